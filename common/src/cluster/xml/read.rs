@@ -1,0 +1,534 @@
+//! From the parameters to a cluster, as OM's `initFromXml` does it.
+
+use super::super::check::FORBIDDEN;
+use super::super::{
+    AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT, FIRST_INSTANCE,
+    Node, Role,
+};
+use super::{Device, Document, Param, normal};
+use crate::protocol::{Error, ErrorKind};
+
+/// Between the ports of two primaries on one machine (OM `PORT_STEP_SIZE`).
+const PORT_STEP: u32 = 20;
+
+pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
+    globals(doc)?;
+    let names = node_names(doc)?;
+    let back_ips = back_ips(doc)?;
+    let mut nodes = Vec::with_capacity(names.len());
+    for (id, name) in (1..).zip(&names) {
+        nodes.push(basics(doc, id, name)?);
+    }
+    for (i, node) in nodes.iter().enumerate() {
+        if back_ips.get(i) != node.addresses.first() {
+            let at = doc.param("backIp1s").map_or(0, |p| p.element.start);
+            return Err(doc.error(
+                at,
+                format!(
+                    "backIp1s has {} for node {}, whose backIp1 is {}",
+                    back_ips.get(i).map_or("nothing", Address::as_str),
+                    node.name,
+                    node.addresses.first().map_or("", Address::as_str)
+                ),
+                "GAUSS-50625",
+            ));
+        }
+    }
+    cm_dirs(doc, &nodes)?;
+    cm_servers(doc, &mut nodes)?;
+    data_nodes(doc, &mut nodes)?;
+    for node in &mut nodes {
+        node.data_nodes.sort_by_key(|d| d.id);
+    }
+    let cluster = Cluster { nodes }.linked();
+    cluster.check()?;
+    Ok(cluster)
+}
+
+fn globals(doc: &Document) -> Result<(), Error> {
+    for (name, is_path) in [("clusterName", false), ("gaussdbAppPath", true)] {
+        let param = doc
+            .param(name)
+            .ok_or_else(|| doc.error(doc.cluster_at, format!("CLUSTER has no {name}"), "GAUSS-50204"))?;
+        allowed(doc, param, param.value.trim())?;
+        if is_path {
+            absolute(doc, param, param.value.trim())?;
+        }
+    }
+    if let Some(param) = doc.param("gaussdbLogPath") {
+        allowed(doc, param, param.value.trim())?;
+        absolute(doc, param, param.value.trim())?;
+    }
+    for name in ["enable_dcf", "enable_dss", "enable_uwal"] {
+        if let Some(param) = doc.param(name).filter(|p| !["", "on", "off"].contains(&p.value.trim())) {
+            return Err(doc.error(
+                param.element.start,
+                format!("{name} is {:?}, it must be on or off", param.value),
+                "GAUSS-50011",
+            ));
+        }
+    }
+    if doc.param("enable_dcf").is_some_and(|p| p.value == "on") {
+        let param = doc.param("dcf_config").ok_or_else(|| {
+            doc.error(doc.cluster_at, "enable_dcf is on, but there is no dcf_config", "GAUSS-50204")
+        })?;
+        let count = |word: &str| param.value.matches(word).count();
+        if count("role").saturating_sub(count("PASSIVE")) < 3 {
+            return Err(doc.error(
+                param.element.start,
+                "dcf_config needs three nodes or more that are not PASSIVE",
+                "GAUSS-50011",
+            ));
+        }
+    }
+    match doc.param("clusterType") {
+        Some(param) if param.value.trim() == "single-inst-one-node" => Err(Error::new(
+            ErrorKind::Unsupported,
+            "clusterType single-inst-one-node (all servers on one machine) is not supported",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// OM's `checkPathVaild`.
+fn allowed(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
+    match value.chars().find(|c| FORBIDDEN.contains(*c) || matches!(c, ' ' | '\n')) {
+        Some(c) => Err(doc.error(
+            param.element.start,
+            format!("{} {value:?} holds {c:?}, which OM refuses", param.name),
+            "GAUSS-50219",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn absolute(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
+    if value.starts_with('/') {
+        return Ok(());
+    }
+    Err(doc.error(
+        param.element.start,
+        format!("{} {value:?} is not an absolute path", param.name),
+        "GAUSS-50213",
+    ))
+}
+
+fn node_names(doc: &Document) -> Result<Vec<String>, Error> {
+    let param = doc
+        .param("nodeNames")
+        .ok_or_else(|| doc.error(doc.cluster_at, "CLUSTER has no nodeNames", "GAUSS-50204"))?;
+    let at = param.element.start;
+    let names: Vec<String> = param.value.split(',').map(|n| n.trim().to_owned()).collect();
+    if let Some(twice) = names.iter().enumerate().find_map(|(i, n)| names[..i].contains(n).then_some(n)) {
+        return Err(doc.error(at, format!("nodeNames has {twice:?} twice"), "GAUSS-50204"));
+    }
+    for device in &doc.devices {
+        if device.name.is_empty() {
+            return Err(doc.error(device.element.start, "the DEVICE has no name", "GAUSS-51236"));
+        }
+        if !names.contains(&device.name) {
+            return Err(doc.error(
+                device.element.start,
+                format!("DEVICE {:?} is not in nodeNames", device.name),
+                "GAUSS-51236",
+            ));
+        }
+        if doc.devices.iter().filter(|d| d.name == device.name).count() > 1 {
+            return Err(doc.error(
+                device.element.start,
+                format!("there are two DEVICEs named {:?}", device.name),
+                "GAUSS-51236",
+            ));
+        }
+    }
+    match names.iter().find(|n| doc.device(n).is_none()) {
+        Some(name) => {
+            Err(doc.error(at, format!("nodeNames has {name:?}, for which there is no DEVICE"), "GAUSS-51236"))
+        }
+        None => Ok(names),
+    }
+}
+
+fn back_ips(doc: &Document) -> Result<Vec<Address>, Error> {
+    let param = doc
+        .param("backIp1s")
+        .ok_or_else(|| doc.error(doc.cluster_at, "CLUSTER has no backIp1s", "GAUSS-50204"))?;
+    param.value.split(',').map(|ip| address(doc, param, ip)).collect()
+}
+
+fn address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> {
+    let address = Address::canonical(text);
+    if address.ip().is_none() {
+        return Err(doc.error(
+            param.element.start,
+            format!("{}: {:?} is no IP address", param.name, text.trim()),
+            "GAUSS-50603",
+        ));
+    }
+    Ok(address)
+}
+
+/// A DEVICE's parameter as OM reads it; `None` when it is not there.
+fn read<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
+    let param = device.param(name)?;
+    let value = param.value.trim();
+    let path = name.starts_with("dataNode") || name.find("Dir").is_some_and(|at| at > 0);
+    Some((param, if path && !value.is_empty() { normal(value) } else { value.to_owned() }))
+}
+
+/// A DEVICE's parameter when it is there and not empty.
+fn filled<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
+    read(device, name).filter(|(_, value)| !value.is_empty())
+}
+
+fn number(doc: &Document, device: &Device, name: &str) -> Result<Option<i64>, Error> {
+    let Some((param, value)) = filled(device, name) else { return Ok(None) };
+    value.parse().map(Some).map_err(|_| {
+        doc.error(param.element.start, format!("{name} is {value:?}, it must be a number"), "GAUSS-50204")
+    })
+}
+
+/// A port, `default` when it is not given.
+fn port(doc: &Document, device: &Device, name: &str, default: u32) -> Result<u32, Error> {
+    let Some(value) = number(doc, device, name)? else { return Ok(default) };
+    // The next port is used, too.
+    u32::try_from(value).ok().filter(|p| (1024..65535).contains(p)).ok_or_else(|| {
+        let at = device.param(name).map_or(device.element.start, |p| p.element.start);
+        doc.error(
+            at,
+            format!("{name} of node {} is {value}, it must be 1024 to 65534", device.name),
+            "GAUSS-51233",
+        )
+    })
+}
+
+fn device<'d>(doc: &'d Document, name: &str) -> Result<&'d Device, Error> {
+    doc.device(name)
+        .ok_or_else(|| doc.error(doc.cluster_at, format!("there is no DEVICE {name:?}"), "GAUSS-51236"))
+}
+
+fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
+    let device = device(doc, name)?;
+    let at = device.element.start;
+    let missing = |what: &str, code| doc.error(at, format!("DEVICE {name} has no {what}"), code);
+    let (back, ip) = filled(device, "backIp1").ok_or_else(|| missing("backIp1", "GAUSS-51207"))?;
+    let addresses = vec![address(doc, back, &ip)?];
+    let ssh_addresses = match filled(device, "sshIp1") {
+        Some((param, ip)) => vec![address(doc, param, &ip)?],
+        None => addresses.clone(),
+    };
+    let (named, zone) = read(device, "azName").ok_or_else(|| missing("azName", "GAUSS-50204"))?;
+    if zone.is_empty() {
+        return Err(doc.error(
+            named.element.start,
+            format!("azName of DEVICE {name} is empty"),
+            "GAUSS-51212",
+        ));
+    }
+    let priority = number(doc, device, "azPriority")?.unwrap_or(0);
+    let zone_priority = u32::try_from(priority).ok().filter(|p| (1..=10).contains(p)).ok_or_else(|| {
+        let at = device.param("azPriority").map_or(at, |p| p.element.start);
+        doc.error(at, format!("azPriority of DEVICE {name} is {priority}, it must be 1 to 10"), "GAUSS-53206")
+    })?;
+    Ok(Node {
+        id,
+        name: name.to_owned(),
+        zone,
+        zone_priority,
+        ssh_addresses,
+        cm_dir: read(device, "cmDir").map(|(_, dir)| dir).unwrap_or_default(),
+        cm_server: None,
+        cm_agent: CmAgent { id: FIRST_AGENT + id - 1, group: AGENT_GROUP, addresses: addresses.clone() },
+        data_nodes: Vec::new(),
+        addresses,
+    })
+}
+
+fn cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
+    let with = doc.devices.iter().filter(|d| d.param("cmDir").is_some()).count();
+    if with != 0 && with != nodes.len() {
+        let lacks = doc.devices.iter().find(|d| d.param("cmDir").is_none());
+        return Err(doc.error(
+            lacks.map_or(0, |d| d.element.start),
+            format!("DEVICE {} has no cmDir, others have", lacks.map_or("", |d| d.name.as_str())),
+            "GAUSS-51230",
+        ));
+    }
+    Ok(())
+}
+
+/// A list with an address for each of `count` servers; `None` when it is not given.
+fn address_list(
+    doc: &Document,
+    device: &Device,
+    name: &str,
+    count: usize,
+) -> Result<Option<Vec<Address>>, Error> {
+    let Some((param, value)) = filled(device, name) else { return Ok(None) };
+    let list: Vec<Address> = value.split(',').map(|ip| address(doc, param, ip)).collect::<Result<_, _>>()?;
+    if list.len() == count {
+        return Ok(Some(list));
+    }
+    Err(doc.error(
+        param.element.start,
+        format!("{name} of node {} has {} addresses for {count} servers", device.name, list.len()),
+        "GAUSS-50204",
+    ))
+}
+
+fn cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+    let mut next = 1;
+    let mut group = 0;
+    for main in 0..nodes.len() {
+        let device = device(doc, &nodes[main].name)?;
+        let at = device.element.start;
+        match number(doc, device, "cmsNum")?.unwrap_or(0) {
+            0 => continue,
+            1 => {}
+            n => {
+                return Err(doc.error(
+                    at,
+                    format!("cmsNum of node {} is {n}, it must be 0 or 1", device.name),
+                    "GAUSS-50204",
+                ));
+            }
+        }
+        group += 1;
+        let (param, relation) = filled(device, "cmServerRelation").ok_or_else(|| {
+            doc.error(at, format!("DEVICE {} has no cmServerRelation", device.name), "GAUSS-50204")
+        })?;
+        let hosts: Vec<&str> = relation.split(',').map(str::trim).collect();
+        if hosts.len() != nodes.len() {
+            return Err(doc.error(
+                param.element.start,
+                format!("cmServerRelation has {} hosts, it must have all {} nodes", hosts.len(), nodes.len()),
+                "GAUSS-50204",
+            ));
+        }
+        let level = match number(doc, device, "cmServerlevel")? {
+            Some(level) => Some(level),
+            None => number(doc, device, "cmServerLevel")?,
+        };
+        let level = level.and_then(|l| u32::try_from(l).ok()).ok_or_else(|| {
+            doc.error(at, format!("DEVICE {} has no cmServerlevel", device.name), "GAUSS-50204")
+        })?;
+        // OM looks at cmServerPortBase only on the first two nodes (`check_conf_cm_state`).
+        let port = if main < 2 { port(doc, device, "cmServerPortBase", 5000)? } else { 5000 };
+        let listen = address_list(doc, device, "cmServerListenIp1", hosts.len())?;
+        let ha = address_list(doc, device, "cmServerHaIp1", hosts.len())?;
+        for (i, host) in hosts.iter().enumerate() {
+            // The first one is this node, whatever the list says.
+            let place = if i == 0 { Some(main) } else { nodes.iter().position(|n| n.name == **host) };
+            let node = place.and_then(|p| nodes.get_mut(p)).ok_or_else(|| {
+                doc.error(
+                    param.element.start,
+                    format!("cmServerRelation has {host:?}, which is no node"),
+                    "GAUSS-50204",
+                )
+            })?;
+            if node.cm_server.is_some() {
+                return Err(doc.error(
+                    param.element.start,
+                    format!("node {} would have two CM servers", node.name),
+                    "GAUSS-51638",
+                ));
+            }
+            let pick = |list: &Option<Vec<Address>>| {
+                list.as_ref().map_or_else(|| node.addresses.clone(), |l| vec![l[i].clone()])
+            };
+            let (listen_addresses, ha_addresses) = (pick(&listen), pick(&ha));
+            if listen_addresses != node.addresses {
+                return Err(doc.error(
+                    device.param("cmServerListenIp1").map_or(at, |p| p.element.start),
+                    format!(
+                        "the CM server of node {} must listen on its backIp1 {}",
+                        node.name, node.addresses[0]
+                    ),
+                    "GAUSS-51220",
+                ));
+            }
+            node.cm_server = Some(CmServer {
+                id: next,
+                group,
+                level,
+                float_address: String::new(),
+                listen_addresses,
+                port,
+                ha_addresses,
+                ha_port: port + 1,
+                role: if i == 0 { Role::Primary } else { Role::Standby },
+                peer_addresses: Vec::new(),
+                peer_port: 0,
+            });
+            next += 1;
+        }
+    }
+    Ok(())
+}
+
+fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+    let mut taken = Vec::new();
+    let mut group = 0;
+    for main in 0..nodes.len() {
+        let device = device(doc, &nodes[main].name)?;
+        let at = device.element.start;
+        match number(doc, device, "dataNum")?.unwrap_or(0) {
+            0 => continue,
+            1 => {}
+            n => {
+                return Err(doc.error(
+                    device.param("dataNum").map_or(at, |p| p.element.start),
+                    format!(
+                        "dataNum of node {} is {n}; OM takes 0 or 1, for it knows no dataNode2",
+                        device.name
+                    ),
+                    "GAUSS-51208",
+                ));
+            }
+        }
+        group += 1;
+        // A primary that came here as another group's standby counts for the ports of later ones.
+        let step = u32::try_from(nodes[main].data_nodes.iter().filter(|d| d.role == Role::Primary).count())
+            .unwrap_or(0);
+        let port = port(doc, device, "dataPortBase", DEFAULT_PORT)? + step * PORT_STEP;
+        let (param, value) = filled(device, "dataNode1").ok_or_else(|| {
+            doc.error(
+                at,
+                format!("dataNum of node {} is 1, but it has no dataNode1", device.name),
+                "GAUSS-50204",
+            )
+        })?;
+        let items: Vec<&str> = value.split(',').map(str::trim).collect();
+        if items.len().is_multiple_of(2) {
+            return Err(doc.error(
+                param.element.start,
+                format!(
+                    "dataNode1 of node {} must be a folder, and a host and a folder for each standby",
+                    device.name
+                ),
+                "GAUSS-50204",
+            ));
+        }
+        let count = items.len().div_ceil(2);
+        let xlogs = xlog_list(doc, device, count)?;
+        sync_number(doc, device, count)?;
+        float_map(doc, device, count)?;
+        let listen = address_list(doc, device, "dataListenIp1", count)?;
+        for i in 0..count {
+            let (host, dir) = if i == 0 {
+                (main, items[0])
+            } else {
+                let host = nodes.iter().position(|n| n.name == items[2 * i - 1]).ok_or_else(|| {
+                    doc.error(
+                        param.element.start,
+                        format!(
+                            "dataNode1 of node {} has {:?}, which is no node",
+                            device.name,
+                            items[2 * i - 1]
+                        ),
+                        "GAUSS-50204",
+                    )
+                })?;
+                (host, items[2 * i])
+            };
+            let data_dir = normal(dir);
+            allowed(doc, param, &data_dir)?;
+            absolute(doc, param, &data_dir)?;
+            let id = super::super::next_free(FIRST_INSTANCE, &taken);
+            taken.push(id);
+            let node = &mut nodes[host];
+            if node.data_nodes.iter().any(|d| d.data_dir == data_dir) {
+                return Err(doc.error(
+                    param.element.start,
+                    format!("node {} has {data_dir} twice in dataNode1", node.name),
+                    "GAUSS-51638",
+                ));
+            }
+            node.data_nodes.push(DataNode {
+                id,
+                group,
+                data_dir,
+                xlog_dir: xlogs.get(i).cloned().unwrap_or_default(),
+                ssd_dir: String::new(),
+                listen_addresses: listen
+                    .as_ref()
+                    .map_or_else(|| node.addresses.clone(), |l| vec![l[i].clone()]),
+                port,
+                role: if i == 0 { Role::Primary } else { Role::Standby },
+                ha_addresses: node.addresses.clone(),
+                ha_port: port + 1,
+                peers: Vec::new(),
+            });
+            if i > 0 {
+                cascade(doc, node)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// With cascadeRole on, all servers of the node become cascade standbys.
+fn cascade(doc: &Document, node: &mut Node) -> Result<(), Error> {
+    let device = device(doc, &node.name)?;
+    let Some((param, _)) = read(device, "cascadeRole").filter(|(_, v)| v == "on") else { return Ok(()) };
+    if doc.param("enable_dcf").is_some_and(|p| p.value.trim() == "on") {
+        return Err(doc.error(param.element.start, "cascadeRole does not go with enable_dcf", "GAUSS-51244"));
+    }
+    for d in &mut node.data_nodes {
+        d.role = Role::CascadeStandby;
+    }
+    Ok(())
+}
+
+fn xlog_list(doc: &Document, device: &Device, count: usize) -> Result<Vec<String>, Error> {
+    let Some((param, value)) = filled(device, "dataNodeXlogPath1") else { return Ok(Vec::new()) };
+    let list: Vec<String> = value.split(',').map(|p| p.trim().to_owned()).collect();
+    if list.len() != count {
+        return Err(doc.error(
+            param.element.start,
+            format!(
+                "dataNodeXlogPath1 of node {} has {} folders for {count} servers",
+                device.name,
+                list.len()
+            ),
+            "GAUSS-50204",
+        ));
+    }
+    for path in &list {
+        allowed(doc, param, path)?;
+        absolute(doc, param, path)?;
+    }
+    Ok(list)
+}
+
+fn sync_number(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
+    let Some(n) = number(doc, device, "dataNode1_syncNum")? else { return Ok(()) };
+    if usize::try_from(n).is_ok_and(|n| n < count) {
+        return Ok(());
+    }
+    Err(doc.error(
+        device.param("dataNode1_syncNum").map_or(device.element.start, |p| p.element.start),
+        format!("dataNode1_syncNum is {n}, there are {} standbys", count - 1),
+        "GAUSS-50204",
+    ))
+}
+
+fn float_map(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
+    let Some((param, value)) = filled(device, "floatIpMap1") else { return Ok(()) };
+    let names: Vec<&str> = value.split(',').map(str::trim).collect();
+    if names.len() != count {
+        return Err(doc.error(
+            param.element.start,
+            format!("floatIpMap1 has {} names for {count} servers", names.len()),
+            "GAUSS-50204",
+        ));
+    }
+    match names.iter().find(|n| doc.param(n).is_none()) {
+        Some(name) => Err(doc.error(
+            param.element.start,
+            format!("floatIpMap1 has {name:?}, which CLUSTER does not have"),
+            "GAUSS-50204",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,230 @@
+//! One line as the server's scanner and parser read it (`guc-file.l`): the same tokens, longest match first.
+
+use std::ops::Range;
+
+/// Where a line's setting stands, and its value.
+pub(super) struct Found {
+    pub(super) name: Range<usize>,
+    pub(super) value: Range<usize>,
+    /// The value without quotes and escapes.
+    pub(super) decoded: Vec<u8>,
+    pub(super) equals: bool,
+    /// A comment follows on the line.
+    pub(super) comment: bool,
+}
+
+pub(super) struct LineError {
+    /// From 1, in bytes.
+    pub(super) column: usize,
+    pub(super) message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    Id,
+    QualifiedId,
+    String,
+    Unquoted,
+    Integer,
+    Real,
+    Equals,
+    Unknown,
+}
+
+/// What a line without its `\n` holds: nothing but blanks and a comment, or one setting.
+pub(super) fn line(text: &[u8]) -> Result<Option<Found>, LineError> {
+    let Some((token, name)) = next(text, 0) else { return Ok(None) };
+    if !matches!(token, Token::Id | Token::QualifiedId) {
+        return Err(near(text, Some(name)));
+    }
+    let mut after = next(text, name.end);
+    let equals = after.as_ref().is_some_and(|(token, _)| *token == Token::Equals);
+    if let (true, Some((_, at))) = (equals, &after) {
+        after = next(text, at.end);
+    }
+    let value = match after {
+        Some((Token::Id | Token::String | Token::Integer | Token::Real | Token::Unquoted, at)) => at,
+        other => return Err(near(text, other.map(|(_, at)| at))),
+    };
+    if let Some((_, at)) = next(text, value.end) {
+        return Err(near(text, Some(at)));
+    }
+    let raw = &text[value.clone()];
+    if let Some(nul) = raw.iter().position(|&byte| byte == 0) {
+        // The server would cut the value there, and its last character with it.
+        return Err(LineError { column: value.start + nul + 1, message: "NUL byte in a value".into() });
+    }
+    let decoded = if raw.first() == Some(&b'\'') { unquote(raw) } else { raw.to_vec() };
+    let comment = text[value.end..].contains(&b'#');
+    Ok(Some(Found { name, value, decoded, equals, comment }))
+}
+
+/// Whether the line is a commented setting of `name`: `#name = …`.
+pub(super) fn commented_name(text: &[u8], name: &str) -> bool {
+    let rest = text.trim_ascii_start();
+    let Some(rest) = rest.strip_prefix(b"#") else { return false };
+    let rest = rest.trim_ascii_start();
+    rest.len() > name.len()
+        && rest[..name.len()].eq_ignore_ascii_case(name.as_bytes())
+        && rest[name.len()..].trim_ascii_start().starts_with(b"=")
+}
+
+/// The one token that `text` is from its first to its last byte.
+pub(super) fn whole(text: &[u8]) -> Option<Token> {
+    match next(text, 0) {
+        Some((token, at)) if at == (0..text.len()) => Some(token),
+        _ => None,
+    }
+}
+
+fn near(text: &[u8], at: Option<Range<usize>>) -> LineError {
+    match at {
+        Some(at) => LineError {
+            column: at.start + 1,
+            message: format!("syntax error near token \"{}\"", String::from_utf8_lossy(&text[at])),
+        },
+        None => LineError {
+            column: text.trim_ascii_end().len() + 1,
+            message: "syntax error near end of line".into(),
+        },
+    }
+}
+
+/// The next token at or after `from`; `None` at the end of the line or at a comment.
+fn next(text: &[u8], from: usize) -> Option<(Token, Range<usize>)> {
+    let start = from + count(&text[from..], |b| matches!(b, b' ' | b'\t' | b'\r'));
+    let rest = &text[start..];
+    let (token, length) = match *rest.first()? {
+        b'#' => return None,
+        b'=' => (Token::Equals, 1),
+        b'\'' => string(rest).map_or((Token::Unknown, 1), |length| (Token::String, length)),
+        first if is_letter(first) => word(rest),
+        _ => number(rest).unwrap_or((Token::Unknown, 1)),
+    };
+    Some((token, start..start + length))
+}
+
+/// `{LETTER}({LETTER_OR_DIGIT}|[-._:/])*`, of which names are a part.
+fn word(rest: &[u8]) -> (Token, usize) {
+    let length = count(rest, |b| is_word(b) || matches!(b, b'-' | b'.' | b':' | b'/'));
+    let id = count(rest, is_word);
+    let qualified = match rest.get(id..id + 2) {
+        Some([b'.', letter]) if is_letter(*letter) => id + 1 + count(&rest[id + 1..], is_word),
+        _ => 0,
+    };
+    let token = if id == length {
+        Token::Id
+    } else if qualified == length {
+        Token::QualifiedId
+    } else {
+        Token::Unquoted
+    };
+    (token, length)
+}
+
+/// Length of `'([^'\\\n]|\\.|'')*'`, the longest there is.
+fn string(rest: &[u8]) -> Option<usize> {
+    let mut ended = None;
+    let mut at = 1;
+    while let Some(&byte) = rest.get(at) {
+        at += match byte {
+            b'\'' => {
+                ended = Some(at + 1);
+                if rest.get(at + 1) != Some(&b'\'') {
+                    break;
+                }
+                2
+            }
+            b'\\' => 2,
+            _ => 1,
+        };
+    }
+    ended
+}
+
+/// Integers (decimal or hex) and reals, each with a unit of letters behind.
+fn number(rest: &[u8]) -> Option<(Token, usize)> {
+    let sign = usize::from(matches!(rest[0], b'+' | b'-'));
+    let body = &rest[sign..];
+    let digits = count(body, |b| b.is_ascii_digit());
+    let letters = |from: usize| from + count(&body[from..], |b| b.is_ascii_alphabetic());
+    let mut integer = if digits > 0 { letters(digits) } else { 0 };
+    if body.starts_with(b"0x") {
+        let hex = count(&body[2..], |b| b.is_ascii_hexdigit());
+        if hex > 0 {
+            integer = integer.max(letters(2 + hex));
+        }
+    }
+    let mut real = 0;
+    if body.get(digits) == Some(&b'.') {
+        let fraction = digits + 1 + count(&body[digits + 1..], |b| b.is_ascii_digit());
+        real = letters(exponent(body, fraction).unwrap_or(fraction));
+    }
+    match integer.max(real) {
+        0 => None,
+        length if real > integer => Some((Token::Real, sign + length)),
+        length => Some((Token::Integer, sign + length)),
+    }
+}
+
+/// Where `[Ee]{SIGN}?{DIGIT}+` at `from` ends.
+fn exponent(body: &[u8], from: usize) -> Option<usize> {
+    body.get(from).filter(|b| matches!(b, b'e' | b'E'))?;
+    let digits = from + 1 + usize::from(body.get(from + 1).is_some_and(|b| matches!(b, b'+' | b'-')));
+    let length = count(body.get(digits..)?, |b| b.is_ascii_digit());
+    (length > 0).then_some(digits + length)
+}
+
+/// A quoted string without its quotes, `''` and backslash escapes resolved; the server stops at a NUL made by one.
+fn unquote(quoted: &[u8]) -> Vec<u8> {
+    let inner = &quoted[1..quoted.len() - 1];
+    let mut plain = Vec::with_capacity(inner.len());
+    let mut at = 0;
+    while let Some(&byte) = inner.get(at) {
+        at += 1;
+        let decoded = match (byte, inner.get(at).copied()) {
+            (b'\'', _) => {
+                at += 1;
+                b'\''
+            }
+            (b'\\', Some(b'0'..=b'7')) => {
+                let digits = count(&inner[at..], |b| matches!(b, b'0'..=b'7')).min(3);
+                let octal = inner[at..at + digits].iter().fold(0_u8, |sum, digit| {
+                    // Three digits can exceed a byte; the server cuts them the same way.
+                    sum.wrapping_shl(3) | (digit - b'0')
+                });
+                at += digits;
+                octal
+            }
+            (b'\\', Some(escaped)) => {
+                at += 1;
+                match escaped {
+                    b'b' => 8,
+                    b'f' => 12,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    other => other,
+                }
+            }
+            (other, _) => other,
+        };
+        if decoded == 0 {
+            break;
+        }
+        plain.push(decoded);
+    }
+    plain
+}
+
+fn count(text: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
+    text.iter().take_while(|&&byte| belongs(byte)).count()
+}
+
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+}
+
+fn is_word(byte: u8) -> bool {
+    is_letter(byte) || byte.is_ascii_digit()
+}

@@ -1,0 +1,282 @@
+//! Lossless postgresql.conf: what the server reads in it, and the smallest change that makes it read something else.
+//!
+//! The grammar is the server's own (`guc-file.l`): one setting a line, `name [=] value [# comment]`, names without
+//! regard to case, the last occurrence counts. Every byte that is not part of a changed value stays: comments, order,
+//! spacing, CRLF, a missing final newline, bytes which are no UTF-8. A file with syntax errors is still read, for
+//! looking at; the server would take nothing of it, so whoever wants to change it asks [`ConfFile::sound`] first.
+
+mod lexer;
+mod node;
+mod value;
+
+use std::{borrow::Cow, ops::Range, path::Path};
+
+use crate::protocol::Error;
+
+pub use node::{NodeConf, Saved, Wish};
+pub use value::{same_value, valid_name};
+
+/// A line which the server cannot understand. One such line, and it takes nothing of the whole file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The byte within the line, from 1.
+    pub column: usize,
+    /// What the server would say: `syntax error near token "x"` or `… near end of line`.
+    pub message: String,
+}
+
+/// One active setting of the file, as the server reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The name as it is written.
+    pub name: String,
+    /// The value without quotes and escapes; any bytes but NUL.
+    pub value: Vec<u8>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl Setting {
+    /// The value as text; bytes that are no UTF-8 are shown as replacement characters.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.value)
+    }
+}
+
+/// The text of one postgresql.conf.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfFile {
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    /// With its end (`\n`), which only the last line may lack.
+    bytes: Vec<u8>,
+    content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    /// Blank or only a comment.
+    Nothing,
+    Setting {
+        name: String,
+        value: Vec<u8>,
+        name_at: Range<usize>,
+        value_at: Range<usize>,
+        equals: bool,
+        comment: bool,
+    },
+    Error {
+        column: usize,
+        message: String,
+    },
+}
+
+impl ConfFile {
+    /// Reads the text; never fails, see [`ConfFile::errors`].
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        Self { lines: text.split_inclusive(|&byte| byte == b'\n').map(Line::parse).collect() }
+    }
+
+    /// The text, byte for byte what was parsed but for the changes made since.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.lines.iter().flat_map(|line| line.bytes.iter().copied()).collect()
+    }
+
+    /// The lines for which the server would refuse the whole file.
+    #[must_use]
+    pub fn errors(&self) -> Vec<SyntaxError> {
+        let error = |(index, line): (usize, &Line)| match &line.content {
+            Content::Error { column, message } => {
+                Some(SyntaxError { line: index + 1, column: *column, message: message.clone() })
+            }
+            _ => None,
+        };
+        self.lines.iter().enumerate().filter_map(error).collect()
+    }
+
+    /// This file, read from `path`, if the server can understand it.
+    ///
+    /// # Errors
+    /// `corrupt` with line and column of the first error.
+    pub fn sound(self, path: &Path) -> Result<Self, Error> {
+        let errors = self.errors();
+        let Some(first) = errors.first() else { return Ok(self) };
+        let more = match errors.len() - 1 {
+            0 => String::new(),
+            1 => " (and one more line)".into(),
+            n => format!(" (and {n} more lines)"),
+        };
+        Err(Error::corrupt(format!(
+            "{}: line {}, column {}: {}{more}; the server takes nothing of a file with such a line",
+            path.display(),
+            first.line,
+            first.column,
+            first.message
+        ))
+        .hint("correct the line or put a # before it, then call again")
+        .at(path.display()))
+    }
+
+    /// Every active setting in the order of the file, repeated ones too, `include` directives left out.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
+        self.active().filter(|setting| !is_include(&setting.name))
+    }
+
+    /// The `include` and `include_if_exists` directives: what the files they name set is not known here.
+    pub fn includes(&self) -> impl Iterator<Item = Setting> + '_ {
+        self.active().filter(|setting| is_include(&setting.name))
+    }
+
+    /// The setting that counts for `name`: its last occurrence.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Setting> {
+        self.settings().filter(|setting| setting.name.eq_ignore_ascii_case(name)).last()
+    }
+
+    /// Sets `name` to `value` (plain text, without quotes) and returns whether the text changed.
+    ///
+    /// The last active occurrence is changed in place, its spacing and comment kept. Is there none, a new line goes
+    /// right below the last commented default (`#name = …`) with its comment lines, else to the end of the file. A
+    /// value which is [the same](same_value) is left as it is written.
+    ///
+    /// # Errors
+    /// `bad_args` when the name is no parameter's name or the value holds a newline or NUL.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, Error> {
+        valid_name(name)?;
+        value::valid_value(name, value)?;
+        if let Some(index) = self.last_active(name) {
+            return Ok(self.change(index, value));
+        }
+        let (at, like) = match self.last_commented(name) {
+            Some(index) => (self.after_comment(index), index),
+            None => (self.lines.len(), self.lines.len().saturating_sub(1)),
+        };
+        let end = self.line_end(like);
+        if at > 0 && !self.lines[at - 1].bytes.ends_with(b"\n") {
+            // A comment stays a comment whatever ends it; a setting is read the same.
+            let bytes = [&self.lines[at - 1].bytes[..], end].concat();
+            self.lines[at - 1] = Line::parse(&bytes);
+        }
+        let text = [name.as_bytes(), b" = ", value::print_new(value).as_bytes(), end].concat();
+        self.lines.insert(at, Line::parse(&text));
+        Ok(true)
+    }
+
+    /// Takes every active occurrence of `name` away, so that the default counts, and returns whether the text changed.
+    ///
+    /// A line which carries a comment is commented out as a whole, for comments stay; so is the last occurrence when no
+    /// commented `#name = …` would be left, as gs_guc does. Other lines are removed. That one comment matters on a
+    /// standby: taking over its primary's file it keeps its own line of a reserved parameter, also a commented one. Where
+    /// it has none, release 3.0.5 comments the primary's line out; nothing is known of the others.
+    pub fn unset(&mut self, name: &str) -> bool {
+        let concerns = |line: &Line| {
+            matches!(&line.content, Content::Setting { name: found, .. }
+                if found.eq_ignore_ascii_case(name) && !is_include(found))
+        };
+        let Some(last) = self.lines.iter().rposition(concerns) else { return false };
+        let mut commented = self.last_commented(name).is_some();
+        for index in (0..=last).rev() {
+            if !concerns(&self.lines[index]) {
+                continue;
+            }
+            let Content::Setting { name_at, comment, .. } = &self.lines[index].content else { continue };
+            let start = name_at.start;
+            if *comment || (index == last && !commented) {
+                let mut bytes = std::mem::take(&mut self.lines[index].bytes);
+                bytes.insert(start, b'#');
+                self.lines[index] = Line::parse(&bytes);
+                commented = true;
+            } else {
+                self.lines.remove(index);
+            }
+        }
+        true
+    }
+
+    fn active(&self) -> impl Iterator<Item = Setting> + '_ {
+        self.lines.iter().enumerate().filter_map(|(index, line)| match &line.content {
+            Content::Setting { name, value, .. } => {
+                Some(Setting { name: name.clone(), value: value.clone(), line: index + 1 })
+            }
+            _ => None,
+        })
+    }
+
+    fn last_active(&self, name: &str) -> Option<usize> {
+        self.lines.iter().rposition(
+            |line| matches!(&line.content, Content::Setting { name: found, .. } if found.eq_ignore_ascii_case(name)),
+        )
+    }
+
+    fn last_commented(&self, name: &str) -> Option<usize> {
+        self.lines.iter().rposition(|line| {
+            matches!(line.content, Content::Nothing) && lexer::commented_name(&line.bytes, name)
+        })
+    }
+
+    /// The place below the comment at `index`: the indented comment lines which follow it belong to it.
+    fn after_comment(&self, index: usize) -> usize {
+        let belongs = |line: &&Line| {
+            line.bytes.first().is_some_and(|b| matches!(b, b' ' | b'\t'))
+                && line.bytes.trim_ascii_start().starts_with(b"#")
+        };
+        index + 1 + self.lines[index + 1..].iter().take_while(belongs).count()
+    }
+
+    /// How lines end, at this line and, if it lacks its end, in the file.
+    fn line_end(&self, index: usize) -> &'static [u8] {
+        let ended = |line: &&Line| line.bytes.ends_with(b"\n");
+        let like = self.lines.get(index).filter(ended).or_else(|| self.lines.iter().rfind(ended));
+        if like.is_some_and(|line| line.bytes.ends_with(b"\r\n")) { b"\r\n" } else { b"\n" }
+    }
+
+    fn change(&mut self, index: usize, wanted: &str) -> bool {
+        let line = &mut self.lines[index];
+        let Content::Setting { value, name_at, value_at, equals, .. } = &line.content else { return false };
+        if same_value(value, wanted.as_bytes()) {
+            return false;
+        }
+        let (before, rest) = line.bytes.split_at(value_at.start);
+        let (old, after) = rest.split_at(value_at.len());
+        let text = value::print_like(old, wanted);
+        // gs_guc, and the copying of the primary's file to a standby, do not see a setting without "=".
+        let before: Cow<'_, [u8]> =
+            if *equals { before.into() } else { [&before[..name_at.end], b" = "].concat().into() };
+        let bytes = [&before, text.as_bytes(), after].concat();
+        *line = Line::parse(&bytes);
+        true
+    }
+}
+
+impl Line {
+    fn parse(bytes: &[u8]) -> Self {
+        let content = match lexer::line(bytes.strip_suffix(b"\n").unwrap_or(bytes)) {
+            Ok(None) => Content::Nothing,
+            Ok(Some(found)) => Content::Setting {
+                name: String::from_utf8_lossy(&bytes[found.name.clone()]).into_owned(),
+                value: found.decoded,
+                name_at: found.name,
+                value_at: found.value,
+                equals: found.equals,
+                comment: found.comment,
+            },
+            Err(error) => Content::Error { column: error.column, message: error.message },
+        };
+        Self { bytes: bytes.to_vec(), content }
+    }
+}
+
+fn is_include(name: &str) -> bool {
+    name.eq_ignore_ascii_case("include") || name.eq_ignore_ascii_case("include_if_exists")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Files of a node: read them, lock them as gs_guc does, replace them whole.
+
+mod lock;
+mod replace;
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use crate::protocol::{Error, ErrorKind};
+
+pub use lock::{FileLock, NodeLock};
+pub use replace::replace;
+
+/// No file of a node that these programs read is so large; one that is must not take the machine's memory.
+const MOST: u64 = 256 << 20;
+
+/// Reads the whole file.
+///
+/// # Errors
+/// `not_found`, `permission` or `io`, naming the file; `io` also for what is no regular file (a pipe in its place would
+/// never end) or larger than 256 MiB.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let fail = |e: std::io::Error| Error::io("read", path, &e);
+    // Without O_NONBLOCK the opening of a pipe waits for somebody to write into it.
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    let wrong =
+        |what: &str| Error::new(ErrorKind::Io, format!("{} {what}", path.display())).at(path.display());
+    if !meta.is_file() {
+        return Err(wrong("is not a regular file"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST)).unwrap_or_default());
+    let read = file.by_ref().take(MOST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if read as u64 > MOST {
+        return Err(wrong(&format!("is larger than {} MiB", MOST >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// Makes an empty file that stands for something to be done, readable by the owner alone. A link in its place is not
+/// followed.
+///
+/// # Errors
+/// `permission` or `io`.
+pub fn mark(path: &Path) -> Result<(), Error> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    options.custom_flags(flags.bits()).open(path).map(drop).map_err(|e| Error::io("write", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [folder.path(), &pipe, Path::new("/dev/zero")] {
+            assert_eq!(read(path).unwrap_err().kind(), ErrorKind::Io, "{}", path.display());
+        }
+        let huge = folder.path().join("huge");
+        std::fs::File::create(&huge).unwrap().set_len(MOST + 1).unwrap();
+        assert!(read(&huge).unwrap_err().to_string().contains("larger than 256 MiB"));
+        assert_eq!(read(&folder.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_mark_does_not_go_where_a_link_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let (precious, link) = (folder.path().join("precious"), folder.path().join("mark"));
+        std::fs::write(&precious, "text").unwrap();
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+        assert!(mark(&link).is_err());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"text");
+        std::fs::remove_file(&link).unwrap();
+        mark(&link).unwrap();
+        mark(&link).unwrap();
+    }
+}

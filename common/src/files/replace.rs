@@ -1,0 +1,245 @@
+//! Replaces a file whole or not at all.
+
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::protocol::{Error, ErrorKind};
+
+/// Replaces the file with `content`, whole or not at all, and returns where the old one went if `backup`.
+///
+/// Writes a temporary file beside the target (a symbolic link is followed), gives it the owner, group, mode, ACL and
+/// extended attributes of the old file (mode 0600 for a new file), syncs it, renames it, and syncs the folder.
+/// The temporary file has one fixed name, so that what a killed call left is taken over by the next: callers hold the
+/// file's [`super::FileLock`].
+///
+/// # Errors
+/// `permission` or `io`; the file is then as it was, unless `actions` of the error says that it was replaced.
+pub fn replace(path: &Path, content: &[u8], backup: bool) -> Result<Option<PathBuf>, Error> {
+    let target = resolve(path)?;
+    let old = match std::fs::metadata(&target) {
+        Ok(meta) if meta.is_file() => Some(meta),
+        Ok(_) => {
+            return Err(Error::new(ErrorKind::Io, format!("{} is not a regular file", target.display()))
+                .at(target.display()));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::io("look at", &target, &e)),
+    };
+    let (folder, temporary) = temporary(&target)?;
+    let written = write_like(&temporary, content, &target, old.as_ref())
+        .and_then(|()| keep_backup(&target, old.is_some() && backup))
+        .and_then(|kept| {
+            std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
+            Ok(kept)
+        });
+    if written.is_err() {
+        // The old file stands; a temporary file that cannot be removed either is taken over by the next call.
+        drop(std::fs::remove_file(&temporary));
+    }
+    let kept = written?;
+    File::open(&folder).and_then(|f| f.sync_all()).map_err(|e| {
+        Error::io("sync the folder of", &target, &e)
+            .hint(
+                "the new file is in place, but a power failure may bring the old one back; look at the disk",
+            )
+            .after(vec![format!("replaced {}", target.display())])
+    })?;
+    Ok(kept)
+}
+
+/// The file that `path` means: a symbolic link's target, also when that does not exist yet.
+fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    match std::fs::canonicalize(path) {
+        Ok(target) => Ok(target),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let name = path
+                .file_name()
+                .ok_or_else(|| Error::bad_args(format!("{} names no file", path.display())))?;
+            if path.is_symlink() {
+                let link = std::fs::read_link(path).map_err(|e| Error::io("read link", path, &e))?;
+                let parent = path.parent().unwrap_or(Path::new("/"));
+                return Err(Error::not_found(format!(
+                    "{} is a symbolic link to {}, which does not exist",
+                    path.display(),
+                    parent.join(link).display()
+                ))
+                .at(path.display()));
+            }
+            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Ok(std::fs::canonicalize(folder).map_err(|e| Error::io("open", folder, &e))?.join(name))
+        }
+        Err(e) => Err(Error::io("open", path, &e)),
+    }
+}
+
+/// The folder of `target`, and the temporary file in it.
+fn temporary(target: &Path) -> Result<(PathBuf, PathBuf), Error> {
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(Error::bad_args(format!("{} names no file", target.display())));
+    };
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".og_tmp");
+    Ok((folder.to_path_buf(), folder.join(hidden)))
+}
+
+/// Writes and syncs `temporary` with everything that `old`, the metadata of `target`, has but its content.
+fn write_like(temporary: &Path, content: &[u8], target: &Path, old: Option<&Metadata>) -> Result<(), Error> {
+    let fail = |what: &'static str| move |e: std::io::Error| Error::io(what, temporary, &e);
+    match std::fs::remove_file(temporary) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail("remove")(e)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)
+        .map_err(fail("create"))?;
+    file.write_all(content).map_err(fail("write"))?;
+    if let Some(old) = old {
+        let made = file.metadata().map_err(fail("look at"))?;
+        if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid())).map_err(|e| {
+                Error::io("keep owner and group of", target, &e)
+                    .hint(format!("run it as the owner, uid {}, or as root", old.uid()))
+            })?;
+        }
+        file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(fail("set mode of"))?;
+        copy_attributes(target, temporary)?;
+    }
+    file.sync_all().map_err(fail("sync"))
+}
+
+/// Gives `to` the extended attributes of `from`: ACL, SELinux label, user attributes.
+fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
+    let names = match xattr::list(from) {
+        Ok(names) => names,
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
+        Err(e) => return Err(Error::io("read attributes of", from, &e)),
+    };
+    for name in names {
+        let read =
+            |path: &Path| xattr::get(path, &name).map_err(|e| Error::io("read attributes of", path, &e));
+        let value = read(from)?;
+        if value == read(to)? {
+            continue; // a security label is given by the system, and setting it again may not be allowed
+        }
+        if let Some(value) = value {
+            xattr::set(to, &name, &value).map_err(|e| {
+                Error::io(&format!("keep the attribute {} of", name.to_string_lossy()), from, &e)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the old file a second name, so that it stays, as it is, when the first name is given to the new file.
+fn keep_backup(target: &Path, wanted: bool) -> Result<Option<PathBuf>, Error> {
+    if !wanted {
+        return Ok(None);
+    }
+    let stamp = clock::rfc3339(clock::now()).replace([':', '-'], "");
+    for n in 0..100 {
+        let mut name = target.as_os_str().to_owned();
+        name.push(if n == 0 { format!(".{stamp}.bak") } else { format!(".{stamp}.{n}.bak") });
+        let name = PathBuf::from(name);
+        match std::fs::hard_link(target, &name) {
+            Ok(()) => return Ok(Some(name)),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io("keep a backup of", target, &e)),
+        }
+    }
+    Err(Error::new(ErrorKind::Io, format!("a hundred backups of {} were made this second", target.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn keeps_mode_and_attributes_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pg_hba.conf");
+        std::fs::write(&file, "old").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        let attributes = xattr::set(&file, "user.note", b"kept").is_ok();
+        assert_eq!(replace(&file, b"new", false).unwrap(), None);
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
+        if attributes {
+            assert_eq!(xattr::get(&file, "user.note").unwrap().unwrap(), b"kept");
+        }
+        assert_eq!(names(folder.path()), ["pg_hba.conf"]);
+    }
+
+    #[test]
+    fn a_new_file_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new");
+        replace(&file, b"x", true).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(names(folder.path()), ["new"]);
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let real = elsewhere.path().join("real.conf");
+        let link = folder.path().join("postgresql.conf");
+        std::fs::write(&real, "old").unwrap();
+        symlink(&real, &link).unwrap();
+        replace(&link, b"new", false).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_dangling_link_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("postgresql.conf");
+        symlink("/nonexistent/x", &link).unwrap();
+        let error = replace(&link, b"new", false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn the_backup_is_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(&file, "1").unwrap();
+        let first = replace(&file, b"2", true).unwrap().unwrap();
+        let second = replace(&file, b"3", true).unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(std::fs::read(first).unwrap(), b"1");
+        assert_eq!(std::fs::read(second).unwrap(), b"2");
+    }
+
+    #[test]
+    fn what_a_killed_call_left_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(&file, "old").unwrap();
+        std::fs::write(folder.path().join(".f.og_tmp"), "half").unwrap();
+        replace(&file, b"new", false).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["f"]);
+    }
+}

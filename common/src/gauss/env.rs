@@ -1,0 +1,210 @@
+//! The environment in which openGauss's programs run.
+//!
+//! Ansible, Salt and cron start us without it, so it is read from the file that a DBA's login reads, in a clean shell.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::process::{Program, time_left};
+use crate::protocol::{Call, Error};
+
+/// The path of a system that has told us nothing better.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long an environment file may take; one that asks a question never ends.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What openGauss's programs are given, and where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    vars: BTreeMap<OsString, OsString>,
+    /// Where it was learnt, for messages.
+    source: String,
+}
+
+impl Environment {
+    /// Learns it: from `env_file`; else from our own environment when it has GAUSSHOME; else from `gauss_home` alone;
+    /// else from `$MPPDB_ENV_SEPARATE_PATH` or the OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
+    ///
+    /// # Errors
+    /// `not_found` when the file is missing; `timeout` when reading it does not end; `command_failed` when the shell fails.
+    pub async fn learn(call: &Call) -> Result<Self, Error> {
+        let own: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        let set = |key: &str| own.get(OsStr::new(key)).filter(|v| !v.is_empty());
+        let common = &call.common;
+        let mut learnt = if let Some(file) = &common.env_file {
+            Self::read(call, file, false).await.map_err(|e| e.at("/env_file"))?
+        } else if set("GAUSSHOME").is_some() {
+            Self { vars: own, source: "the environment of this process".to_owned() }
+        } else if common.gauss_home.is_some() {
+            Self { vars: user_vars(), source: "gauss_home".to_owned() }
+        } else if let Some(file) = set("MPPDB_ENV_SEPARATE_PATH") {
+            Self::read(call, Path::new(file), false).await?
+        } else {
+            Self::from_bashrc(call).await?
+        };
+        if let Some(home) = &common.gauss_home {
+            learnt.prefer(home);
+        }
+        Ok(learnt)
+    }
+
+    /// An environment with openGauss in `home` and nothing else but the user's own variables.
+    #[must_use]
+    pub fn with_home(home: &Path) -> Self {
+        let mut env = Self { vars: user_vars(), source: "gauss_home".to_owned() };
+        env.prefer(home);
+        env
+    }
+
+    async fn from_bashrc(call: &Call) -> Result<Self, Error> {
+        let vars = user_vars();
+        let bashrc = vars.get(OsStr::new("HOME")).map(|home| Path::new(home).join(".bashrc"));
+        let Some(bashrc) = bashrc.filter(|p| p.exists()) else {
+            return Ok(Self { vars, source: "nothing: there is no ~/.bashrc".to_owned() });
+        };
+        let quiet = Self::read(call, &bashrc, false).await?;
+        if quiet.get("GAUSSHOME").is_some() {
+            return Ok(quiet);
+        }
+        // Distributions' .bashrc return at once when the shell is not interactive; what OM appended comes after that.
+        let loud = Self::read(call, &bashrc, true).await?;
+        Ok(if loud.get("GAUSSHOME").is_some() { loud } else { quiet })
+    }
+
+    /// Reads `file` in a clean shell.
+    async fn read(call: &Call, file: &Path, interactive: bool) -> Result<Self, Error> {
+        if let Err(e) = std::fs::File::open(file) {
+            return Err(Error::io("read the environment file", file, &e));
+        }
+        let bash = ["/bin/bash", "/usr/bin/bash"].iter().map(Path::new).find(|p| p.exists());
+        let bash = bash.ok_or_else(|| {
+            Error::not_found("bash is not installed, so an environment file cannot be read")
+        })?;
+        // A marker parts our list from what the file itself may print at exit.
+        let mut shell = Program::new(bash).args(["--norc", "--noprofile"]);
+        if interactive {
+            shell = shell.arg("-i");
+        }
+        let outcome = shell
+            .args(["-c", r#". "$1" >/dev/null 2>&1 </dev/null; printf '\0og-env\0'; exec env -0"#, "og"])
+            .arg(file)
+            .envs(&user_vars())
+            .limit(Some(time_left(call, LIMIT)))
+            .run()
+            .await?;
+        if outcome.timed_out {
+            return Err(Error::new(
+                crate::protocol::ErrorKind::Timeout,
+                format!(
+                    "reading the environment file {} did not end; does it wait for input?",
+                    file.display()
+                ),
+            )
+            .with_command(outcome.record()));
+        }
+        let Some((_, list)) = outcome.stdout.rsplit_once("\0og-env\0") else {
+            return Err(Error::command(
+                format!("the environment file {} ended the shell that read it", file.display()),
+                outcome.record(),
+            ));
+        };
+        Ok(Self { vars: parse(list.as_bytes()), source: file.display().to_string() })
+    }
+
+    /// Puts `home` before whatever was learnt.
+    fn prefer(&mut self, home: &Path) {
+        self.vars.insert("GAUSSHOME".into(), home.into());
+        for (key, dir) in [("PATH", "bin"), ("LD_LIBRARY_PATH", "lib")] {
+            let mut value = home.join(dir).into_os_string();
+            if let Some(old) = self.vars.get(OsStr::new(key)).filter(|v| !v.is_empty()) {
+                value.push(":");
+                value.push(old);
+            }
+            self.vars.insert(key.into(), value);
+        }
+    }
+
+    /// A variable that is set and not empty.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&OsStr> {
+        self.vars.get(OsStr::new(key)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The folder openGauss is installed in.
+    #[must_use]
+    pub fn gauss_home(&self) -> Option<PathBuf> {
+        self.get("GAUSSHOME").map(PathBuf::from)
+    }
+
+    /// The home folder of the user we run as.
+    #[must_use]
+    pub fn user_home() -> Option<PathBuf> {
+        user_vars().remove(OsStr::new("HOME")).map(PathBuf::from)
+    }
+
+    /// The program of this name: in `$GAUSSHOME/bin`, else along PATH.
+    ///
+    /// # Errors
+    /// `not_found`, with where it was looked for.
+    pub fn find(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.get("PATH").unwrap_or(OsStr::new(SYSTEM_PATH));
+        self.gauss_home()
+            .map(|home| home.join("bin"))
+            .into_iter()
+            .chain(std::env::split_paths(path))
+            .map(|dir| dir.join(name))
+            .find(|file| is_program(file))
+            .ok_or_else(|| {
+                let home = self.gauss_home().map_or_else(
+                    || "GAUSSHOME is not set".to_owned(),
+                    |home| format!("GAUSSHOME is {}", home.display()),
+                );
+                Error::not_found(format!(
+                    "{name} is not found: {home} (learnt from {}), and it is not in PATH",
+                    self.source
+                ))
+                .hint("give env_file (the file that sets GAUSSHOME) or gauss_home")
+            })
+    }
+
+    /// The program of this name, to be run in this environment.
+    ///
+    /// # Errors
+    /// As [`Environment::find`].
+    pub fn program(&self, name: &str) -> Result<Program, Error> {
+        let mut user = user_vars();
+        user.remove(OsStr::new("PATH"));
+        // Who we are is not taken from the environment: root's own would come along when root has become this user.
+        Ok(Program::new(self.find(name)?).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user))
+    }
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+/// What a fresh login has: HOME, USER, LOGNAME, PATH, of the user we run as.
+fn user_vars() -> BTreeMap<OsString, OsString> {
+    let mut vars = BTreeMap::from([(OsString::from("PATH"), OsString::from(SYSTEM_PATH))]);
+    if let Ok(Some(user)) = nix::unistd::User::from_uid(nix::unistd::geteuid()) {
+        vars.insert("HOME".into(), user.dir.into_os_string());
+        vars.insert("USER".into(), user.name.clone().into());
+        vars.insert("LOGNAME".into(), user.name.into());
+    }
+    vars
+}
+
+/// The output of `env -0`.
+fn parse(list: &[u8]) -> BTreeMap<OsString, OsString> {
+    list.split(|b| *b == 0)
+        .filter_map(|entry| {
+            let at = entry.iter().position(|b| *b == b'=')?;
+            Some((OsStr::from_bytes(&entry[..at]).to_owned(), OsString::from_vec(entry[at + 1..].to_vec())))
+        })
+        .filter(|(key, _)| key != "_" && key != "SHLVL")
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! SQL through the local socket.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Node;
+use super::postmaster_pid::PostmasterPid;
+use super::process::{Outcome, Program, time_left};
+use crate::protocol::{Call, Error, ErrorKind};
+
+/// Variables of a DBA's login that would send a client elsewhere or change what it does.
+pub(super) const DISTURBING: &[&str] = &[
+    "PGUSER",
+    "PGDATABASE",
+    "PGSERVICE",
+    "PGOPTIONS",
+    "PGSSLMODE",
+    "PGCLIENTENCODING",
+    "PGHOSTADDR",
+    "PGTZ",
+];
+/// Parts columns; openGauss's text may hold anything a keyboard can type.
+const COLUMN: char = '\x1f';
+/// Parts rows.
+const ROW: char = '\x1e';
+/// How long a statement may take when the call has no limit of its own.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How much output a statement may give.
+const KEEP: usize = 16 * 1024 * 1024;
+
+impl Node {
+    /// Runs one SQL statement as the initial user through the local socket and returns its rows of text columns; a null
+    /// is an empty text.
+    ///
+    /// # Errors
+    /// `not_found` when no server runs; `command_failed` with the server's words; `timeout`.
+    pub async fn sql(&self, call: &Call, statement: &str) -> Result<Vec<Vec<String>>, Error> {
+        self.sql_within(call, statement, LIMIT).await
+    }
+
+    /// [`Node::sql`], with at most this much time.
+    ///
+    /// # Errors
+    /// As [`Node::sql`].
+    pub async fn sql_within(
+        &self,
+        call: &Call,
+        statement: &str,
+        most: Duration,
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let pid = PostmasterPid::read(&self.data_dir).filter(|pid| pid.alive(&self.data_dir));
+        let pid = pid.ok_or_else(|| {
+            Error::not_found(format!("no server runs in {}, so it cannot be asked", self.data_dir.display()))
+        })?;
+        let outcome = self
+            .gsql(call, &pid)
+            .await?
+            .arg("-c")
+            .arg(statement)
+            .limit(Some(time_left(call, most)))
+            .run()
+            .await?;
+        if outcome.timed_out {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the server did not answer within {} s", most.as_secs()),
+            )
+            .with_command(outcome.record()));
+        }
+        if outcome.rc != 0 {
+            return Err(Error::command(format!("SQL failed: {}", words(&outcome)), outcome.record()));
+        }
+        if outcome.truncated {
+            return Err(Error::command("SQL gave more output than can be taken in", outcome.record()));
+        }
+        Ok(rows(&outcome.stdout))
+    }
+
+    async fn gsql(&self, call: &Call, pid: &PostmasterPid) -> Result<Program, Error> {
+        let env = self.env(call).await?;
+        let host = pid.socket_dir.clone().or_else(|| env.get("PGHOST").map(Into::into));
+        let host = host.unwrap_or_else(|| Path::new("/tmp").to_owned());
+        let port = pid.port.ok_or_else(|| {
+            Error::not_found(format!("the server in {} does not listen yet", self.data_dir.display()))
+        })?;
+        Ok(env
+            .program("gsql")?
+            .without(DISTURBING)
+            .env("LC_ALL", "C")
+            .env("PGCONNECT_TIMEOUT", "10")
+            .keep(KEEP)
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
+            .args(["-F", &COLUMN.to_string(), "-R", &ROW.to_string()])
+            .arg("-p")
+            .arg(port.to_string())
+            .arg("-h")
+            .arg(host))
+    }
+}
+
+/// The rows of an output made with our separators; after the last row stands a newline.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(ROW).map(|row| row.split(COLUMN).map(str::to_owned).collect()).collect()
+}
+
+/// The server's own words: its ERROR or FATAL line, and nothing of notices.
+fn words(outcome: &Outcome) -> String {
+    let line = outcome.stderr.lines().find(|l| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|w| l.contains(w)));
+    line.map_or_else(|| outcome.last_words(), |l| l.trim().to_owned())
+}
+
+/// A text as an SQL literal.
+#[must_use]
+pub fn literal(text: &str) -> String {
+    // A backslash means itself only in a plain literal with standard_conforming_strings; E'' means the same everywhere.
+    if text.contains('\\') {
+        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_columns_are_parted_by_our_separators_alone() {
+        assert_eq!(rows(""), Vec::<Vec<String>>::new());
+        assert_eq!(rows("1\x1fa|b\x1e2\x1fx\ny\n"), [["1", "a|b"], ["2", "x\ny"]]);
+    }
+
+    #[test]
+    fn literals_hold_quotes_and_backslashes() {
+        assert_eq!(literal("o'neil"), "'o''neil'");
+        assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
+    }
+}

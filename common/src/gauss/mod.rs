@@ -1,0 +1,252 @@
+//! The outside programs and files of one server. Only this folder starts gs_ctl or gsql.
+//!
+//! * [`Node`]: one data directory: is it served, what is its state, reload, SQL
+//! * [`env`](mod@env): the environment openGauss's programs need
+//! * [`process`]: one outside program, with a limit and bounded output
+//! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
+//! * [`peer`]: what the servers at the other end of the replication channels are
+//! * [`disk`]: how large a node is, and how much room there is
+//! * [`state_file`], [`postmaster_pid`]: the two files that tell of a server
+
+pub mod disk;
+pub mod env;
+pub mod gs_ctl;
+pub mod gsql;
+mod owed;
+pub mod peer;
+pub mod postmaster_pid;
+pub mod process;
+mod reload;
+pub mod state;
+pub mod state_file;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use env::Environment;
+pub use gs_ctl::StopMode;
+pub use owed::OwedReload;
+use postmaster_pid::PostmasterPid;
+pub use state::{
+    BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, Slot,
+    lsn_number, lsn_text,
+};
+pub use state_file::StateFile;
+
+use crate::protocol::{Call, Error};
+
+/// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
+#[derive(Debug)]
+pub struct Node {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    env: tokio::sync::OnceCell<Environment>,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The server was seen to take the new files.
+    Taken,
+    /// No server runs here; the files count at its next start.
+    NotRunning,
+    /// The server kept the old file; its own words. [`Reload::refused`] tells which file they are about.
+    Refused(Vec<String>),
+    /// The server was signalled, but nothing could be seen of what it made of it; why.
+    Unseen(String),
+}
+
+impl Node {
+    /// The node that the call is about.
+    ///
+    /// # Errors
+    /// As [`Call::data_dir`].
+    pub fn of(call: &Call) -> Result<Self, Error> {
+        Ok(Self::at(call.data_dir()?))
+    }
+
+    /// The node in this data directory.
+    #[must_use]
+    pub fn at(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), env: tokio::sync::OnceCell::new() }
+    }
+
+    /// The environment of openGauss's programs, learnt once.
+    ///
+    /// # Errors
+    /// As [`Environment::learn`].
+    pub async fn env(&self, call: &Call) -> Result<&Environment, Error> {
+        self.env.get_or_try_init(|| Environment::learn(call)).await
+    }
+
+    /// Whether a server runs in the data directory: its pid, when the postmaster.pid there names a live process whose
+    /// working directory is this data directory.
+    #[must_use]
+    pub fn running(&self) -> Option<u32> {
+        PostmasterPid::read(&self.data_dir).filter(|pid| pid.alive(&self.data_dir)).map(|pid| pid.pid)
+    }
+
+    /// What gaussdb.state says, of this run or the last one.
+    #[must_use]
+    pub fn state_file(&self) -> Option<StateFile> {
+        StateFile::read(&self.data_dir)
+    }
+
+    /// The build of this node that runs or died; `None` when there is neither.
+    #[must_use]
+    pub fn build(&self) -> Option<BuildProgress> {
+        let pid = std::fs::read_to_string(self.data_dir.join("gs_build.pid")).ok();
+        let pid = pid.and_then(|text| text.split_whitespace().next()?.parse::<u32>().ok());
+        let pid = pid.filter(|pid| *pid > 0 && is_gs_ctl(*pid));
+        let interrupted = pid.is_none() && self.data_dir.join("build_completed.start").exists();
+        if pid.is_none() && !interrupted {
+            return None;
+        }
+        let build = self.state_file().map(|file| file.build).unwrap_or_default();
+        Some(BuildProgress { running: pid.is_some(), pid, interrupted, ..build })
+    }
+
+    /// The state of the node: what `gs_ctl query` tells of a server that runs, else what its files tell. A stopped node
+    /// is no error, and needs no gs_ctl.
+    ///
+    /// # Errors
+    /// `not_found` when a server runs and there is no gs_ctl; `command_failed` when gs_ctl tells nothing of a server that
+    /// runs before and after.
+    pub async fn query(&self, call: &Call) -> Result<NodeState, Error> {
+        let build = self.build();
+        let file = self.state_file();
+        let Some(pid) = self.running() else {
+            return Ok(self.stopped(file.as_ref(), build));
+        };
+        let outcome = self.ctl_query(call).await?;
+        let Some(mut state) = gs_ctl::parse_query(&outcome.stdout) else {
+            return match self.running() {
+                None => Ok(self.stopped(self.state_file().as_ref(), self.build())),
+                Some(_) => Err(Error::command(
+                    format!("gs_ctl query tells nothing of the server that runs: {}", outcome.last_words()),
+                    outcome.record(),
+                )),
+            };
+        };
+        state.pid = Some(pid);
+        state.build = build;
+        state.term = file.as_ref().map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file());
+        state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay.clone());
+        if state.lsn.is_none() {
+            let sent =
+                state.senders.iter().filter_map(|s| s.progress.sent.as_deref()).filter_map(lsn_number).max();
+            state.lsn = sent.map(lsn_text);
+        }
+        Ok(state)
+    }
+
+    /// [`Node::query`], and what takes more programs to learn: version, log position and slots.
+    ///
+    /// # Errors
+    /// As [`Node::query`].
+    pub async fn query_all(&self, call: &Call) -> Result<NodeState, Error> {
+        let mut state = self.query(call).await?;
+        if state.answered {
+            // A server in the pending role answers gs_ctl and nobody else, so a failure here is no failure.
+            let (version, asked) = tokio::join!(self.version(call), self.newest_and_slots(call));
+            state.version = version;
+            if let Ok((newest, slots)) = asked {
+                state.lsn = newest.or(state.lsn);
+                state.slots = Some(slots);
+            }
+        } else {
+            state.version = self.version(call).await;
+        }
+        Ok(state)
+    }
+
+    fn stopped(&self, file: Option<&StateFile>, build: Option<BuildProgress>) -> NodeState {
+        NodeState {
+            role: file.map_or(Role::Unknown, |f| f.role),
+            db_state: match &build {
+                Some(build) if build.running => DbState::Building,
+                Some(_) => DbState::BuildFailed,
+                None => DbState::Unknown,
+            },
+            static_connections: file.map(|f| f.static_connections),
+            term: file.map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file()),
+            lsn: file.map(|f| f.lsn).filter(|lsn| *lsn > 0).map(lsn_text),
+            build,
+            ..NodeState::default()
+        }
+    }
+
+    /// The term in the file `term_file`, four bytes.
+    fn term_file(&self) -> Option<u64> {
+        let bytes = std::fs::read(self.data_dir.join("term_file")).ok()?;
+        let word: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
+        Some(u64::from(u32::from_le_bytes(word))).filter(|term| *term > 0)
+    }
+
+    /// The release of the server program, such as `3.0.5`; `None` when it does not tell.
+    pub async fn version(&self, call: &Call) -> Option<String> {
+        let env = self.env(call).await.ok()?;
+        for name in ["gaussdb", "gs_ctl"] {
+            let Ok(program) = env.program(name) else { continue };
+            let limit = process::time_left(call, Duration::from_secs(10));
+            let Ok(outcome) = program.arg("--version").limit(Some(limit)).run().await else { continue };
+            if let Some(version) = release(&outcome.stdout) {
+                return Some(version);
+            }
+        }
+        None
+    }
+
+    /// The replication slots, with what each keeps of the log.
+    ///
+    /// # Errors
+    /// As [`Node::sql`].
+    pub async fn slots(&self, call: &Call) -> Result<Vec<Slot>, Error> {
+        Ok(self.newest_and_slots(call).await?.1)
+    }
+
+    /// The newest log position (written on a primary, replayed on a standby) and the slots.
+    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<String>, Vec<Slot>), Error> {
+        let mut rows = self.sql_within(call, SLOTS, Duration::from_secs(30)).await?.into_iter();
+        let newest = rows.next().and_then(|row| position(row.first()?));
+        Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
+    }
+}
+
+/// First a row with the newest position, then the slots.
+const SLOTS: &str = "select case when pg_is_in_recovery() then pg_last_xlog_replay_location()::text \
+     else pg_current_xlog_location()::text end, null, null, null, 0 as place \
+     union all select slot_name::text, slot_type::text, active::text, restart_lsn::text, 1 \
+     from pg_replication_slots order by place, 1";
+
+/// A log position; on a standby openGauss gives a pair of timeline and position, `(1,0/4000928)`.
+fn position(text: &str) -> Option<String> {
+    let text = text.trim_matches(['(', ')']);
+    let text = text.rsplit(',').next().unwrap_or(text);
+    lsn_number(text).filter(|number| *number > 0).map(|_| text.to_owned())
+}
+
+fn slot(row: Vec<String>, newest: Option<&str>) -> Option<Slot> {
+    let [name, kind, active, restart, _] = <[String; 5]>::try_from(row).ok()?;
+    let restart_lsn = position(&restart);
+    let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
+    let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
+    Some(Slot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
+}
+
+/// `gaussdb (openGauss 3.0.5 build …) compiled at …` gives `3.0.5`.
+fn release(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("openGauss")?;
+    let (inside, _) = rest.split_once(')')?;
+    let word = inside.split(' ').find(|w| w.starts_with(|c: char| c.is_ascii_digit()) && w.contains('.'))?;
+    Some(word.to_owned())
+}
+
+/// Whether this process is a gs_ctl: a number from a file may by now belong to somebody else.
+fn is_gs_ctl(pid: u32) -> bool {
+    postmaster_pid::lives(pid)
+        && std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|b| *b == 0).take(2).any(|word| word.ends_with(b"gs_ctl")))
+}

@@ -1,0 +1,354 @@
+//! Asks the servers at the other end of this node's replication channels what they are, as `gs_ctl build` does: a
+//! replication connection, then `IDENTIFY_MODE` and `IDENTIFY_SYSTEM`.
+//!
+//! gsql cannot make such a connection, so the few messages of the protocol that are needed are spoken here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+
+use super::{Node, Role};
+use crate::conf::ConfFile;
+use crate::replconn;
+
+/// How long one peer may take; a lost packet is sent again after one second.
+const LIMIT: Duration = Duration::from_secs(3);
+/// An answer is a few hundred bytes; more is no server of this kind.
+const MOST: usize = 64 * 1024;
+/// Protocol 3.0, which every release speaks.
+const PROTOCOL: u32 = 3 << 16;
+
+/// The two ends of a replication channel, as far as a connection needs them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// Which replconninfo it is.
+    pub number: u8,
+    /// Our address: what the other end's rules look at.
+    pub local_host: String,
+    /// The other end's address.
+    pub remote_host: String,
+    /// The other end's replication port.
+    pub remote_port: u16,
+}
+
+/// What was found at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No connection could be made; why.
+    Silent(String),
+    /// Something listens, but does not tell what it is; its words.
+    Reserved(String),
+    /// A server that tells its role.
+    Server {
+        /// Its role.
+        role: Role,
+        /// The number of its database system, the same on all nodes of a cluster.
+        system_id: Option<u64>,
+    },
+}
+
+/// A channel and what was found at its other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The channel.
+    pub channel: Channel,
+    /// What is there.
+    pub found: Found,
+}
+
+impl Peer {
+    /// Whether it tells that it is a primary.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        matches!(self.found, Found::Server { role: Role::Primary, .. })
+    }
+
+    /// In a few words, for messages.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Channel { remote_host, remote_port, .. } = &self.channel;
+        match &self.found {
+            Found::Silent(why) => format!("{remote_host}:{remote_port} cannot be reached ({why})"),
+            Found::Reserved(why) => format!("{remote_host}:{remote_port} does not tell what it is ({why})"),
+            Found::Server { role, .. } => format!("{remote_host}:{remote_port} is {role}"),
+        }
+    }
+}
+
+/// What all peers are, for messages.
+#[must_use]
+pub fn words(peers: &[Peer]) -> String {
+    if peers.is_empty() {
+        return "postgresql.conf has no replconninfo".to_owned();
+    }
+    peers.iter().map(Peer::words).collect::<Vec<_>>().join(", ")
+}
+
+impl Node {
+    /// The replication channels in the node's postgresql.conf.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Channel> {
+        let text = crate::files::read(&self.data_dir.join("postgresql.conf")).unwrap_or_default();
+        channels(&text)
+    }
+
+    /// Asks all peers at once, in at most three seconds.
+    pub async fn peers(&self) -> Vec<Peer> {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+            .ok()
+            .flatten()
+            .map(|u| u.name)
+            .unwrap_or_default();
+        let mut asked = Vec::new();
+        for channel in self.channels() {
+            let user = user.clone();
+            asked.push(tokio::spawn(async move {
+                let found = match tokio::time::timeout(LIMIT, ask(&channel, &user)).await {
+                    Ok(found) => found,
+                    Err(_) => Found::Silent(format!("no answer within {} s", LIMIT.as_secs())),
+                };
+                Peer { channel, found }
+            }));
+        }
+        let mut peers = Vec::new();
+        for peer in asked {
+            // A task that panicked has nothing to say; it cannot happen without a mistake of ours.
+            peers.extend(peer.await.ok());
+        }
+        peers
+    }
+
+    /// The number of this node's database system; `None` when it has none yet.
+    #[must_use]
+    pub fn system_id(&self) -> Option<u64> {
+        let bytes = std::fs::read(self.data_dir.join("global/pg_control")).ok()?;
+        Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?))
+    }
+}
+
+/// The channels in the text of a postgresql.conf; a value that the server would refuse is none.
+fn channels(text: &[u8]) -> Vec<Channel> {
+    let conf = ConfFile::parse(text);
+    let channel = |number: u8| {
+        let value = conf.get(&format!("replconninfo{number}"))?;
+        let channel = replconn::Channel::parse(&value.text()).ok().flatten()?;
+        Some(Channel {
+            number,
+            local_host: channel.local.host.text().to_owned(),
+            remote_host: channel.remote.host.text().to_owned(),
+            remote_port: u16::try_from(channel.remote.port).ok()?,
+        })
+    };
+    // Releases differ in how many there are; one that a release does not know is not in its file.
+    (1..=18).filter_map(channel).collect()
+}
+
+async fn ask(channel: &Channel, user: &str) -> Found {
+    let mut stream = match connect(channel).await {
+        Ok(stream) => stream,
+        Err(e) => {
+            return Found::Silent(
+                e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
+            );
+        }
+    };
+    match talk(&mut stream, user).await {
+        Ok(found) => found,
+        Err(e) => Found::Reserved(e.to_string().to_lowercase()),
+    }
+}
+
+async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for remote in lookup_host((channel.remote_host.as_str(), channel.remote_port)).await? {
+        let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // The other end judges us by our address, so we come from the one that a standby would come from.
+        if let Ok(local) = channel.local_host.parse::<IpAddr>()
+            && local.is_ipv4() == remote.is_ipv4()
+            && let Err(e) = socket.bind(SocketAddr::new(local, 0))
+        {
+            crate::protocol::debug(|| format!("cannot bind to {local}: {e}"));
+        }
+        match socket.connect(remote).await {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
+    let mut body = PROTOCOL.to_be_bytes().to_vec();
+    for word in
+        ["user", user, "database", "replication", "replication", "true", "application_name", "gs_ctl", ""]
+    {
+        body.extend_from_slice(word.as_bytes());
+        body.push(0);
+    }
+    send(stream, None, &body).await?;
+    if let Some(words) = until_ready(stream, &mut Vec::new()).await? {
+        return Ok(Found::Reserved(words));
+    }
+    let mut values = Vec::new();
+    send(stream, Some(b'Q'), b"IDENTIFY_MODE\0").await?;
+    let role = if until_ready(stream, &mut values).await?.is_none() {
+        values.first().and_then(|v| v.parse().ok()).map_or(Role::Unknown, Role::of_number)
+    } else {
+        // PostgreSQL has no such command, and tells a standby by this.
+        send(stream, Some(b'Q'), b"SHOW transaction_read_only\0").await?;
+        until_ready(stream, &mut values).await?;
+        match values.first().map(String::as_str) {
+            Some("off") => Role::Primary,
+            Some("on") => Role::Standby,
+            _ => Role::Unknown,
+        }
+    };
+    values.clear();
+    send(stream, Some(b'Q'), b"IDENTIFY_SYSTEM\0").await?;
+    until_ready(stream, &mut values).await?;
+    let system_id = values.first().and_then(|v| v.parse().ok());
+    // Says goodbye; whether it is heard does not matter.
+    let _ = send(stream, Some(b'X'), &[]).await;
+    Ok(Found::Server { role, system_id })
+}
+
+async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io::Result<()> {
+    let length = u32::try_from(body.len() + 4).map_err(std::io::Error::other)?;
+    let mut message: Vec<u8> = kind.into_iter().collect();
+    message.extend_from_slice(&length.to_be_bytes());
+    message.extend_from_slice(body);
+    stream.write_all(&message).await
+}
+
+/// Reads until the server is ready for the next command, keeping the columns of rows; or the words of its error.
+async fn until_ready(stream: &mut TcpStream, values: &mut Vec<String>) -> std::io::Result<Option<String>> {
+    let mut failure = None;
+    loop {
+        let kind = stream.read_u8().await?;
+        let length = usize::try_from(stream.read_u32().await?).unwrap_or(0);
+        if !(4..=MOST).contains(&length) {
+            return Err(std::io::Error::other("it does not speak the server's protocol"));
+        }
+        let mut body = vec![0; length - 4];
+        stream.read_exact(&mut body).await?;
+        match kind {
+            b'Z' => return Ok(failure),
+            b'E' if is_fatal(&body) => return Ok(Some(error_words(&body))),
+            b'E' => failure = Some(error_words(&body)),
+            b'R' if body != [0; 4] => return Ok(Some("it wants a password".to_owned())),
+            b'D' => values.extend(columns(&body)),
+            _ => {}
+        }
+    }
+}
+
+/// Whether the server closes the connection after this error.
+fn is_fatal(body: &[u8]) -> bool {
+    body.split(|b| *b == 0).any(|field| field == b"SFATAL" || field == b"SPANIC" || field == b"VFATAL")
+}
+
+/// The message field of an error.
+fn error_words(body: &[u8]) -> String {
+    let field = body.split(|b| *b == 0).find_map(|field| field.strip_prefix(b"M"));
+    field.map_or_else(|| "it refuses".to_owned(), |text| String::from_utf8_lossy(text).trim().to_owned())
+}
+
+/// The columns of a row; a null is left out.
+fn columns(body: &[u8]) -> Vec<String> {
+    let mut rest = body.get(2..).unwrap_or(&[]);
+    let mut columns = Vec::new();
+    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = tail;
+            continue;
+        };
+        let Some((value, tail)) = tail.split_at_checked(length) else { break };
+        columns.push(String::from_utf8_lossy(value).into_owned());
+        rest = tail;
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn channels_are_read_as_the_server_reads_them() {
+        let text = "replconninfo1 = 'localhost=10.0.0.1 localport=26001 remotehost=10.0.0.2 remoteport=26001'\n\
+            #replconninfo2 = 'localhost=10.0.0.1 remotehost=10.0.0.9 remoteport=1'\n\
+            replconninfo3 = ''\n\
+            replconninfo1 = ' localhost = 10.0.0.1 localport=26001 remotehost= 10.0.0.3 remoteport =26101 '\n";
+        let found = channels(text.as_bytes());
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].remote_host.as_str(), found[0].remote_port, found[0].number),
+            ("10.0.0.3", 26101, 1)
+        );
+    }
+
+    #[test]
+    fn rows_with_nulls_are_taken_apart() {
+        let body = b"\0\x03\0\0\0\x012\xff\xff\xff\xff\0\0\0\x02ab";
+        assert_eq!(columns(body), ["2", "ab"]);
+        assert_eq!(columns(b"\0\x01\0\0\0\x09x"), Vec::<String>::new());
+        assert_eq!(columns(b""), Vec::<String>::new());
+    }
+
+    /// Answers one connection with these bytes at each message, as a server of this role.
+    fn answer(bytes: &'static [&'static [u8]]) -> Found {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let remote_port = listener.local_addr().unwrap().port();
+            let channel = Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                for answer in bytes {
+                    let mut block = [0; 1000];
+                    if stream.read(&mut block).await.unwrap() == 0 || stream.write_all(answer).await.is_err()
+                    {
+                        break;
+                    }
+                }
+            };
+            tokio::join!(ask(&channel, "omm"), server).0
+        })
+    }
+
+    #[test]
+    fn a_peer_tells_role_and_system() {
+        let found = answer(&[
+            b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+            b"D\0\0\0\x0b\0\x01\0\0\0\x012C\0\0\0\x0bSELECT\0Z\0\0\0\x05I",
+            b"D\0\0\0\x0c\0\x01\0\0\0\x0277Z\0\0\0\x05I",
+        ]);
+        assert_eq!(found, Found::Server { role: Role::Primary, system_id: Some(77) });
+    }
+
+    #[test]
+    fn a_peer_that_refuses_or_is_something_else_is_not_taken_for_gone() {
+        let found = answer(&[b"E\0\0\0\x17SFATAL\0C28000\0Mno!\0\0"]);
+        assert_eq!(found, Found::Reserved("no!".to_owned()));
+        let found = answer(&[b"SSH-2.0-OpenSSH_9.2\r\n"]);
+        assert_eq!(found, Found::Reserved("it does not speak the server's protocol".to_owned()));
+    }
+
+    #[test]
+    fn a_closed_port_is_silent() {
+        let found =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let remote_port = listener.local_addr().unwrap().port();
+                drop(listener);
+                ask(
+                    &Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() },
+                    "omm",
+                )
+                .await
+            });
+        assert_eq!(found, Found::Silent("connection refused".to_owned()));
+    }
+}

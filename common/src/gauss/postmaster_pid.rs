@@ -1,0 +1,68 @@
+//! postmaster.pid: which process serves a data directory, and where it listens.
+
+use std::path::{Path, PathBuf};
+
+/// The lines of postmaster.pid, as far as they are written yet (the server adds them while it starts).
+///
+/// Source of the format: `CreateDataDirLockFile` and `AddToDataDirLockFile` of the server; an empty listen address
+/// means loopback only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PostmasterPid {
+    /// Process number.
+    pub pid: u32,
+    /// Start time, seconds since 1970.
+    pub started: Option<u64>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Folder of the local socket.
+    pub socket_dir: Option<PathBuf>,
+    /// First listen address.
+    pub listen: Option<String>,
+}
+
+impl PostmasterPid {
+    /// Parses the text; `None` when it has no process number.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim);
+        // A single-user server writes its number negated.
+        let pid = lines.next()?.trim_start_matches('-').parse().ok().filter(|pid| *pid > 0)?;
+        let mut lines = lines.skip(1);
+        let started = lines.next().and_then(|l| l.parse().ok());
+        let port = lines.next().and_then(|l| l.parse().ok());
+        let mut word = || lines.next().filter(|l| !l.is_empty());
+        let socket_dir = word().map(PathBuf::from);
+        let listen = word().map(str::to_owned);
+        Some(Self { pid, started, port, socket_dir, listen })
+    }
+
+    /// Reads it from the data directory; `None` when there is none or it says nothing.
+    #[must_use]
+    pub fn read(data_dir: &Path) -> Option<Self> {
+        Self::parse(&String::from_utf8_lossy(&std::fs::read(data_dir.join("postmaster.pid")).ok()?))
+    }
+
+    /// Whether that process lives and serves this data directory: it is no zombie, and its working directory is this.
+    #[must_use]
+    pub fn alive(&self, data_dir: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let proc = PathBuf::from(format!("/proc/{}", self.pid));
+        if !lives(self.pid) {
+            return false;
+        }
+        match (std::fs::metadata(proc.join("cwd")), std::fs::metadata(data_dir)) {
+            (Ok(cwd), Ok(dir)) => cwd.dev() == dir.dev() && cwd.ino() == dir.ino(),
+            // Somebody else's process: better to believe the file than to act on a server that runs.
+            (Err(e), _) if e.kind() == std::io::ErrorKind::PermissionDenied => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether this process is there and no zombie.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    // The state stands behind the last parenthesis: a program's name may have some of its own.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+}

@@ -1,0 +1,408 @@
+//! Runs one outside program: an argument vector, never a shell; its own process group, a limit, bounded output.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::protocol::{Call, CommandRecord, Error};
+
+/// How much of each output stream a result shows.
+const SHOWN: usize = 16 * 1024;
+/// How long a program that was told to end may take before it is killed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A program to be run.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: PathBuf,
+    limit: Option<Duration>,
+    keep: usize,
+    spare_children: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Exit status; 128 + n when signal n ended it.
+    pub rc: i32,
+    /// Its output; when there was more than the bound, the end of it.
+    pub stdout: String,
+    /// Its errors, likewise.
+    pub stderr: String,
+    /// Whether the beginning of either stream was dropped.
+    pub truncated: bool,
+    /// Whether the limit was reached and the program was ended by us.
+    pub timed_out: bool,
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+}
+
+impl Outcome {
+    /// As the result of a failed call shows it.
+    #[must_use]
+    pub fn record(&self) -> CommandRecord {
+        CommandRecord {
+            cmd: self.cmd.clone(),
+            rc: self.rc,
+            stdout: tail(&self.stdout, SHOWN).to_owned(),
+            stderr: tail(&self.stderr, SHOWN).to_owned(),
+        }
+    }
+
+    /// The last words of the program that say something, for a one-line message.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let said = |text: &str| {
+            text.lines()
+                .rev()
+                .map(|l| super::gs_ctl::strip_prefix(l).trim())
+                .find(|l| !l.is_empty())
+                .map(str::to_owned)
+        };
+        said(&self.stderr).or_else(|| said(&self.stdout)).unwrap_or_else(|| "it said nothing".to_owned())
+    }
+}
+
+/// The end of `text`, at most `most` bytes, cut at a character.
+fn tail(text: &str, most: usize) -> &str {
+    let mut from = text.len().saturating_sub(most);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
+}
+
+impl Program {
+    /// The program at `path`, with an empty environment, run in `/`, with a minute's time and 1 MiB of output.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            dir: PathBuf::from("/"),
+            limit: Some(Duration::from_secs(60)),
+            keep: 1024 * 1024,
+            spare_children: false,
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds environment variables.
+    #[must_use]
+    pub fn envs<'a>(mut self, env: impl IntoIterator<Item = (&'a OsString, &'a OsString)>) -> Self {
+        self.env.extend(env.into_iter().map(|(k, v)| (k.clone(), v.clone())));
+        self
+    }
+
+    /// Sets one environment variable.
+    #[must_use]
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(key.into(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Takes environment variables away.
+    #[must_use]
+    pub fn without(mut self, keys: &[&str]) -> Self {
+        for key in keys {
+            self.env.remove(OsStr::new(key));
+        }
+        self
+    }
+
+    /// How long it may run; `None` is for ever.
+    #[must_use]
+    pub fn limit(mut self, limit: Option<Duration>) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How much of each stream is kept, in bytes; the end counts.
+    #[must_use]
+    pub fn keep(mut self, bytes: usize) -> Self {
+        self.keep = bytes;
+        self
+    }
+
+    /// When it is ended before its time, what it started stays: a server that is just coming up must not be killed
+    /// together with the gs_ctl that waits for it.
+    #[must_use]
+    pub fn spare_children(mut self) -> Self {
+        self.spare_children = true;
+        self
+    }
+
+    /// Program and arguments, for messages.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        std::iter::once(self.path.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(|w| w.to_string_lossy().into_owned())
+            .collect()
+    }
+
+    fn command(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.path);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    fn started(&self, child: std::io::Result<tokio::process::Child>) -> Result<tokio::process::Child, Error> {
+        child.map_err(|e| Error::io("run", &self.path, &e))
+    }
+
+    /// Runs it to its end, or ends it when the limit is reached or the future is dropped.
+    ///
+    /// A daemon that it leaves behind may hold the output open; what counts is the end of the program itself.
+    ///
+    /// # Errors
+    /// `not_found`, `permission` or `io` when it cannot be started. A bad exit status or a timeout is no error here.
+    pub async fn run(&self) -> Result<Outcome, Error> {
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.started(command.spawn())?;
+        let guard = Guard::of(&child, self.spare_children);
+        let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+        let (mut out, mut err) = (Kept::new(self.keep), Kept::new(self.keep));
+        let end = self.limit.map(|l| Instant::now() + l);
+        let mut timed_out = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                () = next(&mut stdout, &mut out) => {}
+                () = next(&mut stderr, &mut err) => {}
+                () = until(end), if !timed_out => {
+                    timed_out = true;
+                    guard.signal(Signal::SIGTERM);
+                    if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
+                        break status;
+                    }
+                    guard.signal(Signal::SIGKILL);
+                }
+            }
+        };
+        if timed_out {
+            guard.signal(Signal::SIGKILL);
+        }
+        guard.done();
+        // What the program wrote before its end is in the pipe by now; a daemon's later words are not waited for.
+        let drained = Instant::now() + Duration::from_millis(200);
+        for (stream, kept) in [
+            (stdout.as_mut().map(|s| s as &mut (dyn AsyncRead + Unpin)), &mut out),
+            (stderr.as_mut().map(|s| s as &mut (dyn AsyncRead + Unpin)), &mut err),
+        ] {
+            let Some(stream) = stream else { continue };
+            let mut block = vec![0_u8; 8192];
+            while Instant::now() < drained {
+                match tokio::time::timeout(Duration::from_millis(5), stream.read(&mut block)).await {
+                    Ok(Ok(n)) if n > 0 => kept.push(&block[..n]),
+                    _ => break,
+                }
+            }
+        }
+        let status = status.map_err(|e| Error::io("wait for", &self.path, &e))?;
+        Ok(Outcome {
+            rc: rc(status),
+            truncated: out.dropped || err.dropped,
+            stdout: out.text(),
+            stderr: err.text(),
+            timed_out,
+            cmd: self.words(),
+        })
+    }
+
+    /// Starts it in a session of its own with both streams going to the end of `log`, and leaves it running.
+    ///
+    /// # Errors
+    /// `not_found`, `permission` or `io` when it cannot be started.
+    pub fn spawn_to(&self, log: &std::fs::File) -> Result<Running, Error> {
+        let stream = || log.try_clone().map_err(|e| Error::io("use the log of", &self.path, &e));
+        // setsid(1) where it is: the program then outlives our terminal and session as well.
+        let setsid = ["/usr/bin/setsid", "/bin/setsid"].iter().map(Path::new).find(|p| p.exists());
+        let mut command = match setsid {
+            Some(setsid) => {
+                let mut command = tokio::process::Command::new(setsid);
+                command.arg(&self.path);
+                command
+                    .args(&self.args)
+                    .env_clear()
+                    .envs(&self.env)
+                    .current_dir(&self.dir)
+                    .stdin(Stdio::null());
+                command
+            }
+            None => self.command(),
+        };
+        command.stdout(stream()?).stderr(stream()?);
+        let child = self.started(command.spawn())?;
+        Ok(Running { guard: Guard::of(&child, false), child, cmd: self.words() })
+    }
+}
+
+/// A program that runs beside us; ended, with all it started, when this is dropped, unless [`Running::leave`] is called.
+#[derive(Debug)]
+pub struct Running {
+    child: tokio::process::Child,
+    guard: Guard,
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+}
+
+impl Running {
+    /// Its exit status when it has ended.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn ended(&mut self) -> Result<Option<i32>, Error> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => {
+                self.guard.disarm();
+                Ok(Some(rc(status)))
+            }
+            Err(e) => Err(Error::io("wait for", Path::new(&self.cmd[0]), &e)),
+        }
+    }
+
+    /// Lets it go on without us.
+    pub fn leave(mut self) {
+        self.guard.disarm();
+    }
+
+    /// Ends it and what it started.
+    pub async fn end(mut self) {
+        self.guard.signal(Signal::SIGTERM);
+        let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
+        self.guard.signal(Signal::SIGKILL);
+        self.guard.disarm();
+    }
+}
+
+fn rc(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1)
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the next block; a stream that has ended is not looked at again.
+async fn next<R: AsyncRead + Unpin>(stream: &mut Option<R>, kept: &mut Kept) {
+    let Some(reader) = stream else { return std::future::pending().await };
+    let mut block = vec![0_u8; 16 * 1024];
+    match reader.read(&mut block).await {
+        Ok(n) if n > 0 => kept.push(&block[..n]),
+        _ => *stream = None,
+    }
+}
+
+/// The end of a stream.
+struct Kept {
+    bytes: Vec<u8>,
+    most: usize,
+    dropped: bool,
+}
+
+impl Kept {
+    fn new(most: usize) -> Self {
+        Self { bytes: Vec::new(), most, dropped: false }
+    }
+
+    fn push(&mut self, block: &[u8]) {
+        self.bytes.extend_from_slice(block);
+        // Cut only when twice too long, so that gigabytes cost no more than their reading.
+        if self.bytes.len() > self.most * 2 {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if self.bytes.len() > self.most {
+            self.bytes.drain(..self.bytes.len() - self.most);
+            self.dropped = true;
+        }
+    }
+
+    fn text(mut self) -> String {
+        self.cut();
+        String::from_utf8(self.bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    }
+}
+
+/// Ends the process group when dropped before [`Guard::done`].
+#[derive(Debug)]
+struct Guard {
+    pid: Option<Pid>,
+    alone: bool,
+}
+
+impl Guard {
+    fn of(child: &tokio::process::Child, alone: bool) -> Self {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Self { pid, alone }
+    }
+
+    /// A group that is gone already is what we want, so the outcome is not looked at.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid {
+            let _ = if self.alone { kill(pid, signal) } else { killpg(pid, signal) };
+        }
+    }
+
+    fn disarm(&mut self) {
+        self.pid = None;
+    }
+
+    fn done(mut self) {
+        self.disarm();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.pid.is_some() {
+            self.signal(Signal::SIGTERM);
+            std::thread::sleep(Duration::from_millis(100));
+            self.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+/// The time left for one step of the call: `most`, or less when the call ends before.
+#[must_use]
+pub fn time_left(call: &Call, most: Duration) -> Duration {
+    call.deadline.map_or(most, |end| end.saturating_duration_since(Instant::now()).min(most))
+}

@@ -1,0 +1,300 @@
+//! Makes a server read its files again, and finds out whether it took them.
+//!
+//! The server answers a reload with its log alone. The order of things in it can be relied on: the postmaster's one main
+//! thread handles the signal to its end (pg_hba.conf is tried three times, 200 ms apart) before it accepts the next
+//! connection (`SIGHUP_handler` in postmaster.cpp, and the main loop of PostgreSQL alike). So: remember where the log
+//! ends, signal, see the log say that the signal is being handled, then connect and have the new session write a mark into
+//! the log. All that the server had to say stands before the mark.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Node, Reload};
+use crate::conf::ConfFile;
+use crate::protocol::{Call, Error, ErrorKind};
+
+/// Between two looks into the log.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How long the server may take to begin with the signal, and the logger to write.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server that was signalled by a gs_ctl which then failed may take to say so.
+const SIGNALLED: Duration = Duration::from_millis(500);
+/// How long a refusal takes to be logged: three tries, 200 ms apart, and the logger.
+const REFUSAL: Duration = Duration::from_millis(1500);
+/// The files that a server may refuse.
+const REFUSABLE: [&str; 2] = ["pg_hba.conf", "postgresql.conf"];
+/// After which the signal is sent again to a server that could not have the file's lock.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How much of the log is read at a time.
+const BLOCK: u64 = 4 * 1024 * 1024;
+
+impl Reload {
+    /// Whether the server refused this file, such as `pg_hba.conf`; the words may be about another one.
+    #[must_use]
+    pub fn refused(&self, file: &str) -> bool {
+        matches!(self, Self::Refused(words) if words.iter().any(|w| refuses(w, file)))
+    }
+}
+
+/// Whether this line of the log says that the whole of `file` is not taken.
+fn refuses(line: &str, file: &str) -> bool {
+    match file {
+        "pg_hba.conf" => line.contains("hba") && line.contains("not reloaded"),
+        "postgresql.conf" => line.contains("no changes were applied"),
+        _ => line.contains(file) && line.contains("not reloaded"),
+    }
+}
+
+/// Whether it was the server that did not let us in, and not that we did not reach it.
+fn was_refused(error: &Error) -> bool {
+    let stderr = error.failure().command.as_ref().map_or("", |command| command.stderr.as_str());
+    stderr.contains("FATAL") || stderr.contains("can not accept connection")
+}
+
+/// Whether the server says that it could not have the lock of postgresql.conf, and so forgets the reload.
+fn was_locked_out(text: &str) -> bool {
+    text.contains("the last sigup signal is processing")
+}
+
+/// Whether the server says that it has begun to read its files.
+fn begun_in(text: &str) -> bool {
+    text.contains("SIGHUP") || was_locked_out(text)
+}
+
+/// Whether this line is about something that did not keep the server from taking a file.
+fn is_noise(line: &str) -> bool {
+    ["cannot be changed without restarting", "\" changed to \"", "unaffected changes were applied"]
+        .iter()
+        .any(|noise| line.contains(noise))
+}
+
+impl Node {
+    /// Makes the server read its files again, and finds out whether it took them.
+    ///
+    /// Do not hold the lock of postgresql.conf meanwhile: the server needs it, and forgets the reload when it is taken.
+    ///
+    /// # Errors
+    /// `not_found` or `command_failed` when gs_ctl cannot be run or does not signal; `busy` when postgresql.conf stays
+    /// locked for `lock_timeout`.
+    pub async fn reload(&self, call: &Call) -> Result<Reload, Error> {
+        Ok(self.reload_with_words(call).await?.0)
+    }
+
+    /// [`Node::reload`], and what the server's log said of its files on this occasion, also when it took them: that a
+    /// parameter needs a restart, or has a value it did not like.
+    ///
+    /// # Errors
+    /// As [`Node::reload`].
+    pub async fn reload_with_words(&self, call: &Call) -> Result<(Reload, Vec<String>), Error> {
+        if self.running().is_none() {
+            return Ok((Reload::NotRunning, Vec::new()));
+        }
+        let dir = self.log_dir(call).await;
+        let begun = Instant::now();
+        loop {
+            let log = Log::watch(&dir);
+            let outcome = self.ctl_reload(call).await?;
+            // What counts is what the server says, and not what gs_ctl says of it.
+            if outcome.rc != 0 && log.wait(begun_in, SIGNALLED).await.is_err() {
+                if self.running().is_none() {
+                    return Ok((Reload::NotRunning, Vec::new()));
+                }
+                return Err(Error::command(
+                    format!("gs_ctl reload did not signal the server: {}", outcome.last_words()),
+                    outcome.record(),
+                ));
+            }
+            let text = match self.observe(call, &log).await {
+                Ok(text) => text,
+                Err(why) => return Ok((Reload::Unseen(why), Vec::new())),
+            };
+            let words = words(&text);
+            if !was_locked_out(&text) {
+                let refused = words.iter().any(|w| REFUSABLE.iter().any(|file| refuses(w, file)));
+                let reasons = || words.iter().filter(|w| !is_noise(w)).cloned().collect();
+                return Ok((if refused { Reload::Refused(reasons()) } else { Reload::Taken }, words));
+            }
+            // Somebody (gs_guc, another module) held the lock of postgresql.conf, and the server forgot the reload.
+            call.saw("the server cannot reload while postgresql.conf is locked");
+            if begun.elapsed() >= call.lock_timeout() {
+                let file = self.data_dir.join("postgresql.conf.lock");
+                return Err(Error::new(
+                    ErrorKind::Busy,
+                    format!("the server cannot reload: another process holds {}", file.display()),
+                )
+                .at(file.display())
+                .hint("try again when it has ended, or raise lock_timeout"));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// What the log says from the signal to the mark; or why that cannot be known.
+    async fn observe(&self, call: &Call, log: &Log) -> Result<String, String> {
+        let text = log.wait(begun_in, PATIENCE).await.map_err(|_| {
+            format!("its log in {} does not say that it reads its files again", log.dir.display())
+        })?;
+        if was_locked_out(&text) {
+            return Ok(text);
+        }
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let mark = format!("og_node reload check {}-{stamp}", std::process::id());
+        let statement = format!("do $og$ begin raise log '{mark}'; end $og$");
+        let asked = self.sql_within(call, &statement, Duration::from_secs(15)).await;
+        if self.running().is_none() {
+            return Err("the server ended while it was reading its files".to_owned());
+        }
+        let patience = match &asked {
+            Ok(_) => PATIENCE,
+            // A session that the server refuses (pending role, no rule for us any more) proves the order of things as
+            // well, but leaves no mark that is ours; then the logger gets a moment.
+            Err(error) if was_refused(error) => Duration::from_millis(300),
+            Err(error) => {
+                let refused =
+                    |text: &str| text.lines().any(|l| REFUSABLE.iter().any(|file| refuses(l, file)));
+                let seen = log.wait(refused, REFUSAL).await;
+                return seen.map_err(|_| format!("it could not be asked afterwards: {error}"));
+            }
+        };
+        Ok(match log.wait(|text| text.contains(&mark), patience).await {
+            Ok(text) | Err(text) => text,
+        })
+    }
+
+    /// The folder of the server's log: asked from the server, else read from its postgresql.conf.
+    async fn log_dir(&self, call: &Call) -> PathBuf {
+        let asked = self.sql_within(call, "show log_directory", Duration::from_secs(10)).await;
+        let named = asked.ok().and_then(|rows| rows.into_iter().flatten().next()).or_else(|| {
+            let text = crate::files::read(&self.data_dir.join("postgresql.conf")).ok()?;
+            Some(ConfFile::parse(&text).get("log_directory")?.text().into_owned())
+        });
+        self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
+    }
+}
+
+/// What the log says of the files, without the lines' own prefixes, each line once.
+fn words(text: &str) -> Vec<String> {
+    const ABOUT: &[&str] = &[
+        "hba",
+        "configuration file",
+        "configuration parameter",
+        "parameter \"",
+        "invalid",
+        "syntax error",
+        "not reloaded",
+        "not supported",
+        "missing",
+        "could not open",
+        "could not bind",
+        "end-of-line",
+    ];
+    let from = text.find("SIGHUP").unwrap_or(0);
+    let mut words: Vec<String> = Vec::new();
+    for line in text[from..].lines().skip(1) {
+        let start = ["LOG:", "WARNING:", "ERROR:", "FATAL:", "CONTEXT:", "DETAIL:", "HINT:"]
+            .iter()
+            .filter_map(|severity| line.find(severity))
+            .min();
+        let Some(start) = start else { continue };
+        let line = line[start..].trim();
+        if ABOUT.iter().any(|about| line.contains(about))
+            && !words.iter().any(|w| w == line)
+            && words.len() < 50
+        {
+            words.push(line.to_owned());
+        }
+    }
+    words
+}
+
+/// A folder of log files, and where each ended when we began to look.
+struct Log {
+    dir: PathBuf,
+    sizes: HashMap<PathBuf, u64>,
+}
+
+impl Log {
+    fn watch(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), sizes: files(dir).collect() }
+    }
+
+    /// What was written since.
+    fn text(&self) -> String {
+        let mut bytes = Vec::new();
+        for (path, size) in files(&self.dir) {
+            let before = self.sizes.get(&path).copied().unwrap_or(0);
+            // A file that became shorter was begun anew.
+            let from = if size < before { 0 } else { before };
+            if size > from {
+                let read = std::fs::File::open(&path).and_then(|mut file| {
+                    file.seek(SeekFrom::Start(from.max(size.saturating_sub(BLOCK))))?;
+                    file.take(BLOCK).read_to_end(&mut bytes)
+                });
+                // A file that was taken away meanwhile has nothing to say.
+                if read.is_ok() {
+                    bytes.push(b'\n');
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until what was written since is as wanted; in vain: what was written all the same.
+    async fn wait(&self, wanted: impl Fn(&str) -> bool, patience: Duration) -> Result<String, String> {
+        let end = Instant::now() + patience;
+        loop {
+            let text = self.text();
+            if wanted(&text) {
+                return Ok(text);
+            }
+            if Instant::now() >= end {
+                return Err(text);
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let meta = entry.metadata().ok()?;
+        meta.is_file().then(|| (entry.path(), meta.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const REFUSED: &str = "2026-11-21 01:02:03.1 [unknown] LOG:  received SIGHUP, reloading configuration files\n\
+        2026-11-21 01:02:03.1 [unknown] LOG:  parameter \"max_connections\" cannot be changed without restarting the server\n\
+        2026-11-21 01:02:03.1 [unknown] LOG:  configuration file \"/d/postgresql.conf\" contains errors; unaffected changes were applied\n\
+        x LOG:  invalid CIDR mask in address \"127.0.0.1/33\"\n\
+        x CONTEXT:  line 3 of configuration file \"/d/pg_hba.conf\"\n\
+        x LOG:  invalid CIDR mask in address \"127.0.0.1/33\"\n\
+        x CONTEXT:  line 3 of configuration file \"/d/pg_hba.conf\"\n\
+        x WARNING:  pg_hba.conf not reloaded\n";
+
+    #[test]
+    fn a_refused_hba_file_is_told_from_the_noise_of_duplicates() {
+        let words = words(REFUSED);
+        assert_eq!(words.len(), 5);
+        let reload = Reload::Refused(words);
+        assert!(reload.refused("pg_hba.conf"));
+        assert!(!reload.refused("postgresql.conf"));
+    }
+
+    #[test]
+    fn postgresqls_own_words_are_understood() {
+        assert!(refuses("LOG:  pg_hba.conf was not reloaded", "pg_hba.conf"));
+        assert!(refuses("LOG:  /d/pg_hba.conf was not reloaded", "pg_hba.conf"));
+        let line = "LOG:  configuration file \"/d/postgresql.conf\" contains errors; no changes were applied";
+        assert!(refuses(line, "postgresql.conf"));
+        let line = "LOG:  configuration file \"/d/postgresql.conf\" contains errors; unaffected changes were applied";
+        assert!(!refuses(line, "postgresql.conf"));
+    }
+}

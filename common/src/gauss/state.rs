@@ -1,0 +1,371 @@
+//! What is known of a node, typed: the `node` of the results.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a server is to its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Takes writes and sends its log to standbys.
+    Primary,
+    /// Follows the primary.
+    Standby,
+    /// Follows a standby.
+    CascadeStandby,
+    /// A single node that knows no others.
+    Normal,
+    /// Started, and waiting to be told its role.
+    Pending,
+    /// Recovers from an archive.
+    Recovery,
+    /// First standby of a disaster recovery cluster.
+    MainStandby,
+    /// Member of a disaster recovery cluster.
+    StandbyCluster,
+    /// None that this program knows.
+    #[default]
+    Unknown,
+}
+
+impl Role {
+    /// From gs_ctl's words, such as `Cascade Standby`.
+    #[must_use]
+    pub fn of(words: &str) -> Self {
+        match words.trim().to_ascii_lowercase().as_str() {
+            "primary" => Self::Primary,
+            "standby" => Self::Standby,
+            "cascade standby" => Self::CascadeStandby,
+            "normal" => Self::Normal,
+            "pending" => Self::Pending,
+            "recovery" => Self::Recovery,
+            "main standby" => Self::MainStandby,
+            "standby cluster" => Self::StandbyCluster,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// From the server's own number (`ServerMode` in replicainternal.h, since 1.1.0).
+    #[must_use]
+    pub fn of_number(number: i32) -> Self {
+        match number {
+            1 => Self::Normal,
+            2 => Self::Primary,
+            3 => Self::Standby,
+            4 => Self::CascadeStandby,
+            5 => Self::Pending,
+            6 => Self::Recovery,
+            7 => Self::StandbyCluster,
+            8 => Self::MainStandby,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether it follows another server.
+    #[must_use]
+    pub fn follows(self) -> bool {
+        matches!(self, Self::Standby | Self::CascadeStandby | Self::MainStandby | Self::StandbyCluster)
+    }
+
+    /// As results and gs_ctl's `-M` write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::CascadeStandby => "cascade_standby",
+            Self::Normal => "normal",
+            Self::Pending => "pending",
+            Self::Recovery => "recovery",
+            Self::MainStandby => "main_standby",
+            Self::StandbyCluster => "standby_cluster",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a server fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DbState {
+    /// All is well; on a standby: it streams.
+    Normal,
+    /// A standby that does not stream; `detail` says why. Harmless for two seconds after each start.
+    NeedRepair,
+    /// Comes up.
+    Starting,
+    /// About to become primary.
+    WaitPromoting,
+    /// Ceases to be primary.
+    Demoting,
+    /// Becomes primary.
+    Promoting,
+    /// Is being built.
+    Building,
+    /// A build has ended well.
+    BuildCompleted,
+    /// A build has ended badly.
+    BuildFailed,
+    /// Streams, and is behind.
+    Catchup,
+    /// Crashed.
+    Coredump,
+    /// None that this program knows.
+    #[default]
+    Unknown,
+}
+
+impl DbState {
+    /// From gs_ctl's words, such as `Need repair`.
+    #[must_use]
+    pub fn of(words: &str) -> Self {
+        match words.trim().to_ascii_lowercase().as_str() {
+            "normal" => Self::Normal,
+            "need repair" => Self::NeedRepair,
+            "starting" => Self::Starting,
+            "wait promoting" => Self::WaitPromoting,
+            "demoting" => Self::Demoting,
+            "promoting" => Self::Promoting,
+            "building" => Self::Building,
+            "build completed" => Self::BuildCompleted,
+            "build failed" => Self::BuildFailed,
+            "catchup" => Self::Catchup,
+            "coredump" => Self::Coredump,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// In gs_ctl's words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::NeedRepair => "Need repair",
+            Self::Starting => "Starting",
+            Self::WaitPromoting => "Wait promoting",
+            Self::Demoting => "Demoting",
+            Self::Promoting => "Promoting",
+            Self::Building => "Building",
+            Self::BuildCompleted => "Build completed",
+            Self::BuildFailed => "Build failed",
+            Self::Catchup => "Catchup",
+            Self::Coredump => "Coredump",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl std::fmt::Display for DbState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// One end of a replication connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    /// Address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How far the log has come at the sender and the receiver, in positions such as `0/1001ABA8`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// Sent.
+    pub sent: Option<String>,
+    /// Written by the sender.
+    pub sender_write: Option<String>,
+    /// Flushed by the sender.
+    pub sender_flush: Option<String>,
+    /// Replayed by the sender.
+    pub sender_replay: Option<String>,
+    /// Received.
+    pub received: Option<String>,
+    /// Written by the receiver.
+    pub write: Option<String>,
+    /// Flushed by the receiver.
+    pub flush: Option<String>,
+    /// Replayed by the receiver.
+    pub replay: Option<String>,
+    /// Bytes that the sender has and the receiver has not replayed.
+    pub lag_bytes: Option<u64>,
+    /// gs_ctl's `sync_percent`.
+    pub sync_percent: Option<u8>,
+}
+
+/// One receiver that is connected to this server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sender {
+    /// The sending thread's number.
+    pub pid: Option<u64>,
+    /// What the other end is.
+    pub peer_role: Role,
+    /// How the other end fares.
+    pub peer_state: DbState,
+    /// State of the connection: `streaming`, `catchup`, …
+    pub state: String,
+    /// Positions.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// `sync`, `async`, `potential` or `quorum`.
+    pub sync_state: Option<String>,
+    /// Place in synchronous_standby_names; 0 is none.
+    pub sync_priority: Option<u32>,
+    /// Our end.
+    pub local: Option<Endpoint>,
+    /// The other end; its port is a passing one.
+    pub peer: Option<Endpoint>,
+}
+
+/// The connection by which this server receives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Receiver {
+    /// The receiving thread's number.
+    pub pid: Option<u64>,
+    /// What the other end is.
+    pub peer_role: Role,
+    /// How the other end fares.
+    pub peer_state: DbState,
+    /// State of the connection.
+    pub state: String,
+    /// Positions.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Our end; its port is a passing one.
+    pub local: Option<Endpoint>,
+    /// The other end.
+    pub peer: Option<Endpoint>,
+}
+
+/// A replication slot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Slot {
+    /// Name.
+    pub name: String,
+    /// `physical` or `logical`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether somebody is connected to it.
+    pub active: bool,
+    /// The oldest log position it keeps; null when it keeps none.
+    pub restart_lsn: Option<String>,
+    /// Bytes of log between that and the newest.
+    pub retained_bytes: Option<u64>,
+}
+
+/// Which build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildMode {
+    /// Incremental, and full when that cannot serve.
+    Auto,
+    /// Everything is copied.
+    Full,
+    /// What differs is copied.
+    Incremental,
+    /// Everything is copied, from a standby.
+    StandbyFull,
+}
+
+/// A build of this node, as its files tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildProgress {
+    /// Whether a process builds now.
+    pub running: bool,
+    /// Which build it is.
+    pub mode: Option<BuildMode>,
+    /// Kilobytes copied.
+    pub done_kb: u64,
+    /// Kilobytes to copy as far as known; openGauss lets it grow together with `done_kb`.
+    pub total_kb: u64,
+    /// openGauss's own figure; it says 100 too early.
+    pub percent: i32,
+    /// The building process.
+    pub pid: Option<u32>,
+    /// A build died after it had begun to change the data directory: the server does not start until a new one is done.
+    pub interrupted: bool,
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeState {
+    /// Whether a server runs.
+    pub running: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its role; of a stopped one, that of its last run.
+    pub role: Role,
+    /// How it fares; of a stopped one, `unknown`.
+    pub db_state: DbState,
+    /// Why, in the server's words; when it could not be asked, the reason for that.
+    pub detail: Option<String>,
+    /// Whether the server itself answered; else role and state are what it last wrote to gaussdb.state.
+    pub answered: bool,
+    /// Number of replconninfo the server counts.
+    pub static_connections: Option<u32>,
+    /// Release, such as `3.0.5`.
+    pub version: Option<String>,
+    /// Term of the primary it knows.
+    pub term: Option<u64>,
+    /// Newest log position: written on a primary, replayed on a standby.
+    pub lsn: Option<String>,
+    /// Who receives from this server.
+    pub senders: Vec<Sender>,
+    /// From whom this server receives.
+    pub receiver: Option<Receiver>,
+    /// Replication slots; only where the server was asked for them.
+    pub slots: Option<Vec<Slot>>,
+    /// The build that runs or died; null otherwise.
+    pub build: Option<BuildProgress>,
+}
+
+impl NodeState {
+    /// Whether it is a standby that streams, or a primary or single server that is well.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.running
+            && self.answered
+            && self.db_state == DbState::Normal
+            && (!self.role.follows() || self.receiver.is_some())
+    }
+
+    /// In a few words, for messages: `standby, Need repair (Disconnected)`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        if !self.running {
+            return match &self.build {
+                Some(build) if build.running => "being built".to_owned(),
+                Some(build) if build.interrupted => "stopped, with an uncompleted build".to_owned(),
+                _ => "stopped".to_owned(),
+            };
+        }
+        let detail = self.detail.as_deref().map_or("", |d| d.lines().next().unwrap_or("")).trim();
+        if detail.is_empty() || detail == self.db_state.words() {
+            format!("{}, {}", self.role, self.db_state)
+        } else {
+            format!("{}, {} ({detail})", self.role, self.db_state)
+        }
+    }
+}
+
+/// The number behind a log position such as `0/1001ABA8`.
+#[must_use]
+pub fn lsn_number(text: &str) -> Option<u64> {
+    let (high, low) = text.trim().split_once('/')?;
+    let (high, low) = (u32::from_str_radix(high, 16).ok()?, u32::from_str_radix(low, 16).ok()?);
+    Some(u64::from(high) << 32 | u64::from(low))
+}
+
+/// A log position as the server writes it.
+#[must_use]
+pub fn lsn_text(number: u64) -> String {
+    format!("{:X}/{:X}", number >> 32, number & 0xFFFF_FFFF)
+}

@@ -1,0 +1,286 @@
+//! Addresses as values: what the server compares a client with, however it was written.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The address column of a rule, as a value: two ways to write the same set of clients are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// `all`.
+    All,
+    /// `samehost`: any address of this machine.
+    SameHost,
+    /// `samenet`: any address of a network this machine is in.
+    SameNet,
+    /// A range of addresses.
+    Range(Range),
+    /// A host name, or with a leading dot all names that end so; in lower case, for the server does not mind case.
+    Host(String),
+}
+
+/// A range of addresses: those which agree with `network` where `mask` has ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Range {
+    /// IPv4.
+    V4 {
+        /// The address, the bits outside the mask being 0.
+        network: u32,
+        /// The mask; it may have holes.
+        mask: u32,
+    },
+    /// IPv6.
+    V6 {
+        /// The address, the bits outside the mask being 0.
+        network: u128,
+        /// The mask; it may have holes.
+        mask: u128,
+    },
+}
+
+impl Range {
+    /// The range of this address and mask; `None` when one is IPv4 and the other IPv6.
+    #[must_use]
+    pub fn of(address: IpAddr, mask: IpAddr) -> Option<Self> {
+        match (address, mask) {
+            (IpAddr::V4(a), IpAddr::V4(m)) => {
+                Some(Self::V4 { network: a.to_bits() & m.to_bits(), mask: m.to_bits() })
+            }
+            (IpAddr::V6(a), IpAddr::V6(m)) => {
+                Some(Self::V6 { network: a.to_bits() & m.to_bits(), mask: m.to_bits() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The range of this address and number of leading mask bits; `None` when there are too many.
+    #[must_use]
+    pub fn cidr(address: IpAddr, bits: u32) -> Option<Self> {
+        let mask = match address {
+            IpAddr::V4(_) if bits <= 32 => {
+                IpAddr::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - bits).unwrap_or(0)))
+            }
+            IpAddr::V6(_) if bits <= 128 => {
+                IpAddr::V6(Ipv6Addr::from_bits(u128::MAX.checked_shl(128 - bits).unwrap_or(0)))
+            }
+            _ => return None,
+        };
+        Self::of(address, mask)
+    }
+
+    /// This one address alone.
+    #[must_use]
+    pub fn single(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(a) => Self::V4 { network: a.to_bits(), mask: u32::MAX },
+            IpAddr::V6(a) => Self::V6 { network: a.to_bits(), mask: u128::MAX },
+        }
+    }
+
+    /// Whether the client is in it. As the server does, an IPv6 client is compared with an IPv4 range as
+    /// `::ffff:a.b.c.d`, but never an IPv4 client with an IPv6 range.
+    #[must_use]
+    pub fn contains(&self, client: IpAddr) -> bool {
+        self.covers(&Self::single(client))
+    }
+
+    /// Whether every client of `other` is in this one too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (*self, *other) {
+            (Self::V4 { network, mask }, Self::V4 { network: n, mask: m }) => {
+                mask & m == mask && n & mask == network
+            }
+            (Self::V6 { network, mask }, Self::V6 { network: n, mask: m }) => {
+                mask & m == mask && n & mask == network
+            }
+            (Self::V4 { .. }, Self::V6 { .. }) => self.promoted().covers(other),
+            (Self::V6 { .. }, Self::V4 { .. }) => false,
+        }
+    }
+
+    /// An IPv4 range among the IPv6 addresses.
+    fn promoted(self) -> Self {
+        match self {
+            Self::V4 { network, mask } => Self::V6 {
+                network: 0xffff_0000_0000 | u128::from(network),
+                mask: (u128::MAX << 32) | u128::from(mask),
+            },
+            v6 @ Self::V6 { .. } => v6,
+        }
+    }
+
+    /// The number of leading mask bits, when the mask has no holes.
+    #[must_use]
+    pub fn prefix(&self) -> Option<u32> {
+        match *self {
+            Self::V4 { mask, .. } => (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0)
+                .then_some(mask.leading_ones()),
+            Self::V6 { mask, .. } => (mask.leading_ones() + mask.trailing_zeros() == 128 || mask == 0)
+                .then_some(mask.leading_ones()),
+        }
+    }
+
+    fn parts(&self) -> (IpAddr, IpAddr) {
+        match *self {
+            Self::V4 { network, mask } => {
+                (Ipv4Addr::from_bits(network).into(), Ipv4Addr::from_bits(mask).into())
+            }
+            Self::V6 { network, mask } => {
+                (Ipv6Addr::from_bits(network).into(), Ipv6Addr::from_bits(mask).into())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    /// As it stands in the file: `10.0.0.0/8`, or with the mask in a column of its own where it has holes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (network, mask) = self.parts();
+        match self.prefix() {
+            Some(bits) => write!(f, "{network}/{bits}"),
+            None => write!(f, "{network} {mask}"),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::SameHost => f.write_str("samehost"),
+            Self::SameNet => f.write_str("samenet"),
+            Self::Range(range) => range.fmt(f),
+            Self::Host(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Address {
+    /// Whether every client that `other` lets through is let through here too, as far as that can be told without
+    /// asking anybody for names.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _)
+            | (Self::SameNet, Self::SameNet | Self::SameHost)
+            | (Self::SameHost, Self::SameHost) => true,
+            (Self::Range(a), Self::Range(b)) => a.covers(b),
+            (Self::Host(a), Self::Host(b)) => host_matches(a, b),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a host name matches a pattern, which is a name or, with a leading dot, a name's end. Both in lower case.
+pub fn host_matches(pattern: &str, name: &str) -> bool {
+    if pattern.starts_with('.') { name.ends_with(pattern) } else { name == pattern }
+}
+
+/// A number address as the server's getaddrinfo takes it: also `10.1` and `0x7f.1`, and IPv6 with a zone.
+pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    if let Some(v4) = parse_ipv4(text) {
+        return Some(IpAddr::V4(v4));
+    }
+    let (address, zone) = text.split_once('%').map_or((text, None), |(a, z)| (a, Some(z)));
+    if zone.is_some_and(str::is_empty) {
+        return None;
+    }
+    address.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+}
+
+/// inet_aton(3): one to four parts, each decimal, octal (leading 0) or hexadecimal (0x), the last filling up.
+fn parse_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let parts = text.split('.').map(parse_part).collect::<Option<Vec<u32>>>()?;
+    let (&last, leading) = parts.split_last()?;
+    if leading.len() > 3 || leading.iter().any(|&p| p > 255) {
+        return None;
+    }
+    let free = 32 - 8 * u32::try_from(leading.len()).ok()?;
+    if u64::from(last) >= 1u64 << free {
+        return None;
+    }
+    let high = leading.iter().enumerate().fold(0u32, |bits, (i, &p)| bits | p << (24 - 8 * i));
+    Some(Ipv4Addr::from_bits(high | last))
+}
+
+fn parse_part(part: &str) -> Option<u32> {
+    if !part.as_bytes().first()?.is_ascii_digit() {
+        return None;
+    }
+    if let Some(hex) = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+        return (!hex.starts_with('+')).then(|| u32::from_str_radix(hex, 16).ok())?;
+    }
+    if part.len() > 1 && part.starts_with('0') {
+        return u32::from_str_radix(part, 8).ok();
+    }
+    part.parse().ok()
+}
+
+/// The number behind the slash, as strtol(3) takes it; `None` when it is no number.
+pub fn parse_bits(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?.trim_start();
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' => (1, &text[1..]),
+        _ => (1, text),
+    };
+    if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse::<i64>().unwrap_or(i64::MAX) * sign)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn range(address: &str, bits: u32) -> Range {
+        Range::cidr(parse_ip(address.as_bytes()).unwrap(), bits).unwrap()
+    }
+
+    #[test]
+    fn one_value_however_written() {
+        let ip = |s: &str| parse_ip(s.as_bytes()).unwrap();
+        assert_eq!(range("10.0.0.5", 32), Range::of(ip("10.0.0.5"), ip("255.255.255.255")).unwrap());
+        assert_eq!(range("10.1.2.3", 8), range("10.0.0.0", 8));
+        assert_eq!(range("FE80:0::0001", 64), range("fe80::", 64));
+        assert_eq!(ip("10.1"), ip("10.0.0.1"));
+        assert_eq!(ip("0x7f.1"), ip("127.0.0.1"));
+        assert_eq!(ip("010.0.0.1"), ip("8.0.0.1"));
+        assert_eq!(ip("fe80::1%eth0"), ip("fe80::1"));
+        for bad in ["", "127.0.0.300", "1.2.3.4.5", "fe80:::1", "a", "1.2.3.", "1 .2", "08.1", "0x", "+1"] {
+            assert_eq!(parse_ip(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn printed_as_in_the_file() {
+        assert_eq!(range("10.1.2.3", 8).to_string(), "10.0.0.0/8");
+        assert_eq!(range("1.2.3.4", 0).to_string(), "0.0.0.0/0");
+        assert_eq!(range("::1", 128).to_string(), "::1/128");
+        let holes = Range::V4 { network: 0x0a00_0001, mask: 0xff00_00ff };
+        assert_eq!(holes.to_string(), "10.0.0.1 255.0.0.255");
+    }
+
+    #[test]
+    fn ranges_in_ranges() {
+        assert!(range("10.0.0.0", 8).covers(&range("10.9.0.0", 16)));
+        assert!(!range("10.9.0.0", 16).covers(&range("10.0.0.0", 8)));
+        assert!(!range("192.168.0.1", 32).covers(&range("192.168.0.12", 32)));
+        assert!(range("0.0.0.0", 0).covers(&range("::ffff:1.2.3.4", 128)));
+        assert!(!range("::", 0).covers(&range("1.2.3.4", 32)), "an IPv4 client never meets an IPv6 range");
+        assert!(!range("::ffff:127.0.0.1", 128).contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn bits_as_strtol_takes_them() {
+        assert_eq!(parse_bits(b"08"), Some(8));
+        assert_eq!(parse_bits(b"+8"), Some(8));
+        assert_eq!(parse_bits(b"-1"), Some(-1));
+        assert_eq!(parse_bits(b""), None);
+        assert_eq!(parse_bits(b"8x"), None);
+        assert_eq!(parse_bits(b"99999999999999999999"), Some(i64::MAX));
+    }
+}

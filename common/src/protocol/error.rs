@@ -1,0 +1,196 @@
+//! The one error type of the suite.
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What sort of failure it was; a caller branches on this and never on words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The arguments cannot be used; nothing was looked at.
+    BadArgs,
+    /// A file, folder, program, user or server that must be there is not.
+    NotFound,
+    /// The operating system refused access.
+    Permission,
+    /// A lock is held; the detail says by whom.
+    Busy,
+    /// A safety rule; the hint names the argument that overrides it, if one may.
+    Refused,
+    /// A file cannot be understood; the detail has line and column.
+    Corrupt,
+    /// The version, layout or platform is not one we can serve.
+    Unsupported,
+    /// An outside program failed, or did not do what it was asked for.
+    CommandFailed,
+    /// Time ran out; the detail has what was last seen.
+    Timeout,
+    /// A host could not be reached (`--host`).
+    Unreachable,
+    /// SIGINT or SIGTERM.
+    Interrupted,
+    /// The operating system failed to read or write.
+    Io,
+    /// A mistake of this program.
+    Internal,
+}
+
+/// The outside command that failed, as the result shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandRecord {
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+    /// Exit status; 128 + n when signal n ended it.
+    pub rc: i32,
+    /// Its output, the end kept, at most 16 KiB.
+    pub stdout: String,
+    /// Its errors, the end kept, at most 16 KiB.
+    pub stderr: String,
+}
+
+/// A failure: what is wrong, where, and what to do about it.
+///
+/// `detail` is a sentence without a final full stop that makes sense alone, for it becomes the result's `msg`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Failure>);
+
+/// The fields of an [`Error`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// What is wrong, in one sentence.
+    pub detail: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// The file, or the JSON pointer of the argument.
+    pub path: Option<String>,
+    /// openGauss's own error number, such as `GAUSS-51230`.
+    pub gauss_code: Option<String>,
+    /// The outside command that failed.
+    pub command: Option<CommandRecord>,
+    /// What had been changed before the failure and stays changed.
+    pub actions: Vec<String>,
+}
+
+impl Error {
+    /// An error of this kind with this detail.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Failure {
+            kind,
+            detail: detail.into(),
+            hint: None,
+            path: None,
+            gauss_code: None,
+            command: None,
+            actions: Vec::new(),
+        }))
+    }
+
+    /// `bad_args`.
+    pub fn bad_args(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::BadArgs, detail)
+    }
+
+    /// `not_found`.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, detail)
+    }
+
+    /// `refused`: pass the overriding argument in [`Error::hint`].
+    pub fn refused(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, detail)
+    }
+
+    /// `corrupt`.
+    pub fn corrupt(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, detail)
+    }
+
+    /// `command_failed`.
+    pub fn command(detail: impl Into<String>, record: CommandRecord) -> Self {
+        let mut error = Self::new(ErrorKind::CommandFailed, detail);
+        error.0.command = Some(record);
+        error
+    }
+
+    /// The operating system's error met while doing `what` to `path`: `not_found`, `permission` or `io`.
+    #[must_use]
+    pub fn io(what: &str, path: &Path, source: &std::io::Error) -> Self {
+        let kind = match source.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Io,
+        };
+        Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source))).at(path.display())
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where: a file, or the JSON pointer of an argument.
+    #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // `.at(path.display())` is how it is called everywhere.
+    pub fn at(mut self, path: impl ToString) -> Self {
+        self.0.path = Some(path.to_string());
+        self
+    }
+
+    /// Adds openGauss's own error number.
+    #[must_use]
+    pub fn gauss_code(mut self, code: impl Into<String>) -> Self {
+        self.0.gauss_code = Some(code.into());
+        self
+    }
+
+    /// Adds the outside command that failed.
+    #[must_use]
+    pub fn with_command(mut self, record: CommandRecord) -> Self {
+        self.0.command = Some(record);
+        self
+    }
+
+    /// Says what had been changed before this failure and stays changed; the result's `changed` follows it.
+    #[must_use]
+    pub fn after(mut self, mut actions: Vec<String>) -> Self {
+        actions.append(&mut self.0.actions);
+        self.0.actions = actions;
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// All fields.
+    #[must_use]
+    pub fn failure(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.detail)?;
+        if let Some(hint) = &self.0.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The operating system's words without Rust's ` (os error 2)`.
+fn plain(source: &std::io::Error) -> String {
+    let text = source.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}

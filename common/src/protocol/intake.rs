@@ -1,0 +1,570 @@
+//! From the text of the arguments to typed ones: unknown keys, coercion and the rules between arguments.
+//!
+//! The schema of a module's arguments is the one description of them: what is printed by `--schema args`, what the
+//! help shows and what this file checks are the same. So a value that passes here also passes serde.
+
+use serde_json::{Map, Value};
+
+use super::{Error, Rule, json};
+
+/// How many things wrong with the arguments are told; after so many nobody looks for more.
+const MOST_PROBLEMS: usize = 20;
+/// Longer names are no mistyped ones, and are shown cut.
+const LONGEST_NAME: usize = 64;
+
+/// One thing wrong with the arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// JSON pointer.
+    pub at: String,
+    /// What is wrong, without naming the place.
+    pub what: String,
+}
+
+impl Problem {
+    fn new(at: &str, what: impl Into<String>) -> Self {
+        Self { at: at.to_owned(), what: what.into() }
+    }
+}
+
+/// Arguments split from what Ansible adds to them.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    /// The caller's own keys.
+    pub args: Map<String, Value>,
+    /// The keys that begin with `_ansible_`, without that prefix.
+    pub ansible: Map<String, Value>,
+}
+
+impl Request {
+    /// Parses the text of a call.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return Err(
+                Error::bad_args("no arguments: the input is empty").hint("give one JSON object, at least {}")
+            );
+        }
+        let text = std::str::from_utf8(text).map_err(|e| {
+            Error::bad_args(format!("the arguments are not UTF-8: byte {} is wrong", e.valid_up_to() + 1))
+        })?;
+        let value = json::parse(text)
+            .map_err(|e| Error::bad_args(format!("the arguments are not one JSON object: {e}")))?;
+        let Value::Object(object) = value else {
+            return Err(Error::bad_args(format!(
+                "the arguments are {}, not one JSON object",
+                kind_of(&value)
+            )));
+        };
+        let mut request = Self::default();
+        for (key, value) in object {
+            match key.strip_prefix("_ansible_") {
+                Some(key) => request.ansible.insert(key.to_owned(), value),
+                None => request.args.insert(key, value),
+            };
+        }
+        Ok(request)
+    }
+}
+
+/// Checks the arguments against the schema and the rules and gives every value its type.
+///
+/// # Errors
+/// `bad_args` with every problem found, each with its place.
+pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[Rule]) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    object(args, schema, "", &mut problems);
+    if problems.is_empty() {
+        for rule in rules {
+            rule.check(args, schema, &mut problems);
+        }
+    }
+    let Some(first) = problems.first() else { return Ok(()) };
+    let rest = problems.len().saturating_sub(MOST_PROBLEMS);
+    let mut detail: Vec<_> = problems
+        .iter()
+        .take(MOST_PROBLEMS)
+        .map(|p| if p.at.is_empty() { p.what.clone() } else { format!("{}: {}", p.at, p.what) })
+        .collect();
+    if rest > 0 {
+        detail.push("and more".to_owned());
+    }
+    Err(Error::bad_args(detail.join("; ")).at(if first.at.is_empty() { "/" } else { &first.at }))
+}
+
+fn object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+    map.retain(|_, value| !value.is_null());
+    let known = schema.get("properties").and_then(Value::as_object);
+    let open = schema.get("additionalProperties").filter(|s| **s != Value::Bool(false));
+    for (key, value) in map.iter_mut() {
+        if problems.len() > MOST_PROBLEMS {
+            return;
+        }
+        let at = pointer(at, key);
+        match (known.and_then(|k| k.get(key)), open) {
+            (Some(schema), _) | (None, Some(schema)) => coerce(value, schema, &at, problems),
+            (None, None) => {
+                let names: Vec<_> = known.into_iter().flat_map(Map::keys).map(String::as_str).collect();
+                let hint = nearest(key, &names).map_or_else(
+                    || format!("known: {}", names.join(", ")),
+                    |near| format!("did you mean {near}?"),
+                );
+                problems.push(Problem::new(&at, format!("unknown argument ({hint})")));
+            }
+        }
+    }
+    for name in
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    {
+        if !map.contains_key(name) {
+            problems.push(Problem::new(&pointer(at, name), "is missing"));
+        }
+    }
+}
+
+/// Gives `value` the type that `schema` asks for, as Ansible's own modules do with theirs.
+fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+    if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        return any_of(value, schema, variants, at, problems);
+    }
+    let wanted: Vec<&str> = match schema.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => {
+            several.iter().filter_map(Value::as_str).filter(|t| *t != "null").collect()
+        }
+        _ => vec![],
+    };
+    if !wanted.is_empty() && !wanted.iter().any(|t| is_a(value, t)) {
+        let converted = wanted.iter().find_map(|t| convert(value, t));
+        let Some(converted) = converted else {
+            problems.push(Problem::new(at, format!("{} is not {}", shown(value), article(&wanted))));
+            return;
+        };
+        *value = converted;
+    }
+    if let Some(problem) = bounds(value, schema) {
+        problems.push(Problem::new(at, problem));
+    }
+    choices(value, schema, at, problems);
+    match value {
+        Value::Object(map) => object(map, schema, at, problems),
+        Value::Array(items) => {
+            if let Some(schema) = schema.get("items") {
+                for (n, item) in items.iter_mut().enumerate() {
+                    if problems.len() > MOST_PROBLEMS {
+                        return;
+                    }
+                    coerce(item, schema, &format!("{at}/{n}"), problems);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The first variant that takes the value as it is, else the first that takes it converted; when none does, the
+/// problems of the one nearest to the value's own type.
+fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, problems: &mut Vec<Problem>) {
+    let variants: Vec<_> = variants.iter().filter(|v| v.get("type") != Some(&Value::from("null"))).collect();
+    if variants.iter().all(|v| v.get("const").is_some() || v.get("enum").is_some()) {
+        return choices(value, schema, at, problems);
+    }
+    let mut best: Option<(bool, Vec<Problem>)> = None;
+    for same_type in [true, false] {
+        for variant in &variants {
+            let natural = fits(value, variant);
+            if natural != same_type {
+                continue;
+            }
+            let mut attempt = value.clone();
+            let mut found = Vec::new();
+            coerce(&mut attempt, variant, at, &mut found);
+            if found.is_empty() {
+                *value = attempt;
+                return;
+            }
+            if best.as_ref().is_none_or(|(n, b)| !n && natural || *n == natural && found.len() < b.len()) {
+                best = Some((natural, found));
+            }
+        }
+    }
+    let words = choice_names(schema);
+    match best {
+        Some((true, found)) if !value.is_string() || words.is_empty() => problems.extend(found),
+        _ if !words.is_empty() => choices(value, schema, at, problems),
+        Some((_, found)) => problems.extend(found),
+        None => {}
+    }
+}
+
+/// Whether the value has the variant's JSON type without conversion.
+fn fits(value: &Value, variant: &Value) -> bool {
+    if variant.get("const").is_some() || variant.get("enum").is_some() {
+        return value.is_string();
+    }
+    match variant.get("type") {
+        Some(Value::String(one)) => is_a(value, one),
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).any(|t| is_a(value, t)),
+        _ => variant
+            .get("anyOf")
+            .or_else(|| variant.get("oneOf"))
+            .and_then(Value::as_array)
+            .is_none_or(|inner| inner.iter().any(|v| fits(value, v))),
+    }
+}
+
+/// Checks a value against the words that the schema allows, if it names any.
+fn choices(value: &Value, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+    let words = choice_names(schema);
+    if words.is_empty() {
+        return;
+    }
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if !words.contains(&text.as_str()) {
+        let near = nearest(&text, &words).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+        problems.push(Problem::new(at, format!("{} is not one of {}{near}", shown(value), words.join(", "))));
+    }
+}
+
+/// The words that the schema allows: `enum`, `const`, or variants of these.
+pub(super) fn choice_names(schema: &Value) -> Vec<&str> {
+    if let Some(word) = schema.get("const").and_then(Value::as_str) {
+        return vec![word];
+    }
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        return words.iter().filter_map(Value::as_str).collect();
+    }
+    let variants = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array);
+    variants.into_iter().flatten().flat_map(choice_names).collect()
+}
+
+fn is_a(value: &Value, wanted: &str) -> bool {
+    match wanted {
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
+
+fn convert(value: &Value, wanted: &str) -> Option<Value> {
+    match (wanted, value) {
+        ("boolean", Value::String(s)) => boolean(s).map(Value::Bool),
+        ("boolean", Value::Number(n)) => match n.as_f64() {
+            Some(0.0) => Some(Value::Bool(false)),
+            Some(1.0) => Some(Value::Bool(true)),
+            _ => None,
+        },
+        ("integer", Value::String(s)) => s.trim().parse::<i64>().ok().map(Value::from),
+        ("integer", Value::Number(n)) => {
+            let float = n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15)?;
+            format!("{float:.0}").parse::<i64>().ok().map(Value::from)
+        }
+        ("number", Value::String(s)) => {
+            s.trim().parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
+        }
+        ("string", Value::Number(n)) => Some(Value::String(n.to_string())),
+        ("string", Value::Bool(b)) => Some(Value::String(b.to_string())),
+        ("array", Value::String(s)) => Some(list(s)),
+        ("array", Value::Number(_) | Value::Bool(_)) => Some(Value::Array(vec![value.clone()])),
+        ("object", Value::String(s)) => json::parse(s).ok().filter(Value::is_object),
+        _ => None,
+    }
+}
+
+/// The words that Ansible takes for true and false.
+fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "yes" | "on" | "true" | "t" | "y" | "1" => Some(true),
+        "no" | "off" | "false" | "f" | "n" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// A list written as text: a JSON array, or items with commas between them.
+fn list(text: &str) -> Value {
+    if let Some(array) = text.trim_start().starts_with('[').then(|| json::parse(text).ok()).flatten() {
+        return array;
+    }
+    if text.trim().is_empty() {
+        return Value::Array(Vec::new());
+    }
+    Value::Array(text.split(',').map(|item| Value::from(item.trim())).collect())
+}
+
+fn bounds(value: &Value, schema: &Value) -> Option<String> {
+    let number = value.as_f64()?;
+    let limit = |key| schema.get(key).and_then(Value::as_f64);
+    if let Some(least) = limit("minimum").filter(|least| number < *least) {
+        return Some(format!("{value} is less than {least}"));
+    }
+    limit("maximum").filter(|most| number > *most).map(|most| format!("{value} is more than {most}"))
+}
+
+impl Rule {
+    fn check(&self, args: &Map<String, Value>, schema: &Value, problems: &mut Vec<Problem>) {
+        let given = |keys: &[&'static str]| -> Vec<&'static str> {
+            keys.iter().copied().filter(|k| args.contains_key(*k)).collect()
+        };
+        let value_of = |key: &str| -> Option<String> {
+            let value = args.get(key).or_else(|| schema.get("properties")?.get(key)?.get("default"))?;
+            Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        };
+        match *self {
+            Self::Exclusive(keys) => {
+                let given = given(keys);
+                if given.len() > 1 {
+                    problems.push(Problem::new("", format!("{} exclude each other", given.join(" and "))));
+                }
+            }
+            Self::AnyOf(keys) => {
+                if given(keys).is_empty() {
+                    problems.push(Problem::new("", format!("one of {} is needed", keys.join(", "))));
+                }
+            }
+            Self::Together(keys) => {
+                let given = given(keys);
+                if !given.is_empty() && given.len() < keys.len() {
+                    problems.push(Problem::new("", format!("{} go together", keys.join(" and "))));
+                }
+            }
+            Self::RequiredIf { key, value, needs } => {
+                if value_of(key).as_deref() == Some(value) {
+                    for need in needs.iter().filter(|need| !args.contains_key(**need)) {
+                        problems
+                            .push(Problem::new(&pointer("", need), format!("is needed with {key}: {value}")));
+                    }
+                }
+            }
+            Self::OnlyIf { key, values, allows } => {
+                let now = value_of(key).unwrap_or_default();
+                if !values.contains(&now.as_str()) {
+                    for name in given(allows) {
+                        let what = format!("means something only with {key}: {}", values.join(" or "));
+                        problems.push(Problem::new(&pointer("", name), what));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rule in the words of JSON Schema.
+    pub(super) fn to_schema(self) -> Value {
+        let required = |keys: &[&str]| serde_json::json!({ "required": keys });
+        match self {
+            Self::Exclusive(keys) => {
+                let pairs: Vec<_> = keys
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(n, a)| keys[n + 1..].iter().map(move |b| [*a, *b]))
+                    .map(|pair| required(&pair))
+                    .collect();
+                serde_json::json!({ "not": { "anyOf": pairs } })
+            }
+            Self::AnyOf(keys) => {
+                serde_json::json!({ "anyOf": keys.iter().map(|k| required(&[k])).collect::<Vec<_>>() })
+            }
+            Self::Together(keys) => serde_json::json!({
+                "dependentRequired": keys.iter().map(|k| ((*k).to_owned(), Value::from(
+                    keys.iter().copied().filter(|o| o != k).collect::<Vec<_>>(),
+                ))).collect::<Map<_, _>>()
+            }),
+            Self::RequiredIf { key, value, needs } => serde_json::json!({
+                "if": { "properties": { key: { "const": value } }, "required": [key] },
+                "then": required(needs),
+            }),
+            Self::OnlyIf { key, values, allows } => serde_json::json!({
+                "if": { "properties": { key: { "not": { "enum": values } } }, "required": [key] },
+                "then": { "not": { "anyOf": allows.iter().map(|k| required(&[k])).collect::<Vec<_>>() } },
+            }),
+        }
+    }
+}
+
+/// The known name that was probably meant.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
+    known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), k), *k))
+        .min()
+        .filter(|(distance, k)| *distance <= 1 + k.len().min(name.len()) / 4)
+        .map(|(_, k)| k)
+}
+
+fn pointer(at: &str, key: &str) -> String {
+    let key = match key.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.to_owned(),
+    };
+    format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn article(types: &[&str]) -> String {
+    let words: Vec<_> = types
+        .iter()
+        .map(|t| match *t {
+            "integer" => "a whole number",
+            "array" => "a list",
+            "object" => "an object",
+            "boolean" => "a boolean (yes or no)",
+            "number" => "a number",
+            _ => "a string",
+        })
+        .collect();
+    words.join(" or ")
+}
+
+/// The value as an error shows it: short, and a container only by its kind.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.chars().count() > 60 => {
+            format!("\"{}…\"", text.chars().take(60).collect::<String>().escape_debug())
+        }
+        Value::Object(_) | Value::Array(_) => kind_of(value).to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "properties": {
+                "state": { "oneOf": [{ "const": "present" }, { "const": "absent" }], "default": "present" },
+                "rules": { "type": "array", "items": { "anyOf": [
+                    { "type": "string" },
+                    { "type": "object", "properties": { "address": { "type": "string" } }, "required": ["address"] },
+                ] } },
+                "insert": { "anyOf": [
+                    { "enum": ["auto", "first"] },
+                    { "type": "object", "properties": { "before": { "type": "string" } }, "additionalProperties": false },
+                ] },
+                "backup": { "type": ["boolean", "null"] },
+                "timeout": { "type": "integer", "minimum": 0 },
+                "options": { "type": "object", "additionalProperties": true },
+            },
+        })
+    }
+
+    fn checked(mut args: Value) -> Result<Value, String> {
+        check(args.as_object_mut().unwrap(), &schema(), &[])
+            .map(|()| args)
+            .map_err(|e| e.failure().detail.clone())
+    }
+
+    #[test]
+    fn values_are_converted_as_ansible_does() {
+        let given = json!({"backup": "yes", "timeout": "3", "rules": "a,b", "options": "{\"x\": 1}", "insert": "auto", "state": null});
+        let wanted =
+            json!({"backup": true, "timeout": 3, "rules": ["a", "b"], "options": {"x": 1}, "insert": "auto"});
+        assert_eq!(checked(given).unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_place_and_nearest() {
+        let error = checked(json!({"rules": ["x", {"adress": "1.2.3.4"}]})).unwrap_err();
+        assert_eq!(
+            error,
+            "/rules/1/adress: unknown argument (did you mean address?); /rules/1/address: is missing"
+        );
+        let error = checked(json!({"zzz": 1})).unwrap_err();
+        assert!(error.starts_with("/zzz: unknown argument (known: state, rules"), "{error}");
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_allowed() {
+        for (args, message) in [
+            (
+                json!({"state": "presnt"}),
+                "/state: \"presnt\" is not one of present, absent (did you mean present?)",
+            ),
+            (json!({"insert": "last"}), "/insert: \"last\" is not one of auto, first"),
+            (json!({"insert": {"befor": "x"}}), "/insert/befor: unknown argument (did you mean before?)"),
+            (json!({"timeout": -1}), "/timeout: -1 is less than 0"),
+            (json!({"timeout": "soon"}), "/timeout: \"soon\" is not a whole number"),
+            (json!({"backup": "perhaps"}), "/backup: \"perhaps\" is not a boolean (yes or no)"),
+            (json!({"rules": [["x"]]}), "/rules/0: a list is not a string"),
+        ] {
+            assert_eq!(checked(args).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn rules_between_arguments_hold() {
+        let rules = [
+            Rule::Exclusive(&["xml", "nodes"]),
+            Rule::AnyOf(&["xml", "nodes"]),
+            Rule::Together(&["a", "b"]),
+            Rule::RequiredIf { key: "state", value: "present", needs: &["a"] },
+            Rule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
+        ];
+        let schema = json!({"properties": {"state": {"type": "string", "default": "present"}, "xml": {"type": "string"},
+            "nodes": {"type": "string"}, "a": {"type": "string"}, "b": {"type": "string"}, "match": {"type": "string"}}});
+        let problems = |mut args: Value| {
+            check(args.as_object_mut().unwrap(), &schema, &rules).map_err(|e| e.failure().detail.clone())
+        };
+        assert_eq!(
+            problems(json!({"xml": "1", "nodes": "2", "a": "", "b": ""})).unwrap_err(),
+            "xml and nodes exclude each other"
+        );
+        assert_eq!(problems(json!({"a": "1", "b": ""})).unwrap_err(), "one of xml, nodes is needed");
+        assert_eq!(problems(json!({"xml": "1", "a": "1"})).unwrap_err(), "a and b go together");
+        assert_eq!(problems(json!({"xml": "1"})).unwrap_err(), "/a: is needed with state: present");
+        assert_eq!(
+            problems(json!({"xml": "1", "state": "absent", "match": "x"})).unwrap_err(),
+            "/match: means something only with state: query"
+        );
+        problems(json!({"xml": "1", "state": "query", "match": "x"})).unwrap();
+    }
+
+    #[test]
+    fn the_text_must_be_one_object() {
+        let error = |text: &[u8]| Request::parse(text).unwrap_err().failure().detail.clone();
+        assert_eq!(error(b" \n"), "no arguments: the input is empty");
+        assert_eq!(error(b"[1]"), "the arguments are a list, not one JSON object");
+        assert!(error(b"{\"a\":1,\"a\":2}").contains("key \"a\" is given twice"));
+        assert!(error(b"{\"a\":1} x").contains("trailing characters"));
+        assert!(error(b"{\"\xff\":1}").contains("not UTF-8: byte 3"));
+        let request = Request::parse(b"{\"_ansible_diff\": true, \"x\": 1}").unwrap();
+        assert_eq!((request.args.len(), request.ansible["diff"].as_bool()), (1, Some(true)));
+    }
+
+    #[test]
+    fn much_that_is_wrong_is_told_shortly_and_soon() {
+        let schema = serde_json::json!({"properties": {"data_dir": {"type": "string"}}});
+        let mut many: Map<String, Value> =
+            (0..100_000).map(|n| (format!("key{n}"), Value::from(1))).collect();
+        many.insert("x".repeat(1 << 20), Value::from(1));
+        let error = check(&mut many, &schema, &[]).unwrap_err();
+        assert!(error.failure().detail.len() < 4000 && error.failure().detail.ends_with("and more"));
+        let mut long = Map::from_iter([("x".repeat(1 << 20), Value::from(1))]);
+        let error = check(&mut long, &schema, &[]).unwrap_err();
+        assert!(error.failure().detail.len() < 400, "{}", error.failure().detail);
+    }
+}

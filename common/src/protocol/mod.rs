@@ -1,0 +1,192 @@
+//! The protocol of every module: one JSON object of arguments in, one JSON object out.
+//!
+//! A module is a type that implements [`Module`]; its `main.rs` calls [`main`] and nothing else. Everything that is
+//! the same for all of them is here, once: taking in and checking arguments, check mode, diff, the result and its
+//! schemas, time limits, signals, panics and the exit status.
+
+mod error;
+mod intake;
+mod json;
+mod report;
+mod run;
+mod schema;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use error::{CommandRecord, Error, ErrorKind, Failure};
+pub use report::{Diff, Report};
+pub use run::main;
+pub use schema::{args_schema, result_schema};
+
+/// What a program of the suite is made of.
+pub trait Module {
+    /// The program's name, such as `og_hba`.
+    const NAME: &'static str;
+    /// One line on what it is for.
+    const ABOUT: &'static str;
+    /// Seconds a whole call may take unless `timeout` says otherwise; 0 is no limit.
+    const TIMEOUT: u64;
+    /// Calls to learn from; the tests run their arguments through the intake.
+    const EXAMPLES: &'static [Example];
+    /// What holds between arguments, beyond the type of each.
+    const RULES: &'static [Rule] = &[];
+    /// What the program prints for a person instead of the one JSON object.
+    const VIEWS: &'static [View] = &[];
+    /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
+    type Args: DeserializeOwned + JsonSchema;
+    /// The module's own keys of the result.
+    type Output: Serialize + JsonSchema;
+
+    /// The file whose owner the call acts as when run by root and neither `os_user` nor `data_dir` is given.
+    fn anchor(_args: &Self::Args) -> Option<&std::path::Path> {
+        None
+    }
+
+    /// Reads, plans and, unless `call.check`, applies.
+    async fn run(call: &Call, args: Self::Args) -> Result<Report<Self::Output>, Error>;
+}
+
+/// A call to learn from.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// A sentence that says what it does.
+    pub title: &'static str,
+    /// The JSON arguments.
+    pub args: &'static str,
+}
+
+/// A flag of a module's own, with a file behind it: the text made of the file goes to standard output, or an error to
+/// standard error with exit status 1. No arguments are read.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The flag without its dashes, such as `table`.
+    pub flag: &'static str,
+    /// What `--help` says of it.
+    pub help: &'static str,
+    /// Makes the text of the file.
+    pub render: fn(&std::path::Path) -> Result<String, Error>,
+}
+
+/// What holds between arguments; enforced at intake and printed in the schema.
+#[derive(Clone, Copy, Debug)]
+pub enum Rule {
+    /// At most one of these may be given.
+    Exclusive(&'static [&'static str]),
+    /// At least one of these must be given.
+    AnyOf(&'static [&'static str]),
+    /// All of these, or none.
+    Together(&'static [&'static str]),
+    /// When `key` is `value`, all of `needs` must be given.
+    RequiredIf {
+        /// The argument looked at.
+        key: &'static str,
+        /// Its value; the argument's default counts when it is not given.
+        value: &'static str,
+        /// What must be given then.
+        needs: &'static [&'static str],
+    },
+    /// These arguments mean something only when `key` is one of `values`.
+    OnlyIf {
+        /// The argument looked at.
+        key: &'static str,
+        /// The values with which `allows` may be given; the argument's default counts when it is not given.
+        values: &'static [&'static str],
+        /// The arguments that may be given only then.
+        allows: &'static [&'static str],
+    },
+}
+
+/// The arguments common to all modules.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Common {
+    /// The node: an openGauss data directory. Default: `$PGDATA`.
+    pub data_dir: Option<PathBuf>,
+    /// The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+    /// Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+    pub env_file: Option<PathBuf>,
+    /// The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+    pub gauss_home: Option<PathBuf>,
+    /// Run by root, act as this user; run by anyone else, it must be that user. Default: owner of `data_dir`.
+    pub os_user: Option<String>,
+    /// Seconds the whole call may take; 0 is no limit.
+    pub timeout: Option<u64>,
+    /// Seconds to wait for another writer.
+    pub lock_timeout: Option<u64>,
+    /// Say what would be done, and do nothing.
+    pub check_mode: Option<bool>,
+    /// Return the text before and after of each file that changes.
+    pub diff: Option<bool>,
+}
+
+/// One call of a module: how it was asked to act.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Change nothing; report what would change.
+    pub check: bool,
+    /// The caller wants texts before and after.
+    pub diff: bool,
+    /// The caller wants nothing of the arguments in any log or echo.
+    pub no_log: bool,
+    /// The arguments common to all modules.
+    pub common: Common,
+    /// When the call ends, if it has a limit.
+    pub deadline: Option<std::time::Instant>,
+    seen: std::cell::RefCell<String>,
+}
+
+/// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
+pub const LOCK_TIMEOUT: u64 = 10;
+
+impl Call {
+    /// The node's data directory.
+    ///
+    /// # Errors
+    /// `bad_args` when neither `data_dir` nor `$PGDATA` is given or it is relative; `not_found` when it is no folder.
+    pub fn data_dir(&self) -> Result<PathBuf, Error> {
+        let dir = self
+            .common
+            .data_dir
+            .clone()
+            .or_else(|| std::env::var_os("PGDATA").filter(|v| !v.is_empty()).map(PathBuf::from))
+            .ok_or_else(|| Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir"))?;
+        if !dir.is_absolute() {
+            return Err(Error::bad_args(format!("data_dir must be an absolute path, not {}", dir.display()))
+                .at("/data_dir"));
+        }
+        match std::fs::metadata(&dir) {
+            Ok(meta) if meta.is_dir() => Ok(dir),
+            Ok(_) => {
+                Err(Error::not_found(format!("data_dir {} is not a folder", dir.display())).at("/data_dir"))
+            }
+            Err(e) => Err(Error::io("open data_dir", &dir, &e)),
+        }
+    }
+
+    /// How long to wait for another writer.
+    #[must_use]
+    pub fn lock_timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.common.lock_timeout.unwrap_or(LOCK_TIMEOUT))
+    }
+
+    /// Notes what was last seen, for the message if time runs out.
+    pub fn saw(&self, what: impl Into<String>) {
+        *self.seen.borrow_mut() = what.into();
+    }
+
+    /// What was last seen.
+    #[must_use]
+    pub fn last_seen(&self) -> String {
+        self.seen.borrow().clone()
+    }
+}
+
+/// Writes a line to standard error when the environment has `OG_LOG=debug`; never anything secret.
+pub fn debug(message: impl FnOnce() -> String) {
+    if std::env::var_os("OG_LOG").is_some_and(|v| v == "debug") {
+        eprintln!("{}", message());
+    }
+}

@@ -1,0 +1,443 @@
+//! One call of a program from its command line to its exit status.
+
+use std::future::Future;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use nix::unistd::{Gid, Uid, User};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::intake::{self, Request};
+use super::schema::{args_help, args_schema, call_schema, result_schema};
+use super::{Call, Common, Error, ErrorKind, Module, Report};
+
+/// More than this is no list of arguments.
+const MOST_INPUT: u64 = 64 << 20;
+/// Items of one list or characters of one text that the result's `invocation` echoes.
+const MOST_ECHO: usize = 100;
+/// What stands in the place of a secret.
+const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
+
+/// Runs the module as a program: arguments from the command line, file or standard input; one JSON object and a
+/// newline on standard output; exit status 0, 1 (failed) or 2 (unusable arguments).
+#[must_use]
+pub fn main<M: Module>() -> ExitCode {
+    let start = Instant::now();
+    report_panics(start);
+    let matches = match command::<M>().try_get_matches() {
+        Ok(matches) => matches,
+        Err(e) if !e.use_stderr() => {
+            // --help and --version.
+            return if e.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Err(e) => {
+            drop(e.print());
+            let message = e.to_string();
+            let line = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return finish(start, &Map::new(), Err(Error::bad_args(line).hint("see --help")));
+        }
+    };
+    if let Some(text) = document::<M>(&matches) {
+        return show(&text);
+    }
+    if let Some(result) = view::<M>(&matches) {
+        return match result {
+            Ok(text) => show(text.trim_end_matches('\n')),
+            Err(e) => {
+                let hint = e.failure().hint.as_ref().map(|h| format!("\nhint: {h}")).unwrap_or_default();
+                eprintln!("{}: {}{hint}", M::NAME, e.failure().detail);
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let (invocation, result) = within_runtime(|| call::<M>(&matches, start));
+    finish(start, &invocation, result)
+}
+
+fn command<M: Module>() -> Command {
+    Command::new(M::NAME)
+        .about(M::ABOUT)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(
+            Arg::new("file")
+                .value_name("ARGS.json")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("File with the JSON arguments; standard input when not given"),
+        )
+        .arg(flag("check").help("Change nothing; say what would change"))
+        .arg(flag("diff").help("Return the texts before and after"))
+        .arg(
+            Arg::new("schema")
+                .long("schema")
+                .value_parser(["args", "result"])
+                .help("Print the JSON Schema of the arguments or of the result"),
+        )
+        .arg(flag("examples").help("Print examples"))
+        .group(clap::ArgGroup::new("views").args(M::VIEWS.iter().map(|v| v.flag)))
+        .args(M::VIEWS.iter().map(|view| {
+            Arg::new(view.flag)
+                .long(view.flag)
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .conflicts_with_all(["file", "check", "diff", "schema", "examples"])
+                .help(view.help)
+        }))
+        .after_help("Prints exactly one JSON object. --help lists the arguments and examples.")
+        .after_long_help(lazy_help::<M>())
+}
+
+fn flag(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
+
+/// The list of arguments, made only when the long help is asked for: it costs more than a whole call.
+fn lazy_help<M: Module>() -> String {
+    if std::env::args_os().any(|a| a == "--help") { args_help::<M>() } else { String::new() }
+}
+
+fn document<M: Module>(matches: &ArgMatches) -> Option<String> {
+    if let Some(which) = matches.get_one::<String>("schema") {
+        let schema = if which == "args" { args_schema::<M>() } else { result_schema::<M>() };
+        return Some(format!("{schema:#}"));
+    }
+    matches.get_flag("examples").then(|| {
+        let one = |e: &super::Example| format!("# {}\necho '{}' | {}", e.title, e.args, M::NAME);
+        M::EXAMPLES.iter().map(one).collect::<Vec<_>>().join("\n\n")
+    })
+}
+
+/// The text of the view that is asked for.
+fn view<M: Module>(matches: &ArgMatches) -> Option<Result<String, Error>> {
+    M::VIEWS.iter().find_map(|v| matches.get_one::<PathBuf>(v.flag).map(|file| (v.render)(file)))
+}
+
+fn show(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs the future to its end, unless SIGTERM or SIGINT ends it first.
+fn within_runtime<T, F>(start: impl FnOnce() -> F) -> (Map<String, Value>, Result<T, Error>)
+where
+    F: Future<Output = (Map<String, Value>, Result<T, Error>)>,
+{
+    let run = || -> std::io::Result<_> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mut terminate, mut interrupt) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        };
+        let result = runtime.block_on(async {
+            let ended = |name| {
+                let error = Error::new(ErrorKind::Interrupted, format!("ended by {name}"));
+                (Map::new(), Err(error.hint("the same call again carries on")))
+            };
+            tokio::select! {
+                result = start() => result,
+                _ = terminate.recv() => ended("SIGTERM"),
+                _ = interrupt.recv() => ended("SIGINT"),
+            }
+        });
+        // A thread that still waits for standard input must not keep the program.
+        runtime.shutdown_background();
+        Ok(result)
+    };
+    run().unwrap_or_else(|e| {
+        (Map::new(), Err(Error::new(ErrorKind::Internal, format!("cannot start the runtime: {e}"))))
+    })
+}
+
+/// Takes in the arguments and runs the module; returns the arguments as the result may echo them, too.
+async fn call<M: Module>(
+    matches: &ArgMatches,
+    start: Instant,
+) -> (Map<String, Value>, Result<Report<Value>, Error>) {
+    let request = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
+        Ok(request) => request,
+        Err(e) => return (Map::new(), Err(e)),
+    };
+    let set = |key| request.ansible.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let no_log = set("no_log");
+    let invocation = if no_log { Map::new() } else { echo(&request.args) };
+    let flags = Flags {
+        check: set("check_mode") || matches.get_flag("check"),
+        diff: set("diff") || matches.get_flag("diff"),
+        no_log,
+    };
+    (invocation, act::<M>(request.args, flags, start).await)
+}
+
+struct Flags {
+    check: bool,
+    diff: bool,
+    no_log: bool,
+}
+
+async fn act<M: Module>(
+    mut args: Map<String, Value>,
+    flags: Flags,
+    start: Instant,
+) -> Result<Report<Value>, Error> {
+    let schema = call_schema::<M>(&args);
+    intake::check(&mut args, &schema, M::RULES)?;
+    let args = Value::Object(args);
+    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
+    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
+    become_user(&common, M::anchor(&args))?;
+    let limit = common.timeout.unwrap_or(M::TIMEOUT);
+    let deadline = (limit > 0).then(|| start + Duration::from_secs(limit));
+    let call = Call {
+        check: flags.check || common.check_mode.unwrap_or(false),
+        diff: flags.diff || common.diff.unwrap_or(false),
+        no_log: flags.no_log,
+        common,
+        deadline,
+        ..Call::default()
+    };
+    let result = match deadline {
+        None => M::run(&call, args).await,
+        Some(deadline) => {
+            let limited = tokio::time::timeout_at(deadline.into(), M::run(&call, args));
+            limited.await.unwrap_or_else(|_| Err(expired(&call, limit)))
+        }
+    };
+    let report = result?;
+    Ok(Report {
+        diff: if call.diff { report.diff } else { Vec::new() },
+        output: serde_json::to_value(&report.output)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot write the result: {e}")))?,
+        changed: report.changed,
+        msg: report.msg,
+        actions: report.actions,
+        warnings: report.warnings,
+        backup_file: report.backup_file,
+        ansible_facts: report.ansible_facts,
+    })
+}
+
+fn expired(call: &Call, limit: u64) -> Error {
+    let seen = call.last_seen();
+    let seen = if seen.is_empty() { String::new() } else { format!("; last seen: {seen}") };
+    Error::new(ErrorKind::Timeout, format!("not finished within {limit} s{seen}"))
+        .hint("raise timeout, or look at what was last seen; the same call again carries on")
+}
+
+async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Request, Error> {
+    let text = if let Some(file) = file {
+        let open = std::fs::File::open(file).map_err(|e| Error::io("read", file, &e))?;
+        read_bounded(open).map_err(|e| Error::io("read", file, &e))?
+    } else {
+        if std::io::stdin().is_terminal() {
+            let example = M::EXAMPLES.first().map_or("{}", |e| e.args);
+            eprintln!(
+                "usage: {0} ARGS.json, or for example\n  echo '{example}' | {0}\n{0} --help tells more",
+                M::NAME
+            );
+            return Err(Error::bad_args("no arguments: standard input is a terminal and no file is named"));
+        }
+        let read = tokio::task::spawn_blocking(|| read_bounded(std::io::stdin().lock())).await;
+        let read = read.map_err(|e| Error::new(ErrorKind::Internal, format!("reading stopped: {e}")))?;
+        read.map_err(|e| Error::io("read", Path::new("standard input"), &e))?
+    };
+    if text.len() as u64 > MOST_INPUT {
+        return Err(Error::bad_args(format!("the arguments are larger than {} MiB", MOST_INPUT >> 20)));
+    }
+    Request::parse(&text)
+}
+
+fn read_bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    source.take(MOST_INPUT + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Run by root, becomes the node's user; run by anyone else, checks that it is that user.
+fn become_user(common: &Common, anchor: Option<&Path>) -> Result<(), Error> {
+    let me = Uid::effective();
+    let named = common.os_user.as_deref().map(find_user).transpose()?;
+    if !me.is_root() {
+        return match named {
+            Some(user) if user.uid != me => Err(Error::new(
+                ErrorKind::Permission,
+                format!("os_user is {}, but this runs as uid {me}", user.name),
+            )
+            .at("/os_user")
+            .hint(format!("run it as {} or as root", user.name))),
+            _ => Ok(()),
+        };
+    }
+    let data_dir = || common.data_dir.clone().or_else(|| std::env::var_os("PGDATA").map(PathBuf::from));
+    let user = match named {
+        Some(user) => user,
+        None => match data_dir().as_deref().or(anchor).and_then(owner) {
+            Some(user) => user,
+            None => return Ok(()),
+        },
+    };
+    if user.uid.is_root() {
+        return Ok(());
+    }
+    let name = std::ffi::CString::new(user.name.clone())
+        .map_err(|_| Error::bad_args("os_user has a NUL in it").at("/os_user"))?;
+    switch(&name, user.gid, user.uid).map_err(|e| {
+        Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
+    })
+}
+
+fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
+    nix::unistd::initgroups(name, gid)?;
+    nix::unistd::setgid(gid)?;
+    nix::unistd::setuid(uid)
+}
+
+fn find_user(name: &str) -> Result<User, Error> {
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(Error::not_found(format!("there is no user {name} on this machine")).at("/os_user")),
+        Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot look up the user {name}: {}", e.desc()))),
+    }
+}
+
+fn owner(path: &Path) -> Option<User> {
+    let meta = std::fs::metadata(path).ok()?;
+    User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
+}
+
+/// The arguments as the result may show them: secrets masked, long lists and texts cut.
+fn echo(args: &Map<String, Value>) -> Map<String, Value> {
+    const SECRET: [&str; 4] = ["password", "passwd", "secret", "token"];
+    let cut = |value: &Value| match value {
+        Value::Object(map) => Value::Object(echo(map)),
+        Value::Array(list) => {
+            let mut short: Vec<_> = list.iter().take(MOST_ECHO).map(echo_value).collect();
+            if list.len() > MOST_ECHO {
+                short.push(Value::from(format!("… {} more", list.len() - MOST_ECHO)));
+            }
+            Value::Array(short)
+        }
+        other => echo_value(other),
+    };
+    args.iter()
+        .map(|(key, value)| {
+            let secret = SECRET.iter().any(|s| key.to_ascii_lowercase().contains(s)) && value.is_string();
+            (key.clone(), if secret { Value::from(MASK) } else { cut(value) })
+        })
+        .collect()
+}
+
+fn echo_value(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(echo(map)),
+        Value::String(text) if text.chars().count() > 10 * MOST_ECHO => {
+            Value::from(text.chars().take(10 * MOST_ECHO).chain(['…']).collect::<String>())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Set by whoever prints the result: a panic while it is printed must not print a second one.
+static PRINTED: AtomicBool = AtomicBool::new(false);
+
+fn finish(start: Instant, invocation: &Map<String, Value>, result: Result<Report<Value>, Error>) -> ExitCode {
+    let code = match &result {
+        Ok(_) => 0,
+        Err(e) if e.kind() == ErrorKind::BadArgs => 2,
+        Err(_) => 1,
+    };
+    let mut object = match result {
+        Ok(report) => success(report),
+        Err(error) => failure(&error),
+    };
+    object.insert(
+        "elapsed_ms".to_owned(),
+        json!(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)),
+    );
+    object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
+    print(object);
+    ExitCode::from(code)
+}
+
+fn print(object: Map<String, Value>) {
+    if PRINTED.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let mut text = Value::Object(object).to_string();
+    text.push('\n');
+    let mut out = std::io::stdout().lock();
+    // Standard output may be closed; there is nobody left to tell.
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+fn success(report: Report<Value>) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("changed".to_owned(), json!(report.changed));
+    object.insert("failed".to_owned(), json!(false));
+    object.insert("msg".to_owned(), json!(report.msg));
+    object.insert("actions".to_owned(), json!(report.actions));
+    if !report.diff.is_empty() {
+        object.insert("diff".to_owned(), json!(report.diff));
+    }
+    if !report.warnings.is_empty() {
+        object.insert("warnings".to_owned(), json!(report.warnings));
+    }
+    if let Some(backup) = report.backup_file {
+        object.insert("backup_file".to_owned(), json!(backup));
+    }
+    if let Some(facts) = report.ansible_facts {
+        object.insert("ansible_facts".to_owned(), Value::Object(facts));
+    }
+    if let Value::Object(own) = report.output {
+        object.extend(own);
+    }
+    object
+}
+
+fn failure(error: &Error) -> Map<String, Value> {
+    let f = error.failure();
+    let mut told = json!({ "kind": f.kind, "detail": f.detail });
+    for (key, value) in [("hint", &f.hint), ("path", &f.path), ("gauss_code", &f.gauss_code)] {
+        if let Some(value) = value {
+            told[key] = json!(value);
+        }
+    }
+    let mut object = Map::new();
+    object.insert("changed".to_owned(), json!(!f.actions.is_empty()));
+    object.insert("failed".to_owned(), json!(true));
+    object.insert("msg".to_owned(), json!(error.to_string().replace('\n', " ")));
+    object.insert("actions".to_owned(), json!(f.actions));
+    object.insert("error".to_owned(), told);
+    if let Some(command) = &f.command {
+        object.insert("cmd".to_owned(), json!(command.cmd));
+        object.insert("rc".to_owned(), json!(command.rc));
+        object.insert("stdout".to_owned(), json!(command.stdout));
+        object.insert("stderr".to_owned(), json!(command.stderr));
+    }
+    object
+}
+
+/// A panic is a failure like any other to the caller: one JSON object, exit status 1.
+fn report_panics(start: Instant) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let payload = panic.payload();
+        let what = payload
+            .downcast_ref::<&str>()
+            .map(ToString::to_string)
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let place = panic.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
+        let error = Error::new(ErrorKind::Internal, format!("a mistake in this program{place}: {what}"))
+            .hint("please report it with the arguments of the call");
+        finish(start, &Map::new(), Err(error));
+        std::process::exit(1);
+    }));
+}

@@ -1,0 +1,105 @@
+//! A value as the server takes it apart.
+
+use super::{Channel, End, Host, ParseError};
+
+/// Keys with a meaning of their own here; all others are kept as they are.
+const KNOWN: [&str; 10] = [
+    "localhost",
+    "localport",
+    "localheartbeatport",
+    "localservice",
+    "remotehost",
+    "remoteport",
+    "remoteheartbeatport",
+    "remoteservice",
+    "iscascade",
+    "iscrossregion",
+];
+
+pub(super) fn value(value: &str) -> Result<Option<Channel>, ParseError> {
+    if value.bytes().all(|byte| byte == b' ') {
+        return Ok(None);
+    }
+    // strtok: empty parts are none.
+    let mut parts = value.split(',').filter(|part| !part.is_empty());
+    let Some(first) = parts.next() else { return Err(ParseError("it holds no channel".into())) };
+    let mut channel = channel(first)?;
+    for part in parts {
+        self::channel(part)?;
+        channel.more.push(part.trim_matches(' ').to_owned());
+    }
+    Ok(Some(channel))
+}
+
+fn channel(text: &str) -> Result<Channel, ParseError> {
+    Ok(Channel {
+        local: end(text, "local")?,
+        remote: end(text, "remote")?,
+        cascade: flag(text, "iscascade"),
+        cross_region: flag(text, "iscrossregion"),
+        extra: extra(text),
+        more: Vec::new(),
+    })
+}
+
+fn end(text: &str, side: &str) -> Result<End, ParseError> {
+    let key = format!("{side}host");
+    let host = after(text, &key).ok_or_else(|| ParseError(format!("{key} is missing")))?;
+    let port_key = format!("{side}port");
+    let length = host.find(' ').unwrap_or(host.len()).min(host.find(&port_key).unwrap_or(host.len()));
+    let host = &host[..length];
+    if !host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':') {
+        return Err(ParseError(format!("{key} does not begin with a letter, a digit or a colon")));
+    }
+    let port = after(text, &port_key).ok_or_else(|| ParseError(format!("{port_key} is missing")))?;
+    let port = number(port).ok_or_else(|| ParseError(format!("{port_key} is not a number")))?;
+    let other = |key: &str| after(text, &format!("{side}{key}")).and_then(number);
+    Ok(End {
+        host: Host::new(host),
+        port,
+        heartbeat_port: other("heartbeatport"),
+        service_port: other("service"),
+    })
+}
+
+/// What follows the first occurrence of `key` and the `=` and blanks behind it.
+fn after<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let at = text.find(key)? + key.len();
+    Some(text[at..].trim_start_matches([' ', '=']))
+}
+
+/// atoi, which never fails on what begins with a digit.
+fn number(text: &str) -> Option<u32> {
+    let digits = &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())];
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(u32::MAX))
+}
+
+fn flag(text: &str, key: &str) -> bool {
+    after(text, key).is_some_and(|value| value.starts_with("true"))
+}
+
+/// The words of the text that belong to none of the known keys, `key = value` drawn together.
+fn extra(text: &str) -> Vec<String> {
+    let spaced = text.replace('=', " = ");
+    let mut words = spaced.split(' ').filter(|word| !word.is_empty()).peekable();
+    let mut extra = Vec::new();
+    while let Some(key) = words.next() {
+        let mut value = None;
+        let mut equals = false;
+        while words.next_if_eq(&"=").is_some() {
+            equals = true;
+        }
+        // The server takes a known key's value also without "=".
+        if equals || KNOWN.contains(&key) {
+            value = words.next();
+        }
+        if KNOWN.contains(&key) || key == "=" {
+            continue;
+        }
+        match (equals, value) {
+            (true, value) => extra.push(format!("{key}={}", value.unwrap_or_default())),
+            (false, _) => extra.push(key.to_owned()),
+        }
+    }
+    extra
+}

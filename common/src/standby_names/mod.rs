@@ -1,0 +1,250 @@
+//! The value of synchronous_standby_names: parsed, edited and printed, in all the forms the server takes.
+//!
+//! ```text
+//! ''                         nobody is waited for
+//! *                          any one standby
+//! a,b                        as FIRST 1(a,b)
+//! 2(a,b,c)                   as FIRST 2(a,b,c)
+//! FIRST 2(a,b,c)             the first two of those which stream
+//! ANY 2(a,b,c)               any two
+//! ANY 1(a,b),ANY 1(c,d)      each group by itself
+//! ```
+//!
+//! Names are compared without regard to case, as the server does. The grammar is `syncrep_scanner.l` and
+//! `syncrep_gram.y`; what else the server refuses (`syncrep.cpp`, `transform_synchronous_standby_names`) is refused
+//! here too.
+
+mod parse;
+
+use std::fmt;
+
+use crate::protocol::Error;
+
+/// Whom commits wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandbyNames {
+    /// None: nobody.
+    pub groups: Vec<Group>,
+}
+
+/// Members of whom a number must confirm each commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// How the number is written and meant.
+    pub rule: Rule,
+    /// The standbys' names; the single name `*` is any standby.
+    pub members: Vec<String>,
+}
+
+/// Which members of a group are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `a,b`: the first one that streams.
+    List,
+    /// `N(a,b)`: the first N that stream.
+    Count(u32),
+    /// `FIRST N(a,b)`: the first N that stream.
+    First(u32),
+    /// `ANY N(a,b)`: any N.
+    Any(u32),
+}
+
+/// What the names are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Any N of the members.
+    Any,
+    /// The first N, in the order of the list, of the members that stream.
+    First,
+}
+
+/// The number to wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Number {
+    /// What it was, or the members left if they are fewer.
+    #[default]
+    Keep,
+    /// With the primary itself, more than half of the primary and the members: half the members, rounded up.
+    Majority,
+    /// This many, or the members left if they are fewer.
+    Exactly(u32),
+}
+
+/// An edit of the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// The method wanted; `None` keeps it.
+    pub method: Option<Method>,
+    /// The number wanted.
+    pub number: Number,
+    /// Names to be there.
+    pub add: Vec<String>,
+    /// Names not to be there.
+    pub remove: Vec<String>,
+}
+
+/// Why a value is none that the server takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The character within the value, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at character {}", self.message, self.column)
+    }
+}
+
+impl StandbyNames {
+    /// Reads the value as the server does.
+    ///
+    /// # Errors
+    /// When the server would refuse it.
+    pub fn parse(value: &str) -> Result<Self, ParseError> {
+        parse::parse(value)
+    }
+
+    /// All names, `*` for any.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().flat_map(|group| group.members.iter().map(String::as_str))
+    }
+
+    /// Whether any standby counts.
+    #[must_use]
+    pub fn is_star(&self) -> bool {
+        self.names().any(|name| name == "*")
+    }
+
+    /// The value after the edit; the same edit once more changes nothing.
+    ///
+    /// Removed names go from every group, and a group without members goes too. Added names go to the end of the one
+    /// group, or make `ANY 1(…)` when there is none; `*` already has everybody and stays, unless a method is given,
+    /// which makes it a list of the added names. The number is the one asked for or the one it was, but never more
+    /// than the members left and, where a group is left, never less than one.
+    ///
+    /// # Errors
+    /// `bad_args` when the edit has no single meaning for a value of several groups, or a name is added and removed.
+    pub fn edit(&self, edit: &Edit) -> Result<Self, Error> {
+        if let Some(name) = edit.add.iter().find(|name| contains(&edit.remove, name)) {
+            return Err(Error::bad_args(format!("{name} is to be added and to be removed")));
+        }
+        if let Some(name) =
+            edit.add.iter().find(|name| name.is_empty() || *name == "*" || name.contains('\0'))
+        {
+            return Err(Error::bad_args(format!("{name:?} is no standby's name"))
+                .hint("to wait for any standby set parameters: {synchronous_standby_names: \"*\"}"));
+        }
+        let mut after = self.clone();
+        for group in &mut after.groups {
+            group.members.retain(|member| !contains(&edit.remove, member));
+        }
+        after.groups.retain(|group| !group.members.is_empty());
+        after.add(edit)?;
+        if after.groups.len() > 1 && edit.method == Some(Method::First) {
+            return Err(several_groups("the method FIRST cannot be used"));
+        }
+        for group in &mut after.groups {
+            group.number(edit);
+        }
+        Ok(after)
+    }
+
+    fn add(&mut self, edit: &Edit) -> Result<(), Error> {
+        let mut new: Vec<String> = Vec::new();
+        for name in &edit.add {
+            if !self.names().any(|known| known.eq_ignore_ascii_case(name)) && !contains(&new, name) {
+                new.push(name.clone());
+            }
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        if self.is_star() {
+            if edit.method.is_none() {
+                return Ok(());
+            }
+            self.groups[0].members.clear();
+        }
+        match self.groups.as_mut_slice() {
+            [] => self.groups.push(Group { rule: Rule::Any(1), members: new }),
+            [group] => group.members.extend(new),
+            _ => return Err(several_groups(&format!("where to add {} is open", new.join(", ")))),
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    /// The number of members waited for.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        match self.rule {
+            Rule::List => 1,
+            Rule::Count(n) | Rule::First(n) | Rule::Any(n) => n,
+        }
+    }
+
+    /// Applies method and number; a rule that already means what is wanted stays as it is written.
+    fn number(&mut self, edit: &Edit) {
+        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let any = matches!(self.rule, Rule::Any(_));
+        let method = edit.method.unwrap_or(if any { Method::Any } else { Method::First });
+        let number = match edit.number {
+            Number::Keep => self.count(),
+            Number::Majority => members.div_ceil(2),
+            Number::Exactly(number) => number.max(1),
+        };
+        // Any number of standbys may be behind a star.
+        let star = self.members.iter().any(|member| member == "*");
+        let number = if star { number } else { number.min(members) };
+        if (method == Method::Any) == any && number == self.count() {
+            return;
+        }
+        self.rule = match (method, self.rule) {
+            (Method::Any, _) => Rule::Any(number),
+            (Method::First, Rule::Count(_)) => Rule::Count(number),
+            (Method::First, _) => Rule::First(number),
+        };
+    }
+}
+
+impl fmt::Display for StandbyNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, group) in self.groups.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let members: Vec<_> = group.members.iter().map(|name| print_name(name)).collect();
+            let members = members.join(",");
+            match group.rule {
+                Rule::List => write!(f, "{comma}{members}")?,
+                Rule::Count(n) => write!(f, "{comma}{n}({members})")?,
+                Rule::First(n) => write!(f, "{comma}FIRST {n}({members})")?,
+                Rule::Any(n) => write!(f, "{comma}ANY {n}({members})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Quoted where the server would not read the bare name as one name.
+fn print_name(name: &str) -> String {
+    if name == "*" || parse::is_bare_name(name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+}
+
+fn contains(names: &[String], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn several_groups(what: &str) -> Error {
+    Error::bad_args(format!("synchronous_standby_names has several groups: {what}"))
+        .hint("set the whole value with parameters: {synchronous_standby_names: …}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! The protocol, seen from outside: the example module `echo` run as a process.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn echo() -> Command {
+    // Tests run from target/PROFILE/deps; cargo builds the examples beside it.
+    let deps = std::env::current_exe().unwrap();
+    let program: PathBuf = deps.parent().unwrap().parent().unwrap().join("examples/echo");
+    let mut command = Command::new(program);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("PGDATA");
+    command
+}
+
+fn run(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    // A program that rejects its command line reads no input.
+    drop(child.stdin.take().unwrap().write_all(input));
+    child.wait_with_output().unwrap()
+}
+
+/// The one object on standard output, and the exit status.
+fn call(input: &str) -> (Value, i32) {
+    told(&run(&mut echo(), input.as_bytes()))
+}
+
+fn told(output: &Output) -> (Value, i32) {
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    assert_eq!(text.matches('\n').count(), 1, "one line: {text:?}");
+    (serde_json::from_str(text).unwrap(), output.status.code().unwrap())
+}
+
+#[test]
+fn success_is_exit_0() {
+    let (result, code) = call(r#"{"words": "a,b", "_ansible_whatever": 1, "password": "x"}"#);
+    assert_eq!(code, 0);
+    assert_eq!(result["words"], serde_json::json!(["a", "b"]));
+    assert_eq!(result["failed"], false);
+    assert!(result.get("rc").is_none());
+    assert!(!result.to_string().contains(":\"x\""), "a secret is masked: {result}");
+}
+
+#[test]
+fn unusable_arguments_are_exit_2() {
+    for input in ["", "[]", "{", "{\"wrds\": 1}", "{\"words\": {}}", "{\"a\": 1, \"a\": 1}"] {
+        let (result, code) = call(input);
+        assert_eq!((code, &result["error"]["kind"]), (2, &Value::from("bad_args")), "{input}");
+        assert_eq!(result["failed"], true);
+    }
+    let (result, code) = told(&run(echo().arg("--nonsense"), b""));
+    assert_eq!((code, &result["error"]["kind"]), (2, &Value::from("bad_args")));
+}
+
+#[test]
+fn a_missing_file_of_arguments_is_said() {
+    let (result, code) = told(&run(echo().arg("/nonexistent/args.json"), b""));
+    assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("not_found")));
+}
+
+#[test]
+fn a_panic_is_a_result_too() {
+    let (result, code) = call(r#"{"state": "mistaken"}"#);
+    assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("internal")));
+    assert!(result["msg"].as_str().unwrap().contains("on purpose"));
+}
+
+#[test]
+fn the_whole_call_has_a_limit() {
+    let (result, code) = call(r#"{"state": "waiting", "timeout": 1}"#);
+    assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("timeout")));
+    assert!(result["error"]["detail"].as_str().unwrap().contains("nothing yet"), "{result}");
+}
+
+#[test]
+fn signals_end_it_with_a_result() {
+    for (signal, name) in [(nix::sys::signal::SIGTERM, "SIGTERM"), (nix::sys::signal::SIGINT, "SIGINT")] {
+        let mut child = echo().stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(br#"{"state": "waiting"}"#).unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "waiting\n");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+        let (result, code) = told(&child.wait_with_output().unwrap());
+        assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("interrupted")));
+        assert!(result["msg"].as_str().unwrap().contains(name));
+    }
+}
+
+#[test]
+fn closed_standard_output_is_no_panic() {
+    let mut child = echo().stdin(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(b"{}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn results_are_what_their_schema_says() {
+    let schema = run(echo().args(["--schema", "result"]), b"").stdout;
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for input in
+        [r#"{"words": "a"}"#, "{}", "[]", r#"{"state": "mistaken"}"#, r#"{"state": "waiting", "timeout": 1}"#]
+    {
+        let (result, _) = call(input);
+        assert!(validator.is_valid(&result), "{result}");
+    }
+}
+
+#[test]
+fn examples_fit_the_schema_of_the_arguments() {
+    let schema = run(echo().args(["--schema", "args"]), b"").stdout;
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&serde_json::json!({"words": ["a"], "_ansible_check_mode": false})));
+    assert!(!validator.is_valid(&serde_json::json!({"wrds": ["a"]})));
+}
