@@ -1,0 +1,377 @@
+//! Client authentication rules in pg_hba.conf: rules as values, lines untouched, and a server that is seen to have
+//! taken them.
+
+pub mod args;
+pub mod output;
+pub mod plan;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use og_common::files::{self, FileLock};
+use og_common::gauss::Node;
+use og_common::hba::{Connection, HbaFile, LineKind, Method, Refusal, Route, Surroundings, initial_user};
+use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
+
+use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
+use output::{Entry, Output, Update};
+use plan::{Goal, Numbered, Place, Plan};
+use server::Server;
+
+/// The module `og_hba`.
+#[derive(Debug)]
+pub struct Hba;
+
+impl Module for Hba {
+    const NAME: &'static str = "og_hba";
+    const ABOUT: &'static str = "Client authentication rules in pg_hba.conf";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "Let a new standby in, on every member",
+            args: r#"{"data_dir": "/data/dn1", "rules": [{"users": "omm", "address": "192.168.0.12", "method": "trust"}, "host all all 192.168.0.12/32 sha256"]}"#,
+        },
+        Example {
+            title: "Take away all rules for one address, and only that address",
+            args: r#"{"data_dir": "/data/dn1", "state": "absent", "rules": [{"address": "192.168.0.12/32"}]}"#,
+        },
+        Example {
+            title: "Which line decides this connection?",
+            args: r#"{"data_dir": "/data/dn1", "state": "query", "match": {"user": "app", "database": "shop", "address": "10.1.2.3"}}"#,
+        },
+        Example {
+            title: "These rules and no others; comments stay; say what would change",
+            args: r#"{"data_dir": "/data/dn1", "state": "exact", "rules": ["local all all trust", "host all all 127.0.0.1/32 trust", "host all all 10.0.0.0/8 sha256"], "check_mode": true, "diff": true}"#,
+        },
+        Example {
+            title: "A rule at a place of its own",
+            args: r#"{"data_dir": "/data/dn1", "rules": ["host all evil 10.0.0.0/8 reject"], "insert": {"before": {"address": "10.0.0.0/8"}}, "backup": true}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::RequiredIf { key: "state", value: "present", needs: &["rules"] },
+        Rule::RequiredIf { key: "state", value: "absent", needs: &["rules"] },
+        Rule::RequiredIf { key: "state", value: "exact", needs: &["rules"] },
+        Rule::OnlyIf { key: "state", values: &["present", "absent", "exact"], allows: &["rules"] },
+        Rule::OnlyIf { key: "state", values: &["present"], allows: &["insert"] },
+        Rule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
+    ];
+    type Args = Args;
+    type Output = Output;
+
+    fn anchor(args: &Args) -> Option<&Path> {
+        args.path.as_deref()
+    }
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let target = Target::of(call, &args)?;
+        let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
+        // Not to leave a lock beside a file that there is not.
+        target.read()?;
+        let _lock = if call.check { None } else { Some(FileLock::of(&target.path, call).await?) };
+        let before = target.read()?;
+        let file = HbaFile::parse(&before);
+        let plan = plan::plan(&file, &goal)?;
+        let mut warnings = plan.warnings.clone();
+        let rules = check(&target, &file, &plan, args.force, &mut warnings)?;
+        let mut report = report(&target, &plan, rules, warnings, call.check);
+        let server = match args.reload {
+            Reload::Auto => Server::of(target.node.as_ref(), &target.path),
+            Reload::Never => None,
+        };
+        if plan.is_empty() {
+            if let Some(server) = server {
+                server.catch_up(call, &mut report).await?;
+            }
+            return Ok(report);
+        }
+        report.diff.push(Diff::of(&target.path, &before, &plan.after));
+        if call.check {
+            return Ok(report);
+        }
+        if let Some(server) = &server {
+            server.owe_reload()?;
+        }
+        report.backup_file = files::replace(&target.path, &plan.after, args.backup)?;
+        if let Some(server) = &server {
+            server.reload(call, &before, &mut report).await?;
+        }
+        Ok(report)
+    }
+}
+
+/// The file, and the node whose server reads it.
+struct Target {
+    path: PathBuf,
+    /// None when only a path was given.
+    node: Option<Node>,
+    /// The database's initial user, who must get in through the local socket.
+    user: Option<String>,
+}
+
+impl Target {
+    fn of(call: &Call, args: &Args) -> Result<Self, Error> {
+        let (path, node) = match &args.path {
+            Some(path) if !path.is_absolute() => {
+                let detail = format!("path must be absolute, not {}", path.display());
+                return Err(Error::bad_args(detail).at("/path"));
+            }
+            Some(path) if call.common.data_dir.is_none() => (path.clone(), None),
+            Some(path) => (path.clone(), Some(Node::of(call)?)),
+            None => {
+                let node = Node::of(call)?;
+                (node.data_dir.join("pg_hba.conf"), Some(node))
+            }
+        };
+        let owned = node.as_ref().map_or(path.as_path(), |n| n.data_dir.as_path());
+        let user = call.common.os_user.clone().or_else(|| initial_user(owned));
+        Ok(Self { path, node, user })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Error> {
+        files::read(&self.path).map_err(|e| match e.kind() {
+            protocol::ErrorKind::NotFound => e.hint("is data_dir an openGauss data directory?"),
+            _ => e,
+        })
+    }
+
+    /// What `@file` and `samehost` stand for here.
+    fn surroundings(&self, file: &HbaFile) -> Surroundings {
+        Surroundings::of(file, self.path.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+/// The goal that the arguments describe; none for a query.
+fn goal(args: &Args) -> Result<Option<Goal>, Error> {
+    let place = match &args.insert {
+        Insert::Auto => Place::Auto,
+        Insert::First => Place::First,
+        Insert::Last => Place::Last,
+        Insert::Before(rule) => Place::Before(rule.pattern("/insert/before")?),
+        Insert::After(rule) => Place::After(rule.pattern("/insert/after")?),
+    };
+    let rules = &args.rules.0;
+    Ok(match args.state {
+        State::Present => Some(Goal::Present(each(rules, RuleArg::wanted)?, place)),
+        State::Absent => Some(Goal::Absent(each(rules, RuleArg::pattern)?)),
+        State::Exact => Some(Goal::Exact(each(rules, RuleArg::wanted)?)),
+        State::Query => None,
+    })
+}
+
+/// Reads each rule, telling it its place in the arguments.
+fn each<T>(rules: &[RuleArg], read: impl Fn(&RuleArg, &str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    rules.iter().enumerate().map(|(n, rule)| read(rule, &format!("/rules/{n}"))).collect()
+}
+
+/// Checks the new file by the server's own rules and ours, and returns how many rules it has.
+fn check(
+    target: &Target,
+    file: &HbaFile,
+    plan: &Plan,
+    force: bool,
+    warnings: &mut Vec<String>,
+) -> Result<usize, Error> {
+    if plan.is_empty() {
+        let refusals = file.refusals(&target.surroundings(file));
+        warnings.extend(refused(target, &refusals));
+        return Ok(file.rules().count());
+    }
+    let after = HbaFile::parse(&plan.after);
+    let around = target.surroundings(&after);
+    if let Some(first) = after.refusals(&around).first() {
+        if first.line == 0 {
+            let detail =
+                format!("{} would be left without any rule, which the server refuses", target.path.display());
+            return Err(Error::refused(detail).at(target.path.display()).hint("give at least one rule"));
+        }
+        return Err(refuses(target, file, &plan.added, first));
+    }
+    for rule in plan.added.iter().chain(plan.updated.iter().map(|(_, now)| now)) {
+        if let Some(method) = rule.rule.as_ref().map(|r| r.method).filter(|m| m.depends_on_build()) {
+            warnings.push(format!(
+                "line {}: {} is known only to servers built with it; any other refuses the whole file",
+                rule.number,
+                method.as_str()
+            ));
+        }
+    }
+    if !force && let Some(user) = &target.user {
+        warnings.extend(guard(target, user, file, &after, &around)?);
+    }
+    Ok(after.rules().count())
+}
+
+/// The error for a new file that the server would refuse.
+fn refuses(target: &Target, old: &HbaFile, added: &[Numbered], refusal: &Refusal) -> Error {
+    let path = target.path.display();
+    if let Some(line) = added.iter().find(|a| a.number == refusal.line) {
+        return Error::bad_args(format!("{}: {}", line.text, refusal.message)).at("/rules");
+    }
+    // It was there before; say where in the file as it is.
+    let around = target.surroundings(old);
+    let first = old.refusals(&around).into_iter().next().unwrap_or_else(|| refusal.clone());
+    Error::corrupt(format!("{path}, {first}: the server refuses the whole file for it"))
+        .at(path)
+        .hint("mend or remove that line, or set all rules with state: exact; nothing was written")
+}
+
+/// Warnings about what the server would refuse in a file that stays as it is.
+fn refused(target: &Target, refusals: &[Refusal]) -> Vec<String> {
+    const SHOWN: usize = 5;
+    let path = target.path.display();
+    let mut warnings: Vec<String> = refusals
+        .iter()
+        .take(SHOWN)
+        .map(|r| format!("{path}, {r}: the server refuses the whole file at its next reload or start"))
+        .collect();
+    if refusals.len() > SHOWN {
+        warnings.push(format!("{path}: {} more such lines", refusals.len() - SHOWN));
+    }
+    warnings
+}
+
+/// Refuses to shut out the node's own user, whom gs_ctl and all the tools come as; warns when it needs a password now.
+fn guard(
+    target: &Target,
+    user: &str,
+    old: &HbaFile,
+    new: &HbaFile,
+    around: &Surroundings,
+) -> Result<Option<String>, Error> {
+    let connection =
+        Connection { route: Route::Local, database: b"postgres", user: user.as_bytes(), replication: false };
+    let gets_in = |file: &HbaFile, around: &Surroundings| -> Option<(usize, Method)> {
+        let decision = file.decide(&connection, around);
+        // What depends on a role may let the user in: not for us to forbid.
+        let mut lines = decision.line.into_iter().chain(decision.unknown.iter().map(|(line, _)| *line));
+        lines.find_map(|line| match &file.lines[line].kind {
+            LineKind::Rule(rule, _) if rule.method != Method::Reject => Some((line, rule.method)),
+            _ => None,
+        })
+    };
+    let freely = |method| matches!(method, Method::Trust | Method::Peer);
+    let Some((line, was)) = gets_in(old, &target.surroundings(old)) else { return Ok(None) };
+    let line = &old.lines[line];
+    match gets_in(new, around) {
+        None => Err(Error::refused(format!(
+            "{user} could no longer connect through the local socket, as gs_ctl does; line {} lets it in now: {}",
+            line.number,
+            line.text()
+        ))
+        .at(target.path.display())
+        .hint("keep a rule such as \"local all all trust\", or pass force: true")),
+        Some((line, method)) if freely(was) && !freely(method) => Ok(Some(format!(
+            "{user} now needs a password through the local socket (line {}, {}): tools that have none, such as gsql in \
+             scripts, no longer get in",
+            new.lines[line].number,
+            method.as_str()
+        ))),
+        Some(_) => Ok(None),
+    }
+}
+
+fn report(target: &Target, plan: &Plan, rules: usize, warnings: Vec<String>, check: bool) -> Report<Output> {
+    let path = target.path.display();
+    let mut actions: Vec<String> = Vec::new();
+    actions.extend(plan.removed.iter().map(|l| format!("remove line {}: {}", l.number, l.text)));
+    actions.extend(plan.updated.iter().map(|(was, now)| {
+        if was.text == now.text {
+            format!("move line {} to line {}: {}", was.number, now.number, now.text)
+        } else {
+            format!("change line {}: {} (was: {})", now.number, now.text, was.text)
+        }
+    }));
+    actions.extend(plan.added.iter().map(|l| format!("add line {}: {}", l.number, l.text)));
+    let output = Output {
+        path: path.to_string(),
+        rule_count: rules,
+        added: plan.added.iter().map(Entry::from).collect(),
+        removed: plan.removed.iter().map(Entry::from).collect(),
+        updated: plan
+            .updated
+            .iter()
+            .map(|(was, now)| Update { now: Entry::from(now), before: Entry::from(was) })
+            .collect(),
+        ..Output::default()
+    };
+    let msg = if plan.is_empty() {
+        format!("{path} is as wanted")
+    } else {
+        let done = if check { "would be " } else { "" };
+        let (added, removed, updated) = (plan.added.len(), plan.removed.len(), plan.updated.len());
+        format!("{path}: {added} {done}added, {removed} {done}removed, {updated} {done}changed")
+    };
+    Report::of(actions, msg, output).with_warnings(warnings)
+}
+
+fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error> {
+    let file = HbaFile::parse(&target.read()?);
+    let around = target.surroundings(&file);
+    let refusals = file.refusals(&around);
+    let mut warnings = refused(target, &refusals);
+    let matched = probe.map(|probe| decide(&file, &around, probe, &mut warnings)).transpose()?;
+    let rules: Vec<Entry> =
+        file.rules().map(|(index, _)| Entry::from(&Numbered::of(&file.lines[index]))).collect();
+    let path = target.path.display();
+    let msg = match &matched {
+        None => format!("{path} has {} rules", rules.len()),
+        Some(None) => format!("{path}: no line is for this connection, so the server refuses it"),
+        Some(Some(entry)) => format!("{path}: line {} decides: {}", entry.line, entry.text),
+    };
+    let output = Output {
+        path: path.to_string(),
+        rule_count: rules.len(),
+        rules: Some(rules),
+        errors: Some(refusals.into_iter().map(Into::into).collect()),
+        matched,
+        ..Output::default()
+    };
+    Ok(Report::unchanged(msg, output).with_warnings(warnings))
+}
+
+/// The line that decides the connection asked about.
+fn decide(
+    file: &HbaFile,
+    around: &Surroundings,
+    probe: &Match,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Entry>, Error> {
+    let default = if probe.address.is_some() { Type::Host } else { Type::Local };
+    let route = match (probe.kind.unwrap_or(default), probe.address.as_deref()) {
+        (Type::Local, None) => Route::Local,
+        (Type::Local, Some(_)) => {
+            return Err(
+                Error::bad_args("/match/address: a local connection has no address").at("/match/address")
+            );
+        }
+        (_, None) => {
+            return Err(Error::bad_args("/match/address: is missing").at("/match/address"));
+        }
+        (kind, Some(address)) => {
+            let client = address.trim().parse().map_err(|_| {
+                Error::bad_args(format!("/match/address: \"{address}\" is no IP address"))
+                    .at("/match/address")
+            })?;
+            Route::Tcp { client, ssl: kind == Type::HostSsl }
+        }
+    };
+    let connection = Connection {
+        route,
+        database: probe.database.as_bytes(),
+        user: probe.user.as_bytes(),
+        replication: probe.replication,
+    };
+    let decision = file.decide(&connection, around);
+    for (line, why) in &decision.unknown {
+        warnings.push(format!(
+            "line {} may decide before: only the server knows {why}: {}",
+            file.lines[*line].number,
+            file.lines[*line].text()
+        ));
+    }
+    Ok(decision.line.map(|line| Entry::from(&Numbered::of(&file.lines[line]))))
+}
+
+#[cfg(test)]
+mod tests;

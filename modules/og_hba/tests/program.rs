@@ -1,0 +1,153 @@
+//! The built program: JSON on standard input, one JSON object back, and what became of the file.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+const FILE: &str = "# \u{6ce8}\nlocal all all trust\nhost all all 127.0.0.1/32 trust # loop\nhost all all 0.0.0.0/0 sha256\n";
+
+fn run(args: &Value) -> (i32, Value) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_og_hba"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .env_remove("PGDATA")
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches('\n').count(), 1, "one object, one newline: {text}");
+    (output.status.code().unwrap(), serde_json::from_str(&text).unwrap())
+}
+
+fn node(text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("pg_hba.conf"), text).unwrap();
+    dir
+}
+
+fn read(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("pg_hba.conf")).unwrap()
+}
+
+#[test]
+fn present_then_nothing_then_absent() {
+    let dir = node(FILE);
+    let path = dir.path().join("pg_hba.conf");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let rules = json!([{"users": "omm", "address": "192.168.0.12", "method": "trust"}]);
+    let mut args = json!({"data_dir": dir.path(), "rules": rules, "check_mode": true, "diff": true});
+
+    let (status, result) = run(&args);
+    assert_eq!((status, &result["changed"], &result["failed"]), (0, &json!(true), &json!(false)), "{result}");
+    assert_eq!(read(dir.path()), FILE, "check mode writes nothing");
+    let diff = result["diff"].clone();
+
+    args["check_mode"] = json!(false);
+    args["backup"] = json!("yes");
+    let (_, result) = run(&args);
+    assert_eq!(result["changed"], true, "{result}");
+    assert_eq!(result["diff"], diff, "check mode and the real run draw the same");
+    assert_eq!(result["added"][0]["line"], 4);
+    assert_eq!(result["reloaded"], false);
+    let after =
+        FILE.replace("host all all 0", "host    all    omm    192.168.0.12/32    trust\nhost all all 0");
+    assert_eq!(read(dir.path()), after);
+    assert_eq!(diff[0]["after"], after);
+    assert_eq!(std::fs::read_to_string(result["backup_file"].as_str().unwrap()).unwrap(), FILE);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    let (_, result) = run(&args);
+    assert_eq!((&result["changed"], &result["actions"]), (&json!(false), &json!([])), "{result}");
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode, "the second call writes nothing");
+
+    let (_, result) =
+        run(&json!({"data_dir": dir.path(), "state": "absent", "rules": [{"address": "192.168.0.12"}]}));
+    assert_eq!(result["removed"][0]["rule"]["users"], json!(["omm"]), "{result}");
+    assert_eq!(read(dir.path()), FILE);
+}
+
+#[test]
+fn query_needs_no_lock_and_no_server() {
+    let dir = node(&FILE.replace("# loop", "# loop\nrubbish"));
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let probe = json!({"user": "u", "address": "10.1.2.3"});
+    let (status, result) = run(&json!({"data_dir": dir.path(), "state": "query", "match": probe}));
+    assert_eq!(status, 0, "{result}");
+    assert_eq!((&result["rule_count"], &result["matched"]["line"]), (&json!(3), &json!(5)));
+    assert_eq!(result["errors"][0]["line"], 4);
+    assert_eq!(result["changed"], false);
+    let probe = json!({"user": "u", "address": "10.1.2.3", "replication": true});
+    let path = dir.path().join("pg_hba.conf");
+    let (_, result) = run(&json!({"path": path, "state": "query", "match": probe}));
+    assert_eq!(result.get("matched"), Some(&Value::Null), "{result}");
+    assert!(!dir.path().join("pg_hba.conf.lock").exists());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn refusals_leave_the_file_alone() {
+    let dir = node(FILE);
+    let data_dir = dir.path();
+    let mine = json!({"type": "local"});
+    for (args, status, kind, path) in [
+        (json!({"data_dir": data_dir, "state": "absent", "rules": [mine]}), 1, "refused", None),
+        (
+            json!({"data_dir": data_dir, "rules": [{"address": "1.1.1.300", "method": "md5"}]}),
+            2,
+            "bad_args",
+            Some("/rules/0/address"),
+        ),
+        (
+            json!({"data_dir": data_dir, "rules": [{"adress": "1.1.1.3", "method": "md5"}]}),
+            2,
+            "bad_args",
+            Some("/rules/0/adress"),
+        ),
+        (
+            json!({"data_dir": data_dir, "rules": ["host all all 1.1.1.1/32 scram-sha-256"]}),
+            2,
+            "bad_args",
+            Some("/rules/0"),
+        ),
+        (json!({"data_dir": data_dir}), 2, "bad_args", None),
+        (json!({"data_dir": data_dir, "state": "query", "insert": "last"}), 2, "bad_args", None),
+        (json!({"path": "pg_hba.conf", "rules": ["local all all md5"]}), 2, "bad_args", Some("/path")),
+        (json!({"path": data_dir.join("none"), "rules": ["local all all md5"]}), 1, "not_found", None),
+    ] {
+        let (code, result) = run(&args);
+        assert_eq!((code, result["error"]["kind"].as_str().unwrap()), (status, kind), "{args}: {result}");
+        if let Some(path) = path {
+            assert_eq!(result["error"]["path"], path, "{result}");
+        }
+        assert_eq!(read(data_dir), FILE);
+    }
+}
+
+#[test]
+fn rules_as_one_text() {
+    let dir = node(FILE);
+    let rules = "host a,b u 10.0.0.1/32 md5\n# not this\nhost a u 10.0.0.2/32 md5\n";
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": rules}));
+    assert_eq!(result["added"].as_array().unwrap().len(), 2, "{result}");
+    assert_eq!(result["added"][0]["rule"]["databases"], json!(["a", "b"]));
+}
+
+#[test]
+fn examples_and_schema_fit_together() {
+    let schema = Command::new(env!("CARGO_BIN_EXE_og_hba")).args(["--schema", "args"]).output().unwrap();
+    let schema: Value = serde_json::from_slice(&schema.stdout).unwrap();
+    assert!(schema["properties"]["rules"].is_object());
+    let dir = node(FILE);
+    for example in <og_hba::Hba as og_common::protocol::Module>::EXAMPLES {
+        let mut args: Value = serde_json::from_str(example.args).unwrap();
+        args["data_dir"] = json!(dir.path());
+        let (_, result) = run(&args);
+        assert_ne!(result["error"]["kind"], "bad_args", "{}: {result}", example.title);
+    }
+}
