@@ -1,0 +1,208 @@
+//! Parameters in postgresql.conf: set, unset, looked at, and the synchronous standbys edited as a list of names.
+
+mod args;
+mod known;
+mod plan;
+mod server;
+
+use std::collections::BTreeSet;
+
+use og_common::{
+    conf::{NodeConf, Wish},
+    gauss::{Node, Role},
+    protocol::{Call, Diff, Error, Example, Module, Report, Rule},
+};
+
+pub use args::{Args, MethodWish, NumberWish, NumberWord, Output, ReloadWish, Standbys, State};
+use plan::{Plan, Wanted};
+use server::Facts;
+
+/// The module.
+#[derive(Debug)]
+pub struct Guc;
+
+impl Module for Guc {
+    const NAME: &'static str = "og_guc";
+    const ABOUT: &'static str = "Parameters in postgresql.conf";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "Set two parameters, and have a running server take them",
+            args: r#"{"data_dir": "/gauss/data/dn1", "parameters": {"wal_keep_segments": 64, "most_available_sync": true}}"#,
+        },
+        Example {
+            title: "Take a dropped standby off the synchronous ones",
+            args: r#"{"data_dir": "/gauss/data/dn1", "synchronous_standbys": {"remove": ["dn_6003"]}}"#,
+        },
+        Example {
+            title: "Let any majority of these standbys confirm each commit",
+            args: r#"{"data_dir": "/gauss/data/dn1", "synchronous_standbys": {"method": "any", "num": "majority", "add": ["dn_6002", "dn_6003"]}}"#,
+        },
+        Example {
+            title: "Wait for no standby any more",
+            args: r#"{"data_dir": "/gauss/data/dn1", "parameters": {"synchronous_standby_names": ""}}"#,
+        },
+        Example {
+            title: "Go back to the default",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "absent", "names": ["max_size_for_xlog_prune"]}"#,
+        },
+        Example {
+            title: "Look at two parameters, and whether the running server works with these values",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "query", "names": ["port", "max_connections"]}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
+        Rule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
+    ];
+    type Args = Args;
+    type Output = Output;
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        if args.state == State::Present && args.parameters.is_empty() && args.synchronous_standbys.is_none() {
+            return Err(Error::bad_args("one of parameters, synchronous_standbys is needed"));
+        }
+        let wanted = Wanted::of(&args)?;
+        let node = Node::of(call)?;
+        let conf = NodeConf::read(&node)?;
+        if args.state == State::Query {
+            return Ok(query(call, &node, &conf, &wanted).await);
+        }
+        let plan = plan::plan(conf.file(), &wanted)?;
+        let reload = args.reload == ReloadWish::Auto;
+        if plan.changed.is_empty() {
+            return unchanged(call, &node, conf, plan, reload).await;
+        }
+        change(call, &node, (conf, plan), &wanted, &args).await
+    }
+}
+
+async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Report<Output> {
+    let values = plan::show(conf.file(), &wanted.show);
+    let mut warnings = plan::look_at(conf.file(), values.keys());
+    let mut output = Output { before: values.clone(), after: values, ..Output::default() };
+    if node.running().is_some() {
+        let names: Vec<String> = output.after.keys().cloned().collect();
+        match Facts::ask(node, call, &names).await {
+            Ok(facts) => {
+                output.pending = facts.pending(&output.after);
+                output.restart_required =
+                    output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
+            }
+            Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
+        }
+    }
+    let set = output.after.values().flatten().count();
+    Report::unchanged(format!("{set} parameters are set in {}", conf.path().display()), output)
+        .with_warnings(warnings)
+}
+
+/// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
+async fn unchanged(
+    call: &Call,
+    node: &Node,
+    conf: NodeConf,
+    plan: Plan,
+    reload: bool,
+) -> Result<Report<Output>, Error> {
+    let mut output = Output { before: plan.before, after: plan.after, ..Output::default() };
+    if !reload || !conf.owes_reload() || node.running().is_none() {
+        return Ok(Report::unchanged("nothing to change", output).with_warnings(plan.warnings));
+    }
+    let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
+    let mut warnings = plan.warnings;
+    if !call.check {
+        let saved = conf.reload(node, call).await?;
+        output.reloaded = saved.reloaded;
+        actions = saved.actions;
+        warnings.extend(saved.warnings);
+    }
+    Ok(Report::of(actions, "the server was told of a change made before", output).with_warnings(warnings))
+}
+
+async fn change(
+    call: &Call,
+    node: &Node,
+    (mut conf, mut plan): (NodeConf, Plan),
+    wanted: &Wanted,
+    args: &Args,
+) -> Result<Report<Output>, Error> {
+    let reload = args.reload == ReloadWish::Auto;
+    if !call.check {
+        conf = conf.lock(node, call, reload).await?;
+        plan = plan::plan(conf.file(), wanted)?;
+        if plan.changed.is_empty() {
+            return unchanged(call, node, conf, plan, reload).await;
+        }
+    }
+    let running = node.running().is_some();
+    let mut warnings = std::mem::take(&mut plan.warnings);
+    let mut facts = None;
+    if running {
+        match Facts::ask(node, call, &plan.changed).await {
+            Ok(known) => facts = Some(known),
+            Err(error) => {
+                warnings.push(format!("the server could not be asked about the parameters: {error}"));
+            }
+        }
+    }
+    if let Some(facts) = &facts {
+        facts.check(node, call, wanted).await?;
+    }
+    warnings.extend(overwritten(node, &plan.changed));
+    let needs_restart = |name: &str| match &facts {
+        Some(facts) => facts.needs_restart(name),
+        None => known::needs_restart(name),
+    };
+    let mut restart: BTreeSet<String> =
+        plan.changed.iter().filter(|name| needs_restart(name)).cloned().collect();
+    let text = plan.file.to_bytes();
+    let diff = Diff::of(conf.path(), conf.text(), &text);
+    let msg = summary(call, &plan.changed, conf.path());
+    let mut output = Output { before: plan.before, after: plan.after, ..Output::default() };
+    let mut actions = plan.actions;
+    let mut backup_file = None;
+    if call.check {
+        if running && reload {
+            actions.push("reload the server".into());
+        }
+        output.pending = restart.iter().filter(|_| running).cloned().collect();
+    } else {
+        let wish = Wish { text: &text, names: &plan.changed, backup: args.backup, reload };
+        let saved = conf.save(node, call, wish).await?;
+        restart.extend(saved.restart);
+        output.reloaded = saved.reloaded;
+        actions.extend(saved.actions);
+        warnings.extend(saved.warnings);
+        backup_file = saved.backup_file;
+        if running && output.reloaded {
+            output.pending = restart.iter().cloned().collect();
+        } else if running {
+            output.pending.clone_from(&plan.changed);
+        }
+    }
+    output.restart_required = restart.into_iter().collect();
+    let mut report = Report::of(actions, msg, output).with_diff(diff).with_warnings(warnings);
+    report.backup_file = backup_file;
+    Ok(report)
+}
+
+fn summary(call: &Call, changed: &[String], path: &std::path::Path) -> String {
+    let verb = if call.check { "would change" } else { "changed" };
+    format!("{verb} {} in {}", changed.join(", "), path.display())
+}
+
+/// A standby's file is replaced by its primary's, but for the reserved parameters.
+fn overwritten(node: &Node, changed: &[String]) -> Option<String> {
+    let role = node.state_file().map_or(Role::Unknown, |state| state.role);
+    let lost: Vec<&str> =
+        changed.iter().map(String::as_str).filter(|name| !known::is_reserved(name)).collect();
+    if !role.follows() || lost.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "this node is a {role}: its primary's postgresql.conf overwrites {} here at the primary's next reload, or when \
+         this node connects to it again; set it on the primary",
+        lost.join(", ")
+    ))
+}

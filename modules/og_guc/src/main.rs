@@ -1,0 +1,5 @@
+//! Parameters in postgresql.conf.
+
+fn main() -> std::process::ExitCode {
+    og_common::protocol::main::<og_guc::Guc>()
+}

@@ -1,0 +1,236 @@
+//! From the file as it is and what is wanted to the file as it shall be.
+
+use std::collections::BTreeMap;
+
+use og_common::{
+    conf::{ConfFile, valid_name},
+    protocol::Error,
+    replconn::{Channel, MAX_CHANNELS},
+    standby_names::{Edit, Number, StandbyNames},
+};
+use serde_json::Value;
+
+use crate::args::{Args, Standbys, State};
+
+const STANDBY_NAMES: &str = "synchronous_standby_names";
+
+/// What is wanted, as text values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names and values to be set.
+    pub set: Vec<(String, String)>,
+    /// Names to be unset.
+    pub unset: Vec<String>,
+    /// Names to be shown; all when empty.
+    pub show: Vec<String>,
+    /// The edit of the synchronous standbys.
+    pub standbys: Option<Standbys>,
+}
+
+/// The change of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The file as it shall be.
+    pub file: ConfFile,
+    /// Value of each named parameter before.
+    pub before: BTreeMap<String, Option<String>>,
+    /// Value of each named parameter after.
+    pub after: BTreeMap<String, Option<String>>,
+    /// Names of those that change, in the order asked for.
+    pub changed: Vec<String>,
+    /// What is done, for people.
+    pub actions: Vec<String>,
+    /// Things to look at.
+    pub warnings: Vec<String>,
+}
+
+impl Wanted {
+    /// Checks names and values, as far as that needs no server.
+    ///
+    /// # Errors
+    /// `bad_args` with the place of the argument.
+    pub fn of(args: &Args) -> Result<Self, Error> {
+        let mut names: Vec<String> = Vec::new();
+        for (index, name) in args.names.iter().enumerate() {
+            valid_name(name).map_err(|e| e.at(format!("/names/{index}")))?;
+            names.push(name.clone());
+        }
+        for (name, value) in &args.parameters {
+            let at = format!("/parameters/{name}");
+            valid_name(name).map_err(|e| e.at(&at))?;
+            if let Some(twin) = args.parameters.keys().find(|k| *k != name && k.eq_ignore_ascii_case(name)) {
+                return Err(Error::bad_args(format!("{name} and {twin} are one parameter")).at(at));
+            }
+            if args.state == State::Present {
+                check_value(name, &text(value)).map_err(|e| e.at(at))?;
+            } else if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                names.push(name.clone());
+            }
+        }
+        let mut wanted = Self::default();
+        match args.state {
+            State::Query => wanted.show = names,
+            State::Absent if names.is_empty() => {
+                return Err(Error::bad_args("no parameter is named").hint("name them in names or parameters"));
+            }
+            State::Absent => wanted.unset = names,
+            State::Present => {
+                wanted.set =
+                    args.parameters.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+                wanted.standbys.clone_from(&args.synchronous_standbys);
+            }
+        }
+        if wanted.standbys.is_some()
+            && wanted.set.iter().any(|(name, _)| name.eq_ignore_ascii_case(STANDBY_NAMES))
+        {
+            let clash = format!("{STANDBY_NAMES} is given by parameters and by synchronous_standbys");
+            return Err(Error::bad_args(clash).at("/synchronous_standbys"));
+        }
+        Ok(wanted)
+    }
+}
+
+/// A value as the text that the server reads.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "on".into(),
+        Value::Bool(false) => "off".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Refuses values of which it is known that the server will not start with them, though gs_guc writes them.
+fn check_value(name: &str, value: &str) -> Result<(), Error> {
+    let name = name.to_ascii_lowercase();
+    if name == STANDBY_NAMES {
+        StandbyNames::parse(value)
+            .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
+    }
+    if let Some(number) = name.strip_prefix("replconninfo") {
+        if !number.parse::<usize>().is_ok_and(|n| (1..=MAX_CHANNELS).contains(&n)) {
+            return Err(Error::bad_args(format!(
+                "there is no {name}; a server has replconninfo1 to {MAX_CHANNELS}"
+            )));
+        }
+        Channel::parse(value)
+            .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
+    }
+    ConfFile::default().set(&name, value).map(|_| ())
+}
+
+/// What has to change.
+///
+/// # Errors
+/// `bad_args` or `corrupt` when the synchronous standbys cannot be edited.
+pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
+    let mut plan = Plan { file: file.clone(), ..Plan::default() };
+    let value = |file: &ConfFile, name: &str| file.get(name).map(|setting| setting.text().into_owned());
+    let mut set = wanted.set.clone();
+    if let Some(standbys) = &wanted.standbys {
+        set.extend(edit_standbys(file, standbys, &mut plan.warnings)?);
+        plan.before.insert(STANDBY_NAMES.into(), value(file, STANDBY_NAMES));
+        plan.after.insert(STANDBY_NAMES.into(), value(file, STANDBY_NAMES));
+    }
+    for (name, new) in &set {
+        let before = value(file, name);
+        if plan.file.set(name, new)? {
+            plan.changed.push(name.clone());
+            let was = before.as_ref().map_or_else(|| "not set".to_owned(), |old| format!("was {old:?}"));
+            plan.actions.push(format!("set {name} to {new:?} ({was})"));
+        }
+        plan.before.insert(name.clone(), before);
+        plan.after.insert(name.clone(), value(&plan.file, name));
+    }
+    for name in &wanted.unset {
+        let before = value(file, name);
+        if plan.file.unset(name) {
+            plan.changed.push(name.clone());
+            plan.actions.push(format!("unset {name} (was {:?})", before.as_deref().unwrap_or_default()));
+        }
+        plan.before.insert(name.clone(), before);
+        plan.after.insert(name.clone(), None);
+    }
+    look(file, &mut plan);
+    Ok(plan)
+}
+
+/// The values asked for, or all of them.
+pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String>> {
+    if names.is_empty() {
+        // Later occurrences win, under one name.
+        return file
+            .settings()
+            .map(|setting| (setting.name.to_ascii_lowercase(), Some(setting.text().into_owned())))
+            .collect();
+    }
+    let value = |name: &String| file.get(name).map(|setting| setting.text().into_owned());
+    names.iter().map(|name| (name.clone(), value(name))).collect()
+}
+
+/// What makes the file other than it looks.
+pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in names {
+        let name = name.as_ref();
+        let lines: Vec<_> = file
+            .settings()
+            .filter(|s| s.name.eq_ignore_ascii_case(name))
+            .map(|s| s.line.to_string())
+            .collect();
+        if lines.len() > 1 {
+            warnings.push(format!(
+                "{name} is set {} times, in lines {}; the last one counts",
+                lines.len(),
+                lines.join(", ")
+            ));
+        }
+    }
+    for include in file.includes() {
+        warnings.push(format!(
+            "line {} includes {:?}, which is not looked at; gs_ctl build refuses a file that includes others",
+            include.line,
+            include.text()
+        ));
+    }
+    warnings
+}
+
+fn look(file: &ConfFile, plan: &mut Plan) {
+    let warnings = look_at(file, plan.before.keys());
+    plan.warnings.extend(warnings);
+}
+
+/// The new value of synchronous_standby_names, if it is another one.
+fn edit_standbys(
+    file: &ConfFile,
+    standbys: &Standbys,
+    warnings: &mut Vec<String>,
+) -> Result<Option<(String, String)>, Error> {
+    let setting = file.get(STANDBY_NAMES);
+    // The server's own default, and what initdb writes.
+    let old = setting.as_ref().map_or_else(|| "*".into(), |setting| setting.text().into_owned());
+    let present = StandbyNames::parse(&old).map_err(|e| {
+        let line = setting.as_ref().map_or(0, |setting| setting.line);
+        Error::corrupt(format!("line {line}: {STANDBY_NAMES} = {old:?} cannot be understood: {e}"))
+            .hint("set the whole value with parameters: {synchronous_standby_names: …}")
+    })?;
+    let edit = Edit {
+        method: standbys.method.into(),
+        number: standbys.num.into(),
+        add: standbys.add.clone(),
+        remove: standbys.remove.clone(),
+    };
+    let after = present.edit(&edit).map_err(|e| e.at("/synchronous_standbys"))?;
+    if let (Number::Exactly(number), [group]) = (edit.number, after.groups.as_slice())
+        && group.count() < number
+    {
+        let most = group.count();
+        warnings
+            .push(format!("{number} synchronous standbys were asked for, {most} is the most there can be"));
+    }
+    if after == present {
+        return Ok(None);
+    }
+    Ok(Some((STANDBY_NAMES.to_owned(), after.to_string())))
+}

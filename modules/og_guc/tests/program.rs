@@ -1,0 +1,269 @@
+//! The program as a caller sees it, on a node whose server does not run.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+const CONF: &str = "# a comment: gr\u{fc}n\n\
+                    port = 5432\t\t# (change requires restart)\n\
+                    #wal_keep_segments = 16\t\t# in logfile segments\n\
+                    synchronous_standby_names = 'ANY 2(dn_6002,dn_6003,dn_6004)'\t# who\n\
+                    \n\
+                    # end";
+
+struct Node(tempfile::TempDir);
+
+impl Node {
+    fn new(conf: &[u8]) -> Self {
+        let node = Self(tempfile::tempdir().unwrap());
+        std::fs::write(node.conf(), conf).unwrap();
+        node
+    }
+
+    fn conf(&self) -> std::path::PathBuf {
+        self.0.path().join("postgresql.conf")
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.conf()).unwrap()
+    }
+
+    fn call(&self, args: Value) -> Value {
+        let mut args = args;
+        args["data_dir"] = json!(self.0.path());
+        call(&args)
+    }
+}
+
+fn call(args: &Value) -> Value {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_og_guc"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .env_remove("PGDATA")
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bad = result["error"]["kind"] == "bad_args";
+    let expected = if bad { 2 } else { i32::from(result["failed"] == true) };
+    assert_eq!(output.status.code(), Some(expected), "{result}");
+    result
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn sets_once_and_keeps_all_else() {
+    let node = Node::new(CONF.as_bytes());
+    let args = json!({"parameters": {"port": 6000, "wal_keep_segments": "64", "most_available_sync": true,
+        "log_line_prefix": "it's %m"}, "diff": true});
+    let result = node.call(args.clone());
+    assert_eq!(result["changed"], true, "{result}");
+    assert_eq!(
+        node.text(),
+        "# a comment: gr\u{fc}n\n\
+         port = 6000\t\t# (change requires restart)\n\
+         #wal_keep_segments = 16\t\t# in logfile segments\n\
+         wal_keep_segments = 64\n\
+         synchronous_standby_names = 'ANY 2(dn_6002,dn_6003,dn_6004)'\t# who\n\
+         \n\
+         # end\n\
+         most_available_sync = on\n\
+         log_line_prefix = 'it''s %m'\n"
+    );
+    assert_eq!(result["diff"][0]["before"], CONF);
+    assert_eq!(result["diff"][0]["after"], node.text());
+    assert_eq!(
+        result["before"],
+        json!({"log_line_prefix": null, "most_available_sync": null, "port": "5432", "wal_keep_segments": null})
+    );
+    assert_eq!(result["after"]["log_line_prefix"], "it's %m");
+    assert_eq!(result["restart_required"], json!(["port"]));
+    assert_eq!(result["reloaded"], false);
+
+    let modified = std::fs::metadata(node.conf()).unwrap().modified().unwrap();
+    let again = node.call(args);
+    assert_eq!(again["changed"], false, "{again}");
+    assert_eq!(std::fs::metadata(node.conf()).unwrap().modified().unwrap(), modified);
+}
+
+#[test]
+fn check_mode_says_the_same_and_writes_nothing() {
+    let node = Node::new(CONF.as_bytes());
+    let args = |check: bool| json!({"parameters": {"port": 6000}, "check_mode": check, "diff": true});
+    let said = node.call(args(true));
+    assert_eq!((node.text().as_str(), files(node.0.path())), (CONF, vec!["postgresql.conf".to_owned()]));
+    let done = node.call(args(false));
+    for key in ["changed", "actions", "diff", "before", "after", "restart_required"] {
+        assert_eq!(said[key], done[key], "{key}");
+    }
+}
+
+#[test]
+fn synchronous_standbys_shrink_before_a_node_goes() {
+    let node = Node::new(CONF.as_bytes());
+    let edit = |edit: Value| node.call(json!({"synchronous_standbys": edit}));
+    let value = |result: &Value| result["after"]["synchronous_standby_names"].as_str().unwrap().to_owned();
+    assert_eq!(value(&edit(json!({"remove": ["dn_6003"]}))), "ANY 2(dn_6002,dn_6004)");
+    assert!(node.text().contains("= 'ANY 2(dn_6002,dn_6004)'\t# who\n"));
+    assert_eq!(edit(json!({"remove": ["dn_6003", "dn_600"]}))["changed"], false);
+    assert_eq!(value(&edit(json!({"remove": "dn_6002"}))), "ANY 1(dn_6004)");
+    assert_eq!(value(&edit(json!({"remove": ["dn_6004"]}))), "");
+    assert_eq!(
+        value(&edit(json!({"add": "dn_6002,dn_6003,dn_6004", "num": "majority"}))),
+        "ANY 2(dn_6002,dn_6003,dn_6004)"
+    );
+    let result = edit(json!({"num": 9}));
+    assert_eq!(value(&result), "ANY 3(dn_6002,dn_6003,dn_6004)");
+    assert!(result["warnings"][0].as_str().unwrap().contains("3 is the most"), "{result}");
+    assert_eq!(edit(json!({"num": 9}))["changed"], false);
+}
+
+#[test]
+fn absent_and_query() {
+    let node = Node::new(CONF.as_bytes());
+    let result = node.call(json!({"state": "absent", "names": ["port", "nothing"]}));
+    assert_eq!(result["before"], json!({"port": "5432", "nothing": null}));
+    assert_eq!(result["after"], json!({"port": null, "nothing": null}));
+    assert!(node.text().contains("\n#port = 5432\t\t# (change requires restart)\n"));
+    assert_eq!(node.call(json!({"state": "absent", "parameters": {"port": 1}}))["changed"], false);
+    let all = node.call(json!({"state": "query"}));
+    assert_eq!(all["after"], json!({"synchronous_standby_names": "ANY 2(dn_6002,dn_6003,dn_6004)"}));
+    let one = node.call(json!({"state": "query", "names": "port"}));
+    assert_eq!((&one["changed"], &one["after"]), (&json!(false), &json!({"port": null})));
+}
+
+#[test]
+fn backup_and_bytes_that_are_no_utf8() {
+    let old = b"# \xd6\xd0\xce\xc4\r\nport = 1\r\n";
+    let node = Node::new(old);
+    let result = node.call(json!({"parameters": {"port": 2, "a_new": "x"}, "backup": true}));
+    assert_eq!(std::fs::read(node.conf()).unwrap(), b"# \xd6\xd0\xce\xc4\r\nport = 2\r\na_new = 'x'\r\n");
+    assert_eq!(std::fs::read(result["backup_file"].as_str().unwrap()).unwrap(), old);
+}
+
+#[test]
+fn refuses_and_says_where() {
+    let broken = Node::new(b"port = 1\nthis is wrong\n");
+    let result = broken.call(json!({"parameters": {"port": 2}}));
+    assert_eq!(result["error"]["kind"], "corrupt");
+    assert!(result["error"]["detail"].as_str().unwrap().contains("line 2, column 9"), "{result}");
+    assert_eq!(broken.text(), "port = 1\nthis is wrong\n");
+
+    let node = Node::new(CONF.as_bytes());
+    for (args, at) in [
+        (json!({"parameters": {"po rt": 1}}), "/parameters/po rt"),
+        (json!({"parameters": {"a": "x\ny"}}), "/parameters/a"),
+        (json!({"parameters": {"replconninfo1": "hello"}}), "/parameters/replconninfo1"),
+        (json!({"parameters": {"replconninfo9": ""}}), "/parameters/replconninfo9"),
+        (
+            json!({"parameters": {"synchronous_standby_names": "ANY 2(a)"}}),
+            "/parameters/synchronous_standby_names",
+        ),
+        (json!({"parameters": {"port": 1, "PORT": 2}}), "/parameters/port"),
+        (
+            json!({"parameters": {"synchronous_standby_names": ""}, "synchronous_standbys": {"add": "a"}}),
+            "/synchronous_standbys",
+        ),
+        (json!({"synchronous_standbys": {"add": "a", "remove": "a"}}), "/synchronous_standbys"),
+    ] {
+        let result = node.call(args.clone());
+        assert_eq!(result["error"]["kind"], "bad_args", "{result}");
+        assert_eq!(result["error"]["path"], at, "{args}");
+    }
+    assert_eq!(node.call(json!({}))["error"]["kind"], "bad_args");
+    assert_eq!(node.call(json!({"synchronous_standbys": {"num": 0}}))["error"]["kind"], "bad_args");
+    assert_eq!(node.call(json!({"names": ["port"]}))["error"]["kind"], "bad_args");
+    assert_eq!(node.text(), CONF);
+
+    let empty = tempfile::tempdir().unwrap();
+    let result = call(&json!({"data_dir": empty.path(), "state": "query"}));
+    assert_eq!(result["error"]["kind"], "not_found");
+}
+
+#[test]
+fn a_standby_is_told_that_its_primary_overwrites() {
+    let node = Node::new(CONF.as_bytes());
+    let mut state = [0_u8; 72];
+    state[0] = 3;
+    std::fs::write(node.0.path().join("gaussdb.state"), state).unwrap();
+    let result = node
+        .call(json!({"parameters": {"work_mem": "8MB", "wal_keep_segments": 3, "application_name": "x"}}));
+    let warning = result["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("work_mem, wal_keep_segments here"), "{warning}");
+    let kept = node.call(json!({"parameters": {"application_name": "y"}}));
+    assert_eq!(kept["warnings"].as_array().map_or(0, Vec::len), 0, "{kept}");
+}
+
+/// A process that looks like the node's server, ended with the test.
+struct Server(std::process::Child);
+
+impl Server {
+    fn of(node: &Node) -> Self {
+        let child = Command::new("sleep").arg("600").current_dir(node.0.path()).spawn().unwrap();
+        std::fs::write(
+            node.0.path().join("postmaster.pid"),
+            format!("{}\n{}\n", child.id(), node.0.path().display()),
+        )
+        .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_told_gets_its_old_file_back() {
+    let node = Node::new(CONF.as_bytes());
+    let _server = Server::of(&node);
+    // There is no gs_ctl in this folder.
+    let args = |reload: &str| json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": node.0.path(), "reload": reload});
+    let result = node.call(args("auto"));
+    assert_eq!(result["failed"], true, "{result}");
+    assert!(
+        result["error"]["detail"].as_str().unwrap().contains("the old file is back in place"),
+        "{result}"
+    );
+    assert_eq!(node.text(), CONF);
+    assert!(!files(node.0.path()).iter().any(|name| name.contains("og_reload")));
+
+    let written = node.call(args("never"));
+    assert_eq!(
+        (&written["changed"], &written["pending"]),
+        (&json!(true), &json!(["wal_keep_segments"])),
+        "{written}"
+    );
+    assert_eq!(node.call(args("auto"))["changed"], false);
+}
+
+#[test]
+fn a_reload_left_undone_is_made_up_for() {
+    let node = Node::new(CONF.as_bytes());
+    std::fs::write(node.0.path().join(".postgresql.conf.og_reload"), "").unwrap();
+    let args =
+        |check: bool| json!({"parameters": {"port": 5432}, "gauss_home": node.0.path(), "check_mode": check});
+    // No server, nothing to tell.
+    assert_eq!(node.call(args(false))["changed"], false);
+    let _server = Server::of(&node);
+    let said = node.call(args(true));
+    assert_eq!(said["changed"], true, "{said}");
+    assert!(said["actions"][0].as_str().unwrap().contains("reload"), "{said}");
+    assert_eq!(node.call(args(false))["failed"], true);
+    assert!(files(node.0.path()).iter().any(|name| name.contains("og_reload")));
+}
