@@ -1,0 +1,219 @@
+//! This node's replication channels: replconninfo1 to replconninfo8 in its postgresql.conf.
+
+mod args;
+mod plan;
+
+use og_common::{
+    conf::{NodeConf, Wish},
+    gauss::{Node, Role},
+    protocol::{Call, Diff, Error, Example, Module, Report, Rule},
+    replconn::{self, Host},
+};
+
+pub use args::{Args, Local, Numbered, Output, Peer, ReloadWish, State};
+use plan::{Plan, Slot, Wanted};
+
+/// The module.
+#[derive(Debug)]
+pub struct ReplConnInfo;
+
+impl Module for ReplConnInfo {
+    const NAME: &'static str = "og_replconninfo";
+    const ABOUT: &'static str = "This node's replication channels";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "The channels of a node with two others, of which one is a cascade standby",
+            args: r#"{"data_dir": "/gauss/data/dn1", "local": {"host": "10.0.0.1", "base_port": 26000}, "peers": [{"host": "10.0.0.2", "base_port": 26000}, {"host": "10.0.0.3", "base_port": 26000, "cascade": true}]}"#,
+        },
+        Example {
+            title: "One more standby",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "present", "local": {"host": "10.0.0.1", "base_port": 26000}, "peers": [{"host": "10.0.0.4", "base_port": 26000}]}"#,
+        },
+        Example {
+            title: "One standby less, whatever its ports",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "absent", "peers": [{"host": "10.0.0.4"}]}"#,
+        },
+        Example {
+            title: "Look at the channels",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "query"}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::RequiredIf { key: "state", value: "exact", needs: &["peers"] },
+        Rule::RequiredIf { key: "state", value: "present", needs: &["local", "peers"] },
+        Rule::RequiredIf { key: "state", value: "absent", needs: &["peers"] },
+        Rule::OnlyIf { key: "state", values: &["exact", "present", "absent"], allows: &["peers"] },
+    ];
+    type Args = Args;
+    type Output = Output;
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let wanted = Wanted::of(&args)?;
+        let node = Node::of(call)?;
+        if let Some(local) = wanted.local() {
+            ours(&local.host)?;
+        }
+        let conf = NodeConf::read(&node)?;
+        if args.state == State::Query {
+            return Ok(query(&conf));
+        }
+        let plan = plan::plan(conf.file(), &wanted)?;
+        let reload = args.reload == ReloadWish::Auto;
+        if plan.changed.is_empty() {
+            return unchanged(call, &node, conf, plan, reload).await;
+        }
+        change(call, &node, (conf, plan), &wanted, &args).await
+    }
+}
+
+/// Refuses a host on which the server could not listen: it would take it at reload, and die at its next start.
+fn ours(host: &Host) -> Result<(), Error> {
+    let why = match replconn::is_local(host) {
+        Ok(true) => return Ok(()),
+        Ok(false) => format!("{host} is no address of this machine"),
+        Err(error) => format!("{host} has no address: {error}"),
+    };
+    let addresses: Vec<_> = replconn::addresses().iter().map(ToString::to_string).collect();
+    let hint = if addresses.is_empty() { "loopback addresses alone".into() } else { addresses.join(", ") };
+    Err(Error::refused(format!("{why}; the server would not start with it"))
+        .hint(format!("this machine has {hint}"))
+        .at("/local/host"))
+}
+
+fn query(conf: &NodeConf) -> Report<Output> {
+    let slots = plan::slots(conf.file());
+    let channels = plan::numbered(&slots);
+    let mut warnings = Vec::new();
+    for (index, slot) in slots.iter().enumerate() {
+        let name = plan::name(index + 1);
+        match slot {
+            Slot::Broken(text, why) => {
+                warnings.push(format!("{name} = '{text}' is no channel: {why}; the server would not start"));
+            }
+            Slot::Channel(channel, _) if replconn::is_local(&channel.local.host) == Ok(false) => warnings
+                .push(format!(
+                    "{name}: {} is no address of this machine; the server would not start",
+                    channel.local.host
+                )),
+            _ => {}
+        }
+    }
+    warnings.extend(hole(&channels));
+    let output = Output { channels, ..Output::default() };
+    Report::unchanged(format!("{} channels", output.channels.len()), output).with_warnings(warnings)
+}
+
+/// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
+async fn unchanged(
+    call: &Call,
+    node: &Node,
+    conf: NodeConf,
+    plan: Plan,
+    reload: bool,
+) -> Result<Report<Output>, Error> {
+    let mut output = Output { channels: plan.channels, ..Output::default() };
+    if !reload || !conf.owes_reload() || node.running().is_none() {
+        return Ok(Report::unchanged("nothing to change", output));
+    }
+    let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
+    let mut warnings = Vec::new();
+    if !call.check {
+        let saved = conf.reload(node, call).await?;
+        output.reloaded = saved.reloaded;
+        (actions, warnings) = (saved.actions, saved.warnings);
+    }
+    Ok(Report::of(actions, "the server was told of a change made before", output).with_warnings(warnings))
+}
+
+async fn change(
+    call: &Call,
+    node: &Node,
+    (mut conf, mut plan): (NodeConf, Plan),
+    wanted: &Wanted,
+    args: &Args,
+) -> Result<Report<Output>, Error> {
+    let reload = args.reload == ReloadWish::Auto;
+    if !call.check {
+        conf = conf.lock(node, call, reload).await?;
+        plan = plan::plan(conf.file(), wanted)?;
+        if plan.changed.is_empty() {
+            return unchanged(call, node, conf, plan, reload).await;
+        }
+    }
+    let running = node.running().is_some();
+    let mut warnings = effects(call, node, &conf, &plan, running && reload).await;
+    let text = plan.file.to_bytes();
+    let diff = Diff::of(conf.path(), conf.text(), &text);
+    let verb = if call.check { "would change" } else { "changed" };
+    let msg = format!("{verb} {} in {}", plan.changed.join(", "), conf.path().display());
+    let mut output = Output {
+        channels: plan.channels,
+        added: plan.added,
+        removed: plan.removed,
+        updated: plan.updated,
+        reloaded: false,
+    };
+    let mut actions = plan.actions;
+    let mut backup_file = None;
+    if call.check {
+        if running && reload {
+            actions.push("reload the server".into());
+        }
+    } else {
+        let wish = Wish { text: &text, names: &plan.changed, backup: args.backup, reload };
+        let saved = conf.save(node, call, wish).await?;
+        output.reloaded = saved.reloaded;
+        actions.extend(saved.actions);
+        warnings.extend(saved.warnings);
+        backup_file = saved.backup_file;
+    }
+    let mut report = Report::of(actions, msg, output).with_diff(diff).with_warnings(warnings);
+    report.backup_file = backup_file;
+    Ok(report)
+}
+
+/// What an operator should know of the change.
+async fn effects(call: &Call, node: &Node, conf: &NodeConf, plan: &Plan, reload: bool) -> Vec<String> {
+    let mut warnings: Vec<String> = hole(&plan.channels).into_iter().collect();
+    if !reload {
+        return warnings;
+    }
+    // A single node that became a primary by a reload does not write that to its state file.
+    let role = match node.query(call).await {
+        Ok(state) => state.role,
+        Err(_) => node.state_file().map_or(Role::Unknown, |state| state.role),
+    };
+    let cleared = plan.channels.is_empty();
+    if cleared && role == Role::Primary {
+        warnings.push("the last channel of a running primary goes: no standby can connect any more".into());
+    }
+    let waits = conf.file().get("synchronous_standby_names").is_none_or(|names| !names.value.is_empty());
+    if waits && role == Role::Normal && !cleared {
+        warnings.push(
+            "this single node becomes a primary at once, and with synchronous_standby_names not empty every commit waits \
+             until a standby streams"
+                .into(),
+        );
+    }
+    if waits && role == Role::Primary && cleared {
+        warnings.push(
+            "synchronous_standby_names is not empty: commits wait for a standby that cannot come".into(),
+        );
+    }
+    let replaced = !plan.removed.is_empty() || !plan.updated.is_empty();
+    if replaced && !cleared {
+        warnings.push(
+            "changing or removing a channel ends every replication connection of this server for some seconds, in which \
+             synchronous commits wait"
+                .into(),
+        );
+    }
+    warnings
+}
+
+/// Only replconninfo1 makes a single node a primary.
+fn hole(channels: &[Numbered]) -> Option<String> {
+    let first = channels.first()?.number;
+    (first > 1).then(|| format!("replconninfo1 is empty and replconninfo{first} is not: a single node becomes primary by number 1 alone"))
+}

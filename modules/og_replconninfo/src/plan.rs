@@ -1,0 +1,251 @@
+//! From the channels that are to the channels that shall be.
+
+use og_common::{
+    conf::ConfFile,
+    protocol::Error,
+    replconn::{Channel, End, MAX_CHANNELS},
+};
+
+use crate::args::{Args, Numbered, Place, State};
+
+/// What one replconninfoN holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Not set, or set to nothing.
+    Empty,
+    /// A channel, and its text.
+    Channel(Channel, String),
+    /// A text with which the server would not start, and why.
+    Broken(String, String),
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    state: State,
+    local: Option<Place>,
+    peers: Vec<(Place, Option<bool>, Option<bool>)>,
+}
+
+/// The change of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The file as it shall be.
+    pub file: ConfFile,
+    /// The channels as they shall be.
+    pub channels: Vec<Numbered>,
+    /// Numbers that get a channel.
+    pub added: Vec<usize>,
+    /// Numbers that lose theirs.
+    pub removed: Vec<usize>,
+    /// Numbers that get another one.
+    pub updated: Vec<usize>,
+    /// The parameters that change.
+    pub changed: Vec<String>,
+    /// What is done, for people.
+    pub actions: Vec<String>,
+}
+
+impl Wanted {
+    /// Checks the arguments, as far as that needs no file.
+    ///
+    /// # Errors
+    /// `bad_args` with the place of the argument; `refused` when there are more peers than numbers.
+    pub fn of(args: &Args) -> Result<Self, Error> {
+        let local = args.local.as_ref().map(Place::local).transpose()?;
+        let mut peers: Vec<(Place, Option<bool>, Option<bool>)> = Vec::new();
+        for (index, peer) in args.peers.iter().enumerate() {
+            let place = Place::peer(index, peer, args.state == State::Absent)?;
+            let at = format!("/peers/{index}");
+            if peers.iter().any(|(other, ..)| other.host == place.host && other.port == place.port) {
+                return Err(Error::bad_args(format!("the peer {} is given twice", place.host)).at(at));
+            }
+            if local.as_ref().is_some_and(|local| local.host == place.host && local.port == place.port) {
+                return Err(Error::bad_args(format!("the peer {} is this node itself", place.host)).at(at));
+            }
+            peers.push((place, peer.cascade, peer.cross_region));
+        }
+        if local.is_none() && !peers.is_empty() && matches!(args.state, State::Exact | State::Present) {
+            return Err(Error::bad_args("local is needed: this node's end of the channels").at("/local"));
+        }
+        if args.state != State::Absent && peers.len() > MAX_CHANNELS {
+            return Err(too_many(peers.len()));
+        }
+        Ok(Self { state: args.state, local, peers })
+    }
+
+    /// This node's host, if channels with it are to be written.
+    pub fn local(&self) -> Option<&Place> {
+        self.local.as_ref().filter(|_| !self.peers.is_empty() && self.state != State::Absent)
+    }
+}
+
+/// What the eight parameters hold.
+pub fn slots(file: &ConfFile) -> Vec<Slot> {
+    let slot = |number| {
+        let Some(setting) = file.get(&name(number)) else { return Slot::Empty };
+        let text = setting.text().into_owned();
+        match Channel::parse(&text) {
+            Ok(None) => Slot::Empty,
+            Ok(Some(channel)) => Slot::Channel(channel, text),
+            Err(error) => Slot::Broken(text, error.to_string()),
+        }
+    };
+    (1..=MAX_CHANNELS).map(slot).collect()
+}
+
+/// The channels with their numbers.
+pub fn numbered(slots: &[Slot]) -> Vec<Numbered> {
+    let channel = |(index, slot): (usize, &Slot)| match slot {
+        Slot::Channel(channel, _) => Some(Numbered { number: index + 1, channel: channel.clone() }),
+        _ => None,
+    };
+    slots.iter().enumerate().filter_map(channel).collect()
+}
+
+/// What has to change.
+///
+/// # Errors
+/// `refused` when there are not numbers enough; `corrupt` when a value cannot be understood and is not to be replaced.
+pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
+    let before = slots(file);
+    let after = match wanted.state {
+        State::Query => before.clone(),
+        State::Exact => exact(&before, wanted),
+        State::Present => present(sound(file, &before)?, wanted)?,
+        State::Absent => absent(sound(file, &before)?, wanted),
+    };
+    let mut plan = Plan { file: file.clone(), channels: numbered(&after), ..Plan::default() };
+    for (index, (old, new)) in before.iter().zip(&after).enumerate() {
+        let (number, name) = (index + 1, name(index + 1));
+        let changed = match (old, new) {
+            (old, new) if old == new => continue,
+            (_, Slot::Channel(_, text)) => plan.file.set(&name, text)?,
+            _ => plan.file.unset(&name),
+        };
+        let (list, action) = match (old, new) {
+            (Slot::Empty, Slot::Channel(channel, _)) => {
+                (&mut plan.added, format!("add {name} to {}", shown(channel)))
+            }
+            (_, Slot::Channel(channel, _)) => {
+                (&mut plan.updated, format!("change {name}, now to {}", shown(channel)))
+            }
+            (Slot::Channel(channel, _), _) => {
+                (&mut plan.removed, format!("remove {name}, was to {}", shown(channel)))
+            }
+            _ => (&mut plan.removed, format!("remove {name}")),
+        };
+        if changed {
+            list.push(number);
+            plan.actions.push(action);
+            plan.changed.push(name);
+        }
+    }
+    Ok(plan)
+}
+
+fn exact(before: &[Slot], wanted: &Wanted) -> Vec<Slot> {
+    let mut after: Vec<Slot> = (0..wanted.peers.len()).map(|index| slot(before, wanted, index)).collect();
+    after.resize(MAX_CHANNELS, Slot::Empty);
+    after
+}
+
+fn present(mut slots: Vec<Slot>, wanted: &Wanted) -> Result<Vec<Slot>, Error> {
+    for (index, (place, ..)) in wanted.peers.iter().enumerate() {
+        let at = slots.iter().position(|slot| leads_to(slot, place));
+        let at = at.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty));
+        let Some(at) = at else {
+            let there = slots.len();
+            return Err(too_many(there + 1));
+        };
+        slots[at] = slot(&slots, wanted, index);
+    }
+    Ok(slots)
+}
+
+fn absent(slots: Vec<Slot>, wanted: &Wanted) -> Vec<Slot> {
+    let goes = |slot: &Slot| wanted.peers.iter().any(|(place, ..)| leads_to(slot, place));
+    let Some(first) = slots.iter().position(goes) else { return slots };
+    let moved = slots[first..].iter().filter(|slot| !goes(slot) && **slot != Slot::Empty);
+    let mut after: Vec<Slot> = slots[..first].iter().chain(moved).cloned().collect();
+    after.resize(MAX_CHANNELS, Slot::Empty);
+    after
+}
+
+/// The channel to the peer as it is wanted; its text stays where it says the same.
+fn slot(present: &[Slot], wanted: &Wanted, index: usize) -> Slot {
+    let (place, cascade, cross_region) = &wanted.peers[index];
+    let old = present.iter().find_map(|slot| match slot {
+        Slot::Channel(channel, text) if place.is(&channel.remote) => Some((channel, text)),
+        _ => None,
+    });
+    let keep = wanted.state == State::Present;
+    let flag = |wish: &Option<bool>, now: Option<bool>| wish.unwrap_or(keep && now.unwrap_or(false));
+    let local = wanted.local.as_ref().unwrap_or(place);
+    let channel = Channel {
+        local: end(local, old.map(|(channel, _)| &channel.local)),
+        remote: end(place, old.map(|(channel, _)| &channel.remote)),
+        cascade: flag(cascade, old.map(|(channel, _)| channel.cascade)),
+        cross_region: flag(cross_region, old.map(|(channel, _)| channel.cross_region)),
+        extra: old.map(|(channel, _)| channel.extra.clone()).unwrap_or_default(),
+        more: old.map(|(channel, _)| channel.more.clone()).unwrap_or_default(),
+    };
+    match old {
+        Some((same, text)) if *same == channel => Slot::Channel(channel, text.clone()),
+        _ => {
+            let text = channel.to_string();
+            Slot::Channel(channel, text)
+        }
+    }
+}
+
+fn end(wish: &Place, old: Option<&End>) -> End {
+    End {
+        host: wish.host.clone(),
+        port: wish.port.or(old.map(|old| old.port)).unwrap_or_default(),
+        heartbeat_port: wish.heartbeat_port.or(old.and_then(|old| old.heartbeat_port)),
+        service_port: wish.service_port.or(old.and_then(|old| old.service_port)),
+    }
+}
+
+fn leads_to(slot: &Slot, place: &Place) -> bool {
+    matches!(slot, Slot::Channel(channel, _) if place.is(&channel.remote))
+}
+
+/// The slots, none of them broken.
+fn sound(file: &ConfFile, slots: &[Slot]) -> Result<Vec<Slot>, Error> {
+    for (index, slot) in slots.iter().enumerate() {
+        if let Slot::Broken(text, why) = slot {
+            let name = name(index + 1);
+            let line = file.get(&name).map_or(0, |setting| setting.line);
+            return Err(Error::corrupt(format!(
+                "postgresql.conf: line {line}, column 1: {name} = '{text}' is no channel: {why}; the server would not start"
+            ))
+            .hint(format!("use state: exact, or take it out with og_guc, state: absent, names: [{name}]")));
+        }
+    }
+    Ok(slots.to_vec())
+}
+
+fn too_many(wanted: usize) -> Error {
+    Error::refused(format!("{wanted} channels are wanted, and a server has {MAX_CHANNELS}"))
+        .hint("let further standbys follow a standby (cascade)")
+        .at("/peers")
+}
+
+fn shown(channel: &Channel) -> String {
+    let host = channel.remote.host.text();
+    if host.contains(':') {
+        format!("[{host}]:{}", channel.remote.port)
+    } else {
+        format!("{host}:{}", channel.remote.port)
+    }
+}
+
+/// The name of a parameter by its number.
+pub fn name(number: usize) -> String {
+    format!("replconninfo{number}")
+}
+
+#[cfg(test)]
+mod tests;
