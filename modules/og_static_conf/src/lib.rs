@@ -1,0 +1,397 @@
+//! The files which say who belongs to a cluster: cluster_static_config, cluster_dynamic_config, cluster_dnrole_config
+//! and cluster_config.xml.
+
+mod args;
+mod plan;
+mod svg;
+mod view;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use og_common::clock;
+use og_common::cluster::dynamic_config::DynamicConfig;
+use og_common::cluster::static_config::StaticConfig;
+use og_common::cluster::{Cluster, spec, xml};
+use og_common::files::{self, NodeLock};
+use og_common::gauss::Environment;
+use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, View};
+
+pub use args::{Args, ClusterParams, Dynamic, LiveRole, Output, State, Verify};
+pub use plan::{Change, Found, Nodes, Plan, Present, copy_name, draw, plan};
+pub use svg::draw as draw_svg;
+pub use view::table;
+
+/// The module.
+#[derive(Debug)]
+pub struct StaticConf;
+
+impl Module for StaticConf {
+    const NAME: &'static str = "og_static_conf";
+    const ABOUT: &'static str =
+        "Say who belongs to the cluster: cluster_static_config and cluster_config.xml";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "Write the file of a primary and a standby, on node1",
+            args: r#"{"nodes": [
+  {"name": "node1", "address": "192.168.0.11", "base_port": 26000, "data_dir": "/gauss/data/db1", "role": "primary"},
+  {"name": "node2", "address": "192.168.0.12"}], "local": "node1"}"#,
+        },
+        Example {
+            title: "Write it from the XML file that the cluster was installed with",
+            args: r#"{"xml": "/gauss/cluster_config.xml", "local": "node1"}"#,
+        },
+        Example {
+            title: "Add a standby in another zone, and to the XML file as well",
+            args: r#"{"add": [{"name": "node3", "address": "192.168.0.13", "zone": "AZ2"}], "write_xml": "/gauss/cluster_config.xml"}"#,
+        },
+        Example {
+            title: "Drop a node after a switchover, and record the live roles",
+            args: r#"{"primary": "node2", "drop": ["node3"], "roles": {"node1": "standby", "node2": "primary"}}"#,
+        },
+        Example {
+            title: "Who belongs to the cluster, and where does the XML file differ",
+            args: r#"{"state": "query", "verify": {"xml": "/gauss/cluster_config.xml"}}"#,
+        },
+        Example {
+            title: "A copy of the file for every node",
+            args: r#"{"xml": "/gauss/cluster_config.xml", "for_all": "/gauss/om/script/static_config_files"}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::Exclusive(&["xml", "nodes"]),
+        Rule::Exclusive(&["xml", "add"]),
+        Rule::Exclusive(&["xml", "drop"]),
+        Rule::Exclusive(&["xml", "primary"]),
+        Rule::Exclusive(&["nodes", "add"]),
+        Rule::Exclusive(&["nodes", "drop"]),
+        Rule::Exclusive(&["nodes", "primary"]),
+        Rule::OnlyIf {
+            key: "state",
+            values: &["present"],
+            allows: &[
+                "xml",
+                "nodes",
+                "add",
+                "drop",
+                "primary",
+                "local",
+                "write_xml",
+                "cluster",
+                "roles",
+                "for_all",
+                "dynamic",
+                "backup",
+            ],
+        },
+        Rule::OnlyIf { key: "state", values: &["query"], allows: &["verify"] },
+        Rule::OnlyIf { key: "dynamic", values: &["keep"], allows: &["roles"] },
+    ];
+    const VIEWS: &'static [View] = view::VIEWS;
+    type Args = Args;
+    type Output = Output;
+
+    fn anchor(args: &Args) -> Option<&Path> {
+        let path = args.path.as_deref().or(args.for_all.as_deref())?;
+        if path.exists() { Some(path) } else { path.parent() }
+    }
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let env = environment(call, &args).await?;
+        let place = place(&args, &env)?;
+        match args.state {
+            State::Query => query(&args, place),
+            State::Present => present(call, &args, place, &env).await,
+        }
+    }
+}
+
+/// The environment of openGauss, when something of the call depends on it.
+async fn environment(call: &Call, args: &Args) -> Result<Environment, Error> {
+    let new_xml = args.write_xml.as_deref().is_some_and(|p| !p.exists());
+    if args.path.is_none() || new_xml { Environment::learn(call).await } else { Ok(Environment::default()) }
+}
+
+/// The static config's path, when it is given or GAUSSHOME is known.
+fn place(args: &Args, env: &Environment) -> Result<Option<PathBuf>, Error> {
+    let place = args
+        .path
+        .clone()
+        .or_else(|| env.gauss_home().map(|home| home.join("bin").join("cluster_static_config")));
+    for (name, path) in
+        [("path", &place), ("xml", &args.xml), ("write_xml", &args.write_xml), ("for_all", &args.for_all)]
+    {
+        if let Some(relative) = path.as_deref().filter(|p| !p.is_absolute()) {
+            return Err(Error::bad_args(format!(
+                "{name} must be an absolute path, not {}",
+                relative.display()
+            ))
+            .at(format!("/{name}")));
+        }
+    }
+    Ok(place)
+}
+
+/// The file's bytes; nothing when it is not there.
+fn look(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match files::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn found(path: PathBuf) -> Result<Found, Error> {
+    Ok(Found { bytes: look(&path)?, path })
+}
+
+/// Says in which file it was, for the readers know only bytes.
+fn in_file<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
+    result.map_err(|e| {
+        let failure = e.failure();
+        let mut new =
+            Error::new(e.kind(), format!("{}: {}", path.display(), failure.detail)).at(path.display());
+        if let Some(hint) = &failure.hint {
+            new = new.hint(hint);
+        }
+        if let Some(code) = &failure.gauss_code {
+            new = new.gauss_code(code);
+        }
+        new
+    })
+}
+
+fn read_static(path: &Path) -> Result<Option<StaticConfig>, Error> {
+    look(path)?.map(|bytes| in_file(path, StaticConfig::parse(&bytes))).transpose()
+}
+
+fn read_xml(path: &Path) -> Result<Cluster, Error> {
+    let bytes = files::read(path)?;
+    in_file(path, xml::text(&bytes).and_then(xml::Document::parse).and_then(|d| d.cluster()))
+}
+
+fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
+    let path = place.ok_or_else(|| {
+        Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
+    })?;
+    let config = read_static(&path)?;
+    let differences = match (&args.verify, &config) {
+        (None, _) => None,
+        (Some(verify), Some(config)) => {
+            Some(spec::differences(&config.cluster, &compared(verify, &config.cluster)?))
+        }
+        (Some(_), None) => {
+            return Err(
+                Error::not_found(format!("there is no {} to compare", path.display())).at(path.display())
+            );
+        }
+    };
+    let dynamic = path.with_file_name("cluster_dynamic_config");
+    let mut warnings = Vec::new();
+    let roles = match look(&dynamic)?.map(|bytes| DynamicConfig::parse(&bytes)) {
+        None => None,
+        Some(Ok(dynamic)) => Some(roles(&dynamic)),
+        Some(Err(e)) => {
+            warnings.push(format!("{}: {}", dynamic.display(), e.failure().detail));
+            None
+        }
+    };
+    let Some(config) = config else {
+        let msg = format!("there is no {}", path.display());
+        return Ok(Report::unchanged(msg, Output { path: Some(path), roles, ..Output::default() })
+            .with_warnings(warnings));
+    };
+    if config.local_node().is_none() {
+        warnings.push(format!(
+            "the file is for the node with id {}, which is not in it: gs_guc refuses it",
+            config.local
+        ));
+    }
+    let msg = match &differences {
+        Some(list) if list.is_empty() => format!("{} nodes, no difference", config.cluster.nodes.len()),
+        Some(list) => format!("{} nodes, {} differences", config.cluster.nodes.len(), list.len()),
+        None => format!(
+            "{} nodes: {}",
+            config.cluster.nodes.len(),
+            config.cluster.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let output = Output { path: Some(path), roles, differences, ..output(&config) };
+    Ok(Report::unchanged(msg, output).with_warnings(warnings))
+}
+
+/// The cluster that the file is compared with.
+fn compared(verify: &Verify, present: &Cluster) -> Result<Cluster, Error> {
+    match (&verify.xml, &verify.nodes, &verify.path) {
+        (Some(path), None, None) => spec::compare_with(&spec::without_ids(&read_xml(path)?), present),
+        (None, Some(nodes), None) => spec::compare_with(nodes, present),
+        (None, None, Some(path)) => Ok(read_static(path)?
+            .ok_or_else(|| Error::not_found(format!("there is no {}", path.display())).at("/verify/path"))?
+            .cluster),
+        _ => Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
+    }
+}
+
+fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::Role> {
+    dynamic.nodes.iter().flat_map(|n| &n.data_nodes).map(|d| (format!("dn_{}", d.id), d.role)).collect()
+}
+
+/// What a static config says.
+fn output(config: &StaticConfig) -> Output {
+    Output {
+        exists: true,
+        local: config.local_node().map(|n| n.name.clone()),
+        primary: config.cluster.primary().map(|n| n.name.clone()),
+        nodes: spec::describe(&config.cluster),
+        time: Some(config.time),
+        layout: Some(config.layout),
+        peer_slots: Some(config.slots),
+        ..Output::default()
+    }
+}
+
+async fn present(
+    call: &Call,
+    args: &Args,
+    place: Option<PathBuf>,
+    env: &Environment,
+) -> Result<Report<Output>, Error> {
+    let asked = args.xml.is_some()
+        || args.nodes.is_some()
+        || args.add.is_some()
+        || args.drop.is_some()
+        || args.primary.is_some()
+        || args.local.is_some()
+        || args.roles.is_some()
+        || args.write_xml.is_some()
+        || args.for_all.is_some()
+        || args.dynamic == Dynamic::Remove;
+    if !asked {
+        return Err(Error::bad_args(
+            "nothing is asked for: give xml, nodes, or what to change (add, drop, primary)",
+        )
+        .hint("state: query says what the file says"));
+    }
+    if place.is_none() && args.for_all.is_none() {
+        return Err(Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path"));
+    }
+    let mut folders: Vec<PathBuf> = [place.as_deref(), args.write_xml.as_deref()]
+        .into_iter()
+        .flatten()
+        .filter_map(Path::parent)
+        .chain(args.for_all.as_deref())
+        .map(Path::to_owned)
+        .collect();
+    folders.sort();
+    folders.dedup();
+    let mut locks = Vec::new();
+    if !call.check {
+        for folder in folders.iter().filter(|f| f.exists()) {
+            locks.push(NodeLock::of(folder, call).await?);
+        }
+    }
+    let present = read(args, place, env)?;
+    let plan = plan(args, &present)?;
+    let mut backup = None;
+    let mut done = Vec::new();
+    for change in &plan.changes {
+        if !call.check {
+            let kept = apply(change, args.backup).map_err(|e| e.after(done.clone()))?;
+            backup = backup.or(kept);
+        }
+        done.push(change.action.clone());
+    }
+    Ok(report(call, &present, plan, done, backup))
+}
+
+/// Reads all that the plan looks at.
+fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Present, Error> {
+    let config = place.as_deref().map(read_static).transpose()?.flatten();
+    let beside = |name: &str| place.as_ref().map(|p| found(p.with_file_name(name))).transpose();
+    let mut present = Present {
+        dynamic: beside("cluster_dynamic_config")?,
+        dnrole: beside("cluster_dnrole_config")?,
+        file: place.map(found).transpose()?,
+        config,
+        xml: args.xml.as_deref().map(read_xml).transpose()?,
+        write_xml: args.write_xml.clone().map(found).transpose()?,
+        copies: Vec::new(),
+        host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+        globals: globals(env),
+        now: i64::try_from(clock::now()).unwrap_or(i64::MAX),
+    };
+    if let Some(folder) = &args.for_all {
+        for node in &plan::wanted(args, &present)?.nodes {
+            present.copies.push(found(folder.join(copy_name(&node.name)))?);
+        }
+    }
+    Ok(present)
+}
+
+/// What the environment says for a new XML file, as OM sets it from one.
+fn globals(env: &Environment) -> xml::Globals {
+    let get = |key: &str| env.get(key).map(|v| v.to_string_lossy().into_owned());
+    let log = get("GAUSSLOG").map(|log| {
+        // OM puts the user's name behind gaussdbLogPath.
+        let user = get("USER").map(|user| format!("/{user}")).unwrap_or_default();
+        log.strip_suffix(&user).unwrap_or(&log).to_owned()
+    });
+    xml::Globals {
+        name: "dbCluster".to_owned(),
+        app_path: get("GAUSSHOME").unwrap_or_default(),
+        log_path: log,
+        tmp_path: get("PGHOST"),
+        tool_path: get("GPHOME"),
+        core_path: None,
+    }
+}
+
+fn apply(change: &Change, backup: bool) -> Result<Option<PathBuf>, Error> {
+    let Some(after) = &change.after else {
+        std::fs::remove_file(&change.path).map_err(|e| Error::io("remove", &change.path, &e))?;
+        return Ok(None);
+    };
+    let kept = files::replace(&change.path, after, backup)?;
+    if !change.old {
+        std::fs::set_permissions(&change.path, std::fs::Permissions::from_mode(change.mode))
+            .map_err(|e| Error::io("set the mode of", &change.path, &e))?;
+    }
+    Ok(kept)
+}
+
+fn report(
+    call: &Call,
+    present: &Present,
+    plan: Plan,
+    done: Vec<String>,
+    backup: Option<PathBuf>,
+) -> Report<Output> {
+    let old = present.config.as_ref().map(|c| &c.cluster);
+    let mut out = match &plan.config {
+        Some(config) => {
+            let nodes = Nodes::between(old, &config.cluster);
+            Output { added: nodes.added, dropped: nodes.dropped, updated: nodes.updated, ..output(config) }
+        }
+        None => Output {
+            primary: plan.cluster.primary().map(|n| n.name.clone()),
+            nodes: spec::describe(&plan.cluster),
+            ..Output::default()
+        },
+    };
+    out.path = present.file.as_ref().map(|f| f.path.clone());
+    out.copies = plan.copies;
+    let nodes = plan.cluster.nodes.len();
+    let msg = match (done.as_slice(), call.check) {
+        ([], _) => format!("nothing to do: {nodes} nodes"),
+        ([one], false) => one.clone(),
+        ([one], true) => format!("would {one}"),
+        (several, false) => format!("{} files changed: {nodes} nodes", several.len()),
+        (several, true) => format!("{} files would change: {nodes} nodes", several.len()),
+    };
+    let mut report = Report::of(done, msg, out).with_warnings(plan.warnings);
+    report.diff = plan.changes.into_iter().map(|c| c.diff).collect();
+    report.backup_file = backup;
+    report
+}

@@ -1,0 +1,328 @@
+//! The program as a caller sees it.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+fn vector(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/cluster").join(name)
+}
+
+/// A GAUSSHOME with a folder bin.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(home.path("bin")).unwrap();
+        home
+    }
+
+    /// With the static config of a sample.
+    fn of(sample: &str) -> Self {
+        let home = Self::new();
+        let bytes = std::fs::read(vector(sample).join("cluster_static_config")).unwrap();
+        std::fs::write(home.file(), bytes).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.path("bin/cluster_static_config")
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(self.file()).unwrap()
+    }
+
+    /// The files in bin with what is in them.
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files: Vec<_> = std::fs::read_dir(self.path("bin"))
+            .unwrap()
+            .map(|e| e.unwrap())
+            .map(|e| (e.file_name().into_string().unwrap(), std::fs::read(e.path()).unwrap()))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn call(&self, args: Value) -> Value {
+        let mut args = args;
+        args["gauss_home"] = json!(self.0.path());
+        call(&args)
+    }
+
+    /// A call that changes something: nothing in check mode, and nothing when it is made again.
+    fn change(&self, args: &Value) -> Value {
+        let mut checked = args.clone();
+        checked["check_mode"] = json!(true);
+        let before = self.files();
+        let would = self.call(checked);
+        assert_eq!(would["changed"], true, "{would}");
+        assert!(before == self.files(), "check mode changes nothing");
+        let done = self.call(args.clone());
+        assert_eq!(done["changed"], true, "{done}");
+        assert_eq!(done["actions"], would["actions"]);
+        let again = self.call(args.clone());
+        assert_eq!(again["changed"], false, "{again}");
+        assert_eq!(again["actions"], json!([]));
+        done
+    }
+}
+
+fn call(args: &Value) -> Value {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_og_static_conf"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .env_remove("PGDATA")
+        .env_remove("GAUSSHOME")
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bad = result["error"]["kind"] == "bad_args";
+    let expected = if bad { 2 } else { i32::from(result["failed"] == true) };
+    assert_eq!(output.status.code(), Some(expected), "{result}");
+    result
+}
+
+/// All but the time and the header's checksum.
+fn timeless(bytes: &[u8]) -> Vec<u8> {
+    [&bytes[4..12], &bytes[20..]].concat()
+}
+
+#[test]
+fn from_the_xml_comes_the_file_that_om_writes() {
+    let home = Home::new();
+    let args = json!({"xml": vector("seed_1p2s1c/cluster_config.xml"), "local": "stb1.opengauss.com"});
+    let result = home.change(&args);
+    assert_eq!(result["local"], "stb1.opengauss.com");
+    assert_eq!(result["added"].as_array().unwrap().len(), 4);
+    let theirs = std::fs::read(vector("seed_1p2s1c/cluster_static_config.node2")).unwrap();
+    assert!(timeless(&home.bytes()) == timeless(&theirs));
+    let mode = std::fs::metadata(home.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+    assert_eq!(home.names(), ["cluster_static_config"]);
+}
+
+#[test]
+fn nodes_given_back_change_nothing() {
+    for sample in ["seed_1p2s1c", "with_cm_1p2s", "one_primary_eight_standbys"] {
+        let home = Home::of(sample);
+        let before = home.bytes();
+        let query = home.call(json!({"state": "query"}));
+        assert_eq!(query["changed"], false);
+        let again = home.call(json!({"nodes": query["nodes"]}));
+        assert_eq!(again["changed"], false, "{again}");
+        assert!(home.bytes() == before);
+        let elsewhere = Home::new();
+        elsewhere.change(&json!({"nodes": query["nodes"], "local": "1"}));
+        assert!(timeless(&elsewhere.bytes()) == timeless(&before));
+    }
+}
+
+#[test]
+fn a_drop_leaves_its_hole_and_the_same_bytes_as_om() {
+    let home = Home::of("seed_1p2s1c");
+    let result = home.change(&json!({"drop": "stb1.opengauss.com", "diff": true}));
+    assert_eq!(result["dropped"], json!(["stb1.opengauss.com"]));
+    let theirs = std::fs::read(vector("seed_1p2s1c/cluster_static_config.after_drop_stb1")).unwrap();
+    assert!(timeless(&home.bytes()) == timeless(&theirs));
+    assert!(result["diff"][0]["before"].as_str().unwrap().contains("dn_6002"));
+    assert!(!result["diff"][0]["after"].as_str().unwrap().contains("dn_6002"));
+    let result = home.call(json!({"drop": "stb2.opengauss.com", "backup": true}));
+    assert!(Path::new(result["backup_file"].as_str().unwrap()).exists());
+}
+
+#[test]
+fn the_live_roles_go_beside_the_file() {
+    let home = Home::of("seed_1p2s1c");
+    let roles = json!({"prod.opengauss.com": "primary", "stb1.opengauss.com": "standby",
+        "stb2.opengauss.com": "standby", "casstb.opengauss.com": "cascade_standby"});
+    let result = home.change(&json!({"roles": roles}));
+    assert_eq!(result["actions"].as_array().unwrap().len(), 2, "the static config stays: {result}");
+    let dynamic = std::fs::read(home.path("bin/cluster_dynamic_config")).unwrap();
+    let theirs = std::fs::read(vector("seed_1p2s1c/cluster_dynamic_config")).unwrap();
+    assert!(timeless(&dynamic) == timeless(&theirs));
+    assert_eq!(
+        std::fs::read_to_string(home.path("bin/cluster_dnrole_config")).unwrap(),
+        "prod.opengauss.com=0\nstb1.opengauss.com=1\nstb2.opengauss.com=1\ncasstb.opengauss.com=3\n"
+    );
+    let query = home.call(json!({"state": "query"}));
+    assert_eq!(query["roles"]["dn_6004"], "cascade_standby");
+
+    let dropped = home.call(json!({"drop": ["stb1.opengauss.com"]}));
+    assert!(dropped["warnings"][0].as_str().unwrap().contains("gs_om -t start fails"), "{dropped}");
+    home.change(&json!({"dynamic": "remove"}));
+    assert_eq!(home.names(), ["cluster_static_config"]);
+
+    let none = home.call(json!({"roles": {"prod.opengauss.com": "standby"}}));
+    assert_eq!(none["error"]["kind"], "refused");
+    assert_eq!(none["error"]["gauss_code"], "GAUSS-51230");
+    let stranger = home.call(json!({"roles": {"stb1.opengauss.com": "primary"}}));
+    assert_eq!(stranger["error"]["kind"], "bad_args");
+    assert_eq!(home.names(), ["cluster_static_config"]);
+}
+
+#[test]
+fn an_addition_goes_into_the_xml_and_to_every_copy() {
+    let home = Home::of("seed_1p2s1c");
+    let xml = home.path("cluster_config.xml");
+    let text = std::fs::read_to_string(vector("seed_1p2s1c/cluster_config.xml")).unwrap();
+    std::fs::write(&xml, text.replace("<CLUSTER>", "<CLUSTER><!-- mind the gap -->")).unwrap();
+    let copies = home.path("copies");
+    std::fs::create_dir(&copies).unwrap();
+    let result = home.change(&json!({
+        "add": [{"name": "stb3", "address": "192.168.0.15", "zone": "AZ2"}],
+        "write_xml": xml, "for_all": copies,
+    }));
+    assert_eq!(result["added"], json!(["stb3"]));
+    assert_eq!(result["nodes"][4]["instance_id"], 6005);
+    assert_eq!(result["copies"].as_array().unwrap().len(), 5);
+    let written = std::fs::read_to_string(&xml).unwrap();
+    assert!(written.contains("<!-- mind the gap -->") && written.contains("casstb.opengauss.com,stb3"));
+    let verify = |what: Value| home.call(json!({"state": "query", "verify": what}));
+    assert_eq!(verify(json!({"xml": xml}))["differences"], json!([]));
+    let old = verify(json!({"xml": vector("seed_1p2s1c/cluster_config.xml")}));
+    let missing: Vec<_> =
+        old["differences"].as_array().unwrap().iter().filter(|d| d["node"] == "stb3").collect();
+    assert_eq!(missing, [&json!({"node": "stb3", "field": "node", "here": "stb3", "there": null})]);
+    let copy = copies.join("cluster_static_config_stb3");
+    assert_eq!(call(&json!({"state": "query", "path": copy}))["local"], "stb3");
+    assert_eq!(verify(json!({"path": copy}))["differences"], json!([]));
+}
+
+#[test]
+fn a_controller_without_opengauss_makes_copies_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = json!({"xml": vector("one_primary_one_standby/cluster_config.xml"), "for_all": folder.path(),
+        "env_file": "/dev/null"});
+    let result = call(&args);
+    assert_eq!(result["changed"], true, "{result}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    assert_eq!(call(&args)["changed"], false);
+}
+
+#[test]
+fn one_clear_error_and_the_old_file_untouched() {
+    let home = Home::of("seed_1p2s1c");
+    let before = home.bytes();
+    let new = |name: &str, address: &str| json!([{"name": name, "address": address}]);
+    let foreign = home.path("foreign.xml");
+    std::fs::copy(vector("with_cm_1p2s/cluster_config.xml"), &foreign).unwrap();
+    let cases = [
+        (json!({}), "bad_args", "nothing is asked for"),
+        (json!({"nodes": [], "xml": "/x"}), "bad_args", "xml"),
+        (json!({"state": "query", "drop": ["1"]}), "bad_args", "drop"),
+        (json!({"xml": "config.xml"}), "bad_args", "absolute"),
+        (json!({"xml": "/nowhere/config.xml"}), "not_found", "/nowhere/config.xml"),
+        (json!({"drop": ["1"]}), "refused", "is the primary and cannot be dropped"),
+        (json!({"drop": ["1"], "add": new("1", "10.0.0.1")}), "bad_args", "in add and in drop"),
+        (json!({"primary": "nobody"}), "not_found", "node nobody is not in the file"),
+        (json!({"local": "nobody"}), "bad_args", "local is nobody, which is none"),
+        (json!({"add": new("n5", "192.168.0.12")}), "refused", "both have the address 192.168.0.12"),
+        (json!({"add": new("n5", "db5")}), "refused", "is no IP address"),
+        (
+            json!({"nodes": [{"name": "x", "address": "10.0.0.1", "data_dir": "/d"}]}),
+            "refused",
+            "another cluster",
+        ),
+        (json!({"add": [{"name": "n5", "adress": "10.0.0.1"}]}), "bad_args", "did you mean"),
+        (json!({"add": new("n5", "192.168.0.15"), "write_xml": foreign}), "refused", "is of another cluster"),
+    ];
+    for (args, kind, words) in cases {
+        let result = home.call(args.clone());
+        assert_eq!(result["error"]["kind"], kind, "{args}: {result}");
+        assert_eq!(result["changed"], false);
+        assert!(result["msg"].as_str().unwrap().contains(words), "{args}: {result}");
+    }
+    assert!(home.bytes() == before);
+    assert_eq!(home.names(), ["cluster_static_config"]);
+}
+
+#[test]
+fn a_damaged_file_is_named_and_never_rewritten() {
+    let home = Home::of("one_primary_one_standby");
+    let mut bytes = home.bytes();
+    bytes[50000] ^= 1;
+    std::fs::write(home.file(), &bytes).unwrap();
+    let nodes = json!([{"name": "prod.opengauss.com", "address": "192.168.0.11", "data_dir": "/d"}]);
+    for args in [json!({"state": "query"}), json!({"nodes": nodes}), json!({"drop": ["2"]})] {
+        let result = home.call(args);
+        assert_eq!(result["error"]["kind"], "corrupt", "{result}");
+        let msg = result["msg"].as_str().unwrap();
+        assert!(
+            msg.contains("cluster_static_config") && msg.contains("checksum of node 2's record"),
+            "{msg}"
+        );
+    }
+    assert!(home.bytes() == bytes);
+}
+
+#[test]
+fn what_is_not_there_is_said_and_no_error_for_a_query() {
+    let home = Home::new();
+    let result = home.call(json!({"state": "query"}));
+    assert_eq!((&result["exists"], &result["failed"]), (&json!(false), &json!(false)));
+    assert_eq!(home.call(json!({"drop": ["x"]}))["error"]["kind"], "not_found");
+    let verify = home.call(json!({"state": "query", "verify": {"path": "/x"}}));
+    assert_eq!(verify["error"]["kind"], "not_found");
+}
+
+#[test]
+fn a_link_stays_and_a_mode_stays() {
+    let home = Home::new();
+    let real = home.path("real_config");
+    std::fs::copy(vector("seed_1p2s1c/cluster_static_config"), &real).unwrap();
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&real, home.file()).unwrap();
+    home.call(json!({"drop": ["stb2.opengauss.com"]}));
+    assert!(home.file().is_symlink());
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o7777, 0o640);
+    let query = call(&json!({"state": "query", "path": real}));
+    assert_eq!(query["nodes"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn old_tools_files_keep_their_room_for_peers() {
+    let home = Home::new();
+    std::fs::copy(vector("old_om/v2.1.0/seed_1p2s1c.bin"), home.file()).unwrap();
+    let result = home.change(&json!({"drop": ["stb1.opengauss.com"]}));
+    assert_eq!(result["peer_slots"], 7);
+}
+
+#[test]
+fn the_views_print_a_table_or_a_picture_and_errors_on_standard_error() {
+    let view = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_og_static_conf")).args(args).stdin(Stdio::null()).output().unwrap()
+    };
+    let file = vector("seed_1p2s1c/cluster_static_config");
+    let file = file.to_str().unwrap();
+    let table = view(&["--table", file]);
+    assert!(table.status.success() && table.stderr.is_empty());
+    assert_eq!(String::from_utf8(table.stdout).unwrap().lines().count(), 6);
+    let svg = String::from_utf8(view(&["--svg", file]).stdout).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+
+    let home = Home::new();
+    std::fs::write(home.file(), b"no static config at all, but long enough to have a header").unwrap();
+    let bad = view(&["--table", home.file().to_str().unwrap()]);
+    assert_eq!((bad.status.code(), bad.stdout.as_slice()), (Some(1), &b""[..]));
+    let words = String::from_utf8(bad.stderr).unwrap();
+    assert!(words.contains(home.file().to_str().unwrap()) && words.contains("checksum"), "{words}");
+    for both in [&["--table", file, "--svg", file][..], &["--table", file, "--check"]] {
+        assert_eq!(view(both).status.code(), Some(2), "{both:?}");
+    }
+}
