@@ -1,0 +1,132 @@
+//! What the module takes and gives.
+
+use og_common::gauss::{DbState, NodeState, Role, StopMode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the server shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Tell, change nothing.
+    #[default]
+    Query,
+    /// Runs and accepts connections.
+    Started,
+    /// Does not run.
+    Stopped,
+    /// Has been stopped and started by this call.
+    Restarted,
+    /// Has read its configuration files again.
+    Reloaded,
+    /// Runs as primary: a standby takes over.
+    Primary,
+    /// Runs as standby (or, with `role`, as cascade standby).
+    Standby,
+}
+
+/// The role to start a server in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartRole {
+    /// Primary.
+    Primary,
+    /// Standby.
+    Standby,
+    /// Cascade standby.
+    CascadeStandby,
+    /// Single node.
+    Normal,
+    /// Waiting to be told.
+    Pending,
+}
+
+impl From<StartRole> for Role {
+    fn from(role: StartRole) -> Self {
+        match role {
+            StartRole::Primary => Self::Primary,
+            StartRole::Standby => Self::Standby,
+            StartRole::CascadeStandby => Self::CascadeStandby,
+            StartRole::Normal => Self::Normal,
+            StartRole::Pending => Self::Pending,
+        }
+    }
+}
+
+/// How a standby becomes primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transition {
+    /// The primary hands over and becomes standby; nothing is lost.
+    #[default]
+    Switchover,
+    /// The primary is gone; what it had not sent is lost.
+    Failover,
+}
+
+/// What to wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Wait {
+    /// The node has this role.
+    pub role: Option<Role>,
+    /// The server is in this state; `normal` on a standby: it streams.
+    pub db_state: Option<DbState>,
+    /// At least so many receivers stream from this server.
+    pub peer_count: Option<usize>,
+    /// The receivers at these addresses stream from this server.
+    #[schemars(length(min = 1))]
+    pub peers: Option<Vec<String>>,
+    /// On a sender: no receiver, of `peers` when they are given, is further behind than this; on a receiver: it is not
+    /// further behind itself. In bytes of log not yet replayed.
+    pub max_lag_bytes: Option<u64>,
+}
+
+/// Arguments of `og_node_state`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Args {
+    /// What the server shall be.
+    pub state: State,
+    /// Role to start the server in. Default: the one it runs in, or ran in last. With `state: standby` it may be
+    /// `cascade_standby`.
+    pub role: Option<StartRole>,
+    /// How `state: primary` makes a standby primary.
+    pub transition: Transition,
+    /// Do it although another primary is alive or cannot be excluded.
+    pub force: bool,
+    /// How the server is stopped.
+    pub stop_mode: StopMode,
+    /// Conditions to wait for when all else is done; `timeout` limits it.
+    pub wait: Option<Wait>,
+    /// Milliseconds between two looks.
+    #[schemars(range(min = 10, max = 60_000))]
+    pub interval_ms: u64,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            state: State::Query,
+            role: None,
+            transition: Transition::Switchover,
+            force: false,
+            stop_mode: StopMode::Fast,
+            wait: None,
+            interval_ms: 200,
+        }
+    }
+}
+
+/// The module's own keys of the result.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Output {
+    /// The node as it is when the call ends.
+    pub node: NodeState,
+    /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<bool>,
+    /// With `state: reloaded`: what the server's log said of its files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}

@@ -1,0 +1,117 @@
+//! The server of this node: what it is, and what it shall be.
+
+mod act;
+mod args;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use og_common::files::NodeLock;
+use og_common::gauss::Node;
+use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
+
+pub use args::{Args, Output, StartRole, State, Transition, Wait};
+pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts};
+
+/// The module.
+#[derive(Debug)]
+pub struct NodeStateModule;
+
+impl Module for NodeStateModule {
+    const NAME: &'static str = "og_node_state";
+    const ABOUT: &'static str =
+        "Tell the state of a node's openGauss server, start, stop, reload or promote it";
+    const TIMEOUT: u64 = 300;
+    const EXAMPLES: &'static [Example] = &[
+        Example { title: "Tell what the node is", args: r#"{"data_dir": "/gauss/data/dn1"}"# },
+        Example {
+            title: "Start it as standby and wait until it streams",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "started", "role": "standby", "wait": {"db_state": "normal"}}"#,
+        },
+        Example {
+            title: "Wait on the primary until two receivers have caught up",
+            args: r#"{"data_dir": "/gauss/data/dn1", "wait": {"role": "primary", "peer_count": 2, "max_lag_bytes": 1048576}, "timeout": 60}"#,
+        },
+        Example {
+            title: "Make this standby the primary",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "primary"}"#,
+        },
+        Example {
+            title: "Make this standby the primary when the old one is lost",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "primary", "transition": "failover"}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
+        Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
+    ];
+    type Args = Args;
+    type Output = Output;
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let node = Node::of(call)?;
+        let mut steps = plan(&look(call, &node, &args).await?, &args)?;
+        let mut report = Report::unchanged("", Output::default());
+        if !steps.is_empty() && !call.check {
+            let _lock = NodeLock::of(&node.data_dir, call).await?;
+            // Another module may have acted while we waited for the lock.
+            steps = plan(&look(call, &node, &args).await?, &args)?;
+            for step in &steps {
+                let done = act::step(call, &node, &args, *step, &mut report.output).await;
+                report.warnings.extend(done.map_err(|e| e.after(report.actions.clone()))?);
+                report.actions.push(step.words());
+            }
+        } else {
+            report.actions = steps.iter().map(|step| step.words()).collect();
+        }
+        report.changed = !report.actions.is_empty();
+        if let Some(wait) = &args.wait
+            && (!call.check || steps.is_empty())
+        {
+            let seen = act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await;
+            seen.map_err(|e| e.after(report.actions.clone()))?.ok();
+        }
+        report.output.node = node.query_all(call).await?;
+        let words = report.output.node.words();
+        report.msg = match (report.changed, call.check) {
+            (false, _) => words,
+            (true, false) => format!("{}; now {words}", report.actions.join(", ")),
+            (true, true) => format!("would {}; now {words}", report.actions.join(", ")),
+        };
+        if args.state == State::Query {
+            let mut facts = serde_json::Map::new();
+            if let Ok(value) = serde_json::to_value(&report.output.node) {
+                facts.insert("og_node".to_owned(), value);
+            }
+            report.ansible_facts = Some(facts);
+        }
+        Ok(report)
+    }
+}
+
+/// The call's own limit ends a wait; this only keeps the clock from running over.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
+    let opts = std::fs::read_to_string(node.data_dir.join("postmaster.opts")).unwrap_or_default();
+    let mut present =
+        Present { node: node.query(call).await?, started_as: role_of_opts(&opts), peers: Vec::new() };
+    // A standby that has just been started does not stream for two seconds; a switchover can wait for that.
+    if args.state == State::Primary && args.transition == Transition::Switchover && !args.force {
+        let settling = |state: &og_common::gauss::NodeState| {
+            let settles = state.running && state.role.follows() && !state.healthy();
+            settles.then(|| state.words())
+        };
+        let seen = act::until(call, node, args, SETTLING, settling).await?;
+        present.node = seen.unwrap_or_else(|state| state);
+    }
+    if needs_peers(&present, args) {
+        present.peers = node.peers().await;
+    }
+    Ok(present)
+}
+
+/// How long a standby may take to stream after its start.
+const SETTLING: Duration = Duration::from_secs(8);

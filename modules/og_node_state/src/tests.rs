@@ -1,0 +1,276 @@
+#![allow(clippy::unwrap_used)]
+
+use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::{BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender};
+use og_common::protocol::ErrorKind;
+use serde_json::json;
+
+use super::*;
+
+fn args(value: serde_json::Value) -> Args {
+    serde_json::from_value(value).unwrap()
+}
+
+fn running(role: Role) -> NodeState {
+    NodeState {
+        running: true,
+        answered: true,
+        role,
+        db_state: DbState::Normal,
+        receiver: role.follows().then(Receiver::default),
+        ..NodeState::default()
+    }
+}
+
+fn stopped(role: Role) -> NodeState {
+    NodeState { role, ..NodeState::default() }
+}
+
+fn is(role: Role) -> Peer {
+    Peer { channel: Channel::default(), found: Found::Server { role, system_id: None } }
+}
+
+fn silent() -> Peer {
+    Peer { channel: Channel::default(), found: Found::Silent("connection refused".to_owned()) }
+}
+
+fn steps(node: NodeState, peers: Vec<Peer>, value: serde_json::Value) -> Result<Vec<Step>, ErrorKind> {
+    plan(&Present { node, started_as: None, peers }, &args(value)).map_err(|e| e.kind())
+}
+
+#[test]
+fn what_is_as_wanted_is_left_alone() {
+    for (role, wanted) in [
+        (Role::Primary, json!({"state": "query"})),
+        (Role::Primary, json!({"state": "started"})),
+        (Role::Primary, json!({"state": "started", "role": "primary"})),
+        // A single server says that it is normal, whatever it was started as.
+        (Role::Normal, json!({"state": "started", "role": "primary"})),
+        (Role::Primary, json!({"state": "primary"})),
+        (Role::Standby, json!({"state": "standby"})),
+        (Role::CascadeStandby, json!({"state": "standby"})),
+    ] {
+        assert_eq!(steps(running(role), vec![], wanted.clone()), Ok(vec![]), "{wanted}");
+    }
+    assert_eq!(steps(stopped(Role::Primary), vec![], json!({"state": "stopped"})), Ok(vec![]));
+}
+
+#[test]
+fn a_server_starts_in_the_role_it_had() {
+    let start = |node, value| steps(node, vec![silent()], value);
+    let started = json!({"state": "started"});
+    assert_eq!(start(stopped(Role::Standby), started.clone()), Ok(vec![Step::Start(Some(Role::Standby))]));
+    assert_eq!(start(stopped(Role::Primary), started.clone()), Ok(vec![Step::Start(Some(Role::Primary))]));
+    assert_eq!(start(stopped(Role::Normal), started.clone()), Ok(vec![Step::Start(None)]));
+    assert_eq!(start(stopped(Role::Unknown), started.clone()), Ok(vec![Step::Start(None)]));
+    let cascade = json!({"state": "started", "role": "cascade_standby"});
+    assert_eq!(start(stopped(Role::Standby), cascade), Ok(vec![Step::Start(Some(Role::CascadeStandby))]));
+
+    // The two traces of the last run differ: a promotion counts, unless it would make a second primary.
+    let present = |node, opts| Present { node, started_as: Some(opts), peers: vec![silent()] };
+    let promoted = present(stopped(Role::Unknown), Role::Primary);
+    assert_eq!(plan(&promoted, &args(started.clone())).unwrap(), [Step::Start(Some(Role::Primary))]);
+    let built = present(stopped(Role::Standby), Role::Primary);
+    assert_eq!(plan(&built, &args(started)).unwrap(), [Step::Start(Some(Role::Standby))]);
+}
+
+#[test]
+fn no_second_primary_is_started() {
+    let peers = || vec![silent(), is(Role::Primary)];
+    let started = json!({"state": "started"});
+    assert_eq!(steps(stopped(Role::Primary), peers(), started.clone()), Err(ErrorKind::Refused));
+    assert_eq!(steps(stopped(Role::Unknown), peers(), started), Err(ErrorKind::Refused));
+    for state in ["started", "restarted"] {
+        let wanted = json!({"state": state, "role": "primary"});
+        assert_eq!(steps(stopped(Role::Standby), peers(), wanted), Err(ErrorKind::Refused));
+    }
+    let wanted = json!({"state": "restarted", "role": "primary"});
+    assert_eq!(steps(running(Role::Standby), peers(), wanted.clone()), Err(ErrorKind::Refused));
+    // The primary that its standbys know may come back as such.
+    assert!(steps(running(Role::Primary), peers(), wanted).is_ok());
+    let forced = json!({"state": "started", "role": "primary", "force": true});
+    assert_eq!(steps(stopped(Role::Standby), peers(), forced), Ok(vec![Step::Start(Some(Role::Primary))]));
+    assert_eq!(steps(running(Role::Pending), peers(), json!({"state": "primary"})), Err(ErrorKind::Refused));
+}
+
+#[test]
+fn a_started_server_of_another_role_is_not_restarted_behind_the_users_back() {
+    let wanted = json!({"state": "started", "role": "standby"});
+    assert_eq!(steps(running(Role::Primary), vec![], wanted), Err(ErrorKind::Refused));
+}
+
+#[test]
+fn a_standby_takes_over_only_when_that_can_work() {
+    let wanted = json!({"state": "primary"});
+    let primary = vec![is(Role::Primary)];
+    assert_eq!(steps(running(Role::Standby), primary.clone(), wanted.clone()), Ok(vec![Step::Switchover]));
+    let mut broken = running(Role::Standby);
+    broken.db_state = DbState::NeedRepair;
+    assert_eq!(steps(broken, primary.clone(), wanted.clone()), Err(ErrorKind::Refused));
+    assert_eq!(
+        steps(running(Role::CascadeStandby), primary.clone(), wanted.clone()),
+        Err(ErrorKind::Refused)
+    );
+    assert_eq!(steps(running(Role::Normal), primary, wanted.clone()), Err(ErrorKind::Refused));
+    assert_eq!(steps(stopped(Role::Standby), vec![], wanted), Err(ErrorKind::NotFound));
+}
+
+#[test]
+fn failover_wants_the_old_primary_gone() {
+    let fail = json!({"state": "primary", "transition": "failover"});
+    let mut lonely = running(Role::Standby);
+    lonely.db_state = DbState::NeedRepair;
+    lonely.receiver = None;
+    let with = |peers| steps(lonely.clone(), peers, fail.clone());
+    assert_eq!(with(vec![silent(), is(Role::Standby)]), Ok(vec![Step::Failover]));
+    assert_eq!(with(vec![is(Role::Standby), is(Role::Primary)]), Err(ErrorKind::Refused));
+    let reserved =
+        Peer { channel: Channel::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) };
+    assert_eq!(with(vec![reserved]), Err(ErrorKind::Refused));
+    let forced = json!({"state": "primary", "transition": "failover", "force": true});
+    assert_eq!(steps(lonely.clone(), vec![is(Role::Primary)], forced), Ok(vec![Step::Failover]));
+}
+
+#[test]
+fn a_primary_becomes_standby_only_of_another_one() {
+    let wanted = json!({"state": "standby"});
+    let both = Ok(vec![Step::Stop, Step::Start(Some(Role::Standby))]);
+    assert_eq!(
+        steps(running(Role::Primary), vec![is(Role::Standby), silent()], wanted.clone()),
+        Err(ErrorKind::Refused)
+    );
+    assert_eq!(steps(running(Role::Primary), vec![is(Role::Primary)], wanted.clone()), both);
+    let forced = json!({"state": "standby", "force": true});
+    assert_eq!(steps(running(Role::Primary), vec![], forced), both);
+    assert_eq!(
+        steps(stopped(Role::Primary), vec![silent()], wanted),
+        Ok(vec![Step::Start(Some(Role::Standby))])
+    );
+    let cascade = json!({"state": "standby", "role": "cascade_standby"});
+    let both = Ok(vec![Step::Stop, Step::Start(Some(Role::CascadeStandby))]);
+    assert_eq!(steps(running(Role::Standby), vec![], cascade), both);
+    let wrong = json!({"state": "standby", "role": "primary"});
+    assert_eq!(steps(running(Role::Primary), vec![], wrong), Err(ErrorKind::BadArgs));
+}
+
+#[test]
+fn a_node_that_is_being_built_is_left_in_peace() {
+    let mut node = stopped(Role::Standby);
+    node.build = Some(BuildProgress { running: true, ..BuildProgress::default() });
+    for state in ["started", "stopped", "restarted", "standby"] {
+        assert_eq!(steps(node.clone(), vec![], json!({"state": state})), Err(ErrorKind::Busy), "{state}");
+    }
+    assert_eq!(steps(node.clone(), vec![], json!({})), Ok(vec![]));
+    node.build = Some(BuildProgress { interrupted: true, ..BuildProgress::default() });
+    assert_eq!(steps(node, vec![], json!({"state": "started"})), Err(ErrorKind::Refused));
+}
+
+#[test]
+fn peers_are_asked_only_where_they_matter() {
+    let asks = |node, value| needs_peers(&Present { node, ..Present::default() }, &args(value));
+    assert!(!asks(running(Role::Primary), json!({})));
+    assert!(!asks(running(Role::Primary), json!({"state": "started"})));
+    assert!(!asks(stopped(Role::Standby), json!({"state": "started"})));
+    assert!(!asks(running(Role::Standby), json!({"state": "restarted"})));
+    assert!(asks(stopped(Role::Primary), json!({"state": "started"})));
+    assert!(asks(running(Role::Primary), json!({"state": "standby"})));
+    assert!(asks(running(Role::Standby), json!({"state": "primary"})));
+}
+
+fn sender(host: &str, state: &str, lag: Option<u64>) -> Sender {
+    Sender {
+        state: state.to_owned(),
+        peer: Some(Endpoint { host: host.to_owned(), port: 4711 }),
+        progress: Progress { lag_bytes: lag, ..Progress::default() },
+        ..Sender::default()
+    }
+}
+
+#[test]
+fn a_wait_ends_when_all_its_conditions_hold() {
+    let wait = |value| -> Wait { serde_json::from_value(value).unwrap() };
+    let mut node = running(Role::Primary);
+    node.senders =
+        vec![sender("10.0.0.2", "streaming", Some(100)), sender("10.0.0.20", "catchup", Some(9_000))];
+    let lacks = |value| missing(&node, &wait(value));
+    assert_eq!(lacks(json!({})), None);
+    assert_eq!(lacks(json!({"role": "primary", "db_state": "normal", "peer_count": 1})), None);
+    assert_eq!(lacks(json!({"peer_count": 2})).unwrap(), "1 of 2 receivers stream");
+    assert_eq!(
+        lacks(json!({"peers": ["::ffff:10.0.0.2", "10.0.0.3"]})).unwrap(),
+        "10.0.0.3 does not stream yet"
+    );
+    assert_eq!(lacks(json!({"peers": ["10.0.0.20"]})).unwrap(), "10.0.0.20 does not stream yet");
+    assert_eq!(lacks(json!({"max_lag_bytes": 100})).unwrap(), "10.0.0.20 is behind by 9000 bytes");
+    assert_eq!(lacks(json!({"peers": ["10.0.0.2"], "max_lag_bytes": 100})), None);
+    assert_eq!(lacks(json!({"role": "standby"})).unwrap(), "it is primary, not yet standby");
+
+    let mut unheard = running(Role::Primary);
+    unheard.answered = false;
+    assert!(missing(&unheard, &wait(json!({"db_state": "normal"}))).is_some());
+    let mut lonely = running(Role::Standby);
+    lonely.receiver = None;
+    assert!(missing(&lonely, &wait(json!({"max_lag_bytes": 1}))).is_some());
+    assert!(missing(&stopped(Role::Standby), &wait(json!({}))).is_some());
+}
+
+#[test]
+fn the_role_of_the_last_start_is_read_from_postmaster_opts() {
+    let text = r#"/opt/og/bin/gaussdb "-D" "/gauss/data/dn1" "-M" "cascade_standby""#;
+    assert_eq!(role_of_opts(text), Some(Role::CascadeStandby));
+    assert_eq!(role_of_opts(r#"/opt/og/bin/gaussdb "-D" "/gauss/data/dn1""#), None);
+    assert_eq!(role_of_opts(""), None);
+}
+
+/// A node with a gs_ctl of a few lines of shell.
+fn call_with(gs_ctl: &str) -> (tempfile::TempDir, Call) {
+    let home = tempfile::tempdir().unwrap();
+    for dir in ["data", "bin"] {
+        std::fs::create_dir(home.path().join(dir)).unwrap();
+    }
+    // Written by a child: a file open for writing in this process could be held by a fork of another test.
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+    let path = home.path().join("bin/gs_ctl");
+    let mut shell = std::process::Command::new("/bin/sh");
+    assert!(shell.args(["-c", write, "sh"]).arg(&path).arg(gs_ctl).status().unwrap().success());
+    let mut call = Call::default();
+    call.common.data_dir = Some(home.path().join("data"));
+    call.common.gauss_home = Some(home.path().to_owned());
+    (home, call)
+}
+
+fn run(call: &Call, value: serde_json::Value) -> Result<Report<Output>, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(NodeStateModule::run(call, args(value)))
+}
+
+#[test]
+fn a_start_that_says_done_and_did_nothing_is_not_believed() {
+    let (home, call) = call_with(
+        "echo '[t][1][n][gs_ctl]: server started (/d)'; echo 'x FATAL:  no memory' > \"$5\"; exit 0",
+    );
+    let error = run(&call, json!({"state": "started", "role": "standby"})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandFailed);
+    assert_eq!(error.failure().detail, "the server did not start: FATAL:  no memory");
+    assert!(home.path().join("data/og_start.log").exists());
+}
+
+#[test]
+fn check_mode_runs_nothing() {
+    let (home, mut call) = call_with("touch \"$3/touched\"");
+    call.check = true;
+    let report =
+        run(&call, json!({"state": "started", "role": "standby", "wait": {"db_state": "normal"}})).unwrap();
+    assert_eq!((report.changed, report.actions), (true, vec!["start the server as standby".to_owned()]));
+    assert!(!home.path().join("data/touched").exists());
+}
+
+#[test]
+fn a_stopped_node_is_told_and_offered_as_a_fact() {
+    let (_home, call) = call_with("exit 1");
+    let report = run(&call, json!({})).unwrap();
+    assert!(!report.changed && !report.output.node.running);
+    assert_eq!(report.ansible_facts.unwrap()["og_node"]["running"], json!(false));
+    assert!(!run(&call, json!({"state": "stopped"})).unwrap().changed);
+    assert_eq!(run(&call, json!({"state": "reloaded"})).unwrap_err().kind(), ErrorKind::NotFound);
+}
