@@ -1,0 +1,163 @@
+//! Does the build and watches it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use og_common::gauss::disk::{human, size_of};
+use og_common::gauss::{BuildMode, DbState, Node, NodeState};
+use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
+
+use crate::args::{Args, Output, Status};
+use crate::log;
+use crate::plan::Plan;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// Walking through a large data directory costs, so it is done seldom.
+const WALK: Duration = Duration::from_secs(15);
+/// How long a standby may say that it needs repair after its start, before it is believed.
+const SETTLING: Duration = Duration::from_secs(60);
+/// How long a build that is not waited for is watched: one that cannot begin says so at once.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// What it takes to end a build before the call's own end.
+const LAST: Duration = Duration::from_millis(900);
+/// What to do about a build that was ended.
+const GIVEN_UP: &str = "the same call again begins anew; raise timeout or stall_timeout when the primary is merely slow, \
+    or use wait: false";
+
+/// Builds, and fills in what came of it.
+pub async fn build(
+    call: &Call,
+    node: &Node,
+    args: &Args,
+    plan: Plan,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let path = log::path(&node.data_dir);
+    let file = log::begin(&path)?;
+    output.log_file = Some(path.display().to_string());
+    let begun = Instant::now();
+    let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
+    drop(file);
+    let mut watch = Watch::new(args.stall_timeout);
+    let rc = loop {
+        if let Some(rc) = running.ended()? {
+            break rc;
+        }
+        if !args.wait && (begun.elapsed() >= FIRST || node.build().is_some_and(|b| b.running)) {
+            running.leave();
+            output.build_status = Status::Running;
+            return Ok(());
+        }
+        let stalls = watch.building(call, node, &path);
+        let late = call.deadline.is_some_and(|end| Instant::now() + LAST >= end);
+        if stalls || late {
+            let words = log::last_words(&log::tail(&path), 3).join("; ");
+            let cmd = running.cmd.clone();
+            running.end().await;
+            let why = if stalls {
+                format!("the build made no progress for {} s", args.stall_timeout)
+            } else {
+                format!("the build was ended by the call's timeout; {}", call.last_seen())
+            };
+            let error = Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}"));
+            return Err(error.hint(GIVEN_UP).with_command(record(cmd, -1, &path)));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    };
+    output.bytes_copied = watch.done_kb * 1024;
+    let text = log::tail(&path);
+    output.last_words = log::last_words(&text, 5);
+    output.mode_used = log::mode_used(&text);
+    let record = record(running.cmd.clone(), rc, &path);
+    let state = settle(call, node, args, rc).await?;
+    if !state.healthy() {
+        output.build_status = Status::Failed;
+        let words = output.last_words.join("; ");
+        return Err(Error::command(
+            format!("the node does not stream after the build: it is {}; gs_ctl: {words}", state.words()),
+            record,
+        )
+        .hint(format!(
+            "the build's words are in {}; does the primary name this node in a replconninfo and let it in?",
+            path.display()
+        )));
+    }
+    output.build_status = Status::Completed;
+    // The words may be another release's; what was asked for is known all the same.
+    output.mode_used = output.mode_used.or(Some(plan.mode).filter(|mode| *mode != BuildMode::Auto));
+    output.duration_ms = u64::try_from(begun.elapsed().as_millis()).ok();
+    Ok(())
+}
+
+/// Waits until the built node streams, or will not.
+async fn settle(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeState, Error> {
+    let mut watch = Watch::new(args.stall_timeout);
+    let begun = Instant::now();
+    loop {
+        let state = node.query(call).await?;
+        call.saw(format!("after the build: {}", state.words()));
+        // A failed build leaves the server stopped; one that never ran may have left it running as it was.
+        if state.healthy() || !state.running || (rc != 0 && begun.elapsed() > Duration::from_secs(5)) {
+            return Ok(state);
+        }
+        let needs_repair = state.db_state == DbState::NeedRepair || !state.answered;
+        if needs_repair && begun.elapsed() > SETTLING.min(Duration::from_secs(args.stall_timeout)) {
+            return Ok(state);
+        }
+        if watch.stalls(&format!("{} {:?}", state.db_state, state.lsn)) {
+            return Ok(state);
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn record(cmd: Vec<String>, rc: i32, path: &Path) -> CommandRecord {
+    let text = log::tail(path);
+    let mut from = text.len().saturating_sub(16 * 1024);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    CommandRecord { cmd, rc, stdout: text[from..].to_owned(), stderr: String::new() }
+}
+
+/// Notices when nothing changes any more.
+struct Watch {
+    limit: Duration,
+    seen: String,
+    since: Instant,
+    walked: Instant,
+    size: u64,
+    done_kb: u64,
+}
+
+impl Watch {
+    fn new(seconds: u64) -> Self {
+        let limit = Duration::from_secs(seconds);
+        let now = Instant::now();
+        Self { limit, seen: String::new(), since: now, walked: now, size: 0, done_kb: 0 }
+    }
+
+    /// Whether what is seen has been the same for too long.
+    fn stalls(&mut self, seen: &str) -> bool {
+        if self.seen != seen {
+            seen.clone_into(&mut self.seen);
+            self.since = Instant::now();
+        }
+        self.since.elapsed() >= self.limit
+    }
+
+    /// Looks at a build that runs: what it counts, what it says, and, when both are silent, the size of the folder.
+    fn building(&mut self, call: &Call, node: &Node, log: &Path) -> bool {
+        let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
+        self.done_kb = self.done_kb.max(done_kb);
+        let said = std::fs::metadata(log).map_or(0, |m| m.len());
+        if self.since.elapsed() > WALK && self.walked.elapsed() > WALK {
+            self.size = size_of(&node.data_dir);
+            self.walked = Instant::now();
+        }
+        call.saw(format!("the build runs, {} copied", human(self.done_kb * 1024)));
+        self.stalls(&format!("{done_kb} {said} {}", self.size))
+    }
+}

@@ -1,0 +1,124 @@
+//! What the module takes and gives.
+
+use og_common::gauss::{BuildMode, NodeState, Role};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The node is built and streams.
+    #[default]
+    Present,
+    /// Tell how far a build is, change nothing.
+    Query,
+}
+
+/// How to build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Nothing when the node streams normally; incremental where that can serve; else full.
+    #[default]
+    Auto,
+    /// Copy what differs, even when the node streams normally.
+    Incremental,
+    /// Copy everything, even when the node streams normally.
+    Full,
+}
+
+/// What the node is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildRole {
+    /// Follows the primary.
+    Standby,
+    /// Follows a standby.
+    CascadeStandby,
+}
+
+impl From<BuildRole> for Role {
+    fn from(role: BuildRole) -> Self {
+        match role {
+            BuildRole::Standby => Self::Standby,
+            BuildRole::CascadeStandby => Self::CascadeStandby,
+        }
+    }
+}
+
+/// Arguments of `og_build`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Args {
+    /// What shall be.
+    pub state: State,
+    /// How to build.
+    pub mode: Mode,
+    /// What the node is to be. Default: what it was, else standby.
+    pub role: Option<BuildRole>,
+    /// Build although the node was a primary or a single server: what it has and its primary has not is lost.
+    pub force: bool,
+    /// Wait for the end; else the build is left running and `state: query` tells how far it is.
+    pub wait: bool,
+    /// Seconds without any progress after which a build is given up.
+    #[schemars(range(min = 1))]
+    pub stall_timeout: u64,
+    /// Bytes that the copy needs: the build is refused where there are less, counting what the old copy gives back. Best
+    /// the primary's size, which `state: query` tells there as `data_bytes`.
+    pub min_free: Option<u64>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            state: State::Present,
+            mode: Mode::Auto,
+            role: None,
+            force: false,
+            wait: true,
+            stall_timeout: 300,
+            min_free: None,
+        }
+    }
+}
+
+/// How a build stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// None is known of.
+    #[default]
+    None,
+    /// It runs.
+    Running,
+    /// It has ended well.
+    Completed,
+    /// It has ended badly or was killed; `last_words` may tell why.
+    Failed,
+}
+
+/// The module's own keys of the result.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Output {
+    /// How the last build stands.
+    pub build_status: Status,
+    /// Which build was done: incremental or full; null when none was, or when it still runs.
+    pub mode_used: Option<BuildMode>,
+    /// Bytes that openGauss counted as copied.
+    pub bytes_copied: u64,
+    /// Milliseconds from the start of the build until the node streamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// With `state: query`: the size of the data directory in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_bytes: Option<u64>,
+    /// Where the build's own words are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_file: Option<String>,
+    /// The last of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// The node as it is when the call ends.
+    pub node: NodeState,
+}

@@ -1,0 +1,106 @@
+//! The build's own words: where they go, and what they say.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use og_common::gauss::gs_ctl::strip_prefix;
+use og_common::gauss::{BuildMode, Environment};
+use og_common::protocol::Error;
+
+use crate::args::Status;
+
+/// How much of the end is looked at.
+const TAIL: u64 = 256 * 1024;
+
+/// The log of the last build of this data directory, in the OS user's cache: a build empties the data directory, and
+/// nobody else may write where we do.
+#[must_use]
+pub fn path(data_dir: &Path) -> PathBuf {
+    let name = data_dir.to_string_lossy().trim_matches('/').replace('/', "_");
+    let home = Environment::user_home().unwrap_or_else(|| PathBuf::from("/"));
+    home.join(".cache/og_build").join(format!("{name}.log"))
+}
+
+/// Begins a new log, readable by the owner alone.
+///
+/// # Errors
+/// `permission` or `io`.
+pub fn begin(path: &Path) -> Result<File, Error> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|e| Error::io("make the folder of the build's log", dir, &e))?;
+    }
+    // A new file, so that what an older build may still write does not come in between.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", path, &e)),
+        _ => {}
+    }
+    File::options()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io("make the build's log", path, &e))
+}
+
+/// The end of the log; empty when there is none.
+#[must_use]
+pub fn tail(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+/// What the log says of the build's end; `Status::None` when it says nothing of it.
+#[must_use]
+pub fn status(text: &str) -> Status {
+    let said = text.lines().rev().find_map(|line| {
+        if line.contains("build completed") {
+            Some(Status::Completed)
+        } else if line.contains("build failed")
+            || line.contains("skip full build")
+            || line.contains("cannot be executed")
+        {
+            Some(Status::Failed)
+        } else {
+            None
+        }
+    });
+    said.unwrap_or_default()
+}
+
+/// Which build it was that ended well.
+#[must_use]
+pub fn mode_used(text: &str) -> Option<BuildMode> {
+    let line = text.lines().rev().find(|line| line.contains("build completed"))?;
+    // An automatic build that ends as such has become a full one; an incremental end is told by gs_rewind.
+    Some(if line.contains("incremental") { BuildMode::Incremental } else { BuildMode::Full })
+}
+
+/// The last words that say something, oldest first.
+#[must_use]
+pub fn last_words(text: &str, most: usize) -> Vec<String> {
+    const IDLE: &[&str] = &[
+        "[EXECUTOR]",
+        "gs_build.pid",
+        "Alarm Module",
+        "feature control file",
+        "waiting for server to start",
+    ];
+    let lines = text.lines().rev().map(|l| strip_prefix(l).trim()).filter(|l| l.len() > 5);
+    let mut words: Vec<String> =
+        lines.filter(|l| !IDLE.iter().any(|idle| l.contains(idle))).take(most).map(str::to_owned).collect();
+    words.reverse();
+    words
+}

@@ -1,0 +1,144 @@
+//! Whether and how to build, from what is: pure.
+
+use og_common::gauss::disk::human;
+use og_common::gauss::peer::{self, Found, Peer};
+use og_common::gauss::{BuildMode, NodeState, Role};
+use og_common::protocol::{Error, ErrorKind};
+
+use crate::args::{Args, Mode, State};
+
+/// What is known before anything is done.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    /// The node.
+    pub node: NodeState,
+    /// The number of its database system; `None` when it has none.
+    pub system_id: Option<u64>,
+    /// What the other ends of its replication channels are.
+    pub peers: Vec<Peer>,
+    /// Bytes that a full copy could take: free ones and those of the old copy; asked only when `min_free` is given.
+    pub room: Option<u64>,
+}
+
+/// A build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How.
+    pub mode: BuildMode,
+    /// As what.
+    pub role: Role,
+}
+
+impl Plan {
+    /// As `actions` say it.
+    #[must_use]
+    pub fn words(self) -> String {
+        let mode = match self.mode {
+            BuildMode::Auto => "incrementally where that serves, else in full",
+            BuildMode::Incremental => "incrementally",
+            BuildMode::Full | BuildMode::StandbyFull => "in full",
+        };
+        format!("build the node as {} {mode}", self.role)
+    }
+}
+
+/// The build to be done; `None` when none is needed.
+///
+/// # Errors
+/// `busy` while another build runs; `refused` by a safety rule.
+pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
+    let node = &present.node;
+    if args.state == State::Query {
+        return Ok(None);
+    }
+    if let Some(pid) = node.build.as_ref().filter(|b| b.running).map(|b| b.pid.unwrap_or(0)) {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            format!("another build of this node runs already (process {pid})"),
+        )
+        .hint("follow it with state: query"));
+    }
+    if is_well(node, args) {
+        return Ok(None);
+    }
+    may_be_overwritten(node, args)?;
+    let source = source(&present.peers)?;
+    if let (Some(needed), Some(room)) = (args.min_free, present.room)
+        && room < needed
+    {
+        return Err(Error::refused(format!(
+            "the copy needs {}, and there is room for {} only",
+            human(needed),
+            human(room)
+        ))
+        .at("/min_free")
+        .hint("make room on the file system of data_dir"));
+    }
+    let was = if node.role == Role::CascadeStandby { node.role } else { Role::Standby };
+    let role = args.role.map_or(was, Role::from);
+    Ok(Some(Plan { mode: mode(present, args, source)?, role }))
+}
+
+/// Whether the node needs no build, whatever its peers are.
+#[must_use]
+pub fn is_well(node: &NodeState, args: &Args) -> bool {
+    let as_wanted = args.role.is_none_or(|role| Role::from(role) == node.role);
+    args.mode == Mode::Auto && node.healthy() && node.role.follows() && as_wanted
+}
+
+fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
+    if node.running && node.role == Role::Primary {
+        return Err(Error::refused("the node is a running primary, and a build would delete what it holds")
+            .hint("make another node primary first: og_node_state with state primary there"));
+    }
+    if args.force || !matches!(node.role, Role::Primary | Role::Normal) {
+        return Ok(());
+    }
+    let what = if node.role == Role::Primary { "was a primary" } else { "is a single server" };
+    Err(Error::refused(format!(
+        "the node {what} when it last ran, and a build deletes what its primary has not"
+    ))
+    .at("/force")
+    .hint("force: true overrides, when all that it holds may go"))
+}
+
+/// The primary that a build would copy from: its system's number.
+fn source(peers: &[Peer]) -> Result<Option<u64>, Error> {
+    let ids = |found: &Found| match found {
+        // A server whose kind we cannot tell may be one; gs_ctl will find out.
+        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id } => Some(*system_id),
+        _ => None,
+    };
+    peers.iter().find_map(|peer| ids(&peer.found)).ok_or_else(|| {
+        Error::refused(format!(
+            "no primary can be reached through this node's replication channels: {}",
+            peer::words(peers)
+        ))
+        .hint("the primary must run, name this node in a replconninfo, and let its address in by pg_hba.conf")
+    })
+}
+
+fn mode(present: &Present, args: &Args, source: Option<u64>) -> Result<BuildMode, Error> {
+    let interrupted = present.node.build.as_ref().is_some_and(|b| b.interrupted);
+    let foreign = match (present.system_id, source) {
+        (Some(own), Some(source)) => own != source,
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    // openGauss would try in vain three times, with the server stopped, and leave it so.
+    let only_full = match (interrupted, foreign) {
+        (true, _) => Some("the last build died half done"),
+        (_, true) => Some("the node's data is of another database system than its primary's"),
+        _ => None,
+    };
+    match (args.mode, only_full) {
+        (Mode::Full, _) | (Mode::Auto, Some(_)) => Ok(BuildMode::Full),
+        (Mode::Auto, None) => Ok(BuildMode::Auto),
+        (Mode::Incremental, None) => Ok(BuildMode::Incremental),
+        (Mode::Incremental, Some(why)) => {
+            Err(Error::refused(format!("an incremental build cannot serve: {why}"))
+                .at("/mode")
+                .hint("use mode: full or auto"))
+        }
+    }
+}

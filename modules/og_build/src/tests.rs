@@ -1,0 +1,281 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
+use og_common::protocol::{Call, ErrorKind, Module};
+use serde_json::json;
+
+use super::*;
+
+fn args(value: serde_json::Value) -> Args {
+    serde_json::from_value(value).unwrap()
+}
+
+fn peer(role: Role, system_id: Option<u64>) -> Peer {
+    Peer { channel: Channel::default(), found: Found::Server { role, system_id } }
+}
+
+/// A standby that has lost its primary's log.
+fn broken() -> Present {
+    Present {
+        node: NodeState {
+            running: true,
+            answered: true,
+            role: Role::Standby,
+            db_state: DbState::NeedRepair,
+            ..NodeState::default()
+        },
+        system_id: Some(1),
+        peers: vec![peer(Role::Standby, Some(1)), peer(Role::Primary, Some(1))],
+        room: None,
+    }
+}
+
+fn streaming() -> Present {
+    let mut present = broken();
+    present.node.db_state = DbState::Normal;
+    present.node.receiver = Some(Receiver::default());
+    present
+}
+
+fn refused(present: &Present, value: serde_json::Value) -> String {
+    let error = plan(present, &args(value)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    error.to_string()
+}
+
+fn planned(present: &Present, value: serde_json::Value) -> Option<(BuildMode, Role)> {
+    plan(present, &args(value)).unwrap().map(|plan| (plan.mode, plan.role))
+}
+
+#[test]
+fn a_standby_that_streams_is_left_alone() {
+    assert_eq!(planned(&streaming(), json!({})), None);
+    assert_eq!(planned(&streaming(), json!({"role": "standby"})), None);
+    assert_eq!(planned(&streaming(), json!({"mode": "full"})), Some((BuildMode::Full, Role::Standby)));
+    let cascade = planned(&streaming(), json!({"role": "cascade_standby"}));
+    assert_eq!(cascade, Some((BuildMode::Auto, Role::CascadeStandby)));
+}
+
+#[test]
+fn the_cheapest_build_that_can_serve_is_chosen() {
+    assert_eq!(planned(&broken(), json!({})), Some((BuildMode::Auto, Role::Standby)));
+    let incremental = planned(&broken(), json!({"mode": "incremental"}));
+    assert_eq!(incremental, Some((BuildMode::Incremental, Role::Standby)));
+
+    let foreign = Present { system_id: Some(2), ..broken() };
+    assert_eq!(planned(&foreign, json!({})), Some((BuildMode::Full, Role::Standby)));
+    assert!(refused(&foreign, json!({"mode": "incremental"})).contains("another database system"));
+
+    let empty = Present { system_id: None, node: NodeState::default(), ..broken() };
+    assert_eq!(planned(&empty, json!({})), Some((BuildMode::Full, Role::Standby)));
+
+    let mut died = broken();
+    died.node = NodeState {
+        build: Some(BuildProgress { interrupted: true, ..BuildProgress::default() }),
+        ..NodeState::default()
+    };
+    assert_eq!(planned(&died, json!({})), Some((BuildMode::Full, Role::Standby)));
+    assert!(refused(&died, json!({"mode": "incremental"})).contains("died half done"));
+}
+
+#[test]
+fn a_cascade_standby_stays_one() {
+    let mut present = broken();
+    present.node.role = Role::CascadeStandby;
+    assert_eq!(planned(&present, json!({})), Some((BuildMode::Auto, Role::CascadeStandby)));
+}
+
+#[test]
+fn what_holds_data_of_its_own_is_not_overwritten() {
+    let mut present = broken();
+    present.node.role = Role::Primary;
+    assert!(refused(&present, json!({"force": true})).contains("running primary"));
+    present.node.running = false;
+    assert!(refused(&present, json!({})).contains("was a primary"));
+    assert_eq!(planned(&present, json!({"force": true})), Some((BuildMode::Auto, Role::Standby)));
+    present.node.role = Role::Normal;
+    assert!(refused(&present, json!({})).contains("single server"));
+}
+
+#[test]
+fn nothing_is_stopped_when_there_is_no_primary_to_copy_from() {
+    let mut present = broken();
+    present.peers = vec![
+        peer(Role::Standby, Some(1)),
+        Peer { channel: Channel::default(), found: Found::Silent("connection refused".to_owned()) },
+        Peer { channel: Channel::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) },
+    ];
+    let words = refused(&present, json!({}));
+    assert!(words.contains("connection refused") && words.contains("no pg_hba.conf entry"), "{words}");
+    present.peers.clear();
+    assert!(refused(&present, json!({})).contains("no replconninfo"));
+}
+
+#[test]
+fn room_is_asked_for_before() {
+    let present = Present { room: Some(10 << 30), ..broken() };
+    assert!(refused(&present, json!({"min_free": 20_u64 << 30})).contains("10 GiB only"));
+    assert!(planned(&present, json!({"min_free": 5_u64 << 30})).is_some());
+}
+
+#[test]
+fn one_build_at_a_time() {
+    let mut present = broken();
+    present.node.build = Some(BuildProgress { running: true, pid: Some(7), ..BuildProgress::default() });
+    assert_eq!(plan(&present, &args(json!({}))).unwrap_err().kind(), ErrorKind::Busy);
+}
+
+#[test]
+fn recorded_logs_tell_how_the_build_ended() {
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        rc: i32,
+        stdout: String,
+    }
+    let cases: BTreeMap<String, Recorded> =
+        serde_json::from_str(include_str!("../../../tests/vectors/gs_ctl/build.json")).unwrap();
+    for (name, case) in &cases {
+        let wanted = if case.rc == 0 { Status::Completed } else { Status::Failed };
+        assert_eq!(log::status(&case.stdout), wanted, "{name}");
+        assert!(!log::last_words(&case.stdout, 3).is_empty(), "{name}");
+    }
+    assert_eq!(log::mode_used(&cases["incremental_build_conf"].stdout), Some(BuildMode::Incremental));
+    assert_eq!(log::mode_used(&cases["full_build_conf"].stdout), Some(BuildMode::Full));
+    assert_eq!(log::mode_used(&cases["default_wal_removed"].stdout), Some(BuildMode::Full));
+    assert_eq!(log::mode_used(&cases["full_primary_down"].stdout), None);
+    let words = log::last_words(&cases["auto_primary_down"].stdout, 1);
+    assert_eq!(words, ["inc build failed due to primary connection failure, skip full build."]);
+}
+
+/// A node with a peer that says it is the primary, and a gs_ctl of a few lines of shell.
+struct Fake {
+    home: tempfile::TempDir,
+    call: Call,
+}
+
+impl Fake {
+    fn new(gs_ctl: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::create_dir(home.path().join("bin")).unwrap();
+        let port = primary();
+        let conf = format!(
+            "replconninfo1 = 'localhost=127.0.0.1 localport=1 remotehost=127.0.0.1 remoteport={port}'\n"
+        );
+        std::fs::write(data.join("postgresql.conf"), conf).unwrap();
+        // Written by a child: a file open for writing in this process could be held by a fork of another test.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+        let path = home.path().join("bin/gs_ctl");
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", write, "sh"])
+            .arg(&path)
+            .arg(gs_ctl)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let mut call = Call::default();
+        call.common.data_dir = Some(data);
+        call.common.gauss_home = Some(home.path().to_owned());
+        Self { home, call }
+    }
+
+    fn run(&self, value: serde_json::Value) -> Result<Report<Output>, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let result = runtime.block_on(Build::run(&self.call, args(value)));
+        // The log is kept beside nothing of ours.
+        let _ = std::fs::remove_file(log::path(self.call.common.data_dir.as_ref().unwrap()));
+        result
+    }
+}
+
+/// A server that tells every caller that it is a primary of system 1.
+fn primary() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut block = [0; 1000];
+            let answers: [&[u8]; 3] = [
+                b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+                b"D\0\0\0\x0b\0\x01\0\0\0\x012Z\0\0\0\x05I",
+                b"D\0\0\0\x0b\0\x01\0\0\0\x011Z\0\0\0\x05I",
+            ];
+            for answer in answers {
+                if stream.read(&mut block).is_ok_and(|n| n > 0) {
+                    stream.write_all(answer).unwrap();
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_gs_ctl_that_says_done_and_did_nothing_is_not_believed() {
+    let fake = Fake::new("echo '[t][1][n][gs_ctl]: full build build completed(/d).'; exit 0");
+    let error = fake.run(json!({})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandFailed);
+    assert!(error.to_string().contains("it is stopped"), "{error}");
+    assert_eq!(error.failure().actions, ["began to build the node as standby in full"]);
+    assert!(error.failure().command.as_ref().unwrap().cmd.ends_with(&["-b".to_owned(), "full".to_owned()]));
+}
+
+#[test]
+fn the_words_of_a_build_that_fails_are_told() {
+    let fake = Fake::new(
+        "echo '[t][1][n][gs_ctl]: build try host(10.0.0.1) port(1) failed'; echo 'full build failed(/d).'; exit 1",
+    );
+    let error = fake.run(json!({})).unwrap_err();
+    assert!(
+        error.to_string().contains("build try host(10.0.0.1) port(1) failed; full build failed(/d)."),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_build_that_stands_still_is_ended() {
+    let fake = Fake::new("echo $$ > \"$3/pid\"; sleep 600");
+    let error = fake.run(json!({"stall_timeout": 1})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let pid = std::fs::read_to_string(fake.home.path().join("data/pid")).unwrap();
+    let pid: u32 = pid.trim().parse().unwrap();
+    let gone = (0..1_000_000).any(|_| {
+        std::thread::yield_now();
+        !og_common::gauss::postmaster_pid::lives(pid)
+    });
+    assert!(gone);
+}
+
+#[test]
+fn check_mode_says_what_would_be_done_and_starts_nothing() {
+    let mut fake = Fake::new("touch \"$3/touched\"");
+    fake.call.check = true;
+    let report = fake.run(json!({})).unwrap();
+    assert!(report.changed);
+    assert_eq!(report.actions, ["build the node as standby in full"]);
+    assert!(!fake.home.path().join("data/touched").exists());
+}
+
+#[test]
+fn a_build_that_is_not_waited_for_goes_on() {
+    let fake = Fake::new(
+        "echo $$ > \"$3/gs_build.pid\"; while [ ! -e \"$3/end\" ]; do sleep 0.05; done; rm \"$3/gs_build.pid\"",
+    );
+    let report = fake.run(json!({"wait": false})).unwrap();
+    assert_eq!((report.changed, report.output.build_status), (true, Status::Running));
+    assert_eq!(fake.run(json!({})).unwrap_err().kind(), ErrorKind::Busy);
+    let report = fake.run(json!({"state": "query"})).unwrap();
+    assert_eq!((report.changed, report.output.build_status), (false, Status::Running));
+    std::fs::write(fake.home.path().join("data/end"), "").unwrap();
+    let pid = fake.home.path().join("data/gs_build.pid");
+    while pid.exists() {
+        std::thread::yield_now();
+    }
+}
