@@ -1,0 +1,5 @@
+//! Replication slots of this node.
+
+fn main() -> std::process::ExitCode {
+    og_common::protocol::main::<og_slot::ReplicationSlots>()
+}
