@@ -1,0 +1,246 @@
+//! One workflow at a time on a cluster: a lock that is kept on a node, survives a crash of whoever took it, and ends by
+//! itself.
+
+pub mod record;
+
+use og_common::clock;
+use og_common::files::FileLock;
+use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use record::Record;
+
+/// The module `og_lock`.
+#[derive(Debug)]
+pub struct Lock;
+
+/// What shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// `owner` holds the lock; held already by the same owner, it is renewed.
+    #[default]
+    Held,
+    /// `owner` does not hold the lock.
+    Released,
+    /// Tell who holds it.
+    Query,
+}
+
+/// The arguments.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Args {
+    /// What shall be.
+    #[serde(default)]
+    pub state: State,
+    /// Who takes or gives back the lock, such as `dba@control`.
+    pub owner: Option<String>,
+    /// What for; others are told, and whoever takes the lock next gets it in `previous`.
+    #[serde(default)]
+    pub purpose: String,
+    /// Seconds after which the lock ends by itself unless it is taken again.
+    #[serde(default = "default_ttl")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub ttl: u64,
+    /// Take the lock from whoever holds it, or release it for whoever holds it.
+    #[serde(default)]
+    pub force: bool,
+}
+
+fn default_ttl() -> u64 {
+    900
+}
+
+/// The module's own keys of the result.
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Output {
+    /// The lock as it is after the call; null when nobody holds it.
+    pub lock: Option<Record>,
+    /// The lock as it was found, also when it had expired; null when there was none.
+    pub previous: Option<Record>,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Nothing,
+    Write(Record),
+    Remove,
+}
+
+impl Module for Lock {
+    const NAME: &'static str = "og_lock";
+    const ABOUT: &'static str = "One workflow at a time on a cluster";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "Take the lock before a change of the cluster",
+            args: r#"{"data_dir": "/data/dn1", "owner": "dba@control", "purpose": "add node 3"}"#,
+        },
+        Example {
+            title: "Give it back",
+            args: r#"{"data_dir": "/data/dn1", "state": "released", "owner": "dba@control"}"#,
+        },
+        Example { title: "Who holds it?", args: r#"{"data_dir": "/data/dn1", "state": "query"}"# },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::RequiredIf { key: "state", value: "held", needs: &["owner"] },
+        Rule::RequiredIf { key: "state", value: "released", needs: &["owner"] },
+    ];
+    type Args = Args;
+    type Output = Output;
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let data_dir = call.data_dir()?;
+        let write = !call.check && args.state != State::Query;
+        let _lock = if write { Some(FileLock::of(&data_dir.join(record::FILE), call).await?) } else { None };
+        let present = match record::read(&data_dir) {
+            // With force even a record that nobody can read is replaced.
+            Err(e) if args.force && e.kind() == ErrorKind::Corrupt => None,
+            read => read?,
+        };
+        let now = clock::now();
+        let plan = plan(present.as_ref(), &args, now)?;
+        let held = |record: &Option<Record>| record.clone().filter(|r| r.holds(now));
+        let owner = args.owner.as_deref().unwrap_or_default();
+        let (lock, actions, msg) = match plan {
+            Plan::Nothing => {
+                let lock = held(&present);
+                let msg = match &lock {
+                    Some(r) => format!("held by {} since {} until {}{}", r.owner, r.since, r.until, why(r)),
+                    None => "nobody holds the lock".to_owned(),
+                };
+                (lock, vec![], msg)
+            }
+            Plan::Write(record) => {
+                if !call.check {
+                    record::write(&data_dir, &record)?;
+                }
+                let actions = match held(&present) {
+                    // Who holds it and what for is as before; that it now ends later is no change to anybody.
+                    Some(r) if r.owner == record.owner && r.purpose == record.purpose => vec![],
+                    Some(r) if r.owner == record.owner => {
+                        vec![format!("changed the purpose of {owner}'s lock")]
+                    }
+                    Some(r) => vec![format!("took the lock from {} for {owner}", r.owner)],
+                    None => vec![format!("took the lock for {owner}")],
+                };
+                let msg = format!("held by {owner} until {}{}", record.until, why(&record));
+                (Some(record), actions, msg)
+            }
+            Plan::Remove => {
+                if !call.check {
+                    record::remove(&data_dir)?;
+                }
+                (None, vec!["released the lock".to_owned()], "nobody holds the lock".to_owned())
+            }
+        };
+        Ok(Report::of(actions, msg, Output { lock, previous: present }))
+    }
+}
+
+fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> {
+    let owner = args.owner.as_deref().unwrap_or_default();
+    let other = present.filter(|r| r.holds(now) && r.owner != owner);
+    match args.state {
+        State::Query => Ok(Plan::Nothing),
+        State::Held => match other {
+            Some(holder) if !args.force => Err(busy(holder)),
+            _ => Ok(Plan::Write(Record::new(owner, &args.purpose, args.ttl, now, present))),
+        },
+        State::Released => match (present, other) {
+            (None, _) => Ok(Plan::Nothing),
+            (Some(_), Some(holder)) if !args.force => Err(busy(holder)),
+            // One that had expired is cleared away too.
+            (Some(_), _) => Ok(Plan::Remove),
+        },
+    }
+}
+
+fn busy(holder: &Record) -> Error {
+    let detail = format!(
+        "the lock is held by {} since {} until {}{}",
+        holder.owner,
+        holder.since,
+        holder.until,
+        why(holder)
+    );
+    Error::new(ErrorKind::Busy, detail).hint("wait until it is released, or take it with force: true")
+}
+
+fn why(record: &Record) -> String {
+    if record.purpose.is_empty() { String::new() } else { format!(" for: {}", record.purpose) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn args(state: State, owner: &str, force: bool) -> Args {
+        Args { state, owner: Some(owner.into()), purpose: "p".into(), ttl: 100, force }
+    }
+
+    fn record(owner: &str, from: u64) -> Record {
+        Record::new(owner, "p", 100, from, None)
+    }
+
+    #[test]
+    fn a_free_or_expired_lock_is_taken() {
+        for present in [None, Some(record("b", 0))] {
+            let plan = plan(present.as_ref(), &args(State::Held, "a", false), 1000).unwrap();
+            assert_eq!(plan, Plan::Write(record("a", 1000)));
+        }
+    }
+
+    #[test]
+    fn a_lock_that_holds_is_busy_unless_forced() {
+        let present = record("b", 950);
+        let error = plan(Some(&present), &args(State::Held, "a", false), 1000).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert_eq!(
+            error.failure().detail,
+            "the lock is held by b since 1970-01-01T00:15:50Z until 1970-01-01T00:17:30Z for: p"
+        );
+        assert!(plan(Some(&present), &args(State::Released, "a", false), 1000).is_err());
+        let forced = plan(Some(&present), &args(State::Held, "a", true), 1000).unwrap();
+        assert_eq!(forced, Plan::Write(record("a", 1000)));
+        assert_eq!(plan(Some(&present), &args(State::Released, "a", true), 1000).unwrap(), Plan::Remove);
+    }
+
+    #[test]
+    fn the_same_owner_renews_and_keeps_since() {
+        let present = record("a", 950);
+        let Plan::Write(renewed) = plan(Some(&present), &args(State::Held, "a", false), 1000).unwrap() else {
+            panic!("renewed");
+        };
+        assert_eq!((renewed.since.as_str(), renewed.until_epoch), (present.since.as_str(), 1100));
+    }
+
+    #[test]
+    fn released_twice_is_released() {
+        assert_eq!(plan(None, &args(State::Released, "a", false), 1).unwrap(), Plan::Nothing);
+        assert_eq!(
+            plan(Some(&record("b", 0)), &args(State::Released, "a", false), 500).unwrap(),
+            Plan::Remove
+        );
+    }
+
+    #[test]
+    fn a_copy_on_another_node_does_not_count() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let held = record("a", clock::now());
+        record::write(here.path(), &held).unwrap();
+        assert_eq!(record::read(here.path()).unwrap(), Some(held));
+        std::fs::copy(here.path().join(record::FILE), there.path().join(record::FILE)).unwrap();
+        assert_eq!(record::read(there.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_corrupt() {
+        let here = tempfile::tempdir().unwrap();
+        std::fs::write(here.path().join(record::FILE), "{}").unwrap();
+        assert_eq!(record::read(here.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
