@@ -1,0 +1,80 @@
+//! A lab by hand: `lab up NAME ENGINE ROLE…`, `lab down NAME`, `lab status NAME`, `lab on NAME NODE COMMAND…`,
+//! `lab ctl NAME COMMAND…`.
+//!
+//! `cargo build -p og_lab --bins && sudo target/debug/examples/lab up demo postgres primary standby spare`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use og_lab::{Engine, Error, Lab, LabOptions, NodeSpec, Result, Role};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<ExitCode> {
+    match words {
+        ["up", name, engine, roles @ ..] => {
+            let nodes = roles
+                .iter()
+                .zip(1..)
+                .map(|(role, i)| Ok(NodeSpec::new(format!("node{i}"), self::role(role)?)));
+            let lab = Lab::up(&LabOptions {
+                name: (*name).to_owned(),
+                engine: if *engine == "opengauss" { Engine::OpenGauss } else { Engine::Postgres },
+                nodes: nodes.collect::<Result<_>>()?,
+                base_dir: None,
+                programs: std::env::current_exe()
+                    .ok()
+                    .and_then(|p| Some(p.parent()?.parent()?.to_owned()))
+                    .unwrap_or_else(|| PathBuf::from("target/debug")),
+            })?;
+            println!("{}", lab.inventory_path().display());
+        }
+        ["down", name] => Lab::remove(name)?,
+        ["status", name] => {
+            let lab = Lab::open(name)?;
+            for node in lab.nodes() {
+                println!(
+                    "== {} {} {}\n{}",
+                    node.name,
+                    node.address,
+                    node.role.word(),
+                    lab.query(&node.name)?
+                );
+            }
+        }
+        ["on", name, node, command @ ..] => return exit(&mut Lab::open(name)?.exec_on(node, command)?),
+        ["ctl", name, command @ ..] => return exit(&mut Lab::open(name)?.exec_ctl(command)),
+        _ => {
+            return Err(Error::new(
+                "lab up NAME ENGINE ROLE… | down NAME | status NAME | on NAME NODE COMMAND… | ctl NAME COMMAND…",
+            ));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn role(word: &str) -> Result<Role> {
+    match word {
+        "primary" => Ok(Role::Primary),
+        "standby" => Ok(Role::Standby),
+        "cascade_standby" => Ok(Role::CascadeStandby),
+        "spare" => Ok(Role::Spare),
+        "spare_cascade" => Ok(Role::SpareCascade),
+        _ => Err(Error::new(format!("{word}: primary, standby, cascade_standby, spare or spare_cascade"))),
+    }
+}
+
+fn exit(command: &mut std::process::Command) -> Result<ExitCode> {
+    let status = command.status().map_err(|e| Error::new(e.to_string()))?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
+}

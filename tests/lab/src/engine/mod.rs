@@ -1,0 +1,270 @@
+//! What runs in a lab, and how its nodes come to be.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, run};
+use crate::node::{Node, Role};
+
+mod opengauss;
+pub mod postgres;
+
+/// What runs in a lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// PostgreSQL behind stand-ins for openGauss's programs.
+    Postgres,
+    /// openGauss itself.
+    OpenGauss,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "postgres",
+            Self::OpenGauss => "opengauss",
+        })
+    }
+}
+
+impl Engine {
+    /// What this machine lacks for it, in words.
+    pub(crate) fn missing(self) -> Vec<String> {
+        match self {
+            Self::Postgres => postgres::bin_dir().err().map(|e| e.to_string()).into_iter().collect(),
+            Self::OpenGauss => opengauss::missing(),
+        }
+    }
+
+    /// Lays out each node's GAUSSHOME and environment file.
+    pub(crate) fn install(self, base: &Path, built: &Path, nodes: &[Node]) -> Result<()> {
+        let source = match self {
+            Self::Postgres => install_stand_ins(base, built)?,
+            Self::OpenGauss => opengauss::home(),
+        };
+        for node in nodes {
+            link_all(&source.join("bin"), &node.gauss_home.join("bin"))?;
+            for dir in ["lib", "share", "etc"] {
+                if source.join(dir).exists() {
+                    let link = node.gauss_home.join(dir);
+                    symlink(source.join(dir), &link).map_err(|e| Error::at(&link, &e))?;
+                }
+            }
+            let home = node.gauss_home.display();
+            let text = format!(
+                "export GAUSSHOME={home}\nexport PATH={home}/bin:$PATH\nexport LD_LIBRARY_PATH={home}/lib:$LD_LIBRARY_PATH\n\
+                 export PGHOST={}\nexport GAUSSLOG={}\nexport GS_CLUSTER_NAME=lab\n",
+                node.socket_dir.display(),
+                node.dir.join("log").display(),
+            );
+            fs::write(&node.env_file, text).map_err(|e| Error::at(&node.env_file, &e))?;
+        }
+        Ok(())
+    }
+
+    /// The parameters which keep a server small.
+    fn small(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Postgres => &[],
+            Self::OpenGauss => opengauss::SMALL,
+        }
+    }
+
+    /// What tells its build from another one's, for what is kept between labs.
+    fn identity(self) -> Result<String> {
+        match self {
+            Self::Postgres => postgres::identity(),
+            Self::OpenGauss => opengauss::identity(),
+        }
+    }
+
+    /// Makes an initialised data directory; two of different `family` have different system identifiers. The first time
+    /// it is made by gs_initdb and kept: that takes longer than all the rest of bringing up a lab.
+    fn initdb(self, node: &Node, family: &str) -> Result<()> {
+        let cache = Path::new(CACHE);
+        fs::create_dir_all(cache).map_err(|e| Error::at(cache, &e))?;
+        let stem = format!("{self}-{}-{}-{family}", self.identity()?, node.os_ids.0);
+        let lock = cache.join(format!("{stem}.lock"));
+        let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
+        let held =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
+        let template = cache.join(stem);
+        if !template.exists() {
+            initdb(node, &node.data_dir)?;
+            // Complete or not at all: a copy that was cut short must not be taken for a template.
+            let part = template.with_extension("part");
+            if part.exists() {
+                fs::remove_dir_all(&part).map_err(|e| Error::at(&part, &e))?;
+            }
+            copy(&node.data_dir, &part)?;
+            return fs::rename(&part, &template).map_err(|e| Error::at(&template, &e));
+        }
+        drop(held);
+        copy(&template, &node.data_dir)
+    }
+}
+
+/// Where initialised data directories are kept between labs. The folder may be removed at any time.
+const CACHE: &str = "/var/cache/og-lab";
+
+/// Makes all data directories and their configuration.
+pub(crate) fn create(engine: Engine, nodes: &[Node]) -> Result<()> {
+    let members: Vec<&Node> = nodes.iter().filter(|n| !n.role.is_spare()).collect();
+    thread::scope(|scope| {
+        // Nothing ran there yet: members that begin with the same data are what a build would give, in no time.
+        let mut running = Vec::new();
+        for node in nodes {
+            let family = if node.role.is_spare() { "spare" } else { "cluster" };
+            running.push(scope.spawn(move || engine.initdb(node, family)));
+        }
+        running
+            .into_iter()
+            .try_for_each(|t| t.join().unwrap_or_else(|_| Err(Error::new("initialising panicked"))))
+    })?;
+    for node in nodes {
+        configure(engine, node, &members)?;
+    }
+    Ok(())
+}
+
+/// Runs the node's gs_initdb.
+fn initdb(node: &Node, dir: &Path) -> Result<()> {
+    let data = dir.display().to_string();
+    let name = format!("--nodename={}", node.instance);
+    run(&mut node.exec([
+        "gs_initdb",
+        "-D",
+        &data,
+        &name,
+        "-w",
+        "Lab_Passw0rd",
+        "--locale=C",
+        "-E",
+        "UTF8",
+        "-U",
+        &node.os_user,
+    ]))?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    run(std::process::Command::new("cp").arg("-a").arg(from).arg(to))?;
+    Ok(())
+}
+
+/// What OM's installation would have written: addresses, ports, names, and for members their channels and rules.
+fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
+    let path = node.data_dir.join("postgresql.conf");
+    let mut text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
+    for (name, value) in engine.small() {
+        set(&mut text, name, value);
+    }
+    set(&mut text, "port", &node.base_port.to_string());
+    set(&mut text, "listen_addresses", &format!("'{}'", node.address));
+    set(&mut text, "local_bind_address", &format!("'{}'", node.address));
+    set(&mut text, "unix_socket_directory", &format!("'{}'", node.socket_dir.display()));
+    set(&mut text, "application_name", &format!("'{}'", node.instance));
+    set(&mut text, "pgxc_node_name", &format!("'{}'", node.instance));
+    set(&mut text, "available_zone", "'AZ1'");
+    let member = !node.role.is_spare();
+    let peers = members.iter().filter(|p| member && p.name != node.name);
+    for (peer, number) in peers.zip(1..) {
+        let cascade = if peer.role == Role::CascadeStandby { " iscascade=true" } else { "" };
+        let value = format!(
+            "'localhost={} localport={} localheartbeatport={} localservice={} remotehost={} remoteport={} remoteheartbeatport={} remoteservice={}{cascade}'",
+            node.address,
+            node.base_port + 1,
+            node.base_port + 5,
+            node.base_port + 4,
+            peer.address,
+            peer.base_port + 1,
+            peer.base_port + 5,
+            peer.base_port + 4,
+        );
+        set(&mut text, &format!("replconninfo{number}"), &value);
+    }
+    fs::write(&path, text).map_err(|e| Error::at(&path, &e))?;
+
+    let path = node.data_dir.join("pg_hba.conf");
+    let mut text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
+    let allowed = |p: &&&Node| p.name == node.name || member;
+    for peer in [&node].into_iter().chain(members.iter()).filter(allowed) {
+        let line = format!(
+            "host    all             {}             {}/32           trust\n",
+            node.os_user, peer.address
+        );
+        if !text.contains(&line) {
+            text.push_str(&line);
+        }
+    }
+    fs::write(&path, text).map_err(|e| Error::at(&path, &e))
+}
+
+/// Sets a parameter in the text of postgresql.conf: in its own line, commented or not, else at the end.
+fn set(text: &mut String, name: &str, value: &str) {
+    let is = |line: &str| {
+        let line = line.trim_start().trim_start_matches('#').trim_start();
+        line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let new = format!("{name} = {value}");
+    match lines.iter().rposition(|l| is(l)) {
+        Some(i) => lines[i] = new,
+        None => lines.push(new),
+    }
+    *text = lines.join("\n") + "\n";
+}
+
+/// Copies the built stand-ins to where the servers' user can run them, and returns their home.
+fn install_stand_ins(base: &Path, built: &Path) -> Result<PathBuf> {
+    let home = base.join("programs");
+    let bin = home.join("bin");
+    fs::create_dir_all(&bin).map_err(|e| Error::at(&bin, &e))?;
+    for program in ["gs_ctl", "gsql", "gs_initdb"] {
+        let from = built.join(program);
+        fs::copy(&from, bin.join(program)).map_err(|e| {
+            Error::new(format!(
+                "{}: {e}; build the stand-ins with `cargo build -p og_lab --bins`",
+                from.display()
+            ))
+        })?;
+    }
+    // The real program's version is asked for; the server itself is started by gs_ctl from libexec.
+    let gaussdb = bin.join("gaussdb");
+    let script = "#!/bin/sh\ncase $1 in\n-V|--version) echo 'gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ' ;;\n\
+                  *) exec \"$(dirname \"$(readlink -f \"$0\")\")/../libexec/gaussdb\" \"$@\" ;;\nesac\n";
+    fs::write(&gaussdb, script)
+        .and_then(|()| fs::set_permissions(&gaussdb, fs::Permissions::from_mode(0o755)))
+        .map_err(|e| Error::at(&gaussdb, &e))?;
+    let libexec = home.join("libexec");
+    fs::create_dir_all(&libexec).map_err(|e| Error::at(&libexec, &e))?;
+    let server = postgres::bin_dir()?.join("postgres");
+    symlink(&server, libexec.join("gaussdb")).map_err(|e| Error::at(&server, &e))?;
+    Ok(home)
+}
+
+fn link_all(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).map_err(|e| Error::at(from, &e))? {
+        let entry = entry.map_err(|e| Error::at(from, &e))?;
+        let link = to.join(entry.file_name());
+        symlink(entry.path(), &link).map_err(|e| Error::at(&link, &e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_parameter_is_set_in_its_own_line() {
+        let mut text = "#port = 5432\t# c\nports = 1\nport = 1\n#port = 2".to_owned();
+        super::set(&mut text, "port", "26000");
+        super::set(&mut text, "new", "'x'");
+        assert_eq!(text, "#port = 5432\t# c\nports = 1\nport = 1\nport = 26000\nnew = 'x'\n");
+    }
+}

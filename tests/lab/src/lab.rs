@@ -1,0 +1,568 @@
+//! Bringing a lab up, acting on it, and taking it down.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{self, Engine};
+use crate::error::{Error, Result, output, run};
+use crate::node::{Node, NodeSpec, Role};
+use crate::{inventory, net, ssh};
+
+/// Where labs leave word of themselves, so that another process can use them or clean up after a crash.
+const STATE: &str = "/run/og-lab";
+/// The OS user of the servers.
+const USER: &str = "omm";
+/// The port of every node, as on machines of their own.
+const PORT: u16 = 26000;
+
+/// What lab to bring up.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// Its name: lower-case letters, digits and underscores, at most 24.
+    pub name: String,
+    /// What runs in it.
+    pub engine: Engine,
+    /// Its nodes; at most one primary, and none of the other roles without one but spares.
+    pub nodes: Vec<NodeSpec>,
+    /// Where its files go; `/var/lib/og-lab/NAME` unless given. Removed by [`Lab::down`].
+    pub base_dir: Option<PathBuf>,
+    /// The folder of the built stand-ins `gs_ctl`, `gsql` and `gs_initdb`; unused by the engine openGauss.
+    pub programs: PathBuf,
+}
+
+/// A lab that is up.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Lab {
+    name: String,
+    engine: Engine,
+    index: u8,
+    base: PathBuf,
+    bridge: String,
+    control: String,
+    nodes: Vec<Node>,
+}
+
+/// What this machine lacks for a lab with this engine, in words, or nothing.
+#[must_use]
+pub fn missing(engine: Engine) -> Vec<String> {
+    let mut lacks = Vec::new();
+    if !nix::unistd::geteuid().is_root() {
+        lacks.push("a lab needs root: it makes network namespaces".to_owned());
+        return lacks;
+    }
+    for (program, package) in [
+        ("ip", "iproute2"),
+        ("sshd", "openssh-server"),
+        ("ssh-keygen", "openssh-client"),
+        ("setpriv", "util-linux"),
+        ("unshare", "util-linux"),
+        ("useradd", "passwd"),
+        ("bash", "bash"),
+    ] {
+        if which(program).is_none() {
+            lacks.push(format!("no {program} here: install the package {package}"));
+        }
+    }
+    if lacks.is_empty()
+        && output(Command::new("unshare").args(["--net", "true"])).is_ok_and(|o| !o.status.success())
+    {
+        lacks.push(
+            "this machine does not allow network namespaces (a container without CAP_SYS_ADMIN?)".to_owned(),
+        );
+    }
+    lacks.extend(engine.missing());
+    lacks
+}
+
+impl Lab {
+    /// Brings a lab up; a stale one of the same name is removed first.
+    ///
+    /// When this returns, every standby streams and every node takes ssh connections.
+    pub fn up(options: &LabOptions) -> Result<Self> {
+        check(options)?;
+        let lacks = missing(options.engine);
+        if !lacks.is_empty() {
+            return Err(Error::new(lacks.join("; ")));
+        }
+        Self::remove(&options.name)?;
+        let lab = Self::plan(options)?;
+        match lab.build(options) {
+            Ok(()) => Ok(lab),
+            Err(error) => {
+                // Kept on request only: a lab that failed to come up is seldom worth looking at.
+                if std::env::var_os("OG_LAB_KEEP").is_none() {
+                    Self::remove(&options.name)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A lab which is up already.
+    pub fn open(name: &str) -> Result<Self> {
+        let path = state_dir(name).join("state.json");
+        let text = fs::read(&path)
+            .map_err(|e| Error::new(format!("no lab {name} is up ({}: {e})", path.display())))?;
+        serde_json::from_slice(&text).map_err(|e| Error::new(format!("{}: {e}", path.display())))
+    }
+
+    /// The names of all labs which are up, or were when their makers died.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let Ok(entries) = fs::read_dir(STATE) else { return Vec::new() };
+        let mut names: Vec<String> = entries
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .filter(|n| state_dir(n).is_dir())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Ends every process of this lab and removes its namespaces and folders.
+    pub fn down(self) -> Result<()> {
+        Self::remove(&self.name)
+    }
+
+    /// As [`Lab::down`], by name; works after a crash of whoever brought it up, and when there is nothing left of it.
+    pub fn remove(name: &str) -> Result<()> {
+        valid_name(name)?;
+        let lab = Self::open(name).ok();
+        for namespace in net::list(&prefix(name))? {
+            end_processes(&namespace)?;
+            net::delete(&namespace)?;
+        }
+        if let Some(lab) = lab
+            && lab.base.join(MARKER).exists()
+        {
+            fs::remove_dir_all(&lab.base).map_err(|e| Error::at(&lab.base, &e))?;
+        }
+        let state = state_dir(name);
+        if state.exists() {
+            fs::remove_dir_all(&state).map_err(|e| Error::at(&state, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What runs in it.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Its nodes, in the order asked for.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes
+            .iter()
+            .find(|n| n.name == name)
+            .ok_or_else(|| Error::new(format!("the lab {} has no node {name}", self.name)))
+    }
+
+    /// The folder of all its files.
+    #[must_use]
+    pub fn base_dir(&self) -> &Path {
+        &self.base
+    }
+
+    /// Its Ansible inventory (YAML); to be used from the control namespace.
+    #[must_use]
+    pub fn inventory_path(&self) -> PathBuf {
+        self.base.join("inventory.yml")
+    }
+
+    /// A client configuration for `ssh -F`, with a Host for each node; to be used from the control namespace.
+    #[must_use]
+    pub fn ssh_config(&self) -> PathBuf {
+        ssh::folder(&self.base).join("config")
+    }
+
+    /// A command inside a node, as its OS user with its environment.
+    pub fn exec_on<I, S>(&self, node: &str, argv: I) -> Result<Command>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        Ok(self.node(node)?.exec(argv))
+    }
+
+    /// A command in the control namespace, from which the nodes are reached over ssh.
+    pub fn exec_ctl<I, S>(&self, argv: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.control]).args(argv);
+        command
+    }
+
+    /// The rows of one SQL statement run by gsql on a node, columns apart by `|`.
+    pub fn sql(&self, node: &str, statement: &str) -> Result<String> {
+        let node = self.node(node)?;
+        let port = node.base_port.to_string();
+        Ok(run(&mut node.exec([
+            "gsql",
+            "-X",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            "postgres",
+            "-p",
+            &port,
+            "-c",
+            statement,
+        ]))?
+        .trim_end()
+        .to_owned())
+    }
+
+    /// Fault: the node's wire is pulled.
+    pub fn cut(&self, node: &str) -> Result<()> {
+        net::set_link(&self.bridge, &self.node(node)?.port_name, false)
+    }
+
+    /// The wire of a node that was cut off is put back.
+    pub fn uncut(&self, node: &str) -> Result<()> {
+        net::set_link(&self.bridge, &self.node(node)?.port_name, true)
+    }
+
+    /// Fault: the node's server is killed, as by the kernel when memory runs out.
+    pub fn kill_server(&self, node: &str) -> Result<()> {
+        let path = self.node(node)?.data_dir.join("postmaster.pid");
+        let text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
+        let pid: i32 = text
+            .lines()
+            .next()
+            .and_then(|l| l.trim().parse().ok())
+            .ok_or_else(|| Error::new(format!("{}: no pid in it", path.display())))?;
+        // A pid that is none of this node's processes would be somebody else's.
+        if !net::pids(&self.node(node)?.namespace)?.contains(&pid) {
+            return Err(Error::new(format!(
+                "no server runs on {node} (pid {pid} of {} is none of its)",
+                path.display()
+            )));
+        }
+        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|e| Error::new(format!("kill {pid}: {e}")))
+    }
+
+    /// What `gs_ctl query` prints on a node.
+    pub fn query(&self, node: &str) -> Result<String> {
+        let node = self.node(node)?;
+        let data = node.data_dir.display().to_string();
+        let out = output(&mut node.exec(["gs_ctl", "query", "-D", &data]))?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// Waits until a node's `gs_ctl query` shows this `local_role` and `db_state`; says what it last saw if it does not.
+    pub fn wait_for(&self, node: &str, local_role: &str, db_state: &str, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let seen = self.query(node)?;
+            if field(&seen, "local_role") == Some(local_role) && field(&seen, "db_state") == Some(db_state) {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Error::new(format!(
+                    "{node} did not become {local_role}, {db_state} within {} s; last seen: {seen}",
+                    limit.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Chooses everything there is to choose, and writes it down before anything is made.
+    fn plan(options: &LabOptions) -> Result<Self> {
+        let user = os_user()?;
+        fs::create_dir_all(STATE).map_err(|e| Error::at(Path::new(STATE), &e))?;
+        let lock = Path::new(STATE).join(".lock");
+        let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
+        let _held =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
+        let taken: Vec<u8> = Self::names().iter().filter_map(|n| Some(Self::open(n).ok()?.index)).collect();
+        let index =
+            (1..=254).find(|i| !taken.contains(i)).ok_or_else(|| Error::new("254 labs are up already"))?;
+        let base =
+            options.base_dir.clone().unwrap_or_else(|| Path::new("/var/lib/og-lab").join(&options.name));
+        let nodes = options
+            .nodes
+            .iter()
+            .zip(1_u32..)
+            .map(|(spec, id)| {
+                let dir = base.join(&spec.name);
+                Node {
+                    name: spec.name.clone(),
+                    id,
+                    role: spec.role,
+                    address: format!("10.88.{index}.{}", 10 + id),
+                    base_port: PORT,
+                    ssh_port: 22,
+                    os_user: USER.to_owned(),
+                    os_ids: (user.uid.as_raw(), user.gid.as_raw()),
+                    os_home: user.dir.clone(),
+                    instance: format!("dn_{}", 6000 + id),
+                    data_dir: dir.join("data"),
+                    gauss_home: dir.join("gauss_home"),
+                    env_file: dir.join("env"),
+                    socket_dir: base.join("sock"),
+                    namespace: format!("{}{}", prefix(&options.name), spec.name),
+                    port_name: format!("v{id}"),
+                    dir,
+                }
+            })
+            .collect();
+        let lab = Self {
+            name: options.name.clone(),
+            engine: options.engine,
+            index,
+            base,
+            bridge: format!("{}BR", prefix(&options.name)),
+            control: format!("{}CTL", prefix(&options.name)),
+            nodes,
+        };
+        let dir = state_dir(&lab.name);
+        fs::create_dir_all(&dir).map_err(|e| Error::at(&dir, &e))?;
+        let text = serde_json::to_vec_pretty(&lab).map_err(|e| Error::new(e.to_string()))?;
+        fs::write(dir.join("state.json"), text).map_err(|e| Error::at(&dir, &e))?;
+        Ok(lab)
+    }
+
+    fn build(&self, options: &LabOptions) -> Result<()> {
+        self.folders()?;
+        self.network()?;
+        ssh::prepare(&self.base, &self.nodes)?;
+        let inventory = inventory::text(&self.base, &self.nodes);
+        fs::write(self.inventory_path(), inventory).map_err(|e| Error::at(&self.inventory_path(), &e))?;
+        self.engine.install(&self.base, &options.programs, &self.nodes)?;
+        for node in &self.nodes {
+            ssh::start(&self.base, node)?;
+        }
+        engine::create(self.engine, &self.nodes)?;
+        self.start()
+    }
+
+    fn folders(&self) -> Result<()> {
+        let user = os_user()?;
+        let make = |dir: &Path, mode: u32| {
+            fs::create_dir_all(dir)
+                .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(mode)))
+                .map_err(|e| Error::at(dir, &e))
+        };
+        if self.base.exists() && !self.base.join(MARKER).exists() {
+            return Err(Error::new(format!("{} is there already and is no lab's", self.base.display())));
+        }
+        if self.base.exists() {
+            fs::remove_dir_all(&self.base).map_err(|e| Error::at(&self.base, &e))?;
+        }
+        make(&self.base, 0o755)?;
+        fs::write(self.base.join(MARKER), "").map_err(|e| Error::at(&self.base, &e))?;
+        make(&self.base.join("sock"), 0o755)?;
+        for node in &self.nodes {
+            for dir in
+                [node.dir.clone(), node.dir.join("tmp"), node.dir.join("log"), node.gauss_home.join("bin")]
+            {
+                make(&dir, 0o750)?;
+                chown_to(&dir, &user)?;
+            }
+            chown_to(&node.gauss_home, &user)?;
+        }
+        Ok(())
+    }
+
+    fn network(&self) -> Result<()> {
+        net::add(&self.bridge)?;
+        net::add_bridge(&self.bridge)?;
+        net::add(&self.control)?;
+        net::plug(&self.bridge, "ctl", &self.control, &format!("10.88.{}.254", self.index))?;
+        for node in &self.nodes {
+            net::add(&node.namespace)?;
+            net::plug(&self.bridge, &node.port_name, &node.namespace, &node.address)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the cluster, upstream before downstream, and waits until all of it is Normal.
+    fn start(&self) -> Result<()> {
+        let limit = Duration::from_secs(60);
+        let members: Vec<&Node> = self.nodes.iter().filter(|n| !n.role.is_spare()).collect();
+        let alone = members.len() == 1;
+        for (role, seen) in [
+            (Role::Primary, if alone { "Normal" } else { "Primary" }),
+            (Role::Standby, "Standby"),
+            (Role::CascadeStandby, "Cascade Standby"),
+        ] {
+            for node in members.iter().filter(|n| n.role == role) {
+                let data = node.data_dir.display().to_string();
+                let mut argv = vec!["gs_ctl", "start", "-D", &data];
+                if !(alone && role == Role::Primary) {
+                    argv.extend(["-M", role.word()]);
+                }
+                run(&mut node.exec(argv))?;
+            }
+            for node in members.iter().filter(|n| n.role == role) {
+                self.wait_for(&node.name, seen, "Normal", limit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file in a lab's folder which says that it may be removed.
+const MARKER: &str = ".og-lab";
+
+fn state_dir(name: &str) -> PathBuf {
+    Path::new(STATE).join(name)
+}
+
+fn prefix(name: &str) -> String {
+    format!("og-{name}-")
+}
+
+fn valid_name(name: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if (1..=24).contains(&name.len()) && name.chars().all(fine) {
+        return Ok(());
+    }
+    Err(Error::new(format!("{name:?}: a name is 1 to 24 lower-case letters, digits and underscores")))
+}
+
+fn check(options: &LabOptions) -> Result<()> {
+    valid_name(&options.name)?;
+    let count = |role| options.nodes.iter().filter(|n| n.role == role).count();
+    if options.nodes.is_empty() || options.nodes.len() > 9 {
+        return Err(Error::new("a lab has 1 to 9 nodes"));
+    }
+    if count(Role::Primary) > 1
+        || (count(Role::Primary) == 0 && options.nodes.iter().any(|n| !n.role.is_spare()))
+    {
+        return Err(Error::new("a lab has one primary, or spares alone"));
+    }
+    if count(Role::CascadeStandby) > 0 && count(Role::Standby) == 0 {
+        return Err(Error::new("a cascade standby needs a standby to stream from"));
+    }
+    for (i, node) in options.nodes.iter().enumerate() {
+        valid_name(&node.name)?;
+        if options.nodes[..i].iter().any(|n| n.name == node.name) {
+            return Err(Error::new(format!("two nodes are called {}", node.name)));
+        }
+    }
+    Ok(())
+}
+
+/// The servers' OS user, made if there is none. Its account is open to ssh keys but has no password.
+fn os_user() -> Result<User> {
+    let look = || User::from_name(USER).map_err(|e| Error::new(format!("looking for the user {USER}: {e}")));
+    if look()?.is_none() {
+        run(Command::new("useradd").args(["--create-home", "--user-group", "--shell", "/bin/bash", USER]))?;
+    }
+    // useradd writes '!', which sshd without PAM takes for a locked account; '*' is "no password" and no more.
+    let shadow = Path::new("/etc/shadow");
+    let locked = fs::read_to_string(shadow)
+        .map_err(|e| Error::at(shadow, &e))?
+        .lines()
+        .any(|l| l.strip_prefix(USER).is_some_and(|l| l.starts_with(":!")));
+    if locked {
+        run(Command::new("usermod").args(["--password", "*", USER]))?;
+    }
+    look()?.ok_or_else(|| Error::new(format!("useradd made no user {USER}")))
+}
+
+fn chown_to(path: &Path, user: &User) -> Result<()> {
+    chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Error::at(path, &e))
+}
+
+/// Kills everything inside a namespace until nothing is left in it.
+fn end_processes(namespace: &str) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let pids = net::pids(namespace)?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        for pid in &pids {
+            // A process that is gone by now is what was wanted.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        if Instant::now() >= end {
+            return Err(Error::new(format!("{namespace}: these processes do not die: {pids:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}
+
+/// The value of a field in the output of `gs_ctl query`: its first occurrence, which is the node's own.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_mistaken_for_another_labs_are_refused() {
+        assert!(valid_name("demo_1").is_ok());
+        for bad in ["", "a-b", "A", "a b", "../x", "abcdefghijklmnopqrstuvwxyz"] {
+            assert!(valid_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_the_first_of_its_name() {
+        let text =
+            " HA state:           \n\tlocal_role                     : Primary\n\tlocal_role : Standby\n";
+        assert_eq!(field(text, "local_role"), Some("Primary"));
+        assert_eq!(field(text, "peer_role"), None);
+    }
+
+    #[test]
+    fn a_lab_without_a_primary_is_spares_alone() {
+        let options = |roles: &[Role]| LabOptions {
+            name: "t".into(),
+            engine: Engine::Postgres,
+            nodes: roles.iter().zip(1..).map(|(r, i)| NodeSpec::new(format!("node{i}"), *r)).collect(),
+            base_dir: None,
+            programs: PathBuf::new(),
+        };
+        assert!(check(&options(&[Role::Spare])).is_ok());
+        assert!(check(&options(&[Role::Standby])).is_err());
+        assert!(check(&options(&[Role::Primary, Role::Primary])).is_err());
+        assert!(check(&options(&[Role::Primary, Role::CascadeStandby])).is_err());
+        assert!(check(&options(&[Role::Primary, Role::Standby, Role::CascadeStandby])).is_ok());
+    }
+}

@@ -1,0 +1,166 @@
+//! One node: where it is, and how to act inside it.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// What a node is when the lab comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The primary; alone it is a single node.
+    Primary,
+    /// A standby which streams from the primary.
+    Standby,
+    /// A standby which streams from a standby.
+    CascadeStandby,
+    /// Installed and initialised, but no part of the cluster: a newcomer that is to be a standby.
+    Spare,
+    /// The same, to be a cascade standby.
+    SpareCascade,
+}
+
+impl Role {
+    /// Whether it is no part of the cluster yet.
+    #[must_use]
+    pub fn is_spare(self) -> bool {
+        matches!(self, Self::Spare | Self::SpareCascade)
+    }
+
+    /// The word for what it is, or is to be, in inventories and on gs_ctl's command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Standby | Self::Spare => "standby",
+            Self::CascadeStandby | Self::SpareCascade => "cascade_standby",
+        }
+    }
+}
+
+/// A node asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its name: lower-case letters, digits and underscores.
+    pub name: String,
+    /// What it shall be.
+    pub role: Role,
+}
+
+impl NodeSpec {
+    /// A node of this name and role.
+    pub fn new(name: impl Into<String>, role: Role) -> Self {
+        Self { name: name.into(), role }
+    }
+}
+
+/// A node of a lab that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name, which is its host name too.
+    pub name: String,
+    /// Its number, from 1.
+    pub id: u32,
+    /// What it was when the lab came up.
+    pub role: Role,
+    /// Its IPv4 address.
+    pub address: String,
+    /// Its port for clients; replication uses the next one.
+    pub base_port: u16,
+    /// The port of its sshd.
+    pub ssh_port: u16,
+    /// The user its server runs as.
+    pub os_user: String,
+    /// That user's number, and its first group's.
+    pub os_ids: (u32, u32),
+    /// That user's home.
+    pub os_home: PathBuf,
+    /// `application_name` and `pgxc_node_name`, as OM would call it (dn_6001 …).
+    pub instance: String,
+    /// The folder that holds all of the node.
+    pub dir: PathBuf,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// GAUSSHOME.
+    pub gauss_home: PathBuf,
+    /// The file of the environment (`MPPDB_ENV_SEPARATE_PATH`).
+    pub env_file: PathBuf,
+    /// PGHOST: the folder of the server's socket as the node sees it, the same path on all nodes.
+    pub socket_dir: PathBuf,
+    /// Its network namespace.
+    pub namespace: String,
+    /// The name of its wire at the bridge.
+    pub port_name: String,
+}
+
+/// Gives the node its host name and its own socket folder, then runs the rest.
+const ENTER: &str = r#"echo "$1" >/proc/sys/kernel/hostname 2>/dev/null
+mount --bind "$2" "$3" || exit 125
+shift 3
+exec "$@""#;
+
+/// Reads the node's environment, then runs the rest.
+const LOGIN: &str = r#". "$MPPDB_ENV_SEPARATE_PATH"; cd; exec "$@""#;
+
+impl Node {
+    /// A command inside the node, as root: its network, host name, shared memory and socket folder.
+    pub fn exec_root<I, S>(&self, argv: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = Command::new("ip");
+        command
+            .args([
+                "netns",
+                "exec",
+                &self.namespace,
+                "unshare",
+                "--uts",
+                "--ipc",
+                "--",
+                "sh",
+                "-c",
+                ENTER,
+                "sh",
+            ])
+            .arg(&self.name)
+            .arg(self.dir.join("tmp"))
+            .arg(&self.socket_dir)
+            .args(argv);
+        command
+    }
+
+    /// A command inside the node as its OS user, with the environment of its env file.
+    pub fn exec<I, S>(&self, argv: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let user = &self.os_user;
+        let mut command = self.exec_root([
+            "setpriv".to_owned(),
+            format!("--reuid={}", self.os_ids.0),
+            format!("--regid={}", self.os_ids.1),
+            "--init-groups".to_owned(),
+            "env".to_owned(),
+            "-i".to_owned(),
+            format!("HOME={}", self.os_home.display()),
+            format!("USER={user}"),
+            format!("LOGNAME={user}"),
+            "LANG=C.UTF-8".to_owned(),
+            "PATH=/usr/local/bin:/usr/bin:/bin".to_owned(),
+            format!("MPPDB_ENV_SEPARATE_PATH={}", self.env_file.display()),
+            "bash".to_owned(),
+            "--noprofile".to_owned(),
+            "--norc".to_owned(),
+            "-c".to_owned(),
+            LOGIN.to_owned(),
+            "bash".to_owned(),
+        ]);
+        command.args(argv);
+        command
+    }
+}
