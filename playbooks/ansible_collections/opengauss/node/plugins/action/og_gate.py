@@ -1,0 +1,29 @@
+"""Lets the workflow go on only when the steps before it went well on every node; runs on the controller."""
+
+from __future__ import annotations
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_cluster import error_of
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import plain
+
+
+class ActionModule(ActionBase):
+    """`results`: names under which the steps were registered; `nodes`: on which nodes they count."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(None, task_vars)
+        args = plain(self._task.args)
+        failures = []
+        for host in args.get("nodes") or task_vars["ansible_play_hosts_all"]:
+            own = task_vars["hostvars"][host]
+            for name in args["results"]:
+                seen = plain(own[name]) if name in own else {}
+                if seen.get("unreachable"):
+                    failures.append(f"{host}: cannot be reached any more: {seen.get('msg', '').strip()}")
+                elif seen.get("failed"):
+                    failures.append(f"{host}: {error_of(seen)}")
+        if failures:
+            return {"failed": True, "changed": False, "failures": failures, "msg": "\n".join(failures)}
+        return {"changed": False, "msg": "all nodes are well"}

@@ -1,0 +1,78 @@
+# Documentation only; the work is done by the action plugin of the same name.
+
+DOCUMENTATION = r"""
+module: og_plan
+short_description: Find what stands against a workflow and plan it
+description:
+  - Reads what M(opengauss.node.og_query) saw on all hosts of the group C(opengauss); runs on the controller.
+  - Fails with one sentence for each finding, all at once, before anything is changed.
+options:
+  workflow:
+    description: The workflow to plan.
+    type: str
+    choices: [expand, drop, status]
+    default: status
+  targets:
+    description: The nodes to add or to drop, as a list or as C(n3,n4).
+    type: raw
+  seen:
+    description: The name under which M(opengauss.node.og_query) was registered.
+    type: str
+    default: og_seen
+  leave_out:
+    description: Nodes that the table does not show.
+    type: list
+    elements: str
+  sync_standbys:
+    description: See C(og_sync_standbys) in the collection's README.
+    type: str
+  build_force:
+    description: See C(og_build_force) in the collection's README.
+    type: bool
+    default: false
+  hba_method:
+    description: See C(og_hba_method) in the collection's README.
+    type: str
+  commits:
+    description: See C(og_drop_commits) in the collection's README.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+author: The openGauss node suite
+"""
+
+EXAMPLES = r"""
+- name: Find what stands against it
+  opengauss.node.og_plan:
+    workflow: drop
+    targets: n2
+  register: og
+  run_once: true
+"""
+
+RETURN = r"""
+findings:
+  description: What stands against the workflow, one sentence each.
+  type: list
+  elements: str
+  returned: always
+table:
+  description: The cluster as lines of a table.
+  type: list
+  elements: str
+  returned: when there are no findings
+primary:
+  description: The host that runs as primary.
+  type: str
+  returned: when there are no findings
+members:
+  description: The primary and every host that it has a replication channel to, targets aside.
+  type: list
+  elements: str
+  returned: when there are no findings
+"""

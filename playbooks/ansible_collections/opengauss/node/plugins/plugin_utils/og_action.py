@@ -1,0 +1,334 @@
+"""What all action plugins of the collection share.
+
+A task costs one remote command: the program runs on the node with the arguments on its standard input and prints one
+JSON object. The programs are carried to the node once, all in one archive, into a folder named by the hash of the set,
+so that programs of another version are never run by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import struct
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+BIN_DIR = "~/.cache/opengauss-node"
+MISSING = "og-program-missing"
+# A host that says nothing for so long is unreachable.
+KEEP_ALIVE = "-o ServerAliveInterval=3 -o ServerAliveCountMax=3"
+PROGRAM = re.compile(r"og_[a-z_]+\Z")
+MACHINES = {3: "i686", 62: "x86_64", 183: "aarch64", 243: "riscv64", 258: "loongarch64"}
+# The shell's own exit statuses for "not found" and "cannot be run".
+NOT_FOUND = 127
+NOT_RUN = 126
+
+UPLOAD = """set -e
+umask 077
+d={root}
+mkdir -p "$d"
+t=$(mktemp -d "$d/.up.XXXXXX")
+trap 'rm -rf "$t"' EXIT
+tar -xzf - -C "$t"
+cd "$t"
+sha256sum -c SHA256SUMS >&2
+chmod 0700 og_*
+mkdir -p "$d/{digest}"
+mv -f og_* "$d/{digest}/"
+cd /
+find "$d" -mindepth 1 -maxdepth 1 -name '.up.*' -mtime +1 -exec rm -rf {{}} + || :"""
+
+
+def plain(value):
+    """The value as plain types that any JSON writer takes, without Ansible's own string and container classes."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, str):
+        return "".join(value)
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def shell_path(path):
+    """The path as a word of sh; a leading `~/` is the home of whoever runs it there."""
+    if path == "~":
+        return '"$HOME"'
+    if path.startswith("~/"):
+        return '"$HOME"/' + shlex.quote(path[2:])
+    return shlex.quote(path)
+
+
+def machine_of(path):
+    """The machine an ELF program is for, such as `x86_64`; None for anything else, such as a script."""
+    with open(path, "rb") as f:
+        head = f.read(20)
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    (number,) = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)
+    return MACHINES.get(number, f"ELF machine {number}")
+
+
+class Programs:
+    """The programs of one folder on the controller: either for one machine, or a folder for each `uname -m`."""
+
+    def __init__(self, root):
+        self.root = root
+        self.sets = {}
+        for arch, folder in self._folders(root):
+            found = {}
+            for name in sorted(os.listdir(folder)):
+                path = os.path.join(folder, name)
+                if PROGRAM.match(name) and os.path.isfile(path) and os.access(path, os.X_OK):
+                    found[name] = path
+            if found:
+                self.sets[arch] = found
+
+    @staticmethod
+    def _folders(root):
+        if not os.path.isdir(root):
+            return
+        yield "", root
+        for name in sorted(os.listdir(root)):
+            if name in MACHINES.values() and os.path.isdir(os.path.join(root, name)):
+                yield name, os.path.join(root, name)
+
+    def digest(self):
+        """16 hex digits that stand for the content of all programs.
+
+        Hashing megabytes for every task would cost more than the task, so the result is kept for the run, beside
+        the sizes and times of the files it holds for.
+        """
+        stamp = []
+        for arch, found in sorted(self.sets.items()):
+            for name, path in sorted(found.items()):
+                st = os.stat(path)
+                stamp.append([arch, name, path, st.st_size, st.st_mtime_ns, st.st_ino])
+        key = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
+        note = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{key}")
+        try:
+            with open(note, encoding="ascii") as f:
+                return f.read(16)
+        except OSError:
+            pass
+        whole = hashlib.sha256()
+        for arch, found in sorted(self.sets.items()):
+            for name, path in sorted(found.items()):
+                with open(path, "rb") as f:
+                    whole.update(f"{arch}/{name} {hashlib.sha256(f.read()).hexdigest()}\n".encode())
+        digest = whole.hexdigest()[:16]
+        self._keep(note, digest.encode())
+        return digest
+
+    @staticmethod
+    def _keep(path, content):
+        """Writes the file whole; a run without a usable temporary folder only loses time."""
+        try:
+            fd, part = tempfile.mkstemp(dir=os.path.dirname(path))
+            with os.fdopen(fd, "wb") as f:
+                f.write(content)
+            os.rename(part, path)
+        except OSError:
+            pass
+
+    def archive(self, arch):
+        """The programs for this machine as a tar.gz with their SHA256SUMS."""
+        found = self.sets.get(arch) or self.sets.get("")
+        if not found:
+            have = ", ".join(sorted(self.sets)) or "none"
+            raise AnsibleActionFail(
+                f"no og_* programs for {arch} in {self.root} (found for: {have}); build them for {arch}, "
+                f"or point the variable og_binaries to the folder which holds them"
+            )
+        wrong = sorted({m for m in map(machine_of, found.values()) if m not in (None, arch)})
+        if wrong:
+            raise AnsibleActionFail(
+                f"the programs in {self.root} are for {', '.join(wrong)}, the node is {arch}; "
+                f"put programs for {arch} into {os.path.join(self.root, arch)}"
+            )
+        kept = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{self.digest()}-{arch}.tar.gz")
+        try:
+            with open(kept, "rb") as f:
+                return f.read()
+        except OSError:
+            pass
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w:gz", compresslevel=6) as tar:
+            sums = ""
+            for name, path in sorted(found.items()):
+                with open(path, "rb") as f:
+                    content = f.read()
+                sums += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+                self._add(tar, name, content, 0o700)
+            self._add(tar, "SHA256SUMS", sums.encode(), 0o600)
+        self._keep(kept, out.getvalue())
+        return out.getvalue()
+
+    @staticmethod
+    def _add(tar, name, content, mode):
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), mode
+        tar.addfile(info, io.BytesIO(content))
+
+
+class OgActionBase(ActionBase):
+    """An action that runs one program of the suite on the node; its name is the task's name."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        self._task_vars = task_vars or {}
+        try:
+            if self._task.async_val:
+                raise AnsibleActionFail(
+                    f"{self._name()} does not support async: the program has its own `timeout`"
+                    + (", and `wait: false` to come back to a build later" if self._name() == "og_build" else "")
+                )
+            super().run(None, task_vars)
+            return self.act(self.arguments())
+        except AnsibleActionFail as e:
+            return {"failed": True, "changed": False, "msg": e.message}
+
+    def act(self, args):
+        """Does the task with these arguments."""
+        return self.call(self._name(), args)
+
+    def arguments(self):
+        """The task's own arguments, without those that are omitted."""
+        omit = self._task_vars.get("omit", object())
+        return {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
+
+    def call(self, name, args):
+        """Runs program `name` on the node with these arguments and returns its result."""
+        done = self.remote(name, lambda d: f'{self._environment()}{d}/{name}', self.request(args))
+        return self.result(name, done)
+
+    def request(self, args):
+        """The arguments as the program takes them, with how the task is run."""
+        return json.dumps(
+            {
+                **args,
+                "_ansible_check_mode": bool(self._task.check_mode),
+                "_ansible_diff": bool(self._task.diff),
+                "_ansible_no_log": bool(self._task.no_log),
+                "_ansible_verbosity": int(self._display.verbosity),
+            }
+        )
+
+    def remote(self, name, command, stdin):
+        """Runs `command(folder of the programs)` with `stdin`; carries the programs there first if they are missing."""
+        root = str(self._setting("og_bin_dir", BIN_DIR))
+        local = str(self._setting("og_binaries", "") or default_programs())
+        programs = Programs(os.path.expanduser(local))
+        if not programs.sets:
+            raise AnsibleActionFail(
+                f"no og_* programs in {local} on the controller; build them, or point the variable og_binaries to the "
+                f"folder which holds them (or holds a folder for each machine, such as x86_64)"
+            )
+        digest = programs.digest()
+        folder = f"{shell_path(root)}/{digest}"
+        line = (
+            f'[ -x {folder}/{name} ] || {{ echo "{MISSING} $(uname -m)"; exit {NOT_FOUND}; }}; {command(folder)}'
+        )
+        done = self._command(line, stdin)
+        if done["rc"] in (NOT_FOUND, NOT_RUN):
+            seen = re.search(rf"^{MISSING} (\S+)", done["stdout"], re.MULTILINE)
+            arch = seen.group(1) if seen else self._command("uname -m", "")["stdout"].split("\n")[0].strip()
+            upload = UPLOAD.format(root=shell_path(root), digest=digest)
+            sent = self._command(upload, programs.archive(arch))
+            if sent["rc"] != 0:
+                raise AnsibleActionFail(
+                    f"cannot put the programs into {root} on the node: {ending(sent)}; "
+                    f"the variable og_bin_dir names another folder"
+                )
+            done = self._command(line, stdin)
+            if done["rc"] in (NOT_FOUND, NOT_RUN):
+                raise AnsibleActionFail(
+                    f"{root}/{digest}/{name} is on the node and cannot be run: {ending(done)}; if that file system is "
+                    f"mounted noexec, name another folder with the variable og_bin_dir"
+                )
+        return done
+
+    def result(self, name, done):
+        """The JSON object that the program printed; what a login shell printed before it is passed over."""
+        value = last_object(done["stdout"])
+        if value is None:
+            return {
+                "failed": True,
+                "changed": False,
+                "msg": f"{name} ended with status {done['rc']} and without a result: {ending(done)}",
+                "rc": done["rc"],
+                "module_stdout": done["stdout"],
+                "module_stderr": done["stderr"],
+            }
+        if done["rc"] != 0 and not value.get("failed"):
+            value["failed"] = True
+            value["msg"] = f"{name} ended with status {done['rc']} though its result says: {value.get('msg', '')}"
+        if value.get("failed"):
+            hint = (value.get("error") or {}).get("hint")
+            if hint and hint not in value.get("msg", ""):
+                value["msg"] = f"{value.get('msg', '')}; {hint}"
+        return value
+
+    def _keep_alive(self):
+        """Lets ssh notice a host that went away: over a connection that is kept, a command to it would hang for hours."""
+        connection = self._connection
+        if connection.transport != "ssh":
+            return
+        given = [connection.get_option(o) or "" for o in ("ssh_args", "ssh_common_args", "ssh_extra_args")]
+        if not any("ServerAliveInterval" in words for words in given):
+            connection.set_option("ssh_extra_args", f"{given[-1]} {KEEP_ALIVE}".strip())
+
+    def _command(self, line, stdin):
+        self._keep_alive()
+        data = stdin if isinstance(stdin, bytes) else stdin.encode("utf-8", "surrogateescape")
+        return self._low_level_execute_command(line, sudoable=True, in_data=data)
+
+    def _environment(self):
+        words = self._compute_environment_string().strip()
+        return f"{words} " if words else ""
+
+    def _name(self):
+        return self._task.action.rsplit(".", 1)[-1]
+
+    def _setting(self, name, default):
+        value = self._task_vars.get(name)
+        return default if value is None else self._templar.template(value)
+
+
+def default_programs():
+    """The folder that the collection ships its programs in."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return os.path.normpath(os.path.join(here, "..", "..", "files", "bin"))
+
+
+def last_object(text):
+    """The JSON object in the last line of text that is not blank; None when there is none."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    try:
+        value = json.loads(lines[-1])
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and "changed" in value else None
+
+
+def ending(done):
+    """The end of what a command printed, for a message."""
+    text = (done["stderr"].strip() or done["stdout"].strip() or f"status {done['rc']}, no output").splitlines()
+    return " / ".join(line.strip() for line in text[-3:])[-500:]

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Stands in for every program of the suite: a node is the file state.json in its data directory.
+
+Beside the nodes' folders: `log`, a line for each call that may change something; `fail_NODE_PROGRAM` makes that call
+fail, `hold_NODE_PROGRAM` makes it wait until the file is gone.
+"""
+
+import glob
+import json
+import os
+import sys
+import time
+
+NAME = os.path.basename(sys.argv[0])
+ARGS = json.load(sys.stdin)
+CHECK = ARGS.get("_ansible_check_mode")
+STATE = ARGS.get("state")
+DATA_DIR = ARGS["data_dir"]
+ROOT, NODE = os.path.split(DATA_DIR)
+NAMES = "synchronous_standby_names"
+
+
+def answer(**result):
+    print(json.dumps({"changed": False, "failed": False, "msg": "fake", **result}))
+    sys.exit(1 if result.get("failed") else 0)
+
+
+def fail(kind, detail):
+    answer(failed=True, msg=detail, error={"kind": kind, "detail": detail})
+
+
+def load(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+def node(state):
+    """As og_node_state tells it."""
+    out = {"running": state["running"], "role": state["role"], "answered": True, "senders": [], "receiver": None}
+    out["db_state"] = "normal" if state["running"] else "unknown"
+    if state["running"] and state["role"] == "primary":
+        for other in map(load, sorted(glob.glob(f"{ROOT}/*/state.json"))):
+            if other["running"] and other["built"]:
+                out["senders"].append({"peer": {"host": other["address"], "port": 5}, "sync_state": "async", "lag_bytes": 0})
+    elif state["running"] and state["built"]:
+        out["receiver"] = {"peer": {"host": "10.0.0.1", "port": 26001}}
+    return out
+
+
+def og_node_state(state):
+    if STATE == "stopped":
+        state["running"] = False
+    return {"node": node(state)}
+
+
+def og_guc(state):
+    values = state["parameters"]
+    if STATE == "query":
+        return {"after": {name: values.get(name) for name in ARGS["names"]}}
+    if STATE == "absent":
+        for name in ARGS["parameters"]:
+            values.pop(name, None)
+    else:
+        values.update(ARGS.get("parameters", {}))
+    edit = ARGS.get("synchronous_standbys")
+    if edit and values.get(NAMES) not in (None, "*") or edit and edit["method"] != "keep":
+        listed = [n for n in (values.get(NAMES) or "").replace("ANY 1(", "").strip(")*").split(",") if n]
+        listed = [n for n in listed if n not in edit.get("remove", [])]
+        listed += [n for n in edit.get("add", []) if n not in listed]
+        values[NAMES] = f"ANY 1({','.join(listed)})" if listed else ""
+    return {}
+
+
+def og_hba(state):
+    if STATE == "query":
+        return {"rules": [{"line": i, "rule": r} for i, r in enumerate(state["rules"], 1)]}
+    added = []
+    for rule in ARGS["rules"]:
+        same = [r for r in state["rules"] if all(r.get(k) == v for k, v in rule.items())]
+        if STATE == "absent":
+            state["rules"] = [r for r in state["rules"] if r not in same]
+        elif not same:
+            state["rules"].append(rule)
+            added.append({"line": len(state["rules"]), "rule": rule})
+    return {"added": added}
+
+
+def numbered(channels):
+    return [{"number": i, "remote": c} for i, c in enumerate(channels, 1)]
+
+
+def og_replconninfo(state):
+    if STATE == "query":
+        return {"channels": numbered(state["channels"])}
+    peers = [{"host": p["host"], "port": p.get("port") or p["base_port"] + 1} for p in ARGS["peers"]]
+    added = []
+    if STATE == "exact":
+        state["channels"] = peers
+    elif STATE == "absent":
+        state["channels"] = [p for p in state["channels"] if p not in peers]
+    else:
+        added = [p for p in peers if p not in state["channels"]]
+        state["channels"] += added
+    if state["channels"] and state["running"] and state["role"] == "normal" and ARGS.get("reload") != "never":
+        state["role"] = "primary"
+    channels = numbered(state["channels"])
+    return {"channels": channels, "added": [c["number"] for c in channels if c["remote"] in added]}
+
+
+def og_build(state):
+    if not state["channels"]:
+        fail("refused", "no primary can be reached through this node's replication channels")
+    state.update(built=True, running=True, role=ARGS["role"])
+    return {}
+
+
+def og_slot(state):
+    state["slots"] = [s for s in state["slots"] if s not in ARGS["names"]]
+    return {}
+
+
+def og_static_conf(state):
+    if STATE == "query":
+        return {"nodes": state["static"]}
+    state["static"] = ARGS["nodes"]
+    return {}
+
+
+def og_lock(state):
+    lock = state["lock"]
+    if STATE == "query":
+        return {"lock": lock}
+    if STATE == "released":
+        if lock and lock["owner"] == ARGS["owner"]:
+            state["lock"] = None
+        return {}
+    if not isinstance(ARGS["purpose"], str):
+        fail("bad_args", "/purpose: an object is not a string")
+    if lock and lock["owner"] != ARGS["owner"] and not ARGS.get("force"):
+        fail("busy", f"the lock is held by {lock['owner']}")
+    state["lock"] = {"owner": ARGS["owner"], "purpose": ARGS["purpose"]}
+    return {"previous": lock}
+
+
+def main():
+    path = f"{DATA_DIR}/state.json"
+    if not os.path.exists(path):
+        fail("not_found", f"data_dir {DATA_DIR} is not there")
+    if STATE != "query":
+        with open(f"{ROOT}/log", "a", encoding="utf-8") as f:
+            f.write(f"{NODE} {NAME} {STATE or ''}\n")
+        while os.path.exists(f"{ROOT}/hold_{NODE}_{NAME}"):
+            time.sleep(0.05)
+        if os.path.exists(f"{ROOT}/fail_{NODE}_{NAME}"):
+            fail("io", "made to fail")
+    state = load(path)
+    before = json.dumps(state)
+    result = globals()[NAME](state)
+    changed = json.dumps(state) != before
+    if changed and not CHECK:
+        with open(f"{path}.new", "w", encoding="utf-8") as f:
+            json.dump(state, f)
+        os.rename(f"{path}.new", path)
+    answer(changed=changed, **result)
+
+
+main()

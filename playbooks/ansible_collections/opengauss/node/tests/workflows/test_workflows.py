@@ -1,0 +1,223 @@
+"""The workflows by ansible-playbook itself, on nodes that are folders: order, check mode, repetition, interruption.
+
+    python -m pytest tests/workflows         with ansible-playbook on the PATH
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+PLAYBOOKS = HERE.parents[4]
+PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock"]
+RECAP = re.compile(r"^(\w+) +: ok=\d+ +changed=(\d+)", re.MULTILINE)
+
+
+class Cluster:
+    """n1 to n5; the first `members` of them are a cluster, n1 its primary. n5 is meant as a cascade standby."""
+
+    def __init__(self, root, members, names):
+        self.root = root
+        programs = root / "programs"
+        programs.mkdir()
+        for name in PROGRAMS:
+            shutil.copy(HERE / "fake_program.py", programs / name)
+            (programs / name).chmod(0o755)
+        hosts = {}
+        (root / "nodes").mkdir()
+        for n in range(1, 6):
+            single = members == 1 or n > members
+            state = {
+                "address": f"10.0.0.{n}",
+                "running": n <= members,
+                "role": ("normal" if n == 1 else "unknown") if single else ("primary" if n == 1 else "standby"),
+                "built": n > 1 and not single,
+                "parameters": {},
+                "rules": [],
+                "channels": [{"host": f"10.0.0.{p}", "port": 26001} for p in range(1, members + 1) if p != n and not single],
+                "slots": [],
+                "static": [],
+                "lock": None,
+            }
+            if n == 1:
+                state["parameters"]["synchronous_standby_names"] = names
+                state["slots"] = ["dn_6002", "dn_6003"]
+            folder = root / "nodes" / f"n{n}"
+            folder.mkdir()
+            (folder / "state.json").write_text(json.dumps(state))
+            role = {1: "primary", 5: "cascade_standby"}.get(n, "standby")
+            hosts[f"n{n}"] = {"id": n, "address": f"10.0.0.{n}", "data_dir": str(folder), "role": role, "ansible_connection": "local"}
+        self.hosts = hosts
+
+    def command(self, playbook, *args):
+        inventory = {"opengauss": {"hosts": self.hosts, "vars": {"og_binaries": str(self.root / "programs"), "og_bin_dir": str(self.root / "bin")}}}
+        (self.root / "inventory.json").write_text(json.dumps(inventory))
+        return ["ansible-playbook", "-i", str(self.root / "inventory.json"), str(PLAYBOOKS / f"{playbook}.yml"), *args]
+
+    def play(self, playbook, *args):
+        (self.root / "nodes/log").write_text("")
+        done = subprocess.run(self.command(playbook, *args), cwd=PLAYBOOKS, env=self.env(), capture_output=True, text=True, check=False)
+        done.changed = sum(int(c) for _, c in RECAP.findall(done.stdout))
+        return done
+
+    @staticmethod
+    def env():
+        return {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+
+    def good(self, playbook, *args):
+        done = self.play(playbook, *args)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def state(self, node):
+        return json.loads((self.root / "nodes" / node / "state.json").read_text())
+
+    def log(self):
+        return (self.root / "nodes/log").read_text().splitlines()
+
+    def mark(self, name):
+        (self.root / "nodes" / name).touch()
+
+    def unmark(self, name):
+        (self.root / "nodes" / name).unlink()
+
+    @contextlib.contextmanager
+    def killed_at(self, call, playbook, *args):
+        """A run that waits in `call`, and is killed there at the end of the block."""
+        node, program = call
+        self.mark(f"hold_{node}_{program}")
+        (self.root / "nodes/log").write_text("")
+        run = subprocess.Popen(self.command(playbook, *args), cwd=PLAYBOOKS, env=self.env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: any(line.startswith(f"{node} {program} ") for line in self.log()))
+            yield run
+        finally:
+            run.kill()
+            run.wait()
+            self.unmark(f"hold_{node}_{program}")
+
+
+def until(condition):
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def single(tmp_path):
+    return Cluster(tmp_path, 1, "*")
+
+
+@pytest.fixture
+def three(tmp_path):
+    return Cluster(tmp_path, 3, "ANY 1(dn_6002,dn_6003)")
+
+
+def test_expand_of_a_single_node(single):
+    foreseen = single.good("expand", "-e", "og_add=n2,n3,n5", "--check", "--diff")
+    assert single.state("n2")["built"] is False and single.state("n1")["lock"] is None
+    real = single.good("expand", "-e", "og_add=n2,n3,n5")
+    assert real.changed == foreseen.changed > 0
+    log = single.log()
+    order = ["n1 og_lock held", "n1 og_guc", "n1 og_hba", "n1 og_replconninfo present", "n2 og_build", "n5 og_build", "n5 og_node_state", "n1 og_guc present", "n1 og_static_conf", "n1 og_lock released"]
+    at = [next(i for i, line in enumerate(log) if line.startswith(o)) for o in order]
+    assert at == sorted(at), log
+    assert single.state("n1")["parameters"]["synchronous_standby_names"] == "*"
+    assert single.state("n1")["lock"] is None
+    assert single.state("n5")["role"] == "cascade_standby"
+    assert single.good("expand", "-e", "og_add=n2,n3,n5").changed == 0
+    assert "n5    10.0.0.5:26000  cascade standby  normal" in single.good("status").stdout
+
+
+def test_expand_with_any(three):
+    three.good("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any")
+    assert three.state("n1")["parameters"]["synchronous_standby_names"] == "ANY 1(dn_6002,dn_6003,dn_6004)"
+    assert three.good("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any").changed == 0
+
+
+def test_drop(three):
+    foreseen = three.good("drop", "-e", "og_drop=n2", "--check", "--diff")
+    real = three.good("drop", "-e", "og_drop=n2")
+    assert real.changed == foreseen.changed > 0
+    log = [line for line in three.log() if line.split()[1] in ("og_guc", "og_node_state", "og_replconninfo", "og_slot")]
+    assert [line.split()[1] for line in log[:5]] == ["og_guc", "og_guc", "og_node_state", "og_replconninfo", "og_replconninfo"]
+    n1 = three.state("n1")
+    assert n1["parameters"]["synchronous_standby_names"] == "ANY 1(dn_6003)"
+    assert n1["slots"] == ["dn_6003"] and n1["channels"] == [{"host": "10.0.0.3", "port": 26001}] and n1["lock"] is None
+    assert three.state("n2")["running"] is False
+    assert three.good("drop", "-e", "og_drop=n2").changed == 0
+    three.good("drop", "-e", "og_drop=n3")
+    assert three.state("n1")["parameters"]["synchronous_standby_names"] == ""
+
+
+def test_drop_of_a_node_out_of_reach_is_finished_when_it_is_back(three):
+    three.hosts["n2"].update(ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+    done = three.good("drop", "-e", "og_drop=n2")
+    assert "run this again when it is back" in " ".join((done.stdout + done.stderr).split())
+    assert three.state("n2")["running"] is True and three.state("n3")["channels"] == [{"host": "10.0.0.1", "port": 26001}]
+    three.hosts["n2"].update(ansible_connection="local")
+    assert three.good("drop", "-e", "og_drop=n2").changed == 1
+    assert three.state("n2")["running"] is False
+
+
+def test_findings_come_all_at_once_and_before_the_first_change(three):
+    shutil.rmtree(three.root / "nodes/n4")
+    done = three.play("expand", "-e", "og_add=n4,n9,n2")
+    assert done.returncode == 2
+    assert "n9 is no host of the inventory" in done.stdout and "n4: data_dir" in done.stdout
+    assert three.log() == []
+    done = three.play("drop", "-e", "og_drop=n1")
+    assert "n1 is the primary" in done.stdout and three.log() == []
+
+
+def test_a_failed_expansion_takes_back_what_it_brought(three):
+    before = three.state("n1")
+    three.mark("fail_n4_og_build")
+    done = three.play("expand", "-e", "og_add=n4,n5")
+    assert done.returncode == 2 and "n4: made to fail (what this run brought was taken away again)" in done.stdout
+    assert three.state("n1") == before
+    assert three.state("n3")["rules"] == [] and len(three.state("n3")["channels"]) == 2
+    assert three.state("n4")["running"] is False
+
+
+def test_a_failed_expansion_is_left_as_it_is_when_asked(three):
+    three.mark("fail_n4_og_build")
+    done = three.play("expand", "-e", "og_add=n4", "-e", "og_rollback=false")
+    assert done.returncode == 2 and "nothing was rolled back" in done.stdout
+    assert len(three.state("n1")["channels"]) == 3 and three.state("n1")["lock"] is None
+    three.unmark("fail_n4_og_build")
+    three.good("expand", "-e", "og_add=n4")
+    assert three.good("expand", "-e", "og_add=n4").changed == 0
+
+
+def test_two_runs_exclude_each_other_and_a_killed_one_keeps_nobody_out(single):
+    with single.killed_at(("n2", "og_build"), "expand", "-e", "og_add=n2") as run:
+        second = single.play("expand", "-e", "og_add=n3")
+        assert second.returncode == 2 and f"pid {run.pid} start" in second.stdout
+    assert single.state("n1")["parameters"]["synchronous_standby_names"] == ""
+    single.good("expand", "-e", "og_add=n2")
+    assert single.state("n1")["parameters"]["synchronous_standby_names"] == "*"
+    assert single.state("n1")["lock"] is None
+    assert single.good("expand", "-e", "og_add=n2").changed == 0
+
+
+@pytest.mark.parametrize("end", ["killed", "failed"])
+def test_drop_available_brings_the_old_value_back_in_every_case(three, end):
+    args = ("drop", "-e", "og_drop=n2", "-e", "og_drop_commits=available")
+    if end == "killed":
+        with three.killed_at(("n3", "og_slot"), *args):
+            assert three.state("n1")["parameters"]["most_available_sync"] == "on"
+        three.good("drop", "-e", "og_drop=n2")
+    else:
+        three.mark("fail_n3_og_slot")
+        assert three.play(*args).returncode == 2
+    assert "most_available_sync" not in three.state("n1")["parameters"]
+    assert three.state("n1")["lock"] is None

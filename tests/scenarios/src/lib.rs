@@ -1,0 +1,9 @@
+//! Workflows run for real on the lab: the pieces that the scenarios and the demo are made of.
+//!
+//! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
+//! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
+//! * [`workflow`]: runs a playbook and tells what it did
+
+pub mod client;
+pub mod cluster;
+pub mod workflow;

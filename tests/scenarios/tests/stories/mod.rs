@@ -1,0 +1,107 @@
+//! The stories, one file each.
+
+mod growth;
+mod interrupted;
+mod refused;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use og_common::conf::ConfFile;
+use og_scenarios::client::Seen;
+use og_scenarios::cluster::{Cluster, Result, differing};
+use og_scenarios::workflow::Run;
+
+use crate::Story;
+
+/// All stories.
+pub const ALL: &[Story] = &[growth::STORY, interrupted::STORY, refused::STORY];
+
+/// Runs `work` while a client commits rows on the primary; every commit must be answered, and none may fail.
+fn under_load<T>(cluster: &Cluster, primary: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
+    let client = cluster.client(primary)?;
+    let result = work();
+    let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
+    let result = result?;
+    if let Some(failure) = seen.failures.first() {
+        return Err(format!("{} commits failed, the first: {failure}", seen.failures.len()));
+    }
+    if seen.rows() == 0 {
+        return Err("the client committed nothing".to_owned());
+    }
+    Ok((result, seen))
+}
+
+/// A playbook under load; says how long it took and how long commits had to wait at most.
+fn play(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<(Run, Seen)> {
+    let (run, seen) = under_load(cluster, "n1", || cluster.play(playbook, args)?.must_work())?;
+    let gap = seen.longest_gap(run.started, run.started + run.took);
+    println!(
+        "  {}: {playbook} {}: {:.1} s, {} tasks, {} changes, longest commit gap {:.3} s",
+        cluster.lab().engine(),
+        args.join(" "),
+        run.took.as_secs_f64(),
+        run.tasks,
+        run.changes().len(),
+        gap.as_secs_f64()
+    );
+    Ok((run, seen))
+}
+
+/// Runs `work` and watches meanwhile that the primary's `synchronous_standby_names` never names `gone` while that node's
+/// server is not there: as long as it did, commits would wait for it.
+fn never_waited_for<T>(cluster: &Cluster, gone: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = AtomicBool::new(false);
+    let (primary, target) = (cluster.node("n1")?, cluster.node(gone)?);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen_stopped = None;
+            while !done.load(Ordering::Relaxed) {
+                // First the server, then the names: the other way round a name that has just gone would be held against it.
+                let stopped = !serves(target);
+                let text = std::fs::read(primary.data_dir.join("postgresql.conf")).unwrap_or_default();
+                let names = ConfFile::parse(&text)
+                    .get("synchronous_standby_names")
+                    .map(|s| String::from_utf8_lossy(&s.value).into_owned());
+                if stopped && names.as_ref().is_some_and(|names| names.contains(&target.instance)) {
+                    seen_stopped = names;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            seen_stopped
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        match watcher.join() {
+            Ok(None) => result,
+            Ok(Some(names)) => Err(format!("{gone} was down while synchronous_standby_names was '{names}'")),
+            Err(_) => Err("the watcher panicked".to_owned()),
+        }
+    })
+}
+
+/// Whether a server runs in the node's data directory.
+fn serves(node: &og_lab::Node) -> bool {
+    let pid = std::fs::read_to_string(node.data_dir.join("postmaster.pid")).unwrap_or_default();
+    let pid = pid.lines().next().unwrap_or_default().trim().to_owned();
+    !pid.is_empty() && std::path::Path::new("/proc").join(pid).join("cwd").read_link().is_ok()
+}
+
+/// The same playbook again must find nothing to do.
+fn nothing_left(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result {
+    let run = cluster.play(playbook, args)?.must_work()?;
+    match run.changes()[..] {
+        [] => Ok(()),
+        _ => Err(format!("the second {playbook} changed something: {:?}", run.changes())),
+    }
+}
+
+/// In check mode the playbook changes no file of any node; returns what it says it would change.
+fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<String>> {
+    let before = cluster.settled_configuration()?;
+    let run = cluster.play(playbook, &[args, &["--check", "--diff"]].concat())?.must_work()?;
+    match differing(&before, &cluster.configuration()?)[..] {
+        [] => Ok(run.changes()),
+        ref files => Err(format!("check mode changed {}", files.join(", "))),
+    }
+}

@@ -1,0 +1,179 @@
+//! What ends before the first change with one clear sentence, and what fails on the way and is taken back.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use og_lab::Role;
+use og_scenarios::cluster::{Cluster, Result, differing};
+use serde_json::{Value, json};
+
+use super::{never_waited_for, play, under_load};
+use crate::Story;
+
+pub const STORY: Story = Story {
+    name: "refused",
+    nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
+    scenarios: &[
+        ("bad input ends before the first change", bad_input),
+        ("a broken file ends before the first change", broken_files),
+        ("a second workflow is told who holds the lock", busy),
+        ("a build that fails is taken back", failing_build),
+        ("of two expands at once one is told who holds the lock", two_at_once),
+        ("drop a live standby", drop_live),
+    ],
+};
+
+/// Runs the playbook, which must fail with these words and leave every configuration file as it was.
+fn refuses(c: &Cluster, playbook: &str, args: &[&str], words: &[&str]) -> Result {
+    let before = c.settled_configuration()?;
+    let run = c.play(playbook, args)?.must_fail()?;
+    let changed = differing(&before, &c.configuration()?);
+    if !changed.is_empty() {
+        return Err(format!(
+            "{playbook} {args:?} failed, but changed {}\n{}",
+            changed.join(", "),
+            run.output
+        ));
+    }
+    match words.iter().find(|w| !run.output.contains(**w)) {
+        None => Ok(()),
+        Some(word) => Err(format!("{playbook} {args:?} does not say {word:?}:\n{}", run.output)),
+    }
+}
+
+/// A second inventory file which changes what the lab's one says.
+fn inventory(hosts: &Value) -> Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().suffix(".yml").tempfile().map_err(|e| e.to_string())?;
+    // JSON is YAML.
+    let text = json!({ "opengauss": { "hosts": hosts } }).to_string();
+    file.write_all(text.as_bytes()).map_err(|e| e.to_string())?;
+    Ok(file)
+}
+
+fn refuses_with(c: &Cluster, hosts: &Value, playbook: &str, extra: &str, words: &[&str]) -> Result {
+    let file = inventory(hosts)?;
+    let path = file.path().to_string_lossy().into_owned();
+    refuses(c, playbook, &["-i", &path, "-e", extra], words)
+}
+
+fn bad_input(c: &Cluster) -> Result {
+    refuses(c, "expand.yml", &["-e", "og_add=n33"], &["n33", "inventory"])?;
+    refuses(c, "drop.yml", &["-e", "og_drop=n33"], &["n33", "inventory"])?;
+    refuses(c, "drop.yml", &["-e", "og_drop=n1"], &["n1", "primary"])?;
+    refuses(c, "expand.yml", &[], &["og_add"])?;
+    refuses(c, "drop.yml", &[], &["og_drop"])?;
+    refuses_with(
+        c,
+        &json!({"n3": {"data_dir": "/nonexistent/data"}}),
+        "expand.yml",
+        "og_add=n3",
+        &["n3", "/nonexistent/data"],
+    )?;
+    let taken = c.node("n2")?.address.clone();
+    refuses_with(c, &json!({"n3": {"address": taken}}), "expand.yml", "og_add=n3", &["n3", "n2", &taken])?;
+    let many: serde_json::Map<String, Value> = (0..8)
+        .map(|n| {
+            let own = json!({"ansible_connection": "local", "address": format!("10.255.255.{n}"), "id": 100 + n,
+                "role": "standby", "data_dir": "/nonexistent/data", "base_port": 26000});
+            (format!("extra{n}"), own)
+        })
+        .collect();
+    let names: Vec<_> = many.keys().cloned().collect();
+    let extra = format!("og_add={}", names.join(","));
+    refuses_with(c, &Value::Object(many), "expand.yml", &extra, &["9 standbys"])
+}
+
+fn broken_files(c: &Cluster) -> Result {
+    let data = c.node("n1")?.data_dir.clone();
+    let hba = data.join("pg_hba.conf");
+    let mode =
+        |m| std::fs::set_permissions(&hba, std::fs::Permissions::from_mode(m)).map_err(|e| e.to_string());
+    // Root reads a file of any mode, the nodes' user does not.
+    mode(0o000)?;
+    let unreadable = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "pg_hba.conf"]);
+    mode(0o600)?;
+    unreadable?;
+    let conf = data.join("postgresql.conf");
+    let good = std::fs::read(&conf).map_err(|e| e.to_string())?;
+    let bad = [&good[..], b"\nwork_mem = 'never closed\n"].concat();
+    let owner = std::fs::metadata(&conf).map_err(|e| e.to_string())?;
+    std::fs::write(&conf, bad).map_err(|e| e.to_string())?;
+    let corrupt = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "postgresql.conf"]);
+    std::fs::write(&conf, good).map_err(|e| e.to_string())?;
+    std::fs::set_permissions(&conf, owner.permissions()).map_err(|e| e.to_string())?;
+    corrupt
+}
+
+fn busy(c: &Cluster) -> Result {
+    let lock = json!({"state": "held", "owner": "dba@elsewhere", "purpose": "repair"});
+    let held = c.module("n1", "og_lock", lock)?;
+    if held["failed"] == true {
+        return Err(held.to_string());
+    }
+    let expand = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["dba@elsewhere"]);
+    let drop = refuses(c, "drop.yml", &["-e", "og_drop=n2"], &["dba@elsewhere"]);
+    c.module("n1", "og_lock", json!({"state": "released", "owner": "dba@elsewhere"}))?;
+    expand.and(drop)
+}
+
+/// Two expands started at the same moment: one works, the other is told who does.
+fn two_at_once(c: &Cluster) -> Result {
+    let run = || c.play("expand.yml", &["-e", "og_add=n3"]);
+    let (first, second) = std::thread::scope(|scope| {
+        let other = scope.spawn(run);
+        let one = run();
+        (one, other.join().unwrap_or_else(|_| Err("the second run panicked".to_owned())))
+    });
+    let (first, second) = (first?, second?);
+    let (good, bad) = if first.ok { (first, second) } else { (second, first) };
+    good.must_work()?;
+    let bad = bad.must_fail()?;
+    if !bad.output.contains("the lock is held by") {
+        return Err(format!("the second run does not say who holds the lock:\n{}", bad.output));
+    }
+    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])
+}
+
+/// The files without their comments: what a channel leaves behind when it is taken away is a comment, so that the
+/// primary's line does not take its place.
+fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
+    let lines = |text: &[u8]| -> Vec<u8> {
+        let kept = text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+        kept.collect::<Vec<_>>().join(&b'\n')
+    };
+    files.iter().map(|(path, text)| (path.clone(), lines(text))).collect()
+}
+
+fn failing_build(c: &Cluster) -> Result {
+    let before = c.settled_configuration()?;
+    // A rule that turns the newcomer away: the build cannot connect.
+    let args = ["-e", "og_add=n3", "-e", "og_hba_method=reject"];
+    let (run, seen) = under_load(c, "n1", || c.play("expand.yml", &args)?.must_fail())?;
+    c.all_hold(&seen, &["n1", "n2"])?;
+    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    let newcomer = c.node("n3")?.dir.clone();
+    let changed = differing(&effective(&before), &effective(&c.settled_configuration()?));
+    let old: Vec<_> = changed.iter().filter(|f| !std::path::Path::new(f).starts_with(&newcomer)).collect();
+    if !old.is_empty() {
+        return Err(format!("the failed expand left changes in {old:?}\n{}", run.output));
+    }
+    Ok(())
+}
+
+/// With names of its own in synchronous_standby_names: they go before the node does.
+fn drop_live(c: &Cluster) -> Result {
+    let names = json!({"method": "any", "num": 1, "add": ["dn_6002", "dn_6003"]});
+    let set = c.module("n1", "og_guc", json!({"synchronous_standbys": names}))?;
+    if set["failed"] == true {
+        return Err(set.to_string());
+    }
+    let (_, seen) = never_waited_for(c, "n3", || play(c, "drop.yml", &["-e", "og_drop=n3"]))?;
+    c.all_hold(&seen, &["n1", "n2"])?;
+    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    match c.sync_names("n1")? {
+        names if names.contains("dn_6002") => Ok(()),
+        names => Err(format!("the standby that is left was taken off too: '{names}'")),
+    }
+}

@@ -1,0 +1,150 @@
+//! The workflows, run for real by Ansible on the lab: on PostgreSQL, and on openGauss where it is installed.
+//!
+//! A story is one cluster and the scenarios it goes through, one after the other, while a client commits rows on the
+//! primary all the while. `cargo test -p og_scenarios -- WORD …` runs the stories whose name, as in
+//! `postgres/growth`, contains every WORD.
+
+mod stories;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use og_lab::{Engine, Role};
+use og_scenarios::cluster::{Cluster, Programs, Result};
+
+/// What happens to a cluster, and what must hold afterwards.
+type Scenario = fn(&Cluster) -> Result;
+
+/// One cluster and what happens to it.
+struct Story {
+    name: &'static str,
+    nodes: &'static [(&'static str, Role)],
+    scenarios: &'static [(&'static str, Scenario)],
+}
+
+/// A story on an engine.
+type Job = (&'static Story, Engine);
+
+/// Stories that run side by side: most of their time is waiting for servers.
+const AT_ONCE: usize = 2;
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+    skipped: usize,
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |story: &Story, engine: Engine| {
+        let name = format!("{engine}/{}", story.name);
+        words.iter().all(|w| name.contains(w.as_str()))
+    };
+    let mut tally = Tally::default();
+    let mut jobs: Vec<Job> = Vec::new();
+    let programs = programs();
+    for engine in [Engine::OpenGauss, Engine::Postgres] {
+        let lacks = og_lab::missing(engine);
+        let why_not =
+            if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
+        for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
+            match &why_not {
+                None => jobs.push((story, engine)),
+                Some(why) => {
+                    println!("{engine}/{} ... skipped: {why}", story.name);
+                    tally.skipped += story.scenarios.len();
+                }
+            }
+        }
+    }
+    if let Ok(programs) = &programs {
+        let waiting = Mutex::new(jobs.into_iter());
+        let told = Mutex::new(&mut tally);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    while let Some((story, engine)) = next(&waiting) {
+                        tell(story, engine, programs, &told);
+                    }
+                });
+            }
+        });
+    }
+    for failure in &tally.failed {
+        println!("failed: {failure}");
+    }
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed.len(), tally.skipped);
+    if tally.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
+}
+
+fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
+    let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
+    let lab = format!("t{}{}", &engine.to_string()[..1], story.name);
+    let start = Instant::now();
+    let nodes = story.nodes.iter().map(|(name, role)| og_lab::NodeSpec::new(*name, *role)).collect();
+    let cluster = match Cluster::up(&lab, engine, nodes, programs) {
+        Ok(cluster) => cluster,
+        Err(e) => {
+            println!("{engine}/{} ... FAILED: the lab did not come up: {e}", story.name);
+            count(&|tally| tally.failed.push(format!("{engine}/{}", story.name)));
+            return;
+        }
+    };
+    println!("{engine}/{}: lab up in {:.1} s", story.name, start.elapsed().as_secs_f64());
+    let mut broken = false;
+    for (title, scenario) in story.scenarios {
+        let name = format!("{engine}/{}: {title}", story.name);
+        if broken {
+            println!("{name} ... not run: the scenario before it failed");
+            count(&|tally| tally.failed.push(name.clone()));
+            continue;
+        }
+        let start = Instant::now();
+        match scenario(&cluster) {
+            Ok(()) => {
+                println!("{name} ... ok ({:.1} s)", start.elapsed().as_secs_f64());
+                count(&|tally| tally.passed += 1);
+            }
+            Err(e) => {
+                println!("{name} ... FAILED\n{e}");
+                count(&|tally| tally.failed.push(name.clone()));
+                broken = true;
+            }
+        }
+    }
+    if broken && std::env::var_os("OG_KEEP").is_some() {
+        println!("the lab {lab} is left as it is: OG_KEEP is set");
+        cluster.keep();
+    }
+}
+
+/// Where the programs are: `OG_ANSIBLE` names the folder of ansible-playbook, the rest is where xtask puts it.
+fn programs() -> Result<Programs> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root.canonicalize().map_err(|e| format!("{}: {e}", root.display()))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let ansible = std::env::var_os("OG_ANSIBLE").map_or_else(|| target.join("python/bin"), PathBuf::from);
+    let programs = Programs {
+        ansible,
+        modules: target.join("modules").join(std::env::consts::ARCH),
+        stand_ins: target.join("release"),
+        playbooks: root.join("playbooks"),
+    };
+    for (file, remedy) in [
+        (programs.ansible.join("ansible-playbook"), "cargo xtask setup"),
+        (programs.modules.join("og_hba"), "cargo xtask build"),
+        (programs.stand_ins.join("gs_ctl"), "cargo xtask build"),
+    ] {
+        if !file.exists() {
+            return Err(format!("{} is not there; run: {remedy}", file.display()));
+        }
+    }
+    Ok(programs)
+}
