@@ -1,0 +1,55 @@
+"""What the tests of all callers share: the programs, a node's folder, and what the README tells users to type.
+
+    cargo xtask test            runs these among all tests
+    OG_PROGRAMS=… pytest tests/callers
+"""
+
+import os
+import pathlib
+import re
+import textwrap
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What the texts for users call the node.
+DOCUMENTED = ["/gauss/data/db1", "/gauss/data/dn1", "/data/dn1"]
+NAMES = sorted(p.name for p in (ROOT / "modules").iterdir() if (p / "Cargo.toml").is_file())
+
+
+@pytest.fixture(scope="session")
+def programs():
+    """The folder with the programs under test."""
+    folder = pathlib.Path(os.environ["OG_PROGRAMS"])
+    assert (folder / "og_hba").is_file()
+    return folder
+
+
+@pytest.fixture
+def node(tmp_path):
+    """A data directory as far as the files go; no server runs there."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    (folder / "PG_VERSION").write_text("9.2\n")
+    (folder / "pg_hba.conf").write_text("# kept\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 10.0.0.0/8 sha256\n")
+    (folder / "postgresql.conf").write_text("port = 26000\t# kept\n")
+    return folder
+
+
+def files(node):
+    """The content of the node's configuration files."""
+    return {name: (node / name).read_text() for name in ("pg_hba.conf", "postgresql.conf")}
+
+
+def for_node(text, node):
+    """The text with the node's own folder in place of the one that documentation names."""
+    for folder in DOCUMENTED:
+        text = text.replace(folder, str(node))
+    return text
+
+
+def readme(section):
+    """The indented blocks under this heading of the README, as a user copies them."""
+    body = re.split(r"^#+ ", (ROOT / "README.md").read_text().split(f"### {section}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", body, flags=re.M)
+    return [textwrap.dedent(b).strip("\n") + "\n" for b in blocks if b.strip()]

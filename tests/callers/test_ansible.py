@@ -1,0 +1,101 @@
+"""The programs from Ansible: documentation, the README's task, every documented task's syntax, and without the collection."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import NAMES, ROOT, files, for_node, readme
+
+PLAYBOOKS = ROOT / "playbooks"
+
+
+def ansible(program, *args, cwd, **env):
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(PLAYBOOKS), "HOME": str(cwd), **env}
+    return subprocess.run([program, *args], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def play(folder, tasks, *args, **variables):
+    """Runs the tasks on this machine and returns their results in order."""
+    answers = folder / "answers.json"
+    names = [f"answer{n}" for n in range(len(tasks))]
+    tasks = [{**task, "register": name} for task, name in zip(tasks, names)]
+    keep = {"content": "{{ [" + ", ".join(names) + "] | to_json }}", "dest": str(answers)}
+    tasks.append({"ansible.builtin.copy": keep, "check_mode": False, "diff": False})
+    variables["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
+    book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}]
+    (folder / "play.yml").write_text(json.dumps(book))
+    done = ansible("ansible-playbook", "-i", "localhost,", "play.yml", *args, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(answers.read_text())
+
+
+@pytest.fixture(scope="session")
+def documented(tmp_path_factory):
+    """What ansible-doc says of all modules."""
+    done = ansible("ansible-doc", "--json", *[f"opengauss.node.{n}" for n in NAMES], cwd=tmp_path_factory.mktemp("doc"))
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_doc(name, documented):
+    """ansible-doc knows each argument that the program knows, with its default."""
+    schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
+    doc = documented[f"opengauss.node.{name}"]
+    options = doc["doc"]["options"]
+    assert set(schema) - {"check_mode", "diff"} == set(options)
+    for key, option in options.items():
+        assert option["description"], key
+        assert option.get("default") == schema[key].get("default"), key
+    assert set(doc["doc"]["attributes"]) == {"check_mode", "diff_mode", "idempotent"}
+    result = json.loads((ROOT / f"schemas/{name}.result.json").read_text())["properties"]
+    assert set(result) - {"changed", "failed", "ansible_facts", "invocation"} == set(doc["return"])
+    printed = ansible("ansible-doc", f"opengauss.node.{name}", cwd=ROOT)
+    assert printed.returncode == 0 and "EXAMPLES" in printed.stdout, printed.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_are_tasks(name, documented, tmp_path):
+    tasks = yaml.safe_load(documented[f"opengauss.node.{name}"]["examples"])
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    done = ansible("ansible-playbook", "-i", "localhost,", "--syntax-check", "play.yml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Those whose examples need no server.
+@pytest.mark.parametrize("name", ["og_guc", "og_hba", "og_lock"])
+def test_examples_run(name, documented, node, programs):
+    tasks = yaml.safe_load(for_node(documented[f"opengauss.node.{name}"]["examples"], node))
+    results = play(node.parent, tasks, og_binaries=str(programs))
+    assert results and all("msg" in r and not r.get("failed") for r in results)
+
+
+def test_readme(node, programs):
+    """The README's task: predicted with a diff, done, and nothing the second time."""
+    [text] = readme("From Ansible")
+    tasks = yaml.safe_load(for_node(text, node))
+    before = files(node)
+    [check] = play(node.parent, tasks, "--check", "--diff", og_binaries=str(programs))
+    assert check["changed"] and "wal_keep_segments" in check["diff"][0]["after"]
+    assert files(node) == before
+    first, second = (play(node.parent, tasks, og_binaries=str(programs))[0]["changed"] for _ in range(2))
+    assert (first, second) == (True, False)
+    assert files(node)["postgresql.conf"].startswith("port = 26000\t# kept\n")
+
+
+def test_without_the_collection(node, programs):
+    """A program in library/ is a binary module."""
+    library = node.parent / "library"
+    library.mkdir()
+    shutil.copy(programs / "og_hba", library)
+    tasks = [{"og_hba": {"data_dir": str(node), "rules": "host all omm 192.168.0.13/32 trust"}}]
+    before = files(node)
+    [check] = play(node.parent, tasks, "--check", "--diff")
+    assert check["changed"] and "192.168.0.13" in check["diff"][0]["after"]
+    assert files(node) == before
+    first, second = (play(node.parent, tasks)[0] for _ in range(2))
+    assert (first["changed"], second["changed"]) == (True, False)

@@ -1,0 +1,208 @@
+"""The programs from Salt, by `salt-call --local`: states twice and with test=True, failures, watching, documentation, secrets."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import NAMES, ROOT, files, for_node, readme
+
+pytestmark = pytest.mark.skipif("OG_SALT" not in os.environ, reason="no salt (cargo xtask setup)")
+
+STATES = """
+rules:
+  og.hba_present:
+    - rules:
+      - host all omm 192.168.0.13/32 trust
+parameters:
+  og.guc_present:
+    - parameters:
+        wal_keep_segments: 256
+no port:
+  og.guc_absent:
+    - names: [port]
+"""
+
+
+class Minion:
+    """A minion without a master; everything it has is in one folder."""
+
+    def __init__(self, root, node, bin_dir=None):
+        self.root, self.srv = root, root / "srv"
+        self.srv.mkdir()
+        for folder in ("_modules", "_states"):
+            shutil.copytree(ROOT / "playbooks/salt" / folder, self.srv / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        og = {"data_dir": str(node)}
+        if bin_dir:
+            og["bin_dir"] = str(bin_dir)
+        config = {
+            "root_dir": str(root),
+            "file_client": "local",
+            "file_roots": {"base": [str(self.srv)]},
+            "id": "n1",
+            "log_file": "log",
+            "log_level_logfile": "info",
+            "og": og,
+        }
+        (root / "minion").write_text(yaml.safe_dump(config))
+        self.good("saltutil.sync_all")
+
+    def run(self, *args):
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.root)}
+        line = [pathlib.Path(os.environ["OG_SALT"]) / "salt-call", "--local", "--retcode-passthrough", "-c", self.root, "--out=json", *args]
+        return subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+
+    def good(self, *args):
+        done = self.run(*args)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)["local"]
+
+    def apply(self, text, *args):
+        """The states by their ids and names, and the exit status."""
+        (self.srv / "it.sls").write_text(text)
+        done = self.run("state.apply", "it", *args)
+        states = json.loads(done.stdout)["local"]
+        assert isinstance(states, dict), states
+        return {s["__id__"]: s for s in states.values()}, done.returncode
+
+    def log(self):
+        return "".join(p.read_text() for p in self.root.rglob("log") if p.is_file())
+
+
+@pytest.fixture
+def minion(tmp_path, node, programs):
+    return Minion(tmp_path, node, programs)
+
+
+def results(states):
+    return {key: (state["result"], bool(state["changes"])) for key, state in states.items()}
+
+
+def test_states(minion, node):
+    """test=True predicts and changes nothing; then each change is shown; then nothing is left to do."""
+    before = files(node)
+    foreseen, status = minion.apply(STATES, "test=True")
+    assert status == 0 and set(results(foreseen).values()) == {(None, True)}, foreseen
+    assert files(node) == before
+    done, status = minion.apply(STATES)
+    assert status == 0 and set(results(done).values()) == {(True, True)}, done
+    assert done["parameters"]["changes"] == {"wal_keep_segments": {"old": None, "new": "256"}} == foreseen["parameters"]["changes"]
+    assert done["no port"]["changes"] == {"port": {"old": "26000", "new": None}}
+    assert "\n+host all omm 192.168.0.13/32 trust" in done["rules"]["changes"]["diff"]
+    assert done["rules"]["changes"] == foreseen["rules"]["changes"]
+    after = files(node)
+    assert "192.168.0.13" in after["pg_hba.conf"] and after["pg_hba.conf"].startswith("# kept\n")
+    for args in ((), ("test=True",)):
+        again, status = minion.apply(STATES, *args)
+        assert status == 0 and set(results(again).values()) == {(True, False)}, again
+    assert files(node) == after
+
+
+def test_functions(minion, node):
+    answer = minion.good("og.hba", "state=query", 'match={"user": "app", "address": "10.1.2.3"}')
+    assert answer["matched"]["line"] == 4 and not answer["changed"]
+    before = files(node)
+    assert minion.good("og.guc", "parameters={wal_keep_segments: 64}", "test=True")["changed"]
+    assert files(node) == before
+    assert minion.good("og.guc", "parameters={wal_keep_segments: 64}")["changed"]
+    assert "wal_keep_segments" in files(node)["postgresql.conf"]
+
+
+def test_lock(minion):
+    states = "lock:\n  og.lock_held:\n    - owner: dba@control\n    - purpose: a try\n"
+    held, _ = minion.apply(states)
+    assert held["lock"]["changes"]["lock"]["new"]["owner"] == "dba@control"
+    other, status = minion.apply(states.replace("dba", "other"))
+    assert status != 0 and other["lock"]["result"] is False
+    assert "dba@control" in other["lock"]["comment"]
+
+
+def test_failures(minion, node):
+    """What the program says reaches the user, and the exit status says that it failed."""
+    before = files(node)
+    states, status = minion.apply("bad:\n  og.hba_present:\n    - rules:\n      - host all all 10.0.0.0/99 trust\n")
+    assert status != 0 and states["bad"]["result"] is False and not states["bad"]["changes"]
+    assert "10.0.0.0/99" in states["bad"]["comment"]
+    states, status = minion.apply("bad:\n  og.hba_present:\n    - rule: x\n")
+    assert states["bad"]["result"] is False and "rules" in states["bad"]["comment"]
+    done = minion.run("og.hba", "state=query", "data_dir=/nowhere/at/all")
+    assert done.returncode != 0
+    assert json.loads(done.stdout)["local"]["error"]["kind"] == "not_found"
+    assert files(node) == before
+
+
+def test_watch(tmp_path, node, programs):
+    """A server that runs is reloaded, or restarted where that is asked for, when what it watches changed; else left alone."""
+    folder = tmp_path / "programs"
+    shutil.copytree(programs, folder)
+    calls = tmp_path / "calls"
+    (folder / "og_node_state").unlink()
+    (folder / "og_node_state").write_text(
+        "#!/bin/sh\nread -r args\n"
+        f'printf "%s\\n" "$args" >> {calls}\n'
+        'case $args in *started*restarted*|*\'"state": "started"\'*) changed=false;; *) changed=true;; esac\n'
+        'echo "{\\"changed\\": $changed, \\"failed\\": false, \\"msg\\": \\"seen\\", \\"actions\\": [\\"act\\"]}"\n'
+    )
+    (folder / "og_node_state").chmod(0o755)
+    minion = Minion(tmp_path, node, folder)
+    text = STATES + "server:\n  og.node_state_started:\n    - role: standby\n{0}    - watch:\n      - og: {1}\n"
+    minion.apply(text.format("", "parameters"))
+    assert [json.loads(c)["state"] for c in calls.read_text().splitlines()] == ["started", "reloaded"]
+    calls.write_text("")
+    server = minion.apply(text.format("", "parameters"))[0]["server"]
+    assert server["result"] is True and not server["changes"]
+    assert [json.loads(c)["state"] for c in calls.read_text().splitlines()] == ["started"]
+    (node / "postgresql.conf").write_text("")
+    calls.write_text("")
+    minion.apply(text.format("    - on_watch: restarted\n", "parameters"))
+    [started, restarted] = map(json.loads, calls.read_text().splitlines())
+    assert (started["state"], restarted["state"], restarted["role"]) == ("started", "restarted", "standby")
+
+
+def test_secrets_stay_out_of_the_log(minion, node):
+    """A call logs nothing of arguments and result; of a state Salt itself logs the changes, unless these are not shown."""
+    states = "secret:\n  og.guc_present:\n    - show_changes: false\n    - parameters:\n        a.word: {{ pillar['word'] }}\n"
+    done, _ = minion.apply(states, "pillar={word: Gauss@4711}")
+    assert results(done) == {"secret": (True, True)}
+    assert "Gauss@4711" in files(node)["postgresql.conf"]
+    assert "Gauss@4711" not in str(done)
+    assert "4711" in minion.good("og.guc", "state=query", "names=[a.word]")["after"]["a.word"]
+    assert "Completed state [secret]" in minion.log()
+    assert "Gauss@4711" not in minion.log()
+
+
+def test_programs_from_the_master(tmp_path, node, programs):
+    """Where no program is installed, the one of the master's files serves."""
+    minion = Minion(tmp_path, node)
+    assert "og:bin_dir" in minion.run("og.hba", "state=query").stderr
+    shutil.copytree(programs, minion.srv / "opengauss-node" / os.uname().machine)
+    assert minion.good("og.hba", "state=query")["rule_count"] == 3
+
+
+def test_doc(minion):
+    """sys.doc and sys.state_doc tell each program's arguments."""
+    calls, states = minion.good("sys.doc", "og"), minion.good("sys.state_doc", "og")
+    for name in NAMES:
+        schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
+        text = calls[f"og.{name[3:]}"]
+        assert all(f"\n{key} (" in text or f"\n    {key} (" in text for key in set(schema) - {"check_mode", "diff"}), text
+        wanted = [s["const"] for s in schema["state"]["oneOf"] if s["const"] != "query"]
+        for state in wanted:
+            assert f"og.{name[3:]}_{state}" in states
+    assert "bin_dir" in states["og"] or "data_dir" in states["og"]
+
+
+def test_readme(minion, node):
+    commands, states = readme("From Salt")
+    (minion.srv / "opengauss.sls").write_text(for_node(states, node))
+    before = files(node)
+    for line in for_node(commands, node).splitlines():
+        words = line.split()
+        assert words[:2] == ["salt", "n1"]
+        answer = minion.good(*words[2:])
+    assert {s["result"] for s in answer.values()} == {None}
+    assert files(node) == before
+    assert {s["result"] for s in minion.good("state.apply", "opengauss").values()} == {True}

@@ -1,0 +1,74 @@
+"""The programs from a shell: what the README and `--examples` tell to type, in dash."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import NAMES, ROOT, files, for_node, readme
+
+
+def dash(line, programs, node):
+    shell = shutil.which("dash") or "sh"
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(node.parent)}
+    return subprocess.run([shell, "-c", for_node(line, node)], env=env, capture_output=True, text=True, check=False)
+
+
+def answer(done):
+    assert done.stdout.count("\n") == 1, done
+    return json.loads(done.stdout)
+
+
+def test_readme(programs, node):
+    """Each line as typed; the first says what it would change and changes nothing."""
+    before = files(node)
+    lines = "".join(readme("From the shell")).splitlines()
+    assert len(lines) == 2
+    check, query = (dash(line, programs, node) for line in lines)
+    assert (check.returncode, query.returncode) == (0, 0), (check, query)
+    assert answer(check)["changed"]
+    [diff] = answer(check)["diff"]
+    assert "192.168.0.13" in diff["after"] and "192.168.0.13" not in diff["before"]
+    assert not answer(query)["changed"] and not answer(query)["node"]["running"]
+    assert files(node) == before
+
+
+def test_exit_status(programs, node):
+    """0 done, 1 failed, 2 unusable arguments, with one JSON object each time."""
+    lines = {
+        0: """echo '{"data_dir": "/data/dn1", "state": "query"}' | og_hba""",
+        1: """echo '{"data_dir": "/data/dn1/nowhere", "state": "query"}' | og_hba""",
+        2: """echo '{"data_dir": "/data/dn1", "sate": "query"}' | og_hba""",
+    }
+    for status, line in lines.items():
+        done = dash(line, programs, node)
+        assert done.returncode == status, done
+        assert answer(done)["failed"] == (status != 0)
+    assert "state" in answer(done)["msg"]
+
+
+def test_file_instead_of_input(programs, node):
+    args = node.parent / "args.json"
+    args.write_text(json.dumps({"data_dir": str(node), "rules": ["host all omm 192.168.0.13/32 trust"]}))
+    first, second = (answer(dash(f"og_hba {args}", programs, node)) for _ in range(2))
+    assert (first["changed"], second["changed"]) == (True, False)
+    assert files(node)["pg_hba.conf"].startswith("# kept\n")
+
+
+# Those whose examples need no server.
+@pytest.mark.parametrize("name", ["og_guc", "og_hba", "og_lock"])
+def test_examples_run(name, programs, node):
+    text = subprocess.run([programs / name, "--examples"], capture_output=True, text=True, check=True).stdout
+    calls = [line for line in text.splitlines() if line.startswith("echo ")]
+    assert calls
+    for call in calls:
+        done = dash(call, programs, node)
+        assert done.returncode == 0, (call, done)
+        assert not answer(done)["failed"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_linked(name):
+    assert f"[{name}](docs/modules/{name}.md)" in (ROOT / "README.md").read_text()
+    assert (ROOT / f"docs/modules/{name}.md").is_file()
