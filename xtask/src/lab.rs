@@ -1,0 +1,141 @@
+//! `cargo xtask lab up | status | down`: a cluster on this machine to try things on.
+
+use clap::{Arg, ArgMatches, Command};
+use og_lab::{Engine, Lab, LabOptions, NodeSpec, Role};
+use og_scenarios::cluster::{Cluster, Programs};
+
+use crate::shell::{Result, root, target};
+use crate::{build, setup};
+
+/// The subcommand.
+pub fn command() -> Command {
+    let name = || Arg::new("name").long("name").default_value("lab").help("Which lab");
+    Command::new("lab")
+        .about("A cluster on this machine")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("up")
+                .about("Bring up a cluster and newcomers")
+                .arg(name())
+                .arg(number("nodes", "2", "Nodes of the cluster: a primary and standbys"))
+                .arg(number("cascade", "0", "Cascade standbys besides"))
+                .arg(number(
+                    "spare",
+                    "2",
+                    "Initialised nodes outside of the cluster; the last one is to be a cascade standby",
+                ))
+                .arg(engine_arg()),
+        )
+        .subcommand(Command::new("status").about("Show the cluster").arg(name()))
+        .subcommand(Command::new("down").about("End it and remove all of it").arg(name()))
+}
+
+fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .default_value(default)
+        .help(help)
+        .value_parser(clap::value_parser!(u8).range(0..=9))
+}
+
+/// `--engine`.
+pub fn engine_arg() -> Arg {
+    Arg::new("engine").long("engine").value_parser(["postgres", "opengauss"]).help(
+        "What runs in it; default: openGauss where it is installed (/opt/openGauss or OG_LAB_GAUSSHOME), else PostgreSQL",
+    )
+}
+
+/// The engine asked for, or the best that is there.
+pub fn engine(matches: &ArgMatches) -> Engine {
+    match matches.get_one::<String>("engine").map(String::as_str) {
+        Some("postgres") => Engine::Postgres,
+        Some(_) => Engine::OpenGauss,
+        None if og_lab::missing(Engine::OpenGauss).is_empty() => Engine::OpenGauss,
+        None => Engine::Postgres,
+    }
+}
+
+/// Installs and builds what a lab needs.
+pub fn programs() -> Result<Programs> {
+    let tools = setup::all()?;
+    let modules = build::release()?;
+    Ok(Programs {
+        ansible: tools.ansible,
+        modules,
+        stand_ins: target().join("release"),
+        playbooks: root().join("playbooks"),
+    })
+}
+
+/// Runs the subcommand.
+pub fn run(matches: &ArgMatches) -> Result {
+    match matches.subcommand() {
+        Some(("up", m)) => up(m),
+        Some(("status", m)) => status(m),
+        Some(("down", m)) => Lab::remove(&named(m)).map_err(|e| e.to_string()),
+        _ => unreachable!("clap asks for a subcommand"),
+    }
+}
+
+fn named(matches: &ArgMatches) -> String {
+    matches.get_one::<String>("name").cloned().unwrap_or_default()
+}
+
+fn up(matches: &ArgMatches) -> Result {
+    let count = |name| matches.get_one::<u8>(name).copied().unwrap_or_default();
+    let (nodes, cascade, spare) = (count("nodes").max(1), count("cascade"), count("spare"));
+    let mut roles = vec![Role::Primary];
+    roles.extend((1..nodes).map(|_| Role::Standby));
+    roles.extend((0..cascade).map(|_| Role::CascadeStandby));
+    roles.extend(
+        (0..spare).map(|n| if n + 1 == spare && spare > 1 { Role::SpareCascade } else { Role::Spare }),
+    );
+    let nodes =
+        roles.into_iter().enumerate().map(|(n, role)| NodeSpec::new(format!("n{}", n + 1), role)).collect();
+    let programs = programs()?;
+    let options = LabOptions {
+        name: named(matches),
+        engine: engine(matches),
+        nodes,
+        base_dir: None,
+        programs: programs.stand_ins.clone(),
+    };
+    let lab = Lab::up(&options).map_err(|e| e.to_string())?;
+    println!("engine     {}", lab.engine());
+    println!("inventory  {}", lab.inventory_path().display());
+    println!("modules    {}", programs.modules.display());
+    println!(
+        "\nexpand it, from the control host of the lab:\n  {}",
+        playbook_line(&lab, &programs, "expand.yml -e og_add=NAME")
+    );
+    println!("look at it:\n  cargo xtask lab status --name {}", lab.name());
+    println!("end it:\n  cargo xtask lab down --name {}", lab.name());
+    Ok(())
+}
+
+/// The command that runs a playbook on the lab, for a person to copy.
+pub fn playbook_line(lab: &Lab, programs: &Programs, playbook: &str) -> String {
+    let wrap = lab.exec_ctl(["env"]);
+    let words: Vec<_> =
+        std::iter::once(wrap.get_program()).chain(wrap.get_args()).map(|w| w.to_string_lossy()).collect();
+    format!(
+        "{} {} -i {} -e og_binaries={} {}/{playbook}",
+        words.join(" "),
+        programs.ansible.join("ansible-playbook").display(),
+        lab.inventory_path().display(),
+        programs.modules.display(),
+        programs.playbooks.display(),
+    )
+}
+
+fn status(matches: &ArgMatches) -> Result {
+    let programs = programs()?;
+    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let cluster = Cluster::of(lab, &programs)?;
+    let run = cluster.play("status.yml", &[])?;
+    cluster.keep();
+    match run.must_work() {
+        Ok(run) => run.show_table(),
+        Err(e) => Err(e),
+    }
+}

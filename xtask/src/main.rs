@@ -1,0 +1,66 @@
+//! What a maintainer runs: `cargo xtask demo | test | faults | lab | docs | bench`.
+
+mod bench;
+mod build;
+mod demo;
+mod docs;
+mod faults;
+mod lab;
+mod python;
+mod schemas;
+mod setup;
+mod shell;
+mod test;
+mod workflows;
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command};
+
+fn command() -> Command {
+    Command::new("xtask")
+        .about("What a maintainer runs")
+        .subcommand_required(true)
+        .subcommand(bench::command())
+        .subcommand(demo::command())
+        .subcommand(faults::command())
+        .subcommand(lab::command())
+        .subcommand(
+            Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
+        )
+        .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
+        .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
+        .subcommand(
+            Command::new("schemas")
+                .about("Write schemas/ from the modules' types")
+                .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).help("Fail if they differ")),
+        )
+        .subcommand(
+            Command::new("docs")
+                .about("Write schemas/, docs/modules/ and what ansible-doc and Salt's sys.doc print")
+                .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).help("Fail if they differ")),
+        )
+}
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let result = match matches.subcommand() {
+        Some(("bench", m)) => bench::run_one(m),
+        Some(("demo", m)) => demo::run(m),
+        Some(("faults", m)) => faults::run_all(m),
+        Some(("lab", m)) => lab::run(m),
+        Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
+        Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
+        Some(("test", _)) => test::run_all(),
+        Some(("docs", m)) => docs::run_all(m.get_flag("check")),
+        Some(("schemas", m)) => schemas::run_all(m.get_flag("check")),
+        _ => unreachable!("clap asks for a subcommand"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

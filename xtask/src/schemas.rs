@@ -1,0 +1,39 @@
+//! schemas/NAME.args.json and schemas/NAME.result.json, from the modules' types.
+
+use crate::build::modules;
+use crate::shell::{Result, cargo, output, root, run, target};
+
+/// Writes the schemas, or with `check` says which of the committed ones are not what the types give.
+pub fn run_all(check: bool) -> Result {
+    let names = modules()?;
+    let mut build = cargo();
+    build.args(["build", "--quiet"]);
+    for name in &names {
+        build.args(["--package", name]);
+    }
+    run(&mut build)?;
+    let folder = root().join("schemas");
+    let mut stale = Vec::new();
+    for name in &names {
+        for which in ["args", "result"] {
+            let program = target().join("debug").join(name);
+            let text = output(std::process::Command::new(program).args(["--schema", which]))?;
+            let schema: serde_json::Value =
+                serde_json::from_str(&text).map_err(|e| format!("{name} --schema {which}: {e}"))?;
+            jsonschema::meta::validate(&schema).map_err(|e| format!("{name} --schema {which}: {e}"))?;
+            let file = folder.join(format!("{name}.{which}.json"));
+            if std::fs::read_to_string(&file).is_ok_and(|old| old == text) {
+                continue;
+            }
+            if check {
+                stale.push(format!("schemas/{name}.{which}.json"));
+            } else {
+                std::fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+            }
+        }
+    }
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{} differ from the types; run: cargo xtask schemas", stale.join(", ")))
+}

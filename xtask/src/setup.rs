@@ -1,0 +1,148 @@
+//! Installs what the demo and the tests need beside Rust: Debian packages, and ansible-core in an environment of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{Result, has, root, run, target};
+
+/// Debian package and a program that it brings; `/` means a path of its own.
+const PACKAGES: [(&str, &str); 7] = [
+    ("iproute2", "ip"),
+    ("openssh-server", "/usr/sbin/sshd"),
+    ("openssh-client", "ssh"),
+    ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
+    ("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py"),
+    ("procps", "ps"),
+    ("strace", "strace"),
+];
+
+/// What the tests find.
+pub struct Tools {
+    /// The folder with ansible-playbook and the rest.
+    pub ansible: PathBuf,
+}
+
+/// Installs what is missing, when root; says what is missing, when not.
+pub fn all() -> Result<Tools> {
+    packages()?;
+    Ok(Tools { ansible: ansible()? })
+}
+
+fn packages() -> Result {
+    let missing: Vec<_> = PACKAGES.iter().filter(|(_, program)| !present(program)).map(|(p, _)| *p).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !nix::unistd::Uid::effective().is_root() || !has("apt-get") {
+        return Err(format!(
+            "these Debian packages are missing: {}; install them, or run this as root",
+            missing.join(" ")
+        ));
+    }
+    println!("installing {}", missing.join(" "));
+    run(Command::new("apt-get").args(["-qq", "update"]))?;
+    // The server package must not start a cluster of its own, nor any daemon.
+    let policy = NoDaemons::new()?;
+    let done = run(Command::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-qq", "-y", "--no-install-recommends", "install"])
+        .args(&missing)
+        .stdout(std::process::Stdio::null()));
+    drop(policy);
+    done
+}
+
+/// Keeps packages from starting daemons while it lives: Debian's policy-rc.d, unless the machine has one of its own.
+struct NoDaemons(Option<PathBuf>);
+
+impl NoDaemons {
+    fn new() -> Result<Self> {
+        let file = PathBuf::from("/usr/sbin/policy-rc.d");
+        if file.exists() {
+            return Ok(Self(None));
+        }
+        std::fs::write(&file, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| {
+                std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            })
+            .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+        Ok(Self(Some(file)))
+    }
+}
+
+impl Drop for NoDaemons {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0
+            && let Err(e) = std::fs::remove_file(file)
+        {
+            eprintln!("cannot remove {}: {e}", file.display());
+        }
+    }
+}
+
+/// Whether a program of the PATH, or a path with at most one `*` in a folder's name, is there.
+fn present(program: &str) -> bool {
+    let Some((before, after)) = program.split_once('*') else {
+        return if program.starts_with('/') { PathBuf::from(program).exists() } else { has(program) };
+    };
+    let (folder, prefix) = before.rsplit_once('/').unwrap_or(("", before));
+    std::fs::read_dir(if folder.is_empty() { "/" } else { folder }).is_ok_and(|entries| {
+        entries.flatten().any(|e| {
+            e.file_name().to_string_lossy().starts_with(prefix)
+                && e.path().join(after.trim_start_matches('/')).exists()
+        })
+    })
+}
+
+/// The pinned ansible-core, in target/python; made when it is not there or the pins changed.
+fn ansible() -> Result<PathBuf> {
+    environment("python", "requirements.txt")
+}
+
+/// What the tests of the collection need beside ansible-core, in the same environment.
+pub fn for_tests() -> Result<Tools> {
+    let tools = all()?;
+    install(&target().join("python"), "requirements-test.txt")?;
+    Ok(tools)
+}
+
+/// The pinned Salt, in target/salt; returns the folder with salt-call.
+pub fn salt() -> Result<PathBuf> {
+    environment("salt", "requirements-salt.txt")
+}
+
+/// A Python environment of its own with what the file of playbooks/ pins; returns the folder of its programs.
+fn environment(name: &str, pins: &str) -> Result<PathBuf> {
+    let environment = target().join(name);
+    if !installed(&environment, pins)? {
+        // Debian's own python3 first: another one on the PATH may be older than ansible-core takes.
+        let python = if PathBuf::from("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
+        run(Command::new(python).args(["-m", "venv", "--clear"]).arg(&environment))?;
+    }
+    install(&environment, pins)?;
+    Ok(environment.join("bin"))
+}
+
+/// Installs what the file pins into the environment, unless that was done.
+fn install(environment: &Path, pins: &str) -> Result {
+    if installed(environment, pins)? {
+        return Ok(());
+    }
+    println!("installing playbooks/{pins} into {}", environment.display());
+    run(Command::new(environment.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+        .arg(root().join("playbooks").join(pins)))?;
+    let stamp = environment.join(pins);
+    std::fs::write(&stamp, wanted(pins)?).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
+}
+
+/// Whether the environment has what the file pins: its copy of the file is the last thing written there.
+fn installed(environment: &Path, pins: &str) -> Result<bool> {
+    let wanted = wanted(pins)?;
+    Ok(std::fs::read(environment.join(pins)).is_ok_and(|there| there == wanted))
+}
+
+fn wanted(pins: &str) -> Result<Vec<u8>> {
+    let file = root().join("playbooks").join(pins);
+    std::fs::read(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))
+}
