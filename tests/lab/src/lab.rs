@@ -248,7 +248,7 @@ impl Lab {
         net::set_link(&self.bridge, &self.node(node)?.port_name, true)
     }
 
-    /// Fault: the node's server is killed, as by the kernel when memory runs out.
+    /// Fault: the node's server is killed, as by the kernel when memory runs out. Returns when it and its children are gone.
     pub fn kill_server(&self, node: &str) -> Result<()> {
         let path = self.node(node)?.data_dir.join("postmaster.pid");
         let text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
@@ -257,14 +257,29 @@ impl Lab {
             .next()
             .and_then(|l| l.trim().parse().ok())
             .ok_or_else(|| Error::new(format!("{}: no pid in it", path.display())))?;
+        let mut dying = net::pids(&self.node(node)?.namespace)?;
         // A pid that is none of this node's processes would be somebody else's.
-        if !net::pids(&self.node(node)?.namespace)?.contains(&pid) {
+        if !dying.contains(&pid) {
             return Err(Error::new(format!(
                 "no server runs on {node} (pid {pid} of {} is none of its)",
                 path.display()
             )));
         }
-        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|e| Error::new(format!("kill {pid}: {e}")))
+        dying.retain(|other| *other == pid || is_child_of(*other, pid));
+        kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|e| Error::new(format!("kill {pid}: {e}")))?;
+        // A server of many threads still answers for a moment; PostgreSQL's children end by themselves without their postmaster.
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let alive = net::pids(&self.node(node)?.namespace)?;
+            dying.retain(|pid| alive.contains(pid));
+            if dying.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= end {
+                return Err(Error::new(format!("{node}: these processes do not die: {dying:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What `gs_ctl query` prints on a node.
@@ -491,6 +506,15 @@ fn os_user() -> Result<User> {
 
 fn chown_to(path: &Path, user: &User) -> Result<()> {
     chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Error::at(path, &e))
+}
+
+/// Whether `child` is a child process of `parent`; no longer, once it has ended.
+fn is_child_of(child: i32, parent: i32) -> bool {
+    // The name in parentheses may hold anything; after it come the state and the parent.
+    fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| {
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        after.split_whitespace().nth(1).and_then(|ppid| ppid.parse().ok()) == Some(parent)
+    })
 }
 
 /// Kills everything inside a namespace until nothing is left in it.
