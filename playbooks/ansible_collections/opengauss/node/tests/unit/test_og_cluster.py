@@ -180,7 +180,8 @@ def test_drop_of_a_standby():
 
 
 def test_drop_of_the_last_standby_empties_the_names():
-    assert og.drop(cluster(1), "n2")["last"]
+    plan = og.drop(cluster(1), "n2")
+    assert plan["last"] and plan["commits"] == {"n1": {"synchronous_standby_names": ""}}
 
 
 def test_drop_keeps_the_rule_of_an_address_that_another_node_has():
@@ -193,7 +194,7 @@ def test_drop_of_an_unreachable_node_goes_on_and_says_so():
     hosts = cluster(2)
     hosts["n2"]["seen"] = {"unreachable": True, "msg": "x"}
     plan = og.drop(hosts, "n2")
-    assert plan["findings"] == [] and plan["stop"] == [] and plan["away"] == ["n2"]
+    assert plan["findings"] == [] and plan["stop"] == []
     assert plan["rules"][0]["users"] == ["omm"]
     assert "run this again" in plan["plan_warnings"][0]
 
@@ -208,7 +209,7 @@ def test_drop_leaves_no_cascade_alone():
 @pytest.mark.parametrize("value, restore", [(None, {"state": "absent", "parameters": {"most_available_sync": ""}}), ("off", {"state": "present", "parameters": {"most_available_sync": "off"}})])
 def test_drop_available_brings_the_old_value_back(value, restore):
     plan = og.drop(cluster(2, most_available_sync=value), "n2", {"commits": "available"})
-    assert plan["available"] and plan["restore_after"] == restore
+    assert plan["commits"] == {"n1": {"most_available_sync": "on"}} and plan["restore_after"] == restore
     assert plan["purpose"]["restore"] == {"most_available_sync": value}
 
 
@@ -217,7 +218,7 @@ def test_drop_available_does_nothing_where_there_is_nothing_to_cut():
     hosts["n1"]["seen"], hosts["n3"]["seen"] = seen(1, "primary", peers=[3]), seen(3, peers=[1])
     hosts["n2"]["seen"] = seen(2, running=False)
     plan = og.drop(hosts, "n2", {"commits": "available"})
-    assert plan["findings"] == [] and not plan["available"] and not plan["cuts"]
+    assert plan["findings"] == [] and plan["commits"] == {} and not plan["cuts"]
 
 
 def test_drop_puts_back_what_a_killed_drop_left():
