@@ -6,8 +6,9 @@
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`disk`]: how large a node is, and how much room there is
-//! * [`state_file`], [`postmaster_pid`]: the two files that tell of a server
+//! * [`state_file`], [`postmaster_pid`], [`control`]: the files that tell of a server and its data
 
+pub mod control;
 pub mod disk;
 pub mod env;
 pub mod gs_ctl;
@@ -17,6 +18,7 @@ pub mod peer;
 pub mod postmaster_pid;
 pub mod process;
 mod reload;
+mod rest;
 pub mod state;
 pub mod state_file;
 #[cfg(test)]
@@ -34,6 +36,8 @@ pub use state::{
     lsn_number, lsn_text,
 };
 pub use state_file::StateFile;
+
+use control::ControlFile;
 
 use crate::protocol::{Call, Error};
 
@@ -92,6 +96,12 @@ impl Node {
     #[must_use]
     pub fn state_file(&self) -> Option<StateFile> {
         StateFile::read(&self.data_dir)
+    }
+
+    /// What pg_control says; `None` when the node has no data yet.
+    #[must_use]
+    pub fn control(&self) -> Option<ControlFile> {
+        ControlFile::read(&self.data_dir)
     }
 
     /// The build of this node that runs or died; `None` when there is neither.

@@ -16,7 +16,7 @@ fn args(value: serde_json::Value) -> Args {
 }
 
 fn peer(role: Role, system_id: Option<u64>) -> Peer {
-    Peer { channel: Channel::default(), found: Found::Server { role, system_id } }
+    Peer { channel: Channel::default(), found: Found::Server { role, system_id, lsn: None, term: None } }
 }
 
 /// A standby that has lost its primary's log.
