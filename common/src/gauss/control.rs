@@ -42,12 +42,10 @@ impl ControlFile {
     /// Decodes the file; `None` when it is too short to be one.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| -> Option<u32> {
-            Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-        };
-        let long = |at: usize| -> Option<u64> {
-            Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-        };
+        let word =
+            |at: usize| -> Option<u32> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+        let long =
+            |at: usize| -> Option<u64> { Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
         let known = word(8)? == VERSION && long(184).map(f64::from_bits) == Some(FLOAT);
         let more = || {
             Some(More {

@@ -106,7 +106,9 @@ fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
 fn source(peers: &[Peer]) -> Result<Option<u64>, Error> {
     let ids = |found: &Found| match found {
         // A server whose kind we cannot tell may be one; gs_ctl will find out.
-        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id, .. } => Some(*system_id),
+        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id, .. } => {
+            Some(*system_id)
+        }
         _ => None,
     };
     peers.iter().find_map(|peer| ids(&peer.found)).ok_or_else(|| {

@@ -27,7 +27,10 @@ fn stopped(role: Role) -> NodeState {
 }
 
 fn is(role: Role) -> Peer {
-    Peer { channel: Channel::default(), found: Found::Server { role, system_id: None, lsn: None, term: None } }
+    Peer {
+        channel: Channel::default(),
+        found: Found::Server { role, system_id: None, lsn: None, term: None },
+    }
 }
 
 fn silent() -> Peer {
