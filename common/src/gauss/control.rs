@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::conf::{ConfFile, is_on};
+
 /// `PG_CONTROL_VERSION` of the layout below, in every release so far.
 const VERSION: u32 = 923;
 /// The server's own proof that a reader and the writer lay numbers out alike.
@@ -58,6 +60,47 @@ impl ControlFile {
         Some(Self { system_id: long(0)?, more: if known { more() } else { None } })
     }
 }
+
+/// `max_inner_tool_connections` where the file does not say.
+const INNER: u32 = 50;
+
+impl More {
+    /// What the primary has, when a standby with `wanted` of the limit `name`, and all else as in `conf`, has less of it.
+    /// With a thread pool nothing is known of `max_connections`.
+    #[must_use]
+    pub fn above(&self, name: &str, wanted: u32, conf: &ConfFile) -> Option<u32> {
+        let there = match name {
+            "max_connections" => {
+                let text = |name: &str| conf.get(name).map(|setting| setting.text().trim().to_owned());
+                let pool = text("enable_thread_pool").is_some_and(|text| is_on(&text));
+                let inner =
+                    text("max_inner_tool_connections").and_then(|text| text.parse().ok()).unwrap_or(INNER);
+                if pool { 0 } else { self.max_connections.saturating_sub(inner) }
+            }
+            "max_prepared_transactions" => self.max_prepared_transactions,
+            "max_locks_per_transaction" => self.max_locks_per_transaction,
+            _ => 0,
+        };
+        (wanted < there).then_some(there)
+    }
+
+    /// The limits of which a standby with this file has less than its primary, each in a few words.
+    #[must_use]
+    pub fn short(&self, conf: &ConfFile) -> Vec<String> {
+        let short = |name: &&str| {
+            let own = conf.get(name)?.text().trim().parse().ok()?;
+            let there = self.above(name, own, conf)?;
+            Some(format!("{name} = {own} is less than its primary's {there}"))
+        };
+        LIMITS.iter().filter_map(short).collect()
+    }
+}
+
+/// What a primary writes into its log for its standbys to compare theirs with.
+///
+/// Release 3.0.5 lets a standby that has less of `max_locks_per_transaction` neither start nor replay on; others do so
+/// with all three.
+pub const LIMITS: [&str; 3] = ["max_connections", "max_prepared_transactions", "max_locks_per_transaction"];
 
 #[cfg(test)]
 mod tests {

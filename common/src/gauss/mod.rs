@@ -209,6 +209,27 @@ impl Node {
         None
     }
 
+    /// The names (`application_name`) of the standbys that stream from this server; not of those that catch up.
+    ///
+    /// # Errors
+    /// As [`Node::sql`].
+    pub async fn streaming(&self, call: &Call) -> Result<Vec<String>, Error> {
+        let rows = self.sql_within(call, STREAMING, Duration::from_secs(30)).await?;
+        Ok(rows.into_iter().flatten().map(|name| standby_name(&name).to_owned()).collect())
+    }
+
+    /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
+    pub async fn holds(&self, call: &Call) -> Option<u64> {
+        let mut known = vec![self.state_file().map(|file| file.lsn)];
+        known.push(self.control().and_then(|control| control.more).map(|more| more.lsn));
+        if self.running().is_some() {
+            let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
+            let columns = asked.into_iter().flatten().flatten();
+            known.extend(columns.map(|text| position(&text).as_deref().and_then(lsn_number)));
+        }
+        known.into_iter().flatten().max().filter(|lsn| *lsn > 0)
+    }
+
     /// The replication slots, with what each keeps of the log.
     ///
     /// # Errors
@@ -223,6 +244,17 @@ impl Node {
         let newest = rows.next().and_then(|row| position(row.first()?));
         Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
     }
+}
+
+const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text";
+
+const STREAMING: &str =
+    "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";
+
+/// openGauss shows the standby dn_6002 as `WalSender to Standby[dn_6002]`.
+fn standby_name(shown: &str) -> &str {
+    let inside = shown.strip_suffix(']').and_then(|text| text.split_once('['));
+    inside.map_or(shown, |(_, name)| name)
 }
 
 /// First a row with the newest position, then the slots.

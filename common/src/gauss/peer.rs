@@ -215,10 +215,15 @@ async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
     // Number, timeline, position.
     let lsn = values.get(2).and_then(|v| lsn_number(v)).filter(|lsn| *lsn > 0);
     values.clear();
-    send(stream, Some(b'Q'), b"IDENTIFY_VERSION\0").await?;
-    until_ready(stream, &mut values).await?;
-    // Server, protocol, term; PostgreSQL has no such command.
-    let term = values.get(2).and_then(|v| v.parse().ok()).filter(|term| *term > 0);
+    let asked = send(stream, Some(b'Q'), b"IDENTIFY_VERSION\0").await;
+    // Server, protocol, term; who does not know the command has told what it is all the same.
+    let term = match asked {
+        Ok(()) if until_ready(stream, &mut values).await.is_ok() => {
+            values.get(2).and_then(|v| v.parse().ok())
+        }
+        _ => None,
+    };
+    let term = term.filter(|term| *term > 0);
     // Says goodbye; whether it is heard does not matter.
     let _ = send(stream, Some(b'X'), &[]).await;
     Ok(Found::Server { role, system_id, lsn, term })
