@@ -14,7 +14,7 @@ use std::{borrow::Cow, ops::Range, path::Path};
 use crate::protocol::Error;
 
 pub use node::{NodeConf, Saved, Wish};
-pub use value::{same_value, valid_name};
+pub use value::{is_on, same_value, valid_name};
 
 /// A line which the server cannot understand. One such line, and it takes nothing of the whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]

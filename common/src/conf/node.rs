@@ -102,13 +102,14 @@ impl NodeConf {
     /// the old file is put back, and the server told again.
     ///
     /// # Errors
-    /// `permission` or `io`; `command_failed` with the server's words when it refused the file or one of the values.
+    /// `permission` or `io`; `busy` when somebody changed the file since it was read; `command_failed` with the server's
+    /// words when it refused the file or one of the values.
     pub async fn save(mut self, node: &Node, call: &Call, wish: Wish<'_>) -> Result<Saved, Error> {
         let reload = wish.reload && node.running().is_some();
         if reload {
             self.owed().set()?;
         }
-        let backup_file = files::replace(&self.path, wish.text, wish.backup)?;
+        let backup_file = files::replace_read(&self.path, &self.text, wish.text, wish.backup)?;
         // The server takes this lock itself, and forgets the reload when it cannot.
         self.lock = None;
         if !reload {
@@ -187,10 +188,10 @@ impl NodeConf {
     async fn put_back(&self, node: &Node, call: &Call, written: &[u8]) -> String {
         let restore = async {
             let _lock = FileLock::of(&self.path, call).await?;
-            if files::read(&self.path)? != written {
-                return Ok(false);
+            match files::replace_read(&self.path, written, &self.text, false) {
+                Err(e) if e.kind() == ErrorKind::Busy => Ok(false),
+                replaced => replaced.map(|_| true),
             }
-            files::replace(&self.path, &self.text, false).map(|_| true)
         };
         let restored: Result<bool, Error> = restore.await;
         match restored {

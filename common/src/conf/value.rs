@@ -70,6 +70,12 @@ fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
+/// Whether the value is one of the words for true.
+#[must_use]
+pub fn is_on(value: &str) -> bool {
+    truth(value.trim()) == Some(true)
+}
+
 fn truth(word: &str) -> Option<bool> {
     let is = |words: [&str; 4]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     if is(["on", "true", "yes", "1"]) {

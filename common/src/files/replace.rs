@@ -18,6 +18,29 @@ use crate::protocol::{Error, ErrorKind};
 /// # Errors
 /// `permission` or `io`; the file is then as it was, unless `actions` of the error says that it was replaced.
 pub fn replace(path: &Path, content: &[u8], backup: bool) -> Result<Option<PathBuf>, Error> {
+    exchange(path, None, content, backup)
+}
+
+/// [`replace`], if the file still holds what was `read` of it. Whoever edits the file without asking for its lock (an
+/// editor, a script, a build) is so noticed, and nothing of his is lost.
+///
+/// # Errors
+/// As [`replace`]; `busy` when the file holds something else, or is gone.
+pub fn replace_read(
+    path: &Path,
+    read: &[u8],
+    content: &[u8],
+    backup: bool,
+) -> Result<Option<PathBuf>, Error> {
+    exchange(path, Some(read), content, backup)
+}
+
+fn exchange(
+    path: &Path,
+    read: Option<&[u8]>,
+    content: &[u8],
+    backup: bool,
+) -> Result<Option<PathBuf>, Error> {
     let target = resolve(path)?;
     let old = match std::fs::metadata(&target) {
         Ok(meta) if meta.is_file() => Some(meta),
@@ -30,6 +53,8 @@ pub fn replace(path: &Path, content: &[u8], backup: bool) -> Result<Option<PathB
     };
     let (folder, temporary) = temporary(&target)?;
     let written = write_like(&temporary, content, &target, old.as_ref())
+        // As late as can be: what comes between this and the renaming are a few system calls.
+        .and_then(|()| read.map_or(Ok(()), |read| holds(&target, read)))
         .and_then(|()| keep_backup(&target, old.is_some() && backup))
         .and_then(|kept| {
             std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
@@ -73,6 +98,22 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
         }
         Err(e) => Err(Error::io("open", path, &e)),
     }
+}
+
+/// That the file still holds what was read of it.
+fn holds(target: &Path, read: &[u8]) -> Result<(), Error> {
+    let what = match super::read(target) {
+        Ok(now) if now == read => return Ok(()),
+        Ok(_) => "was changed by somebody else",
+        Err(e) if e.kind() == ErrorKind::NotFound => "was taken away",
+        Err(e) => return Err(e),
+    };
+    Err(Error::new(
+        ErrorKind::Busy,
+        format!("{} {what} while this call was at work; it is left as it is", target.display()),
+    )
+    .at(target.display())
+    .hint("call again; who edits it beside these programs and gs_guc should take their lock, or wait"))
 }
 
 /// The folder of `target`, and the temporary file in it.
@@ -230,6 +271,23 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(std::fs::read(first).unwrap(), b"1");
         assert_eq!(std::fs::read(second).unwrap(), b"2");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_meanwhile_is_not_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        std::fs::write(&file, "theirs").unwrap();
+        let error = replace_read(&file, b"old", b"new", true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("changed by somebody else"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), b"theirs");
+        assert_eq!(names(folder.path()), ["f"]);
+        replace_read(&file, b"theirs", b"new", false).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        std::fs::remove_file(&file).unwrap();
+        assert!(replace_read(&file, b"new", b"newer", false).unwrap_err().to_string().contains("taken away"));
+        assert!(names(folder.path()).is_empty());
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`disk`]: how large a node is, and how much room there is
-//! * [`state_file`], [`postmaster_pid`]: the two files that tell of a server
+//! * [`state_file`], [`postmaster_pid`], [`control`]: the files that tell of a server and its data
 
+pub mod control;
 pub mod disk;
 pub mod env;
 pub mod gs_ctl;
@@ -17,6 +18,7 @@ pub mod peer;
 pub mod postmaster_pid;
 pub mod process;
 mod reload;
+mod rest;
 pub mod state;
 pub mod state_file;
 #[cfg(test)]
@@ -34,6 +36,8 @@ pub use state::{
     lsn_number, lsn_text,
 };
 pub use state_file::StateFile;
+
+use control::ControlFile;
 
 use crate::protocol::{Call, Error};
 
@@ -92,6 +96,12 @@ impl Node {
     #[must_use]
     pub fn state_file(&self) -> Option<StateFile> {
         StateFile::read(&self.data_dir)
+    }
+
+    /// What pg_control says; `None` when the node has no data yet.
+    #[must_use]
+    pub fn control(&self) -> Option<ControlFile> {
+        ControlFile::read(&self.data_dir)
     }
 
     /// The build of this node that runs or died; `None` when there is neither.
@@ -199,6 +209,27 @@ impl Node {
         None
     }
 
+    /// The names (`application_name`) of the standbys that stream from this server; not of those that catch up.
+    ///
+    /// # Errors
+    /// As [`Node::sql`].
+    pub async fn streaming(&self, call: &Call) -> Result<Vec<String>, Error> {
+        let rows = self.sql_within(call, STREAMING, Duration::from_secs(30)).await?;
+        Ok(rows.into_iter().flatten().map(|name| standby_name(&name).to_owned()).collect())
+    }
+
+    /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
+    pub async fn holds(&self, call: &Call) -> Option<u64> {
+        let mut known = vec![self.state_file().map(|file| file.lsn)];
+        known.push(self.control().and_then(|control| control.more).map(|more| more.lsn));
+        if self.running().is_some() {
+            let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
+            let columns = asked.into_iter().flatten().flatten();
+            known.extend(columns.map(|text| position(&text).as_deref().and_then(lsn_number)));
+        }
+        known.into_iter().flatten().max().filter(|lsn| *lsn > 0)
+    }
+
     /// The replication slots, with what each keeps of the log.
     ///
     /// # Errors
@@ -213,6 +244,17 @@ impl Node {
         let newest = rows.next().and_then(|row| position(row.first()?));
         Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
     }
+}
+
+const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text";
+
+const STREAMING: &str =
+    "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";
+
+/// openGauss shows the standby dn_6002 as `WalSender to Standby[dn_6002]`.
+fn standby_name(shown: &str) -> &str {
+    let inside = shown.strip_suffix(']').and_then(|text| text.split_once('['));
+    inside.map_or(shown, |(_, name)| name)
 }
 
 /// First a row with the newest position, then the slots.

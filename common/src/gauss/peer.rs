@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
-use super::{Node, Role};
+use super::{Node, Role, lsn_number};
 use crate::conf::ConfFile;
 use crate::replconn;
 
@@ -46,6 +46,10 @@ pub enum Found {
         role: Role,
         /// The number of its database system, the same on all nodes of a cluster.
         system_id: Option<u64>,
+        /// The end of its log: written on a primary, received on a standby.
+        lsn: Option<u64>,
+        /// Its term: grows with each failover.
+        term: Option<u64>,
     },
 }
 
@@ -123,8 +127,7 @@ impl Node {
     /// The number of this node's database system; `None` when it has none yet.
     #[must_use]
     pub fn system_id(&self) -> Option<u64> {
-        let bytes = std::fs::read(self.data_dir.join("global/pg_control")).ok()?;
-        Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?))
+        self.control().map(|control| control.system_id)
     }
 }
 
@@ -209,9 +212,21 @@ async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
     send(stream, Some(b'Q'), b"IDENTIFY_SYSTEM\0").await?;
     until_ready(stream, &mut values).await?;
     let system_id = values.first().and_then(|v| v.parse().ok());
+    // Number, timeline, position.
+    let lsn = values.get(2).and_then(|v| lsn_number(v)).filter(|lsn| *lsn > 0);
+    values.clear();
+    let asked = send(stream, Some(b'Q'), b"IDENTIFY_VERSION\0").await;
+    // Server, protocol, term; who does not know the command has told what it is all the same.
+    let term = match asked {
+        Ok(()) if until_ready(stream, &mut values).await.is_ok() => {
+            values.get(2).and_then(|v| v.parse().ok())
+        }
+        _ => None,
+    };
+    let term = term.filter(|term| *term > 0);
     // Says goodbye; whether it is heard does not matter.
     let _ = send(stream, Some(b'X'), &[]).await;
-    Ok(Found::Server { role, system_id })
+    Ok(Found::Server { role, system_id, lsn, term })
 }
 
 async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io::Result<()> {
@@ -323,9 +338,19 @@ mod tests {
         let found = answer(&[
             b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
             b"D\0\0\0\x0b\0\x01\0\0\0\x012C\0\0\0\x0bSELECT\0Z\0\0\0\x05I",
-            b"D\0\0\0\x0c\0\x01\0\0\0\x0277Z\0\0\0\x05I",
+            b"D\0\0\0\x1a\0\x03\0\0\0\x0277\0\0\0\x011\0\0\0\x050/1F8Z\0\0\0\x05I",
+            b"D\0\0\0\x16\0\x03\0\0\0\x019\0\0\0\x011\0\0\0\x023\x34Z\0\0\0\x05I",
         ]);
-        assert_eq!(found, Found::Server { role: Role::Primary, system_id: Some(77) });
+        let (lsn, term) = (Some(0x1F8), Some(34));
+        assert_eq!(found, Found::Server { role: Role::Primary, system_id: Some(77), lsn, term });
+        // One that has no such commands.
+        let found = answer(&[
+            b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+            b"D\0\0\0\x0b\0\x01\0\0\0\x013Z\0\0\0\x05I",
+            b"D\0\0\0\x0c\0\x01\0\0\0\x0277Z\0\0\0\x05I",
+            b"E\0\0\0\x13SERROR\0Mwhat?\0\0Z\0\0\0\x05I",
+        ]);
+        assert_eq!(found, Found::Server { role: Role::Standby, system_id: Some(77), lsn: None, term: None });
     }
 
     #[test]

@@ -452,3 +452,10 @@ fn slots_carry_what_they_hold_back() {
     let slot = slot(row, position("(1,1/0)").as_deref()).unwrap();
     assert!(slot.active && slot.retained_bytes == Some(0x1_0000_0000 - 0x1000));
 }
+
+#[test]
+fn a_standby_is_known_by_the_name_it_gave_itself() {
+    // As recorded of openGauss, and as PostgreSQL has it.
+    assert_eq!(super::standby_name("WalSender to Standby[dn_6002]"), "dn_6002");
+    assert_eq!(super::standby_name("dn_6002"), "dn_6002");
+}

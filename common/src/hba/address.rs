@@ -171,6 +171,46 @@ impl Address {
     }
 }
 
+/// Wider than any network of one's own: 10.0.0.0/8 is the widest private one of IPv4.
+const WIDE_V4: u32 = 8;
+/// A provider is given 32 bits of IPv6, a country rarely as few as 16.
+const WIDE_V6: u32 = 16;
+
+impl Range {
+    /// Whether it is so wide that it holds strangers: fewer leading mask bits than any network of one's own has.
+    #[must_use]
+    pub fn holds_strangers(&self) -> bool {
+        match *self {
+            Self::V4 { mask, .. } => mask.leading_ones() < WIDE_V4,
+            // ::ffff:a.b.c.d are the addresses of IPv4 again.
+            Self::V6 { network, mask } if mask.leading_ones() >= 96 && network >> 32 == 0xffff => {
+                mask.leading_ones() - 96 < WIDE_V4
+            }
+            // fc00::/7 and fe80::/10 are nobody's but one's own.
+            Self::V6 { network, mask } => {
+                let local = (mask.leading_ones() >= 7 && network >> 121 == 0xfc >> 1)
+                    || (mask.leading_ones() >= 10 && network >> 118 == 0xfe80 >> 6);
+                let mapped = Self::V4 { network: 0, mask: 0 }.promoted();
+                (mask.leading_ones() < WIDE_V6 && !local) || self.covers(&mapped)
+            }
+        }
+    }
+}
+
+impl Address {
+    /// Whether strangers are among the clients: `all`, a range wider than any network of one's own, or all names of a
+    /// top-level domain.
+    #[must_use]
+    pub fn holds_strangers(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::SameHost | Self::SameNet => false,
+            Self::Range(range) => range.holds_strangers(),
+            Self::Host(name) => name.strip_prefix('.').is_some_and(|end| !end.contains('.')),
+        }
+    }
+}
+
 /// Whether a host name matches a pattern, which is a name or, with a leading dot, a name's end. Both in lower case.
 pub fn host_matches(pattern: &str, name: &str) -> bool {
     if pattern.starts_with('.') { name.ends_with(pattern) } else { name == pattern }
@@ -238,6 +278,37 @@ mod tests {
 
     fn range(address: &str, bits: u32) -> Range {
         Range::cidr(parse_ip(address.as_bytes()).unwrap(), bits).unwrap()
+    }
+
+    #[test]
+    fn strangers_are_in_whatever_is_wider_than_a_network_of_ones_own() {
+        for (address, bits, strangers) in [
+            ("0.0.0.0", 0, true),
+            ("128.0.0.0", 1, true),
+            ("10.0.0.0", 7, true),
+            ("10.0.0.0", 8, false),
+            ("192.168.0.1", 32, false),
+            ("::", 0, true),
+            ("8000::", 1, true),
+            ("2000::", 3, true),
+            ("2001:db8::", 32, false),
+            ("fc00::", 7, false),
+            ("fe80::", 10, false),
+            ("fc00::", 6, true),
+            ("::ffff:0:0", 96, true),
+            ("::ffff:128.0.0.0", 97, true),
+            ("::ffff:10.0.0.0", 104, false),
+            ("::", 80, true),
+            ("::", 95, false),
+        ] {
+            assert_eq!(range(address, bits).holds_strangers(), strangers, "{address}/{bits}");
+        }
+        // A mask with holes: one address in 256, all over the world.
+        let holes = Range::of("0.0.0.1".parse().unwrap(), "0.0.0.255".parse().unwrap()).unwrap();
+        assert!(holes.holds_strangers());
+        let host = |name: &str| Address::Host(name.to_owned()).holds_strangers();
+        assert!(host(".com") && !host(".example.com") && !host("db1"));
+        assert!(Address::All.holds_strangers() && !Address::SameNet.holds_strangers());
     }
 
     #[test]

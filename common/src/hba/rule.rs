@@ -268,6 +268,12 @@ impl Rule {
         }
     }
 
+    /// Whether strangers get in by it without any proof of who they are.
+    #[must_use]
+    pub fn trusts_strangers(&self) -> bool {
+        self.method == Method::Trust && self.address.as_ref().is_some_and(Address::holds_strangers)
+    }
+
     /// Whether method and options are the same, as values.
     #[must_use]
     pub fn same_method(&self, other: &Self) -> bool {

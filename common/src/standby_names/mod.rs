@@ -118,6 +118,29 @@ impl StandbyNames {
         self.names().any(|name| name == "*")
     }
 
+    /// What keeps commits waiting when the standbys of these names stream, in words; none when nothing does. As for the
+    /// server a standby counts for the first group that has its name.
+    #[must_use]
+    pub fn missing(&self, streaming: &[String]) -> Option<String> {
+        let has = |group: &Group, name: &String| {
+            group.members.iter().any(|m| m == "*" || m.eq_ignore_ascii_case(name))
+        };
+        for (index, group) in self.groups.iter().enumerate() {
+            let earlier = &self.groups[..index];
+            let here = |name: &&String| has(group, name) && !earlier.iter().any(|other| has(other, name));
+            let found: Vec<&str> = streaming.iter().filter(here).map(String::as_str).collect();
+            if found.len() < group.count() as usize {
+                let whom = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+                return Some(format!(
+                    "{} of {} must confirm each, and of these {whom} streams",
+                    group.count(),
+                    group.members.join(", "),
+                ));
+            }
+        }
+        None
+    }
+
     /// The value after the edit; the same edit once more changes nothing.
     ///
     /// Removed names go from every group, and a group without members goes too. Added names go to the end of the one

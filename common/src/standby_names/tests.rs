@@ -210,3 +210,27 @@ proptest! {
         let _ = StandbyNames::parse(&value);
     }
 }
+
+#[test]
+fn commits_wait_for_as_many_as_each_group_wants() {
+    let missing = |value: &str, streaming: &[&str]| {
+        let streaming: Vec<String> = streaming.iter().map(|name| (*name).to_owned()).collect();
+        StandbyNames::parse(value).unwrap().missing(&streaming)
+    };
+    for (value, streaming, waits) in [
+        ("", &[][..], false),
+        ("*", &[], true),
+        ("*", &["x"], false),
+        ("a,b", &["B"], false),
+        ("a,b", &["c"], true),
+        ("ANY 2(a,b)", &["a", "c"], true),
+        ("ANY 2(a,b)", &["a", "b"], false),
+        ("FIRST 2(a,b,c)", &["a", "c"], false),
+        ("2(*)", &["a"], true),
+        ("ANY 1(a,b),ANY 1(c,d)", &["b", "a"], true),
+        ("ANY 1(a,b),ANY 1(c,d)", &["a", "d"], false),
+    ] {
+        assert_eq!(missing(value, streaming).is_some(), waits, "{value} {streaming:?}");
+    }
+    assert_eq!(missing("ANY 2(a,b)", &["a"]).unwrap(), "2 of a, b must confirm each, and of these a streams");
+}

@@ -57,7 +57,8 @@ pub struct Args {
     pub mode: Mode,
     /// What the node is to be. Default: what it was, else standby.
     pub role: Option<BuildRole>,
-    /// Build although the node was a primary or a single server: what it has and its primary has not is lost.
+    /// Build although the node was a primary or a single server, or holds more than the primary it would be built from:
+    /// what it has and its primary has not is lost.
     pub force: bool,
     /// Wait for the end; else the build is left running and `state: query` tells how far it is.
     pub wait: bool,

@@ -94,9 +94,13 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
         Some(_) => Some(free_space(&node.data_dir)?.saturating_add(size_of(&node.data_dir))),
         None => None,
     };
-    // A node that streams needs nothing, and so nobody is asked.
-    let peers = if plan::is_well(&state, args) { Vec::new() } else { node.peers().await };
-    Ok(Present { node: state, system_id: node.system_id(), peers, room })
+    // A node that streams needs nothing, and so nobody is asked. What it holds is looked at before its primary is.
+    let (holds, peers) = if plan::is_well(&state, args) {
+        (None, Vec::new())
+    } else {
+        (node.holds(call).await, node.peers().await)
+    };
+    Ok(Present { node: state, system_id: node.system_id(), peers, room, holds })
 }
 
 /// Tells how the last build stands.

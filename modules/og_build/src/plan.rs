@@ -2,7 +2,7 @@
 
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
-use og_common::gauss::{BuildMode, NodeState, Role};
+use og_common::gauss::{BuildMode, NodeState, Role, lsn_text};
 use og_common::protocol::{Error, ErrorKind};
 
 use crate::args::{Args, Mode, State};
@@ -18,6 +18,8 @@ pub struct Present {
     pub peers: Vec<Peer>,
     /// Bytes that a full copy could take: free ones and those of the old copy; asked only when `min_free` is given.
     pub room: Option<u64>,
+    /// How far the log has come that the node holds.
+    pub holds: Option<u64>,
 }
 
 /// A build.
@@ -62,7 +64,10 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
         return Ok(None);
     }
     may_be_overwritten(node, args)?;
-    let source = source(&present.peers)?;
+    let (peer, source) = source(&present.peers)?;
+    if !args.force {
+        source_is_newest(present, peer)?;
+    }
     if let (Some(needed), Some(room)) = (args.min_free, present.room)
         && room < needed
     {
@@ -102,14 +107,46 @@ fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
     .hint("force: true overrides, when all that it holds may go"))
 }
 
-/// The primary that a build would copy from: its system's number.
-fn source(peers: &[Peer]) -> Result<Option<u64>, Error> {
-    let ids = |found: &Found| match found {
-        // A server whose kind we cannot tell may be one; gs_ctl will find out.
-        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id } => Some(*system_id),
+/// Refuses to copy from a primary that is behind what this node holds: its copy may be the only one of that.
+fn source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
+    let Found::Server { system_id, lsn, term, .. } = &peer.found else { return Ok(()) };
+    // Positions of different systems cannot be compared.
+    if present.system_id.is_none() || present.system_id != *system_id {
+        return Ok(());
+    }
+    let older = match (present.node.term, *term) {
+        (Some(own), Some(there)) if own > there => {
+            Some(format!("is of term {there}, and this node has followed one of term {own}"))
+        }
         _ => None,
     };
-    peers.iter().find_map(|peer| ids(&peer.found)).ok_or_else(|| {
+    let behind = match (present.holds, *lsn) {
+        (Some(own), Some(there)) if own > there => Some(format!(
+            "has its log up to {} only, and this node holds {} bytes more, up to {}",
+            lsn_text(there),
+            own - there,
+            lsn_text(own)
+        )),
+        _ => None,
+    };
+    let Some(why) = older.or(behind) else { return Ok(()) };
+    Err(Error::refused(format!("{}, but {why}: this node may be the only up-to-date copy", peer.words()))
+        .at("/force")
+        .hint(
+            "find out which node is to be primary; force: true builds, and what only this node holds is lost",
+        ))
+}
+
+/// The primary that a build would copy from, and its system's number.
+fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
+    let primary = |peer: &'_ Peer| match &peer.found {
+        // A server whose kind we cannot tell may be one; gs_ctl will find out.
+        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id, .. } => {
+            Some(*system_id)
+        }
+        _ => None,
+    };
+    peers.iter().find_map(|peer| Some((peer, primary(peer)?))).ok_or_else(|| {
         Error::refused(format!(
             "no primary can be reached through this node's replication channels: {}",
             peer::words(peers)

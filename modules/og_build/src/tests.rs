@@ -16,7 +16,7 @@ fn args(value: serde_json::Value) -> Args {
 }
 
 fn peer(role: Role, system_id: Option<u64>) -> Peer {
-    Peer { channel: Channel::default(), found: Found::Server { role, system_id } }
+    Peer { channel: Channel::default(), found: Found::Server { role, system_id, lsn: None, term: None } }
 }
 
 /// A standby that has lost its primary's log.
@@ -32,6 +32,7 @@ fn broken() -> Present {
         system_id: Some(1),
         peers: vec![peer(Role::Standby, Some(1)), peer(Role::Primary, Some(1))],
         room: None,
+        holds: None,
     }
 }
 
@@ -100,6 +101,26 @@ fn what_holds_data_of_its_own_is_not_overwritten() {
     assert_eq!(planned(&present, json!({"force": true})), Some((BuildMode::Auto, Role::Standby)));
     present.node.role = Role::Normal;
     assert!(refused(&present, json!({})).contains("single server"));
+}
+
+#[test]
+fn the_only_up_to_date_copy_is_not_overwritten() {
+    let primary = |lsn, term| Peer {
+        channel: Channel::default(),
+        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(lsn), term },
+    };
+    let mut present = Present { holds: Some(0x5000), peers: vec![primary(0x5000, Some(2))], ..broken() };
+    present.node.term = Some(2);
+    assert!(planned(&present, json!({})).is_some());
+    present.peers = vec![primary(0x4000, Some(2))];
+    let words = refused(&present, json!({}));
+    assert!(words.contains("this node holds 4096 bytes more, up to 0/5000"), "{words}");
+    assert!(planned(&present, json!({"force": true})).is_some());
+    // It has written on since it was, wrongly, made primary.
+    present.peers = vec![primary(0x6000, Some(1))];
+    assert!(refused(&present, json!({"mode": "full"})).contains("of term 1"));
+    // Another system's positions say nothing of this one's.
+    assert!(planned(&Present { system_id: Some(9), ..present }, json!({})).is_some());
 }
 
 #[test]

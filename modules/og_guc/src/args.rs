@@ -26,6 +26,9 @@ pub struct Args {
     pub reload: ReloadWish,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
+    /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
+    /// limit such as `max_connections` than its primary, or a switchover is under way.
+    pub force: bool,
 }
 
 /// What is wanted of the parameters.

@@ -1,6 +1,7 @@
 //! Parameters in postgresql.conf: set, unset, looked at, and the synchronous standbys edited as a list of names.
 
 mod args;
+mod guard;
 mod known;
 mod plan;
 mod server;
@@ -54,6 +55,7 @@ impl Module for Guc {
     const RULES: &'static [Rule] = &[
         Rule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
         Rule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
+        Rule::OnlyIf { key: "state", values: &["present", "absent"], allows: &["force"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -135,8 +137,10 @@ async fn change(
             return unchanged(call, node, conf, plan, reload).await;
         }
     }
+    node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
+    warnings.extend(guard::check(call, node, conf.file(), &plan, (reload, args.force)).await?);
     let mut facts = None;
     if running {
         match Facts::ask(node, call, &plan.changed).await {

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::args::{Args, Standbys, State};
 
-const STANDBY_NAMES: &str = "synchronous_standby_names";
+/// Whom commits wait for.
+pub const STANDBY_NAMES: &str = "synchronous_standby_names";
 
 /// What is wanted, as text values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

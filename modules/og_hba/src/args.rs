@@ -27,7 +27,8 @@ pub struct Args {
     pub backup: bool,
     /// auto: reload the server when the file changed and the server runs; never: leave that to the caller.
     pub reload: Reload,
-    /// Do it even if `os_user` can then no longer connect through the local socket.
+    /// Do it even if `os_user` can then no longer connect through the local socket, strangers get in without a password,
+    /// or a switchover is under way.
     pub force: bool,
     /// With `query`: a connection; `matched` is then the line that decides it.
     #[serde(rename = "match")]

@@ -2,6 +2,7 @@
 //! taken them.
 
 pub mod args;
+mod guard;
 pub mod output;
 pub mod plan;
 mod server;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock};
 use og_common::gauss::Node;
-use og_common::hba::{Connection, HbaFile, LineKind, Method, Refusal, Route, Surroundings, initial_user};
+use og_common::hba::{Connection, HbaFile, Refusal, Route, Surroundings, initial_user};
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
 
 use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
@@ -67,11 +68,18 @@ impl Module for Hba {
         let target = Target::of(call, &args)?;
         let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
         // Not to leave a lock beside a file that there is not.
-        target.read()?;
+        if let Err(error) = target.read() {
+            // A build takes it away for a while.
+            target.at_rest(call, args.force).await?;
+            return Err(error);
+        }
         let _lock = if call.check { None } else { Some(FileLock::of(&target.path, call).await?) };
         let before = target.read()?;
         let file = HbaFile::parse(&before);
         let plan = plan::plan(&file, &goal)?;
+        if !plan.is_empty() {
+            target.at_rest(call, args.force).await?;
+        }
         let mut warnings = plan.warnings.clone();
         let rules = check(&target, &file, &plan, args.force, &mut warnings)?;
         let mut report = report(&target, &plan, rules, warnings, call.check);
@@ -92,9 +100,9 @@ impl Module for Hba {
         if let Some(server) = &server {
             server.owe_reload()?;
         }
-        report.backup_file = files::replace(&target.path, &plan.after, args.backup)?;
+        report.backup_file = files::replace_read(&target.path, &before, &plan.after, args.backup)?;
         if let Some(server) = &server {
-            server.reload(call, &before, &mut report).await?;
+            server.reload(call, (&before, &plan.after), &mut report).await?;
         }
         Ok(report)
     }
@@ -126,6 +134,14 @@ impl Target {
         let owned = node.as_ref().map_or(path.as_path(), |n| n.data_dir.as_path());
         let user = call.common.os_user.clone().or_else(|| initial_user(owned));
         Ok(Self { path, node, user })
+    }
+
+    /// That the node, where there is one, is neither built nor changing its role.
+    async fn at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
+        match &self.node {
+            Some(node) => node.at_rest(call, force).await,
+            None => Ok(()),
+        }
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
@@ -175,6 +191,7 @@ fn check(
     if plan.is_empty() {
         let refusals = file.refusals(&target.surroundings(file));
         warnings.extend(refused(target, &refusals));
+        warnings.extend(guard::strangers(target, file, plan, force)?);
         return Ok(file.rules().count());
     }
     let after = HbaFile::parse(&plan.after);
@@ -196,8 +213,9 @@ fn check(
             ));
         }
     }
+    warnings.extend(guard::strangers(target, &after, plan, force)?);
     if !force && let Some(user) = &target.user {
-        warnings.extend(guard(target, user, file, &after, &around)?);
+        warnings.extend(guard::own_user(target, user, file, &after, &around)?);
     }
     Ok(after.rules().count())
 }
@@ -229,46 +247,6 @@ fn refused(target: &Target, refusals: &[Refusal]) -> Vec<String> {
         warnings.push(format!("{path}: {} more such lines", refusals.len() - SHOWN));
     }
     warnings
-}
-
-/// Refuses to shut out the node's own user, whom gs_ctl and all the tools come as; warns when it needs a password now.
-fn guard(
-    target: &Target,
-    user: &str,
-    old: &HbaFile,
-    new: &HbaFile,
-    around: &Surroundings,
-) -> Result<Option<String>, Error> {
-    let connection =
-        Connection { route: Route::Local, database: b"postgres", user: user.as_bytes(), replication: false };
-    let gets_in = |file: &HbaFile, around: &Surroundings| -> Option<(usize, Method)> {
-        let decision = file.decide(&connection, around);
-        // What depends on a role may let the user in: not for us to forbid.
-        let mut lines = decision.line.into_iter().chain(decision.unknown.iter().map(|(line, _)| *line));
-        lines.find_map(|line| match &file.lines[line].kind {
-            LineKind::Rule(rule, _) if rule.method != Method::Reject => Some((line, rule.method)),
-            _ => None,
-        })
-    };
-    let freely = |method| matches!(method, Method::Trust | Method::Peer);
-    let Some((line, was)) = gets_in(old, &target.surroundings(old)) else { return Ok(None) };
-    let line = &old.lines[line];
-    match gets_in(new, around) {
-        None => Err(Error::refused(format!(
-            "{user} could no longer connect through the local socket, as gs_ctl does; line {} lets it in now: {}",
-            line.number,
-            line.text()
-        ))
-        .at(target.path.display())
-        .hint("keep a rule such as \"local all all trust\", or pass force: true")),
-        Some((line, method)) if freely(was) && !freely(method) => Ok(Some(format!(
-            "{user} now needs a password through the local socket (line {}, {}): tools that have none, such as gsql in \
-             scripts, no longer get in",
-            new.lines[line].number,
-            method.as_str()
-        ))),
-        Some(_) => Ok(None),
-    }
 }
 
 fn report(target: &Target, plan: &Plan, rules: usize, warnings: Vec<String>, check: bool) -> Report<Output> {
@@ -310,6 +288,7 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
     let around = target.surroundings(&file);
     let refusals = file.refusals(&around);
     let mut warnings = refused(target, &refusals);
+    warnings.extend(guard::strangers(target, &file, &Plan::default(), false)?);
     let matched = probe.map(|probe| decide(&file, &around, probe, &mut warnings)).transpose()?;
     let rules: Vec<Entry> =
         file.rules().map(|(index, _)| Entry::from(&Numbered::of(&file.lines[index]))).collect();

@@ -51,17 +51,17 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Makes the server read the new file. When it does not, the `old` one comes back, and the server reads that.
+    /// Makes the server read the `new` file. When it does not, the `old` one comes back, and the server reads that.
     pub(crate) async fn reload(
         &self,
         call: &Call,
-        old: &[u8],
+        (old, new): (&[u8], &[u8]),
         report: &mut Report<Output>,
     ) -> Result<(), Error> {
         let outcome = match self.node.reload(call).await {
             Ok(outcome) => outcome,
             Err(e) => {
-                files::replace(self.path, old, false)?;
+                files::replace_read(self.path, new, old, false)?;
                 if e.kind() == ErrorKind::CommandFailed {
                     // It may have read the new file all the same. That this fails as well is told by the first error.
                     drop(self.node.reload(call).await);
@@ -74,7 +74,7 @@ impl<'a> Server<'a> {
             }
         };
         if outcome.refused(HBA) || busy(&outcome) {
-            files::replace(self.path, old, false)?;
+            files::replace_read(self.path, new, old, false)?;
             let again = self.node.reload(call).await;
             self.owed().settle();
             let now = match again {

@@ -151,3 +151,59 @@ fn examples_and_schema_fit_together() {
         assert_ne!(result["error"]["kind"], "bad_args", "{}: {result}", example.title);
     }
 }
+
+#[test]
+fn the_world_is_not_let_in_without_a_password() {
+    let dir = node(FILE);
+    for rule in [
+        json!("host all all 0.0.0.0/0 trust"),
+        json!("host shop app 0.0.0.0 0.0.0.0 trust"),
+        json!("hostssl all all ::/0 trust"),
+        json!("host replication all all trust"),
+        json!({"type": "host", "address": "128.0.0.0/1", "method": "trust"}),
+        // The last line of the file, made so.
+        json!({"users": "all", "databases": "all", "address": "0.0.0.0/0", "method": "trust"}),
+    ] {
+        let args = json!({"data_dir": dir.path(), "rules": ["host all all 10.0.0.1/32 trust", rule]});
+        let (status, result) = run(&args);
+        assert_eq!((status, &result["error"]["kind"]), (1, &json!("refused")), "{rule}: {result}");
+        assert!(result["msg"].as_str().unwrap().contains("anyone in the world"), "{result}");
+        assert_eq!(read(dir.path()), FILE, "nothing is written");
+    }
+    let args = json!({"data_dir": dir.path(), "rules": ["host all all 0.0.0.0/0 trust"], "force": true});
+    let (_, result) = run(&args);
+    assert_eq!(result["changed"], true, "{result}");
+    assert!(result["warnings"].to_string().contains("line 4 lets anyone in the world in"), "{result}");
+    // What was there before is warned about, and hinders nothing.
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": ["host all all 10.0.0.1/32 trust"]}));
+    assert_eq!((&result["changed"], &result["failed"]), (&json!(true), &json!(false)), "{result}");
+    assert!(result["warnings"].to_string().contains("anyone in the world"), "{result}");
+}
+
+#[test]
+fn a_node_that_is_built_is_left_alone() {
+    let dir = node(FILE);
+    let build = std::os::unix::process::CommandExt::arg0(&mut Command::new("sleep"), "gs_ctl")
+        .arg("100")
+        .current_dir(dir.path())
+        .spawn();
+    let mut build = build.unwrap();
+    std::fs::write(dir.path().join("gs_build.pid"), build.id().to_string()).unwrap();
+    let comm = format!("/proc/{}/cmdline", build.id());
+    while !std::fs::read(&comm).unwrap().starts_with(b"gs_ctl") {
+        std::thread::yield_now();
+    }
+    let args = |rule: &str| json!({"data_dir": dir.path(), "rules": [rule], "force": true});
+    let (_, there) = run(&args("local all all trust"));
+    let (_, new) = run(&args("host all all 10.0.0.1/32 trust"));
+    // A build takes the file away for a while.
+    std::fs::remove_file(dir.path().join("pg_hba.conf")).unwrap();
+    let (_, gone) = run(&args("host all all 10.0.0.1/32 trust"));
+    build.kill().unwrap();
+    build.wait().unwrap();
+    assert_eq!(there["failed"], false, "{there}");
+    for result in [new, gone] {
+        assert_eq!(result["error"]["kind"], "busy", "{result}");
+        assert!(result["msg"].as_str().unwrap().contains("is being built"), "{result}");
+    }
+}

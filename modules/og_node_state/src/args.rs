@@ -93,7 +93,7 @@ pub struct Args {
     pub role: Option<StartRole>,
     /// How `state: primary` makes a standby primary.
     pub transition: Transition,
-    /// Do it although another primary is alive or cannot be excluded.
+    /// Do it although another primary is alive or cannot be excluded, or this standby lags or needs repair.
     pub force: bool,
     /// How the server is stopped.
     pub stop_mode: StopMode,

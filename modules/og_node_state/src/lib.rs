@@ -8,6 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
+use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
 use og_common::gauss::Node;
 use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
@@ -52,19 +53,24 @@ impl Module for NodeStateModule {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = Node::of(call)?;
-        let mut steps = plan(&look(call, &node, &args).await?, &args)?;
+        let mut present = look(call, &node, &args).await?;
+        let mut steps = plan(&present, &args)?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
             let _lock = NodeLock::of(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
-            steps = plan(&look(call, &node, &args).await?, &args)?;
+            present = look(call, &node, &args).await?;
+            steps = plan(&present, &args)?;
+            report.warnings = smaller(&steps, &present.short);
             for step in &steps {
                 let done = act::step(call, &node, &args, *step, &mut report.output).await;
-                report.warnings.extend(done.map_err(|e| e.after(report.actions.clone()))?);
+                let done = done.map_err(|e| e.after(report.actions.clone()));
+                report.warnings.extend(done.map_err(|e| because(e, &report.warnings))?);
                 report.actions.push(step.words());
             }
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
+            report.warnings = smaller(&steps, &present.short);
         }
         report.changed = !report.actions.is_empty();
         if let Some(wait) = &args.wait
@@ -91,13 +97,33 @@ impl Module for NodeStateModule {
     }
 }
 
+/// That a standby which is started has less of something than its primary.
+fn smaller(steps: &[Step], short: &[String]) -> Vec<String> {
+    if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.follows())) {
+        return Vec::new();
+    }
+    let told = |words: &String| {
+        format!(
+            "{words}: with less the server may not start as a standby, or stop; set it on the primary, or here with force"
+        )
+    };
+    short.iter().map(told).collect()
+}
+
+/// An error with what had been noticed before as its hint, when it has none that is better.
+fn because(error: Error, noticed: &[String]) -> Error {
+    let Some(first) = noticed.first() else { return error };
+    let hint = error.failure().hint.clone().map_or_else(|| first.clone(), |hint| format!("{first}; {hint}"));
+    error.hint(hint)
+}
+
 /// The call's own limit ends a wait; this only keeps the clock from running over.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
     let opts = std::fs::read_to_string(node.data_dir.join("postmaster.opts")).unwrap_or_default();
     let mut present =
-        Present { node: node.query(call).await?, started_as: role_of_opts(&opts), peers: Vec::new() };
+        Present { node: node.query(call).await?, started_as: role_of_opts(&opts), ..Present::default() };
     // A standby that has just been started does not stream for two seconds; a switchover can wait for that.
     if args.state == State::Primary && args.transition == Transition::Switchover && !args.force {
         let settling = |state: &og_common::gauss::NodeState| {
@@ -109,6 +135,15 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
     }
     if needs_peers(&present, args) {
         present.peers = node.peers().await;
+    }
+    if args.state == State::Primary && args.transition == Transition::Failover && !args.force {
+        present.holds = node.holds(call).await;
+    }
+    if !present.node.running
+        && let Some(primary) = node.control().and_then(|control| control.more)
+    {
+        let text = std::fs::read(node.data_dir.join("postgresql.conf")).unwrap_or_default();
+        present.short = primary.short(&ConfFile::parse(&text));
     }
     Ok(present)
 }

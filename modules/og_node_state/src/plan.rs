@@ -1,7 +1,8 @@
 //! What is to be done, from what is: pure.
 
+use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
-use og_common::gauss::{NodeState, Role};
+use og_common::gauss::{NodeState, Role, lsn_text};
 use og_common::protocol::{Error, ErrorKind};
 use og_common::replconn::Host;
 
@@ -16,6 +17,10 @@ pub struct Present {
     pub started_as: Option<Role>,
     /// What the other ends of the replication channels are; asked for only where [`needs_peers`] says so.
     pub peers: Vec<Peer>,
+    /// How far the log has come that this node holds; asked for only before a failover.
+    pub holds: Option<u64>,
+    /// The limits of which this node has less than its primary.
+    pub short: Vec<String>,
 }
 
 /// One step.
@@ -183,17 +188,35 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         (_, Transition::Failover) => {
             if !args.force {
                 primary_is_gone(&present.peers)?;
+                has_followed(node)?;
+                nobody_has_more(present)?;
             }
             Ok(vec![Step::Failover])
         }
     }
 }
 
+/// So much log is replayed in seconds; more keeps everybody waiting, for the old primary is none any more meanwhile.
+const MOST_LAG: u64 = 128 << 20;
+
 /// A switchover of a standby that does not stream hangs for its whole time and then says that all is well.
 fn switchover(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     let node = &present.node;
-    if node.healthy() || args.force {
+    if args.force {
         return Ok(vec![Step::Switchover]);
+    }
+    if node.healthy() {
+        let lag = node.receiver.as_ref().and_then(|receiver| receiver.progress.lag_bytes).unwrap_or(0);
+        if lag <= MOST_LAG {
+            return Ok(vec![Step::Switchover]);
+        }
+        return Err(Error::refused(format!(
+            "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
+            human(lag)
+        ))
+        .hint(
+            "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides",
+        ));
     }
     let peers = peer::words(&present.peers);
     Err(Error::refused(format!(
@@ -212,6 +235,46 @@ fn primary_is_gone(peers: &[Peer]) -> Result<(), Error> {
     Err(Error::refused(format!("no failover while the old primary may be alive: {}", peer.words()))
         .at("/transition")
         .hint("use transition: switchover, or stop the old primary first; force makes a second primary"))
+}
+
+/// Refuses a standby that had ceased to follow before its primary was lost: it lacks all that was written since.
+fn has_followed(node: &NodeState) -> Result<(), Error> {
+    let detail = node.detail.as_deref().unwrap_or_default();
+    if !["WAL segment removed", "System id not matched", "Timeline not matched"]
+        .iter()
+        .any(|why| detail.contains(why))
+    {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "the standby had ceased to follow before the primary was lost ({}); its log ends at {}",
+        node.words(),
+        node.lsn.as_deref().unwrap_or("an unknown place")
+    ))
+    .at("/transition")
+    .hint("make another standby primary; force: true takes this one, and what was written since is lost"))
+}
+
+/// Refuses a standby when another one holds more of the lost primary's log: commits that were confirmed may be in that.
+fn nobody_has_more(present: &Present) -> Result<(), Error> {
+    let Some(own) = present.holds else { return Ok(()) };
+    let end = |peer: &Peer| match peer.found {
+        Found::Server { role, lsn, .. } if role.follows() => lsn,
+        _ => None,
+    };
+    let best = present.peers.iter().filter_map(|peer| Some((end(peer)?, peer))).max_by_key(|(lsn, _)| *lsn);
+    match best {
+        Some((lsn, peer)) if lsn > own => Err(Error::refused(format!(
+            "this standby lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
+            lsn - own,
+            peer.words(),
+            lsn_text(lsn),
+            lsn_text(own)
+        ))
+        .at("/transition")
+        .hint("make that one primary; force: true takes this one, and what it lacks is lost")),
+        _ => Ok(()),
+    }
 }
 
 fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {

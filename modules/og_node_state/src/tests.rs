@@ -27,7 +27,10 @@ fn stopped(role: Role) -> NodeState {
 }
 
 fn is(role: Role) -> Peer {
-    Peer { channel: Channel::default(), found: Found::Server { role, system_id: None } }
+    Peer {
+        channel: Channel::default(),
+        found: Found::Server { role, system_id: None, lsn: None, term: None },
+    }
 }
 
 fn silent() -> Peer {
@@ -35,7 +38,7 @@ fn silent() -> Peer {
 }
 
 fn steps(node: NodeState, peers: Vec<Peer>, value: serde_json::Value) -> Result<Vec<Step>, ErrorKind> {
-    plan(&Present { node, started_as: None, peers }, &args(value)).map_err(|e| e.kind())
+    plan(&Present { node, peers, ..Present::default() }, &args(value)).map_err(|e| e.kind())
 }
 
 #[test]
@@ -67,7 +70,8 @@ fn a_server_starts_in_the_role_it_had() {
     assert_eq!(start(stopped(Role::Standby), cascade), Ok(vec![Step::Start(Some(Role::CascadeStandby))]));
 
     // The two traces of the last run differ: a promotion counts, unless it would make a second primary.
-    let present = |node, opts| Present { node, started_as: Some(opts), peers: vec![silent()] };
+    let present =
+        |node, opts| Present { node, started_as: Some(opts), peers: vec![silent()], ..Present::default() };
     let promoted = present(stopped(Role::Unknown), Role::Primary);
     assert_eq!(plan(&promoted, &args(started.clone())).unwrap(), [Step::Start(Some(Role::Primary))]);
     let built = present(stopped(Role::Standby), Role::Primary);
@@ -129,6 +133,65 @@ fn failover_wants_the_old_primary_gone() {
     assert_eq!(with(vec![reserved]), Err(ErrorKind::Refused));
     let forced = json!({"state": "primary", "transition": "failover", "force": true});
     assert_eq!(steps(lonely.clone(), vec![is(Role::Primary)], forced), Ok(vec![Step::Failover]));
+}
+
+#[test]
+fn a_standby_that_lags_is_not_promoted() {
+    let switch = json!({"state": "primary"});
+    let mut slow = running(Role::Standby);
+    let lag = |node: &mut NodeState, bytes| node.receiver.as_mut().unwrap().progress.lag_bytes = Some(bytes);
+    lag(&mut slow, 1 << 20);
+    assert_eq!(steps(slow.clone(), vec![], switch.clone()), Ok(vec![Step::Switchover]));
+    lag(&mut slow, 1 << 30);
+    let error = plan(&Present { node: slow.clone(), ..Present::default() }, &args(switch)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("(1073741824 bytes)"), "{error}");
+    let forced = json!({"state": "primary", "force": true});
+    assert_eq!(steps(slow, vec![], forced), Ok(vec![Step::Switchover]));
+}
+
+#[test]
+fn a_failover_takes_the_standby_that_holds_most() {
+    let fail = json!({"state": "primary", "transition": "failover"});
+    let forced = json!({"state": "primary", "transition": "failover", "force": true});
+    let mut node = running(Role::Standby);
+    node.db_state = DbState::NeedRepair;
+    node.detail = Some("Disconnected".to_owned());
+    node.receiver = None;
+    let other = |lsn| Peer {
+        channel: Channel { remote_host: "10.0.0.3".to_owned(), remote_port: 26001, ..Channel::default() },
+        found: Found::Server { role: Role::Standby, system_id: Some(1), lsn, term: None },
+    };
+    let mut present = Present {
+        node,
+        peers: vec![silent(), other(Some(0x5000))],
+        holds: Some(0x5000),
+        ..Present::default()
+    };
+    assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
+    present.holds = Some(0x4000);
+    let error = plan(&present, &args(fail.clone())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
+    assert_eq!(plan(&present, &args(forced.clone())).unwrap(), [Step::Failover]);
+    // Of one that does not tell nothing is known.
+    present.peers = vec![silent(), other(None)];
+    assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
+
+    present.node.detail = Some("WAL segment removed".to_owned());
+    let error = plan(&present, &args(fail)).unwrap_err();
+    assert!(error.to_string().contains("ceased to follow before"), "{error}");
+    assert_eq!(plan(&present, &args(forced)).unwrap(), [Step::Failover]);
+}
+
+#[test]
+fn a_standby_smaller_than_its_primary_is_told_at_its_start() {
+    let short = vec!["max_connections = 1 is less than its primary's 200".to_owned()];
+    assert_eq!(smaller(&[Step::Start(Some(Role::Primary))], &short), Vec::<String>::new());
+    let told = smaller(&[Step::Stop, Step::Start(Some(Role::Standby))], &short);
+    assert!(told[0].starts_with(&short[0]), "{told:?}");
+    let error = because(Error::not_found("the server did not start: FATAL").hint("look"), &told);
+    assert!(error.failure().hint.as_ref().unwrap().starts_with(&short[0]), "{error}");
 }
 
 #[test]

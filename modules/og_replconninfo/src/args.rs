@@ -23,6 +23,9 @@ pub struct Args {
     pub reload: ReloadWish,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
+    /// Do it even if the last channel of a running primary goes while standbys receive from it, or a switchover is under
+    /// way.
+    pub force: bool,
 }
 
 /// What is wanted of the channels.

@@ -5,7 +5,7 @@ mod plan;
 
 use og_common::{
     conf::{NodeConf, Wish},
-    gauss::{Node, Role},
+    gauss::{Node, Role, Sender},
     protocol::{Call, Diff, Error, Example, Module, Report, Rule},
     replconn::{self, Host},
 };
@@ -43,7 +43,7 @@ impl Module for ReplConnInfo {
         Rule::RequiredIf { key: "state", value: "exact", needs: &["peers"] },
         Rule::RequiredIf { key: "state", value: "present", needs: &["local", "peers"] },
         Rule::RequiredIf { key: "state", value: "absent", needs: &["peers"] },
-        Rule::OnlyIf { key: "state", values: &["exact", "present", "absent"], allows: &["peers"] },
+        Rule::OnlyIf { key: "state", values: &["exact", "present", "absent"], allows: &["peers", "force"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -141,8 +141,9 @@ async fn change(
             return unchanged(call, node, conf, plan, reload).await;
         }
     }
+    node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
-    let mut warnings = effects(call, node, &conf, &plan, running && reload).await;
+    let mut warnings = effects(call, node, &conf, &plan, (running, reload, args.force)).await?;
     let text = plan.file.to_bytes();
     let diff = Diff::of(conf.path(), conf.text(), &text);
     let verb = if call.check { "would change" } else { "changed" };
@@ -174,17 +175,32 @@ async fn change(
 }
 
 /// What an operator should know of the change.
-async fn effects(call: &Call, node: &Node, conf: &NodeConf, plan: &Plan, reload: bool) -> Vec<String> {
+///
+/// # Errors
+/// `refused`, unless `force`, when standbys of a running primary would be shut out.
+async fn effects(
+    call: &Call,
+    node: &Node,
+    conf: &NodeConf,
+    plan: &Plan,
+    (running, reload, force): (bool, bool, bool),
+) -> Result<Vec<String>, Error> {
     let mut warnings: Vec<String> = hole(&plan.channels).into_iter().collect();
-    if !reload {
-        return warnings;
+    let cleared = plan.channels.is_empty();
+    if !running || !(reload || cleared) {
+        return Ok(warnings);
     }
     // A single node that became a primary by a reload does not write that to its state file.
-    let role = match node.query(call).await {
-        Ok(state) => state.role,
-        Err(_) => node.state_file().map_or(Role::Unknown, |state| state.role),
+    let (role, senders) = match node.query(call).await {
+        Ok(state) => (state.role, Some(state.senders)),
+        Err(_) => (node.state_file().map_or(Role::Unknown, |state| state.role), None),
     };
-    let cleared = plan.channels.is_empty();
+    if cleared && role == Role::Primary && !force {
+        shuts_out(senders.as_deref())?;
+    }
+    if !reload {
+        return Ok(warnings);
+    }
     if cleared && role == Role::Primary {
         warnings.push("the last channel of a running primary goes: no standby can connect any more".into());
     }
@@ -209,11 +225,48 @@ async fn effects(call: &Call, node: &Node, conf: &NodeConf, plan: &Plan, reload:
                 .into(),
         );
     }
-    warnings
+    Ok(warnings)
+}
+
+/// Refuses to take the last channel from a primary while somebody receives from it, or that is not known.
+fn shuts_out(senders: Option<&[Sender]>) -> Result<(), Error> {
+    let who = match senders {
+        Some([]) => return Ok(()),
+        Some(senders) => {
+            let host =
+                |sender: &Sender| sender.peer.as_ref().map_or("?", |peer| peer.host.as_str()).to_owned();
+            format!("{} still receive from it", senders.iter().map(host).collect::<Vec<_>>().join(", "))
+        }
+        None => "it could not be asked whether standbys receive from it".to_owned(),
+    };
+    Err(Error::refused(format!(
+        "the last channel of a running primary would go, and {who}: none of them could connect any more, and at its \
+         next start it would be a single server"
+    ))
+    .at("/peers")
+    .hint("stop the standbys first; force: true overrides"))
 }
 
 /// Only replconninfo1 makes a single node a primary.
 fn hole(channels: &[Numbered]) -> Option<String> {
     let first = channels.first()?.number;
     (first > 1).then(|| format!("replconninfo1 is empty and replconninfo{first} is not: a single node becomes primary by number 1 alone"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use og_common::{gauss::Endpoint, protocol::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_primary_keeps_its_last_channel_as_long_as_somebody_receives() {
+        shuts_out(Some(&[])).unwrap();
+        let peer = Some(Endpoint { host: "10.0.0.2".into(), port: 4711 });
+        let error = shuts_out(Some(&[Sender { peer, ..Sender::default() }])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("10.0.0.2 still receive"), "{error}");
+        assert_eq!(shuts_out(None).unwrap_err().kind(), ErrorKind::Refused);
+    }
 }

@@ -298,7 +298,8 @@ async fn present(
     let mut done = Vec::new();
     for change in &plan.changes {
         if !call.check {
-            let kept = apply(change, args.backup).map_err(|e| e.after(done.clone()))?;
+            let kept = apply(change, present.before(&change.path), args.backup)
+                .map_err(|e| e.after(done.clone()))?;
             backup = backup.or(kept);
         }
         done.push(change.action.clone());
@@ -348,12 +349,15 @@ fn globals(env: &Environment) -> xml::Globals {
     }
 }
 
-fn apply(change: &Change, backup: bool) -> Result<Option<PathBuf>, Error> {
+fn apply(change: &Change, before: Option<&[u8]>, backup: bool) -> Result<Option<PathBuf>, Error> {
     let Some(after) = &change.after else {
         std::fs::remove_file(&change.path).map_err(|e| Error::io("remove", &change.path, &e))?;
         return Ok(None);
     };
-    let kept = files::replace(&change.path, after, backup)?;
+    let kept = match before {
+        Some(before) => files::replace_read(&change.path, before, after, backup)?,
+        None => files::replace(&change.path, after, backup)?,
+    };
     if !change.old {
         std::fs::set_permissions(&change.path, std::fs::Permissions::from_mode(change.mode))
             .map_err(|e| Error::io("set the mode of", &change.path, &e))?;

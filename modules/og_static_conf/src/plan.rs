@@ -50,6 +50,16 @@ pub struct Present {
     pub now: i64,
 }
 
+impl Present {
+    /// What was read of the file at `path`; nothing when it was not there or not looked at.
+    #[must_use]
+    pub fn before(&self, path: &Path) -> Option<&[u8]> {
+        let several = [&self.file, &self.dynamic, &self.dnrole, &self.write_xml];
+        let mut files = several.into_iter().flatten().chain(&self.copies);
+        files.find(|found| found.path == path)?.bytes.as_deref()
+    }
+}
+
 /// A file that changes.
 #[derive(Debug)]
 pub struct Change {

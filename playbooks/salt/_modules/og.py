@@ -133,8 +133,8 @@ def build(**arguments):
         Only when `state` is `present`.
 
     force (bool, default false)
-        Build although the node was a primary or a single server: what it has and its primary has not
-        is lost.
+        Build although the node was a primary or a single server, or holds more than the primary it
+        would be built from: what it has and its primary has not is lost.
         Only when `state` is `present`.
 
     wait (bool, default true)
@@ -220,6 +220,12 @@ def guc(**arguments):
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
 
+    force (bool, default false)
+        Do it even if commits of this primary then wait for standbys that do not stream, this standby
+        then has less of a limit such as `max_connections` than its primary, or a switchover is under
+        way.
+        Only when `state` is `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -292,7 +298,8 @@ def hba(**arguments):
         caller.
 
     force (bool, default false)
-        Do it even if `os_user` can then no longer connect through the local socket.
+        Do it even if `os_user` can then no longer connect through the local socket, strangers get in
+        without a password, or a switchover is under way.
 
     match (dict)
         With `query`: a connection; `matched` is then the line that decides it.
@@ -427,7 +434,8 @@ def node_state(**arguments):
         Only when `state` is `primary`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -505,6 +513,11 @@ def replconninfo(**arguments):
 
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
+
+    force (bool, default false)
+        Do it even if the last channel of a running primary goes while standbys receive from it, or a
+        switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.

@@ -133,8 +133,8 @@ def build_present(name, **arguments):
         Only when `state` is `present`.
 
     force (bool, default false)
-        Build although the node was a primary or a single server: what it has and its primary has not
-        is lost.
+        Build although the node was a primary or a single server, or holds more than the primary it
+        would be built from: what it has and its primary has not is lost.
         Only when `state` is `present`.
 
     wait (bool, default true)
@@ -213,6 +213,12 @@ def guc_present(name, **arguments):
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
 
+    force (bool, default false)
+        Do it even if commits of this primary then wait for standbys that do not stream, this standby
+        then has less of a limit such as `max_connections` than its primary, or a switchover is under
+        way.
+        Only when `state` is `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -288,6 +294,12 @@ def guc_absent(name, **arguments):
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
 
+    force (bool, default false)
+        Do it even if commits of this primary then wait for standbys that do not stream, this standby
+        then has less of a limit such as `max_connections` than its primary, or a switchover is under
+        way.
+        Only when `state` is `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -347,7 +359,8 @@ def hba_present(name, **arguments):
         caller.
 
     force (bool, default false)
-        Do it even if `os_user` can then no longer connect through the local socket.
+        Do it even if `os_user` can then no longer connect through the local socket, strangers get in
+        without a password, or a switchover is under way.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -416,7 +429,8 @@ def hba_absent(name, **arguments):
         caller.
 
     force (bool, default false)
-        Do it even if `os_user` can then no longer connect through the local socket.
+        Do it even if `os_user` can then no longer connect through the local socket, strangers get in
+        without a password, or a switchover is under way.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -472,7 +486,8 @@ def hba_exact(name, **arguments):
         caller.
 
     force (bool, default false)
-        Do it even if `os_user` can then no longer connect through the local socket.
+        Do it even if `os_user` can then no longer connect through the local socket, strangers get in
+        without a password, or a switchover is under way.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -620,7 +635,8 @@ def node_state_started(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -672,7 +688,8 @@ def node_state_stopped(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: stopped.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -725,7 +742,8 @@ def node_state_restarted(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -768,7 +786,8 @@ def node_state_reloaded(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: reloaded.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -817,7 +836,8 @@ def node_state_primary(name, **arguments):
         Only when `state` is `primary`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -881,7 +901,8 @@ def node_state_standby(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded.
+        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
+        repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -940,6 +961,11 @@ def replconninfo_exact(name, **arguments):
 
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
+
+    force (bool, default false)
+        Do it even if the last channel of a running primary goes while standbys receive from it, or a
+        switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1002,6 +1028,11 @@ def replconninfo_present(name, **arguments):
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
 
+    force (bool, default false)
+        Do it even if the last channel of a running primary goes while standbys receive from it, or a
+        switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -1059,6 +1090,11 @@ def replconninfo_absent(name, **arguments):
 
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
+
+    force (bool, default false)
+        Do it even if the last channel of a running primary goes while standbys receive from it, or a
+        switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.

@@ -43,7 +43,9 @@ options:
       - cascade_standby
   force:
     description:
-      - "Build although the node was a primary or a single server: what it has and its primary has not is lost."
+      - >-
+        Build although the node was a primary or a single server, or holds more than the primary it would be
+        built from: what it has and its primary has not is lost.
       - Only when C(state) is C(present).
     type: bool
     default: false

@@ -85,6 +85,14 @@ options:
       - Keep the old file beside the new one when it changes.
     type: bool
     default: false
+  force:
+    description:
+      - >-
+        Do it even if commits of this primary then wait for standbys that do not stream, this standby then has
+        less of a limit such as C(max_connections) than its primary, or a switchover is under way.
+      - Only when C(state) is C(present) or C(absent).
+    type: bool
+    default: false
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."

@@ -112,7 +112,9 @@ options:
       - never
   force:
     description:
-      - Do it even if C(os_user) can then no longer connect through the local socket.
+      - >-
+        Do it even if C(os_user) can then no longer connect through the local socket, strangers get in without
+        a password, or a switchover is under way.
     type: bool
     default: false
   match:

@@ -59,7 +59,7 @@ options:
       - failover
   force:
     description:
-      - Do it although another primary is alive or cannot be excluded.
+      - Do it although another primary is alive or cannot be excluded, or this standby lags or needs repair.
     type: bool
     default: false
   stop_mode:

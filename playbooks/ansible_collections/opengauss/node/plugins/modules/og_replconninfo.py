@@ -104,6 +104,14 @@ options:
       - Keep the old file beside the new one when it changes.
     type: bool
     default: false
+  force:
+    description:
+      - >-
+        Do it even if the last channel of a running primary goes while standbys receive from it, or a
+        switchover is under way.
+      - Only when C(state) is C(exact), C(present) or C(absent).
+    type: bool
+    default: false
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."

@@ -1,0 +1,195 @@
+//! What is refused without `force`: commits that would wait for ever, and a standby smaller than its primary.
+
+use std::time::{Duration, Instant};
+
+use og_common::{
+    conf::{ConfFile, is_on},
+    gauss::{
+        Node, Role,
+        control::{LIMITS, More},
+    },
+    protocol::{Call, Error},
+    standby_names::StandbyNames,
+};
+
+use crate::plan::{Plan, STANDBY_NAMES};
+
+/// How long a standby may take to come back, after a reload of the channels.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// What stands against the plan; returns what is only to be looked at.
+///
+/// # Errors
+/// `refused`, unless `force`.
+pub async fn check(
+    call: &Call,
+    node: &Node,
+    file: &ConfFile,
+    plan: &Plan,
+    (reload, force): (bool, bool),
+) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    let changes = |name: &str| plan.changed.iter().any(|changed| changed.eq_ignore_ascii_case(name));
+    let role = node.state_file().map_or(Role::Unknown, |state| state.role);
+    let control = node.control().and_then(|control| control.more);
+    let touched: Vec<_> = LIMITS.into_iter().filter(|name| changes(name)).collect();
+    for problem in limits(&touched, role, control.as_ref(), file, &plan.file) {
+        match problem {
+            Limit::Below(words) if !force => {
+                return Err(Error::refused(words).at("/parameters").hint(
+                    "set it on the primary, whose file this standby takes over; force: true sets it all the same",
+                ));
+            }
+            Limit::Below(words) | Limit::Order(words) => warnings.push(words),
+        }
+    }
+    if changes(STANDBY_NAMES)
+        && let Some(words) = waits(call, node, file, &plan.file).await
+    {
+        match words {
+            Waits::Already(words) => warnings.push(words),
+            Waits::Now(words) if force || !reload => warnings.push(words),
+            Waits::Now(words) => {
+                return Err(Error::refused(words).at(format!("/parameters/{STANDBY_NAMES}")).hint(
+                    "let the standbys stream first, ask for fewer, or set most_available_sync; force: true overrides",
+                ));
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// What is to be said of a limit that changes.
+#[derive(Debug, PartialEq, Eq)]
+enum Limit {
+    /// It is below the primary's.
+    Below(String),
+    /// On a primary: in which order the servers are to be restarted.
+    Order(String),
+}
+
+fn limits(
+    changed: &[&str],
+    role: Role,
+    primary: Option<&More>,
+    old: &ConfFile,
+    new: &ConfFile,
+) -> Vec<Limit> {
+    let number = |file: &ConfFile, name: &str| file.get(name)?.text().trim().parse::<u32>().ok();
+    let mut found = Vec::new();
+    for name in changed {
+        let Some(wanted) = number(new, name) else { continue };
+        if role == Role::Primary {
+            let raised = number(old, name).is_some_and(|before| wanted > before);
+            let first =
+                if raised { "the standbys before the primary" } else { "the primary before the standbys" };
+            found.push(Limit::Order(format!(
+                "{name} counts from the next start, and a standby that has less of it than its primary may stop: \
+                 restart {first}"
+            )));
+        }
+        let below = primary.filter(|_| role.follows()).and_then(|primary| primary.above(name, wanted, new));
+        if let Some(there) = below {
+            found.push(Limit::Below(format!(
+                "{name} = {wanted} is less than the {there} of this standby's primary: with less the server may not \
+                 start, and is too small to take the primary's place"
+            )));
+        }
+    }
+    found
+}
+
+/// That commits wait.
+#[derive(Debug, PartialEq, Eq)]
+enum Waits {
+    /// They do so before the change as well.
+    Already(String),
+    /// From the change on.
+    Now(String),
+}
+
+/// Whether commits on this running primary would wait for standbys that do not stream.
+async fn waits(call: &Call, node: &Node, old: &ConfFile, new: &ConfFile) -> Option<Waits> {
+    let wanted = names(new)?;
+    let available = new.get("most_available_sync").is_some_and(|setting| is_on(&setting.text()));
+    if wanted.groups.is_empty() || available {
+        return None;
+    }
+    node.running()?;
+    let role = match node.query(call).await {
+        Ok(state) => state.role,
+        Err(_) => node.state_file().map_or(Role::Unknown, |state| state.role),
+    };
+    if role != Role::Primary {
+        return None;
+    }
+    let begun = Instant::now();
+    loop {
+        // A server that cannot be asked cannot be told of the change either, and says so then.
+        let streaming = node.streaming(call).await.ok()?;
+        let missing = wanted.missing(&streaming)?;
+        call.saw(missing.clone());
+        if begun.elapsed() >= PATIENCE {
+            let words = format!("commits would wait for ever: {missing}");
+            let before = names(old).unwrap_or_default();
+            let already = before.missing(&streaming).is_some();
+            return Some(if already { Waits::Already(words) } else { Waits::Now(words) });
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// The names in a file; none when they cannot be understood, of which others tell.
+fn names(file: &ConfFile) -> Option<StandbyNames> {
+    let value = file.get(STANDBY_NAMES).map_or_else(|| "*".into(), |setting| setting.text().into_owned());
+    StandbyNames::parse(&value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(role: Role, old: &str, new: &str) -> Vec<Limit> {
+        let primary = More {
+            max_connections: 250,
+            max_prepared_transactions: 200,
+            max_locks_per_transaction: 256,
+            lsn: 0,
+        };
+        let file = |text: &str| ConfFile::parse(text.as_bytes());
+        limits(&LIMITS, role, Some(&primary), &file(old), &file(new))
+    }
+
+    #[test]
+    fn a_standby_is_not_made_smaller_than_its_primary() {
+        let below = |new: &str| found(Role::Standby, "", new).len();
+        assert_eq!(below("max_connections = 200\n"), 0);
+        assert_eq!(below("max_connections = 199\n"), 1);
+        assert_eq!(below("max_connections = 199\nmax_inner_tool_connections = 60\n"), 0);
+        // The threads of the pool may be what the primary wrote down.
+        assert_eq!(below("max_connections = 199\nenable_thread_pool = on\n"), 0);
+        assert_eq!(below("max_locks_per_transaction = 255\nmax_prepared_transactions = 199\n"), 2);
+        assert_eq!(below("max_locks_per_transaction = 256\nmax_prepared_transactions = 999\n"), 0);
+        assert!(matches!(&found(Role::CascadeStandby, "", "max_connections = 1\n")[..], [Limit::Below(w)]
+            if w.contains("max_connections = 1 is less than the 200")));
+    }
+
+    #[test]
+    fn on_a_primary_the_order_of_the_restarts_is_told() {
+        let told = |old: &str, new: &str| match &found(Role::Primary, old, new)[..] {
+            [Limit::Order(words)] => words.clone(),
+            other => format!("{other:?}"),
+        };
+        assert!(
+            told("max_connections = 1\n", "max_connections = 9\n")
+                .ends_with("the standbys before the primary")
+        );
+        assert!(
+            told("max_connections = 9\n", "max_connections = 1\n")
+                .ends_with("the primary before the standbys")
+        );
+        assert!(found(Role::Normal, "", "max_connections = 1\n").is_empty());
+    }
+}
