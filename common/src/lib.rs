@@ -7,6 +7,7 @@
 //! * [`standby_names`]: the value of synchronous_standby_names
 //! * [`cluster`]: nodes and instances; static config, dynamic config, cluster_config.xml
 //! * [`gauss`]: the outside programs and files of one server
+//! * [`remote`]: a program run on other machines over ssh
 //! * [`clock`]: time of day as text
 
 pub mod clock;
@@ -16,5 +17,6 @@ pub mod files;
 pub mod gauss;
 pub mod hba;
 pub mod protocol;
+pub mod remote;
 pub mod replconn;
 pub mod standby_names;

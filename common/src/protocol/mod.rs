@@ -5,6 +5,7 @@
 //! schemas, time limits, signals, panics and the exit status.
 
 mod error;
+mod hosts;
 mod intake;
 mod json;
 mod report;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use error::{CommandRecord, Error, ErrorKind, Failure};
 pub use report::{Diff, Report};
-pub use run::main;
+pub use run::{command, main};
 pub use schema::{args_schema, result_schema};
 
 /// What a program of the suite is made of.

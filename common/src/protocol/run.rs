@@ -13,12 +13,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hosts;
 use super::intake::{self, Request};
 use super::schema::{args_help, args_schema, call_schema, result_schema};
 use super::{Call, Common, Error, ErrorKind, Module, Report};
 
 /// More than this is no list of arguments.
-const MOST_INPUT: u64 = 64 << 20;
+pub(super) const MOST_INPUT: u64 = 64 << 20;
 /// Items of one list or characters of one text that the result's `invocation` echoes.
 const MOST_ECHO: usize = 100;
 /// What stands in the place of a secret.
@@ -30,19 +31,20 @@ const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
 pub fn main<M: Module>() -> ExitCode {
     let start = Instant::now();
     report_panics(start);
-    let matches = match command::<M>().try_get_matches() {
-        Ok(matches) => matches,
-        Err(e) if !e.use_stderr() => {
-            // --help and --version.
-            return if e.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        }
-        Err(e) => {
-            drop(e.print());
-            let message = e.to_string();
-            let line = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return finish(start, &Map::new(), Err(Error::bad_args(line).hint("see --help")));
-        }
-    };
+    let matches =
+        match command::<M>().arg(hosts::served_flag()).after_long_help(lazy_help::<M>()).try_get_matches() {
+            Ok(matches) => matches,
+            Err(e) if !e.use_stderr() => {
+                // --help and --version.
+                return if e.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            }
+            Err(e) => {
+                drop(e.print());
+                let message = e.to_string();
+                let line = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                return finish(start, &Map::new(), Err(Error::bad_args(line).hint("see --help")));
+            }
+        };
     if let Some(text) = document::<M>(&matches) {
         return show(&text);
     }
@@ -56,11 +58,18 @@ pub fn main<M: Module>() -> ExitCode {
             }
         };
     }
+    match hosts::run::<M>(&matches, start) {
+        None => {}
+        Some(Ok(code)) => return code,
+        Some(Err(e)) => return finish(start, &Map::new(), Err(e)),
+    }
     let (invocation, result) = within_runtime(|| call::<M>(&matches, start));
     finish(start, &invocation, result)
 }
 
-fn command<M: Module>() -> Command {
+/// The command line that the program takes.
+#[must_use]
+pub fn command<M: Module>() -> Command {
     Command::new(M::NAME)
         .about(M::ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
@@ -79,6 +88,7 @@ fn command<M: Module>() -> Command {
                 .help("Print the JSON Schema of the arguments or of the result"),
         )
         .arg(flag("examples").help("Print examples"))
+        .args(hosts::flags())
         .group(clap::ArgGroup::new("views").args(M::VIEWS.iter().map(|v| v.flag)))
         .args(M::VIEWS.iter().map(|view| {
             Arg::new(view.flag)
@@ -89,7 +99,6 @@ fn command<M: Module>() -> Command {
                 .help(view.help)
         }))
         .after_help("Prints exactly one JSON object. --help lists the arguments and examples.")
-        .after_long_help(lazy_help::<M>())
 }
 
 fn flag(name: &'static str) -> Arg {
@@ -162,7 +171,12 @@ async fn call<M: Module>(
     matches: &ArgMatches,
     start: Instant,
 ) -> (Map<String, Value>, Result<Report<Value>, Error>) {
-    let request = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
+    let request = if matches.get_flag("served") {
+        served_request().await
+    } else {
+        read_request::<M>(matches.get_one::<PathBuf>("file")).await.map(|request| (request, None))
+    };
+    let (request, gone) = match request {
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
@@ -174,7 +188,31 @@ async fn call<M: Module>(
         diff: set("diff") || matches.get_flag("diff"),
         no_log,
     };
-    (invocation, act::<M>(request.args, flags, start).await)
+    let act = act::<M>(request.args, flags, start);
+    let Some(gone) = gone else { return (invocation, act.await) };
+    let result = tokio::select! {
+        result = act => result,
+        _ = gone => Err(Error::new(ErrorKind::Interrupted, "ended by the caller, or the connection to it was lost")
+            .hint("the same call again carries on")),
+    };
+    (invocation, result)
+}
+
+/// The request of a call over ssh, and what becomes ready when the caller is gone.
+async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Receiver<()>>), Error> {
+    let (text, gone) =
+        hosts::served().await.map_err(|e| Error::io("read", Path::new("standard input"), &e))?;
+    Ok((Request::parse(&text)?, Some(gone)))
+}
+
+/// The arguments with their types, or what is wrong with them.
+pub(super) fn typed<M: Module>(mut args: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    let schema = call_schema::<M>(&args);
+    intake::check(&mut args, &schema, M::RULES)?;
+    let args = Value::Object(args);
+    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
+    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
+    Ok((common, args))
 }
 
 struct Flags {
@@ -184,15 +222,11 @@ struct Flags {
 }
 
 async fn act<M: Module>(
-    mut args: Map<String, Value>,
+    args: Map<String, Value>,
     flags: Flags,
     start: Instant,
 ) -> Result<Report<Value>, Error> {
-    let schema = call_schema::<M>(&args);
-    intake::check(&mut args, &schema, M::RULES)?;
-    let args = Value::Object(args);
-    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
-    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
+    let (common, args) = typed::<M>(args)?;
     become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     let deadline = (limit > 0).then(|| start + Duration::from_secs(limit));
@@ -232,7 +266,7 @@ fn expired(call: &Call, limit: u64) -> Error {
         .hint("raise timeout, or look at what was last seen; the same call again carries on")
 }
 
-async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Request, Error> {
+pub(super) async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Request, Error> {
     let text = if let Some(file) = file {
         let open = std::fs::File::open(file).map_err(|e| Error::io("read", file, &e))?;
         read_bounded(open).map_err(|e| Error::io("read", file, &e))?
@@ -358,13 +392,21 @@ fn finish(start: Instant, invocation: &Map<String, Value>, result: Result<Report
         Ok(report) => success(report),
         Err(error) => failure(&error),
     };
-    object.insert(
-        "elapsed_ms".to_owned(),
-        json!(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)),
-    );
+    object.insert("elapsed_ms".to_owned(), elapsed(start));
     object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
     print(object);
     ExitCode::from(code)
+}
+
+fn elapsed(start: Instant) -> Value {
+    json!(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The result of a failure that is told apart from others, such as one host's.
+pub(super) fn error_object(error: &Error, start: Instant) -> Map<String, Value> {
+    let mut object = failure(error);
+    object.insert("elapsed_ms".to_owned(), elapsed(start));
+    object
 }
 
 fn print(object: Map<String, Value>) {

@@ -160,6 +160,7 @@ pub fn result_schema<M: Module>() -> Value {
         "rc": { "type": "integer", "description": "Its exit status; only with failed." },
         "stdout": { "type": "string", "description": "The end of its output, at most 16 KiB." },
         "stderr": { "type": "string", "description": "The end of its errors, at most 16 KiB." },
+        "host": { "type": "string", "description": "With --host: the host that this is the result of." },
         "elapsed_ms": { "type": "integer", "description": "Milliseconds that the call took." },
         "ansible_facts": { "type": "object", "description": "Facts that Ansible adds to the host's variables." },
         "invocation": { "type": "object", "description": "The arguments, secrets masked." },

@@ -248,6 +248,11 @@ stderr:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+host:
+  description:
+    - "With --host: the host that this is the result of."
+  type: str
+  returned: success
 elapsed_ms:
   description:
     - Milliseconds that the call took.

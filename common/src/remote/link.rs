@@ -1,0 +1,305 @@
+//! The connection to one host: commands with input and output over ssh, and what ssh says when there is none.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+use super::Host;
+use crate::protocol::{Error, ErrorKind};
+
+/// A host that does not take a connection for so long is unreachable.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A host that says nothing three times so long is gone.
+const ALIVE: Duration = Duration::from_secs(3);
+/// So long the other side may take to end and to say so.
+const ENDING: Duration = Duration::from_secs(10);
+/// Should this program be killed, its connection ends after so many seconds without use.
+const IDLE: usize = 30;
+/// More than this is no result.
+const MOST_OUTPUT: u64 = 64 << 20;
+/// The exit status that stands for a command which a signal ended; ssh does not say which.
+const SIGNAL: i32 = 128;
+/// A shell's exit status when there is no such command.
+const NOT_FOUND: i32 = 127;
+/// So much of a text's end is kept for a message.
+const MOST_ENDING: usize = 500;
+
+/// An open connection.
+pub(super) struct Link {
+    session: Session,
+    own: bool,
+}
+
+/// Whether a command's input ends after what is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// It stays open until the command ends, or until it is to end.
+    Open,
+    /// It ends.
+    Closed,
+}
+
+/// What a command left.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    /// Whether it was told to end.
+    pub stopped: bool,
+    /// Why its end was not seen.
+    pub lost: Option<String>,
+}
+
+impl Output {
+    /// The end of what it said, for a message.
+    pub fn ending(&self) -> String {
+        let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let lines: Vec<_> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        if lines.is_empty() {
+            return format!("status {}, no output", self.status);
+        }
+        let text = lines[lines.len().saturating_sub(3)..].join(" / ");
+        let skip = text.chars().count().saturating_sub(MOST_ENDING);
+        text.chars().skip(skip).collect()
+    }
+}
+
+impl Link {
+    /// Connects, or uses the connection that the user's own ssh keeps open.
+    pub async fn open(host: &Host, config: Option<&Path>) -> Result<Self, Error> {
+        if let Some(kept) = kept(host, config).await? {
+            let session = Session::resume_mux(kept.into_boxed_path(), None);
+            if session.check().await.is_ok() {
+                return Ok(Self { session, own: false });
+            }
+        }
+        let mut builder = SessionBuilder::default();
+        builder
+            .known_hosts_check(KnownHosts::Strict)
+            .connect_timeout(CONNECT)
+            .server_alive_interval(ALIVE)
+            .control_directory(std::env::temp_dir());
+        if let Some(idle) = std::num::NonZeroUsize::new(IDLE) {
+            builder.control_persist(ControlPersist::IdleFor(idle));
+        }
+        if let Some(config) = config {
+            builder.config_file(config);
+        }
+        if let Some(user) = &host.user {
+            builder.user(user.clone());
+        }
+        if let Some(port) = host.port {
+            builder.port(port);
+        }
+        match builder.connect_mux(&host.name).await {
+            Ok(session) => Ok(Self { session, own: true }),
+            Err(e) => Err(unreachable(host, &e)),
+        }
+    }
+
+    /// Ends it, unless it is the user's own.
+    pub async fn close(self) {
+        if self.own
+            && let Err(e) = self.session.close().await
+        {
+            // It ends by itself after a while.
+            crate::protocol::debug(|| format!("closing the connection: {}", told(&e)));
+        }
+    }
+
+    /// Runs `sh -c` with these words: the script, the name it goes by, and what it gets as `$1` and so on. When `stop`
+    /// comes, ends the command's input and waits a moment for its last words.
+    pub async fn run(
+        &self,
+        words: &[&str],
+        input: &[u8],
+        after: Input,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Output, Error> {
+        let mut command = self.session.command("sh");
+        command.arg("-c").args(words);
+        command
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        let mut child = command.spawn().await.map_err(|e| lost(&told(&e)))?;
+        let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let input = input.to_vec();
+        let writer = tokio::spawn(async move {
+            let Some(mut stdin) = stdin else { return };
+            // A command that does not read its input has its reason, which it says itself.
+            drop(stdin.write_all(&input).await);
+            if after == Input::Open {
+                std::future::pending::<()>().await;
+            }
+        });
+        let mut output = Output::default();
+        let read = async { tokio::join!(text(stdout), text(stderr)) };
+        tokio::pin!(read);
+        tokio::select! {
+            texts = &mut read => (output.stdout, output.stderr) = texts,
+            () = stop => {
+                output.stopped = true;
+                writer.abort();
+                match tokio::time::timeout(ENDING, read).await {
+                    Ok(texts) => (output.stdout, output.stderr) = texts,
+                    Err(_) => return Ok(output),
+                }
+            }
+        }
+        writer.abort();
+        match child.wait().await {
+            Ok(status) => output.status = status.code().unwrap_or(SIGNAL),
+            Err(openssh::Error::Remote(_)) => output.status = NOT_FOUND,
+            Err(openssh::Error::RemoteProcessTerminated) if self.session.check().await.is_ok() => {
+                output.status = SIGNAL;
+            }
+            Err(e) => output.lost = Some(told(&e)),
+        }
+        Ok(output)
+    }
+}
+
+/// All that comes; what is no UTF-8 is shown as replacement characters.
+async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(source) = source
+        && let Err(e) = source.take(MOST_OUTPUT).read_to_end(&mut bytes).await
+    {
+        crate::protocol::debug(|| format!("reading from the host: {e}"));
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The control socket of a connection to this host that the user's own ssh keeps open. One that would not notice
+/// when the host goes away is left alone.
+async fn kept(host: &Host, config: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+    let mut command = tokio::process::Command::new("ssh");
+    command.arg("-G");
+    if let Some(config) = config {
+        command.arg("-F").arg(config);
+    }
+    if let Some(user) = &host.user {
+        command.args(["-l", user]);
+    }
+    if let Some(port) = host.port {
+        command.arg("-p").arg(port.to_string());
+    }
+    let done = command.args(["--", &host.name]).stdin(Stdio::null()).output().await.map_err(|e| {
+        Error::io("run", Path::new("ssh"), &e)
+            .hint("install OpenSSH's client (openssh-client) on this machine")
+    })?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr).trim().replace('\n', " / ");
+        return Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!("ssh cannot use its configuration: {said}"),
+        ));
+    }
+    Ok(kept_in(&String::from_utf8_lossy(&done.stdout)).filter(|path| path.exists()))
+}
+
+/// The control socket in what `ssh -G` prints.
+fn kept_in(settings: &str) -> Option<PathBuf> {
+    let of = |key| {
+        settings.lines().find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key)).map(|(_, v)| v)
+    };
+    let path = of("controlpath").filter(|path| *path != "none")?;
+    of("serveraliveinterval").filter(|seconds| *seconds != "0")?;
+    Some(PathBuf::from(path))
+}
+
+/// The error with its cause.
+fn told(error: &openssh::Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
+}
+
+/// A connection that ended before the answer came.
+pub(super) fn lost(why: &str) -> Error {
+    Error::new(ErrorKind::Unreachable, format!("the connection was lost: {why}"))
+        .hint("whether the work there was done is not known; the same call again carries on")
+}
+
+/// A host to which there is no connection, from what ssh said.
+fn unreachable(host: &Host, error: &openssh::Error) -> Error {
+    let said = match error {
+        openssh::Error::Connect(cause) => cause.to_string(),
+        other => told(other),
+    };
+    let (what, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+        (
+            "its host key is not the one that known_hosts has".to_owned(),
+            "if the machine was made anew, take the old key out with ssh-keygen -R; if not, somebody else answers there",
+        )
+    } else if said.contains("Host key verification failed") {
+        (
+            "its host key is not in known_hosts".to_owned(),
+            "compare the key and add it, for example by ssh to that host by hand",
+        )
+    } else {
+        let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let what = lines.last().map_or("ssh said nothing", |line| line.trim_end_matches('.')).to_owned();
+        let hint = if said.contains("Permission denied") {
+            "no password is ever asked for: let a key in there, and name it in ssh's configuration or load it into ssh-agent"
+        } else {
+            "try it by hand: ssh -o BatchMode=yes"
+        };
+        (what, hint)
+    };
+    let hint =
+        if hint.ends_with("BatchMode=yes") { format!("{hint} {} true", host.name) } else { hint.to_owned() };
+    Error::new(ErrorKind::Unreachable, format!("cannot connect: {what}")).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_kept_connection_is_used_only_if_it_would_notice_a_loss() {
+        let settings = |path: &str, alive: &str| {
+            format!("host n1\ncontrolmaster auto\ncontrolpath {path}\nserveraliveinterval {alive}\n")
+        };
+        assert_eq!(kept_in(&settings("/run/a b", "3")), Some(PathBuf::from("/run/a b")));
+        assert_eq!(kept_in(&settings("/run/ab", "0")), None);
+        assert_eq!(kept_in(&settings("none", "3")), None);
+        assert_eq!(kept_in("host n1\n"), None);
+    }
+
+    #[test]
+    fn the_end_of_what_was_said() {
+        let output = Output { stderr: " \na\nb\n\nc\nd\n".to_owned(), ..Output::default() };
+        assert_eq!(output.ending(), "b / c / d");
+        assert_eq!(Output { status: 3, ..Output::default() }.ending(), "status 3, no output");
+    }
+
+    #[test]
+    fn a_wrong_key_a_missing_key_and_a_refused_one() {
+        let host: Host = "omm@n1".parse().unwrap();
+        let error = |said: &str| {
+            let cause = std::io::Error::other(said.to_owned());
+            unreachable(&host, &openssh::Error::Connect(cause))
+        };
+        for (said, detail) in [
+            (
+                "@@@\n@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+                "is not the one",
+            ),
+            ("No ED25519 host key is known for n1\r\nHost key verification failed.", "is not in known_hosts"),
+            ("omm@n1: Permission denied (publickey).", "Permission denied (publickey)"),
+            ("connect to host n1 port 22: Connection refused", "Connection refused"),
+        ] {
+            let error = error(said);
+            assert_eq!(error.kind(), ErrorKind::Unreachable);
+            assert!(error.failure().detail.contains(detail), "{error}");
+        }
+        assert!(error("x").to_string().ends_with("ssh -o BatchMode=yes n1 true"));
+    }
+}

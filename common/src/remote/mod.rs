@@ -1,0 +1,181 @@
+//! A program of the suite run on other machines, over the user's own ssh.
+//!
+//! The program copies itself to the host once, by its content, and runs there with the arguments on standard input,
+//! which stays open as long as the caller wants the answer: when it closes, the program there ends (see
+//! `--served` in the protocol). So nothing goes on at a host that nobody waits for.
+
+mod host;
+mod link;
+mod program;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::protocol::{CommandRecord, Error, ErrorKind};
+pub use host::Host;
+use link::{Input, Link, Output, lost};
+use program::Program;
+
+/// The folder of the user there that holds the programs, one folder below it for each content.
+const FOLDER: &str = "~/.cache/opengauss-node";
+/// What the host says when it has not the program as we have it.
+const MISSING: &str = "og-program-missing";
+
+/// Runs program `$1`, whose content has the hash `$3`, with what follows; says when it is not there as it should be.
+const RUN: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then shift 3; exec "$f" --served "$@"; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
+
+/// Takes program `$1` in on standard input; what is not whole never gets its name.
+const TAKE: &str = r#"umask 077; r=$HOME/.cache/opengauss-node; mkdir -p "$r/$2" && t=$(mktemp "$r/.up.XXXXXX") && trap 'rm -f "$t"' EXIT && cat >"$t" && if [ "$(sha256sum <"$t")" = "$3  -" ]; then chmod 0700 "$t" && mv -f "$t" "$r/$2/$1"; else echo "it did not arrive whole" >&2; false; fi"#;
+
+/// What is the same for all hosts of a call.
+#[derive(Debug)]
+pub struct Caller {
+    program: Program,
+    config: Option<PathBuf>,
+    flags: Vec<&'static str>,
+    arguments: String,
+}
+
+impl Caller {
+    /// This program, to be run with these flags and this one line of arguments. `config` is what `ssh -F` takes.
+    pub fn new(
+        name: &'static str,
+        config: Option<&Path>,
+        flags: Vec<&'static str>,
+        arguments: String,
+    ) -> Result<Self, Error> {
+        if let Some(path) = config {
+            std::fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
+        }
+        let program = Program::running(name)?;
+        Ok(Self { program, config: config.map(Path::to_path_buf), flags, arguments })
+    }
+
+    /// Runs it on the host and returns what it prints there; when `stop` turns true, ends it there first.
+    pub async fn call(
+        &self,
+        host: &Host,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Map<String, Value>, Error> {
+        let link = tokio::select! {
+            link = Link::open(host, self.config.as_deref()) => link?,
+            () = turned(&mut stop) => return Err(interrupted()),
+        };
+        let result = self.over(&link, stop).await;
+        link.close().await;
+        result
+    }
+
+    async fn over(&self, link: &Link, mut stop: watch::Receiver<bool>) -> Result<Map<String, Value>, Error> {
+        let first = self.run(link, &self.program, &mut stop).await?;
+        let Some((system, machine)) = missing(&first) else { return self.result(first) };
+        let fitting = self.program.for_machine(system, machine)?;
+        let program = fitting.as_ref().unwrap_or(&self.program);
+        // A program for another machine has another content, and may be there already.
+        let mut answer = if fitting.is_some() { self.run(link, program, &mut stop).await? } else { first };
+        if missing(&answer).is_some() {
+            tokio::select! {
+                sent = send(link, program) => sent?,
+                () = turned(&mut stop) => return Err(interrupted()),
+            }
+            answer = self.run(link, program, &mut stop).await?;
+        }
+        if missing(&answer).is_some() {
+            return Err(Error::new(
+                ErrorKind::Permission,
+                format!("{FOLDER}/{}/{} is there now and cannot be run", program.folder(), program.name),
+            )
+            .hint(format!(
+                "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
+            )));
+        }
+        self.result(answer)
+    }
+
+    async fn run(
+        &self,
+        link: &Link,
+        program: &Program,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Output, Error> {
+        let mut words = vec![RUN, "sh", program.name, program.folder(), &program.hash];
+        words.extend(&self.flags);
+        link.run(&words, self.arguments.as_bytes(), Input::Open, turned(stop)).await
+    }
+
+    /// The object that the program printed; what a login shell printed before it is passed over.
+    fn result(&self, output: Output) -> Result<Map<String, Value>, Error> {
+        let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
+        match (last.map(serde_json::from_str), &output.lost) {
+            (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
+            _ if output.stopped => Err(interrupted()),
+            (_, Some(why)) => Err(lost(why)),
+            _ => Err(Error::new(
+                ErrorKind::CommandFailed,
+                format!("{} ended there without a result: {}", self.program.name, output.ending()),
+            )
+            .hint("whether it did its work is not known; the same call again carries on")
+            .with_command(self.record(output))),
+        }
+    }
+
+    fn record(&self, output: Output) -> CommandRecord {
+        CommandRecord {
+            cmd: vec![self.program.name.to_owned()],
+            rc: output.status,
+            stdout: output.stdout,
+            stderr: output.stderr,
+        }
+    }
+}
+
+/// Puts the program on the host.
+async fn send(link: &Link, program: &Program) -> Result<(), Error> {
+    let words = [TAKE, "sh", program.name, program.folder(), &program.hash];
+    let output = link.run(&words, &program.content, Input::Closed, std::future::pending()).await?;
+    if let Some(why) = &output.lost {
+        return Err(lost(why));
+    }
+    if output.status == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Io,
+        format!("cannot put {} into {FOLDER} there: {}", program.name, output.ending()),
+    ))
+}
+
+/// System and machine, when the host says that it has not the program.
+fn missing(output: &Output) -> Option<(&str, &str)> {
+    let last = output.stdout.lines().next_back()?;
+    last.strip_prefix(MISSING)?.trim().split_once(' ')
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "ended before this host had answered")
+        .hint("the same call again carries on")
+}
+
+/// Waits until it is true.
+async fn turned(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_are_plain_for_any_login_shell() {
+        for script in [RUN, TAKE] {
+            // fish reads a backslash, csh a new line or an exclamation mark inside of quotes.
+            assert!(!script.contains(['\\', '\n', '!']), "{script}");
+        }
+        assert!(RUN.contains(MISSING) && RUN.contains(&FOLDER[1..]) && TAKE.contains(&FOLDER[1..]));
+    }
+}
