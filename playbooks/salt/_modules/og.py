@@ -17,6 +17,9 @@ would be done and does nothing. On failure ``error`` says what and why, and the 
           gauss_home: /opt/openGauss
           os_user: omm
 
+    A value ``pillar://app:password`` is taken from the pillar. So a secret stands neither in the job nor in the state,
+    which Salt writes into its logs at the level debug.
+
     Where the pillar describes the cluster, as the runner ``og`` wants it, data_dir and so on are taken from there.
 """
 
@@ -30,6 +33,8 @@ from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "og"
 
+# A value that begins so is taken from the pillar, so that it stands in no job and no log.
+_PILLAR = "pillar://"
 # Arguments that may come from configuration.
 _CONFIGURED = ("data_dir", "env_file", "gauss_home", "os_user")
 
@@ -83,10 +88,25 @@ def _program(name):
     return path
 
 
+def _resolved(value):
+    """The value with what it refers to in the pillar."""
+    if isinstance(value, dict):
+        return {key: _resolved(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved(one) for one in value]
+    if not isinstance(value, str) or not value.startswith(_PILLAR):
+        return value
+    key = value[len(_PILLAR) :]
+    found = __salt__["pillar.get"](key, None)
+    if found is None:
+        raise CommandExecutionError(f"{value}: the pillar of this minion has no {key}")
+    return found
+
+
 def _call(name, arguments, test=None, limit=None):
     """What the program says to these arguments; raises when it says nothing."""
     call = {k: v for k, v in configuration().items() if k in _CONFIGURED}
-    call.update(arguments)
+    call.update(_resolved(arguments))
     call["check_mode"] = bool(__opts__.get("test") if test is None else test)
     done = __salt__["cmd.run_all"](
         [_program(name)],

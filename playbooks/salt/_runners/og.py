@@ -22,6 +22,7 @@ started again at once; two live runs exclude each other, runs of Ansible on the 
 """
 
 import os
+import sys
 import time
 
 import salt.client
@@ -29,8 +30,24 @@ import salt.client
 # Seconds to wait for what a killed run left to the minions.
 SETTLE = 60
 SETTLE_INTERVAL = 0.5
+# Seconds until a minion is asked whether it is still at work, and for it to answer that. A minion that was there when the
+# run began is given more: to take it for lost would undo the work while it does it.
+_PATIENCE = {"og.look": (10, 15), "og.each": (30, 60)}
 # What reaches the programs of every node from its variables.
 _COMMON = ("data_dir", "env_file", "gauss_home", "os_user")
+# What the workflows use of other utilities; `__utils__` itself is empty there.
+_USED = (
+    "og_cluster.drop",
+    "og_cluster.expand",
+    "og_cluster.idle_slots",
+    "og_cluster.peers_added",
+    "og_cluster.refusal",
+    "og_cluster.rules_of",
+    "og_cluster.table",
+    "og_cluster.why_unwell",
+    "og_owner.is_over",
+    "og_owner.take",
+)
 
 
 def expand(nodes, test=False, diff=False, minion=None, **options):
@@ -109,9 +126,11 @@ def _run(workflow, nodes, test, diff, minion, options):
         known = __utils__["og_workflow.options"]({})
         options = {**{k: v for k, v in common.items() if k in known}, **options}
         how = {"test": bool(test), "diff": bool(diff), "tell": _tell, **options}
-        out = __utils__["og_workflow.run"](workflow, targets, hosts, _Minions(hosts), **how)
+        use = {name: __utils__[name] for name in _USED}
+        out = __utils__["og_workflow.run"](workflow, targets, hosts, _Minions(hosts), use, **how)
     if out["failed"]:
-        __context__["retcode"] = 1
+        # The one is for orchestration and the job's event, the other for the exit status of salt-run.
+        __context__["retcode"] = out["retcode"] = 1
     return out
 
 
@@ -131,11 +150,8 @@ def _described(minion):
 
 
 def _tell(text):
-    try:
-        __jid_event__.fire_event({"message": text}, "progress")
-    except NameError:
-        # Not called by salt-run.
-        pass
+    # Not as an event: salt-run would print it among the result.
+    print(text, file=sys.stderr, flush=True)
 
 
 class _Minions:
@@ -178,14 +194,21 @@ class _Minions:
         by_minion = {}
         for name, arguments in own.items():
             by_minion.setdefault(self.ids[name], {})[name] = arguments
+        ask, wait = _PATIENCE[function]
         done = self.client.cmd(
-            sorted(by_minion), function, kwarg={**rest, word: by_minion}, tgt_type="list", full_return=True
+            sorted(by_minion),
+            function,
+            timeout=ask,
+            gather_job_timeout=wait,
+            kwarg={**rest, word: by_minion},
+            tgt_type="list",
+            full_return=True,
         )
         out = {}
         for mid, names in by_minion.items():
             answer = (done.get(mid) or {}).get("ret")
             for name in names:
-                if mid not in done:
+                if answer is None:
                     out[name] = {"unreachable": True, "failed": True, "msg": f"the minion {mid} does not answer"}
                 elif isinstance(answer, dict) and isinstance(answer.get(name), dict):
                     out[name] = answer[name]

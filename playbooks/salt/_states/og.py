@@ -6,7 +6,8 @@ are those of the program; data_dir and the like may come from configuration or p
 
 * ``test=True`` asks the program itself: the result is None only where something would change.
 * ``changes`` has each changed value as old and new, the changed file as a unified diff, else what was done. Salt logs
-  it; with ``show_changes: false``, where a secret is set, it only says that something changed.
+  it; with ``show_changes: false``, where a secret is set, it only says that something changed. The secret itself is best
+  given as ``pillar://key``: Salt logs the text of states at the level debug.
 * ``og.node_state_started`` reloads the server when what it watches changed; ``on_watch: restarted`` restarts it.
 
 .. code-block:: yaml

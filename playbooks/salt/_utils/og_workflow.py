@@ -85,11 +85,13 @@ class Run:
 
     ``hosts`` has each node's variables by its name. ``nodes`` reaches them: ``look(programs, names, seconds)`` and
     ``call(program, {name: arguments}, test)`` return an answer for each name, ``settle()`` waits until the nodes have
-    ended what a killed run let them begin and says what has not ended, ``owner`` stands for this run. ``tell(text)`` is told what begins.
+    ended what a killed run let them begin and says what has not ended, ``owner`` stands for this run. ``use`` has the
+    functions of og_cluster and og_owner by their full names, for Salt gives utilities no ``__utils__``.
+    ``tell(text)`` is told what begins.
     """
 
-    def __init__(self, hosts, nodes, test=False, diff=False, tell=lambda text: None, **given):
-        self.hosts, self.nodes, self.test, self.diff, self.tell = hosts, nodes, test, diff, tell
+    def __init__(self, hosts, nodes, use, test=False, diff=False, tell=lambda text: None, **given):
+        self.hosts, self.nodes, self.use, self.test, self.diff, self.tell = hosts, nodes, use, test, diff, tell
         self.options = options(given)
         self.plan = {}
         self.steps = []
@@ -114,15 +116,15 @@ class Run:
         }
         for look in ("first", "again"):
             self.tell("Look at all nodes")
-            self.plan = __utils__[f"og_cluster.{workflow}"](self.seen(LOOK, list(self.hosts)), targets, own)
+            self.plan = self.use[f"og_cluster.{workflow}"](self.seen(LOOK, list(self.hosts)), targets, own)
             owner = self.plan["lock"].get("owner")
             # A killed run may have left its last step to the minions, which changes what was just seen.
-            if look == "again" or not owner or not __utils__["og_owner.is_over"](owner):
+            if look == "again" or not owner or not self.use["og_owner.is_over"](owner):
                 break
             left = self.nodes.settle()
             if left:
                 raise Stopped(f"a killed run left work that has not ended: {left}; run this again when it has")
-        why = __utils__["og_cluster.refusal"](self.plan, __utils__["og_owner.is_over"])
+        why = self.use["og_cluster.refusal"](self.plan, self.use["og_owner.is_over"])
         if why:
             raise Stopped(why)
         self.warnings += self.plan["plan_warnings"]
@@ -156,7 +158,7 @@ class Run:
         found = []
         for done in steps:
             for n, answer in done.items():
-                why = __utils__["og_cluster.why_unwell"](answer)
+                why = self.use["og_cluster.why_unwell"](answer)
                 if why:
                     found.append(f"{n}: {why}")
         if found:
@@ -200,7 +202,7 @@ class Run:
         def call(own):
             return self.step("Take the lock of the cluster", "og_lock", {primary: own}, silent=True)[primary]
 
-        self.gate({primary: __utils__["og_owner.take"](call, args)})
+        self.gate({primary: self.use["og_owner.take"](call, args)})
         if self.plan["restore_now"]:
             self.must("Put back what a killed run left changed", "og_guc", self.plan["restore_now"])
 
@@ -211,14 +213,14 @@ class Run:
         """The cluster as a table, and the slots that serve nobody go."""
         self.tell("Look at the whole cluster")
         hosts = self.seen(LOOK_AFTER, [n for n in self.hosts if n not in gone])
-        self.table = __utils__["og_cluster.table"](hosts, gone)
-        return __utils__["og_cluster.idle_slots"](hosts, came)
+        self.table = self.use["og_cluster.table"](hosts, gone)
+        return self.use["og_cluster.idle_slots"](hosts, came)
 
     def slots(self, idle):
         # What fails here is found again by the next run; it is no reason to undo the workflow.
         calls = {n: {"state": "absent", "names": names, "if_active": "skip"} for n, names in idle.items()}
         for n, answer in self.step("Drop slots that serve nobody any more", "og_slot", calls).items():
-            why = __utils__["og_cluster.why_unwell"](answer)
+            why = self.use["og_cluster.why_unwell"](answer)
             self.warnings += [f"{n}: {why}"] if why else []
 
     def write_static(self, names, nodes, roles):
@@ -229,11 +231,11 @@ class Run:
     # --- what is told in the end
 
     def changes(self):
-        """What was changed, or would be: by node and step, as a diff where one was asked for, else what was done."""
+        """What was changed, or would be: each node's steps in order, as a diff where one was asked for, else what was done."""
         out = {}
         for name, n, answer in self.steps:
             if answer.get("changed"):
-                out.setdefault(n, {})[name] = unified(answer) or answer.get("actions") or [answer.get("msg", "")]
+                out.setdefault(n, []).append({name: unified(answer) or answer.get("actions") or [answer.get("msg", "")]})
         return out
 
     def outcome(self, why=None):
@@ -249,14 +251,14 @@ class Run:
         return out
 
 
-def run(workflow, targets, hosts, nodes, **how):
+def run(workflow, targets, hosts, nodes, use, **how):
     """
     Runs ``expand``, ``drop`` or ``status`` and returns what it did
 
     An interruption (Ctrl-C, a signal) ends it where it is, as a kill would: the same call again takes up what is left.
     """
     try:
-        one = Run(hosts, nodes, **how)
+        one = Run(hosts, nodes, use, **how)
     except Stopped as e:
         return {"changed": False, "failed": True, "msg": str(e), "changes": {}}
     try:
@@ -359,8 +361,8 @@ def _take_back(it, og):
     """Each step is done whatever became of the one before; returns whether all went well."""
     names = [og["app_names"][n] for n in og["fresh"]]
     members = og["members"]
-    added = {n: __utils__["og_cluster.peers_added"](it.channels_done.get(n)) for n in members}
-    rules = {n: __utils__["og_cluster.rules_of"](it.rules_done.get(n, {}).get("added")) for n in members}
+    added = {n: it.use["og_cluster.peers_added"](it.channels_done.get(n)) for n in members}
+    rules = {n: it.use["og_cluster.rules_of"](it.rules_done.get(n, {}).get("added")) for n in members}
     fresh = bool(og["fresh"])
     edit = {"synchronous_standbys": {"method": "keep", "num": "keep", "remove": names}}
     static = it.write_static(members, og["static_before"], og["roles_before"]) if it.static_done else {}
