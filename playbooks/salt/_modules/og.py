@@ -28,6 +28,7 @@ import os
 import pwd
 
 import salt.utils.args
+import salt.utils.data
 import salt.utils.path
 from salt.exceptions import CommandExecutionError
 
@@ -97,7 +98,8 @@ def _resolved(value):
     if not isinstance(value, str) or not value.startswith(_PILLAR):
         return value
     key = value[len(_PILLAR) :]
-    found = __salt__["pillar.get"](key, None)
+    # Not by pillar.get, which since 3008 gives the value masked.
+    found = salt.utils.data.traverse_dict_and_list(__pillar__, key, None)
     if found is None:
         raise CommandExecutionError(f"{value}: the pillar of this minion has no {key}")
     return found
