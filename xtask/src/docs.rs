@@ -1,5 +1,5 @@
 //! The modules' documentation for their users, from their schemas and examples: what `ansible-doc` reads, docs/modules,
-//! and the functions of the Salt modules with their texts.
+//! and the functions of the Salt modules with their texts. With these, Salt's copies of what plans for Ansible.
 
 mod ansible;
 mod markdown;
@@ -67,6 +67,11 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
             format!("{file} has no line {:?} for the generated part", salt::MARK.trim_end())
         })?;
         files.push((file.into(), format!("{written}{}{functions}", salt::MARK)));
+    }
+    for name in salt::SHARED {
+        let from = format!("playbooks/ansible_collections/opengauss/node/plugins/plugin_utils/{name}.py");
+        let text = salt::copy(&from, &read(&root().join(&from))?);
+        files.push((format!("playbooks/salt/_utils/{name}.py").into(), text));
     }
     Ok(files)
 }

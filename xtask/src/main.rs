@@ -1,4 +1,4 @@
-//! What a maintainer runs: `cargo xtask demo | test | faults | lab | docs | bench`.
+//! What a maintainer runs: `cargo xtask demo | test | salt | faults | lab | docs | bench`.
 
 mod bench;
 mod build;
@@ -28,6 +28,14 @@ fn command() -> Command {
         .subcommand(
             Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
         )
+        .subcommand(
+            Command::new("salt").about("Run what is tested of Salt alone").arg(
+                Arg::new("lts")
+                    .long("lts")
+                    .action(ArgAction::SetTrue)
+                    .help("Under the release with long-term support instead of the newest"),
+            ),
+        )
         .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
         .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
         .subcommand(
@@ -50,6 +58,7 @@ fn main() -> ExitCode {
         Some(("faults", m)) => faults::run_all(m),
         Some(("lab", m)) => lab::run(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
+        Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("test", _)) => test::run_all(),
         Some(("docs", m)) => docs::run_all(m.get_flag("check")),

@@ -1,10 +1,10 @@
 //! The tests that are written in Python, for they use the programs as Ansible, Salt and a shell do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::setup::{Tools, salt};
-use crate::shell::{Result, root, run, target};
+use crate::setup::Tools;
+use crate::shell::{Result, cargo, root, run, target};
 
 /// The collection: its playbooks' syntax, ansible-lint, its own tests.
 pub fn playbooks(tools: &Tools) -> Result {
@@ -24,16 +24,33 @@ pub fn playbooks(tools: &Tools) -> Result {
 }
 
 /// The programs as their callers run them; needs the release build.
-pub fn callers(tools: &Tools) -> Result {
+pub fn callers(tools: &Tools, salt: Option<&Path>, which: &str) -> Result {
     let mut tests = pytest(tools);
-    tests.arg("tests/callers").env("OG_PROGRAMS", target().join("modules").join(std::env::consts::ARCH));
-    match salt() {
-        Ok(programs) => {
-            tests.env("OG_SALT", programs);
-        }
-        Err(why) => println!("skipped: no salt ({why})"),
+    tests
+        .args(["tests/callers", "-k", which])
+        .env("OG_PROGRAMS", target().join("modules").join(std::env::consts::ARCH));
+    if let Some(programs) = salt {
+        tests.env("OG_SALT", programs);
     }
     run(&mut tests)
+}
+
+/// Salt's programs, where they can be had.
+pub fn salt(installed: Result<PathBuf>) -> Option<PathBuf> {
+    installed.inspect_err(|why| println!("skipped: no salt ({why})")).ok()
+}
+
+/// `cargo xtask salt`: what is tested of Salt, under either release.
+pub fn salt_alone(lts: bool) -> Result {
+    let tools = crate::setup::for_tests()?;
+    let programs = if lts { crate::setup::salt_lts() } else { crate::setup::salt() }?;
+    run(Command::new(programs.join("salt-call")).arg("--version"))?;
+    crate::build::release()?;
+    callers(&tools, Some(&programs), "salt")?;
+    run(cargo()
+        .args(["test", "--package", "og_scenarios", "--", "salt"])
+        .env("OG_ANSIBLE", &tools.ansible)
+        .env("OG_SALT", programs))
 }
 
 fn pytest(tools: &Tools) -> Command {

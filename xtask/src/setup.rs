@@ -111,6 +111,11 @@ pub fn salt() -> Result<PathBuf> {
     environment("salt", "requirements-salt.txt")
 }
 
+/// The same of the release with long-term support, in target/salt-lts.
+pub fn salt_lts() -> Result<PathBuf> {
+    environment("salt-lts", "requirements-salt-lts.txt")
+}
+
 /// A Python environment of its own with what the file of playbooks/ pins; returns the folder of its programs.
 fn environment(name: &str, pins: &str) -> Result<PathBuf> {
     let environment = target().join(name);

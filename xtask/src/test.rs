@@ -18,9 +18,15 @@ pub fn run_all() -> Result {
     step("playbooks", || python::playbooks(&tools))?;
     step("build", || build::release().map(drop))?;
     step("faults", || faults::table(""))?;
-    step("callers", || python::callers(&tools))?;
+    let salt = python::salt(setup::salt());
+    step("callers", || python::callers(&tools, salt.as_deref(), ""))?;
     step("scenarios", || {
-        run(cargo().args(["test", "--package", "og_scenarios"]).env("OG_ANSIBLE", &tools.ansible))
+        let mut tests = cargo();
+        tests.args(["test", "--package", "og_scenarios"]).env("OG_ANSIBLE", &tools.ansible);
+        if let Some(programs) = &salt {
+            tests.env("OG_SALT", programs);
+        }
+        run(&mut tests)
     })
 }
 

@@ -16,17 +16,26 @@ would be done and does nothing. On failure ``error`` says what and why, and the 
           env_file: /home/omm/.bashrc
           gauss_home: /opt/openGauss
           os_user: omm
+
+    A value ``pillar://app:password`` is taken from the pillar. So a secret stands neither in the job nor in the state,
+    which Salt writes into its logs at the level debug.
+
+    Where the pillar describes the cluster, as the runner ``og`` wants it, data_dir and so on are taken from there.
 """
 
 import json
 import os
+import pwd
 
 import salt.utils.args
+import salt.utils.data
 import salt.utils.path
 from salt.exceptions import CommandExecutionError
 
 __virtualname__ = "og"
 
+# A value that begins so is taken from the pillar, so that it stands in no job and no log.
+_PILLAR = "pillar://"
 # Arguments that may come from configuration.
 _CONFIGURED = ("data_dir", "env_file", "gauss_home", "os_user")
 
@@ -37,7 +46,7 @@ def __virtual__():
 
 def configuration():
     """
-    What configuration, grains and pillar say of the node under ``og``.
+    What configuration, grains and pillar say of the node under ``og``, and what the pillar of the cluster says of it
 
     CLI Example:
 
@@ -46,7 +55,17 @@ def configuration():
         salt '*' og.configuration
     """
     found = __salt__["config.get"]("og", {})
-    return dict(found) if isinstance(found, dict) else {}
+    cluster = __pillar__.get("opengauss") or {}
+    own = [
+        {**(cluster.get("vars") or {}), **(node or {})}
+        for name, node in (cluster.get("hosts") or {}).items()
+        if str((node or {}).get("minion") or name) == __opts__["id"]
+    ]
+    # Where several nodes are on one machine, each call names its own.
+    node = own[0] if len(own) == 1 else {}
+    out = {key: node[key] for key in _CONFIGURED if node.get(key)}
+    out.update(found if isinstance(found, dict) else {})
+    return out
 
 
 def _program(name):
@@ -70,11 +89,26 @@ def _program(name):
     return path
 
 
-def _run(name, arguments):
-    given = salt.utils.args.clean_kwargs(**arguments)
-    test = given.pop("test", None)
+def _resolved(value):
+    """The value with what it refers to in the pillar."""
+    if isinstance(value, dict):
+        return {key: _resolved(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_resolved(one) for one in value]
+    if not isinstance(value, str) or not value.startswith(_PILLAR):
+        return value
+    key = value[len(_PILLAR) :]
+    # Not by pillar.get, which since 3008 gives the value masked.
+    found = salt.utils.data.traverse_dict_and_list(__pillar__, key, None)
+    if found is None:
+        raise CommandExecutionError(f"{value}: the pillar of this minion has no {key}")
+    return found
+
+
+def _call(name, arguments, test=None, limit=None):
+    """What the program says to these arguments; raises when it says nothing."""
     call = {k: v for k, v in configuration().items() if k in _CONFIGURED}
-    call.update(given)
+    call.update(_resolved(arguments))
     call["check_mode"] = bool(__opts__.get("test") if test is None else test)
     done = __salt__["cmd.run_all"](
         [_program(name)],
@@ -83,15 +117,86 @@ def _run(name, arguments):
         stdin=json.dumps(call),
         output_loglevel="quiet",
         ignore_retcode=True,
+        timeout=limit,
     )
     try:
-        result = json.loads(done["stdout"])
+        return json.loads(done["stdout"])
     except ValueError:
         words = (done["stderr"] or done["stdout"])[-500:]
         raise CommandExecutionError(f"{name} ended with status {done['retcode']} and without a result: {words}") from None
+
+
+def _run(name, arguments):
+    given = salt.utils.args.clean_kwargs(**arguments)
+    result = _call(name, given, given.pop("test", None))
     if result.get("failed"):
         __context__["retcode"] = 1
     return result
+
+
+def _answer(name, arguments, test=None, limit=None):
+    """As _call; where it raises, a result that failed."""
+    try:
+        return _call(name, arguments, test, limit)
+    except (CommandExecutionError, OSError) as e:
+        return {"failed": True, "changed": False, "msg": str(e)}
+
+
+def each(program, calls, test=False):
+    """
+    One step of a workflow, which the runner ``og`` calls: runs a program once for each node of this minion
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt n1 og.each og_hba calls='{n1: {n1: {data_dir: /gauss/data/db1, state: query}}}'
+
+    calls
+        Arguments by node, by the minion's id: what one job tells several minions.
+    """
+    out = {node: _answer(program, arguments, test) for node, arguments in calls.get(__opts__["id"], {}).items()}
+    if any(answer.get("failed") for answer in out.values()):
+        __context__["retcode"] = 1
+    return out
+
+
+def look(programs, nodes, timeout=60):
+    """
+    What several programs tell of each node of this minion, and who owns its data directory; changes nothing
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt n1 og.look programs='{og_node_state: {}, og_lock: {}}' nodes='{n1: {n1: {data_dir: /gauss/data/db1}}}'
+
+    programs
+        The programs' own arguments by their names.
+
+    nodes
+        Arguments that all programs get by node, by the minion's id.
+
+    timeout
+        Seconds that each program may take.
+    """
+    out = {}
+    for node, common in nodes.get(__opts__["id"], {}).items():
+        seen = {}
+        for program, own in programs.items():
+            seen[program] = _answer(program, {**common, **own, "state": "query"}, limit=timeout)
+            seen[program].pop("invocation", None)
+            seen[program].pop("ansible_facts", None)
+        seen["os_user"] = _owner(common.get("data_dir"))
+        out[node] = seen
+    return out
+
+
+def _owner(path):
+    try:
+        return pwd.getpwuid(os.stat(path).st_uid).pw_name
+    except (OSError, TypeError, KeyError):
+        return None
 
 
 # Generated by `cargo xtask docs` from here on.

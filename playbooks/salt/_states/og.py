@@ -6,7 +6,8 @@ are those of the program; data_dir and the like may come from configuration or p
 
 * ``test=True`` asks the program itself: the result is None only where something would change.
 * ``changes`` has each changed value as old and new, the changed file as a unified diff, else what was done. Salt logs
-  it; with ``show_changes: false``, where a secret is set, it only says that something changed.
+  it; with ``show_changes: false``, where a secret is set, it only says that something changed. The secret itself is best
+  given as ``pillar://key``: Salt logs the text of states at the level debug.
 * ``og.node_state_started`` reloads the server when what it watches changed; ``on_watch: restarted`` restarts it.
 
 .. code-block:: yaml
@@ -22,8 +23,6 @@ are those of the program; data_dir and the like may come from configuration or p
         - watch:
           - og: replication parameters
 """
-
-import difflib
 
 from salt.exceptions import CommandExecutionError
 from salt.state import STATE_INTERNAL_KEYWORDS
@@ -94,19 +93,9 @@ def _changes(done):
     elif "lock" in done and done.get("previous") != done["lock"]:
         changes["lock"] = {"old": done.get("previous"), "new": done["lock"]}
     if not changes:
-        for one in done.get("diff") or []:
-            lines = difflib.unified_diff(
-                one["before"].splitlines(),
-                one["after"].splitlines(),
-                one["before_header"],
-                one["after_header"],
-                lineterm="",
-            )
-            text = "\n".join(lines)
-            if text:
-                changes.setdefault("diff", []).append(text)
-        if "diff" in changes:
-            changes["diff"] = "\n".join(changes["diff"])
+        diff = __utils__["og_workflow.unified"](done)
+        if diff:
+            changes["diff"] = diff
     if not changes:
         changes["actions"] = done.get("actions") or [done.get("msg", "")]
     return changes

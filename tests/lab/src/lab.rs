@@ -205,6 +205,12 @@ impl Lab {
         Ok(self.node(node)?.exec(argv))
     }
 
+    /// The address of the control host.
+    #[must_use]
+    pub fn control_address(&self) -> String {
+        format!("10.88.{}.254", self.index)
+    }
+
     /// A command in the control namespace, from which the nodes are reached over ssh.
     pub fn exec_ctl<I, S>(&self, argv: I) -> Command
     where
@@ -410,7 +416,7 @@ impl Lab {
         net::add(&self.bridge)?;
         net::add_bridge(&self.bridge)?;
         net::add(&self.control)?;
-        net::plug(&self.bridge, "ctl", &self.control, &format!("10.88.{}.254", self.index))?;
+        net::plug(&self.bridge, "ctl", &self.control, &self.control_address())?;
         for node in &self.nodes {
             net::add(&node.namespace)?;
             net::plug(&self.bridge, &node.port_name, &node.namespace, &node.address)?;

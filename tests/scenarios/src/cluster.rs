@@ -106,6 +106,12 @@ impl Cluster {
         self.lab.as_ref().expect("the lab is there until drop or keep")
     }
 
+    /// The folder of the modules, for copying onto nodes.
+    #[must_use]
+    pub fn modules(&self) -> &Path {
+        &self.ansible.modules
+    }
+
     /// A node by name.
     ///
     /// # Errors

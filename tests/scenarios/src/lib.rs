@@ -2,8 +2,10 @@
 //!
 //! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
 //! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
+//! * [`salt`]: a Salt master and minions on the lab
 //! * [`workflow`]: runs a playbook and tells what it did
 
 pub mod client;
 pub mod cluster;
+pub mod salt;
 pub mod workflow;

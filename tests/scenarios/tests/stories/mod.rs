@@ -3,7 +3,10 @@
 mod growth;
 mod interrupted;
 mod refused;
+mod salt;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use og_scenarios::workflow::Run;
 use crate::Story;
 
 /// All stories.
-pub const ALL: &[Story] = &[growth::STORY, interrupted::STORY, refused::STORY];
+pub const ALL: &[Story] = &[growth::STORY, interrupted::STORY, refused::STORY, salt::STORY];
 
 /// Runs `work` while a client commits rows on the primary; every commit must be answered, and none may fail.
 fn under_load<T>(cluster: &Cluster, primary: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
@@ -104,4 +107,14 @@ fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<Stri
         [] => Ok(run.changes()),
         ref files => Err(format!("check mode changed {}", files.join(", "))),
     }
+}
+
+/// The files without their comments: what a channel leaves behind when it is taken away is a comment, so that the
+/// primary's line does not take its place.
+fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
+    let lines = |text: &[u8]| -> Vec<u8> {
+        let kept = text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+        kept.collect::<Vec<_>>().join(&b'\n')
+    };
+    files.iter().map(|(path, text)| (path.clone(), lines(text))).collect()
 }

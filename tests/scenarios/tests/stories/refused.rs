@@ -1,15 +1,13 @@
 //! What ends before the first change with one clear sentence, and what fails on the way and is taken back.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use serde_json::{Value, json};
 
-use super::{never_waited_for, play, under_load};
+use super::{effective, never_waited_for, play, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -134,16 +132,6 @@ fn two_at_once(c: &Cluster) -> Result {
         return Err(format!("the second run does not say who holds the lock:\n{}", bad.output));
     }
     c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])
-}
-
-/// The files without their comments: what a channel leaves behind when it is taken away is a comment, so that the
-/// primary's line does not take its place.
-fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
-    let lines = |text: &[u8]| -> Vec<u8> {
-        let kept = text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
-        kept.collect::<Vec<_>>().join(&b'\n')
-    };
-    files.iter().map(|(path, text)| (path.clone(), lines(text))).collect()
 }
 
 fn failing_build(c: &Cluster) -> Result {

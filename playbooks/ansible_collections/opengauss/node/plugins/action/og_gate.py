@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_cluster import error_of
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_cluster import why_unwell
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import plain
 
 
@@ -20,10 +20,9 @@ class ActionModule(ActionBase):
             own = task_vars["hostvars"][host]
             for name in args["results"]:
                 seen = plain(own[name]) if name in own else {}
-                if seen.get("unreachable"):
-                    failures.append(f"{host}: cannot be reached any more: {seen.get('msg', '').strip()}")
-                elif seen.get("failed"):
-                    failures.append(f"{host}: {error_of(seen)}")
+                why = why_unwell(seen)
+                if why:
+                    failures.append(f"{host}: {why}")
         if failures:
             return {"failed": True, "changed": False, "failures": failures, "msg": "\n".join(failures)}
         return {"changed": False, "msg": "all nodes are well"}

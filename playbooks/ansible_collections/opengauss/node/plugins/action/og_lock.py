@@ -17,15 +17,7 @@ class ActionModule(OgActionBase):
         # As an object, for releases of Ansible before 2.19 make one of any text that looks like it.
         if isinstance(args.get("purpose"), dict):
             args["purpose"] = json.dumps(args["purpose"])
-        mine = args.setdefault("owner", og_owner.this_run())
-        result = self.call("og_lock", args)
-        dead = og_owner.ended(result) if args.get("state", "held") == "held" else None
-        if dead is None:
-            return result
-        taken = self.call("og_lock", {**args, "force": True})
-        before = taken.get("previous") or {}
-        if taken.get("failed") or before.get("owner") in (None, dead, mine):
-            return taken
-        # Another run took it in between: it keeps it.
-        self.call("og_lock", {**args, "owner": before["owner"], "purpose": before.get("purpose", ""), "force": True})
-        return self.call("og_lock", args)
+        args.setdefault("owner", og_owner.this_run())
+        if args.get("state", "held") != "held":
+            return self.call("og_lock", args)
+        return og_owner.take(lambda own: self.call("og_lock", own), args)

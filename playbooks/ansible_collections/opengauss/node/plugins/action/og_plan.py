@@ -44,15 +44,7 @@ class ActionModule(ActionBase):
         plan["table"] = og_cluster.table(hosts, args.get("leave_out") or ())
         if plan["plan_warnings"]:
             plan["warnings"] = plan["plan_warnings"]
-        if plan["findings"]:
-            lock = plan["lock"]
-            if lock.get("owner") and not og_owner.is_over(lock["owner"]):
-                # What looks wrong is most likely what that run is doing.
-                what = og_cluster.purpose_of(lock).get("what") or lock.get("purpose") or "something"
-                plan["findings"].append(f"another run is at work, or has ended without a trace: {what}, by {lock['owner']}")
-            count = len(plan["findings"])
-            plan = {"failed": True, "changed": False, "findings": plan["findings"]}
-            plan["msg"] = f"{count} finding{'s' if count > 1 else ''}; nothing was changed:\n" + "\n".join(
-                f"- {text}" for text in plan["findings"]
-            )
+        why = og_cluster.refusal(plan, og_owner.is_over)
+        if why:
+            return {"failed": True, "changed": False, "findings": plan["findings"], "msg": why}
         return plan

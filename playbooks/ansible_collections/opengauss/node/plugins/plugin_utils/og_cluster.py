@@ -366,6 +366,42 @@ def live_roles(cluster, nodes):
     return {(known.get(n.id) or {}).get("name") or n.hostname: role_now(cluster, n) for n in nodes}
 
 
+def refusal(plan, is_over):
+    """Why the workflow must not begin, every finding on a line of its own; None when nothing stands against it.
+
+    `is_over(owner)` tells whether the owner of a lock is a run that is no more.
+    """
+    findings = list(plan["findings"])
+    if not findings:
+        return None
+    lock = plan["lock"]
+    if lock.get("owner") and not is_over(lock["owner"]):
+        # What looks wrong is most likely what that run is doing.
+        what = purpose_of(lock).get("what") or lock.get("purpose") or "something"
+        findings.append(f"another run is at work, or has ended without a trace: {what}, by {lock['owner']}")
+    count = len(findings)
+    return f"{count} finding{'s' if count > 1 else ''}; nothing was changed:\n" + "\n".join(f"- {text}" for text in findings)
+
+
+def rules_of(added):
+    """The rules of og_hba's result as og_hba takes them, without their line numbers."""
+    return [r.get("rule", r) if isinstance(r, dict) else r for r in added or []]
+
+
+def peers_added(done):
+    """The other ends of the channels that a call of og_replconninfo added."""
+    added = set((done or {}).get("added") or [])
+    ends = [peer_of(c) for c in (done or {}).get("channels") or [] if c.get("number") in added]
+    return [{"host": e["host"], "port": e["port"]} for e in ends if e]
+
+
+def why_unwell(seen):
+    """What keeps a workflow from going on after a step that one node answered so; None when nothing does."""
+    if seen.get("unreachable"):
+        return f"cannot be reached any more: {str(seen.get('msg', '')).strip()}"
+    return error_of(seen)
+
+
 def result(cluster, plan):
     """The plan as the action returns it."""
     out = {

@@ -29,9 +29,13 @@ def started(pid):
 
 
 def this_run():
-    """The owner that stands for the running ansible-playbook."""
+    """The owner that stands for the running ansible-playbook, whose tasks are processes of their own."""
     parent = multiprocessing.parent_process()
-    pid = parent.pid if parent else os.getpid()
+    return of_process(parent.pid if parent else os.getpid())
+
+
+def of_process(pid):
+    """The owner that stands for this process."""
     return f"{getpass.getuser()}@{socket.gethostname()} pid {pid} start {started(pid)}"
 
 
@@ -50,3 +54,18 @@ def is_over(owner):
     if not seen or seen["host"] != socket.gethostname():
         return False
     return started(int(seen["pid"])) != seen["start"]
+
+
+def take(call, args):
+    """Takes a lock, `call(args)` being og_lock; one left by a run on this controller that is no more keeps nobody out."""
+    result = call(args)
+    dead = ended(result)
+    if dead is None:
+        return result
+    taken = call({**args, "force": True})
+    before = taken.get("previous") or {}
+    if taken.get("failed") or before.get("owner") in (None, dead, args["owner"]):
+        return taken
+    # Another run took it in between: it keeps it.
+    call({**args, "owner": before["owner"], "purpose": before.get("purpose", ""), "force": True})
+    return call(args)
