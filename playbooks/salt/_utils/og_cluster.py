@@ -590,15 +590,13 @@ def drop(hosts, targets, options=None):
         {
             "remaining": [n.name for n in c.members],
             "last": not stay,
+            "commits": commits_go_on(c, emptied=not stay, available=available),
             "names_gone": gone,
             "stop": [n.name for n in c.targets if n.reachable and not error_of(n.answer("og_node_state"))],
-            "away": [n.name for n in c.targets if not n.reachable],
             "cut": [n.channel(cascade=False) for n in c.targets],
             "cuts": cuts,
             "rules": rules,
             "standbys": [n.name for n in c.members if n is not c.primary],
-            "available": available,
-            "ids_gone": [n.id for n in c.targets],
             "static": static_nodes(c, c.members),
             "roles": live_roles(c, c.members),
             "restore_now": put_back({k: v for k, v in left.items() if k in RESTORED_AT_ONCE}),
@@ -606,6 +604,13 @@ def drop(hosts, targets, options=None):
             "purpose": {"what": "drop " + ",".join(n.name for n in c.targets), "restore": {**left, **restore}},
         },
     )
+
+
+def commits_go_on(c, emptied, available):
+    """The parameters by which no commit waits for a node that goes, for each node that needs some."""
+    if emptied:
+        return {n.name: {SYNC_NAMES: ""} for n in c.members}
+    return {c.primary.name: {"most_available_sync": "on"}} if available else {}
 
 
 def status(hosts):
