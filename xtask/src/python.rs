@@ -1,9 +1,10 @@
 //! The tests that are written in Python, for they use the programs as Ansible, Salt and a shell do.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::setup::{Tools, salt};
+use crate::setup::{self, Tools, salt};
 use crate::shell::{Result, root, run, target};
 
 /// The collection: its playbooks' syntax, ansible-lint, its own tests.
@@ -11,22 +12,32 @@ pub fn playbooks(tools: &Tools) -> Result {
     let folder = root().join("playbooks");
     let mut syntax = program(tools, "ansible-playbook");
     syntax.args(["--syntax-check", "--inventory", "inventory.example.yml"]);
-    for entry in std::fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
-        let name = entry.map_err(|e| e.to_string())?.file_name();
-        let is_playbook = Path::new(&name).extension().is_some_and(|e| e == "yml");
-        if is_playbook && !name.to_string_lossy().starts_with("inventory") {
-            syntax.arg(name);
-        }
-    }
+    syntax.args(playbook_names()?);
     run(syntax.current_dir(&folder).stdout(std::process::Stdio::null()))?;
     run(program(tools, "ansible-lint").arg("-q").current_dir(&folder))?;
     run(pytest(tools).arg("playbooks/ansible_collections/opengauss/node/tests"))
 }
 
+/// The names of the playbooks.
+pub fn playbook_names() -> Result<Vec<OsString>> {
+    let folder = root().join("playbooks");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
+        let name = entry.map_err(|e| e.to_string())?.file_name();
+        let is_yaml = Path::new(&name).extension().is_some_and(|e| e == "yml");
+        if is_yaml && !name.to_string_lossy().starts_with("inventory") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// The programs as their callers run them; needs the release build.
 pub fn callers(tools: &Tools) -> Result {
+    let package = crate::collection::package(tools)?;
     let mut tests = pytest(tools);
-    tests.arg("tests/callers").env("OG_PROGRAMS", target().join("modules").join(std::env::consts::ARCH));
+    tests.arg("tests/callers").env("OG_COLLECTION", package).env("OG_PROGRAMS", modules());
     match salt() {
         Ok(programs) => {
             tests.env("OG_SALT", programs);
@@ -36,6 +47,40 @@ pub fn callers(tools: &Tools) -> Result {
     run(&mut tests)
 }
 
+/// The collection with each older release of ansible-core: the tests that are marked for it.
+pub fn older(tools: &Tools) -> Result {
+    let package = crate::collection::package(tools)?;
+    for (version, programs) in setup::older()? {
+        match programs {
+            Ok(programs) => {
+                println!("ansible-core {version}");
+                let mut tests = pytest(tools);
+                tests.args([
+                    "-m",
+                    "versions",
+                    "tests/callers",
+                    "playbooks/ansible_collections/opengauss/node/tests",
+                ]);
+                tests.env("OG_COLLECTION", &package).env("OG_PROGRAMS", modules());
+                run(tests.env("PATH", path(&programs)?))?;
+            }
+            Err(why) => println!("skipped: ansible-core {version}: {why}"),
+        }
+    }
+    Ok(())
+}
+
+fn modules() -> PathBuf {
+    target().join("modules").join(std::env::consts::ARCH)
+}
+
+/// The PATH with this folder before all others.
+fn path(first: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).map_err(|e| e.to_string())
+}
+
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");
     command.args(["--quiet", "--numprocesses", "auto", "-p", "no:cacheprovider"]).current_dir(root());
@@ -43,11 +88,9 @@ fn pytest(tools: &Tools) -> Command {
 }
 
 /// A program of the environment, which finds the others there.
-fn program(tools: &Tools, name: &str) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(tools.ansible.clone()).chain(std::env::split_paths(&path));
+pub fn program(tools: &Tools, name: &str) -> Command {
     let mut command = Command::new(tools.ansible.join(name));
-    if let Ok(path) = std::env::join_paths(folders) {
+    if let Ok(path) = path(&tools.ansible) {
         command.env("PATH", path);
     }
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("ANSIBLE_NOCOLOR", "1");

@@ -1,7 +1,7 @@
 //! Every test, in the order in which a mistake shows soonest.
 
 use crate::shell::{Result, cargo, run};
-use crate::{build, docs, faults, python, setup};
+use crate::{build, collection, docs, faults, python, setup};
 
 /// Runs them all; the first that fails ends it.
 pub fn run_all() -> Result {
@@ -18,7 +18,9 @@ pub fn run_all() -> Result {
     step("playbooks", || python::playbooks(&tools))?;
     step("build", || build::release().map(drop))?;
     step("faults", || faults::table(""))?;
+    step("collection", || collection::sanity(&tools))?;
     step("callers", || python::callers(&tools))?;
+    step("older releases of Ansible", || python::older(&tools))?;
     step("scenarios", || {
         run(cargo().args(["test", "--package", "og_scenarios"]).env("OG_ANSIBLE", &tools.ansible))
     })

@@ -72,6 +72,7 @@ fn command<M: Module>() -> Command {
         )
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
+        .arg(flag("validate").help("Only check the arguments, and say what is wrong with them"))
         .arg(
             Arg::new("schema")
                 .long("schema")
@@ -85,7 +86,7 @@ fn command<M: Module>() -> Command {
                 .long(view.flag)
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(PathBuf))
-                .conflicts_with_all(["file", "check", "diff", "schema", "examples"])
+                .conflicts_with_all(["file", "check", "diff", "validate", "schema", "examples"])
                 .help(view.help)
         }))
         .after_help("Prints exactly one JSON object. --help lists the arguments and examples.")
@@ -174,7 +175,22 @@ async fn call<M: Module>(
         diff: set("diff") || matches.get_flag("diff"),
         no_log,
     };
+    if matches.get_flag("validate") {
+        let valid =
+            typed::<M>(request.args).map(|_| Report::unchanged("the arguments can be used", Value::Null));
+        return (invocation, valid);
+    }
     (invocation, act::<M>(request.args, flags, start).await)
+}
+
+/// The arguments with every value of its type, by the schema and the rules.
+fn typed<M: Module>(mut args: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    let schema = call_schema::<M>(&args);
+    intake::check(&mut args, &schema, M::RULES)?;
+    let args = Value::Object(args);
+    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
+    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
+    Ok((common, args))
 }
 
 struct Flags {
@@ -184,15 +200,11 @@ struct Flags {
 }
 
 async fn act<M: Module>(
-    mut args: Map<String, Value>,
+    args: Map<String, Value>,
     flags: Flags,
     start: Instant,
 ) -> Result<Report<Value>, Error> {
-    let schema = call_schema::<M>(&args);
-    intake::check(&mut args, &schema, M::RULES)?;
-    let args = Value::Object(args);
-    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
-    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
+    let (common, args) = typed::<M>(args)?;
     become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     let deadline = (limit > 0).then(|| start + Duration::from_secs(limit));
