@@ -56,6 +56,15 @@ fn unusable_arguments_are_exit_2() {
 }
 
 #[test]
+fn arguments_can_be_checked_without_doing_anything() {
+    let (wrong, code) = told(&run(echo().arg("--validate"), b"{\"wrds\": 1}"));
+    assert_eq!((code, &wrong["error"]), (2, &call("{\"wrds\": 1}").0["error"]));
+    let (fine, code) =
+        told(&run(echo().arg("--validate"), b"{\"words\": \"a\", \"data_dir\": \"/nonexistent\"}"));
+    assert_eq!((code, fine.get("words")), (0, None));
+}
+
+#[test]
 fn a_missing_file_of_arguments_is_said() {
     let (result, code) = told(&run(echo().arg("/nonexistent/args.json"), b""));
     assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("not_found")));

@@ -17,6 +17,17 @@ DOCUMENTED = ["/gauss/data/db1", "/gauss/data/dn1", "/data/dn1"]
 NAMES = sorted(p.name for p in (ROOT / "modules").iterdir() if (p / "Cargo.toml").is_file())
 
 
+NODE_FILES = {
+    "PG_VERSION": "9.2\n",
+    "pg_hba.conf": "# kept\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 10.0.0.0/8 sha256\n",
+    "postgresql.conf": "port = 26000\t# kept\n",
+}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "versions: run with every release of ansible-core that the collection is for")
+
+
 @pytest.fixture(scope="session")
 def programs():
     """The folder with the programs under test."""
@@ -30,9 +41,8 @@ def node(tmp_path):
     """A data directory as far as the files go; no server runs there."""
     folder = tmp_path / "data"
     folder.mkdir(mode=0o700)
-    (folder / "PG_VERSION").write_text("9.2\n")
-    (folder / "pg_hba.conf").write_text("# kept\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost all all 10.0.0.0/8 sha256\n")
-    (folder / "postgresql.conf").write_text("port = 26000\t# kept\n")
+    for name, text in NODE_FILES.items():
+        (folder / name).write_text(text)
     return folder
 
 

@@ -41,6 +41,7 @@ def documented(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.versions
 @pytest.mark.parametrize("name", NAMES)
 def test_doc(name, documented):
     """ansible-doc knows each argument that the program knows, with its default."""
@@ -74,6 +75,7 @@ def test_examples_run(name, documented, node, programs):
     assert results and all("msg" in r and not r.get("failed") for r in results)
 
 
+@pytest.mark.versions
 def test_readme(node, programs):
     """The README's task: predicted with a diff, done, and nothing the second time."""
     [text] = readme("From Ansible")
@@ -87,6 +89,7 @@ def test_readme(node, programs):
     assert files(node)["postgresql.conf"].startswith("port = 26000\t# kept\n")
 
 
+@pytest.mark.versions
 def test_without_the_collection(node, programs):
     """A program in library/ is a binary module."""
     library = node.parent / "library"

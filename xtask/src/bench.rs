@@ -14,7 +14,7 @@ use og_common::cluster::{
 };
 
 use crate::shell::{Result, cargo, output, run, target};
-use crate::workflows;
+use crate::{callers, workflows};
 
 /// The subcommand and those in it.
 pub fn command() -> clap::Command {
@@ -26,6 +26,7 @@ pub fn command() -> clap::Command {
                 .about("Reading cluster_static_config of 1 and of 1024 nodes: milliseconds and memory"),
         )
         .subcommand(workflows::command())
+        .subcommand(callers::command())
         .subcommand(
             clap::Command::new("peak")
                 .hide(true)
@@ -39,6 +40,7 @@ pub fn run_one(matches: &ArgMatches) -> Result {
     match matches.subcommand() {
         Some(("static-conf", _)) => static_conf(),
         Some(("workflows", m)) => workflows::run(m),
+        Some(("callers", m)) => callers::run_all(m),
         Some(("peak", m)) => peak(&m.get_many::<String>("words").into_iter().flatten().collect::<Vec<_>>()),
         _ => unreachable!("clap asks for a subcommand"),
     }

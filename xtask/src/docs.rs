@@ -47,7 +47,19 @@ fn page(name: &str) -> Result<Page> {
     };
     let program = target().join("debug").join(name);
     let examples = output(std::process::Command::new(program).arg("--examples"))?;
-    Page::new(name, &schema("args")?, &schema("result")?, &examples).map_err(|e| format!("{name}: {e}"))
+    Page::new(name, &schema("args")?, &schema("result")?, &examples, &samples(name)?)
+        .map_err(|e| format!("{name}: {e}"))
+}
+
+/// Results that real calls had, shortened: schemas/samples/NAME.json, and for what all modules have all.json.
+fn samples(name: &str) -> Result<serde_json::Value> {
+    let mut all = Vec::new();
+    for file in [format!("schemas/samples/{name}.json"), "schemas/samples/all.json".to_owned()] {
+        let results: Vec<serde_json::Value> =
+            serde_json::from_str(&read(&root().join(&file))?).map_err(|e| format!("{file}: {e}"))?;
+        all.extend(results);
+    }
+    Ok(all.into())
 }
 
 /// All generated files, by their path in the project.

@@ -2,6 +2,8 @@
 
 mod bench;
 mod build;
+mod callers;
+mod collection;
 mod demo;
 mod docs;
 mod faults;
@@ -36,6 +38,11 @@ fn command() -> Command {
                     .help("Under the release with long-term support instead of the newest"),
             ),
         )
+        .subcommand(
+            Command::new("collection").about(
+                "Build the Ansible collection, with the modules in it, as one package for ansible-galaxy",
+            ),
+        )
         .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
         .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
         .subcommand(
@@ -59,6 +66,7 @@ fn main() -> ExitCode {
         Some(("lab", m)) => lab::run(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
+        Some(("collection", _)) => collection::run_all(),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("test", _)) => test::run_all(),
         Some(("docs", m)) => docs::run_all(m.get_flag("check")),

@@ -1,9 +1,10 @@
 //! The tests that are written in Python, for they use the programs as Ansible, Salt and a shell do.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::setup::Tools;
+use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run, target};
 
 /// The collection: its playbooks' syntax, ansible-lint, its own tests.
@@ -11,46 +12,73 @@ pub fn playbooks(tools: &Tools) -> Result {
     let folder = root().join("playbooks");
     let mut syntax = program(tools, "ansible-playbook");
     syntax.args(["--syntax-check", "--inventory", "inventory.example.yml"]);
-    for entry in std::fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
-        let name = entry.map_err(|e| e.to_string())?.file_name();
-        let is_playbook = Path::new(&name).extension().is_some_and(|e| e == "yml");
-        if is_playbook && !name.to_string_lossy().starts_with("inventory") {
-            syntax.arg(name);
-        }
-    }
+    syntax.args(playbook_names()?);
     run(syntax.current_dir(&folder).stdout(std::process::Stdio::null()))?;
     run(program(tools, "ansible-lint").arg("-q").current_dir(&folder))?;
     run(pytest(tools).arg("playbooks/ansible_collections/opengauss/node/tests"))
 }
 
-/// The programs as their callers run them; needs the release build.
-pub fn callers(tools: &Tools, salt: Option<&Path>, which: &str) -> Result {
-    let mut tests = pytest(tools);
-    tests
-        .args(["tests/callers", "-k", which])
-        .env("OG_PROGRAMS", target().join("modules").join(std::env::consts::ARCH));
-    if let Some(programs) = salt {
-        tests.env("OG_SALT", programs);
+/// The names of the playbooks.
+pub fn playbook_names() -> Result<Vec<OsString>> {
+    let folder = root().join("playbooks");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
+        let name = entry.map_err(|e| e.to_string())?.file_name();
+        let is_yaml = Path::new(&name).extension().is_some_and(|e| e == "yml");
+        if is_yaml && !name.to_string_lossy().starts_with("inventory") {
+            names.push(name);
+        }
     }
-    run(&mut tests)
+    names.sort();
+    Ok(names)
 }
 
-/// Salt's programs, where they can be had.
-pub fn salt(installed: Result<PathBuf>) -> Option<PathBuf> {
-    installed.inspect_err(|why| println!("skipped: no salt ({why})")).ok()
+/// The programs as their callers run them; needs the release build.
+pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
+    let package = crate::collection::package(tools)?;
+    let mut tests = pytest(tools);
+    run(tests
+        .args(["tests/callers", "-k", which])
+        .env("OG_COLLECTION", package)
+        .env("OG_PROGRAMS", modules())
+        .env("OG_SALT", salt))
 }
 
 /// `cargo xtask salt`: what is tested of Salt, under either release.
 pub fn salt_alone(lts: bool) -> Result {
-    let tools = crate::setup::for_tests()?;
-    let programs = if lts { crate::setup::salt_lts() } else { crate::setup::salt() }?;
+    let tools = setup::for_tests()?;
+    let programs = if lts { setup::salt_lts() } else { setup::salt() }?;
     run(Command::new(programs.join("salt-call")).arg("--version"))?;
     crate::build::release()?;
-    callers(&tools, Some(&programs), "salt")?;
+    callers(&tools, &programs, "salt")?;
     run(cargo()
         .args(["test", "--package", "og_scenarios", "--", "salt"])
         .env("OG_ANSIBLE", &tools.ansible)
         .env("OG_SALT", programs))
+}
+
+/// The collection with each older release of ansible-core: the tests that are marked for it.
+pub fn older(tools: &Tools) -> Result {
+    let package = crate::collection::package(tools)?;
+    for (version, programs) in setup::older()? {
+        println!("ansible-core {version}");
+        let mut tests = pytest(tools);
+        tests.args(["-m", "versions", "tests/callers", "playbooks/ansible_collections/opengauss/node/tests"]);
+        tests.env("OG_COLLECTION", &package).env("OG_PROGRAMS", modules());
+        run(tests.env("PATH", path(&programs)?))?;
+    }
+    Ok(())
+}
+
+fn modules() -> PathBuf {
+    target().join("modules").join(std::env::consts::ARCH)
+}
+
+/// The PATH with this folder before all others.
+fn path(first: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(first.to_path_buf()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).map_err(|e| e.to_string())
 }
 
 fn pytest(tools: &Tools) -> Command {
@@ -60,11 +88,9 @@ fn pytest(tools: &Tools) -> Command {
 }
 
 /// A program of the environment, which finds the others there.
-fn program(tools: &Tools, name: &str) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::iter::once(tools.ansible.clone()).chain(std::env::split_paths(&path));
+pub fn program(tools: &Tools, name: &str) -> Command {
     let mut command = Command::new(tools.ansible.join(name));
-    if let Ok(path) = std::env::join_paths(folders) {
+    if let Ok(path) = path(&tools.ansible) {
         command.env("PATH", path);
     }
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("ANSIBLE_NOCOLOR", "1");

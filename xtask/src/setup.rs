@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shell::{Result, has, root, run, target};
+use crate::shell::{Result, has, output, root, run, target};
 
 /// Debian package and a program that it brings; `/` means a path of its own.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("iproute2", "ip"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "ssh"),
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py"),
+    // One of Salt's requirements comes as C source alone.
+    ("python3-dev", "/usr/include/python3*/Python.h"),
     ("procps", "ps"),
     ("strace", "strace"),
+    ("sudo", "sudo"),
 ];
 
 /// What the tests find.
@@ -104,6 +107,29 @@ pub fn for_tests() -> Result<Tools> {
     let tools = all()?;
     install(&target().join("python"), "requirements-test.txt")?;
     Ok(tools)
+}
+
+/// The other releases of ansible-core that the collection is tested with, and the newest minor release of Python 3 that
+/// each of them runs on.
+const OLDER: [(&str, u32); 2] = [("2.15", 11), ("2.17", 12)];
+
+/// The environments of the older releases that this Python can run: name, and folder of its programs.
+pub fn older() -> Result<Vec<(&'static str, PathBuf)>> {
+    let asked = "import sys; print(sys.version_info.minor)";
+    let text = output(Command::new(target().join("python/bin/python")).args(["-c", asked]))?;
+    let minor: u32 = text.trim().parse().map_err(|e| format!("{text:?}: {e}"))?;
+    let mut found = Vec::new();
+    for (version, newest) in OLDER {
+        if minor > newest {
+            println!(
+                "skipped: ansible-core {version}: it runs on Python 3.{newest} or older, here is 3.{minor}"
+            );
+        } else {
+            let pins = format!("requirements-{version}.txt");
+            found.push((version, environment(&format!("python-{version}"), &pins)?));
+        }
+    }
+    Ok(found)
 }
 
 /// The pinned Salt, in target/salt; returns the folder with salt-call.

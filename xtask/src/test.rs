@@ -1,7 +1,7 @@
 //! Every test, in the order in which a mistake shows soonest.
 
 use crate::shell::{Result, cargo, run};
-use crate::{build, docs, faults, python, setup};
+use crate::{build, collection, docs, faults, python, setup};
 
 /// Runs them all; the first that fails ends it.
 pub fn run_all() -> Result {
@@ -18,15 +18,14 @@ pub fn run_all() -> Result {
     step("playbooks", || python::playbooks(&tools))?;
     step("build", || build::release().map(drop))?;
     step("faults", || faults::table(""))?;
-    let salt = python::salt(setup::salt());
-    step("callers", || python::callers(&tools, salt.as_deref(), ""))?;
+    step("collection", || collection::sanity(&tools))?;
+    let salt = setup::salt()?;
+    step("callers", || python::callers(&tools, &salt, ""))?;
+    step("older releases of Ansible", || python::older(&tools))?;
     step("scenarios", || {
         let mut tests = cargo();
         tests.args(["test", "--package", "og_scenarios"]).env("OG_ANSIBLE", &tools.ansible);
-        if let Some(programs) = &salt {
-            tests.env("OG_SALT", programs);
-        }
-        run(&mut tests)
+        run(tests.env("OG_SALT", &salt))
     })
 }
 

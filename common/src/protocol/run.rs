@@ -81,6 +81,7 @@ pub fn command<M: Module>() -> Command {
         )
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
+        .arg(flag("validate").help("Only check the arguments, and say what is wrong with them"))
         .arg(
             Arg::new("schema")
                 .long("schema")
@@ -95,7 +96,7 @@ pub fn command<M: Module>() -> Command {
                 .long(view.flag)
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(PathBuf))
-                .conflicts_with_all(["file", "check", "diff", "schema", "examples"])
+                .conflicts_with_all(["file", "check", "diff", "validate", "schema", "examples"])
                 .help(view.help)
         }))
         .after_help("Prints exactly one JSON object. --help lists the arguments and examples.")
@@ -188,6 +189,11 @@ async fn call<M: Module>(
         diff: set("diff") || matches.get_flag("diff"),
         no_log,
     };
+    if matches.get_flag("validate") {
+        let valid =
+            typed::<M>(request.args).map(|_| Report::unchanged("the arguments can be used", Value::Null));
+        return (invocation, valid);
+    }
     let act = act::<M>(request.args, flags, start);
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
@@ -205,7 +211,7 @@ async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Recei
     Ok((Request::parse(&text)?, Some(gone)))
 }
 
-/// The arguments with their types, or what is wrong with them.
+/// The arguments with every value of its type, by the schema and the rules.
 pub(super) fn typed<M: Module>(mut args: Map<String, Value>) -> Result<(Common, M::Args), Error> {
     let schema = call_schema::<M>(&args);
     intake::check(&mut args, &schema, M::RULES)?;

@@ -101,7 +101,7 @@ pub struct Args {
     /// Name or id of the node that this copy is for. Default: the one it is for already, else the node named as this
     /// machine.
     pub local: Option<String>,
-    /// The file. Default: $GAUSSHOME/bin/cluster_static_config.
+    /// The file; with state query a cluster_config.xml, too. Default: $GAUSSHOME/bin/cluster_static_config.
     pub path: Option<PathBuf>,
     /// Also bring this cluster_config.xml up to date, keeping its comments and layout; a new one is written when there is
     /// none.

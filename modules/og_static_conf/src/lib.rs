@@ -163,6 +163,12 @@ fn in_file<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
     })
 }
 
+/// Whether the file's bytes are a cluster_config.xml rather than a cluster_static_config.
+fn is_xml(bytes: &[u8]) -> bool {
+    // The length of a static config's header, without which it may be text.
+    bytes.get(4..8) != Some(&[28, 0, 0, 0]) && bytes.trim_ascii_start().first() == Some(&b'<')
+}
+
 fn read_static(path: &Path) -> Result<Option<StaticConfig>, Error> {
     look(path)?.map(|bytes| in_file(path, StaticConfig::parse(&bytes))).transpose()
 }
@@ -176,6 +182,10 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let path = place.ok_or_else(|| {
         Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
     })?;
+    if args.verify.is_none() && look(&path)?.is_some_and(|bytes| is_xml(&bytes)) {
+        let cluster = read_xml(&path)?;
+        return Ok(Report::unchanged(names(&cluster), Output { path: Some(path), ..described(&cluster) }));
+    }
     let config = read_static(&path)?;
     let differences = match (&args.verify, &config) {
         (None, _) => None,
@@ -212,11 +222,7 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let msg = match &differences {
         Some(list) if list.is_empty() => format!("{} nodes, no difference", config.cluster.nodes.len()),
         Some(list) => format!("{} nodes, {} differences", config.cluster.nodes.len(), list.len()),
-        None => format!(
-            "{} nodes: {}",
-            config.cluster.nodes.len(),
-            config.cluster.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
-        ),
+        None => names(&config.cluster),
     };
     let output = Output { path: Some(path), roles, differences, ..output(&config) };
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
@@ -238,17 +244,29 @@ fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::Role> 
     dynamic.nodes.iter().flat_map(|n| &n.data_nodes).map(|d| (format!("dn_{}", d.id), d.role)).collect()
 }
 
+fn names(cluster: &Cluster) -> String {
+    let names: Vec<_> = cluster.nodes.iter().map(|n| n.name.as_str()).collect();
+    format!("{} nodes: {}", names.len(), names.join(", "))
+}
+
+/// What every file says of a cluster.
+fn described(cluster: &Cluster) -> Output {
+    Output {
+        exists: true,
+        primary: cluster.primary().map(|n| n.name.clone()),
+        nodes: spec::describe(cluster),
+        ..Output::default()
+    }
+}
+
 /// What a static config says.
 fn output(config: &StaticConfig) -> Output {
     Output {
-        exists: true,
         local: config.local_node().map(|n| n.name.clone()),
-        primary: config.cluster.primary().map(|n| n.name.clone()),
-        nodes: spec::describe(&config.cluster),
         time: Some(config.time),
         layout: Some(config.layout),
         peer_slots: Some(config.slots),
-        ..Output::default()
+        ..described(&config.cluster)
     }
 }
 

@@ -9,7 +9,7 @@ use og_common::cluster::{Address, Cluster, Role, xml};
 use og_common::files;
 use og_common::protocol::{Error, View};
 
-use crate::{in_file, svg};
+use crate::{in_file, is_xml, svg};
 
 /// The flags and what they print.
 pub const VIEWS: &[View] = &[
@@ -33,9 +33,7 @@ struct Shown {
 
 fn read(path: &Path) -> Result<Shown, Error> {
     let bytes = files::read(path)?;
-    // The length of a static config's header, without which it may be text.
-    let binary = bytes.get(4..8) == Some(&[28, 0, 0, 0]);
-    if !binary && bytes.trim_ascii_start().first() == Some(&b'<') {
+    if is_xml(&bytes) {
         let cluster = xml::text(&bytes).and_then(xml::Document::parse).and_then(|d| d.cluster());
         return Ok(Shown { cluster: in_file(path, cluster)?, about: "from cluster_config.xml".to_owned() });
     }

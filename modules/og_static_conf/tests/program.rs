@@ -282,6 +282,17 @@ fn what_is_not_there_is_said_and_no_error_for_a_query() {
 }
 
 #[test]
+fn a_query_reads_a_cluster_config_xml_too() {
+    for cluster in ["seed_1p2s1c", "one_primary_eight_standbys", "with_cm_1p2s"] {
+        let query =
+            |file: &str| call(&json!({"state": "query", "path": vector(&format!("{cluster}/{file}"))}));
+        let (xml, config) = (query("cluster_config.xml"), query("cluster_static_config"));
+        assert_eq!((&xml["nodes"], &xml["primary"]), (&config["nodes"], &config["primary"]), "{cluster}");
+        assert_eq!((&xml["exists"], xml.get("local")), (&json!(true), None));
+    }
+}
+
+#[test]
 fn a_link_stays_and_a_mode_stays() {
     let home = Home::new();
     let real = home.path("real_config");

@@ -316,12 +316,13 @@ impl Lab {
 
     /// Chooses everything there is to choose, and writes it down before anything is made.
     fn plan(options: &LabOptions) -> Result<Self> {
-        let user = os_user()?;
         fs::create_dir_all(STATE).map_err(|e| Error::at(Path::new(STATE), &e))?;
         let lock = Path::new(STATE).join(".lock");
         let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
         let _held =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
+        // Two useradd at once give the user's number and his home to different users.
+        let user = os_user()?;
         let taken: Vec<u8> = Self::names().iter().filter_map(|n| Some(Self::open(n).ok()?.index)).collect();
         let index =
             (1..=254).find(|i| !taken.contains(i)).ok_or_else(|| Error::new("254 labs are up already"))?;

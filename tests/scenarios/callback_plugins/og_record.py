@@ -7,6 +7,7 @@ controller looks like to the nodes.
 import json
 import os
 import signal
+import time
 
 from ansible.plugins.callback import CallbackBase
 
@@ -32,7 +33,7 @@ class CallbackModule(CallbackBase):
 
     def write(self, **event):
         if self.out:
-            self.out.write(json.dumps(event) + "\n")
+            self.out.write(json.dumps({**event, "at": time.monotonic()}) + "\n")
             self.out.flush()
 
     def task_start(self, task):

@@ -88,7 +88,15 @@ fn option(field: &Field) -> Value {
 
 fn returns(page: &Page) -> Value {
     let keys = page.result.iter().filter(|f| !OF_ANSIBLE.contains(&f.name.as_str()));
-    keys.map(|f| (f.name.clone(), returned(f, returned_when(f)))).collect::<Map<_, _>>().into()
+    keys.map(|f| {
+        let mut it = returned(f, returned_when(f));
+        if let Some(sample) = page.samples.get(&f.name) {
+            it["sample"] = sample.clone();
+        }
+        (f.name.clone(), it)
+    })
+    .collect::<Map<_, _>>()
+    .into()
 }
 
 fn returned(field: &Field, when: &str) -> Value {

@@ -32,6 +32,8 @@ pub struct Page {
     pub diff: bool,
     /// Which calls change something every time.
     pub repeats: Option<&'static str>,
+    /// A value that each key of the result had in a real call.
+    pub samples: Map<String, Value>,
 }
 
 /// A call to copy.
@@ -99,15 +101,17 @@ impl Kind {
 }
 
 impl Page {
-    /// Reads the module's schemas and its `--examples`.
-    pub fn new(name: &str, args: &Value, result: &Value, examples: &str) -> Result<Self> {
+    /// Reads the module's schemas, its `--examples`, and results that real calls had.
+    pub fn new(name: &str, args: &Value, result: &Value, examples: &str, recorded: &Value) -> Result<Self> {
         let about = args["description"].as_str().ok_or("the schema has no description")?.to_owned();
         let mut arguments = fields(args);
         rules(args, &mut arguments)?;
         name_repeated(&mut arguments, &mut Vec::new(), "");
         let mut results = fields(result);
         name_repeated(&mut results, &mut Vec::new(), "");
+        let samples = samples(result, recorded)?;
         Ok(Self {
+            samples,
             name: name.to_owned(),
             about,
             args: arguments,
@@ -133,6 +137,54 @@ impl Example {
     pub fn state(&self) -> Option<&str> {
         self.args.get("state").and_then(Value::as_str)
     }
+}
+
+/// Keys of every result; not each module ever has each of them.
+const COMMON: [&str; 15] = [
+    "changed",
+    "failed",
+    "msg",
+    "actions",
+    "diff",
+    "warnings",
+    "backup_file",
+    "error",
+    "cmd",
+    "rc",
+    "stdout",
+    "stderr",
+    "elapsed_ms",
+    "ansible_facts",
+    "invocation",
+];
+
+/// Of each key of the result the first value that tells something. All results must fit the schema, and each key that
+/// is the module's own must have been seen.
+fn samples(schema: &Value, recorded: &Value) -> Result<Map<String, Value>> {
+    let fits = jsonschema::validator_for(schema).map_err(|e| e.to_string())?;
+    let recorded = recorded.as_array().ok_or("the samples are no list of results")?;
+    let mut samples = Map::new();
+    for (number, result) in recorded.iter().enumerate() {
+        if let Some(error) = fits.iter_errors(result).next() {
+            return Err(format!("result {number}: {}: {error}", error.instance_path));
+        }
+        for (key, value) in result.as_object().into_iter().flatten() {
+            let tells = match value {
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(fields) => !fields.is_empty(),
+                other => !other.is_null(),
+            };
+            if tells && !samples.contains_key(key) {
+                samples.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    let keys = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let without: Vec<_> = keys.filter(|k| !COMMON.contains(k) && !samples.contains_key(*k)).collect();
+    if without.is_empty() {
+        return Ok(samples);
+    }
+    Err(format!("no result has {}; add one that a real call had", without.join(", ")))
 }
 
 /// Reads what `--examples` printed: paragraphs of a title behind `# ` and the call of a shell.

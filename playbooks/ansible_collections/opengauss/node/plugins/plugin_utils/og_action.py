@@ -11,9 +11,11 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shlex
 import struct
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -31,8 +33,13 @@ MACHINES = {3: "i686", 62: "x86_64", 183: "aarch64", 243: "riscv64", 258: "loong
 # The shell's own exit statuses for "not found" and "cannot be run".
 NOT_FOUND = 127
 NOT_RUN = 126
+# The programs' own exit status for arguments that cannot be used.
+UNUSABLE = 2
+# What sudo says with `requiretty`; there is no terminal where standard input is used.
+NO_TTY = re.compile(r"must have a tty|no tty present")
 
-UPLOAD = """set -e
+# Unpacks and verifies beside the place, then moves: a program is there whole or not at all.
+INSTALL = """set -e
 umask 077
 d={root}
 mkdir -p "$d"
@@ -41,11 +48,16 @@ trap 'rm -rf "$t"' EXIT
 tar -xzf - -C "$t"
 cd "$t"
 sha256sum -c SHA256SUMS >&2
-chmod 0700 og_*
-mkdir -p "$d/{digest}"
-mv -f og_* "$d/{digest}/"
-cd /
-find "$d" -mindepth 1 -maxdepth 1 -name '.up.*' -mtime +1 -exec rm -rf {{}} + || :"""
+chmod {mode} og_*
+sync
+mkdir -p {folder}
+mv -f og_* {folder}/
+cd /"""
+# The name of a folder that holds one version, as a pattern of sh.
+VERSION = "[0-9a-f]" * 16
+# What killed copies left, and versions that nobody has used for a month.
+CLEAN = """
+find "$d" -mindepth 1 -maxdepth 1 \\( -name '.up.*' -mtime +1 -o -name '""" + VERSION + """' ! -name {digest} -mtime +30 \\) -exec rm -rf {{}} + || :"""
 
 
 def plain(value):
@@ -144,8 +156,12 @@ class Programs:
         except OSError:
             pass
 
-    def archive(self, arch):
-        """The programs for this machine as a tar.gz with their SHA256SUMS."""
+    def names(self):
+        """The names of all programs."""
+        return sorted({name for found in self.sets.values() for name in found})
+
+    def files(self, arch):
+        """The programs for this machine: name to path."""
         found = self.sets.get(arch) or self.sets.get("")
         if not found:
             have = ", ".join(sorted(self.sets)) or "none"
@@ -159,6 +175,17 @@ class Programs:
                 f"the programs in {self.root} are for {', '.join(wrong)}, the node is {arch}; "
                 f"put programs for {arch} into {os.path.join(self.root, arch)}"
             )
+        return found
+
+    def contents(self, arch):
+        """Name and content of each program for this machine."""
+        for name, path in sorted(self.files(arch).items()):
+            with open(path, "rb") as f:
+                yield name, f.read()
+
+    def archive(self, arch):
+        """The programs for this machine as a tar.gz with their SHA256SUMS."""
+        self.files(arch)
         kept = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{self.digest()}-{arch}.tar.gz")
         try:
             with open(kept, "rb") as f:
@@ -168,14 +195,27 @@ class Programs:
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w:gz", compresslevel=6) as tar:
             sums = ""
-            for name, path in sorted(found.items()):
-                with open(path, "rb") as f:
-                    content = f.read()
+            for name, content in self.contents(arch):
                 sums += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
                 self._add(tar, name, content, 0o700)
             self._add(tar, "SHA256SUMS", sums.encode(), 0o600)
         self._keep(kept, out.getvalue())
         return out.getvalue()
+
+    def has(self, name, digest):
+        """Whether the program has this SHA-256 for any machine."""
+        for found in self.sets.values():
+            if name in found:
+                with open(found[name], "rb") as f:
+                    if hashlib.sha256(f.read()).hexdigest() == digest:
+                        return True
+        return False
+
+    def here(self, name):
+        """The program for the controller's own machine; None when it is not among them."""
+        arch = platform.machine()
+        path = (self.sets.get(arch) or self.sets.get("") or {}).get(name)
+        return path if path and platform.system() == "Linux" and machine_of(path) == arch else None
 
     @staticmethod
     def _add(tar, name, content, mode):
@@ -184,11 +224,25 @@ class Programs:
         tar.addfile(info, io.BytesIO(content))
 
 
+class Fed:
+    """A become plugin whose command has this file for its standard input."""
+
+    def __init__(self, become, path):
+        self._become, self._path = become, path
+
+    def __getattr__(self, name):
+        return getattr(self._become, name)
+
+    def build_become_command(self, cmd, shell):
+        return f"{{ {self._become.build_become_command(cmd, shell)}\n}} < {self._path}"
+
+
 class OgActionBase(ActionBase):
     """An action that runs one program of the suite on the node; its name is the task's name."""
 
     _supports_check_mode = True
     _supports_async = False
+    _programs = None
 
     def run(self, tmp=None, task_vars=None):
         self._task_vars = task_vars or {}
@@ -214,8 +268,38 @@ class OgActionBase(ActionBase):
 
     def call(self, name, args):
         """Runs program `name` on the node with these arguments and returns its result."""
-        done = self.remote(name, lambda d: f'{self._environment()}{d}/{name}', self.request(args))
+        request = self.request(args)
+        wrong = self.wrong(name, request)
+        if wrong:
+            return wrong
+        done = self.remote(name, lambda d: f"{self._environment()}{d}/{name}", request)
         return self.result(name, done)
+
+    def wrong(self, name, request):
+        """What the program has against these arguments, asked on the controller; None when nothing, or it cannot be asked here."""
+        program = self.programs().here(name)
+        if program is None:
+            return None
+        try:
+            done = subprocess.run([program, "--validate"], input=request, capture_output=True, text=True, check=False, timeout=30)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        # Programs of an older build do not know the question; they will say on the node what is wrong.
+        if done.returncode != UNUSABLE or "--validate" in done.stdout:
+            return None
+        return self.result(name, {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
+
+    def programs(self):
+        """The programs on the controller."""
+        if self._programs is None:
+            local = str(self._setting("og_binaries", "") or default_programs())
+            self._programs = Programs(os.path.expanduser(local))
+            if not self._programs.sets:
+                raise AnsibleActionFail(
+                    f"no og_* programs in {local} on the controller; build them, or point the variable og_binaries to the "
+                    f"folder which holds them (or holds a folder for each machine, such as x86_64)"
+                )
+        return self._programs
 
     def request(self, args):
         """The arguments as the program takes them, with how the task is run."""
@@ -232,36 +316,45 @@ class OgActionBase(ActionBase):
     def remote(self, name, command, stdin):
         """Runs `command(folder of the programs)` with `stdin`; carries the programs there first if they are missing."""
         root = str(self._setting("og_bin_dir", BIN_DIR))
-        local = str(self._setting("og_binaries", "") or default_programs())
-        programs = Programs(os.path.expanduser(local))
-        if not programs.sets:
-            raise AnsibleActionFail(
-                f"no og_* programs in {local} on the controller; build them, or point the variable og_binaries to the "
-                f"folder which holds them (or holds a folder for each machine, such as x86_64)"
-            )
-        digest = programs.digest()
+        digest = self.programs().digest()
         folder = f"{shell_path(root)}/{digest}"
+        program = f"{folder}/{name}"
+        # A file without content is what a crash of the node may leave of one.
         line = (
-            f'[ -x {folder}/{name} ] || {{ echo "{MISSING} $(uname -m)"; exit {NOT_FOUND}; }}; {command(folder)}'
+            f"[ -x {program} ] && [ -s {program} ] || {{ echo \"{MISSING} $(uname -m)\"; exit {NOT_FOUND}; }}; {command(folder)}"
         )
         done = self._command(line, stdin)
-        if done["rc"] in (NOT_FOUND, NOT_RUN):
-            seen = re.search(rf"^{MISSING} (\S+)", done["stdout"], re.MULTILINE)
-            arch = seen.group(1) if seen else self._command("uname -m", "")["stdout"].split("\n")[0].strip()
-            upload = UPLOAD.format(root=shell_path(root), digest=digest)
-            sent = self._command(upload, programs.archive(arch))
-            if sent["rc"] != 0:
-                raise AnsibleActionFail(
-                    f"cannot put the programs into {root} on the node: {ending(sent)}; "
-                    f"the variable og_bin_dir names another folder"
-                )
+        if done["rc"] in (NOT_FOUND, NOT_RUN) or self._damaged(name, program, done):
+            self.upload(root, done)
             done = self._command(line, stdin)
             if done["rc"] in (NOT_FOUND, NOT_RUN):
+                why = "its file system does not let programs run" if MISSING in done["stdout"] else ending(done)
                 raise AnsibleActionFail(
-                    f"{root}/{digest}/{name} is on the node and cannot be run: {ending(done)}; if that file system is "
+                    f"{root}/{digest}/{name} is on the node and cannot be run: {why}; if that file system is "
                     f"mounted noexec, name another folder with the variable og_bin_dir"
                 )
         return done
+
+    def upload(self, root, seen):
+        """Puts the programs for the node's machine there; `seen` is the answer that told that they are missing."""
+        told = re.search(rf"^{MISSING} (\S+)", seen["stdout"], re.MULTILINE)
+        arch = told.group(1) if told else self._command("uname -m", "")["stdout"].strip().split("\n")[0].strip()
+        digest = self.programs().digest()
+        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700") + CLEAN.format(digest=digest)
+        sent = self._command(script, self.programs().archive(arch))
+        if sent["rc"] != 0:
+            raise AnsibleActionFail(
+                f"cannot put the programs into {root} on the node: {ending(sent)}; "
+                f"the variable og_bin_dir names another folder"
+            )
+
+    def _damaged(self, name, program, done):
+        """Whether a program that gave no answer has another content on the node than here."""
+        if last_object(done["stdout"]) is not None or NO_TTY.search(done["stderr"]):
+            return False
+        seen = self._command(f"sha256sum {program}", "")
+        found = re.search(r"^\\?([0-9a-f]{64}) ", seen["stdout"], re.MULTILINE)
+        return bool(found) and not self.programs().has(name, found.group(1))
 
     def result(self, name, done):
         """The JSON object that the program printed; what a login shell printed before it is passed over."""
@@ -294,9 +387,44 @@ class OgActionBase(ActionBase):
             connection.set_option("ssh_extra_args", f"{given[-1]} {KEEP_ALIVE}".strip())
 
     def _command(self, line, stdin):
+        """Runs the line of sh on the node: one remote command, its standard input with it."""
         self._keep_alive()
         data = stdin if isinstance(stdin, bytes) else stdin.encode("utf-8", "surrogateescape")
-        return self._low_level_execute_command(line, sudoable=True, in_data=data)
+        if not data:
+            return self._low_level_execute_command(line, sudoable=True)
+        if not getattr(self._connection, "has_pipelining", False):
+            return self._command_by_file(line, data)
+        done = self._low_level_execute_command(line, sudoable=True, in_data=data)
+        if done["rc"] != 0 and NO_TTY.search(done["stderr"]):
+            return self._command_by_file(line, data)
+        return done
+
+    def _command_by_file(self, line, data):
+        """The same where a command cannot have both a standard input and what else it needs, such as sudo's terminal."""
+        folder = self._make_tmp_path()
+        try:
+            there = self._connection._shell.join_path(folder, "stdin")
+            with tempfile.NamedTemporaryFile(dir=C.DEFAULT_LOCAL_TMP) as here:
+                here.write(data)
+                here.flush()
+                self._transfer_file(here.name, there)
+            there = shlex.quote(there)
+            become = self._connection.become
+            if not become or not self._becomes():
+                return self._low_level_execute_command(f"{{ {line}\n}} < {there}", sudoable=True)
+            # The file is of the user who logs in, and it is his shell that opens it.
+            self._connection.become = Fed(become, there)
+            try:
+                return self._low_level_execute_command(line, sudoable=True)
+            finally:
+                self._connection.become = become
+        finally:
+            self._remove_tmp_path(folder)
+
+    def _becomes(self):
+        """Whether a command is run as another user than the one who logs in."""
+        users = (self.get_become_option("become_user"), self._get_remote_user())
+        return C.BECOME_ALLOW_SAME_USER or users[0] != users[1] or not any(users)
 
     def _environment(self):
         words = self._compute_environment_string().strip()

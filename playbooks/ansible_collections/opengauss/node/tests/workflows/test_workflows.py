@@ -121,6 +121,7 @@ def three(tmp_path):
     return Cluster(tmp_path, 3, "ANY 1(dn_6002,dn_6003)")
 
 
+@pytest.mark.versions
 def test_expand_of_a_single_node(single):
     foreseen = single.good("expand", "-e", "og_add=n2,n3,n5", "--check", "--diff")
     assert single.state("n2")["built"] is False and single.state("n1")["lock"] is None

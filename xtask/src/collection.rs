@@ -1,0 +1,114 @@
+//! `cargo xtask collection`: the Ansible collection as one package that installs without a network: its plugins and roles,
+//! the playbooks, and the programs that it carries to the nodes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::setup::{self, Tools};
+use crate::shell::{Result, root, run, target};
+use crate::{build, python};
+
+/// Galaxy takes no larger package.
+const MOST_BYTES: u64 = 20_000_000;
+
+/// The collection in the project.
+const SOURCE: &str = "playbooks/ansible_collections/opengauss/node";
+
+/// Builds the package and says where it is.
+pub fn run_all() -> Result {
+    let tools = setup::all()?;
+    build::release()?;
+    let package = package(&tools)?;
+    println!("{}", package.display());
+    Ok(())
+}
+
+/// Builds the package of the programs that are built, for every machine that they are built for.
+pub fn package(tools: &Tools) -> Result<PathBuf> {
+    let tree = tree()?;
+    let out = target().join("collection");
+    run(python::program(tools, "ansible-galaxy")
+        .args(["collection", "build", "--force", "--output-path"])
+        .arg(&out)
+        .current_dir(&tree)
+        .stdout(std::process::Stdio::null()))?;
+    let package = out.join(format!("opengauss-node-{}.tar.gz", version()?));
+    let size = package.metadata().map_err(|e| format!("{}: {e}", package.display()))?.len();
+    if size > MOST_BYTES {
+        return Err(format!("{} has {size} bytes; Galaxy takes {MOST_BYTES}", package.display()));
+    }
+    Ok(package)
+}
+
+/// Lays out what goes into the package, as `ansible-test` wants it: in ansible_collections/NAMESPACE/NAME.
+fn tree() -> Result<PathBuf> {
+    let tree = target().join("collection/ansible_collections/opengauss/node");
+    if tree.exists() {
+        std::fs::remove_dir_all(&tree).map_err(|e| format!("cannot remove {}: {e}", tree.display()))?;
+    }
+    copy(&root().join(SOURCE), &tree)?;
+    copy(&target().join("modules"), &tree.join("files/bin"))?;
+    for file in ["CHANGELOG.md", "LICENSE"] {
+        copy(&root().join(file), &tree.join(file))?;
+    }
+    let playbooks = root().join("playbooks");
+    for playbook in python::playbook_names()? {
+        copy(&playbooks.join(&playbook), &tree.join("playbooks").join(&playbook))?;
+    }
+    copy(&playbooks.join("inventory.example.yml"), &tree.join("docs/inventory.example.yml"))?;
+    Ok(tree)
+}
+
+/// The version in galaxy.yml, which is that of the programs.
+fn version() -> Result<String> {
+    let file = root().join(SOURCE).join("galaxy.yml");
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    let version = text.lines().find_map(|l| l.strip_prefix("version: ")).unwrap_or_default();
+    if version == env!("CARGO_PKG_VERSION") {
+        return Ok(version.to_owned());
+    }
+    Err(format!("galaxy.yml says version {version:?}, Cargo.toml {}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Copies a file or a folder, without what Python and hidden files leave there.
+fn copy(from: &Path, to: &Path) -> Result {
+    let failed = |e: std::io::Error| format!("cannot copy {} to {}: {e}", from.display(), to.display());
+    if !from.is_dir() {
+        std::fs::create_dir_all(to.parent().unwrap_or(to)).map_err(failed)?;
+        return std::fs::copy(from, to).map(drop).map_err(failed);
+    }
+    for entry in std::fs::read_dir(from).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let hidden = name.to_string_lossy().starts_with('.');
+        if !hidden && name != "__pycache__" {
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The tests of `ansible-test sanity` that need nothing but ansible-core and Python.
+const SANITY: [&str; 12] = [
+    "action-plugin-docs",
+    "ansible-doc",
+    "compile",
+    "empty-init",
+    "line-endings",
+    "no-assert",
+    "no-basestring",
+    "no-illegal-filenames",
+    "no-smart-quotes",
+    "shebang",
+    "symlinks",
+    "use-argspec-type-path",
+];
+
+/// `ansible-test sanity` on the package's files.
+pub fn sanity(tools: &Tools) -> Result {
+    let mut command: Command = python::program(tools, "ansible-test");
+    command.args(["sanity", "--color", "no", "--python", "default"]);
+    for test in SANITY {
+        command.args(["--test", test]);
+    }
+    run(command.current_dir(tree()?))
+}
