@@ -19,6 +19,15 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// The ssh command by which a person tries the way there.
+    pub(super) fn by_hand(&self) -> String {
+        let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
+        let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        format!("ssh -o BatchMode=yes {port}{user}{} true", self.name)
+    }
+}
+
 impl FromStr for Host {
     type Err = String;
 
@@ -81,6 +90,8 @@ mod tests {
             assert_eq!((host.user.as_deref(), host.name.as_str(), host.port), (user, name, port), "{given}");
             assert_eq!(host.to_string(), given);
         }
+        let host: Host = "omm@[::1]:22".parse().unwrap();
+        assert_eq!(host.by_hand(), "ssh -o BatchMode=yes -p 22 omm@::1 true");
     }
 
     #[test]

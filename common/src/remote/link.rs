@@ -232,6 +232,7 @@ fn unreachable(host: &Host, error: &openssh::Error) -> Error {
         openssh::Error::Connect(cause) => cause.to_string(),
         other => told(other),
     };
+    let by_hand = format!("try it by hand: {}", host.by_hand());
     let (what, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         (
             "its host key is not the one that known_hosts has".to_owned(),
@@ -248,12 +249,10 @@ fn unreachable(host: &Host, error: &openssh::Error) -> Error {
         let hint = if said.contains("Permission denied") {
             "no password is ever asked for: let a key in there, and name it in ssh's configuration or load it into ssh-agent"
         } else {
-            "try it by hand: ssh -o BatchMode=yes"
+            &by_hand
         };
         (what, hint)
     };
-    let hint =
-        if hint.ends_with("BatchMode=yes") { format!("{hint} {} true", host.name) } else { hint.to_owned() };
     Error::new(ErrorKind::Unreachable, format!("cannot connect: {what}")).hint(hint)
 }
 
@@ -300,6 +299,6 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unreachable);
             assert!(error.failure().detail.contains(detail), "{error}");
         }
-        assert!(error("x").to_string().ends_with("ssh -o BatchMode=yes n1 true"));
+        assert!(error("x").to_string().ends_with("ssh -o BatchMode=yes omm@n1 true"));
     }
 }
