@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use error::{CommandRecord, Error, ErrorKind, Failure};
 pub use report::{Diff, Report};
-pub use run::main;
+pub use run::{TakenIn, main, take_in};
 pub use schema::{args_schema, result_schema};
 
 /// What a program of the suite is made of.

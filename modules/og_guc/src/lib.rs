@@ -2,7 +2,7 @@
 
 mod args;
 mod known;
-mod plan;
+pub mod plan;
 mod server;
 
 use std::collections::BTreeSet;
