@@ -1,4 +1,4 @@
-//! What a maintainer runs: `cargo xtask demo | test | faults | lab | docs | bench`.
+//! What a maintainer runs: `cargo xtask demo | test | faults | truth | lab | docs | bench`.
 
 mod bench;
 mod build;
@@ -11,6 +11,7 @@ mod schemas;
 mod setup;
 mod shell;
 mod test;
+mod truth;
 mod workflows;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn command() -> Command {
         .subcommand(demo::command())
         .subcommand(faults::command())
         .subcommand(lab::command())
+        .subcommand(truth::command())
         .subcommand(
             Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
         )
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some(("demo", m)) => demo::run(m),
         Some(("faults", m)) => faults::run_all(m),
         Some(("lab", m)) => lab::run(m),
+        Some(("truth", m)) => truth::run_all(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("test", _)) => test::run_all(),
