@@ -14,8 +14,7 @@ fuzz_target!(|data: &[u8]| {
         n @ (1 | 2) => {
             let slots = if n == 1 { 8 } else { 7 };
             let mut bytes = rest.to_vec();
-            let layout =
-                Layout { header: 28, count: 9756, data_node: 3868 + slots * 1420, tail: 1892 };
+            let layout = Layout { header: 28, count: 9756, data_node: 3868 + slots * 1420, tail: 1892 };
             reseal(&mut bytes, &layout);
             read(&bytes);
         }

@@ -1,10 +1,26 @@
-//! What the targets share: checksums put right, so that a changed byte gets past them, and clusters made of the
+//! What the targets share: inputs of two halves, long ones, checksums put right, so that a changed byte gets past them, and clusters made of the
 //! fuzzer's bytes.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use og_common::cluster::{
     AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, Node, Role,
 };
+
+/// What parts two halves of an input, such as a file and what is wanted of it.
+const MARK: &[u8] = b"\n====\n";
+
+/// The two halves of an input.
+#[must_use]
+pub fn halves(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.windows(MARK.len()).position(|w| w == MARK)?;
+    Some((&bytes[..at + 1], &bytes[at + MARK.len()..]))
+}
+
+/// The input again and again, about 64 KiB of it: what takes the square of its length runs into the time limit.
+#[must_use]
+pub fn repeated(bytes: &[u8]) -> Vec<u8> {
+    bytes.repeat((64 * 1024 / bytes.len().max(1)).max(1))
+}
 
 const PAGE: usize = 8192;
 

@@ -1,4 +1,4 @@
-//! What a maintainer runs: `cargo xtask demo | test | salt | faults | lab | docs | bench`.
+//! What a maintainer runs: `cargo xtask demo | test | salt | faults | truth | lab | docs | bench`.
 
 mod bench;
 mod build;
@@ -13,6 +13,7 @@ mod schemas;
 mod setup;
 mod shell;
 mod test;
+mod truth;
 mod workflows;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn command() -> Command {
         .subcommand(demo::command())
         .subcommand(faults::command())
         .subcommand(lab::command())
+        .subcommand(truth::command())
         .subcommand(
             Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
         )
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Some(("demo", m)) => demo::run(m),
         Some(("faults", m)) => faults::run_all(m),
         Some(("lab", m)) => lab::run(m),
+        Some(("truth", m)) => truth::run_all(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
         Some(("collection", _)) => collection::run_all(),

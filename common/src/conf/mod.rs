@@ -138,7 +138,11 @@ impl ConfFile {
     /// The setting that counts for `name`: its last occurrence.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Setting> {
-        self.settings().filter(|setting| setting.name.eq_ignore_ascii_case(name)).last()
+        if is_include(name) {
+            return None;
+        }
+        let index = self.last_active(name)?;
+        self.lines[index].setting(index)
     }
 
     /// Sets `name` to `value` (plain text, without quotes) and returns whether the text changed.
@@ -202,12 +206,7 @@ impl ConfFile {
     }
 
     fn active(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.lines.iter().enumerate().filter_map(|(index, line)| match &line.content {
-            Content::Setting { name, value, .. } => {
-                Some(Setting { name: name.clone(), value: value.clone(), line: index + 1 })
-            }
-            _ => None,
-        })
+        self.lines.iter().enumerate().filter_map(|(index, line)| line.setting(index))
     }
 
     fn last_active(&self, name: &str) -> Option<usize> {
@@ -271,6 +270,16 @@ impl Line {
             Err(error) => Content::Error { column: error.column, message: error.message },
         };
         Self { bytes: bytes.to_vec(), content }
+    }
+
+    /// Its setting, if it has one; `index` is its place in the file.
+    fn setting(&self, index: usize) -> Option<Setting> {
+        match &self.content {
+            Content::Setting { name, value, .. } => {
+                Some(Setting { name: name.clone(), value: value.clone(), line: index + 1 })
+            }
+            _ => None,
+        }
     }
 }
 

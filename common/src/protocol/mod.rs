@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use error::{CommandRecord, Error, ErrorKind, Failure};
 pub use report::{Diff, Report};
-pub use run::{command, main};
+pub use run::{TakenIn, command, main, take_in};
 pub use schema::{args_schema, result_schema};
 
 /// What a program of the suite is made of.

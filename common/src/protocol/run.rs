@@ -212,13 +212,9 @@ async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Recei
 }
 
 /// The arguments with every value of its type, by the schema and the rules.
-pub(super) fn typed<M: Module>(mut args: Map<String, Value>) -> Result<(Common, M::Args), Error> {
-    let schema = call_schema::<M>(&args);
-    intake::check(&mut args, &schema, M::RULES)?;
-    let args = Value::Object(args);
-    let common = Common::deserialize(&args).map_err(|e| Error::bad_args(e.to_string()))?;
-    let args = serde_json::from_value::<M::Args>(args).map_err(|e| Error::bad_args(e.to_string()))?;
-    Ok((common, args))
+pub(super) fn typed<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    check::<M>(&mut values)?;
+    types::<M>(values)
 }
 
 struct Flags {
@@ -263,6 +259,42 @@ async fn act<M: Module>(
         backup_file: report.backup_file,
         ansible_facts: report.ansible_facts,
     })
+}
+
+/// Checks the values against the module's schema and gives each its type.
+fn check<M: Module>(values: &mut Map<String, Value>) -> Result<(), Error> {
+    let schema = call_schema::<M>(values);
+    intake::check(values, &schema, M::RULES)
+}
+
+/// Makes the typed arguments of checked values.
+fn types<M: Module>(values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    let all = Value::Object(values);
+    let common = Common::deserialize(&all).map_err(|e| Error::bad_args(e.to_string()))?;
+    let args = serde_json::from_value::<M::Args>(all).map_err(|e| Error::bad_args(e.to_string()))?;
+    Ok((common, args))
+}
+
+/// The arguments of a call, taken in.
+#[derive(Debug)]
+pub struct TakenIn<A> {
+    /// The caller's keys, each value with the type that the schema asks for.
+    pub values: Map<String, Value>,
+    /// The arguments common to all modules.
+    pub common: Common,
+    /// The module's own.
+    pub args: A,
+}
+
+/// Takes in the text of a call as [`main`] does, and goes no further: for tests, fuzz targets and other front ends.
+///
+/// # Errors
+/// `bad_args`, as the program would say it.
+pub fn take_in<M: Module>(text: &[u8]) -> Result<TakenIn<M::Args>, Error> {
+    let mut values = Request::parse(text)?.args;
+    check::<M>(&mut values)?;
+    let (common, args) = types::<M>(values.clone())?;
+    Ok(TakenIn { values, common, args })
 }
 
 fn expired(call: &Call, limit: u64) -> Error {

@@ -1,5 +1,7 @@
 //! The server's grammar of the value.
 
+use std::collections::HashSet;
+
 use super::{Group, ParseError, Rule, StandbyNames};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ fn check(groups: &[Group]) -> Result<(), ParseError> {
     /// `SYNC_REP_MAX_GROUPS`.
     const MAX_GROUPS: usize = 256;
     let combined = groups.len() > 1;
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
     if groups.len() > MAX_GROUPS {
         return Err(error(1, &format!("more than {MAX_GROUPS} groups")));
     }
@@ -70,10 +72,9 @@ fn check(groups: &[Group]) -> Result<(), ParseError> {
             return Err(error(1, "the number is greater than the number of names"));
         }
         for name in &group.members {
-            if seen.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            if !seen.insert(name.to_ascii_lowercase()) {
                 return Err(error(1, &format!("the name {name} stands there twice")));
             }
-            seen.push(name);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 mod args;
 mod guard;
 mod known;
-mod plan;
+pub mod plan;
 mod server;
 
 use std::collections::BTreeSet;

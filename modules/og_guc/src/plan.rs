@@ -157,6 +157,7 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
 }
 
 /// The values asked for, or all of them.
+#[must_use]
 pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String>> {
     if names.is_empty() {
         // Later occurrences win, under one name.

@@ -170,6 +170,7 @@ impl Place {
     }
 
     /// Whether this is the place of that end; an open port is any.
+    #[must_use]
     pub fn is(&self, end: &End) -> bool {
         self.host == end.host && self.port.is_none_or(|port| port == end.port)
     }

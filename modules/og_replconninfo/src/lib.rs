@@ -1,7 +1,7 @@
 //! This node's replication channels: replconninfo1 to replconninfo8 in its postgresql.conf.
 
-mod args;
-mod plan;
+pub mod args;
+pub mod plan;
 
 use og_common::{
     conf::{NodeConf, Wish},

@@ -75,12 +75,14 @@ impl Wanted {
     }
 
     /// This node's host, if channels with it are to be written.
+    #[must_use]
     pub fn local(&self) -> Option<&Place> {
         self.local.as_ref().filter(|_| !self.peers.is_empty() && self.state != State::Absent)
     }
 }
 
 /// What the eight parameters hold.
+#[must_use]
 pub fn slots(file: &ConfFile) -> Vec<Slot> {
     let slot = |number| {
         let Some(setting) = file.get(&name(number)) else { return Slot::Empty };
@@ -95,6 +97,7 @@ pub fn slots(file: &ConfFile) -> Vec<Slot> {
 }
 
 /// The channels with their numbers.
+#[must_use]
 pub fn numbered(slots: &[Slot]) -> Vec<Numbered> {
     let channel = |(index, slot): (usize, &Slot)| match slot {
         Slot::Channel(channel, _) => Some(Numbered { number: index + 1, channel: channel.clone() }),
@@ -243,6 +246,7 @@ fn shown(channel: &Channel) -> String {
 }
 
 /// The name of a parameter by its number.
+#[must_use]
 pub fn name(number: usize) -> String {
     format!("replconninfo{number}")
 }

@@ -1,5 +1,6 @@
 //! The stories, one file each.
 
+mod builds;
 mod growth;
 mod interrupted;
 mod refused;
@@ -18,7 +19,7 @@ use og_scenarios::workflow::Run;
 use crate::Story;
 
 /// All stories.
-pub const ALL: &[Story] = &[growth::STORY, interrupted::STORY, refused::STORY, salt::STORY];
+pub const ALL: &[Story] = &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY];
 
 /// Runs `work` while a client commits rows on the primary; every commit must be answered, and none may fail.
 fn under_load<T>(cluster: &Cluster, primary: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {

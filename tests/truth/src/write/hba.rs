@@ -1,0 +1,221 @@
+//! pg_hba.conf, and clients that its rules are about.
+
+use std::net::IpAddr;
+
+use fastrand::Rng;
+use og_common::hba::{Address, HbaFile, Name};
+
+use super::{Dialect, once_in, one, scratch};
+use crate::server::{ADDRESSES, USERS};
+
+const DATABASES: [&str; 12] = [
+    "all",
+    "all",
+    "postgres",
+    "d1",
+    "d2",
+    "d1,d2",
+    "sameuser",
+    "replication",
+    "samerole",
+    "\"all\"",
+    "d2, all",
+    "\"d 3\"",
+];
+const NAMES: [&str; 12] =
+    ["all", "all", "u1", "u2", "u3", "u1,u2", "+g1", "\"all\"", "\"A_b\"", "u3, u1", "g1", "nobody"];
+const MASKS: [&str; 8] = [
+    "255.255.255.255",
+    "255.255.255.0",
+    "255.0.0.0",
+    "0.0.0.0",
+    "255.0.0.255",
+    "255.255.255.240",
+    "0.0.0.255",
+    "255.255.255.254",
+];
+const WORDS: [&str; 6] = ["all", "samehost", "samenet", "\"all\"", "localhost", ".example.org"];
+const ODD: [&str; 22] = [
+    "10.0.0.1/33",
+    "10.0.0.1/-1",
+    "10.0.0.1/",
+    "10.0.0.1/+8",
+    "10.0.0.1/08",
+    "10.0.0.1/8x",
+    "10.0.0.300/32",
+    "10.7/16",
+    "0x0a.7.1/8",
+    "012.7.0.1/32",
+    "127.1/32",
+    "fe80:::1/64",
+    "::1/129",
+    "::/0",
+    "::ffff:10.7.0.1/128",
+    "fd00:7::1",
+    "10.7.0.1",
+    "host/8",
+    "0.0.0.0/0",
+    "[::1]/128",
+    "::1%lo/128",
+    "10.7.0.1 255.255.255.300",
+];
+const GOOD_METHODS: [&str; 4] = ["trust", "reject", "md5", "\"trust\""];
+const BAD_METHODS: [&str; 6] = ["TRUST", "md6", "trust,reject", "", "peer", "cert"];
+const OWN_METHODS: [&str; 9] =
+    ["sha256", "sm3", "gss", "krb5", "ident", "ldap", "pam", "sspi", "scram-sha-256"];
+const OWN_OPTIONS: [&str; 7] = [
+    "clientcert=1",
+    "clientcert=0",
+    "clientcert=x",
+    "include_realm=1",
+    "krb_realm=r",
+    "ldapserver=s",
+    "pamservice=p",
+];
+const OPTIONS: [&str; 6] = ["map=m", "\"map=a b\"", "map", "nosuch=1", "=", "map=m map=n"];
+
+/// A file: a rule that lets the administrator in, so that the server can be asked, and a few others.
+pub fn hba(rng: &mut Rng, dialect: Dialect, admin: &str) -> Vec<u8> {
+    loop {
+        let mut file = format!("local all {admin} trust\n").into_bytes();
+        let mistakes = rng.bool();
+        for _ in 0..rng.usize(1..=7) {
+            let mistake = mistakes && once_in(rng, 4);
+            let mut line = line(rng, dialect, mistake).into_bytes();
+            if mistakes && once_in(rng, 6) {
+                scratch(rng, &mut line, b" \t,\"#/=+.:*\rax01-@\\\xc3");
+            }
+            file.extend(line);
+            file.extend(if once_in(rng, 12) { &b"\r\n"[..] } else { b"\n" });
+        }
+        if once_in(rng, 10) {
+            file.pop();
+        }
+        if once_in(rng, 60) {
+            file = b"# nothing but a comment\n\n".to_vec();
+        }
+        if dialect == Dialect::OpenGauss || in_common(&file) {
+            return file;
+        }
+    }
+}
+
+/// Whether both servers are meant to read the file alike. PostgreSQL cuts the file into lines before all else, and has
+/// a backslash at a line's end join two; openGauss lets a comma do that. `@file` is read at other times.
+fn in_common(file: &[u8]) -> bool {
+    file.split(|b| *b == b'\n').all(|line| {
+        let text = line.trim_ascii_end();
+        let before_comment = text.split(|b| *b == b'#').next().unwrap_or_default().trim_ascii_end();
+        !text.ends_with(b"\\")
+            && !before_comment.ends_with(b",")
+            && !text.contains(&b'@')
+            && !text.windows(2).any(|pair| pair == b"\"#")
+    })
+}
+
+fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
+    if once_in(rng, 12) {
+        return one(rng, &["", "# a comment", "   ", "\t# host all all all trust", "#"]).to_owned();
+    }
+    let mut kind = one(rng, &["host", "host", "host", "host", "local", "hostnossl", "hostssl"]);
+    let (mut databases, mut users) = (one(rng, &DATABASES), one(rng, &NAMES));
+    let mut address = if kind == "local" { String::new() } else { address(rng) };
+    let mut method = one(rng, &GOOD_METHODS);
+    let mut option = "";
+    if kind == "local" && once_in(rng, 4) {
+        method = "peer";
+        option = one(rng, &["", "map=m"]);
+    }
+    if dialect == Dialect::OpenGauss && once_in(rng, 8) {
+        method = one(rng, &OWN_METHODS);
+        option = one(rng, &OWN_OPTIONS);
+    }
+    if dialect == Dialect::OpenGauss && once_in(rng, 30) {
+        users = one(rng, &["@nosuch", "u1,@nosuch", "\"@nosuch\""]);
+    }
+    let mut words = 9;
+    if mistake {
+        match rng.u8(..9) {
+            0 => kind = one(rng, &["hots", "HOST", "host,local", "hostgss", "\"host\""]),
+            1 => databases = one(rng, &["\"\"", ",", "d1,,d2", "\"d1", "d\"1\""]),
+            2 => users = one(rng, &["\"\"", "+", "\"u1", "u1,", "\"u\"\"1\""]),
+            3 | 4 => one(rng, &ODD).clone_into(&mut address),
+            5 => method = one(rng, &BAD_METHODS),
+            6 => option = one(rng, &OPTIONS),
+            7 => one(rng, &WORDS).clone_into(&mut address),
+            _ => words = rng.usize(1..5),
+        }
+    }
+    let gap = one(rng, &[" ", "    ", "\t", " \t "]);
+    let all = [kind, databases, users, &address, method, option];
+    let mut line = all.iter().filter(|w| !w.is_empty()).take(words).copied().collect::<Vec<_>>().join(gap);
+    if once_in(rng, 8) {
+        line.push_str(one(rng, &[" # why", "#why", "   ", "\t"]));
+    }
+    if once_in(rng, 20) {
+        line.insert_str(0, one(rng, &[" ", "\t", ",", "  "]));
+    }
+    line
+}
+
+fn address(rng: &mut Rng) -> String {
+    let host = one(rng, &ADDRESSES);
+    let v6 = host.contains(':');
+    match rng.u8(..10) {
+        0 => one(rng, &["all", "samehost", "samenet", "localhost"]).to_owned(),
+        1 | 2 if !v6 => format!("{host} {}", one(rng, &MASKS)),
+        1 if v6 => format!(
+            "{host} {}",
+            one(rng, &["ffff:ffff::", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff::ffff"])
+        ),
+        3..6 => format!("{host}/{}", if v6 { 128 } else { 32 }),
+        _ => format!("{host}/{}", rng.u8(..=if v6 { 128 } else { 32 })),
+    }
+}
+
+/// A client: through the local socket or from an address, as a user, to a database, perhaps for replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address; none through the local socket.
+    pub address: Option<IpAddr>,
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Whether for physical replication.
+    pub replication: bool,
+}
+
+/// Clients that the file's rules are about, and some others.
+pub fn knocks(rng: &mut Rng, dialect: Dialect, file: &HbaFile, many: usize) -> Vec<Client> {
+    let rules: Vec<_> = file.rules().map(|(_, rule)| rule).collect();
+    let text = |name: &Name| match name {
+        Name::Named(name) | Name::Role(name) => String::from_utf8(name.clone()).ok(),
+        _ => None,
+    };
+    let mut clients = Vec::new();
+    while clients.len() < many {
+        let mut user = one(rng, &USERS).to_owned();
+        let mut database = one(rng, &["postgres", "d1", "d2", "d 3", "u1", "all"]).to_owned();
+        let mut address = one(rng, &ADDRESSES).parse().ok();
+        if let Some(rule) = rules.get(rng.usize(..rules.len().max(1))).filter(|_| rng.bool()) {
+            let known = |name: &String| USERS.contains(&name.as_str());
+            user = rule.users.iter().filter_map(text).find(known).unwrap_or(user);
+            database = rule.databases.iter().find_map(text).filter(|d| !d.is_empty()).unwrap_or(database);
+            match &rule.address {
+                None => address = None,
+                Some(Address::Range(range)) => {
+                    let inside = ADDRESSES.iter().filter_map(|a| a.parse().ok()).find(|a| range.contains(*a));
+                    address = inside.or(address);
+                }
+                Some(_) => {}
+            }
+        } else if once_in(rng, 8) {
+            address = None;
+        }
+        // openGauss lets replication in by its channels, and another door.
+        let replication = dialect == Dialect::Common && once_in(rng, 8);
+        clients.push(Client { address, user, database, replication });
+    }
+    clients
+}

@@ -1,0 +1,82 @@
+//! What we say of configuration files, and what real servers do with them. `OG_TRUTH_COUNT` says how many files of each
+//! kind (`cargo xtask truth --count 2000` for a long run), `OG_TRUTH_SEED` where to begin: a disagreement tells its own.
+
+use std::process::ExitCode;
+
+use og_lab::Engine;
+use og_truth::Result;
+use og_truth::compare::{self, Tally};
+use og_truth::server::Server;
+
+/// Files of each kind and engine in an everyday run: some seconds.
+const COUNT: usize = 120;
+/// Disagreements that are shown in full.
+const SHOWN: usize = 12;
+
+fn main() -> ExitCode {
+    let (count, seed) = match (number("OG_TRUTH_COUNT"), number("OG_TRUTH_SEED")) {
+        (Ok(count), Ok(seed)) => {
+            (count.and_then(|c| usize::try_from(c).ok()).unwrap_or(COUNT), seed.unwrap_or(1))
+        }
+        (Err(e), _) | (_, Err(e)) => {
+            println!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut good = true;
+    for engine in [Engine::Postgres, Engine::OpenGauss] {
+        let lacks = Server::missing(engine);
+        if !lacks.is_empty() {
+            println!("{engine} ... skipped: {}", lacks.join("; "));
+            continue;
+        }
+        // A refused pg_hba.conf takes openGauss 0.6 s: it tries three times.
+        let few = if engine == Engine::OpenGauss && std::env::var_os("OG_TRUTH_COUNT").is_none() {
+            count / 4
+        } else {
+            count
+        };
+        if let Err(e) = on(engine, seed, few, &mut good) {
+            println!("{engine} ... FAILED: {e}");
+            good = false;
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A number in the environment.
+fn number(name: &str) -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(name) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    text.parse().map(Some).map_err(|e| format!("{name}={text}: {e}"))
+}
+
+fn on(engine: Engine, seed: u64, count: usize, good: &mut bool) -> Result {
+    let mut server = Server::up(engine)?;
+    let hba = compare::hba(&mut server, seed, count)?;
+    tell(engine, "pg_hba.conf", seed, &hba, good);
+    let conf = compare::conf(&mut server, seed, count)?;
+    tell(engine, "postgresql.conf", seed, &conf, good);
+    Ok(())
+}
+
+fn tell(engine: Engine, name: &str, seed: u64, tally: &Tally, good: &mut bool) {
+    println!(
+        "{engine}: {name} from seed {seed}: {} taken, {} refused, {} answers compared, {} disagreements ({:.0} s)",
+        tally.taken,
+        tally.refused,
+        tally.asked,
+        tally.differ.len(),
+        tally.took.as_secs_f64()
+    );
+    if let Some(words) = tally.words.as_ref().filter(|_| tally.taken == 0 || tally.refused == 0) {
+        println!("of the last one the server said {words:?}");
+    }
+    for differ in tally.differ.iter().take(SHOWN) {
+        println!("{differ}");
+    }
+    // A run in which nothing is refused or nothing taken says nothing.
+    if !tally.differ.is_empty() || tally.taken == 0 || tally.refused == 0 {
+        *good = false;
+    }
+}
