@@ -189,7 +189,8 @@ impl<'a> Salt<'a> {
         ] {
             let program = self.bin.join(name);
             let config = self.root.join("master");
-            let text = format!("#!/bin/sh\nexec {} -c {} {more} \"$@\"\n", program.display(), config.display());
+            let text =
+                format!("#!/bin/sh\nexec {} -c {} {more} \"$@\"\n", program.display(), config.display());
             fs::write(folder.join(name), text)?;
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
         }
@@ -205,7 +206,8 @@ impl<'a> Salt<'a> {
             format!("--regid={}", node.os_ids.1),
             "--init-groups".to_owned(),
         ];
-        let mut command = node.exec_root(["sh", "-c", r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#, "sh"]);
+        let mut command =
+            node.exec_root(["sh", "-c", r#"mount --bind "$1" "$2" && shift 2 && exec "$@""#, "sh"]);
         command.arg(self.bin.join("..")).arg(&here);
         if as_user {
             command.args(user).arg("env").arg(format!("HOME={}", node.os_home.display()));
@@ -222,7 +224,8 @@ impl<'a> Salt<'a> {
         self.programs()?;
         let write = |path: PathBuf, value: &Value| fs::write(path, value.to_string());
         let master = self.root.join("master");
-        for folder in [&master.join("pki/minions"), &self.root.join("python"), &self.files(), &self.pillar()] {
+        for folder in [&master.join("pki/minions"), &self.root.join("python"), &self.files(), &self.pillar()]
+        {
             fs::create_dir_all(folder)?;
         }
         let address = lab.control_address();
@@ -243,6 +246,8 @@ impl<'a> Salt<'a> {
                 &json!({
                     "id": node.name, "master": address, "root_dir": folder, "pki_dir": "pki", "log_file": "log",
                     "log_level_logfile": "debug", "user": if last { &node.os_user } else { "root" },
+                    // A job that is no process of its own need not load all modules anew; the last minion works as by default.
+                    "multiprocessing": last,
                 }),
             )?;
         }
