@@ -246,6 +246,8 @@ impl<'a> Salt<'a> {
                 &json!({
                     "id": node.name, "master": address, "root_dir": folder, "pki_dir": "pki", "log_file": "log",
                     "log_level_logfile": "debug", "user": if last { &node.os_user } else { "root" },
+                    // A job that is no process of its own need not load all modules anew; the last minion works as by default.
+                    "multiprocessing": last,
                 }),
             )?;
         }

@@ -41,7 +41,7 @@ fn as_readme_says(c: &Cluster) -> Result {
                 expect(&seen, "n4    ", seen.value["cluster"].to_string().contains("n1    "))?;
             }
             ["og.expand", nodes, "test=True"] => {
-                predicts(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?;
+                predicts(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?
             }
             ["og.expand", nodes] => expands(c, &salt, line, nodes)?,
             ["og.drop", nodes] => drops(c, &salt, line, nodes)?,
@@ -167,7 +167,9 @@ fn drops(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
 
 /// The result of the only state of an orchestration.
 fn only_state(seen: &Answer) -> &Value {
-    let states = seen.value["data"].as_object().and_then(|by_master| by_master.values().next());
+    // With its outputter beside it, or by itself: that depends on the release.
+    let by_master = seen.value["data"].as_object().or_else(|| seen.value.as_object());
+    let states = by_master.and_then(|by_master| by_master.values().next());
     states.and_then(Value::as_object).and_then(|states| states.values().next()).unwrap_or(&Value::Null)
 }
 
