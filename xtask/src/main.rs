@@ -1,11 +1,13 @@
-//! What a maintainer runs: `cargo xtask demo | test | faults | lab | docs | bench`.
+//! What a maintainer runs: `cargo xtask demo | test | faults | lab | docs | bench | install`.
 
 mod bench;
 mod build;
 mod demo;
 mod docs;
 mod faults;
+mod install;
 mod lab;
+mod man;
 mod python;
 mod schemas;
 mod setup;
@@ -24,6 +26,7 @@ fn command() -> Command {
         .subcommand(bench::command())
         .subcommand(demo::command())
         .subcommand(faults::command())
+        .subcommand(install::command())
         .subcommand(lab::command())
         .subcommand(
             Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Some(("bench", m)) => bench::run_one(m),
         Some(("demo", m)) => demo::run(m),
         Some(("faults", m)) => faults::run_all(m),
+        Some(("install", m)) => install::run(m),
         Some(("lab", m)) => lab::run(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::shell::{Result, has, root, run, target};
 
 /// Debian package and a program that it brings; `/` means a path of its own.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("iproute2", "ip"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "ssh"),
@@ -14,6 +14,7 @@ const PACKAGES: [(&str, &str); 7] = [
     ("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py"),
     ("procps", "ps"),
     ("strace", "strace"),
+    ("mandoc", "mandoc"),
 ];
 
 /// What the tests find.
