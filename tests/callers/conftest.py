@@ -4,9 +4,12 @@
     OG_PROGRAMS=… pytest tests/callers
 """
 
+import getpass
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import textwrap
 
 import pytest
@@ -44,6 +47,45 @@ def node(tmp_path):
     for name, text in NODE_FILES.items():
         (folder / name).write_text(text)
     return folder
+
+
+@pytest.fixture
+def ssh_hosts(tmp_path):
+    """`ssh_hosts(names)` makes hosts of these names that only the `ssh` in the folder it returns knows, without any port."""
+    sshd = "/usr/sbin/sshd"
+    if not os.path.exists(sshd):
+        pytest.skip("no sshd here; install openssh-server")
+    if os.geteuid() == 0:
+        os.makedirs("/run/sshd", exist_ok=True)
+
+    def make(names):
+        folder, config, known = tmp_path / "bin", [], []
+        folder.mkdir()
+        keygen(tmp_path / "key")
+        for number, name in enumerate(names):
+            home, key, sshd_config = (tmp_path / f"{what}{number}" for what in ("home", "host_key", "sshd_config"))
+            home.mkdir()
+            keygen(key)
+            known.append(f"{name} {key.with_suffix('.pub').read_text()}")
+            sshd_config.write_text(
+                f"HostKey {key}\nAuthorizedKeysFile {tmp_path}/key.pub\nUsePAM no\nStrictModes no\nSetEnv HOME={home}\n"
+            )
+            config.append(
+                f"Host {name}\n  ProxyCommand {sshd} -i -f {sshd_config}\n  User {getpass.getuser()}\n"
+                f"  IdentityFile {tmp_path}/key\n  IdentitiesOnly yes\n  UserKnownHostsFile {tmp_path}/known_hosts\n"
+            )
+        (tmp_path / "known_hosts").write_text("".join(known))
+        (tmp_path / "config").write_text("".join(config))
+        ssh = folder / "ssh"
+        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path}/config "$@"\n')
+        ssh.chmod(0o755)
+        return folder
+
+    return make
+
+
+def keygen(path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
 
 
 def files(node):

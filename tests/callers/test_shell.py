@@ -1,5 +1,6 @@
 """The programs from a shell: what the README and `--examples` tell to type, in dash."""
 
+import getpass
 import json
 import os
 import shutil
@@ -31,6 +32,28 @@ def test_readme(programs, node):
     [diff] = answer(check)["diff"]
     assert "192.168.0.13" in diff["after"] and "192.168.0.13" not in diff["before"]
     assert not answer(query)["changed"] and not answer(query)["node"]["running"]
+    assert files(node) == before
+
+
+def test_readme_on_other_machines(programs, node, ssh_hosts, tmp_path):
+    """As typed; `ssh` is one that knows these two hosts, and the user there is whoever runs this."""
+    [line] = "".join(readme("On other machines")).splitlines()
+    folder = ssh_hosts(["192.168.0.11", "192.168.0.12"])
+    line = line.replace("omm@", f"{getpass.getuser()}@")
+    env = {"PATH": f"{folder}:{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": "/tmp"}
+    done = subprocess.run(["sh", "-c", for_node(line, node)], env=env, capture_output=True, text=True, check=False)
+    answers = [json.loads(text) for text in done.stdout.splitlines()]
+    assert done.returncode == 0, done
+    assert sorted(a["host"].split("@")[1] for a in answers) == ["192.168.0.11", "192.168.0.12"]
+    assert not any(a["node"]["running"] for a in answers)
+    for number in (0, 1):
+        [copy] = (tmp_path / f"home{number}").glob(".cache/opengauss-node/*/og_node_state")
+        assert copy.read_bytes() == (programs / "og_node_state").read_bytes()
+    # --check and --diff go along.
+    before = files(node)
+    line = readme("From the shell")[0].splitlines()[0] + " --host 192.168.0.12"
+    done = subprocess.run(["sh", "-c", for_node(line, node)], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and answer(done)["changed"] and len(answer(done)["diff"]) == 1, done
     assert files(node) == before
 
 

@@ -32,8 +32,11 @@ pub fn release() -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     for name in &names {
         let (from, to) = (built.join(name), folder.join(name));
+        if matches!((std::fs::read(&from), std::fs::read(&to)), (Ok(new), Ok(old)) if new == old) {
+            continue;
+        }
         // Through a second name, so that a copy that is being run is not written to.
-        let part = folder.join(format!(".{name}"));
+        let part = folder.join(format!(".{name}.{}", std::process::id()));
         std::fs::copy(&from, &part)
             .and_then(|_| std::fs::rename(&part, &to))
             .map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))?;

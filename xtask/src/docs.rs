@@ -3,7 +3,7 @@
 
 mod ansible;
 mod markdown;
-mod model;
+pub mod model;
 mod salt;
 mod yaml;
 
@@ -19,7 +19,7 @@ pub fn run_all(check: bool) -> Result {
     crate::schemas::run_all(check)?;
     let mut pages = Vec::new();
     for name in modules()? {
-        pages.push(page(&name)?);
+        pages.push(page(&name, &target().join("debug"))?);
     }
     let mut stale = Vec::new();
     for (file, text) in files(&pages)? {
@@ -39,14 +39,13 @@ pub fn run_all(check: bool) -> Result {
     Err(format!("{} are not what the modules say of themselves; run: cargo xtask docs", stale.join(", ")))
 }
 
-/// What the module says of itself.
-fn page(name: &str) -> Result<Page> {
+/// What the module, whose program is in this folder, says of itself.
+pub fn page(name: &str, programs: &Path) -> Result<Page> {
     let schema = |which: &str| -> Result<serde_json::Value> {
         let file = root().join(format!("schemas/{name}.{which}.json"));
         serde_json::from_str(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))
     };
-    let program = target().join("debug").join(name);
-    let examples = output(std::process::Command::new(program).arg("--examples"))?;
+    let examples = output(std::process::Command::new(programs.join(name)).arg("--examples"))?;
     Page::new(name, &schema("args")?, &schema("result")?, &examples, &samples(name)?)
         .map_err(|e| format!("{name}: {e}"))
 }

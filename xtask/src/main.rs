@@ -1,4 +1,4 @@
-//! What a maintainer runs: `cargo xtask demo | test | salt | faults | truth | lab | docs | bench`.
+//! What a maintainer runs: `cargo xtask demo | test | salt | faults | truth | lab | docs | bench | install`.
 
 mod bench;
 mod build;
@@ -7,7 +7,9 @@ mod collection;
 mod demo;
 mod docs;
 mod faults;
+mod install;
 mod lab;
+mod man;
 mod python;
 mod schemas;
 mod setup;
@@ -27,6 +29,7 @@ fn command() -> Command {
         .subcommand(bench::command())
         .subcommand(demo::command())
         .subcommand(faults::command())
+        .subcommand(install::command())
         .subcommand(lab::command())
         .subcommand(truth::command())
         .subcommand(
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Some(("bench", m)) => bench::run_one(m),
         Some(("demo", m)) => demo::run(m),
         Some(("faults", m)) => faults::run_all(m),
+        Some(("install", m)) => install::run(m),
         Some(("lab", m)) => lab::run(m),
         Some(("truth", m)) => truth::run_all(m),
         Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),

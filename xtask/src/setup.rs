@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::shell::{Result, has, output, root, run, target};
 
 /// Debian package and a program that it brings; `/` means a path of its own.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("iproute2", "ip"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "ssh"),
@@ -17,6 +17,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("procps", "ps"),
     ("strace", "strace"),
     ("sudo", "sudo"),
+    ("mandoc", "mandoc"),
 ];
 
 /// What the tests find.

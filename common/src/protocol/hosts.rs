@@ -23,12 +23,12 @@ pub(super) fn flags() -> [Arg; 3] {
     [
         Arg::new("host")
             .long("host")
-            .value_name("[USER@]HOST[:PORT]")
+            .value_name("HOST")
             .action(ArgAction::Append)
             .value_parser(clap::value_parser!(Host))
             .value_hint(clap::ValueHint::Hostname)
             .conflicts_with_all(conflicts)
-            .help("Run it there, over ssh; may be given several times. Prints a line for each host as it finishes"),
+            .help("Run it at [USER@]HOST[:PORT], over ssh; given several times, a line is printed for each as it finishes"),
         Arg::new("forks")
             .long("forks")
             .value_name("N")

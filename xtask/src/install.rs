@@ -1,0 +1,170 @@
+//! `cargo xtask install`: the programs, what a shell and man(1) know of them, and what Ansible and Salt need, below a
+//! prefix. Written anew only where it differs, each file whole.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgMatches, Command};
+use clap_complete::Shell;
+use og_common::protocol::command as of;
+
+use crate::shell::{Result, root};
+use crate::{build, docs, man};
+
+/// The subcommand.
+pub fn command() -> Command {
+    Command::new("install")
+        .about("Install programs, man pages, completions, and the Ansible and Salt parts")
+        .arg(
+            Arg::new("prefix")
+                .long("prefix")
+                .value_name("DIR")
+                .default_value("/usr/local")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("Where to: DIR/bin, DIR/share"),
+        )
+}
+
+/// The command line of each module, as the module parses it.
+fn commands() -> Vec<Command> {
+    vec![
+        of::<og_build::Build>(),
+        of::<og_guc::Guc>(),
+        of::<og_hba::Hba>(),
+        of::<og_lock::Lock>(),
+        of::<og_node_state::NodeStateModule>(),
+        of::<og_replconninfo::ReplConnInfo>(),
+        of::<og_slot::ReplicationSlots>(),
+        of::<og_static_conf::StaticConf>(),
+    ]
+}
+
+/// Builds what is shipped and installs it; a second run finds nothing to do.
+pub fn run(matches: &ArgMatches) -> Result {
+    let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
+    let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
+    let programs = build::release()?;
+    let mut tree = Tree { prefix, files: 0, written: 0 };
+    let commands = commands();
+    let names: Vec<_> = commands.iter().map(Command::get_name).collect();
+    let modules = build::modules()?;
+    if names != modules {
+        return Err(format!("{} is not the list of modules: {}", names.join(", "), modules.join(", ")));
+    }
+    for mut command in commands {
+        let name = command.get_name().to_owned();
+        tree.file(format!("bin/{name}"), &read(&programs.join(&name))?, 0o755)?;
+        let page = docs::page(&name, &programs)?;
+        tree.file(format!("share/man/man1/{name}.1"), &man::page(&command, &page)?, 0o644)?;
+        for (shell, file) in [
+            (Shell::Bash, format!("share/bash-completion/completions/{name}")),
+            (Shell::Zsh, format!("share/zsh/site-functions/_{name}")),
+            (Shell::Fish, format!("share/fish/vendor_completions.d/{name}.fish")),
+        ] {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, &name, &mut text);
+            tree.file(file, &text, 0o644)?;
+        }
+        // Where the collection looks for the programs when it is not told otherwise.
+        let shipped = "share/opengauss-node/playbooks/ansible_collections/opengauss/node/files/bin";
+        tree.link(format!("{shipped}/{name}"), &format!("../../../../../../../../bin/{name}"))?;
+    }
+    tree.copies(&root().join("schemas"), "share/opengauss-node/schemas")?;
+    tree.copies(&root().join("playbooks"), "share/opengauss-node/playbooks")?;
+    for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
+        tree.file(format!("share/doc/opengauss-node/{name}"), &read(&root().join(name))?, 0o644)?;
+    }
+    println!("{} of {} files written below {}", tree.written, tree.files, tree.prefix.display());
+    Ok(())
+}
+
+/// What is below the prefix.
+struct Tree {
+    prefix: PathBuf,
+    files: usize,
+    written: usize,
+}
+
+impl Tree {
+    /// Writes the file unless it is there with this content and mode.
+    fn file(&mut self, to: impl AsRef<Path>, content: &[u8], mode: u32) -> Result {
+        let path = self.place(to.as_ref())?;
+        let told = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+        self.files += 1;
+        let there = std::fs::symlink_metadata(&path)
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o7777 == mode);
+        if there && std::fs::read(&path).is_ok_and(|old| old == content) {
+            return Ok(());
+        }
+        // Through a second name: a program that is being run is not written to.
+        let part = part(&path);
+        std::fs::write(&part, content)
+            .and_then(|()| std::fs::set_permissions(&part, std::fs::Permissions::from_mode(mode)))
+            .and_then(|()| std::fs::rename(&part, &path))
+            .map_err(told)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Makes a symbolic link unless it is there.
+    fn link(&mut self, to: impl AsRef<Path>, target: &str) -> Result {
+        let path = self.place(to.as_ref())?;
+        self.files += 1;
+        if std::fs::read_link(&path).is_ok_and(|old| old == Path::new(target)) {
+            return Ok(());
+        }
+        let part = part(&path);
+        symlink(target, &part)
+            .and_then(|()| std::fs::rename(&part, &path))
+            .map_err(|e| format!("cannot make the link {}: {e}", path.display()))?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Copies a folder of the project with what is in it, but for tests and what Python leaves behind.
+    fn copies(&mut self, from: &Path, to: &str) -> Result {
+        let told = |e: std::io::Error| format!("cannot read {}: {e}", from.display());
+        let mut entries =
+            std::fs::read_dir(from).and_then(Iterator::collect::<std::io::Result<Vec<_>>>).map_err(told)?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.')
+                || name.starts_with("requirements-")
+                || ["tests", "__pycache__"].contains(&&*name)
+            {
+                continue;
+            }
+            let (path, to) = (entry.path(), format!("{to}/{name}"));
+            let kind = entry.file_type().map_err(told)?;
+            if kind.is_symlink() {
+                let target = std::fs::read_link(&path).map_err(told)?;
+                self.link(to, &target.to_string_lossy())?;
+            } else if kind.is_dir() {
+                self.copies(&path, &to)?;
+            } else {
+                self.file(to, &read(&path)?, 0o644)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The path below the prefix, in a folder that is there.
+    fn place(&self, to: &Path) -> Result<PathBuf> {
+        let path = self.prefix.join(to);
+        let folder = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+        Ok(path)
+    }
+}
+
+/// A second name beside it, of this process alone.
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    name.into()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
