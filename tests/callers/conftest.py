@@ -27,10 +27,6 @@ NODE_FILES = {
 }
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "versions: run with every release of ansible-core that the collection is for")
-
-
 @pytest.fixture(scope="session")
 def programs():
     """The folder with the programs under test."""

@@ -63,7 +63,7 @@ def test_it_works_with_what_it_brings(installed, tmp_path):
         assert f"changed={changed} " in run(installed, "ansible-playbook", *args, "play.yml", cwd=tmp_path).stdout
     assert "wal_keep_segments = 256" in (tmp_path / "data/postgresql.conf").read_text()
     status = run(installed, "ansible-playbook", *args, "opengauss.node.status", cwd=tmp_path).stdout
-    assert "n1" in status and "not running" in status
+    assert re.search(r"n1 .* down", status), status
 
 
 @pytest.mark.versions
@@ -136,7 +136,14 @@ class Om:
         (self.folder / "demo.og_cluster.yml").write_text(yaml.safe_dump(config))
         env = {"ANSIBLE_INVENTORY_ENABLED": "auto", "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true"}
         done = run(self.installed, "ansible-inventory", "-i", "demo.og_cluster.yml", "--list", cwd=self.folder, code=code, **env)
-        return json.loads(done.stdout) if code == 0 else done.stderr
+        return told(json.loads(done.stdout)) if code == 0 else done.stderr
+
+
+def told(value):
+    """The value without the marks that ansible-inventory puts on texts which are no templates."""
+    if isinstance(value, dict):
+        return value["__ansible_unsafe"] if list(value) == ["__ansible_unsafe"] else {k: told(v) for k, v in value.items()}
+    return [told(v) for v in value] if isinstance(value, list) else value
 
 
 @pytest.mark.versions
@@ -158,9 +165,9 @@ def test_inventory_of_a_cluster_that_is_there(installed, tmp_path):
 
 def test_inventory_says_what_is_wrong(installed, tmp_path):
     om = Om(tmp_path, installed, "seed_1p2s1c")
-    assert "there is no" in om.hosts(code=1, path="elsewhere")
+    assert f"there is no {tmp_path}/elsewhere" in " ".join(om.hosts(code=1, path="elsewhere").split())
     with open(tmp_path / "cluster_static_config", "r+b") as f:
         f.seek(200)
         f.write(b"\xff\xff")
-    assert "checksum" in om.hosts(code=1, path="cluster_static_config")
+    assert "byte 200 should be 0" in " ".join(om.hosts(code=1, path="cluster_static_config").split())
     assert "no og_static_conf for this machine" in om.hosts(code=1, path="cluster_config.xml", binaries=str(tmp_path))

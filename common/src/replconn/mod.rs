@@ -128,10 +128,10 @@ pub struct Channel {
     /// The other node is of another region's cluster.
     pub cross_region: bool,
     /// Keys this program does not know, as they are written, in their order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<String>,
     /// Further channels of the same value: other addresses of the same pair, as they are written.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<String>,
 }
 

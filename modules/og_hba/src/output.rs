@@ -75,7 +75,7 @@ pub struct RuleFields {
     /// The method.
     pub method: &'static str,
     /// Its options.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
 }
 
