@@ -138,7 +138,13 @@ impl ConfFile {
     /// The setting that counts for `name`: its last occurrence.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Setting> {
-        self.settings().filter(|setting| setting.name.eq_ignore_ascii_case(name)).last()
+        let index = self.last_active(name).filter(|_| !is_include(name))?;
+        match &self.lines[index].content {
+            Content::Setting { name, value, .. } => {
+                Some(Setting { name: name.clone(), value: value.clone(), line: index + 1 })
+            }
+            _ => None,
+        }
     }
 
     /// Sets `name` to `value` (plain text, without quotes) and returns whether the text changed.

@@ -10,6 +10,7 @@ mod json;
 mod report;
 mod run;
 mod schema;
+pub mod secret;
 
 use std::path::PathBuf;
 
