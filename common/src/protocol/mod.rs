@@ -11,6 +11,7 @@ mod json;
 mod report;
 mod run;
 mod schema;
+pub mod secret;
 
 use std::path::PathBuf;
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::secret;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,15 +21,15 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// The change of the file at `path`; bytes that are no UTF-8 are shown as replacement characters.
+    /// The change of the file at `path`, secrets masked; bytes that are no UTF-8 are shown as replacement characters.
     #[must_use]
     pub fn of(path: &Path, before: &[u8], after: &[u8]) -> Self {
         let header = path.display().to_string();
         Self {
             before_header: header.clone(),
             after_header: header,
-            before: String::from_utf8_lossy(before).into_owned(),
-            after: String::from_utf8_lossy(after).into_owned(),
+            before: secret::text(&String::from_utf8_lossy(before)).into_owned(),
+            after: secret::text(&String::from_utf8_lossy(after)).into_owned(),
         }
     }
 }

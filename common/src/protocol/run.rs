@@ -9,21 +9,20 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::unistd::{Gid, Uid, User};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::hosts;
 use super::intake::{self, Request};
 use super::schema::{args_help, args_schema, call_schema, result_schema};
-use super::{Call, Common, Error, ErrorKind, Module, Report};
+use super::secret;
+use super::{Call, Common, Diff, Error, ErrorKind, Module, Report};
 
 /// More than this is no list of arguments.
 pub(super) const MOST_INPUT: u64 = 64 << 20;
 /// Items of one list or characters of one text that the result's `invocation` echoes.
 const MOST_ECHO: usize = 100;
-/// What stands in the place of a secret.
-const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
 
 /// Runs the module as a program: arguments from the command line, file or standard input; one JSON object and a
 /// newline on standard output; exit status 0, 1 (failed) or 2 (unusable arguments).
@@ -42,7 +41,7 @@ pub fn main<M: Module>() -> ExitCode {
                 drop(e.print());
                 let message = e.to_string();
                 let line = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-                return finish(start, &Map::new(), Err(Error::bad_args(line).hint("see --help")));
+                return failed(start, &Map::new(), &Error::bad_args(line).hint("see --help"));
             }
         };
     if let Some(text) = document::<M>(&matches) {
@@ -61,7 +60,11 @@ pub fn main<M: Module>() -> ExitCode {
     match hosts::run::<M>(&matches, start) {
         None => {}
         Some(Ok(code)) => return code,
-        Some(Err(e)) => return finish(start, &Map::new(), Err(e)),
+        Some(Err(e)) => return failed(start, &Map::new(), &e),
+    }
+    if matches.get_flag("validate") {
+        let (invocation, result) = within_runtime(|| validate::<M>(&matches));
+        return finish(start, &invocation, result);
     }
     let (invocation, result) = within_runtime(|| call::<M>(&matches, start));
     finish(start, &invocation, result)
@@ -171,7 +174,7 @@ where
 async fn call<M: Module>(
     matches: &ArgMatches,
     start: Instant,
-) -> (Map<String, Value>, Result<Report<Value>, Error>) {
+) -> (Map<String, Value>, Result<Report<M::Output>, Error>) {
     let request = if matches.get_flag("served") {
         served_request().await
     } else {
@@ -189,11 +192,6 @@ async fn call<M: Module>(
         diff: set("diff") || matches.get_flag("diff"),
         no_log,
     };
-    if matches.get_flag("validate") {
-        let valid =
-            typed::<M>(request.args).map(|_| Report::unchanged("the arguments can be used", Value::Null));
-        return (invocation, valid);
-    }
     let act = act::<M>(request.args, flags, start);
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
@@ -203,6 +201,19 @@ async fn call<M: Module>(
     };
     (invocation, result)
 }
+
+/// Takes in the arguments and goes no further.
+async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Result<Report<Empty>, Error>) {
+    let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
+        Ok(request) => typed::<M>(request.args),
+        Err(e) => Err(e),
+    };
+    (Map::new(), typed.map(|_| Report::unchanged("the arguments can be used", Empty {})))
+}
+
+/// A result without keys of its own.
+#[derive(Serialize)]
+struct Empty {}
 
 /// The request of a call over ssh, and what becomes ready when the caller is gone.
 async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Receiver<()>>), Error> {
@@ -227,7 +238,7 @@ async fn act<M: Module>(
     args: Map<String, Value>,
     flags: Flags,
     start: Instant,
-) -> Result<Report<Value>, Error> {
+) -> Result<Report<M::Output>, Error> {
     let (common, args) = typed::<M>(args)?;
     become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
@@ -247,18 +258,11 @@ async fn act<M: Module>(
             limited.await.unwrap_or_else(|_| Err(expired(&call, limit)))
         }
     };
-    let report = result?;
-    Ok(Report {
-        diff: if call.diff { report.diff } else { Vec::new() },
-        output: serde_json::to_value(&report.output)
-            .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot write the result: {e}")))?,
-        changed: report.changed,
-        msg: report.msg,
-        actions: report.actions,
-        warnings: report.warnings,
-        backup_file: report.backup_file,
-        ansible_facts: report.ansible_facts,
-    })
+    let mut report = result?;
+    if !call.diff {
+        report.diff.clear();
+    }
+    Ok(report)
 }
 
 /// Checks the values against the module's schema and gives each its type.
@@ -387,7 +391,6 @@ fn owner(path: &Path) -> Option<User> {
 
 /// The arguments as the result may show them: secrets masked, long lists and texts cut.
 fn echo(args: &Map<String, Value>) -> Map<String, Value> {
-    const SECRET: [&str; 4] = ["password", "passwd", "secret", "token"];
     let cut = |value: &Value| match value {
         Value::Object(map) => Value::Object(echo(map)),
         Value::Array(list) => {
@@ -401,8 +404,8 @@ fn echo(args: &Map<String, Value>) -> Map<String, Value> {
     };
     args.iter()
         .map(|(key, value)| {
-            let secret = SECRET.iter().any(|s| key.to_ascii_lowercase().contains(s)) && value.is_string();
-            (key.clone(), if secret { Value::from(MASK) } else { cut(value) })
+            let secret = secret::is_secret(key) && !value.is_boolean();
+            (key.clone(), if secret { Value::from(secret::MASK) } else { cut(value) })
         })
         .collect()
 }
@@ -411,8 +414,10 @@ fn echo_value(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(echo(map)),
         Value::String(text) if text.chars().count() > 10 * MOST_ECHO => {
-            Value::from(text.chars().take(10 * MOST_ECHO).chain(['…']).collect::<String>())
+            let start: String = text.chars().take(10 * MOST_ECHO).chain(['…']).collect();
+            Value::from(secret::text(&start))
         }
+        Value::String(text) => Value::from(secret::text(text)),
         other => other.clone(),
     }
 }
@@ -420,66 +425,105 @@ fn echo_value(value: &Value) -> Value {
 /// Set by whoever prints the result: a panic while it is printed must not print a second one.
 static PRINTED: AtomicBool = AtomicBool::new(false);
 
-fn finish(start: Instant, invocation: &Map<String, Value>, result: Result<Report<Value>, Error>) -> ExitCode {
-    let code = match &result {
-        Ok(_) => 0,
-        Err(e) if e.kind() == ErrorKind::BadArgs => 2,
-        Err(_) => 1,
+fn finish<O: Serialize>(
+    start: Instant,
+    invocation: &Map<String, Value>,
+    result: Result<Report<O>, Error>,
+) -> ExitCode {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => return failed(start, invocation, &error),
     };
-    let mut object = match result {
-        Ok(report) => success(report),
-        Err(error) => failure(&error),
+    let success = Success {
+        changed: report.changed,
+        failed: false,
+        msg: &report.msg,
+        actions: &report.actions,
+        diff: &report.diff,
+        warnings: &report.warnings,
+        backup_file: report.backup_file.as_deref(),
+        ansible_facts: report.ansible_facts.as_ref(),
+        output: &report.output,
+        end: End::of(start, invocation),
     };
-    object.insert("elapsed_ms".to_owned(), elapsed(start));
+    match serde_json::to_vec(&success) {
+        Ok(text) => {
+            print(text);
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            let error = Error::new(ErrorKind::Internal, format!("cannot write the result: {e}"));
+            failed(start, invocation, &error.after(report.actions))
+        }
+    }
+}
+
+fn failed(start: Instant, invocation: &Map<String, Value>, error: &Error) -> ExitCode {
+    let mut object = error_object(error, start);
     object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
-    print(object);
-    ExitCode::from(code)
+    print(Value::Object(object).to_string().into_bytes());
+    ExitCode::from(if error.kind() == ErrorKind::BadArgs { 2 } else { 1 })
 }
 
-fn elapsed(start: Instant) -> Value {
-    json!(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The result of a failure that is told apart from others, such as one host's.
+/// The result of a failure, as far as it is the same wherever it happened; of one host among several, too.
 pub(super) fn error_object(error: &Error, start: Instant) -> Map<String, Value> {
     let mut object = failure(error);
-    object.insert("elapsed_ms".to_owned(), elapsed(start));
+    object.insert("elapsed_ms".to_owned(), json!(elapsed_ms(start)));
     object
 }
 
-fn print(object: Map<String, Value>) {
+fn elapsed_ms(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Prints the result, once.
+fn print(mut text: Vec<u8>) {
     if PRINTED.swap(true, Ordering::SeqCst) {
         return;
     }
-    let mut text = Value::Object(object).to_string();
-    text.push('\n');
+    text.push(b'\n');
     let mut out = std::io::stdout().lock();
     // Standard output may be closed; there is nobody left to tell.
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    drop(out.write_all(&text).and_then(|()| out.flush()));
 }
 
-fn success(report: Report<Value>) -> Map<String, Value> {
-    let mut object = Map::new();
-    object.insert("changed".to_owned(), json!(report.changed));
-    object.insert("failed".to_owned(), json!(false));
-    object.insert("msg".to_owned(), json!(report.msg));
-    object.insert("actions".to_owned(), json!(report.actions));
-    if !report.diff.is_empty() {
-        object.insert("diff".to_owned(), json!(report.diff));
+/// The result of a call that did not fail, written as it is: a module may have much to say.
+#[derive(Serialize)]
+struct Success<'a, O> {
+    changed: bool,
+    failed: bool,
+    msg: &'a str,
+    actions: &'a [String],
+    #[serde(skip_serializing_if = "<[Diff]>::is_empty")]
+    diff: &'a [Diff],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ansible_facts: Option<&'a Map<String, Value>>,
+    #[serde(flatten)]
+    output: &'a O,
+    #[serde(flatten)]
+    end: End<'a>,
+}
+
+/// What every result ends with.
+#[derive(Serialize)]
+struct End<'a> {
+    elapsed_ms: u64,
+    invocation: Invocation<'a>,
+}
+
+#[derive(Serialize)]
+struct Invocation<'a> {
+    module_args: &'a Map<String, Value>,
+}
+
+impl<'a> End<'a> {
+    fn of(start: Instant, module_args: &'a Map<String, Value>) -> Self {
+        Self { elapsed_ms: elapsed_ms(start), invocation: Invocation { module_args } }
     }
-    if !report.warnings.is_empty() {
-        object.insert("warnings".to_owned(), json!(report.warnings));
-    }
-    if let Some(backup) = report.backup_file {
-        object.insert("backup_file".to_owned(), json!(backup));
-    }
-    if let Some(facts) = report.ansible_facts {
-        object.insert("ansible_facts".to_owned(), Value::Object(facts));
-    }
-    if let Value::Object(own) = report.output {
-        object.extend(own);
-    }
-    object
 }
 
 fn failure(error: &Error) -> Map<String, Value> {
@@ -517,7 +561,7 @@ fn report_panics(start: Instant) {
         let place = panic.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
         let error = Error::new(ErrorKind::Internal, format!("a mistake in this program{place}: {what}"))
             .hint("please report it with the arguments of the call");
-        finish(start, &Map::new(), Err(error));
+        failed(start, &Map::new(), &error);
         std::process::exit(1);
     }));
 }

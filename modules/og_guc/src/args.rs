@@ -178,7 +178,8 @@ impl JsonSchema for Scalar {
 /// Result of og_guc.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
-    /// Value in the file before the call of each parameter the call names; null where it was not set.
+    /// Value in the file before the call of each parameter the call names; null where it was not set. Secrets, such as
+    /// `password=…` in a value or what is named so, are masked, here as in actions and diff.
     pub before: BTreeMap<String, Option<String>>,
     /// Value in the file after the call, or in check mode what it would be; null where it is not set.
     pub after: BTreeMap<String, Option<String>>,

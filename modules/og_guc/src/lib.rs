@@ -6,12 +6,12 @@ mod known;
 pub mod plan;
 mod server;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::{
     conf::{NodeConf, Wish},
     gauss::{Node, Role},
-    protocol::{Call, Diff, Error, Example, Module, Report, Rule},
+    protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
 };
 
 pub use args::{Args, MethodWish, NumberWish, NumberWord, Output, ReloadWish, Standbys, State};
@@ -95,6 +95,8 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Re
         }
     }
     let set = output.after.values().flatten().count();
+    output.before = masked(output.before);
+    output.after = masked(output.after);
     Report::unchanged(format!("{set} parameters are set in {}", conf.path().display()), output)
         .with_warnings(warnings)
 }
@@ -107,7 +109,7 @@ async fn unchanged(
     plan: Plan,
     reload: bool,
 ) -> Result<Report<Output>, Error> {
-    let mut output = Output { before: plan.before, after: plan.after, ..Output::default() };
+    let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
     if !reload || !conf.owes_reload() || node.running().is_none() {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(plan.warnings));
     }
@@ -163,7 +165,7 @@ async fn change(
     let text = plan.file.to_bytes();
     let diff = Diff::of(conf.path(), conf.text(), &text);
     let msg = summary(call, &plan.changed, conf.path());
-    let mut output = Output { before: plan.before, after: plan.after, ..Output::default() };
+    let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
     let mut actions = plan.actions;
     let mut backup_file = None;
     if call.check {
@@ -189,6 +191,15 @@ async fn change(
     let mut report = Report::of(actions, msg, output).with_diff(diff).with_warnings(warnings);
     report.backup_file = backup_file;
     Ok(report)
+}
+
+/// The values as they may be shown.
+fn masked(values: BTreeMap<String, Option<String>>) -> BTreeMap<String, Option<String>> {
+    let mask = |(name, value): (String, Option<String>)| {
+        let shown = value.map(|value| secret::shown(&name, &value).into_owned());
+        (name, shown)
+    };
+    values.into_iter().map(mask).collect()
 }
 
 fn summary(call: &Call, changed: &[String], path: &std::path::Path) -> String {

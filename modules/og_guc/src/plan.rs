@@ -1,10 +1,10 @@
 //! From the file as it is and what is wanted to the file as it shall be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::{
     conf::{ConfFile, valid_name},
-    protocol::Error,
+    protocol::{Error, secret},
     replconn::{Channel, MAX_CHANNELS},
     standby_names::{Edit, Number, StandbyNames},
 };
@@ -52,6 +52,8 @@ impl Wanted {
     /// `bad_args` with the place of the argument.
     pub fn of(args: &Args) -> Result<Self, Error> {
         let mut names: Vec<String> = Vec::new();
+        let mut seen: HashMap<String, &String> = HashMap::with_capacity(args.parameters.len());
+        let mut listed: HashSet<String> = args.names.iter().map(|name| name.to_ascii_lowercase()).collect();
         for (index, name) in args.names.iter().enumerate() {
             valid_name(name).map_err(|e| e.at(format!("/names/{index}")))?;
             names.push(name.clone());
@@ -59,12 +61,13 @@ impl Wanted {
         for (name, value) in &args.parameters {
             let at = format!("/parameters/{name}");
             valid_name(name).map_err(|e| e.at(&at))?;
-            if let Some(twin) = args.parameters.keys().find(|k| *k != name && k.eq_ignore_ascii_case(name)) {
-                return Err(Error::bad_args(format!("{name} and {twin} are one parameter")).at(at));
+            if let Some(twin) = seen.insert(name.to_ascii_lowercase(), name) {
+                let at = format!("/parameters/{twin}");
+                return Err(Error::bad_args(format!("{twin} and {name} are one parameter")).at(at));
             }
             if args.state == State::Present {
                 check_value(name, &text(value)).map_err(|e| e.at(at))?;
-            } else if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            } else if listed.insert(name.to_ascii_lowercase()) {
                 names.push(name.clone());
             }
         }
@@ -137,8 +140,10 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
         let before = value(file, name);
         if plan.file.set(name, new)? {
             plan.changed.push(name.clone());
-            let was = before.as_ref().map_or_else(|| "not set".to_owned(), |old| format!("was {old:?}"));
-            plan.actions.push(format!("set {name} to {new:?} ({was})"));
+            let was = before
+                .as_ref()
+                .map_or_else(|| "not set".to_owned(), |old| format!("was {:?}", secret::shown(name, old)));
+            plan.actions.push(format!("set {name} to {:?} ({was})", secret::shown(name, new)));
         }
         plan.before.insert(name.clone(), before);
         plan.after.insert(name.clone(), value(&plan.file, name));
@@ -147,7 +152,8 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
         let before = value(file, name);
         if plan.file.unset(name) {
             plan.changed.push(name.clone());
-            plan.actions.push(format!("unset {name} (was {:?})", before.as_deref().unwrap_or_default()));
+            let was = before.as_deref().unwrap_or_default();
+            plan.actions.push(format!("unset {name} (was {:?})", secret::shown(name, was)));
         }
         plan.before.insert(name.clone(), before);
         plan.after.insert(name.clone(), None);
@@ -173,13 +179,13 @@ pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String
 /// What makes the file other than it looks.
 pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut warnings = Vec::new();
+    let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    for setting in file.settings() {
+        all.entry(setting.name.to_ascii_lowercase()).or_default().push(setting.line.to_string());
+    }
     for name in names {
         let name = name.as_ref();
-        let lines: Vec<_> = file
-            .settings()
-            .filter(|s| s.name.eq_ignore_ascii_case(name))
-            .map(|s| s.line.to_string())
-            .collect();
+        let Some(lines) = all.get(&name.to_ascii_lowercase()) else { continue };
         if lines.len() > 1 {
             warnings.push(format!(
                 "{name} is set {} times, in lines {}; the last one counts",

@@ -29,16 +29,18 @@ impl Facts {
     /// # Errors
     /// As [`Node::sql`].
     pub async fn ask(node: &Node, call: &Call, names: &[String]) -> Result<Self, Error> {
-        if names.is_empty() {
-            return Ok(Self::default());
+        let mut rows = Vec::new();
+        // One argument of a program has at most 128 KiB.
+        for names in names.chunks(1000) {
+            let list: Vec<String> = names.iter().map(|name| literal(&name.to_ascii_lowercase())).collect();
+            let statement = format!(
+                "select lower(name), context, vartype, coalesce(setting, ''), coalesce(unit, '') \
+                 from pg_settings where lower(name) in ({})",
+                list.join(", ")
+            );
+            rows.extend(node.sql(call, &statement).await?);
         }
-        let list: Vec<String> = names.iter().map(|name| literal(&name.to_ascii_lowercase())).collect();
-        let statement = format!(
-            "select lower(name), context, vartype, coalesce(setting, ''), coalesce(unit, '') \
-             from pg_settings where lower(name) in ({})",
-            list.join(", ")
-        );
-        Ok(Self::of(node.sql(call, &statement).await?))
+        Ok(Self::of(rows))
     }
 
     fn of(rows: Vec<Vec<String>>) -> Self {

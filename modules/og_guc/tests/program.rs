@@ -267,3 +267,19 @@ fn a_reload_left_undone_is_made_up_for() {
     assert_eq!(node.call(args(false))["failed"], true);
     assert!(files(node.0.path()).iter().any(|name| name.contains("og_reload")));
 }
+
+#[test]
+fn secrets_are_not_shown() {
+    let conf = "archive_command = 'curl https://u:old-secret@h/%f'\napp.api_token = 'old-secret'\npassword_policy = 1\n";
+    let node = Node::new(conf.as_bytes());
+    let args = json!({"parameters": {"app.api_token": "new-secret", "app.conninfo": "host=h password=new-secret",
+        "password_policy": 0}, "diff": true});
+    let result = node.call(args);
+    assert_eq!((&result["changed"], &result["after"]["password_policy"]), (&json!(true), &json!("0")));
+    assert!(!result.to_string().contains("-secret"), "{result}");
+    assert!(node.text().contains("app.conninfo = 'host=h password=new-secret'"), "{}", node.text());
+    let all = node.call(json!({"state": "query"}));
+    assert!(!all.to_string().contains("-secret") && all.to_string().contains("curl https://u:"), "{all}");
+    let wrong = node.call(json!({"parameters": {"app.password": ["new-secret"]}}));
+    assert!(wrong["error"]["kind"] == "bad_args" && !wrong.to_string().contains("-secret"), "{wrong}");
+}

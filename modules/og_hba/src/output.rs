@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::hba::{Address, Kind, Name, Range, Refusal, Rule};
+use og_common::protocol::secret;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -117,9 +118,14 @@ impl From<&Rule> for RuleFields {
             address,
             netmask,
             method: rule.method.as_str(),
-            options: rule.options.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            options: rule.options.iter().map(|(name, value)| option(&text(name), &text(value))).collect(),
         }
     }
+}
+
+/// An option as it may be shown.
+fn option(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), secret::shown(name, value).into_owned())
 }
 
 /// Address and mask of a range, each by itself.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::hba::{CoverIndex, HbaFile, Key, Line, LineKind, Rule};
-use og_common::protocol::Error;
+use og_common::protocol::{Error, secret};
 
 use crate::args::{Pattern, Wanted};
 
@@ -38,7 +38,7 @@ pub enum Place {
 pub struct Numbered {
     /// The line's number: in the new file, for a line taken away in the old one.
     pub number: usize,
-    /// Its text.
+    /// Its text, secrets masked.
     pub text: String,
     /// Its rule; none for a line which the server refuses.
     pub rule: Option<Rule>,
@@ -52,7 +52,7 @@ impl Numbered {
             LineKind::Rule(rule, _) => Some((**rule).clone()),
             _ => None,
         };
-        Self { number: line.number, text: line.text(), rule }
+        Self { number: line.number, text: secret::text(&line.text()).into_owned(), rule }
     }
 }
 

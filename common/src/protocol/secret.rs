@@ -1,0 +1,127 @@
+//! What is a secret, and how it is shown.
+
+use std::borrow::Cow;
+
+/// What stands in the place of a secret; Ansible's own words for it.
+pub const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
+
+/// Words in the name of what is a secret.
+const WORDS: [&str; 8] =
+    ["password", "passwd", "passphrase", "secret", "token", "credential", "access_key", "api_key"];
+/// The server's own parameters about passwords begin so, and hold none: `password_policy`, `password_lock_time`, ….
+const POLICY: &str = "password_";
+
+/// Whether what has this name is a secret.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word)) && !name.starts_with(POLICY)
+}
+
+/// The value of `name` as it may be shown.
+#[must_use]
+pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+    if is_secret(name) && !value.is_empty() { Cow::Borrowed(MASK) } else { text(value) }
+}
+
+/// A text that may have secrets in it, such as `host=h password=p` or `https://user:p@host`, without them.
+#[must_use]
+pub fn text(text: &str) -> Cow<'_, str> {
+    let mut secrets = named(text);
+    secrets.extend(in_addresses(text));
+    if secrets.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    secrets.sort_unstable();
+    let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
+    for (start, end) in secrets {
+        if start >= from {
+            shown.push_str(&text[from..start]);
+            shown.push_str(MASK);
+            from = end;
+        }
+    }
+    shown.push_str(&text[from..]);
+    Cow::Owned(shown)
+}
+
+/// Where the values of `NAME=VALUE` stand whose names are those of secrets.
+fn named(text: &str) -> Vec<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices('=') {
+        let name = text[..at].trim_end();
+        let mut before = name.char_indices().rev();
+        let begin = before.find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_');
+        let begin = begin.map_or(0, |(n, c)| n + c.len_utf8());
+        if !is_secret(&name[begin..]) {
+            continue;
+        }
+        let mut start = at + 1;
+        while bytes.get(start).is_some_and(|c| matches!(c, b' ' | b'\t')) {
+            start += 1;
+        }
+        // In quotes up to the same quote, else up to where a word ends.
+        let quote = bytes.get(start).copied().filter(|c| matches!(c, b'\'' | b'"'));
+        let ends = |c: &u8| match quote {
+            Some(quote) => *c == quote || *c == b'\n',
+            None => c.is_ascii_whitespace() || matches!(c, b'\'' | b'"' | b'&' | b';'),
+        };
+        start += usize::from(quote.is_some());
+        let end = start + bytes[start..].iter().position(ends).unwrap_or(bytes.len() - start);
+        if end > start {
+            found.push((start, end));
+        }
+    }
+    found
+}
+
+/// Where the passwords of `scheme://user:password@host` stand.
+fn in_addresses(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("://") {
+        let rest = &text[at + 3..];
+        let rest = &rest
+            [..rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(rest.len())];
+        if let (Some(colon), Some(end)) = (rest.find(':'), rest.rfind('@'))
+            && colon + 1 < end
+        {
+            found.push((at + 3 + colon + 1, at + 3 + end));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets() {
+        for name in ["password", "ssl_passphrase_command", "app.API_KEY", "myldap.bind_passwd", "x_token"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["password_policy", "password_encryption_type", "ssl_key_file", "ssl_ciphers", "port"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_within_a_text() {
+        let same = |value: &str| assert_eq!(text(value), value);
+        let masked =
+            |value: &str, wanted: &str| assert_eq!(text(value), wanted.replace("MASK", MASK), "{value}");
+        same("host=h port=1 password_policy=1");
+        same("password");
+        same("https://host:8080/x@y");
+        same("password=");
+        masked("host=h password=p port=1", "host=h password=MASK port=1");
+        masked("Passwd = 'a b' x", "Passwd = 'MASK' x");
+        masked("ldapbindpasswd=\"a b\"", "ldapbindpasswd=\"MASK\"");
+        masked("curl 'https://u:p:q@host/%f?token=1&x=2'", "curl 'https://u:MASK@host/%f?token=MASK&x=2'");
+        masked("\u{fc}password=\u{fc}\nb", "\u{fc}password=MASK\nb");
+        assert_eq!(shown("x.secret", "v"), MASK);
+        assert_eq!(shown("x.secret", ""), "");
+        assert_eq!(shown("port", "v"), "v");
+    }
+}
