@@ -352,7 +352,11 @@ impl Edits {
         let after = HbaFile::parse(&plan.after);
         for (number, old) in new_lines {
             let found = after.lines.partition_point(|l| l.number < number);
-            let Some(new) = after.lines.get(found).map(Numbered::of) else { continue };
+            // A comma at the end of the line before has joined it to that one: then it is no rule, and the server refuses the file.
+            let new = match after.lines.get(found).filter(|line| line.number == number) {
+                Some(line) => Numbered::of(line),
+                None => Numbered { number, text: text_of(&plan.after, number), rule: None },
+            };
             match old {
                 Some(index) => plan.updated.push((Numbered::of(&file.lines[index]), new)),
                 None => plan.added.push(new),
@@ -364,6 +368,12 @@ impl Edits {
         }
         plan
     }
+}
+
+/// The line of this number, from 1, for a person.
+fn text_of(bytes: &[u8], number: usize) -> String {
+    let line = bytes.split(|&c| c == b'\n').nth(number.saturating_sub(1)).unwrap_or_default();
+    String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
 }
 
 /// The text that grows line by line.

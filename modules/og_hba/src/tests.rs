@@ -195,6 +195,10 @@ fn what_the_server_would_refuse_is_not_written() {
     assert!(error.failure().detail.contains("line 2, column 14: invalid CIDR mask"), "{error}");
     let warnings = checked(broken, json!({"rules": ["local all all trust"]}), false).unwrap();
     assert_eq!(warnings.len(), 1, "nothing to write: a warning only");
+    let joining = "local all all trust\nhost all omm ::1 trust,\n";
+    let error = checked(joining, json!({"rules": ["host all all .example.org md5"]}), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "a comma joins the new line to a bad one: not done already");
+    assert!(error.failure().detail.contains("line 2"), "{error}");
     let error =
         checked("local all all trust\n", json!({"state": "absent", "rules": [{"type": "local"}]}), true);
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Refused, "a file without rules");

@@ -30,6 +30,9 @@ pub const STORY: Story = Story {
 /// Between two looks at what must not be missed.
 const GLANCE: Duration = Duration::from_millis(1);
 
+/// Seconds without progress after which og_build gives up: more than a primary takes to begin.
+const STALL: u32 = 8;
+
 /// The moment at which a build is broken off.
 type Moment = fn(&Path) -> bool;
 
@@ -144,7 +147,7 @@ fn full_killed(c: &Cluster) -> Result {
 /// Cuts n2 off at this moment of its build, until og_build has given up.
 fn cut_off(c: &Cluster, mode: &str, moment: Moment) -> Result {
     unharmed(c, || {
-        let args = json!({"mode": mode, "stall_timeout": 3, "timeout": 30});
+        let args = json!({"mode": mode, "stall_timeout": STALL, "timeout": 60});
         let cut = |_: &Path| c.lab().cut("n2").map_err(|e| e.to_string());
         let result = broken_off(c, args, moment, cut);
         c.lab().uncut("n2").map_err(|e| e.to_string())?;
@@ -190,7 +193,7 @@ fn two_at_once(c: &Cluster) -> Result {
 
 fn primary_lost(c: &Cluster) -> Result {
     let lose = |_: &Path| c.lab().kill_server("n1").map_err(|e| e.to_string());
-    let args = json!({"mode": "full", "stall_timeout": 5, "timeout": 40});
+    let args = json!({"mode": "full", "stall_timeout": STALL, "timeout": 60});
     let result = broken_off(c, args, copying, lose)?;
     must_fail(c, &result)?;
     // Nothing is begun while there is nobody to copy from.
