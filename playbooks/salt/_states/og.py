@@ -1219,7 +1219,8 @@ def static_conf_present(name, **arguments):
         Only when `state` is `present`.
 
     path (str)
-        The file. Default: $GAUSSHOME/bin/cluster_static_config.
+        The file; with state query a cluster_config.xml, too. Default:
+        $GAUSSHOME/bin/cluster_static_config.
 
     write_xml (str)
         Also bring this cluster_config.xml up to date, keeping its comments and layout; a new one is

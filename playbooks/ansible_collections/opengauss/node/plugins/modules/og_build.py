@@ -137,12 +137,15 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: built in full in 3 s (0 B copied); standby, Normal
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - build the node as standby in full
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -225,32 +228,49 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: refused
+    detail: the node is a running primary, and a build would delete what it holds
+    hint: "make another node primary first: og_node_state with state primary there"
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 4379
 build_status:
   description:
     - How the last build stands.
@@ -260,6 +280,7 @@ build_status:
     - "C(failed): It has ended badly or was killed; C(last_words) may tell why."
   type: str
   returned: success
+  sample: completed
 mode_used:
   description:
     - "Which build was done: incremental or full; null when none was, or when it still runs."
@@ -269,32 +290,40 @@ mode_used:
     - "C(standby_full): Everything is copied, from a standby."
   type: str
   returned: success
+  sample: full
 bytes_copied:
   description:
     - Bytes that openGauss counted as copied.
   type: int
   returned: success
+  sample: 0
 duration_ms:
   description:
     - Milliseconds from the start of the build until the node streamed.
   type: int
   returned: success
+  sample: 3723
 data_bytes:
   description:
     - "With C(state: query): the size of the data directory in bytes."
   type: int
   returned: success
+  sample: 41144320
 log_file:
   description:
     - Where the build's own words are.
   type: str
   returned: success
+  sample: /home/omm/.cache/og_build/gauss_data_db1.log
 last_words:
   description:
     - The last of them.
   type: list
   elements: str
   returned: success
+  sample:
+    - full build build completed(/gauss/data/db1).
+    - server started (/gauss/data/db1)
 node:
   description:
     - The node as it is when the call ends.
@@ -726,4 +755,39 @@ node:
               new one is done.
           type: bool
           returned: always
+  sample:
+    running: true
+    pid: 28699
+    role: standby
+    db_state: normal
+    detail: Normal
+    answered: true
+    static_connections: 1
+    version: null
+    term: 1
+    lsn: "0/3000000"
+    senders: []
+    receiver:
+      pid: 28713
+      peer_role: primary
+      peer_state: normal
+      state: normal
+      sent: null
+      sender_write: null
+      sender_flush: null
+      sender_replay: null
+      received: "0/3000000"
+      write: "0/3000000"
+      flush: "0/3000000"
+      replay: "0/3000000"
+      lag_bytes: null
+      sync_percent: 100
+      local:
+        host: "192.168.0.12"
+        port: 33074
+      peer:
+        host: "192.168.0.11"
+        port: 26001
+    slots: null
+    build: null
 """

@@ -178,12 +178,16 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: changed wal_keep_segments, max_connections in /gauss/data/db1/postgresql.conf
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - "set wal_keep_segments to \"256\" (was \"16\")"
+    - "set max_connections to \"400\" (was \"200\")"
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -211,6 +215,11 @@ diff:
         - Its text after; empty when it is gone.
       type: str
       returned: always
+  sample:
+    - before_header: /gauss/data/db1/postgresql.conf
+      after_header: /gauss/data/db1/postgresql.conf
+      before: "port = 26000\nwal_keep_segments = 16\nmax_connections = 200\n"
+      after: "port = 26000\nwal_keep_segments = 256\nmax_connections = 400\n"
 warnings:
   description:
     - Things to look at although it worked.
@@ -266,42 +275,65 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 3
 before:
   description:
     - Value in the file before the call of each parameter the call names; null where it was not set.
   type: dict
   returned: success
+  sample:
+    max_connections: "200"
+    wal_keep_segments: "16"
 after:
   description:
     - Value in the file after the call, or in check mode what it would be; null where it is not set.
   type: dict
   returned: success
+  sample:
+    max_connections: "400"
+    wal_keep_segments: "256"
 restart_required:
   description:
     - >-
@@ -310,15 +342,20 @@ restart_required:
   type: list
   elements: str
   returned: success
+  sample:
+    - max_connections
 pending:
   description:
     - Parameters whose value in the file is not yet the one the running server works with.
   type: list
   elements: str
   returned: success
+  sample:
+    - max_connections
 reloaded:
   description:
     - The running server was seen to take the changed file.
   type: bool
   returned: success
+  sample: false
 """

@@ -245,12 +245,16 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: "/gauss/data/db1/pg_hba.conf: 1 added, 0 removed, 1 changed"
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - "change line 4: host all omm 192.168.0.12/32 trust (was: host all omm 192.168.0.12/32 sha256)"
+    - "add line 6: host all omm 192.168.0.13/32 trust"
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -278,17 +282,27 @@ diff:
         - Its text after; empty when it is gone.
       type: str
       returned: always
+  sample:
+    - before_header: /gauss/data/db1/pg_hba.conf
+      after_header: /gauss/data/db1/pg_hba.conf
+      before: "# who may come in\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost all omm 192.168.0.12/32 sha256\nhost all old 10.0.0.0/8 md5\n"
+      after: "# who may come in\nlocal all all trust\nhost all all 127.0.0.1/32 trust\nhost all omm 192.168.0.12/32 trust\nhost all old 10.0.0.0/8 md5\nhost all omm 192.168.0.13/32 trust\n"
 warnings:
   description:
     - Things to look at although it worked.
   type: list
   elements: str
   returned: when there are any
+  sample:
+    - >-
+      /gauss/data/db1/pg_hba.conf, line 2, column 14: invalid CIDR mask in address "10.0.0.0/33": the server
+      refuses the whole file at its next reload or start
 backup_file:
   description:
     - Where the old file went.
   type: str
   returned: "when a file changed and O(backup=true)"
+  sample: /gauss/data/db1/pg_hba.conf.20261121T094307Z.bak
 error:
   description:
     - "With failed: what went wrong."
@@ -333,47 +347,70 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: bad_args
+    detail: >-
+      /rules/0: specifying both host name and CIDR mask is invalid: "192.168.0.300/32" at column 14 of "host
+      all omm 192.168.0.300/32 trust"
+    hint: "write it as in pg_hba.conf: TYPE DATABASES USERS ADDRESS METHOD [OPTIONS]"
+    path: /rules/0
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 3
 path:
   description:
     - The file.
   type: str
   returned: success
+  sample: /gauss/data/db1/pg_hba.conf
 rule_count:
   description:
     - How many rules it has; in check mode, would have.
   type: int
   returned: success
+  sample: 5
 reloaded:
   description:
     - Whether the server was seen to take the new file.
   type: bool
   returned: success
+  sample: false
 added:
   description:
     - The new rules; C(line) counts in the new file.
@@ -428,12 +465,23 @@ added:
           description:
             - Its options.
           type: dict
-          returned: always
+          returned: when known
     text:
       description:
         - Its text.
       type: str
       returned: always
+  sample:
+    - line: 6
+      rule:
+        type: host
+        databases:
+          - all
+        users:
+          - omm
+        address: "192.168.0.13/32"
+        method: trust
+      text: host all omm 192.168.0.13/32 trust
 removed:
   description:
     - The rules taken away; C(line) counts in the old file.
@@ -441,6 +489,17 @@ removed:
   type: list
   elements: dict
   returned: success
+  sample:
+    - line: 5
+      rule:
+        type: host
+        databases:
+          - all
+        users:
+          - old
+        address: "10.0.0.0/8"
+        method: md5
+      text: host all old 10.0.0.0/8 md5
 updated:
   description:
     - The rules changed in place or moved; C(line) counts in the new file.
@@ -470,6 +529,28 @@ updated:
         - Its fields are those of C(added).
       type: dict
       returned: always
+  sample:
+    - line: 4
+      rule:
+        type: host
+        databases:
+          - all
+        users:
+          - omm
+        address: "192.168.0.12/32"
+        method: trust
+      text: host all omm 192.168.0.12/32 trust
+      before:
+        line: 4
+        rule:
+          type: host
+          databases:
+            - all
+          users:
+            - omm
+          address: "192.168.0.12/32"
+          method: sha256
+        text: host all omm 192.168.0.12/32 sha256
 rules:
   description:
     - "With query: all rules."
@@ -477,6 +558,26 @@ rules:
   type: list
   elements: dict
   returned: success
+  sample:
+    - line: 2
+      rule:
+        type: local
+        databases:
+          - all
+        users:
+          - all
+        method: trust
+      text: local all all trust
+    - line: 3
+      rule:
+        type: host
+        databases:
+          - all
+        users:
+          - all
+        address: "127.0.0.1/32"
+        method: trust
+      text: host all all 127.0.0.1/32 trust
 errors:
   description:
     - "With query: the lines for which the server would refuse the file."
@@ -499,10 +600,25 @@ errors:
         - Why, in the server's words where it has any.
       type: str
       returned: always
+  sample:
+    - line: 2
+      column: 14
+      message: "invalid CIDR mask in address \"10.0.0.0/33\""
 matched:
   description:
     - "With match: the line that decides, or null when none does, which refuses the connection."
     - Its fields are those of C(added).
   type: dict
   returned: success
+  sample:
+    line: 4
+    rule:
+      type: host
+      databases:
+        - all
+      users:
+        - omm
+      address: "192.168.0.12/32"
+      method: sha256
+    text: host all omm 192.168.0.12/32 sha256
 """

@@ -105,12 +105,15 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: "held by dba@control pid 4711 start 918273 until 2026-11-21T09:58:07Z for: expand n3"
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - "took the lock for dba@control pid 4711 start 918273"
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -193,32 +196,49 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 3
 lock:
   description:
     - The lock as it is after the call; null when nobody holds it.
@@ -250,10 +270,22 @@ lock:
         - C(until) in seconds since 1970.
       type: int
       returned: always
+  sample:
+    owner: "dba@control pid 4711 start 918273"
+    purpose: expand n3
+    since: "2026-11-21T09:43:07Z"
+    until: "2026-11-21T09:58:07Z"
+    until_epoch: 1795255087
 previous:
   description:
     - The lock as it was found, also when it had expired; null when there was none.
     - Its fields are those of C(lock).
   type: dict
   returned: success
+  sample:
+    owner: "dba@control pid 4711 start 918273"
+    purpose: expand n3
+    since: "2026-11-21T09:43:07Z"
+    until: "2026-11-21T09:58:07Z"
+    until_epoch: 1795255087
 """

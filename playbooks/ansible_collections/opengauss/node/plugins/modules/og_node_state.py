@@ -230,12 +230,15 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: primary, Normal
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - reload the configuration
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -318,32 +321,49 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 486
 node:
   description:
     - The node as it is when the call ends.
@@ -775,15 +795,60 @@ node:
               new one is done.
           type: bool
           returned: always
+  sample:
+    running: true
+    pid: 24531
+    role: primary
+    db_state: normal
+    detail: Normal
+    answered: true
+    static_connections: 1
+    version: "3.0.5"
+    term: 1
+    lsn: "0/17FDE28"
+    senders:
+      - pid: 25271
+        peer_role: standby
+        peer_state: normal
+        state: streaming
+        sent: "0/17FDE28"
+        sender_write: "0/17FDE28"
+        sender_flush: "0/17FDE28"
+        sender_replay: "0/17FDE28"
+        received: "0/17FDE28"
+        write: "0/17FDE28"
+        flush: "0/17FDE28"
+        replay: "0/17FDE28"
+        lag_bytes: 0
+        sync_percent: 100
+        sync_state: sync
+        sync_priority: 1
+        local:
+          host: "192.168.0.11"
+          port: 26001
+        peer:
+          host: "192.168.0.12"
+          port: 51528
+    receiver: null
+    slots:
+      - name: dn_6002
+        type: physical
+        active: true
+        restart_lsn: "0/17FDE28"
+        retained_bytes: 0
+    build: null
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."
   type: bool
   returned: success
+  sample: true
 log:
   description:
     - "With C(state: reloaded): what the server's log said of its files."
   type: list
   elements: str
   returned: success
+  sample:
+    - "LOG:  parameter \"wal_keep_segments\" changed to \"256\""
 """

@@ -188,12 +188,16 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: changed replconninfo1, replconninfo2 in /gauss/data/db1/postgresql.conf
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - "add replconninfo1 to 192.168.0.12:26001"
+    - "add replconninfo2 to 192.168.0.13:26001"
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -276,32 +280,49 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 3
 channels:
   description:
     - The channels after the call, or in check mode what they would be.
@@ -361,34 +382,56 @@ channels:
         - Keys this program does not know, as they are written, in their order.
       type: list
       elements: str
-      returned: always
+      returned: when known
     more:
       description:
         - "Further channels of the same value: other addresses of the same pair, as they are written."
       type: list
       elements: str
-      returned: always
+      returned: when known
+  sample:
+    - number: 1
+      local:
+        host: "127.0.0.1"
+        port: 26001
+        heartbeat_port: 26005
+        service_port: 26004
+      remote:
+        host: "192.168.0.12"
+        port: 26001
+        heartbeat_port: 26005
+        service_port: 26004
+      cascade: false
+      cross_region: false
 added:
   description:
     - Numbers which had no channel and have one.
   type: list
   elements: int
   returned: success
+  sample:
+    - 1
+    - 2
 removed:
   description:
     - Numbers which had a channel and have none.
   type: list
   elements: int
   returned: success
+  sample:
+    - 2
 updated:
   description:
     - Numbers whose channel is another one or has other values.
   type: list
   elements: int
   returned: success
+  sample:
+    - 1
 reloaded:
   description:
     - The running server was seen to take the changed file.
   type: bool
   returned: success
+  sample: false
 """

@@ -116,12 +116,15 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: "made: dn_6004"
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - made slot dn_6004
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -204,32 +207,49 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 558
 slots:
   description:
     - The slots as they are after the call.
@@ -262,22 +282,39 @@ slots:
         - Bytes of log between that and the newest.
       type: int
       returned: when known
+  sample:
+    - name: dn_6002
+      type: physical
+      active: true
+      restart_lsn: "0/1801DB0"
+      retained_bytes: 0
+    - name: dn_6004
+      type: physical
+      active: false
+      restart_lsn: "0/17F95F8"
+      retained_bytes: 34744
 created:
   description:
     - Names of the slots that were made.
   type: list
   elements: str
   returned: success
+  sample:
+    - dn_6004
 dropped:
   description:
     - Names of the slots that were dropped.
   type: list
   elements: str
   returned: success
+  sample:
+    - dn_6004
 skipped:
   description:
     - Names of the slots that were to go and stay, for a standby streams through them.
   type: list
   elements: str
   returned: success
+  sample:
+    - dn_6002
 """

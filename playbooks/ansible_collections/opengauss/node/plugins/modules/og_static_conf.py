@@ -268,7 +268,7 @@ options:
     type: str
   path:
     description:
-      - "The file. Default: $GAUSSHOME/bin/cluster_static_config."
+      - "The file; with state query a cluster_config.xml, too. Default: $GAUSSHOME/bin/cluster_static_config."
     type: str
   write_xml:
     description:
@@ -451,12 +451,16 @@ msg:
     - One line that a person understands.
   type: str
   returned: always
+  sample: "4 nodes: prod.opengauss.com, stb1.opengauss.com, stb2.opengauss.com, casstb.opengauss.com"
 actions:
   description:
     - What was done, in order; in check mode, what would be.
   type: list
   elements: str
   returned: when something was done, or would be in check mode
+  sample:
+    - "write /gauss/app/bin/cluster_static_config: drop casstb.opengauss.com"
+    - "write /gauss/copies/cluster_static_config_prod.opengauss.com: 3 nodes"
 diff:
   description:
     - Texts before and after of the changed files; only when asked for.
@@ -490,11 +494,16 @@ warnings:
   type: list
   elements: str
   returned: when there are any
+  sample:
+    - >-
+      /gauss/app/bin/cluster_dynamic_config names other nodes than the static config, so gs_om -t start fails:
+      give roles, or dynamic: remove
 backup_file:
   description:
     - Where the old file went.
   type: str
   returned: "when a file changed and O(backup=true)"
+  sample: /gauss/app/bin/cluster_static_config.20261121T094307Z.bak
 error:
   description:
     - "With failed: what went wrong."
@@ -539,52 +548,73 @@ error:
         - openGauss's own error number.
       type: str
       returned: when known
+  sample:
+    kind: command_failed
+    detail: "the server did not start: LOG:  unrecognized configuration parameter \"no_such_parameter\" in file \"/gauss/data/db1/postgresql.conf\" line 120; FATAL:  configuration file \"/gauss/data/db1/postgresql.conf\" contains errors"
+    hint: its first words are in /gauss/data/db1/og_start.log, the rest in its log
 cmd:
   description:
     - The outside command that failed.
   type: list
   elements: str
   returned: when an outside command failed
+  sample:
+    - /gauss/app/bin/gs_ctl
+    - start
+    - "-D"
+    - /gauss/data/db1
+    - "-l"
+    - /gauss/data/db1/og_start.log
+    - "-t"
+    - "19"
 rc:
   description:
     - Its exit status; only with failed.
   type: int
   returned: when an outside command failed
+  sample: 1
 stdout:
   description:
     - The end of its output, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: "[2026-11-21 09:46:14.411][29578][][gs_ctl]: gs_ctl started,datadir is /gauss/data/db1 \n[2026-11-21 09:46:14.418][29578][][gs_ctl]: waiting for server to start...\n.[2026-11-21 09:46:14.421][29578][][gs_ctl]: waitpid 0 failed, exitstatus is 256, ret is 2\n\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: stopped waiting\n[2026-11-21 09:46:14.421][29578][][gs_ctl]: could not start server\nExamine the log output.\n"
 stderr:
   description:
     - The end of its errors, at most 16 KiB.
   type: str
   returned: when an outside command failed
+  sample: ""
 elapsed_ms:
   description:
     - Milliseconds that the call took.
   type: int
   returned: always
+  sample: 1
 path:
   description:
     - The file; none when only copies were written.
   type: str
   returned: success
+  sample: /gauss/app/bin/cluster_static_config
 exists:
   description:
     - Whether the file is there; in check mode, whether it would be.
   type: bool
   returned: success
+  sample: true
 local:
   description:
     - Name of the node this copy is for.
   type: str
   returned: success
+  sample: prod.opengauss.com
 primary:
   description:
     - Name of the node with the role primary in the file.
   type: str
   returned: success
+  sample: prod.opengauss.com
 nodes:
   description:
     - The nodes, as they can be given as C(nodes).
@@ -818,44 +848,82 @@ nodes:
       type: list
       elements: str
       returned: when known
+  sample:
+    - name: prod.opengauss.com
+      id: 1
+      zone: AZ1
+      zone_priority: 1
+      address: "192.168.0.11"
+      ssh_address: "192.168.0.11"
+      base_port: 26000
+      data_dir: /gauss/data/db1
+      role: primary
+      instance_id: 6001
+      cm_agent_id: 10001
+    - name: stb1.opengauss.com
+      id: 2
+      zone: AZ1
+      zone_priority: 1
+      address: "192.168.0.12"
+      ssh_address: "192.168.0.12"
+      base_port: 26000
+      data_dir: /gauss/data/db1
+      role: standby
+      instance_id: 6002
+      cm_agent_id: 10002
 added:
   description:
     - Nodes that came in.
   type: list
   elements: str
   returned: success
+  sample:
+    - new.opengauss.com
 dropped:
   description:
     - Nodes that went out.
   type: list
   elements: str
   returned: success
+  sample:
+    - casstb.opengauss.com
 updated:
   description:
     - Nodes whose record changed otherwise.
   type: list
   elements: str
   returned: success
+  sample:
+    - prod.opengauss.com
+    - stb1.opengauss.com
 time:
   description:
     - "When the file was written: seconds since 1970."
   type: int
   returned: success
+  sample: 1611212345
 layout:
   description:
     - "The file's layout: 301, or 201."
   type: int
   returned: success
+  sample: 301
 peer_slots:
   description:
     - "Room for peers of each server: 7 in files of OM before 3.0, else 8."
   type: int
   returned: success
+  sample: 8
 roles:
   description:
     - "The roles in cluster_dynamic_config, by the server's name (dn_6001 …); none when there is no such file."
   type: dict
   returned: success
+  sample:
+    dn_6001: primary
+    dn_6002: standby
+    dn_6003: standby
+    dn_6004: cascade_standby
 differences:
   description:
     - "With verify: every difference, C(here) being the file."
@@ -885,10 +953,36 @@ differences:
         - The value it is compared with; null when it has none.
       type: raw
       returned: always
+  sample:
+    - node: prod.opengauss.com
+      field: peers
+      here:
+        dn_6001:
+          - "192.168.0.12:26001 standby /gauss/data/db1"
+          - "192.168.0.13:26001 standby /gauss/data/db1"
+          - "192.168.0.14:26001 cascade_standby /gauss/data/db1"
+      there:
+        dn_6001:
+          - "192.168.0.12:26001 standby /gauss/data/db1"
+          - "192.168.0.13:26001 standby /gauss/data/db1"
+    - node: stb1.opengauss.com
+      field: peers
+      here:
+        dn_6002:
+          - "192.168.0.11:26001 primary /gauss/data/db1"
+          - "192.168.0.13:26001 standby /gauss/data/db1"
+          - "192.168.0.14:26001 cascade_standby /gauss/data/db1"
+      there:
+        dn_6002:
+          - "192.168.0.11:26001 primary /gauss/data/db1"
+          - "192.168.0.13:26001 standby /gauss/data/db1"
 copies:
   description:
     - The copies of C(for_all).
   type: list
   elements: str
   returned: success
+  sample:
+    - /gauss/copies/cluster_static_config_prod.opengauss.com
+    - /gauss/copies/cluster_static_config_stb1.opengauss.com
 """
