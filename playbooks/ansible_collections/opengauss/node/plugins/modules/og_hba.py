@@ -297,7 +297,7 @@ warnings:
   returned: when there are any
   sample:
     - >-
-      /gauss/data/db1/pg_hba.conf, line 2, column 14: invalid CIDR mask in address "10.0.0.1/33": the server
+      /gauss/data/db1/pg_hba.conf, line 2, column 14: invalid CIDR mask in address "10.0.0.0/33": the server
       refuses the whole file at its next reload or start
 backup_file:
   description:
@@ -611,7 +611,7 @@ errors:
   sample:
     - line: 2
       column: 14
-      message: "invalid CIDR mask in address \"10.0.0.1/33\""
+      message: "invalid CIDR mask in address \"10.0.0.0/33\""
 matched:
   description:
     - "With match: the line that decides, or null when none does, which refuses the connection."
