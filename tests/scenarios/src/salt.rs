@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 use crate::cluster::{Cluster, Result};
 
 /// How long the minions may take to come up and answer; importing Salt takes seconds on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How long they may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// A command that takes longer hangs.
-const MOST_SECONDS: &str = "300";
+const MOST_SECONDS: &str = "600";
 
 /// A master and minions that run; they are ended when this is dropped.
 #[derive(Debug)]
@@ -235,7 +235,7 @@ impl<'a> Salt<'a> {
             &json!({
                 "interface": address, "root_dir": master, "pki_dir": "pki", "log_file": "log", "user": "root",
                 "file_roots": {"base": [self.files()]}, "pillar_roots": {"base": [self.pillar()]},
-                "worker_threads": 3, "timeout": 10, "log_level_logfile": "warning",
+                "worker_threads": 3, "timeout": 30, "gather_job_timeout": 30, "log_level_logfile": "warning",
             }),
         )?;
         for (node, last) in nodes(lab) {

@@ -1,5 +1,6 @@
 //! The workflows under Salt, with a real master and minions: what README tells to type, measured against Ansible.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -145,13 +146,26 @@ fn expands(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     does(c, salt, line, "expand.yml", &extra)?;
     let roles = [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
     c.at_rest(&roles)?;
-    let by_salt = c.settled_configuration()?;
+    let by_salt = outcome(c)?;
     // The same by Ansible, from where it began.
     c.play("drop.yml", &["-e", &format!("og_drop={nodes}")])?.must_work()?;
     c.play("expand.yml", &["-e", &extra])?.must_work()?;
     c.at_rest(&roles)?;
-    let differ = differing(&effective(&by_salt), &effective(&c.settled_configuration()?));
+    let differ = differing(&by_salt, &outcome(c)?);
     if differ.is_empty() { Ok(()) } else { Err(format!("Salt and Ansible make other files: {differ:?}")) }
+}
+
+/// What the configuration files of all nodes say; of the static config, which has the time of its writing, its nodes.
+fn outcome(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = effective(&c.settled_configuration()?);
+    for node in c.lab().nodes() {
+        let path = node.gauss_home.join("bin/cluster_static_config");
+        if let Some(content) = files.get_mut(&path) {
+            let said = c.module(&node.name, "og_static_conf", json!({"state": "query", "path": path}))?;
+            *content = said["nodes"].to_string().into_bytes();
+        }
+    }
+    Ok(files)
 }
 
 /// Killed while the minions work at a step, the same line takes up what is left.
