@@ -60,6 +60,11 @@ fn exchange(
             std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
             Ok(kept)
         });
+    // Whoever took the file away may have done so at any of these steps.
+    let written = written.map_err(|e| match read {
+        Some(read) if e.kind() == ErrorKind::NotFound => holds(&target, read).err().unwrap_or(e),
+        _ => e,
+    });
     if written.is_err() {
         // The old file stands; a temporary file that cannot be removed either is taken over by the next call.
         drop(std::fs::remove_file(&temporary));

@@ -8,6 +8,7 @@ mod disk;
 mod hostile;
 mod kill;
 mod lies;
+mod refused;
 mod sandbox;
 mod table;
 mod together;
@@ -73,6 +74,19 @@ fn main() -> ExitCode {
         trials.push(Trial::new(module, "input that is no arguments", move || hostile::garbage(module)));
     }
     trials.push(Trial::new("og_node_state", "hostile environment files", hostile::environment));
+    trials.extend([
+        Trial::new("og_replconninfo", "last channel of a primary", refused::last_channel),
+        Trial::new("og_slot", "a slot that is in use", refused::used_slot),
+        Trial::new("og_guc", "commits that would hang", refused::commits_that_hang),
+        Trial::new("og_guc", "a standby smaller than its primary", refused::small_standby),
+        Trial::new("all that edit", "in a switchover or a build", refused::not_at_rest),
+        Trial::new("docs/safety.md", "each row has its test", refused::documented),
+    ]);
+    for (module, file) in [("og_hba", "pg_hba.conf"), ("og_guc", "postgresql.conf")] {
+        for (gone, fault) in [(false, "file swapped meanwhile"), (true, "file taken away meanwhile")] {
+            trials.push(Trial::new(module, fault, move || refused::swapped(module, file, gone)));
+        }
+    }
     // These wait more than they work.
     let mut waiting = Vec::new();
     for (work, module, command) in lies::WORKS {
