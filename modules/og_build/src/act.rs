@@ -7,7 +7,7 @@ use og_common::gauss::disk::{human, size_of};
 use og_common::gauss::{BuildMode, DbState, Node, NodeState};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
 
-use crate::args::{Args, Output, Status};
+use crate::args::{Args, Mode, Output, Status};
 use crate::log;
 use crate::plan::Plan;
 
@@ -83,6 +83,15 @@ pub async fn build(
             "the build's words are in {}; does the primary name this node in a replconninfo and let it in?",
             path.display()
         )));
+    }
+    // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
+    if rc != 0 && args.mode != Mode::Auto && log::status(&text) != Status::Completed {
+        output.build_status = Status::Failed;
+        let words = output.last_words.join("; ");
+        let detail =
+            format!("gs_ctl ended before the build was done; the node is {}; gs_ctl: {words}", state.words());
+        return Err(Error::command(detail, record)
+            .hint("call again, or use mode: auto, which builds only where needed"));
     }
     output.build_status = Status::Completed;
     // The words may be another release's; what was asked for is known all the same.
