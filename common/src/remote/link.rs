@@ -159,6 +159,8 @@ impl Link {
             Err(openssh::Error::RemoteProcessTerminated) if self.session.check().await.is_ok() => {
                 output.status = SIGNAL;
             }
+            // What ssh says of it is the same as for a process that a signal ended.
+            Err(openssh::Error::RemoteProcessTerminated) => output.lost = Some("the host is gone".to_owned()),
             Err(e) => output.lost = Some(told(&e)),
         }
         Ok(output)
