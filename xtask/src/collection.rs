@@ -25,7 +25,7 @@ pub fn run_all() -> Result {
 
 /// Builds the package of the programs that are built, for every machine that they are built for.
 pub fn package(tools: &Tools) -> Result<PathBuf> {
-    let tree = tree()?;
+    let tree = tree(&target().join("collection"))?;
     let out = target().join("collection");
     run(python::program(tools, "ansible-galaxy")
         .args(["collection", "build", "--force", "--output-path"])
@@ -41,12 +41,15 @@ pub fn package(tools: &Tools) -> Result<PathBuf> {
 }
 
 /// Lays out what goes into the package, as `ansible-test` wants it: in ansible_collections/NAMESPACE/NAME.
-fn tree() -> Result<PathBuf> {
-    let tree = target().join("collection/ansible_collections/opengauss/node");
+fn tree(within: &Path) -> Result<PathBuf> {
+    let tree = within.join("ansible_collections/opengauss/node");
     if tree.exists() {
         std::fs::remove_dir_all(&tree).map_err(|e| format!("cannot remove {}: {e}", tree.display()))?;
     }
     copy(&root().join(SOURCE), &tree)?;
+    // The project's own tests run in the project.
+    let tests = tree.join("tests");
+    std::fs::remove_dir_all(&tests).map_err(|e| format!("cannot remove {}: {e}", tests.display()))?;
     copy(&target().join("modules"), &tree.join("files/bin"))?;
     for file in ["CHANGELOG.md", "LICENSE"] {
         copy(&root().join(file), &tree.join(file))?;
@@ -87,28 +90,41 @@ fn copy(from: &Path, to: &Path) -> Result {
     Ok(())
 }
 
-/// The tests of `ansible-test sanity` that need nothing but ansible-core and Python.
+/// The tests of `ansible-test sanity` that need nothing but ansible-core and one Python.
 const SANITY: [&str; 12] = [
     "action-plugin-docs",
-    "ansible-doc",
-    "compile",
     "empty-init",
     "line-endings",
     "no-assert",
-    "no-basestring",
+    "no-get-exception",
     "no-illegal-filenames",
     "no-smart-quotes",
+    "replace-urlopen",
     "shebang",
     "symlinks",
     "use-argspec-type-path",
+    "use-compat-six",
 ];
 
 /// `ansible-test sanity` on the package's files.
 pub fn sanity(tools: &Tools) -> Result {
+    // Outside of the project: within it, ansible-test asks git which files there are, and git ignores target/.
+    let folder = std::env::temp_dir().join(format!("og-sanity-{}", std::process::id()));
+    let done = tree(&folder).and_then(|tree| check(tools, &tree));
+    std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
+    done
+}
+
+fn check(tools: &Tools, tree: &Path) -> Result {
     let mut command: Command = python::program(tools, "ansible-test");
     command.args(["sanity", "--color", "no", "--python", "default"]);
     for test in SANITY {
         command.args(["--test", test]);
     }
-    run(command.current_dir(tree()?))
+    let told = command.current_dir(tree).output().map_err(|e| format!("cannot run ansible-test: {e}"))?;
+    let text = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+    if told.status.success() && !text.contains("targets skipped") {
+        return Ok(());
+    }
+    Err(format!("ansible-test: {}\n{text}", told.status))
 }
