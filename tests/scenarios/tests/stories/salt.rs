@@ -42,7 +42,7 @@ fn as_readme_says(c: &Cluster) -> Result {
                 expect(&seen, "n4    ", seen.value["cluster"].to_string().contains("n1    "))?;
             }
             ["og.expand", nodes, "test=True"] => {
-                predicts(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?
+                predicts(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?;
             }
             ["og.expand", nodes] => expands(c, &salt, line, nodes)?,
             ["og.drop", nodes] => drops(c, &salt, line, nodes)?,
