@@ -302,7 +302,9 @@ elapsed_ms:
   returned: always
 before:
   description:
-    - Value in the file before the call of each parameter the call names; null where it was not set.
+    - >-
+      Value in the file before the call of each parameter the call names; null where it was not set. Secrets,
+      such as C(password=…) in a value or what is named so, are masked, here as in actions and diff.
   type: dict
   returned: success
 after:
