@@ -10,6 +10,7 @@ use og_lab::{Engine, Lab, LabOptions, Node, NodeSpec};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Seen, TABLE, create_table};
+use crate::deaths::Deaths;
 use crate::workflow::{Ansible, Run};
 
 /// What a scenario ends with: the message says what a user would miss.
@@ -134,6 +135,14 @@ impl Cluster {
     /// It cannot be started.
     pub fn play_killed(&self, playbook: &str, args: &[&str], tasks: usize) -> Result<Run> {
         self.ansible.run(self.lab().exec_ctl(["env"]), playbook, args, Some(tasks))
+    }
+
+    /// Stand-ins which let each call of a program on a node die once.
+    ///
+    /// # Errors
+    /// As [`Deaths::arrange`].
+    pub fn deaths(&self, name: &str) -> Result<Deaths> {
+        Deaths::arrange(&self.lab().base_dir().join("deaths").join(name), &self.bin)
     }
 
     /// Runs SQL on a node through its socket and returns what gsql prints without decoration.

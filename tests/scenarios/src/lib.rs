@@ -3,9 +3,11 @@
 //! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
 //! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
 //! * [`salt`]: a Salt master and minions on the lab
+//! * [`deaths`]: programs that die in the middle of their work
 //! * [`workflow`]: runs a playbook and tells what it did
 
 pub mod client;
 pub mod cluster;
+pub mod deaths;
 pub mod salt;
 pub mod workflow;

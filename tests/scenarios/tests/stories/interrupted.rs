@@ -1,11 +1,14 @@
-//! The controller is killed after each task of a workflow in turn. The next run begins from what is left, and at the
-//! end all is as if nothing had happened.
+//! The controller is killed after each task of a workflow in turn, or each program in the middle of its work on a node.
+//! The next run begins from what is left, and at the end all is as if nothing had happened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use og_lab::Role;
 use og_scenarios::client::Seen;
-use og_scenarios::cluster::{Cluster, Result};
+use og_scenarios::cluster::{Cluster, Result, differing};
 
-use super::{nothing_left, under_load};
+use super::{nothing_left, outcome, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -14,8 +17,12 @@ pub const STORY: Story = Story {
     scenarios: &[
         ("expand killed after each task in turn", expand_killed),
         ("drop killed after each task in turn", drop_killed),
+        ("expand and drop with every program killed at its work", programs_killed),
     ],
 };
+
+/// How n3 is added; the settings of commits change, too.
+const ADD: &str = "og_add=n3 og_sync_standbys=any og_sync_num=1";
 
 /// More tasks than any workflow has.
 const MOST_TASKS: usize = 80;
@@ -39,8 +46,7 @@ fn tell(c: &Cluster, kills: usize, seen: &Seen) {
 }
 
 fn expand_killed(c: &Cluster) -> Result {
-    let (kills, seen) =
-        under_load(c, "n1", || killed_after_each_task(c, "expand.yml", &["-e", "og_add=n3"]))?;
+    let (kills, seen) = under_load(c, "n1", || killed_after_each_task(c, "expand.yml", &["-e", ADD]))?;
     tell(c, kills, &seen);
     c.all_hold(&seen, &["n1", "n2", "n3"])?;
     c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])?;
@@ -59,4 +65,64 @@ fn drop_killed(c: &Cluster) -> Result {
         return Err(format!("most_available_sync was {before} and is {after}"));
     }
     nothing_left(c, "drop.yml", &["-e", "og_drop=n3"])
+}
+
+/// Runs the playbook again and again, each time with some more programs that die, until it comes to its end.
+fn with_deaths(c: &Cluster, playbook: &str, args: &[&str], victims: &[&str]) -> Result<usize> {
+    let deaths = c.deaths(playbook)?;
+    let programs = serde_json::json!({ "og_binaries": deaths.programs() }).to_string();
+    let args = [args, &["-e", &programs]].concat();
+    let mut before = 0;
+    for runs in 1..MOST_TASKS {
+        let run = c.play(playbook, &args)?;
+        let (count, names) = deaths.so_far()?;
+        if run.ok {
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
+            println!("  {}: {playbook}: {count} deaths in {runs} runs", c.lab().engine());
+            return if names == victims { Ok(count) } else { Err(format!("only these died: {names:?}")) };
+        }
+        if count == before {
+            return Err(format!("nothing died, and yet it failed:\n{}", run.output));
+        }
+        before = count;
+    }
+    Err(format!("{playbook} does not come to an end"))
+}
+
+fn programs_killed(c: &Cluster) -> Result {
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        println!("  skipped: no strace");
+        return Ok(());
+    }
+    // What dies must not be taken back, or the next run would begin where this one did.
+    let add: &[&str] = &["-e", ADD, "-e", "og_rollback=false"];
+    let with = [("n1", "primary"), ("n2", "standby"), ("n3", "standby")];
+    let drop = ["-e", "og_drop=n3"];
+    // What it is to come to, undisturbed.
+    c.play("expand.yml", add)?.must_work()?;
+    c.at_rest(&with)?;
+    let expanded = outcome(c)?;
+    c.play("drop.yml", &drop)?.must_work()?;
+    c.at_rest(&with[..2])?;
+    let dropped = outcome(c)?;
+
+    let writers =
+        ["og_guc", "og_hba", "og_lock", "og_node_state", "og_replconninfo", "og_slot", "og_static_conf"];
+    let builders =
+        ["og_build", "og_guc", "og_hba", "og_lock", "og_node_state", "og_replconninfo", "og_static_conf"];
+    let (_, seen) = under_load(c, "n1", || with_deaths(c, "expand.yml", add, &builders))?;
+    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    c.at_rest(&with)?;
+    same(&expanded, &outcome(c)?)?;
+    let (_, seen) = under_load(c, "n1", || with_deaths(c, "drop.yml", &drop, &writers))?;
+    c.all_hold(&seen, &["n1", "n2"])?;
+    c.at_rest(&with[..2])?;
+    same(&dropped, &outcome(c)?)
+}
+
+fn same(undisturbed: &BTreeMap<PathBuf, Vec<u8>>, now: &BTreeMap<PathBuf, Vec<u8>>) -> Result {
+    match differing(undisturbed, now)[..] {
+        [] => Ok(()),
+        ref files => Err(format!("not as after an undisturbed run: {files:?}")),
+    }
 }

@@ -110,6 +110,20 @@ fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<Stri
     }
 }
 
+/// What the configuration files of all nodes say; of the static config, which has the time of its writing, its nodes.
+fn outcome(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = effective(&c.settled_configuration()?);
+    for node in c.lab().nodes() {
+        let path = node.gauss_home.join("bin/cluster_static_config");
+        if let Some(content) = files.get_mut(&path) {
+            let said =
+                c.module(&node.name, "og_static_conf", serde_json::json!({"state": "query", "path": path}))?;
+            *content = said["nodes"].to_string().into_bytes();
+        }
+    }
+    Ok(files)
+}
+
 /// The files without their comments: what a channel leaves behind when it is taken away is a comment, so that the
 /// primary's line does not take its place.
 fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {

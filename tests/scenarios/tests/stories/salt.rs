@@ -1,6 +1,5 @@
 //! The workflows under Salt, with a real master and minions: what README tells to type, measured against Ansible.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::salt::{Answer, Salt};
 use serde_json::{Value, json};
 
-use super::{effective, foretold, nothing_left, under_load};
+use super::{foretold, nothing_left, outcome, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -153,19 +152,6 @@ fn expands(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     c.at_rest(&roles)?;
     let differ = differing(&by_salt, &outcome(c)?);
     if differ.is_empty() { Ok(()) } else { Err(format!("Salt and Ansible make other files: {differ:?}")) }
-}
-
-/// What the configuration files of all nodes say; of the static config, which has the time of its writing, its nodes.
-fn outcome(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-    let mut files = effective(&c.settled_configuration()?);
-    for node in c.lab().nodes() {
-        let path = node.gauss_home.join("bin/cluster_static_config");
-        if let Some(content) = files.get_mut(&path) {
-            let said = c.module(&node.name, "og_static_conf", json!({"state": "query", "path": path}))?;
-            *content = said["nodes"].to_string().into_bytes();
-        }
-    }
-    Ok(files)
 }
 
 /// Killed while the minions work at a step, the same line takes up what is left.
