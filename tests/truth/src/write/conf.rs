@@ -53,6 +53,33 @@ const MISTAKES: [&str; 22] = [
 
 /// A file.
 pub fn conf(rng: &mut Rng, dialect: Dialect) -> Vec<u8> {
+    loop {
+        let file = lines(rng, dialect);
+        if dialect == Dialect::OpenGauss || in_common(&file) {
+            return file;
+        }
+    }
+}
+
+/// Whether both servers cut the file into the same words: openGauss alone takes a unit behind a number with a point, `5.kB`
+/// (`REAL` in its guc-file.l).
+fn in_common(file: &[u8]) -> bool {
+    let digits = |from: usize| from + file[from..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let letter = |at: usize| file.get(at).is_some_and(u8::is_ascii_alphabetic);
+    let unit_behind = |point: usize| {
+        let mut end = digits(point + 1);
+        if matches!(file.get(end), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(file.get(end + 1), Some(b'+' | b'-')));
+            let exponent = digits(end + 1 + sign);
+            end = if exponent > end + 1 + sign { exponent } else { end };
+        }
+        letter(end)
+    };
+    let in_name = |point: usize| point > 0 && (letter(point - 1) || file[point - 1] == b'_');
+    (0..file.len()).all(|at| file[at] != b'.' || in_name(at) || !unit_behind(at))
+}
+
+fn lines(rng: &mut Rng, dialect: Dialect) -> Vec<u8> {
     let mut file = Vec::new();
     let mistakes = rng.bool();
     for _ in 0..rng.usize(1..=8) {
