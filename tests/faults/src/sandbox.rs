@@ -301,4 +301,5 @@ pub const GSQL: &str = r#"for last; do :; done
 case "$last" in
 *"raise log"*) printf 'x LOG:  %s\n' "$last" >> "$home/data/pg_log/server.log" ;;
 *log_directory*) echo pg_log ;;
+*pg_stat_replication*) echo 'WalSender to Standby[dn_6002]' ;;
 esac"#;
