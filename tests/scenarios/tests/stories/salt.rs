@@ -22,7 +22,7 @@ const SECRET: &str = "Gauss-4711";
 fn as_readme_says(c: &Cluster) -> Result {
     let Some(bin) = std::env::var_os("OG_SALT") else {
         println!(
-            "  skipped: OG_SALT does not name the folder of Salt's programs (cargo xtask setup makes target/salt/bin)"
+            "  skipped: OG_SALT does not name the folder of Salt's programs; `cargo xtask salt` runs this"
         );
         return Ok(());
     };
