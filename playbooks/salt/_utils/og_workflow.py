@@ -413,14 +413,11 @@ def _drop(it, targets):
 
 def _drop_steps(it, og):
     remaining = og["remaining"]
-    # First of all, so that no commit ever waits for a node that is about to go.
-    if og["last"]:
-        off = {"parameters": {SYNC_NAMES: ""}}
-    else:
-        off = {"synchronous_standbys": {"method": "keep", "num": "keep", "remove": og["names_gone"]}}
-    names = it.step("Take them off synchronous_standby_names", "og_guc", {n: off for n in remaining})
-    if og["available"]:
-        it.must("Let commits go on without a standby for a moment", "og_guc", {"parameters": {"most_available_sync": "on"}})
+    # First of all, so that no commit ever waits for a node that is about to go. In the same reload, where asked for, commits
+    # are let go on without a standby for the moment in which the channels go.
+    off = {} if og["last"] else {"synchronous_standbys": {"method": "keep", "num": "keep", "remove": og["names_gone"]}}
+    given = {n: {"parameters": og["commits"][n]} if n in og["commits"] else {} for n in remaining}
+    names = it.step("Take them off synchronous_standby_names", "og_guc", {n: {**given[n], **off} for n in remaining})
     it.gate(names)
     stopped = it.step("Stop them", "og_node_state", {n: {"state": "stopped", "stop_mode": "fast"} for n in og["stop"]})
     # On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
@@ -428,7 +425,8 @@ def _drop_steps(it, og):
     channels = it.step(
         "Take their channels away",
         "og_replconninfo",
-        {n: {"state": "absent", "local": og["locals"][n], "peers": og["cut"]} for n in remaining},
+        # That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
+        {n: {"state": "absent", "local": og["locals"][n], "peers": og["cut"], "force": og["last"]} for n in remaining},
     )
     rules = it.step(
         "Take their rules away", "og_hba", {n: {"state": "absent", "rules": og["rules"]} for n in remaining if og["rules"]}

@@ -151,6 +151,15 @@ fn cut_off(c: &Cluster, mode: &str, moment: Moment) -> Result {
         let cut = |_: &Path| c.lab().cut("n2").map_err(|e| e.to_string());
         let result = broken_off(c, args, moment, cut);
         c.lab().uncut("n2").map_err(|e| e.to_string())?;
+        // The kernel remembers for some seconds that nobody answered at that address.
+        let (node, primary) = (c.node("n2")?, &c.node("n1")?.address);
+        let knock = format!("exec 3<>/dev/tcp/{primary}/22");
+        c.until("n1 can be reached again", || {
+            let asked =
+                node.exec(["timeout", "2", "bash", "-c", &knock]).output().map_err(|e| e.to_string())?;
+            let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+            Ok(asked.status.success().then_some(()).ok_or(said))
+        })?;
         let result = result?;
         if result["failed"] != true {
             return Err(format!("a build without a network: {result}"));
