@@ -204,13 +204,21 @@ impl Cluster {
     /// # Errors
     /// The table cannot be made or the client not be started.
     pub fn client(&self, primary: &str) -> Result<Client> {
+        self.client_with_pause(primary, Duration::ZERO)
+    }
+
+    /// The same with a pause after each commit, as of a client that has other things to do, too.
+    ///
+    /// # Errors
+    /// As [`Cluster::client`].
+    pub fn client_with_pause(&self, primary: &str, pause: Duration) -> Result<Client> {
         self.sql(primary, &create_table())?;
         let last = self.sql(primary, &format!("select coalesce(max(n), 0) from {TABLE}"))?;
         let first = last.parse::<u64>().map_err(|e| format!("{last}: {e}"))? + 1;
         let node = self.node(primary)?;
         let port = node.base_port.to_string();
         let gsql = node.exec(["sh", "-c", "exec gsql -X -d postgres -p \"$1\" 2>&1", "sh", &port]);
-        Client::start(gsql, first).map_err(|e| format!("cannot start the client: {e}"))
+        Client::start(gsql, first, pause).map_err(|e| format!("cannot start the client: {e}"))
     }
 
     /// Waits until every one of these nodes holds every row whose commit was acknowledged.

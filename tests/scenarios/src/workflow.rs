@@ -36,6 +36,8 @@ pub struct Run {
     pub results: Vec<TaskResult>,
     /// How many tasks began.
     pub tasks: usize,
+    /// How long each task took that began, until the next one did; in order.
+    pub task_times: Vec<(String, Duration)>,
     /// When it began.
     pub started: Instant,
     /// How long it took.
@@ -140,11 +142,14 @@ impl Ansible {
         let took = started.elapsed();
         let text = std::fs::read_to_string(&record).unwrap_or_default();
         let mut results = Vec::new();
-        let mut tasks = 0;
+        let mut began: Vec<(String, f64)> = Vec::new();
         for line in text.lines() {
             let event: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("{line}: {e}"))?;
             match event["event"].as_str() {
-                Some("task") => tasks += 1,
+                Some("task" | "stats") => {
+                    let name = event["name"].as_str().unwrap_or_default().to_owned();
+                    began.push((name, event["at"].as_f64().unwrap_or_default()));
+                }
                 Some("result") => {
                     results.push(serde_json::from_value(event).map_err(|e| format!("{line}: {e}"))?);
                 }
@@ -153,6 +158,11 @@ impl Ansible {
         }
         let output =
             format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        Ok(Run { ok: done.status.success(), output, results, tasks, started, took })
+        let tasks = began.iter().filter(|(name, _)| !name.is_empty()).count();
+        let task_times = began
+            .windows(2)
+            .map(|pair| (pair[0].0.clone(), Duration::from_secs_f64((pair[1].1 - pair[0].1).max(0.0))))
+            .collect();
+        Ok(Run { ok: done.status.success(), output, results, tasks, task_times, started, took })
     }
 }

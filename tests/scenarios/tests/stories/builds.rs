@@ -23,7 +23,8 @@ pub const STORY: Story = Story {
         ("an incremental build whose gs_ctl is killed is carried on", incremental_killed),
         ("an incremental build whose network is cut is carried on", incremental_cut),
         ("of two og_build at once one is told of the other", two_at_once),
-        ("a full build whose primary is lost waits for it to be back", primary_lost),
+        ("a full build whose primary is lost waits for it to be back", full_primary_lost),
+        ("an incremental build whose primary is lost waits for it to be back", incremental_primary_lost),
     ],
 };
 
@@ -200,10 +201,11 @@ fn two_at_once(c: &Cluster) -> Result {
     })
 }
 
-fn primary_lost(c: &Cluster) -> Result {
+/// Kills the primary's server at this moment of the build, and starts it again when nothing could be built.
+fn primary_lost(c: &Cluster, mode: &str, moment: Moment) -> Result {
     let lose = |_: &Path| c.lab().kill_server("n1").map_err(|e| e.to_string());
-    let args = json!({"mode": "full", "stall_timeout": STALL, "timeout": 60});
-    let result = broken_off(c, args, copying, lose)?;
+    let args = json!({"mode": mode, "stall_timeout": STALL, "timeout": 60});
+    let result = broken_off(c, args, moment, lose)?;
     must_fail(c, &result)?;
     // Nothing is begun while there is nobody to copy from.
     let vain = c.module("n2", "og_build", json!({}))?;
@@ -215,4 +217,12 @@ fn primary_lost(c: &Cluster) -> Result {
         return Err(back.to_string());
     }
     mends(c)
+}
+
+fn full_primary_lost(c: &Cluster) -> Result {
+    primary_lost(c, "full", copying)
+}
+
+fn incremental_primary_lost(c: &Cluster) -> Result {
+    primary_lost(c, "incremental", building)
 }
