@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::address::{Address, Range};
 use super::lexer::{Token, entries};
-use super::rule::{Kind, Name, Rule};
+use super::rule::{Kind, Method, Name, Rule};
 use super::{HbaFile, LineKind};
 
 /// How a client comes.
@@ -203,6 +203,35 @@ impl HbaFile {
             }
         }
         decision
+    }
+}
+
+/// What openGauss makes of a rule that trusts its clients, which is less than it says; `None` for other rules.
+/// `initial` is the database's initial user.
+///
+/// Source: `check_hba` in hba.cpp of release 3.0.5.
+#[must_use]
+pub fn limit_of_trust(rule: &Rule, connection: &Connection<'_>, initial: Option<&str>) -> Option<String> {
+    let first = initial.is_some_and(|name| name.as_bytes() == connection.user);
+    match (connection.route, &rule.method) {
+        (Route::Local, Method::Trust) if first => Some(
+            "openGauss trusts its initial user only when the client runs as the operating system's user of that name, \
+             and asks others for a password"
+                .to_owned(),
+        ),
+        (Route::Local, Method::Trust | Method::Peer) if !first => Some(format!(
+            "openGauss asks {} for a password all the same: without one it lets in its initial user only",
+            String::from_utf8_lossy(connection.user)
+        )),
+        (Route::Tcp { client, .. }, Method::Trust) if client.is_loopback() => {
+            Some("openGauss asks for a password all the same, as of every client at a loopback address".to_owned())
+        }
+        (Route::Tcp { .. }, Method::Trust) => Some(
+            "openGauss lets in only standbys and its own tools by it, such as gs_ctl, and refuses ordinary clients: \
+             \"Forbid remote connection with trust method!\""
+                .to_owned(),
+        ),
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 
 pub use address::{Address, Range, parse_ip};
 pub use lexer::{MAX_TOKEN, Token};
-pub use matching::{Connection, CoverIndex, Decision, Route, Surroundings, initial_user};
+pub use matching::{Connection, CoverIndex, Decision, Route, Surroundings, initial_user, limit_of_trust};
 pub use rule::{Key, Kind, Method, Name, Places, Problem, Rule, name_set};
 
 /// A pg_hba.conf.

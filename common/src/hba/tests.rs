@@ -181,6 +181,32 @@ fn the_first_line_that_matches_decides() {
 }
 
 #[test]
+fn trust_means_less_than_it_says() {
+    let limit = |line: &str, route: &str, user: &str| {
+        let route = match route {
+            "local" => Route::Local,
+            client => Route::Tcp { client: client.parse().unwrap(), ssl: false },
+        };
+        let (database, replication) = (&b"postgres"[..], false);
+        let connection = Connection { route, database, user: user.as_bytes(), replication };
+        limit_of_trust(&Rule::parse(line).unwrap(), &connection, Some("omm")).unwrap_or_default()
+    };
+    assert!(limit("local all all trust", "local", "omm").contains("operating system's user"));
+    assert!(limit("local all all trust", "local", "app").contains("asks app for a password"));
+    assert!(limit("local all all peer", "local", "app").contains("asks app for a password"));
+    assert!(limit("host all all all trust", "::1", "omm").contains("loopback"));
+    assert!(limit("host all all all trust", "10.0.0.5", "omm").contains("Forbid remote connection"));
+    for (line, route) in [
+        ("local all all peer", "local"),
+        ("local all all sha256", "local"),
+        ("host all all all sha256", "127.0.0.1"),
+        ("host all all all reject", "10.0.0.5"),
+    ] {
+        assert_eq!(limit(line, route, "omm"), "", "{line}");
+    }
+}
+
+#[test]
 fn replication_and_databases_are_apart() {
     let file = "host all all all md5\nhost replication rep all trust\n";
     assert_eq!(decide(file, "10.0.0.1", "x", "rep", true), (Some(2), 0));

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock};
 use og_common::gauss::Node;
-use og_common::hba::{Connection, HbaFile, Refusal, Route, Surroundings, initial_user};
+use og_common::hba::{
+    Connection, HbaFile, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
+};
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
 
 use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
@@ -289,11 +291,13 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
     let refusals = file.refusals(&around);
     let mut warnings = refused(target, &refusals);
     warnings.extend(guard::strangers(target, &file, &Plan::default(), false)?);
-    let matched = probe.map(|probe| decide(&file, &around, probe, &mut warnings)).transpose()?;
+    let initial = target.user.as_deref();
+    let matched = probe.map(|probe| decide(&file, &around, probe, initial, &mut warnings)).transpose()?;
     let rules: Vec<Entry> =
         file.rules().map(|(index, _)| Entry::from(&Numbered::of(&file.lines[index]))).collect();
     let path = target.path.display();
     let msg = match &matched {
+        None if rules.len() == 1 => format!("{path} has one rule"),
         None => format!("{path} has {} rules", rules.len()),
         Some(None) => format!("{path}: no line is for this connection, so the server refuses it"),
         Some(Some(entry)) => format!("{path}: line {} decides: {}", entry.line, entry.text),
@@ -314,6 +318,7 @@ fn decide(
     file: &HbaFile,
     around: &Surroundings,
     probe: &Match,
+    initial: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Entry>, Error> {
     let default = if probe.address.is_some() { Type::Host } else { Type::Local };
@@ -349,7 +354,13 @@ fn decide(
             file.lines[*line].text()
         ));
     }
-    Ok(decision.line.map(|line| Entry::from(&Numbered::of(&file.lines[line]))))
+    let Some(line) = decision.line else { return Ok(None) };
+    if let LineKind::Rule(rule, _) = &file.lines[line].kind
+        && let Some(limit) = limit_of_trust(rule, &connection, initial)
+    {
+        warnings.push(format!("line {} decides, but {limit}", file.lines[line].number));
+    }
+    Ok(Some(Entry::from(&Numbered::of(&file.lines[line]))))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use og_common::conf::ConfFile;
-use og_common::hba::{Connection, Decision, HbaFile, LineKind, Method, Route, Surroundings};
+use og_common::hba::{
+    Connection, Decision, HbaFile, LineKind, Method, Route, Rule, Surroundings, limit_of_trust,
+};
 use og_lab::Engine;
 
 use crate::Result;
@@ -84,29 +86,18 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         for client in write::knocks(&mut rng, dialect(server), &file, CLIENTS) {
             tally.asked += 1;
             let route = client.address.map_or(Route::Local, |client| Route::Tcp { client, ssl: false });
-            let decision = file.decide(
-                &Connection {
-                    route,
-                    database: client.database.as_bytes(),
-                    user: client.user.as_bytes(),
-                    replication: client.replication,
-                },
-                &around,
-            );
+            let connection = Connection {
+                route,
+                database: client.database.as_bytes(),
+                user: client.user.as_bytes(),
+                replication: client.replication,
+            };
+            let decision = file.decide(&connection, &around);
             let (user, database) = (client.user.clone(), client.database.clone());
             let at =
                 Knock { door: server.door(client.address), user, database, replication: client.replication };
             let answer = server.inside(|| knock(&at))??;
-            let mut expected = answers(&file, &decision);
-            // openGauss asks even there for a password who comes from this machine, unless it is the user of the operating
-            // system that the server runs as; a rule that says trust or peer decides all the same.
-            let local = client.address.is_none_or(|ip| ip.is_loopback());
-            if server.engine() == Engine::OpenGauss
-                && local
-                && expected.iter().any(|a| matches!(a, Answer::Free | Answer::Peer))
-            {
-                expected.push(Answer::Password);
-            }
+            let expected = answers(&file, &decision, server, &connection);
             if !expected.contains(&answer) {
                 tally.differ.push(told(format!(
                     "{client:?}: we say {decision:?}, so one of {expected:?}; the server says {answer:?}"
@@ -120,10 +111,19 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
 }
 
 /// What the server may answer when this line decides, or one of those that only it can tell of.
-fn answers(file: &HbaFile, decision: &Decision) -> Vec<Answer> {
+fn answers(file: &HbaFile, decision: &Decision, server: &Server, connection: &Connection<'_>) -> Vec<Answer> {
+    // From another machine, a client that openGauss turns away for coming by such a rule tells that it is the rule.
+    let here = matches!(connection.route, Route::Local)
+        || matches!(connection.route, Route::Tcp { client, .. } if client.is_loopback());
+    let asks = |rule: &Rule| {
+        server.engine() == Engine::OpenGauss
+            && here
+            && limit_of_trust(rule, connection, Some(server.admin())).is_some()
+    };
     let unsure = decision.unknown.iter().map(|(line, _)| Some(*line));
     let of = |line: Option<usize>| match line.map(|line| &file.lines[line].kind) {
         Some(LineKind::Rule(rule, _)) => match rule.method {
+            Method::Trust | Method::Peer if asks(rule) => Answer::Password,
             Method::Trust => Answer::Free,
             Method::Reject => Answer::Reject,
             Method::Peer => Answer::Peer,
