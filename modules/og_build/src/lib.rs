@@ -111,7 +111,11 @@ async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
     let build_status = match &state.build {
         Some(build) if build.running => Status::Running,
         Some(_) => Status::Failed,
-        None => log::status(&text),
+        None => match log::status(&text) {
+            // A gs_ctl that cannot reach the primary stops the server and has no words for its own end.
+            Status::None if !text.trim().is_empty() && !state.healthy() => Status::Failed,
+            status => status,
+        },
     };
     let bytes_copied = state.build.as_ref().map_or(0, |b| b.done_kb * 1024);
     let msg = match build_status {

@@ -261,6 +261,19 @@ fn the_words_of_a_build_that_fails_are_told() {
 }
 
 #[test]
+fn a_build_that_ended_without_saying_so_is_told_as_failed() {
+    let fake = Fake::new("exit 1");
+    let path = log::path(fake.call.common.data_dir.as_ref().unwrap());
+    let words = "[t][1][n][gs_ctl]: could not connect to server.\n";
+    log::begin(&path).unwrap().write_all(words.as_bytes()).unwrap();
+    let report = fake.run(json!({"state": "query"})).unwrap();
+    assert_eq!(report.output.build_status, Status::Failed);
+    assert_eq!(report.output.last_words, ["could not connect to server."]);
+    let report = fake.run(json!({"state": "query"})).unwrap();
+    assert_eq!(report.output.build_status, Status::None, "its log is gone");
+}
+
+#[test]
 fn a_build_that_stands_still_is_ended() {
     let fake = Fake::new("echo $$ > \"$3/pid\"; sleep 600");
     let error = fake.run(json!({"stall_timeout": 1})).unwrap_err();
