@@ -3,7 +3,7 @@
 use super::{Channel, End, Host, ParseError};
 
 /// Keys with a meaning of their own here; all others are kept as they are.
-const KNOWN: [&str; 10] = [
+pub(super) const KNOWN: [&str; 10] = [
     "localhost",
     "localport",
     "localheartbeatport",
