@@ -196,6 +196,17 @@ impl<'a> Document<'a> {
     fn error(&self, at: usize, what: impl std::fmt::Display, code: &str) -> Error {
         error(self.text, at, what, code)
     }
+
+    /// An error about something at this place of the file.
+    fn located(&self, at: usize, e: &Error) -> Error {
+        let (line, column) = place(self.text, at);
+        let failure = e.failure();
+        let new = Error::new(e.kind(), format!("line {line}, column {column}: {}", failure.detail));
+        match &failure.gauss_code {
+            Some(code) => new.gauss_code(code),
+            None => new,
+        }
+    }
 }
 
 fn error(text: &str, at: usize, what: impl std::fmt::Display, code: &str) -> Error {
