@@ -360,18 +360,19 @@ pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
         if edit.add.iter().any(|s| s.name == *key) {
             return Err(Error::bad_args(format!("node {key} is in add and in drop")).at("/drop"));
         }
-        let Some(node) = cluster.find(key) else { continue };
-        if node.data_nodes.iter().any(|d| d.role == Role::Primary) {
-            return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
-                .at("/drop")
-                .hint("switch over to another node first, and name that one in primary"));
-        }
-        going.insert(node.id);
+        going.extend(cluster.find(key).map(|n| n.id));
     }
-    cluster.nodes.retain(|n| !going.contains(&n.id));
-    if cluster.nodes.is_empty() {
+    let (going, staying): (Vec<Node>, Vec<Node>) =
+        cluster.nodes.into_iter().partition(|n| going.contains(&n.id));
+    if staying.is_empty() && !going.is_empty() {
         return Err(Error::refused("the last node cannot be dropped").at("/drop"));
     }
+    if let Some(node) = going.iter().find(|n| n.data_nodes.iter().any(|d| d.role == Role::Primary)) {
+        return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
+            .at("/drop")
+            .hint("switch over to another node first, and name that one in primary"));
+    }
+    cluster.nodes = staying;
     if !edit.add.is_empty() {
         let added = assemble(edit.add, Some(&cluster), Some(&cluster))?;
         for node in added.nodes {

@@ -280,7 +280,7 @@ fn what_must_not_be_is_refused_and_said() {
     assert_eq!(error.kind(), ErrorKind::BadArgs);
     let error =
         edit(&sample("one_node").cluster, Edit { drop: &["1".to_owned()], ..Edit::default() }).unwrap_err();
-    assert!(error.failure().detail.contains("is the primary"), "{error}");
+    assert!(error.failure().detail.contains("the last node cannot be dropped"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and cluster_config.xml.
 
 mod args;
+mod links;
 mod plan;
 mod svg;
 mod view;
@@ -17,6 +18,8 @@ use og_common::cluster::{Cluster, spec, xml};
 use og_common::files::{self, NodeLock};
 use og_common::gauss::Environment;
 use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, View};
+
+use links::Links;
 
 pub use args::{Args, ClusterParams, Dynamic, LiveRole, Output, State, Verify};
 pub use plan::{Change, Found, Nodes, Plan, Present, copy_name, draw, plan};
@@ -231,7 +234,14 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
 /// The cluster that the file is compared with.
 fn compared(verify: &Verify, present: &Cluster) -> Result<Cluster, Error> {
     match (&verify.xml, &verify.nodes, &verify.path) {
-        (Some(path), None, None) => spec::compare_with(&spec::without_ids(&read_xml(path)?), present),
+        (Some(path), None, None) => {
+            let said = read_xml(path)?;
+            // Where the links lead counts only if the file says so.
+            let mut links = links::of(&said);
+            links.retain(|_, real| present.data_nodes().any(|(_, d)| d.data_dir == *real));
+            let said = links::followed(said, &links, Some(present));
+            spec::compare_with(&spec::without_ids(&said), present)
+        }
         (None, Some(nodes), None) => spec::compare_with(nodes, present),
         (None, None, Some(path)) => Ok(read_static(path)?
             .ok_or_else(|| Error::not_found(format!("there is no {}", path.display())).at("/verify/path"))?
@@ -336,11 +346,21 @@ fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Presen
         config,
         xml: args.xml.as_deref().map(read_xml).transpose()?,
         write_xml: args.write_xml.clone().map(found).transpose()?,
+        links: Links::new(),
         copies: Vec::new(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
         globals: globals(env),
         now: i64::try_from(clock::now()).unwrap_or(i64::MAX),
     };
+    if present.file.is_some() {
+        // This is a node of the cluster, where OM would follow links.
+        if let Some(cluster) = &present.xml {
+            present.links = links::of(cluster);
+        }
+        if let Some(cluster) = present.write_xml.as_ref().and_then(plan::said) {
+            present.links.extend(links::of(&cluster));
+        }
+    }
     if let Some(folder) = &args.for_all {
         for node in &plan::wanted(args, &present)?.nodes {
             present.copies.push(found(folder.join(copy_name(&node.name)))?);
