@@ -354,6 +354,28 @@ fn differences_name_node_and_field() {
     );
     assert_eq!((&found[1].here, &found[1].there), (&Value::from("AZ1"), &Value::from("AZ2")));
     assert!(differences(&here, &here).is_empty());
+
+    let mut turned = here.clone();
+    turned.nodes.swap(1, 3);
+    turned.link();
+    let found = differences(&here, &turned);
+    let places: Vec<_> =
+        found.iter().filter(|d| d.field == "place").map(|d| (d.node.as_str(), &d.here, &d.there)).collect();
+    assert_eq!(
+        places,
+        [("stb1.opengauss.com", &2.into(), &4.into()), ("casstb.opengauss.com", &4.into(), &2.into())]
+    );
+
+    // The peer of a CM server, which the description leaves out as it is derived.
+    let here = sample("with_cm_1p2s").cluster;
+    let mut there = here.clone();
+    there.nodes[1].cm_server.as_mut().unwrap().peer_port = 7;
+    let found = differences(&here, &there);
+    assert_eq!((found.len(), found[0].field.as_str()), (1, "peers"));
+    assert_eq!(
+        (&found[0].here["cm_server"], &found[0].there["cm_server"]),
+        (&"10.0.0.1:15401".into(), &"10.0.0.1:7".into())
+    );
 }
 
 #[test]

@@ -21,7 +21,7 @@ use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule,
 
 use links::Links;
 
-pub use args::{Args, ClusterParams, Dynamic, LiveRole, Output, State, Verify};
+pub use args::{Args, ClusterParams, Dynamic, Instance, LiveRole, Output, State, Verify};
 pub use plan::{Change, Found, Nodes, Plan, Present, copy_name, draw, plan};
 pub use svg::draw as draw_svg;
 pub use view::table;
@@ -192,9 +192,7 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let config = read_static(&path)?;
     let differences = match (&args.verify, &config) {
         (None, _) => None,
-        (Some(verify), Some(config)) => {
-            Some(spec::differences(&config.cluster, &compared(verify, &config.cluster)?))
-        }
+        (Some(verify), Some(config)) => Some(compared(verify, config)?),
         (Some(_), None) => {
             return Err(
                 Error::not_found(format!("there is no {} to compare", path.display())).at(path.display())
@@ -231,23 +229,28 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
 }
 
-/// The cluster that the file is compared with.
-fn compared(verify: &Verify, present: &Cluster) -> Result<Cluster, Error> {
-    match (&verify.xml, &verify.nodes, &verify.path) {
+/// What differs between the file and what it is compared with.
+fn compared(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Difference>, Error> {
+    let present = &config.cluster;
+    let there = match (&verify.xml, &verify.nodes, &verify.path) {
         (Some(path), None, None) => {
             let said = read_xml(path)?;
             // Where the links lead counts only if the file says so.
             let mut links = links::of(&said);
             links.retain(|_, real| present.data_nodes().any(|(_, d)| d.data_dir == *real));
             let said = links::followed(said, &links, Some(present));
-            spec::compare_with(&spec::without_ids(&said), present)
+            spec::compare_with(&spec::without_ids(&said), present)?
         }
-        (None, Some(nodes), None) => spec::compare_with(nodes, present),
-        (None, None, Some(path)) => Ok(read_static(path)?
-            .ok_or_else(|| Error::not_found(format!("there is no {}", path.display())).at("/verify/path"))?
-            .cluster),
-        _ => Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
-    }
+        (None, Some(nodes), None) => spec::compare_with(nodes, present)?,
+        (None, None, Some(path)) => {
+            let other = read_static(path)?.ok_or_else(|| {
+                Error::not_found(format!("there is no {}", path.display())).at("/verify/path")
+            })?;
+            return Ok(config.differences(&other));
+        }
+        _ => return Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
+    };
+    Ok(spec::differences(present, &there))
 }
 
 fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::Role> {
@@ -265,6 +268,10 @@ fn described(cluster: &Cluster) -> Output {
         exists: true,
         primary: cluster.primary().map(|n| n.name.clone()),
         nodes: spec::describe(cluster),
+        instances: cluster
+            .data_nodes()
+            .map(|(n, d)| Instance { name: d.name(), node: n.name.clone(), role: d.role })
+            .collect(),
         ..Output::default()
     }
 }
@@ -314,9 +321,14 @@ async fn present(
         .collect();
     folders.sort();
     folders.dedup();
+    if let Some(missing) = folders.iter().find(|f| !f.is_dir()) {
+        return Err(Error::not_found(format!("the folder {} is not there", missing.display()))
+            .at(missing.display())
+            .hint("make it first"));
+    }
     let mut locks = Vec::new();
     if !call.check {
-        for folder in folders.iter().filter(|f| f.exists()) {
+        for folder in &folders {
             locks.push(NodeLock::of(folder, call).await?);
         }
     }
@@ -416,11 +428,7 @@ fn report(
             let nodes = Nodes::between(old, &config.cluster);
             Output { added: nodes.added, dropped: nodes.dropped, updated: nodes.updated, ..output(config) }
         }
-        None => Output {
-            primary: plan.cluster.primary().map(|n| n.name.clone()),
-            nodes: spec::describe(&plan.cluster),
-            ..Output::default()
-        },
+        None => Output { exists: false, ..described(&plan.cluster) },
     };
     out.path = present.file.as_ref().map(|f| f.path.clone());
     out.copies = plan.copies;

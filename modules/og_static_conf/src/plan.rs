@@ -245,8 +245,8 @@ impl Nodes {
             let list = match difference.field.as_str() {
                 "node" if difference.there.is_null() => &mut nodes.added,
                 "node" => &mut nodes.dropped,
-                // Peers follow from the other nodes.
-                "peers" => continue,
+                // Peers and places follow from the other nodes.
+                "peers" | "place" => continue,
                 _ => &mut nodes.updated,
             };
             if list.last() != Some(&difference.node) {

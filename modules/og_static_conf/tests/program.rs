@@ -205,6 +205,47 @@ fn an_addition_goes_into_the_xml_and_to_every_copy() {
 }
 
 #[test]
+fn every_server_is_named_and_files_of_older_tools_differ_in_their_room() {
+    let home = Home::of("seed_1p2s1c");
+    let query =
+        home.call(json!({"state": "query", "verify": {"path": vector("old_om/v2.1.0/seed_1p2s1c.bin")}}));
+    assert_eq!(query["differences"], json!([{"node": "", "field": "peer_slots", "here": 8, "there": 7}]));
+    let result = home.call(json!({"drop": ["stb1.opengauss.com"]}));
+    let names: Vec<_> = result["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| (&i["name"], &i["node"], &i["role"]))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (&json!("dn_6001"), &json!("prod.opengauss.com"), &json!("primary")),
+            (&json!("dn_6003"), &json!("stb2.opengauss.com"), &json!("standby")),
+            (&json!("dn_6004"), &json!("casstb.opengauss.com"), &json!("cascade_standby")),
+        ]
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_before_anything_is_written() {
+    let home = Home::of("seed_1p2s1c");
+    let before = home.bytes();
+    let missing = home.path("nowhere");
+    for check in [true, false] {
+        for args in [
+            json!({"drop": ["4"], "for_all": missing, "check_mode": check}),
+            json!({"drop": ["4"], "write_xml": missing.join("cluster_config.xml"), "cluster": {"app_path": "/a"}, "check_mode": check}),
+        ] {
+            let result = home.call(args);
+            assert_eq!(result["error"]["kind"], "not_found", "{result}");
+            assert!(result["msg"].as_str().unwrap().contains("nowhere is not there"), "{result}");
+        }
+    }
+    assert!(home.bytes() == before);
+}
+
+#[test]
 fn a_controller_without_opengauss_makes_copies_alone() {
     let folder = tempfile::tempdir().unwrap();
     let args = json!({"xml": vector("one_primary_one_standby/cluster_config.xml"), "for_all": folder.path(),

@@ -104,6 +104,28 @@ fn a_node_comes_into_the_lists_of_cm() {
 }
 
 #[test]
+fn a_damaged_xml_is_refused_with_its_place_or_read_and_never_a_panic() {
+    let good = text("seed_1p2s1c/cluster_config.xml");
+    let whole = sample("seed_1p2s1c").cluster;
+    let read = |text: &str| match Document::parse(text).and_then(|d| d.cluster()) {
+        Ok(cluster) => assert!(cluster.linked().check().is_ok()),
+        Err(e) => assert!(e.failure().detail.starts_with("line "), "{e}\n{text}"),
+    };
+    let last = good.rfind("</ROOT>").unwrap();
+    for end in 0..last {
+        assert!(Document::parse(&good[..end]).is_err(), "{end}");
+    }
+    assert!(Document::parse(&good[..last + 7]).unwrap().cluster().unwrap() == whole);
+    for at in 0..good.len() {
+        for flip in [1, 2, 4, 32] {
+            let mut bytes = good.clone().into_bytes();
+            bytes[at] ^= flip;
+            read(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+}
+
+#[test]
 fn an_xml_that_disagrees_is_refused() {
     let xml = text("seed_1p2s1c/cluster_config.xml").replace("26000", "26001");
     let error = Document::parse(&xml).unwrap().edited(&sample("seed_1p2s1c").cluster).unwrap_err();
@@ -118,6 +140,24 @@ fn an_xml_that_disagrees_is_refused() {
 
 /// What is replaced by what, OM's number for it, and words of ours.
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    (
+        "<PARAM name=\"dataPortBase\"",
+        "<PARAM name=\"a\"/><PARAM name=\"dataPortBase\"",
+        "GAUSS-51258",
+        "OM knows no parameter \"a\"",
+    ),
+    (
+        "<PARAM name=\"dataPortBase\"",
+        "<PARAM name=\"cmDir\"/><PARAM name=\"dataPortBase\"",
+        "GAUSS-51236",
+        "the PARAM cmDir has no value",
+    ),
+    (
+        "<PARAM name=\"dataPortBase\"",
+        "<PARAM value=\"a\"/><PARAM name=\"dataPortBase\"",
+        "GAUSS-51236",
+        "a PARAM needs a name",
+    ),
     ("<ROOT>", "<!DOCTYPE a><ROOT>", "GAUSS-51236", "line 2, column 1: <!DOCTYPE"),
     ("</CLUSTER>", "</CLUSTERS>", "GAUSS-51234", "line 12, column 5"),
     (

@@ -262,16 +262,15 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
 }
 
 fn cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
-    let with = doc.devices.iter().filter(|d| d.param("cmDir").is_some()).count();
-    if with != 0 && with != nodes.len() {
-        let lacks = doc.devices.iter().find(|d| d.param("cmDir").is_none());
-        return Err(doc.error(
-            lacks.map_or(0, |d| d.element.start),
-            format!("DEVICE {} has no cmDir, others have", lacks.map_or("", |d| d.name.as_str())),
+    let (with, without): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|n| !n.cm_dir.is_empty());
+    match (without.first(), with.is_empty()) {
+        (Some(lacks), false) => Err(doc.error(
+            doc.device(&lacks.name).map_or(doc.cluster_at, |d| d.element.start),
+            format!("DEVICE {} has no cmDir, others have", lacks.name),
             "GAUSS-51230",
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A list with an address for each of `count` servers; `None` when it is not given.
