@@ -109,15 +109,71 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
         })
 }
 
+/// The same with more on each machine: a second group of servers, lists of up to three addresses, names that are not
+/// ASCII, agents and ports of their own.
+fn any_full_cluster() -> impl Strategy<Value = Cluster> {
+    (any_cluster(), any::<bool>(), any::<bool>(), 1..=3usize, path()).prop_map(
+        |(mut cluster, twice, wide, addresses, dir)| {
+            let v6 = cluster.nodes[0].addresses[0].as_str().contains(':');
+            let servers = cluster.data_nodes().count();
+            let mut number = 0;
+            for (i, node) in cluster.nodes.iter_mut().enumerate() {
+                let more = |list: &mut Vec<Address>, kind: usize| {
+                    for n in list.len()..addresses {
+                        let address = if v6 {
+                            format!("fd01::{i:x}:{kind}:{n}")
+                        } else {
+                            format!("10.{}.{i}.{kind}", n + 100)
+                        };
+                        list.push(Address::as_written(address));
+                    }
+                };
+                more(&mut node.addresses, 1);
+                more(&mut node.ssh_addresses, 2);
+                more(&mut node.cm_agent.addresses, 3);
+                node.cm_agent.id += 7;
+                if wide {
+                    node.zone = "数据区".to_owned();
+                    node.name = format!("größe{i}{}", "é".repeat(27));
+                }
+                for d in &mut node.data_nodes {
+                    more(&mut d.listen_addresses, 4);
+                    more(&mut d.ha_addresses, 5);
+                    d.ha_port = d.port - 1 + 2 * u32::from(d.port == 1024);
+                }
+                if let (true, Some(d)) = (twice, node.data_nodes.first()) {
+                    number += 1;
+                    let role = if number == servers { Role::Primary } else { Role::Standby };
+                    let second = DataNode {
+                        id: 40_000 + d.id,
+                        group: 2,
+                        data_dir: format!("/2{}", &dir[..dir.len().min(1000)]),
+                        role,
+                        ..d.clone()
+                    };
+                    node.data_nodes.push(second);
+                }
+            }
+            cluster.linked()
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_is_written_is_read_again(cluster in any_cluster(), time in any::<i64>(), seven in any::<bool>()) {
+    fn what_is_written_is_read_again(
+        cluster in prop_oneof![any_cluster(), any_full_cluster()],
+        time in any::<i64>(),
+        seven in any::<bool>(),
+        layout in prop_oneof![Just(201), Just(LAYOUT)],
+    ) {
         cluster.check().unwrap();
         let local = cluster.nodes[0].id;
-        let slots = if seven && cluster.data_nodes().count() <= 8 { 7 } else { SLOTS };
-        let config = StaticConfig { layout: LAYOUT, time, local, slots, cluster };
+        let most = cluster.data_nodes().map(|(_, d)| d.peers.len()).max().unwrap_or(0);
+        let slots = if seven && most <= 7 { 7 } else { SLOTS };
+        let config = StaticConfig { layout, time, local, slots, cluster };
         let bytes = config.print().unwrap();
         prop_assert_eq!(bytes.len() % 8192, 0);
         let read = StaticConfig::parse(&bytes).unwrap();
@@ -126,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn the_description_gives_the_same_cluster(cluster in any_cluster()) {
+    fn the_description_gives_the_same_cluster(cluster in prop_oneof![any_cluster(), any_full_cluster()]) {
         let described = describe(&cluster);
         let json = serde_json::to_string(&described).unwrap();
         let again: Vec<NodeSpec> = serde_json::from_str(&json).unwrap();
@@ -136,8 +192,10 @@ proptest! {
     }
 
     #[test]
-    fn dynamic_configs_come_back(cluster in any_cluster(), time in any::<i64>()) {
-        let roles: Roles = cluster.data_nodes().map(|(_, d)| (d.id, d.role)).collect();
+    fn dynamic_configs_come_back(cluster in prop_oneof![any_cluster(), any_full_cluster()], time in any::<i64>()) {
+        // Of two groups only one has its primary now.
+        let live = |d: &DataNode| if d.group == 2 { Role::Standby } else { d.role };
+        let roles: Roles = cluster.data_nodes().map(|(_, d)| (d.id, live(d))).collect();
         let config = DynamicConfig::of(&cluster, &roles, time).unwrap();
         let bytes = config.print().unwrap();
         prop_assert_eq!(DynamicConfig::parse(&bytes).unwrap(), config);

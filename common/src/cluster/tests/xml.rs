@@ -117,11 +117,9 @@ fn a_damaged_xml_is_refused_with_its_place_or_read_and_never_a_panic() {
     }
     assert!(Document::parse(&good[..last + 7]).unwrap().cluster().unwrap() == whole);
     for at in 0..good.len() {
-        for flip in [1, 2, 4, 32] {
-            let mut bytes = good.clone().into_bytes();
-            bytes[at] ^= flip;
-            read(std::str::from_utf8(&bytes).unwrap());
-        }
+        let mut bytes = good.clone().into_bytes();
+        bytes[at] ^= 1 << (at % 7);
+        read(std::str::from_utf8(&bytes).unwrap());
     }
 }
 
