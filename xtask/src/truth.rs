@@ -1,16 +1,26 @@
-//! The long comparison of our reading of configuration files with what servers do.
+//! The long comparison of our reading of configuration files with what servers do, and of the files of clusters with what
+//! OM reads and writes.
+
+use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::setup;
 use crate::shell::{Result, cargo, run};
 
-/// `truth --count N --seed N`.
+/// `truth --count N --seed N --om FOLDER`.
 pub fn command() -> Command {
     Command::new("truth")
-        .about("Hold our reading of pg_hba.conf and postgresql.conf against real servers, with files made at random")
+        .about("Hold our reading of pg_hba.conf and postgresql.conf against real servers, with files made at random; with --om, the files of clusters against OM instead")
         .arg(number("count").default_value("2000").help("Files of each kind"))
         .arg(number("seed").default_value("1").help("Where to begin; a disagreement tells its own"))
+        .arg(
+            Arg::new("om")
+                .long("om")
+                .value_name("FOLDER")
+                .value_parser(value_parser!(PathBuf))
+                .help("A checkout of openGauss-OM: compare cluster_static_config and the like with what it reads and writes"),
+        )
 }
 
 fn number(name: &'static str) -> Arg {
@@ -19,10 +29,19 @@ fn number(name: &'static str) -> Arg {
 
 /// Runs it on each engine that is there.
 pub fn run_all(matches: &ArgMatches) -> Result {
-    setup::all()?;
+    let om = matches.get_one::<PathBuf>("om");
+    if om.is_none() {
+        setup::all()?;
+    }
     let given = |name: &str| matches.get_one::<u64>(name).map_or_else(String::new, u64::to_string);
-    run(cargo()
-        .args(["test", "--package", "og_truth", "--test", "truth"])
+    let mut command = cargo();
+    command
+        .args(["test", "--package", "og_truth", "--test", if om.is_some() { "om" } else { "truth" }])
         .env("OG_TRUTH_COUNT", given("count"))
-        .env("OG_TRUTH_SEED", given("seed")))
+        .env("OG_TRUTH_SEED", given("seed"));
+    if let Some(folder) = om {
+        let folder = folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()))?;
+        command.env("OG_TRUTH_OM", folder);
+    }
+    run(&mut command)
 }

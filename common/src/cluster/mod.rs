@@ -376,20 +376,24 @@ mod check {
                 cluster.nodes.len()
             )));
         }
-        for node in &cluster.nodes {
-            one(node)?;
-        }
-        twice(cluster)?;
-        families(cluster)?;
+        cluster.nodes.iter().try_for_each(one)?;
+        together(&cluster.nodes)?;
         groups(cluster)?;
         cm(cluster)
+    }
+
+    /// The nodes beside each other: what is wrong with some of them stays wrong whatever others come.
+    pub(super) fn together(nodes: &[Node]) -> Result<(), Error> {
+        twice(nodes)?;
+        families(nodes)
     }
 
     fn bad(node: &Node, what: impl std::fmt::Display) -> Error {
         Error::refused(format!("node {}: {what}", node.name))
     }
 
-    fn one(node: &Node) -> Result<(), Error> {
+    /// One node by itself.
+    pub(super) fn one(node: &Node) -> Result<(), Error> {
         word("name", &node.name, 64).map_err(|e| bad(node, e))?;
         word("zone", &node.zone, 64).map_err(|e| bad(node, e))?;
         let ids = [("id", node.id), ("CM agent's id", node.cm_agent.id)];
@@ -528,9 +532,9 @@ mod check {
     }
 
     /// Nothing that tells nodes apart is there twice.
-    fn twice(cluster: &Cluster) -> Result<(), Error> {
+    fn twice(nodes: &[Node]) -> Result<(), Error> {
         let mut taken: HashMap<(&str, String), &str> = HashMap::new();
-        for node in &cluster.nodes {
+        for node in nodes {
             let mut keys = vec![
                 ("name", node.name.clone()),
                 ("id", node.id.to_string()),
@@ -556,8 +560,8 @@ mod check {
     }
 
     /// OM refuses IPv4 and IPv6 in one cluster.
-    fn families(cluster: &Cluster) -> Result<(), Error> {
-        let mut all = cluster.nodes.iter().flat_map(|n| {
+    fn families(nodes: &[Node]) -> Result<(), Error> {
+        let mut all = nodes.iter().flat_map(|n| {
             n.addresses
                 .iter()
                 .chain(&n.ssh_addresses)

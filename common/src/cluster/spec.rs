@@ -1,7 +1,7 @@
 //! Nodes as JSON objects: what a person or an inventory says of them, what a query prints, and how a [`Cluster`] is made
 //! of them. Ids that are not given are those the node already has in the file, else the next free ones.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -360,18 +360,19 @@ pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
         if edit.add.iter().any(|s| s.name == *key) {
             return Err(Error::bad_args(format!("node {key} is in add and in drop")).at("/drop"));
         }
-        let Some(node) = cluster.find(key) else { continue };
-        if node.data_nodes.iter().any(|d| d.role == Role::Primary) {
-            return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
-                .at("/drop")
-                .hint("switch over to another node first, and name that one in primary"));
-        }
-        going.insert(node.id);
+        going.extend(cluster.find(key).map(|n| n.id));
     }
-    cluster.nodes.retain(|n| !going.contains(&n.id));
-    if cluster.nodes.is_empty() {
+    let (going, staying): (Vec<Node>, Vec<Node>) =
+        cluster.nodes.into_iter().partition(|n| going.contains(&n.id));
+    if staying.is_empty() && !going.is_empty() {
         return Err(Error::refused("the last node cannot be dropped").at("/drop"));
     }
+    if let Some(node) = going.iter().find(|n| n.data_nodes.iter().any(|d| d.role == Role::Primary)) {
+        return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
+            .at("/drop")
+            .hint("switch over to another node first, and name that one in primary"));
+    }
+    cluster.nodes = staying;
     if !edit.add.is_empty() {
         let added = assemble(edit.add, Some(&cluster), Some(&cluster))?;
         for node in added.nodes {
@@ -735,10 +736,10 @@ fn cm_server(
 /// One way in which two clusters differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
-    /// The node.
+    /// The node; empty when it is about the whole file.
     pub node: String,
-    /// What differs: a field of the node as in `nodes`, `node` when one side lacks it, or `peers` when the file
-    /// contradicts itself.
+    /// What differs: a field of the node as in `nodes`, `node` when one side lacks it, `peers` when the file
+    /// contradicts itself, `place` in the order of the nodes, or, with no node, the file's `layout` or `peer_slots`.
     pub field: String,
     /// The value in the file; null when it has none.
     pub here: serde_json::Value,
@@ -787,7 +788,32 @@ pub fn differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
         }
     }
     list.extend(there.nodes.iter().filter(|n| here.node(&n.name).is_none()).map(|n| only(n, false)));
+    list.extend(places(here, there));
     list
+}
+
+/// Nodes of both that stand in another order: for each the number of its place among them.
+fn places(here: &Cluster, there: &Cluster) -> Vec<Difference> {
+    fn names(of: &Cluster) -> HashSet<&str> {
+        of.nodes.iter().map(|n| n.name.as_str()).collect()
+    }
+    fn order<'c>(of: &'c Cluster, known: &HashSet<&str>) -> Vec<&'c str> {
+        of.nodes.iter().map(|n| n.name.as_str()).filter(|n| known.contains(n)).collect()
+    }
+    let ours = order(here, &names(there));
+    let theirs: HashMap<&str, usize> = order(there, &names(here)).into_iter().zip(1..).collect();
+    (1..)
+        .zip(ours)
+        .filter_map(|(place, name)| {
+            let other = *theirs.get(name)?;
+            (place != other).then(|| Difference {
+                node: name.to_owned(),
+                field: "place".to_owned(),
+                here: place.into(),
+                there: other.into(),
+            })
+        })
+        .collect()
 }
 
 /// A node's fields by name, addresses written in one way.
@@ -816,19 +842,21 @@ fn fields(node: &Node) -> serde_json::Map<String, serde_json::Value> {
 }
 
 fn peers(node: &Node) -> serde_json::Value {
-    node.data_nodes
+    let socket = |list: &[Address], port: u32| {
+        let list: Vec<&str> = list.iter().map(Address::as_str).collect();
+        format!("{}:{port}", list.join(","))
+    };
+    let servers = node.data_nodes.iter().map(|d| {
+        let peers: Vec<String> = d
+            .peers
+            .iter()
+            .map(|p| format!("{} {} {}", socket(&p.ha_addresses, p.ha_port), p.role, p.data_dir))
+            .collect();
+        (d.name(), serde_json::Value::from(peers))
+    });
+    let cm = node
+        .cm_server
         .iter()
-        .map(|d| {
-            let peers: Vec<String> = d
-                .peers
-                .iter()
-                .map(|p| {
-                    let addresses: Vec<&str> = p.ha_addresses.iter().map(Address::as_str).collect();
-                    format!("{}:{} {} {}", addresses.join(","), p.ha_port, p.role, p.data_dir)
-                })
-                .collect();
-            (d.name(), serde_json::Value::from(peers))
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+        .map(|s| ("cm_server".to_owned(), serde_json::Value::from(socket(&s.peer_addresses, s.peer_port))));
+    servers.chain(cm).collect::<serde_json::Map<_, _>>().into()
 }

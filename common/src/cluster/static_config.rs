@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use super::page::{ADDRESSES, NAME, PAGE, PATH, Reader, Writer, next_page, u32_at};
+use super::spec::{self, Difference};
 use super::{Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, Peer, Role};
 use crate::protocol::{Error, ErrorKind};
 
@@ -148,6 +149,24 @@ impl StaticConfig {
     #[must_use]
     pub fn for_node(&self, id: u32) -> Self {
         Self { local: id, ..self.clone() }
+    }
+
+    /// Every difference from another node's copy, or another cluster's file.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<Difference> {
+        let whole = |field: &str, here: usize, there: usize| {
+            (here != there).then(|| Difference {
+                node: String::new(),
+                field: field.to_owned(),
+                here: here.into(),
+                there: there.into(),
+            })
+        };
+        let layout = whole("layout", self.layout as usize, other.layout as usize);
+        let slots = whole("peer_slots", self.slots, other.slots);
+        let mut list = spec::differences(&self.cluster, &other.cluster);
+        list.extend(layout.into_iter().chain(slots));
+        list
     }
 
     /// Whether both say the same, whenever they were written.

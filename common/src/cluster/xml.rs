@@ -196,6 +196,17 @@ impl<'a> Document<'a> {
     fn error(&self, at: usize, what: impl std::fmt::Display, code: &str) -> Error {
         error(self.text, at, what, code)
     }
+
+    /// An error about something at this place of the file.
+    fn located(&self, at: usize, e: &Error) -> Error {
+        let (line, column) = place(self.text, at);
+        let failure = e.failure();
+        let new = Error::new(e.kind(), format!("line {line}, column {column}: {}", failure.detail));
+        match &failure.gauss_code {
+            Some(code) => new.gauss_code(code),
+            None => new,
+        }
+    }
 }
 
 fn error(text: &str, at: usize, what: impl std::fmt::Display, code: &str) -> Error {
@@ -293,24 +304,17 @@ impl Walk {
                 self.devices.push(Device { name: String::new(), element, params: Vec::new() });
             }
             (2, b"PARAM") if self.section == Some(Section::Cluster) => {
-                let param = param(text, tag, element)?;
-                let float = param
-                    .name
-                    .strip_prefix("floatIp")
-                    .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
-                if !float && !CLUSTER_PARAMS.contains(&param.name.as_str()) {
-                    return Err(unknown(text, at, &param.name, CLUSTER_PARAMS));
-                }
-                self.cluster.push(param);
+                let float = |name: &str| {
+                    name.strip_prefix("floatIp").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+                };
+                self.cluster.push(param(text, tag, element, CLUSTER_PARAMS, float)?);
             }
             (3, b"PARAM")
                 if self.section == Some(Section::DeviceList)
                     && self.stack.last().is_some_and(|s| s == "DEVICE") =>
             {
-                let param = param(text, tag, element)?;
-                if !param.name.starts_with("syncNode_") && !DEVICE_PARAMS.contains(&param.name.as_str()) {
-                    return Err(unknown(text, at, &param.name, DEVICE_PARAMS));
-                }
+                let sync_node = |name: &str| name.starts_with("syncNode_");
+                let param = param(text, tag, element, DEVICE_PARAMS, sync_node)?;
                 if let Some(device) = self.devices.last_mut() {
                     if param.name == "name" {
                         device.name.clone_from(&param.value);
@@ -350,7 +354,14 @@ fn unknown(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
     }
 }
 
-fn param(text: &str, tag: &BytesStart, element: Range<usize>) -> Result<Param, Error> {
+/// A parameter whose name is `known` or of a `family` of names.
+fn param(
+    text: &str,
+    tag: &BytesStart,
+    element: Range<usize>,
+    known: &[&str],
+    family: impl Fn(&str) -> bool,
+) -> Result<Param, Error> {
     let mut name = None;
     let mut value = None;
     for attribute in tag.attributes() {
@@ -369,8 +380,14 @@ fn param(text: &str, tag: &BytesStart, element: Range<usize>) -> Result<Param, E
             _ => {}
         }
     }
-    let (Some(name), Some((value, raw))) = (name, value) else {
-        return Err(error(text, element.start, "a PARAM needs name and value", "GAUSS-51236"));
+    let Some(name) = name else {
+        return Err(error(text, element.start, "a PARAM needs a name", "GAUSS-51236"));
+    };
+    if !known.iter().any(|k| *k == name) && !family(&name) {
+        return Err(unknown(text, element.start, &name, known));
+    }
+    let Some((value, raw)) = value else {
+        return Err(error(text, element.start, format!("the PARAM {name} has no value"), "GAUSS-51236"));
     };
     if text.get(raw.clone()).is_none() {
         return Err(error(text, element.start, "the value cannot be found again", "GAUSS-51234"));

@@ -122,6 +122,17 @@ pub struct Args {
     pub backup: bool,
 }
 
+/// A server by the name that the others know it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Instance {
+    /// Its `application_name`, also that of its replication slot: dn_6001 and so on.
+    pub name: String,
+    /// The node it is on.
+    pub node: String,
+    /// Its role in the file.
+    pub role: Role,
+}
+
 /// The module's own keys of the result.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Output {
@@ -138,6 +149,9 @@ pub struct Output {
     pub primary: Option<String>,
     /// The nodes, as they can be given as `nodes`.
     pub nodes: Vec<NodeSpec>,
+    /// The servers, in the order of the nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<Instance>,
     /// Nodes that came in.
     pub added: Vec<String>,
     /// Nodes that went out.

@@ -2,6 +2,7 @@
 //! and cluster_config.xml.
 
 mod args;
+mod links;
 mod plan;
 mod svg;
 mod view;
@@ -18,7 +19,9 @@ use og_common::files::{self, NodeLock};
 use og_common::gauss::Environment;
 use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, View};
 
-pub use args::{Args, ClusterParams, Dynamic, LiveRole, Output, State, Verify};
+use links::Links;
+
+pub use args::{Args, ClusterParams, Dynamic, Instance, LiveRole, Output, State, Verify};
 pub use plan::{Change, Found, Nodes, Plan, Present, copy_name, draw, plan};
 pub use svg::draw as draw_svg;
 pub use view::table;
@@ -189,9 +192,7 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let config = read_static(&path)?;
     let differences = match (&args.verify, &config) {
         (None, _) => None,
-        (Some(verify), Some(config)) => {
-            Some(spec::differences(&config.cluster, &compared(verify, &config.cluster)?))
-        }
+        (Some(verify), Some(config)) => Some(compared(verify, config)?),
         (Some(_), None) => {
             return Err(
                 Error::not_found(format!("there is no {} to compare", path.display())).at(path.display())
@@ -228,16 +229,28 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
 }
 
-/// The cluster that the file is compared with.
-fn compared(verify: &Verify, present: &Cluster) -> Result<Cluster, Error> {
-    match (&verify.xml, &verify.nodes, &verify.path) {
-        (Some(path), None, None) => spec::compare_with(&spec::without_ids(&read_xml(path)?), present),
-        (None, Some(nodes), None) => spec::compare_with(nodes, present),
-        (None, None, Some(path)) => Ok(read_static(path)?
-            .ok_or_else(|| Error::not_found(format!("there is no {}", path.display())).at("/verify/path"))?
-            .cluster),
-        _ => Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
-    }
+/// What differs between the file and what it is compared with.
+fn compared(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Difference>, Error> {
+    let present = &config.cluster;
+    let there = match (&verify.xml, &verify.nodes, &verify.path) {
+        (Some(path), None, None) => {
+            let said = read_xml(path)?;
+            // Where the links lead counts only if the file says so.
+            let mut links = links::of(&said);
+            links.retain(|_, real| present.data_nodes().any(|(_, d)| d.data_dir == *real));
+            let said = links::followed(said, &links, Some(present));
+            spec::compare_with(&spec::without_ids(&said), present)?
+        }
+        (None, Some(nodes), None) => spec::compare_with(nodes, present)?,
+        (None, None, Some(path)) => {
+            let other = read_static(path)?.ok_or_else(|| {
+                Error::not_found(format!("there is no {}", path.display())).at("/verify/path")
+            })?;
+            return Ok(config.differences(&other));
+        }
+        _ => return Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
+    };
+    Ok(spec::differences(present, &there))
 }
 
 fn roles(dynamic: &DynamicConfig) -> BTreeMap<String, og_common::cluster::Role> {
@@ -255,6 +268,10 @@ fn described(cluster: &Cluster) -> Output {
         exists: true,
         primary: cluster.primary().map(|n| n.name.clone()),
         nodes: spec::describe(cluster),
+        instances: cluster
+            .data_nodes()
+            .map(|(n, d)| Instance { name: d.name(), node: n.name.clone(), role: d.role })
+            .collect(),
         ..Output::default()
     }
 }
@@ -304,9 +321,14 @@ async fn present(
         .collect();
     folders.sort();
     folders.dedup();
+    if let Some(missing) = folders.iter().find(|f| !f.is_dir()) {
+        return Err(Error::not_found(format!("the folder {} is not there", missing.display()))
+            .at(missing.display())
+            .hint("make it first"));
+    }
     let mut locks = Vec::new();
     if !call.check {
-        for folder in folders.iter().filter(|f| f.exists()) {
+        for folder in &folders {
             locks.push(NodeLock::of(folder, call).await?);
         }
     }
@@ -336,11 +358,21 @@ fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Presen
         config,
         xml: args.xml.as_deref().map(read_xml).transpose()?,
         write_xml: args.write_xml.clone().map(found).transpose()?,
+        links: Links::new(),
         copies: Vec::new(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
         globals: globals(env),
         now: i64::try_from(clock::now()).unwrap_or(i64::MAX),
     };
+    if present.file.is_some() {
+        // This is a node of the cluster, where OM would follow links.
+        if let Some(cluster) = &present.xml {
+            present.links = links::of(cluster);
+        }
+        if let Some(cluster) = present.write_xml.as_ref().and_then(plan::said) {
+            present.links.extend(links::of(&cluster));
+        }
+    }
     if let Some(folder) = &args.for_all {
         for node in &plan::wanted(args, &present)?.nodes {
             present.copies.push(found(folder.join(copy_name(&node.name)))?);
@@ -396,11 +428,7 @@ fn report(
             let nodes = Nodes::between(old, &config.cluster);
             Output { added: nodes.added, dropped: nodes.dropped, updated: nodes.updated, ..output(config) }
         }
-        None => Output {
-            primary: plan.cluster.primary().map(|n| n.name.clone()),
-            nodes: spec::describe(&plan.cluster),
-            ..Output::default()
-        },
+        None => Output { exists: false, ..described(&plan.cluster) },
     };
     out.path = present.file.as_ref().map(|f| f.path.clone());
     out.copies = plan.copies;

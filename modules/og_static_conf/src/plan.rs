@@ -8,6 +8,8 @@ use og_common::cluster::{Address, Cluster, DataNode, spec, xml};
 use og_common::protocol::{Diff, Error};
 
 use crate::args::{Args, Dynamic};
+use crate::in_file;
+use crate::links::{self, Links};
 
 /// Mode of a new static config: OM's.
 const STATIC_MODE: u32 = 0o750;
@@ -40,6 +42,8 @@ pub struct Present {
     pub xml: Option<Cluster>,
     /// The XML file to bring up to date.
     pub write_xml: Option<Found>,
+    /// Where the data directories of the XML files lead on this machine.
+    pub links: Links,
     /// The copies that are in the folder of `for_all`.
     pub copies: Vec<Found>,
     /// This machine's name.
@@ -145,8 +149,9 @@ pub(crate) fn wanted(args: &Args, present: &Present) -> Result<Cluster, Error> {
             .map_err(|e| if e.failure().path.is_none() { e.at("/nodes") } else { e });
     }
     if let Some(cluster) = &present.xml {
-        let Some(old) = old else { return Ok(cluster.clone()) };
-        return spec::build(&spec::without_ids(cluster), Some(old));
+        let cluster = links::followed(cluster.clone(), &present.links, old);
+        let Some(old) = old else { return Ok(cluster) };
+        return spec::build(&spec::without_ids(&cluster), Some(old));
     }
     let Some(old) = old else {
         return Err(match &present.file {
@@ -240,8 +245,8 @@ impl Nodes {
             let list = match difference.field.as_str() {
                 "node" if difference.there.is_null() => &mut nodes.added,
                 "node" => &mut nodes.dropped,
-                // Peers follow from the other nodes.
-                "peers" => continue,
+                // Peers and places follow from the other nodes.
+                "peers" | "place" => continue,
                 _ => &mut nodes.updated,
             };
             if list.last() != Some(&difference.node) {
@@ -379,10 +384,21 @@ pub fn copy_name(node: &str) -> String {
     format!("cluster_static_config_{node}")
 }
 
+/// The cluster in an XML file, if it can be read.
+pub(crate) fn said(found: &Found) -> Option<Cluster> {
+    let text = xml::text(found.bytes.as_deref()?).ok()?;
+    xml::Document::parse(text).ok()?.cluster().ok()
+}
+
 fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> Result<(), Error> {
     let (before, after) = if let Some(bytes) = &found.bytes {
-        let text = xml::text(bytes)?;
-        (text, xml::Document::parse(text)?.edited(&plan.cluster)?)
+        let edited = |text| {
+            let document = xml::Document::parse(text)?;
+            let wanted = links::in_words_of(&document.cluster()?, &present.links, &plan.cluster);
+            document.edited(&wanted)
+        };
+        let text = in_file(&found.path, xml::text(bytes))?;
+        (text, in_file(&found.path, edited(text))?)
     } else {
         let params = args.cluster.clone().unwrap_or_default();
         let known = present.globals.clone();

@@ -61,17 +61,20 @@ pub fn table(cluster: &Cluster) -> String {
     let name = longest(&mut servers().map(|(n, _)| n.name.chars().count()));
     // OM measures the first path of each machine only; here the longest counts, so that columns stay columns.
     let path = longest(&mut servers().map(|(_, d)| d.data_dir.chars().count()));
-    let (node, instance) = (name + 4, path + 9);
+    let addresses = servers().filter_map(|(_, d)| d.listen_addresses.first());
+    // OM leaves room for an IPv4 address.
+    let ip = longest(&mut addresses.map(|a| a.as_str().len())).max(15);
+    let (node, node_ip, instance) = (name + 4, ip + 1, path + 9);
     let mut text =
-        format!("{:<node$}{:<16}{:<10}{:<instance$}state\n", "    node", "node_ip", "port", "instance");
-    text.extend(std::iter::repeat_n('-', node + instance + 47));
+        format!("{:<node$}{:<node_ip$}{:<10}{:<instance$}state\n", "    node", "node_ip", "port", "instance");
+    text.extend(std::iter::repeat_n('-', node + node_ip + instance + 31));
     text.push('\n');
     for (n, d) in servers() {
-        let ip = d.listen_addresses.first().map_or("", Address::as_str);
+        let address = d.listen_addresses.first().map_or("", Address::as_str);
         // A String takes all that is written to it.
         let _ = writeln!(
             text,
-            "{:<2} {:<name$} {ip:<15} {:<10} {} {:<path$} {:>3}",
+            "{:<2} {:<name$} {address:<ip$} {:<10} {} {:<path$} {:>3}",
             n.id,
             n.name,
             d.port,
@@ -147,5 +150,12 @@ mod tests {
             "4  casstb.opengauss.com 192.168.0.14    26000      6004 /gauss/data/db1   C"
         );
         assert_eq!(table, super::table(&sample("seed_1p2s1c/cluster_config.xml")));
+        let mut long = sample("one_primary_one_standby/cluster_static_config");
+        long.nodes[0].data_nodes[0].listen_addresses =
+            vec![Address::as_written("fd00:10:56:ffff:1234:5678:9abc:1")];
+        let lines = super::table(&long);
+        let ports: Vec<_> =
+            lines.lines().filter_map(|l| l.find("port").or_else(|| l.find("26000"))).collect();
+        assert_eq!(ports, [ports[0]; 3], "{lines}");
     }
 }

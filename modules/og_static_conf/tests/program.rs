@@ -205,6 +205,47 @@ fn an_addition_goes_into_the_xml_and_to_every_copy() {
 }
 
 #[test]
+fn every_server_is_named_and_files_of_older_tools_differ_in_their_room() {
+    let home = Home::of("seed_1p2s1c");
+    let query =
+        home.call(json!({"state": "query", "verify": {"path": vector("old_om/v2.1.0/seed_1p2s1c.bin")}}));
+    assert_eq!(query["differences"], json!([{"node": "", "field": "peer_slots", "here": 8, "there": 7}]));
+    let result = home.call(json!({"drop": ["stb1.opengauss.com"]}));
+    let names: Vec<_> = result["instances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| (&i["name"], &i["node"], &i["role"]))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            (&json!("dn_6001"), &json!("prod.opengauss.com"), &json!("primary")),
+            (&json!("dn_6003"), &json!("stb2.opengauss.com"), &json!("standby")),
+            (&json!("dn_6004"), &json!("casstb.opengauss.com"), &json!("cascade_standby")),
+        ]
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_said_before_anything_is_written() {
+    let home = Home::of("seed_1p2s1c");
+    let before = home.bytes();
+    let missing = home.path("nowhere");
+    for check in [true, false] {
+        for args in [
+            json!({"drop": ["4"], "for_all": missing, "check_mode": check}),
+            json!({"drop": ["4"], "write_xml": missing.join("cluster_config.xml"), "cluster": {"app_path": "/a"}, "check_mode": check}),
+        ] {
+            let result = home.call(args);
+            assert_eq!(result["error"]["kind"], "not_found", "{result}");
+            assert!(result["msg"].as_str().unwrap().contains("nowhere is not there"), "{result}");
+        }
+    }
+    assert!(home.bytes() == before);
+}
+
+#[test]
 fn a_controller_without_opengauss_makes_copies_alone() {
     let folder = tempfile::tempdir().unwrap();
     let args = json!({"xml": vector("one_primary_one_standby/cluster_config.xml"), "for_all": folder.path(),
@@ -222,6 +263,13 @@ fn one_clear_error_and_the_old_file_untouched() {
     let new = |name: &str, address: &str| json!([{"name": name, "address": address}]);
     let foreign = home.path("foreign.xml");
     std::fs::copy(vector("with_cm_1p2s/cluster_config.xml"), &foreign).unwrap();
+    let own = std::fs::read_to_string(vector("seed_1p2s1c/cluster_config.xml")).unwrap();
+    let put = |name: &str, text: String| {
+        std::fs::write(home.path(name), &text).unwrap();
+        (home.path(name), text)
+    };
+    let (typed, typed_text) = put("typed.xml", own.replace("<ROOT>", "<!DOCTYPE r []>\n<ROOT>"));
+    let (other, other_text) = put("other.xml", own.replace("26000", "26001"));
     let cases = [
         (json!({}), "bad_args", "nothing is asked for"),
         (json!({"nodes": [], "xml": "/x"}), "bad_args", "xml"),
@@ -229,6 +277,24 @@ fn one_clear_error_and_the_old_file_untouched() {
         (json!({"xml": "config.xml"}), "bad_args", "absolute"),
         (json!({"xml": "/nowhere/config.xml"}), "not_found", "/nowhere/config.xml"),
         (json!({"drop": ["1"]}), "refused", "is the primary and cannot be dropped"),
+        (json!({"drop": ["1", "2", "3", "4"]}), "refused", "the last node cannot be dropped"),
+        (
+            json!({"add": [{"name": "n5", "address": "10.0.0.5"}, {"name": "n5", "address": "10.0.0.6"}]}),
+            "bad_args",
+            "n5 is listed twice",
+        ),
+        (json!({"xml": foreign}), "refused", "the file is of another cluster"),
+        (json!({"xml": typed}), "corrupt", "typed.xml: line 2, column 1: <!DOCTYPE is not allowed"),
+        (
+            json!({"drop": ["4"], "write_xml": typed}),
+            "corrupt",
+            "typed.xml: line 2, column 1: <!DOCTYPE is not allowed",
+        ),
+        (
+            json!({"drop": ["4"], "write_xml": other}),
+            "refused",
+            "disagree on base_port of node prod.opengauss.com: 26001 there, 26000 here",
+        ),
         (json!({"drop": ["1"], "add": new("1", "10.0.0.1")}), "bad_args", "in add and in drop"),
         (json!({"primary": "nobody"}), "not_found", "node nobody is not in the file"),
         (json!({"local": "nobody"}), "bad_args", "local is nobody, which is none"),
@@ -250,6 +316,51 @@ fn one_clear_error_and_the_old_file_untouched() {
     }
     assert!(home.bytes() == before);
     assert_eq!(home.names(), ["cluster_static_config"]);
+    for (path, text) in [(typed, typed_text), (other, other_text)] {
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text);
+    }
+    // It cannot be another node's copy by accident: this machine is none of the nodes, and the copy's own node is gone.
+    let mut strange = before;
+    strange[24] = 9;
+    let crc = crc32fast::hash(&strange[4..28]).to_le_bytes();
+    strange[..4].copy_from_slice(&crc);
+    std::fs::write(home.file(), &strange).unwrap();
+    let query = home.call(json!({"state": "query"}));
+    assert!(query["warnings"][0].as_str().unwrap().contains("node with id 9, which is not in it"), "{query}");
+    let result = home.call(json!({"drop": ["4"]}));
+    assert!(result["msg"].as_str().unwrap().contains("local is not given"), "{result}");
+    assert!(home.bytes() == strange);
+}
+
+#[test]
+fn a_link_in_the_xml_is_followed_as_om_does_and_stays_in_the_xml() {
+    let home = Home::new();
+    let at = |name: &str| home.path(name).canonicalize().unwrap();
+    std::fs::create_dir(home.path("disk")).unwrap();
+    std::os::unix::fs::symlink(at("disk"), home.path("data")).unwrap();
+    let link = at("").join("data/db1");
+    let text = std::fs::read_to_string(vector("one_primary_one_standby/cluster_config.xml")).unwrap();
+    let text = text.replace("/gauss/data/db1", link.to_str().unwrap());
+    let xml = home.path("cluster_config.xml");
+    std::fs::write(&xml, &text).unwrap();
+    let result = home.change(&json!({"xml": xml, "local": "1", "write_xml": xml}));
+    for node in result["nodes"].as_array().unwrap() {
+        assert_eq!(node["data_dir"], json!(at("disk").join("db1")));
+    }
+    assert_eq!(std::fs::read_to_string(&xml).unwrap(), text);
+    let verify =
+        |home: &Home| home.call(json!({"state": "query", "verify": {"xml": xml}}))["differences"].clone();
+    assert_eq!(verify(&home), json!([]));
+    home.change(&json!({"drop": ["2"], "write_xml": xml}));
+    let text = std::fs::read_to_string(&xml).unwrap();
+    assert!(text.contains(&format!("name=\"dataNode1\" value=\"{}\"", link.display())), "{text}");
+    assert_eq!(verify(&home), json!([]));
+    // What a static config has as it is written stays.
+    let other = Home::new();
+    let node = json!([{"name": "prod.opengauss.com", "address": "192.168.0.11", "data_dir": link, "base_port": 26000}]);
+    other.change(&json!({"nodes": node, "local": "1"}));
+    assert_eq!(other.call(json!({"xml": xml, "write_xml": xml}))["changed"], false);
+    assert_eq!(verify(&other), json!([]));
 }
 
 #[test]

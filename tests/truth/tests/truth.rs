@@ -4,9 +4,9 @@
 use std::process::ExitCode;
 
 use og_lab::Engine;
-use og_truth::Result;
 use og_truth::compare::{self, Tally};
 use og_truth::server::Server;
+use og_truth::{Result, number};
 
 /// Files of each kind and engine in an everyday run: some seconds.
 const COUNT: usize = 120;
@@ -42,13 +42,6 @@ fn main() -> ExitCode {
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// A number in the environment.
-fn number(name: &str) -> Result<Option<u64>> {
-    let Some(text) = std::env::var_os(name) else { return Ok(None) };
-    let text = text.to_string_lossy();
-    text.parse().map(Some).map_err(|e| format!("{name}={text}: {e}"))
 }
 
 fn on(engine: Engine, seed: u64, count: usize, good: &mut bool) -> Result {

@@ -1,15 +1,11 @@
 //! From the parameters to a cluster, as OM's `initFromXml` does it.
 
-use super::super::check::FORBIDDEN;
-use super::super::{
-    AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT, FIRST_INSTANCE,
-    Node, Role,
-};
+mod servers;
+
+use super::super::check::{self, FORBIDDEN};
+use super::super::{AGENT_GROUP, Address, Cluster, CmAgent, CmServer, FIRST_AGENT, Node, Role};
 use super::{Device, Document, Param, normal};
 use crate::protocol::{Error, ErrorKind};
-
-/// Between the ports of two primaries on one machine (OM `PORT_STEP_SIZE`).
-const PORT_STEP: u32 = 20;
 
 pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
     globals(doc)?;
@@ -36,13 +32,29 @@ pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
     }
     cm_dirs(doc, &nodes)?;
     cm_servers(doc, &mut nodes)?;
-    data_nodes(doc, &mut nodes)?;
+    servers::data_nodes(doc, &mut nodes)?;
     for node in &mut nodes {
         node.data_nodes.sort_by_key(|d| d.id);
     }
     let cluster = Cluster { nodes }.linked();
+    whole(doc, &cluster)?;
     cluster.check()?;
     Ok(cluster)
+}
+
+/// What [`Cluster::check`] asks, with the place of the DEVICE that it is about.
+fn whole(doc: &Document, cluster: &Cluster) -> Result<(), Error> {
+    for (i, node) in cluster.nodes.iter().enumerate() {
+        let found = check::one(node).and_then(|()| check::together(&cluster.nodes[..=i]));
+        found.map_err(|e| {
+            let at = doc.device(&node.name).map_or(doc.cluster_at, |d| d.element.start);
+            doc.located(at, &e)
+        })?;
+    }
+    if cluster.data_nodes().next().is_none() {
+        return Err(doc.error(doc.cluster_at, "no DEVICE has a dataNode1", "GAUSS-51230"));
+    }
+    Ok(())
 }
 
 fn globals(doc: &Document) -> Result<(), Error> {
@@ -55,7 +67,7 @@ fn globals(doc: &Document) -> Result<(), Error> {
             absolute(doc, param, param.value.trim())?;
         }
     }
-    if let Some(param) = doc.param("gaussdbLogPath") {
+    if let Some(param) = doc.param("gaussdbLogPath").filter(|p| !p.value.trim().is_empty()) {
         allowed(doc, param, param.value.trim())?;
         absolute(doc, param, param.value.trim())?;
     }
@@ -125,6 +137,9 @@ fn node_names(doc: &Document) -> Result<Vec<String>, Error> {
     for device in &doc.devices {
         if device.name.is_empty() {
             return Err(doc.error(device.element.start, "the DEVICE has no name", "GAUSS-51236"));
+        }
+        if let [_, second, ..] = device.params.iter().filter(|p| p.name == "name").collect::<Vec<_>>()[..] {
+            return Err(doc.error(second.element.start, "the DEVICE has two names", "GAUSS-51236"));
         }
         if !names.contains(&device.name) {
             return Err(doc.error(
@@ -217,6 +232,8 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
         Some((param, ip)) => vec![address(doc, param, &ip)?],
         None => addresses.clone(),
     };
+    // OM connects by it; the static config has no room for it.
+    number(doc, device, "sshPort")?;
     let (named, zone) = read(device, "azName").ok_or_else(|| missing("azName", "GAUSS-50204"))?;
     if zone.is_empty() {
         return Err(doc.error(
@@ -245,16 +262,15 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
 }
 
 fn cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
-    let with = doc.devices.iter().filter(|d| d.param("cmDir").is_some()).count();
-    if with != 0 && with != nodes.len() {
-        let lacks = doc.devices.iter().find(|d| d.param("cmDir").is_none());
-        return Err(doc.error(
-            lacks.map_or(0, |d| d.element.start),
-            format!("DEVICE {} has no cmDir, others have", lacks.map_or("", |d| d.name.as_str())),
+    let (with, without): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|n| !n.cm_dir.is_empty());
+    match (without.first(), with.is_empty()) {
+        (Some(lacks), false) => Err(doc.error(
+            doc.device(&lacks.name).map_or(doc.cluster_at, |d| d.element.start),
+            format!("DEVICE {} has no cmDir, others have", lacks.name),
             "GAUSS-51230",
-        ));
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// A list with an address for each of `count` servers; `None` when it is not given.
@@ -364,171 +380,4 @@ fn cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
-    let mut taken = Vec::new();
-    let mut group = 0;
-    for main in 0..nodes.len() {
-        let device = device(doc, &nodes[main].name)?;
-        let at = device.element.start;
-        match number(doc, device, "dataNum")?.unwrap_or(0) {
-            0 => continue,
-            1 => {}
-            n => {
-                return Err(doc.error(
-                    device.param("dataNum").map_or(at, |p| p.element.start),
-                    format!(
-                        "dataNum of node {} is {n}; OM takes 0 or 1, for it knows no dataNode2",
-                        device.name
-                    ),
-                    "GAUSS-51208",
-                ));
-            }
-        }
-        group += 1;
-        // A primary that came here as another group's standby counts for the ports of later ones.
-        let step = u32::try_from(nodes[main].data_nodes.iter().filter(|d| d.role == Role::Primary).count())
-            .unwrap_or(0);
-        let port = port(doc, device, "dataPortBase", DEFAULT_PORT)? + step * PORT_STEP;
-        let (param, value) = filled(device, "dataNode1").ok_or_else(|| {
-            doc.error(
-                at,
-                format!("dataNum of node {} is 1, but it has no dataNode1", device.name),
-                "GAUSS-50204",
-            )
-        })?;
-        let items: Vec<&str> = value.split(',').map(str::trim).collect();
-        if items.len().is_multiple_of(2) {
-            return Err(doc.error(
-                param.element.start,
-                format!(
-                    "dataNode1 of node {} must be a folder, and a host and a folder for each standby",
-                    device.name
-                ),
-                "GAUSS-50204",
-            ));
-        }
-        let count = items.len().div_ceil(2);
-        let xlogs = xlog_list(doc, device, count)?;
-        sync_number(doc, device, count)?;
-        float_map(doc, device, count)?;
-        let listen = address_list(doc, device, "dataListenIp1", count)?;
-        for i in 0..count {
-            let (host, dir) = if i == 0 {
-                (main, items[0])
-            } else {
-                let host = nodes.iter().position(|n| n.name == items[2 * i - 1]).ok_or_else(|| {
-                    doc.error(
-                        param.element.start,
-                        format!(
-                            "dataNode1 of node {} has {:?}, which is no node",
-                            device.name,
-                            items[2 * i - 1]
-                        ),
-                        "GAUSS-50204",
-                    )
-                })?;
-                (host, items[2 * i])
-            };
-            let data_dir = normal(dir);
-            allowed(doc, param, &data_dir)?;
-            absolute(doc, param, &data_dir)?;
-            let id = super::super::next_free(FIRST_INSTANCE, &taken);
-            taken.push(id);
-            let node = &mut nodes[host];
-            if node.data_nodes.iter().any(|d| d.data_dir == data_dir) {
-                return Err(doc.error(
-                    param.element.start,
-                    format!("node {} has {data_dir} twice in dataNode1", node.name),
-                    "GAUSS-51638",
-                ));
-            }
-            node.data_nodes.push(DataNode {
-                id,
-                group,
-                data_dir,
-                xlog_dir: xlogs.get(i).cloned().unwrap_or_default(),
-                ssd_dir: String::new(),
-                listen_addresses: listen
-                    .as_ref()
-                    .map_or_else(|| node.addresses.clone(), |l| vec![l[i].clone()]),
-                port,
-                role: if i == 0 { Role::Primary } else { Role::Standby },
-                ha_addresses: node.addresses.clone(),
-                ha_port: port + 1,
-                peers: Vec::new(),
-            });
-            if i > 0 {
-                cascade(doc, node)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// With cascadeRole on, all servers of the node become cascade standbys.
-fn cascade(doc: &Document, node: &mut Node) -> Result<(), Error> {
-    let device = device(doc, &node.name)?;
-    let Some((param, _)) = read(device, "cascadeRole").filter(|(_, v)| v == "on") else { return Ok(()) };
-    if doc.param("enable_dcf").is_some_and(|p| p.value.trim() == "on") {
-        return Err(doc.error(param.element.start, "cascadeRole does not go with enable_dcf", "GAUSS-51244"));
-    }
-    for d in &mut node.data_nodes {
-        d.role = Role::CascadeStandby;
-    }
-    Ok(())
-}
-
-fn xlog_list(doc: &Document, device: &Device, count: usize) -> Result<Vec<String>, Error> {
-    let Some((param, value)) = filled(device, "dataNodeXlogPath1") else { return Ok(Vec::new()) };
-    let list: Vec<String> = value.split(',').map(|p| p.trim().to_owned()).collect();
-    if list.len() != count {
-        return Err(doc.error(
-            param.element.start,
-            format!(
-                "dataNodeXlogPath1 of node {} has {} folders for {count} servers",
-                device.name,
-                list.len()
-            ),
-            "GAUSS-50204",
-        ));
-    }
-    for path in &list {
-        allowed(doc, param, path)?;
-        absolute(doc, param, path)?;
-    }
-    Ok(list)
-}
-
-fn sync_number(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
-    let Some(n) = number(doc, device, "dataNode1_syncNum")? else { return Ok(()) };
-    if usize::try_from(n).is_ok_and(|n| n < count) {
-        return Ok(());
-    }
-    Err(doc.error(
-        device.param("dataNode1_syncNum").map_or(device.element.start, |p| p.element.start),
-        format!("dataNode1_syncNum is {n}, there are {} standbys", count - 1),
-        "GAUSS-50204",
-    ))
-}
-
-fn float_map(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
-    let Some((param, value)) = filled(device, "floatIpMap1") else { return Ok(()) };
-    let names: Vec<&str> = value.split(',').map(str::trim).collect();
-    if names.len() != count {
-        return Err(doc.error(
-            param.element.start,
-            format!("floatIpMap1 has {} names for {count} servers", names.len()),
-            "GAUSS-50204",
-        ));
-    }
-    match names.iter().find(|n| doc.param(n).is_none()) {
-        Some(name) => Err(doc.error(
-            param.element.start,
-            format!("floatIpMap1 has {name:?}, which CLUSTER does not have"),
-            "GAUSS-50204",
-        )),
-        None => Ok(()),
-    }
 }

@@ -877,6 +877,39 @@ nodes:
       role: standby
       instance_id: 6002
       cm_agent_id: 10002
+instances:
+  description:
+    - The servers, in the order of the nodes.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description:
+        - "Its C(application_name), also that of its replication slot: dn_6001 and so on."
+      type: str
+      returned: always
+    node:
+      description:
+        - The node it is on.
+      type: str
+      returned: always
+    role:
+      description:
+        - Its role in the file.
+        - "C(primary): Takes writes."
+        - "C(standby): Receives from the primary."
+        - "C(dummy_standby): Receives only while a standby is away; of old layouts, never of an openGauss cluster."
+        - "C(cascade_standby): Receives from a standby."
+      type: str
+      returned: always
+  sample:
+    - name: dn_6001
+      node: prod.opengauss.com
+      role: primary
+    - name: dn_6002
+      node: stb1.opengauss.com
+      role: standby
 added:
   description:
     - Nodes that came in.
@@ -939,14 +972,15 @@ differences:
   contains:
     node:
       description:
-        - The node.
+        - The node; empty when it is about the whole file.
       type: str
       returned: always
     field:
       description:
         - >-
-          What differs: a field of the node as in C(nodes), C(node) when one side lacks it, or C(peers) when
-          the file contradicts itself.
+          What differs: a field of the node as in C(nodes), C(node) when one side lacks it, C(peers) when the
+          file contradicts itself, C(place) in the order of the nodes, or, with no node, the file's C(layout)
+          or C(peer_slots).
       type: str
       returned: always
     here:
