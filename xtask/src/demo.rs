@@ -49,7 +49,7 @@ pub fn run(matches: &ArgMatches) -> Result {
 
 fn show(cluster: &Cluster) -> Result {
     table(cluster)?;
-    let client = cluster.client("n1")?;
+    let client = cluster.client("n1", Duration::ZERO)?;
     let began = Instant::now();
     let worked = workflows(cluster);
     let seen = client.stop().map_err(|e| format!("the client: {e}"))?;

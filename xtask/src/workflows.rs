@@ -111,7 +111,7 @@ pub fn run(matches: &ArgMatches) -> Result {
 }
 
 fn measure(cluster: &Cluster, step: &Step, tasks: bool) -> Result<(Duration, Duration)> {
-    let client = cluster.client_with_pause("n1", PAUSE)?;
+    let client = cluster.client("n1", PAUSE)?;
     let run = cluster.play(step.playbook, step.args).and_then(Run::must_work);
     let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
     let run = run?;

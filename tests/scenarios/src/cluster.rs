@@ -199,19 +199,11 @@ impl Cluster {
             .map_err(|e| format!("{module} on {name}: {e}: {}", String::from_utf8_lossy(&done.stdout)))
     }
 
-    /// Starts a client that writes rows on the primary, from the first number that is free.
+    /// Starts a client that writes rows on the primary, from the first number that is free, with this pause after each.
     ///
     /// # Errors
     /// The table cannot be made or the client not be started.
-    pub fn client(&self, primary: &str) -> Result<Client> {
-        self.client_with_pause(primary, Duration::ZERO)
-    }
-
-    /// The same with a pause after each commit, as of a client that has other things to do, too.
-    ///
-    /// # Errors
-    /// As [`Cluster::client`].
-    pub fn client_with_pause(&self, primary: &str, pause: Duration) -> Result<Client> {
+    pub fn client(&self, primary: &str, pause: Duration) -> Result<Client> {
         self.sql(primary, &create_table())?;
         let last = self.sql(primary, &format!("select coalesce(max(n), 0) from {TABLE}"))?;
         let first = last.parse::<u64>().map_err(|e| format!("{last}: {e}"))? + 1;

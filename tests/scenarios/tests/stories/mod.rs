@@ -21,9 +21,13 @@ use crate::Story;
 /// All stories.
 pub const ALL: &[Story] = &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY];
 
+/// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
+/// themselves.
+const PAUSE: Duration = Duration::from_millis(3);
+
 /// Runs `work` while a client commits rows on the primary; every commit must be answered, and none may fail.
 fn under_load<T>(cluster: &Cluster, primary: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
-    let client = cluster.client(primary)?;
+    let client = cluster.client(primary, PAUSE)?;
     let result = work();
     let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
     let result = result?;
