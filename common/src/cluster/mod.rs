@@ -15,7 +15,7 @@ pub mod static_config;
 mod tests;
 pub mod xml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -637,7 +637,7 @@ mod check {
 
 /// The first number from `first` on that is not in `taken`, as OM counts: after 7000 data nodes go on at 40001.
 #[must_use]
-pub fn next_free(first: u32, taken: &[u32]) -> u32 {
+pub fn next_free(first: u32, taken: &BTreeSet<u32>) -> u32 {
     let mut id = first;
     while taken.contains(&id) {
         id = if first == FIRST_INSTANCE && id == 7000 { 40001 } else { id + 1 };

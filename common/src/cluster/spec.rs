@@ -1,7 +1,7 @@
 //! Nodes as JSON objects: what a person or an inventory says of them, what a query prints, and how a [`Cluster`] is made
 //! of them. Ids that are not given are those the node already has in the file, else the next free ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -451,10 +451,10 @@ fn make_primary(cluster: &mut Cluster, key: &str) -> Result<(), Error> {
 
 /// Ids in use, by kind.
 struct Taken {
-    nodes: Vec<u32>,
-    instances: Vec<u32>,
-    agents: Vec<u32>,
-    servers: Vec<u32>,
+    nodes: BTreeSet<u32>,
+    instances: BTreeSet<u32>,
+    agents: BTreeSet<u32>,
+    servers: BTreeSet<u32>,
 }
 
 impl Taken {
@@ -469,9 +469,9 @@ impl Taken {
 }
 
 /// Takes the next free id from `first` on.
-fn free(taken: &mut Vec<u32>, first: u32) -> u32 {
+fn free(taken: &mut BTreeSet<u32>, first: u32) -> u32 {
     let id = next_free(first, taken);
-    taken.push(id);
+    taken.insert(id);
     id
 }
 

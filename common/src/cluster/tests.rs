@@ -303,6 +303,32 @@ fn a_server_that_was_alone_takes_the_ids_of_the_cluster_it_joins() {
 }
 
 #[test]
+fn the_largest_cluster_gets_its_ids_and_is_read_again() {
+    let nodes: Vec<NodeSpec> = (0..1024u32)
+        .map(|i| NodeSpec {
+            data_nodes: Some(vec![spec::DataNodeSpec {
+                group: Some(i / 8 + 1),
+                data_dir: "/d".into(),
+                role: i.is_multiple_of(8).then_some(Role::Primary),
+                ..spec::DataNodeSpec::default()
+            }]),
+            ..spec(&format!("n{i}"), &format!("10.1.{}.{}", i / 250, i % 250 + 1))
+        })
+        .collect();
+    let cluster = build(&nodes, None).unwrap();
+    let ids: Vec<u32> = cluster.data_nodes().map(|(_, d)| d.id).collect();
+    // After 7000 come 40001 and so on, as OM counts.
+    assert_eq!((ids[0], ids[999], ids[1000], ids[1023]), (6001, 7000, 40001, 40024));
+    let config = StaticConfig { layout: LAYOUT, time: TIME, local: 1024, slots: SLOTS, cluster };
+    let bytes = config.print().unwrap();
+    assert_eq!(bytes.len(), 8192 + 1024 * 32768);
+    assert!(StaticConfig::parse(&bytes).unwrap() == config);
+    let one_more = NodeSpec { data_dir: Some("/d".into()), ..spec("more", "10.2.0.1") };
+    let more = [nodes, vec![one_more]].concat();
+    assert!(build(&more, None).unwrap_err().failure().detail.contains("at most 1024"));
+}
+
+#[test]
 fn no_id_is_nought_and_agents_have_their_group() {
     type Spoil = fn(&mut Node);
     let good = sample("with_cm_1p2s").cluster;

@@ -178,18 +178,24 @@ fn read_static(path: &Path) -> Result<Option<StaticConfig>, Error> {
 
 fn read_xml(path: &Path) -> Result<Cluster, Error> {
     let bytes = files::read(path)?;
-    in_file(path, xml::text(&bytes).and_then(xml::Document::parse).and_then(|d| d.cluster()))
+    in_file(path, cluster_of(&bytes))
+}
+
+/// The cluster of a cluster_config.xml.
+fn cluster_of(bytes: &[u8]) -> Result<Cluster, Error> {
+    xml::Document::parse(xml::text(bytes)?)?.cluster()
 }
 
 fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let path = place.ok_or_else(|| {
         Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
     })?;
-    if args.verify.is_none() && look(&path)?.is_some_and(|bytes| is_xml(&bytes)) {
-        let cluster = read_xml(&path)?;
+    let bytes = look(&path)?;
+    if let Some(bytes) = bytes.as_deref().filter(|bytes| args.verify.is_none() && is_xml(bytes)) {
+        let cluster = in_file(&path, cluster_of(bytes))?;
         return Ok(Report::unchanged(names(&cluster), Output { path: Some(path), ..described(&cluster) }));
     }
-    let config = read_static(&path)?;
+    let config = bytes.map(|bytes| in_file(&path, StaticConfig::parse(&bytes))).transpose()?;
     let differences = match (&args.verify, &config) {
         (None, _) => None,
         (Some(verify), Some(config)) => Some(compared(verify, config)?),
@@ -349,13 +355,17 @@ async fn present(
 
 /// Reads all that the plan looks at.
 fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Present, Error> {
-    let config = place.as_deref().map(read_static).transpose()?.flatten();
     let beside = |name: &str| place.as_ref().map(|p| found(p.with_file_name(name))).transpose();
+    let (dynamic, dnrole) = (beside("cluster_dynamic_config")?, beside("cluster_dnrole_config")?);
+    let file = place.map(found).transpose()?;
+    let config = file
+        .as_ref()
+        .and_then(|f| f.bytes.as_deref().map(|bytes| in_file(&f.path, StaticConfig::parse(bytes))));
     let mut present = Present {
-        dynamic: beside("cluster_dynamic_config")?,
-        dnrole: beside("cluster_dnrole_config")?,
-        file: place.map(found).transpose()?,
-        config,
+        dynamic,
+        dnrole,
+        config: config.transpose()?,
+        file,
         xml: args.xml.as_deref().map(read_xml).transpose()?,
         write_xml: args.write_xml.clone().map(found).transpose()?,
         links: Links::new(),

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use og_common::clock;
 use og_common::cluster::static_config::StaticConfig;
-use og_common::cluster::{Address, Cluster, Role, xml};
+use og_common::cluster::{Address, Cluster, Role};
 use og_common::files;
 use og_common::protocol::{Error, View};
 
-use crate::{in_file, is_xml, svg};
+use crate::{cluster_of, in_file, is_xml, svg};
 
 /// The flags and what they print.
 pub const VIEWS: &[View] = &[
@@ -34,8 +34,10 @@ struct Shown {
 fn read(path: &Path) -> Result<Shown, Error> {
     let bytes = files::read(path)?;
     if is_xml(&bytes) {
-        let cluster = xml::text(&bytes).and_then(xml::Document::parse).and_then(|d| d.cluster());
-        return Ok(Shown { cluster: in_file(path, cluster)?, about: "from cluster_config.xml".to_owned() });
+        return Ok(Shown {
+            cluster: in_file(path, cluster_of(&bytes))?,
+            about: "from cluster_config.xml".to_owned(),
+        });
     }
     let config = in_file(path, StaticConfig::parse(&bytes))?;
     let local = config.local_node().map_or_else(|| format!("node {}", config.local), |n| n.name.clone());

@@ -1,5 +1,7 @@
 //! The database servers: `dataNode1` and the lists beside it.
 
+use std::collections::BTreeSet;
+
 use super::super::super::{DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Node, Role, next_free};
 use super::super::{Device, Document, Param, normal};
 use super::{absolute, address_list, allowed, device, filled, number, port, read};
@@ -10,7 +12,7 @@ const PORT_STEP: u32 = 20;
 
 /// dataNode1 of each DEVICE that has a primary, and the lists beside it.
 pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
-    let mut taken = Vec::new();
+    let mut taken = BTreeSet::new();
     let mut group = 0;
     for main in 0..nodes.len() {
         let device = device(doc, &nodes[main].name)?;
@@ -62,7 +64,7 @@ pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error
             allowed(doc, param, &data_dir)?;
             absolute(doc, param, &data_dir)?;
             let id = next_free(FIRST_INSTANCE, &taken);
-            taken.push(id);
+            taken.insert(id);
             let node = &mut nodes[host];
             if node.data_nodes.iter().any(|d| d.data_dir == data_dir) {
                 return Err(doc.error(
