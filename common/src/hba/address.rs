@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::rule::{write_quoted, write_value};
+
 /// The address column of a rule, as a value: two ways to write the same set of clients are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
@@ -150,7 +152,10 @@ impl fmt::Display for Address {
             Self::SameHost => f.write_str("samehost"),
             Self::SameNet => f.write_str("samenet"),
             Self::Range(range) => range.fmt(f),
-            Self::Host(name) => f.write_str(name),
+            Self::Host(name) if ["", "all", "samehost", "samenet"].contains(&name.as_str()) => {
+                write_quoted(f, name)
+            }
+            Self::Host(name) => write_value(f, "", name),
         }
     }
 }

@@ -131,12 +131,13 @@ impl fmt::Display for Name {
 }
 
 /// Writes the mark and the text, the text in quotes where the scanner would otherwise cut it.
-fn write_value(f: &mut fmt::Formatter<'_>, mark: &str, text: &str) -> fmt::Result {
+pub(super) fn write_value(f: &mut fmt::Formatter<'_>, mark: &str, text: &str) -> fmt::Result {
     f.write_str(mark)?;
     if text.contains([' ', '\t', '\r', ',', '#', '"']) { write_quoted(f, text) } else { f.write_str(text) }
 }
 
-fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+/// Writes the text in quotes.
+pub(super) fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     write!(f, "\"{}\"", text.replace('"', "\"\""))
 }
 

@@ -181,6 +181,16 @@ fn the_first_line_that_matches_decides() {
 }
 
 #[test]
+fn an_odd_host_is_printed_so_that_it_is_read_again() {
+    let file = "host all all \"\" md5\nhost all all \"a b\" md5\nhost all all \"all\" md5\nhostssl all zz \x00\x00127.0.0.1/32 cert\n";
+    let file = HbaFile::parse(file.as_bytes());
+    assert_eq!(file.rules().count(), 4);
+    for (_, rule) in file.rules() {
+        assert_eq!(Rule::parse(&rule.to_string()).as_ref(), Ok(rule));
+    }
+}
+
+#[test]
 fn trust_means_less_than_it_says() {
     let limit = |line: &str, route: &str, user: &str| {
         let route = match route {

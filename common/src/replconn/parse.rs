@@ -16,6 +16,16 @@ pub(super) const KNOWN: [&str; 10] = [
     "iscrossregion",
 ];
 
+/// Those of them that are not always written, so that the server may find one in a later word.
+const OPTIONAL: [&str; 6] = [
+    "localheartbeatport",
+    "localservice",
+    "remoteheartbeatport",
+    "remoteservice",
+    "iscascade",
+    "iscrossregion",
+];
+
 pub(super) fn value(value: &str) -> Result<Option<Channel>, ParseError> {
     if value.bytes().all(|byte| byte == b' ') {
         return Ok(None);
@@ -96,9 +106,13 @@ fn extra(text: &str) -> Vec<String> {
         if KNOWN.contains(&key) || key == "=" {
             continue;
         }
-        match (equals, value) {
-            (true, value) => extra.push(format!("{key}={}", value.unwrap_or_default())),
-            (false, _) => extra.push(key.to_owned()),
+        let word = match (equals, value) {
+            (true, value) => format!("{key}={}", value.unwrap_or_default()),
+            (false, _) => key.to_owned(),
+        };
+        // The server has read it as that key already, or passes it over for an earlier one that will be gone.
+        if !OPTIONAL.iter().any(|key| word.contains(key)) {
+            extra.push(word);
         }
     }
     extra

@@ -121,6 +121,15 @@ fn a_channel() -> impl Strategy<Value = Channel> {
 }
 
 #[test]
+fn a_word_that_holds_a_key_does_not_become_that_key() {
+    let value =
+        "localhost=a localport=1 localservice=x remotehost=b remoteport=2 localservice3 foo=iscascade bar=1";
+    let channel = parse(value);
+    assert_eq!((channel.local.service_port, &channel.extra[..]), (None, &["bar=1".to_owned()][..]));
+    assert_eq!(parse(&channel.to_string()), channel);
+}
+
+#[test]
 fn a_host_that_holds_a_key_is_a_problem() {
     for good in ["localhost", "localhost.localdomain", "10.0.0.1", "db1"] {
         assert_eq!(Host::new(good).problem(), None, "{good}");
