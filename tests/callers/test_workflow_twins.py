@@ -9,7 +9,7 @@ from test_salt_workflows import MODULES, USE, workflow
 
 DEAD, ALIVE, ELSEWHERE = "dba@here pid 4711 start 99", "dba@here pid 1 start 5", "dba@elsewhere"
 ME = "me@here pid 12 start 34"
-CASES = 2400
+CASES = 160
 CHUNKS = 4
 workflow.BUILD_INTERVAL = 0
 

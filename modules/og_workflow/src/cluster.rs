@@ -1,7 +1,6 @@
 //! The nodes of a cluster: what is said of each, and what was seen there.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use og_common::gauss::{DbState, Role};
 use og_common::protocol::Error;
@@ -249,12 +248,6 @@ impl Node {
             "zone": self.zone,
         });
         if let Value::Object(record) = record { record } else { Map::new() }
-    }
-
-    /// The data directory, for messages.
-    #[must_use]
-    pub fn data_dir(&self) -> Option<&Path> {
-        self.data_dir.as_ref().and_then(Value::as_str).map(Path::new)
     }
 }
 
