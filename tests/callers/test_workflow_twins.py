@@ -1,6 +1,7 @@
 """og_workflow beside what plans and runs the workflows for Ansible and Salt: the same calls in the same order, whatever was seen and answered."""
 
 import json
+import os
 import random
 import subprocess
 
@@ -9,7 +10,8 @@ from test_salt_workflows import MODULES, USE, workflow
 
 DEAD, ALIVE, ELSEWHERE = "dba@here pid 4711 start 99", "dba@here pid 1 start 5", "dba@elsewhere"
 ME = "me@here pid 12 start 34"
-CASES = 160
+# OG_CASES=5000 for a longer look.
+CASES = int(os.environ.get("OG_CASES", "160"))
 CHUNKS = 4
 workflow.BUILD_INTERVAL = 0
 
