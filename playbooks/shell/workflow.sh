@@ -59,6 +59,7 @@ while [ $# -gt 0 ]; do
 done
 case $forks in '' | 0* | *[!0-9]*) wrong "--forks is no number: $forks" ;; esac
 [ "$workflow" = status ] || [ -n "$targets" ] || wrong 'name the nodes, such as n3,n4'
+[ -z "$config" ] || [ -r "$config" ] || wrong "cannot read $config"
 [ -r "$cluster" ] || wrong "cannot read $cluster, which describes the cluster"
 command -v og_workflow >/dev/null || wrong 'there is no og_workflow; set OG_BINARIES to the folder of the programs'
 
@@ -67,8 +68,12 @@ OG_RUN=$$
 export OG_RUN
 umask 077
 tmp=$(mktemp -d) || exit 1
-calls=''
-trap 'rm -rf "$tmp"' EXIT
+calls='' hosts=''
+ended() {
+    for host in $hosts; do ssh -F "$tmp/ssh" -O exit "ssh://$host" 2>/dev/null; done
+    rm -rf "$tmp"
+}
+trap ended EXIT
 stopped() {
     trap '' HUP INT TERM
     # Each of them ends what it began on its node.
@@ -80,12 +85,34 @@ stopped() {
 }
 trap stopped HUP INT TERM
 
+# The user's own configuration of ssh comes first, and counts.
+case $config in '') included='~/.ssh/config /etc/ssh/ssh_config' ;; *) included="\"$(readlink -f "$config")\"" ;; esac
+cat >"$tmp/ssh" <<EOF
+Include $included
+Host *
+  ControlPath "$tmp/%C"
+  ControlPersist 30
+  ServerAliveInterval 3
+EOF
+
+# One connection to each host for the whole run, which all calls share: a new one costs more than most calls. Where there
+# is none, a call makes its own, and says what is wrong.
+connect() {
+    for host in $(grep '^call' "$tmp/next" | cut -f 2 | sort -u); do
+        case " - $hosts " in *" $host "*) continue ;; esac
+        hosts="$hosts $host"
+        ssh -F "$tmp/ssh" -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -fMN "ssh://$host" \
+            </dev/null >/dev/null 2>&1 &
+    done
+    wait
+}
+
 # Makes one call; its answer is one line of JSON.
 call() { # NUMBER HOST PROGRAM ARGUMENTS
     number=$1 host=$2 program=$3
     printf '%s\n' "$4" >"$tmp/args.$number"
     set --
-    [ "$host" = - ] || set -- --host "$host" ${config:+--ssh-config "$config"}
+    [ "$host" = - ] || set -- --host "$host" --ssh-config "$tmp/ssh"
     exec "$program" "$@" "$tmp/args.$number" >"$tmp/answer.$number"
 }
 
@@ -104,6 +131,7 @@ while :; do
         sed "/^end$tab/d; s/^warn$tab//" "$tmp/next" >&2
         exit $status
     }
+    connect
     count=0 running=0 calls=''
     while IFS= read -r line; do
         rest=${line#*"$tab"}

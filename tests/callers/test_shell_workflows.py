@@ -39,6 +39,8 @@ class World(Nodes):
         for name in ON_NODES:
             (self.bin / name).write_text(STAND_IN.format(root=root, python=sys.executable, fake=FAKE))
             (self.bin / name).chmod(0o755)
+        # There is no host to connect to.
+        (self.bin / "ssh").symlink_to("/bin/false")
         (self.bin / "og_workflow").symlink_to(programs / "og_workflow")
         self.write({"hosts": self.hosts, "vars": {"ssh_user": "omm"}})
         (root / "tmp").mkdir()
@@ -145,6 +147,7 @@ def test_what_fails_is_told_and_taken_back(three):
         (["n2", "og_rollback=perhaps"], "not a boolean"),
         (["n2", 'og_hba_method=a"\\b', "og_look_timeout=x"], '"x" is not a whole number'),
         (["-f", "nowhere.json", "n2"], "cannot read nowhere.json"),
+        (["-F", "nowhere", "n2"], "cannot read nowhere"),
         (["--forks", "0", "n2"], "--forks"),
         (["-f"], "-f needs a value"),
     ],

@@ -189,7 +189,7 @@ def by_salt(case):
     use["og_owner.take"] = take
     done = workflow.run(case.workflow, list(case.targets), case.hosts, nodes, use, test=case.test, tell=nodes.tell, **case.options)
     changes = {n: [step for one in steps for step in one] for n, steps in done["changes"].items()}
-    return nodes.log, {**{k: done.get(k) for k in ("failed", "msg", "changed")}, "changes": changes, "warnings": done.get("warnings", []), "table": done.get("cluster", [])}
+    return nodes.log, {**{k: done.get(k) for k in ("failed", "msg", "changed")}, "changes": changes, "warnings": sorted(done.get("warnings", [])), "table": done.get("cluster", [])}
 
 
 def take(call, args):
@@ -214,7 +214,7 @@ def by_program(case, program):
             changes = {}
             for one in out["changes"]:
                 changes.setdefault(one["node"], []).append(one["step"])
-            return log, {**{k: out.get(k) for k in ("failed", "msg", "changed")}, "changes": changes, "warnings": out.get("warnings", []), "table": out.get("table", [])}
+            return log, {**{k: out.get(k) for k in ("failed", "msg", "changed")}, "changes": changes, "warnings": sorted(out.get("warnings", [])), "table": out.get("table", [])}
         ask = result["next"]
         del answers[ask["keep"] :]
         step, name, calls = ask["step"], ask["calls"][0]["program"], {}

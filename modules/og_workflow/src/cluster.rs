@@ -53,10 +53,12 @@ fn ssh(name: &str, vars: &Map<String, Value>) -> String {
     if let Some(given) = text(vars, &["ssh"]) {
         return given;
     }
-    let host = text(vars, &["ansible_host", "address"]).unwrap_or_else(|| name.to_owned());
+    let mut host = text(vars, &["ansible_host", "address"]).unwrap_or_else(|| name.to_owned());
+    if host.contains(':') {
+        host = format!("[{}]", host.trim_matches(['[', ']']));
+    }
     let user = text(vars, &["ssh_user", "ansible_user"]).map(|user| format!("{user}@")).unwrap_or_default();
     match text(vars, &["ssh_port", "ansible_port"]) {
-        Some(port) if host.contains(':') => format!("{user}[{}]:{port}", host.trim_matches(['[', ']'])),
         Some(port) => format!("{user}{host}:{port}"),
         None => format!("{user}{host}"),
     }

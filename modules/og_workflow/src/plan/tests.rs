@@ -385,6 +385,7 @@ fn where_ssh_goes() {
             "omm@ctl1:2222",
         ),
         (json!({"address": "2001:db8::1", "ssh_user": "omm", "ssh_port": "22"}), "omm@[2001:db8::1]:22"),
+        (json!({"address": "2001:db8::1"}), "[2001:db8::1]"),
         (json!({"ssh": "omm@jump", "ssh_user": "x"}), "omm@jump"),
     ] {
         let vars: Map<_, _> = vars.as_object().unwrap().clone();
