@@ -118,7 +118,7 @@ def test_expand_and_drop(single):
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
     assert any(line.startswith("n5    10.0.0.5:26000  cascade standby  normal") for line in done)
-    assert f"--host omm@10.0.0.5 {single.root}/tmp" in (single.root / "hosts").read_text()
+    assert f"--host omm@10.0.0.5 --ssh-config {single.root}/tmp" in (single.root / "hosts").read_text()
     assert changes(single.good("og-expand", "n2", "n5")) == []
     foreseen = single.good("og-drop", "--check", "n5,n2", "og_drop_clear=true")
     assert single.states() == now
