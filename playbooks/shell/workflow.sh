@@ -91,7 +91,7 @@ cat >"$tmp/ssh" <<EOF
 Include $included
 Host *
   ControlPath "$tmp/%C"
-  ControlPersist 30
+  ControlPersist 300
   ServerAliveInterval 3
 EOF
 
