@@ -85,13 +85,13 @@ stopped() {
 }
 trap stopped HUP INT TERM
 
-# The user's own configuration of ssh comes first, and counts.
+# The user's own configuration of ssh counts, but for where a connection is kept: one of the user's own is not ours to end.
 case $config in '') included='~/.ssh/config /etc/ssh/ssh_config' ;; *) included="\"$(readlink -f "$config")\"" ;; esac
 cat >"$tmp/ssh" <<EOF
+ControlPath "$tmp/%C"
+ControlPersist 300
 Include $included
 Host *
-  ControlPath "$tmp/%C"
-  ControlPersist 300
   ServerAliveInterval 3
 EOF
 
