@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What the texts for users call the node.
 DOCUMENTED = ["/gauss/data/db1", "/gauss/data/dn1", "/data/dn1"]
 NAMES = sorted(p.name for p in (ROOT / "modules").iterdir() if (p / "Cargo.toml").is_file())
+# Those that run on a node; the rest belongs to the shell.
+ON_NODES = [name for name in NAMES if name != "og_workflow"]
 
 
 NODE_FILES = {

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import NAMES, ROOT, files, for_node, readme
+from conftest import ON_NODES, ROOT, files, for_node, readme
 
 PLAYBOOKS = ROOT / "playbooks"
 
@@ -35,14 +35,14 @@ def play(folder, tasks, *args, **variables):
 @pytest.fixture(scope="session")
 def documented(tmp_path_factory):
     """What ansible-doc says of all modules."""
-    done = ansible("ansible-doc", "--json", *[f"opengauss.node.{n}" for n in NAMES], cwd=tmp_path_factory.mktemp("doc"))
+    done = ansible("ansible-doc", "--json", *[f"opengauss.node.{n}" for n in ON_NODES], cwd=tmp_path_factory.mktemp("doc"))
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.mark.versions
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_NODES)
 def test_doc(name, documented):
     """ansible-doc knows each argument that the program knows, with its default."""
     schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
@@ -59,7 +59,7 @@ def test_doc(name, documented):
     assert printed.returncode == 0 and "EXAMPLES" in printed.stdout, printed.stderr
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ON_NODES)
 def test_examples_are_tasks(name, documented, tmp_path):
     tasks = yaml.safe_load(documented[f"opengauss.node.{name}"]["examples"])
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))

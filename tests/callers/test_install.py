@@ -79,3 +79,13 @@ def test_collection_finds_the_programs(prefix, node):
     )
     assert done.returncode == 0 and "rule_count" in done.stdout, done
     assert files(node) == before
+
+
+def test_scripts_find_the_programs(prefix, tmp_path):
+    """By their links in bin/, with nothing on the PATH; the one host cannot be reached."""
+    (tmp_path / "config").write_text("Host n1\n  ProxyCommand false\n")
+    (tmp_path / "cluster.json").write_text(json.dumps({"hosts": {"n1": {"id": 1, "address": "n1"}}}))
+    env = {**os.environ, "HOME": str(tmp_path)}
+    env.pop("OG_BINARIES", None)
+    done = subprocess.run([prefix / "bin/og-status", "-F", "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "n1    n1:26000  ?     unreachable" in done.stdout, done

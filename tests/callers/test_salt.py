@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import NAMES, ROOT, files, for_node, readme
+from conftest import ON_NODES, ROOT, files, for_node, readme
 
 pytestmark = pytest.mark.skipif("OG_SALT" not in os.environ, reason="no salt (cargo xtask setup)")
 
@@ -191,7 +191,7 @@ def test_programs_from_the_master(tmp_path, node, programs):
 def test_doc(minion):
     """sys.doc and sys.state_doc tell each program's arguments."""
     calls, states = minion.good("sys.doc", "og"), minion.good("sys.state_doc", "og")
-    for name in NAMES:
+    for name in ON_NODES:
         schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
         text = calls[f"og.{name[3:]}"]
         assert all(f"\n{key} (" in text or f"\n    {key} (" in text for key in set(schema) - {"check_mode", "diff"}), text

@@ -66,12 +66,16 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for page in pages {
         files.push((format!("docs/modules/{}.md", page.name).into(), markdown::page(page)));
+        if !page.on_nodes {
+            continue;
+        }
         let plugin = format!("playbooks/ansible_collections/opengauss/node/plugins/modules/{}.py", page.name);
         files.push((plugin.into(), ansible::documentation(page)));
     }
+    let nodes: Vec<&Page> = pages.iter().filter(|page| page.on_nodes).collect();
     for (file, functions) in [
-        ("playbooks/salt/_modules/og.py", salt::execution_functions(pages)),
-        ("playbooks/salt/_states/og.py", salt::state_functions(pages)),
+        ("playbooks/salt/_modules/og.py", salt::execution_functions(&nodes)),
+        ("playbooks/salt/_states/og.py", salt::state_functions(&nodes)),
     ] {
         let text = read(&root().join(file))?;
         let (written, _) = text.split_once(salt::MARK).ok_or_else(|| {

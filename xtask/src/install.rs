@@ -1,4 +1,4 @@
-//! `cargo xtask install`: the programs, what a shell and man(1) know of them, and what Ansible and Salt need, below a
+//! `cargo xtask install`: the programs and scripts, what a shell and man(1) know of them, and what Ansible and Salt need, below a
 //! prefix. Written anew only where it differs, each file whole.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,6 +25,9 @@ pub fn command() -> Command {
         )
 }
 
+/// The workflows for the shell.
+const SCRIPTS: [&str; 3] = ["og-drop", "og-expand", "og-status"];
+
 /// The command line of each module, as the module parses it.
 fn commands() -> Vec<Command> {
     vec![
@@ -36,6 +39,7 @@ fn commands() -> Vec<Command> {
         of::<og_replconninfo::ReplConnInfo>(),
         of::<og_slot::ReplicationSlots>(),
         of::<og_static_conf::StaticConf>(),
+        of::<og_workflow::Workflows>(),
     ]
 }
 
@@ -71,6 +75,9 @@ pub fn run(matches: &ArgMatches) -> Result {
     }
     tree.copies(&root().join("schemas"), "share/opengauss-node/schemas")?;
     tree.copies(&root().join("playbooks"), "share/opengauss-node/playbooks")?;
+    for name in SCRIPTS {
+        tree.link(format!("bin/{name}"), &format!("../share/opengauss-node/playbooks/shell/{name}"))?;
+    }
     for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
         tree.file(format!("share/doc/opengauss-node/{name}"), &read(&root().join(name))?, 0o644)?;
     }
@@ -143,7 +150,8 @@ impl Tree {
             } else if kind.is_dir() {
                 self.copies(&path, &to)?;
             } else {
-                self.file(to, &read(&path)?, 0o644)?;
+                let runs = entry.metadata().map_err(told)?.permissions().mode() & 0o100 != 0;
+                self.file(to, &read(&path)?, if runs { 0o755 } else { 0o644 })?;
             }
         }
         Ok(())

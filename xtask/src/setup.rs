@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::shell::{Result, has, output, root, run, target};
 
 /// Debian package and a program that it brings; `/` means a path of its own.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("iproute2", "ip"),
     ("openssh-server", "/usr/sbin/sshd"),
     ("openssh-client", "ssh"),
@@ -18,6 +18,8 @@ const PACKAGES: [(&str, &str); 10] = [
     ("strace", "strace"),
     ("sudo", "sudo"),
     ("mandoc", "mandoc"),
+    ("shellcheck", "shellcheck"),
+    ("busybox", "busybox"),
 ];
 
 /// What the tests find.

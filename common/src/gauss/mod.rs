@@ -104,6 +104,13 @@ impl Node {
         ControlFile::read(&self.data_dir)
     }
 
+    /// The user whose data directory it is.
+    #[must_use]
+    pub fn owner(&self) -> Option<String> {
+        let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&self.data_dir).ok()?);
+        nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+    }
+
     /// The build of this node that runs or died; `None` when there is neither.
     #[must_use]
     pub fn build(&self) -> Option<BuildProgress> {

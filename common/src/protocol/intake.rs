@@ -124,6 +124,10 @@ fn object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut
 
 /// Gives `value` the type that `schema` asks for, as Ansible's own modules do with theirs.
 fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+    if *schema == Value::Bool(true) {
+        // Anything may stand here, and is left as it is.
+        return;
+    }
     if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
         return any_of(value, schema, variants, at, problems);
     }
@@ -468,6 +472,7 @@ mod tests {
                 "backup": { "type": ["boolean", "null"] },
                 "timeout": { "type": "integer", "minimum": 0 },
                 "options": { "type": "object", "additionalProperties": true },
+                "answers": { "type": "array", "items": true },
             },
         })
     }
@@ -484,6 +489,12 @@ mod tests {
         let wanted =
             json!({"backup": true, "timeout": 3, "rules": ["a", "b"], "options": {"x": 1}, "insert": "auto"});
         assert_eq!(checked(given).unwrap(), wanted);
+    }
+
+    #[test]
+    fn where_anything_may_stand_it_is_left_as_it_is() {
+        let given = json!({"options": {"a": {"b": null, "c": "yes"}, "d": [{}]}, "answers": [null, {"e": {"f": null}}, "3"]});
+        assert_eq!(checked(given.clone()).unwrap(), given);
     }
 
     #[test]

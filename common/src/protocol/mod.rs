@@ -37,6 +37,8 @@ pub trait Module {
     const RULES: &'static [Rule] = &[];
     /// What the program prints for a person instead of the one JSON object.
     const VIEWS: &'static [View] = &[];
+    /// The result in lines for a shell, which has no reader of JSON; `--lines` prints them instead of the one JSON object.
+    const LINES: Option<Lines<Self::Output>> = None;
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
     type Args: DeserializeOwned + JsonSchema;
     /// The module's own keys of the result.
@@ -59,6 +61,9 @@ pub struct Example {
     /// The JSON arguments.
     pub args: &'static str,
 }
+
+/// Writes a result in lines.
+pub type Lines<O> = fn(&Result<Report<O>, Error>) -> String;
 
 /// A flag of a module's own, with a file behind it: the text made of the file goes to standard output, or an error to
 /// standard error with exit status 1. No arguments are read.

@@ -67,7 +67,13 @@ pub fn main<M: Module>() -> ExitCode {
         return finish(start, &invocation, result);
     }
     let (invocation, result) = within_runtime(|| call::<M>(&matches, start));
-    finish(start, &invocation, result)
+    match M::LINES.filter(|_| matches.get_flag("lines")) {
+        Some(lines) => {
+            print(lines(&result).as_bytes());
+            result.map_or_else(|e| exit_status(&e), |_| ExitCode::SUCCESS)
+        }
+        None => finish(start, &invocation, result),
+    }
 }
 
 /// The command line that the program takes.
@@ -92,6 +98,10 @@ pub fn command<M: Module>() -> Command {
                 .help("Print the JSON Schema of the arguments or of the result"),
         )
         .arg(flag("examples").help("Print examples"))
+        .args(M::LINES.map(|_| {
+            let help = "Print the result in lines for a shell, in place of JSON";
+            flag("lines").conflicts_with_all(["host", "validate"]).help(help)
+        }))
         .args(hosts::flags())
         .group(clap::ArgGroup::new("views").args(M::VIEWS.iter().map(|v| v.flag)))
         .args(M::VIEWS.iter().map(|view| {
@@ -447,8 +457,9 @@ fn finish<O: Serialize>(
         end: End::of(start, invocation),
     };
     match serde_json::to_vec(&success) {
-        Ok(text) => {
-            print(text);
+        Ok(mut text) => {
+            text.push(b'\n');
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(e) => {
@@ -461,7 +472,13 @@ fn finish<O: Serialize>(
 fn failed(start: Instant, invocation: &Map<String, Value>, error: &Error) -> ExitCode {
     let mut object = error_object(error, start);
     object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
-    print(Value::Object(object).to_string().into_bytes());
+    let mut text = Value::Object(object).to_string().into_bytes();
+    text.push(b'\n');
+    print(&text);
+    exit_status(error)
+}
+
+fn exit_status(error: &Error) -> ExitCode {
     ExitCode::from(if error.kind() == ErrorKind::BadArgs { 2 } else { 1 })
 }
 
@@ -477,14 +494,13 @@ fn elapsed_ms(start: Instant) -> u64 {
 }
 
 /// Prints the result, once.
-fn print(mut text: Vec<u8>) {
+fn print(text: &[u8]) {
     if PRINTED.swap(true, Ordering::SeqCst) {
         return;
     }
-    text.push(b'\n');
     let mut out = std::io::stdout().lock();
     // Standard output may be closed; there is nobody left to tell.
-    drop(out.write_all(&text).and_then(|()| out.flush()));
+    drop(out.write_all(text).and_then(|()| out.flush()));
 }
 
 /// The result of a call that did not fail, written as it is: a module may have much to say.

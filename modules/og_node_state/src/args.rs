@@ -123,6 +123,9 @@ impl Default for Args {
 pub struct Output {
     /// The node as it is when the call ends.
     pub node: NodeState,
+    /// The user whose data directory it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_user: Option<String>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

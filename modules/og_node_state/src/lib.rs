@@ -80,6 +80,7 @@ impl Module for NodeStateModule {
             seen.map_err(|e| e.after(report.actions.clone()))?.ok();
         }
         report.output.node = node.query_all(call).await?;
+        report.output.os_user = node.owner();
         let words = report.output.node.words();
         report.msg = match (report.changed, call.check) {
             (false, _) => words,

@@ -164,20 +164,30 @@ class Run:
         if found:
             raise Stopped("\n".join(found))
 
+    def ask_until(self, name, program, calls, not_yet):
+        """A step, asked for again where its error says that it is not yet possible: a build of a killed run goes on."""
+        done, waiting = {}, calls
+        while waiting:
+            done.update(self.step(name, program, waiting, silent=True))
+            waiting = {n: calls[n] for n in waiting if not self.test and not_yet(done[n].get("error") or {})}
+            if waiting:
+                time.sleep(BUILD_INTERVAL)
+        return done
+
+    def edit(self, name, program, calls):
+        """A step on the nodes' files, which nobody edits while a build that a killed run left replaces them."""
+        done = self.ask_until(name, program, calls, lambda error: str(error.get("path") or "").endswith("gs_build.pid"))
+        self.steps += [(name, n, answer) for n, answer in done.items()]
+        return done
+
     def build(self, name, names, role):
         """Builds side by side; one that a killed run left running is waited for, and what it made is taken."""
         args = {"mode": self.options["og_build_mode"], "role": role, "force": self.options["og_build_force"]}
         at_once = self.options["og_build_parallel"] or len(names)
         built = {}
         for i in range(0, len(names), max(at_once, 1)):
-            waiting = list(names[i : i + at_once])
-            while waiting:
-                done = self.step(name, "og_build", {n: args for n in waiting}, silent=True)
-                built.update(done)
-                busy = [n for n in waiting if (done[n].get("error") or {}).get("kind") == "busy"]
-                waiting = [] if self.test else busy
-                if waiting:
-                    time.sleep(BUILD_INTERVAL)
+            calls = {n: args for n in names[i : i + at_once]}
+            built.update(self.ask_until(name, "og_build", calls, lambda error: error.get("kind") == "busy"))
         if self.test:
             # Before its channels are written a node has nothing to be built from; that it would be built is known.
             for n, answer in built.items():
@@ -292,10 +302,10 @@ def _expand_steps(it, og):
     if og["empty_sync"]:
         it.must("Let no commit wait for a standby that is not there yet", "og_guc", {"parameters": {SYNC_NAMES: ""}})
     # A build copies the primary's pg_hba.conf over the standby's own, so every node gets the rules of all.
-    it.rules_done = it.step(
+    it.rules_done = it.edit(
         "Let all nodes in at all nodes", "og_hba", {n: {"rules": og["rules"][n], "reload": reload[n]} for n in og["nodes"]}
     )
-    it.channels_done = it.step(
+    it.channels_done = it.edit(
         "Tell the nodes of each other",
         "og_replconninfo",
         {
@@ -303,7 +313,7 @@ def _expand_steps(it, og):
             for n in og["nodes"]
         },
     )
-    names = it.step("Give the new nodes their names", "og_guc", {n: {"parameters": og["own"][n], "reload": reload[n]} for n in new})
+    names = it.edit("Give the new nodes their names", "og_guc", {n: {"parameters": og["own"][n], "reload": reload[n]} for n in new})
     it.gate(it.rules_done, it.channels_done, names)
     it.build("Build the standbys", og["new_standbys"], "standby")
     it.build("Build the cascade standbys", og["new_cascades"], "cascade_standby")
@@ -324,7 +334,9 @@ def _expand_steps(it, og):
         it.must("Put synchronous_standby_names back", "og_guc", og["put_back_sync"], changes=og["empty_sync"])
     if og["sync_add"]:
         edit = {"method": it.options["og_sync_standbys"], "num": it.options["og_sync_num"], "add": og["sync_add"]}
-        it.must("Add the new standbys to synchronous_standby_names", "og_guc", {"synchronous_standbys": edit})
+        # In check mode they do not stream yet.
+        own = {"synchronous_standbys": edit, "force": it.test}
+        it.must("Add the new standbys to synchronous_standby_names", "og_guc", own)
     it.static_done = True
     it.gate(
         it.step(
@@ -364,7 +376,7 @@ def _take_back(it, og):
     added = {n: it.use["og_cluster.peers_added"](it.channels_done.get(n)) for n in members}
     rules = {n: it.use["og_cluster.rules_of"](it.rules_done.get(n, {}).get("added")) for n in members}
     fresh = bool(og["fresh"])
-    edit = {"synchronous_standbys": {"method": "keep", "num": "keep", "remove": names}}
+    edit = {"synchronous_standbys": {"method": "keep", "num": "keep", "remove": names}, "force": True}
     static = it.write_static(members, og["static_before"], og["roles_before"]) if it.static_done else {}
     well = True
     for name, program, calls in (
@@ -373,7 +385,8 @@ def _take_back(it, og):
         (
             "Take the new channels away",
             "og_replconninfo",
-            {n: {"state": "absent", "local": og["locals"][n], "peers": peers} for n, peers in added.items() if peers},
+            # Also the last one, of a primary that was a single node before, from a new node that could not be stopped.
+            {n: {"state": "absent", "local": og["locals"][n], "peers": peers, "force": True} for n, peers in added.items() if peers},
         ),
         ("Take the new rules away", "og_hba", {n: {"state": "absent", "rules": own} for n, own in rules.items() if own}),
         (

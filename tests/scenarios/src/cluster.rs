@@ -113,6 +113,12 @@ impl Cluster {
         &self.ansible.modules
     }
 
+    /// The project's playbooks.
+    #[must_use]
+    pub fn playbooks(&self) -> &Path {
+        &self.ansible.playbooks
+    }
+
     /// A node by name.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ const NOT_ALWAYS_IDEMPOTENT: [(&str, &str); 2] = [
     ("og_node_state", "`state: restarted` and `state: reloaded` act each time."),
 ];
 
+/// Programs that run where the administrator is: Ansible and Salt have workflows of their own.
+const OF_THE_SHELL: [&str; 1] = ["og_workflow"];
+
 /// What one module says of itself.
 pub struct Page {
     /// Its name, such as `og_hba`.
@@ -28,6 +31,8 @@ pub struct Page {
     pub result: Vec<Field>,
     /// Calls to copy.
     pub examples: Vec<Example>,
+    /// Whether it runs on a node, and so has a module for Ansible and a function for Salt.
+    pub on_nodes: bool,
     /// Whether it returns texts before and after.
     pub diff: bool,
     /// Which calls change something every time.
@@ -117,6 +122,7 @@ impl Page {
             args: arguments,
             result: results,
             examples: examples_of(name, examples)?,
+            on_nodes: !OF_THE_SHELL.contains(&name),
             diff: WITH_DIFF.contains(&name),
             repeats: NOT_ALWAYS_IDEMPOTENT.iter().find(|(n, _)| *n == name).map(|(_, what)| *what),
         })

@@ -20,7 +20,7 @@ pub fn copy(from: &str, text: &str) -> String {
 }
 
 /// One execution function for each module.
-pub fn execution_functions(pages: &[Page]) -> String {
+pub fn execution_functions(pages: &[&Page]) -> String {
     let mut out = String::new();
     for page in pages {
         let name = short(page);
@@ -37,7 +37,7 @@ pub fn execution_functions(pages: &[Page]) -> String {
 }
 
 /// One state function for each module and state that it can bring about.
-pub fn state_functions(pages: &[Page]) -> String {
+pub fn state_functions(pages: &[&Page]) -> String {
     let mut out = String::new();
     for page in pages {
         for state in page.states() {

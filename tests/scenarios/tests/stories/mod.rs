@@ -5,6 +5,7 @@ mod growth;
 mod interrupted;
 mod refused;
 mod salt;
+mod shell;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use og_scenarios::workflow::Run;
 use crate::Story;
 
 /// All stories.
-pub const ALL: &[Story] = &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY];
+pub const ALL: &[Story] =
+    &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY, shell::STORY];
 
 /// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
 /// themselves.
@@ -112,6 +114,17 @@ fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<Stri
         [] => Ok(run.changes()),
         ref files => Err(format!("check mode changed {}", files.join(", "))),
     }
+}
+
+/// As Ansible's tasks are called without the role before their names.
+fn short(changes: Vec<String>) -> Vec<String> {
+    let without_role = |c: String| match c.split_once(": ") {
+        Some((node, task)) => format!("{node}: {}", task.rsplit(" : ").next().unwrap_or(task)),
+        None => c,
+    };
+    let mut changes: Vec<_> = changes.into_iter().map(without_role).collect();
+    changes.sort();
+    changes
 }
 
 /// What the configuration files of all nodes say; of the static config, which has the time of its writing, its nodes.

@@ -8,7 +8,7 @@ use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::salt::{Answer, Salt};
 use serde_json::{Value, json};
 
-use super::{foretold, nothing_left, outcome, under_load};
+use super::{foretold, nothing_left, outcome, short, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -116,17 +116,6 @@ fn predicts(c: &Cluster, salt: &Salt, line: &str, playbook: &str, extra: &str) -
     let changed = differing(&before, &c.configuration()?);
     expect(&by_salt, &format!("no change of {changed:?}"), changed.is_empty())?;
     expect(&by_salt, &format!("{by_ansible:#?}"), by_salt.changes() == by_ansible)
-}
-
-/// As Ansible's tasks are called without the role before their names.
-fn short(changes: Vec<String>) -> Vec<String> {
-    let without_role = |c: String| match c.split_once(": ") {
-        Some((node, task)) => format!("{node}: {}", task.rsplit(" : ").next().unwrap_or(task)),
-        None => c,
-    };
-    let mut changes: Vec<_> = changes.into_iter().map(without_role).collect();
-    changes.sort();
-    changes
 }
 
 /// The line under load does what Ansible foretells, and leaves neither Salt nor Ansible anything to do.

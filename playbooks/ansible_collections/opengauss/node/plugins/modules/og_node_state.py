@@ -843,6 +843,12 @@ node:
         restart_lsn: "0/17FDE28"
         retained_bytes: 0
     build: null
+os_user:
+  description:
+    - The user whose data directory it is.
+  type: str
+  returned: success
+  sample: omm
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."

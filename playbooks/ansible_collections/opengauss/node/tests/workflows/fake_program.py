@@ -13,7 +13,7 @@ import time
 
 NAME = os.path.basename(sys.argv[0])
 ARGS = json.load(sys.stdin)
-CHECK = ARGS.get("_ansible_check_mode")
+CHECK = ARGS.get("_ansible_check_mode") or ARGS.get("check_mode")
 STATE = ARGS.get("state")
 DATA_DIR = ARGS["data_dir"]
 ROOT, NODE = os.path.split(DATA_DIR)

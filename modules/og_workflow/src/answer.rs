@@ -1,0 +1,140 @@
+//! What a program said when it was called.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// The object that a program printed.
+#[derive(Clone, Debug, Default)]
+pub struct Answer(Map<String, Value>);
+
+impl Answer {
+    /// The answer of `program`; one that is no object means that it ended without a word.
+    #[must_use]
+    pub fn of(program: &str, value: &Value) -> Self {
+        match value {
+            Value::Object(object) => Self(object.clone()),
+            _ => Self::failed_with(&format!("{program} ended without an answer")),
+        }
+    }
+
+    fn failed_with(text: &str) -> Self {
+        let mut object = Map::new();
+        object.insert("failed".to_owned(), json!(true));
+        object.insert("msg".to_owned(), json!(text));
+        Self(object)
+    }
+
+    /// One that stands for a change that would be made.
+    #[must_use]
+    pub fn foreseen(msg: &str, action: &str) -> Self {
+        let mut object = Map::new();
+        object.insert("changed".to_owned(), json!(true));
+        object.insert("msg".to_owned(), json!(msg));
+        object.insert("actions".to_owned(), json!([action]));
+        Self(object)
+    }
+
+    /// Says that it changed something.
+    pub fn mark_changed(&mut self) {
+        self.0.insert("changed".to_owned(), json!(true));
+    }
+
+    /// Whether it changed something, or would.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.is("changed")
+    }
+
+    fn is(&self, key: &str) -> bool {
+        self.0.get(key) == Some(&Value::Bool(true))
+    }
+
+    fn failed(&self) -> bool {
+        self.is("failed")
+    }
+
+    /// A text of its own.
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        self.0.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A text of the error.
+    #[must_use]
+    pub fn of_error(&self, key: &str) -> &str {
+        self.0.get("error").and_then(|e| e.get(key)).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Texts in a list.
+    pub fn texts(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Why the node could not be reached, when it could not.
+    #[must_use]
+    pub fn unreachable(&self) -> Option<&str> {
+        (self.is("unreachable") || self.of_error("kind") == "unreachable").then(|| self.text("msg").trim())
+    }
+
+    /// Why it failed, with what to do, when it did.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        if !self.failed() {
+            return None;
+        }
+        let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
+        let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let hint = self.of_error("hint");
+        Some(if hint.is_empty() || text.contains(hint) { text.to_owned() } else { format!("{text}; {hint}") })
+    }
+
+    /// What keeps a workflow from going on after this answer, when anything does.
+    #[must_use]
+    pub fn unwell(&self) -> Option<String> {
+        match self.unreachable() {
+            Some(why) => Some(format!("cannot be reached any more: {why}")),
+            None => self.error(),
+        }
+    }
+
+    /// Its own keys, typed.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_value(Value::Object(self.0.clone())).map_err(|e| e.to_string())
+    }
+
+    /// A key of its own, typed; the default when it is not there or of another type.
+    #[must_use]
+    pub fn part<T: DeserializeOwned + Default>(&self, key: &str) -> T {
+        self.0.get(key).cloned().and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::needless_pass_by_value)]
+    use super::*;
+
+    fn answer(value: Value) -> Answer {
+        Answer::of("og_hba", &value)
+    }
+
+    #[test]
+    fn an_error_is_told_with_what_to_do_once() {
+        let told = |error: Value| answer(json!({"failed": true, "msg": "m", "error": error})).error();
+        assert_eq!(told(json!({"detail": "d", "hint": "h"})).as_deref(), Some("d; h"));
+        assert_eq!(told(json!({"detail": "do h", "hint": "h"})).as_deref(), Some("do h"));
+        assert_eq!(told(json!(null)).as_deref(), Some("m"));
+        assert_eq!(answer(json!({"failed": false, "msg": "m"})).error(), None);
+        assert_eq!(answer(Value::Null).error().as_deref(), Some("og_hba ended without an answer"));
+    }
+
+    #[test]
+    fn a_host_out_of_reach_is_told_as_such() {
+        let lost = answer(json!({"failed": true, "msg": "no route; look", "error": {"kind": "unreachable"}}));
+        assert_eq!(lost.unwell().as_deref(), Some("cannot be reached any more: no route; look"));
+        assert_eq!(answer(json!({"unreachable": true, "msg": "x"})).unreachable(), Some("x"));
+    }
+}

@@ -1,0 +1,230 @@
+//! Arguments and result.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Arguments of og_workflow.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Args {
+    /// What to do.
+    pub workflow: Workflow,
+    /// The nodes to add or to drop, by their names in the cluster.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// The cluster.
+    pub cluster: Option<Described>,
+    /// Options of the workflow; those that are not given may stand in the cluster's `vars`.
+    #[serde(default)]
+    #[schemars(with = "Options")]
+    pub options: Map<String, Value>,
+    /// Who runs the workflow and holds the lock meanwhile, as `user@machine pid N start T`.
+    pub owner: Option<String>,
+    /// The process on this machine that runs the workflow, in place of `owner`.
+    pub pid: Option<u32>,
+    /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
+    #[serde(default)]
+    pub answers: Vec<Value>,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Workflow {
+    /// Add standbys and cascade standbys to a running cluster, or the first standby to a single node.
+    Expand,
+    /// Take standbys or cascade standbys out of a cluster, whether they live or not.
+    Drop,
+    /// Show the cluster as one table.
+    Status,
+    /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
+    Owner,
+}
+
+/// A cluster, in the shape of Ansible's inventory and Salt's pillar.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Described {
+    /// The nodes by name, and of each: `id` (its number, from 1), `role` (`primary`, `standby`, `cascade_standby`),
+    /// `address` (by which the nodes reach each other), `ssh` (`[user@]host[:port]`, where that is not enough) and what
+    /// `vars` may have.
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, Value>>")]
+    pub hosts: Map<String, Value>,
+    /// What counts for all nodes: `data_dir`, `base_port` (26000), `ssh_user`, `ssh_port`, `zone` (AZ1), `env_file`,
+    /// `gauss_home`, `os_user`, and options.
+    pub vars: Map<String, Value>,
+}
+
+/// The options, by the names that they have in the playbooks, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // They are the playbooks' variables, one by one.
+pub struct Options {
+    /// Seconds after which a node that does not answer when it is looked at counts as one that cannot tell.
+    pub og_look_timeout: u64,
+    /// Seconds after which the lock of a run elsewhere ends by itself.
+    pub og_lock_ttl: u64,
+    /// Take the lock from whoever holds it.
+    pub og_lock_force: bool,
+    /// Seconds to wait for a node to stream and catch up.
+    pub og_wait_timeout: u64,
+    /// A node counts as caught up when it is less than this many bytes behind.
+    pub og_max_lag_bytes: u64,
+    /// expand: synchronous_standby_names.
+    pub og_sync_standbys: SyncStandbys,
+    /// expand: how many of them a commit waits for, with any and first: a number or `majority`.
+    pub og_sync_num: String,
+    /// expand: method of the pg_hba.conf lines by which nodes let each other in.
+    pub og_hba_method: String,
+    /// expand: how to build.
+    pub og_build_mode: BuildMode,
+    /// expand: build over a node that last ran as a primary or a single server of its own; what it holds is lost.
+    pub og_build_force: bool,
+    /// expand: how many nodes are built side by side; 0 is all of them.
+    pub og_build_parallel: usize,
+    /// expand: when a step fails, take away again what this run brought.
+    pub og_rollback: bool,
+    /// drop: whether synchronous commits wait while openGauss ends its replication connections.
+    pub og_drop_commits: DropCommits,
+    /// drop: clear the replication channels of the dropped node, so that it cannot come back by itself.
+    pub og_drop_clear: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            og_look_timeout: 60,
+            og_lock_ttl: 86400,
+            og_lock_force: false,
+            og_wait_timeout: 300,
+            og_max_lag_bytes: 16 << 20,
+            og_sync_standbys: SyncStandbys::Keep,
+            og_sync_num: "majority".to_owned(),
+            og_hba_method: "trust".to_owned(),
+            og_build_mode: BuildMode::Auto,
+            og_build_force: false,
+            og_build_parallel: 0,
+            og_rollback: true,
+            og_drop_commits: DropCommits::Protected,
+            og_drop_clear: false,
+        }
+    }
+}
+
+/// What becomes of synchronous_standby_names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncStandbys {
+    /// As it was; it is empty only while a single node gets its first standby.
+    Keep,
+    /// It stays empty where it had to be emptied.
+    None,
+    /// The new standbys are added to it in the form ANY.
+    Any,
+    /// The new standbys are added to it in the form FIRST.
+    First,
+}
+
+/// How to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildMode {
+    /// Whatever serves.
+    Auto,
+    /// What differs is copied.
+    Incremental,
+    /// Everything is copied.
+    Full,
+}
+
+/// What commits do while a channel is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropCommits {
+    /// They wait for about two seconds, and none is without its second copy.
+    Protected,
+    /// They go on, for that long without a second copy.
+    Available,
+}
+
+/// The module's own keys of the result; either `next` or `outcome` is there.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Output {
+    /// What is to be called now. The same call with the answers added says what comes then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+    /// What came of the workflow, at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// With workflow: owner: whether the run is no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<bool>,
+    /// With workflow: owner: processes that a run which is no more has left at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Vec<String>>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Next {
+    /// Its name, which it has in the playbooks, too.
+    pub step: String,
+    /// The calls, which go side by side; their answers are wanted in this order.
+    pub calls: Vec<NodeCall>,
+    /// So many answers still count; the later ones are to be left away.
+    pub keep: usize,
+    /// Seconds to wait before the calls: something is not over yet, and is asked for once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// One call of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct NodeCall {
+    /// The node; none for a call on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// What the program's `--host` takes; none for a call on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub args: Map<String, Value>,
+}
+
+/// What came of a workflow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Outcome {
+    /// Whether it failed.
+    pub failed: bool,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
+    /// Whether it changed anything; in check mode, whether it would.
+    pub changed: bool,
+    /// What was changed, or would be, in order.
+    pub changes: Vec<Change>,
+    /// Things to look at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The cluster as lines of a table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<String>,
+}
+
+/// What a step changed on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Change {
+    /// The node.
+    pub node: String,
+    /// The step.
+    pub step: String,
+    /// What was done there.
+    pub actions: Vec<String>,
+    /// The changed files as unified diffs, where these were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+}

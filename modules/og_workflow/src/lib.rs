@@ -1,0 +1,148 @@
+//! What to call next on which node, to expand, drop or look at a cluster: the workflows as a pure function, for callers
+//! that have no more than a shell and ssh. It runs on the administrator's machine and calls nobody itself.
+//!
+//! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
+//! * [`plan`]: findings and plan
+//! * [`steps`]: the workflows step by step, run by [`replay`]
+//! * [`owner`]: who holds the lock
+//! * [`table`], [`text`]: what is told
+
+pub mod answer;
+pub mod args;
+pub mod cluster;
+pub mod owner;
+pub mod plan;
+pub mod replay;
+pub mod seen;
+pub mod steps;
+pub mod table;
+pub mod text;
+
+use og_common::protocol::{Call, Error, Example, Lines, Module, Report, Rule};
+use serde_json::{Map, Value};
+
+use args::{Args, Described, Options, Output, Workflow};
+use cluster::Host;
+use owner::Owner;
+use replay::Replay;
+use steps::How;
+
+/// The module `og_workflow`.
+#[derive(Debug)]
+pub struct Workflows;
+
+impl Module for Workflows {
+    const NAME: &'static str = "og_workflow";
+    const ABOUT: &'static str = "Say what to call next on which node, to expand, drop or look at a cluster";
+    const TIMEOUT: u64 = 60;
+    const EXAMPLES: &'static [Example] = &[
+        Example {
+            title: "What is asked first, to show a cluster?",
+            args: r#"{"workflow": "status", "cluster": {"hosts": {"n1": {"address": "192.168.0.11", "id": 1}}, "vars": {"data_dir": "/gauss/data/dn1"}}}"#,
+        },
+        Example {
+            title: "Is the run that holds a lock still at work?",
+            args: r#"{"workflow": "owner", "owner": "dba@control pid 4711 start 918273"}"#,
+        },
+    ];
+    const RULES: &'static [Rule] = &[
+        Rule::RequiredIf { key: "workflow", value: "expand", needs: &["cluster", "targets"] },
+        Rule::RequiredIf { key: "workflow", value: "drop", needs: &["cluster", "targets"] },
+        Rule::RequiredIf { key: "workflow", value: "status", needs: &["cluster"] },
+        Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
+        Rule::Exclusive(&["owner", "pid"]),
+    ];
+    const LINES: Option<Lines<Output>> = Some(text::lines);
+    type Args = Args;
+    type Output = Output;
+
+    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        if args.workflow == Workflow::Owner {
+            return owner(&args);
+        }
+        let cluster = args.cluster.unwrap_or_default();
+        let how = How {
+            options: options(&cluster, args.options)?,
+            check: call.check,
+            diff: call.diff,
+            owner: match (args.owner, args.pid) {
+                (Some(owner), _) => owner,
+                (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
+                (None, None) if args.workflow == Workflow::Status => String::new(),
+                (None, None) => {
+                    return Err(Error::bad_args("who runs the workflow? one of owner and pid is needed"));
+                }
+            },
+        };
+        let hosts = hosts(&cluster)?;
+        let replay = Replay::new(&hosts, &args.answers);
+        match steps::run(args.workflow, &distinct(&args.targets), &hosts, &how, replay) {
+            Err(next) => {
+                let msg = format!("{}: {} calls", next.step, next.calls.len());
+                Ok(Report::unchanged(msg, Output { next: Some(next), ..Output::default() }))
+            }
+            Ok((outcome, 0)) => {
+                let msg = text::msg(&outcome, call.check);
+                Ok(Report::unchanged(msg, Output { outcome: Some(outcome), ..Output::default() }))
+            }
+            Ok((_, left)) => {
+                Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
+                    .at("/answers")
+                    .hint("give the same arguments each time, and the answers in the order of the calls"))
+            }
+        }
+    }
+}
+
+fn owner(args: &Args) -> Result<Report<Output>, Error> {
+    let text = args.owner.as_deref().unwrap_or_default();
+    let unknown =
+        || Error::bad_args(format!("{text:?} is not of the form user@machine pid N start T")).at("/owner");
+    let owner = Owner::find(text).ok_or_else(unknown)?;
+    let over = owner.is_over()?;
+    let left = if over { owner.left() } else { Vec::new() };
+    let msg = match (over, &left[..]) {
+        (false, _) => format!("{owner} is at work, or was on another machine"),
+        (true, []) => format!("{owner} is no more"),
+        (true, left) => format!("{owner} is no more, and has left at work: {}", left.join(", ")),
+    };
+    Ok(Report::unchanged(msg, Output { over: Some(over), left: Some(left), ..Output::default() }))
+}
+
+/// The options given, over those in the cluster's variables, over the defaults.
+fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
+    let Ok(Value::Object(mut all)) = serde_json::to_value(Options::default()) else {
+        return Ok(Options::default());
+    };
+    let known = |name: &String| all.contains_key(name);
+    let own: Vec<_> = cluster.vars.iter().filter(|(name, _)| known(name)).collect();
+    let own: Vec<_> = own.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    all.extend(own);
+    all.extend(given);
+    serde_json::from_value(Value::Object(all))
+        .map_err(|e| Error::bad_args(format!("an option among the cluster's vars: {e}")).at("/cluster/vars"))
+}
+
+fn hosts(cluster: &Described) -> Result<Vec<Host>, Error> {
+    let mut hosts = Vec::new();
+    for (name, own) in &cluster.hosts {
+        let mut vars = cluster.vars.clone();
+        vars.extend(own.as_object().cloned().unwrap_or_default());
+        hosts.push(Host::new(name, vars)?);
+    }
+    if hosts.is_empty() {
+        return Err(Error::bad_args("the cluster has no hosts").at("/cluster/hosts"));
+    }
+    Ok(hosts)
+}
+
+/// Each name once.
+fn distinct(names: &[String]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for name in names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        if !out.iter().any(|there| there == name) {
+            out.push(name.to_owned());
+        }
+    }
+    out
+}

@@ -1,0 +1,119 @@
+//! Findings and plan of taking nodes away.
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::Role;
+use serde_json::{Map, Value, json};
+
+use super::{Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, Values, left, put_back};
+use crate::args::{DropCommits, Options};
+use crate::cluster::{Cluster, Node, canonical, changes_role, fares, names};
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Drop {
+    /// What both workflows plan.
+    pub shared: Shared,
+    /// Whether no standby stays that follows the primary.
+    pub last: bool,
+    /// By node, the parameters by which no commit waits for a node that goes.
+    pub commits: BTreeMap<String, Map<String, Value>>,
+    /// Application names that go.
+    pub names_gone: Vec<String>,
+    /// Nodes to be stopped.
+    pub stop: Vec<String>,
+    /// Channels that go.
+    pub cut: Vec<Value>,
+    /// Whether any member has one of these.
+    pub cuts: bool,
+    /// Rules that go.
+    pub rules: Vec<Value>,
+    /// Members that follow another one.
+    pub standbys: Vec<String>,
+    /// The cluster's files.
+    pub files: Files,
+    /// How og_guc is called at the end, to let commits wait again.
+    pub restore_after: Option<Value>,
+}
+
+/// Findings and plan of taking these nodes away.
+#[must_use]
+pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Drop> {
+    let mut c = Cluster::new(nodes, targets, false);
+    for n in c.targets.clone() {
+        target(&mut c, n);
+    }
+    c.check();
+    let Some(primary) = c.primary else { return Outlook::of(c, None) };
+    let stay = c.standbys(&c.members);
+    let cascades: Vec<&Node> =
+        c.members.iter().copied().filter(|n| *n != primary && n.becomes_cascade()).collect();
+    if !cascades.is_empty() && stay.is_empty() {
+        let told = names(cascades.into_iter()).join(", ");
+        c.findings
+            .push(format!("{told}: a cascade standby would have no standby left to hang on; drop it too"));
+    }
+    let last = stay.is_empty();
+    let left = left(&c);
+    let most = left.get(MOST_AVAILABLE).cloned();
+    let most = most.unwrap_or_else(|| primary.parameter(MOST_AVAILABLE).map(str::to_owned));
+    let keys: Vec<_> = c.targets.iter().map(|n| n.key()).collect();
+    let cuts = c.members.iter().any(|n| n.peers().any(|key| keys.contains(&key)));
+    let available =
+        options.og_drop_commits == DropCommits::Available && cuts && !last && most.as_deref() != Some("on");
+    let restore: Values = available.then(|| (MOST_AVAILABLE.to_owned(), most)).into_iter().collect();
+    let addresses: Vec<_> = c.members.iter().map(|n| canonical(&n.address)).collect();
+    let alone = c.targets.iter().filter(|n| !addresses.contains(&canonical(&n.address)));
+    let plan = Drop {
+        last,
+        commits: commits_go_on(&c, primary, last, available),
+        names_gone: c.targets.iter().map(|n| n.app_name.clone()).collect(),
+        stop: names(c.targets.iter().copied().filter(|n| n.reachable() && n.seen().state_error.is_none())),
+        cut: c.targets.iter().map(|n| n.end()).collect(),
+        cuts,
+        rules: alone.map(|n| c.rule(n, None)).collect(),
+        standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
+        files: Files::of(primary, &c.members),
+        restore_after: put_back(&restore),
+        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect()),
+    };
+    Outlook::of(c, Some(plan))
+}
+
+fn target(c: &mut Cluster, n: &Node) {
+    let name = &n.name;
+    if Some(n) == c.primary || n.live_role() == Some(Role::Primary) {
+        c.findings.push(format!(
+            "{name} is the primary, and a primary is not dropped; switch over to another node first"
+        ));
+    } else if n.live_role() == Some(Role::Normal) {
+        c.findings
+            .push(format!("{name} runs as a single node of its own; stop it yourself if that is meant"));
+    } else if let Some(what) = n.state().db_state.filter(|s| changes_role(*s)) {
+        c.findings.push(format!("{name}: is {}; wait until that is over", fares(what)));
+    }
+    if n.seen.is_none() {
+        c.findings.push(format!("{name}: was not looked at; run without --limit"));
+    } else if !n.reachable() {
+        c.warnings
+            .push(format!("{name} cannot be reached and is not stopped; run this again when it is back"));
+    } else if let Some(why) = &n.seen().state_error {
+        c.warnings.push(format!("{name}: {why}"));
+    }
+}
+
+/// The parameters by which no commit waits for a node that goes, for each node that needs some.
+fn commits_go_on(
+    c: &Cluster,
+    primary: &Node,
+    last: bool,
+    available: bool,
+) -> BTreeMap<String, Map<String, Value>> {
+    let set = |n: &Node, name: &str, value: &str| {
+        (n.name.clone(), Map::from_iter([(name.to_owned(), json!(value))]))
+    };
+    if last {
+        return c.members.iter().map(|n| set(n, SYNC_NAMES, "")).collect();
+    }
+    available.then(|| set(primary, MOST_AVAILABLE, "on")).into_iter().collect()
+}

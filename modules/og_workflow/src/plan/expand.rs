@@ -1,0 +1,214 @@
+//! Findings and plan of adding nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use og_common::gauss::Role;
+use serde_json::{Map, Value, json};
+
+use super::{Files, Outlook, SYNC_NAMES, Shared, Values, at_once, by_id, left, put_back};
+use crate::args::{Options, SyncStandbys};
+use crate::cluster::{Cluster, Node, canonical, changes_role, fares, names, role_in_words};
+use crate::seen::Rule;
+
+/// So many standbys openGauss serves.
+const MOST_STANDBYS: usize = 8;
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Expand {
+    /// What both workflows plan.
+    pub shared: Shared,
+    /// New nodes that follow the primary.
+    pub standbys: Vec<String>,
+    /// New nodes that follow a standby.
+    pub cascades: Vec<String>,
+    /// The members and the new nodes.
+    pub nodes: Vec<String>,
+    /// New nodes that do not stream yet.
+    pub fresh: Vec<String>,
+    /// The application_name of each of these.
+    pub fresh_names: Vec<String>,
+    /// Whether `synchronous_standby_names` must be empty until a standby streams.
+    pub empty_sync: bool,
+    /// Names to be added to it.
+    pub sync_add: Vec<String>,
+    /// How og_guc brings it back.
+    pub put_back_sync: Option<Value>,
+    /// What it was.
+    pub sync_before: Option<String>,
+    /// Rules for each node.
+    pub rules: BTreeMap<String, Vec<Value>>,
+    /// Channels for each node.
+    pub peers: BTreeMap<String, Vec<Value>>,
+    /// Parameters for each new node.
+    pub own: BTreeMap<String, Map<String, Value>>,
+    /// The cluster's files with the new nodes.
+    pub files: Files,
+    /// The cluster's files without them.
+    pub files_before: Files,
+}
+
+/// Findings and plan of adding these nodes.
+#[must_use]
+pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Expand> {
+    let mut c = Cluster::new(nodes, targets, true);
+    c.check();
+    for n in c.targets.clone() {
+        newcomer(&mut c, n, options.og_build_force);
+    }
+    let Some(primary) = c.primary else { return Outlook::of(c, None) };
+    let all: Vec<&Node> = c.members.iter().chain(&c.targets).copied().collect();
+    if all.len() - 1 > MOST_STANDBYS {
+        c.findings
+            .push(format!("there would be {} standbys; openGauss serves {MOST_STANDBYS}", all.len() - 1));
+    }
+    let (cascades, standbys): (Vec<&Node>, Vec<&Node>) = c.targets.iter().partition(|n| n.becomes_cascade());
+    let (cascades, standbys) = (names(cascades.into_iter()), names(standbys.into_iter()));
+    if !cascades.is_empty() && c.standbys(&all).is_empty() {
+        let told = cascades.join(", ");
+        c.findings
+            .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
+    }
+    let sync = sync(&c, primary, &all, options.og_sync_standbys);
+    let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
+    let own = c.targets.iter().map(|n| {
+        let mut own = Map::new();
+        own.insert("application_name".to_owned(), json!(n.app_name));
+        own.insert("available_zone".to_owned(), json!(n.zone));
+        if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
+            own.insert(SYNC_NAMES.to_owned(), json!(names));
+        }
+        (n.name.clone(), own)
+    });
+    let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
+    for n in &all {
+        rules.insert(n.name.clone(), rules_at(&mut c, n, &all, &options.og_hba_method));
+        peers.insert(n.name.clone(), peers_of(&c, primary, n, &all));
+    }
+    let plan = Expand {
+        shared: Shared::of(&c, primary, "expand", sync.restore),
+        standbys,
+        cascades,
+        nodes: names(all.iter().copied()),
+        fresh_names: fresh.iter().map(|n| n.app_name.clone()).collect(),
+        fresh: names(fresh.into_iter()),
+        empty_sync: sync.empty,
+        sync_add: sync.add,
+        put_back_sync: sync.put_back,
+        sync_before: sync.before,
+        rules,
+        peers,
+        own,
+        files: Files::of(primary, &all),
+        files_before: Files::of(primary, &c.members),
+    };
+    Outlook::of(c, Some(plan))
+}
+
+/// What becomes of `synchronous_standby_names`.
+struct Sync {
+    before: Option<String>,
+    empty: bool,
+    add: Vec<String>,
+    put_back: Option<Value>,
+    restore: Values,
+    of_newcomers: Option<String>,
+}
+
+fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync {
+    // A primary without standbys hangs every commit as soon as it has a channel, so the names wait until one streams.
+    let alone = !all.iter().any(|n| *n != primary && n.streams() && !n.becomes_cascade());
+    let left = left(c);
+    // initdb leaves the line commented, and the server's own default is every standby.
+    let now = primary.parameter(SYNC_NAMES).map(str::to_owned);
+    let empty = alone && now.as_deref() != Some("");
+    let before = left.get(SYNC_NAMES).cloned().unwrap_or(now);
+    let owed = empty || left.contains_key(SYNC_NAMES);
+    let mut restore: Values = left.into_iter().filter(|(name, _)| at_once(name)).collect();
+    if owed {
+        restore.insert(SYNC_NAMES.to_owned(), before.clone());
+    }
+    let keep = owed && mode == SyncStandbys::Keep;
+    let put_back = keep.then(|| put_back(&Values::from([(SYNC_NAMES.to_owned(), before.clone())]))).flatten();
+    let mut add: Vec<_> = match mode {
+        SyncStandbys::Any | SyncStandbys::First => {
+            c.targets.iter().filter(|n| !n.becomes_cascade()).map(|n| n.app_name.clone()).collect()
+        }
+        SyncStandbys::Keep | SyncStandbys::None => Vec::new(),
+    };
+    add.sort();
+    let of_newcomers =
+        before.clone().map(|names| if mode == SyncStandbys::None { String::new() } else { names });
+    Sync { before, empty, add, put_back, restore, of_newcomers }
+}
+
+fn newcomer(c: &mut Cluster, n: &Node, force: bool) {
+    if !c.answered(n) {
+        return;
+    }
+    let (name, state) = (&n.name, n.state());
+    let live = n.live_role();
+    if n.role == Role::Primary {
+        c.findings.push(format!(
+            "{name} is to be added, but its role in the inventory is primary; make it standby or cascade_standby"
+        ));
+    }
+    if let Some(what) = state.db_state.filter(|s| changes_role(*s)) {
+        c.findings.push(format!("{name}: is {}; wait until that is over", fares(what)));
+    } else if n.streams() && live != Some(n.role) && n.role != Role::Primary {
+        c.findings.push(format!(
+            "{name}: already runs as {}, the inventory says {}; correct the inventory, or drop it first",
+            role_in_words(state.role),
+            role_in_words(n.role)
+        ));
+    } else if matches!(state.role, Role::Normal | Role::Primary) && live != Some(Role::Primary) && !force {
+        let what = if state.running { "runs" } else { "last ran" };
+        let role = if state.role == Role::Normal { "single server" } else { "primary" };
+        c.findings.push(format!(
+            "{name}: {what} as a {role}, and a build deletes what it holds; og_build_force=true overrides, when all of it may go"
+        ));
+    }
+}
+
+/// The rules that let all nodes in at one of them; a rule that is there with another method is left to who wrote it.
+fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<Value> {
+    let there: Vec<_> = at
+        .seen()
+        .rules
+        .iter()
+        .filter(|r| r.kind == "host" && r.netmask.as_deref().is_none_or(str::is_empty))
+        .map(|r| (identity(r), r.method.as_str()))
+        .collect();
+    let mut rules = Vec::new();
+    for n in by_id(nodes) {
+        let rule = c.rule(n, Some(method));
+        let same = serde_json::from_value::<Rule>(rule.clone()).map(|r| identity(&r)).ok();
+        let present = there.iter().rev().find(|(id, _)| Some(id) == same.as_ref()).map(|(_, method)| *method);
+        match present.filter(|present| *present != method && c.members.contains(&at)) {
+            None => rules.push(rule),
+            Some(present) => c.warnings.push(format!(
+                "{}: pg_hba.conf has `host all {} {}` with {present} instead of {method}; left as it is",
+                at.name,
+                c.os_user(n),
+                rule["address"].as_str().unwrap_or_default()
+            )),
+        }
+    }
+    rules
+}
+
+/// What makes two rules of type host the same, their method aside.
+fn identity(rule: &Rule) -> (BTreeSet<String>, BTreeSet<String>, String, String) {
+    let address = rule.address.as_deref().unwrap_or_default();
+    let (host, bits) = address.split_once('/').unwrap_or((address, ""));
+    let set = |list: &[String]| list.iter().cloned().collect();
+    (set(&rule.databases), set(&rule.users), canonical(host), bits.to_owned())
+}
+
+/// A newcomer gets everybody; a member only what is new, for any other change would cut those who stream from it.
+fn peers_of(c: &Cluster, primary: &Node, n: &Node, nodes: &[&Node]) -> Vec<Value> {
+    let among = if c.targets.contains(&n) { nodes } else { &c.targets };
+    let mut peers: Vec<_> = among.iter().filter(|p| **p != n).collect();
+    peers.sort_by_key(|p| (**p != primary, p.id.unwrap_or(0)));
+    peers.iter().map(|p| p.channel()).collect()
+}

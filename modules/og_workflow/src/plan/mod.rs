@@ -1,0 +1,199 @@
+//! What the workflows decide: pure functions from what was seen on the nodes to findings and a plan.
+
+mod drop;
+mod expand;
+mod slots;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::Role;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::cluster::{Cluster, Node, names};
+use crate::seen::Lock;
+
+pub use drop::{Drop, drop};
+pub use expand::{Expand, expand};
+pub use slots::idle as idle_slots;
+
+/// The parameter that says for whom commits wait.
+pub const SYNC_NAMES: &str = "synchronous_standby_names";
+/// The parameter that lets commits go on when nobody is there.
+pub const MOST_AVAILABLE: &str = "most_available_sync";
+/// What a workflow changes for a while, and a later one puts back at once when it finds it in a lock left behind.
+/// `synchronous_standby_names` is not among them: put back before a standby streams it would hang every commit.
+const RESTORED_AT_ONCE: [&str; 1] = [MOST_AVAILABLE];
+
+/// Parameters and their values; null is one that the file did not set.
+pub type Values = BTreeMap<String, Option<String>>;
+
+/// What was found, and what is to be done unless something stands against it.
+#[derive(Debug)]
+pub struct Outlook<P> {
+    /// What stands against the workflow.
+    pub findings: Vec<String>,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+    /// The lock that counts.
+    pub lock: Option<Lock>,
+    /// What is to be done; none when anything stands against it.
+    pub plan: Option<P>,
+}
+
+impl<P> Outlook<P> {
+    fn of(cluster: Cluster, plan: Option<P>) -> Self {
+        let lock = cluster.primary.and_then(|p| p.seen().lock.clone());
+        let plan = plan.filter(|_| cluster.findings.is_empty());
+        Self { findings: cluster.findings, warnings: cluster.warnings, lock, plan }
+    }
+
+    /// Why the workflow must not begin, every finding on a line of its own. `over`: whether the owner of the lock is a
+    /// run that is no more.
+    #[must_use]
+    pub fn refusal(&self, over: bool) -> String {
+        let mut findings = self.findings.clone();
+        if let Some(lock) = self.lock.as_ref().filter(|lock| !lock.owner.is_empty() && !over) {
+            // What looks wrong is most likely what that run is doing.
+            let words = [purpose_of(Some(lock)).what, lock.purpose.clone(), "something".to_owned()];
+            let what = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+            findings.push(format!(
+                "another run is at work, or has ended without a trace: {what}, by {}",
+                lock.owner
+            ));
+        }
+        let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
+        let s = if lines.len() > 1 { "s" } else { "" };
+        format!("{} finding{s}; nothing was changed:\n{}", lines.len(), lines.join("\n"))
+    }
+}
+
+/// What both workflows plan.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where the lock is.
+    pub primary: String,
+    /// The primary and those that follow it, targets aside.
+    pub members: Vec<String>,
+    /// The nodes that come or go.
+    pub targets: Vec<String>,
+    /// What the lock is for.
+    pub purpose: Purpose,
+    /// How og_guc is called before anything else, when a killed run left something changed.
+    pub restore_now: Option<Value>,
+    ids: BTreeMap<String, String>,
+    ends: BTreeMap<String, Value>,
+}
+
+impl Shared {
+    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
+        let targets = names(c.targets.iter().copied());
+        let id = |n: &Node| n.id.map_or_else(String::new, |id| id.to_string());
+        Self {
+            primary: primary.name.clone(),
+            members: names(c.members.iter().copied()),
+            purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
+            targets,
+            restore_now: put_back(&left(c).into_iter().filter(|(k, _)| at_once(k)).collect()),
+            ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
+            ends: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
+        }
+    }
+
+    /// The node's number as og_static_conf takes it for `local`.
+    #[must_use]
+    pub fn id(&self, node: &str) -> &str {
+        self.ids.get(node).map_or("", String::as_str)
+    }
+
+    /// The node's own end of its channels.
+    #[must_use]
+    pub fn end(&self, node: &str) -> Value {
+        self.ends.get(node).cloned().unwrap_or_default()
+    }
+}
+
+/// What a lock of the workflows is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Purpose {
+    /// In words.
+    pub what: String,
+    /// What is changed for a while.
+    pub restore: Values,
+}
+
+/// The purpose of a lock as the workflows write it; empty for any other lock.
+#[must_use]
+pub fn purpose_of(lock: Option<&Lock>) -> Purpose {
+    lock.and_then(|lock| serde_json::from_str(&lock.purpose).ok()).unwrap_or_default()
+}
+
+/// What a workflow that was killed left to be put back.
+fn left(c: &Cluster) -> Values {
+    purpose_of(c.lock()).restore
+}
+
+fn at_once(name: &str) -> bool {
+    RESTORED_AT_ONCE.contains(&name)
+}
+
+/// How og_guc is called to bring these parameters back.
+fn put_back(values: &Values) -> Option<Value> {
+    if values.is_empty() {
+        return None;
+    }
+    let state = if values.values().any(Option::is_none) { "absent" } else { "present" };
+    let parameters: Map<_, _> =
+        values.iter().map(|(k, v)| (k.clone(), json!(v.as_deref().unwrap_or_default()))).collect();
+    Some(json!({"state": state, "parameters": parameters}))
+}
+
+/// The static config, and the live roles where the cluster has them recorded, as og_static_conf takes them.
+#[derive(Debug)]
+pub struct Files {
+    /// The nodes.
+    pub nodes: Vec<Value>,
+    /// The roles.
+    pub roles: Map<String, Value>,
+}
+
+impl Files {
+    /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
+    fn of(primary: &Node, nodes: &[&Node]) -> Self {
+        let known = |n: &Node| {
+            let same =
+                |r: &&Map<String, Value>| n.id.is_some() && r.get("id").and_then(Value::as_i64) == n.id;
+            primary.seen().recorded.iter().rev().find(same)
+        };
+        let role = |n: &Node| match n {
+            _ if n == primary => Role::Primary,
+            _ if n.becomes_cascade() => Role::CascadeStandby,
+            _ => Role::Standby,
+        };
+        let record = |n: &&Node| {
+            let mut record = known(n).cloned().unwrap_or_else(|| n.record());
+            if record.get("data_nodes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+                record.insert("role".to_owned(), json!(role(n).name()));
+            }
+            Value::Object(record)
+        };
+        // A stale record of roles would start two primaries.
+        let has_roles = nodes.iter().any(|n| n.seen().has_roles);
+        let name = |n: &Node| {
+            let recorded = known(n).and_then(|r| r.get("name")).and_then(Value::as_str);
+            recorded.filter(|name| !name.is_empty()).unwrap_or(&n.hostname).to_owned()
+        };
+        let roles = nodes.iter().filter(|_| has_roles).map(|n| (name(n), json!(role(n).name())));
+        Self { nodes: by_id(nodes).iter().map(record).collect(), roles: roles.collect() }
+    }
+}
+
+/// In the order of their numbers.
+fn by_id<'a>(nodes: &[&'a Node]) -> Vec<&'a Node> {
+    let mut sorted = nodes.to_vec();
+    sorted.sort_by_key(|n| n.id.unwrap_or(0));
+    sorted
+}

@@ -1,0 +1,36 @@
+//! Slots that serve nobody: they hold back log until the disk is full.
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{Node, canonical};
+
+/// The names of such slots by node; `new` are nodes that were built now.
+///
+/// openGauss makes a slot wherever a standby connects and never takes it away. So a cascade standby that changed its
+/// upstream leaves one behind; a node that is built anew may bring old ones along. The slot of a node that does not
+/// stream at this moment is left: it keeps what that node will want.
+#[must_use]
+pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
+    let upstream: BTreeMap<&str, String> = nodes
+        .iter()
+        .filter(|n| n.streams())
+        .filter_map(|n| {
+            let peer = n.state().receiver.as_ref()?.peer.as_ref()?;
+            Some((n.app_name.as_str(), canonical(&peer.host)))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for n in nodes {
+        let idle = n.state().slots.iter().flatten().filter(|s| !s.active && s.kind == "physical");
+        let elsewhere = |name: &str| upstream.get(name).is_some_and(|host| *host != canonical(&n.address));
+        let useless: Vec<_> = idle
+            .map(|s| &s.name)
+            .filter(|name| **name == n.app_name || new.contains(&n.name) || elsewhere(name))
+            .cloned()
+            .collect();
+        if !useless.is_empty() {
+            found.push((n.name.clone(), useless));
+        }
+    }
+    found
+}

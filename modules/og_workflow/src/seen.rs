@@ -1,0 +1,252 @@
+//! What the programs told of one node when it was looked at, as far as workflows want to know it.
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::{DbState, Role};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::answer::Answer;
+
+/// The programs that are asked, in this order.
+pub const PROGRAMS: [&str; 6] =
+    ["og_node_state", "og_guc", "og_hba", "og_replconninfo", "og_static_conf", "og_lock"];
+
+/// What is known of one node.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Why it could not be reached.
+    pub unreachable: Option<String>,
+    /// What its programs could not do, each once.
+    pub errors: Vec<String>,
+    /// Why og_node_state could not tell its state.
+    pub state_error: Option<String>,
+    /// The owner of its data directory.
+    pub os_user: Option<String>,
+    /// Its server.
+    pub state: State,
+    /// Parameters in postgresql.conf, null where not set.
+    pub parameters: BTreeMap<String, Option<String>>,
+    /// Rules of pg_hba.conf.
+    pub rules: Vec<Rule>,
+    /// Lines of pg_hba.conf for which the server refuses the file.
+    pub broken_lines: Vec<BrokenLine>,
+    /// Far ends of its replication channels.
+    pub peers: Vec<End>,
+    /// Nodes of its static config as they are recorded.
+    pub recorded: Vec<Map<String, Value>>,
+    /// Whether it has live roles recorded.
+    pub has_roles: bool,
+    /// The lock that counts.
+    pub lock: Option<Lock>,
+    /// A lock that has ended by itself.
+    pub last_lock: Option<Lock>,
+}
+
+/// A server, as `og_node_state` tells it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Whether it runs.
+    pub running: bool,
+    /// Its role, of a stopped one that of its last run.
+    pub role: Role,
+    /// How it fares.
+    pub db_state: Option<DbState>,
+    /// Why.
+    pub detail: Option<String>,
+    /// Who receives from it.
+    pub senders: Vec<Sender>,
+    /// From whom it receives.
+    pub receiver: Option<Receiver>,
+    /// Its replication slots, where it was asked for them.
+    pub slots: Option<Vec<Slot>>,
+}
+
+/// One receiver.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sender {
+    /// The other end.
+    pub peer: Option<Host>,
+    /// `sync`, `async`, …
+    pub sync_state: Option<String>,
+    /// How far behind it is.
+    pub lag_bytes: Option<u64>,
+}
+
+/// A connection by which a server receives.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Receiver {
+    /// The other end.
+    pub peer: Option<Host>,
+}
+
+/// An address.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Host {
+    /// The address.
+    pub host: String,
+}
+
+/// A replication slot.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// `physical` or `logical`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether somebody is connected to it.
+    pub active: bool,
+}
+
+/// A rule of pg_hba.conf.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rule {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) databases: Vec<String>,
+    pub(crate) users: Vec<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) netmask: Option<String>,
+    pub(crate) method: String,
+}
+
+/// A line for which the server refuses pg_hba.conf.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BrokenLine {
+    /// Its number.
+    pub line: u64,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// One end of a replication channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// The address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// A replication channel as og_replconninfo tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Channel {
+    /// Its number.
+    pub number: u32,
+    /// The other node's end.
+    pub remote: Option<End>,
+}
+
+/// A lock on the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Lock {
+    /// Who holds it.
+    pub owner: String,
+    /// What for.
+    pub purpose: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfNodeState {
+    node: Option<State>,
+    os_user: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfGuc {
+    after: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfHba {
+    rules: Option<Vec<Entry>>,
+    errors: Option<Vec<BrokenLine>>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    rule: Option<Rule>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfReplconninfo {
+    channels: Vec<Channel>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfStaticConf {
+    nodes: Option<Vec<Map<String, Value>>>,
+    roles: Option<Map<String, Value>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfLock {
+    lock: Option<Lock>,
+    previous: Option<Lock>,
+}
+
+impl Seen {
+    /// From the answers of the programs by their names.
+    #[must_use]
+    pub fn of(answers: &[(&str, Answer)]) -> Self {
+        let mut seen = Self::default();
+        let lost = answers.iter().find_map(|(_, answer)| answer.unreachable());
+        if let Some(why) = lost {
+            seen.unreachable = Some(if why.is_empty() { "no answer".to_owned() } else { why.to_owned() });
+            return seen;
+        }
+        for (program, answer) in answers {
+            let error = answer.error().or_else(|| seen.take(program, answer).err());
+            if *program == PROGRAMS[0] {
+                seen.state_error.clone_from(&error);
+            }
+            seen.errors.extend(error.filter(|text| !seen.errors.contains(text)));
+        }
+        seen
+    }
+
+    fn take(&mut self, program: &str, answer: &Answer) -> Result<(), String> {
+        let unreadable = |e: String| format!("the answer of {program} cannot be understood: {e}");
+        match program {
+            "og_node_state" => {
+                let told: OfNodeState = answer.read().map_err(unreadable)?;
+                self.state = told.node.unwrap_or_default();
+                self.os_user = told.os_user;
+            }
+            "og_guc" => self.parameters = answer.read::<OfGuc>().map_err(unreadable)?.after,
+            "og_hba" => {
+                let told: OfHba = answer.read().map_err(unreadable)?;
+                self.rules = told.rules.unwrap_or_default().into_iter().filter_map(|e| e.rule).collect();
+                self.broken_lines = told.errors.unwrap_or_default();
+            }
+            "og_replconninfo" => {
+                let told: OfReplconninfo = answer.read().map_err(unreadable)?;
+                self.peers = told.channels.into_iter().filter_map(|c| c.remote).collect();
+            }
+            "og_static_conf" => {
+                let told: OfStaticConf = answer.read().map_err(unreadable)?;
+                self.recorded = told.nodes.unwrap_or_default();
+                self.has_roles = told.roles.is_some_and(|roles| !roles.is_empty());
+            }
+            "og_lock" => {
+                let told: OfLock = answer.read().map_err(unreadable)?;
+                (self.lock, self.last_lock) = (told.lock, told.previous);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Taking nodes away.
+
+use serde_json::{Value, json};
+
+use super::{Run, args, gate, on, write_static};
+use crate::plan::{self, Drop};
+use crate::replay::{Answered, Calls, Go, Stop};
+
+pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
+    let og = it.begin(|nodes, options| plan::drop(nodes, targets, options))?;
+    it.lock(&og.shared)?;
+    let why = match steps(it, &og) {
+        Ok(()) => None,
+        Err(Stop::Failed(why)) => Some(why),
+        Err(ask) => return Err(ask),
+    };
+    // Before the lock goes: as long as it stands, the next run finds in it what is still to be put back.
+    if let Some(own) = &og.restore_after {
+        let name = "Let commits wait for their standbys again";
+        match it.must(name, "og_guc", &og.shared.primary, own.clone(), true) {
+            Err(Stop::Failed(e)) => {
+                // The lock stays: it says what is to be put back.
+                let before = why.map(|why| format!("{why}; ")).unwrap_or_default();
+                let told = format!("{before}most_available_sync was not put back, run this again: {e}");
+                return Err(Stop::Failed(told));
+            }
+            done => done?,
+        }
+    }
+    match why {
+        Some(why) => Err(Stop::Failed(it.ended(&og.shared, why)?)),
+        None => it.unlock(&og.shared),
+    }
+}
+
+fn steps(it: &mut Run, og: &Drop) -> Go {
+    let (shared, remaining) = (&og.shared, &og.shared.members);
+    let each = |own: &dyn Fn(&String) -> Value| -> Calls {
+        remaining.iter().map(|n| (n.clone(), args(own(n)))).collect()
+    };
+    // First of all, so that no commit ever waits for a node that is about to go. In the same reload, where asked for,
+    // commits are let go on without a standby for the moment in which the channels go.
+    let calls = each(&|n| {
+        let mut own = json!({});
+        if let Some(commits) = og.commits.get(n) {
+            own["parameters"] = json!(commits);
+        }
+        if !og.last {
+            own["synchronous_standbys"] = json!({"method": "keep", "num": "keep", "remove": og.names_gone});
+        }
+        own
+    });
+    gate(&[&it.step("Take them off synchronous_standby_names", "og_guc", calls)?])?;
+    let calls = on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
+    let stopped = it.step("Stop them", "og_node_state", calls)?;
+    // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
+    // who still names the dropped node.
+    let calls = each(&|n| {
+        // That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
+        json!({"state": "absent", "local": shared.end(n), "peers": og.cut, "force": og.last})
+    });
+    let channels = it.step("Take their channels away", "og_replconninfo", calls)?;
+    let calls = if og.rules.is_empty() {
+        Calls::new()
+    } else {
+        on(remaining, &json!({"state": "absent", "rules": og.rules}))
+    };
+    let rules = it.step("Take their rules away", "og_hba", calls)?;
+    // Without that the log they have not received fills the disk.
+    let calls = on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
+    let slots = it.step("Drop their slots", "og_slot", calls)?;
+    let calls = write_static(shared, remaining, &og.files);
+    let files = it.step("Write down who belongs to the cluster", "og_static_conf", calls)?;
+    gate(&[&channels, &rules, &slots, &files])?;
+    let mut cleared = Answered::default();
+    if it.how.options.og_drop_clear {
+        let clear = |n: &String| {
+            (
+                n.clone(),
+                args(json!({"state": "exact", "local": shared.end(n), "peers": [], "reload": "never"})),
+            )
+        };
+        cleared = it.step("Clear them", "og_replconninfo", og.stop.iter().map(clear).collect())?;
+    }
+    gate(&[&stopped, &cleared])?;
+    if og.cuts && !it.how.check {
+        let wait = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
+        let calls = on(&og.standbys, &wait);
+        gate(&[&it.step("Wait until the remaining standbys stream", "og_node_state", calls)?])?;
+    }
+    let idle = it.show(&[], &shared.targets)?;
+    it.slots(idle)
+}

@@ -1,0 +1,195 @@
+//! Adding nodes.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::{Run, args, gate, on, unwell, write_static};
+use crate::answer::Answer;
+use crate::plan::{self, Expand, SYNC_NAMES};
+use crate::replay::{Answered, Calls, Go, Stop};
+use crate::seen::Channel;
+
+/// What the run did at the members, to be taken back when it fails.
+#[derive(Default)]
+struct Brought {
+    rules: Answered,
+    channels: Answered,
+    files: bool,
+}
+
+pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
+    let og = it.begin(|nodes, options| plan::expand(nodes, targets, options))?;
+    it.lock(&og.shared)?;
+    let mut brought = Brought::default();
+    match steps(it, &og, &mut brought) {
+        Err(Stop::Failed(why)) => return Err(Stop::Failed(failed(it, &og, &brought, why)?)),
+        done => done?,
+    }
+    it.unlock(&og.shared)
+}
+
+fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
+    let (shared, options) = (&og.shared, &it.how.options);
+    // A newcomer that runs as a single node would turn primary by a reload: what is written counts from its build on.
+    let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
+    let at = |nodes: &[String], own: &dyn Fn(&String) -> serde_json::Value| -> Calls {
+        nodes.iter().map(|n| (n.clone(), args(own(n)))).collect()
+    };
+    // A single node becomes primary as soon as it has a channel, and then each commit waits for the standbys named here,
+    // of which none streams yet.
+    if og.empty_sync {
+        let own = json!({"parameters": {SYNC_NAMES: ""}});
+        it.must(
+            "Let no commit wait for a standby that is not there yet",
+            "og_guc",
+            &shared.primary,
+            own,
+            false,
+        )?;
+    }
+    // A build copies the primary's pg_hba.conf over the standby's own, so every node gets the rules of all.
+    let calls = at(&og.nodes, &|n| json!({"rules": og.rules[n], "reload": reload(n)}));
+    brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
+    let calls = at(&og.nodes, &|n| {
+        let state = if og.fresh.contains(n) { "exact" } else { "present" };
+        json!({"state": state, "local": shared.end(n), "peers": og.peers[n], "reload": reload(n)})
+    });
+    brought.channels = edit(it, "Tell the nodes of each other", "og_replconninfo", calls)?;
+    let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
+    let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
+    gate(&[&brought.rules, &brought.channels, &named])?;
+    build(it, "Build the standbys", &og.standbys, "standby")?;
+    build(it, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
+    if !it.how.check {
+        let calls = at(&shared.targets, &|n| {
+            let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
+            let wait = json!({"role": role, "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
+            json!({"wait": wait, "timeout": options.og_wait_timeout})
+        });
+        gate(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
+    }
+    if let Some(own) = &og.put_back_sync {
+        let name = "Put synchronous_standby_names back";
+        it.must(name, "og_guc", &shared.primary, own.clone(), og.empty_sync)?;
+    }
+    if !og.sync_add.is_empty() {
+        let edit =
+            json!({"method": options.og_sync_standbys, "num": options.og_sync_num, "add": og.sync_add});
+        // In check mode they do not stream yet.
+        let own = json!({"synchronous_standbys": edit, "force": it.how.check});
+        it.must("Add the new standbys to synchronous_standby_names", "og_guc", &shared.primary, own, false)?;
+    }
+    brought.files = true;
+    let calls = write_static(shared, &og.nodes, &og.files);
+    gate(&[&it.step("Write down who belongs to the cluster", "og_static_conf", calls)?])?;
+    let idle = it.show(&shared.targets, &[])?;
+    it.slots(idle)
+}
+
+/// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.
+fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+    let done =
+        it.patient(name, program, calls, |answer| answer.of_error("path").ends_with("gs_build.pid"))?;
+    it.note(name, &done);
+    Ok(done)
+}
+
+/// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
+fn build(it: &mut Run, name: &str, nodes: &[String], role: &str) -> Go {
+    let o = &it.how.options;
+    let own = json!({"mode": o.og_build_mode, "role": role, "force": o.og_build_force});
+    let at_once = if o.og_build_parallel == 0 { nodes.len() } else { o.og_build_parallel };
+    let mut built = Answered::default();
+    for some in nodes.chunks(at_once.max(1)) {
+        let busy = |answer: &Answer| answer.of_error("kind") == "busy";
+        built.update(it.patient(name, "og_build", on(some, &own), busy)?);
+    }
+    if it.how.check {
+        // Before its channels are written a node has nothing to be built from; that it would be built is known.
+        for (_, answer) in &mut built.0 {
+            if answer.error().is_some() && answer.unreachable().is_none() {
+                *answer =
+                    Answer::foreseen("would be built", &format!("build it as {}", role.replace('_', " ")));
+            }
+        }
+    }
+    it.note(name, &built);
+    gate(&[&built])
+}
+
+/// Takes back what the run brought, releases the lock, and returns why it failed.
+fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<String> {
+    why += match () {
+        () if !it.how.options.og_rollback || it.how.check => " (nothing was rolled back)",
+        () if take_back(it, og, brought)? => " (what this run brought was taken away again)",
+        () => " (not all that this run brought was taken away again, see warnings)",
+    };
+    if og.empty_sync && !it.how.check {
+        let before = og.sync_before.as_deref().filter(|names| !names.is_empty()).unwrap_or("'*'");
+        // Writing to a String cannot fail.
+        let _ = write!(why, ", {SYNC_NAMES} of {} stays empty, it was {before}", og.shared.primary);
+    }
+    it.ended(&og.shared, why)
+}
+
+/// Each step is done whatever became of the one before; returns whether all went well.
+fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
+    let shared = &og.shared;
+    let (members, names) = (&shared.members, &og.fresh_names);
+    let fresh = !og.fresh.is_empty();
+    let mut well = true;
+    let mut step = |it: &mut Run, name: &str, program: &str, calls: Calls| -> Go {
+        let found = unwell(&[&it.step(name, program, calls)?]);
+        well &= found.is_empty();
+        if !found.is_empty() {
+            it.warnings.push(format!("{name}: {}", found.join("\n")));
+        }
+        Ok(())
+    };
+    if fresh {
+        let edit = json!({"method": "keep", "num": "keep", "remove": names});
+        let own = json!({"synchronous_standbys": edit, "force": true});
+        step(it, "Let no commit wait for a new node", "og_guc", vec![(shared.primary.clone(), args(own))])?;
+    }
+    step(
+        it,
+        "Stop the new nodes",
+        "og_node_state",
+        on(&og.fresh, &json!({"state": "stopped", "stop_mode": "fast"})),
+    )?;
+    let channels = members.iter().filter_map(|n| {
+        let peers = peers_added(brought.channels.get(n)?);
+        // Also the last one, of a primary that was a single node before, from a new node that could not be stopped.
+        let own = json!({"state": "absent", "local": shared.end(n), "peers": peers, "force": true});
+        (!peers.is_empty()).then(|| (n.clone(), args(own)))
+    });
+    step(it, "Take the new channels away", "og_replconninfo", channels.collect())?;
+    let rules = members.iter().filter_map(|n| {
+        let rules = rules_added(brought.rules.get(n)?);
+        (!rules.is_empty()).then(|| (n.clone(), args(json!({"state": "absent", "rules": rules}))))
+    });
+    step(it, "Take the new rules away", "og_hba", rules.collect())?;
+    if fresh {
+        let own = json!({"state": "absent", "names": names, "if_active": "wait"});
+        step(it, "Drop the slots of the new nodes", "og_slot", on(members, &own))?;
+    }
+    if brought.files {
+        let calls = write_static(shared, members, &og.files_before);
+        step(it, "Write down who belongs to the cluster now", "og_static_conf", calls)?;
+    }
+    Ok(well)
+}
+
+/// The rules that a call of og_hba added, as it takes them.
+fn rules_added(answer: &Answer) -> Vec<serde_json::Value> {
+    let added: Vec<serde_json::Value> = answer.part("added");
+    added.into_iter().map(|entry| entry.get("rule").cloned().unwrap_or(entry)).collect()
+}
+
+/// The other ends of the channels that a call of og_replconninfo added.
+fn peers_added(answer: &Answer) -> Vec<crate::seen::End> {
+    let added: Vec<u32> = answer.part("added");
+    let channels: Vec<Channel> = answer.part("channels");
+    channels.into_iter().filter(|c| added.contains(&c.number)).filter_map(|c| c.remote).collect()
+}

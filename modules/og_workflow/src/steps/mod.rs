@@ -1,0 +1,355 @@
+//! The workflows, step by step. The steps have the names and the order of those of the Ansible roles; what each of them
+//! needs is decided in [`crate::plan`].
+
+mod drop;
+mod expand;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value, json};
+
+use crate::answer::Answer;
+use crate::args::{Change, Options, Outcome, Workflow};
+use crate::cluster::{Host, Node};
+use crate::owner;
+use crate::plan::{self, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
+use crate::replay::{Answered, Calls, Go, Replay, Stop};
+use crate::seen::{PROGRAMS, Seen};
+use crate::table::table;
+use crate::text::unified;
+
+/// How a workflow is to be run.
+#[derive(Debug)]
+pub struct How {
+    /// Its options.
+    pub options: Options,
+    /// Change nothing.
+    pub check: bool,
+    /// Tell changes of files.
+    pub diff: bool,
+    /// Who holds the lock.
+    pub owner: String,
+}
+
+/// Runs the workflow as far as the answers reach: what to ask next, or what came of it.
+///
+/// # Errors
+/// What to ask next.
+pub fn run(
+    workflow: Workflow,
+    targets: &[String],
+    hosts: &[Host],
+    how: &How,
+    replay: Replay,
+) -> Result<(Outcome, usize), crate::args::Next> {
+    let mut it = Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new() };
+    let done = match workflow {
+        Workflow::Expand => expand::expand(&mut it, targets),
+        Workflow::Drop => drop::drop(&mut it, targets),
+        Workflow::Status | Workflow::Owner => it.show(&[], &[]).map(drop),
+    };
+    let why = match done {
+        Ok(()) => None,
+        Err(Stop::Failed(why)) => Some(why),
+        Err(Stop::Ask(next)) => return Err(next),
+    };
+    let left = it.replay.left();
+    Ok((it.outcome(why), left))
+}
+
+/// What one step did on one node.
+struct Done {
+    step: String,
+    node: String,
+    answer: Answer,
+}
+
+/// One run.
+struct Run<'a> {
+    how: &'a How,
+    hosts: &'a [Host],
+    replay: Replay<'a>,
+    steps: Vec<Done>,
+    warnings: Vec<String>,
+    table: Vec<String>,
+}
+
+/// Arguments of a program.
+fn args(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+impl Run<'_> {
+    // What was seen, and what follows from it.
+
+    fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
+        let asked = programs.iter().map(|program| {
+            let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
+            if *program == "og_guc" {
+                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name"]));
+            }
+            (*program, own)
+        });
+        let (asked, hosts): (Vec<_>, _) = (asked.collect(), self.hosts);
+        let there: Vec<_> =
+            hosts.iter().filter(|h| !gone.contains(&h.name)).map(|h| h.name.as_str()).collect();
+        let mut answers = self.replay.look(step, &asked, &there)?.into_iter();
+        let mut seen = |host: &Host| {
+            let own = if gone.contains(&host.name) { None } else { answers.next() };
+            own.map(|own| Seen::of(&own))
+        };
+        Ok(hosts.iter().map(|host| Node::new(host, seen(host))).collect())
+    }
+
+    /// Looks and plans.
+    ///
+    /// # Errors
+    /// All findings, before anything is changed.
+    fn begin<P>(&mut self, plan: impl Fn(&[Node], &Options) -> Outlook<P>) -> Go<P> {
+        let mut looked = false;
+        loop {
+            let outlook = plan(&self.look("Look at all nodes", &PROGRAMS, &[])?, &self.how.options);
+            let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
+            let over = self.is_over(&owner)?;
+            // What a killed run had begun goes on for a moment, which changes what was just seen.
+            if over && !std::mem::replace(&mut looked, true) {
+                continue;
+            }
+            let Some(plan) = outlook.plan else { return Err(Stop::Failed(outlook.refusal(over))) };
+            self.warnings.extend(outlook.warnings);
+            return Ok(plan);
+        }
+    }
+
+    /// Whether the owner of a lock is a run on this machine that is no more; waits until it has left nothing at work.
+    fn is_over(&mut self, text: &str) -> Go<bool> {
+        let Some(owner) = owner::Owner::find(text) else { return Ok(false) };
+        let asked = args(json!({"workflow": "owner", "owner": owner.to_string()}));
+        let left = |answer: &Answer| answer.texts("left").next().is_some();
+        let answer = self.replay.ask_here(
+            "Ask whether the run that holds the lock still lives",
+            "og_workflow",
+            &asked,
+            left,
+        )?;
+        Ok(answer.part("over"))
+    }
+
+    // Steps.
+
+    /// Arguments with what counts for all calls of this run.
+    fn complete(&self, calls: Calls) -> Calls {
+        let flags = [("check_mode", self.how.check), ("diff", self.how.diff)];
+        let set = || flags.iter().filter(|(_, set)| *set).map(|(name, _)| ((*name).to_owned(), json!(true)));
+        calls.into_iter().map(|(node, own)| (node, own.into_iter().chain(set()).collect())).collect()
+    }
+
+    /// One step on some nodes at once, of which nothing is told in the end.
+    fn quiet(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        let done = self.replay.ask(name, program, &self.complete(calls))?;
+        self.heed(&done);
+        Ok(done)
+    }
+
+    /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
+    fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        let done = self.quiet(name, program, calls)?;
+        self.note(name, &done);
+        Ok(done)
+    }
+
+    /// The same; where it is `not_yet` possible, for a killed run left a build running, that is waited for.
+    fn patient(
+        &mut self,
+        name: &str,
+        program: &str,
+        calls: Calls,
+        not_yet: impl Fn(&Answer) -> bool,
+    ) -> Go<Answered> {
+        let wait = !self.how.check;
+        let done = self.replay.ask_until(name, program, self.complete(calls), |a| wait && not_yet(a))?;
+        self.heed(&done);
+        Ok(done)
+    }
+
+    fn heed(&mut self, done: &Answered) {
+        let told = done
+            .0
+            .iter()
+            .flat_map(|(n, answer)| answer.texts("warnings").map(move |text| format!("{n}: {text}")));
+        self.warnings.extend(told);
+    }
+
+    fn note(&mut self, step: &str, done: &Answered) {
+        self.steps.extend(done.0.iter().map(|(node, answer)| Done {
+            step: step.to_owned(),
+            node: node.clone(),
+            answer: answer.clone(),
+        }));
+    }
+
+    /// A step on one node, without which nothing goes on. `changes`: it will change something, though not yet.
+    fn must(&mut self, name: &str, program: &str, node: &str, own: Value, changes: bool) -> Go {
+        let mut done = self.quiet(name, program, vec![(node.to_owned(), args(own))])?;
+        if changes && self.how.check {
+            done.0.iter_mut().for_each(|(_, answer)| answer.mark_changed());
+        }
+        self.note(name, &done);
+        gate(&[&done])
+    }
+
+    // Steps that the workflows share.
+
+    /// Takes the lock; one left by a run on this machine that is no more keeps nobody out.
+    fn lock(&mut self, og: &Shared) -> Go {
+        let o = &self.how.options;
+        let own = json!({
+            "state": "held",
+            "purpose": serde_json::to_string(&og.purpose).unwrap_or_default(),
+            "ttl": o.og_lock_ttl,
+            "force": o.og_lock_force,
+            "owner": self.how.owner,
+        });
+        let answer = self.take_lock(og, &own)?;
+        gate(&[&Answered(vec![(og.primary.clone(), answer)])])?;
+        match &og.restore_now {
+            Some(own) => self.must(
+                "Put back what a killed run left changed",
+                "og_guc",
+                &og.primary,
+                own.clone(),
+                false,
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn take_lock(&mut self, og: &Shared, own: &Value) -> Go<Answer> {
+        let call = |it: &mut Self, own: &Value| -> Go<Answer> {
+            let calls = vec![(og.primary.clone(), args(own.clone()))];
+            let mut done = it.quiet("Take the lock of the cluster", "og_lock", calls)?;
+            Ok(done.0.pop().map(|(_, answer)| answer).unwrap_or_default())
+        };
+        let with = |owner: &str, purpose: &str| {
+            let mut forced = own.clone();
+            forced["force"] = json!(true);
+            forced["owner"] = json!(owner);
+            forced["purpose"] = json!(purpose);
+            forced
+        };
+        let answer = call(self, own)?;
+        if answer.of_error("kind") != "busy" {
+            return Ok(answer);
+        }
+        let holder = answer.part::<Option<crate::seen::Lock>>("lock").map(|lock| lock.owner);
+        let holder = owner::Owner::find(holder.as_deref().unwrap_or(answer.of_error("detail")));
+        let Some(dead) = holder.map(|owner| owner.to_string()) else { return Ok(answer) };
+        if !self.is_over(&dead)? {
+            return Ok(answer);
+        }
+        let taken = call(self, &with(&self.how.owner, own["purpose"].as_str().unwrap_or_default()))?;
+        let before: crate::seen::Lock = taken.part("previous");
+        let expected = ["", &dead, &self.how.owner];
+        if taken.error().is_some() || expected.contains(&before.owner.as_str()) {
+            return Ok(taken);
+        }
+        // Another run took it in between: it keeps it.
+        call(self, &with(&before.owner, &before.purpose))?;
+        call(self, own)
+    }
+
+    fn unlock(&mut self, og: &Shared) -> Go {
+        let own = args(json!({"state": "released", "owner": self.how.owner}));
+        let done =
+            self.quiet("Release the lock of the cluster", "og_lock", vec![(og.primary.clone(), own)])?;
+        gate(&[&done])
+    }
+
+    /// Releases the lock of a run that failed; says so when that fails too.
+    fn ended(&mut self, og: &Shared, why: String) -> Go<String> {
+        match self.unlock(og) {
+            Ok(()) => Ok(why),
+            Err(Stop::Failed(too)) => Ok(format!("{why}; and the lock was not released: {too}")),
+            Err(ask) => Err(ask),
+        }
+    }
+
+    /// The cluster as a table; returns the slots that serve nobody.
+    fn show(&mut self, came: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
+        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
+        self.table = table(&nodes, gone);
+        Ok(plan::idle_slots(&nodes, came))
+    }
+
+    /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.
+    fn slots(&mut self, idle: Vec<(String, Vec<String>)>) -> Go {
+        let calls = idle
+            .into_iter()
+            .map(|(n, names)| (n, args(json!({"state": "absent", "names": names, "if_active": "skip"}))))
+            .collect();
+        let done = self.step("Drop slots that serve nobody any more", "og_slot", calls)?;
+        self.warnings.extend(unwell(&[&done]));
+        Ok(())
+    }
+
+    // What is told in the end.
+
+    fn outcome(self, why: Option<String>) -> Outcome {
+        let of_note = self.steps.into_iter().filter(|done| done.answer.changed());
+        let changes: Vec<_> = of_note
+            .map(|done| {
+                let mut actions: Vec<_> = done.answer.texts("actions").map(str::to_owned).collect();
+                if actions.is_empty() {
+                    actions.push(done.answer.text("msg").to_owned());
+                }
+                let diff = Some(unified(&done.answer.part::<Vec<_>>("diff"))).filter(|text| !text.is_empty());
+                Change { node: done.node, step: done.step, actions, diff }
+            })
+            .collect();
+        let mut warnings: Vec<String> = Vec::new();
+        for text in self.warnings {
+            if !warnings.contains(&text) {
+                warnings.push(text);
+            }
+        }
+        Outcome {
+            failed: why.is_some(),
+            msg: why,
+            changed: !changes.is_empty(),
+            changes,
+            warnings,
+            table: self.table,
+        }
+    }
+}
+
+/// What keeps the workflow from going on after these steps.
+fn unwell(steps: &[&Answered]) -> Vec<String> {
+    let all = steps.iter().flat_map(|done| &done.0);
+    all.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.unwell()?))).collect()
+}
+
+/// Goes on only when these steps went well on every node.
+fn gate(steps: &[&Answered]) -> Go {
+    let found = unwell(steps);
+    if found.is_empty() { Ok(()) } else { Err(Stop::Failed(found.join("\n"))) }
+}
+
+/// og_static_conf on each of these nodes.
+fn write_static(og: &Shared, names: &[String], files: &Files) -> Calls {
+    let mut own = json!({"nodes": files.nodes});
+    if !files.roles.is_empty() {
+        own["roles"] = json!(files.roles);
+    }
+    let at = |n: &String| {
+        let mut own = args(own.clone());
+        own.insert("local".to_owned(), json!(og.id(n)));
+        (n.clone(), own)
+    };
+    names.iter().map(at).collect()
+}
+
+/// The same arguments on each of these nodes.
+fn on(names: &[String], own: &Value) -> Calls {
+    names.iter().map(|n| (n.clone(), args(own.clone()))).collect()
+}

@@ -1,0 +1,406 @@
+//! The workflows step by step, every call answered here.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::args::{DropCommits, Next, NodeCall};
+use crate::plan::tests::{Given, cluster, fresh, lock, parameter, with};
+
+const DEAD: &str = "dba@here pid 4711 start 99";
+
+/// What came of a run, and each step that was asked for with its nodes.
+struct Told {
+    outcome: Outcome,
+    steps: Vec<String>,
+}
+
+impl Told {
+    /// The steps from this one on.
+    fn from(&self, step: &str) -> &[String] {
+        let at = self.steps.iter().position(|s| s.starts_with(step)).unwrap();
+        &self.steps[at..]
+    }
+
+    fn why(&self) -> &str {
+        assert!(self.outcome.failed);
+        self.outcome.msg.as_deref().unwrap()
+    }
+
+    fn well(self) -> Self {
+        assert_eq!(self.outcome.msg, None);
+        self
+    }
+}
+
+fn how(options: Options) -> How {
+    How { options, check: false, diff: false, owner: "me@here pid 1 start 2".to_owned() }
+}
+
+fn hosts(given: &[Given]) -> Vec<Host> {
+    given.iter().map(|(name, vars, _)| Host::new(name, vars.as_object().unwrap().clone()).unwrap()).collect()
+}
+
+/// Runs it; `say` answers a call of a step, else it is answered as if all were well and changed. `replace`: whether
+/// answers that need not be kept are left away.
+fn told(
+    given: &[Given],
+    workflow: Workflow,
+    targets: &str,
+    how: &How,
+    replace: bool,
+    mut say: impl FnMut(&str, &NodeCall) -> Option<Value>,
+) -> Told {
+    let (hosts, targets): (_, Vec<_>) = (hosts(given), targets.split(',').map(str::to_owned).collect());
+    let (mut answers, mut steps) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let Next { step, calls, keep, .. } =
+            match run(workflow, &targets, &hosts, how, Replay::new(&hosts, &answers)) {
+                Ok((outcome, left)) => {
+                    assert_eq!(left, 0);
+                    return Told { outcome, steps };
+                }
+                Err(next) => next,
+            };
+        let mut nodes: Vec<_> = calls.iter().map(|c| c.node.clone().unwrap_or("here".to_owned())).collect();
+        nodes.dedup();
+        steps.push(format!("{step}: {}", nodes.join(",")));
+        if replace {
+            answers.truncate(keep);
+        }
+        for call in &calls {
+            let own = say(&step, call).or_else(|| well(given, call));
+            answers.push(own.unwrap_or(json!({"changed": true, "msg": "done"})));
+        }
+    }
+    panic!("it does not end: {steps:#?}");
+}
+
+/// What was seen; what was added; that the dead are dead.
+fn well(given: &[Given], call: &NodeCall) -> Option<Value> {
+    if call.args.get("state").is_some_and(|state| state == "query") {
+        let (_, _, seen) = given.iter().find(|(name, _, _)| Some(name) == call.node.as_ref())?;
+        let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});
+        return Some(if seen.is_null() {
+            lost
+        } else {
+            seen.get(&call.program).cloned().unwrap_or(json!({}))
+        });
+    }
+    match call.program.as_str() {
+        "og_workflow" => Some(json!({"over": call.args["owner"] == DEAD, "left": []})),
+        "og_lock" => Some(json!({"changed": true, "msg": "held"})),
+        "og_hba" => {
+            Some(json!({"changed": true, "added": [{"line": 1, "rule": {"type": "host"}}], "actions": ["x"]}))
+        }
+        "og_replconninfo" => {
+            let remote = json!({"host": "10.0.0.4", "port": 26001});
+            Some(
+                json!({"changed": true, "added": [2], "channels": [{"number": 1}, {"number": 2, "remote": remote}]}),
+            )
+        }
+        _ => None,
+    }
+}
+
+fn nothing(_: &str, _: &NodeCall) -> Option<Value> {
+    None
+}
+
+fn fails() -> Value {
+    let error = json!({"kind": "io", "detail": "made to fail"});
+    json!({"failed": true, "changed": false, "msg": "made to fail", "error": error})
+}
+
+fn two_new() -> Vec<Given> {
+    with(cluster(2), vec![fresh(4, "standby"), fresh(5, "cascade_standby")])
+}
+
+#[test]
+fn expand_in_order() {
+    let mut given = two_new();
+    parameter(&mut given, SYNC_NAMES, Some("*"));
+    let options = Options { og_sync_standbys: crate::args::SyncStandbys::Any, ..Options::default() };
+    let mut args = Vec::new();
+    let done = told(&given, Workflow::Expand, "n4,n5", &how(options), true, |step, call| {
+        if step.starts_with("Add") || step.starts_with("Take the lock") || step.starts_with("Build") {
+            args.push(Value::Object(call.args.clone()));
+        }
+        None
+    })
+    .well();
+    assert_eq!(
+        done.steps,
+        [
+            "Look at all nodes: n1,n2,n3,n4,n5",
+            "Take the lock of the cluster: n1",
+            "Let all nodes in at all nodes: n1,n2,n3,n4,n5",
+            "Tell the nodes of each other: n1,n2,n3,n4,n5",
+            "Give the new nodes their names: n4,n5",
+            "Build the standbys: n4",
+            "Build the cascade standbys: n5",
+            "Wait until the new nodes have caught up: n4,n5",
+            "Add the new standbys to synchronous_standby_names: n1",
+            "Write down who belongs to the cluster: n1,n2,n3,n4,n5",
+            "Look at the whole cluster: n1,n2,n3,n4,n5",
+            "Release the lock of the cluster: n1",
+        ]
+    );
+    let lock = json!({"data_dir": "/d", "state": "held", "purpose": "{\"what\":\"expand n4,n5\",\"restore\":{}}",
+        "ttl": 86400, "force": false, "owner": "me@here pid 1 start 2"});
+    assert_eq!(args[0], lock);
+    assert_eq!(args[2], json!({"data_dir": "/d", "mode": "auto", "role": "cascade_standby", "force": false}));
+    let edit = json!({"method": "any", "num": "majority", "add": ["dn_6004"]});
+    assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit, "force": false}));
+    // The lock's coming and going is no change of the cluster.
+    assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 5 + 2 + 2 + 2 + 1 + 5, 6));
+}
+
+#[test]
+fn a_single_node_waits_for_nobody_until_it_has_a_standby() {
+    let mut given = cluster(0);
+    given[0].2["og_node_state"]["node"]["role"] = json!("normal");
+    parameter(&mut given, SYNC_NAMES, Some("*"));
+    given.push(fresh(2, "standby"));
+    let done = told(&given, Workflow::Expand, "n2", &how(Options::default()), true, nothing).well();
+    assert_eq!(done.steps[2], "Let no commit wait for a standby that is not there yet: n1");
+    assert!(done.steps.contains(&"Put synchronous_standby_names back: n1".to_owned()));
+}
+
+#[test]
+fn check_mode_says_what_would_be_and_waits_for_nothing() {
+    let how = How { check: true, diff: true, ..how(Options::default()) };
+    let mut asked = 0;
+    let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, |step, call| {
+        let flags = ["check_mode", "diff"].map(|flag| call.args.get(flag) == Some(&json!(true)));
+        assert_eq!(flags, [!step.starts_with("Look"); 2], "{step}");
+        asked += 1;
+        // There is nothing to be built from yet, and on one node a killed run's build goes on.
+        (call.program == "og_build")
+            .then(|| json!({"failed": true, "error": {"kind": "busy", "path": "/d/gs_build.pid"}}))
+    })
+    .well();
+    assert!(!done.steps.iter().any(|step| step.starts_with("Wait")) && asked > 20);
+    let built: Vec<_> = done.outcome.changes.iter().filter(|c| c.step.starts_with("Build")).collect();
+    assert_eq!((built.len(), &*built[1].actions[0]), (2, "build it as cascade standby"));
+}
+
+#[test]
+fn a_failed_expand_takes_back_what_it_brought() {
+    let say = |_: &str, call: &NodeCall| (call.program == "og_build").then(fails);
+    let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
+    assert_eq!(done.why(), "n4: made to fail (what this run brought was taken away again)");
+    assert_eq!(
+        done.from("Build"),
+        [
+            "Build the standbys: n4",
+            "Let no commit wait for a new node: n1",
+            "Stop the new nodes: n4,n5",
+            "Take the new channels away: n1,n2,n3",
+            "Take the new rules away: n1,n2,n3",
+            "Drop the slots of the new nodes: n1,n2,n3",
+            "Release the lock of the cluster: n1",
+        ]
+    );
+    let options = Options { og_rollback: false, ..Options::default() };
+    let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(options), true, say);
+    assert_eq!(done.why(), "n4: made to fail (nothing was rolled back)");
+    assert_eq!(done.from("Build"), ["Build the standbys: n4", "Release the lock of the cluster: n1"]);
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
+    let say = |step: &str, call: &NodeCall| {
+        let bad = step.starts_with("Write") || step.starts_with("Stop") && call.node.as_deref() == Some("n4");
+        bad.then(fails)
+    };
+    let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
+    assert!(done.why().contains("(not all that this run brought was taken away again, see warnings)"));
+    assert!(done.outcome.warnings.contains(&"Stop the new nodes: n4: made to fail".to_owned()));
+    assert_eq!(done.from("Write down who belongs to the cluster now").len(), 2);
+}
+
+#[test]
+fn a_build_that_a_killed_run_left_is_waited_for() {
+    for replace in [true, false] {
+        let mut busy = 3;
+        let options = Options { og_build_parallel: 1, ..Options::default() };
+        let given = with(cluster(1), vec![fresh(3, "standby"), fresh(4, "standby")]);
+        let done = told(&given, Workflow::Expand, "n3,n4", &how(options), replace, |_, call| {
+            let asked = call.program == "og_hba" || call.program == "og_build";
+            if !asked || call.args.get("state").is_some() || call.node.as_deref() != Some("n4") || busy == 0 {
+                return None;
+            }
+            busy -= 1;
+            let error = json!({"kind": "busy", "path": "/d/gs_build.pid", "detail": "it is being built"});
+            Some(json!({"failed": true, "error": error}))
+        })
+        .well();
+        let asked: Vec<_> = done.steps.iter().filter(|s| s.starts_with("Let all nodes")).collect();
+        assert_eq!(asked[1..], ["Let all nodes in at all nodes: n4"; 3]);
+        let built: Vec<_> = done.from("Build").iter().take(2).collect();
+        assert_eq!(built, ["Build the standbys: n3", "Build the standbys: n4"]);
+    }
+}
+
+#[test]
+fn answers_need_not_grow_while_something_is_waited_for() {
+    let given = with(cluster(1), vec![fresh(3, "standby")]);
+    let hosts = hosts(&given);
+    let how = how(Options::default());
+    let ask = |answers: &[Value]| {
+        run(Workflow::Expand, &["n3".to_owned()], &hosts, &how, Replay::new(&hosts, answers)).unwrap_err()
+    };
+    let mut answers = Vec::new();
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let next = ask(&answers);
+        answers.truncate(next.keep);
+        kept.push((next.keep, next.after));
+        for call in &next.calls {
+            let busy = json!({"failed": true, "error": {"kind": "busy"}});
+            answers.push(if call.program == "og_build" {
+                busy
+            } else {
+                well(&given, call).unwrap_or(json!({}))
+            });
+        }
+    }
+    let (last, before) = (kept.pop().unwrap(), kept.pop().unwrap());
+    assert_eq!((last, last.1), (before, Some(1)));
+}
+
+#[test]
+fn drop_in_order() {
+    let options =
+        Options { og_drop_commits: DropCommits::Available, og_drop_clear: true, ..Options::default() };
+    let done = told(&cluster(2), Workflow::Drop, "n2", &how(options), true, nothing).well();
+    assert_eq!(
+        done.steps,
+        [
+            "Look at all nodes: n1,n2,n3",
+            "Take the lock of the cluster: n1",
+            "Take them off synchronous_standby_names: n1,n3",
+            "Stop them: n2",
+            "Take their channels away: n1,n3",
+            "Take their rules away: n1,n3",
+            "Drop their slots: n1,n3",
+            "Write down who belongs to the cluster: n1,n3",
+            "Clear them: n2",
+            "Wait until the remaining standbys stream: n3",
+            "Look at the whole cluster: n1,n3",
+            "Let commits wait for their standbys again: n1",
+            "Release the lock of the cluster: n1",
+        ]
+    );
+}
+
+#[test]
+fn a_drop_that_fails_lets_commits_wait_again_and_keeps_the_lock_if_it_cannot() {
+    let options = || Options { og_drop_commits: DropCommits::Available, ..Options::default() };
+    let say = |step: &str, _: &NodeCall| step.starts_with("Take their rules").then(fails);
+    let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
+    assert_eq!(done.why(), "n1: made to fail\nn3: made to fail");
+    assert_eq!(done.from("Let commits").len(), 2);
+    let say =
+        |step: &str, call: &NodeCall| step.starts_with("Let commits").then(fails).or_else(|| say(step, call));
+    let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
+    assert!(done.why().ends_with("most_available_sync was not put back, run this again: n1: made to fail"));
+    assert_eq!(done.from("Let commits").len(), 1);
+}
+
+#[test]
+fn findings_end_it_before_anything_is_changed() {
+    let mut given = two_new();
+    given[3].2 = json!(null);
+    let done = told(&given, Workflow::Expand, "n4,n9", &how(Options::default()), true, nothing);
+    assert!(done.why().starts_with("2 findings; nothing was changed:\n- og_add: n9"), "{}", done.why());
+    assert_eq!((done.steps.len(), done.outcome.changed), (1, false));
+}
+
+#[test]
+fn a_lock_of_the_dead_keeps_nobody_out_once_they_left_nothing_at_work() {
+    let mut given = cluster(2);
+    lock(&mut given, "drop n2", json!({}));
+    given[0].2["og_lock"]["lock"]["owner"] = json!(DEAD);
+    let (mut left, mut forced) = (2, Vec::new());
+    let done = told(&given, Workflow::Drop, "n2", &how(Options::default()), true, |step, call| {
+        if call.program == "og_workflow" && left > 0 {
+            left -= 1;
+            return Some(json!({"over": true, "left": ["og_hba"]}));
+        }
+        if !step.starts_with("Take the lock") {
+            return None;
+        }
+        forced.push(call.args["force"] == true);
+        let detail = format!("the lock is held by {DEAD} since x");
+        let busy = json!({"failed": true, "error": {"kind": "busy", "detail": detail}});
+        Some(if call.args["force"] == true { json!({"previous": {"owner": DEAD}}) } else { busy })
+    })
+    .well();
+    let ask = "Ask whether the run that holds the lock still lives: here";
+    assert_eq!(
+        done.steps[..6],
+        ["Look at all nodes: n1,n2,n3", ask, ask, ask, "Look at all nodes: n1,n2,n3", ask]
+    );
+    assert_eq!(forced, [false, true]);
+}
+
+#[test]
+fn a_lock_that_another_run_took_in_between_is_given_back() {
+    let mut owners = Vec::new();
+    let done = told(&cluster(2), Workflow::Drop, "n2", &how(Options::default()), true, |step, call| {
+        if !step.starts_with("Take the lock") {
+            return None;
+        }
+        owners.push(call.args["owner"].as_str().unwrap().to_owned());
+        let holder = if owners.len() == 1 { DEAD } else { "other@here pid 5 start 6" };
+        let busy = json!({"failed": true, "msg": "m", "error": {"kind": "busy", "detail": format!("the lock is held by {holder} since x")}});
+        Some(match owners.len() {
+            2 => json!({"previous": {"owner": "other@here pid 5 start 6", "purpose": "p"}}),
+            3 => json!({}),
+            _ => busy,
+        })
+    });
+    assert!(done.why().contains("other@here pid 5 start 6"));
+    assert_eq!(owners[2], "other@here pid 5 start 6");
+    assert_eq!(done.steps.last().unwrap(), "Take the lock of the cluster: n1");
+}
+
+#[test]
+fn a_live_run_keeps_others_out() {
+    let mut given = cluster(2);
+    lock(&mut given, "repair", json!({}));
+    given[0].2["og_lock"]["lock"]["owner"] = json!("dba@here pid 1 start 5");
+    let done = told(&given, Workflow::Drop, "n2", &how(Options::default()), true, |step, _| {
+        let detail = "the lock is held by dba@here pid 1 start 5 since x";
+        step.starts_with("Take the lock")
+            .then(|| json!({"failed": true, "error": {"kind": "busy", "detail": detail}}))
+    });
+    assert!(done.why().contains("pid 1 start 5"));
+    assert_eq!(done.steps.iter().filter(|s| s.starts_with("Look")).count(), 1);
+}
+
+#[test]
+fn status_shows_what_can_be_reached() {
+    let mut given = cluster(2);
+    given[2].2 = json!(null);
+    let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing).well();
+    assert_eq!(done.outcome.table.len(), 4);
+    assert!(done.outcome.table[3].contains("unreachable"));
+}
+
+#[test]
+fn a_host_that_goes_away_ends_it() {
+    let say = |step: &str, call: &NodeCall| {
+        let lost =
+            json!({"failed": true, "msg": "the connection was lost", "error": {"kind": "unreachable"}});
+        (step.starts_with("Tell the nodes") && call.node.as_deref() == Some("n3")).then_some(lost)
+    };
+    let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
+    assert!(
+        done.why().starts_with("n3: cannot be reached any more: the connection was lost (what"),
+        "{}",
+        done.why()
+    );
+}

@@ -1,0 +1,104 @@
+//! The cluster as a person reads it.
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::DbState;
+
+use crate::cluster::{Node, canonical, fares, role_in_words};
+use crate::seen::Sender;
+
+/// So much of a server's own words.
+const MOST_DETAIL: usize = 40;
+
+/// The cluster as lines of a table.
+#[must_use]
+pub fn table(nodes: &[Node], leave_out: &[String]) -> Vec<String> {
+    let mut nodes: Vec<_> = nodes.iter().filter(|n| !leave_out.contains(&n.name)).collect();
+    let mut sent: BTreeMap<String, &Sender> = BTreeMap::new();
+    for sender in nodes.iter().flat_map(|n| &n.state().senders) {
+        if let Some(peer) = &sender.peer {
+            sent.entry(canonical(&peer.host)).or_insert(sender);
+        }
+    }
+    nodes.sort_by_key(|n| n.id.unwrap_or(0));
+    let mut rows = vec![["NODE", "ADDRESS", "ROLE", "STATE", "SYNC", "LAG"].map(str::to_owned)];
+    rows.extend(
+        nodes.iter().map(|n| row(n, sent.get(&canonical(&n.address)).copied().filter(|_| n.streams()))),
+    );
+    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..6).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
+    let role = match n.live_role() {
+        Some(role) => role_in_words(role),
+        None if n.reachable() => role_in_words(n.role),
+        None => "?".to_owned(),
+    };
+    let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());
+    let lag = sender.and_then(|s| s.lag_bytes).map_or_else(|| "-".to_owned(), in_units);
+    [n.name.clone(), format!("{}:{}", n.address, n.base_port), role, state(n), sync, lag]
+}
+
+fn state(n: &Node) -> String {
+    let state = n.state();
+    let detail = state.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
+    if !n.reachable() {
+        return "unreachable".to_owned();
+    }
+    if n.seen().state_error.is_some() {
+        return "unknown".to_owned();
+    }
+    if !state.running {
+        return "down".to_owned();
+    }
+    let words = fares(state.db_state.unwrap_or(DbState::Unknown));
+    if state.db_state == Some(DbState::NeedRepair) && !detail.is_empty() {
+        let detail: String = detail.chars().take(MOST_DETAIL).collect();
+        return format!("{words} ({detail})");
+    }
+    words
+}
+
+/// Bytes as people write them.
+#[must_use]
+pub fn in_units(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Enough of the number for one decimal.
+    #[allow(clippy::cast_precision_loss)]
+    let mut size = bytes as f64 / 1024.0;
+    for unit in ["KiB", "MiB", "GiB"] {
+        if size < 1024.0 {
+            return format!("{size:.1} {unit}");
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_as_people_write_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (3 << 20, "3.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (2 << 40, "2.0 TiB"),
+        ] {
+            assert_eq!(in_units(bytes), text);
+        }
+    }
+}

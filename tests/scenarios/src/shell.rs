@@ -1,0 +1,133 @@
+//! og-expand, og-drop and og-status as an administrator types them on the control host.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Result};
+
+/// A command that takes longer hangs.
+const MOST_SECONDS: &str = "300";
+
+/// A folder with a cluster.json, where commands are typed.
+#[derive(Debug)]
+pub struct Shell<'a> {
+    cluster: &'a Cluster,
+    folder: PathBuf,
+}
+
+/// What one command did.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Its exit status.
+    pub status: i32,
+    /// All it printed.
+    pub output: String,
+    /// What it says that it changed, or would change, as `node: step`, in a stable order.
+    pub changes: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Told {
+    /// Ends the test with everything that was printed, unless the command was good.
+    ///
+    /// # Errors
+    /// The output of a command that failed.
+    pub fn must_work(self) -> Result<Self> {
+        if self.status == 0 {
+            Ok(self)
+        } else {
+            Err(format!("exit status {}:\n{}", self.status, self.output))
+        }
+    }
+}
+
+impl<'a> Shell<'a> {
+    /// Describes the lab's cluster in a file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn of(cluster: &'a Cluster) -> Result<Self> {
+        let lab = cluster.lab();
+        let folder = lab.base_dir().join("shell");
+        let host = |n: &og_lab::Node| {
+            let ssh = format!("{}@{}:{}", n.os_user, n.address, n.ssh_port);
+            let own = json!({"address": n.address, "ssh": ssh, "id": n.id, "role": n.role.word(), "data_dir": n.data_dir,
+                "env_file": n.env_file, "base_port": n.base_port});
+            (n.name.clone(), own)
+        };
+        let hosts: serde_json::Map<String, Value> = lab.nodes().iter().map(host).collect();
+        let described = json!({"hosts": hosts, "vars": {"zone": "AZ1"}});
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join("cluster.json"), format!("{described:#}")))
+            .map_err(|e| format!("cannot write {}: {e}", folder.display()))?;
+        Ok(Self { cluster, folder })
+    }
+
+    /// Types a line.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run(&self, line: &str) -> Result<Told> {
+        let begun = Instant::now();
+        let done = self
+            .command(&["timeout", "--signal=KILL", MOST_SECONDS, "sh", "-c"], line)
+            .output()
+            .map_err(|e| format!("cannot run {line}: {e}"))?;
+        let took = begun.elapsed();
+        let stdout = String::from_utf8_lossy(&done.stdout);
+        let nodes = self.cluster.lab().nodes();
+        let change = |text: &str| {
+            let mut parts = text.splitn(3, ": ");
+            let (node, step) = (parts.next()?, parts.next()?);
+            nodes.iter().any(|n| n.name == node).then(|| format!("{node}: {step}"))
+        };
+        let mut changes: Vec<_> = stdout.lines().filter_map(change).collect();
+        changes.sort();
+        let output = format!("{stdout}{}", String::from_utf8_lossy(&done.stderr));
+        Ok(Told { status: done.status.code().unwrap_or(-1), output, changes, took })
+    }
+
+    /// Types a line, and kills the script, and nothing else, as soon as it tells that this step begins.
+    ///
+    /// # Errors
+    /// It ends without having come there.
+    pub fn killed(&self, line: &str, step: &str) -> Result {
+        let failed = |e: std::io::Error| format!("cannot run {line}: {e}");
+        let mut child = self
+            .command(&["sh", "-c"], &format!("exec {line}"))
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let mut told = Vec::new();
+        let stderr = child.stderr.take().map(BufReader::new);
+        for text in stderr.into_iter().flat_map(BufRead::lines).map_while(std::io::Result::ok) {
+            told.push(text);
+            if told.last().is_some_and(|text| text.starts_with(step)) {
+                return child.kill().and_then(|()| child.wait()).map(drop).map_err(failed);
+            }
+        }
+        child.wait().map_err(failed)?;
+        Err(format!("{line} never came to {step:?}: {told:#?}"))
+    }
+
+    fn command(&self, shell: &[&str], line: &str) -> Command {
+        let lab = self.cluster.lab();
+        let config = lab.ssh_config();
+        let line = format!("{line} -F {}", config.display());
+        let mut command = lab.exec_ctl(shell);
+        command.arg(line).current_dir(&self.folder).stdin(Stdio::null());
+        let path = std::env::var("PATH").unwrap_or_default();
+        let scripts = self.cluster.playbooks().join("shell");
+        command
+            .env("PATH", format!("{}:{path}", scripts.display()))
+            .env("OG_BINARIES", self.cluster.modules());
+        command
+    }
+}

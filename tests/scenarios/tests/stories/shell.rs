@@ -1,0 +1,103 @@
+//! The workflows for a shell and ssh, measured against Ansible.
+
+use og_lab::Role;
+use og_scenarios::cluster::{Cluster, Result, differing};
+use og_scenarios::shell::{Shell, Told};
+
+use super::{foretold, outcome, short, under_load};
+use crate::Story;
+
+pub const STORY: Story = Story {
+    name: "shell",
+    nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
+    scenarios: &[
+        ("og-expand does what Ansible does", expands),
+        ("og-drop, killed and typed again", drops),
+        ("what is refused is told, and nothing changed", refused),
+    ],
+};
+
+const ADD: &str = "og_add=n3,n4";
+const ROLES: [(&str, &str); 4] =
+    [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
+
+fn same(what: &str, by_ansible: &[String], by_shell: &Told) -> Result {
+    if by_shell.changes == by_ansible {
+        return Ok(());
+    }
+    Err(format!("{what}: expected {by_ansible:#?}, got {:#?}\n{}", by_shell.changes, by_shell.output))
+}
+
+/// The line tells what it would change, and changes nothing.
+fn predicts(c: &Cluster, shell: &Shell, line: &str) -> Result<Told> {
+    let before = c.settled_configuration()?;
+    let told = shell.run(line)?.must_work()?;
+    match differing(&before, &c.configuration()?)[..] {
+        [] => Ok(told),
+        ref files => Err(format!("{line} changed {files:?}")),
+    }
+}
+
+fn show(c: &Cluster, line: &str, told: &Told) {
+    let (engine, took) = (c.lab().engine(), told.took.as_secs_f64());
+    println!("  {engine}: {line}: {took:.1} s, {} changes", told.changes.len());
+}
+
+fn expands(c: &Cluster) -> Result {
+    let shell = Shell::of(c)?;
+    let by_ansible = short(foretold(c, "expand.yml", &["-e", ADD])?);
+    same("check", &by_ansible, &predicts(c, &shell, "og-expand -n --diff n3,n4")?)?;
+    let (told, seen) = under_load(c, "n1", || shell.run("og-expand n3,n4")?.must_work())?;
+    show(c, "og-expand n3,n4", &told);
+    same("run", &by_ansible, &told)?;
+    c.all_hold(&seen, &["n1", "n2", "n3", "n4"])?;
+    c.at_rest(&ROLES)?;
+    same("again", &[], &shell.run("og-expand n3,n4")?.must_work()?)?;
+    let by_shell = outcome(c)?;
+    // The same by Ansible, from where it began.
+    c.play("drop.yml", &["-e", "og_drop=n3,n4"])?.must_work()?;
+    c.play("expand.yml", &["-e", ADD])?.must_work()?;
+    c.at_rest(&ROLES)?;
+    match differing(&by_shell, &outcome(c)?)[..] {
+        [] => Ok(()),
+        ref files => Err(format!("the shell and Ansible make other files: {files:?}")),
+    }
+}
+
+/// Killed while the nodes work at a step, the same line takes up what is left.
+fn drops(c: &Cluster) -> Result {
+    let shell = Shell::of(c)?;
+    let line = "og-drop n2";
+    let by_ansible = short(foretold(c, "drop.yml", &["-e", "og_drop=n2"])?);
+    same("check", &by_ansible, &predicts(c, &shell, "og-drop --check n2")?)?;
+    shell.killed(line, "Take their channels away")?;
+    let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
+    show(c, line, &told);
+    c.all_hold(&seen, &["n1"])?;
+    c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    same("again", &[], &shell.run(line)?.must_work()?)?;
+    let table = shell.run("og-status")?.must_work()?.output;
+    if table.lines().any(|row| row.starts_with("n2 ") && row.contains("down")) {
+        return Ok(());
+    }
+    Err(format!("n2 is not shown as down:\n{table}"))
+}
+
+fn refused(c: &Cluster) -> Result {
+    let shell = Shell::of(c)?;
+    let before = c.settled_configuration()?;
+    for (line, status, words) in [
+        ("og-drop n1", 1, "n1 is the primary"),
+        ("og-expand n33", 1, "n33 is no host"),
+        ("og-expand n2 og_sync_num=1 og_sync_standby=any", 2, "did you mean og_sync_standbys?"),
+    ] {
+        let told = shell.run(line)?;
+        if told.status != status || !told.output.contains(words) {
+            return Err(format!("{line}: expected {words:?} and status {status}, got {told:#?}"));
+        }
+    }
+    match differing(&before, &c.configuration()?)[..] {
+        [] => Ok(()),
+        ref files => Err(format!("what was refused changed {files:?}")),
+    }
+}
