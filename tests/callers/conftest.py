@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What the texts for users call the node.
 DOCUMENTED = ["/gauss/data/db1", "/gauss/data/dn1", "/data/dn1"]
 NAMES = sorted(p.name for p in (ROOT / "modules").iterdir() if (p / "Cargo.toml").is_file())
-# Those that run on a node; the rest belongs to the shell.
+# Those that run on a node; the rest runs where the administrator is.
 ON_NODES = [name for name in NAMES if name != "og_workflow"]
 
 

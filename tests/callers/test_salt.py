@@ -33,7 +33,7 @@ class Minion:
     def __init__(self, root, node, bin_dir=None):
         self.root, self.srv = root, root / "srv"
         self.srv.mkdir()
-        for folder in ("_modules", "_states", "_utils"):
+        for folder in ("_modules", "_states"):
             shutil.copytree(ROOT / "playbooks/salt" / folder, self.srv / folder, ignore=shutil.ignore_patterns("__pycache__"))
         # The node's variables come from the pillar of its cluster.
         cluster = {"hosts": {"n1": {"id": 1, "data_dir": str(node)}, "n2": {"id": 2, "data_dir": "/nowhere"}}}

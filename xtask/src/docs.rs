@@ -1,5 +1,5 @@
 //! The modules' documentation for their users, from their schemas and examples: what `ansible-doc` reads, docs/modules,
-//! and the functions of the Salt modules with their texts. With these, Salt's copies of what plans for Ansible.
+//! and the functions of the Salt modules with their texts.
 
 mod ansible;
 mod markdown;
@@ -82,11 +82,6 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
             format!("{file} has no line {:?} for the generated part", salt::MARK.trim_end())
         })?;
         files.push((file.into(), format!("{written}{}{functions}", salt::MARK)));
-    }
-    for name in salt::SHARED {
-        let from = format!("playbooks/ansible_collections/opengauss/node/plugins/plugin_utils/{name}.py");
-        let text = salt::copy(&from, &read(&root().join(&from))?);
-        files.push((format!("playbooks/salt/_utils/{name}.py").into(), text));
     }
     Ok(files)
 }

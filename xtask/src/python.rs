@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run, target};
 
-/// The collection: its playbooks' syntax, ansible-lint, its own tests.
+/// The collection: its playbooks' syntax, ansible-lint, its own tests; needs the release build.
 pub fn playbooks(tools: &Tools) -> Result {
     let folder = root().join("playbooks");
     let mut syntax = program(tools, "ansible-playbook");
@@ -15,7 +15,7 @@ pub fn playbooks(tools: &Tools) -> Result {
     syntax.args(playbook_names()?);
     run(syntax.current_dir(&folder).stdout(std::process::Stdio::null()))?;
     run(program(tools, "ansible-lint").arg("-q").current_dir(&folder))?;
-    run(pytest(tools).arg("playbooks/ansible_collections/opengauss/node/tests"))
+    run(pytest(tools).arg("playbooks/ansible_collections/opengauss/node/tests").env("OG_PROGRAMS", modules()))
 }
 
 /// The names of the playbooks.

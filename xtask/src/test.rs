@@ -15,8 +15,8 @@ pub fn run_all() -> Result {
         run(cargo().args(["test", "--quiet", "--workspace", "--exclude", "og_scenarios"]))
     })?;
     step("schemas and documentation", || docs::run_all(true))?;
-    step("playbooks", || python::playbooks(&tools))?;
     step("build", || build::release().map(drop))?;
+    step("playbooks", || python::playbooks(&tools))?;
     step("faults", || faults::table(""))?;
     step("collection", || collection::sanity(&tools))?;
     let salt = setup::salt()?;

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::plan::Planned;
+
 /// Arguments of og_workflow.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
@@ -27,6 +29,15 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
+    /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
+    /// result is the plan in place of the next step: for a caller that has steps of its own.
+    pub seen: Option<Map<String, Value>>,
+    /// With `seen`: nodes that were added now; what slots they brought along serve nobody.
+    #[serde(default)]
+    pub came: Vec<String>,
+    /// With `seen`: nodes that were dropped now; the table leaves them out.
+    #[serde(default)]
+    pub gone: Vec<String>,
 }
 
 /// What to do.
@@ -149,7 +160,7 @@ pub enum DropCommits {
     Available,
 }
 
-/// The module's own keys of the result; either `next` or `outcome` is there.
+/// The module's own keys of the result; one of `next`, `outcome` and `plan` is there, or what `owner` asks for.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Output {
     /// What is to be called now. The same call with the answers added says what comes then.
@@ -158,6 +169,9 @@ pub struct Output {
     /// What came of the workflow, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// With `seen`: what stands against the workflow, and what is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Planned>,
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,

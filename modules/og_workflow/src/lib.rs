@@ -22,9 +22,11 @@ use og_common::protocol::{Call, Error, Example, Lines, Module, Report, Rule};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
-use cluster::Host;
+use cluster::{Host, Node};
 use owner::Owner;
+use plan::{Asked, planned};
 use replay::Replay;
+use seen::Seen;
 use steps::How;
 
 /// The module `og_workflow`.
@@ -41,6 +43,10 @@ impl Module for Workflows {
             args: r#"{"workflow": "status", "cluster": {"hosts": {"n1": {"address": "192.168.0.11", "id": 1}}, "vars": {"data_dir": "/gauss/data/dn1"}}}"#,
         },
         Example {
+            title: "What would a drop do, for a caller that has looked at the nodes and has steps of its own?",
+            args: r#"{"workflow": "drop", "targets": ["n2"], "cluster": {"hosts": {"n1": {"id": 1}, "n2": {"id": 2}}, "vars": {"data_dir": "/gauss/data/dn1"}}, "seen": {"n1": {"og_node_state": {"node": {"running": true, "role": "primary"}}}, "n2": {"unreachable": true, "msg": "no route to host"}}}"#,
+        },
+        Example {
             title: "Is the run that holds a lock still at work?",
             args: r#"{"workflow": "owner", "owner": "dba@control pid 4711 start 918273"}"#,
         },
@@ -51,6 +57,8 @@ impl Module for Workflows {
         Rule::RequiredIf { key: "workflow", value: "status", needs: &["cluster"] },
         Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
         Rule::Exclusive(&["owner", "pid"]),
+        Rule::Exclusive(&["answers", "seen"]),
+        Rule::OnlyIf { key: "workflow", values: &["status"], allows: &["came", "gone"] },
     ];
     const LINES: Option<Lines<Output>> = Some(text::lines);
     type Args = Args;
@@ -60,9 +68,15 @@ impl Module for Workflows {
         if args.workflow == Workflow::Owner {
             return owner(&args);
         }
-        let cluster = args.cluster.unwrap_or_default();
+        let cluster = args.cluster.clone().unwrap_or_default();
+        let hosts = hosts(&cluster)?;
+        let options = options(&cluster, args.options.clone())?;
+        if let Some(seen) = &args.seen {
+            return plan(&args, &hosts, &options, seen);
+        }
+        hosts.iter().try_for_each(Host::check_ssh)?;
         let how = How {
-            options: options(&cluster, args.options)?,
+            options,
             check: call.check,
             diff: call.diff,
             owner: match (args.owner, args.pid) {
@@ -74,7 +88,6 @@ impl Module for Workflows {
                 }
             },
         };
-        let hosts = hosts(&cluster)?;
         let replay = Replay::new(&hosts, &args.answers);
         match steps::run(args.workflow, &distinct(&args.targets), &hosts, &how, replay) {
             Err(next) => {
@@ -92,6 +105,25 @@ impl Module for Workflows {
             }
         }
     }
+}
+
+/// The plan, of what was seen.
+fn plan(
+    args: &Args,
+    hosts: &[Host],
+    options: &Options,
+    seen: &Map<String, Value>,
+) -> Result<Report<Output>, Error> {
+    if let Some(name) = seen.keys().find(|name| !hosts.iter().any(|host| host.name == **name)) {
+        return Err(Error::bad_args(format!("{name} is no host of the cluster")).at(format!("/seen/{name}")));
+    }
+    let seen_at = |host: &Host| seen.get(&host.name).and_then(Seen::of_look);
+    let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen_at(host))).collect();
+    let (targets, came, gone) = (distinct(&args.targets), distinct(&args.came), distinct(&args.gone));
+    let asked = Asked { workflow: args.workflow, targets: &targets, options, came: &came, gone: &gone };
+    let planned = planned(&asked, &nodes)?;
+    let told = planned.refusal.as_deref().unwrap_or("nothing stands against it");
+    Ok(Report::unchanged(told.replace('\n', " "), Output { plan: Some(planned), ..Output::default() }))
 }
 
 fn owner(args: &Args) -> Result<Report<Output>, Error> {
@@ -128,7 +160,7 @@ fn hosts(cluster: &Described) -> Result<Vec<Host>, Error> {
     for (name, own) in &cluster.hosts {
         let mut vars = cluster.vars.clone();
         vars.extend(own.as_object().cloned().unwrap_or_default());
-        hosts.push(Host::new(name, vars)?);
+        hosts.push(Host::new(name, vars));
     }
     if hosts.is_empty() {
         return Err(Error::bad_args("the cluster has no hosts").at("/cluster/hosts"));

@@ -1,12 +1,14 @@
 //! What the programs told of one node when it was looked at, as far as workflows want to know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::{DbState, Role};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
+use crate::cluster::canonical;
 
 /// The programs that are asked, in this order.
 pub const PROGRAMS: [&str; 6] =
@@ -103,17 +105,38 @@ pub struct Slot {
     pub active: bool,
 }
 
-/// A rule of pg_hba.conf.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A rule of pg_hba.conf, as `og_hba` tells and takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rule {
+    /// `host` and so on.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) databases: Vec<String>,
-    pub(crate) users: Vec<String>,
-    pub(crate) address: Option<String>,
-    pub(crate) netmask: Option<String>,
-    pub(crate) method: String,
+    pub kind: String,
+    /// The databases.
+    pub databases: Vec<String>,
+    /// The users.
+    pub users: Vec<String>,
+    /// From where they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The address's mask, where it is not in the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netmask: Option<String>,
+    /// How they show who they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+}
+
+impl Rule {
+    /// What makes two rules of type host the same, their method aside.
+    pub(crate) fn identity(&self) -> (BTreeSet<&str>, BTreeSet<&str>, String, &str) {
+        fn set(list: &[String]) -> BTreeSet<&str> {
+            list.iter().map(String::as_str).collect()
+        }
+        let address = self.address.as_deref().unwrap_or_default();
+        let (host, bits) = address.split_once('/').unwrap_or((address, ""));
+        (set(&self.databases), set(&self.users), canonical(host), bits)
+    }
 }
 
 /// A line for which the server refuses pg_hba.conf.
@@ -199,6 +222,28 @@ struct OfLock {
 }
 
 impl Seen {
+    /// From what one look at the node brought, as Ansible's `og_query` has it: the programs' answers by their names, or why
+    /// there are none. None when nobody looked.
+    #[must_use]
+    pub fn of_look(look: &Value) -> Option<Self> {
+        let found = look.as_object()?;
+        let whole = Answer::of("og_query", look);
+        let why = |text: &str| if text.is_empty() { "no answer".to_owned() } else { text.to_owned() };
+        // Over a connection that was opened before the host went away, an answer may simply never come.
+        let lost = whole.unreachable().or_else(|| found.get("timedout").map(|_| whole.text("msg").trim()));
+        if let Some(lost) = lost {
+            return Some(Self { unreachable: Some(why(lost)), ..Self::default() });
+        }
+        if let Some(error) = whole.error() {
+            return Some(Self { errors: vec![error.clone()], state_error: Some(error), ..Self::default() });
+        }
+        let answers = PROGRAMS.iter().filter_map(|program| {
+            let answer = found.get(*program)?;
+            Some((*program, Answer::of(program, answer)))
+        });
+        Some(Self::of(&answers.collect::<Vec<_>>()))
+    }
+
     /// From the answers of the programs by their names.
     #[must_use]
     pub fn of(answers: &[(&str, Answer)]) -> Self {

@@ -19,35 +19,37 @@ of the Ansible playbooks, under the same names; in the pillar they may stand und
 
 All findings are told before the first change. A failed expand takes back what it brought. A run that was killed may be
 started again at once; two live runs exclude each other, runs of Ansible on the same machine included.
+
+What to do next on which node says the program og_workflow, which must be on the master: in the folder that the master's
+configuration names, on the PATH, or at ``salt://opengauss-node/<the master's uname -m>/``, where minions find the programs, too.
+
+.. code-block:: yaml
+
+    og:
+      bin_dir: /opt/opengauss-node
 """
 
+import json
 import os
+import platform
+import subprocess
 import sys
 import time
 
 import salt.client
+import salt.fileserver
+import salt.utils.path
 
+PLANNER = "og_workflow"
 # Seconds to wait for what a killed run left to the minions.
 SETTLE = 60
-SETTLE_INTERVAL = 0.5
 # Seconds until a minion is asked whether it is still at work, and for it to answer that. A minion that was there when the
 # run began is given more: to take it for lost would undo the work while it does it.
 _PATIENCE = {"og.look": (10, 15), "og.each": (30, 60)}
-# What reaches the programs of every node from its variables.
-_COMMON = ("data_dir", "env_file", "gauss_home", "os_user")
-# What the workflows use of other utilities; `__utils__` itself is empty there.
-_USED = (
-    "og_cluster.drop",
-    "og_cluster.expand",
-    "og_cluster.idle_slots",
-    "og_cluster.peers_added",
-    "og_cluster.refusal",
-    "og_cluster.rules_of",
-    "og_cluster.table",
-    "og_cluster.why_unwell",
-    "og_owner.is_over",
-    "og_owner.take",
-)
+
+
+class _Stopped(Exception):
+    """The workflow cannot go on; says why, for a person."""
 
 
 def expand(nodes, test=False, diff=False, minion=None, **options):
@@ -114,44 +116,134 @@ def status(minion):
 
 
 def _run(workflow, nodes, test, diff, minion, options):
-    targets = __utils__["og_cluster.names_in"](nodes)
-    options = {k: v for k, v in options.items() if not k.startswith("__")}
-    source = minion or (targets[0] if targets else None)
-    cluster = _described(source)
-    if isinstance(cluster, str):
-        out = {"changed": False, "failed": True, "msg": cluster, "changes": {}}
-    else:
-        common = cluster.get("vars") or {}
-        hosts = {str(name): {**common, **(own or {})} for name, own in cluster["hosts"].items()}
-        known = __utils__["og_workflow.options"]({})
-        options = {**{k: v for k, v in common.items() if k in known}, **options}
-        how = {"test": bool(test), "diff": bool(diff), "tell": _tell, **options}
-        use = {name: __utils__[name] for name in _USED}
-        out = __utils__["og_workflow.run"](workflow, targets, hosts, _Minions(hosts), use, **how)
+    try:
+        targets = _names(nodes)
+        cluster = _described(minion or (targets[0] if targets else None))
+        asked = {
+            "workflow": workflow,
+            "targets": targets,
+            "cluster": cluster,
+            "options": {k: v for k, v in options.items() if not k.startswith("__")},
+            "check_mode": bool(test),
+            "diff": bool(diff),
+            "pid": os.getpid(),
+        }
+        out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"])), bool(test))
+    except _Stopped as e:
+        out = {"changed": False, "failed": True, "msg": str(e), "changes": {}}
     if out["failed"]:
         # The one is for orchestration and the job's event, the other for the exit status of salt-run.
         __context__["retcode"] = out["retcode"] = 1
     return out
 
 
+def _names(value):
+    """`n3,n4` or a list, as a list."""
+    parts = value.split(",") if isinstance(value, str) else list(value or [])
+    return [part for part in (str(p).strip() for p in parts) if part]
+
+
 def _described(minion):
-    """The cluster of this minion's pillar, or why there is none."""
+    """The cluster of this minion's pillar."""
     if not minion:
-        return "no node is named, such as n3,n4"
+        raise _Stopped("no node is named, such as n3,n4")
     pillar = __salt__["pillar.show_pillar"](minion)
     cluster = (pillar or {}).get("opengauss")
     if isinstance(cluster, dict) and isinstance(cluster.get("hosts"), dict) and cluster["hosts"]:
-        return cluster
+        hosts = {str(name): own or {} for name, own in cluster["hosts"].items()}
+        return {"hosts": hosts, "vars": cluster.get("vars") or {}}
     errors = "; ".join(map(str, (pillar or {}).get("_errors") or []))
-    return (
+    raise _Stopped(
         f"the pillar of minion {minion} has no opengauss:hosts{f' ({errors})' if errors else ''}; see sys.doc og, "
         "and name another minion of the cluster with minion=… where its id is not the node's name"
     )
 
 
-def _tell(text):
+def _program():
+    """The path of og_workflow on this master."""
+    folder = (__opts__.get("og") or {}).get("bin_dir")
+    if folder:
+        path = os.path.join(str(folder), PLANNER)
+        if os.access(path, os.X_OK):
+            return path
+        raise _Stopped(f"{path} is not there or cannot be run; og:bin_dir of the master names the folder of the programs")
+    path = salt.utils.path.which(PLANNER)
+    if path:
+        return path
+    source = f"opengauss-node/{platform.machine()}/{PLANNER}"
+    path = salt.fileserver.Fileserver(__opts__).find_file(source, "base").get("path")
+    if not path:
+        raise _Stopped(
+            f"there is no {PLANNER} for this master, which says what to do next: it is not on the PATH, nor is there salt://{source}; "
+            "put it there, install it, or set og:bin_dir of the master to its folder"
+        )
+    if os.access(path, os.X_OK):
+        return path
+    raise _Stopped(f"{path} cannot be run; chmod +x it, or set og:bin_dir of the master to the folder of the programs")
+
+
+def _asked(program, arguments):
+    """What og_workflow answers; raises when it cannot use the arguments."""
+    done = subprocess.run([program], input=json.dumps(arguments, default=str), capture_output=True, text=True, check=False)
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        words = (done.stderr or done.stdout).strip()[-500:]
+        raise _Stopped(f"{program} ended with status {done.returncode} and without a result: {words}") from None
+    if result.get("failed"):
+        hint = (result.get("error") or {}).get("hint")
+        raise _Stopped(f"{result['msg']}; {hint}" if hint and hint not in result["msg"] else result["msg"])
+    return result
+
+
+def _carried_out(program, asked, minions):
+    """
+    What came of the workflow: og_workflow says what to call next, the minions call it, and it is told the answers
+
+    An interruption (Ctrl-C, a signal) ends it where it is, as a kill would: the same call again takes up what is left.
+    """
+    answers = []
+    while True:
+        result = _asked(program, {**asked, "answers": answers})
+        if "outcome" in result:
+            return result["outcome"]
+        step = result["next"]
+        calls = step["calls"]
+        del answers[step["keep"] :]
+        if "after" in step:
+            # It was told when it was asked for first.
+            time.sleep(step["after"])
+        else:
+            _tell(step["step"], [call["node"] for call in calls if "node" in call])
+        if "node" in calls[0]:
+            answers += minions.answers(calls, asked["check_mode"])
+        else:
+            answers += [_owner(program, call["args"], minions) for call in calls]
+
+
+def _owner(program, arguments, minions):
+    """Whether a run is no more, and what it has left at work, on the minions, too."""
+    answer = _asked(program, arguments)
+    if answer.get("over"):
+        answer["left"] = answer.get("left", []) + minions.left()
+    return answer
+
+
+def _tell(step, nodes):
     # Not as an event: salt-run would print it among the result.
-    print(text, file=sys.stderr, flush=True)
+    print(f"{step}: {', '.join(dict.fromkeys(nodes))}" if nodes else step, file=sys.stderr, flush=True)
+
+
+def _told(outcome, test):
+    """What the runner returns: of each node the changes in order, as a diff where one was asked for, else what was done."""
+    changes = {}
+    for one in outcome["changes"]:
+        changes.setdefault(one["node"], []).append({one["step"]: one.get("diff") or one["actions"]})
+    out = {"changed": outcome["changed"], "failed": outcome["failed"], "test": test, "changes": changes}
+    for key, name in (("msg", "msg"), ("warnings", "warnings"), ("table", "cluster")):
+        if outcome.get(key):
+            out[name] = outcome[key]
+    return out
 
 
 class _Minions:
@@ -160,61 +252,72 @@ class _Minions:
     def __init__(self, hosts):
         self.client = salt.client.get_local_client(mopts=__opts__)
         self.ids = {name: str(own.get("minion") or name) for name, own in hosts.items()}
-        self.common = {n: {k: own[k] for k in _COMMON if own.get(k)} for n, own in hosts.items()}
-        self.owner = __utils__["og_owner.of_process"](os.getpid())
         self.answered = set()
+        self.waiting_since = None
 
-    def look(self, programs, names, seconds):
-        answers = self._ask("og.look", {n: self.common[n] for n in names}, "nodes", programs=programs, timeout=seconds)
-        self.answered = {n for n, answer in answers.items() if not answer.get("unreachable")}
-        return answers
-
-    def call(self, program, calls, test):
-        return self._ask("og.each", {n: {**self.common[n], **own} for n, own in calls.items()}, "calls", program=program, test=test)
-
-    def settle(self):
-        """Waits until no step of a workflow runs on the minions; returns what still does when time is up."""
-        end = time.monotonic() + SETTLE
-        while True:
-            ids = sorted({self.ids[n] for n in self.answered})
-            jobs = self.client.cmd(ids, "saltutil.running", tgt_type="list") if ids else {}
-            left = [
-                f"{job['fun']} {_program_of(job)} on {mid} (jid {job['jid']})"
-                for mid, running in jobs.items()
-                if isinstance(running, list)
-                for job in running
-                # A build is waited for by the build that follows it; looking changes nothing.
-                if job.get("fun") == "og.each" and _program_of(job) not in ("og_build", "og_node_state")
-            ]
-            if not left or time.monotonic() > end:
-                return ", ".join(left)
-            time.sleep(SETTLE_INTERVAL)
-
-    def _ask(self, function, own, word, **rest):
+    def answers(self, calls, test):
+        """What these calls answer, in their order: either queries of several programs, or one program on each node."""
+        look = all(call["args"].get("state") == "query" for call in calls)
         by_minion = {}
-        for name, arguments in own.items():
-            by_minion.setdefault(self.ids[name], {})[name] = arguments
+        for call in calls:
+            own = by_minion.setdefault(self.ids[call["node"]], {})
+            if look:
+                own.setdefault(call["node"], {})[call["program"]] = call["args"]
+            else:
+                own[call["node"]] = call["args"]
+        try:
+            if look:
+                done = self._job("og.look", {"calls": by_minion})
+            else:
+                done = self._job("og.each", {"calls": by_minion, "program": calls[0]["program"], "test": test})
+        except Exception as e:  # pylint: disable=broad-except
+            # Whatever went wrong, the cluster must not be left between two states: what is to be done then says og_workflow.
+            return [{"failed": True, "changed": False, "msg": f"{type(e).__name__}: {e}"} for _ in calls]
+        if look:
+            self.answered = set(done)
+        return [self._answer(done, call, look) for call in calls]
+
+    def _job(self, function, arguments):
+        """What each minion that answers returns."""
         ask, wait = _PATIENCE[function]
         done = self.client.cmd(
-            sorted(by_minion),
+            sorted(arguments["calls"]),
             function,
             timeout=ask,
             gather_job_timeout=wait,
-            kwarg={**rest, word: by_minion},
+            kwarg=arguments,
             tgt_type="list",
             full_return=True,
         )
-        out = {}
-        for mid, names in by_minion.items():
-            answer = (done.get(mid) or {}).get("ret")
-            for name in names:
-                if answer is None:
-                    out[name] = {"unreachable": True, "failed": True, "msg": f"the minion {mid} does not answer"}
-                elif isinstance(answer, dict) and isinstance(answer.get(name), dict):
-                    out[name] = answer[name]
-                else:
-                    out[name] = {"failed": True, "changed": False, "msg": f"the minion {mid} says: {answer}"}
-        return out
+        return {mid: answer["ret"] for mid, answer in done.items() if isinstance(answer, dict) and answer.get("ret") is not None}
+
+    def _answer(self, done, call, look):
+        mid = self.ids[call["node"]]
+        if mid not in done:
+            return {"unreachable": True, "failed": True, "msg": f"the minion {mid} does not answer"}
+        answer = done[mid]
+        for key in (call["node"], call["program"]) if look else (call["node"],):
+            answer = answer.get(key) if isinstance(answer, dict) else None
+        if isinstance(answer, dict):
+            return answer
+        return {"failed": True, "changed": False, "msg": f"the minion {mid} says: {done[mid]}"}
+
+    def left(self):
+        """Steps of a workflow that still run on the minions that have answered; raises when they do so for too long."""
+        jobs = self.client.cmd(sorted(self.answered), "saltutil.running", tgt_type="list") if self.answered else {}
+        left = [
+            f"{job['fun']} {_program_of(job)} on {mid} (jid {job['jid']})"
+            for mid, running in jobs.items()
+            if isinstance(running, list)
+            for job in running
+            # A build is waited for by the build that follows it; looking changes nothing.
+            if job.get("fun") == "og.each" and _program_of(job) not in ("og_build", "og_node_state")
+        ]
+        now = time.monotonic()
+        self.waiting_since = (self.waiting_since or now) if left else None
+        if left and now - self.waiting_since > SETTLE:
+            raise _Stopped(f"a killed run left work that has not ended: {', '.join(left)}; run this again when it has")
+        return left
 
 
 def _program_of(job):

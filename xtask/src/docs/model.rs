@@ -16,8 +16,8 @@ const NOT_ALWAYS_IDEMPOTENT: [(&str, &str); 2] = [
     ("og_node_state", "`state: restarted` and `state: reloaded` act each time."),
 ];
 
-/// Programs that run where the administrator is: Ansible and Salt have workflows of their own.
-const OF_THE_SHELL: [&str; 1] = ["og_workflow"];
+/// Programs that run where the administrator is: Ansible and Salt call them by themselves.
+const ON_CONTROLLER: [&str; 1] = ["og_workflow"];
 
 /// What one module says of itself.
 pub struct Page {
@@ -122,7 +122,7 @@ impl Page {
             args: arguments,
             result: results,
             examples: examples_of(name, examples)?,
-            on_nodes: !OF_THE_SHELL.contains(&name),
+            on_nodes: !ON_CONTROLLER.contains(&name),
             diff: WITH_DIFF.contains(&name),
             repeats: NOT_ALWAYS_IDEMPOTENT.iter().find(|(n, _)| *n == name).map(|(_, what)| *what),
         })

@@ -3,37 +3,40 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, Values, left, put_back};
+use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, left};
 use crate::args::{DropCommits, Options};
-use crate::cluster::{Cluster, Node, canonical, changes_role, fares, names};
+use crate::cluster::{Cluster, Node, Peer, canonical, changes_role, fares, names};
+use crate::seen::Rule;
 
 /// What is to be done.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Drop {
     /// What both workflows plan.
+    #[serde(flatten)]
     pub shared: Shared,
     /// Whether no standby stays that follows the primary.
     pub last: bool,
     /// By node, the parameters by which no commit waits for a node that goes.
-    pub commits: BTreeMap<String, Map<String, Value>>,
+    pub commits: BTreeMap<String, Settings>,
     /// Application names that go.
     pub names_gone: Vec<String>,
     /// Nodes to be stopped.
     pub stop: Vec<String>,
     /// Channels that go.
-    pub cut: Vec<Value>,
+    pub cut: Vec<Peer>,
     /// Whether any member has one of these.
     pub cuts: bool,
     /// Rules that go.
-    pub rules: Vec<Value>,
+    pub rules: Vec<Rule>,
     /// Members that follow another one.
     pub standbys: Vec<String>,
     /// The cluster's files.
     pub files: Files,
-    /// How og_guc is called at the end, to let commits wait again.
-    pub restore_after: Option<Value>,
+    /// How `og_guc` is called at the end, to let commits wait again.
+    pub restore_after: Option<PutBack>,
 }
 
 /// Findings and plan of taking these nodes away.
@@ -74,7 +77,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         rules: alone.map(|n| c.rule(n, None)).collect(),
         standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
         files: Files::of(primary, &c.members),
-        restore_after: put_back(&restore),
+        restore_after: PutBack::of(&restore),
         shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect()),
     };
     Outlook::of(c, Some(plan))
@@ -103,14 +106,9 @@ fn target(c: &mut Cluster, n: &Node) {
 }
 
 /// The parameters by which no commit waits for a node that goes, for each node that needs some.
-fn commits_go_on(
-    c: &Cluster,
-    primary: &Node,
-    last: bool,
-    available: bool,
-) -> BTreeMap<String, Map<String, Value>> {
+fn commits_go_on(c: &Cluster, primary: &Node, last: bool, available: bool) -> BTreeMap<String, Settings> {
     let set = |n: &Node, name: &str, value: &str| {
-        (n.name.clone(), Map::from_iter([(name.to_owned(), json!(value))]))
+        (n.name.clone(), Settings::from([(name.to_owned(), value.to_owned())]))
     };
     if last {
         return c.members.iter().map(|n| set(n, SYNC_NAMES, "")).collect();

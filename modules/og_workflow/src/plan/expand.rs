@@ -1,22 +1,24 @@
 //! Findings and plan of adding nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{Files, Outlook, SYNC_NAMES, Shared, Values, at_once, by_id, left, put_back};
+use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, at_once, by_id, left};
 use crate::args::{Options, SyncStandbys};
-use crate::cluster::{Cluster, Node, canonical, changes_role, fares, names, role_in_words};
+use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
 
 /// So many standbys openGauss serves.
 const MOST_STANDBYS: usize = 8;
 
 /// What is to be done.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Expand {
     /// What both workflows plan.
+    #[serde(flatten)]
     pub shared: Shared,
     /// New nodes that follow the primary.
     pub standbys: Vec<String>,
@@ -32,16 +34,16 @@ pub struct Expand {
     pub empty_sync: bool,
     /// Names to be added to it.
     pub sync_add: Vec<String>,
-    /// How og_guc brings it back.
-    pub put_back_sync: Option<Value>,
+    /// How `og_guc` brings it back.
+    pub put_back_sync: Option<PutBack>,
     /// What it was.
     pub sync_before: Option<String>,
     /// Rules for each node.
-    pub rules: BTreeMap<String, Vec<Value>>,
+    pub rules: BTreeMap<String, Vec<Rule>>,
     /// Channels for each node.
-    pub peers: BTreeMap<String, Vec<Value>>,
+    pub peers: BTreeMap<String, Vec<Peer>>,
     /// Parameters for each new node.
-    pub own: BTreeMap<String, Map<String, Value>>,
+    pub own: BTreeMap<String, Settings>,
     /// The cluster's files with the new nodes.
     pub files: Files,
     /// The cluster's files without them.
@@ -72,11 +74,11 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let sync = sync(&c, primary, &all, options.og_sync_standbys);
     let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
     let own = c.targets.iter().map(|n| {
-        let mut own = Map::new();
-        own.insert("application_name".to_owned(), json!(n.app_name));
-        own.insert("available_zone".to_owned(), json!(n.zone));
+        let mut own = Settings::new();
+        own.insert("application_name".to_owned(), n.app_name.clone());
+        own.insert("available_zone".to_owned(), n.zone.clone());
         if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
-            own.insert(SYNC_NAMES.to_owned(), json!(names));
+            own.insert(SYNC_NAMES.to_owned(), names.clone());
         }
         (n.name.clone(), own)
     });
@@ -110,7 +112,7 @@ struct Sync {
     before: Option<String>,
     empty: bool,
     add: Vec<String>,
-    put_back: Option<Value>,
+    put_back: Option<PutBack>,
     restore: Values,
     of_newcomers: Option<String>,
 }
@@ -129,7 +131,8 @@ fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync 
         restore.insert(SYNC_NAMES.to_owned(), before.clone());
     }
     let keep = owed && mode == SyncStandbys::Keep;
-    let put_back = keep.then(|| put_back(&Values::from([(SYNC_NAMES.to_owned(), before.clone())]))).flatten();
+    let put_back =
+        keep.then(|| PutBack::of(&Values::from([(SYNC_NAMES.to_owned(), before.clone())]))).flatten();
     let mut add: Vec<_> = match mode {
         SyncStandbys::Any | SyncStandbys::First => {
             c.targets.iter().filter(|n| !n.becomes_cascade()).map(|n| n.app_name.clone()).collect()
@@ -171,42 +174,32 @@ fn newcomer(c: &mut Cluster, n: &Node, force: bool) {
 }
 
 /// The rules that let all nodes in at one of them; a rule that is there with another method is left to who wrote it.
-fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<Value> {
-    let there: Vec<_> = at
-        .seen()
-        .rules
-        .iter()
+fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<Rule> {
+    let seen = at.seen().rules.iter();
+    let there: Vec<_> = seen
         .filter(|r| r.kind == "host" && r.netmask.as_deref().is_none_or(str::is_empty))
-        .map(|r| (identity(r), r.method.as_str()))
+        .map(|r| (r.identity(), r.method.as_deref().unwrap_or_default()))
         .collect();
     let mut rules = Vec::new();
     for n in by_id(nodes) {
         let rule = c.rule(n, Some(method));
-        let same = serde_json::from_value::<Rule>(rule.clone()).map(|r| identity(&r)).ok();
-        let present = there.iter().rev().find(|(id, _)| Some(id) == same.as_ref()).map(|(_, method)| *method);
+        let same = rule.identity();
+        let present = there.iter().rev().find(|(id, _)| *id == same).map(|(_, method)| *method);
         match present.filter(|present| *present != method && c.members.contains(&at)) {
             None => rules.push(rule),
             Some(present) => c.warnings.push(format!(
                 "{}: pg_hba.conf has `host all {} {}` with {present} instead of {method}; left as it is",
                 at.name,
                 c.os_user(n),
-                rule["address"].as_str().unwrap_or_default()
+                rule.address.as_deref().unwrap_or_default()
             )),
         }
     }
     rules
 }
 
-/// What makes two rules of type host the same, their method aside.
-fn identity(rule: &Rule) -> (BTreeSet<String>, BTreeSet<String>, String, String) {
-    let address = rule.address.as_deref().unwrap_or_default();
-    let (host, bits) = address.split_once('/').unwrap_or((address, ""));
-    let set = |list: &[String]| list.iter().cloned().collect();
-    (set(&rule.databases), set(&rule.users), canonical(host), bits.to_owned())
-}
-
 /// A newcomer gets everybody; a member only what is new, for any other change would cut those who stream from it.
-fn peers_of(c: &Cluster, primary: &Node, n: &Node, nodes: &[&Node]) -> Vec<Value> {
+fn peers_of(c: &Cluster, primary: &Node, n: &Node, nodes: &[&Node]) -> Vec<Peer> {
     let among = if c.targets.contains(&n) { nodes } else { &c.targets };
     let mut peers: Vec<_> = among.iter().filter(|p| **p != n).collect();
     peers.sort_by_key(|p| (**p != primary, p.id.unwrap_or(0)));

@@ -2,6 +2,7 @@
 
 mod drop;
 mod expand;
+mod report;
 mod slots;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -9,14 +10,16 @@ pub(crate) mod tests;
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{Cluster, Node, names};
+use crate::cluster::{Cluster, Node, Peer, names};
 use crate::seen::Lock;
 
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
+pub use report::{Asked, Planned, planned};
 pub use slots::idle as idle_slots;
 
 /// The parameter that says for whom commits wait.
@@ -29,6 +32,8 @@ const RESTORED_AT_ONCE: [&str; 1] = [MOST_AVAILABLE];
 
 /// Parameters and their values; null is one that the file did not set.
 pub type Values = BTreeMap<String, Option<String>>;
+/// Parameters and the values that they get.
+pub type Settings = BTreeMap<String, String>;
 
 /// What was found, and what is to be done unless something stands against it.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ impl<P> Outlook<P> {
 }
 
 /// What both workflows plan.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Shared {
     /// Where the lock is.
     pub primary: String,
@@ -81,10 +86,12 @@ pub struct Shared {
     pub targets: Vec<String>,
     /// What the lock is for.
     pub purpose: Purpose,
-    /// How og_guc is called before anything else, when a killed run left something changed.
-    pub restore_now: Option<Value>,
-    ids: BTreeMap<String, String>,
-    ends: BTreeMap<String, Value>,
+    /// How `og_guc` is called before anything else, when a killed run left something changed.
+    pub restore_now: Option<PutBack>,
+    /// Each node's number, as `og_static_conf` takes it for `local`.
+    pub file_ids: BTreeMap<String, String>,
+    /// Each node's own end of its channels, as `og_replconninfo` takes it for `local`.
+    pub locals: BTreeMap<String, Peer>,
 }
 
 impl Shared {
@@ -96,27 +103,15 @@ impl Shared {
             members: names(c.members.iter().copied()),
             purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
             targets,
-            restore_now: put_back(&left(c).into_iter().filter(|(k, _)| at_once(k)).collect()),
-            ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
-            ends: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
+            restore_now: PutBack::of(&left(c).into_iter().filter(|(k, _)| at_once(k)).collect()),
+            file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
+            locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
         }
-    }
-
-    /// The node's number as og_static_conf takes it for `local`.
-    #[must_use]
-    pub fn id(&self, node: &str) -> &str {
-        self.ids.get(node).map_or("", String::as_str)
-    }
-
-    /// The node's own end of its channels.
-    #[must_use]
-    pub fn end(&self, node: &str) -> Value {
-        self.ends.get(node).cloned().unwrap_or_default()
     }
 }
 
 /// What a lock of the workflows is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Purpose {
     /// In words.
@@ -140,24 +135,46 @@ fn at_once(name: &str) -> bool {
     RESTORED_AT_ONCE.contains(&name)
 }
 
-/// How og_guc is called to bring these parameters back.
-fn put_back(values: &Values) -> Option<Value> {
-    if values.is_empty() {
-        return None;
-    }
-    let state = if values.values().any(Option::is_none) { "absent" } else { "present" };
-    let parameters: Map<_, _> =
-        values.iter().map(|(k, v)| (k.clone(), json!(v.as_deref().unwrap_or_default()))).collect();
-    Some(json!({"state": state, "parameters": parameters}))
+/// How `og_guc` is called to bring parameters back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PutBack {
+    /// Whether they get values, or are taken out of the file.
+    pub state: Presence,
+    /// The parameters; of those that go the values do not count.
+    pub parameters: Settings,
 }
 
-/// The static config, and the live roles where the cluster has them recorded, as og_static_conf takes them.
-#[derive(Debug)]
+/// Whether parameters stand in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// With these values.
+    Present,
+    /// No more.
+    Absent,
+}
+
+impl PutBack {
+    fn of(values: &Values) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
+        let absent = values.values().any(Option::is_none);
+        let parameters = values.iter().map(|(k, v)| (k.clone(), v.clone().unwrap_or_default()));
+        Some(Self {
+            state: if absent { Presence::Absent } else { Presence::Present },
+            parameters: parameters.collect(),
+        })
+    }
+}
+
+/// The static config, and the live roles where the cluster has them recorded, as `og_static_conf` takes them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Files {
-    /// The nodes.
-    pub nodes: Vec<Value>,
-    /// The roles.
-    pub roles: Map<String, Value>,
+    /// The nodes as they are, or are to be, recorded.
+    pub nodes: Vec<Map<String, Value>>,
+    /// The roles; none where the cluster has none recorded.
+    pub roles: BTreeMap<String, Role>,
 }
 
 impl Files {
@@ -178,7 +195,7 @@ impl Files {
             if record.get("data_nodes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
                 record.insert("role".to_owned(), json!(role(n).name()));
             }
-            Value::Object(record)
+            record
         };
         // A stale record of roles would start two primaries.
         let has_roles = nodes.iter().any(|n| n.seen().has_roles);
@@ -186,7 +203,7 @@ impl Files {
             let recorded = known(n).and_then(|r| r.get("name")).and_then(Value::as_str);
             recorded.filter(|name| !name.is_empty()).unwrap_or(&n.hostname).to_owned()
         };
-        let roles = nodes.iter().filter(|_| has_roles).map(|n| (name(n), json!(role(n).name())));
+        let roles = nodes.iter().filter(|_| has_roles).map(|n| (name(n), role(n)));
         Self { nodes: by_id(nodes).iter().map(record).collect(), roles: roles.collect() }
     }
 }

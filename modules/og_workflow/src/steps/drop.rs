@@ -17,7 +17,7 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
     // Before the lock goes: as long as it stands, the next run finds in it what is still to be put back.
     if let Some(own) = &og.restore_after {
         let name = "Let commits wait for their standbys again";
-        match it.must(name, "og_guc", &og.shared.primary, own.clone(), true) {
+        match it.must(name, "og_guc", &og.shared.primary, json!(own), true) {
             Err(Stop::Failed(e)) => {
                 // The lock stays: it says what is to be put back.
                 let before = why.map(|why| format!("{why}; ")).unwrap_or_default();
@@ -55,7 +55,7 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
     // who still names the dropped node.
     let calls = each(&|n| {
         // That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
-        json!({"state": "absent", "local": shared.end(n), "peers": og.cut, "force": og.last})
+        json!({"state": "absent", "local": shared.locals[n], "peers": og.cut, "force": og.last})
     });
     let channels = it.step("Take their channels away", "og_replconninfo", calls)?;
     // After their channels: without one nobody lets them in again, and the others find each other while they shut down.
@@ -78,7 +78,7 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         let clear = |n: &String| {
             (
                 n.clone(),
-                args(json!({"state": "exact", "local": shared.end(n), "peers": [], "reload": "never"})),
+                args(json!({"state": "exact", "local": shared.locals[n], "peers": [], "reload": "never"})),
             )
         };
         cleared = it.step("Clear them", "og_replconninfo", og.stop.iter().map(clear).collect())?;

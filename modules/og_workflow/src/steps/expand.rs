@@ -53,7 +53,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
         let state = if og.fresh.contains(n) { "exact" } else { "present" };
-        json!({"state": state, "local": shared.end(n), "peers": og.peers[n], "reload": reload(n)})
+        json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)})
     });
     brought.channels = edit(it, "Tell the nodes of each other", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
@@ -71,7 +71,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     }
     if let Some(own) = &og.put_back_sync {
         let name = "Put synchronous_standby_names back";
-        it.must(name, "og_guc", &shared.primary, own.clone(), og.empty_sync)?;
+        it.must(name, "og_guc", &shared.primary, json!(own), og.empty_sync)?;
     }
     if !og.sync_add.is_empty() {
         let edit =
@@ -161,7 +161,7 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let channels = members.iter().filter_map(|n| {
         let peers = peers_added(brought.channels.get(n)?);
         // Also the last one, of a primary that was a single node before, from a new node that could not be stopped.
-        let own = json!({"state": "absent", "local": shared.end(n), "peers": peers, "force": true});
+        let own = json!({"state": "absent", "local": shared.locals[n], "peers": peers, "force": true});
         (!peers.is_empty()).then(|| (n.clone(), args(own)))
     });
     step(it, "Take the new channels away", "og_replconninfo", channels.collect())?;

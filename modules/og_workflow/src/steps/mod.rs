@@ -213,13 +213,9 @@ impl Run<'_> {
         let answer = self.take_lock(og, &own)?;
         gate(&[&Answered(vec![(og.primary.clone(), answer)])])?;
         match &og.restore_now {
-            Some(own) => self.must(
-                "Put back what a killed run left changed",
-                "og_guc",
-                &og.primary,
-                own.clone(),
-                false,
-            ),
+            Some(own) => {
+                self.must("Put back what a killed run left changed", "og_guc", &og.primary, json!(own), false)
+            }
             None => Ok(()),
         }
     }
@@ -343,7 +339,7 @@ fn write_static(og: &Shared, names: &[String], files: &Files) -> Calls {
     }
     let at = |n: &String| {
         let mut own = args(own.clone());
-        own.insert("local".to_owned(), json!(og.id(n)));
+        own.insert("local".to_owned(), json!(og.file_ids[n]));
         (n.clone(), own)
     };
     names.iter().map(at).collect()

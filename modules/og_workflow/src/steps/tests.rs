@@ -38,7 +38,7 @@ fn how(options: Options) -> How {
 }
 
 fn hosts(given: &[Given]) -> Vec<Host> {
-    given.iter().map(|(name, vars, _)| Host::new(name, vars.as_object().unwrap().clone()).unwrap()).collect()
+    given.iter().map(|(name, vars, _)| Host::new(name, vars.as_object().unwrap().clone())).collect()
 }
 
 /// Runs it; `say` answers a call of a step, else it is answered as if all were well and changed. `replace`: whether

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_cluster import why_unwell
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import why_unwell
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import plain
 
 

@@ -1,50 +1,43 @@
-"""Turns what og_query saw on all nodes into findings and a plan; runs on the controller and changes nothing."""
+"""Has what og_query saw on all nodes turned into findings and a plan, by og_workflow on the controller; changes nothing."""
 
 from __future__ import annotations
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.opengauss.node.plugins.plugin_utils import og_cluster, og_owner
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import plain
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import names_in
 
-VARS = ("data_dir", "gauss_home", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
-
-
-def hosts_of(task_vars, seen, targets=()):
-    """Every node of the group, and every target wherever it stands, with its variables and what was seen there."""
-    hostvars = task_vars["hostvars"]
-    hosts = {}
-    group = list(task_vars["groups"].get("opengauss", []))
-    for name in group + [t for t in targets if t not in group and t in task_vars["groups"]["all"]]:
-        own = hostvars[name]
-        hosts[str(name)] = {
-            "vars": {k: plain(own[k]) for k in VARS if k in own},
-            "seen": plain(own[seen]) if seen in own else None,
-        }
-    return hosts
+VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
+# Those of the workflow's options that the plan depends on; the task has them without og_.
+OPTIONS = ("sync_standbys", "build_force", "hba_method", "commits")
+NAMES = {"commits": "og_drop_commits"}
 
 
-class ActionModule(ActionBase):
+class ActionModule(OgActionBase):
     """`workflow`: expand, drop or status. `seen`: the name under which og_query was registered."""
 
-    _supports_check_mode = True
-
-    def run(self, tmp=None, task_vars=None):
-        super().run(None, task_vars)
-        args = plain(self._task.args)
-        hosts = hosts_of(task_vars, args.get("seen", "og_seen"), og_cluster.names_in(args.get("targets")))
-        workflow = args.get("workflow", "status")
-        if workflow == "expand":
-            plan = og_cluster.expand(hosts, args.get("targets"), args)
-        elif workflow == "drop":
-            plan = og_cluster.drop(hosts, args.get("targets"), args)
+    def act(self, args):
+        workflow, targets = args.get("workflow", "status"), names_in(args.get("targets"))
+        hosts, seen = self._hosts(args.get("seen", "og_seen"), targets)
+        asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
+        if workflow == "status":
+            asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
-            plan = og_cluster.status(hosts)
-        plan["changed"] = False
-        plan["idle_slots"] = og_cluster.idle_slots(hosts, args.get("new") or ())
-        plan["table"] = og_cluster.table(hosts, args.get("leave_out") or ())
-        if plan["plan_warnings"]:
-            plan["warnings"] = plan["plan_warnings"]
-        why = og_cluster.refusal(plan, og_owner.is_over)
-        if why:
-            return {"failed": True, "changed": False, "findings": plan["findings"], "msg": why}
+            given = {NAMES.get(key, f"og_{key}"): args[key] for key in OPTIONS if args.get(key) is not None}
+            asked.update(targets=targets, options=given)
+        answer = self.call_here("og_workflow", asked)
+        if answer.get("failed"):
+            return answer
+        found = answer["plan"]
+        if found.get("refusal"):
+            return {"failed": True, "changed": False, "findings": found["findings"], "msg": found["refusal"]}
+        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots")}, **found.get(workflow, {})}
+        if found["warnings"]:
+            plan["warnings"] = found["warnings"]
         return plan
+
+    def _hosts(self, seen, targets):
+        """Of every node of the group, and of every target wherever it stands: its variables, and what was seen there."""
+        hostvars, groups = self._task_vars["hostvars"], self._task_vars["groups"]
+        names = list(groups.get("opengauss", []))
+        names += [name for name in targets if name not in names and name in groups["all"]]
+        hosts = {str(name): {key: plain(hostvars[name][key]) for key in VARS if key in hostvars[name]} for name in names}
+        return hosts, {str(name): plain(hostvars[name][seen]) for name in names if seen in hostvars[name]}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, ending, last_object, shell_path
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, ending, last_object
 
-SCRIPT = """[ -z {data_dir} ] || stat -Lc %U {data_dir} 2>/dev/null || echo; while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; echo; done; :"""
+SCRIPT = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; echo; done; :"""
 
 
 class ActionModule(OgActionBase):
@@ -21,10 +21,9 @@ class ActionModule(OgActionBase):
         for name, own in programs.items():
             lines.append(name)
             lines.append(self.request({**args, **(own or {}), "state": "query"}))
-        data_dir = str(args.get("data_dir") or "")
         done = self.remote(
             next(iter(programs)),
-            lambda d: SCRIPT.format(env=self._environment(), folder=d, data_dir=shell_path(data_dir)),
+            lambda d: SCRIPT.format(env=self._environment(), folder=d),
             "\n".join(lines) + "\n",
         )
         answers = [v for v in map(last_object, done["stdout"].splitlines()) if v is not None]
@@ -35,8 +34,7 @@ class ActionModule(OgActionBase):
                 "module_stdout": done["stdout"],
                 "module_stderr": done["stderr"],
             }
-        owner = [line for line in done["stdout"].split("{", 1)[0].splitlines() if line.strip()]
-        result = {"changed": False, "os_user": owner[-1].strip() if owner else None}
+        result = {"changed": False}
         for name, answer in zip(programs, answers):
             answer.pop("invocation", None)
             answer.pop("ansible_facts", None)

@@ -1,17 +1,12 @@
-"""Filters over what og_query saw: `{name: {vars, seen}}`."""
+"""Filters over the steps' results, by which a workflow takes back what it brought."""
 
 from __future__ import annotations
 
-from ansible_collections.opengauss.node.plugins.plugin_utils import og_cluster
-
-
-def preflight_findings(hosts, workflow, targets, options=None):
-    """What stands against expanding or dropping, one sentence each; empty when nothing does."""
-    return getattr(og_cluster, {"expand": "expand", "drop": "drop"}[workflow])(hosts, targets, options)["findings"]
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import peers_added, rules_of
 
 
 class FilterModule:
-    """og_preflight_findings, og_table, og_rules and og_peers."""
+    """og_rules and og_peers."""
 
     def filters(self):
-        return {"og_preflight_findings": preflight_findings, "og_table": og_cluster.table, "og_rules": og_cluster.rules_of, "og_peers": og_cluster.peers_added}
+        return {"og_rules": rules_of, "og_peers": peers_added}

@@ -4,7 +4,8 @@ DOCUMENTATION = r"""
 module: og_plan
 short_description: Find what stands against a workflow and plan it
 description:
-  - Reads what M(opengauss.node.og_query) saw on all hosts of the group C(opengauss); runs on the controller.
+  - Reads what M(opengauss.node.og_query) saw on all hosts of the group C(opengauss); runs on the controller, which is a Linux machine
+    for which the program og_workflow is among the programs.
   - Fails with one sentence for each finding, all at once, before anything is changed.
 options:
   workflow:
@@ -19,8 +20,12 @@ options:
     description: The name under which M(opengauss.node.og_query) was registered.
     type: str
     default: og_seen
+  new:
+    description: With O(workflow=status), nodes that were added now; what slots they brought along serve nobody.
+    type: list
+    elements: str
   leave_out:
-    description: Nodes that the table does not show.
+    description: With O(workflow=status), nodes that were dropped now; the table does not show them.
     type: list
     elements: str
   sync_standbys:
@@ -66,13 +71,17 @@ table:
   type: list
   elements: str
   returned: when there are no findings
-primary:
-  description: The host that runs as primary.
-  type: str
+idle_slots:
+  description: Replication slots that serve nobody, by node.
+  type: dict
   returned: when there are no findings
+primary:
+  description: The host that runs as primary. What else the plan has stands in docs/modules/og_workflow.md.
+  type: str
+  returned: with O(workflow=expand) and O(workflow=drop), when there are no findings
 members:
   description: The primary and every host that it has a replication channel to, targets aside.
   type: list
   elements: str
-  returned: when there are no findings
+  returned: with O(workflow=expand) and O(workflow=drop), when there are no findings
 """

@@ -35,10 +35,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-os_user:
-  description: The owner of the data directory.
-  type: str
-  returned: when data_dir is given and there
 og_node_state:
   description: The answer of each program, by its name.
   type: dict

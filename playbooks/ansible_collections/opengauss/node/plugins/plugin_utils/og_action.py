@@ -29,6 +29,8 @@ MISSING = "og-program-missing"
 # A host that says nothing for so long is unreachable.
 KEEP_ALIVE = "-o ServerAliveInterval=3 -o ServerAliveCountMax=3"
 PROGRAM = re.compile(r"og_[a-z_]+\Z")
+# What runs on the controller alone; the nodes need not have it.
+ON_CONTROLLER = ("og_workflow",)
 MACHINES = {3: "i686", 62: "x86_64", 183: "aarch64", 243: "riscv64", 258: "loongarch64"}
 # The shell's own exit statuses for "not found" and "cannot be run".
 NOT_FOUND = 127
@@ -100,12 +102,15 @@ class Programs:
     def __init__(self, root):
         self.root = root
         self.sets = {}
+        # Those that are not for the nodes.
+        self.own = {}
         for arch, folder in self._folders(root):
             found = {}
             for name in sorted(os.listdir(folder)):
                 path = os.path.join(folder, name)
                 if PROGRAM.match(name) and os.path.isfile(path) and os.access(path, os.X_OK):
                     found[name] = path
+            self.own[arch] = {name: found.pop(name) for name in ON_CONTROLLER if name in found}
             if found:
                 self.sets[arch] = found
 
@@ -119,7 +124,7 @@ class Programs:
                 yield name, os.path.join(root, name)
 
     def digest(self):
-        """16 hex digits that stand for the content of all programs.
+        """16 hex digits that stand for the content of all programs for nodes.
 
         Hashing megabytes for every task would cost more than the task, so the result is kept for the run, beside
         the sizes and times of the files it holds for.
@@ -157,7 +162,7 @@ class Programs:
             pass
 
     def names(self):
-        """The names of all programs."""
+        """The names of all programs for nodes."""
         return sorted({name for found in self.sets.values() for name in found})
 
     def files(self, arch):
@@ -214,7 +219,8 @@ class Programs:
     def here(self, name):
         """The program for the controller's own machine; None when it is not among them."""
         arch = platform.machine()
-        path = (self.sets.get(arch) or self.sets.get("") or {}).get(name)
+        found = [own[key][name] for key in (arch, "") for own in (self.sets, self.own) if name in own.get(key, {})]
+        path = found[0] if found else None
         return path if path and platform.system() == "Linux" and machine_of(path) == arch else None
 
     @staticmethod
@@ -274,6 +280,21 @@ class OgActionBase(ActionBase):
             return wrong
         done = self.remote(name, lambda d: f"{self._environment()}{d}/{name}", request)
         return self.result(name, done)
+
+    def call_here(self, name, args):
+        """Runs program `name` on the controller with these arguments and returns its result."""
+        program = self.programs().here(name)
+        if program is None:
+            machine = f"{platform.system()} {platform.machine()}"
+            raise AnsibleActionFail(
+                f"no {name} for this controller ({machine}) in {self.programs().root}: it runs here, whatever the nodes are; build the programs "
+                f"here and put it into {os.path.join(self.programs().root, platform.machine())}, or run this from a Linux machine that has it"
+            )
+        try:
+            done = subprocess.run([program], input=self.request(args), capture_output=True, text=True, check=False)
+        except OSError as e:
+            raise AnsibleActionFail(f"cannot run {program} on the controller: {e}") from e
+        return self.result(name, {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
 
     def wrong(self, name, request):
         """What the program has against these arguments, asked on the controller; None when nothing, or it cannot be asked here."""

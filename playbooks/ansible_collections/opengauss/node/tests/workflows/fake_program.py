@@ -38,6 +38,7 @@ def node(state):
     """As og_node_state tells it."""
     out = {"running": state["running"], "role": state["role"], "answered": True, "senders": [], "receiver": None}
     out["db_state"] = "normal" if state["running"] else "unknown"
+    out["slots"] = [{"name": name, "type": "physical", "active": False} for name in state["slots"]]
     if state["running"] and state["role"] == "primary":
         for other in map(load, sorted(glob.glob(f"{ROOT}/*/state.json"))):
             if other["running"] and other["built"]:

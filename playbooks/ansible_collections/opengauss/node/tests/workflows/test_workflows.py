@@ -1,6 +1,6 @@
 """The workflows by ansible-playbook itself, on nodes that are folders: order, check mode, repetition, interruption.
 
-    python -m pytest tests/workflows         with ansible-playbook on the PATH
+    OG_PROGRAMS=… python -m pytest tests/workflows         with ansible-playbook on the PATH, and og_workflow in that folder
 """
 
 import contextlib
@@ -30,6 +30,7 @@ class Cluster:
         for name in PROGRAMS:
             shutil.copy(HERE / "fake_program.py", programs / name)
             (programs / name).chmod(0o755)
+        shutil.copy(pathlib.Path(os.environ["OG_PROGRAMS"]) / "og_workflow", programs)
         hosts = {}
         (root / "nodes").mkdir()
         for n in range(1, 6):
@@ -222,3 +223,26 @@ def test_drop_available_brings_the_old_value_back_in_every_case(three, end):
         assert three.play(*args).returncode == 2
     assert "most_available_sync" not in three.state("n1")["parameters"]
     assert three.state("n1")["lock"] is None
+
+
+def test_a_controller_without_the_planner_is_told_so(three):
+    (three.root / "programs/og_workflow").unlink()
+    done = three.play("drop", "-e", "og_drop=n2")
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2 and "no og_workflow for this controller (Linux " in text and "run this from a Linux machine" in text
+    assert three.log() == []
+
+
+def test_the_planner_is_not_carried_to_the_nodes(three):
+    three.good("status")
+    [there] = {tuple(sorted(p.name for p in folder.iterdir())) for folder in (three.root / "bin").iterdir()}
+    assert there == tuple(sorted(PROGRAMS))
+
+
+def test_what_the_planner_cannot_use_is_told(three):
+    three.hosts["n3"]["id"] = "three"
+    done = three.play("drop", "-e", "og_drop=n2")
+    assert done.returncode == 2 and 'n3: id in the inventory is "three", not a number' in done.stdout
+    (three.root / "programs/og_workflow").write_text("#!/bin/false")
+    done = three.play("drop", "-e", "og_drop=n2")
+    assert done.returncode == 2 and three.log() == []

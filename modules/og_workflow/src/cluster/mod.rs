@@ -1,266 +1,16 @@
-//! The nodes of a cluster: what is said of each, and what was seen there.
+//! The nodes of a cluster, sorted by what they are now.
+
+mod host;
+mod node;
 
 use std::net::IpAddr;
 
 use og_common::gauss::{DbState, Role};
-use og_common::protocol::Error;
-use serde_json::{Map, Value, json};
 
-use crate::seen::{Lock, Seen, State};
+use crate::seen::{Lock, Rule};
 
-/// openGauss's own names of servers: instance 6001 is dn_6001.
-const INSTANCE_BASE: i64 = 6000;
-/// The database's port where none is given.
-const BASE_PORT: i64 = 26000;
-/// What reaches the programs of every node from its variables.
-const COMMON: [&str; 4] = ["data_dir", "env_file", "gauss_home", "os_user"];
-
-/// A node as the caller describes it.
-#[derive(Clone, Debug)]
-pub struct Host {
-    /// Its name.
-    pub name: String,
-    /// Its variables, over those of the cluster.
-    pub vars: Map<String, Value>,
-    /// What `--host` takes.
-    pub ssh: String,
-}
-
-impl Host {
-    /// The host of this name.
-    ///
-    /// # Errors
-    /// `bad_args` when ssh cannot go there by what its variables say.
-    pub fn new(name: &str, vars: Map<String, Value>) -> Result<Self, Error> {
-        let ssh = ssh(name, &vars);
-        ssh.parse::<og_common::remote::Host>().map_err(|e| {
-            Error::bad_args(format!("ssh cannot go to {ssh}: {e}")).at(format!("/cluster/hosts/{name}"))
-        })?;
-        Ok(Self { name: name.to_owned(), vars, ssh })
-    }
-
-    /// The arguments that each program gets there.
-    #[must_use]
-    pub fn common(&self) -> Map<String, Value> {
-        let given =
-            |key: &&str| Some(((*key).to_owned(), self.vars.get(*key).filter(|v| truthy(v))?.clone()));
-        COMMON.iter().filter_map(given).collect()
-    }
-}
-
-/// `[user@]host[:port]` by the variables; Ansible's names of them do, too.
-fn ssh(name: &str, vars: &Map<String, Value>) -> String {
-    if let Some(given) = text(vars, &["ssh"]) {
-        return given;
-    }
-    let mut host = text(vars, &["ansible_host", "address"]).unwrap_or_else(|| name.to_owned());
-    if host.contains(':') {
-        host = format!("[{}]", host.trim_matches(['[', ']']));
-    }
-    let user = text(vars, &["ssh_user", "ansible_user"]).map(|user| format!("{user}@")).unwrap_or_default();
-    match text(vars, &["ssh_port", "ansible_port"]) {
-        Some(port) => format!("{user}{host}:{port}"),
-        None => format!("{user}{host}"),
-    }
-}
-
-fn truthy(value: &Value) -> bool {
-    !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
-}
-
-/// The first of these variables that is given, as text.
-fn text(vars: &Map<String, Value>, names: &[&str]) -> Option<String> {
-    let value = names.iter().find_map(|name| vars.get(*name).filter(|v| truthy(v)))?;
-    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-}
-
-/// An address as a value, so that it compares equal however it is written; a name in lower case.
-#[must_use]
-pub fn canonical(host: &str) -> String {
-    let text = host.trim().trim_matches(['[', ']']);
-    let address = text.split('/').next().unwrap_or_default();
-    address.parse::<IpAddr>().map_or_else(|_| text.to_lowercase(), |ip| ip.to_string())
-}
-
-/// One node, with what is known of it.
-#[derive(Clone, Debug)]
-pub struct Node {
-    /// Its name.
-    pub name: String,
-    /// What stands against what the variables say.
-    pub problems: Vec<String>,
-    /// What was seen there; none when nobody looked.
-    pub seen: Option<Seen>,
-    /// By which the nodes reach each other.
-    pub address: String,
-    /// Its number in the cluster.
-    pub id: Option<i64>,
-    /// The database's port.
-    pub base_port: i64,
-    /// Its name among the servers.
-    pub app_name: String,
-    /// What it is meant to be.
-    pub role: Role,
-    /// Its availability zone.
-    pub zone: String,
-    /// Its machine's name in the cluster's files.
-    pub hostname: String,
-    data_dir: Option<Value>,
-    os_user: Option<String>,
-    nothing: Seen,
-}
-
-/// Two nodes are the same when their names are.
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Node {
-    /// The node of this host.
-    #[must_use]
-    pub fn new(host: &Host, seen: Option<Seen>) -> Self {
-        let (name, vars) = (&host.name, &host.vars);
-        let mut problems = Vec::new();
-        let base_port = number(name, vars, "base_port", &mut problems).unwrap_or(BASE_PORT);
-        let id = number(name, vars, "id", &mut problems);
-        if id.is_none() && problems.is_empty() {
-            problems.push(format!(
-                "{name}: the inventory gives it no id (a number from 1; its application_name is dn_{{6000+id}})"
-            ));
-        }
-        let word = text(vars, &["role"]).unwrap_or_else(|| "standby".to_owned());
-        let role = match word.to_lowercase().replace(' ', "_").as_str() {
-            "primary" => Role::Primary,
-            // A spare stands ready, and is not in the cluster.
-            "standby" | "spare" => Role::Standby,
-            "cascade_standby" => Role::CascadeStandby,
-            other => {
-                let known = "primary, standby, cascade_standby";
-                problems.push(format!("{name}: role {other} in the inventory is none of {known}"));
-                Role::Unknown
-            }
-        };
-        let os_user = seen.as_ref().and_then(|s| s.os_user.clone()).or_else(|| text(vars, &["os_user"]));
-        let app_name = text(vars, &["application_name"]);
-        Self {
-            name: name.clone(),
-            problems,
-            seen,
-            address: text(vars, &["address", "ansible_host"]).unwrap_or_else(|| name.clone()),
-            id,
-            base_port,
-            app_name: app_name.unwrap_or_else(|| format!("dn_{}", INSTANCE_BASE + id.unwrap_or(0))),
-            role,
-            zone: text(vars, &["zone"]).unwrap_or_else(|| "AZ1".to_owned()),
-            hostname: text(vars, &["hostname"]).unwrap_or_else(|| name.clone()),
-            data_dir: vars.get("data_dir").cloned(),
-            os_user,
-            nothing: Seen::default(),
-        }
-    }
-
-    /// What was seen there; of a node that nobody saw, nothing.
-    #[must_use]
-    pub fn seen(&self) -> &Seen {
-        self.seen.as_ref().unwrap_or(&self.nothing)
-    }
-
-    /// Whether it answered.
-    #[must_use]
-    pub fn reachable(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.unreachable.is_none())
-    }
-
-    /// Its server.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.seen().state
-    }
-
-    /// The role in which its server runs.
-    #[must_use]
-    pub fn live_role(&self) -> Option<Role> {
-        self.state().running.then_some(self.state().role)
-    }
-
-    /// Whether it runs and receives from another server.
-    #[must_use]
-    pub fn streams(&self) -> bool {
-        let follows = matches!(self.live_role(), Some(Role::Standby | Role::CascadeStandby));
-        follows && self.state().receiver.is_some()
-    }
-
-    /// Its replication address as the channels name it.
-    #[must_use]
-    pub fn key(&self) -> (String, i64) {
-        (canonical(&self.address), self.base_port + 1)
-    }
-
-    /// The same of each node it has a channel to.
-    pub fn peers(&self) -> impl Iterator<Item = (String, i64)> {
-        self.seen().peers.iter().map(|end| (canonical(&end.host), i64::from(end.port)))
-    }
-
-    /// A parameter's value in postgresql.conf, where it is set.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.seen().parameters.get(name)?.as_deref()
-    }
-
-    /// Whether it is, or is to be, a cascade standby: what runs counts before what is planned.
-    #[must_use]
-    pub fn becomes_cascade(&self) -> bool {
-        match self.live_role() {
-            Some(role @ (Role::Primary | Role::Standby | Role::CascadeStandby)) => {
-                role == Role::CascadeStandby
-            }
-            _ => self.role == Role::CascadeStandby,
-        }
-    }
-
-    /// As og_replconninfo takes it as the node's own end.
-    #[must_use]
-    pub fn end(&self) -> Value {
-        json!({"host": self.address, "base_port": self.base_port})
-    }
-
-    /// As og_replconninfo takes it as a peer.
-    #[must_use]
-    pub fn channel(&self) -> Value {
-        let mut end = self.end();
-        if self.becomes_cascade() {
-            end["cascade"] = json!(true);
-        }
-        end
-    }
-
-    /// Its record for a static config that does not have it yet.
-    #[must_use]
-    pub fn record(&self) -> Map<String, Value> {
-        let number = self.app_name.rsplit('_').next().and_then(|text| text.parse().ok());
-        let record = json!({
-            "name": self.hostname,
-            "id": self.id,
-            "instance_id": number.unwrap_or(INSTANCE_BASE + self.id.unwrap_or(0)),
-            "address": self.address,
-            "base_port": self.base_port,
-            "data_dir": self.data_dir,
-            "zone": self.zone,
-        });
-        if let Value::Object(record) = record { record } else { Map::new() }
-    }
-}
-
-fn number(name: &str, vars: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Option<i64> {
-    let value = vars.get(key).filter(|v| truthy(v))?;
-    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
-    if number.is_none() {
-        problems.push(format!("{name}: {key} in the inventory is {value}, not a number"));
-    }
-    number
-}
+pub use host::{Host, canonical};
+pub use node::{Node, Peer};
 
 /// The nodes sorted by what they are now.
 #[derive(Debug)]
@@ -471,19 +221,21 @@ impl<'a> Cluster<'a> {
 
     /// The rule of pg_hba.conf by which the node is let in.
     #[must_use]
-    pub fn rule(&self, n: &Node, method: Option<&str>) -> Value {
+    pub fn rule(&self, n: &Node, method: Option<&str>) -> Rule {
         let mut address = canonical(&n.address);
         match address.parse() {
             Ok(IpAddr::V4(_)) => address += "/32",
             Ok(IpAddr::V6(_)) => address += "/128",
             Err(_) => {}
         }
-        let mut rule =
-            json!({"type": "host", "databases": ["all"], "users": [self.os_user(n)], "address": address});
-        if let Some(method) = method {
-            rule["method"] = json!(method);
+        Rule {
+            kind: "host".to_owned(),
+            databases: vec!["all".to_owned()],
+            users: vec![self.os_user(n)],
+            address: Some(address),
+            netmask: None,
+            method: method.map(str::to_owned),
         }
-        rule
     }
 
     /// The lock on the primary as it is recorded there, whether it still counts or not.

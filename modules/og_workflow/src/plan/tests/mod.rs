@@ -1,6 +1,8 @@
 //! What is found and planned from what was seen.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::type_complexity)]
 
+mod report;
+
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -67,7 +69,7 @@ pub(crate) fn lock(hosts: &mut [Given], what: &str, restore: Value) {
 
 fn nodes(hosts: &[Given]) -> Vec<Node> {
     let node = |(name, vars, seen): &Given| {
-        let host = Host::new(name, vars.as_object().unwrap().clone()).unwrap();
+        let host = Host::new(name, vars.as_object().unwrap().clone());
         let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});
         let answers: Vec<_> = crate::seen::PROGRAMS
             .iter()
@@ -122,11 +124,11 @@ fn expand_of_a_cluster_touches_only_what_is_new() {
     assert!(!plan.empty_sync && plan.put_back_sync.is_none());
     let new = json!([{"host": "10.0.0.4", "base_port": 26000}, {"host": "10.0.0.5", "base_port": 26000, "cascade": true}]);
     assert_eq!((json!(plan.peers["n1"]), json!(plan.peers["n2"])), (new.clone(), new));
-    let hosts: Vec<_> = plan.peers["n4"].iter().map(|p| p["host"].as_str().unwrap()).collect();
+    let hosts: Vec<_> = plan.peers["n4"].iter().map(|p| &*p.host).collect();
     assert_eq!(hosts, ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.5"]);
     assert_eq!(plan.own["n4"][SYNC_NAMES], "ANY 1(dn_6002,dn_6003)");
     let rule = json!({"type": "host", "databases": ["all"], "users": ["omm"], "address": "10.0.0.4/32", "method": "trust"});
-    assert_eq!(plan.rules["n1"][3], rule);
+    assert_eq!(json!(plan.rules["n1"][3]), rule);
 }
 
 #[test]
@@ -137,7 +139,7 @@ fn expand_leaves_a_stricter_rule_to_who_wrote_it() {
     let outlook = adding(&hosts, "n3");
     assert!(outlook.warnings[0].contains("sha256"));
     let plan = good(outlook);
-    let addresses: Vec<_> = plan.rules["n1"].iter().map(|r| r["address"].as_str().unwrap()).collect();
+    let addresses: Vec<_> = plan.rules["n1"].iter().map(|r| r.address.as_deref().unwrap()).collect();
     assert_eq!(addresses, ["10.0.0.1/32", "10.0.0.3/32"]);
     assert_eq!(plan.rules["n2"].len(), 3);
 }
@@ -150,7 +152,7 @@ fn static_config_keeps_what_it_records() {
         json!({"failed": false, "nodes": records, "roles": {"dn_6001": "primary"}});
     let files = good(adding(&hosts, "n3")).files;
     assert_eq!(
-        files.nodes[0],
+        json!(files.nodes[0]),
         json!({"id": 1, "name": "og1.example", "zone_priority": 2, "role": "primary"})
     );
     assert_eq!((&files.nodes[2]["name"], &files.nodes[2]["instance_id"]), (&json!("n3"), &json!(6003)));
@@ -165,7 +167,7 @@ fn expand_of_a_single_node_empties_the_names_and_brings_them_back() {
         parameter(&mut hosts, SYNC_NAMES, names);
         let plan = good(adding(&hosts, "n2"));
         assert!(plan.empty_sync);
-        assert_eq!(plan.put_back_sync.unwrap()["state"], state);
+        assert_eq!(json!(plan.put_back_sync)["state"], state);
         assert_eq!(plan.shared.purpose.restore, values(&[(SYNC_NAMES, names)]));
     }
 }
@@ -177,7 +179,7 @@ fn expand_killed_after_the_names_were_emptied_remembers_them() {
     lock(&mut hosts, "expand n2", json!({SYNC_NAMES: "*"}));
     let plan = good(adding(&hosts, "n2"));
     assert!(!plan.empty_sync);
-    assert_eq!(plan.put_back_sync, Some(json!({"state": "present", "parameters": {SYNC_NAMES: "*"}})));
+    assert_eq!(json!(plan.put_back_sync), json!({"state": "present", "parameters": {SYNC_NAMES: "*"}}));
     assert_eq!(plan.shared.purpose.restore, values(&[(SYNC_NAMES, Some("*"))]));
     let options = Options { og_sync_standbys: SyncStandbys::None, ..Options::default() };
     assert_eq!(good(expand_with(&hosts, "n2", &options)).put_back_sync, None);
@@ -305,7 +307,7 @@ fn drop_keeps_the_rule_of_an_address_that_another_node_has() {
     let mut hosts = cluster(2);
     hosts[1].1["address"] = json!("10.0.0.3");
     hosts[1].1["base_port"] = json!(26100);
-    assert_eq!(good(dropping(&hosts, "n2")).rules, Vec::<Value>::new());
+    assert_eq!(good(dropping(&hosts, "n2")).rules, []);
 }
 
 #[test]
@@ -315,7 +317,7 @@ fn drop_of_an_unreachable_node_goes_on_and_says_so() {
     let outlook = dropping(&hosts, "n2");
     assert!(outlook.warnings[0].contains("run this again"));
     let plan = good(outlook);
-    assert_eq!((plan.stop, &plan.rules[0]["users"]), (vec![], &json!(["omm"])));
+    assert_eq!((plan.stop, &plan.rules[0].users), (vec![], &words("omm")));
 }
 
 #[test]
@@ -335,7 +337,7 @@ fn drop_available_brings_the_old_value_back() {
         let plan = good(drop(&nodes(&hosts), &words("n2"), &options));
         assert_eq!(json!(plan.commits), json!({"n1": {MOST_AVAILABLE: "on"}}));
         let after = json!({"state": restore, "parameters": {MOST_AVAILABLE: value.unwrap_or("")}});
-        assert_eq!(plan.restore_after, Some(after));
+        assert_eq!(json!(plan.restore_after), after);
         assert_eq!(plan.shared.purpose.restore, values(&[(MOST_AVAILABLE, value)]));
     }
     // Nothing where there is nothing to cut.
@@ -353,7 +355,7 @@ fn drop_puts_back_what_a_killed_drop_left() {
     parameter(&mut hosts, MOST_AVAILABLE, Some("on"));
     lock(&mut hosts, "drop n2", json!({MOST_AVAILABLE: "off"}));
     let shared = good(dropping(&hosts, "n2")).shared;
-    assert_eq!(shared.restore_now, Some(json!({"state": "present", "parameters": {MOST_AVAILABLE: "off"}})));
+    assert_eq!(json!(shared.restore_now), json!({"state": "present", "parameters": {MOST_AVAILABLE: "off"}}));
     assert_eq!(shared.purpose.restore, values(&[(MOST_AVAILABLE, Some("off"))]));
 }
 
@@ -372,7 +374,7 @@ fn addresses_are_values() {
     assert_eq!((&*canonical(" N1.Example "), &*canonical("10.0.0.1/32")), ("n1.example", "10.0.0.1"));
     let nodes = nodes(&[("n".to_owned(), json!({"id": 1, "address": "2001:db8::1"}), json!({}))]);
     let rule = Cluster::new(&nodes, &words("n"), true).rule(&nodes[0], None);
-    assert_eq!(rule["address"], "2001:db8::1/128");
+    assert_eq!(rule.address.as_deref(), Some("2001:db8::1/128"));
 }
 
 #[test]
@@ -389,10 +391,12 @@ fn where_ssh_goes() {
         (json!({"ssh": "omm@jump", "ssh_user": "x"}), "omm@jump"),
     ] {
         let vars: Map<_, _> = vars.as_object().unwrap().clone();
-        assert_eq!(Host::new("n1", vars).unwrap().ssh, ssh);
+        let host = Host::new("n1", vars);
+        host.check_ssh().unwrap();
+        assert_eq!(host.ssh, ssh);
     }
     let bad = Host::new("n1", Map::from_iter([("ssh".to_owned(), json!("-oProxyCommand=x"))]));
-    assert_eq!(bad.unwrap_err().failure().path.as_deref(), Some("/cluster/hosts/n1"));
+    assert_eq!(bad.check_ssh().unwrap_err().failure().path.as_deref(), Some("/cluster/hosts/n1"));
 }
 
 #[test]
@@ -424,4 +428,58 @@ fn the_cluster_as_a_table() {
         "n3    10.0.0.3:26000  ?        unreachable  -     -",
     ];
     assert_eq!(table(&nodes(&hosts), &[]), lines);
+}
+
+#[test]
+fn a_table_of_nodes_that_are_not_well() {
+    let mut hosts = cluster(4);
+    let mut state = |n: usize, key: &str, value: Value| hosts[n - 1].2["og_node_state"]["node"][key] = value;
+    state(2, "running", json!(false));
+    state(3, "db_state", json!("need_repair"));
+    state(3, "detail", json!(format!("{}\nmore", "x".repeat(60))));
+    state(4, "db_state", json!("wait_promoting"));
+    hosts[4].2["og_node_state"] = json!({"failed": true, "msg": "m"});
+    let lines = table(&nodes(&hosts), &words("n1"));
+    let at = lines[0].find("STATE").unwrap();
+    let states: Vec<_> = lines[1..].iter().map(|l| l[at..].split("  ").next().unwrap()).collect();
+    let repair = format!("need repair ({})", "x".repeat(40));
+    assert_eq!(states, ["down", &repair, "wait promoting", "unknown"]);
+}
+
+#[test]
+fn a_node_that_fares_ill_is_a_warning_and_a_channel_to_a_stranger_is_one_for_a_drop() {
+    let mut hosts = cluster(3);
+    hosts[2].2["og_node_state"]["node"]["db_state"] = json!("need_repair");
+    hosts.pop();
+    let outlook = dropping(&hosts, "n2");
+    let told = ["channel to 10.0.0.4:26001, which is no host", "n3: need repair (no reason given)"];
+    assert!(told.iter().zip(&outlook.warnings).all(|(words, text)| text.contains(words)), "{outlook:#?}");
+    good(outlook);
+    // A target whose state cannot be told is not stopped, and said to be so.
+    let mut hosts = cluster(2);
+    hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "cannot read gaussdb.state"});
+    let outlook = dropping(&hosts, "n2");
+    assert_eq!(outlook.warnings, ["n2: cannot read gaussdb.state"]);
+    assert_eq!(good(outlook).stop, Vec::<String>::new());
+}
+
+#[test]
+fn what_the_inventory_says_of_a_node_goes_into_its_record() {
+    let mut hosts = with(cluster(1), vec![fresh(3, "spare")]);
+    for (key, value) in
+        [("zone", "AZ2"), ("hostname", "og3"), ("application_name", "standby_77"), ("base_port", "27000")]
+    {
+        hosts[2].1[key] = json!(value);
+    }
+    let plan = good(adding(&hosts, "n3"));
+    let record = json!({"name": "og3", "id": 3, "instance_id": 77, "address": "10.0.0.3", "base_port": 27000,
+        "data_dir": "/d", "zone": "AZ2", "role": "standby"});
+    assert_eq!(json!(plan.files.nodes[2]), record);
+    assert_eq!(json!(plan.own["n3"]), json!({"application_name": "standby_77", "available_zone": "AZ2"}));
+    // A lock that has ended by itself still says what is to be put back.
+    let purpose = json!({"what": "drop n2", "restore": {MOST_AVAILABLE: null}}).to_string();
+    hosts[0].2["og_lock"]["previous"] = json!({"owner": "x", "purpose": purpose});
+    let shared = good(adding(&hosts, "n3")).shared;
+    assert_eq!(json!(shared.restore_now), json!({"state": "absent", "parameters": {MOST_AVAILABLE: ""}}));
+    assert_eq!(shared.purpose.restore, values(&[(MOST_AVAILABLE, None)]));
 }

@@ -1,0 +1,82 @@
+//! What is said of a node.
+
+use std::net::IpAddr;
+
+use og_common::protocol::Error;
+use serde_json::{Map, Value};
+
+/// What reaches the programs of every node from its variables.
+const COMMON: [&str; 4] = ["data_dir", "env_file", "gauss_home", "os_user"];
+
+/// A node as the caller describes it.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its variables, over those of the cluster.
+    pub vars: Map<String, Value>,
+    /// What `--host` takes.
+    pub ssh: String,
+}
+
+impl Host {
+    /// The host of this name.
+    #[must_use]
+    pub fn new(name: &str, vars: Map<String, Value>) -> Self {
+        let ssh = ssh(name, &vars);
+        Self { name: name.to_owned(), vars, ssh }
+    }
+
+    /// Whether ssh can go there by what its variables say.
+    ///
+    /// # Errors
+    /// `bad_args` when it cannot.
+    pub fn check_ssh(&self) -> Result<(), Error> {
+        let Self { name, ssh, .. } = self;
+        let wrong =
+            |e| Error::bad_args(format!("ssh cannot go to {ssh}: {e}")).at(format!("/cluster/hosts/{name}"));
+        ssh.parse::<og_common::remote::Host>().map(drop).map_err(wrong)
+    }
+
+    /// The arguments that each program gets there.
+    #[must_use]
+    pub fn common(&self) -> Map<String, Value> {
+        let given =
+            |key: &&str| Some(((*key).to_owned(), self.vars.get(*key).filter(|v| truthy(v))?.clone()));
+        COMMON.iter().filter_map(given).collect()
+    }
+}
+
+/// `[user@]host[:port]` by the variables; Ansible's names of them do, too.
+fn ssh(name: &str, vars: &Map<String, Value>) -> String {
+    if let Some(given) = text(vars, &["ssh"]) {
+        return given;
+    }
+    let mut host = text(vars, &["ansible_host", "address"]).unwrap_or_else(|| name.to_owned());
+    if host.contains(':') {
+        host = format!("[{}]", host.trim_matches(['[', ']']));
+    }
+    let user = text(vars, &["ssh_user", "ansible_user"]).map(|user| format!("{user}@")).unwrap_or_default();
+    match text(vars, &["ssh_port", "ansible_port"]) {
+        Some(port) => format!("{user}{host}:{port}"),
+        None => format!("{user}{host}"),
+    }
+}
+
+pub(super) fn truthy(value: &Value) -> bool {
+    !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
+}
+
+/// The first of these variables that is given, as text.
+pub(super) fn text(vars: &Map<String, Value>, names: &[&str]) -> Option<String> {
+    let value = names.iter().find_map(|name| vars.get(*name).filter(|v| truthy(v)))?;
+    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+/// An address as a value, so that it compares equal however it is written; a name in lower case.
+#[must_use]
+pub fn canonical(host: &str) -> String {
+    let text = host.trim().trim_matches(['[', ']']);
+    let address = text.split('/').next().unwrap_or_default();
+    address.parse::<IpAddr>().map_or_else(|_| text.to_lowercase(), |ip| ip.to_string())
+}

@@ -1,0 +1,202 @@
+//! A node: what is said of it, and what was seen there.
+
+use og_common::gauss::Role;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::host::{Host, canonical, text, truthy};
+use crate::seen::{Seen, State};
+
+/// openGauss's own names of servers: instance 6001 is dn_6001.
+const INSTANCE_BASE: i64 = 6000;
+/// The database's port where none is given.
+const BASE_PORT: i64 = 26000;
+
+/// One end of a channel, as `og_replconninfo` takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Peer {
+    /// The address.
+    pub host: String,
+    /// The database's port, by which the others are known.
+    pub base_port: i64,
+    /// Whether it is a cascade standby.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cascade: bool,
+}
+
+/// One node, with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// What stands against what the variables say.
+    pub problems: Vec<String>,
+    /// What was seen there; none when nobody looked.
+    pub seen: Option<Seen>,
+    /// By which the nodes reach each other.
+    pub address: String,
+    /// Its number in the cluster.
+    pub id: Option<i64>,
+    /// The database's port.
+    pub base_port: i64,
+    /// Its name among the servers.
+    pub app_name: String,
+    /// What it is meant to be.
+    pub role: Role,
+    /// Its availability zone.
+    pub zone: String,
+    /// Its machine's name in the cluster's files.
+    pub hostname: String,
+    data_dir: Option<Value>,
+    pub(super) os_user: Option<String>,
+    nothing: Seen,
+}
+
+/// Two nodes are the same when their names are.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Node {
+    /// The node of this host.
+    #[must_use]
+    pub fn new(host: &Host, seen: Option<Seen>) -> Self {
+        let (name, vars) = (&host.name, &host.vars);
+        let mut problems = Vec::new();
+        let base_port = number(name, vars, "base_port", &mut problems).unwrap_or(BASE_PORT);
+        let id = number(name, vars, "id", &mut problems);
+        if id.is_none() && problems.is_empty() {
+            problems.push(format!(
+                "{name}: the inventory gives it no id (a number from 1; its application_name is dn_{{6000+id}})"
+            ));
+        }
+        let word = text(vars, &["role"]).unwrap_or_else(|| "standby".to_owned());
+        let role = match word.to_lowercase().replace(' ', "_").as_str() {
+            "primary" => Role::Primary,
+            // A spare stands ready, and is not in the cluster.
+            "standby" | "spare" => Role::Standby,
+            "cascade_standby" => Role::CascadeStandby,
+            other => {
+                let known = "primary, standby, cascade_standby";
+                problems.push(format!("{name}: role {other} in the inventory is none of {known}"));
+                Role::Unknown
+            }
+        };
+        let os_user = seen.as_ref().and_then(|s| s.os_user.clone()).or_else(|| text(vars, &["os_user"]));
+        let app_name = text(vars, &["application_name"]);
+        Self {
+            name: name.clone(),
+            problems,
+            seen,
+            address: text(vars, &["address", "ansible_host"]).unwrap_or_else(|| name.clone()),
+            id,
+            base_port,
+            app_name: app_name.unwrap_or_else(|| format!("dn_{}", INSTANCE_BASE + id.unwrap_or(0))),
+            role,
+            zone: text(vars, &["zone"]).unwrap_or_else(|| "AZ1".to_owned()),
+            hostname: text(vars, &["hostname"]).unwrap_or_else(|| name.clone()),
+            data_dir: vars.get("data_dir").cloned(),
+            os_user,
+            nothing: Seen::default(),
+        }
+    }
+
+    /// What was seen there; of a node that nobody saw, nothing.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        self.seen.as_ref().unwrap_or(&self.nothing)
+    }
+
+    /// Whether it answered.
+    #[must_use]
+    pub fn reachable(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.unreachable.is_none())
+    }
+
+    /// Its server.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.seen().state
+    }
+
+    /// The role in which its server runs.
+    #[must_use]
+    pub fn live_role(&self) -> Option<Role> {
+        self.state().running.then_some(self.state().role)
+    }
+
+    /// Whether it runs and receives from another server.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        let follows = matches!(self.live_role(), Some(Role::Standby | Role::CascadeStandby));
+        follows && self.state().receiver.is_some()
+    }
+
+    /// Its replication address as the channels name it.
+    #[must_use]
+    pub fn key(&self) -> (String, i64) {
+        (canonical(&self.address), self.base_port + 1)
+    }
+
+    /// The same of each node it has a channel to.
+    pub fn peers(&self) -> impl Iterator<Item = (String, i64)> {
+        self.seen().peers.iter().map(|end| (canonical(&end.host), i64::from(end.port)))
+    }
+
+    /// A parameter's value in postgresql.conf, where it is set.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.seen().parameters.get(name)?.as_deref()
+    }
+
+    /// Whether it is, or is to be, a cascade standby: what runs counts before what is planned.
+    #[must_use]
+    pub fn becomes_cascade(&self) -> bool {
+        match self.live_role() {
+            Some(role @ (Role::Primary | Role::Standby | Role::CascadeStandby)) => {
+                role == Role::CascadeStandby
+            }
+            _ => self.role == Role::CascadeStandby,
+        }
+    }
+
+    /// As og_replconninfo takes it as the node's own end.
+    #[must_use]
+    pub fn end(&self) -> Peer {
+        Peer { host: self.address.clone(), base_port: self.base_port, cascade: false }
+    }
+
+    /// As og_replconninfo takes it as a peer.
+    #[must_use]
+    pub fn channel(&self) -> Peer {
+        Peer { cascade: self.becomes_cascade(), ..self.end() }
+    }
+
+    /// Its record for a static config that does not have it yet.
+    #[must_use]
+    pub fn record(&self) -> Map<String, Value> {
+        let number = self.app_name.rsplit('_').next().and_then(|text| text.parse().ok());
+        let record = json!({
+            "name": self.hostname,
+            "id": self.id,
+            "instance_id": number.unwrap_or(INSTANCE_BASE + self.id.unwrap_or(0)),
+            "address": self.address,
+            "base_port": self.base_port,
+            "data_dir": self.data_dir,
+            "zone": self.zone,
+        });
+        if let Value::Object(record) = record { record } else { Map::new() }
+    }
+}
+
+fn number(name: &str, vars: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Option<i64> {
+    let value = vars.get(key).filter(|v| truthy(v))?;
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    if number.is_none() {
+        problems.push(format!("{name}: {key} in the inventory is {value}, not a number"));
+    }
+    number
+}
