@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::plan::Planned;
@@ -86,6 +86,7 @@ pub struct Options {
     /// expand: synchronous_standby_names.
     pub og_sync_standbys: SyncStandbys,
     /// expand: how many of them a commit waits for, with any and first: a number or `majority`.
+    #[serde(deserialize_with = "word")]
     pub og_sync_num: String,
     /// expand: method of the pg_hba.conf lines by which nodes let each other in.
     pub og_hba_method: String,
@@ -101,6 +102,14 @@ pub struct Options {
     pub og_drop_commits: DropCommits,
     /// drop: clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
+}
+
+/// A word, or a number as a word: among a cluster's `vars` either may stand.
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    })
 }
 
 impl Default for Options {

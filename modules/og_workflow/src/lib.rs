@@ -64,13 +64,13 @@ impl Module for Workflows {
     type Args = Args;
     type Output = Output;
 
-    async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+    async fn run(call: &Call, mut args: Args) -> Result<Report<Output>, Error> {
         if args.workflow == Workflow::Owner {
             return owner(&args);
         }
-        let cluster = args.cluster.clone().unwrap_or_default();
+        let cluster = args.cluster.take().unwrap_or_default();
         let hosts = hosts(&cluster)?;
-        let options = options(&cluster, args.options.clone())?;
+        let options = options(&cluster, std::mem::take(&mut args.options))?;
         if let Some(seen) = &args.seen {
             return plan(&args, &hosts, &options, seen);
         }
@@ -177,4 +177,24 @@ fn distinct(names: &[String]) -> Vec<String> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_option_may_stand_in_the_vars_as_yaml_has_it() {
+        let vars = json!({"og_sync_num": 2, "og_rollback": false, "data_dir": "/d"});
+        let cluster = Described { vars: vars.as_object().unwrap().clone(), ..Described::default() };
+        let given = json!({"og_rollback": true}).as_object().unwrap().clone();
+        let wanted = Options { og_sync_num: "2".to_owned(), ..Options::default() };
+        assert_eq!(options(&cluster, given).unwrap(), wanted);
+        let vars = json!({"og_build_mode": "slow"}).as_object().unwrap().clone();
+        let error = options(&Described { vars, ..Described::default() }, Map::new()).unwrap_err();
+        assert_eq!(error.failure().path.as_deref(), Some("/cluster/vars"));
+    }
 }
