@@ -432,6 +432,7 @@ def _drop_steps(it, og):
     given = {n: {"parameters": og["commits"][n]} if n in og["commits"] else {} for n in remaining}
     names = it.step("Take them off synchronous_standby_names", "og_guc", {n: {**given[n], **off} for n in remaining})
     it.gate(names)
+    stopped = it.step("Stop them", "og_node_state", {n: {"state": "stopped", "stop_mode": "fast"} for n in og["stop"]})
     # On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
     # who still names the dropped node.
     channels = it.step(
@@ -440,8 +441,6 @@ def _drop_steps(it, og):
         # That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
         {n: {"state": "absent", "local": og["locals"][n], "peers": og["cut"], "force": og["last"]} for n in remaining},
     )
-    # After their channels: without one nobody lets them in again, and the others find each other while they shut down.
-    stopped = it.step("Stop them", "og_node_state", {n: {"state": "stopped", "stop_mode": "fast"} for n in og["stop"]})
     rules = it.step(
         "Take their rules away", "og_hba", {n: {"state": "absent", "rules": og["rules"]} for n in remaining if og["rules"]}
     )
