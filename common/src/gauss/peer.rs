@@ -343,6 +343,15 @@ mod tests {
         ]);
         let (lsn, term) = (Some(0x1F8), Some(34));
         assert_eq!(found, Found::Server { role: Role::Primary, system_id: Some(77), lsn, term });
+        // As a primary of release 3.0.5 told it, a column without a value among them.
+        let found = answer(&[
+            b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+            b"D\0\0\0\x0b\0\x01\0\0\0\x012Z\0\0\0\x05I",
+            b"D\0\0\0\x33\0\x04\0\0\0\x136785152480852224290\0\0\0\x011\0\0\0\x090/22A09E0\xff\xff\xff\xffZ\0\0\0\x05I",
+            b"D\0\0\0\x1d\0\x03\0\0\0\x0590204\0\0\0\x05MPPDB\0\0\0\x011Z\0\0\0\x05I",
+        ]);
+        let (lsn, term, system_id) = (Some(0x22A_09E0), Some(1), Some(6_785_152_480_852_224_290));
+        assert_eq!(found, Found::Server { role: Role::Primary, system_id, lsn, term });
         // One that has no such commands.
         let found = answer(&[
             b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",

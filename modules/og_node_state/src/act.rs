@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use og_common::gauss::postmaster_pid::PostmasterPid;
 use og_common::gauss::process::time_left;
-use og_common::gauss::{DbState, Node, NodeState, Reload, Role};
+use og_common::gauss::{DbState, Node, NodeState, Reload, Role, StopMode};
 use og_common::protocol::{Call, Error, ErrorKind};
 
 use crate::args::{Args, Output};
@@ -11,6 +12,10 @@ use crate::plan::Step;
 
 /// For steps of a call that has no limit.
 const LONG: Duration = Duration::from_secs(24 * 3600);
+/// How long a server may take to end that gs_ctl has stopped, or could not stop.
+const AFTER_GS_CTL: Duration = Duration::from_secs(10);
+/// Between two looks at a server that stops.
+const STOP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a server that has been promoted may take to say so, after gs_ctl has ended.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
@@ -113,18 +118,22 @@ fn reason(log: &[u8]) -> Option<String> {
 
 async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
     call.saw("the server is being stopped");
+    let server = PostmasterPid::read(&node.data_dir);
     let limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
     let outcome = node.ctl_stop(call, args.stop_mode, limit).await?;
-    // The process may take a moment to vanish after its pid file is gone, and gs_ctl kills without waiting.
-    let gone = until(call, node, args, Duration::from_secs(10), |state| {
-        state.running.then(|| "the server still runs".to_owned())
-    });
-    if gone.await?.is_err() {
-        return Err(Error::command(
-            format!("the server still runs: {}", outcome.last_words()),
-            outcome.record(),
-        )
-        .hint("stop_mode: immediate ends a server that does not react; its next start recovers"));
+    // The process lives on for a moment when its pid file is gone, and gs_ctl kills without waiting.
+    let told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
+    let end = Instant::now() + if told { limit } else { AFTER_GS_CTL };
+    let lives = || server.as_ref().is_some_and(|s| s.alive(&node.data_dir)) || node.running().is_some();
+    while lives() {
+        if Instant::now() >= end {
+            return Err(Error::command(
+                format!("the server still runs: {}", outcome.last_words()),
+                outcome.record(),
+            )
+            .hint("stop_mode: immediate ends a server that does not react; its next start recovers"));
+        }
+        tokio::time::sleep(STOP_INTERVAL).await;
     }
     Ok(())
 }

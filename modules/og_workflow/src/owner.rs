@@ -114,6 +114,9 @@ fn started(pid: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_process_lives_until_it_is_no_more() {
-        let mut child = std::process::Command::new("sleep").arg("60").env(MARK, "1").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").env(MARK, "1").spawn().unwrap();
         let owner = Owner::of_process(child.id()).unwrap();
         assert_eq!(Owner::find(&owner.to_string()), Some(owner.clone()));
         assert!(!owner.is_over().unwrap());
@@ -155,12 +158,16 @@ mod tests {
             start: "1".to_owned(),
         };
         assert_eq!(run.processes(), Vec::<String>::new());
-        let mut child =
-            std::process::Command::new("sleep").arg("60").env(MARK, run.pid.to_string()).spawn().unwrap();
+        let (mut child, mut told) = (Command::new("cat"), [0]);
+        let child = child.env(MARK, run.pid.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        // A process that is just being started has no environment yet.
+        child.stdin.as_mut().unwrap().write_all(b"!").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut told).unwrap();
         let (there, left) = (run.processes(), run.left());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(there, [format!("sleep (process {})", child.id())]);
+        assert_eq!(there, [format!("cat (process {})", child.id())]);
         // It is no program of ours.
         assert_eq!(left, Vec::<String>::new());
     }

@@ -5,9 +5,11 @@
 //! * [`server`]: a server that takes them: openGauss, and PostgreSQL for what the two have in common
 //! * [`wire`]: knocks at its door and asks it
 //! * [`compare`]: our answer and its answer
+//! * [`control`][]: pg_control
 //! * [`om`]: the files of clusters
 
 pub mod compare;
+pub mod control;
 pub mod om;
 pub mod server;
 pub mod wire;

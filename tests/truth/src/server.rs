@@ -1,5 +1,6 @@
 //! A server of its own for each engine, in a network of its own with many addresses, that takes one file after the other.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::chown;
@@ -224,6 +225,30 @@ impl Server {
             .lines()
             .map(|line| line.split('|').map(|column| column.as_bytes().to_vec()).collect())
             .collect())
+    }
+
+    /// What one of the server's own programs prints.
+    ///
+    /// # Errors
+    /// It cannot be run or says that it failed.
+    pub fn program(&self, name: &str, args: &[&OsStr]) -> Result<String> {
+        let mut command = match &self.home {
+            Home::Lab(lab) => {
+                let node = lab.as_ref().and_then(|lab| lab.nodes().first()).ok_or("the lab has no node")?;
+                node.exec([OsStr::new(name)].iter().chain(args))
+            }
+            Home::Own(..) => {
+                let bin = og_lab::engine::postgres::bin_dir().map_err(|e| e.to_string())?;
+                let mut command = Command::new(bin.join(name));
+                command.args(args);
+                command
+            }
+        };
+        let done = command.output().map_err(|e| format!("{name}: {e}"))?;
+        if done.status.success() {
+            return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+        }
+        Err(format!("{name}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim()))
     }
 
     /// The door for a client from this address, or through the local socket.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use og_lab::Engine;
 use og_truth::compare::{self, Tally};
+use og_truth::control;
 use og_truth::server::Server;
 use og_truth::{Result, number};
 
@@ -46,6 +47,12 @@ fn main() -> ExitCode {
 
 fn on(engine: Engine, seed: u64, count: usize, good: &mut bool) -> Result {
     let mut server = Server::up(engine)?;
+    let (fields, differ) = control::compare(&server)?;
+    println!("{engine}: pg_control: {fields} fields compared, {} disagreements", differ.len());
+    for differ in &differ {
+        println!("{differ}");
+        *good = false;
+    }
     let hba = compare::hba(&mut server, seed, count)?;
     tell(engine, "pg_hba.conf", seed, &hba, good);
     let conf = compare::conf(&mut server, seed, count)?;

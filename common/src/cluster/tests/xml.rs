@@ -209,6 +209,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "<PARAM name=\"dataPortBase\"",
+        "<PARAM name=\"dataNode1_syncNum\" value=\" \"/><PARAM name=\"dataPortBase\"",
+        "GAUSS-50204",
+        "dataNode1_syncNum is empty, it must be a number",
+    ),
+    (
+        "<PARAM name=\"dataPortBase\"",
         "<PARAM name=\"cmDir\" value=\"/cm\"/><PARAM name=\"dataPortBase\"",
         "GAUSS-51230",
         "has no cmDir, others have",

@@ -51,6 +51,8 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         own
     });
     gate(&[&it.step("Take them off synchronous_standby_names", "og_guc", calls)?])?;
+    let calls = on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
+    let stopped = it.step("Stop them", "og_node_state", calls)?;
     // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
     // who still names the dropped node.
     let calls = each(&|n| {
@@ -58,9 +60,6 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         json!({"state": "absent", "local": shared.locals[n], "peers": og.cut, "force": og.last})
     });
     let channels = it.step("Take their channels away", "og_replconninfo", calls)?;
-    // After their channels: without one nobody lets them in again, and the others find each other while they shut down.
-    let calls = on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
-    let stopped = it.step("Stop them", "og_node_state", calls)?;
     let calls = if og.rules.is_empty() {
         Calls::new()
     } else {

@@ -179,12 +179,18 @@ fn xlog_list(doc: &Document, device: &Device, count: usize) -> Result<Vec<String
 }
 
 fn sync_number(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
+    let Some((param, value)) = read(device, "dataNode1_syncNum") else { return Ok(()) };
+    if value.is_empty() {
+        // Unlike other numbers, OM has no default for one that is there.
+        let text = "dataNode1_syncNum is empty, it must be a number";
+        return Err(doc.error(param.element.start, text.to_owned(), "GAUSS-50204"));
+    }
     let Some(n) = number(doc, device, "dataNode1_syncNum")? else { return Ok(()) };
     if usize::try_from(n).is_ok_and(|n| n < count) {
         return Ok(());
     }
     Err(doc.error(
-        device.param("dataNode1_syncNum").map_or(device.element.start, |p| p.element.start),
+        param.element.start,
         format!("dataNode1_syncNum is {n}, there are {} standbys", count - 1),
         "GAUSS-50204",
     ))

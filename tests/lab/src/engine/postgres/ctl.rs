@@ -35,6 +35,8 @@ pub struct Ctl {
     pub log: Option<PathBuf>,
     /// -q.
     pub no_start: bool,
+    /// -W.
+    pub no_wait: bool,
     /// -f.
     pub force: bool,
     /// -T.
@@ -66,6 +68,7 @@ impl Ctl {
                     value(&arg[..2]);
                 }
                 Some("-q") => ctl.no_start = true,
+                Some("-W") => ctl.no_wait = true,
                 Some("-f") => ctl.force = true,
                 Some(option) if option.starts_with('-') => {}
                 _ if ctl.command.is_empty() => ctl.command = arg,
@@ -303,6 +306,11 @@ fn stop(ctl: &Ctl, server: &Server) -> u8 {
     if server.pid().is_none() {
         let pid = text.lines().next().unwrap_or_default().trim();
         ctl.say(&format!(" cannot stop server; single-user server is running (PID: {pid})  No such process"));
+        return 0;
+    }
+    if ctl.no_wait {
+        server.tell_to_stop(signal);
+        println!("server shutting down");
         return 0;
     }
     print!("waiting for server to shut down...");

@@ -406,6 +406,14 @@ impl Server {
         true
     }
 
+    /// Sends this signal to the server and does not wait.
+    pub fn tell_to_stop(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+        self.stop_agent();
+    }
+
     /// Clears away what a killed server left: its children end by themselves, its pid file does not.
     pub fn settle(&self) {
         let pid_file = self.data.join("postmaster.pid");

@@ -150,7 +150,7 @@ def test_drop(three):
     real = three.good("drop", "-e", "og_drop=n2")
     assert real.changed == foreseen.changed > 0
     log = [line for line in three.log() if line.split()[1] in ("og_guc", "og_node_state", "og_replconninfo", "og_slot")]
-    assert [line.split()[1] for line in log[:5]] == ["og_guc", "og_guc", "og_replconninfo", "og_replconninfo", "og_node_state"]
+    assert [line.split()[1] for line in log[:5]] == ["og_guc", "og_guc", "og_node_state", "og_replconninfo", "og_replconninfo"]
     n1 = three.state("n1")
     assert n1["parameters"]["synchronous_standby_names"] == "ANY 1(dn_6003)"
     assert n1["slots"] == ["dn_6003"] and n1["channels"] == [{"host": "10.0.0.3", "port": 26001}] and n1["lock"] is None
