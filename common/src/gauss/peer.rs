@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
 
 use super::{Node, Role, lsn_number};
 use crate::conf::ConfFile;
@@ -98,7 +99,7 @@ impl Node {
         channels(&text)
     }
 
-    /// Asks all peers at once, in at most three seconds.
+    /// Asks all peers at once, giving each three seconds to take the connection and three to tell what it is.
     pub async fn peers(&self) -> Vec<Peer> {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
             .ok()
@@ -109,10 +110,7 @@ impl Node {
         for channel in self.channels() {
             let user = user.clone();
             asked.push(tokio::spawn(async move {
-                let found = match tokio::time::timeout(LIMIT, ask(&channel, &user)).await {
-                    Ok(found) => found,
-                    Err(_) => Found::Silent(format!("no answer within {} s", LIMIT.as_secs())),
-                };
+                let found = ask(&channel, &user, LIMIT).await;
                 Peer { channel, found }
             }));
         }
@@ -148,18 +146,22 @@ fn channels(text: &[u8]) -> Vec<Channel> {
     (1..=18).filter_map(channel).collect()
 }
 
-async fn ask(channel: &Channel, user: &str) -> Found {
-    let mut stream = match connect(channel).await {
-        Ok(stream) => stream,
-        Err(e) => {
+async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
+    let seconds = limit.as_secs_f32();
+    let mut stream = match timeout(limit, connect(channel)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => {
             return Found::Silent(
                 e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
             );
         }
+        Err(_) => return Found::Silent(format!("no answer within {seconds} s")),
     };
-    match talk(&mut stream, user).await {
-        Ok(found) => found,
-        Err(e) => Found::Reserved(e.to_string().to_lowercase()),
+    match timeout(limit, talk(&mut stream, user)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(e)) => Found::Reserved(e.to_string().to_lowercase()),
+        // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
+        Err(_) => Found::Reserved(format!("it takes connections and said nothing within {seconds} s")),
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
                     }
                 }
             };
-            tokio::join!(ask(&channel, "omm"), server).0
+            tokio::join!(ask(&channel, "omm", LIMIT), server).0
         })
     }
 
@@ -371,17 +373,29 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_takes_the_connection_and_says_nothing_is_not_taken_for_gone() {
+        let found =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let remote_port = listener.local_addr().unwrap().port();
+                let channel =
+                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                ask(&channel, "omm", Duration::from_millis(20)).await
+            });
+        let words = "it takes connections and said nothing within 0.02 s";
+        assert_eq!(found, Found::Reserved(words.to_owned()));
+    }
+
+    #[test]
     fn a_closed_port_is_silent() {
         let found =
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let remote_port = listener.local_addr().unwrap().port();
                 drop(listener);
-                ask(
-                    &Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() },
-                    "omm",
-                )
-                .await
+                let channel =
+                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                ask(&channel, "omm", LIMIT).await
             });
         assert_eq!(found, Found::Silent("connection refused".to_owned()));
     }

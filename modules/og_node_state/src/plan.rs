@@ -187,7 +187,7 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         (_, Transition::Switchover) => switchover(present, args),
         (_, Transition::Failover) => {
             if !args.force {
-                primary_is_gone(&present.peers)?;
+                primary_is_gone(present)?;
                 has_followed(node)?;
                 nobody_has_more(present)?;
             }
@@ -226,13 +226,19 @@ fn switchover(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     .hint("repair it first (og_build), or, when the primary is lost, use transition: failover"))
 }
 
-fn primary_is_gone(peers: &[Peer]) -> Result<(), Error> {
+fn primary_is_gone(present: &Present) -> Result<(), Error> {
+    let peers = &present.peers;
     let alive = peers.iter().find(|peer| peer.is_primary());
     let unclear = peers.iter().find(|peer| matches!(&peer.found, Found::Reserved(_)));
-    let Some(peer) = alive.or(unclear) else {
-        return Ok(());
+    // A cascade standby receives from a standby.
+    let receives = present.node.receiver.is_some() && present.node.role == Role::Standby;
+    let why = match alive.or(unclear) {
+        Some(peer) => peer.words(),
+        None if receives => "this standby still receives from it".to_owned(),
+        None if peers.is_empty() => format!("it cannot be asked, for {}", peer::words(peers)),
+        None => return Ok(()),
     };
-    Err(Error::refused(format!("no failover while the old primary may be alive: {}", peer.words()))
+    Err(Error::refused(format!("no failover while the old primary may be alive: {why}"))
         .at("/transition")
         .hint("use transition: switchover, or stop the old primary first; force makes a second primary"))
 }

@@ -131,6 +131,9 @@ fn failover_wants_the_old_primary_gone() {
     let reserved =
         Peer { channel: Channel::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) };
     assert_eq!(with(vec![reserved]), Err(ErrorKind::Refused));
+    // Nobody can be asked, or the log still comes.
+    assert_eq!(with(vec![]), Err(ErrorKind::Refused));
+    assert_eq!(steps(running(Role::Standby), vec![silent()], fail.clone()), Err(ErrorKind::Refused));
     let forced = json!({"state": "primary", "transition": "failover", "force": true});
     assert_eq!(steps(lonely.clone(), vec![is(Role::Primary)], forced), Ok(vec![Step::Failover]));
 }
