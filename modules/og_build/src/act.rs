@@ -12,7 +12,7 @@ use crate::log;
 use crate::plan::Plan;
 
 /// Between two looks.
-const INTERVAL: Duration = Duration::from_millis(200);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
 /// Walking through a large data directory costs, so it is done seldom.
 const WALK: Duration = Duration::from_secs(15);
 /// How long a standby may say that it needs repair after its start, before it is believed.
@@ -38,6 +38,7 @@ pub async fn build(
     let file = log::begin(&path)?;
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
+    let server = node.running();
     let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
@@ -85,13 +86,19 @@ pub async fn build(
         )));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
-    if rc != 0 && args.mode != Mode::Auto && log::status(&text) != Status::Completed {
+    let untouched = server.is_some() && node.running() == server;
+    if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
         let words = output.last_words.join("; ");
         let detail =
             format!("gs_ctl ended before the build was done; the node is {}; gs_ctl: {words}", state.words());
         return Err(Error::command(detail, record)
             .hint("call again, or use mode: auto, which builds only where needed"));
+    }
+    if state.role != plan.role {
+        output.build_status = Status::Failed;
+        let detail = format!("after the build the node is {}, not {}", state.words(), plan.role);
+        return Err(Error::command(detail, record));
     }
     output.build_status = Status::Completed;
     // The words may be another release's; what was asked for is known all the same.

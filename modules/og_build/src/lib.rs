@@ -7,6 +7,8 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use std::time::{Duration, Instant};
+
 use og_common::files::NodeLock;
 use og_common::gauss::Node;
 use og_common::gauss::disk::{free_space, human, size_of};
@@ -88,8 +90,17 @@ fn message(output: &Output, plan: Option<Plan>, check: bool) -> String {
     }
 }
 
+/// How long a standby is given to find its primary again, before it is believed to need a build.
+const RECOVERY: Duration = Duration::from_secs(8);
+
 async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
-    let state = node.query(call).await?;
+    let mut state = node.query(call).await?;
+    let end = Instant::now() + RECOVERY;
+    while plan::may_recover(&state, args) && Instant::now() < end {
+        call.saw(format!("it may yet find its primary: {}", state.words()));
+        tokio::time::sleep(act::INTERVAL).await;
+        state = node.query(call).await?;
+    }
     let room = match args.min_free {
         Some(_) => Some(free_space(&node.data_dir)?.saturating_add(size_of(&node.data_dir))),
         None => None,

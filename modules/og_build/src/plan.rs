@@ -2,7 +2,7 @@
 
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
-use og_common::gauss::{BuildMode, NodeState, Role, lsn_text};
+use og_common::gauss::{BuildMode, DbState, NodeState, Role, lsn_text};
 use og_common::protocol::{Error, ErrorKind};
 
 use crate::args::{Args, Mode, State};
@@ -64,8 +64,10 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
         return Ok(None);
     }
     may_be_overwritten(node, args)?;
+    can_be_asked(node, args)?;
     let (peer, source) = source(&present.peers)?;
     if !args.force {
+        only_primary(&present.peers)?;
         source_is_newest(present, peer)?;
     }
     if let (Some(needed), Some(room)) = (args.min_free, present.room)
@@ -84,11 +86,42 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     Ok(Some(Plan { mode: mode(present, args, source)?, role }))
 }
 
-/// Whether the node needs no build, whatever its peers are.
+/// Whether the node needs no build, whatever its peers are. One that is behind and catches up needs none.
 #[must_use]
 pub fn is_well(node: &NodeState, args: &Args) -> bool {
+    let catches_up = node.db_state == DbState::Catchup && node.receiver.is_some();
+    serves(node, args) && node.answered && (node.healthy() || catches_up)
+}
+
+/// Whether a standby is to be left as it is, if it streams.
+fn serves(node: &NodeState, args: &Args) -> bool {
     let as_wanted = args.role.is_none_or(|role| Role::from(role) == node.role);
-    args.mode == Mode::Auto && node.healthy() && node.role.follows() && as_wanted
+    args.mode == Mode::Auto && node.running && node.role.follows() && as_wanted
+}
+
+/// What a standby says that will not find its primary again by itself.
+const LOST: [&str; 3] = ["WAL segment removed", "System id not matched", "Timeline not matched"];
+
+/// Whether the node may be well in a moment: for two seconds after a start, and some after its primary was out of reach, a
+/// standby says that it needs repair.
+#[must_use]
+pub fn may_recover(node: &NodeState, args: &Args) -> bool {
+    let detail = node.detail.as_deref().unwrap_or_default();
+    serves(node, args)
+        && !is_well(node, args)
+        && node.build.is_none()
+        && !LOST.iter().any(|words| detail.contains(words))
+}
+
+/// Refuses a standby that last said that it streams, and does not let gs_ctl in to say it again.
+fn can_be_asked(node: &NodeState, args: &Args) -> Result<(), Error> {
+    if !serves(node, args) || node.answered || node.db_state != DbState::Normal {
+        return Ok(());
+    }
+    let why = node.detail.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
+    Err(Error::refused(format!("the server runs, and whether it streams cannot be asked: {why}"))
+        .at("/mode")
+        .hint("are its own addresses in its pg_hba.conf (og_hba)? mode: full or incremental builds all the same"))
 }
 
 fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
@@ -137,22 +170,32 @@ fn source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
         ))
 }
 
-/// The primary that a build would copy from, and its system's number.
+/// The primary that a build would copy from, and its system's number. A server that tells to be something else than a
+/// primary or a standby is taken where there is no primary: gs_ctl will find out.
 fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
-    let primary = |peer: &'_ Peer| match &peer.found {
-        // A server whose kind we cannot tell may be one; gs_ctl will find out.
-        Found::Server { role: Role::Primary | Role::Normal | Role::Unknown, system_id, .. } => {
-            Some(*system_id)
-        }
-        _ => None,
+    let of = |wanted: &[Role]| {
+        peers.iter().find_map(|peer| match &peer.found {
+            Found::Server { role, system_id, .. } if wanted.contains(role) => Some((peer, *system_id)),
+            _ => None,
+        })
     };
-    peers.iter().find_map(|peer| Some((peer, primary(peer)?))).ok_or_else(|| {
+    of(&[Role::Primary]).or_else(|| of(&[Role::Normal, Role::Unknown])).ok_or_else(|| {
         Error::refused(format!(
             "no primary can be reached through this node's replication channels: {}",
             peer::words(peers)
         ))
         .hint("the primary must run, name this node in a replconninfo, and let its address in by pg_hba.conf")
     })
+}
+
+/// Refuses when two servers say that they are the primary: gs_ctl copies from whichever answers first.
+fn only_primary(peers: &[Peer]) -> Result<(), Error> {
+    let primaries: Vec<_> = peers.iter().filter(|peer| peer.is_primary()).map(Peer::words).collect();
+    if primaries.len() < 2 {
+        return Ok(());
+    }
+    Err(Error::refused(format!("there is more than one primary: {}", primaries.join(", ")))
+        .hint("stop the wrong one first; force: true builds from whichever gs_ctl finds"))
 }
 
 fn mode(present: &Present, args: &Args, source: Option<u64>) -> Result<BuildMode, Error> {

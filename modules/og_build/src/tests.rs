@@ -63,6 +63,54 @@ fn a_standby_that_streams_is_left_alone() {
 }
 
 #[test]
+fn a_standby_that_may_find_its_primary_again_is_given_time() {
+    let auto = args(json!({}));
+    let mut node = broken().node;
+    node.detail = Some("Connecting...".to_owned());
+    assert!(plan::may_recover(&node, &auto));
+    for value in [json!({"mode": "full"}), json!({"role": "cascade_standby"})] {
+        assert!(!plan::may_recover(&node, &args(value)));
+    }
+    node.detail = Some("WAL segment removed".to_owned());
+    assert!(!plan::may_recover(&node, &auto));
+    assert!(!plan::may_recover(&streaming().node, &auto));
+    assert!(!plan::may_recover(&NodeState { role: Role::Standby, ..NodeState::default() }, &auto));
+    // It streams, and is behind.
+    let mut present = streaming();
+    present.node.db_state = DbState::Catchup;
+    assert_eq!(planned(&present, json!({})), None);
+    present.node.receiver = None;
+    assert!(plan::may_recover(&present.node, &auto) && planned(&present, json!({})).is_some());
+}
+
+#[test]
+fn a_standby_that_streams_and_cannot_be_asked_is_not_built_over() {
+    let mut present = streaming();
+    present.node.answered = false;
+    present.node.receiver = None;
+    present.node.detail = Some("no pg_hba.conf entry for host \"10.0.0.2\"".to_owned());
+    assert!(refused(&present, json!({})).contains("cannot be asked: no pg_hba.conf entry"));
+    assert!(planned(&present, json!({"mode": "incremental"})).is_some());
+}
+
+#[test]
+fn the_primary_is_the_one_that_says_so() {
+    // A single server that was installed anew stands before it in the channels.
+    let lagging = Peer {
+        channel: Channel::default(),
+        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(0x4000), term: None },
+    };
+    let peers = vec![peer(Role::Normal, Some(9)), lagging.clone()];
+    let mut present = Present { peers, holds: Some(0x5000), ..broken() };
+    assert!(refused(&present, json!({})).contains("4096 bytes more"));
+    present.holds = None;
+    assert_eq!(planned(&present, json!({})), Some((BuildMode::Auto, Role::Standby)));
+    present.peers = vec![lagging, peer(Role::Primary, Some(1))];
+    assert!(refused(&present, json!({})).contains("more than one primary"));
+    assert!(planned(&present, json!({"force": true})).is_some());
+}
+
+#[test]
 fn the_cheapest_build_that_can_serve_is_chosen() {
     assert_eq!(planned(&broken(), json!({})), Some((BuildMode::Auto, Role::Standby)));
     let incremental = planned(&broken(), json!({"mode": "incremental"}));
