@@ -109,12 +109,25 @@ async fn unchanged(
     plan: Plan,
     reload: bool,
 ) -> Result<Report<Output>, Error> {
-    let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
+    let mut warnings = plan.warnings;
+    let mut output = Output::default();
+    // The call that wrote it may have been made before the server's restart, and the restart not.
+    let late = |(name, _): &(&String, _)| known::needs_restart(name);
+    let late: BTreeMap<_, _> = plan.after.iter().filter(late).map(|(n, v)| (n.clone(), v.clone())).collect();
+    if !late.is_empty() && node.running().is_some() {
+        match Facts::ask(node, call, &late.keys().cloned().collect::<Vec<_>>()).await {
+            Ok(facts) => {
+                output.pending = facts.pending(&late);
+                output.restart_required.clone_from(&output.pending);
+            }
+            Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
+        }
+    }
+    (output.before, output.after) = (masked(plan.before), masked(plan.after));
     if !reload || !conf.owes_reload() || node.running().is_none() {
-        return Ok(Report::unchanged("nothing to change", output).with_warnings(plan.warnings));
+        return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
-    let mut warnings = plan.warnings;
     if !call.check {
         let saved = conf.reload(node, call).await?;
         output.reloaded = saved.reloaded;

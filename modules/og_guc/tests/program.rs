@@ -269,6 +269,36 @@ fn a_reload_left_undone_is_made_up_for() {
 }
 
 #[test]
+fn a_restart_that_is_due_is_told_again() {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::new(CONF.as_bytes());
+    let pid = node.0.path().join("postmaster.pid");
+    let _server = Server::of(&node);
+    let text = std::fs::read_to_string(&pid).unwrap();
+    std::fs::write(&pid, format!("{text}1795276947\n26000\n/tmp\n127.0.0.1\n")).unwrap();
+    let bin = node.0.path().join("home/bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    let says = |value: u16| {
+        // Moved into place: a file open for writing could be held by a fork of another test.
+        let (new, gsql) = (bin.join("new"), bin.join("gsql"));
+        let script = format!("#!/bin/sh\nprintf 'port\\037postmaster\\037integer\\037{value}\\037\\n'\n");
+        std::fs::write(&new, script).unwrap();
+        std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::rename(new, gsql).unwrap();
+    };
+    let call = || node.call(json!({"parameters": {"port": 5432}, "gauss_home": node.0.path().join("home")}));
+    says(26000);
+    let due = call();
+    let told = |result: &Value| {
+        [result["changed"].clone(), result["pending"].clone(), result["restart_required"].clone()]
+    };
+    assert_eq!(told(&due), [json!(false), json!(["port"]), json!(["port"])], "{due}");
+    says(5432);
+    let done = call();
+    assert_eq!(told(&done), [json!(false), json!([]), json!([])], "{done}");
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let conf = "archive_command = 'curl https://u:old-secret@h/%f'\napp.api_token = 'old-secret'\npassword_policy = 1\n";
     let node = Node::new(conf.as_bytes());
