@@ -62,6 +62,9 @@ fn arguments_can_be_checked_without_doing_anything() {
     let (fine, code) =
         told(&run(echo().arg("--validate"), b"{\"words\": \"a\", \"data_dir\": \"/nonexistent\"}"));
     assert_eq!((code, fine.get("words")), (0, None));
+    // Elsewhere it would be done.
+    let (wrong, code) = told(&run(echo().args(["--validate", "--host", "n1"]), b"{\"words\": \"a\"}"));
+    assert_eq!((code, &wrong["error"]["kind"]), (2, &Value::from("bad_args")));
 }
 
 #[test]

@@ -65,6 +65,19 @@ impl Request {
         }
         Ok(request)
     }
+
+    /// A flag among Ansible's own keys, in any form that Ansible has for it.
+    ///
+    /// # Errors
+    /// `bad_args` for anything else: it may have meant that nothing is to be changed, or shown.
+    pub fn flag(&self, name: &str) -> Result<bool, Error> {
+        let Some(value) = self.ansible.get(name).filter(|value| !value.is_null()) else { return Ok(false) };
+        let flag = if let Value::Bool(flag) = value { Some(*flag) } else { None };
+        flag.or_else(|| convert(value, "boolean")?.as_bool()).ok_or_else(|| {
+            Error::bad_args(format!("{} is not true or false", kind_of(value)))
+                .at(format!("/_ansible_{name}"))
+        })
+    }
 }
 
 /// Checks the arguments against the schema and the rules and gives every value its type.
@@ -564,6 +577,23 @@ mod tests {
         assert!(error(b"{\"\xff\":1}").contains("not UTF-8: byte 3"));
         let request = Request::parse(b"{\"_ansible_diff\": true, \"x\": 1}").unwrap();
         assert_eq!((request.args.len(), request.ansible["diff"].as_bool()), (1, Some(true)));
+    }
+
+    #[test]
+    fn ansibles_flags_are_taken_in_every_form() {
+        let flag = |value: &str| {
+            let request = Request::parse(format!("{{\"_ansible_check_mode\": {value}}}").as_bytes()).unwrap();
+            request.flag("check_mode")
+        };
+        for (value, set) in
+            [("true", true), ("\"yes\"", true), ("1", true), ("null", false), ("\"off\"", false)]
+        {
+            assert_eq!(flag(value).unwrap(), set, "{value}");
+        }
+        for value in ["\"perhaps\"", "2", "[true]"] {
+            assert_eq!(flag(value).unwrap_err().failure().path.as_deref(), Some("/_ansible_check_mode"));
+        }
+        assert!(!Request::default().flag("check_mode").unwrap());
     }
 
     #[test]

@@ -90,7 +90,11 @@ pub fn command<M: Module>() -> Command {
         )
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
-        .arg(flag("validate").help("Only check the arguments, and say what is wrong with them"))
+        .arg(
+            flag("validate")
+                .conflicts_with("host")
+                .help("Only check the arguments, and say what is wrong with them"),
+        )
         .arg(
             Arg::new("schema")
                 .long("schema")
@@ -194,14 +198,11 @@ async fn call<M: Module>(
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
-    let set = |key| request.ansible.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let no_log = set("no_log");
-    let invocation = if no_log { Map::new() } else { echo(&request.args) };
-    let flags = Flags {
-        check: set("check_mode") || matches.get_flag("check"),
-        diff: set("diff") || matches.get_flag("diff"),
-        no_log,
+    let flags = match flags(&request, matches) {
+        Ok(flags) => flags,
+        Err(e) => return (Map::new(), Err(e)),
     };
+    let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
     let act = act::<M>(request.args, flags, start);
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
@@ -236,6 +237,14 @@ async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Recei
 pub(super) fn typed<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
     check::<M>(&mut values)?;
     types::<M>(values)
+}
+
+fn flags(request: &Request, matches: &ArgMatches) -> Result<Flags, Error> {
+    Ok(Flags {
+        check: request.flag("check_mode")? || matches.get_flag("check"),
+        diff: request.flag("diff")? || matches.get_flag("diff"),
+        no_log: request.flag("no_log")?,
+    })
 }
 
 struct Flags {
