@@ -38,6 +38,10 @@ pub struct Expand {
     pub put_back_sync: Option<PutBack>,
     /// What it was.
     pub sync_before: Option<String>,
+    /// Whether it stays empty when the new nodes are taken away again: no other standby streams, and it was not empty.
+    pub sync_stays_empty: bool,
+    /// How `og_guc` then makes it what it can be without them.
+    pub undo_sync: PutBack,
     /// Rules for each node.
     pub rules: BTreeMap<String, Vec<Rule>>,
     /// Channels for each node.
@@ -98,6 +102,8 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         sync_add: sync.add,
         put_back_sync: sync.put_back,
         sync_before: sync.before,
+        sync_stays_empty: sync.stays_empty,
+        undo_sync: sync.undo,
         rules,
         peers,
         own,
@@ -113,6 +119,8 @@ struct Sync {
     empty: bool,
     add: Vec<String>,
     put_back: Option<PutBack>,
+    stays_empty: bool,
+    undo: PutBack,
     restore: Values,
     of_newcomers: Option<String>,
 }
@@ -131,8 +139,10 @@ fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync 
         restore.insert(SYNC_NAMES.to_owned(), before.clone());
     }
     let keep = owed && mode == SyncStandbys::Keep;
-    let put_back =
-        keep.then(|| PutBack::of(&Values::from([(SYNC_NAMES.to_owned(), before.clone())]))).flatten();
+    let put_back = keep.then(|| PutBack::one(SYNC_NAMES, before.as_deref()));
+    // Whoever commits would wait for ever for a standby that is taken away again.
+    let undo = PutBack::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });
+    let stays_empty = alone && before.as_deref() != Some("");
     let mut add: Vec<_> = match mode {
         SyncStandbys::Any | SyncStandbys::First => {
             c.targets.iter().filter(|n| !n.becomes_cascade()).map(|n| n.app_name.clone()).collect()
@@ -142,7 +152,7 @@ fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync 
     add.sort();
     let of_newcomers =
         before.clone().map(|names| if mode == SyncStandbys::None { String::new() } else { names });
-    Sync { before, empty, add, put_back, restore, of_newcomers }
+    Sync { before, empty, add, put_back, stays_empty, undo, restore, of_newcomers }
 }
 
 fn newcomer(c: &mut Cluster, n: &Node, force: bool) {

@@ -155,6 +155,12 @@ pub enum Presence {
 }
 
 impl PutBack {
+    fn one(name: &str, value: Option<&str>) -> Self {
+        let state = if value.is_some() { Presence::Present } else { Presence::Absent };
+        let parameters = Settings::from([(name.to_owned(), value.unwrap_or_default().to_owned())]);
+        Self { state, parameters }
+    }
+
     fn of(values: &Values) -> Option<Self> {
         if values.is_empty() {
             return None;

@@ -15,6 +15,8 @@ use crate::seen::Channel;
 struct Brought {
     rules: Answered,
     channels: Answered,
+    /// Whether synchronous_standby_names is what it was.
+    names: bool,
     files: bool,
 }
 
@@ -72,6 +74,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     if let Some(own) = &og.put_back_sync {
         let name = "Put synchronous_standby_names back";
         it.must(name, "og_guc", &shared.primary, json!(own), og.empty_sync)?;
+        brought.names = true;
     }
     if !og.sync_add.is_empty() {
         let edit =
@@ -108,7 +111,7 @@ fn build(it: &mut Run, name: &str, nodes: &[String], role: &str) -> Go {
     if it.how.check {
         // Before its channels are written a node has nothing to be built from; that it would be built is known.
         for (_, answer) in &mut built.0 {
-            if answer.error().is_some() && answer.unreachable().is_none() {
+            if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
                 *answer =
                     Answer::foreseen("would be built", &format!("build it as {}", role.replace('_', " ")));
             }
@@ -120,12 +123,13 @@ fn build(it: &mut Run, name: &str, nodes: &[String], role: &str) -> Go {
 
 /// Takes back what the run brought, releases the lock, and returns why it failed.
 fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<String> {
+    let undone = it.how.options.og_rollback && !it.how.check;
     why += match () {
-        () if !it.how.options.og_rollback || it.how.check => " (nothing was rolled back)",
+        () if !undone => " (nothing was rolled back)",
         () if take_back(it, og, brought)? => " (what this run brought was taken away again)",
         () => " (not all that this run brought was taken away again, see warnings)",
     };
-    if og.empty_sync && !it.how.check {
+    if og.sync_stays_empty && (undone || !brought.names) && !it.how.check {
         let before = og.sync_before.as_deref().filter(|names| !names.is_empty()).unwrap_or("'*'");
         // Writing to a String cannot fail.
         let _ = write!(why, ", {SYNC_NAMES} of {} stays empty, it was {before}", og.shared.primary);
@@ -147,11 +151,9 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         }
         Ok(())
     };
-    if fresh {
-        let edit = json!({"method": "keep", "num": "keep", "remove": names});
-        let own = json!({"synchronous_standbys": edit, "force": true});
-        step(it, "Let no commit wait for a new node", "og_guc", vec![(shared.primary.clone(), args(own))])?;
-    }
+    let mut own = json!(og.undo_sync);
+    own["force"] = json!(true);
+    step(it, "Let no commit wait for a new node", "og_guc", vec![(shared.primary.clone(), args(own))])?;
     step(
         it,
         "Stop the new nodes",

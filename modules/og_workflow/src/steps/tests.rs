@@ -209,6 +209,53 @@ fn a_failed_expand_takes_back_what_it_brought() {
 }
 
 #[test]
+fn a_failed_expand_leaves_no_commit_waiting() {
+    let undone = |given: &[Given], targets: &str, options: Options| {
+        let mut undo = Value::Null;
+        let done = told(given, Workflow::Expand, targets, &how(options), true, |step, call| {
+            if step == "Let no commit wait for a new node" {
+                undo = json!([call.args["state"], call.args["parameters"][SYNC_NAMES], call.args["force"]]);
+            }
+            step.ends_with("belongs to the cluster").then(fails)
+        });
+        (undo, done.why().to_owned())
+    };
+    // A single node, whose names were put back when its standby streamed.
+    let mut given = cluster(0);
+    given[0].2["og_node_state"]["node"]["role"] = json!("normal");
+    given.push(fresh(2, "standby"));
+    parameter(&mut given, SYNC_NAMES, Some("*"));
+    let (undo, why) = undone(&given, "n2", Options::default());
+    assert_eq!(undo, json!(["present", "", true]));
+    assert!(
+        why.ends_with("taken away again), synchronous_standby_names of n1 stays empty, it was *"),
+        "{why}"
+    );
+    // Not taken back, they are there again.
+    let options = Options { og_rollback: false, ..Options::default() };
+    assert!(undone(&given, "n2", options).1.ends_with("(nothing was rolled back)"));
+    // Another standby streams: it is what it was, also where that was not set.
+    let any = || Options { og_sync_standbys: crate::args::SyncStandbys::Any, ..Options::default() };
+    for (before, undo) in [(Some("*"), json!(["present", "*", true])), (None, json!(["absent", "", true]))] {
+        let mut given = with(cluster(1), vec![fresh(3, "standby")]);
+        parameter(&mut given, SYNC_NAMES, before);
+        let (done, why) = undone(&given, "n3", any());
+        assert_eq!(done, undo);
+        assert!(why.ends_with("taken away again)"), "{why}");
+    }
+}
+
+#[test]
+fn a_build_that_ended_without_a_word_is_not_foreseen() {
+    let how = How { check: true, ..how(Options::default()) };
+    let say = |step: &str, _: &NodeCall| {
+        step.starts_with("Build").then(|| json!({"failed": true, "msg": "no room"}))
+    };
+    let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, say);
+    assert_eq!(done.why(), "n4: no room (nothing was rolled back)");
+}
+
+#[test]
 fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
     let say = |step: &str, call: &NodeCall| {
         let bad = step.starts_with("Write") || step.starts_with("Stop") && call.node.as_deref() == Some("n4");

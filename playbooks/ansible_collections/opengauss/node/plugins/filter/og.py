@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import peers_added, rules_of
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import all_unwell, peers_added, rules_of
 
 
 class FilterModule:
-    """og_rules and og_peers."""
+    """og_rules, og_peers and og_unwell."""
 
     def filters(self):
-        return {"og_rules": rules_of, "og_peers": peers_added}
+        return {"og_rules": rules_of, "og_peers": peers_added, "og_unwell": all_unwell}

@@ -35,3 +35,14 @@ def peers_added(done):
     added = set((done or {}).get("added") or [])
     ends = [channel.get("remote") for channel in (done or {}).get("channels") or [] if channel.get("number") in added]
     return [{"host": end["host"], "port": end["port"]} for end in ends if end]
+
+
+def all_unwell(steps):
+    """What went wrong in these registered steps, whose items are nodes where they are loops; each once."""
+    found = []
+    for step in steps:
+        for one in step.get("results") or [step]:
+            why = None if one.get("skipped") else why_unwell(one)
+            if why:
+                found.append(f"{one['item']}: {why}" if "item" in one else why)
+    return list(dict.fromkeys(found))

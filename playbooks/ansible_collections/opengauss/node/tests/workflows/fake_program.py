@@ -2,7 +2,7 @@
 """Stands in for every program of the suite: a node is the file state.json in its data directory.
 
 Beside the nodes' folders: `log`, a line for each call that may change something; `fail_NODE_PROGRAM` makes that call
-fail, `hold_NODE_PROGRAM` makes it wait until the file is gone.
+fail, `die_NODE_PROGRAM` makes it end without a word, `hold_NODE_PROGRAM` makes it wait until the file is gone.
 """
 
 import glob
@@ -154,6 +154,8 @@ def main():
             time.sleep(0.05)
         if os.path.exists(f"{ROOT}/fail_{NODE}_{NAME}"):
             fail("io", "made to fail")
+        if os.path.exists(f"{ROOT}/die_{NODE}_{NAME}"):
+            sys.exit(9)
     state = load(path)
     before = json.dumps(state)
     result = globals()[NAME](state)

@@ -48,7 +48,7 @@ class Cluster:
                 "lock": None,
             }
             if n == 1:
-                state["parameters"]["synchronous_standby_names"] = names
+                state["parameters"] = {"synchronous_standby_names": names} if names is not None else {}
                 state["slots"] = ["dn_6002", "dn_6003"]
             folder = root / "nodes" / f"n{n}"
             folder.mkdir()
@@ -188,6 +188,38 @@ def test_a_failed_expansion_takes_back_what_it_brought(three):
     assert three.state("n1") == before
     assert three.state("n3")["rules"] == [] and len(three.state("n3")["channels"]) == 2
     assert three.state("n4")["running"] is False
+
+
+@pytest.mark.versions
+def test_a_failed_expansion_leaves_no_commit_waiting(single):
+    single.mark("fail_n2_og_static_conf")
+    done = single.play("expand", "-e", "og_add=n2")
+    assert "synchronous_standby_names of n1 stays empty, it was *" in done.stdout
+    assert single.state("n1")["parameters"]["synchronous_standby_names"] == "" and single.state("n1")["channels"] == []
+
+
+@pytest.mark.parametrize("names", ["*", None])
+def test_a_failed_expansion_brings_the_names_back(tmp_path, names):
+    two = Cluster(tmp_path, 2, names)
+    two.mark("fail_n3_og_static_conf")
+    done = two.play("expand", "-e", "og_add=n3", "-e", "og_sync_standbys=any")
+    assert done.returncode == 2 and "was taken away again)" in done.stdout and "stays empty" not in done.stdout
+    assert two.state("n1")["parameters"].get("synchronous_standby_names") == names
+
+
+def test_what_could_not_be_taken_back_is_told(three):
+    three.mark("fail_n4_og_build")
+    three.mark("fail_n3_og_slot")
+    done = three.play("expand", "-e", "og_add=n4")
+    assert "not all that this run brought was taken away again: n3: made to fail)" in done.stdout
+    assert len(three.state("n1")["channels"]) == 2
+
+
+def test_a_build_that_ends_without_a_word_is_told(three):
+    three.mark("die_n4_og_build")
+    done = three.play("expand", "-e", "og_add=n4,n5")
+    assert "og_build ended with status 9 and without a result" in done.stdout
+    assert not [line for line in three.log() if line.startswith("n5 og_build")]
 
 
 def test_a_failed_expansion_is_left_as_it_is_when_asked(three):
