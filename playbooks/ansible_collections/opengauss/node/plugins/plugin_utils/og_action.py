@@ -434,8 +434,17 @@ class OgActionBase(ActionBase):
         return self._task.action.rsplit(".", 1)[-1]
 
     def _setting(self, name, default):
-        value = self._task_vars.get(name)
-        return default if value is None else self._templar.template(value)
+        """The variable of the host that the task is done on, which with delegate_to is another than the play's."""
+        host = self._task.delegate_to
+        own, templar = (self._task_vars.get("ansible_delegated_vars") or {}).get(host), self._templar
+        if own is None:
+            own = self._task_vars
+        else:
+            # Ansible puts the play's host there.
+            own = {**own, "inventory_hostname": host}
+            templar = templar.copy_with_new_env(available_variables=own)
+        value = own.get(name)
+        return default if value is None else templar.template(value)
 
 
 def default_programs():

@@ -59,7 +59,13 @@ class Cluster:
     def command(self, playbook, *args):
         inventory = {"opengauss": {"hosts": self.hosts, "vars": {"og_binaries": str(self.root / "programs"), "og_bin_dir": str(self.root / "bin")}}}
         (self.root / "inventory.json").write_text(json.dumps(inventory))
-        return ["ansible-playbook", "-i", str(self.root / "inventory.json"), str(PLAYBOOKS / f"{playbook}.yml"), *args]
+        own = self.root / f"{playbook}.yml"
+        book = own if own.exists() else PLAYBOOKS / own.name
+        return ["ansible-playbook", "-i", str(self.root / "inventory.json"), str(book), *args]
+
+    def write(self, name, **play):
+        """A play of the user's own."""
+        (self.root / f"{name}.yml").write_text(json.dumps([{"hosts": "opengauss", "gather_facts": False, **play}]))
 
     def play(self, playbook, *args):
         (self.root / "nodes/log").write_text("")
@@ -222,3 +228,14 @@ def test_drop_available_brings_the_old_value_back_in_every_case(three, end):
         assert three.play(*args).returncode == 2
     assert "most_available_sync" not in three.state("n1")["parameters"]
     assert three.state("n1")["lock"] is None
+
+
+@pytest.mark.versions
+def test_a_step_for_another_node_uses_that_node_s_own_settings(three):
+    three.hosts["n2"]["og_bin_dir"] = str(three.root / "bin-of-{{ inventory_hostname }}")
+    rule = {"type": "local", "users": ["app"]}
+    step = {"opengauss.node.og_hba": {"data_dir": three.hosts["n2"]["data_dir"], "rules": [rule]}, "delegate_to": "n2", "run_once": True}
+    three.write("own", tasks=[step])
+    assert three.good("own").changed == 1
+    assert three.state("n2")["rules"] == [rule]
+    assert (three.root / "bin-of-n2").is_dir() and not (three.root / "bin").exists()
