@@ -22,6 +22,8 @@ CLEAR = """set -e; cd {folder}; rm -rf """ + VERSION + """; cd /; rmdir {folder}
 class ActionModule(OgActionBase):
     """One remote command when all is there, two when not."""
 
+    _of_the_node = ()
+
     def act(self, args):
         _unused, args = self.validate_argument_spec(argument_spec=SPEC)
         if not re.fullmatch(r"0?[0-7]{3}", args["mode"]):

@@ -243,6 +243,8 @@ class OgActionBase(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     _programs = None
+    # What a task need not say: variables of the node count when it does not.
+    _of_the_node = ("data_dir", "env_file", "gauss_home")
 
     def run(self, tmp=None, task_vars=None):
         self._task_vars = task_vars or {}
@@ -262,9 +264,17 @@ class OgActionBase(ActionBase):
         return self.call(self._name(), args)
 
     def arguments(self):
-        """The task's own arguments, without those that are omitted."""
+        """The task's own arguments, without those that are omitted, and what the node's variables say for it."""
         omit = self._task_vars.get("omit", object())
-        return {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
+        args = {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
+        for name in self._of_the_node:
+            # A task about a file of its own is not about the node's server, unless it says so.
+            if name in args or (name == "data_dir" and "path" in args):
+                continue
+            value = self._setting(name, None)
+            if value is not None:
+                args[name] = plain(value)
+        return args
 
     def call(self, name, args):
         """Runs program `name` on the node with these arguments and returns its result."""
@@ -443,8 +453,9 @@ class OgActionBase(ActionBase):
             # Ansible puts the play's host there.
             own = {**own, "inventory_hostname": host}
             templar = templar.copy_with_new_env(available_variables=own)
-        value = own.get(name)
-        return default if value is None else templar.template(value)
+        # Within a dictionary, newer releases of Ansible take it out when it is omitted; older ones have a text for that.
+        value = templar.template({name: own.get(name)}).get(name)
+        return default if value is None or value == own.get("omit") else value
 
 
 def default_programs():

@@ -239,3 +239,30 @@ def test_a_step_for_another_node_uses_that_node_s_own_settings(three):
     assert three.good("own").changed == 1
     assert three.state("n2")["rules"] == [rule]
     assert (three.root / "bin-of-n2").is_dir() and not (three.root / "bin").exists()
+
+
+@pytest.mark.versions
+def test_the_roles_need_nothing_but_the_inventory(three):
+    """A play that says no more than `roles:`; what it runs and what it leaves is the playbooks' own."""
+    for name in ("expand", "drop", "status"):
+        three.write(name, roles=[f"opengauss.node.{name}"])
+    three.good("expand", "-e", "og_add=n4")
+    assert three.state("n4")["built"] and three.state("n1")["lock"] is None
+    three.good("drop", "-e", "og_drop=n2")
+    assert three.state("n2")["running"] is False and three.state("n1")["lock"] is None
+    assert "n4    10.0.0.4:26000  standby" in three.good("status").stdout
+
+
+@pytest.mark.versions
+def test_what_a_task_does_not_say_of_its_node_the_node_s_variables_say(three):
+    rules = [{"type": "local", "users": ["app"]}]
+    elsewhere = three.hosts["n3"]["data_dir"]
+    three.hosts["n1"]["gauss_home"] = "{{ not_there | default(omit) }}"
+    once = {"run_once": True}
+    own = {"opengauss.node.og_hba": {"rules": rules}, **once}
+    said = {"opengauss.node.og_slot": {"data_dir": elsewhere, "state": "absent", "names": []}, **once}
+    file = {"opengauss.node.og_hba": {"path": "/pg_hba.conf", "rules": rules}, **once, "ignore_errors": True}
+    three.write("own", tasks=[own, {**own, "delegate_to": "n2"}, said, file])
+    done = three.good("own")
+    assert "data_dir" in done.stdout.split("...ignoring")[0].rsplit("fatal:", 1)[1], done.stdout
+    assert [line.split()[:2] for line in three.log()] == [["n1", "og_hba"], ["n2", "og_hba"], ["n3", "og_slot"]]
