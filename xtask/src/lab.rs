@@ -45,19 +45,23 @@ pub fn engine_arg() -> Arg {
     )
 }
 
-/// The engine asked for, or the best that is there.
-pub fn engine(matches: &ArgMatches) -> Engine {
-    match matches.get_one::<String>("engine").map(String::as_str) {
+/// The engine asked for, or the best that is there; PostgreSQL is installed where it is to serve and missing.
+pub fn engine(matches: &ArgMatches) -> Result<Engine> {
+    let engine = match matches.get_one::<String>("engine").map(String::as_str) {
         Some("postgres") => Engine::Postgres,
         Some(_) => Engine::OpenGauss,
         None if og_lab::missing(Engine::OpenGauss).is_empty() => Engine::OpenGauss,
         None => Engine::Postgres,
+    };
+    if engine == Engine::Postgres {
+        setup::postgres()?;
     }
+    Ok(engine)
 }
 
-/// Installs and builds what a lab needs.
+/// Installs and builds what a lab needs beside its engine.
 pub fn programs() -> Result<Programs> {
-    let tools = setup::all()?;
+    let tools = setup::lab()?;
     let modules = build::release()?;
     Ok(Programs {
         ansible: tools.ansible,
@@ -95,7 +99,7 @@ fn up(matches: &ArgMatches) -> Result {
     let programs = programs()?;
     let options = LabOptions {
         name: named(matches),
-        engine: engine(matches),
+        engine: engine(matches)?,
         nodes,
         base_dir: None,
         programs: programs.stand_ins.clone(),
