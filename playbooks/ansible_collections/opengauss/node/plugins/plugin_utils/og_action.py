@@ -38,9 +38,10 @@ UNUSABLE = 2
 # What sudo says with `requiretty`; there is no terminal where standard input is used.
 NO_TTY = re.compile(r"must have a tty|no tty present")
 
-# Unpacks and verifies beside the place, then moves: a program is there whole or not at all.
+# Unpacks and verifies beside the place, in a folder that mktemp makes for its user alone, then moves: a program is there whole
+# or not at all. The umask is for the folders it makes on the way.
 INSTALL = """set -e
-umask 077
+umask {umask}
 d={root}
 mkdir -p "$d"
 t=$(mktemp -d "$d/.up.XXXXXX")
@@ -350,7 +351,7 @@ class OgActionBase(ActionBase):
         told = re.search(rf"^{MISSING} (\S+)", seen["stdout"], re.MULTILINE)
         arch = told.group(1) if told else self._command("uname -m", "")["stdout"].strip().split("\n")[0].strip()
         digest = self.programs().digest()
-        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700") + CLEAN.format(digest=digest)
+        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700", umask="077") + CLEAN.format(digest=digest)
         sent = self._command(script, self.programs().archive(arch))
         if sent["rc"] != 0:
             raise AnsibleActionFail(

@@ -266,3 +266,29 @@ def test_what_a_task_does_not_say_of_its_node_the_node_s_variables_say(three):
     done = three.good("own")
     assert "data_dir" in done.stdout.split("...ignoring")[0].rsplit("fatal:", 1)[1], done.stdout
     assert [line.split()[:2] for line in three.log()] == [["n1", "og_hba"], ["n2", "og_hba"], ["n3", "og_slot"]]
+
+
+def test_programs_in_a_folder_that_others_may_enter(three):
+    folder = three.root / "opt/opengauss/bin"
+    three.write("own", tasks=[{"opengauss.node.og_programs": {"path": str(folder)}, "run_once": True}])
+    three.good("own")
+    for path in (folder / "og_hba", folder, folder.parent, folder.parent.parent):
+        assert path.stat().st_mode & 0o777 == 0o755, path
+    assert sorted(p.name for p in folder.iterdir()) == sorted(PROGRAMS)
+
+
+@pytest.mark.versions
+def test_no_version_of_the_programs_stays_behind(three):
+    three.good("status")
+    folder = three.root / "bin"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    [version] = folder.iterdir()
+    for name in ("0123456789abcdef", "mine"):
+        (folder / name).mkdir()
+    three.write("own", tasks=[{"opengauss.node.og_programs": {"state": "absent"}, "run_once": True}])
+    assert (three.good("own", "--check").changed, version.exists()) == (1, True)
+    assert (three.good("own").changed, [p.name for p in folder.iterdir()]) == (1, ["mine"])
+    (folder / "mine").rmdir()
+    # Of another version alone, and then of none.
+    (folder / "0123456789abcdef").mkdir()
+    assert (three.good("own").changed, folder.exists(), three.good("own").changed) == (1, False, 0)
