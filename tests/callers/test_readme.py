@@ -60,6 +60,11 @@ def test_workflows(file, installed, tmp_path):  # noqa: F811
     assert world.state("n3")["built"] and world.state("n4")["built"] and not world.state("n2")["running"]
 
 
+def test_the_version_of_cargo():
+    [needed] = re.findall(r'^rust-version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.M)
+    assert f"cargo {needed} or newer" in ROOT_README
+
+
 def test_example_inventory(installed, tmp_path):  # noqa: F811
     world = World(tmp_path, 2, "ANY 1(dn_6002)")
     world.write((ROOT / "playbooks/inventory.example.yml").read_text())

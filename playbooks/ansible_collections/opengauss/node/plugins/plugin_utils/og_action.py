@@ -35,6 +35,8 @@ NOT_FOUND = 127
 NOT_RUN = 126
 # The programs' own exit status for arguments that cannot be used.
 UNUSABLE = 2
+# What the loader says of a program that was built on a newer glibc than the node's.
+OLD_GLIBC = re.compile(r"version `GLIBC_([0-9.]+)' not found")
 # What sudo says with `requiretty`; there is no terminal where standard input is used.
 NO_TTY = re.compile(r"must have a tty|no tty present")
 
@@ -478,6 +480,14 @@ def last_object(text):
 
 
 def ending(done):
-    """The end of what a command printed, for a message."""
+    """The end of what a command printed, for a message, and what to do where that is known."""
     text = (done["stderr"].strip() or done["stdout"].strip() or f"status {done['rc']}, no output").splitlines()
-    return " / ".join(line.strip() for line in text[-3:])[-500:]
+    told = " / ".join(line.strip() for line in text[-3:])[-500:]
+    needed = OLD_GLIBC.findall(done["stderr"] + done["stdout"])
+    if not needed:
+        return told
+    newest = max(needed, key=lambda version: [int(n) for n in version.split(".") if n])
+    return (
+        f"{told}; the programs need glibc {newest} or newer, the node has an older one: build them on the oldest glibc "
+        f"among the nodes, or for a musl target"
+    )
