@@ -115,6 +115,15 @@ def test_every_variable_of_the_roles_is_documented():
     assert documented == defaults
 
 
+def test_the_readme_lists_every_variable():
+    """With its default; of which nodes to add and drop the text tells."""
+    rows = re.findall(r"^\| `(og_\w+)` \| (.+?) \|", (COLLECTION / "README.md").read_text(), re.M)
+    defaults = yaml.safe_load((COLLECTION / "roles/common/defaults/main.yml").read_text())
+    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in ("og_add", "og_drop")}
+    assert {k: v.strip("`") for k, v in rows} == {**expected, "og_binaries": "what the collection ships"}
+    assert len(rows) == len(expected)
+
+
 @pytest.mark.versions
 def test_a_wrong_variable_is_told_at_once(installed, tmp_path):
     (tmp_path / "inventory.json").write_text(json.dumps({"opengauss": {"hosts": {"n1": {"id": 1, **LOCAL}}}}))

@@ -60,24 +60,28 @@ def test_workflows(file, installed, tmp_path):  # noqa: F811
     assert world.state("n3")["built"] and world.state("n4")["built"] and not world.state("n2")["running"]
 
 
+def test_the_version_of_cargo():
+    [needed] = re.findall(r'^rust-version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.M)
+    assert f"cargo {needed} or newer" in ROOT_README
+
+
 def test_example_inventory(installed, tmp_path):  # noqa: F811
     world = World(tmp_path, 2, "ANY 1(dn_6002)")
     world.write((ROOT / "playbooks/inventory.example.yml").read_text())
     world.type("ansible-playbook -i inventory.yml opengauss.node.status", installed)
 
 
-def test_module_defaults(installed, tmp_path):  # noqa: F811
-    """The play in the collection's README."""
-    [play] = re.findall(r"^    - hosts: opengauss\n(?:^    .*\n|\n)+", (COLLECTION / "README.md").read_text(), re.M)
+def test_plays(installed, tmp_path):  # noqa: F811
+    """The plays in the collection's README: one of a role, one of a module."""
+    plays = re.findall(r"^    - hosts: opengauss\n(?:^    .*\n|\n)+", (COLLECTION / "README.md").read_text(), re.M)
+    role, module = map(yaml.safe_load, plays)
     world = World(tmp_path, 1, "*")
     world.write((ROOT / "playbooks/inventory.example.yml").read_text())
-    book = yaml.safe_load(play)
-    # The text names one folder for all nodes; here each has its own.
-    book[0]["module_defaults"]["group/opengauss.node.all"]["data_dir"] = "{{ data_dir }}"
-    book[0]["tasks"][0]["opengauss.node.og_hba"]["rules"] = [{"type": "host", "users": ["app"]}]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(book))
+    module[0]["tasks"][0]["opengauss.node.og_hba"]["rules"] = [{"type": "host", "users": ["app"]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(role + module))
     world.type("ansible-playbook -i inventory.yml play.yml", installed)
-    assert world.state("n1")["rules"]
+    assert world.state("n3")["built"] and world.state("n4")["built"]
+    assert {"type": "host", "users": ["app"]} in world.state("n1")["rules"]
 
 
 def test_install(installed, tmp_path):  # noqa: F811

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::lab::programs;
 use crate::python;
-use crate::setup::Tools;
+use crate::setup::{self, Tools};
 use crate::shell::{Result, output, root, run, target};
 
 /// The release of the package `ansible` whose community.postgresql is measured.
@@ -42,6 +42,7 @@ pub fn command() -> Command {
 pub fn run_all(matches: &ArgMatches) -> Result {
     let number = |name| usize::from(matches.get_one::<u16>(name).copied().unwrap_or(1));
     let programs = programs()?;
+    setup::postgres()?;
     let tools = Tools { ansible: programs.ansible.clone() };
     let peer = peer(&tools).inspect_err(|why| println!("skipped: no {PEER} ({why})")).ok();
     let nodes = number("nodes");

@@ -16,7 +16,7 @@ const SOURCE: &str = "playbooks/ansible_collections/opengauss/node";
 
 /// Builds the package and says where it is.
 pub fn run_all() -> Result {
-    let tools = setup::all()?;
+    let tools = setup::ansible()?;
     build::release()?;
     let package = package(&tools)?;
     println!("{}", package.display());

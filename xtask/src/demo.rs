@@ -28,7 +28,7 @@ const DROP: [&str; 2] = ["-e", "og_drop=n2"];
 pub fn run(matches: &ArgMatches) -> Result {
     say("Install and build what is missing");
     let programs = programs()?;
-    let engine = engine(matches);
+    let engine = engine(matches)?;
     say(&format!("Bring up n1 (primary) and n2 (standby) on {engine}, and n3 and n4 beside them"));
     let nodes = vec![
         NodeSpec::new("n1", Role::Primary),

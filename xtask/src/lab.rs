@@ -1,5 +1,8 @@
 //! `cargo xtask lab up | status | down`: a cluster on this machine to try things on.
 
+use std::path::Path;
+use std::process;
+
 use clap::{Arg, ArgMatches, Command};
 use og_lab::{Engine, Lab, LabOptions, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
@@ -45,19 +48,23 @@ pub fn engine_arg() -> Arg {
     )
 }
 
-/// The engine asked for, or the best that is there.
-pub fn engine(matches: &ArgMatches) -> Engine {
-    match matches.get_one::<String>("engine").map(String::as_str) {
+/// The engine asked for, or the best that is there; PostgreSQL is installed where it is to serve and missing.
+pub fn engine(matches: &ArgMatches) -> Result<Engine> {
+    let engine = match matches.get_one::<String>("engine").map(String::as_str) {
         Some("postgres") => Engine::Postgres,
         Some(_) => Engine::OpenGauss,
         None if og_lab::missing(Engine::OpenGauss).is_empty() => Engine::OpenGauss,
         None => Engine::Postgres,
+    };
+    if engine == Engine::Postgres {
+        setup::postgres()?;
     }
+    Ok(engine)
 }
 
-/// Installs and builds what a lab needs.
+/// Installs and builds what a lab needs beside its engine.
 pub fn programs() -> Result<Programs> {
-    let tools = setup::all()?;
+    let tools = setup::lab()?;
     let modules = build::release()?;
     Ok(Programs {
         ansible: tools.ansible,
@@ -95,7 +102,7 @@ fn up(matches: &ArgMatches) -> Result {
     let programs = programs()?;
     let options = LabOptions {
         name: named(matches),
-        engine: engine(matches),
+        engine: engine(matches)?,
         nodes,
         base_dir: None,
         programs: programs.stand_ins.clone(),
@@ -113,18 +120,21 @@ fn up(matches: &ArgMatches) -> Result {
     Ok(())
 }
 
-/// The command that runs a playbook on the lab, for a person to copy.
+/// The command that runs a playbook on the lab, for a person to copy; it works from any folder.
 pub fn playbook_line(lab: &Lab, programs: &Programs, playbook: &str) -> String {
-    let wrap = lab.exec_ctl(["env"]);
+    line(&lab.exec_ctl::<_, &str>([]), &lab.inventory_path(), programs, playbook)
+}
+
+fn line(within: &process::Command, inventory: &Path, programs: &Programs, playbook: &str) -> String {
     let words: Vec<_> =
-        std::iter::once(wrap.get_program()).chain(wrap.get_args()).map(|w| w.to_string_lossy()).collect();
+        std::iter::once(within.get_program()).chain(within.get_args()).map(|w| w.to_string_lossy()).collect();
+    let playbooks = programs.playbooks.display();
     format!(
-        "{} {} -i {} -e og_binaries={} {}/{playbook}",
+        "{} env ANSIBLE_CONFIG={playbooks}/ansible.cfg {} -i {} -e og_binaries={} {playbooks}/{playbook}",
         words.join(" "),
         programs.ansible.join("ansible-playbook").display(),
-        lab.inventory_path().display(),
+        inventory.display(),
         programs.modules.display(),
-        programs.playbooks.display(),
     )
 }
 
@@ -137,5 +147,31 @@ fn status(matches: &ArgMatches) -> Result {
     match run.must_work() {
         Ok(run) => run.show_table(),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_line_works_from_any_folder() {
+        let ansible = target().join("python/bin");
+        if !ansible.join("ansible-playbook").exists() {
+            println!("skipped: no ansible-playbook in {} (cargo xtask setup)", ansible.display());
+            return;
+        }
+        let (playbooks, modules) = (root().join("playbooks"), target().join("modules"));
+        let inventory = playbooks.join("inventory.example.yml");
+        let programs = Programs { ansible, modules, stand_ins: target(), playbooks };
+        let line = line(&process::Command::new("nice"), &inventory, &programs, "expand.yml -e og_add=n3");
+        let done = process::Command::new("sh")
+            .args(["-c", &format!("{line} --syntax-check")])
+            .current_dir("/")
+            .env_remove("ANSIBLE_CONFIG")
+            .env_remove("ANSIBLE_COLLECTIONS_PATH")
+            .output()
+            .expect("sh");
+        assert!(done.status.success(), "{line}\n{}", String::from_utf8_lossy(&done.stderr));
     }
 }

@@ -5,16 +5,23 @@ use std::process::Command;
 
 use crate::shell::{Result, has, output, root, run, target};
 
-/// Debian package and a program that it brings; `/` means a path of its own.
-const PACKAGES: [(&str, &str); 12] = [
-    ("iproute2", "ip"),
-    ("openssh-server", "/usr/sbin/sshd"),
-    ("openssh-client", "ssh"),
-    ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
-    ("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py"),
+/// A Debian package and a program that it brings; `/` means a path of its own.
+type Package = (&'static str, &'static str);
+
+/// What makes a Python environment.
+const VENV: &[Package] = &[("python3-venv", "/usr/lib/python3*/ensurepip/__init__.py")];
+
+/// What a lab needs; `ps` is what gs_ctl calls.
+const LAB: &[Package] =
+    &[("iproute2", "ip"), ("openssh-server", "/usr/sbin/sshd"), ("openssh-client", "ssh"), ("procps", "ps")];
+
+/// What it needs when openGauss is not what runs in it.
+const POSTGRES: &[Package] = &[("postgresql", "/usr/lib/postgresql/*/bin/postgres")];
+
+/// What the tests need besides.
+const TESTS: &[Package] = &[
     // One of Salt's requirements comes as C source alone.
     ("python3-dev", "/usr/include/python3*/Python.h"),
-    ("procps", "ps"),
     ("strace", "strace"),
     ("sudo", "sudo"),
     ("mandoc", "mandoc"),
@@ -28,14 +35,26 @@ pub struct Tools {
     pub ansible: PathBuf,
 }
 
-/// Installs what is missing, when root; says what is missing, when not.
-pub fn all() -> Result<Tools> {
-    packages()?;
-    Ok(Tools { ansible: ansible()? })
+/// The pinned ansible-core, in target/python; made when it is not there or the pins changed. Nothing else is asked for.
+pub fn ansible() -> Result<Tools> {
+    packages(VENV)?;
+    Ok(Tools { ansible: environment("python", "requirements.txt")? })
 }
 
-fn packages() -> Result {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(_, program)| !present(program)).map(|(p, _)| *p).collect();
+/// What a lab and the workflows on it need, whichever engine runs there.
+pub fn lab() -> Result<Tools> {
+    packages(&[VENV, LAB].concat())?;
+    ansible()
+}
+
+/// What a lab on PostgreSQL needs besides.
+pub fn postgres() -> Result {
+    packages(POSTGRES)
+}
+
+/// Installs what is missing of these, when root; says what is missing, when not.
+fn packages(wanted: &[Package]) -> Result {
+    let missing: Vec<_> = wanted.iter().filter(|(_, program)| !present(program)).map(|(p, _)| *p).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -100,14 +119,10 @@ fn present(program: &str) -> bool {
     })
 }
 
-/// The pinned ansible-core, in target/python; made when it is not there or the pins changed.
-fn ansible() -> Result<PathBuf> {
-    environment("python", "requirements.txt")
-}
-
-/// What the tests of the collection need beside ansible-core, in the same environment.
+/// Everything: what a lab needs on either engine, and what the tests of the collection need beside ansible-core, in the same environment.
 pub fn for_tests() -> Result<Tools> {
-    let tools = all()?;
+    packages(&[VENV, LAB, POSTGRES, TESTS].concat())?;
+    let tools = ansible()?;
     install(&target().join("python"), "requirements-test.txt")?;
     Ok(tools)
 }

@@ -31,7 +31,8 @@ fn number(name: &'static str) -> Arg {
 pub fn run_all(matches: &ArgMatches) -> Result {
     let om = matches.get_one::<PathBuf>("om");
     if om.is_none() {
-        setup::all()?;
+        setup::lab()?;
+        setup::postgres()?;
     }
     let given = |name: &str| matches.get_one::<u64>(name).map_or_else(String::new, u64::to_string);
     let mut command = cargo();

@@ -92,7 +92,7 @@ type Measured = Vec<(&'static str, Vec<(Duration, Duration)>)>;
 /// Runs the bench and prints a table.
 pub fn run(matches: &ArgMatches) -> Result {
     let programs = programs()?;
-    let engine = engine(matches);
+    let engine = engine(matches)?;
     let runs = usize::from(matches.get_one::<u8>("runs").copied().unwrap_or(3));
     let mut measured: Measured = Vec::new();
     for course in COURSES.iter().cycle().take(runs * COURSES.len()) {

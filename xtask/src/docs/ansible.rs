@@ -10,6 +10,9 @@ use super::yaml;
 /// Keys of a result that Ansible documents itself, or that no task sees.
 const OF_ANSIBLE: [&str; 4] = ["changed", "failed", "ansible_facts", "invocation"];
 
+/// Arguments for which, when a task does not give them, variables of the node count: og_action.py's `_of_the_node`.
+const OF_THE_NODE: [&str; 3] = ["data_dir", "env_file", "gauss_home"];
+
 /// The file for one module.
 pub fn documentation(page: &Page) -> String {
     let examples: Vec<_> = page.examples.iter().map(|e| example(page, e)).collect();
@@ -32,7 +35,7 @@ fn about(page: &Page) -> Value {
         .args
         .iter()
         .filter(|f| !OF_THE_CALL.contains(&f.name.as_str()))
-        .map(|f| (f.name.clone(), option(f)))
+        .map(|f| (f.name.clone(), argument(page, f)))
         .collect();
     json!({
         "module": page.name,
@@ -66,6 +69,18 @@ fn about(page: &Page) -> Value {
         },
         "author": "The openGauss node suite",
     })
+}
+
+fn argument(page: &Page, field: &Field) -> Value {
+    let mut it = option(field);
+    if OF_THE_NODE.contains(&field.name.as_str())
+        && let Some(text) = it["description"].as_array_mut()
+    {
+        let own_file = field.name == "data_dir" && page.args.iter().any(|f| f.name == "path");
+        let when = if own_file { "neither it nor O(path) is" } else { "it is not" };
+        text.push(format!("When {when} given, the variable C({}) of the host counts.", field.name).into());
+    }
+    it
 }
 
 fn option(field: &Field) -> Value {

@@ -154,16 +154,19 @@ options:
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."
+      - When it is not given, the variable C(data_dir) of the host counts.
     type: str
   env_file:
     description:
       - >-
         The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell. Default:
         C($MPPDB_ENV_SEPARATE_PATH), else the OS user's C(~/.bashrc).
+      - When it is not given, the variable C(env_file) of the host counts.
     type: str
   gauss_home:
     description:
       - The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+      - When it is not given, the variable C(gauss_home) of the host counts.
     type: str
   os_user:
     description:

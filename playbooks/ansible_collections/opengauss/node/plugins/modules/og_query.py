@@ -12,7 +12,9 @@ options:
     type: dict
     required: true
   data_dir:
-    description: The node's data directory; any other argument given here goes to every program as well.
+    description:
+      - The node's data directory; any other argument given here goes to every program as well.
+      - When it is not given, the variable C(data_dir) of the host counts.
     type: path
 attributes:
   check_mode:

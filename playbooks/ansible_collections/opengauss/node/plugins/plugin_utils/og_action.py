@@ -37,12 +37,15 @@ NOT_FOUND = 127
 NOT_RUN = 126
 # The programs' own exit status for arguments that cannot be used.
 UNUSABLE = 2
+# What the loader says of a program that was built on a newer glibc than the node's.
+OLD_GLIBC = re.compile(r"version `GLIBC_([0-9.]+)' not found")
 # What sudo says with `requiretty`; there is no terminal where standard input is used.
 NO_TTY = re.compile(r"must have a tty|no tty present")
 
-# Unpacks and verifies beside the place, then moves: a program is there whole or not at all.
+# Unpacks and verifies beside the place, in a folder that mktemp makes for its user alone, then moves: a program is there whole
+# or not at all. The umask is for the folders it makes on the way.
 INSTALL = """set -e
-umask 077
+umask {umask}
 d={root}
 mkdir -p "$d"
 t=$(mktemp -d "$d/.up.XXXXXX")
@@ -249,6 +252,8 @@ class OgActionBase(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     _programs = None
+    # What a task need not say: variables of the node count when it does not.
+    _of_the_node = ("data_dir", "env_file", "gauss_home")
 
     def run(self, tmp=None, task_vars=None):
         self._task_vars = task_vars or {}
@@ -268,9 +273,17 @@ class OgActionBase(ActionBase):
         return self.call(self._name(), args)
 
     def arguments(self):
-        """The task's own arguments, without those that are omitted."""
+        """The task's own arguments, without those that are omitted, and what the node's variables say for it."""
         omit = self._task_vars.get("omit", object())
-        return {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
+        args = {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
+        for name in self._of_the_node:
+            # A task about a file of its own is not about the node's server, unless it says so.
+            if name in args or (name == "data_dir" and "path" in args):
+                continue
+            value = self._setting(name, None)
+            if value is not None:
+                args[name] = plain(value)
+        return args
 
     def call(self, name, args):
         """Runs program `name` on the node with these arguments and returns its result."""
@@ -361,7 +374,7 @@ class OgActionBase(ActionBase):
         told = re.search(rf"^{MISSING} (\S+)", seen["stdout"], re.MULTILINE)
         arch = told.group(1) if told else self._command("uname -m", "")["stdout"].strip().split("\n")[0].strip()
         digest = self.programs().digest()
-        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700") + CLEAN.format(digest=digest)
+        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700", umask="077") + CLEAN.format(digest=digest)
         sent = self._command(script, self.programs().archive(arch))
         if sent["rc"] != 0:
             raise AnsibleActionFail(
@@ -455,8 +468,18 @@ class OgActionBase(ActionBase):
         return self._task.action.rsplit(".", 1)[-1]
 
     def _setting(self, name, default):
-        value = self._task_vars.get(name)
-        return default if value is None else self._templar.template(value)
+        """The variable of the host that the task is done on, which with delegate_to is another than the play's."""
+        host = self._task.delegate_to
+        own, templar = (self._task_vars.get("ansible_delegated_vars") or {}).get(host), self._templar
+        if own is None:
+            own = self._task_vars
+        else:
+            # Ansible puts the play's host there.
+            own = {**own, "inventory_hostname": host}
+            templar = templar.copy_with_new_env(available_variables=own)
+        # Within a dictionary, newer releases of Ansible take it out when it is omitted; older ones have a text for that.
+        value = templar.template({name: own.get(name)}).get(name)
+        return default if value is None or value == own.get("omit") else value
 
 
 def default_programs():
@@ -478,6 +501,14 @@ def last_object(text):
 
 
 def ending(done):
-    """The end of what a command printed, for a message."""
+    """The end of what a command printed, for a message, and what to do where that is known."""
     text = (done["stderr"].strip() or done["stdout"].strip() or f"status {done['rc']}, no output").splitlines()
-    return " / ".join(line.strip() for line in text[-3:])[-500:]
+    told = " / ".join(line.strip() for line in text[-3:])[-500:]
+    needed = OLD_GLIBC.findall(done["stderr"] + done["stdout"])
+    if not needed:
+        return told
+    newest = max(needed, key=lambda version: [int(n) for n in version.split(".") if n])
+    return (
+        f"{told}; the programs need glibc {newest} or newer, the node has an older one: build them on the oldest glibc "
+        f"among the nodes, or for a musl target"
+    )

@@ -60,7 +60,13 @@ class Cluster:
     def command(self, playbook, *args):
         inventory = {"opengauss": {"hosts": self.hosts, "vars": {"og_binaries": str(self.root / "programs"), "og_bin_dir": str(self.root / "bin")}}}
         (self.root / "inventory.json").write_text(json.dumps(inventory))
-        return ["ansible-playbook", "-i", str(self.root / "inventory.json"), str(PLAYBOOKS / f"{playbook}.yml"), *args]
+        own = self.root / f"{playbook}.yml"
+        book = own if own.exists() else PLAYBOOKS / own.name
+        return ["ansible-playbook", "-i", str(self.root / "inventory.json"), str(book), *args]
+
+    def write(self, name, **play):
+        """A play of the user's own."""
+        (self.root / f"{name}.yml").write_text(json.dumps([{"hosts": "opengauss", "gather_facts": False, **play}]))
 
     def play(self, playbook, *args):
         (self.root / "nodes/log").write_text("")
@@ -278,3 +284,67 @@ def test_what_the_planner_cannot_use_is_told(three):
     (three.root / "programs/og_workflow").write_text("#!/bin/false")
     done = three.play("drop", "-e", "og_drop=n2")
     assert done.returncode == 2 and three.log() == []
+
+
+@pytest.mark.versions
+def test_a_step_for_another_node_uses_that_node_s_own_settings(three):
+    three.hosts["n2"]["og_bin_dir"] = str(three.root / "bin-of-{{ inventory_hostname }}")
+    rule = {"type": "local", "users": ["app"]}
+    step = {"opengauss.node.og_hba": {"data_dir": three.hosts["n2"]["data_dir"], "rules": [rule]}, "delegate_to": "n2", "run_once": True}
+    three.write("own", tasks=[step])
+    assert three.good("own").changed == 1
+    assert three.state("n2")["rules"] == [rule]
+    assert (three.root / "bin-of-n2").is_dir() and not (three.root / "bin").exists()
+
+
+@pytest.mark.versions
+def test_the_roles_need_nothing_but_the_inventory(three):
+    """A play that says no more than `roles:`; what it runs and what it leaves is the playbooks' own."""
+    for name in ("expand", "drop", "status"):
+        three.write(name, roles=[f"opengauss.node.{name}"])
+    three.good("expand", "-e", "og_add=n4")
+    assert three.state("n4")["built"] and three.state("n1")["lock"] is None
+    three.good("drop", "-e", "og_drop=n2")
+    assert three.state("n2")["running"] is False and three.state("n1")["lock"] is None
+    assert "n4    10.0.0.4:26000  standby" in three.good("status").stdout
+
+
+@pytest.mark.versions
+def test_what_a_task_does_not_say_of_its_node_the_node_s_variables_say(three):
+    rules = [{"type": "local", "users": ["app"]}]
+    elsewhere = three.hosts["n3"]["data_dir"]
+    three.hosts["n1"]["gauss_home"] = "{{ not_there | default(omit) }}"
+    once = {"run_once": True}
+    own = {"opengauss.node.og_hba": {"rules": rules}, **once}
+    said = {"opengauss.node.og_slot": {"data_dir": elsewhere, "state": "absent", "names": []}, **once}
+    file = {"opengauss.node.og_hba": {"path": "/pg_hba.conf", "rules": rules}, **once, "ignore_errors": True}
+    three.write("own", tasks=[own, {**own, "delegate_to": "n2"}, said, file])
+    done = three.good("own")
+    assert "data_dir" in done.stdout.split("...ignoring")[0].rsplit("fatal:", 1)[1], done.stdout
+    assert [line.split()[:2] for line in three.log()] == [["n1", "og_hba"], ["n2", "og_hba"], ["n3", "og_slot"]]
+
+
+def test_programs_in_a_folder_that_others_may_enter(three):
+    folder = three.root / "opt/opengauss/bin"
+    three.write("own", tasks=[{"opengauss.node.og_programs": {"path": str(folder)}, "run_once": True}])
+    three.good("own")
+    for path in (folder / "og_hba", folder, folder.parent, folder.parent.parent):
+        assert path.stat().st_mode & 0o777 == 0o755, path
+    assert sorted(p.name for p in folder.iterdir()) == sorted(PROGRAMS)
+
+
+@pytest.mark.versions
+def test_no_version_of_the_programs_stays_behind(three):
+    three.good("status")
+    folder = three.root / "bin"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    [version] = folder.iterdir()
+    for name in ("0123456789abcdef", "mine"):
+        (folder / name).mkdir()
+    three.write("own", tasks=[{"opengauss.node.og_programs": {"state": "absent"}, "run_once": True}])
+    assert (three.good("own", "--check").changed, version.exists()) == (1, True)
+    assert (three.good("own").changed, [p.name for p in folder.iterdir()]) == (1, ["mine"])
+    (folder / "mine").rmdir()
+    # Of another version alone, and then of none.
+    (folder / "0123456789abcdef").mkdir()
+    assert (three.good("own").changed, folder.exists(), three.good("own").changed) == (1, False, 0)
