@@ -221,17 +221,21 @@ pub fn host_matches(pattern: &str, name: &str) -> bool {
     if pattern.starts_with('.') { name.ends_with(pattern) } else { name == pattern }
 }
 
-/// A number address as the server's getaddrinfo takes it: also `10.1` and `0x7f.1`, and IPv6 with a zone.
+/// A number address as the server's getaddrinfo takes it: also `10.1` and `0x7f.1`, and IPv6 with a zone: a number, or, of a
+/// link-local address, the name of an interface, which is not looked for here.
 pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     if let Some(v4) = parse_ipv4(text) {
         return Some(IpAddr::V4(v4));
     }
     let (address, zone) = text.split_once('%').map_or((text, None), |(a, z)| (a, Some(z)));
-    if zone.is_some_and(str::is_empty) {
-        return None;
-    }
-    address.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+    let address: Ipv6Addr = address.parse().ok()?;
+    let local = address.is_unicast_link_local() || (address.is_multicast() && address.octets()[1] & 0xf == 2);
+    let known = |zone: &str| {
+        let number = zone.bytes().all(|b| b.is_ascii_digit()) && zone.parse::<u32>().is_ok();
+        number || (local && !zone.is_empty())
+    };
+    zone.is_none_or(known).then_some(IpAddr::V6(address))
 }
 
 /// inet_aton(3): one to four parts, each decimal, octal (leading 0) or hexadecimal (0x), the last filling up.
@@ -326,7 +330,11 @@ mod tests {
         assert_eq!(ip("0x7f.1"), ip("127.0.0.1"));
         assert_eq!(ip("010.0.0.1"), ip("8.0.0.1"));
         assert_eq!(ip("fe80::1%eth0"), ip("fe80::1"));
+        assert_eq!(ip("::1%1"), ip("::1"));
         for bad in ["", "127.0.0.300", "1.2.3.4.5", "fe80:::1", "a", "1.2.3.", "1 .2", "08.1", "0x", "+1"] {
+            assert_eq!(parse_ip(bad.as_bytes()), None, "{bad}");
+        }
+        for bad in ["::1%lo", "fd00::1%eth0", "::1%", "fe80::1%", "::1%4294967296"] {
             assert_eq!(parse_ip(bad.as_bytes()), None, "{bad}");
         }
     }
