@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Node, Reload};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::protocol::{Call, Error, ErrorKind, secret};
 
 /// Between two looks into the log.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -224,7 +224,7 @@ fn from_level<'a>(line: &'a str, [before, after]: [&str; 2]) -> Option<&'a str> 
     Some(line[start..].trim())
 }
 
-/// Those that are about the files, each once.
+/// Those that are about the files, each once, without secrets.
 fn about_files(said: impl Iterator<Item = String>) -> Vec<String> {
     const ABOUT: &[&str] = &[
         "hba",
@@ -241,7 +241,7 @@ fn about_files(said: impl Iterator<Item = String>) -> Vec<String> {
         "end-of-line",
     ];
     let mut words: Vec<String> = Vec::new();
-    for word in said {
+    for word in said.map(|word| secret::words(&word).into_owned()) {
         if ABOUT.iter().any(|about| word.contains(about)) && !words.contains(&word) && words.len() < 50 {
             words.push(word);
         }
@@ -326,6 +326,16 @@ mod tests {
         let reload = Reload::Refused(words);
         assert!(reload.refused("pg_hba.conf"));
         assert!(!reload.refused("postgresql.conf"));
+    }
+
+    #[test]
+    fn words_hold_no_secrets() {
+        let text = "LOG:  received SIGHUP\nLOG:  parameter \"x.password\" changed to \"S3cret\"\n\
+            LOG:  parameter \"archive_command\" changed to \"curl https://u:S3cret@h\"\n\
+            DETAIL:  pg_hba.conf line 3: \"host all all all ldap ldapbindpasswd=S3cret\"\n";
+        let words = words(text);
+        assert_eq!(words.len(), 3);
+        assert!(!words.concat().contains("S3cret"), "{words:?}");
     }
 
     #[test]

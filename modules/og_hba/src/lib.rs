@@ -351,7 +351,7 @@ fn decide(
         warnings.push(format!(
             "line {} may decide before: only the server knows {why}: {}",
             file.lines[*line].number,
-            file.lines[*line].text()
+            file.lines[*line].shown()
         ));
     }
     let Some(line) = decision.line else { return Ok(None) };

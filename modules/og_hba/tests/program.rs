@@ -207,3 +207,37 @@ fn a_node_that_is_built_is_left_alone() {
         assert!(result["msg"].as_str().unwrap().contains("is being built"), "{result}");
     }
 }
+
+#[test]
+fn secrets_are_not_shown() {
+    let ldap = "ldap ldapserver=h ldapbasedn=b ldapbindpasswd=S3cret";
+    let file =
+        format!("local all all {ldap}\nhost all +staff 10.0.0.0/8 {ldap}\nhost all all 10.2.0.0/16 {ldap}\n");
+    let probe = json!({"user": "app", "address": "10.1.1.1"});
+    for (args, told) in [
+        (json!({"state": "query", "match": probe}), "may decide before"),
+        (json!({"rules": ["host all all 10.2.1.0/24 md5"], "insert": "last"}), "is never reached"),
+        (json!({"rules": ["host all all 0.0.0.0/0 md5"], "insert": "first"}), "is no longer reached"),
+        (json!({"state": "absent", "rules": [{"type": "local"}]}), "could no longer connect"),
+        (json!({"rules": [format!("host all all 10.0.0.1/33 {ldap}")]}), "invalid CIDR mask"),
+        (json!({"rules": [{"address": "10.0.0.1", "method": ldap}]}), "is no method"),
+        (
+            json!({"rules": [format!("host all all 10.0.0.1/32 {ldap},\"ldapbindpasswd=S3cret S3cret\"")]}),
+            "ldap",
+        ),
+        (json!({"state": "exact", "rules": ["local all all trust"]}), "remove line 2"),
+    ] {
+        let dir = node(&file);
+        let mut args = args;
+        args["data_dir"] = json!(dir.path());
+        args["diff"] = json!(true);
+        let (_, result) = run(&args);
+        let result = result.to_string();
+        assert!(result.contains(told) && !result.contains("S3cret"), "{told}: {result}");
+    }
+    // A comma at the end of a file takes the new rule to itself.
+    let dir = node("local all all trust\nhost a,");
+    let rule = format!("host all all 10.0.0.1/32 {ldap}");
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": [rule], "insert": "last"}));
+    assert!(result["failed"] == true && !result.to_string().contains("S3cret"), "{result}");
+}
