@@ -39,6 +39,8 @@ pub async fn build(
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
     let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
+    // Even a build that fails has stopped the server.
+    call.did(format!("began to {}", plan.words()));
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
     let rc = loop {

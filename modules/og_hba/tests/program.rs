@@ -241,3 +241,26 @@ fn secrets_are_not_shown() {
     let (_, result) = run(&json!({"data_dir": dir.path(), "rules": [rule], "insert": "last"}));
     assert!(result["failed"] == true && !result.to_string().contains("S3cret"), "{result}");
 }
+
+/// A server that gs_ctl never ends to reload.
+#[test]
+fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
+    let dir = node(FILE);
+    let (data, home) = (dir.path(), tempfile::tempdir().unwrap());
+    let bin = home.path().join("bin");
+    // Written by a child, as this process forks in other tests meanwhile ("text file busy").
+    let script = r#"mkdir "$1"; printf '#!/bin/sh\n[ "$1" = reload ] && exec sleep 100\nexit 1\n' > "$1/gs_ctl"; chmod 755 "$1/gs_ctl""#;
+    assert!(Command::new("/bin/sh").args(["-c", script, "sh"]).arg(&bin).status().unwrap().success());
+    let mut server = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
+    let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
+    std::fs::write(data.join("postmaster.pid"), text).unwrap();
+    let (_, result) = run(&json!({
+        "data_dir": data, "gauss_home": home.path(), "timeout": 1, "rules": ["host all all 10.0.0.1/32 md5"]
+    }));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("timeout"), &json!(true)), "{result}");
+    assert_eq!(result["actions"], json!(["add line 4: host all all 10.0.0.1/32 md5"]));
+    // What a workflow reads that takes it back.
+    assert_eq!(result["added"][0]["rule"]["address"], "10.0.0.1/32");
+}
