@@ -88,10 +88,20 @@ fn the_whole_call_has_a_limit() {
 }
 
 #[test]
+fn what_was_done_before_the_end_is_told() {
+    let (result, _) = call(r#"{"state": "waiting", "timeout": 1, "words": "a,b"}"#);
+    assert_eq!(result["error"]["kind"], "timeout");
+    assert_eq!(result["actions"], serde_json::json!(["gave a back", "gave b back"]), "{result}");
+    assert_eq!((&result["changed"], &result["words"]), (&true.into(), &serde_json::json!(["a", "b"])));
+    let (result, _) = call(r#"{"state": "waiting", "timeout": 1}"#);
+    assert_eq!((&result["changed"], result.get("words")), (&false.into(), None), "nothing was done");
+}
+
+#[test]
 fn signals_end_it_with_a_result() {
     for (signal, name) in [(nix::sys::signal::SIGTERM, "SIGTERM"), (nix::sys::signal::SIGINT, "SIGINT")] {
         let mut child = echo().stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(br#"{"state": "waiting"}"#).unwrap();
+        child.stdin.take().unwrap().write_all(br#"{"state": "waiting", "words": "a"}"#).unwrap();
         let mut said = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
         assert_eq!(said, "waiting\n");
@@ -100,6 +110,7 @@ fn signals_end_it_with_a_result() {
         let (result, code) = told(&child.wait_with_output().unwrap());
         assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("interrupted")));
         assert!(result["msg"].as_str().unwrap().contains(name));
+        assert_eq!((&result["changed"], &result["actions"][0]), (&true.into(), &"gave a back".into()));
     }
 }
 

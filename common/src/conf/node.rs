@@ -42,6 +42,8 @@ pub struct Wish<'a> {
     pub text: &'a [u8],
     /// The parameters that change.
     pub names: &'a [String],
+    /// What is done by it, for [`Call::did`].
+    pub actions: &'a [String],
     /// Keep the old file.
     pub backup: bool,
     /// Tell a running server.
@@ -110,6 +112,7 @@ impl NodeConf {
             self.owed().set()?;
         }
         let backup_file = files::replace_read(&self.path, &self.text, wish.text, wish.backup)?;
+        wish.actions.iter().for_each(|action| call.did(action));
         // The server takes this lock itself, and forgets the reload when it cannot.
         self.lock = None;
         if !reload {
@@ -198,6 +201,7 @@ impl NodeConf {
             Ok(true) => {
                 let again = node.reload(call).await;
                 self.owed().settle();
+                call.undid();
                 match again {
                     Ok(Reload::Refused(words)) => {
                         format!(

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Node, Reload};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::protocol::{Call, Error, ErrorKind, secret};
 
 /// Between two looks into the log.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -27,6 +27,8 @@ const REFUSAL: Duration = Duration::from_millis(1500);
 const REFUSABLE: [&str; 2] = ["pg_hba.conf", "postgresql.conf"];
 /// After which the signal is sent again to a server that could not have the file's lock.
 const AGAIN: Duration = Duration::from_millis(200);
+/// What the logger gets to write what it has, and another of its files.
+const MOMENT: Duration = Duration::from_millis(300);
 /// How much of the log is read at a time.
 const BLOCK: u64 = 4 * 1024 * 1024;
 
@@ -47,6 +49,11 @@ fn refuses(line: &str, file: &str) -> bool {
     }
 }
 
+/// Whether this line says it of any file.
+fn refuses_any(line: &str) -> bool {
+    REFUSABLE.iter().any(|file| refuses(line, file))
+}
+
 /// Whether it was the server that did not let us in, and not that we did not reach it.
 fn was_refused(error: &Error) -> bool {
     let stderr = error.failure().command.as_ref().map_or("", |command| command.stderr.as_str());
@@ -61,6 +68,19 @@ fn was_locked_out(text: &str) -> bool {
 /// Whether the server says that it has begun to read its files.
 fn begun_in(text: &str) -> bool {
     text.contains("SIGHUP") || was_locked_out(text)
+}
+
+/// What a server says of a log that we cannot read.
+const UNREADABLE: &str = "is not in plain English, as log_destination and lc_messages have it";
+
+/// Whether the server wrote this as a line of text: with another log_destination the level stands elsewhere.
+fn is_plain(line: &str) -> bool {
+    line.contains("LOG:")
+}
+
+/// Whether the postmaster's words in this text are those that we know.
+fn is_readable(text: &str) -> bool {
+    text.lines().any(|line| is_plain(line) && line.contains("received SIGHUP"))
 }
 
 /// Whether this line is about something that did not keep the server from taking a file.
@@ -106,15 +126,16 @@ impl Node {
                     outcome.record(),
                 ));
             }
-            let text = match self.observe(call, &log).await {
-                Ok(text) => text,
+            let (text, unseen) = match self.observe(call, &log).await {
+                Ok(observed) => observed,
                 Err(why) => return Ok((Reload::Unseen(why), Vec::new())),
             };
-            let words = words(&text);
             if !was_locked_out(&text) {
-                let refused = words.iter().any(|w| REFUSABLE.iter().any(|file| refuses(w, file)));
+                let words = words(&text);
+                let refused = words.iter().any(|w| refuses_any(w));
                 let reasons = || words.iter().filter(|w| !is_noise(w)).cloned().collect();
-                return Ok((if refused { Reload::Refused(reasons()) } else { Reload::Taken }, words));
+                let seen = || unseen.map_or(Reload::Taken, Reload::Unseen);
+                return Ok((if refused { Reload::Refused(reasons()) } else { seen() }, words));
             }
             // Somebody (gs_guc, another module) held the lock of postgresql.conf, and the server forgot the reload.
             call.saw("the server cannot reload while postgresql.conf is locked");
@@ -131,14 +152,16 @@ impl Node {
         }
     }
 
-    /// What the log says from the signal to the mark; or why that cannot be known.
-    async fn observe(&self, call: &Call, log: &Log) -> Result<String, String> {
+    /// What the log says from the signal to the mark, and why that is no proof of a file that was taken, when it is none;
+    /// or why it cannot be known.
+    async fn observe(&self, call: &Call, log: &Log) -> Result<(String, Option<String>), String> {
         let text = log.wait(begun_in, PATIENCE).await.map_err(|_| {
             format!("its log in {} does not say that it reads its files again", log.dir.display())
         })?;
         if was_locked_out(&text) {
-            return Ok(text);
+            return Ok((text, None));
         }
+        let told = |what: &str| Some(format!("its log in {} {what}", log.dir.display()));
         let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mark = format!("og_node reload check {}-{stamp}", std::process::id());
         let statement = format!("do $og$ begin raise log '{mark}'; end $og$");
@@ -146,21 +169,28 @@ impl Node {
         if self.running().is_none() {
             return Err("the server ended while it was reading its files".to_owned());
         }
-        let patience = match &asked {
-            Ok(_) => PATIENCE,
+        let text = match &asked {
+            Ok(_) => {
+                if let Err(text) = log.wait(|text| text.contains(&mark), PATIENCE).await {
+                    return Ok((text, told("does not show a session that came afterwards")));
+                }
+                // Where it is written in two forms, the other one may come first.
+                let plain = |text: &str| text.lines().any(|l| is_plain(l) && l.contains(&mark));
+                match log.wait(plain, MOMENT).await {
+                    Ok(text) => text,
+                    Err(text) => return Ok((text, told(UNREADABLE))),
+                }
+            }
             // A session that the server refuses (pending role, no rule for us any more) proves the order of things as
             // well, but leaves no mark that is ours; then the logger gets a moment.
-            Err(error) if was_refused(error) => Duration::from_millis(300),
+            Err(error) if was_refused(error) => log.wait(|_| false, MOMENT).await.unwrap_or_else(|text| text),
             Err(error) => {
-                let refused =
-                    |text: &str| text.lines().any(|l| REFUSABLE.iter().any(|file| refuses(l, file)));
-                let seen = log.wait(refused, REFUSAL).await;
-                return seen.map_err(|_| format!("it could not be asked afterwards: {error}"));
+                let seen = log.wait(|text| text.lines().any(refuses_any), REFUSAL).await;
+                seen.map_err(|_| format!("it could not be asked afterwards: {error}"))?
             }
         };
-        Ok(match log.wait(|text| text.contains(&mark), patience).await {
-            Ok(text) | Err(text) => text,
-        })
+        let unseen = if is_readable(&text) { None } else { told(UNREADABLE) };
+        Ok((text, unseen))
     }
 
     /// The folder of the server's log: asked from the server, else read from its postgresql.conf.
@@ -176,6 +206,26 @@ impl Node {
 
 /// What the log says of the files, without the lines' own prefixes, each line once.
 fn words(text: &str) -> Vec<String> {
+    let from = text.find("SIGHUP").unwrap_or(0);
+    let lines = || text[from..].lines().skip(1);
+    let words = about_files(lines().filter_map(|line| from_level(line, ["", ":"])).map(str::to_owned));
+    if !words.is_empty() {
+        return words;
+    }
+    // A csvlog alone, in which a quote is two.
+    let unquoted = |line: &str| line.trim_start_matches(',').replace("\"\"", "\"");
+    about_files(lines().filter_map(|line| from_level(line, [",", ","])).map(unquoted))
+}
+
+/// The line from its level on, which stands between these marks.
+fn from_level<'a>(line: &'a str, [before, after]: [&str; 2]) -> Option<&'a str> {
+    let levels = ["LOG", "WARNING", "ERROR", "FATAL", "CONTEXT", "DETAIL", "HINT"];
+    let start = levels.iter().filter_map(|level| line.find(&format!("{before}{level}{after}"))).min()?;
+    Some(line[start..].trim())
+}
+
+/// Those that are about the files, each once, without secrets.
+fn about_files(said: impl Iterator<Item = String>) -> Vec<String> {
     const ABOUT: &[&str] = &[
         "hba",
         "configuration file",
@@ -190,20 +240,10 @@ fn words(text: &str) -> Vec<String> {
         "could not bind",
         "end-of-line",
     ];
-    let from = text.find("SIGHUP").unwrap_or(0);
     let mut words: Vec<String> = Vec::new();
-    for line in text[from..].lines().skip(1) {
-        let start = ["LOG:", "WARNING:", "ERROR:", "FATAL:", "CONTEXT:", "DETAIL:", "HINT:"]
-            .iter()
-            .filter_map(|severity| line.find(severity))
-            .min();
-        let Some(start) = start else { continue };
-        let line = line[start..].trim();
-        if ABOUT.iter().any(|about| line.contains(about))
-            && !words.iter().any(|w| w == line)
-            && words.len() < 50
-        {
-            words.push(line.to_owned());
+    for word in said.map(|word| secret::words(&word).into_owned()) {
+        if ABOUT.iter().any(|about| word.contains(about)) && !words.contains(&word) && words.len() < 50 {
+            words.push(word);
         }
     }
     words
@@ -286,6 +326,26 @@ mod tests {
         let reload = Reload::Refused(words);
         assert!(reload.refused("pg_hba.conf"));
         assert!(!reload.refused("postgresql.conf"));
+    }
+
+    #[test]
+    fn words_hold_no_secrets() {
+        let text = "LOG:  received SIGHUP\nLOG:  parameter \"x.password\" changed to \"S3cret\"\n\
+            LOG:  parameter \"archive_command\" changed to \"curl https://u:S3cret@h\"\n\
+            DETAIL:  pg_hba.conf line 3: \"host all all all ldap ldapbindpasswd=S3cret\"\n";
+        let words = words(text);
+        assert_eq!(words.len(), 3);
+        assert!(!words.concat().contains("S3cret"), "{words:?}");
+    }
+
+    #[test]
+    fn a_csvlog_is_searched_too() {
+        let csv = "2026-11-21 01:02:03.1 UTC,,,9,,6,1,,,,0,LOG,00000,\"received SIGHUP, reloading\",,,\"\"\n\
+            2026-11-21 01:02:03.1 UTC,,,9,,6,2,,,,0,LOG,00000,\"parameter \"\"port\"\" requires\",,,\"\"\n\
+            2026-11-21 01:02:03.1 UTC,,,9,,6,3,,,,0,WARNING,01000,\"pg_hba.conf not reloaded\",,,\"\"\n";
+        let words = words(csv);
+        assert!(words[0].starts_with("LOG,00000,\"parameter \"port\" requires"), "{words:?}");
+        assert!(words.len() == 2 && refuses_any(&words[1]) && !is_readable(csv));
     }
 
     #[test]

@@ -383,6 +383,34 @@ fn a_reload_that_cannot_be_followed_is_not_called_taken() {
 }
 
 #[test]
+fn a_log_that_cannot_be_read_proves_nothing() {
+    let mut fake = Fake::new();
+    fake.serve();
+    let log = fake.node.data_dir.join("pg_log/postgresql-1.csv");
+    let log = log.display();
+    let gsql = |mark: &str| {
+        let script =
+            format!("case \"$*\" in *log_directory*) echo pg_log;; *) echo \"{mark}$*\" >> {log};; esac");
+        fake.program("gsql", &script);
+    };
+    let told = |sighup: &str| {
+        fake.program("gs_ctl", &format!("printf '%s\\n' '{sighup}' >> {log}"));
+        block_on(fake.node.reload(&fake.call)).unwrap()
+    };
+    gsql("t,,,LOG,00000,");
+    let csv = "t,,,LOG,00000,\"received SIGHUP, reloading configuration files\"";
+    assert!(matches!(told(csv), Reload::Unseen(why) if why.contains("log_destination")));
+    assert!(told(&format!("{csv}\nt,,,WARNING,01000,\"pg_hba.conf not reloaded\"")).refused("pg_hba.conf"));
+    // What is written from the reload on is csv.
+    let plain = "LOG:  received SIGHUP, reloading configuration files";
+    assert!(matches!(told(plain), Reload::Unseen(_)));
+    gsql("LOG:  ");
+    assert_eq!(told(plain), Reload::Taken);
+    let translated = "LOG:  SIGHUP empfangen, Konfigurationsdateien werden neu geladen\nWARNUNG:  pg_hba.conf wurde nicht neu geladen";
+    assert!(matches!(told(translated), Reload::Unseen(why) if why.contains("lc_messages")));
+}
+
+#[test]
 fn a_reload_that_the_server_forgot_is_made_again() {
     let mut fake = Fake::new();
     fake.serve();

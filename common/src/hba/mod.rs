@@ -10,6 +10,8 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use crate::protocol::secret;
+
 pub use address::{Address, Range, parse_ip};
 pub use lexer::{MAX_TOKEN, Token};
 pub use matching::{Connection, CoverIndex, Decision, Route, Surroundings, initial_user, limit_of_trust};
@@ -157,6 +159,12 @@ impl Line {
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// [`Line::text`] as it may be shown, secrets masked.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        secret::text(&self.text()).into_owned()
     }
 }
 

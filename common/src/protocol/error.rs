@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What sort of failure it was; a caller branches on this and never on words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +74,8 @@ pub struct Failure {
     pub command: Option<CommandRecord>,
     /// What had been changed before the failure and stays changed.
     pub actions: Vec<String>,
+    /// The module's own keys of the result, as far as they were known; see [`Call::keep`](super::Call::keep).
+    pub keys: Map<String, Value>,
 }
 
 impl Error {
@@ -86,6 +89,7 @@ impl Error {
             gauss_code: None,
             command: None,
             actions: Vec::new(),
+            keys: Map::new(),
         }))
     }
 
@@ -161,6 +165,13 @@ impl Error {
     pub fn after(mut self, mut actions: Vec<String>) -> Self {
         actions.append(&mut self.0.actions);
         self.0.actions = actions;
+        self
+    }
+
+    /// Adds the module's own keys of the result.
+    #[must_use]
+    pub(super) fn with_keys(mut self, keys: Map<String, Value>) -> Self {
+        self.0.keys = keys;
         self
     }
 

@@ -4,6 +4,7 @@
 //! the same for all of them is here, once: taking in and checking arguments, check mode, diff, the result and its
 //! schemas, time limits, signals, panics and the exit status.
 
+mod done;
 mod error;
 mod hosts;
 mod intake;
@@ -143,6 +144,7 @@ pub struct Call {
     /// When the call ends, if it has a limit.
     pub deadline: Option<std::time::Instant>,
     seen: std::cell::RefCell<String>,
+    done: done::Done,
 }
 
 /// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.

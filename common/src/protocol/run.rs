@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::done::Done;
 use super::hosts;
 use super::intake::{self, Request};
 use super::schema::{args_help, args_schema, call_schema, result_schema};
@@ -63,10 +64,10 @@ pub fn main<M: Module>() -> ExitCode {
         Some(Err(e)) => return failed(start, &Map::new(), &e),
     }
     if matches.get_flag("validate") {
-        let (invocation, result) = within_runtime(|| validate::<M>(&matches));
+        let (invocation, result) = within_runtime(|_| validate::<M>(&matches));
         return finish(start, &invocation, result);
     }
-    let (invocation, result) = within_runtime(|| call::<M>(&matches, start));
+    let (invocation, result) = within_runtime(|done| call::<M>(&matches, start, done));
     match M::LINES.filter(|_| matches.get_flag("lines")) {
         Some(lines) => {
             print(lines(&result).as_bytes());
@@ -153,11 +154,12 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
-/// Runs the future to its end, unless SIGTERM or SIGINT ends it first.
-fn within_runtime<T, F>(start: impl FnOnce() -> F) -> (Map<String, Value>, Result<T, Error>)
+/// Runs the future to its end, unless SIGTERM or SIGINT ends it first. However it fails, the error says what was done.
+fn within_runtime<T, F>(start: impl FnOnce(Done) -> F) -> (Map<String, Value>, Result<T, Error>)
 where
     F: Future<Output = (Map<String, Value>, Result<T, Error>)>,
 {
+    let done = Done::default();
     let run = || -> std::io::Result<_> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (mut terminate, mut interrupt) = {
@@ -170,7 +172,7 @@ where
                 (Map::new(), Err(error.hint("the same call again carries on")))
             };
             tokio::select! {
-                result = start() => result,
+                result = start(done.clone()) => result,
                 _ = terminate.recv() => ended("SIGTERM"),
                 _ = interrupt.recv() => ended("SIGINT"),
             }
@@ -179,15 +181,17 @@ where
         runtime.shutdown_background();
         Ok(result)
     };
-    run().unwrap_or_else(|e| {
+    let (invocation, result) = run().unwrap_or_else(|e| {
         (Map::new(), Err(Error::new(ErrorKind::Internal, format!("cannot start the runtime: {e}"))))
-    })
+    });
+    (invocation, result.map_err(|e| done.before(e)))
 }
 
 /// Takes in the arguments and runs the module; returns the arguments as the result may echo them, too.
 async fn call<M: Module>(
     matches: &ArgMatches,
     start: Instant,
+    done: Done,
 ) -> (Map<String, Value>, Result<Report<M::Output>, Error>) {
     let request = if matches.get_flag("served") {
         served_request().await
@@ -203,7 +207,7 @@ async fn call<M: Module>(
         Err(e) => return (Map::new(), Err(e)),
     };
     let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
-    let act = act::<M>(request.args, flags, start);
+    let act = act::<M>(request.args, flags, start, done);
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
         result = act => result,
@@ -257,6 +261,7 @@ async fn act<M: Module>(
     args: Map<String, Value>,
     flags: Flags,
     start: Instant,
+    done: Done,
 ) -> Result<Report<M::Output>, Error> {
     let (common, args) = typed::<M>(args)?;
     become_user(&common, M::anchor(&args))?;
@@ -268,6 +273,7 @@ async fn act<M: Module>(
         no_log: flags.no_log,
         common,
         deadline,
+        done,
         ..Call::default()
     };
     let result = match deadline {
@@ -565,6 +571,9 @@ fn failure(error: &Error) -> Map<String, Value> {
     object.insert("msg".to_owned(), json!(error.to_string().replace('\n', " ")));
     object.insert("actions".to_owned(), json!(f.actions));
     object.insert("error".to_owned(), told);
+    for (key, value) in &f.keys {
+        object.entry(key).or_insert_with(|| value.clone());
+    }
     if let Some(command) = &f.command {
         object.insert("cmd".to_owned(), json!(command.cmd));
         object.insert("rc".to_owned(), json!(command.rc));

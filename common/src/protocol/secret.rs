@@ -45,6 +45,21 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// What a server says of a parameter, such as `parameter "NAME" changed to "VALUE"`, without secrets.
+#[must_use]
+pub fn words(line: &str) -> Cow<'_, str> {
+    const BEFORE: &str = "parameter \"";
+    let named = line.match_indices(BEFORE).find_map(|(at, _)| {
+        let (name, rest) = line[at + BEFORE.len()..].split_once('"')?;
+        is_secret(name).then_some(rest)
+    });
+    // The value is in quotes behind the name, and may have quotes in it.
+    let Some((_, value)) = named.and_then(|rest| rest.split_once('"')) else { return text(line) };
+    let start = line.len() - value.len();
+    let end = value.rfind('"').map_or(line.len(), |end| start + end);
+    Cow::Owned(format!("{}{MASK}{}", text(&line[..start]), text(&line[end..])))
+}
+
 /// Where the values of `NAME=VALUE` stand whose names are those of secrets.
 fn named(text: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
@@ -61,13 +76,15 @@ fn named(text: &str) -> Vec<(usize, usize)> {
         while bytes.get(start).is_some_and(|c| matches!(c, b' ' | b'\t')) {
             start += 1;
         }
-        // In quotes up to the same quote, else up to where a word ends.
-        let quote = bytes.get(start).copied().filter(|c| matches!(c, b'\'' | b'"'));
+        // In quotes up to the same quote, else up to where a word ends. In pg_hba.conf all of it may be in double ones.
+        let around = name[..begin].bytes().next_back().filter(|c| *c == b'"');
+        let own = bytes.get(start).copied().filter(|c| matches!(c, b'\'' | b'"') && Some(*c) != around);
+        let quote = own.or(around);
         let ends = |c: &u8| match quote {
             Some(quote) => *c == quote || *c == b'\n',
             None => c.is_ascii_whitespace() || matches!(c, b'\'' | b'"' | b'&' | b';'),
         };
-        start += usize::from(quote.is_some());
+        start += usize::from(own.is_some());
         let end = start + bytes[start..].iter().position(ends).unwrap_or(bytes.len() - start);
         if end > start {
             found.push((start, end));
@@ -107,6 +124,29 @@ mod tests {
     }
 
     #[test]
+    fn secrets_within_a_servers_words() {
+        let same = |line: &str| assert_eq!(words(line), line);
+        let masked =
+            |line: &str, wanted: &str| assert_eq!(words(line), wanted.replace("MASK", MASK), "{line}");
+        same("LOG:  parameter \"work_mem\" changed to \"7MB\"");
+        same("LOG:  parameter \"x.password\" requires a value");
+        same("LOG:  parameter \"password_policy\" changed to \"1\"");
+        masked(
+            "LOG:  parameter \"x.password\" changed to \"a\"b\"",
+            "LOG:  parameter \"x.password\" changed to \"MASK\"",
+        );
+        masked(
+            "invalid value for parameter \"x.token\": \"a\", sic",
+            "invalid value for parameter \"x.token\": \"MASK\", sic",
+        );
+        masked("parameter \"x.token\" changed to \"a", "parameter \"x.token\" changed to \"MASK");
+        masked(
+            "parameter \"archive_command\" changed to \"curl https://u:pw@h\"",
+            "parameter \"archive_command\" changed to \"curl https://u:MASK@h\"",
+        );
+    }
+
+    #[test]
     fn secrets_within_a_text() {
         let same = |value: &str| assert_eq!(text(value), value);
         let masked =
@@ -117,9 +157,11 @@ mod tests {
         same("password=");
         masked("host=h password=p port=1", "host=h password=MASK port=1");
         masked("Passwd = 'a b' x", "Passwd = 'MASK' x");
+        masked("ldap \"ldapbindpasswd=a b\" ldaptls=1", "ldap \"ldapbindpasswd=MASK\" ldaptls=1");
         masked("ldapbindpasswd=\"a b\"", "ldapbindpasswd=\"MASK\"");
         masked("curl 'https://u:p:q@host/%f?token=1&x=2'", "curl 'https://u:MASK@host/%f?token=MASK&x=2'");
         masked("\u{fc}password=\u{fc}\nb", "\u{fc}password=MASK\nb");
+        same("\"password=\" x");
         assert_eq!(shown("x.secret", "v"), MASK);
         assert_eq!(shown("x.secret", ""), "");
         assert_eq!(shown("port", "v"), "v");

@@ -40,6 +40,8 @@ pub async fn build(
     let begun = Instant::now();
     let server = node.running();
     let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
+    // Even a build that fails has stopped the server.
+    call.did(format!("began to {}", plan.words()));
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
     let rc = loop {

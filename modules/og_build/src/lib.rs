@@ -61,9 +61,8 @@ impl Module for Build {
             // Another module may have acted while we waited for the lock.
             plan = self::plan(&look(call, &node, &args).await?, &args)?;
             if let Some(plan) = plan {
-                // Even a build that fails has stopped the server.
-                let begun = vec![format!("began to {}", plan.words())];
-                act::build(call, &node, &args, plan, &mut output).await.map_err(|e| e.after(begun))?;
+                act::build(call, &node, &args, plan, &mut output).await?;
+                call.did(plan.words());
             }
         }
         actions.extend(plan.map(Plan::words));

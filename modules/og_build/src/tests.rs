@@ -292,7 +292,7 @@ fn a_gs_ctl_that_says_done_and_did_nothing_is_not_believed() {
     let error = fake.run(json!({})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CommandFailed);
     assert!(error.to_string().contains("it is stopped"), "{error}");
-    assert_eq!(error.failure().actions, ["began to build the node as standby in full"]);
+    assert_eq!(fake.call.done(), ["began to build the node as standby in full"]);
     assert!(error.failure().command.as_ref().unwrap().cmd.ends_with(&["-b".to_owned(), "full".to_owned()]));
 }
 

@@ -187,7 +187,8 @@ async fn change(
         }
         output.pending = restart.iter().filter(|_| running).cloned().collect();
     } else {
-        let wish = Wish { text: &text, names: &plan.changed, backup: args.backup, reload };
+        call.keep(&output);
+        let wish = Wish { text: &text, names: &plan.changed, actions: &actions, backup: args.backup, reload };
         let saved = conf.save(node, call, wish).await?;
         restart.extend(saved.restart);
         output.reloaded = saved.reloaded;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use og_common::hba::{self, Address, Kind, Method, Name, Range, Rule};
-use og_common::protocol::Error;
+use og_common::protocol::{Error, secret};
 use schemars::JsonSchema;
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -325,7 +325,7 @@ fn bad_line(at: &str, text: &str, problem: &hba::Problem) -> Error {
         "{at}: {} at column {} of \"{}\"",
         problem.message,
         problem.offset + 1,
-        text.trim()
+        secret::text(text.trim())
     ))
     .at(at)
     .hint("write it as in pg_hba.conf: TYPE DATABASES USERS ADDRESS METHOD [OPTIONS]")
@@ -333,7 +333,8 @@ fn bad_line(at: &str, text: &str, problem: &hba::Problem) -> Error {
 
 fn bad(at: &str, key: &str, what: impl std::fmt::Display) -> Error {
     let at = format!("{at}/{key}");
-    Error::bad_args(format!("{at}: {what}")).at(at)
+    // It may be a piece of a rule, such as the options behind a method.
+    Error::bad_args(format!("{at}: {}", secret::text(&what.to_string()))).at(at)
 }
 
 impl Fields {

@@ -35,7 +35,7 @@ pub fn own_user(
         None => Err(Error::refused(format!(
             "{user} could no longer connect through the local socket, as gs_ctl does; line {} lets it in now: {}",
             line.number,
-            line.text()
+            line.shown()
         ))
         .at(target.path.display())
         .hint("keep a rule such as \"local all all trust\", or pass force: true")),
@@ -69,7 +69,7 @@ pub fn strangers(target: &Target, file: &HbaFile, plan: &Plan, force: bool) -> R
         .take(SHOWN)
         .map(|(index, _)| {
             let line = &file.lines[*index];
-            format!("line {} lets anyone in the world in without a password: {}", line.number, line.text())
+            format!("line {} lets anyone in the world in without a password: {}", line.number, line.shown())
         })
         .collect();
     if lines.len() > SHOWN {

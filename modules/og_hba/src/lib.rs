@@ -102,7 +102,9 @@ impl Module for Hba {
         if let Some(server) = &server {
             server.owe_reload()?;
         }
+        call.keep(&report.output);
         report.backup_file = files::replace_read(&target.path, &before, &plan.after, args.backup)?;
+        report.actions.iter().for_each(|action| call.did(action));
         if let Some(server) = &server {
             server.reload(call, (&before, &plan.after), &mut report).await?;
         }
@@ -351,7 +353,7 @@ fn decide(
         warnings.push(format!(
             "line {} may decide before: only the server knows {why}: {}",
             file.lines[*line].number,
-            file.lines[*line].text()
+            file.lines[*line].shown()
         ));
     }
     let Some(line) = decision.line else { return Ok(None) };

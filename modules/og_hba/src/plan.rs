@@ -52,7 +52,7 @@ impl Numbered {
             LineKind::Rule(rule, _) => Some((**rule).clone()),
             _ => None,
         };
-        Self { number: line.number, text: secret::text(&line.text()).into_owned(), rule }
+        Self { number: line.number, text: line.shown(), rule }
     }
 }
 
@@ -370,10 +370,10 @@ impl Edits {
     }
 }
 
-/// The line of this number, from 1, for a person.
+/// The line of this number, from 1, for a person, secrets masked.
 fn text_of(bytes: &[u8], number: usize) -> String {
     let line = bytes.split(|&c| c == b'\n').nth(number.saturating_sub(1)).unwrap_or_default();
-    String::from_utf8_lossy(line).trim_end_matches('\r').to_owned()
+    secret::text(String::from_utf8_lossy(line).trim_end_matches('\r')).into_owned()
 }
 
 /// The text that grows line by line.
@@ -423,7 +423,7 @@ fn hidden(file: &HbaFile, wanted: &[&Wanted]) -> Vec<String> {
                 "line {} is never reached: line {} decides all that it is for: {}",
                 file.lines[line].number,
                 file.lines[first].number,
-                file.lines[first].text()
+                file.lines[first].shown()
             ));
         }
     }
@@ -448,7 +448,7 @@ fn newly_hidden(file: &HbaFile, added: &[Numbered]) -> Vec<String> {
         {
             warnings.push(format!(
                 "line {number} is no longer reached: the new line {first} decides all that it is for: {}",
-                file.lines[line].text()
+                file.lines[line].shown()
             ));
         }
     }

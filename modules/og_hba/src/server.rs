@@ -67,6 +67,7 @@ impl<'a> Server<'a> {
                     drop(self.node.reload(call).await);
                 }
                 self.owed().settle();
+                call.undid();
                 let hint = e.failure().hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
                 return Err(e.hint(format!(
                     "{hint}the old file is back in place; reload: never leaves the reload to you"
@@ -77,6 +78,7 @@ impl<'a> Server<'a> {
             files::replace_read(self.path, new, old, false)?;
             let again = self.node.reload(call).await;
             self.owed().settle();
+            call.undid();
             let now = match again {
                 Ok(again) if again.refused(HBA) => {
                     "the old file is back in place, but it does not take that one either"

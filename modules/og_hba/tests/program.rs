@@ -207,3 +207,60 @@ fn a_node_that_is_built_is_left_alone() {
         assert!(result["msg"].as_str().unwrap().contains("is being built"), "{result}");
     }
 }
+
+#[test]
+fn secrets_are_not_shown() {
+    let ldap = "ldap ldapserver=h ldapbasedn=b ldapbindpasswd=S3cret";
+    let file =
+        format!("local all all {ldap}\nhost all +staff 10.0.0.0/8 {ldap}\nhost all all 10.2.0.0/16 {ldap}\n");
+    let probe = json!({"user": "app", "address": "10.1.1.1"});
+    for (args, told) in [
+        (json!({"state": "query", "match": probe}), "may decide before"),
+        (json!({"rules": ["host all all 10.2.1.0/24 md5"], "insert": "last"}), "is never reached"),
+        (json!({"rules": ["host all all 0.0.0.0/0 md5"], "insert": "first"}), "is no longer reached"),
+        (json!({"state": "absent", "rules": [{"type": "local"}]}), "could no longer connect"),
+        (json!({"rules": [format!("host all all 10.0.0.1/33 {ldap}")]}), "invalid CIDR mask"),
+        (json!({"rules": [{"address": "10.0.0.1", "method": ldap}]}), "is no method"),
+        (
+            json!({"rules": [format!("host all all 10.0.0.1/32 {ldap},\"ldapbindpasswd=S3cret S3cret\"")]}),
+            "ldap",
+        ),
+        (json!({"state": "exact", "rules": ["local all all trust"]}), "remove line 2"),
+    ] {
+        let dir = node(&file);
+        let mut args = args;
+        args["data_dir"] = json!(dir.path());
+        args["diff"] = json!(true);
+        let (_, result) = run(&args);
+        let result = result.to_string();
+        assert!(result.contains(told) && !result.contains("S3cret"), "{told}: {result}");
+    }
+    // A comma at the end of a file takes the new rule to itself.
+    let dir = node("local all all trust\nhost a,");
+    let rule = format!("host all all 10.0.0.1/32 {ldap}");
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": [rule], "insert": "last"}));
+    assert!(result["failed"] == true && !result.to_string().contains("S3cret"), "{result}");
+}
+
+/// A server that gs_ctl never ends to reload.
+#[test]
+fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
+    let dir = node(FILE);
+    let (data, home) = (dir.path(), tempfile::tempdir().unwrap());
+    let bin = home.path().join("bin");
+    // Written by a child, as this process forks in other tests meanwhile ("text file busy").
+    let script = r#"mkdir "$1"; printf '#!/bin/sh\n[ "$1" = reload ] && exec sleep 100\nexit 1\n' > "$1/gs_ctl"; chmod 755 "$1/gs_ctl""#;
+    assert!(Command::new("/bin/sh").args(["-c", script, "sh"]).arg(&bin).status().unwrap().success());
+    let mut server = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
+    let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
+    std::fs::write(data.join("postmaster.pid"), text).unwrap();
+    let (_, result) = run(&json!({
+        "data_dir": data, "gauss_home": home.path(), "timeout": 1, "rules": ["host all all 10.0.0.1/32 md5"]
+    }));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("timeout"), &json!(true)), "{result}");
+    assert_eq!(result["actions"], json!(["add line 4: host all all 10.0.0.1/32 md5"]));
+    // What a workflow reads that takes it back.
+    assert_eq!(result["added"][0]["rule"]["address"], "10.0.0.1/32");
+}

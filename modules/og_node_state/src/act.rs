@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use og_common::gauss::postmaster_pid::PostmasterPid;
 use og_common::gauss::process::time_left;
 use og_common::gauss::{DbState, Node, NodeState, Reload, Role, StopMode};
-use og_common::protocol::{Call, Error, ErrorKind};
+use og_common::protocol::{Call, Error, ErrorKind, secret};
 
 use crate::args::{Args, Output};
 use crate::plan::Step;
@@ -108,12 +108,12 @@ fn reason(log: &[u8]) -> Option<String> {
     let complaint = |line: &str| {
         let level = COMPLAINTS.iter().filter_map(|word| line.find(word)).min();
         let clue = || CLUES.iter().any(|word| line.contains(word)).then(|| line.find("LOG:").unwrap_or(0));
-        level.or_else(clue).map(|at| line[at..].to_owned())
+        level.or_else(clue).map(|at| secret::words(&line[at..]).into_owned())
     };
     let mut said: Vec<_> = lines.iter().rev().filter_map(|l| complaint(l)).take(3).collect();
     said.reverse();
     said.dedup();
-    if said.is_empty() { lines.last().map(|l| (*l).to_owned()) } else { Some(said.join("; ")) }
+    if said.is_empty() { lines.last().map(|l| secret::words(l).into_owned()) } else { Some(said.join("; ")) }
 }
 
 async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {

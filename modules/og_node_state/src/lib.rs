@@ -64,10 +64,10 @@ impl Module for NodeStateModule {
             report.warnings = smaller(&steps, &present.short);
             for step in &steps {
                 let done = act::step(call, &node, &args, *step, &mut report.output).await;
-                let done = done.map_err(|e| e.after(report.actions.clone()));
                 report.warnings.extend(done.map_err(|e| because(e, &report.warnings))?);
-                report.actions.push(step.words());
+                call.did(step.words());
             }
+            report.actions = call.done();
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
             report.warnings = smaller(&steps, &present.short);
@@ -76,8 +76,7 @@ impl Module for NodeStateModule {
         if let Some(wait) = &args.wait
             && (!call.check || steps.is_empty())
         {
-            let seen = act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await;
-            seen.map_err(|e| e.after(report.actions.clone()))?.ok();
+            act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await?.ok();
         }
         report.output.node = node.query_all(call).await?;
         report.output.os_user = node.owner();

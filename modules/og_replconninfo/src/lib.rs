@@ -162,7 +162,8 @@ async fn change(
             actions.push("reload the server".into());
         }
     } else {
-        let wish = Wish { text: &text, names: &plan.changed, backup: args.backup, reload };
+        call.keep(&output);
+        let wish = Wish { text: &text, names: &plan.changed, actions: &actions, backup: args.backup, reload };
         let saved = conf.save(node, call, wish).await?;
         output.reloaded = saved.reloaded;
         actions.extend(saved.actions);

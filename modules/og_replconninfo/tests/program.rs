@@ -141,3 +141,29 @@ fn query_tells_what_would_not_start() {
         assert!(warnings.contains(words), "{warnings}");
     }
 }
+
+/// A server that gs_ctl never ends to reload.
+#[test]
+fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
+    let node = Node::new(CONF);
+    let (data, home) = (node.0.path(), tempfile::tempdir().unwrap());
+    let bin = home.path().join("bin");
+    // Written by a child, as this process forks in other tests meanwhile ("text file busy").
+    let script = r#"mkdir "$1"; printf '#!/bin/sh\n[ "$1" = reload ] && exec sleep 100\nexit 1\n' > "$1/gs_ctl"; chmod 755 "$1/gs_ctl""#;
+    assert!(Command::new("/bin/sh").args(["-c", script, "sh"]).arg(&bin).status().unwrap().success());
+    let mut server = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
+    let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
+    std::fs::write(data.join("postmaster.pid"), text).unwrap();
+    let mut args = wanted();
+    args["gauss_home"] = json!(home.path());
+    args["timeout"] = json!(1);
+    let result = node.call(args);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("timeout"), &json!(true)), "{result}");
+    // What a workflow reads that takes it back.
+    assert_eq!(
+        (&result["added"], &result["channels"][1]["remote"]["host"]),
+        (&json!([1, 2]), &json!("fe80::3"))
+    );
+}

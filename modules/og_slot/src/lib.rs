@@ -158,23 +158,20 @@ fn in_use(names: &[String]) -> Error {
 
 /// Makes and drops, one statement each, and looks whether it was done: the server's warnings are easily missed.
 async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
-    let mut done = Vec::new();
     for name in &plan.create {
-        let made = node.sql(call, &plan::create_statement(name)).await;
-        made.map_err(|e| e.after(done.clone()))?;
-        done.push(format!("made slot {name}"));
+        node.sql(call, &plan::create_statement(name)).await?;
+        call.did(format!("made slot {name}"));
     }
     for name in &plan.drop {
-        let dropped = node.sql(call, &plan::drop_statement(name)).await;
-        let rows = dropped.map_err(|e| e.after(done.clone()))?;
+        let rows = node.sql(call, &plan::drop_statement(name)).await?;
         if rows.is_empty() {
             // No row: somebody connected, or somebody else dropped it, since we looked.
             let now = node.slots(call).await?;
             if now.iter().any(|slot| slot.name == *name && slot.active) {
-                return Err(in_use(std::slice::from_ref(name)).after(done));
+                return Err(in_use(std::slice::from_ref(name)));
             }
         }
-        done.push(format!("dropped slot {name}"));
+        call.did(format!("dropped slot {name}"));
     }
     let now = node.slots(call).await?;
     let there = |name: &String| now.iter().any(|slot| slot.name == *name);
@@ -185,8 +182,7 @@ async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
             ErrorKind::CommandFailed,
             format!("the server took the statement, but nothing came of it for {}", names.join(", ")),
         )
-        .hint("a standby that reconnects makes its slot anew; otherwise look into the server's log")
-        .after(done)),
+        .hint("a standby that reconnects makes its slot anew; otherwise look into the server's log")),
     }
 }
 

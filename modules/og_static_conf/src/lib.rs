@@ -341,16 +341,13 @@ async fn present(
     let present = read(args, place, env)?;
     let plan = plan(args, &present)?;
     let mut backup = None;
-    let mut done = Vec::new();
-    for change in &plan.changes {
-        if !call.check {
-            let kept = apply(change, present.before(&change.path), args.backup)
-                .map_err(|e| e.after(done.clone()))?;
-            backup = backup.or(kept);
-        }
-        done.push(change.action.clone());
+    for change in plan.changes.iter().filter(|_| !call.check) {
+        let kept = apply(change, present.before(&change.path), args.backup)?;
+        call.did(&change.action);
+        backup = backup.or(kept);
     }
-    Ok(report(call, &present, plan, done, backup))
+    let actions = plan.changes.iter().map(|change| change.action.clone()).collect();
+    Ok(report(call, &present, plan, actions, backup))
 }
 
 /// Reads all that the plan looks at.

@@ -112,6 +112,9 @@ pub fn told(work: Work, lie: Lie) -> Tried {
     {
         return Err(format!("failed, but the old file is not what counts: {}", brief(&told)));
     }
+    if matches!(work, Work::Reload(_)) && stage.node.files()? != before && told["changed"] != true {
+        return Err(format!("it wrote the file and does not say so: {}", brief(&told)));
+    }
     stage.honest()?;
     if work == Work::Build {
         // The listener stands for a primary; what it would be built from is of no matter here.
