@@ -28,6 +28,9 @@ if [ "$status" = 137 ]; then echo "$name" > "$DEATHS/$key"; fi
 exit "$status"
 "#;
 
+/// It runs on the controller, changes nothing, and so has nothing to die of.
+const PLANNER: &str = "og_workflow";
+
 /// Stand-ins that let programs die, and what they have done so far.
 #[derive(Debug)]
 pub struct Deaths {
@@ -51,7 +54,12 @@ impl Deaths {
                 .replace("$DEATHS", &marks.display().to_string())
                 .replace("$REAL", &real.display().to_string());
             for entry in fs::read_dir(real)? {
-                let file = programs.join(entry?.file_name());
+                let name = entry?.file_name();
+                let file = programs.join(&name);
+                if name == PLANNER {
+                    fs::copy(real.join(name), &file)?;
+                    continue;
+                }
                 fs::write(&file, &text)?;
                 fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
             }

@@ -6,9 +6,8 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import Og
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import names_in
 
 VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
-# Those of the workflow's options that the plan depends on; the task has them without og_.
-OPTIONS = ("sync_standbys", "build_force", "hba_method", "commits")
-NAMES = {"commits": "og_drop_commits"}
+# The workflow's options that the plan depends on, by the task's names of them.
+OPTIONS = {"sync_standbys": "og_sync_standbys", "build_force": "og_build_force", "hba_method": "og_hba_method", "commits": "og_drop_commits"}
 
 
 class ActionModule(OgActionBase):
@@ -21,7 +20,7 @@ class ActionModule(OgActionBase):
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
-            given = {NAMES.get(key, f"og_{key}"): args[key] for key in OPTIONS if args.get(key) is not None}
+            given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
             asked.update(targets=targets, options=given)
         answer = self.call_here("og_workflow", asked)
         if answer.get("failed"):
