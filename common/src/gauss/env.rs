@@ -25,18 +25,23 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Learns it: from `env_file`; else from our own environment when it has GAUSSHOME; else from `gauss_home` alone;
-    /// else from `$MPPDB_ENV_SEPARATE_PATH` or the OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
+    /// Learns it: from `env_file`; else from our own environment when it has GAUSSHOME and we were started by the node's
+    /// user (root's may be of another cluster); else from `gauss_home` alone; else from `$MPPDB_ENV_SEPARATE_PATH` or the
+    /// OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
     ///
     /// # Errors
     /// `not_found` when the file is missing; `timeout` when reading it does not end; `command_failed` when the shell fails.
     pub async fn learn(call: &Call) -> Result<Self, Error> {
-        let own: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+        Self::learn_from(call, std::env::vars_os().collect()).await
+    }
+
+    /// [`Environment::learn`], with `own` as our own environment.
+    pub(super) async fn learn_from(call: &Call, own: BTreeMap<OsString, OsString>) -> Result<Self, Error> {
         let set = |key: &str| own.get(OsStr::new(key)).filter(|v| !v.is_empty());
         let common = &call.common;
         let mut learnt = if let Some(file) = &common.env_file {
             Self::read(call, file, false).await.map_err(|e| e.at("/env_file"))?
-        } else if set("GAUSSHOME").is_some() {
+        } else if set("GAUSSHOME").is_some() && !call.switched {
             Self { vars: own, source: "the environment of this process".to_owned() }
         } else if common.gauss_home.is_some() {
             Self { vars: user_vars(), source: "gauss_home".to_owned() }

@@ -453,6 +453,23 @@ fn an_environment_file_is_read_in_a_clean_shell() {
 }
 
 #[test]
+fn what_roots_environment_says_is_not_the_node_users() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("env");
+    std::fs::write(&file, "export GAUSSHOME=/node\n").unwrap();
+    let own =
+        [("GAUSSHOME", "/root/s".into()), ("PATH", "/root/s/bin".into()), ("MPPDB_ENV_SEPARATE_PATH", file)];
+    let own = own.map(|(key, value)| (key.into(), value.into_os_string()));
+    let mut call = Call::default();
+    for (switched, home) in [(false, "/root/s"), (true, "/node")] {
+        call.switched = switched;
+        let env = block_on(Environment::learn_from(&call, own.clone().into())).unwrap();
+        assert_eq!(env.gauss_home().unwrap(), Path::new(home));
+        assert_eq!(env.get("PATH").unwrap() == "/root/s/bin", !switched);
+    }
+}
+
+#[test]
 fn an_environment_file_that_ends_the_shell_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("env");

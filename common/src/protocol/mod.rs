@@ -132,6 +132,7 @@ pub struct Common {
 
 /// One call of a module: how it was asked to act.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub struct Call {
     /// Change nothing; report what would change.
     pub check: bool,
@@ -141,6 +142,8 @@ pub struct Call {
     pub no_log: bool,
     /// The arguments common to all modules.
     pub common: Common,
+    /// The caller was root and has become the node's user.
+    pub switched: bool,
     /// When the call ends, if it has a limit.
     pub deadline: Option<std::time::Instant>,
     seen: std::cell::RefCell<String>,

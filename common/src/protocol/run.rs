@@ -264,7 +264,7 @@ async fn act<M: Module>(
     done: Done,
 ) -> Result<Report<M::Output>, Error> {
     let (common, args) = typed::<M>(args)?;
-    become_user(&common, M::anchor(&args))?;
+    let switched = become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     let deadline = (limit > 0).then(|| start + Duration::from_secs(limit));
     let call = Call {
@@ -272,6 +272,7 @@ async fn act<M: Module>(
         diff: flags.diff || common.diff.unwrap_or(false),
         no_log: flags.no_log,
         common,
+        switched,
         deadline,
         done,
         ..Call::default()
@@ -362,8 +363,9 @@ fn read_bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Run by root, becomes the node's user; run by anyone else, checks that it is that user.
-fn become_user(common: &Common, anchor: Option<&Path>) -> Result<(), Error> {
+/// Run by root, becomes the node's user, and tells whether that is another one; run by anyone else, checks that it is that
+/// user.
+fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
     let me = Uid::effective();
     let named = common.os_user.as_deref().map(find_user).transpose()?;
     if !me.is_root() {
@@ -374,7 +376,7 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<(), Error> {
             )
             .at("/os_user")
             .hint(format!("run it as {} or as root", user.name))),
-            _ => Ok(()),
+            _ => Ok(false),
         };
     }
     let data_dir = || common.data_dir.clone().or_else(|| std::env::var_os("PGDATA").map(PathBuf::from));
@@ -382,17 +384,18 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<(), Error> {
         Some(user) => user,
         None => match data_dir().as_deref().or(anchor).and_then(owner) {
             Some(user) => user,
-            None => return Ok(()),
+            None => return Ok(false),
         },
     };
     if user.uid.is_root() {
-        return Ok(());
+        return Ok(false);
     }
     let name = std::ffi::CString::new(user.name.clone())
         .map_err(|_| Error::bad_args("os_user has a NUL in it").at("/os_user"))?;
     switch(&name, user.gid, user.uid).map_err(|e| {
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
-    })
+    })?;
+    Ok(true)
 }
 
 fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -14,24 +16,33 @@ struct Node {
 }
 
 impl Node {
-    fn new(gs_ctl: &str) -> Self {
+    /// With this owner, when it is not root.
+    fn new(gs_ctl: &str, owner: u32) -> Self {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         std::fs::create_dir_all(home.path().join("bin")).unwrap();
         std::fs::create_dir_all(&data).unwrap();
         let program = home.path().join("bin/gs_ctl");
-        std::fs::write(&program, format!("#!/bin/sh\n{gs_ctl}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Command::new("sleep").arg("600").current_dir(&data).spawn().unwrap();
+        // Written by a child, as this process forks in other tests meanwhile ("text file busy").
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+        let write = Command::new("/bin/sh").args(["-c", write, "sh"]).arg(&program).arg(gs_ctl).status();
+        assert!(write.unwrap().success());
+        let mut server = Command::new("sleep");
+        if owner > 0 {
+            std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::os::unix::fs::chown(&data, Some(owner), Some(owner)).unwrap();
+            server.uid(owner);
+        }
+        let server = server.arg("600").current_dir(&data).spawn().unwrap();
         let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
         std::fs::write(data.join("postmaster.pid"), text).unwrap();
         Self { home, server }
     }
 
-    fn call(&self, mut args: Value) -> Value {
+    fn call(&self, mut args: Value, env: &[(&str, PathBuf)]) -> Value {
         args["data_dir"] = json!(self.home.path().join("data"));
-        args["gauss_home"] = json!(self.home.path());
         let mut child = Command::new(env!("CARGO_BIN_EXE_og_node_state"))
+            .envs(env.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,8 +69,22 @@ esac"#;
 
 #[test]
 fn a_restart_that_runs_out_of_time_says_that_the_server_was_stopped() {
-    let node = Node::new(GS_CTL);
-    let result = node.call(json!({"state": "restarted", "timeout": 2}));
+    let node = Node::new(GS_CTL, 0);
+    let result = node.call(json!({"state": "restarted", "timeout": 2, "gauss_home": node.home.path()}), &[]);
     assert_eq!(result["error"]["kind"], "timeout", "{result}");
     assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &json!(["stop the server"])));
+}
+
+#[test]
+fn root_that_becomes_the_nodes_user_leaves_its_own_environment() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: not root");
+        return;
+    }
+    let node = Node::new(GS_CTL, 65534);
+    let file = node.home.path().join("env");
+    std::fs::write(&file, format!("export GAUSSHOME={}\n", node.home.path().display())).unwrap();
+    let env = [("GAUSSHOME", "/of/another/cluster".into()), ("MPPDB_ENV_SEPARATE_PATH", file)];
+    let result = node.call(json!({}), &env);
+    assert_eq!(result["node"]["role"], "primary", "{result}");
 }
