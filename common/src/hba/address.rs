@@ -223,6 +223,7 @@ pub fn host_matches(pattern: &str, name: &str) -> bool {
 
 /// A number address as the server's getaddrinfo takes it: also `10.1` and `0x7f.1`, and IPv6 with a zone: a number, or, of a
 /// link-local address, the name of an interface, which is not looked for here.
+#[must_use]
 pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     if let Some(v4) = parse_ipv4(text) {

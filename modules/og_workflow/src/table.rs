@@ -48,8 +48,8 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
 fn state(n: &Node) -> String {
     let state = n.state();
     let detail = state.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
-    if !n.reachable() {
-        return "unreachable".to_owned();
+    if let Some(why) = n.unseen() {
+        return why.to_owned();
     }
     if n.seen().state_error.is_some() {
         return "unknown".to_owned();

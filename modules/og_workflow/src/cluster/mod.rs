@@ -275,8 +275,6 @@ pub fn role_in_words(role: Role) -> String {
 }
 
 fn in_words(n: &Node) -> String {
-    if !n.reachable() {
-        return "unreachable".to_owned();
-    }
-    n.live_role().map_or_else(|| "not running".to_owned(), role_in_words)
+    let known = || n.live_role().map_or_else(|| "not running".to_owned(), role_in_words);
+    n.unseen().map_or_else(known, str::to_owned)
 }

@@ -116,6 +116,15 @@ impl Node {
         self.seen.as_ref().is_some_and(|seen| seen.unreachable.is_none())
     }
 
+    /// Why nothing is known of it, in a word or two.
+    #[must_use]
+    pub fn unseen(&self) -> Option<&'static str> {
+        match &self.seen {
+            None => Some("not looked at"),
+            Some(seen) => seen.unreachable.as_ref().map(|_| "unreachable"),
+        }
+    }
+
     /// Its server.
     #[must_use]
     pub fn state(&self) -> &State {

@@ -69,6 +69,8 @@ fn a_plan_against_which_something_stands_is_none() {
     assert_eq!((plan.findings, plan.expand.is_none()), (findings.map(str::to_owned).to_vec(), true));
     let text = "2 findings; nothing was changed:\n- n2: was not looked at; run without --limit\n- n4: cannot be reached: no route";
     assert_eq!(plan.refusal.as_deref(), Some(text));
+    let state = |words: &str| plan.table.iter().filter(|line| line.contains(words)).count();
+    assert_eq!((state(" not looked at "), state(" unreachable ")), (1, 1), "{:#?}", plan.table);
     // Who else is at work is told beside what was found, unless that run is known to be no more.
     lock(&mut hosts, "repair", json!({}));
     let machine = nix::unistd::gethostname().unwrap();
