@@ -200,7 +200,8 @@ def test_a_failed_expansion_takes_back_what_it_brought(three):
 def test_a_failed_expansion_leaves_no_commit_waiting(single):
     single.mark("fail_n2_og_static_conf")
     done = single.play("expand", "-e", "og_add=n2")
-    assert "synchronous_standby_names of n1 stays empty, it was *" in done.stdout
+    # Older releases break long lines.
+    assert "synchronous_standby_names of n1 stays empty, it was *" in " ".join(done.stdout.split())
     assert single.state("n1")["parameters"]["synchronous_standby_names"] == "" and single.state("n1")["channels"] == []
 
 
