@@ -470,11 +470,20 @@ fn valid_name(name: &str) -> Result<()> {
     Err(Error::new(format!("{name:?}: a name is 1 to 24 lower-case letters, digits and underscores")))
 }
 
+/// So many nodes have a place in a lab.
+const MOST_NODES: usize = 64;
+/// A primary, and the standbys that openGauss serves.
+const MOST_MEMBERS: usize = 9;
+
 fn check(options: &LabOptions) -> Result<()> {
     valid_name(&options.name)?;
     let count = |role| options.nodes.iter().filter(|n| n.role == role).count();
-    if options.nodes.is_empty() || options.nodes.len() > 9 {
-        return Err(Error::new("a lab has 1 to 9 nodes"));
+    // The last number of a node's address is 10 and its place.
+    if options.nodes.is_empty() || options.nodes.len() > MOST_NODES {
+        return Err(Error::new(format!("a lab has 1 to {MOST_NODES} nodes")));
+    }
+    if options.nodes.iter().filter(|n| !n.role.is_spare()).count() > MOST_MEMBERS {
+        return Err(Error::new(format!("a cluster has at most {MOST_MEMBERS} nodes")));
     }
     if count(Role::Primary) > 1
         || (count(Role::Primary) == 0 && options.nodes.iter().any(|n| !n.role.is_spare()))
