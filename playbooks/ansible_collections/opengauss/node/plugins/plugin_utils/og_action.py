@@ -150,11 +150,11 @@ class Programs:
                 with open(path, "rb") as f:
                     whole.update(f"{arch}/{name} {hashlib.sha256(f.read()).hexdigest()}\n".encode())
         digest = whole.hexdigest()[:16]
-        self._keep(note, digest.encode())
+        self.keep(note, digest.encode())
         return digest
 
     @staticmethod
-    def _keep(path, content):
+    def keep(path, content):
         """Writes the file whole; a run without a usable temporary folder only loses time."""
         try:
             fd, part = tempfile.mkstemp(dir=os.path.dirname(path))
@@ -207,7 +207,7 @@ class Programs:
                 sums += f"{hashlib.sha256(content).hexdigest()}  {name}\n"
                 self._add(tar, name, content, 0o700)
             self._add(tar, "SHA256SUMS", sums.encode(), 0o600)
-        self._keep(kept, out.getvalue())
+        self.keep(kept, out.getvalue())
         return out.getvalue()
 
     def has(self, name, digest):
@@ -314,12 +314,18 @@ class OgActionBase(ActionBase):
         program = self.programs().here(name)
         if program is None:
             return None
+        # The same arguments are asked about once in a run: most tasks have them on many nodes.
+        asked = hashlib.sha256(f"{name} {self.programs().digest()} {request}".encode("utf-8", "surrogateescape")).hexdigest()
+        note = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-usable-{asked[:32]}")
+        if os.path.exists(note):
+            return None
         try:
             done = subprocess.run([program, "--validate"], input=request, capture_output=True, text=True, check=False, timeout=30)
         except (OSError, subprocess.SubprocessError):
             return None
         # Programs of an older build do not know the question; they will say on the node what is wrong.
         if done.returncode != UNUSABLE or "--validate" in done.stdout:
+            Programs.keep(note, b"")
             return None
         return self.result(name, {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
 

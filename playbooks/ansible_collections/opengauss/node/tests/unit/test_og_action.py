@@ -26,3 +26,32 @@ def test_an_older_glibc_is_told_with_what_to_do(stream):
 
 def test_other_failures_have_no_such_hint():
     assert "glibc" not in og.ending({"rc": 1, "stdout": "", "stderr": "libc.so.6: cannot open shared object file"})
+
+
+def test_the_same_arguments_are_checked_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(og.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    program, calls = tmp_path / "og_hba", tmp_path / "calls"
+    program.write_text(f"""#!/bin/sh
+echo x >> {calls}
+case $(cat) in
+*bad*) echo '{{"changed": false, "failed": true, "msg": "no"}}'; exit 2 ;;
+esac
+echo '{{"changed": false}}'
+""")
+    program.chmod(0o755)
+
+    class Programs:
+        here, digest = (lambda self, name: str(program)), (lambda self: "d")
+
+    class Action(og.OgActionBase):
+        def __init__(self):  # pylint: disable=super-init-not-called
+            self._programs = Programs()
+
+    def asked(request):
+        before = len(calls.read_text()) if calls.exists() else 0
+        return Action().wrong("og_hba", request), (len(calls.read_text()) - before) // 2
+
+    assert [asked("a"), asked("a"), asked("b")] == [(None, 1), (None, 0), (None, 1)]
+    for _ in range(2):
+        wrong, count = asked("bad")
+        assert (wrong["msg"], count) == ("no", 1)
