@@ -337,6 +337,15 @@ impl NodeState {
             && (!self.role.follows() || self.receiver.is_some())
     }
 
+    /// Whether it says that it cannot follow its primary any more, and will not by itself (words of `gs_ctl query`).
+    #[must_use]
+    pub fn has_lost_its_primary(&self) -> bool {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        ["WAL segment removed", "System id not matched", "Timeline not matched"]
+            .iter()
+            .any(|words| detail.contains(words))
+    }
+
     /// In a few words, for messages: `standby, Need repair (Disconnected)`.
     #[must_use]
     pub fn words(&self) -> String {

@@ -99,18 +99,11 @@ fn serves(node: &NodeState, args: &Args) -> bool {
     args.mode == Mode::Auto && node.running && node.role.follows() && as_wanted
 }
 
-/// What a standby says that will not find its primary again by itself.
-const LOST: [&str; 3] = ["WAL segment removed", "System id not matched", "Timeline not matched"];
-
 /// Whether the node may be well in a moment: for two seconds after a start, and some after its primary was out of reach, a
 /// standby says that it needs repair.
 #[must_use]
 pub fn may_recover(node: &NodeState, args: &Args) -> bool {
-    let detail = node.detail.as_deref().unwrap_or_default();
-    serves(node, args)
-        && !is_well(node, args)
-        && node.build.is_none()
-        && !LOST.iter().any(|words| detail.contains(words))
+    serves(node, args) && !is_well(node, args) && node.build.is_none() && !node.has_lost_its_primary()
 }
 
 /// Refuses a standby that last said that it streams, and does not let gs_ctl in to say it again.

@@ -245,11 +245,7 @@ fn primary_is_gone(present: &Present) -> Result<(), Error> {
 
 /// Refuses a standby that had ceased to follow before its primary was lost: it lacks all that was written since.
 fn has_followed(node: &NodeState) -> Result<(), Error> {
-    let detail = node.detail.as_deref().unwrap_or_default();
-    if !["WAL segment removed", "System id not matched", "Timeline not matched"]
-        .iter()
-        .any(|why| detail.contains(why))
-    {
+    if !node.has_lost_its_primary() {
         return Ok(());
     }
     Err(Error::refused(format!(

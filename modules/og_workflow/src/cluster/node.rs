@@ -113,7 +113,7 @@ impl Node {
     /// Whether it answered.
     #[must_use]
     pub fn reachable(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.unreachable.is_none())
+        self.unseen().is_none()
     }
 
     /// Why nothing is known of it, in a word or two.
