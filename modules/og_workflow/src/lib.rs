@@ -143,13 +143,8 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
 
 /// The options given, over those in the cluster's variables, over the defaults.
 fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
-    let Ok(Value::Object(mut all)) = serde_json::to_value(Options::default()) else {
-        return Ok(Options::default());
-    };
-    let known = |name: &String| all.contains_key(name);
-    let own: Vec<_> = cluster.vars.iter().filter(|(name, _)| known(name)).collect();
-    let own: Vec<_> = own.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    all.extend(own);
+    // What else the variables have is for others.
+    let mut all = cluster.vars.clone();
     all.extend(given);
     serde_json::from_value(Value::Object(all))
         .map_err(|e| Error::bad_args(format!("an option among the cluster's vars: {e}")).at("/cluster/vars"))
