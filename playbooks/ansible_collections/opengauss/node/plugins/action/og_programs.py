@@ -33,7 +33,7 @@ class ActionModule(OgActionBase):
         cache = not args["path"]
         if cache and args["state"] == "absent":
             return self._clear(root)
-        path = args["path"] or f"{root}/{self.programs().digest()}"
+        path = args["path"] or f"{root}/{self.programs().digest}"
         mode = 0o700 if cache else int(args["mode"], 8)
         names = self.programs().names()
         seen = self._run(LOOK.format(folder=shell_path(path), names=" ".join(names)), f"look at {path}")

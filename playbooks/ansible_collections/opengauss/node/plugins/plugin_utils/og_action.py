@@ -7,6 +7,7 @@ so that programs of another version are never run by mistake.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -126,6 +127,7 @@ class Programs:
             if name in MACHINES.values() and os.path.isdir(os.path.join(root, name)):
                 yield name, os.path.join(root, name)
 
+    @functools.cached_property
     def digest(self):
         """16 hex digits that stand for the content of all programs for nodes.
 
@@ -140,8 +142,9 @@ class Programs:
         key = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
         note = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{key}")
         try:
-            with open(note, encoding="ascii") as f:
-                return f.read(16)
+            # As bytes: a task is a process of its own, and would load the codec each time.
+            with open(note, "rb") as f:
+                return f.read(16).decode()
         except OSError:
             pass
         whole = hashlib.sha256()
@@ -194,7 +197,7 @@ class Programs:
     def archive(self, arch):
         """The programs for this machine as a tar.gz with their SHA256SUMS."""
         self.files(arch)
-        kept = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{self.digest()}-{arch}.tar.gz")
+        kept = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-programs-{self.digest}-{arch}.tar.gz")
         try:
             with open(kept, "rb") as f:
                 return f.read()
@@ -276,13 +279,9 @@ class OgActionBase(ActionBase):
         """The task's own arguments, without those that are omitted, and what the node's variables say for it."""
         omit = self._task_vars.get("omit", object())
         args = {k: plain(v) for k, v in self._task.args.items() if not (isinstance(v, str) and v == omit)}
-        for name in self._of_the_node:
-            # A task about a file of its own is not about the node's server, unless it says so.
-            if name in args or (name == "data_dir" and "path" in args):
-                continue
-            value = self._setting(name, None)
-            if value is not None:
-                args[name] = plain(value)
+        # A task about a file of its own is not about the node's server, unless it says so.
+        wanted = [name for name in self._of_the_node if not (name in args or (name == "data_dir" and "path" in args))]
+        args.update((name, plain(value)) for name, value in self._settings(wanted).items())
         return args
 
     def call(self, name, args):
@@ -311,13 +310,13 @@ class OgActionBase(ActionBase):
 
     def wrong(self, name, request):
         """What the program has against these arguments, asked on the controller; None when nothing, or it cannot be asked here."""
-        program = self.programs().here(name)
-        if program is None:
-            return None
         # The same arguments are asked about once in a run: most tasks have them on many nodes.
-        asked = hashlib.sha256(f"{name} {self.programs().digest()} {request}".encode("utf-8", "surrogateescape")).hexdigest()
+        asked = hashlib.sha256(f"{name} {self.programs().digest} {request}".encode("utf-8", "surrogateescape")).hexdigest()
         note = os.path.join(C.DEFAULT_LOCAL_TMP, f"og-usable-{asked[:32]}")
         if os.path.exists(note):
+            return None
+        program = self.programs().here(name)
+        if program is None:
             return None
         try:
             done = subprocess.run([program, "--validate"], input=request, capture_output=True, text=True, check=False, timeout=30)
@@ -356,7 +355,7 @@ class OgActionBase(ActionBase):
     def remote(self, name, command, stdin):
         """Runs `command(folder of the programs)` with `stdin`; carries the programs there first if they are missing."""
         root = str(self._setting("og_bin_dir", BIN_DIR))
-        digest = self.programs().digest()
+        digest = self.programs().digest
         folder = f"{shell_path(root)}/{digest}"
         program = f"{folder}/{name}"
         # A file without content is what a crash of the node may leave of one.
@@ -379,7 +378,7 @@ class OgActionBase(ActionBase):
         """Puts the programs for the node's machine there; `seen` is the answer that told that they are missing."""
         told = re.search(rf"^{MISSING} (\S+)", seen["stdout"], re.MULTILINE)
         arch = told.group(1) if told else self._command("uname -m", "")["stdout"].strip().split("\n")[0].strip()
-        digest = self.programs().digest()
+        digest = self.programs().digest
         script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700", umask="077") + CLEAN.format(digest=digest)
         sent = self._command(script, self.programs().archive(arch))
         if sent["rc"] != 0:
@@ -474,7 +473,11 @@ class OgActionBase(ActionBase):
         return self._task.action.rsplit(".", 1)[-1]
 
     def _setting(self, name, default):
-        """The variable of the host that the task is done on, which with delegate_to is another than the play's."""
+        """The variable of this name, or the default where it is not set."""
+        return self._settings([name]).get(name, default)
+
+    def _settings(self, names):
+        """Those of these variables that are set for the host that the task is done on, which with delegate_to is another than the play's."""
         host = self._task.delegate_to
         own, templar = (self._task_vars.get("ansible_delegated_vars") or {}).get(host), self._templar
         if own is None:
@@ -483,9 +486,9 @@ class OgActionBase(ActionBase):
             # Ansible puts the play's host there.
             own = {**own, "inventory_hostname": host}
             templar = templar.copy_with_new_env(available_variables=own)
-        # Within a dictionary, newer releases of Ansible take it out when it is omitted; older ones have a text for that.
-        value = templar.template({name: own.get(name)}).get(name)
-        return default if value is None or value == own.get("omit") else value
+        # Within a dictionary, newer releases of Ansible take out what is omitted; older ones have a text for that.
+        values = templar.template({name: own[name] for name in names if name in own})
+        return {name: value for name, value in values.items() if value is not None and value != own.get("omit")}
 
 
 def default_programs():

@@ -41,7 +41,7 @@ echo '{{"changed": false}}'
     program.chmod(0o755)
 
     class Programs:
-        here, digest = (lambda self, name: str(program)), (lambda self: "d")
+        here, digest = (lambda self, name: str(program)), "d"
 
     class Action(og.OgActionBase):
         def __init__(self):  # pylint: disable=super-init-not-called
