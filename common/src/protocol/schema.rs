@@ -6,7 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::intake::choice_names;
-use super::{Common, Diff, ErrorKind, Module};
+use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module};
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
@@ -112,12 +112,28 @@ pub(super) fn intake_schema<M: Module>() -> Value {
     schema
 }
 
+/// Writes down what counts where the common arguments are not given, which their types do not say.
+fn show_defaults<M: Module>(schema: &mut Value) {
+    let defaults: [(&str, Value); 4] = [
+        ("timeout", M::TIMEOUT.into()),
+        ("lock_timeout", LOCK_TIMEOUT.into()),
+        ("check_mode", false.into()),
+        ("diff", false.into()),
+    ];
+    for (name, default) in defaults {
+        if let Some(map) = schema["properties"].get_mut(name).and_then(Value::as_object_mut) {
+            map.entry("default").or_insert(default);
+        }
+    }
+}
+
 /// What `--schema args` prints.
 #[must_use]
 pub fn args_schema<M: Module>() -> Value {
     let mut body = intake_schema::<M>();
     #[cfg(debug_assertions)]
     assert_calls_follow::<M>(&body);
+    show_defaults::<M>(&mut body);
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("{} arguments", M::NAME),
@@ -185,7 +201,8 @@ pub fn result_schema<M: Module>() -> Value {
 
 /// The arguments as the help lists them.
 pub(super) fn args_help<M: Module>() -> String {
-    let schema = intake_schema::<M>();
+    let mut schema = intake_schema::<M>();
+    show_defaults::<M>(&mut schema);
     let mut text = String::from("Arguments (keys of the JSON object):\n");
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         let words = choice_names(schema);

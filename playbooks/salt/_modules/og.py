@@ -256,10 +256,10 @@ def build(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 0)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -332,10 +332,10 @@ def guc(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -412,10 +412,10 @@ def hba(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -470,10 +470,10 @@ def lock(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -555,10 +555,10 @@ def node_state(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -625,10 +625,10 @@ def replconninfo(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -687,10 +687,10 @@ def slot(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 120)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -809,10 +809,10 @@ def static_conf(**arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """

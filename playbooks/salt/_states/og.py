@@ -166,10 +166,10 @@ def build_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 0)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -235,10 +235,10 @@ def guc_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -316,10 +316,10 @@ def guc_absent(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -378,10 +378,10 @@ def hba_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -448,10 +448,10 @@ def hba_absent(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -505,10 +505,10 @@ def hba_exact(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -556,10 +556,10 @@ def lock_held(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -605,10 +605,10 @@ def lock_released(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -666,10 +666,10 @@ def node_state_started(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -719,10 +719,10 @@ def node_state_stopped(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -773,10 +773,10 @@ def node_state_restarted(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -817,10 +817,10 @@ def node_state_reloaded(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -867,10 +867,10 @@ def node_state_primary(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -932,10 +932,10 @@ def node_state_standby(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     """
@@ -983,10 +983,10 @@ def replconninfo_exact(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -1049,10 +1049,10 @@ def replconninfo_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -1112,10 +1112,10 @@ def replconninfo_absent(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -1156,10 +1156,10 @@ def slot_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 120)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -1201,10 +1201,10 @@ def slot_absent(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 120)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml
@@ -1305,10 +1305,10 @@ def static_conf_present(name, **arguments):
         Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
         `data_dir`.
 
-    timeout (int)
+    timeout (int, default 60)
         Seconds the whole call may take; 0 is no limit.
 
-    lock_timeout (int)
+    lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
     .. code-block:: yaml

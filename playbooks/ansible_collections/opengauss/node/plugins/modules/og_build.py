@@ -93,10 +93,12 @@ options:
     description:
       - Seconds the whole call may take; 0 is no limit.
     type: int
+    default: 0
   lock_timeout:
     description:
       - Seconds to wait for another writer.
     type: int
+    default: 10
 attributes:
   check_mode:
     support: full

@@ -118,10 +118,12 @@ options:
     description:
       - Seconds the whole call may take; 0 is no limit.
     type: int
+    default: 60
   lock_timeout:
     description:
       - Seconds to wait for another writer.
     type: int
+    default: 10
 attributes:
   check_mode:
     support: full

@@ -176,10 +176,12 @@ options:
     description:
       - Seconds the whole call may take; 0 is no limit.
     type: int
+    default: 300
   lock_timeout:
     description:
       - Seconds to wait for another writer.
     type: int
+    default: 10
 attributes:
   check_mode:
     support: full
