@@ -2,7 +2,40 @@
 
 use std::path::PathBuf;
 
+use clap::{Arg, ArgAction, ArgMatches};
+
 use crate::shell::{Result, cargo, root, run, target};
+
+/// How the programs are linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linking {
+    /// To the machine's glibc: a node needs one that is as new.
+    Dynamic,
+    /// With all that they need in them, so that a node's glibc does not matter. Its NSS modules are not read then, and
+    /// users that only LDAP or SSSD know are not found.
+    Static,
+}
+
+impl Linking {
+    /// The flag of the command line.
+    pub fn flag() -> Arg {
+        let help = "Link the programs statically: they run whatever glibc a node has, but know only the users in its /etc/passwd";
+        Arg::new("static").long("static").action(ArgAction::SetTrue).help(help)
+    }
+
+    /// What the flag asks for.
+    pub fn of(matches: &ArgMatches) -> Self {
+        if matches.get_flag("static") { Self::Static } else { Self::Dynamic }
+    }
+
+    /// The folder that has a folder of programs for each machine, named as `uname -m` says.
+    pub fn folder(self) -> PathBuf {
+        target().join(match self {
+            Self::Dynamic => "modules",
+            Self::Static => "static",
+        })
+    }
+}
 
 /// The names of all modules: the folders of modules/.
 pub fn modules() -> Result<Vec<String>> {
@@ -18,17 +51,32 @@ pub fn modules() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds all modules as they are shipped, and the lab's programs; returns the folder with the modules only.
-pub fn release() -> Result<PathBuf> {
+/// Builds all modules as they are shipped, and the lab's programs, which nobody ships; returns the folder with the
+/// modules only.
+pub fn release(linking: Linking) -> Result<PathBuf> {
     let names = modules()?;
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--package", "og_lab"]);
+    command.args(["build", "--quiet", "--release"]);
     for name in &names {
         command.args(["--package", name]);
     }
+    let built = match linking {
+        Linking::Dynamic => {
+            command.args(["--package", "og_lab"]);
+            target().join("release")
+        }
+        Linking::Static => {
+            // With a target named, the flags are not those of build scripts and macros.
+            let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+            let given = std::env::var("RUSTFLAGS").unwrap_or_default();
+            command
+                .args(["--target", &triple])
+                .env("RUSTFLAGS", format!("{given} -C target-feature=+crt-static"));
+            target().join(triple).join("release")
+        }
+    };
     run(&mut command)?;
-    let built = target().join("release");
-    let folder = target().join("modules").join(std::env::consts::ARCH);
+    let folder = linking.folder().join(std::env::consts::ARCH);
     std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
     for name in &names {
         let (from, to) = (built.join(name), folder.join(name));

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::build::{self, Linking};
+use crate::python;
 use crate::setup::{self, Tools};
 use crate::shell::{Result, root, run, target};
-use crate::{build, python};
 
 /// Galaxy takes no larger package.
 const MOST_BYTES: u64 = 20_000_000;
@@ -15,17 +16,17 @@ const MOST_BYTES: u64 = 20_000_000;
 const SOURCE: &str = "playbooks/ansible_collections/opengauss/node";
 
 /// Builds the package and says where it is.
-pub fn run_all() -> Result {
+pub fn run_all(linking: Linking) -> Result {
     let tools = setup::ansible()?;
-    build::release()?;
-    let package = package(&tools)?;
+    build::release(linking)?;
+    let package = package(&tools, linking)?;
     println!("{}", package.display());
     Ok(())
 }
 
 /// Builds the package of the programs that are built, for every machine that they are built for.
-pub fn package(tools: &Tools) -> Result<PathBuf> {
-    let tree = tree(&target().join("collection"))?;
+pub fn package(tools: &Tools, linking: Linking) -> Result<PathBuf> {
+    let tree = tree(&target().join("collection"), linking)?;
     let out = target().join("collection");
     run(python::program(tools, "ansible-galaxy")
         .args(["collection", "build", "--force", "--output-path"])
@@ -41,7 +42,7 @@ pub fn package(tools: &Tools) -> Result<PathBuf> {
 }
 
 /// Lays out what goes into the package, as `ansible-test` wants it: in ansible_collections/NAMESPACE/NAME.
-fn tree(within: &Path) -> Result<PathBuf> {
+fn tree(within: &Path, linking: Linking) -> Result<PathBuf> {
     let tree = within.join("ansible_collections/opengauss/node");
     if tree.exists() {
         std::fs::remove_dir_all(&tree).map_err(|e| format!("cannot remove {}: {e}", tree.display()))?;
@@ -50,7 +51,7 @@ fn tree(within: &Path) -> Result<PathBuf> {
     // The project's own tests run in the project.
     let tests = tree.join("tests");
     std::fs::remove_dir_all(&tests).map_err(|e| format!("cannot remove {}: {e}", tests.display()))?;
-    copy(&target().join("modules"), &tree.join("files/bin"))?;
+    copy(&linking.folder(), &tree.join("files/bin"))?;
     for file in ["CHANGELOG.md", "LICENSE"] {
         copy(&root().join(file), &tree.join(file))?;
     }
@@ -110,7 +111,7 @@ const SANITY: [&str; 12] = [
 pub fn sanity(tools: &Tools) -> Result {
     // Outside of the project: within it, ansible-test asks git which files there are, and git ignores target/.
     let folder = std::env::temp_dir().join(format!("og-sanity-{}", std::process::id()));
-    let done = tree(&folder).and_then(|tree| check(tools, &tree));
+    let done = tree(&folder, Linking::Dynamic).and_then(|tree| check(tools, &tree));
     std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot remove {}: {e}", folder.display()))?;
     done
 }

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgMatches, Command};
 
-use crate::build;
+use crate::build::{self, Linking};
 use crate::shell::{Result, cargo, run};
 
 /// `faults [PART]`.
@@ -19,6 +19,6 @@ pub fn run_all(matches: &ArgMatches) -> Result {
 
 /// Prints the lines of the table that have `part` in them; fails when one of them is red.
 pub fn table(part: &str) -> Result {
-    let modules = build::release()?;
+    let modules = build::release(Linking::Dynamic)?;
     run(cargo().args(["run", "--quiet", "--package", "og_faults", "--", part]).env("OG_MODULES", modules))
 }

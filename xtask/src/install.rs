@@ -8,8 +8,9 @@ use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 use og_common::protocol::command as of;
 
+use crate::build::{self, Linking};
 use crate::shell::{Result, root};
-use crate::{build, docs, man};
+use crate::{docs, man};
 
 /// The subcommand.
 pub fn command() -> Command {
@@ -23,6 +24,7 @@ pub fn command() -> Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("Where to: DIR/bin, DIR/share"),
         )
+        .arg(Linking::flag())
 }
 
 /// The workflows for the shell.
@@ -47,7 +49,7 @@ fn commands() -> Vec<Command> {
 pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
     let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
-    let programs = build::release()?;
+    let programs = build::release(Linking::of(matches))?;
     let mut tree = Tree { prefix, files: 0, written: 0 };
     let commands = commands();
     let names: Vec<_> = commands.iter().map(Command::get_name).collect();

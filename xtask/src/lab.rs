@@ -7,8 +7,9 @@ use clap::{Arg, ArgMatches, Command};
 use og_lab::{Engine, Lab, LabOptions, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
 
+use crate::build::{self, Linking};
+use crate::setup;
 use crate::shell::{Result, root, target};
-use crate::{build, setup};
 
 /// The subcommand.
 pub fn command() -> Command {
@@ -65,7 +66,7 @@ pub fn engine(matches: &ArgMatches) -> Result<Engine> {
 /// Installs and builds what a lab needs beside its engine.
 pub fn programs() -> Result<Programs> {
     let tools = setup::lab()?;
-    let modules = build::release()?;
+    let modules = build::release(Linking::Dynamic)?;
     Ok(Programs {
         ansible: tools.ansible,
         modules,

@@ -20,6 +20,7 @@ mod workflows;
 
 use std::process::ExitCode;
 
+use build::Linking;
 use clap::{Arg, ArgAction, Command};
 
 fn command() -> Command {
@@ -33,7 +34,9 @@ fn command() -> Command {
         .subcommand(lab::command())
         .subcommand(truth::command())
         .subcommand(
-            Command::new("build").about("Build the modules and the lab's programs as they are shipped"),
+            Command::new("build")
+                .about("Build the modules and the lab's programs as they are shipped")
+                .arg(Linking::flag()),
         )
         .subcommand(
             Command::new("salt").about("Run what is tested of Salt alone").arg(
@@ -44,9 +47,11 @@ fn command() -> Command {
             ),
         )
         .subcommand(
-            Command::new("collection").about(
-                "Build the Ansible collection, with the modules in it, as one package for ansible-galaxy",
-            ),
+            Command::new("collection")
+                .about(
+                    "Build the Ansible collection, with the modules in it, as one package for ansible-galaxy",
+                )
+                .arg(Linking::flag()),
         )
         .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
         .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
@@ -71,9 +76,9 @@ fn main() -> ExitCode {
         Some(("install", m)) => install::run(m),
         Some(("lab", m)) => lab::run(m),
         Some(("truth", m)) => truth::run_all(m),
-        Some(("build", _)) => build::release().map(|folder| println!("{}", folder.display())),
+        Some(("build", m)) => build::release(Linking::of(m)).map(|folder| println!("{}", folder.display())),
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
-        Some(("collection", _)) => collection::run_all(),
+        Some(("collection", m)) => collection::run_all(Linking::of(m)),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("test", _)) => test::run_all(),
         Some(("docs", m)) => docs::run_all(m.get_flag("check")),

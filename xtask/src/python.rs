@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::build::Linking;
 use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, root, run, target};
 
@@ -35,7 +36,7 @@ pub fn playbook_names() -> Result<Vec<OsString>> {
 
 /// The programs as their callers run them; needs the release build.
 pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
-    let package = crate::collection::package(tools)?;
+    let package = crate::collection::package(tools, Linking::Dynamic)?;
     let mut tests = pytest(tools);
     run(tests
         .args(["tests/callers", "-k", which])
@@ -49,7 +50,7 @@ pub fn salt_alone(lts: bool) -> Result {
     let tools = setup::for_tests()?;
     let programs = if lts { setup::salt_lts() } else { setup::salt() }?;
     run(Command::new(programs.join("salt-call")).arg("--version"))?;
-    crate::build::release()?;
+    crate::build::release(Linking::Dynamic)?;
     callers(&tools, &programs, "salt")?;
     run(cargo()
         .args(["test", "--package", "og_scenarios", "--", "salt"])
@@ -59,7 +60,7 @@ pub fn salt_alone(lts: bool) -> Result {
 
 /// The collection with each older release of ansible-core: the tests that are marked for it.
 pub fn older(tools: &Tools) -> Result {
-    let package = crate::collection::package(tools)?;
+    let package = crate::collection::package(tools, Linking::Dynamic)?;
     for (version, programs) in setup::older()? {
         println!("ansible-core {version}");
         let mut tests = pytest(tools);

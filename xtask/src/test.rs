@@ -1,7 +1,8 @@
 //! Every test, in the order in which a mistake shows soonest.
 
+use crate::build::{self, Linking};
 use crate::shell::{Result, cargo, run};
-use crate::{build, collection, docs, faults, python, setup};
+use crate::{collection, docs, faults, python, setup};
 
 /// Runs them all; the first that fails ends it.
 pub fn run_all() -> Result {
@@ -15,7 +16,7 @@ pub fn run_all() -> Result {
         run(cargo().args(["test", "--quiet", "--workspace", "--exclude", "og_scenarios"]))
     })?;
     step("schemas and documentation", || docs::run_all(true))?;
-    step("build", || build::release().map(drop))?;
+    step("build", || build::release(Linking::Dynamic).map(drop))?;
     step("playbooks", || python::playbooks(&tools))?;
     step("faults", || faults::table(""))?;
     step("collection", || collection::sanity(&tools))?;

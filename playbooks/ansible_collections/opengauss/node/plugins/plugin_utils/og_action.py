@@ -518,6 +518,6 @@ def ending(done):
         return told
     newest = max(needed, key=lambda version: [int(n) for n in version.split(".") if n])
     return (
-        f"{told}; the programs need glibc {newest} or newer, the node has an older one: build them on the oldest glibc "
-        f"among the nodes, or for a musl target"
+        f"{told}; the programs need glibc {newest} or newer, the node has an older one: build them with "
+        f"`cargo xtask build --static`, or on the oldest glibc among the nodes"
     )

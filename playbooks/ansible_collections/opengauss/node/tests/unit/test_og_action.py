@@ -21,7 +21,7 @@ def test_an_older_glibc_is_told_with_what_to_do(stream):
     done = {"rc": 1, "stdout": "", "stderr": "", stream: LOADER}
     result = og.OgActionBase.result(None, "og_hba", done)
     assert result["failed"] and "version `GLIBC_2.30' not found" in result["msg"]
-    assert "need glibc 2.34 or newer" in result["msg"] and "musl" in result["msg"]
+    assert "need glibc 2.34 or newer" in result["msg"] and "--static" in result["msg"]
 
 
 def test_other_failures_have_no_such_hint():
