@@ -82,7 +82,7 @@ class Master(Nodes):
 
     def __init__(self, root, members, names, programs):
         super().__init__(root, members, names)
-        self.away, self.kill_at, self.running, self.opts = set(), None, [], {"og": {"bin_dir": str(programs)}}
+        self.away, self.kill_at, self.running, self.opts, self.vars = set(), None, [], {"og": {"bin_dir": str(programs)}}, {}
         self.steps, self.patience = itertools.count(1), 60
 
     def runner(self):
@@ -103,7 +103,7 @@ class Master(Nodes):
         spec = importlib.util.spec_from_file_location("og_runner", SALT / "_runners/og.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        pillar = {"opengauss": {"hosts": self.hosts}}
+        pillar = {"opengauss": {"hosts": self.hosts, "vars": self.vars}}
         module.__dict__.update(SETTLE=self.patience, __opts__=self.opts, __context__={}, __salt__={"pillar.show_pillar": lambda minion: pillar if minion in self.hosts else {}})
         return module
 
@@ -271,6 +271,31 @@ def test_options_are_those_of_the_roles():
 def test_bad_options_end_it_before_anything_is_asked(three, given):
     done = three.run("drop", "n2", **given)
     assert done["failed"] and next(iter(given)) in done["msg"] and three.log() == [] and "Look" not in three.err
+
+
+def test_options_may_be_text_in_the_pillar_and_in_the_call(three):
+    """As whoever writes YAML or a command line gives them; what counts on the nodes has its type."""
+    three.vars = {"og_wait_timeout": "61", "og_rollback": "yes", "og_sync_standbys": "any", "og_sync_num": 1}
+    three.good("expand", "n4", og_build_force="no", og_max_lag_bytes="1000", og_sync_num="2")
+    [wait] = [args for _, _, name, args in three.told() if name == "og_node_state" and "wait" in args]
+    assert wait["timeout"] == 61 and wait["wait"]["max_lag_bytes"] == 1000
+    [names] = [args["synchronous_standbys"] for _, _, name, args in three.told() if name == "og_guc" and "synchronous_standbys" in args]
+    assert names == {"method": "any", "num": "2", "add": ["dn_6004"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"og_wait_timeout": "long"}, '"long" is not a whole number'),
+        ({"og_rollback": "perhaps"}, '"perhaps" is not a boolean (yes or no)'),
+        ({"og_build_froce": True}, "unknown option (known: "),
+    ],
+)
+def test_a_bad_option_of_the_pillar_is_named_as_such(three, given, why):
+    three.vars = given
+    done = three.run("drop", "n2")
+    assert done["failed"] and f"the pillar of n2, opengauss/vars/{next(iter(given))}: {why}" in done["msg"], done
+    assert three.log() == [] and "Look" not in three.err
 
 
 def test_the_program_is_looked_for_where_the_master_has_it(three, programs, monkeypatch):
