@@ -33,7 +33,7 @@ class Minion:
     def __init__(self, root, node, bin_dir=None):
         self.root, self.srv = root, root / "srv"
         self.srv.mkdir()
-        for folder in ("_modules", "_states"):
+        for folder in ("_modules", "_states", "opengauss"):
             shutil.copytree(ROOT / "playbooks/salt" / folder, self.srv / folder, ignore=shutil.ignore_patterns("__pycache__"))
         # The node's variables come from the pillar of its cluster.
         cluster = {"hosts": {"n1": {"id": 1, "data_dir": str(node)}, "n2": {"id": 2, "data_dir": "/nowhere"}}}
@@ -44,6 +44,7 @@ class Minion:
             "id": "n1",
             "log_file": "log",
             "log_level_logfile": "debug",
+            "fileserver_list_cache_time": 0,
             "pillar_roots": {"base": [str(root / "pillar")]},
             "og": {"bin_dir": str(bin_dir)} if bin_dir else {},
         }
@@ -185,6 +186,21 @@ def test_programs_from_the_master(tmp_path, node, programs):
     minion = Minion(tmp_path, node)
     assert "og:bin_dir" in minion.run("og.hba", "state=query").stderr
     shutil.copytree(programs, minion.srv / "opengauss-node" / os.uname().machine)
+    assert minion.good("og.hba", "state=query")["rule_count"] == 3
+    done = minion.run("state.apply", "opengauss.programs")
+    assert done.returncode != 0 and "og:bin_dir is not set" in done.stdout
+
+
+def test_programs_put_into_a_folder(tmp_path, node, programs):
+    """For salt-ssh, and for whoever wants them there."""
+    minion = Minion(tmp_path, node, tmp_path / "opt/node")
+    shutil.copytree(programs, minion.srv / "opengauss-node" / os.uname().machine)
+    [foreseen] = minion.good("state.apply", "opengauss.programs", "test=True").values()
+    assert foreseen["result"] is None and not (tmp_path / "opt").exists()
+    for changed in (True, False):
+        [state] = minion.good("state.apply", "opengauss.programs").values()
+        assert state["result"] is True and bool(state["changes"]) == changed
+    assert sorted(p.name for p in (tmp_path / "opt/node").iterdir()) == ON_NODES
     assert minion.good("og.hba", "state=query")["rule_count"] == 3
 
 

@@ -84,7 +84,8 @@ def _program(name):
     path = __salt__["cp.cache_file"](source)
     if not path:
         raise CommandExecutionError(
-            f"no program {name}: it is not on the PATH, nor is there {source}; install it, or set og:bin_dir to its folder"
+            f"no program {name}: it is not on the PATH, nor is there {source} (salt-ssh brings no files to functions: state.apply "
+            "opengauss.programs does); install it, or set og:bin_dir to its folder"
         )
     os.chmod(path, 0o700)
     return path
