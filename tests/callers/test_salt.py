@@ -113,6 +113,27 @@ def test_functions(minion, node):
     assert files(node) == before
     assert minion.good("og.guc", "parameters={wal_keep_segments: 64}")["changed"]
     assert "wal_keep_segments" in files(node)["postgresql.conf"]
+    # What is Ansible's own is left out.
+    assert not {"invocation", "ansible_facts"} & set(minion.good("og.node_state"))
+
+
+def test_settings_from_several_places(minion, node, tmp_path):
+    """Those of the pillar count beside those of the configuration, which count more."""
+    pillar = {"og": {"bin_dir": "/nowhere", "os_user": "omm"}, "opengauss": {"hosts": {"n1": {"id": 1, "data_dir": str(node)}}}}
+    (tmp_path / "pillar/cluster.sls").write_text(yaml.safe_dump(pillar))
+    found = minion.good("og.configuration")
+    assert (found["os_user"], found["data_dir"]) == ("omm", str(node)) and found["bin_dir"] != "/nowhere"
+
+
+def test_a_state_that_only_tests(minion, node):
+    """`test: true` in a state is for that state alone."""
+    before = files(node)
+    text = STATES.replace("        wal_keep_segments: 256\n", "        wal_keep_segments: 256\n    - test: true\n")
+    foreseen, _ = minion.apply(text, "test=True")
+    assert set(results(foreseen).values()) == {(None, True)} and files(node) == before
+    states, _ = minion.apply(text)
+    assert results(states) == {"rules": (True, True), "parameters": (None, True), "no port": (True, True)}
+    assert "wal_keep" not in files(node)["postgresql.conf"] and files(node) != before
 
 
 def test_lock(minion):

@@ -264,7 +264,17 @@ def test_options_are_those_of_the_roles():
     others = {"og_bin_dir", "og_binaries", "og_add", "og_drop"}
     schema = json.loads((ROOT / "schemas/og_workflow.args.json").read_text())
     options = {name: one["default"] for name, one in schema["properties"]["options"]["properties"].items()}
-    assert {k: v for k, v in defaults.items() if k not in others} == options
+    defaults = {k: v for k, v in defaults.items() if k not in others}
+    example = yaml.safe_load((SALT / "pillar.example").read_text())["opengauss"]
+    assert defaults == options == {k: v for k, v in example["vars"].items() if k.startswith("og_")}
+
+
+def test_the_example_of_a_pillar(three):
+    example = yaml.safe_load((SALT / "pillar.example").read_text())["opengauss"]
+    three.hosts, three.vars = example["hosts"], example["vars"]
+    three.away = {"n1", "n2", "db3.example.com", "n4"}
+    done = three.good("status", "n1")
+    assert [line.split()[0] for line in done["cluster"][1:]] == ["n1", "n2", "n3", "n4"] and "msg" not in done
 
 
 @pytest.mark.parametrize("given", [{"og_build_froce": True}, {"og_rollback": "perhaps"}, {"og_wait_timeout": "long"}])
@@ -373,6 +383,8 @@ def test_expand_and_drop(single):
     assert single.states() == before
     done = single.good("expand", "n2,n3,n5")
     assert steps_in(done) == steps_in(foreseen)
+    count = len(steps_in(done))
+    assert (foreseen["msg"], done["msg"]) == (f"{count} changes would be made", f"{count} changes")
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
     assert now["n5"]["role"] == "cascade_standby" and any("n5    10.0.0.5:26000  cascade standby  normal" in line for line in done["cluster"])

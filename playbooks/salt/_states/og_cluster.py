@@ -62,7 +62,7 @@ def _apply(runner, name, nodes, given):
     if done.get("warnings"):
         ret["warnings"] = done["warnings"]
     ret["changes"] = done["changes"]
-    ret["comment"] = "\n".join([done["msg"]] if done["failed"] else done.get("cluster", []))
+    ret["comment"] = "\n".join([done["msg"], *([] if done["failed"] else done.get("cluster", []))])
     if not done["failed"]:
         ret["result"] = None if test and done["changed"] else True
     return ret
