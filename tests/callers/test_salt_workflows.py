@@ -397,6 +397,39 @@ def test_expand_and_drop(single):
     assert single.good("drop", "n3")["changed"] is False
 
 
+@pytest.mark.parametrize(
+    ("given", "opts", "done", "result", "comment"),
+    [
+        ({}, False, {"changed": True, "msg": "2 changes", "cluster": ["n1", "n2"]}, True, "2 changes\nn1\nn2"),
+        ({"test": True}, False, {"changed": True, "msg": "2 changes would be made"}, None, "2 changes would be made"),
+        ({}, True, {"changed": False, "msg": "nothing to change"}, True, "nothing to change"),
+        ({}, False, {"changed": True, "failed": True, "msg": "no"}, False, "no"),
+    ],
+)
+def test_a_state_of_the_cluster(monkeypatch, given, opts, done, result, comment):
+    """What an orchestration tells; `test: true` in it is for that state alone."""
+    stand_ins = {
+        "salt": types.ModuleType("salt"),
+        "salt.exceptions": types.SimpleNamespace(SaltException=Exception),
+        "salt.state": types.SimpleNamespace(STATE_INTERNAL_KEYWORDS={"order"}),
+    }
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("og_cluster", SALT / "_states/og_cluster.py")
+    states = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(states)
+    asked = []
+
+    def runner(name, kwarg):
+        asked.append((name, kwarg))
+        return {"failed": False, "changes": {"n2": []} if done["changed"] else {}, **done}
+
+    states.__dict__.update(__opts__={"test": opts}, __salt__={"saltutil.runner": runner})
+    ret = states.dropped("n2", og_drop_clear="yes", order=1, **given)
+    assert asked == [("og.drop", {"og_drop_clear": "yes", "nodes": "n2", "test": opts or bool(given)})]
+    assert (ret["result"], ret["comment"], bool(ret["changes"])) == (result, comment, done["changed"])
+
+
 def test_findings_come_all_at_once_and_before_the_first_change(three):
     three.away = {"n4"}
     done = three.run("expand", "n4,n9")
