@@ -33,7 +33,7 @@ class Minion:
     def __init__(self, root, node, bin_dir=None):
         self.root, self.srv = root, root / "srv"
         self.srv.mkdir()
-        for folder in ("_modules", "_states"):
+        for folder in ("_modules", "_states", "opengauss"):
             shutil.copytree(ROOT / "playbooks/salt" / folder, self.srv / folder, ignore=shutil.ignore_patterns("__pycache__"))
         # The node's variables come from the pillar of its cluster.
         cluster = {"hosts": {"n1": {"id": 1, "data_dir": str(node)}, "n2": {"id": 2, "data_dir": "/nowhere"}}}
@@ -44,6 +44,7 @@ class Minion:
             "id": "n1",
             "log_file": "log",
             "log_level_logfile": "debug",
+            "fileserver_list_cache_time": 0,
             "pillar_roots": {"base": [str(root / "pillar")]},
             "og": {"bin_dir": str(bin_dir)} if bin_dir else {},
         }
@@ -112,6 +113,27 @@ def test_functions(minion, node):
     assert files(node) == before
     assert minion.good("og.guc", "parameters={wal_keep_segments: 64}")["changed"]
     assert "wal_keep_segments" in files(node)["postgresql.conf"]
+    # What is Ansible's own is left out.
+    assert not {"invocation", "ansible_facts"} & set(minion.good("og.node_state"))
+
+
+def test_settings_from_several_places(minion, node, tmp_path):
+    """Those of the pillar count beside those of the configuration, which count more."""
+    pillar = {"og": {"bin_dir": "/nowhere", "os_user": "omm"}, "opengauss": {"hosts": {"n1": {"id": 1, "data_dir": str(node)}}}}
+    (tmp_path / "pillar/cluster.sls").write_text(yaml.safe_dump(pillar))
+    found = minion.good("og.configuration")
+    assert (found["os_user"], found["data_dir"]) == ("omm", str(node)) and found["bin_dir"] != "/nowhere"
+
+
+def test_a_state_that_only_tests(minion, node):
+    """`test: true` in a state is for that state alone."""
+    before = files(node)
+    text = STATES.replace("        wal_keep_segments: 256\n", "        wal_keep_segments: 256\n    - test: true\n")
+    foreseen, _ = minion.apply(text, "test=True")
+    assert set(results(foreseen).values()) == {(None, True)} and files(node) == before
+    states, _ = minion.apply(text)
+    assert results(states) == {"rules": (True, True), "parameters": (None, True), "no port": (True, True)}
+    assert "wal_keep" not in files(node)["postgresql.conf"] and files(node) != before
 
 
 def test_lock(minion):
@@ -185,6 +207,21 @@ def test_programs_from_the_master(tmp_path, node, programs):
     minion = Minion(tmp_path, node)
     assert "og:bin_dir" in minion.run("og.hba", "state=query").stderr
     shutil.copytree(programs, minion.srv / "opengauss-node" / os.uname().machine)
+    assert minion.good("og.hba", "state=query")["rule_count"] == 3
+    done = minion.run("state.apply", "opengauss.programs")
+    assert done.returncode != 0 and "og:bin_dir is not set" in done.stdout
+
+
+def test_programs_put_into_a_folder(tmp_path, node, programs):
+    """For salt-ssh, and for whoever wants them there."""
+    minion = Minion(tmp_path, node, tmp_path / "opt/node")
+    shutil.copytree(programs, minion.srv / "opengauss-node" / os.uname().machine)
+    [foreseen] = minion.good("state.apply", "opengauss.programs", "test=True").values()
+    assert foreseen["result"] is None and not (tmp_path / "opt").exists()
+    for changed in (True, False):
+        [state] = minion.good("state.apply", "opengauss.programs").values()
+        assert state["result"] is True and bool(state["changes"]) == changed
+    assert sorted(p.name for p in (tmp_path / "opt/node").iterdir()) == ON_NODES
     assert minion.good("og.hba", "state=query")["rule_count"] == 3
 
 

@@ -82,7 +82,7 @@ class Master(Nodes):
 
     def __init__(self, root, members, names, programs):
         super().__init__(root, members, names)
-        self.away, self.kill_at, self.running, self.opts = set(), None, [], {"og": {"bin_dir": str(programs)}}
+        self.away, self.kill_at, self.running, self.opts, self.vars = set(), None, [], {"og": {"bin_dir": str(programs)}}, {}
         self.steps, self.patience = itertools.count(1), 60
 
     def runner(self):
@@ -103,7 +103,7 @@ class Master(Nodes):
         spec = importlib.util.spec_from_file_location("og_runner", SALT / "_runners/og.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        pillar = {"opengauss": {"hosts": self.hosts}}
+        pillar = {"opengauss": {"hosts": self.hosts, "vars": self.vars}}
         module.__dict__.update(SETTLE=self.patience, __opts__=self.opts, __context__={}, __salt__={"pillar.show_pillar": lambda minion: pillar if minion in self.hosts else {}})
         return module
 
@@ -264,13 +264,48 @@ def test_options_are_those_of_the_roles():
     others = {"og_bin_dir", "og_binaries", "og_add", "og_drop"}
     schema = json.loads((ROOT / "schemas/og_workflow.args.json").read_text())
     options = {name: one["default"] for name, one in schema["properties"]["options"]["properties"].items()}
-    assert {k: v for k, v in defaults.items() if k not in others} == options
+    defaults = {k: v for k, v in defaults.items() if k not in others}
+    example = yaml.safe_load((SALT / "pillar.example").read_text())["opengauss"]
+    assert defaults == options == {k: v for k, v in example["vars"].items() if k.startswith("og_")}
+
+
+def test_the_example_of_a_pillar(three):
+    example = yaml.safe_load((SALT / "pillar.example").read_text())["opengauss"]
+    three.hosts, three.vars = example["hosts"], example["vars"]
+    three.away = {"n1", "n2", "db3.example.com", "n4"}
+    done = three.good("status", "n1")
+    assert [line.split()[0] for line in done["cluster"][1:]] == ["n1", "n2", "n3", "n4"] and "msg" not in done
 
 
 @pytest.mark.parametrize("given", [{"og_build_froce": True}, {"og_rollback": "perhaps"}, {"og_wait_timeout": "long"}])
 def test_bad_options_end_it_before_anything_is_asked(three, given):
     done = three.run("drop", "n2", **given)
     assert done["failed"] and next(iter(given)) in done["msg"] and three.log() == [] and "Look" not in three.err
+
+
+def test_options_may_be_text_in_the_pillar_and_in_the_call(three):
+    """As whoever writes YAML or a command line gives them; what counts on the nodes has its type."""
+    three.vars = {"og_wait_timeout": "61", "og_rollback": "yes", "og_sync_standbys": "any", "og_sync_num": 1}
+    three.good("expand", "n4", og_build_force="no", og_max_lag_bytes="1000", og_sync_num="2")
+    [wait] = [args for _, _, name, args in three.told() if name == "og_node_state" and "wait" in args]
+    assert wait["timeout"] == 61 and wait["wait"]["max_lag_bytes"] == 1000
+    [names] = [args["synchronous_standbys"] for _, _, name, args in three.told() if name == "og_guc" and "synchronous_standbys" in args]
+    assert names == {"method": "any", "num": "2", "add": ["dn_6004"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"og_wait_timeout": "long"}, '"long" is not a whole number'),
+        ({"og_rollback": "perhaps"}, '"perhaps" is not a boolean (yes or no)'),
+        ({"og_build_froce": True}, "unknown option (known: "),
+    ],
+)
+def test_a_bad_option_of_the_pillar_is_named_as_such(three, given, why):
+    three.vars = given
+    done = three.run("drop", "n2")
+    assert done["failed"] and f"the pillar of n2, opengauss/vars/{next(iter(given))}: {why}" in done["msg"], done
+    assert three.log() == [] and "Look" not in three.err
 
 
 def test_the_program_is_looked_for_where_the_master_has_it(three, programs, monkeypatch):
@@ -348,6 +383,8 @@ def test_expand_and_drop(single):
     assert single.states() == before
     done = single.good("expand", "n2,n3,n5")
     assert steps_in(done) == steps_in(foreseen)
+    count = len(steps_in(done))
+    assert (foreseen["msg"], done["msg"]) == (f"{count} changes would be made", f"{count} changes")
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
     assert now["n5"]["role"] == "cascade_standby" and any("n5    10.0.0.5:26000  cascade standby  normal" in line for line in done["cluster"])
@@ -358,6 +395,39 @@ def test_expand_and_drop(single):
     assert steps_in(done) == steps_in(foreseen)
     assert single.states()["n3"]["running"] is False
     assert single.good("drop", "n3")["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "opts", "done", "result", "comment"),
+    [
+        ({}, False, {"changed": True, "msg": "2 changes", "cluster": ["n1", "n2"]}, True, "2 changes\nn1\nn2"),
+        ({"test": True}, False, {"changed": True, "msg": "2 changes would be made"}, None, "2 changes would be made"),
+        ({}, True, {"changed": False, "msg": "nothing to change"}, True, "nothing to change"),
+        ({}, False, {"changed": True, "failed": True, "msg": "no"}, False, "no"),
+    ],
+)
+def test_a_state_of_the_cluster(monkeypatch, given, opts, done, result, comment):
+    """What an orchestration tells; `test: true` in it is for that state alone."""
+    stand_ins = {
+        "salt": types.ModuleType("salt"),
+        "salt.exceptions": types.SimpleNamespace(SaltException=Exception),
+        "salt.state": types.SimpleNamespace(STATE_INTERNAL_KEYWORDS={"order"}),
+    }
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("og_cluster", SALT / "_states/og_cluster.py")
+    states = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(states)
+    asked = []
+
+    def runner(name, kwarg):
+        asked.append((name, kwarg))
+        return {"failed": False, "changes": {"n2": []} if done["changed"] else {}, **done}
+
+    states.__dict__.update(__opts__={"test": opts}, __salt__={"saltutil.runner": runner})
+    ret = states.dropped("n2", og_drop_clear="yes", order=1, **given)
+    assert asked == [("og.drop", {"og_drop_clear": "yes", "nodes": "n2", "test": opts or bool(given)})]
+    assert (ret["result"], ret["comment"], bool(ret["changes"])) == (result, comment, done["changed"])
 
 
 def test_findings_come_all_at_once_and_before_the_first_change(three):

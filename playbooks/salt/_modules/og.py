@@ -5,8 +5,8 @@ Each function runs the program of its name once, with the arguments as JSON on i
 object that it printed: ``changed``, ``failed``, ``msg``, ``actions`` and what the program adds. ``test=True`` says what
 would be done and does nothing. On failure ``error`` says what and why, and the command's return code is not 0.
 
-:configuration: Where the programs are and what counts for all calls may stand in the minion's configuration, grains or
-    pillar:
+:configuration: Where the programs are and what counts for all calls may stand in the pillar, the grains or the minion's
+    configuration, of which the later counts more:
 
     .. code-block:: yaml
 
@@ -39,6 +39,8 @@ _PILLAR = "pillar://"
 _LAST_WORDS = 5
 # Arguments that may come from configuration.
 _CONFIGURED = ("data_dir", "env_file", "gauss_home", "os_user")
+# What a program's result repeats, for Ansible.
+_NOT_FOR_SALT = ("invocation", "ansible_facts")
 
 
 def __virtual__():
@@ -55,7 +57,6 @@ def configuration():
 
         salt '*' og.configuration
     """
-    found = __salt__["config.get"]("og", {})
     cluster = __pillar__.get("opengauss") or {}
     own = [
         {**(cluster.get("vars") or {}), **(node or {})}
@@ -65,7 +66,10 @@ def configuration():
     # Where several nodes are on one machine, each call names its own.
     node = own[0] if len(own) == 1 else {}
     out = {key: node[key] for key in _CONFIGURED if node.get(key)}
-    out.update(found if isinstance(found, dict) else {})
+    # One by one, not by config.get, which takes them all from the first place that has any.
+    for place in (__pillar__, __grains__, __opts__):
+        found = place.get("og")
+        out.update(found if isinstance(found, dict) else {})
     return out
 
 
@@ -84,7 +88,8 @@ def _program(name):
     path = __salt__["cp.cache_file"](source)
     if not path:
         raise CommandExecutionError(
-            f"no program {name}: it is not on the PATH, nor is there {source}; install it, or set og:bin_dir to its folder"
+            f"no program {name}: it is not on the PATH, nor is there {source} (salt-ssh brings no files to functions: state.apply "
+            "opengauss.programs does); install it, or set og:bin_dir to its folder"
         )
     os.chmod(path, 0o700)
     return path
@@ -132,7 +137,7 @@ def _run(name, arguments):
     result = _call(name, given, given.pop("test", None))
     if result.get("failed"):
         __context__["retcode"] = 1
-    return result
+    return {key: value for key, value in result.items() if key not in _NOT_FOR_SALT}
 
 
 def _answer(name, arguments, test=None, limit=None):
@@ -182,7 +187,7 @@ def look(calls):
         for program, own in programs.items():
             seconds = own.get("timeout")
             answer = _answer(program, {**own, "state": "query"}, limit=seconds and seconds + _LAST_WORDS)
-            out[node][program] = {key: value for key, value in answer.items() if key not in ("invocation", "ansible_facts")}
+            out[node][program] = {key: value for key, value in answer.items() if key not in _NOT_FOR_SALT}
     return out
 
 
@@ -202,7 +207,7 @@ def build(**arguments):
         # Build a new cascade standby
         salt '*' og.build data_dir=/gauss/data/dn1 mode=full role=cascade_standby
         # Begin a build of 200 GiB and come back
-        salt '*' og.build data_dir=/gauss/data/dn1 wait=False min_free='214748364800'
+        salt '*' og.build data_dir=/gauss/data/dn1 wait=False min_free=214748364800
         # How far is it?
         salt '*' og.build data_dir=/gauss/data/dn1 state=query
 
@@ -431,9 +436,9 @@ def lock(**arguments):
     .. code-block:: bash
 
         # Take the lock before a change of the cluster
-        salt '*' og.lock data_dir=/data/dn1 owner='"dba@control"' purpose='"add node 3"'
+        salt '*' og.lock data_dir=/data/dn1 owner=dba@control purpose='add node 3'
         # Give it back
-        salt '*' og.lock data_dir=/data/dn1 state=released owner='"dba@control"'
+        salt '*' og.lock data_dir=/data/dn1 state=released owner=dba@control
         # Who holds it?
         salt '*' og.lock data_dir=/data/dn1 state=query
 
@@ -493,7 +498,7 @@ def node_state(**arguments):
         # Start it as standby and wait until it streams
         salt '*' og.node_state data_dir=/gauss/data/dn1 state=started role=standby wait='{"db_state":"normal"}'
         # Wait on the primary until two receivers have caught up
-        salt '*' og.node_state data_dir=/gauss/data/dn1 wait='{"role":"primary","peer_count":2,"max_lag_bytes":1048576}' timeout='60'
+        salt '*' og.node_state data_dir=/gauss/data/dn1 wait='{"role":"primary","peer_count":2,"max_lag_bytes":1048576}' timeout=60
         # Make this standby the primary
         salt '*' og.node_state data_dir=/gauss/data/dn1 state=primary
         # Make this standby the primary when the old one is lost

@@ -116,9 +116,10 @@ def status(minion):
 
 
 def _run(workflow, nodes, test, diff, minion, options):
+    targets = _names(nodes)
+    minion = minion or next(iter(targets), None)
     try:
-        targets = _names(nodes)
-        cluster = _described(minion or (targets[0] if targets else None))
+        cluster = _described(minion)
         asked = {
             "workflow": workflow,
             "targets": targets,
@@ -130,7 +131,9 @@ def _run(workflow, nodes, test, diff, minion, options):
         }
         out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"])), bool(test))
     except _Stopped as e:
-        out = {"changed": False, "failed": True, "msg": str(e), "changes": {}}
+        # So og_workflow calls what it has from the pillar.
+        text = str(e).replace("/cluster/", f"the pillar of {minion}, opengauss/")
+        out = {"changed": False, "failed": True, "msg": text, "changes": {}}
     if out["failed"]:
         # The one is for orchestration and the job's event, the other for the exit status of salt-run.
         __context__["retcode"] = out["retcode"] = 1
@@ -206,7 +209,9 @@ def _carried_out(program, asked, minions):
     while True:
         result = _asked(program, {**asked, "answers": answers})
         if "outcome" in result:
-            return result["outcome"]
+            # What was counted; there is nothing to count where nobody changes anything.
+            counted = {} if asked["workflow"] == "status" else {"msg": result["msg"]}
+            return {**counted, **result["outcome"]}
         step = result["next"]
         calls = step["calls"]
         del answers[step["keep"] :]

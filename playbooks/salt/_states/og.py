@@ -4,7 +4,8 @@ Bring an openGauss node into a state
 One function for each program and state: ``og.hba_present``, ``og.guc_present``, ``og.replconninfo_exact``, … Arguments
 are those of the program; data_dir and the like may come from configuration or pillar, see the execution module ``og``.
 
-* ``test=True`` asks the program itself: the result is None only where something would change.
+* ``test=True`` asks the program itself: the result is None only where something would change. ``test: true`` in a state
+  is for that state alone.
 * ``changes`` has each changed value as old and new, the changed file as a unified diff, else what was done. Salt logs
   it; with ``show_changes: false``, where a secret is set, it only says that something changed. The secret itself is best
   given as ``pillar://key``: Salt logs the text of states at the level debug.
@@ -57,14 +58,15 @@ def mod_watch(name, sfun=None, **arguments):
 
 def _apply(program, state, name, arguments):
     call = {k: v for k, v in arguments.items() if k not in STATE_INTERNAL_KEYWORDS and not k.startswith("__")}
-    for other in ("test", "sfun", "on_watch"):
+    for other in ("sfun", "on_watch"):
         call.pop(other, None)
+    test = bool(call.pop("test", False) or __opts__["test"])
     shown = call.pop("show_changes", True)
     if (program, state) in _NAMED and "parameters" not in call:
         call["names"] = [name]
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
     try:
-        done = __salt__[f"og.{program[3:]}"](**call, state=state, diff=True, test=__opts__["test"])
+        done = __salt__[f"og.{program[3:]}"](**call, state=state, diff=True, test=test)
     except CommandExecutionError as e:
         ret["comment"] = str(e)
         return ret
@@ -79,7 +81,7 @@ def _apply(program, state, name, arguments):
     ret["result"] = True
     if done.get("changed"):
         ret["changes"] = _changes(done) if shown else {program: "changed; not shown, by show_changes"}
-        if __opts__["test"]:
+        if test:
             ret["result"] = None
     return ret
 

@@ -12,7 +12,7 @@ Nodes that shall be in an openGauss cluster, or shall not: for orchestration on 
         - nodes: n2
 
 The runner ``og`` does it and says what it needs; options are its options. With ``test=True`` the result is None only
-where something would change.
+where something would change; ``test: true`` in a state is for that state alone.
 """
 
 from salt.exceptions import SaltException
@@ -50,7 +50,7 @@ def dropped(name, nodes=None, **options):
 def _apply(runner, name, nodes, given):
     options = {k: v for k, v in given.items() if k not in STATE_INTERNAL_KEYWORDS and not k.startswith("__")}
     ret = {"name": name, "changes": {}, "result": False, "comment": ""}
-    test = bool(__opts__["test"])
+    test = bool(options.pop("test", False) or __opts__["test"])
     try:
         done = __salt__["saltutil.runner"](runner, kwarg={**options, "nodes": name if nodes is None else nodes, "test": test})
     except SaltException as e:
@@ -62,7 +62,7 @@ def _apply(runner, name, nodes, given):
     if done.get("warnings"):
         ret["warnings"] = done["warnings"]
     ret["changes"] = done["changes"]
-    ret["comment"] = "\n".join([done["msg"]] if done["failed"] else done.get("cluster", []))
+    ret["comment"] = "\n".join([done["msg"], *([] if done["failed"] else done.get("cluster", []))])
     if not done["failed"]:
         ret["result"] = None if test and done["changed"] else True
     return ret

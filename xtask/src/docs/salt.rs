@@ -145,10 +145,15 @@ fn call(page: &Page, example: &Example) -> String {
             (_, Value::Bool(yes)) => {
                 let _ = write!(out, " {key}={}", if *yes { "True" } else { "False" });
             }
-            (_, Value::String(text))
-                if text.chars().all(|c| c.is_ascii_alphanumeric() || "/_.-".contains(c)) =>
-            {
+            (_, Value::Number(number)) => {
+                let _ = write!(out, " {key}={number}");
+            }
+            (_, Value::String(text)) if is_plain(text, "/_.-@") => {
                 let _ = write!(out, " {key}={text}");
+            }
+            // Salt reads the value as YAML, for which these need no quotes of their own.
+            (_, Value::String(text)) if is_plain(text, "/_.-@ ") => {
+                let _ = write!(out, " {key}='{text}'");
             }
             (_, other) => {
                 let _ = write!(out, " {key}='{}'", other.to_string().replace('\'', r"'\''"));
@@ -156,6 +161,11 @@ fn call(page: &Page, example: &Example) -> String {
         }
     }
     out
+}
+
+/// Whether a text has letters, digits and these characters alone.
+fn is_plain(text: &str, more: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
 }
 
 fn declaration(page: &Page, example: &Example, state: &str) -> Value {

@@ -6,8 +6,14 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import Og
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import names_in
 
 VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
-# The workflow's options that the plan depends on, by the task's names of them.
-OPTIONS = {"sync_standbys": "og_sync_standbys", "build_force": "og_build_force", "hba_method": "og_hba_method", "commits": "og_drop_commits"}
+# The workflow's options that the plan depends on, or that would be found wrong too late, by the task's names of them.
+OPTIONS = {
+    "sync_standbys": "og_sync_standbys",
+    "sync_num": "og_sync_num",
+    "build_force": "og_build_force",
+    "hba_method": "og_hba_method",
+    "commits": "og_drop_commits",
+}
 
 
 class ActionModule(OgActionBase):

@@ -151,6 +151,29 @@ def test_expand_with_any(three):
     assert three.good("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any").changed == 0
 
 
+def test_options_given_as_text(three):
+    """`-e og_x=…` gives text, whatever the option is."""
+    given = ["og_sync_standbys=any", "og_sync_num=2", "og_wait_timeout=60", "og_look_timeout=60", "og_rollback=yes", "og_build_parallel=1"]
+    three.good("expand", "-e", "og_add=n4", *(word for one in given for word in ("-e", one)))
+    assert "dn_6004" in three.state("n1")["parameters"]["synchronous_standby_names"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("og_wait_timeout=soon", "soon"),
+        ("og_rollback=perhaps", "perhaps"),
+        ("og_sync_num=two", '"two" is not one of majority, keep'),
+        ("og_hba_method=trsut", '"trsut" is not one of trust'),
+    ],
+)
+def test_a_wrong_option_is_named_before_anything_is_changed(three, given, why):
+    done = three.play("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any", "-e", given)
+    said = " ".join(done.stdout.replace('\\"', '"').split())
+    assert done.returncode != 0 and given.split("=")[0] in said and why in said, done.stdout + done.stderr
+    assert three.log() == []
+
+
 def test_drop(three):
     foreseen = three.good("drop", "-e", "og_drop=n2", "--check", "--diff")
     real = three.good("drop", "-e", "og_drop=n2")
