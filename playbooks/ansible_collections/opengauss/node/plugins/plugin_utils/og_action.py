@@ -447,12 +447,16 @@ class OgActionBase(ActionBase):
                 here.write(data)
                 here.flush()
                 self._transfer_file(here.name, there)
-            there = shlex.quote(there)
-            become = self._connection.become
+            become, path = self._connection.become, shlex.quote(there)
+            inside = f"{{ {line}\n}} < {path}"
             if not become or not self._becomes():
-                return self._low_level_execute_command(f"{{ {line}\n}} < {there}", sudoable=True)
+                return self._low_level_execute_command(inside, sudoable=True)
+            if self.get_become_option("become_pass"):
+                # Where the file is the standard input of sudo itself, the password is looked for there, and the one that is typed is echoed.
+                self._fixup_perms2((folder, there), execute=False)
+                return self._low_level_execute_command(inside, sudoable=True)
             # The file is of the user who logs in, and it is his shell that opens it.
-            self._connection.become = Fed(become, there)
+            self._connection.become = Fed(become, path)
             try:
                 return self._low_level_execute_command(line, sudoable=True)
             finally:
