@@ -17,7 +17,7 @@ import types
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, readme
 
 SALT = ROOT / "playbooks/salt"
 NODE = ROOT / "playbooks/ansible_collections/opengauss/node"
@@ -82,6 +82,7 @@ class Master(Nodes):
 
     def __init__(self, root, members, names, programs):
         super().__init__(root, members, names)
+        self.vars = {}
         self.away, self.kill_at, self.running, self.opts = set(), None, [], {"og": {"bin_dir": str(programs)}}
         self.steps, self.patience = itertools.count(1), 60
 
@@ -103,7 +104,7 @@ class Master(Nodes):
         spec = importlib.util.spec_from_file_location("og_runner", SALT / "_runners/og.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        pillar = {"opengauss": {"hosts": self.hosts}}
+        pillar = {"opengauss": {"hosts": self.hosts, "vars": self.vars}}
         module.__dict__.update(SETTLE=self.patience, __opts__=self.opts, __context__={}, __salt__={"pillar.show_pillar": lambda minion: pillar if minion in self.hosts else {}})
         return module
 
@@ -447,3 +448,12 @@ def test_killed_before_and_after_each_step(tmp_path, programs, what, nodes, how)
             state["static"] = [{k: v for k, v in record.items() if k != "data_dir"} for record in state["static"]]
     assert got == wanted
     assert killed.good(what, nodes, **how)["changed"] is False
+
+
+def test_readme(tmp_path, programs):
+    """The pillar that the text shows describes a cluster that grows; only where these nodes are is another matter."""
+    pillar = yaml.safe_load(readme("From Salt")[1])["opengauss"]
+    master = Master(tmp_path / "documented", 2, "ANY 1(dn_6002)", programs)
+    master.vars = pillar["vars"]
+    master.hosts = {name: {**host, **{key: master.hosts[name][key] for key in ("address", "data_dir")}} for name, host in pillar["hosts"].items()}
+    assert master.good("expand", "n3,n4") and master.states()["n4"]["role"] == "cascade_standby"
