@@ -74,8 +74,9 @@ def plain(value):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
-    if isinstance(value, str):
-        return "".join(value)
+    # Releases before 2.19 have a class of its own, which is no string, for a text of Vault's.
+    if isinstance(value, str) or getattr(value, "__ENCRYPTED__", False):
+        return "".join(str(value))
     if isinstance(value, (Sequence, set, frozenset)):
         return [plain(v) for v in value]
     return str(value)
@@ -414,6 +415,9 @@ class OgActionBase(ActionBase):
             hint = (value.get("error") or {}).get("hint")
             if hint and hint not in value.get("msg", ""):
                 value["msg"] = f"{value.get('msg', '')}; {hint}"
+        elif self._task.diff and value.get("actions") and not value.get("diff"):
+            # What changes no text is told all the same, as Ansible shows such things.
+            value["diff"] = [{"prepared": "".join(f"{action}\n" for action in value["actions"])}]
         return value
 
     def _keep_alive(self):
