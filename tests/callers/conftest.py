@@ -98,8 +98,27 @@ def for_node(text, node):
     return text
 
 
-def readme(section):
-    """The indented blocks under this heading of the README, as a user copies them."""
-    body = re.split(r"^#+ ", (ROOT / "README.md").read_text().split(f"### {section}\n", 1)[1], maxsplit=1, flags=re.M)[0]
-    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", body, flags=re.M)
-    return [textwrap.dedent(b).strip("\n") + "\n" for b in blocks if b.strip()]
+def blocks(file):
+    """Every block of a document that is typed, or written into a file: its heading and its text, as a user copies it."""
+    found, heading, lines = [], "", (ROOT / file).read_text().splitlines()
+    at = 0
+    while at < len(lines):
+        line, begin = lines[at], at
+        at += 1
+        if re.match(r" *```", line):
+            while not re.match(r" *```$", lines[at]):
+                at += 1
+            found.append((heading, lines[begin + 1 : at]))
+            at += 1
+        elif re.match(r"#+ ", line):
+            heading = line.lstrip("#").strip()
+        elif line.startswith("    ") and not lines[begin - 1].strip():
+            while at < len(lines) and (lines[at].startswith("    ") or not lines[at].strip()):
+                at += 1
+            found.append((heading, lines[begin:at]))
+    return [(heading, textwrap.dedent("\n".join(own)).strip("\n") + "\n") for heading, own in found]
+
+
+def readme(section, file="README.md"):
+    """The blocks under this heading."""
+    return [text for heading, text in blocks(file) if heading == section]

@@ -90,6 +90,50 @@ def test_readme(node, programs):
 
 
 @pytest.mark.versions
+def test_diff_shows_what_changes_no_text(node, programs):
+    tasks = [{"opengauss.node.og_lock": {"data_dir": str(node), "owner": "dba"}}]
+    for mode in (["--check"], []):
+        [taken] = play(node.parent, tasks, "--diff", *mode, og_binaries=str(programs))
+        assert taken["changed"] and taken["diff"] == [{"prepared": "took the lock for dba\n"}]
+    [held] = play(node.parent, tasks, og_binaries=str(programs))
+    assert "diff" not in held
+
+
+# 300, encrypted with the password below.
+VAULTED = """!vault |
+  $ANSIBLE_VAULT;1.1;AES256
+  61366533333537306639373663313539356338663939346565646134373632663937343363383866
+  6661623161326465313936646439363262633861313932320a626465333164303538653466396439
+  33393636356338333636363364616133353962613432626339643333323136323266623432343566
+  3363386638356630310a326330373038353935326163393061376365636137633632316432316232
+  3332
+"""
+
+
+@pytest.mark.versions
+def test_a_value_out_of_a_vault(node, programs):
+    """Written in the task itself, and in a variable that the task does not name."""
+    (node.parent / "pass").write_text("vault-password")
+    book = f"""
+- hosts: localhost
+  gather_facts: false
+  vars:
+    og_binaries: {programs}
+    secret: {VAULTED.replace(chr(10), chr(10) + "    ")}
+  tasks:
+    - opengauss.node.og_guc:
+        data_dir: {node}
+        parameters:
+          wal_keep_segments: "{{{{ secret }}}}"
+          max_connections: {VAULTED.replace(chr(10), chr(10) + "          ")}
+"""
+    (node.parent / "play.yml").write_text(book)
+    done = ansible("ansible-playbook", "-i", "localhost,", "-c", "local", "--vault-password-file", "pass", "play.yml", cwd=node.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"wal_keep_segments = 300", "max_connections = 300"} <= set(files(node)["postgresql.conf"].splitlines())
+
+
+@pytest.mark.versions
 def test_without_the_collection(node, programs):
     """A program in library/ is a binary module."""
     library = node.parent / "library"

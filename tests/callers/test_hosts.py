@@ -1,15 +1,17 @@
 """Tasks over ssh: every connection, become, check mode, timeout and the like; and hosts on which something is wrong."""
 
 import fcntl
+import importlib.util
 import json
 import os
+import pathlib
 import re
 import shutil
 import time
 
 import hosts
 import pytest
-from conftest import NODE_FILES
+from conftest import NODE_FILES, ROOT
 from test_ansible import ansible
 
 pytestmark = pytest.mark.skipif(hosts.missing() is not None, reason=str(hosts.missing()))
@@ -27,7 +29,7 @@ class Runner:
     """Runs tasks on a host."""
 
     def __init__(self, folder, programs):
-        self.folder, self.binaries, self.output = folder, programs, ""
+        self.folder, self.binaries, self.output, self.within = folder, programs, "", ()
 
     def __call__(self, host, tasks, *args, env=None, **variables):
         """The tasks' results; also those of tasks that failed."""
@@ -40,7 +42,8 @@ class Runner:
         own = {"og_binaries": str(self.binaries), "ansible_python_interpreter": "/nonexistent/python", **host.variables(), **variables}
         (self.folder / "inventory.json").write_text(json.dumps({"all": {"hosts": {"n1": own}}}))
         (self.folder / "play.yml").write_text(json.dumps([{"hosts": "n1", "gather_facts": False, "tasks": tasks}]))
-        done = ansible("ansible-playbook", "-i", "inventory.json", "play.yml", *args, cwd=self.folder, ANSIBLE_SSH_CONTROL_PATH_DIR=str(host.base / "cp"), **(env or {}))
+        line = [*self.within, "ansible-playbook", "-i", "inventory.json", "play.yml", *args]
+        done = ansible(*line, cwd=self.folder, ANSIBLE_SSH_CONTROL_PATH_DIR=str(host.base / "cp"), **(env or {}))
         self.output = done.stdout + done.stderr
         assert done.returncode == 0, self.output
         return json.loads(answers.read_text())
@@ -81,6 +84,63 @@ def test_paramiko(host, run):
     results = run(host, [rule(check_mode=True), rule(), rule()], ansible_connection="ansible.builtin.paramiko_ssh", env=env)
     assert [r["changed"] for r in results] == [True, True, False], results
     assert not list(host.path(f"/home/{hosts.USER}/.ansible/tmp").iterdir())
+
+
+@pytest.fixture
+def libssh(host, run, tmp_path):
+    """The variables by which a task goes there over libssh, and where its known hosts are: it knows those of the user's own home alone."""
+    pytest.importorskip("pylibsshext")
+    if "OG_OTHERS" not in os.environ:
+        pytest.skip("no ansible.netcommon: OG_OTHERS does not name a folder of collections")
+    root, home = pathlib.Path("/etc/passwd").read_text(), tmp_path / "root"
+    (home / ".ssh").mkdir(parents=True)
+    known = home / ".ssh/known_hosts"
+    shutil.copy(host.base / "known_hosts", known)
+    (tmp_path / "passwd").write_text(re.sub(r"^(root(?::[^:]*){4}):[^:]*", rf"\1:{home}", root, flags=re.M))
+    run.within = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', str(tmp_path / "passwd"))
+    collections = f"{ROOT / 'playbooks'}:{os.environ['OG_OTHERS']}"
+    return {"env": {"ANSIBLE_COLLECTIONS_PATH": collections}, "ansible_connection": "ansible.netcommon.libssh", "ansible_ssh_common_args": ""}, known
+
+
+@needs_sudo
+def test_libssh(host, run, libssh):
+    """Another one, with a channel for each command: a large input, a failure, other users, and a host that is not the one that is known."""
+    (variables, known), data = libssh, f"/home/{hosts.DBA}/data"
+    host.put(data, NODE_FILES, owner=hosts.DBA)
+    comment = "x" * 200_000
+    large = rule()
+    large["opengauss.node.og_hba"]["rules"] = [{"type": "host", "users": ["app"], "address": "10.1.0.0/16", "method": "trust", "comment": comment}]
+    mistaken = rule("/nonexistent")
+    as_root, as_owner = rule(data, become=True), rule(data, become=True, become_user=hosts.DBA)
+    results = run(host, [rule(check_mode=True), rule(), rule(), large, mistaken, as_root, as_owner], **variables)
+    assert [r["changed"] for r in results] == [True, True, False, True, False, True, False], results
+    assert results[4]["error"]["kind"] == "not_found" and comment in hba(host)
+    assert not list(host.path(f"/home/{hosts.USER}/.ansible/tmp").iterdir()) and len(host.programs()) == 1
+    host._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.base / "other"))
+    known.write_text(f"[127.0.0.1]:{host.port} {(host.base / 'other.pub').read_text()}")
+    before = host.commands()
+    [stranger] = run(host, [rule()], **variables)
+    assert stranger["unreachable"] and before and host.commands() == 0, stranger
+
+
+# `secret`, as /etc/shadow has it.
+SECRET = "$6$ogtest$Zc3lCHV0CFqbnAb.MjCZg9gwC580VJDAXibgN0/KjI3E1f4H59VeF0edAPZr2C37pSZG7pzJl/QHO1ianOZFO1"
+
+
+@needs_sudo
+def test_a_password_for_sudo(run):
+    """Also where the arguments go through a file, which sudo must not take for the password, nor the terminal echo it."""
+    data, shadow = f"/home/{hosts.DBA}/data", f"sed -i 's|^{hosts.USER}:[*]|{hosts.USER}:{SECRET}|' /etc/shadow"
+    with hosts.Host(sudo="ALL=(ALL) PASSWD: ALL", defaults="Defaults requiretty", defect=shadow) as host:
+        host.put(data, NODE_FILES, owner=hosts.DBA)
+        ways = [{"ansible_connection": "ssh"}]
+        if importlib.util.find_spec("paramiko"):
+            ways.append({"ansible_connection": "ansible.builtin.paramiko_ssh"})
+        for way, changed in zip(ways, (True, False)):
+            env = {"ANSIBLE_PARAMIKO_HOST_KEY_CHECKING": "false", "ANSIBLE_DEPRECATION_WARNINGS": "false"}
+            [result] = run(host, [rule(data)], ansible_become=True, ansible_become_password="secret", env=env, **way)
+            assert result["changed"] == changed and not result["failed"], result
+            assert "secret" not in json.dumps(result)
 
 
 @needs_sudo

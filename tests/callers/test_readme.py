@@ -6,63 +6,136 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, blocks, readme
 from test_collection import COLLECTION, VECTORS, installed, run  # noqa: F401 - a fixture
 
 sys.path.insert(0, str(COLLECTION / "tests/workflows"))
 from test_workflows import Cluster  # noqa: E402
 
-FILES = ["README.md", "playbooks/ansible_collections/opengauss/node/README.md"]
-ROOT_README = (ROOT / "README.md").read_text()
+README, OWN = "README.md", "playbooks/ansible_collections/opengauss/node/README.md"
+DOCUMENTS = [README, "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for folder, names in (("docs", "*.md"), ("playbooks", "**/*.md"), ("fuzz", "*.md")) for p in sorted((ROOT / folder).glob(names)))]
+
+HERE = "tests/callers/test_readme.py::"
+XTASK = "xtask/src/main.rs::what_the_documents_tell_to_type_is_understood"
+# Each block of the documents that is typed or written by a reader, in the order of the text: the test that takes it from there,
+# or why none does.
+TAKEN = {
+    (README, "Two commands"): [XTASK],
+    (README, "Your first expand, on a real cluster"): [f"{HERE}test_workflows"] * 4,
+    (README, "From the shell"): ["tests/callers/test_shell.py::test_readme"],
+    (README, "On other machines"): ["tests/callers/test_shell.py::test_readme_on_other_machines"],
+    (README, "With nothing but ssh"): ["tests/callers/test_shell_workflows.py::test_readme"] * 2,
+    (README, "Installed"): ["tests/callers/test_install.py::prefix"],
+    (README, "To look at"): [f"{HERE}test_views"],
+    (README, "From Ansible"): ["tests/callers/test_ansible.py::test_readme"],
+    (README, "From Salt"): [
+        "tests/scenarios/tests/stories/salt.rs::as_readme_says",
+        "tests/callers/test_salt_workflows.py::test_readme",
+        "tests/scenarios/tests/stories/salt.rs::as_readme_says",
+        "tests/scenarios/tests/stories/salt.rs::as_readme_says",
+        "tests/callers/test_salt.py::test_readme",
+        "tests/callers/test_salt.py::test_readme",
+    ],
+    ("CONTRIBUTING.md", "Contributing"): [XTASK],
+    ("fuzz/README.md", "Fuzz targets"): ["no test: cargo-fuzz is downloaded and built, and a target runs for minutes"],
+    (OWN, "Installation"): [f"{HERE}test_install"],
+    (OWN, "Workflows"): [f"{HERE}test_workflows", f"{HERE}test_plays"],
+    (OWN, "Inventory of a cluster that is there"): [f"{HERE}test_install"] * 2,
+    (OWN, "Modules"): [f"{HERE}test_plays"],
+}
+
+
+def test_what_is_typed_is_tested():
+    """Every block of the documents is taken by a test that is there, or there is a reason why not; docs/modules has its own tests."""
+    found = {}
+    for file in DOCUMENTS:
+        for heading, _ in blocks(file):
+            found[file, heading] = found.get((file, heading), 0) + 1
+    assert found == {key: len(tests) for key, tests in TAKEN.items()}
+    for test in {test for tests in TAKEN.values() for test in tests if not test.startswith("no test: ")}:
+        file, name = test.split("::")
+        assert re.search(rf"^ *(?:def|fn) {name}\(", (ROOT / file).read_text(), re.M), test
 
 
 class World(Cluster):
     """The cluster with the inventory that is documented; what only these folders need is beside it, as host_vars."""
 
-    def write(self, inventory):
-        (self.root / "inventory.yml").write_text(inventory)
+    def __init__(self, *args):
+        super().__init__(*args)
+        # Where a reader has the project: its playbooks, among which the inventory is put.
+        (self.root / "playbooks").mkdir()
+        for entry in (ROOT / "playbooks").iterdir():
+            if not entry.name.startswith("inventory"):
+                (self.root / "playbooks" / entry.name).symlink_to(entry)
+
+    def write(self, inventory, folder="."):
+        (self.root / folder / "inventory.yml").write_text(inventory)
         own = {"og_binaries": str(self.root / "programs"), "og_bin_dir": str(self.root / "bin")}
-        (self.root / "host_vars").mkdir(exist_ok=True)
+        (self.root / folder / "host_vars").mkdir(exist_ok=True)
         for name, host in self.hosts.items():
             host = {k: v for k, v in host.items() if k not in ("id", "role")}
-            (self.root / "host_vars" / f"{name}.yml").write_text(yaml.safe_dump({**host, **own}))
+            (self.root / folder / "host_vars" / f"{name}.yml").write_text(yaml.safe_dump({**host, **own}))
 
-    def type(self, line, collections):
-        words = shlex.split(line)
-        for at, word in enumerate(words):
-            if word.endswith(".yml") and (ROOT / "playbooks" / word).exists():
-                words[at] = str(ROOT / "playbooks" / word)
-        env = {**self.env(), "ANSIBLE_COLLECTIONS_PATH": str(collections), "HOME": str(self.root)}
-        done = subprocess.run(words, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+    def type(self, line, collections=None, cwd="."):
+        env = {**os.environ, "ANSIBLE_NOCOLOR": "1", "HOME": str(self.root)}
+        if collections:
+            env["ANSIBLE_COLLECTIONS_PATH"] = str(collections)
+        done = subprocess.run(shlex.split(line), cwd=self.root / cwd, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        return done.stdout
 
 
-def commands(file, program):
-    """The lines that a file tells to type; several of one block stand in their order."""
-    text = (ROOT / file).read_text()
-    return [line.strip() for line in re.findall(rf"^ +{program} .*$", text, re.M)]
-
-
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", [README, OWN])
 def test_workflows(file, installed, tmp_path):  # noqa: F811
     """In the order of the text, on the inventory of the text: the cluster has n1 and n2 to begin with."""
-    lines = commands(file, "ansible-playbook")
-    assert len(lines) >= 4
+    inventory, *typed = readme("Your first expand, on a real cluster")
+    folder, collections = (".", None) if file == README else (".", installed)
+    if file == OWN:
+        typed = readme("Workflows", OWN)[:1]
     world = World(tmp_path, 2, "ANY 1(dn_6002)")
-    [inventory] = re.findall(r"```yaml\n( *# inventory.yml\n.*?)```", ROOT_README, re.S)
-    world.write(yaml.safe_dump(yaml.safe_load(inventory)))
+    world.write(inventory, "playbooks" if file == README else ".")
+    lines = "".join(typed).splitlines()
     for line in lines:
-        world.type(line, installed)
-    assert world.state("n3")["built"] and world.state("n4")["built"] and not world.state("n2")["running"]
+        words = line.split()
+        if words[0] == "cd":
+            folder = words[1]
+        else:
+            assert words[0] == "ansible-playbook", line
+            world.type(line, collections, folder)
+    assert len(lines) >= 4 and world.state("n3")["built"] and world.state("n4")["built"] and not world.state("n2")["running"]
+
+
+def test_what_the_playbooks_say_of_themselves(tmp_path):
+    """The line at the head of each: README has it, too, or it is typed here."""
+    heads = {p.name: re.findall(r"^#   (ansible-playbook .+?)(?:   .*)?$", p.read_text(), re.M) for p in (ROOT / "playbooks").glob("*.yml") if not p.name.startswith("inventory")}
+    assert all(len(lines) == 1 for lines in heads.values()), heads
+    told = "".join(readme("Your first expand, on a real cluster")).splitlines()
+    assert {name for name, [line] in heads.items() if line not in told} == {"install.yml"}
+    world = World(tmp_path, 1, "*")
+    world.write(readme("Your first expand, on a real cluster")[0], "playbooks")
+    world.type(*heads["install.yml"], cwd="playbooks")
+    assert (tmp_path / ".local/bin/og_hba").exists()
+
+
+def test_views(programs, tmp_path):
+    """As typed; the cluster is one of OM's own."""
+    (tmp_path / "bin").mkdir()
+    for file in ("bin/cluster_static_config", "cluster_config.xml"):
+        (tmp_path / file).write_bytes((VECTORS / "seed_1p2s1c" / pathlib.Path(file).name).read_bytes())
+    env = {"PATH": f"{programs}:{os.environ['PATH']}", "GAUSSHOME": str(tmp_path), "HOME": str(tmp_path)}
+    [text] = readme("To look at")
+    table, drawn = (subprocess.run(["sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, check=True) for line in text.splitlines())
+    assert "6001" in table.stdout and table.stdout.count("\n") == 6, table
+    assert drawn.stdout == "" and (tmp_path / "cluster.svg").read_text().startswith("<svg ")
 
 
 def test_the_version_of_cargo():
+    """README's is that of Cargo.toml."""
     [needed] = re.findall(r'^rust-version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.M)
-    assert f"cargo {needed} or newer" in ROOT_README
+    assert f"cargo {needed} or newer" in (ROOT / README).read_text()
 
 
 def test_example_inventory(installed, tmp_path):  # noqa: F811
@@ -73,8 +146,7 @@ def test_example_inventory(installed, tmp_path):  # noqa: F811
 
 def test_plays(installed, tmp_path):  # noqa: F811
     """The plays in the collection's README: one of a role, one of a module."""
-    plays = re.findall(r"^    - hosts: opengauss\n(?:^    .*\n|\n)+", (COLLECTION / "README.md").read_text(), re.M)
-    role, module = map(yaml.safe_load, plays)
+    role, module = map(yaml.safe_load, [readme("Workflows", OWN)[1], *readme("Modules", OWN)])
     world = World(tmp_path, 1, "*")
     world.write((ROOT / "playbooks/inventory.example.yml").read_text())
     module[0]["tasks"][0]["opengauss.node.og_hba"]["rules"] = [{"type": "host", "users": ["app"]}]
@@ -86,12 +158,12 @@ def test_plays(installed, tmp_path):  # noqa: F811
 
 def test_install(installed, tmp_path):  # noqa: F811
     """The lines about installing, and what ansible-doc is said to print."""
-    lines = commands(FILES[1], "ansible-(?:galaxy|doc|inventory)")
-    assert any("galaxy" in line for line in lines) and any("-doc" in line for line in lines)
+    config, ask = readme("Inventory of a cluster that is there", OWN)
+    lines = [*readme("Installation", OWN)[0].splitlines(), *ask.splitlines()]
     package = pathlib.Path(os.environ["OG_COLLECTION"])
     (tmp_path / package.name).write_bytes(package.read_bytes())
-    [config] = re.findall(r"^    # (\S+og_cluster.yml)\n((?:    .*\n)+)", (ROOT / FILES[1]).read_text(), re.M)
-    (tmp_path / config[0]).write_text(textwrap.dedent(config[1]))
+    name = re.match(r"# (\S+og_cluster.yml)\n", config).group(1)
+    (tmp_path / name).write_text(config)
     (tmp_path / "cluster_static_config").write_bytes((VECTORS / "seed_1p2s1c/cluster_static_config").read_bytes())
     for line in lines:
         done = run(installed, *shlex.split(line), cwd=tmp_path)

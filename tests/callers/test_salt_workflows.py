@@ -17,7 +17,7 @@ import types
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, readme
 
 SALT = ROOT / "playbooks/salt"
 NODE = ROOT / "playbooks/ansible_collections/opengauss/node"
@@ -517,3 +517,12 @@ def test_killed_before_and_after_each_step(tmp_path, programs, what, nodes, how)
             state["static"] = [{k: v for k, v in record.items() if k != "data_dir"} for record in state["static"]]
     assert got == wanted
     assert killed.good(what, nodes, **how)["changed"] is False
+
+
+def test_readme(tmp_path, programs):
+    """The pillar that the text shows describes a cluster that grows; only where these nodes are is another matter."""
+    pillar = yaml.safe_load(readme("From Salt")[1])["opengauss"]
+    master = Master(tmp_path / "documented", 2, "ANY 1(dn_6002)", programs)
+    master.vars = pillar["vars"]
+    master.hosts = {name: {**host, **{key: master.hosts[name][key] for key in ("address", "data_dir")}} for name, host in pillar["hosts"].items()}
+    assert master.good("expand", "n3,n4") and master.states()["n4"]["role"] == "cascade_standby"

@@ -214,13 +214,12 @@ def test_interrupted_and_killed_it_carries_on(single_in_dash):
 
 def test_readme(three):
     """What is typed, in its order, on the cluster that the text describes and the example file has."""
-    text = (ROOT / "README.md").read_text().split("### With nothing but ssh\n")[1].split("\n### ")[0]
-    described = json.loads(text.split("```json\n")[1].split("```")[0])
+    text, lines = readme("With nothing but ssh")
+    described = json.loads(text)
     assert described == json.loads((SCRIPTS / "cluster.example.json").read_text())
     for name, own in described["hosts"].items():
         own.update(address=three.hosts[name]["address"], data_dir=three.hosts[name]["data_dir"])
     three.write(described)
-    lines = readme("With nothing but ssh")[-1]
     ran = [shlex.split(line) for line in lines.splitlines()]
     assert {pathlib.Path(words[0]).name for words in ran} == {"og-status", "og-expand", "og-drop"}
     for words in ran:

@@ -12,12 +12,9 @@ use og_scenarios::cluster::Programs;
 use serde_json::{Value, json};
 
 use crate::lab::programs;
-use crate::python;
 use crate::setup::{self, Tools};
-use crate::shell::{Result, output, root, run, target};
+use crate::shell::{Result, output, root};
 
-/// The release of the package `ansible` whose community.postgresql is measured.
-const ANSIBLE: &str = "ansible==12.3.0";
 const PEER: &str = "community.postgresql.postgresql_pg_hba";
 /// Tasks of each kind that warm up connections and interpreters, and are not counted.
 const WARM: usize = 3;
@@ -44,7 +41,9 @@ pub fn run_all(matches: &ArgMatches) -> Result {
     let programs = programs()?;
     setup::postgres()?;
     let tools = Tools { ansible: programs.ansible.clone() };
-    let peer = peer(&tools).inspect_err(|why| println!("skipped: no {PEER} ({why})")).ok();
+    let peer = setup::collection(&tools, "community/postgresql")
+        .inspect_err(|why| println!("skipped: no {PEER} ({why})"))
+        .ok();
     let nodes = number("nodes");
     let options = LabOptions {
         name: "callers".to_owned(),
@@ -57,24 +56,6 @@ pub fn run_all(matches: &ArgMatches) -> Result {
     let bench = Bench { lab: &lab, programs: &programs, tools: &tools, peer };
     let done = bench.medians(number("runs")).and_then(|()| bench.large(number("tasks"), nodes));
     done.and(lab.down().map_err(|e| e.to_string()))
-}
-
-/// Where the collection community.postgresql is; taken from the package `ansible` when it is not there yet.
-fn peer(tools: &Tools) -> Result<PathBuf> {
-    let folder = target().join("bench").join(ANSIBLE);
-    if folder.join("ansible_collections/community/postgresql").is_dir() {
-        return Ok(folder);
-    }
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    run(python::program(tools, "pip")
-        .args(["download", "--quiet", "--disable-pip-version-check", "--no-deps", ANSIBLE, "--dest"])
-        .arg(&folder))?;
-    let unpack = "import sys, zipfile, glob
-for wheel in glob.glob('ansible-*.whl'):
-    with zipfile.ZipFile(wheel) as z:
-        z.extractall(members=[n for n in z.namelist() if n.startswith('ansible_collections/community/postgresql/')])";
-    run(python::program(tools, "python").args(["-c", unpack]).current_dir(&folder))?;
-    Ok(folder)
 }
 
 struct Bench<'a> {

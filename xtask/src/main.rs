@@ -93,3 +93,26 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    #[test]
+    fn what_the_documents_tell_to_type_is_understood() {
+        let documents =
+            ["README.md", "CONTRIBUTING.md", "playbooks/ansible_collections/opengauss/node/README.md"];
+        let texts = documents.map(|file| std::fs::read_to_string(crate::shell::root().join(file)).unwrap());
+        let mut typed = 0;
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            // A line of its own, or words between backticks.
+            let pieces = if line.starts_with("    ") { vec![line.trim()] } else { line.split('`').collect() };
+            for piece in pieces.into_iter().filter(|piece| piece.starts_with("cargo xtask ")) {
+                let words = piece.split(" #").next().unwrap_or_default().split_whitespace().skip(1);
+                super::command().try_get_matches_from(words).unwrap_or_else(|e| panic!("{piece}: {e}"));
+                typed += 1;
+            }
+        }
+        assert!(typed > 15, "{typed}");
+    }
+}

@@ -38,6 +38,12 @@ pub fn playbook_names() -> Result<Vec<OsString>> {
 pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
     let package = crate::collection::package(tools, Linking::Dynamic)?;
     let mut tests = pytest(tools);
+    if which.is_empty() {
+        match setup::collection(tools, "ansible/netcommon") {
+            Ok(folder) => drop(tests.env("OG_OTHERS", folder)),
+            Err(why) => println!("skipped: tasks over libssh: {why}"),
+        }
+    }
     run(tests
         .args(["tests/callers", "-k", which])
         .env("OG_COLLECTION", package)

@@ -150,6 +150,28 @@ pub fn older() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(found)
 }
 
+/// The release of the package `ansible` from which collections of others are taken.
+const ANSIBLE: &str = "ansible==12.3.0";
+
+/// The folder of collections with this one of others in it, such as `ansible/netcommon`; taken from the package `ansible`
+/// when it is not there yet.
+pub fn collection(tools: &Tools, name: &str) -> Result<PathBuf> {
+    let folder = target().join("bench").join(ANSIBLE);
+    if folder.join("ansible_collections").join(name).is_dir() {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    run(Command::new(tools.ansible.join("pip"))
+        .args(["download", "--quiet", "--disable-pip-version-check", "--no-deps", ANSIBLE, "--dest"])
+        .arg(&folder))?;
+    let unpack = "import sys, zipfile, glob
+for wheel in glob.glob('ansible-*.whl'):
+    with zipfile.ZipFile(wheel) as z:
+        z.extractall(members=[n for n in z.namelist() if n.startswith(f'ansible_collections/{sys.argv[1]}/')])";
+    run(Command::new(tools.ansible.join("python")).args(["-c", unpack, name]).current_dir(&folder))?;
+    Ok(folder)
+}
+
 /// The pinned Salt, in target/salt; returns the folder with salt-call.
 pub fn salt() -> Result<PathBuf> {
     environment("salt", "requirements-salt.txt")

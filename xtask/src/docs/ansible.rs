@@ -52,11 +52,11 @@ fn about(page: &Page) -> Value {
                 "description": "Says by the same code what would be done, and does nothing.",
             },
             "diff_mode": {
-                "support": if page.diff { "full" } else { "none" },
+                "support": if page.diff { "full" } else { "partial" },
                 "description": if page.diff {
                     "Returns the texts of changed files before and after, in check mode too."
                 } else {
-                    "Changes no text; RV(actions) says what was done."
+                    "Changes no text; shows what was done, or would be."
                 },
             },
             "idempotent": {

@@ -167,7 +167,9 @@ const COMMON: [&str; 15] = [
 /// Of each key of the result the first value that tells something. All results must fit the schema, and each key that
 /// is the module's own must have been seen.
 fn samples(schema: &Value, recorded: &Value) -> Result<Map<String, Value>> {
-    let fits = jsonschema::validator_for(schema).map_err(|e| e.to_string())?;
+    let mut strict = schema.clone();
+    close(&mut strict);
+    let fits = jsonschema::validator_for(&strict).map_err(|e| e.to_string())?;
     let recorded = recorded.as_array().ok_or("the samples are no list of results")?;
     let mut samples = Map::new();
     for (number, result) in recorded.iter().enumerate() {
@@ -191,6 +193,22 @@ fn samples(schema: &Value, recorded: &Value) -> Result<Map<String, Value>> {
         return Ok(samples);
     }
     Err(format!("no result has {}; add one that a real call had", without.join(", ")))
+}
+
+/// Lets no object of the schema have keys that it does not name: what a program no longer prints stays in no sample.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Array(all) => all.iter_mut().for_each(close),
+        Value::Object(own) => {
+            own.values_mut().for_each(close);
+            if own.get("properties").is_some_and(Value::is_object)
+                && !own.contains_key("additionalProperties")
+            {
+                own.insert("unevaluatedProperties".into(), false.into());
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Reads what `--examples` printed: paragraphs of a title behind `# ` and the call of a shell.
@@ -412,5 +430,21 @@ fn name_repeated(fields: &mut [Field], seen: &mut Vec<(Vec<Field>, String)>, pla
             seen.push((field.fields.clone(), here.clone()));
             name_repeated(&mut field.fields, seen, &format!("{here}."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn a_sample_has_no_key_that_is_printed_no_longer() {
+        let inner = json!({"type": "object", "properties": {"pid": {"type": "integer"}}});
+        let schema = json!({"type": "object", "properties": {"nodes": {"type": "array", "items": {"$ref": "#/$defs/node"}}}, "$defs": {"node": inner}});
+        let told = |sample| super::samples(&schema, &json!([sample])).map(|found| found.len());
+        assert_eq!(told(json!({"nodes": [{"pid": 1}]})), Ok(1));
+        assert!(told(json!({"nodes": [{"pid": 1, "term": 2}]})).is_err_and(|why| why.contains("/nodes/0")));
+        assert!(told(json!({"nodes": [{"pid": 1}], "term": 2})).is_err_and(|why| why.contains("term")));
+        assert!(told(json!({"nodes": []})).is_err_and(|why| why.contains("no result has nodes")));
     }
 }

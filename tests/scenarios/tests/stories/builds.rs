@@ -1,6 +1,8 @@
 //! A build that is broken off in its middle: its gs_ctl killed, its network cut, its primary lost. It is told for what it
-//! is, the next og_build makes the node stream again, and the primary never notices.
+//! is, the next og_build makes the node stream again, and the primary never notices. And the samples of results, for which a
+//! build is needed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -188,6 +190,7 @@ fn incremental_killed(c: &Cluster) -> Result {
 }
 
 fn two_at_once(c: &Cluster) -> Result {
+    let mut built = Value::Null;
     unharmed(c, || {
         let mut second = Value::Null;
         let first = broken_off(c, json!({"mode": "full"}), building, |_| {
@@ -197,8 +200,10 @@ fn two_at_once(c: &Cluster) -> Result {
         if first["failed"] == true || second["error"]["kind"] != "busy" {
             return Err(format!("the first: {first}\nthe second: {second}"));
         }
+        built = first;
         mends(c)
-    })
+    })?;
+    samples(c, built)
 }
 
 /// Kills the primary's server at this moment of the build, and starts it again when nothing could be built.
@@ -225,4 +230,52 @@ fn full_primary_lost(c: &Cluster) -> Result {
 
 fn incremental_primary_lost(c: &Cluster) -> Result {
     primary_lost(c, "incremental", building)
+}
+
+/// What the samples of documentation show is what the programs print: those that say nothing of their own where no server
+/// runs. For the others tests/callers/test_samples.py looks.
+fn samples(c: &Cluster, built: Value) -> Result {
+    let seen = |node, program, args| c.module(node, program, args);
+    let query = || json!({"state": "query"});
+    let slot = |state: &str| seen("n1", "og_slot", json!({"names": ["dn_6009"], "state": state}));
+    // A reload has something to tell.
+    seen("n1", "og_guc", json!({"parameters": {"wal_keep_segments": 77}, "reload": "never"}))?;
+    let printed = [
+        ("og_build", vec![built, seen("n2", "og_build", query())?]),
+        (
+            "og_node_state",
+            vec![
+                seen("n1", "og_node_state", json!({"state": "reloaded"}))?,
+                seen("n1", "og_node_state", query())?,
+                seen("n2", "og_node_state", query())?,
+            ],
+        ),
+        ("og_slot", vec![slot("present")?, seen("n1", "og_slot", query())?, slot("absent")?]),
+    ];
+    for (program, results) in printed {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../schemas/samples/{program}.json"));
+        let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let (mut shown, mut had) = (BTreeSet::new(), BTreeSet::new());
+        keys(&serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?, "", &mut shown);
+        keys(&results.into(), "", &mut had);
+        // What only a failure has.
+        let left: Vec<_> = shown.difference(&had).filter(|key| !key.starts_with("/error")).collect();
+        if !left.is_empty() {
+            return Err(format!("{}: keys that no call had: {left:?}", file.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The paths of all keys of a result, whatever its lists hold.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for one in value.as_array().into_iter().flatten() {
+        keys(one, path, found);
+    }
+    for (key, own) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}/{key}");
+        keys(own, &path, found);
+        found.insert(path);
+    }
 }

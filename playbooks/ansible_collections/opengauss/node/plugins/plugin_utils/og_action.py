@@ -74,8 +74,9 @@ def plain(value):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
-    if isinstance(value, str):
-        return "".join(value)
+    # Releases before 2.19 have a class of its own, which is no string, for a text of Vault's.
+    if isinstance(value, str) or getattr(value, "__ENCRYPTED__", False):
+        return "".join(str(value))
     if isinstance(value, (Sequence, set, frozenset)):
         return [plain(v) for v in value]
     return str(value)
@@ -414,6 +415,9 @@ class OgActionBase(ActionBase):
             hint = (value.get("error") or {}).get("hint")
             if hint and hint not in value.get("msg", ""):
                 value["msg"] = f"{value.get('msg', '')}; {hint}"
+        elif self._task.diff and value.get("actions") and not value.get("diff"):
+            # What changes no text is told all the same, as Ansible shows such things.
+            value["diff"] = [{"prepared": "".join(f"{action}\n" for action in value["actions"])}]
         return value
 
     def _keep_alive(self):
@@ -447,12 +451,16 @@ class OgActionBase(ActionBase):
                 here.write(data)
                 here.flush()
                 self._transfer_file(here.name, there)
-            there = shlex.quote(there)
-            become = self._connection.become
+            become, path = self._connection.become, shlex.quote(there)
+            inside = f"{{ {line}\n}} < {path}"
             if not become or not self._becomes():
-                return self._low_level_execute_command(f"{{ {line}\n}} < {there}", sudoable=True)
+                return self._low_level_execute_command(inside, sudoable=True)
+            if self.get_become_option("become_pass"):
+                # Where the file is the standard input of sudo itself, the password is looked for there, and the one that is typed is echoed.
+                self._fixup_perms2((folder, there), execute=False)
+                return self._low_level_execute_command(inside, sudoable=True)
             # The file is of the user who logs in, and it is his shell that opens it.
-            self._connection.become = Fed(become, there)
+            self._connection.become = Fed(become, path)
             try:
                 return self._low_level_execute_command(line, sudoable=True)
             finally:

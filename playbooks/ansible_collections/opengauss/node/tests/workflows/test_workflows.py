@@ -287,6 +287,15 @@ def test_drop_available_brings_the_old_value_back_in_every_case(three, end):
     assert three.state("n1")["lock"] is None
 
 
+@pytest.mark.parametrize("playbook, nodes, task", [("expand", "og_add=n4", "Build the standbys"), ("drop", "og_drop=n2", "Drop their slots")])
+def test_nothing_is_done_in_the_middle(three, playbook, nodes, task):
+    """--start-at-task leaves out the look and the plan, without which no step knows any node."""
+    before = three.state("n1")
+    done = three.play(playbook, "-e", nodes, "--start-at-task", task)
+    assert done.returncode == 2 and f"TASK [opengauss.node.{playbook} : {task}]" in done.stdout
+    assert three.log() == [] and three.state("n1") == before
+
+
 def test_a_controller_without_the_planner_is_told_so(three):
     (three.root / "programs/og_workflow").unlink()
     done = three.play("drop", "-e", "og_drop=n2")

@@ -1,0 +1,107 @@
+"""The results that documentation shows: each key of a sample is one that a call of today has.
+
+`cargo xtask docs --check` holds them against the schemas; here are calls that need no server, and in the scenarios those that do.
+"""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from conftest import ON_NODES, ROOT
+from test_collection import VECTORS
+from test_salt_workflows import Master
+
+RULE, OTHER = "host all omm 192.168.0.13/32 trust", "host all app 192.168.0.14/32 sha256"
+CHANNEL = {"local": {"host": "127.0.0.1", "base_port": 26000}, "peers": [{"host": "192.168.0.12", "base_port": 26000}]}
+QUERY = {"state": "query"}
+SEEN = {"n1": {"og_node_state": {"node": {"running": True, "role": "primary"}}}, "n2": {"unreachable": True, "msg": "no route to host"}}
+HOSTS = {name: {"id": number, "address": f"192.168.0.{number}", "zone": "AZ1"} for number, name in enumerate(("n1", "n2", "n3"), 1)}
+DROP = {"workflow": "drop", "targets": ["n2"], "cluster": {"hosts": HOSTS, "vars": {"data_dir": "/gauss/data/dn1", "base_port": 26000}}}
+# Calls one after the other on one node; FILES is a folder with the files of a cluster of OM's.
+CALLS = {
+    "og_hba": [
+        {"rules": [RULE, OTHER], "diff": True, "backup": True},
+        {"rules": [RULE.replace("trust", "sha256"), "host all all 0.0.0.0/0 sha256"]},
+        {"rules": [OTHER], "state": "absent"},
+        {**QUERY, "match": {"type": "host", "database": "postgres", "user": "app", "address": "10.0.0.9"}},
+        {"state": "present", "rules": ["host all late 10.0.0.1/32 md5"], "insert": "last"},
+        {**QUERY, "path": "FILES/broken_hba.conf"},
+        {"rules": [RULE], "path": "/nonexistent/pg_hba.conf"},
+        {"rules": ["host all"]},
+    ],
+    "og_guc": [{"parameters": {"wal_keep_segments": 256}, "diff": True}, {**QUERY, "names": ["wal_keep_segments"]}],
+    "og_lock": [{"owner": "dba", "purpose": "expand n3"}, {"owner": "dba", "state": "released"}, QUERY],
+    "og_replconninfo": [CHANNEL, {**CHANNEL, "state": "absent"}, QUERY],
+    "og_static_conf": [
+        {"xml": "FILES/cluster_config.xml", "local": 1, "path": "FILES/new"},
+        {"path": "FILES/new", "drop": [4], "backup": True, "diff": True},
+        {**QUERY, "path": "FILES/cluster_static_config", "verify": {"xml": "FILES/cluster_config.xml"}},
+        {**QUERY, "path": "FILES/new", "verify": {"path": "FILES/cluster_static_config"}},
+        {"xml": "FILES/cluster_config.xml", "for_all": "FILES/copies"},
+    ],
+    "og_workflow": [
+        {**DROP, "owner": "dba"},
+        {**DROP, "seen": SEEN},
+        {"workflow": "owner", "owner": "dba@control pid 4711 start 918273"},
+    ],
+}
+# Those that say nothing of theirs where no server runs: tests/scenarios/tests/stories/builds.rs.
+WITH_A_SERVER = ("og_build", "og_node_state", "og_slot")
+# Keys that are names, of parameters, nodes or servers.
+NAMES_OF = ("before", "after", "roles", "here", "there", "locals", "file_ids", "cuts", "commits", "args", "restore")
+
+
+def keys(value, path=""):
+    """The paths of all keys of a result, whatever its lists hold."""
+    if isinstance(value, list):
+        return set().union(*(keys(one, path) for one in value))
+    if not isinstance(value, dict):
+        return set()
+    if path.rsplit("/", 1)[-1] in NAMES_OF:
+        return set().union(*(keys(own, f"{path}/*") for own in value.values()))
+    return set().union(*({f"{path}/{key}"} | keys(own, f"{path}/{key}") for key, own in value.items()))
+
+
+def recorded(name):
+    return keys(json.loads((ROOT / f"schemas/samples/{name}.json").read_text()))
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_samples(name, programs, node):
+    """Each key of the samples is one that these calls' results have."""
+    files = node.parent / "files"
+    shutil.copytree(VECTORS / "seed_1p2s1c", files)
+    (files / "broken_hba.conf").write_text("host all all\n")
+    (files / "copies").mkdir()
+    seen = set()
+    for args in CALLS[name]:
+        request = json.dumps(args if name == "og_workflow" or "path" in args else {"data_dir": str(node), **args}).replace("FILES", str(files))
+        done = subprocess.run([programs / name], input=request, capture_output=True, text=True, check=False)
+        seen |= keys(json.loads(done.stdout))
+    if name == "og_workflow":
+        seen |= of_runs(Master(node.parent / "run", 2, "*", programs))
+    assert recorded(name) - seen == set()
+
+
+def of_runs(master):
+    """The keys of what og_workflow answers from the first call of an expand to its outcome, and in a drop of a node that is away."""
+    runner, seen = master.runner(), set()
+    asked = runner._asked
+
+    def noted(*args):
+        answer = asked(*args)
+        seen.update(keys(answer))
+        return answer
+
+    runner._asked = noted
+    assert not runner.expand("n3")["failed"]
+    master.away.add("n2")
+    assert not runner.drop("n2")["failed"]
+    return seen
+
+
+def test_every_sample_is_held_against_calls():
+    """Here, or by the scenarios."""
+    there = {p.stem for p in (ROOT / "schemas/samples").glob("og_*.json")}
+    assert there == {*ON_NODES, "og_workflow"} == {*CALLS, *WITH_A_SERVER}
