@@ -39,6 +39,7 @@ TAKEN = {
         "tests/callers/test_salt.py::test_readme",
         "tests/callers/test_salt.py::test_readme",
     ],
+    (README, "From Salt with ssh alone"): ["tests/callers/test_salt_ssh.py::test_what_readme_tells"] * 2,
     ("CONTRIBUTING.md", "Contributing"): [XTASK],
     ("fuzz/README.md", "Fuzz targets"): ["no test: cargo-fuzz is downloaded and built, and a target runs for minutes"],
     (OWN, "Installation"): [f"{HERE}test_install"],
