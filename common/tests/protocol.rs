@@ -45,6 +45,27 @@ fn success_is_exit_0() {
 }
 
 #[test]
+fn a_secret_in_an_object_given_as_text_is_masked_too() {
+    for text in
+        [r#"{\"app.password\": \"S3cret\"}"#, r#"[[{\"token\": \"S3cret\"}]]"#, r#"{\"secret\": \"S3cret\""#]
+    {
+        let (result, _) = call(&format!("{{\"words\": \"{text}\"}}"));
+        let invocation = result["invocation"].to_string();
+        assert!(invocation.contains("words") && !invocation.contains("S3cret"), "{invocation}");
+    }
+    let (result, _) = call(r#"{"words": "[::1]"}"#);
+    assert_eq!(result["invocation"]["module_args"]["words"], "[::1]");
+}
+
+#[test]
+fn a_limit_that_no_clock_reaches_is_none() {
+    for limit in ["4000000000000000000", "9223372036854775807", "18446744073709551615"] {
+        let (result, code) = call(&format!(r#"{{"timeout": {limit}, "lock_timeout": {limit}}}"#));
+        assert_eq!((code, &result["failed"]), (0, &Value::from(false)), "{result}");
+    }
+}
+
+#[test]
 fn unusable_arguments_are_exit_2() {
     for input in ["", "[]", "{", "{\"wrds\": 1}", "{\"words\": {}}", "{\"a\": 1, \"a\": 1}"] {
         let (result, code) = call(input);

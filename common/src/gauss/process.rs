@@ -12,8 +12,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::protocol::{Call, CommandRecord, Error};
 
-/// How much of each output stream a result shows.
-const SHOWN: usize = 16 * 1024;
 /// How long a program that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -50,12 +48,7 @@ impl Outcome {
     /// As the result of a failed call shows it.
     #[must_use]
     pub fn record(&self) -> CommandRecord {
-        CommandRecord {
-            cmd: self.cmd.clone(),
-            rc: self.rc,
-            stdout: tail(&self.stdout, SHOWN).to_owned(),
-            stderr: tail(&self.stderr, SHOWN).to_owned(),
-        }
+        CommandRecord::new(self.cmd.clone(), self.rc, &self.stdout, &self.stderr)
     }
 
     /// The last words of the program that say something, for a one-line message.
@@ -70,15 +63,6 @@ impl Outcome {
         };
         said(&self.stderr).or_else(|| said(&self.stdout)).unwrap_or_else(|| "it said nothing".to_owned())
     }
-}
-
-/// The end of `text`, at most `most` bytes, cut at a character.
-fn tail(text: &str, most: usize) -> &str {
-    let mut from = text.len().saturating_sub(most);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    &text[from..]
 }
 
 impl Program {

@@ -263,7 +263,11 @@ impl Log {
     /// What was written since.
     fn text(&self) -> String {
         let mut bytes = Vec::new();
-        for (path, size) in files(&self.dir) {
+        let mut files: Vec<_> = files(&self.dir).collect();
+        // In the order of writing: where the log changes files meanwhile, what it says of the signal stands in the older one.
+        files
+            .sort_by_key(|(path, _)| (std::fs::metadata(path).and_then(|m| m.modified()).ok(), path.clone()));
+        for (path, size) in files {
             let before = self.sizes.get(&path).copied().unwrap_or(0);
             // A file that became shorter was begun anew.
             let from = if size < before { 0 } else { before };
@@ -336,6 +340,18 @@ mod tests {
         let words = words(text);
         assert_eq!(words.len(), 3);
         assert!(!words.concat().contains("S3cret"), "{words:?}");
+    }
+
+    #[test]
+    fn what_is_said_after_a_change_of_the_log_comes_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (older, newer) = (dir.path().join("b.log"), dir.path().join("a.log"));
+        let log = Log::watch(dir.path());
+        std::fs::write(&older, "LOG:  received SIGHUP, reloading configuration files\n").unwrap();
+        std::fs::write(&newer, "WARNING:  pg_hba.conf not reloaded\n").unwrap();
+        let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().append(true).open(&older).unwrap().set_modified(an_hour_ago).unwrap();
+        assert!(words(&log.text()).iter().any(|word| refuses_any(word)), "{}", log.text());
     }
 
     #[test]

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::secret;
+
 /// What sort of failure it was; a caller branches on this and never on words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -49,6 +51,24 @@ pub struct CommandRecord {
     pub stdout: String,
     /// Its errors, the end kept, at most 16 KiB.
     pub stderr: String,
+}
+
+/// How many bytes of each output stream a result shows.
+const SHOWN: usize = 16 * 1024;
+
+impl CommandRecord {
+    /// The record of a command with all it said; takes the end of each stream, without secrets.
+    #[must_use]
+    pub fn new(cmd: Vec<String>, rc: i32, stdout: &str, stderr: &str) -> Self {
+        let shown = |text: &str| {
+            let mut from = text.len().saturating_sub(SHOWN);
+            while !text.is_char_boundary(from) {
+                from += 1;
+            }
+            secret::text(&text[from..]).into_owned()
+        };
+        Self { cmd, rc, stdout: shown(stdout), stderr: shown(stderr) }
+    }
 }
 
 /// A failure: what is wrong, where, and what to do about it.

@@ -157,25 +157,39 @@ impl Call {
     /// The node's data directory.
     ///
     /// # Errors
-    /// `bad_args` when neither `data_dir` nor `$PGDATA` is given or it is relative; `not_found` when it is no folder.
+    /// `bad_args` when neither `data_dir` nor `$PGDATA` is given or it is relative; `not_found` when it is no folder;
+    /// `permission` when it is another user's.
     pub fn data_dir(&self) -> Result<PathBuf, Error> {
-        let dir = self
-            .common
-            .data_dir
-            .clone()
-            .or_else(|| std::env::var_os("PGDATA").filter(|v| !v.is_empty()).map(PathBuf::from))
-            .ok_or_else(|| Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir"))?;
+        let dir =
+            self.common.data_dir.clone().or_else(run::environments_data_dir).ok_or_else(|| {
+                Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir")
+            })?;
         if !dir.is_absolute() {
             return Err(Error::bad_args(format!("data_dir must be an absolute path, not {}", dir.display()))
                 .at("/data_dir"));
         }
         match std::fs::metadata(&dir) {
-            Ok(meta) if meta.is_dir() => Ok(dir),
+            Ok(meta) if meta.is_dir() => self.check_owner(&dir, &meta).map(|()| dir),
             Ok(_) => {
                 Err(Error::not_found(format!("data_dir {} is not a folder", dir.display())).at("/data_dir"))
             }
             Err(e) => Err(Error::io("open data_dir", &dir, &e)),
         }
+    }
+
+    /// Refuses the data directory of another user, which would look like one without a server. Whoever is named as
+    /// `os_user` is meant.
+    fn check_owner(&self, dir: &std::path::Path, meta: &std::fs::Metadata) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt;
+        let me = nix::unistd::geteuid();
+        if me.is_root() || me.as_raw() == meta.uid() || self.common.os_user.is_some() {
+            return Ok(());
+        }
+        let owner = nix::unistd::User::from_uid(meta.uid().into()).ok().flatten();
+        let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
+        let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
+        let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
+        Err(error.hint(format!("run it as {owner} or as root")))
     }
 
     /// How long to wait for another writer.

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::done::Done;
 use super::hosts;
 use super::intake::{self, Request};
+use super::json;
 use super::schema::{args_help, args_schema, call_schema, result_schema};
 use super::secret;
 use super::{Call, Common, Diff, Error, ErrorKind, Module, Report};
@@ -266,7 +267,8 @@ async fn act<M: Module>(
     let (common, args) = typed::<M>(args)?;
     let switched = become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
-    let deadline = (limit > 0).then(|| start + Duration::from_secs(limit));
+    // A limit beyond what the clock can count to is none.
+    let deadline = if limit > 0 { start.checked_add(Duration::from_secs(limit)) } else { None };
     let call = Call {
         check: flags.check || common.check_mode.unwrap_or(false),
         diff: flags.diff || common.diff.unwrap_or(false),
@@ -379,14 +381,9 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
             _ => Ok(false),
         };
     }
-    let data_dir = || common.data_dir.clone().or_else(|| std::env::var_os("PGDATA").map(PathBuf::from));
-    let user = match named {
-        Some(user) => user,
-        None => match data_dir().as_deref().or(anchor).and_then(owner) {
-            Some(user) => user,
-            None => return Ok(false),
-        },
-    };
+    // What the call names counts more than what the environment happens to say.
+    let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environments_data_dir);
+    let Some(user) = named.or_else(|| place.as_deref().and_then(owner)) else { return Ok(false) };
     if user.uid.is_root() {
         return Ok(false);
     }
@@ -412,6 +409,11 @@ fn find_user(name: &str) -> Result<User, Error> {
     }
 }
 
+/// The data directory that the environment names.
+pub(super) fn environments_data_dir() -> Option<PathBuf> {
+    std::env::var_os("PGDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
 fn owner(path: &Path) -> Option<User> {
     let meta = std::fs::metadata(path).ok()?;
     User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
@@ -419,7 +421,15 @@ fn owner(path: &Path) -> Option<User> {
 
 /// The arguments as the result may show them: secrets masked, long lists and texts cut.
 fn echo(args: &Map<String, Value>) -> Map<String, Value> {
-    let cut = |value: &Value| match value {
+    let shown = |key: &str, value: &Value| {
+        let secret = secret::is_secret(key) && !value.is_boolean();
+        if secret { Value::from(secret::MASK) } else { echo_value(value) }
+    };
+    args.iter().map(|(key, value)| (key.clone(), shown(key, value))).collect()
+}
+
+fn echo_value(value: &Value) -> Value {
+    match value {
         Value::Object(map) => Value::Object(echo(map)),
         Value::Array(list) => {
             let mut short: Vec<_> = list.iter().take(MOST_ECHO).map(echo_value).collect();
@@ -428,26 +438,25 @@ fn echo(args: &Map<String, Value>) -> Map<String, Value> {
             }
             Value::Array(short)
         }
-        other => echo_value(other),
-    };
-    args.iter()
-        .map(|(key, value)| {
-            let secret = secret::is_secret(key) && !value.is_boolean();
-            (key.clone(), if secret { Value::from(secret::MASK) } else { cut(value) })
-        })
-        .collect()
-}
-
-fn echo_value(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => Value::Object(echo(map)),
-        Value::String(text) if text.chars().count() > 10 * MOST_ECHO => {
-            let start: String = text.chars().take(10 * MOST_ECHO).chain(['…']).collect();
-            Value::from(secret::text(&start))
-        }
-        Value::String(text) => Value::from(secret::text(text)),
+        Value::String(text) => echo_text(text),
         other => other.clone(),
     }
+}
+
+fn echo_text(text: &str) -> Value {
+    // An object or a list may be given as text, and its secrets have names there, too.
+    if text.trim_start().starts_with(['{', '[']) {
+        match json::parse(text) {
+            Ok(value) => return echo_value(&value),
+            Err(_) if text.trim_start().starts_with('{') => return Value::from(secret::MASK),
+            Err(_) => {}
+        }
+    }
+    if text.chars().count() <= 10 * MOST_ECHO {
+        return Value::from(secret::text(text));
+    }
+    let start: String = text.chars().take(10 * MOST_ECHO).chain(['…']).collect();
+    Value::from(secret::text(&start))
 }
 
 /// Set by whoever prints the result: a panic while it is printed must not print a second one.

@@ -70,7 +70,7 @@ impl Caller {
 
     async fn over(&self, link: &Link, mut stop: watch::Receiver<bool>) -> Result<Map<String, Value>, Error> {
         let first = self.run(link, &self.program, &mut stop).await?;
-        let Some((system, machine)) = missing(&first) else { return self.result(first) };
+        let Some((system, machine)) = missing(&first) else { return self.result(&first) };
         let fitting = self.program.for_machine(system, machine)?;
         let program = fitting.as_ref().unwrap_or(&self.program);
         // A program for another machine has another content, and may be there already.
@@ -91,7 +91,7 @@ impl Caller {
                 "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
             )));
         }
-        self.result(answer)
+        self.result(&answer)
     }
 
     async fn run(
@@ -106,7 +106,7 @@ impl Caller {
     }
 
     /// The object that the program printed; what a login shell printed before it is passed over.
-    fn result(&self, output: Output) -> Result<Map<String, Value>, Error> {
+    fn result(&self, output: &Output) -> Result<Map<String, Value>, Error> {
         let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
         match (last.map(serde_json::from_str), &output.lost) {
             (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
@@ -121,13 +121,8 @@ impl Caller {
         }
     }
 
-    fn record(&self, output: Output) -> CommandRecord {
-        CommandRecord {
-            cmd: vec![self.program.name.to_owned()],
-            rc: output.status,
-            stdout: output.stdout,
-            stderr: output.stderr,
-        }
+    fn record(&self, output: &Output) -> CommandRecord {
+        CommandRecord::new(vec![self.program.name.to_owned()], output.status, &output.stdout, &output.stderr)
     }
 }
 

@@ -132,12 +132,7 @@ async fn settle(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeSt
 }
 
 fn record(cmd: Vec<String>, rc: i32, path: &Path) -> CommandRecord {
-    let text = log::tail(path);
-    let mut from = text.len().saturating_sub(16 * 1024);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    CommandRecord { cmd, rc, stdout: text[from..].to_owned(), stderr: String::new() }
+    CommandRecord::new(cmd, rc, &log::tail(path), "")
 }
 
 /// Notices when nothing changes any more.

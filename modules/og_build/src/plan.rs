@@ -64,6 +64,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
         return Ok(None);
     }
     may_be_overwritten(node, args)?;
+    is_on_its_way(node, args)?;
     can_be_asked(node, args)?;
     let (peer, source) = source(&present.peers)?;
     if !args.force {
@@ -104,6 +105,21 @@ fn serves(node: &NodeState, args: &Args) -> bool {
 #[must_use]
 pub fn may_recover(node: &NodeState, args: &Args) -> bool {
     serves(node, args) && !is_well(node, args) && node.build.is_none() && !node.has_lost_its_primary()
+}
+
+/// Refuses a standby that starts or changes its role: replaying its log after a crash may take minutes, and nothing is
+/// wrong with it then.
+fn is_on_its_way(node: &NodeState, args: &Args) -> Result<(), Error> {
+    let on_its_way = matches!(
+        node.db_state,
+        DbState::Starting | DbState::WaitPromoting | DbState::Promoting | DbState::Demoting
+    );
+    if !serves(node, args) || !on_its_way {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Busy, format!("the server is {}", node.db_state.words().to_lowercase()))
+        .at("/mode")
+        .hint("wait until that is over (og_node_state with wait); mode: full or incremental builds all the same"))
 }
 
 /// Refuses a standby that last said that it streams, and does not let gs_ctl in to say it again.

@@ -54,6 +54,29 @@ fn planned(present: &Present, value: serde_json::Value) -> Option<(BuildMode, Ro
 }
 
 #[test]
+fn a_standby_that_comes_up_or_changes_its_role_is_waited_for() {
+    for (state, answered) in
+        [(DbState::Starting, false), (DbState::Starting, true), (DbState::Promoting, true)]
+    {
+        let mut present = broken();
+        (present.node.db_state, present.node.answered) = (state, answered);
+        let error = plan(&present, &args(json!({}))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        assert_eq!(planned(&present, json!({"mode": "full"})), Some((BuildMode::Full, Role::Standby)));
+        present.node.running = false;
+        assert!(planned(&present, json!({})).is_some(), "what it was when it died");
+    }
+}
+
+#[test]
+fn each_data_directory_has_its_own_log() {
+    let logs = ["/data/dn_1", "/data/dn/1", "/data/dn%5F1", "/data_/dn", "/data/_dn"]
+        .map(|dir| log::path(std::path::Path::new(dir)));
+    let distinct: std::collections::BTreeSet<_> = logs.iter().collect();
+    assert_eq!(distinct.len(), logs.len(), "{logs:?}");
+}
+
+#[test]
 fn a_standby_that_streams_is_left_alone() {
     assert_eq!(planned(&streaming(), json!({})), None);
     assert_eq!(planned(&streaming(), json!({"role": "standby"})), None);

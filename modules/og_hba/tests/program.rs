@@ -11,12 +11,11 @@ use serde_json::{Value, json};
 const FILE: &str = "# \u{6ce8}\nlocal all all trust\nhost all all 127.0.0.1/32 trust # loop\nhost all all 0.0.0.0/0 sha256\n";
 
 fn run(args: &Value) -> (i32, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_og_hba"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .env_remove("PGDATA")
-        .spawn()
-        .unwrap();
+    told(Command::new(env!("CARGO_BIN_EXE_og_hba")).env_remove("PGDATA"), args)
+}
+
+fn told(command: &mut Command, args: &Value) -> (i32, Value) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -263,4 +262,25 @@ fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
     assert_eq!(result["actions"], json!(["add line 4: host all all 10.0.0.1/32 md5"]));
     // What a workflow reads that takes it back.
     assert_eq!(result["added"][0]["rule"]["address"], "10.0.0.1/32");
+}
+
+#[test]
+fn root_takes_the_files_owner_before_an_environment_of_somebody_else() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: not root");
+        return;
+    }
+    let (dir, other) = (node(FILE), tempfile::tempdir().unwrap());
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(other.path(), Some(65533), Some(65533)).unwrap();
+    let file = dir.path().join("pg_hba.conf");
+    for path in [dir.path(), &file] {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let args = json!({"path": file, "rules": ["host all omm 192.168.0.12/32 trust"]});
+    for pgdata in [other.path(), Path::new("/var/lib/gone"), Path::new("")] {
+        let result = told(Command::new(env!("CARGO_BIN_EXE_og_hba")).env("PGDATA", pgdata), &args).1;
+        assert_eq!(result["failed"], false, "{result}");
+        assert_eq!(std::fs::metadata(dir.path().join("pg_hba.conf.lock")).unwrap().uid(), 65534);
+    }
 }

@@ -41,12 +41,12 @@ impl Node {
 
     fn call(&self, mut args: Value, env: &[(&str, PathBuf)]) -> Value {
         args["data_dir"] = json!(self.home.path().join("data"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_og_node_state"))
-            .envs(env.iter().cloned())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_og_node_state"));
+        Self::told(command.envs(env.iter().cloned()), &args)
+    }
+
+    fn told(command: &mut Command, args: &Value) -> Value {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
         serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
     }
@@ -87,4 +87,25 @@ fn root_that_becomes_the_nodes_user_leaves_its_own_environment() {
     let env = [("GAUSSHOME", "/of/another/cluster".into()), ("MPPDB_ENV_SEPARATE_PATH", file)];
     let result = node.call(json!({}), &env);
     assert_eq!(result["node"]["role"], "primary", "{result}");
+}
+
+#[test]
+fn another_users_server_is_not_called_stopped() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: not root");
+        return;
+    }
+    let node = Node::new(GS_CTL, 65534);
+    let data = node.home.path().join("data");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Where everybody may read it.
+    let program = node.home.path().join("og_node_state");
+    std::fs::copy(env!("CARGO_BIN_EXE_og_node_state"), &program).unwrap();
+    for state in ["query", "stopped"] {
+        let mut command = Command::new(&program);
+        let result = Node::told(command.uid(65533).gid(65533), &json!({"data_dir": data, "state": state}));
+        assert_eq!(result["error"]["kind"], "permission", "{result}");
+        assert_eq!(result["error"]["path"], "/data_dir");
+        assert!(result["error"]["hint"].as_str().unwrap().starts_with("run it as "), "{result}");
+    }
 }
