@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use og_common::hba::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -54,11 +55,29 @@ pub struct Expand {
     pub files_before: Files,
 }
 
+/// Options that a step refuses, which would come to light when the lock is taken, or the nodes are built.
+fn unusable(options: &Options) -> Vec<String> {
+    let mut found = Vec::new();
+    let (method, num) = (&options.og_hba_method, &options.og_sync_num);
+    if Method::parse(method.as_bytes()).is_none() {
+        let all: Vec<_> = Method::ALL.into_iter().map(Method::as_str).collect();
+        found.push(format!("og_hba_method: {method} is none of {}", all.join(", ")));
+    }
+    let counts = matches!(options.og_sync_standbys, SyncStandbys::Any | SyncStandbys::First);
+    let known =
+        ["majority", "keep"].contains(&num.as_str()) || num.parse().is_ok_and(|n| (1..=1000).contains(&n));
+    if counts && !known {
+        found.push(format!("og_sync_num: {num} is neither a number from 1 to 1000 nor majority or keep"));
+    }
+    found
+}
+
 /// Findings and plan of adding these nodes.
 #[must_use]
 pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Expand> {
     let mut c = Cluster::new(nodes, targets, true);
     c.check();
+    c.findings.extend(unusable(options));
     for n in c.targets.clone() {
         newcomer(&mut c, n, options.og_build_force);
     }

@@ -248,6 +248,29 @@ fn drop_host(hosts: &mut Vec<Given>, at: usize) {
 }
 
 #[test]
+fn an_option_that_a_later_step_refuses_is_found_before_the_first() {
+    let hosts = with(cluster(1), vec![fresh(3, "standby")]);
+    let with_num = |num: &str, og_sync_standbys| {
+        let options = Options { og_sync_num: num.to_owned(), og_sync_standbys, ..Options::default() };
+        expand_with(&hosts, "n3", &options)
+    };
+    for num in ["0", "x", "-1", "1001", ""] {
+        let told = only(with_num(num, SyncStandbys::Any));
+        assert_eq!(
+            told,
+            format!("og_sync_num: {num} is neither a number from 1 to 1000 nor majority or keep")
+        );
+        // It is not looked at.
+        good(with_num(num, SyncStandbys::Keep));
+    }
+    for num in ["1", "1000", "majority", "keep"] {
+        good(with_num(num, SyncStandbys::First));
+    }
+    let options = Options { og_hba_method: "trsut".to_owned(), ..Options::default() };
+    assert!(only(expand_with(&hosts, "n3", &options)).starts_with("og_hba_method: trsut is none of trust, "));
+}
+
+#[test]
 fn all_findings_are_listed_at_once() {
     let mut hosts = with(cluster(2), vec![fresh(4, "standby")]);
     hosts[1].2 = seen(2, "standby", false, &[]);

@@ -31,6 +31,9 @@ options:
   sync_standbys:
     description: See C(og_sync_standbys) in the collection's README.
     type: str
+  sync_num:
+    description: See C(og_sync_num) in the collection's README.
+    type: str
   build_force:
     description: See C(og_build_force) in the collection's README.
     type: bool
