@@ -23,12 +23,12 @@ class ActionModule(OgActionBase):
         workflow, targets = args.get("workflow", "status"), names_in(args.get("targets"))
         if not self._task_vars["groups"].get("opengauss"):
             raise AnsibleActionFail("the inventory has no hosts in a group opengauss, which are the cluster and the nodes to come; make yours a child of that group")
-        self._tell_misspelt()
         hosts, seen = self._hosts(args.get("seen", "og_seen"), targets)
         asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
+            self._tell_misspelt()
             given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
             asked.update(targets=targets, options=given)
         answer = self.call_here("og_workflow", asked)
