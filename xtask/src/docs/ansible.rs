@@ -80,6 +80,14 @@ fn argument(page: &Page, field: &Field) -> Value {
         let when = if own_file { "neither it nor O(path) is" } else { "it is not" };
         text.push(format!("When {when} given, the variable C({}) of the host counts.", field.name).into());
     }
+    if page.name == "og_lock"
+        && field.name == "owner"
+        && let Some(text) = it["description"].as_array_mut()
+    {
+        text.clear();
+        text.push("Who takes or gives back the lock, such as C(dba@control).".into());
+        text.push("By default this run of ansible-playbook; the lock of one that is no more, on this controller, keeps nobody out.".into());
+    }
     it
 }
 

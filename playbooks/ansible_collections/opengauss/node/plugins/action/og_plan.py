@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import names_in
 
+DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
 VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
 # The workflow's options that the plan depends on, or that would be found wrong too late, by the task's names of them.
 OPTIONS = {
@@ -21,11 +27,14 @@ class ActionModule(OgActionBase):
 
     def act(self, args):
         workflow, targets = args.get("workflow", "status"), names_in(args.get("targets"))
+        if not self._task_vars["groups"].get("opengauss"):
+            raise AnsibleActionFail("the inventory has no hosts in a group opengauss, which are the cluster and the nodes to come; make yours a child of that group")
         hosts, seen = self._hosts(args.get("seen", "og_seen"), targets)
         asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
+            self._tell_misspelt()
             given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
             asked.update(targets=targets, options=given)
         answer = self.call_here("og_workflow", asked)
@@ -38,6 +47,14 @@ class ActionModule(OgActionBase):
         if found["warnings"]:
             plan["warnings"] = found["warnings"]
         return plan
+
+    def _tell_misspelt(self):
+        """An option that is given by -e under a name which is nearly that of one would count for nothing, and nobody would know."""
+        known = self._loader.load_from_file(DEFAULTS)
+        for name in load_extra_vars(self._loader):
+            near = difflib.get_close_matches(name, known, 1, 0.8)
+            if near and name not in known:
+                self._display.warning(f"-e {name}: the collection has no such variable, and goes on without it; is it {near[0]}?")
 
     def _hosts(self, seen, targets):
         """Of every node of the group, and of every target wherever it stands: its variables, and what was seen there."""

@@ -23,7 +23,9 @@ options:
   owner:
     description:
       - "Who takes or gives back the lock, such as C(dba@control)."
-      - Needed when C(state) is C(held) or C(released).
+      - >-
+        By default this run of ansible-playbook; the lock of one that is no more, on this controller, keeps
+        nobody out.
     type: str
   purpose:
     description:

@@ -30,8 +30,8 @@ attributes:
     support: full
     description: Says by the same code what would be done, and does nothing.
   diff_mode:
-    support: none
-    description: Changes no text; RV(actions) says what was done.
+    support: partial
+    description: Changes no text; shows what was done, or would be.
   idempotent:
     support: full
     description: The same call again changes nothing.

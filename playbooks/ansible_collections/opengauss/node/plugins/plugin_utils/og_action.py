@@ -268,9 +268,13 @@ class OgActionBase(ActionBase):
                     + (", and `wait: false` to come back to a build later" if self._name() == "og_build" else "")
                 )
             super().run(None, task_vars)
-            return self.act(self.arguments())
+            result = self.act(self.arguments())
         except AnsibleActionFail as e:
             return {"failed": True, "changed": False, "msg": e.message}
+        if self._task.diff and result.get("changed") and result.get("actions") and not result.get("diff"):
+            # What changes no text is told all the same, as Ansible shows such things.
+            result["diff"] = [{"prepared": "".join(f"{action}\n" for action in result["actions"])}]
+        return result
 
     def act(self, args):
         """Does the task with these arguments."""
@@ -415,9 +419,6 @@ class OgActionBase(ActionBase):
             hint = (value.get("error") or {}).get("hint")
             if hint and hint not in value.get("msg", ""):
                 value["msg"] = f"{value.get('msg', '')}; {hint}"
-        elif self._task.diff and value.get("actions") and not value.get("diff"):
-            # What changes no text is told all the same, as Ansible shows such things.
-            value["diff"] = [{"prepared": "".join(f"{action}\n" for action in value["actions"])}]
         return value
 
     def _keep_alive(self):

@@ -296,6 +296,22 @@ def test_nothing_is_done_in_the_middle(three, playbook, nodes, task):
     assert three.log() == [] and three.state("n1") == before
 
 
+@pytest.mark.versions
+def test_a_misspelt_option_is_told(three):
+    done = three.play("expand", "-e", "og_add=n4", "-e", "og_sync_standby=any", "-e", "og_mine=1", "-e", "og_sync_num=2", "--check")
+    text = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 0 and "-e og_sync_standby: the collection has no such variable" in text and "is it og_sync_standbys?" in text
+    assert text.count("no such variable") == 1
+
+
+def test_a_cluster_in_another_group_is_told(three):
+    command = three.command("expand", "-e", "og_add=n4")
+    inventory = three.root / "inventory.json"
+    inventory.write_text(json.dumps({"dbs": json.loads(inventory.read_text())["opengauss"]}))
+    done = subprocess.run(command, cwd=PLAYBOOKS, env=three.env(), capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no hosts in a group opengauss" in done.stdout
+
+
 def test_a_controller_without_the_planner_is_told_so(three):
     (three.root / "programs/og_workflow").unlink()
     done = three.play("drop", "-e", "og_drop=n2")
