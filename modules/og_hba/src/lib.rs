@@ -10,7 +10,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock};
-use og_common::gauss::Node;
+use og_common::gauss::{Exchange, Node};
 use og_common::hba::{
     Connection, HbaFile, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
 };
@@ -75,7 +75,7 @@ impl Module for Hba {
             target.at_rest(call, args.force).await?;
             return Err(error);
         }
-        let _lock = if call.check { None } else { Some(FileLock::of(&target.path, call).await?) };
+        let lock = if call.check { None } else { Some(FileLock::of(&target.path, call).await?) };
         let before = target.read()?;
         let file = HbaFile::parse(&before);
         let plan = plan::plan(&file, &goal)?;
@@ -99,14 +99,13 @@ impl Module for Hba {
         if call.check {
             return Ok(report);
         }
-        if let Some(server) = &server {
-            server.owe_reload()?;
-        }
         call.keep(&report.output);
-        report.backup_file = files::replace_read(&target.path, &before, &plan.after, args.backup)?;
-        report.actions.iter().for_each(|action| call.did(action));
-        if let Some(server) = &server {
-            server.reload(call, (&before, &plan.after), &mut report).await?;
+        let actions = report.actions.clone();
+        let (old, new) = (before.as_slice(), plan.after.as_slice());
+        let exchange = Exchange { path: &target.path, old, new, backup: args.backup, actions: &actions };
+        match (&server, lock) {
+            (Some(server), Some(lock)) => server.exchange(call, lock, exchange, &mut report).await?,
+            _ => report.backup_file = exchange.write(call)?,
         }
         Ok(report)
     }
