@@ -347,3 +347,20 @@ fn a_refused_file_that_cannot_be_taken_back_is_told_with_the_refusal() {
     let again = served.call(args);
     assert!(again["failed"] == true && again["msg"].to_string().contains("not supported"), "{again}");
 }
+
+#[test]
+fn whoever_works_on_the_node_is_waited_for() {
+    let dir = node(FILE);
+    let call = og_common::protocol::Call::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let lock = runtime.block_on(og_common::files::NodeLock::of(dir.path(), &call)).unwrap();
+    let args = |rule: &str, check: bool| json!({"data_dir": dir.path(), "rules": [rule], "lock_timeout": 0, "check_mode": check});
+    let (_, busy) = run(&args("host all all 10.0.0.1/32 md5", false));
+    assert_eq!(busy["error"]["kind"], "busy", "{busy}");
+    assert_eq!(read(dir.path()), FILE);
+    // Whoever only looks, and whoever has nothing to do, is in nobody's way.
+    assert_eq!(run(&args("host all all 10.0.0.1/32 md5", true)).1["failed"], false);
+    assert_eq!(run(&args("local all all trust", false)).1["failed"], false);
+    drop(lock);
+    assert_eq!(run(&args("host all all 10.0.0.1/32 md5", false)).1["changed"], true);
+}
