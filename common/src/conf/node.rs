@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ConfFile;
 use crate::{
     files::{self, FileLock, NodeLock},
-    gauss::{Node, OwedReload, Reload},
+    gauss::{Exchange, Node, OwedReload, Reader, Reload},
     protocol::{Call, Error, ErrorKind},
 };
 
@@ -107,31 +107,15 @@ impl NodeConf {
     /// `permission` or `io`; `busy` when somebody changed the file since it was read; `command_failed` with the server's
     /// words when it refused the file or one of the values.
     pub async fn save(mut self, node: &Node, call: &Call, wish: Wish<'_>) -> Result<Saved, Error> {
-        let reload = wish.reload && node.running().is_some();
-        if reload {
-            self.owed().set()?;
+        let Wish { text, names, actions, backup, reload } = wish;
+        let exchange = Exchange { path: &self.path, old: &self.text, new: text, backup, actions };
+        if !reload || node.running().is_none() {
+            return Ok(Saved { backup_file: exchange.write(call)?, ..Saved::default() });
         }
-        let backup_file = files::replace_read(&self.path, &self.text, wish.text, wish.backup)?;
-        wish.actions.iter().for_each(|action| call.did(action));
-        // The server takes this lock itself, and forgets the reload when it cannot.
-        self.lock = None;
-        if !reload {
-            return Ok(Saved { backup_file, ..Saved::default() });
-        }
-        let error = match self.told(node, call, wish.names).await {
-            Ok(saved) => return Ok(Saved { backup_file, ..saved }),
-            Err(error) => error,
-        };
-        let back = self.put_back(node, call, wish.text).await;
-        let failure = error.failure();
-        let hint = failure.hint.as_deref().unwrap_or("correct the value, then call again");
-        let mut told = Error::new(failure.kind, format!("{}; {back}", failure.detail))
-            .at(self.path.display())
-            .hint(hint);
-        if let Some(record) = &failure.command {
-            told = told.with_command(record.clone());
-        }
-        Err(told)
+        let lock = self.lock.take();
+        let tell = async || self.told(node, call, names).await;
+        let (backup_file, saved) = exchange.make(node, call, (Reader::Conf, lock), tell).await?;
+        Ok(Saved { backup_file, ..saved })
     }
 
     /// Makes the server take the file as it is: what a call that was cut short left undone.
@@ -143,7 +127,9 @@ impl NodeConf {
         if self.node_lock.is_none() {
             self.node_lock = Some(NodeLock::of(&node.data_dir, call).await?);
         }
-        self.told(node, call, &[]).await
+        let saved = self.told(node, call, &[]).await?;
+        self.owed().settle();
+        Ok(saved)
     }
 
     /// Tells the server, and finds out whether it took the file and the values of `names`.
@@ -183,41 +169,7 @@ impl NodeConf {
         saved.restart =
             names.iter().filter(|name| words.iter().any(|word| waits(word, name))).cloned().collect();
         saved.warnings.extend(words.into_iter().filter(|word| word.contains("could not bind")));
-        self.owed().settle();
         Ok(saved)
-    }
-
-    /// Puts the old text back, unless someone else has changed the file since, and says what was done.
-    async fn put_back(&self, node: &Node, call: &Call, written: &[u8]) -> String {
-        let restore = async {
-            let _lock = FileLock::of(&self.path, call).await?;
-            match files::replace_read(&self.path, written, &self.text, false) {
-                Err(e) if e.kind() == ErrorKind::Busy => Ok(false),
-                replaced => replaced.map(|_| true),
-            }
-        };
-        let restored: Result<bool, Error> = restore.await;
-        match restored {
-            Ok(true) => {
-                let again = node.reload(call).await;
-                self.owed().settle();
-                call.undid();
-                match again {
-                    Ok(Reload::Refused(words)) => {
-                        format!(
-                            "the old file is back in place, which it does not take either: {}",
-                            words.join("; ")
-                        )
-                    }
-                    Ok(_) => "the old file is back in place".into(),
-                    Err(error) => {
-                        format!("the old file is back in place, but the server was not told: {error}")
-                    }
-                }
-            }
-            Ok(false) => "the file was changed by someone else meanwhile and is left as it is".into(),
-            Err(error) => format!("the old file could not be put back: {error}"),
-        }
     }
 
     fn owed(&self) -> OwedReload {
@@ -227,7 +179,7 @@ impl NodeConf {
 
 fn refused(path: &Path, words: &[String]) -> Error {
     let detail = format!("the server did not take {}: {}", path.display(), words.join("; "));
-    Error::new(ErrorKind::CommandFailed, detail).at(path.display())
+    Error::new(ErrorKind::CommandFailed, detail).at(path.display()).hint("correct the value, then call again")
 }
 
 /// Whether this line of the server's log says that it did not like the value of one of these.

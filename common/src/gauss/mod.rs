@@ -1,6 +1,7 @@
 //! The outside programs and files of one server. Only this folder starts gs_ctl or gsql.
 //!
 //! * [`Node`]: one data directory: is it served, what is its state, reload, SQL
+//! * [`Exchange`]: a configuration file that the server takes, or else the old one is put back
 //! * [`env`](mod@env): the environment openGauss's programs need
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
@@ -11,6 +12,7 @@
 pub mod control;
 pub mod disk;
 pub mod env;
+mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
 mod owed;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use env::Environment;
+pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;

@@ -16,6 +16,8 @@ use crate::plan::{Plan, STANDBY_NAMES};
 
 /// How long a standby may take to come back, after a reload of the channels.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// Lets commits go on when nobody is there whom they would wait for.
+const MOST_AVAILABLE: &str = "most_available_sync";
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -45,15 +47,16 @@ pub async fn check(
             Limit::Below(words) | Limit::Order(words) => warnings.push(words),
         }
     }
-    if changes(STANDBY_NAMES)
+    let by = [STANDBY_NAMES, MOST_AVAILABLE].into_iter().find(|name| changes(name));
+    if let Some(by) = by
         && let Some(words) = waits(call, node, file, &plan.file).await
     {
         match words {
             Waits::Already(words) => warnings.push(words),
             Waits::Now(words) if force || !reload => warnings.push(words),
             Waits::Now(words) => {
-                return Err(Error::refused(words).at(format!("/parameters/{STANDBY_NAMES}")).hint(
-                    "let the standbys stream first, ask for fewer, or set most_available_sync; force: true overrides",
+                return Err(Error::refused(words).at(format!("/parameters/{by}")).hint(
+                    "let the standbys stream first, ask for fewer, or have most_available_sync on; force: true overrides",
                 ));
             }
         }
@@ -112,9 +115,7 @@ enum Waits {
 
 /// Whether commits on this running primary would wait for standbys that do not stream.
 async fn waits(call: &Call, node: &Node, old: &ConfFile, new: &ConfFile) -> Option<Waits> {
-    let wanted = names(new)?;
-    let available = new.get("most_available_sync").is_some_and(|setting| is_on(&setting.text()));
-    if wanted.groups.is_empty() || available {
+    if waited_for(new).groups.is_empty() {
         return None;
     }
     node.running()?;
@@ -129,22 +130,31 @@ async fn waits(call: &Call, node: &Node, old: &ConfFile, new: &ConfFile) -> Opti
     loop {
         // A server that cannot be asked cannot be told of the change either, and says so then.
         let streaming = node.streaming(call).await.ok()?;
-        let missing = wanted.missing(&streaming)?;
-        call.saw(missing.clone());
+        let (Waits::Already(words) | Waits::Now(words)) = &hang(old, new, &streaming)?;
+        call.saw(words.clone());
         if begun.elapsed() >= PATIENCE {
-            let words = format!("commits would wait for ever: {missing}");
-            let before = names(old).unwrap_or_default();
-            let already = before.missing(&streaming).is_some();
-            return Some(if already { Waits::Already(words) } else { Waits::Now(words) });
+            return hang(old, new, &streaming);
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// The names in a file; none when they cannot be understood, of which others tell.
-fn names(file: &ConfFile) -> Option<StandbyNames> {
+/// What the new file makes of commits on a primary, when the standbys of these names stream.
+fn hang(old: &ConfFile, new: &ConfFile, streaming: &[String]) -> Option<Waits> {
+    let missing = waited_for(new).missing(streaming)?;
+    let words = format!("commits would wait for ever: {missing}");
+    let already = waited_for(old).missing(streaming).is_some();
+    Some(if already { Waits::Already(words) } else { Waits::Now(words) })
+}
+
+/// Whom commits wait for by this file, also when nobody is there: none when `most_available_sync` lets them go on, or
+/// when the names cannot be understood, of which others tell.
+fn waited_for(file: &ConfFile) -> StandbyNames {
+    if file.get(MOST_AVAILABLE).is_some_and(|setting| is_on(&setting.text())) {
+        return StandbyNames::default();
+    }
     let value = file.get(STANDBY_NAMES).map_or_else(|| "*".into(), |setting| setting.text().into_owned());
-    StandbyNames::parse(&value).ok()
+    StandbyNames::parse(&value).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -191,5 +201,31 @@ mod tests {
                 .ends_with("the primary before the standbys")
         );
         assert!(found(Role::Normal, "", "max_connections = 1\n").is_empty());
+    }
+
+    #[test]
+    fn commits_do_not_begin_to_wait_without_a_word() {
+        let file = |text: &str| ConfFile::parse(text.as_bytes());
+        let found = |old: &str, new: &str| hang(&file(old), &file(new), &["dn_6002".to_owned()]);
+        let (on, off) = ("most_available_sync = on\n", "most_available_sync = off\n");
+        let (served, not) =
+            ("synchronous_standby_names = 'dn_6002'\n", "synchronous_standby_names = 'dn_6003'\n");
+        let with = |names: &str, available: &str| format!("{names}{available}");
+        let begin = |old: &str, new: &str| match found(old, new) {
+            Some(Waits::Now(words)) => words.contains("1 of dn_6003 must confirm"),
+            _ => false,
+        };
+        assert!(begin(served, not));
+        // Names that nobody satisfied did no harm as long as it was on.
+        assert!(begin(&with(not, on), &with(not, off)));
+        assert!(begin(&with(not, on), not));
+        let both = with("synchronous_standby_names = 'ANY 2(dn_6002,dn_6003)'\n", on);
+        assert!(begin(&both, &with(not, off)));
+        assert!(matches!(found(not, &with(not, off)), Some(Waits::Already(_))));
+        for new in [with(served, off), with(not, on), with("synchronous_standby_names = ''\n", off)] {
+            assert_eq!(found(&with(not, on), &new), None, "{new}");
+        }
+        // Without the line any standby will do.
+        assert_eq!(found(on, ""), None);
     }
 }

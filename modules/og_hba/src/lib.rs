@@ -9,8 +9,8 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-use og_common::files::{self, FileLock};
-use og_common::gauss::Node;
+use og_common::files::{self, FileLock, NodeLock};
+use og_common::gauss::{Exchange, Node};
 use og_common::hba::{
     Connection, HbaFile, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
 };
@@ -69,28 +69,34 @@ impl Module for Hba {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let target = Target::of(call, &args)?;
         let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
-        // Not to leave a lock beside a file that there is not.
-        if let Err(error) = target.read() {
-            // A build takes it away for a while.
-            target.at_rest(call, args.force).await?;
-            return Err(error);
-        }
-        let _lock = if call.check { None } else { Some(FileLock::of(&target.path, call).await?) };
-        let before = target.read()?;
-        let file = HbaFile::parse(&before);
-        let plan = plan::plan(&file, &goal)?;
-        if !plan.is_empty() {
+        let mut seen = match target.read() {
+            Ok(text) => Seen::of(text, &goal)?,
+            Err(error) => {
+                // A build takes it away for a while.
+                target.at_rest(call, args.force).await?;
+                return Err(error);
+            }
+        };
+        if !seen.plan.is_empty() {
             target.at_rest(call, args.force).await?;
         }
+        let mut locks = None;
+        if !call.check && (!seen.plan.is_empty() || target.server(args.reload).is_some_and(|s| s.is_owed())) {
+            locks = Some(target.lock(call, args.force).await?);
+            // Another module may have acted while we waited for the locks.
+            seen = Seen::of(target.read()?, &goal)?;
+            if !seen.plan.is_empty() {
+                target.at_rest(call, args.force).await?;
+            }
+        }
+        let Seen { text: before, file, plan } = seen;
         let mut warnings = plan.warnings.clone();
         let rules = check(&target, &file, &plan, args.force, &mut warnings)?;
         let mut report = report(&target, &plan, rules, warnings, call.check);
-        let server = match args.reload {
-            Reload::Auto => Server::of(target.node.as_ref(), &target.path),
-            Reload::Never => None,
-        };
+        let server = target.server(args.reload);
         if plan.is_empty() {
-            if let Some(server) = server {
+            // Without the locks: who is at work on the file tells the server himself.
+            if let Some(server) = server.filter(|_| call.check || locks.is_some()) {
                 server.catch_up(call, &mut report).await?;
             }
             return Ok(report);
@@ -99,14 +105,15 @@ impl Module for Hba {
         if call.check {
             return Ok(report);
         }
-        if let Some(server) = &server {
-            server.owe_reload()?;
-        }
         call.keep(&report.output);
-        report.backup_file = files::replace_read(&target.path, &before, &plan.after, args.backup)?;
-        report.actions.iter().for_each(|action| call.did(action));
-        if let Some(server) = &server {
-            server.reload(call, (&before, &plan.after), &mut report).await?;
+        let actions = report.actions.clone();
+        let (old, new) = (before.as_slice(), plan.after.as_slice());
+        let exchange = Exchange { path: &target.path, old, new, backup: args.backup, actions: &actions };
+        match (&server, locks) {
+            (Some(server), Some((_node_lock, lock))) => {
+                server.exchange(call, lock, exchange, &mut report).await?;
+            }
+            _ => report.backup_file = exchange.write(call)?,
         }
         Ok(report)
     }
@@ -140,6 +147,30 @@ impl Target {
         Ok(Self { path, node, user })
     }
 
+    /// The node's lock, where there is a node, and the file's.
+    async fn lock(&self, call: &Call, force: bool) -> Result<(Option<NodeLock>, FileLock), Error> {
+        let node_lock = match &self.node {
+            Some(node) => match NodeLock::of(&node.data_dir, call).await {
+                Ok(lock) => Some(lock),
+                Err(error) => {
+                    // A build holds it, too, and may take hours.
+                    node.at_rest(call, force).await?;
+                    return Err(error);
+                }
+            },
+            None => None,
+        };
+        Ok((node_lock, FileLock::of(&self.path, call).await?))
+    }
+
+    /// The server that is told of the file, if it runs.
+    fn server(&self, reload: Reload) -> Option<Server<'_>> {
+        match reload {
+            Reload::Auto => Server::of(self.node.as_ref(), &self.path),
+            Reload::Never => None,
+        }
+    }
+
     /// That the node, where there is one, is neither built nor changing its role.
     async fn at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
         match &self.node {
@@ -158,6 +189,21 @@ impl Target {
     /// What `@file` and `samehost` stand for here.
     fn surroundings(&self, file: &HbaFile) -> Surroundings {
         Surroundings::of(file, self.path.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+/// The file as it is, and what is to become of it.
+struct Seen {
+    text: Vec<u8>,
+    file: HbaFile,
+    plan: Plan,
+}
+
+impl Seen {
+    fn of(text: Vec<u8>, goal: &Goal) -> Result<Self, Error> {
+        let file = HbaFile::parse(&text);
+        let plan = plan::plan(&file, goal)?;
+        Ok(Self { text, file, plan })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use og_common::files;
-use og_common::gauss::{self, Node, OwedReload};
+use og_common::files::FileLock;
+use og_common::gauss::{self, Exchange, Node, OwedReload, Reader};
 use og_common::protocol::{Call, Error, ErrorKind, Report};
 
 use crate::output::Output;
@@ -25,14 +25,14 @@ impl<'a> Server<'a> {
         OwedReload::of(self.path)
     }
 
-    /// Sets the mark.
-    pub(crate) fn owe_reload(&self) -> Result<(), Error> {
-        self.owed().set()
+    /// Whether an earlier call owes it a reload.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.owed().is_set()
     }
 
     /// Does the reload that an earlier call owes.
     pub(crate) async fn catch_up(&self, call: &Call, report: &mut Report<Output>) -> Result<(), Error> {
-        if !self.owed().is_set() {
+        if !self.is_owed() {
             return Ok(());
         }
         report.changed = true;
@@ -41,67 +41,46 @@ impl<'a> Server<'a> {
             report.actions.push(RELOAD.to_owned());
             return Ok(());
         }
-        match self.node.reload(call).await? {
-            outcome if outcome.refused(HBA) => Err(refusal(self.path, &outcome, "it keeps its old rules")),
-            outcome => {
-                self.owed().settle();
-                note(outcome, report);
-                Ok(())
-            }
-        }
-    }
-
-    /// Makes the server read the `new` file. When it does not, the `old` one comes back, and the server reads that.
-    pub(crate) async fn reload(
-        &self,
-        call: &Call,
-        (old, new): (&[u8], &[u8]),
-        report: &mut Report<Output>,
-    ) -> Result<(), Error> {
-        let outcome = match self.node.reload(call).await {
-            Ok(outcome) => outcome,
-            Err(e) => {
-                files::replace_read(self.path, new, old, false)?;
-                if e.kind() == ErrorKind::CommandFailed {
-                    // It may have read the new file all the same. That this fails as well is told by the first error.
-                    drop(self.node.reload(call).await);
-                }
-                self.owed().settle();
-                call.undid();
-                let hint = e.failure().hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
-                return Err(e.hint(format!(
-                    "{hint}the old file is back in place; reload: never leaves the reload to you"
-                )));
-            }
-        };
-        if outcome.refused(HBA) || busy(&outcome) {
-            files::replace_read(self.path, new, old, false)?;
-            let again = self.node.reload(call).await;
-            self.owed().settle();
-            call.undid();
-            let now = match again {
-                Ok(again) if again.refused(HBA) => {
-                    "the old file is back in place, but it does not take that one either"
-                }
-                _ => "the old file is back in place",
-            };
-            return Err(refusal(self.path, &outcome, now));
-        }
+        let outcome = self.told(call).await?;
         self.owed().settle();
         note(outcome, report);
         Ok(())
     }
+
+    /// Exchanges the file, whose lock this is, and makes the server read the new one.
+    pub(crate) async fn exchange(
+        &self,
+        call: &Call,
+        lock: FileLock,
+        exchange: Exchange<'_>,
+        report: &mut Report<Output>,
+    ) -> Result<(), Error> {
+        let how = (Reader::Hba, Some(lock));
+        let (backup, outcome) = exchange.make(self.node, call, how, async || self.told(call).await).await?;
+        report.backup_file = backup;
+        note(outcome, report);
+        Ok(())
+    }
+
+    /// Makes the server read the file as it is.
+    async fn told(&self, call: &Call) -> Result<gauss::Reload, Error> {
+        match self.node.reload(call).await? {
+            outcome if outcome.refused(HBA) || busy(&outcome) => Err(refusal(self.path, &outcome)),
+            outcome => Ok(outcome),
+        }
+    }
 }
 
 const HBA: &str = "pg_hba.conf";
-const RELOAD: &str = "reload the server";
+/// What telling it is called in a report.
+pub(crate) const RELOAD: &str = "reload the server";
 
 /// Whether the server did not come to the file at all, for somebody held the lock of postgresql.conf.
 fn busy(outcome: &gauss::Reload) -> bool {
     matches!(outcome, gauss::Reload::Refused(words) if words.iter().any(|w| w.contains("lock failed")))
 }
 
-fn refusal(path: &Path, outcome: &gauss::Reload, now: &str) -> Error {
+fn refusal(path: &Path, outcome: &gauss::Reload) -> Error {
     // With every reload the server repeats what it thinks of postgresql.conf.
     let about = |word: &&str| !word.contains("postgresql.conf") && !word.contains("parameter \"");
     let words = match outcome {
@@ -113,7 +92,7 @@ fn refusal(path: &Path, outcome: &gauss::Reload, now: &str) -> Error {
     let path = path.display();
     Error::new(ErrorKind::CommandFailed, format!("the server did not take {path}: {words}"))
         .at(path)
-        .hint(format!("{now}; correct what the server names and call again"))
+        .hint("the server keeps its old rules; correct what it names and call again")
 }
 
 /// What a reload that was not refused means for the report.
@@ -154,7 +133,7 @@ mod tests {
         ];
         let outcome = gauss::Reload::Refused(words.map(str::to_owned).to_vec());
         assert!(outcome.refused(HBA) && !busy(&outcome));
-        let error = refusal(Path::new("/d/pg_hba.conf"), &outcome, "the old file is back in place");
+        let error = refusal(Path::new("/d/pg_hba.conf"), &outcome);
         assert_eq!(error.kind(), ErrorKind::CommandFailed);
         assert_eq!(
             error.failure().detail,

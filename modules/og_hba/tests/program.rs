@@ -241,23 +241,74 @@ fn secrets_are_not_shown() {
     assert!(result["failed"] == true && !result.to_string().contains("S3cret"), "{result}");
 }
 
+/// A node with something that lives in it as a server does, and stand-ins for the programs.
+struct Served {
+    node: tempfile::TempDir,
+    home: tempfile::TempDir,
+    server: std::process::Child,
+}
+
+impl Served {
+    /// With what `gs_ctl reload` does, in lines of shell; `$data` is the node, `$log` the server's log.
+    fn new(reload: &str) -> Self {
+        const GSQL: &str = r#"for last; do :; done
+case "$last" in
+*"raise log"*) printf 'x LOG:  %s\n' "$last" >> "$log" ;;
+*log_directory*) echo pg_log ;;
+esac"#;
+        let (node, home) = (node(FILE), tempfile::tempdir().unwrap());
+        let data = node.path();
+        std::fs::create_dir(data.join("pg_log")).unwrap();
+        std::fs::create_dir(home.path().join("bin")).unwrap();
+        let gs_ctl = format!("[ \"$1\" = reload ] || exit 1\n{reload}");
+        for (name, lines) in [("gs_ctl", gs_ctl.as_str()), ("gsql", GSQL)] {
+            let text = format!("#!/bin/sh\ndata={}\nlog=$data/pg_log/server.log\n{lines}\n", data.display());
+            // By a child, as this process forks in other tests meanwhile ("text file busy").
+            let script = r#"printf %s "$2" > "$1" && chmod 755 "$1""#;
+            let mut child = Command::new("/bin/sh");
+            child.args(["-c", script, "sh"]).arg(home.path().join("bin").join(name)).arg(text);
+            assert!(child.status().unwrap().success());
+        }
+        let server = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
+        let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
+        std::fs::write(data.join("postmaster.pid"), text).unwrap();
+        Self { node, home, server }
+    }
+
+    fn call(&self, mut own: Value) -> Value {
+        own["data_dir"] = json!(self.node.path());
+        own["gauss_home"] = json!(self.home.path());
+        run(&own).1
+    }
+
+    /// Files of the node whose names have this in them.
+    fn files(&self, part: &str) -> Vec<String> {
+        let names = std::fs::read_dir(self.node.path()).unwrap();
+        let names = names.map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(part)).collect()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+const REFUSES: &str = r#"{
+    echo "x LOG:  received SIGHUP, reloading configuration files"
+    if grep -q gss "$data/pg_hba.conf"; then
+        echo 'x LOG:  invalid authentication method "gss": not supported by this build'
+        echo "x WARNING:  pg_hba.conf not reloaded"
+    fi
+} >> "$log""#;
+
 /// A server that gs_ctl never ends to reload.
 #[test]
 fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
-    let dir = node(FILE);
-    let (data, home) = (dir.path(), tempfile::tempdir().unwrap());
-    let bin = home.path().join("bin");
-    // Written by a child, as this process forks in other tests meanwhile ("text file busy").
-    let script = r#"mkdir "$1"; printf '#!/bin/sh\n[ "$1" = reload ] && exec sleep 100\nexit 1\n' > "$1/gs_ctl"; chmod 755 "$1/gs_ctl""#;
-    assert!(Command::new("/bin/sh").args(["-c", script, "sh"]).arg(&bin).status().unwrap().success());
-    let mut server = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
-    let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
-    std::fs::write(data.join("postmaster.pid"), text).unwrap();
-    let (_, result) = run(&json!({
-        "data_dir": data, "gauss_home": home.path(), "timeout": 1, "rules": ["host all all 10.0.0.1/32 md5"]
-    }));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let served = Served::new("exec sleep 100");
+    let result = served.call(json!({"timeout": 1, "rules": ["host all all 10.0.0.1/32 md5"]}));
     assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("timeout"), &json!(true)), "{result}");
     assert_eq!(result["actions"], json!(["add line 4: host all all 10.0.0.1/32 md5"]));
     // What a workflow reads that takes it back.
@@ -283,4 +334,53 @@ fn root_takes_the_files_owner_before_an_environment_of_somebody_else() {
         assert_eq!(result["failed"], false, "{result}");
         assert_eq!(std::fs::metadata(dir.path().join("pg_hba.conf.lock")).unwrap().uid(), 65534);
     }
+}
+
+#[test]
+fn a_server_that_refuses_gets_its_old_file_back() {
+    let served = Served::new(REFUSES);
+    let args = json!({"rules": ["host all all 10.0.0.1/32 gss"], "backup": true});
+    let result = served.call(args);
+    let detail = result["error"]["detail"].as_str().unwrap();
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("command_failed"), &json!(false)));
+    assert!(detail.contains("not supported by this build"), "{detail}");
+    assert!(detail.contains("the old file is back in place"), "{detail}");
+    assert_eq!(read(served.node.path()), FILE);
+    // Nothing was changed, so nothing is left of it.
+    assert!(served.files(".bak").is_empty() && served.files("og_reload").is_empty(), "{result}");
+}
+
+#[test]
+fn a_refused_file_that_cannot_be_taken_back_is_told_with_the_refusal() {
+    // A folder in the place of the temporary file stands for a disk that is full by now.
+    let served = Served::new(&format!("{REFUSES}\nmkdir -p \"$data/.pg_hba.conf.og_tmp/x\""));
+    let args = json!({"rules": ["host all all 10.0.0.1/32 gss"], "backup": true});
+    let result = served.call(args.clone());
+    let detail = result["error"]["detail"].as_str().unwrap();
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("command_failed"), &json!(true)));
+    assert!(detail.contains("not supported by this build"), "{detail}");
+    assert!(detail.contains("the old file could not be put back"), "{detail}");
+    let [backup] = &served.files(".bak")[..] else { panic!("{result}") };
+    assert!(detail.contains(backup), "{detail}");
+    assert!(read(served.node.path()).contains("gss"));
+    // Nor does the next call say that all is well.
+    let again = served.call(args);
+    assert!(again["failed"] == true && again["msg"].to_string().contains("not supported"), "{again}");
+}
+
+#[test]
+fn whoever_works_on_the_node_is_waited_for() {
+    let dir = node(FILE);
+    let call = og_common::protocol::Call::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let lock = runtime.block_on(og_common::files::NodeLock::of(dir.path(), &call)).unwrap();
+    let args = |rule: &str, check: bool| json!({"data_dir": dir.path(), "rules": [rule], "lock_timeout": 0, "check_mode": check});
+    let (_, busy) = run(&args("host all all 10.0.0.1/32 md5", false));
+    assert_eq!(busy["error"]["kind"], "busy", "{busy}");
+    assert_eq!(read(dir.path()), FILE);
+    // Whoever only looks, and whoever has nothing to do, is in nobody's way.
+    assert_eq!(run(&args("host all all 10.0.0.1/32 md5", true)).1["failed"], false);
+    assert_eq!(run(&args("local all all trust", false)).1["failed"], false);
+    drop(lock);
+    assert_eq!(run(&args("host all all 10.0.0.1/32 md5", false)).1["changed"], true);
 }

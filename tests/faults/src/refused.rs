@@ -91,6 +91,17 @@ pub fn commits_that_hang() -> Tried {
     refused(&node, "og_guc", names("ANY 2(dn_6002,dn_6003)"), "2 of dn_6002, dn_6003 must confirm")
 }
 
+/// og_guc: commits that went on although nobody was there for them, and would begin to wait.
+pub fn commits_let_go_on_no_more() -> Tried {
+    let node = primary()?;
+    let off = || json!({"parameters": {"most_available_sync": false}});
+    let conf = |names: &str| format!("synchronous_standby_names = '{names}'\nmost_available_sync = on\n");
+    node.write("postgresql.conf", conf("ANY 1(dn_6002,dn_6003)"))?;
+    node.call("og_guc", &common(&node, off()))?.well()?;
+    node.write("postgresql.conf", conf("ANY 1(dn_6003)"))?;
+    refused(&node, "og_guc", off(), "1 of dn_6003 must confirm")
+}
+
 /// og_guc: a standby smaller than its primary.
 pub fn small_standby() -> Tried {
     let node = Sandbox::new()?;

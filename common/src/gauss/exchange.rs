@@ -1,0 +1,212 @@
+//! A configuration file exchanged for a new one: the running server is seen to take it, or the old one comes back.
+
+use std::path::{Path, PathBuf};
+
+use super::{Node, OwedReload, Reload};
+use crate::files::{self, FileLock};
+use crate::protocol::{Call, Error, ErrorKind};
+
+/// An exchange of one file.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// What was read of it.
+    pub old: &'a [u8],
+    /// What it shall be.
+    pub new: &'a [u8],
+    /// Keep the old file beside the new one.
+    pub backup: bool,
+    /// What is done by it, for [`Call::did`].
+    pub actions: &'a [String],
+}
+
+/// How the server comes to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// pg_hba.conf, which it reads without a lock.
+    Hba,
+    /// postgresql.conf: it takes the file's lock itself, and forgets the reload when it cannot.
+    Conf,
+}
+
+impl Exchange<'_> {
+    /// Writes the file, of which no server is told; returns where the old one went. The caller holds its lock.
+    ///
+    /// # Errors
+    /// As [`files::replace_read`].
+    pub fn write(&self, call: &Call) -> Result<Option<PathBuf>, Error> {
+        let backup = files::replace_read(self.path, self.old, self.new, self.backup)?;
+        self.actions.iter().for_each(|action| call.did(action));
+        Ok(backup)
+    }
+
+    /// Writes the file and lets `tell` make the node's server take it; returns where the old file went, and what `tell`
+    /// said. When that fails the old file is put back, and the server told again. Until one of the two has come to its
+    /// end a mark stands that the server has yet to read the file.
+    ///
+    /// # Errors
+    /// As [`Exchange::write`]; that of `tell`, and in the same words what then became of the file.
+    pub async fn make<T>(
+        &self,
+        node: &Node,
+        call: &Call,
+        (reader, lock): (Reader, Option<FileLock>),
+        tell: impl AsyncFnOnce() -> Result<T, Error>,
+    ) -> Result<(Option<PathBuf>, T), Error> {
+        self.owed().set()?;
+        let backup = self.write(call)?;
+        let lock = lock.filter(|_| reader == Reader::Hba);
+        let error = match tell().await {
+            Ok(told) => {
+                self.owed().settle();
+                return Ok((backup, told));
+            }
+            Err(error) => error,
+        };
+        let mut words = match self.put_back(call, lock).await {
+            Ok(()) => {
+                let again = again(node, call, reader, &error).await;
+                self.owed().settle();
+                call.undid();
+                // It is the file that is there.
+                let left = backup.filter(|backup| std::fs::remove_file(backup).is_err());
+                return Err(and(&error, self.path, &(again + &kept(left.as_deref()))));
+            }
+            Err(e) if e.kind() == ErrorKind::Busy => {
+                format!("the old file was not put back: {}", e.failure().detail)
+            }
+            Err(e) => format!(
+                "the old file could not be put back, and at its next start the server reads the new one: {e}"
+            ),
+        };
+        words += &kept(backup.as_deref());
+        Err(and(&error, self.path, &words))
+    }
+
+    /// Puts the old text back, unless someone else has changed the file since.
+    async fn put_back(&self, call: &Call, lock: Option<FileLock>) -> Result<(), Error> {
+        let _lock = match lock {
+            Some(lock) => lock,
+            None => FileLock::of(self.path, call).await?,
+        };
+        files::replace_read(self.path, self.new, self.old, false).map(drop)
+    }
+
+    fn owed(&self) -> OwedReload {
+        OwedReload::of(self.path)
+    }
+}
+
+/// Tells the server of the old file, and says how that went.
+async fn again(node: &Node, call: &Call, reader: Reader, first: &Error) -> String {
+    const BACK: &str = "the old file is back in place";
+    if first.kind() == ErrorKind::Busy {
+        // It did not come to the new one.
+        return BACK.to_owned();
+    }
+    let file = match reader {
+        Reader::Hba => "pg_hba.conf",
+        Reader::Conf => "postgresql.conf",
+    };
+    match node.reload(call).await {
+        Ok(outcome) if outcome.refused(file) => {
+            let words = if let Reload::Refused(words) = outcome { words.join("; ") } else { String::new() };
+            format!("{BACK}, which it does not take either: {words}")
+        }
+        Ok(_) => BACK.to_owned(),
+        Err(e) if e.failure().detail == first.failure().detail => {
+            format!("{BACK}, of which the server was not told either")
+        }
+        Err(e) => format!("{BACK}, but the server was not told: {e}"),
+    }
+}
+
+/// Where the old file is kept.
+fn kept(backup: Option<&Path>) -> String {
+    backup.map_or_else(String::new, |path| format!("; the old file is in {}", path.display()))
+}
+
+/// The error, and what became of the file.
+fn and(error: &Error, path: &Path, words: &str) -> Error {
+    let failure = error.failure();
+    let hint = failure.hint.as_deref().unwrap_or("reload: never leaves the reload to you");
+    let mut told = Error::new(failure.kind, format!("{}; {words}", failure.detail))
+        .at(failure.path.clone().unwrap_or_else(|| path.display().to_string()))
+        .hint(hint);
+    if let Some(code) = &failure.gauss_code {
+        told = told.gauss_code(code);
+    }
+    if let Some(record) = &failure.command {
+        told = told.with_command(record.clone());
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// An exchange by a server that says this, after `meanwhile` was done to the folder; the error's words, and whether
+    /// the call says that something was changed.
+    fn refused(reader: Reader, meanwhile: impl Fn(&Path)) -> (tempfile::TempDir, String, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "old").unwrap();
+        let (node, mut call) = (Node::at(dir.path()), Call::default());
+        call.common.lock_timeout = Some(0);
+        let actions = ["change it".to_owned()];
+        let exchange = Exchange { path: &path, old: b"old", new: b"new", backup: true, actions: &actions };
+        let made =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let lock = FileLock::of(&path, &call).await.unwrap();
+                let tell = async || -> Result<(), Error> {
+                    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+                    assert!(OwedReload::of(&path).is_set());
+                    meanwhile(dir.path());
+                    Err(Error::new(ErrorKind::CommandFailed, "not taken").hint("do better"))
+                };
+                exchange.make(&node, &call, (reader, Some(lock)), tell).await
+            });
+        let error = made.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.failure().hint.as_deref()),
+            (ErrorKind::CommandFailed, Some("do better"))
+        );
+        (dir, error.failure().detail.clone(), !call.done().is_empty())
+    }
+
+    fn backups(dir: &Path) -> usize {
+        let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".bak")).count()
+    }
+
+    #[test]
+    fn what_the_server_does_not_take_is_taken_back() {
+        for reader in [Reader::Hba, Reader::Conf] {
+            let (dir, detail, changed) = refused(reader, |_| {});
+            assert_eq!((detail.as_str(), changed), ("not taken; the old file is back in place", false));
+            assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
+            assert!(!OwedReload::of(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_taken_back_is_told_beside_the_refusal() {
+        // As on a full disk the temporary file cannot be made.
+        let full = |dir: &Path| std::fs::create_dir(dir.join(".f.og_tmp")).unwrap();
+        let theirs = |dir: &Path| std::fs::write(dir.join("f"), "theirs").unwrap();
+        for (meanwhile, words, text) in [
+            (&full as &dyn Fn(&Path), "not taken; the old file could not be put back", "new"),
+            (&theirs, "not taken; the old file was not put back", "theirs"),
+        ] {
+            let (dir, detail, changed) = refused(Reader::Conf, meanwhile);
+            assert!(detail.starts_with(words) && detail.contains("; the old file is in /"), "{detail}");
+            assert!(changed && backups(dir.path()) == 1);
+            assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), text.as_bytes());
+            // The next call tells the server again, and hears the same.
+            assert!(OwedReload::of(&dir.path().join("f")).is_set());
+        }
+    }
+}
