@@ -103,7 +103,7 @@ pub struct Options {
     /// expand: method of the pg_hba.conf lines by which nodes let each other in.
     #[schemars(schema_with = "method")]
     pub og_hba_method: String,
-    /// expand: how to build.
+    /// expand: how to build the nodes that do not stream yet.
     pub og_build_mode: BuildMode,
     /// expand: build over a node that last ran as a primary or a single server of its own; what it holds is lost.
     pub og_build_force: bool,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, at_once, by_id, left};
-use crate::args::{Options, SyncStandbys};
+use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
 
@@ -48,6 +48,8 @@ pub struct Expand {
     pub peers: BTreeMap<String, Vec<Peer>>,
     /// Parameters for each new node.
     pub own: BTreeMap<String, Settings>,
+    /// How each new node is built.
+    pub build_modes: BTreeMap<String, BuildMode>,
     /// The cluster's files with the new nodes.
     pub files: Files,
     /// The cluster's files without them.
@@ -86,6 +88,9 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         }
         (n.name.clone(), own)
     });
+    // One that streams stays as it is: while it is built anew, each commit that waits for it waits.
+    let mode = |n: &Node| if n.streams() { BuildMode::Auto } else { options.og_build_mode };
+    let build_modes = c.targets.iter().map(|n| (n.name.clone(), mode(n))).collect();
     let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
     for n in &all {
         rules.insert(n.name.clone(), rules_at(&mut c, n, &all, &options.og_hba_method));
@@ -107,6 +112,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         rules,
         peers,
         own,
+        build_modes,
         files: Files::of(primary, &all),
         files_before: Files::of(primary, &c.members),
     };

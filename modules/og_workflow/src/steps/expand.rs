@@ -61,8 +61,8 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, "Build the standbys", &og.standbys, "standby")?;
-    build(it, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
+    build(it, og, "Build the standbys", &og.standbys, "standby")?;
+    build(it, og, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
             let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
@@ -99,14 +99,16 @@ fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
 }
 
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
-fn build(it: &mut Run, name: &str, nodes: &[String], role: &str) -> Go {
+fn build(it: &mut Run, og: &Expand, name: &str, nodes: &[String], role: &str) -> Go {
     let o = &it.how.options;
-    let own = json!({"mode": o.og_build_mode, "role": role, "force": o.og_build_force});
+    let at = |n: &String| {
+        (n.clone(), args(json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force})))
+    };
     let at_once = if o.og_build_parallel == 0 { nodes.len() } else { o.og_build_parallel };
     let mut built = Answered::default();
     for some in nodes.chunks(at_once.max(1)) {
         let busy = |answer: &Answer| answer.of_error("kind") == "busy";
-        built.update(it.patient(name, "og_build", on(some, &own), busy)?);
+        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), busy)?);
     }
     if it.how.check {
         // Before its channels are written a node has nothing to be built from; that it would be built is known.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::args::{DropCommits, Next, NodeCall};
+use crate::args::{BuildMode, DropCommits, Next, NodeCall};
 use crate::plan::tests::{Given, cluster, fresh, lock, parameter, with};
 
 const DEAD: &str = "dba@here pid 4711 start 99";
@@ -154,6 +154,21 @@ fn expand_in_order() {
     assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit, "force": false}));
     // The lock's coming and going is no change of the cluster.
     assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 5 + 2 + 2 + 2 + 1 + 5, 6));
+}
+
+#[test]
+fn a_node_that_streams_is_not_built_again_whatever_the_mode() {
+    let options = Options { og_build_mode: BuildMode::Full, ..Options::default() };
+    let mut modes = Vec::new();
+    told(&two_new(), Workflow::Expand, "n3,n4,n5", &how(options), true, |step, call| {
+        if step.starts_with("Build") {
+            modes.push(format!("{} {}", call.node.as_deref().unwrap(), call.args["mode"].as_str().unwrap()));
+        }
+        None
+    })
+    .well();
+    // While it were copied anew, each commit that waits for it would wait.
+    assert_eq!(modes, ["n3 auto", "n4 full", "n5 full"]);
 }
 
 #[test]

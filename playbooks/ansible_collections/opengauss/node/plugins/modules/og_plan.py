@@ -34,6 +34,9 @@ options:
   sync_num:
     description: See C(og_sync_num) in the collection's README.
     type: raw
+  build_mode:
+    description: See C(og_build_mode) in the collection's README.
+    type: str
   build_force:
     description: See C(og_build_force) in the collection's README.
     type: bool
