@@ -224,6 +224,36 @@ fn a_failed_expand_takes_back_what_it_brought() {
 }
 
 #[test]
+fn a_failed_expand_leaves_what_was_there_before() {
+    // n3 streams; n2 is away for a moment.
+    let mut given = two_new();
+    given[1].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let mut args = Vec::new();
+    let done = told(&given, Workflow::Expand, "n2,n3,n4", &how(Options::default()), true, |step, call| {
+        if step.ends_with("cluster now") || step.starts_with("Drop the slots") {
+            args.push(Value::Object(call.args.clone()));
+        }
+        (step == "Write down who belongs to the cluster" && call.node.as_deref() == Some("n4")).then(fails)
+    });
+    assert_eq!(
+        done.from("Let no commit wait for a new node"),
+        [
+            "Let no commit wait for a new node: n1",
+            "Stop the new nodes: n4",
+            "Take the new channels away: n1,n2,n3",
+            "Take the new rules away: n1,n2,n3",
+            "Drop the slots of the new nodes: n1,n2,n3",
+            "Write down who belongs to the cluster now: n1,n2,n3",
+            "Release the lock of the cluster: n1",
+        ]
+    );
+    assert_eq!(args[0]["names"], json!(["dn_6004"]));
+    let names: Vec<_> =
+        args[3]["nodes"].as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["n1", "n2", "n3"]);
+}
+
+#[test]
 fn a_failed_expand_leaves_no_commit_waiting() {
     let undone = |given: &[Given], targets: &str, options: Options| {
         let mut undo = Value::Null;

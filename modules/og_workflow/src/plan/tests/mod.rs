@@ -161,6 +161,61 @@ fn static_config_keeps_what_it_records() {
 }
 
 #[test]
+fn what_the_cluster_knew_before_is_no_newcomer() {
+    let away = |hosts: &mut [Given]| hosts[2].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let records = |hosts: &mut [Given], ids: &[i64]| {
+        let nodes: Vec<_> = ids.iter().map(|id| json!({"id": id, "name": format!("n{id}")})).collect();
+        hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": nodes});
+    };
+    let planned = |change: &dyn Fn(&mut [Given])| {
+        let mut hosts = with(cluster(2), vec![fresh(4, "standby")]);
+        change(&mut hosts);
+        let plan = good(adding(&hosts, "n3,n4"));
+        let before = plan.files_before.nodes.iter().map(|n| n["name"].as_str().unwrap());
+        let before = before.collect::<Vec<_>>().join(",");
+        (plan.fresh.join(","), plan.newcomers.join(","), plan.staying.join(","), before)
+    };
+    let told = |fresh: &str, newcomers: &str, staying: &str, before: &str| {
+        (fresh.to_owned(), newcomers.to_owned(), staying.to_owned(), before.to_owned())
+    };
+    // It streams, recorded or not.
+    let n3_stays = told("n4", "n4", "n1,n2,n3", "n1,n2,n3");
+    assert_eq!(planned(&|h| records(h, &[1, 2, 3])), n3_stays);
+    assert_eq!(planned(&|h| records(h, &[1, 2])), n3_stays);
+    assert_eq!(planned(&|_| ()), n3_stays);
+    // It is away for a moment.
+    let n3_stays = told("n3,n4", "n4", "n1,n2,n3", "n1,n2,n3");
+    assert_eq!(
+        planned(&|h| {
+            away(h);
+            records(h, &[1, 2, 3]);
+        }),
+        n3_stays
+    );
+    assert_eq!(planned(&|h| away(h)), n3_stays);
+    // A killed run gave it a channel, and came no further.
+    let n3_goes = told("n3,n4", "n3,n4", "n1,n2", "n1,n2");
+    assert_eq!(
+        planned(&|h| {
+            away(h);
+            records(h, &[1, 2]);
+        }),
+        n3_goes
+    );
+    // Recorded without a channel, at the primary or at the node: the record is none of this run's.
+    let cut = |h: &mut [Given], at: usize| h[at].2["og_replconninfo"]["channels"] = json!([]);
+    let recorded = told("n3,n4", "n3,n4", "n1,n2", "n1,n2,n3");
+    for at in [0, 2] {
+        let found = planned(&|h| {
+            away(h);
+            cut(h, at);
+            records(h, &[1, 2, 3]);
+        });
+        assert_eq!(found, recorded);
+    }
+}
+
+#[test]
 fn expand_of_a_single_node_empties_the_names_and_brings_them_back() {
     for (names, state) in [(Some("*"), "present"), (None, "absent")] {
         let mut hosts = vec![host(1, "primary", seen(1, "normal", true, &[])), fresh(2, "standby")];

@@ -86,6 +86,9 @@ class Cluster:
     def state(self, node):
         return json.loads((self.root / "nodes" / node / "state.json").read_text())
 
+    def change(self, node, **values):
+        (self.root / "nodes" / node / "state.json").write_text(json.dumps({**self.state(node), **values}))
+
     def log(self):
         return (self.root / "nodes/log").read_text().splitlines()
 
@@ -213,13 +216,18 @@ def test_findings_come_all_at_once_and_before_the_first_change(three):
 
 
 def test_a_failed_expansion_takes_back_what_it_brought(three):
+    """And nothing else: n2, which is away for a moment, and n3 were there before."""
+    three.change("n1", static=[{"id": n, "name": f"n{n}", "role": "primary" if n == 1 else "standby"} for n in (1, 2, 3)])
+    three.change("n2", built=False)
     before = three.state("n1")
-    three.mark("fail_n4_og_build")
-    done = three.play("expand", "-e", "og_add=n4,n5")
+    three.mark("fail_n4_og_static_conf")
+    done = three.play("expand", "-e", "og_add=n2,n3,n4,n5")
     assert done.returncode == 2 and "n4: made to fail (what this run brought was taken away again)" in done.stdout
     assert three.state("n1") == before
-    assert three.state("n3")["rules"] == [] and len(three.state("n3")["channels"]) == 2
-    assert three.state("n4")["running"] is False
+    for node, there in (("n2", True), ("n3", True), ("n4", False), ("n5", False)):
+        assert three.state(node)["running"] is there, node
+        if there:
+            assert three.state(node)["rules"] == [] and len(three.state(node)["channels"]) == 2 and three.state(node)["static"] == before["static"]
 
 
 @pytest.mark.versions
