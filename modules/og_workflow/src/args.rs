@@ -33,7 +33,7 @@ pub struct Args {
     /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
     /// result is the plan in place of the next step: for a caller that has steps of its own.
     pub seen: Option<Map<String, Value>>,
-    /// With `seen`: nodes that were added now; what slots they brought along serve nobody.
+    /// With `seen`: the `newcomers` that were added now; what slots they brought along serve nobody.
     #[serde(default)]
     pub came: Vec<String>,
     /// With `seen`: nodes that were dropped now; the table leaves them out.

@@ -86,7 +86,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.files = true;
     let calls = write_static(shared, &og.nodes, &og.files);
     gate(&[&it.step("Write down who belongs to the cluster", "og_static_conf", calls)?])?;
-    let idle = it.show(&shared.targets, &[])?;
+    let idle = it.show(&og.newcomers, &[])?;
     it.slots(idle)
 }
 

@@ -172,6 +172,25 @@ fn a_node_that_streams_is_not_built_again_whatever_the_mode() {
 }
 
 #[test]
+fn only_of_a_node_that_is_new_the_slots_are_taken_for_leftovers() {
+    let mut given = two_new();
+    let slot = |name: &str| json!({"name": name, "type": "physical", "active": false});
+    for node in &mut given[2..4] {
+        node.2["og_node_state"]["node"]["slots"] = json!([slot("dn_6005"), slot("backup")]);
+    }
+    let mut gone = Vec::new();
+    told(&given, Workflow::Expand, "n3,n4", &how(Options::default()), true, |step, call| {
+        if step.starts_with("Drop slots") {
+            gone.push(format!("{} {}", call.node.as_deref().unwrap(), call.args["names"]));
+        }
+        None
+    })
+    .well();
+    // n3 was there before, and n5 hung on it; a backup is taken from it.
+    assert_eq!(gone, ["n4 [\"backup\"]"]);
+}
+
+#[test]
 fn a_single_node_waits_for_nobody_until_it_has_a_standby() {
     let mut given = cluster(0);
     given[0].2["og_node_state"]["node"]["role"] = json!("normal");

@@ -463,10 +463,11 @@ fn slots_that_serve_nobody_are_found_and_no_others() {
     state(4, "receiver", json!({"peer": {"host": "10.0.0.3", "port": 26001}}));
     state(3, "receiver", json!(null));
     state(1, "slots", json!([slot("dn_6002", true), slot("dn_6003", false)]));
-    state(2, "slots", json!([slot("dn_6004", false), slot("dn_6009", false)]));
+    state(2, "slots", json!([slot("dn_6004", false), slot("dn_6003", false), slot("dn_6009", false)]));
     state(3, "slots", json!([slot("dn_6004", true), slot("dn_6003", false)]));
     let found = |node: &str, names: &str| (node.to_owned(), words(names));
     assert_eq!(idle_slots(&nodes(&hosts), &[]), [found("n2", "dn_6004"), found("n3", "dn_6003")]);
+    // What a new node brought along, but for what n3 may want of it in a moment.
     assert_eq!(idle_slots(&nodes(&hosts), &words("n2"))[0], found("n2", "dn_6004,dn_6009"));
 }
 

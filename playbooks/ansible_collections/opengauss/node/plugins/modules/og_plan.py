@@ -21,7 +21,7 @@ options:
     type: str
     default: og_seen
   new:
-    description: With O(workflow=status), nodes that were added now; what slots they brought along serve nobody.
+    description: With O(workflow=status), the C(newcomers) that were added now; what slots they brought along serve nobody.
     type: list
     elements: str
   leave_out:

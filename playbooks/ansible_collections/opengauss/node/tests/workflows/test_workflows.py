@@ -149,12 +149,16 @@ def test_expand_of_a_single_node(single):
 
 
 def test_expand_with_any(three):
-    """Again, nobody is built anew whatever the mode: a commit that waits for a standby would wait for the copy."""
-    expand = ("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any", "-e", "og_build_mode=full")
+    """n3, which streams, is not built anew whatever the mode, for a commit that waits for it would wait for the copy; nor n4,
+    again. It keeps the slot from which a backup is taken; what n4 brought along goes, but not what n5 may want of it."""
+    three.change("n3", slots=["backup"])
+    three.change("n4", slots=["old", "dn_6005"])
+    expand = ("expand", "-e", "og_add=n3,n4", "-e", "og_sync_standbys=any", "-e", "og_build_mode=full")
     three.good(*expand)
     assert three.state("n1")["parameters"]["synchronous_standby_names"] == "ANY 1(dn_6002,dn_6003,dn_6004)"
     assert three.good(*expand).changed == 0
-    assert three.state("n4")["copies"] == 1
+    assert three.state("n4")["copies"] == 1 and "copies" not in three.state("n3")
+    assert (three.state("n3")["slots"], three.state("n4")["slots"]) == (["backup"], ["dn_6005"])
 
 
 def test_options_given_as_text(three):
