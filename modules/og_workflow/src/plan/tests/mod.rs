@@ -376,6 +376,27 @@ fn drop_of_an_unreachable_node_goes_on_and_says_so() {
 }
 
 #[test]
+fn drop_of_a_node_that_another_user_looked_at_is_refused() {
+    let failed = |kind: &str, what: &str| json!({"failed": true, "msg": what, "error": {"kind": kind, "detail": what}});
+    // Who cannot look into the data directory finds no server there.
+    let mut hosts = cluster(2);
+    hosts[1].2["og_node_state"]["node"] = json!({"running": false, "role": "unknown"});
+    hosts[1].2["og_guc"] = failed("permission", "cannot read postgresql.conf: permission denied");
+    let told = only(dropping(&hosts, "n2"));
+    assert!(told.starts_with("n2: cannot read postgresql.conf: permission denied; "), "{told}");
+    assert!(told.contains("owner of its data directory"), "{told}");
+    let mut hosts = cluster(2);
+    hosts[1].2["og_node_state"] = failed("permission", "cannot look into /d");
+    assert!(only(dropping(&hosts, "n2")).starts_with("n2: cannot look into /d; "));
+    // A node that is half gone is dropped all the same, and what it could not tell is told.
+    let mut hosts = cluster(2);
+    hosts[1].2["og_hba"] = failed("not_found", "there is no pg_hba.conf");
+    let outlook = dropping(&hosts, "n2");
+    assert_eq!(outlook.warnings, ["n2: there is no pg_hba.conf"]);
+    assert_eq!(good(outlook).stop, words("n2"));
+}
+
+#[test]
 fn drop_leaves_no_cascade_alone() {
     let mut hosts = cluster(2);
     hosts[2].2 = seen(3, "cascade_standby", true, &[1, 2]);
@@ -515,7 +536,10 @@ fn a_node_that_fares_ill_is_a_warning_and_a_channel_to_a_stranger_is_one_for_a_d
     let mut hosts = cluster(2);
     hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "cannot read gaussdb.state"});
     let outlook = dropping(&hosts, "n2");
-    assert_eq!(outlook.warnings, ["n2: cannot read gaussdb.state"]);
+    assert_eq!(
+        outlook.warnings,
+        ["n2 is not stopped, for how it fares is not known: cannot read gaussdb.state"]
+    );
     assert_eq!(good(outlook).stop, Vec::<String>::new());
 }
 
