@@ -33,7 +33,7 @@ pub struct Args {
     /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
     /// result is the plan in place of the next step: for a caller that has steps of its own.
     pub seen: Option<Map<String, Value>>,
-    /// With `seen`: nodes that were added now; what slots they brought along serve nobody.
+    /// With `seen`: the `newcomers` that were added now; what slots they brought along serve nobody.
     #[serde(default)]
     pub came: Vec<String>,
     /// With `seen`: nodes that were dropped now; the table leaves them out.
@@ -103,7 +103,7 @@ pub struct Options {
     /// expand: method of the pg_hba.conf lines by which nodes let each other in.
     #[schemars(schema_with = "method")]
     pub og_hba_method: String,
-    /// expand: how to build.
+    /// expand: how to build the nodes that do not stream yet.
     pub og_build_mode: BuildMode,
     /// expand: build over a node that last ran as a primary or a single server of its own; what it holds is lost.
     pub og_build_force: bool,

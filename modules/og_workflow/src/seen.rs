@@ -13,6 +13,8 @@ use crate::cluster::canonical;
 /// The programs that are asked, in this order.
 pub const PROGRAMS: [&str; 6] =
     ["og_node_state", "og_guc", "og_hba", "og_replconninfo", "og_static_conf", "og_lock"];
+/// Those of them that need no more than what the server itself must be able to read.
+const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
 
 /// What is known of one node.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Seen {
     pub errors: Vec<String>,
     /// Why og_node_state could not tell its state.
     pub state_error: Option<String>,
+    /// Why it was not let see the server's own files, being another user than the server's.
+    pub denied: Option<String>,
     /// The owner of its data directory.
     pub os_user: Option<String>,
     /// Its server.
@@ -257,6 +261,9 @@ impl Seen {
             let error = answer.error().or_else(|| seen.take(program, answer).err());
             if *program == PROGRAMS[0] {
                 seen.state_error.clone_from(&error);
+            }
+            if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
+                seen.denied = seen.denied.or_else(|| error.clone());
             }
             seen.errors.extend(error.filter(|text| !seen.errors.contains(text)));
         }

@@ -100,8 +100,19 @@ fn target(c: &mut Cluster, n: &Node) {
     } else if !n.reachable() {
         c.warnings
             .push(format!("{name} cannot be reached and is not stopped; run this again when it is back"));
-    } else if let Some(why) = &n.seen().state_error {
-        c.warnings.push(format!("{name}: {why}"));
+    } else if let Some(why) = &n.seen().denied {
+        // To somebody else a server that runs looks like one that is stopped.
+        c.findings.push(format!(
+            "{name}: {why}; whether its server runs is not known: go there as the owner of its data directory"
+        ));
+    } else {
+        let state = n.seen().state_error.as_ref();
+        c.warnings.extend(n.seen().errors.iter().map(|why| match state {
+            Some(state) if state == why => {
+                format!("{name} is not stopped, for how it fares is not known: {why}")
+            }
+            _ => format!("{name}: {why}"),
+        }));
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, at_once, by_id, left};
-use crate::args::{Options, SyncStandbys};
+use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
 
@@ -28,8 +28,12 @@ pub struct Expand {
     pub nodes: Vec<String>,
     /// New nodes that do not stream yet.
     pub fresh: Vec<String>,
+    /// Those of them that the cluster did not know before; a run that fails takes them away again.
+    pub newcomers: Vec<String>,
     /// The application_name of each of these.
-    pub fresh_names: Vec<String>,
+    pub newcomer_names: Vec<String>,
+    /// The nodes that are left when they are taken away again.
+    pub staying: Vec<String>,
     /// Whether `synchronous_standby_names` must be empty until a standby streams.
     pub empty_sync: bool,
     /// Names to be added to it.
@@ -48,9 +52,11 @@ pub struct Expand {
     pub peers: BTreeMap<String, Vec<Peer>>,
     /// Parameters for each new node.
     pub own: BTreeMap<String, Settings>,
+    /// How each new node is built.
+    pub build_modes: BTreeMap<String, BuildMode>,
     /// The cluster's files with the new nodes.
     pub files: Files,
-    /// The cluster's files without them.
+    /// The cluster's files without the newcomers.
     pub files_before: Files,
 }
 
@@ -86,18 +92,26 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         }
         (n.name.clone(), own)
     });
+    // One that streams stays as it is: while it is built anew, each commit that waits for it waits.
+    let mode = |n: &Node| if n.streams() { BuildMode::Auto } else { options.og_build_mode };
+    let build_modes = c.targets.iter().map(|n| (n.name.clone(), mode(n))).collect();
     let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
     for n in &all {
         rules.insert(n.name.clone(), rules_at(&mut c, n, &all, &options.og_hba_method));
         peers.insert(n.name.clone(), peers_of(&c, primary, n, &all));
     }
+    let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
+    let recorded = |n: &Node| Files::record_of(primary, n).is_some();
+    let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
     let plan = Expand {
         shared: Shared::of(&c, primary, "expand", sync.restore),
         standbys,
         cascades,
         nodes: names(all.iter().copied()),
-        fresh_names: fresh.iter().map(|n| n.app_name.clone()).collect(),
         fresh: names(fresh.into_iter()),
+        newcomer_names: newcomers.iter().map(|n| n.app_name.clone()).collect(),
+        newcomers: names(newcomers.iter().copied()),
+        staying: names(all.iter().copied().filter(|n| !newcomers.contains(n))),
         empty_sync: sync.empty,
         sync_add: sync.add,
         put_back_sync: sync.put_back,
@@ -107,10 +121,19 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         rules,
         peers,
         own,
+        build_modes,
         files: Files::of(primary, &all),
-        files_before: Files::of(primary, &c.members),
+        files_before: Files::of(primary, &before),
     };
     Outlook::of(c, Some(plan))
+}
+
+/// Whether a node that does not stream belonged to the cluster before: it and the primary know each other. One that a
+/// killed run brought may, too, but is not recorded, which is done last; a cluster may have no records at all.
+fn is_known(primary: &Node, n: &Node) -> bool {
+    let recorded = primary.seen().recorded.is_empty() || Files::record_of(primary, n).is_some();
+    let knows = |a: &Node, b: &Node| a.peers().any(|key| key == b.key());
+    recorded && knows(primary, n) && knows(n, primary)
 }
 
 /// What becomes of `synchronous_standby_names`.

@@ -186,11 +186,7 @@ pub struct Files {
 impl Files {
     /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
     fn of(primary: &Node, nodes: &[&Node]) -> Self {
-        let known = |n: &Node| {
-            let same =
-                |r: &&Map<String, Value>| n.id.is_some() && r.get("id").and_then(Value::as_i64) == n.id;
-            primary.seen().recorded.iter().rev().find(same)
-        };
+        let known = |n: &Node| Self::record_of(primary, n);
         let role = |n: &Node| match n {
             _ if n == primary => Role::Primary,
             _ if n.becomes_cascade() => Role::CascadeStandby,
@@ -211,6 +207,12 @@ impl Files {
         };
         let roles = nodes.iter().filter(|_| has_roles).map(|n| (name(n), role(n)));
         Self { nodes: by_id(nodes).iter().map(record).collect(), roles: roles.collect() }
+    }
+
+    /// How the primary's file records the node, if it does.
+    fn record_of<'a>(primary: &'a Node, n: &Node) -> Option<&'a Map<String, Value>> {
+        let same = |r: &&Map<String, Value>| n.id.is_some() && r.get("id").and_then(Value::as_i64) == n.id;
+        primary.seen().recorded.iter().rev().find(same)
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Asked<'a> {
     pub targets: &'a [String],
     /// Its options.
     pub options: &'a Options,
-    /// Nodes that came now.
+    /// Nodes that came now, and which the cluster did not know before.
     pub came: &'a [String],
     /// Nodes that went now.
     pub gone: &'a [String],

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Node, canonical};
 
-/// The names of such slots by node; `new` are nodes that were built now.
+/// The names of such slots by node; `new` are nodes that the cluster did not know before.
 ///
 /// openGauss makes a slot wherever a standby connects and never takes it away. So a cascade standby that changed its
-/// upstream leaves one behind; a node that is built anew may bring old ones along. The slot of a node that does not
-/// stream at this moment is left: it keeps what that node will want.
+/// upstream leaves one behind; a new node may bring old ones along. The slot of a node that does not stream at this
+/// moment is left: it keeps what that node will want.
 #[must_use]
 pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
     let upstream: BTreeMap<&str, String> = nodes
@@ -19,13 +19,14 @@ pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
             Some((n.app_name.as_str(), canonical(&peer.host)))
         })
         .collect();
+    let brought = |at: &Node, name: &str| new.contains(&at.name) && !nodes.iter().any(|n| n.app_name == name);
     let mut found = Vec::new();
     for n in nodes {
         let idle = n.state().slots.iter().flatten().filter(|s| !s.active && s.kind == "physical");
         let elsewhere = |name: &str| upstream.get(name).is_some_and(|host| *host != canonical(&n.address));
         let useless: Vec<_> = idle
             .map(|s| &s.name)
-            .filter(|name| **name == n.app_name || new.contains(&n.name) || elsewhere(name))
+            .filter(|name| **name == n.app_name || elsewhere(name) || brought(n, name))
             .cloned()
             .collect();
         if !useless.is_empty() {

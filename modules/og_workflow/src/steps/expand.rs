@@ -10,7 +10,7 @@ use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::Channel;
 
-/// What the run did at the members, to be taken back when it fails.
+/// What the run did at the nodes that stay, to be taken back when it fails.
 #[derive(Default)]
 struct Brought {
     rules: Answered,
@@ -54,15 +54,15 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let calls = at(&og.nodes, &|n| json!({"rules": og.rules[n], "reload": reload(n)}));
     brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
-        let state = if og.fresh.contains(n) { "exact" } else { "present" };
+        let state = if og.newcomers.contains(n) { "exact" } else { "present" };
         json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)})
     });
     brought.channels = edit(it, "Tell the nodes of each other", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, "Build the standbys", &og.standbys, "standby")?;
-    build(it, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
+    build(it, og, "Build the standbys", &og.standbys, "standby")?;
+    build(it, og, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
             let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
@@ -86,7 +86,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.files = true;
     let calls = write_static(shared, &og.nodes, &og.files);
     gate(&[&it.step("Write down who belongs to the cluster", "og_static_conf", calls)?])?;
-    let idle = it.show(&shared.targets, &[])?;
+    let idle = it.show(&og.newcomers, &[])?;
     it.slots(idle)
 }
 
@@ -99,14 +99,16 @@ fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
 }
 
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
-fn build(it: &mut Run, name: &str, nodes: &[String], role: &str) -> Go {
+fn build(it: &mut Run, og: &Expand, name: &str, nodes: &[String], role: &str) -> Go {
     let o = &it.how.options;
-    let own = json!({"mode": o.og_build_mode, "role": role, "force": o.og_build_force});
+    let at = |n: &String| {
+        (n.clone(), args(json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force})))
+    };
     let at_once = if o.og_build_parallel == 0 { nodes.len() } else { o.og_build_parallel };
     let mut built = Answered::default();
     for some in nodes.chunks(at_once.max(1)) {
         let busy = |answer: &Answer| answer.of_error("kind") == "busy";
-        built.update(it.patient(name, "og_build", on(some, &own), busy)?);
+        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), busy)?);
     }
     if it.how.check {
         // Before its channels are written a node has nothing to be built from; that it would be built is known.
@@ -140,8 +142,7 @@ fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<S
 /// Each step is done whatever became of the one before; returns whether all went well.
 fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let shared = &og.shared;
-    let (members, names) = (&shared.members, &og.fresh_names);
-    let fresh = !og.fresh.is_empty();
+    let (staying, names) = (&og.staying, &og.newcomer_names);
     let mut well = true;
     let mut step = |it: &mut Run, name: &str, program: &str, calls: Calls| -> Go {
         let found = unwell(&[&it.step(name, program, calls)?]);
@@ -158,26 +159,26 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         it,
         "Stop the new nodes",
         "og_node_state",
-        on(&og.fresh, &json!({"state": "stopped", "stop_mode": "fast"})),
+        on(&og.newcomers, &json!({"state": "stopped", "stop_mode": "fast"})),
     )?;
-    let channels = members.iter().filter_map(|n| {
+    let channels = staying.iter().filter_map(|n| {
         let peers = peers_added(brought.channels.get(n)?);
         // Also the last one, of a primary that was a single node before, from a new node that could not be stopped.
         let own = json!({"state": "absent", "local": shared.locals[n], "peers": peers, "force": true});
         (!peers.is_empty()).then(|| (n.clone(), args(own)))
     });
     step(it, "Take the new channels away", "og_replconninfo", channels.collect())?;
-    let rules = members.iter().filter_map(|n| {
+    let rules = staying.iter().filter_map(|n| {
         let rules = rules_added(brought.rules.get(n)?);
         (!rules.is_empty()).then(|| (n.clone(), args(json!({"state": "absent", "rules": rules}))))
     });
     step(it, "Take the new rules away", "og_hba", rules.collect())?;
-    if fresh {
+    if !names.is_empty() {
         let own = json!({"state": "absent", "names": names, "if_active": "wait"});
-        step(it, "Drop the slots of the new nodes", "og_slot", on(members, &own))?;
+        step(it, "Drop the slots of the new nodes", "og_slot", on(staying, &own))?;
     }
     if brought.files {
-        let calls = write_static(shared, members, &og.files_before);
+        let calls = write_static(shared, staying, &og.files_before);
         step(it, "Write down who belongs to the cluster now", "og_static_conf", calls)?;
     }
     Ok(well)

@@ -271,10 +271,10 @@ impl Run<'_> {
     }
 
     /// The cluster as a table; returns the slots that serve nobody.
-    fn show(&mut self, came: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
+    fn show(&mut self, newcomers: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
-        Ok(plan::idle_slots(&nodes, came))
+        Ok(plan::idle_slots(&nodes, newcomers))
     }
 
     /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.

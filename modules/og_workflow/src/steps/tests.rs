@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::args::{DropCommits, Next, NodeCall};
+use crate::args::{BuildMode, DropCommits, Next, NodeCall};
 use crate::plan::tests::{Given, cluster, fresh, lock, parameter, with};
 
 const DEAD: &str = "dba@here pid 4711 start 99";
@@ -157,6 +157,40 @@ fn expand_in_order() {
 }
 
 #[test]
+fn a_node_that_streams_is_not_built_again_whatever_the_mode() {
+    let options = Options { og_build_mode: BuildMode::Full, ..Options::default() };
+    let mut modes = Vec::new();
+    told(&two_new(), Workflow::Expand, "n3,n4,n5", &how(options), true, |step, call| {
+        if step.starts_with("Build") {
+            modes.push(format!("{} {}", call.node.as_deref().unwrap(), call.args["mode"].as_str().unwrap()));
+        }
+        None
+    })
+    .well();
+    // While it were copied anew, each commit that waits for it would wait.
+    assert_eq!(modes, ["n3 auto", "n4 full", "n5 full"]);
+}
+
+#[test]
+fn only_of_a_node_that_is_new_the_slots_are_taken_for_leftovers() {
+    let mut given = two_new();
+    let slot = |name: &str| json!({"name": name, "type": "physical", "active": false});
+    for node in &mut given[2..4] {
+        node.2["og_node_state"]["node"]["slots"] = json!([slot("dn_6005"), slot("backup")]);
+    }
+    let mut gone = Vec::new();
+    told(&given, Workflow::Expand, "n3,n4", &how(Options::default()), true, |step, call| {
+        if step.starts_with("Drop slots") {
+            gone.push(format!("{} {}", call.node.as_deref().unwrap(), call.args["names"]));
+        }
+        None
+    })
+    .well();
+    // n3 was there before, and n5 hung on it; a backup is taken from it.
+    assert_eq!(gone, ["n4 [\"backup\"]"]);
+}
+
+#[test]
 fn a_single_node_waits_for_nobody_until_it_has_a_standby() {
     let mut given = cluster(0);
     given[0].2["og_node_state"]["node"]["role"] = json!("normal");
@@ -206,6 +240,36 @@ fn a_failed_expand_takes_back_what_it_brought() {
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(options), true, say);
     assert_eq!(done.why(), "n4: made to fail (nothing was rolled back)");
     assert_eq!(done.from("Build"), ["Build the standbys: n4", "Release the lock of the cluster: n1"]);
+}
+
+#[test]
+fn a_failed_expand_leaves_what_was_there_before() {
+    // n3 streams; n2 is away for a moment.
+    let mut given = two_new();
+    given[1].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let mut args = Vec::new();
+    let done = told(&given, Workflow::Expand, "n2,n3,n4", &how(Options::default()), true, |step, call| {
+        if step.ends_with("cluster now") || step.starts_with("Drop the slots") {
+            args.push(Value::Object(call.args.clone()));
+        }
+        (step == "Write down who belongs to the cluster" && call.node.as_deref() == Some("n4")).then(fails)
+    });
+    assert_eq!(
+        done.from("Let no commit wait for a new node"),
+        [
+            "Let no commit wait for a new node: n1",
+            "Stop the new nodes: n4",
+            "Take the new channels away: n1,n2,n3",
+            "Take the new rules away: n1,n2,n3",
+            "Drop the slots of the new nodes: n1,n2,n3",
+            "Write down who belongs to the cluster now: n1,n2,n3",
+            "Release the lock of the cluster: n1",
+        ]
+    );
+    assert_eq!(args[0]["names"], json!(["dn_6004"]));
+    let names: Vec<_> =
+        args[3]["nodes"].as_array().unwrap().iter().map(|n| n["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["n1", "n2", "n3"]);
 }
 
 #[test]

@@ -161,6 +161,61 @@ fn static_config_keeps_what_it_records() {
 }
 
 #[test]
+fn what_the_cluster_knew_before_is_no_newcomer() {
+    let away = |hosts: &mut [Given]| hosts[2].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let records = |hosts: &mut [Given], ids: &[i64]| {
+        let nodes: Vec<_> = ids.iter().map(|id| json!({"id": id, "name": format!("n{id}")})).collect();
+        hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": nodes});
+    };
+    let planned = |change: &dyn Fn(&mut [Given])| {
+        let mut hosts = with(cluster(2), vec![fresh(4, "standby")]);
+        change(&mut hosts);
+        let plan = good(adding(&hosts, "n3,n4"));
+        let before = plan.files_before.nodes.iter().map(|n| n["name"].as_str().unwrap());
+        let before = before.collect::<Vec<_>>().join(",");
+        (plan.fresh.join(","), plan.newcomers.join(","), plan.staying.join(","), before)
+    };
+    let told = |fresh: &str, newcomers: &str, staying: &str, before: &str| {
+        (fresh.to_owned(), newcomers.to_owned(), staying.to_owned(), before.to_owned())
+    };
+    // It streams, recorded or not.
+    let n3_stays = told("n4", "n4", "n1,n2,n3", "n1,n2,n3");
+    assert_eq!(planned(&|h| records(h, &[1, 2, 3])), n3_stays);
+    assert_eq!(planned(&|h| records(h, &[1, 2])), n3_stays);
+    assert_eq!(planned(&|_| ()), n3_stays);
+    // It is away for a moment.
+    let n3_stays = told("n3,n4", "n4", "n1,n2,n3", "n1,n2,n3");
+    assert_eq!(
+        planned(&|h| {
+            away(h);
+            records(h, &[1, 2, 3]);
+        }),
+        n3_stays
+    );
+    assert_eq!(planned(&|h| away(h)), n3_stays);
+    // A killed run gave it a channel, and came no further.
+    let n3_goes = told("n3,n4", "n3,n4", "n1,n2", "n1,n2");
+    assert_eq!(
+        planned(&|h| {
+            away(h);
+            records(h, &[1, 2]);
+        }),
+        n3_goes
+    );
+    // Recorded without a channel, at the primary or at the node: the record is none of this run's.
+    let cut = |h: &mut [Given], at: usize| h[at].2["og_replconninfo"]["channels"] = json!([]);
+    let recorded = told("n3,n4", "n3,n4", "n1,n2", "n1,n2,n3");
+    for at in [0, 2] {
+        let found = planned(&|h| {
+            away(h);
+            cut(h, at);
+            records(h, &[1, 2, 3]);
+        });
+        assert_eq!(found, recorded);
+    }
+}
+
+#[test]
 fn expand_of_a_single_node_empties_the_names_and_brings_them_back() {
     for (names, state) in [(Some("*"), "present"), (None, "absent")] {
         let mut hosts = vec![host(1, "primary", seen(1, "normal", true, &[])), fresh(2, "standby")];
@@ -321,6 +376,27 @@ fn drop_of_an_unreachable_node_goes_on_and_says_so() {
 }
 
 #[test]
+fn drop_of_a_node_that_another_user_looked_at_is_refused() {
+    let failed = |kind: &str, what: &str| json!({"failed": true, "msg": what, "error": {"kind": kind, "detail": what}});
+    // Who cannot look into the data directory finds no server there.
+    let mut hosts = cluster(2);
+    hosts[1].2["og_node_state"]["node"] = json!({"running": false, "role": "unknown"});
+    hosts[1].2["og_guc"] = failed("permission", "cannot read postgresql.conf: permission denied");
+    let told = only(dropping(&hosts, "n2"));
+    assert!(told.starts_with("n2: cannot read postgresql.conf: permission denied; "), "{told}");
+    assert!(told.contains("owner of its data directory"), "{told}");
+    let mut hosts = cluster(2);
+    hosts[1].2["og_node_state"] = failed("permission", "cannot look into /d");
+    assert!(only(dropping(&hosts, "n2")).starts_with("n2: cannot look into /d; "));
+    // A node that is half gone is dropped all the same, and what it could not tell is told.
+    let mut hosts = cluster(2);
+    hosts[1].2["og_hba"] = failed("not_found", "there is no pg_hba.conf");
+    let outlook = dropping(&hosts, "n2");
+    assert_eq!(outlook.warnings, ["n2: there is no pg_hba.conf"]);
+    assert_eq!(good(outlook).stop, words("n2"));
+}
+
+#[test]
 fn drop_leaves_no_cascade_alone() {
     let mut hosts = cluster(2);
     hosts[2].2 = seen(3, "cascade_standby", true, &[1, 2]);
@@ -408,10 +484,11 @@ fn slots_that_serve_nobody_are_found_and_no_others() {
     state(4, "receiver", json!({"peer": {"host": "10.0.0.3", "port": 26001}}));
     state(3, "receiver", json!(null));
     state(1, "slots", json!([slot("dn_6002", true), slot("dn_6003", false)]));
-    state(2, "slots", json!([slot("dn_6004", false), slot("dn_6009", false)]));
+    state(2, "slots", json!([slot("dn_6004", false), slot("dn_6003", false), slot("dn_6009", false)]));
     state(3, "slots", json!([slot("dn_6004", true), slot("dn_6003", false)]));
     let found = |node: &str, names: &str| (node.to_owned(), words(names));
     assert_eq!(idle_slots(&nodes(&hosts), &[]), [found("n2", "dn_6004"), found("n3", "dn_6003")]);
+    // What a new node brought along, but for what n3 may want of it in a moment.
     assert_eq!(idle_slots(&nodes(&hosts), &words("n2"))[0], found("n2", "dn_6004,dn_6009"));
 }
 
@@ -459,7 +536,10 @@ fn a_node_that_fares_ill_is_a_warning_and_a_channel_to_a_stranger_is_one_for_a_d
     let mut hosts = cluster(2);
     hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "cannot read gaussdb.state"});
     let outlook = dropping(&hosts, "n2");
-    assert_eq!(outlook.warnings, ["n2: cannot read gaussdb.state"]);
+    assert_eq!(
+        outlook.warnings,
+        ["n2 is not stopped, for how it fares is not known: cannot read gaussdb.state"]
+    );
     assert_eq!(good(outlook).stop, Vec::<String>::new());
 }
 

@@ -16,6 +16,7 @@ VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base
 OPTIONS = {
     "sync_standbys": "og_sync_standbys",
     "sync_num": "og_sync_num",
+    "build_mode": "og_build_mode",
     "build_force": "og_build_force",
     "hba_method": "og_hba_method",
     "commits": "og_drop_commits",

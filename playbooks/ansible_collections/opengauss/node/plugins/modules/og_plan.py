@@ -21,7 +21,7 @@ options:
     type: str
     default: og_seen
   new:
-    description: With O(workflow=status), nodes that were added now; what slots they brought along serve nobody.
+    description: With O(workflow=status), the C(newcomers) that were added now; what slots they brought along serve nobody.
     type: list
     elements: str
   leave_out:
@@ -34,6 +34,9 @@ options:
   sync_num:
     description: See C(og_sync_num) in the collection's README.
     type: raw
+  build_mode:
+    description: See C(og_build_mode) in the collection's README.
+    type: str
   build_force:
     description: See C(og_build_force) in the collection's README.
     type: bool

@@ -111,6 +111,8 @@ def og_replconninfo(state):
 def og_build(state):
     if not state["channels"]:
         fail("refused", "no primary can be reached through this node's replication channels")
+    if not (state["built"] and ARGS["mode"] == "auto"):
+        state["copies"] = state.get("copies", 0) + 1
     state.update(built=True, running=True, role=ARGS["role"])
     return {}
 

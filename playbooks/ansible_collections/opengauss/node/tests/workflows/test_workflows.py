@@ -86,6 +86,9 @@ class Cluster:
     def state(self, node):
         return json.loads((self.root / "nodes" / node / "state.json").read_text())
 
+    def change(self, node, **values):
+        (self.root / "nodes" / node / "state.json").write_text(json.dumps({**self.state(node), **values}))
+
     def log(self):
         return (self.root / "nodes/log").read_text().splitlines()
 
@@ -146,9 +149,16 @@ def test_expand_of_a_single_node(single):
 
 
 def test_expand_with_any(three):
-    three.good("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any")
+    """n3, which streams, is not built anew whatever the mode, for a commit that waits for it would wait for the copy; nor n4,
+    again. It keeps the slot from which a backup is taken; what n4 brought along goes, but not what n5 may want of it."""
+    three.change("n3", slots=["backup"])
+    three.change("n4", slots=["old", "dn_6005"])
+    expand = ("expand", "-e", "og_add=n3,n4", "-e", "og_sync_standbys=any", "-e", "og_build_mode=full")
+    three.good(*expand)
     assert three.state("n1")["parameters"]["synchronous_standby_names"] == "ANY 1(dn_6002,dn_6003,dn_6004)"
-    assert three.good("expand", "-e", "og_add=n4", "-e", "og_sync_standbys=any").changed == 0
+    assert three.good(*expand).changed == 0
+    assert three.state("n4")["copies"] == 1 and "copies" not in three.state("n3")
+    assert (three.state("n3")["slots"], three.state("n4")["slots"]) == (["backup"], ["dn_6005"])
 
 
 def test_options_given_as_text(three):
@@ -210,13 +220,18 @@ def test_findings_come_all_at_once_and_before_the_first_change(three):
 
 
 def test_a_failed_expansion_takes_back_what_it_brought(three):
+    """And nothing else: n2, which is away for a moment, and n3 were there before."""
+    three.change("n1", static=[{"id": n, "name": f"n{n}", "role": "primary" if n == 1 else "standby"} for n in (1, 2, 3)])
+    three.change("n2", built=False)
     before = three.state("n1")
-    three.mark("fail_n4_og_build")
-    done = three.play("expand", "-e", "og_add=n4,n5")
+    three.mark("fail_n4_og_static_conf")
+    done = three.play("expand", "-e", "og_add=n2,n3,n4,n5")
     assert done.returncode == 2 and "n4: made to fail (what this run brought was taken away again)" in done.stdout
     assert three.state("n1") == before
-    assert three.state("n3")["rules"] == [] and len(three.state("n3")["channels"]) == 2
-    assert three.state("n4")["running"] is False
+    for node, there in (("n2", True), ("n3", True), ("n4", False), ("n5", False)):
+        assert three.state(node)["running"] is there, node
+        if there:
+            assert three.state(node)["rules"] == [] and len(three.state(node)["channels"]) == 2 and three.state(node)["static"] == before["static"]
 
 
 @pytest.mark.versions
