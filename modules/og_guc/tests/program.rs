@@ -233,7 +233,10 @@ fn a_server_that_cannot_be_told_gets_its_old_file_back() {
     let node = Node::new(CONF.as_bytes());
     let _server = Server::of(&node);
     // There is no gs_ctl in this folder.
-    let args = |reload: &str| json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": node.0.path(), "reload": reload});
+    let args = |reload: &str| {
+        json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": node.0.path(), "reload": reload,
+        "backup": reload == "auto"})
+    };
     let result = node.call(args("auto"));
     assert_eq!(result["failed"], true, "{result}");
     assert!(
@@ -241,7 +244,9 @@ fn a_server_that_cannot_be_told_gets_its_old_file_back() {
         "{result}"
     );
     assert_eq!(node.text(), CONF);
-    assert!(!files(node.0.path()).iter().any(|name| name.contains("og_reload")));
+    // Nor is anything left of it.
+    let left = |name: &String| name.contains("og_reload") || name.contains(".bak");
+    assert!(!files(node.0.path()).iter().any(left));
 
     let written = node.call(args("never"));
     assert_eq!(

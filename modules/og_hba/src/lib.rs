@@ -19,7 +19,7 @@ use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule
 use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
 use output::{Entry, Output, Update};
 use plan::{Goal, Numbered, Place, Plan};
-use server::Server;
+use server::{RELOAD, Server};
 
 /// The module `og_hba`.
 #[derive(Debug)]
@@ -103,6 +103,7 @@ impl Module for Hba {
         }
         report.diff.push(Diff::of(&target.path, &before, &plan.after));
         if call.check {
+            report.actions.extend(server.map(|_| RELOAD.to_owned()));
             return Ok(report);
         }
         call.keep(&report.output);

@@ -296,6 +296,7 @@ impl Drop for Served {
     }
 }
 
+const TAKES: &str = r#"echo "x LOG:  received SIGHUP, reloading configuration files" >> "$log""#;
 const REFUSES: &str = r#"{
     echo "x LOG:  received SIGHUP, reloading configuration files"
     if grep -q gss "$data/pg_hba.conf"; then
@@ -366,6 +367,16 @@ fn a_refused_file_that_cannot_be_taken_back_is_told_with_the_refusal() {
     // Nor does the next call say that all is well.
     let again = served.call(args);
     assert!(again["failed"] == true && again["msg"].to_string().contains("not supported"), "{again}");
+}
+
+#[test]
+fn check_mode_foresees_the_reload() {
+    let served = Served::new(TAKES);
+    let args = |check: bool| json!({"rules": ["host all all 10.0.0.1/32 md5"], "check_mode": check});
+    let (foreseen, done) = (served.call(args(true)), served.call(args(false)));
+    assert_eq!(done["reloaded"], true, "{done}");
+    assert_eq!(foreseen["actions"], done["actions"], "{foreseen}");
+    assert_eq!(done["actions"][1], "reload the server");
 }
 
 #[test]
