@@ -6,7 +6,7 @@ use og_common::gauss::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, left};
+use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, left, owed};
 use crate::args::{DropCommits, Options};
 use crate::cluster::{Cluster, Node, Peer, canonical, changes_role, fares, names};
 use crate::seen::Rule;
@@ -64,7 +64,9 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
     let cuts = c.members.iter().any(|n| n.peers().any(|key| keys.contains(&key)));
     let available =
         options.og_drop_commits == DropCommits::Available && cuts && !last && most.as_deref() != Some("on");
-    let restore: Values = available.then(|| (MOST_AVAILABLE.to_owned(), most)).into_iter().collect();
+    // What a killed run left, too: put back before the names are right, commits could wait for a node that is dead.
+    let mut restore = owed(&left);
+    restore.extend(available.then(|| (MOST_AVAILABLE.to_owned(), most)));
     let addresses: Vec<_> = c.members.iter().map(|n| canonical(&n.address)).collect();
     let alone = c.targets.iter().filter(|n| !addresses.contains(&canonical(&n.address)));
     let plan = Drop {
@@ -78,7 +80,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
         files: Files::of(primary, &c.members),
         restore_after: PutBack::of(&restore),
-        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect()),
+        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect(), None),
     };
     Outlook::of(c, Some(plan))
 }

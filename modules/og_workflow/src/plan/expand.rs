@@ -6,7 +6,7 @@ use og_common::gauss::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, at_once, by_id, left};
+use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, by_id, left, owed};
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
@@ -104,7 +104,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
     let plan = Expand {
-        shared: Shared::of(&c, primary, "expand", sync.restore),
+        shared: Shared::of(&c, primary, "expand", sync.restore, PutBack::of(&owed(&left(&c)))),
         standbys,
         cascades,
         nodes: names(all.iter().copied()),
@@ -156,12 +156,12 @@ fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync 
     let now = primary.parameter(SYNC_NAMES).map(str::to_owned);
     let empty = alone && now.as_deref() != Some("");
     let before = left.get(SYNC_NAMES).cloned().unwrap_or(now);
-    let owed = empty || left.contains_key(SYNC_NAMES);
-    let mut restore: Values = left.into_iter().filter(|(name, _)| at_once(name)).collect();
-    if owed {
+    let mut restore = owed(&left);
+    let changes = empty || left.contains_key(SYNC_NAMES);
+    if changes {
         restore.insert(SYNC_NAMES.to_owned(), before.clone());
     }
-    let keep = owed && mode == SyncStandbys::Keep;
+    let keep = changes && mode == SyncStandbys::Keep;
     let put_back = keep.then(|| PutBack::one(SYNC_NAMES, before.as_deref()));
     // Whoever commits would wait for ever for a standby that is taken away again.
     let undo = PutBack::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });

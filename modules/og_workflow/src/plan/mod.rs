@@ -26,9 +26,10 @@ pub use slots::idle as idle_slots;
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
 /// The parameter that lets commits go on when nobody is there.
 pub const MOST_AVAILABLE: &str = "most_available_sync";
-/// What a workflow changes for a while, and a later one puts back at once when it finds it in a lock left behind.
-/// `synchronous_standby_names` is not among them: put back before a standby streams it would hang every commit.
-const RESTORED_AT_ONCE: [&str; 1] = [MOST_AVAILABLE];
+/// What a workflow changes for a while, and a later one puts back for its own sake when it finds it in a lock left
+/// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: put
+/// back before a standby streams it would hang every commit.
+const OWED: [&str; 1] = [MOST_AVAILABLE];
 
 /// Parameters and their values; null is one that the file did not set.
 pub type Values = BTreeMap<String, Option<String>>;
@@ -95,7 +96,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
+    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values, restore_now: Option<PutBack>) -> Self {
         let targets = names(c.targets.iter().copied());
         let id = |n: &Node| n.id.map_or_else(String::new, |id| id.to_string());
         Self {
@@ -103,7 +104,7 @@ impl Shared {
             members: names(c.members.iter().copied()),
             purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
             targets,
-            restore_now: PutBack::of(&left(c).into_iter().filter(|(k, _)| at_once(k)).collect()),
+            restore_now,
             file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
         }
@@ -131,8 +132,10 @@ fn left(c: &Cluster) -> Values {
     purpose_of(c.lock()).restore
 }
 
-fn at_once(name: &str) -> bool {
-    RESTORED_AT_ONCE.contains(&name)
+/// Those of these values that are put back for their own sake.
+fn owed(left: &Values) -> Values {
+    let owed = left.iter().filter(|(name, _)| OWED.contains(&name.as_str()));
+    owed.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// How `og_guc` is called to bring parameters back.
