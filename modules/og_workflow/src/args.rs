@@ -107,6 +107,8 @@ pub struct Options {
     pub og_build_mode: BuildMode,
     /// expand: build over a node that last ran as a primary or a single server of its own; what it holds is lost.
     pub og_build_force: bool,
+    /// expand: build only where there is room for what the primary holds.
+    pub og_build_room: bool,
     /// expand: how many nodes are built side by side; 0 is all of them.
     pub og_build_parallel: usize,
     /// expand: when a step fails, take away again what this run brought.
@@ -155,6 +157,7 @@ impl Default for Options {
             og_hba_method: "trust".to_owned(),
             og_build_mode: BuildMode::Auto,
             og_build_force: false,
+            og_build_room: true,
             og_build_parallel: 0,
             og_rollback: true,
             og_drop_commits: DropCommits::Protected,

@@ -54,6 +54,8 @@ pub struct Expand {
     pub own: BTreeMap<String, Settings>,
     /// How each new node is built.
     pub build_modes: BTreeMap<String, BuildMode>,
+    /// New nodes that may get a full copy, and are built only where there is room for it.
+    pub room_for: Vec<String>,
     /// The cluster's files with the new nodes.
     pub files: Files,
     /// The cluster's files without the newcomers.
@@ -100,6 +102,8 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         rules.insert(n.name.clone(), rules_at(&mut c, n, &all, &options.og_hba_method));
         peers.insert(n.name.clone(), peers_of(&c, primary, n, &all));
     }
+    let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
+    let room_for = names(fresh.iter().copied().filter(|_| in_full));
     let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
@@ -122,6 +126,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         peers,
         own,
         build_modes,
+        room_for,
         files: Files::of(primary, &all),
         files_before: Files::of(primary, &before),
     };

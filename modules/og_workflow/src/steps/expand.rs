@@ -38,6 +38,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let at = |nodes: &[String], own: &dyn Fn(&String) -> serde_json::Value| -> Calls {
         nodes.iter().map(|n| (n.clone(), args(own(n)))).collect()
     };
+    let size = if og.room_for.is_empty() { None } else { Some(size_of(it, &shared.primary)?) };
     // A single node becomes primary as soon as it has a channel, and then each commit waits for the standbys named here,
     // of which none streams yet.
     if og.empty_sync {
@@ -61,8 +62,8 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, og, "Build the standbys", &og.standbys, "standby")?;
-    build(it, og, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
+    build(it, og, size, "Build the standbys", &og.standbys, "standby")?;
+    build(it, og, size, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
             let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
@@ -98,11 +99,26 @@ fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
     Ok(done)
 }
 
+/// The bytes that a full copy of the primary takes.
+fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
+    let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
+    let calls = vec![(primary.to_owned(), args(own))];
+    let told = it.replay.ask("Look how much is to be copied", "og_build", &calls)?;
+    gate(&[&told])?;
+    let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
+    size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
+}
+
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
-fn build(it: &mut Run, og: &Expand, name: &str, nodes: &[String], role: &str) -> Go {
+/// `size` is what a full copy needs.
+fn build(it: &mut Run, og: &Expand, size: Option<u64>, name: &str, nodes: &[String], role: &str) -> Go {
     let o = &it.how.options;
     let at = |n: &String| {
-        (n.clone(), args(json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force})))
+        let mut own = json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force});
+        if let Some(size) = size.filter(|_| og.room_for.contains(n)) {
+            own["min_free"] = json!(size);
+        }
+        (n.clone(), args(own))
     };
     let at_once = if o.og_build_parallel == 0 { nodes.len() } else { o.og_build_parallel };
     let mut built = Answered::default();

@@ -76,9 +76,21 @@ fn told(
     panic!("it does not end: {steps:#?}");
 }
 
+/// Whether it changes nothing.
+fn asks(call: &NodeCall) -> bool {
+    call.args.get("state").is_some_and(|state| state == "query")
+}
+
+fn builds(call: &NodeCall) -> bool {
+    call.program == "og_build" && !asks(call)
+}
+
 /// What was seen; what was added; that the dead are dead.
 fn well(given: &[Given], call: &NodeCall) -> Option<Value> {
-    if call.args.get("state").is_some_and(|state| state == "query") {
+    if asks(call) && call.program == "og_build" {
+        return Some(json!({"data_bytes": 5000}));
+    }
+    if asks(call) {
         let (_, _, seen) = given.iter().find(|(name, _, _)| Some(name) == call.node.as_ref())?;
         let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});
         return Some(if seen.is_null() {
@@ -134,6 +146,7 @@ fn expand_in_order() {
         [
             "Look at all nodes: n1,n2,n3,n4,n5",
             "Take the lock of the cluster: n1",
+            "Look how much is to be copied: n1",
             "Let all nodes in at all nodes: n1,n2,n3,n4,n5",
             "Tell the nodes of each other: n1,n2,n3,n4,n5",
             "Give the new nodes their names: n4,n5",
@@ -149,7 +162,11 @@ fn expand_in_order() {
     let lock = json!({"data_dir": "/d", "state": "held", "purpose": "{\"what\":\"expand n4,n5\",\"restore\":{}}",
         "ttl": 86400, "force": false, "owner": "me@here pid 1 start 2"});
     assert_eq!(args[0], lock);
-    assert_eq!(args[2], json!({"data_dir": "/d", "mode": "auto", "role": "cascade_standby", "force": false}));
+    assert_eq!(
+        args[2],
+        json!({"data_dir": "/d", "mode": "auto", "role": "cascade_standby", "force": false,
+        "min_free": 5000})
+    );
     let edit = json!({"method": "any", "num": "majority", "add": ["dn_6004"]});
     assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit, "force": false}));
     // The lock's coming and going is no change of the cluster.
@@ -169,6 +186,34 @@ fn a_node_that_streams_is_not_built_again_whatever_the_mode() {
     .well();
     // While it were copied anew, each commit that waits for it would wait.
     assert_eq!(modes, ["n3 auto", "n4 full", "n5 full"]);
+}
+
+#[test]
+fn a_full_copy_is_made_only_where_there_is_room_for_it() {
+    let needed = |mode: BuildMode, og_build_room: bool| {
+        let options = Options { og_build_mode: mode, og_build_room, ..Options::default() };
+        let mut needed = Vec::new();
+        told(&two_new(), Workflow::Expand, "n3,n4", &how(options), true, |_, call| {
+            if builds(call) {
+                needed.push(call.args.get("min_free").cloned());
+            }
+            None
+        })
+        .well();
+        needed
+    };
+    // n3 streams and is not copied.
+    assert_eq!(needed(BuildMode::Auto, true), [None, Some(json!(5000))]);
+    assert_eq!(needed(BuildMode::Full, true), [None, Some(json!(5000))]);
+    assert_eq!(needed(BuildMode::Incremental, true), [None, None]);
+    assert_eq!(needed(BuildMode::Auto, false), [None, None]);
+    // Nobody is asked where nobody is built; whoever does not know has nothing changed.
+    let none = told(&two_new(), Workflow::Expand, "n3", &how(Options::default()), true, nothing).well();
+    assert!(!none.steps.iter().any(|step| step.starts_with("Look how")));
+    let say = |_: &str, call: &NodeCall| (call.program == "og_build").then(|| json!({}));
+    let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
+    assert!(done.why().starts_with("n1: og_build does not tell how large"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Let all nodes in")));
 }
 
 #[test]
@@ -197,7 +242,7 @@ fn a_single_node_waits_for_nobody_until_it_has_a_standby() {
     parameter(&mut given, SYNC_NAMES, Some("*"));
     given.push(fresh(2, "standby"));
     let done = told(&given, Workflow::Expand, "n2", &how(Options::default()), true, nothing).well();
-    assert_eq!(done.steps[2], "Let no commit wait for a standby that is not there yet: n1");
+    assert_eq!(done.steps[3], "Let no commit wait for a standby that is not there yet: n1");
     assert!(done.steps.contains(&"Put synchronous_standby_names back: n1".to_owned()));
 }
 
@@ -210,8 +255,7 @@ fn check_mode_says_what_would_be_and_waits_for_nothing() {
         assert_eq!(flags, [!step.starts_with("Look"); 2], "{step}");
         asked += 1;
         // There is nothing to be built from yet, and on one node a killed run's build goes on.
-        (call.program == "og_build")
-            .then(|| json!({"failed": true, "error": {"kind": "busy", "path": "/d/gs_build.pid"}}))
+        builds(call).then(|| json!({"failed": true, "error": {"kind": "busy", "path": "/d/gs_build.pid"}}))
     })
     .well();
     assert!(!done.steps.iter().any(|step| step.starts_with("Wait")) && asked > 20);
@@ -221,7 +265,7 @@ fn check_mode_says_what_would_be_and_waits_for_nothing() {
 
 #[test]
 fn a_failed_expand_takes_back_what_it_brought() {
-    let say = |_: &str, call: &NodeCall| (call.program == "og_build").then(fails);
+    let say = |_: &str, call: &NodeCall| builds(call).then(fails);
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
     assert_eq!(done.why(), "n4: made to fail (what this run brought was taken away again)");
     assert_eq!(
@@ -338,8 +382,8 @@ fn a_build_that_a_killed_run_left_is_waited_for() {
         let options = Options { og_build_parallel: 1, ..Options::default() };
         let given = with(cluster(1), vec![fresh(3, "standby"), fresh(4, "standby")]);
         let done = told(&given, Workflow::Expand, "n3,n4", &how(options), replace, |_, call| {
-            let asked = call.program == "og_hba" || call.program == "og_build";
-            if !asked || call.args.get("state").is_some() || call.node.as_deref() != Some("n4") || busy == 0 {
+            let asked = call.program == "og_hba" && !asks(call) || builds(call);
+            if !asked || call.node.as_deref() != Some("n4") || busy == 0 {
                 return None;
             }
             busy -= 1;
@@ -370,11 +414,7 @@ fn answers_need_not_grow_while_something_is_waited_for() {
         kept.push((next.keep, next.after));
         for call in &next.calls {
             let busy = json!({"failed": true, "error": {"kind": "busy"}});
-            answers.push(if call.program == "og_build" {
-                busy
-            } else {
-                well(&given, call).unwrap_or(json!({}))
-            });
+            answers.push(if builds(call) { busy } else { well(&given, call).unwrap_or(json!({})) });
         }
     }
     let (last, before) = (kept.pop().unwrap(), kept.pop().unwrap());

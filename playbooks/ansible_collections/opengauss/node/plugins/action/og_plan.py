@@ -18,6 +18,7 @@ OPTIONS = {
     "sync_num": "og_sync_num",
     "build_mode": "og_build_mode",
     "build_force": "og_build_force",
+    "build_room": "og_build_room",
     "hba_method": "og_hba_method",
     "commits": "og_drop_commits",
 }

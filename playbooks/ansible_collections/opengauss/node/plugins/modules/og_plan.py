@@ -41,6 +41,10 @@ options:
     description: See C(og_build_force) in the collection's README.
     type: bool
     default: false
+  build_room:
+    description: See C(og_build_room) in the collection's README.
+    type: bool
+    default: true
   hba_method:
     description: See C(og_hba_method) in the collection's README.
     type: str

@@ -252,6 +252,14 @@ def test_a_failed_expansion_brings_the_names_back(tmp_path, names):
     assert two.state("n1")["parameters"].get("synchronous_standby_names") == names
 
 
+def test_no_copy_is_begun_where_there_is_no_room_for_it(three):
+    three.change("n1", size=900)
+    three.change("n4", room=500)
+    done = three.play("expand", "-e", "og_add=n3,n4")
+    assert done.returncode == 2 and "n4: the copy needs 900 B, and there is room for 500 B only (what this run brought" in done.stdout
+    three.good("expand", "-e", "og_add=n3,n4", "-e", "og_build_room=no")
+
+
 def test_what_could_not_be_taken_back_is_told(three):
     three.mark("fail_n4_og_build")
     three.mark("fail_n3_og_slot")
