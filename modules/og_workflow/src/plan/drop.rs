@@ -80,7 +80,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
         files: Files::of(primary, &c.members),
         restore_after: PutBack::of(&restore),
-        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect(), None),
+        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect()),
     };
     Outlook::of(c, Some(plan))
 }

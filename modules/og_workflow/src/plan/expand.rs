@@ -20,6 +20,8 @@ pub struct Expand {
     /// What both workflows plan.
     #[serde(flatten)]
     pub shared: Shared,
+    /// How `og_guc` is called before anything else, when a killed run left something changed.
+    pub restore_now: Option<PutBack>,
     /// New nodes that follow the primary.
     pub standbys: Vec<String>,
     /// New nodes that follow a standby.
@@ -108,7 +110,8 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
     let plan = Expand {
-        shared: Shared::of(&c, primary, "expand", sync.restore, PutBack::of(&owed(&left(&c)))),
+        shared: Shared::of(&c, primary, "expand", sync.restore),
+        restore_now: PutBack::of(&owed(&left(&c))),
         standbys,
         cascades,
         nodes: names(all.iter().copied()),

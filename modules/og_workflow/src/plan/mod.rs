@@ -87,8 +87,6 @@ pub struct Shared {
     pub targets: Vec<String>,
     /// What the lock is for.
     pub purpose: Purpose,
-    /// How `og_guc` is called before anything else, when a killed run left something changed.
-    pub restore_now: Option<PutBack>,
     /// Each node's number, as `og_static_conf` takes it for `local`.
     pub file_ids: BTreeMap<String, String>,
     /// Each node's own end of its channels, as `og_replconninfo` takes it for `local`.
@@ -96,7 +94,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values, restore_now: Option<PutBack>) -> Self {
+    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
         let targets = names(c.targets.iter().copied());
         let id = |n: &Node| n.id.map_or_else(String::new, |id| id.to_string());
         Self {
@@ -104,7 +102,6 @@ impl Shared {
             members: names(c.members.iter().copied()),
             purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
             targets,
-            restore_now,
             file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
         }

@@ -23,6 +23,10 @@ struct Brought {
 pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
     let og = it.begin(|nodes, options| plan::expand(nodes, targets, options))?;
     it.lock(&og.shared)?;
+    if let Some(own) = &og.restore_now {
+        let name = "Put back what a killed run left changed";
+        it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
+    }
     let mut brought = Brought::default();
     match steps(it, &og, &mut brought) {
         Err(Stop::Failed(why)) => return Err(Stop::Failed(failed(it, &og, &brought, why)?)),
