@@ -111,7 +111,8 @@ def og_replconninfo(state):
 def og_build(state):
     if STATE == "query":
         return {"data_bytes": state.get("size", 100)}
-    if state.get("room", 100) < int(ARGS.get("min_free", 0)):  # Older releases of Ansible make it a text, which the program takes, too.
+    # Older releases of Ansible make a text of it, which the program takes, too.
+    if state.get("room", 100) < int(ARGS.get("min_free", 0)):
         fail("refused", f"the copy needs {ARGS['min_free']} B, and there is room for {state['room']} B only")
     if not state["channels"]:
         fail("refused", "no primary can be reached through this node's replication channels")
