@@ -254,7 +254,17 @@ impl Error {
             std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             _ => ErrorKind::Io,
         };
-        Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source))).at(path.display())
+        let error = Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source)));
+        let full = matches!(
+            source.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        );
+        let error = if full {
+            error.reason(Reason::DiskFull).hint("make room on the file system of this file")
+        } else {
+            error
+        };
+        error.at(path.display())
     }
 
     /// Narrows the kind, for programs.
