@@ -255,10 +255,8 @@ impl Error {
             _ => ErrorKind::Io,
         };
         let error = Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source)));
-        let full = matches!(
-            source.kind(),
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-        );
+        let full =
+            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
         let error = if full {
             error.reason(Reason::DiskFull).hint("make room on the file system of this file")
         } else {
