@@ -7,7 +7,7 @@
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`disk`]: how large a node is, and how much room there is
-//! * [`state_file`], [`postmaster_pid`], [`control`]: the files that tell of a server and its data
+//! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 
 pub mod control;
 pub mod disk;
@@ -25,6 +25,7 @@ pub mod state;
 pub mod state_file;
 #[cfg(test)]
 mod tests;
+pub mod wal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use state::{
     lsn_number, lsn_text,
 };
 pub use state_file::StateFile;
+pub use wal::LogEnd;
 
 use control::ControlFile;
 
@@ -140,6 +142,13 @@ impl Node {
         let Some(pid) = self.running() else {
             return Ok(self.stopped(file.as_ref(), build));
         };
+        if postmaster_pid::is_frozen(pid) {
+            // gs_ctl would wait ten seconds for it, and say the same.
+            let last = self.stopped(file.as_ref(), build);
+            let db_state = file.map_or(DbState::Unknown, |file| file.db_state);
+            let detail = Some(format!("process {pid} is stopped (T)"));
+            return Ok(NodeState { running: true, frozen: true, pid: Some(pid), db_state, detail, ..last });
+        }
         let outcome = self.ctl_query(call).await?;
         let Some(mut state) = gs_ctl::parse_query(&outcome.stdout) else {
             return match self.running() {
@@ -230,14 +239,31 @@ impl Node {
 
     /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
     pub async fn holds(&self, call: &Call) -> Option<u64> {
-        let mut known = vec![self.state_file().map(|file| file.lsn)];
-        known.push(self.control().and_then(|control| control.more).map(|more| more.lsn));
-        if self.running().is_some() {
+        Some(self.log_end(call).await.lsn).filter(|lsn| *lsn > 0)
+    }
+
+    /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
+    /// when nothing tells. A stopped server's files are read as its recovery would read them.
+    pub async fn log_end(&self, call: &Call) -> LogEnd {
+        let control = self.control();
+        let file = self.state_file();
+        let mut known = vec![file.as_ref().map(|file| file.lsn)];
+        known.push(control.as_ref().and_then(|control| control.more.as_ref()).map(|more| more.lsn));
+        // Megabytes of log are read, so the call's time limit must not wait for it.
+        let dir = self.data_dir.clone();
+        let read = tokio::task::spawn_blocking(move || wal::end(&dir, &control?)).await;
+        let read = read.ok().flatten();
+        known.push(read.map(|end| end.lsn));
+        if self.running().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
             let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
             let columns = asked.into_iter().flatten().flatten();
             known.extend(columns.map(|text| position(&text).as_deref().and_then(lsn_number)));
         }
-        known.into_iter().flatten().max().filter(|lsn| *lsn > 0)
+        let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
+        LogEnd {
+            lsn: known.into_iter().flatten().max().unwrap_or(0),
+            term: terms.into_iter().flatten().max().filter(|term| *term > 0),
+        }
     }
 
     /// The replication slots, with what each keeps of the log.
@@ -256,7 +282,8 @@ impl Node {
     }
 }
 
-const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text";
+const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text, \
+     case when pg_is_in_recovery() then null else pg_current_xlog_location()::text end";
 
 const STREAMING: &str =
     "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";

@@ -117,6 +117,17 @@ impl Program {
         self
     }
 
+    /// Lets it speak English, whatever the DBA's login has: openGauss 6.0 has Chinese words, too. The characters of names
+    /// and files stay those of its locale.
+    #[must_use]
+    pub fn in_english(mut self) -> Self {
+        if let Some(all) = self.env.remove(OsStr::new("LC_ALL")).filter(|locale| !locale.is_empty()) {
+            self.env.insert("LC_CTYPE".into(), all);
+        }
+        self.env.insert("LC_MESSAGES".into(), "C".into());
+        self.without(&["LANGUAGE"])
+    }
+
     /// How long it may run; `None` is for ever.
     #[must_use]
     pub fn limit(mut self, limit: Option<Duration>) -> Self {

@@ -309,6 +309,8 @@ pub struct NodeState {
     pub detail: Option<String>,
     /// Whether the server itself answered; else role and state are what it last wrote to gaussdb.state.
     pub answered: bool,
+    /// Whether its process was stopped (SIGSTOP, state T): it does nothing until it gets SIGCONT.
+    pub frozen: bool,
     /// Number of replconninfo the server counts.
     pub static_connections: Option<u32>,
     /// Release, such as `3.0.5`.
@@ -357,6 +359,9 @@ impl NodeState {
             };
         }
         let detail = self.detail.as_deref().map_or("", |d| d.lines().next().unwrap_or("")).trim();
+        if self.frozen {
+            return format!("{}, does not answer; {detail}", self.role);
+        }
         if detail.is_empty() || detail == self.db_state.words() {
             format!("{}, {}", self.role, self.db_state)
         } else {

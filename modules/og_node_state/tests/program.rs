@@ -68,11 +68,83 @@ start) exec sleep 100 ;;
 esac"#;
 
 #[test]
-fn a_restart_that_runs_out_of_time_says_that_the_server_was_stopped() {
+fn a_restart_that_runs_out_of_time_says_what_it_did_and_what_goes_on() {
     let node = Node::new(GS_CTL, 0);
     let result = node.call(json!({"state": "restarted", "timeout": 2, "gauss_home": node.home.path()}), &[]);
     assert_eq!(result["error"]["kind"], "timeout", "{result}");
-    assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &json!(["stop the server"])));
+    let actions = json!(["stop the server", "start the server as primary (begun, and goes on)"]);
+    assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &actions));
+    assert_eq!(result["error"]["reason"], "goes_on");
+}
+
+/// A standby whose switchover hangs, as one does that another one has overtaken; `$3/upstream` is whom it follows.
+const LOSER: &str = r#"case "$1" in
+query) up=$(cat "$3/upstream" 2>/dev/null || echo 10.0.0.1)
+printf ' HA state:           \n\tlocal_role                     : Standby\n\tdb_state                       : Normal\n'
+printf '\tdetail_information             : Normal\n\n Receiver info:      \n\treceiver_pid                   : 5\n'
+printf '\tlocal_role                     : Standby\n\tpeer_role                      : Primary\n'
+printf '\tchannel                        : 10.0.0.2:40000<--%s:26001\n' "$up" ;;
+switchover) touch "$3/asked"; exec sleep 100 ;;
+esac"#;
+
+#[test]
+fn the_loser_of_two_switchovers_ends_when_its_role_is_clear() {
+    let node = Node::new(LOSER, 0);
+    let data = node.home.path().join("data");
+    let other = {
+        let data = data.clone();
+        std::thread::spawn(move || {
+            while !data.join("asked").exists() {
+                std::thread::yield_now();
+            }
+            std::fs::write(data.join("upstream"), "10.0.0.3").unwrap();
+        })
+    };
+    let begun = std::time::Instant::now();
+    let result = node.call(json!({"state": "primary", "timeout": 60, "gauss_home": node.home.path()}), &[]);
+    other.join().unwrap();
+    assert_eq!(result["error"]["reason"], "overtaken", "{result}");
+    assert!(result["msg"].as_str().unwrap().contains("10.0.0.3:26001 became primary meanwhile"), "{result}");
+    assert_eq!(result["changed"], false);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_switchover_that_runs_out_of_time_says_that_it_goes_on() {
+    let node = Node::new(LOSER, 0);
+    // gs_ctl gives up by itself with exit status 0, or the call's own time is over before.
+    let hasty = LOSER.replace("exec sleep 100", "echo 'switchover timeout after 5 seconds. please check'");
+    let gives_up = Node::new(&hasty, 0);
+    for (node, timeout) in [(&node, 3), (&gives_up, 20)] {
+        let home = node.home.path();
+        let result = node.call(json!({"state": "primary", "timeout": timeout, "gauss_home": home}), &[]);
+        assert_eq!(result["error"]["kind"], "timeout", "{result}");
+        assert_eq!(result["error"]["reason"], "goes_on", "{result}");
+        let actions = json!(["switch over: become primary in its place (begun, and goes on)"]);
+        assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &actions));
+        assert!(result["error"]["hint"].as_str().unwrap().contains("old primary"), "{result}");
+    }
+}
+
+#[test]
+fn a_frozen_server_is_neither_waited_for_nor_taken_for_started() {
+    let node = Node::new(GS_CTL, 0);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(node.server.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let frozen = format!("process {pid} is stopped (T)");
+    let call = |args: Value| node.call(args, &[("GAUSSHOME", node.home.path().to_owned())]);
+    let seen = |result: &Value| result["node"]["frozen"] == true;
+    while !seen(&call(json!({}))) {}
+    let wait = call(json!({"wait": {"db_state": "normal"}, "timeout": 2}));
+    let last = wait["error"]["detail"].as_str().unwrap();
+    assert!(last.contains("last seen: does not answer for ") && last.ends_with(&frozen), "{wait}");
+    for state in ["started", "stopped", "restarted", "reloaded", "primary"] {
+        let result = call(json!({"state": state}));
+        assert_eq!(result["error"]["reason"], "frozen", "{result}");
+        assert!(result["msg"].as_str().unwrap().contains(&format!("kill -CONT {pid}")), "{result}");
+    }
+    let stopped = call(json!({"state": "stopped", "stop_mode": "immediate", "check_mode": true}));
+    assert_eq!(stopped["actions"], json!(["stop the server"]), "{stopped}");
 }
 
 #[test]
