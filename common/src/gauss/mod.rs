@@ -8,6 +8,7 @@
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`disk`]: how large a node is, and how much room there is
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
+//! * [`version`]: what differs between the releases
 
 pub mod control;
 pub mod disk;
@@ -26,6 +27,8 @@ pub mod state_file;
 #[cfg(test)]
 mod tests;
 pub mod wal;
+mod trial;
+pub mod version;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +44,8 @@ pub use state::{
 };
 pub use state_file::StateFile;
 pub use wal::LogEnd;
+pub use trial::Trial;
+pub use version::Version;
 
 use control::ControlFile;
 
@@ -52,6 +57,7 @@ pub struct Node {
     /// The data directory.
     pub data_dir: PathBuf,
     env: tokio::sync::OnceCell<Environment>,
+    version: tokio::sync::OnceCell<Option<Version>>,
 }
 
 /// What came of a reload.
@@ -79,7 +85,11 @@ impl Node {
     /// The node in this data directory.
     #[must_use]
     pub fn at(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), env: tokio::sync::OnceCell::new() }
+        Self {
+            data_dir: data_dir.into(),
+            env: tokio::sync::OnceCell::new(),
+            version: tokio::sync::OnceCell::new(),
+        }
     }
 
     /// The environment of openGauss's programs, learnt once.
@@ -180,13 +190,13 @@ impl Node {
         if state.answered {
             // A server in the pending role answers gs_ctl and nobody else, so a failure here is no failure.
             let (version, asked) = tokio::join!(self.version(call), self.newest_and_slots(call));
-            state.version = version;
+            state.version = version.map(ToString::to_string);
             if let Ok((newest, slots)) = asked {
                 state.lsn = newest.or(state.lsn);
                 state.slots = Some(slots);
             }
         } else {
-            state.version = self.version(call).await;
+            state.version = self.version(call).await.map(ToString::to_string);
         }
         Ok(state)
     }
@@ -212,20 +222,6 @@ impl Node {
         let bytes = std::fs::read(self.data_dir.join("term_file")).ok()?;
         let word: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
         Some(u64::from(u32::from_le_bytes(word))).filter(|term| *term > 0)
-    }
-
-    /// The release of the server program, such as `3.0.5`; `None` when it does not tell.
-    pub async fn version(&self, call: &Call) -> Option<String> {
-        let env = self.env(call).await.ok()?;
-        for name in ["gaussdb", "gs_ctl"] {
-            let Ok(program) = env.program(name) else { continue };
-            let limit = process::time_left(call, Duration::from_secs(10));
-            let Ok(outcome) = program.arg("--version").limit(Some(limit)).run().await else { continue };
-            if let Some(version) = release(&outcome.stdout) {
-                return Some(version);
-            }
-        }
-        None
     }
 
     /// The names (`application_name`) of the standbys that stream from this server; not of those that catch up.
@@ -313,14 +309,6 @@ fn slot(row: Vec<String>, newest: Option<&str>) -> Option<Slot> {
     let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
     let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
     Some(Slot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
-}
-
-/// `gaussdb (openGauss 3.0.5 build …) compiled at …` gives `3.0.5`.
-fn release(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("openGauss")?;
-    let (inside, _) = rest.split_once(')')?;
-    let word = inside.split(' ').find(|w| w.starts_with(|c: char| c.is_ascii_digit()) && w.contains('.'))?;
-    Some(word.to_owned())
 }
 
 /// Whether this process is a gs_ctl: a number from a file may by now belong to somebody else.

@@ -218,6 +218,11 @@ fn words(text: &str) -> Vec<String> {
     about_files(lines().filter_map(|line| from_level(line, [",", ","])).map(unquoted))
 }
 
+/// What a server program that reads its files at a start says of them on its standard error.
+pub(super) fn words_at_start(text: &str) -> Vec<String> {
+    about_files(text.lines().filter_map(|line| from_level(line, ["", ":"])).map(str::to_owned))
+}
+
 /// The line from its level on, which stands between these marks.
 fn from_level<'a>(line: &'a str, [before, after]: [&str; 2]) -> Option<&'a str> {
     let levels = ["LOG", "WARNING", "ERROR", "FATAL", "CONTEXT", "DETAIL", "HINT"];

@@ -58,7 +58,7 @@ impl Fake {
             gauss_home: Some(home.path().to_owned()),
             ..Common::default()
         };
-        let node = Node { data_dir: data, env: Environment::with_home(home.path()).into() };
+        let node = Node { env: Environment::with_home(home.path()).into(), ..Node::at(data) };
         Self { home, node, call: call_with(common), server: None }
     }
 
@@ -479,16 +479,6 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
     let common = Common { env_file: Some(dir.path().join("none")), ..Common::default() };
     let call = call_with(common);
     assert_eq!(block_on(Environment::learn(&call)).unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-#[test]
-fn releases_are_read_from_version_lines() {
-    assert_eq!(
-        release("gaussdb (openGauss 3.0.5 build b54d7f88) compiled at 2022").as_deref(),
-        Some("3.0.5")
-    );
-    assert_eq!(release("gaussdb (openGauss-lite 5.0.0 build 1) x").as_deref(), Some("5.0.0"));
-    assert_eq!(release("gs_ctl (openGauss) 9.2.4"), None);
 }
 
 #[test]

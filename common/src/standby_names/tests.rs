@@ -135,6 +135,27 @@ fn adding() {
 }
 
 #[test]
+fn new_members_take_the_places_of_all_old_ones() {
+    let replace = |value: &str, remove: &[&str], add: &[&str]| {
+        let edit = Edit { remove: words(remove), add: words(add), ..Edit::default() };
+        parse(value).edit(&edit).map(|after| after.to_string())
+    };
+    for (before, after) in [
+        ("ANY 2(a,b)", "ANY 2(c,d)"),
+        ("FIRST 2(a,b)", "FIRST 2(c,d)"),
+        ("2(a,b)", "2(c,d)"),
+        ("a,b", "c,d"),
+        ("ANY 1(a),ANY 1(b,x)", "ANY 1(x,c,d)"),
+    ] {
+        assert_eq!(replace(before, &["a", "b"], &["c", "d"]).unwrap(), after, "{before}");
+    }
+    assert_eq!(replace("ANY 2(a,b)", &["a", "b"], &["c"]).unwrap(), "ANY 1(c)");
+    // Which of the groups is kept has no answer.
+    assert!(replace("ANY 1(a),ANY 1(b)", &["a", "b"], &["c", "d"]).is_err());
+    assert_eq!(replace("ANY 1(a),ANY 1(b)", &["a", "b"], &[]).unwrap(), "");
+}
+
+#[test]
 fn method_and_number() {
     use Method::{Any, First};
     assert_eq!(with("a,b,c", Some(Any), Number::Keep), "ANY 1(a,b,c)");

@@ -235,9 +235,11 @@ fn install_stand_ins(base: &Path, built: &Path) -> Result<PathBuf> {
             ))
         })?;
     }
-    // The real program's version is asked for; the server itself is started by gs_ctl from libexec.
+    // The real program's version is asked for, and what it thinks of a postgresql.conf, of which PostgreSQL knows too
+    // little to say no; the server itself is started by gs_ctl from libexec.
     let gaussdb = bin.join("gaussdb");
-    let script = "#!/bin/sh\ncase $1 in\n-V|--version) echo 'gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ' ;;\n\
+    let script = "#!/bin/sh\ncase $1 in\n-V|--version) echo 'gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ' ; exit ;;\nesac\n\
+                  case \" $* \" in\n*\" -C \"*) cat >/dev/null ;;\n\
                   *) exec \"$(dirname \"$(readlink -f \"$0\")\")/../libexec/gaussdb\" \"$@\" ;;\nesac\n";
     fs::write(&gaussdb, script)
         .and_then(|()| fs::set_permissions(&gaussdb, fs::Permissions::from_mode(0o755)))
