@@ -134,6 +134,9 @@ fn and(error: &Error, path: &Path, words: &str) -> Error {
     let mut told = Error::new(failure.kind, format!("{}; {words}", failure.detail))
         .at(failure.path.clone().unwrap_or_else(|| path.display().to_string()))
         .hint(hint);
+    if let Some(reason) = failure.reason {
+        told = told.reason(reason);
+    }
     if let Some(code) = &failure.gauss_code {
         told = told.gauss_code(code);
     }

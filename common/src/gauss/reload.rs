@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Node, Reload};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind, secret};
+use crate::protocol::{Call, Error, ErrorKind, Reason, secret};
 
 /// Between two looks into the log.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -145,6 +145,7 @@ impl Node {
                     ErrorKind::Busy,
                     format!("the server cannot reload: another process holds {}", file.display()),
                 )
+                .reason(Reason::LockHeld)
                 .at(file.display())
                 .hint("try again when it has ended, or raise lock_timeout"));
             }

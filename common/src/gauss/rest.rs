@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{DbState, Node};
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::protocol::{Call, Error, ErrorKind, Reason};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -22,6 +22,7 @@ impl Node {
                 ErrorKind::Busy,
                 format!("the node is being built (process {pid}), which replaces its files"),
             )
+            .reason(Reason::Building)
             .at(self.data_dir.join("gs_build.pid").display())
             .hint("wait for the build; og_build with state: query follows it"));
         }

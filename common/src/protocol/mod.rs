@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use error::{CommandRecord, Error, ErrorKind, Failure};
+pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use report::{Diff, Report};
 pub use run::{TakenIn, command, main, take_in};
 pub use schema::{args_schema, result_schema};

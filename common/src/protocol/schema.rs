@@ -6,7 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::intake::choice_names;
-use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module};
+use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module, Reason};
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
@@ -167,6 +167,7 @@ pub fn result_schema<M: Module>() -> Value {
         "backup_file": { "type": "string", "description": "Where the old file went." },
         "error": { "type": "object", "description": "With failed: what went wrong.", "properties": {
             "kind": schema_of::<ErrorKind>(),
+            "reason": schema_of::<Reason>(),
             "detail": { "type": "string", "description": "What is wrong." },
             "hint": { "type": "string", "description": "What to do." },
             "path": { "type": "string", "description": "The file, or the JSON pointer of the argument." },

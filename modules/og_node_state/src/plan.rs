@@ -3,7 +3,7 @@
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
 use og_common::gauss::{NodeState, Role, lsn_text};
-use og_common::protocol::{Error, ErrorKind};
+use og_common::protocol::{Error, ErrorKind, Reason};
 use og_common::replconn::Host;
 
 use crate::args::{Args, State, Transition, Wait};
@@ -103,6 +103,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             ErrorKind::Busy,
             "the node is being built, and will be started at the end of it",
         )
+        .reason(Reason::Building)
         .hint("wait for the build, or end it"));
     }
     match args.state {
