@@ -6,6 +6,8 @@
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
+//! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
+//! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
@@ -16,6 +18,7 @@ pub mod env;
 mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
+pub mod managed;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
@@ -24,11 +27,12 @@ mod reload;
 mod rest;
 pub mod state;
 pub mod state_file;
+pub mod tablespaces;
 #[cfg(test)]
 mod tests;
-pub mod wal;
 mod trial;
 pub mod version;
+pub mod wal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,9 +47,9 @@ pub use state::{
     lsn_number, lsn_text,
 };
 pub use state_file::StateFile;
-pub use wal::LogEnd;
 pub use trial::Trial;
 pub use version::Version;
+pub use wal::LogEnd;
 
 use control::ControlFile;
 
@@ -181,7 +185,7 @@ impl Node {
         Ok(state)
     }
 
-    /// [`Node::query`], and what takes more programs to learn: version, log position and slots.
+    /// [`Node::query`], and what takes more to learn: version, log position and slots, and [`Node::query_beside`].
     ///
     /// # Errors
     /// As [`Node::query`].
@@ -198,7 +202,14 @@ impl Node {
         } else {
             state.version = self.version(call).await.map(ToString::to_string);
         }
+        self.query_beside(call, &mut state).await;
         Ok(state)
+    }
+
+    /// Fills in what is told beside the server's own state: who else is in charge of it, and its tablespaces.
+    pub async fn query_beside(&self, call: &Call, state: &mut NodeState) {
+        state.managed_by = self.managed_by(call, false).await;
+        state.tablespaces = self.tablespaces(call).await;
     }
 
     fn stopped(&self, file: Option<&StateFile>, build: Option<BuildProgress>) -> NodeState {

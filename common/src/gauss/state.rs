@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::managed::ManagedBy;
+use super::tablespaces::Tablespaces;
+
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -327,6 +330,10 @@ pub struct NodeState {
     pub slots: Option<Vec<Slot>>,
     /// The build that runs or died; null otherwise.
     pub build: Option<BuildProgress>,
+    /// Who else is in charge of the server; only where that was looked for.
+    pub managed_by: ManagedBy,
+    /// The tablespaces; null where there are none, or where they were not looked at.
+    pub tablespaces: Option<Tablespaces>,
 }
 
 impl NodeState {

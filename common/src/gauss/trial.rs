@@ -85,7 +85,8 @@ mod tests {
         let Trial::Bad(words) = ended(1, &bad) else { panic!("it is bad") };
         assert_eq!(words.len(), 2, "{words:?}");
         assert!(words[0].contains("\"max_conections\"") && words[1].contains("\"port\""));
-        let Trial::Unseen(why) = ended(127, "gaussdb: error while loading shared libraries: libcgroup.so\n") else {
+        let Trial::Unseen(why) = ended(127, "gaussdb: error while loading shared libraries: libcgroup.so\n")
+        else {
             panic!("it is not seen")
         };
         assert!(why.contains("ended with 127") && why.contains("libcgroup"), "{why}");

@@ -81,7 +81,9 @@ impl Host {
     fn no_single_machine(&self) -> Option<String> {
         let text = &self.text;
         match self.address {
-            Some(address) if address.is_unspecified() => Some("it stands for all addresses of a machine".into()),
+            Some(address) if address.is_unspecified() => {
+                Some("it stands for all addresses of a machine".into())
+            }
             Some(address) if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) => {
                 Some("it is the address of many machines".into())
             }

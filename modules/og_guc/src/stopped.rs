@@ -49,7 +49,9 @@ fn judge(words: &[String], changed: &[String], force: bool) -> Result<Vec<String
     match changed.iter().find(concerns) {
         Some(name) if !force => Err(refused(name, &said)),
         Some(_) => Ok(vec![format!("the server will not start with this: {said}")]),
-        None => Ok(vec![format!("the server would not start with this file, before the change and after: {said}")]),
+        None => Ok(vec![format!(
+            "the server would not start with this file, before the change and after: {said}"
+        )]),
     }
 }
 
@@ -70,8 +72,13 @@ mod tests {
     fn only_what_changes_is_refused() {
         let words = ["LOG:  invalid value for parameter \"port\": \"abc\"".to_owned()];
         let refused = judge(&words, &["Port".to_owned()], false).unwrap_err();
-        assert_eq!((refused.kind(), refused.failure().path.as_deref()), (ErrorKind::Refused, Some("/parameters/Port")));
+        assert_eq!(
+            (refused.kind(), refused.failure().path.as_deref()),
+            (ErrorKind::Refused, Some("/parameters/Port"))
+        );
         assert!(judge(&words, &["Port".to_owned()], true).unwrap()[0].contains("will not start"));
-        assert!(judge(&words, &["por".to_owned()], false).unwrap()[0].contains("before the change and after"));
+        assert!(
+            judge(&words, &["por".to_owned()], false).unwrap()[0].contains("before the change and after")
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod act;
 mod args;
+mod managed;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -59,13 +60,13 @@ impl Module for NodeStateModule {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = Node::of(call)?;
         let mut present = look(call, &node, &args).await?;
-        let mut steps = plan(&present, &args)?;
+        let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
             let _lock = NodeLock::of(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = look(call, &node, &args).await?;
-            steps = plan(&present, &args)?;
+            steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
             let short = smaller(&steps, &present.short);
             report.warnings = unasked(&present, &args, &steps);
             report.warnings.extend(short.iter().cloned());
@@ -86,6 +87,7 @@ impl Module for NodeStateModule {
             act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await?.ok();
         }
         report.output.node = node.query_all(call).await?;
+        report.warnings.extend(managed::warnings(&report.output.node, &args, report.changed));
         report.output.os_user = node.owner();
         let mut words = report.output.node.words();
         let lacks = args.wait.as_ref().filter(|_| call.check);

@@ -181,3 +181,101 @@ fn another_users_server_is_not_called_stopped() {
         assert!(result["error"]["hint"].as_str().unwrap().starts_with("run it as "), "{result}");
     }
 }
+
+/// A program of CM's that does nothing, of the node's own installation.
+struct Idle(Child);
+
+impl Idle {
+    fn start(node: &Node, name: &str) -> Self {
+        let path = node.home.path().join("bin").join(name);
+        // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
+        assert!(Command::new("/bin/cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
+        let child = Command::new(path).arg("600").spawn().unwrap();
+        // The kernel writes the words a moment after the program has begun.
+        while std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_cm_runs_is_left_to_cm() {
+    let node = Node::new(GS_CTL, 0);
+    let home = node.home.path();
+    let call = |mut args: Value| {
+        args["gauss_home"] = json!(home);
+        node.call(args, &[])
+    };
+    assert_eq!(call(json!({}))["node"]["managed_by"]["by"], "none");
+    let agent = Idle::start(&node, "cm_agent");
+    let seen = call(json!({}));
+    let managed = &seen["ansible_facts"]["og_node"]["managed_by"];
+    assert_eq!((&managed["by"], &managed["agent"]), (&json!("cm"), &json!(agent.0.id())), "{seen}");
+    for args in [
+        json!({"state": "stopped"}),
+        json!({"state": "restarted"}),
+        json!({"state": "restarted", "check_mode": true}),
+        json!({"state": "standby", "force": true}),
+        // The plan has another objection, whose advice would be wrong here.
+        json!({"state": "started", "role": "standby"}),
+    ] {
+        let result = call(args.clone());
+        assert_eq!(result["error"]["kind"], "refused", "{args} {result}");
+        assert_eq!(
+            (&result["changed"], &result["error"]["reason"]),
+            (&json!(false), &json!("managed_by_cm"))
+        );
+        let (detail, hint) = (&result["error"]["detail"], result["error"]["hint"].as_str().unwrap());
+        assert!(
+            detail.as_str().unwrap().contains(&format!("cm_agent is process {}", agent.0.id())),
+            "{detail}"
+        );
+        assert!(hint.contains("cm_ctl ") && hint.contains("cm_ctl pause"), "{hint}");
+    }
+    assert_eq!(call(json!({}))["node"]["running"], true);
+    // Nothing is to be done: nobody minds.
+    let same = call(json!({"state": "started"}));
+    assert_eq!((&same["failed"], &same["changed"]), (&json!(false), &json!(false)), "{same}");
+    std::fs::write(home.join("bin/cluster_manual_pause"), "").unwrap();
+    let stopped = call(json!({"state": "stopped"}));
+    assert_eq!(stopped["changed"], true, "{stopped}");
+    assert_eq!(stopped["node"]["managed_by"]["paused"], true);
+    assert!(stopped["warnings"][0].as_str().unwrap().contains("cm_ctl stop"), "{stopped}");
+}
+
+#[test]
+fn dcf_and_shared_storage_are_left_to_themselves() {
+    for (line, by, command) in
+        [("enable_dcf = on", "dcf", "gs_ctl stop -D"), ("ss_enable_dms = on", "dss", "cm_ctl stop -n")]
+    {
+        let node = Node::new(GS_CTL, 0);
+        std::fs::write(node.home.path().join("data/postgresql.conf"), format!("{line}\n")).unwrap();
+        let result = node.call(json!({"state": "stopped", "gauss_home": node.home.path()}), &[]);
+        assert_eq!(result["error"]["kind"], "refused", "{result}");
+        assert!(result["error"]["hint"].as_str().unwrap().contains(command), "{result}");
+        let seen = node.call(json!({"gauss_home": node.home.path()}), &[]);
+        assert_eq!(seen["node"]["managed_by"]["by"], by, "{seen}");
+    }
+}
+
+#[test]
+fn tablespaces_that_the_server_does_not_see_are_told() {
+    let node = Node::new(GS_CTL, 0);
+    let home = node.home.path();
+    std::fs::create_dir_all(home.join("place/PG_9.2_201611171_dn_6001")).unwrap();
+    std::fs::create_dir(home.join("data/pg_tblspc")).unwrap();
+    std::os::unix::fs::symlink(home.join("place"), home.join("data/pg_tblspc/16390")).unwrap();
+    std::fs::write(home.join("data/postgresql.conf"), "pgxc_node_name = 'dn_6002'\n").unwrap();
+    let seen = node.call(json!({"gauss_home": home}), &[]);
+    assert_eq!(seen["node"]["tablespaces"]["damage"], "not_seen", "{seen}");
+    assert_eq!(seen["node"]["tablespaces"]["names"], json!(["dn_6001"]));
+    assert!(seen["warnings"][0].as_str().unwrap().contains("dn_6002"), "{seen}");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::{DbState, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,8 @@ pub struct State {
     pub receiver: Option<Receiver>,
     /// Its replication slots, where it was asked for them.
     pub slots: Option<Vec<Slot>>,
+    /// Who else is in charge of it.
+    pub managed_by: ManagedBy,
 }
 
 /// One receiver.

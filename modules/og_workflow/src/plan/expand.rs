@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use og_common::gauss::managed::Act;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -69,6 +70,7 @@ pub struct Expand {
 pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Expand> {
     let mut c = Cluster::new(nodes, targets, true);
     c.check();
+    super::managed::check(&mut c, Act::Expand);
     for n in c.targets.clone() {
         newcomer(&mut c, n, options.og_build_force);
     }

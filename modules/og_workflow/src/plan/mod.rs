@@ -2,6 +2,7 @@
 
 mod drop;
 mod expand;
+mod managed;
 mod report;
 mod slots;
 #[cfg(test)]
