@@ -7,7 +7,7 @@
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`disk`]: how large a node is, and how much room there is
-//! * [`state_file`], [`postmaster_pid`], [`control`]: the files that tell of a server and its data
+//! * [`state_file`], [`postmaster_pid`], [`control`], [`tablespaces`]: the files that tell of a server and its data
 
 pub mod control;
 pub mod disk;
@@ -23,6 +23,7 @@ mod reload;
 mod rest;
 pub mod state;
 pub mod state_file;
+pub mod tablespaces;
 #[cfg(test)]
 mod tests;
 

@@ -164,8 +164,10 @@ fn method_and_number() {
 }
 
 fn value() -> impl Strategy<Value = String> {
-    let names =
-        proptest::sample::subsequence(vec!["a", "b", "c", "dn_6001", "\"x y\"", "\"q\"\"\"", "9", "\"any\""], 1..7);
+    let names = proptest::sample::subsequence(
+        vec!["a", "b", "c", "dn_6001", "\"x y\"", "\"q\"\"\"", "9", "\"any\""],
+        1..7,
+    );
     prop_oneof![
         Just(String::new()),
         Just("*".to_owned()),

@@ -1,5 +1,6 @@
 //! What the module takes and gives.
 
+use og_common::gauss::tablespaces::Tablespace;
 use og_common::gauss::{DbState, NodeState, Role, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,9 @@ pub struct Output {
     /// The user whose data directory it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_user: Option<String>,
+    /// With `state: query`: the tablespaces beside the server's own two; none where the data directory cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tablespaces: Option<Vec<Tablespace>>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

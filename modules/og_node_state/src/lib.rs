@@ -11,6 +11,7 @@ use std::time::Duration;
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
 use og_common::gauss::Node;
+use og_common::gauss::tablespaces::tablespaces;
 use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
 
 pub use args::{Args, Output, StartRole, State, Transition, Wait};
@@ -87,6 +88,7 @@ impl Module for NodeStateModule {
             (true, true) => format!("would {}; now {words}", report.actions.join(", ")),
         };
         if args.state == State::Query {
+            report.output.tablespaces = tablespaces(&node.data_dir);
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {
                 facts.insert("og_node".to_owned(), value);

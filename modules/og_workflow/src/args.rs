@@ -39,6 +39,8 @@ pub struct Args {
     /// With `seen`: nodes that were dropped now; the table leaves them out.
     #[serde(default)]
     pub gone: Vec<String>,
+    /// With `seen`: the node that was the primary when the run began; `moved` tells when it is another one by now.
+    pub primary: Option<String>,
 }
 
 /// What to do.
