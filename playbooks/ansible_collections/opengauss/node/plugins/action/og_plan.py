@@ -19,6 +19,7 @@ OPTIONS = {
     "build_mode": "og_build_mode",
     "build_force": "og_build_force",
     "build_room": "og_build_room",
+    "build_parallel": "og_build_parallel",
     "hba_method": "og_hba_method",
     "commits": "og_drop_commits",
 }
@@ -35,6 +36,8 @@ class ActionModule(OgActionBase):
         asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
+            if args.get("primary"):
+                asked["primary"] = args["primary"]
         else:
             self._tell_misspelt()
             given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
@@ -45,7 +48,7 @@ class ActionModule(OgActionBase):
         found = answer["plan"]
         if found.get("refusal"):
             return {"failed": True, "changed": False, "findings": found["findings"], "msg": found["refusal"]}
-        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots")}, **found.get(workflow, {})}
+        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots", "leader", "moved") if key in found}, **found.get(workflow, {})}
         if found["warnings"]:
             plan["warnings"] = found["warnings"]
         return plan
