@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 class ActionModule(OgActionBase):
-    """`workflow`: expand, drop or status. `seen`: the name under which og_query was registered."""
+    """`workflow`: expand, drop or status. `seen`: the name under which og_query was registered, on each host or in one's loop."""
 
     def act(self, args):
         workflow, targets = args.get("workflow", "status"), names_in(args.get("targets"))
@@ -67,4 +67,7 @@ class ActionModule(OgActionBase):
         names = list(groups.get("opengauss", []))
         names += [name for name in targets if name not in names and name in groups["all"]]
         hosts = {str(name): {key: plain(hostvars[name][key]) for key in VARS if key in hostvars[name]} for name in names}
-        return hosts, {str(name): plain(hostvars[name][seen]) for name in names if seen in hostvars[name]}
+        # One host may have looked at all of them in a loop.
+        looked = {str(one["item"]): one for one in (self._task_vars.get(seen) or {}).get("results") or [] if "item" in one}
+        looked = looked or {str(name): hostvars[name][seen] for name in names if seen in hostvars[name]}
+        return hosts, {name: plain(look) for name, look in looked.items() if name in hosts}

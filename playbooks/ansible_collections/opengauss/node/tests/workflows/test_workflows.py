@@ -40,7 +40,7 @@ class Cluster:
                 "running": n <= members,
                 "role": ("normal" if n == 1 else "unknown") if single else ("primary" if n == 1 else "standby"),
                 "built": n > 1 and not single,
-                "parameters": {},
+                "parameters": {} if single else {"application_name": f"dn_600{n}"},
                 "rules": [],
                 "channels": [{"host": f"10.0.0.{p}", "port": 26001} for p in range(1, members + 1) if p != n and not single],
                 "slots": [],
@@ -48,7 +48,7 @@ class Cluster:
                 "lock": None,
             }
             if n == 1:
-                state["parameters"] = {"synchronous_standby_names": names} if names is not None else {}
+                state["parameters"].update({"synchronous_standby_names": names} if names is not None else {})
                 state["slots"] = ["dn_6002", "dn_6003"]
             folder = root / "nodes" / f"n{n}"
             folder.mkdir()
