@@ -71,7 +71,8 @@ impl Module for Guc {
         let node = Node::of(call)?;
         let conf = NodeConf::read(&node)?;
         if args.state == State::Query {
-            return Ok(query(call, &node, &conf, &wanted).await);
+            let named = !args.names.is_empty();
+            return Ok(query(call, &node, &conf, &wanted, named).await);
         }
         let plan = plan::plan(conf.file(), &wanted)?;
         let reload = args.reload == ReloadWish::Auto;
@@ -82,7 +83,7 @@ impl Module for Guc {
     }
 }
 
-async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Report<Output> {
+async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted, named: bool) -> Report<Output> {
     let values = plan::show(conf.file(), &wanted.show);
     let mut warnings = plan::look_at(conf.file(), values.keys());
     warnings.extend(set_again(conf, conf.file(), values.keys()));
@@ -94,6 +95,9 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Re
                 output.pending = facts.pending(&output.after);
                 output.restart_required =
                     output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
+                if named {
+                    output.running = facts.running(&names);
+                }
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use og_common::{
     conf::same_value,
     gauss::{Node, gsql::literal},
-    protocol::{Call, Error},
+    protocol::{Call, Error, secret},
 };
 
 use crate::plan::Wanted;
@@ -94,6 +94,16 @@ impl Facts {
             (global && fact.works_with(value) == Some(false)).then(|| name.clone())
         };
         file.iter().filter_map(differs).collect()
+    }
+
+    /// What the server works with, of these parameters. A session's own settings, such as application_name, are not the
+    /// server's; secrets are masked.
+    pub fn running(&self, names: &[String]) -> BTreeMap<String, String> {
+        let value = |name: &String| {
+            let fact = self.get(name).filter(|f| matches!(f.context.as_str(), "postmaster" | "sighup"))?;
+            Some((name.clone(), secret::shown(name, &fact.setting).into_owned()))
+        };
+        names.iter().filter_map(value).collect()
     }
 
     fn get(&self, name: &str) -> Option<&Fact> {
@@ -192,6 +202,8 @@ mod tests {
         let file = [("max_connections", "42"), ("port", "25000"), ("work_mem", "1MB")];
         let file = file.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
         assert_eq!(facts.pending(&file), ["max_connections"]);
+        let names = ["Port", "work_mem", "other"].map(str::to_owned);
+        assert_eq!(facts.running(&names), [("Port".to_owned(), "25000".to_owned())].into());
         assert!(facts.needs_restart("MAX_CONNECTIONS") && !facts.needs_restart("work_mem"));
     }
 }

@@ -39,6 +39,8 @@ pub struct Args {
     /// With `seen`: nodes that were dropped now; the table leaves them out.
     #[serde(default)]
     pub gone: Vec<String>,
+    /// With `seen`: the node that was the primary when the run began; `moved` tells when it is another one by now.
+    pub primary: Option<String>,
 }
 
 /// What to do.
@@ -109,7 +111,7 @@ pub struct Options {
     pub og_build_force: bool,
     /// expand: build only where there is room for what the primary holds.
     pub og_build_room: bool,
-    /// expand: how many nodes are built side by side; 0 is all of them.
+    /// expand: how many nodes are built side by side at most; 0 is as many as the primary has senders for.
     pub og_build_parallel: usize,
     /// expand: when a step fails, take away again what this run brought.
     pub og_rollback: bool,
@@ -174,9 +176,9 @@ pub enum SyncStandbys {
     Keep,
     /// It stays empty where it had to be emptied.
     None,
-    /// The new standbys are added to it in the form ANY.
+    /// The new standbys are added to it in the form ANY; in place of `*` with all that stream.
     Any,
-    /// The new standbys are added to it in the form FIRST.
+    /// The same in the form FIRST.
     First,
 }
 

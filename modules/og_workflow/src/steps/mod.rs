@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::args::{Change, Options, Outcome, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
-use crate::plan::{self, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
+use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -42,11 +42,12 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it = Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new() };
+    let mut it =
+        Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new(), leader: None };
     let done = match workflow {
         Workflow::Expand => expand::expand(&mut it, targets),
         Workflow::Drop => drop::drop(&mut it, targets),
-        Workflow::Status | Workflow::Owner => it.show(&[], &[]).map(drop),
+        Workflow::Status | Workflow::Owner => it.show(&[], &[], None).map(drop),
     };
     let why = match done {
         Ok(()) => None,
@@ -72,6 +73,8 @@ struct Run<'a> {
     steps: Vec<Done>,
     warnings: Vec<String>,
     table: Vec<String>,
+    /// Who ran as primary when the nodes were last looked at, where it was one node.
+    leader: Option<String>,
 }
 
 /// Arguments of a program.
@@ -86,7 +89,7 @@ impl Run<'_> {
         let asked = programs.iter().map(|program| {
             let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
             if *program == "og_guc" {
-                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name"]));
+                own.insert("names".to_owned(), json!(PARAMETERS));
             }
             (*program, own)
         });
@@ -98,7 +101,15 @@ impl Run<'_> {
             let own = if gone.contains(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
         };
-        Ok(hosts.iter().map(|host| Node::new(host, seen(host))).collect())
+        let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        self.leader = plan::leader(&nodes).map(|n| n.name.clone());
+        Ok(nodes)
+    }
+
+    /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
+    fn moved(&mut self, og: &Shared) -> Go<Option<String>> {
+        let nodes = self.look("Look who is the primary now", &["og_node_state"], &[])?;
+        Ok(plan::moved(&nodes, &og.primary))
     }
 
     /// Looks and plans.
@@ -255,6 +266,19 @@ impl Run<'_> {
         gate(&[&done])
     }
 
+    /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.
+    fn leave(&mut self, og: &Shared, note: &Purpose) -> Go {
+        let own = args(json!({
+            "state": "held",
+            "purpose": serde_json::to_string(note).unwrap_or_default(),
+            "ttl": 1,
+            "owner": self.how.owner,
+        }));
+        let done =
+            self.quiet("Leave a note of what is to be put back", "og_lock", vec![(og.primary.clone(), own)])?;
+        gate(&[&done])
+    }
+
     /// Releases the lock of a run that failed; says so when that fails too.
     fn ended(&mut self, og: &Shared, why: String) -> Go<String> {
         match self.unlock(og) {
@@ -264,11 +288,20 @@ impl Run<'_> {
         }
     }
 
-    /// The cluster as a table; returns the slots that serve nobody.
-    fn show(&mut self, newcomers: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
+    /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
+    /// to be that.
+    fn show(
+        &mut self,
+        newcomers: &[String],
+        gone: &[String],
+        primary: Option<&str>,
+    ) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
-        Ok(plan::idle_slots(&nodes, newcomers))
+        match primary.and_then(|primary| plan::moved(&nodes, primary)) {
+            Some(moved) => Err(Stop::Failed(moved)),
+            None => Ok(plan::idle_slots(&nodes, newcomers)),
+        }
     }
 
     /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.

@@ -158,6 +158,15 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The one name that OM gives to all members, `dn_6001_6002`; a spare has its own.
+fn node_name(node: &Node, members: &[&Node]) -> String {
+    if node.role.is_spare() {
+        return node.instance.clone();
+    }
+    let numbers = members.iter().filter_map(|m| m.instance.strip_prefix("dn_"));
+    format!("dn_{}", numbers.collect::<Vec<_>>().join("_"))
+}
+
 /// What OM's installation would have written: addresses, ports, names, and for members their channels and rules.
 fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
     let path = node.data_dir.join("postgresql.conf");
@@ -170,9 +179,9 @@ fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
     set(&mut text, "local_bind_address", &format!("'{}'", node.address));
     set(&mut text, "unix_socket_directory", &format!("'{}'", node.socket_dir.display()));
     set(&mut text, "application_name", &format!("'{}'", node.instance));
-    set(&mut text, "pgxc_node_name", &format!("'{}'", node.instance));
-    set(&mut text, "available_zone", "'AZ1'");
     let member = !node.role.is_spare();
+    set(&mut text, "pgxc_node_name", &format!("'{}'", node_name(node, members)));
+    set(&mut text, "available_zone", "'AZ1'");
     let peers = members.iter().filter(|p| member && p.name != node.name);
     for (peer, number) in peers.zip(1..) {
         let cascade = if peer.role == Role::CascadeStandby { " iscascade=true" } else { "" };

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 
-/// What keeps a server small enough for four of them on a small machine.
+/// What keeps a server small enough for four of them on a small machine; and as many senders as OM gives it, for the
+/// server's own four are too few for a third standby.
 pub(super) const SMALL: &[(&str, &str)] = &[
     ("max_connections", "50"),
     ("shared_buffers", "'32MB'"),
@@ -17,6 +18,7 @@ pub(super) const SMALL: &[(&str, &str)] = &[
     ("audit_enabled", "off"),
     ("use_workload_manager", "off"),
     ("job_queue_processes", "2"),
+    ("max_wal_senders", "16"),
 ];
 
 /// GAUSSHOME of the openGauss that labs run.

@@ -19,13 +19,14 @@ OPTIONS = {
     "build_mode": "og_build_mode",
     "build_force": "og_build_force",
     "build_room": "og_build_room",
+    "build_parallel": "og_build_parallel",
     "hba_method": "og_hba_method",
     "commits": "og_drop_commits",
 }
 
 
 class ActionModule(OgActionBase):
-    """`workflow`: expand, drop or status. `seen`: the name under which og_query was registered."""
+    """`workflow`: expand, drop or status. `seen`: the name under which og_query was registered, on each host or in one's loop."""
 
     def act(self, args):
         workflow, targets = args.get("workflow", "status"), names_in(args.get("targets"))
@@ -35,6 +36,8 @@ class ActionModule(OgActionBase):
         asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
+            if args.get("primary"):
+                asked["primary"] = args["primary"]
         else:
             self._tell_misspelt()
             given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
@@ -45,7 +48,7 @@ class ActionModule(OgActionBase):
         found = answer["plan"]
         if found.get("refusal"):
             return {"failed": True, "changed": False, "findings": found["findings"], "msg": found["refusal"]}
-        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots")}, **found.get(workflow, {})}
+        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots", "leader", "moved") if key in found}, **found.get(workflow, {})}
         if found["warnings"]:
             plan["warnings"] = found["warnings"]
         return plan
@@ -64,4 +67,7 @@ class ActionModule(OgActionBase):
         names = list(groups.get("opengauss", []))
         names += [name for name in targets if name not in names and name in groups["all"]]
         hosts = {str(name): {key: plain(hostvars[name][key]) for key in VARS if key in hostvars[name]} for name in names}
-        return hosts, {str(name): plain(hostvars[name][seen]) for name in names if seen in hostvars[name]}
+        # One host may have looked at all of them in a loop.
+        looked = {str(one["item"]): one for one in (self._task_vars.get(seen) or {}).get("results") or [] if "item" in one}
+        looked = looked or {str(name): hostvars[name][seen] for name in names if seen in hostvars[name]}
+        return hosts, {name: plain(look) for name, look in looked.items() if name in hosts}

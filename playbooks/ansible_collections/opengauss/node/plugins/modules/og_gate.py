@@ -34,9 +34,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-failures:
-  description: Each failure with its host.
-  type: list
-  elements: str
-  returned: on failure
+msg:
+  description: Each failure with its host, a line each.
+  type: str
+  returned: always
 """

@@ -97,6 +97,12 @@ options:
           - A rule as it comes.
           - Its fields are those of C(rules).
         type: raw
+  create:
+    description:
+      - "With C(present): make the file when there is none. With C(exact) a missing file is always made."
+      - Only when C(state) is C(present) or C(exact).
+    type: bool
+    default: false
   backup:
     description:
       - Keep the old file beside the new one.

@@ -28,6 +28,9 @@ options:
     description: With O(workflow=status), nodes that were dropped now; the table does not show them.
     type: list
     elements: str
+  primary:
+    description: With O(workflow=status), the host that was the primary when the run began; RV(moved) tells when it is another one by now.
+    type: str
   sync_standbys:
     description: See C(og_sync_standbys) in the collection's README.
     type: str
@@ -41,6 +44,10 @@ options:
     description: See C(og_build_force) in the collection's README.
     type: bool
     default: false
+  build_parallel:
+    description: See C(og_build_parallel) in the collection's README.
+    type: int
+    default: 0
   build_room:
     description: See C(og_build_room) in the collection's README.
     type: bool
@@ -85,6 +92,14 @@ idle_slots:
   description: Replication slots that serve nobody, by node.
   type: dict
   returned: when there are no findings
+leader:
+  description: The host that runs as primary, when it is one and no more.
+  type: str
+  returned: when there are no findings
+moved:
+  description: With O(primary), what became of it, when another host runs as primary.
+  type: str
+  returned: when it does
 primary:
   description: The host that runs as primary. What else the plan has stands in docs/modules/og_workflow.md.
   type: str

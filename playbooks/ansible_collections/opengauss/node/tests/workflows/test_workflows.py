@@ -40,7 +40,7 @@ class Cluster:
                 "running": n <= members,
                 "role": ("normal" if n == 1 else "unknown") if single else ("primary" if n == 1 else "standby"),
                 "built": n > 1 and not single,
-                "parameters": {},
+                "parameters": {} if single else {"application_name": f"dn_600{n}"},
                 "rules": [],
                 "channels": [{"host": f"10.0.0.{p}", "port": 26001} for p in range(1, members + 1) if p != n and not single],
                 "slots": [],
@@ -48,7 +48,7 @@ class Cluster:
                 "lock": None,
             }
             if n == 1:
-                state["parameters"] = {"synchronous_standby_names": names} if names is not None else {}
+                state["parameters"].update({"synchronous_standby_names": names} if names is not None else {})
                 state["slots"] = ["dn_6002", "dn_6003"]
             folder = root / "nodes" / f"n{n}"
             folder.mkdir()
@@ -239,8 +239,45 @@ def test_a_failed_expansion_leaves_no_commit_waiting(single):
     single.mark("fail_n2_og_static_conf")
     done = single.play("expand", "-e", "og_add=n2")
     # Older releases break long lines.
-    assert "synchronous_standby_names of n1 stays empty, it was *" in " ".join(done.stdout.split())
+    told = "synchronous_standby_names of n1 is empty until the next expand puts back what it was, *"
+    assert told in " ".join(done.stdout.split())
     assert single.state("n1")["parameters"]["synchronous_standby_names"] == "" and single.state("n1")["channels"] == []
+    assert single.state("n1")["lock"] is None
+    # The end of a failed and then a good run is that of a good one.
+    single.unmark("fail_n2_og_static_conf")
+    single.good("expand", "-e", "og_add=n2")
+    assert single.state("n1")["parameters"]["synchronous_standby_names"] == "*"
+    assert single.good("expand", "-e", "og_add=n2").changed == 0
+
+
+@pytest.mark.versions
+def test_a_switchover_meanwhile_is_no_good_end(three):
+    """Nothing is taken back, for the new primary may wait for the new node, and no file names the old one."""
+    three.mark("switch")
+    done = three.play("expand", "-e", "og_add=n4")
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 2 and "n2 has become primary during this run, which began with n1" in text
+    assert "(nothing was rolled back)" in text
+    assert three.state("n4")["running"] and three.state("n1")["static"] == [] and three.state("n1")["lock"] is None
+
+
+def test_a_failed_expansion_gives_a_new_node_back_what_it_had(three):
+    own = {"application_name": "dn_6099", "available_zone": "AZ7"}
+    three.change("n4", parameters=own, channels=[{"host": "10.9.9.9", "port": 1}])
+    before = three.state("n4")
+    three.mark("fail_n3_og_replconninfo")
+    done = three.play("expand", "-e", "og_add=n4")
+    assert done.returncode == 2 and "n3: made to fail (what this run brought was taken away again)" in " ".join(done.stdout.split())
+    assert three.state("n4") == before
+
+
+def test_builds_go_side_by_side_as_the_primary_has_room(single):
+    single.change("n1", works_with={"max_wal_senders": "4", "pgxc_node_name": "dn_x"})
+    done = single.play("expand", "-e", "og_add=n2,n3,n4")
+    assert done.returncode == 2 and "max_wal_senders is 4" in done.stdout and single.log() == []
+    single.change("n1", works_with={"max_wal_senders": "5", "pgxc_node_name": "dn_x"})
+    single.good("expand", "-e", "og_add=n2,n3,n4")
+    assert {single.state(n)["parameters"]["pgxc_node_name"] for n in ("n2", "n3", "n4")} == {"dn_x"}
 
 
 @pytest.mark.parametrize("names", ["*", None])
@@ -248,7 +285,7 @@ def test_a_failed_expansion_brings_the_names_back(tmp_path, names):
     two = Cluster(tmp_path, 2, names)
     two.mark("fail_n3_og_static_conf")
     done = two.play("expand", "-e", "og_add=n3", "-e", "og_sync_standbys=any")
-    assert done.returncode == 2 and "was taken away again)" in done.stdout and "stays empty" not in done.stdout
+    assert done.returncode == 2 and "was taken away again)" in done.stdout and "is empty until" not in done.stdout
     assert two.state("n1")["parameters"].get("synchronous_standby_names") == names
 
 
