@@ -4,6 +4,7 @@ mod builds;
 mod growth;
 mod interrupted;
 mod refused;
+mod roles;
 mod salt;
 mod shell;
 
@@ -20,8 +21,15 @@ use og_scenarios::workflow::Run;
 use crate::Story;
 
 /// All stories.
-pub const ALL: &[Story] =
-    &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY, shell::STORY];
+pub const ALL: &[Story] = &[
+    builds::STORY,
+    growth::STORY,
+    interrupted::STORY,
+    refused::STORY,
+    roles::STORY,
+    salt::STORY,
+    shell::STORY,
+];
 
 /// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
 /// themselves.
