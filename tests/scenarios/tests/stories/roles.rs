@@ -153,8 +153,13 @@ fn two_switchovers(c: &Cluster) -> Result {
         return Err(format!("{won} switchovers won after {:?}: {results:?}", begun.elapsed()));
     }
     // Back to where the next scenario begins.
-    let primary = ["n1", "n2", "n3"].into_iter().find(|node| c.becomes(node, "primary", "Normal").is_ok());
-    let primary = primary.ok_or("no primary is left")?;
+    let nodes = ["n1", "n2", "n3"];
+    let primary = c.until("one node is primary", || {
+        let found = nodes
+            .into_iter()
+            .find(|node| state(c, node, json!({})).is_ok_and(|seen| seen["node"]["role"] == "primary"));
+        Ok(found.ok_or("none".to_owned()))
+    })?;
     well(c, primary)?;
     does(c, "n1", json!({"state": "primary"}))?;
     well(c, "n1")
