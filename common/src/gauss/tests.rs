@@ -504,7 +504,7 @@ fn a_program_speaks_english_whatever_the_login_has() {
         }
         let outcome = block_on(program.in_english().run()).unwrap();
         let mut lines: Vec<_> =
-            outcome.stdout.lines().filter(|l| l.starts_with("L")).map(str::to_owned).collect();
+            outcome.stdout.lines().filter(|l| l.starts_with('L')).map(str::to_owned).collect();
         lines.sort();
         lines
     };

@@ -73,10 +73,7 @@ impl Log {
         let mut found: Option<LogEnd> = None;
         let (mut at, mut previous) = (checkpoint, None);
         loop {
-            let (header, begin) = match self.record(at, previous) {
-                Some(record) => record,
-                None => return found,
-            };
+            let Some((header, begin)) = self.record(at, previous) else { return found };
             let term = self.layout.term.and_then(|at| word(&header, at)).filter(|term| *term > 0);
             let term = term.map(u64::from).or(found.and_then(|found| found.term));
             let length = word(&header, 0)?;

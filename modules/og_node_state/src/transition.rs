@@ -22,6 +22,7 @@ pub enum By {
 
 /// A change of a node, and what is known of it and of the others.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub struct Change<'a> {
     /// Whether its server runs.
     pub running: bool,

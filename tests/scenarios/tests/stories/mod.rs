@@ -5,6 +5,7 @@ mod builds;
 mod growth;
 mod interrupted;
 mod refused;
+mod roles;
 mod salt;
 mod shell;
 mod tablespaces;
@@ -28,6 +29,7 @@ pub const ALL: &[Story] = &[
     growth::STORY,
     interrupted::STORY,
     refused::STORY,
+    roles::STORY,
     salt::STORY,
     shell::STORY,
     tablespaces::STORY,
