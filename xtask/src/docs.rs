@@ -16,7 +16,17 @@ use crate::shell::{Result, output, root, target};
 
 /// Writes the documentation, and the schemas before it; with `check` says which committed files are not what they give.
 pub fn run_all(check: bool) -> Result {
-    crate::schemas::run_all(check)?;
+    crate::schemas::build()?;
+    make(check)
+}
+
+/// Says which committed files are not what the programs give that are built already.
+pub fn check_built() -> Result {
+    make(true)
+}
+
+fn make(check: bool) -> Result {
+    crate::schemas::make(check)?;
     let mut pages = Vec::new();
     for name in modules()? {
         pages.push(page(&name, &target().join("debug"))?);

@@ -44,23 +44,30 @@ fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg 
 
 /// `--engine`.
 pub fn engine_arg() -> Arg {
-    Arg::new("engine").long("engine").value_parser(["postgres", "opengauss"]).help(
-        "What runs in it; default: openGauss where it is installed (/opt/openGauss or OG_LAB_GAUSSHOME), else PostgreSQL",
+    Arg::new("engine").long("engine").value_parser(clap::builder::NonEmptyStringValueParser::new()).help(
+        "What runs in it: postgres; opengauss, the newest that is installed (/opt/openGauss* or OG_LAB_GAUSSHOME); or one of its versions, such as opengauss-3.0.5; default: openGauss where it is installed, else PostgreSQL",
     )
 }
 
 /// The engine asked for, or the best that is there; PostgreSQL is installed where it is to serve and missing.
 pub fn engine(matches: &ArgMatches) -> Result<Engine> {
+    let newest = || Engine::all_opengauss().into_iter().rev();
     let engine = match matches.get_one::<String>("engine").map(String::as_str) {
         Some("postgres") => Engine::Postgres,
-        Some(_) => Engine::OpenGauss,
-        None if og_lab::missing(Engine::OpenGauss).is_empty() => Engine::OpenGauss,
-        None => Engine::Postgres,
+        Some("opengauss") => newest().next().ok_or_else(og_lab::none_installed)?,
+        Some(version) => newest()
+            .find(|engine| engine.to_string() == version)
+            .ok_or_else(|| format!("no {version} here; there is: {}", names(newest())))?,
+        None => newest().find(|engine| og_lab::missing(*engine).is_empty()).unwrap_or(Engine::Postgres),
     };
     if engine == Engine::Postgres {
         setup::postgres()?;
     }
     Ok(engine)
+}
+
+fn names(engines: impl Iterator<Item = Engine>) -> String {
+    engines.chain([Engine::Postgres]).map(|engine| engine.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Installs and builds what a lab needs beside its engine.

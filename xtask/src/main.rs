@@ -1,14 +1,16 @@
-//! What a maintainer runs: `cargo xtask demo | test | salt | faults | truth | lab | docs | bench | install`.
+//! What a maintainer runs: `cargo xtask demo | check | test | salt | faults | truth | lab | docs | bench | install`.
 
 mod bench;
 mod build;
 mod callers;
+mod check;
 mod collection;
 mod demo;
 mod docs;
 mod faults;
 mod install;
 mod lab;
+mod lint;
 mod man;
 mod python;
 mod schemas;
@@ -54,6 +56,9 @@ fn command() -> Command {
                 .arg(Linking::flag()),
         )
         .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
+        .subcommand(Command::new("check").about(
+            "Run what needs no server and no root: format, lints, unit tests, documents; under a minute",
+        ))
         .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
         .subcommand(
             Command::new("schemas")
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
         Some(("collection", m)) => collection::run_all(Linking::of(m)),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
+        Some(("check", _)) => check::run_all(),
         Some(("test", _)) => test::run_all(),
         Some(("docs", m)) => docs::run_all(m.get_flag("check")),
         Some(("schemas", m)) => schemas::run_all(m.get_flag("check")),

@@ -5,13 +5,23 @@ use crate::shell::{Result, cargo, output, root, run, target};
 
 /// Writes the schemas, or with `check` says which of the committed ones are not what the types give.
 pub fn run_all(check: bool) -> Result {
-    let names = modules()?;
+    build()?;
+    make(check)
+}
+
+/// Builds the programs that tell their schemas.
+pub fn build() -> Result {
     let mut build = cargo();
     build.args(["build", "--quiet"]);
-    for name in &names {
-        build.args(["--package", name]);
+    for name in modules()? {
+        build.args(["--package", &name]);
     }
-    run(&mut build)?;
+    run(&mut build)
+}
+
+/// The same with the programs that are built already.
+pub fn make(check: bool) -> Result {
+    let names = modules()?;
     let folder = root().join("schemas");
     let mut stale = Vec::new();
     for name in &names {

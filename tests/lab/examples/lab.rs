@@ -29,7 +29,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
                 .map(|(role, i)| Ok(NodeSpec::new(format!("node{i}"), self::role(role)?)));
             let lab = Lab::up(&LabOptions {
                 name: (*name).to_owned(),
-                engine: if *engine == "opengauss" { Engine::OpenGauss } else { Engine::Postgres },
+                engine: self::engine(engine)?,
                 nodes: nodes.collect::<Result<_>>()?,
                 base_dir: None,
                 programs: std::env::current_exe()
@@ -61,6 +61,19 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `postgres`, `opengauss` for the newest that is installed, or `opengauss-3.0.5`.
+fn engine(word: &str) -> Result<Engine> {
+    let fits = |engine: &Engine| word == "opengauss" || engine.to_string() == word;
+    match word {
+        "postgres" => Ok(Engine::Postgres),
+        _ => Engine::all_opengauss()
+            .into_iter()
+            .rev()
+            .find(fits)
+            .ok_or_else(|| Error::new(format!("no {word} here"))),
+    }
 }
 
 fn role(word: &str) -> Result<Role> {

@@ -5,7 +5,8 @@
 //! machine's own network is left alone.
 //!
 //! Two engines, one behaviour:
-//! * [`Engine::OpenGauss`]: the real programs, from `OG_LAB_GAUSSHOME` or /opt/openGauss;
+//! * [`Engine::OpenGauss`]: the real programs, of each installation that `OG_LAB_GAUSSHOME` names
+//!   or that is found in /opt/openGauss* (see [`engine::opengauss`]);
 //! * [`Engine::Postgres`]: a real PostgreSQL server behind stand-ins for `gs_ctl`, `gsql` and `gs_initdb` (see
 //!   [`engine::postgres`]).
 //!
@@ -45,6 +46,7 @@ mod node;
 mod ssh;
 
 pub use engine::Engine;
+pub use engine::opengauss::{installations, none_installed};
 pub use error::{Error, Result};
 pub use lab::{Lab, LabOptions, missing};
 pub use node::{Node, NodeSpec, Role};

@@ -22,7 +22,7 @@ impl Up {
             return None;
         }
         let lab = Lab::up(&LabOptions {
-            name: format!("test_{name}_{engine}"),
+            name: format!("t_{name}_{}", engine.label()),
             engine,
             nodes: roles.iter().zip(1..).map(|(role, i)| NodeSpec::new(format!("n{i}"), *role)).collect(),
             base_dir: None,
@@ -279,18 +279,26 @@ mod postgres {
 mod opengauss {
     use super::*;
 
+    fn on_each(test: fn(Engine)) {
+        let engines = Engine::all_opengauss();
+        if engines.is_empty() {
+            println!("skipped: {}", og_lab::none_installed());
+        }
+        engines.into_iter().for_each(test);
+    }
+
     #[test]
     fn ha() {
-        streams_switches_over_fails_over_and_is_rebuilt(Engine::OpenGauss);
+        on_each(streams_switches_over_fails_over_and_is_rebuilt);
     }
 
     #[test]
     fn join() {
-        a_newcomer_gets_in_by_channel_and_rule_alone(Engine::OpenGauss);
+        on_each(a_newcomer_gets_in_by_channel_and_rule_alone);
     }
 
     #[test]
     fn net() {
-        is_found_again_reached_by_ssh_and_cut_off(Engine::OpenGauss);
+        on_each(is_found_again_reached_by_ssh_and_cut_off);
     }
 }

@@ -47,7 +47,7 @@ impl Tally {
 }
 
 fn dialect(server: &Server) -> Dialect {
-    if server.engine() == Engine::OpenGauss { Dialect::OpenGauss } else { Dialect::Common }
+    if server.engine().is_opengauss() { Dialect::OpenGauss } else { Dialect::Common }
 }
 
 /// Whether the server takes each pg_hba.conf, and whom it then lets in.
@@ -117,7 +117,7 @@ fn answers(file: &HbaFile, decision: &Decision, server: &Server, connection: &Co
     let here = matches!(connection.route, Route::Local)
         || matches!(connection.route, Route::Tcp { client, .. } if client.is_loopback());
     let asks = |rule: &Rule| {
-        server.engine() == Engine::OpenGauss
+        server.engine().is_opengauss()
             && here
             && limit_of_trust(rule, connection, Some(server.admin())).is_some()
     };

@@ -27,3 +27,13 @@ pub fn number(name: &str) -> Result<Option<u64>> {
     let text = text.to_string_lossy();
     text.parse().map(Some).map_err(|e| format!("{name}={text}: {e}"))
 }
+
+/// Answers a test runner that asks for the tests of this program (`--list`): there is one, of this name.
+#[must_use]
+pub fn answers_list(name: &str) -> bool {
+    let asked = |word: &str| std::env::args().any(|arg| arg == word);
+    if asked("--list") && !asked("--ignored") {
+        println!("{name}: test");
+    }
+    asked("--list")
+}

@@ -86,12 +86,12 @@ impl Server {
     /// What kept it from coming up.
     pub fn up(engine: Engine) -> Result<Self> {
         let mut server = match engine {
-            Engine::OpenGauss => Self::opengauss()?,
+            Engine::OpenGauss(_) => Self::opengauss(engine)?,
             Engine::Postgres => Self::postgres()?,
         };
         server.until("lets us in", |s| s.ask("select 1").map(drop))?;
         for user in USERS {
-            let how = if engine == Engine::OpenGauss { " password 'Lab_Passw0rd'" } else { "" };
+            let how = if engine.is_opengauss() { " password 'Lab_Passw0rd'" } else { "" };
             server.ask(&format!("create user \"{user}\"{how}"))?;
         }
         server.ask("grant g1 to u1")?;
@@ -105,10 +105,10 @@ impl Server {
         og_lab::missing(engine)
     }
 
-    fn opengauss() -> Result<Self> {
+    fn opengauss(engine: Engine) -> Result<Self> {
         let lab = Lab::up(&LabOptions {
             name: format!("truth{}", std::process::id()),
-            engine: Engine::OpenGauss,
+            engine,
             nodes: vec![NodeSpec::new("n1", Role::Primary)],
             base_dir: None,
             programs: PathBuf::new(),
@@ -122,7 +122,7 @@ impl Server {
             added.map_err(|e| format!("ip: {e}"))?;
         }
         let server = Self {
-            engine: Engine::OpenGauss,
+            engine,
             data: node.data_dir.clone(),
             admin: node.os_user.clone(),
             port: node.base_port,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use og_truth::om::Om;
 use og_truth::om::compare::{self, Tally};
-use og_truth::{Result, number};
+use og_truth::{Result, answers_list, number};
 
 /// Clusters in an everyday run.
 const COUNT: u64 = 40;
@@ -14,6 +14,9 @@ const COUNT: u64 = 40;
 const SHOWN: usize = 12;
 
 fn main() -> ExitCode {
+    if answers_list("om") {
+        return ExitCode::SUCCESS;
+    }
     let Some(checkout) = std::env::var_os("OG_TRUTH_OM") else {
         println!("files of clusters ... skipped: no openGauss-OM (OG_TRUTH_OM names a checkout)");
         return ExitCode::SUCCESS;

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result, run};
 use crate::node::{Node, Role};
 
-mod opengauss;
+pub mod opengauss;
 pub mod postgres;
+
+use opengauss::Installation;
 
 /// What runs in a lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,25 +22,43 @@ pub mod postgres;
 pub enum Engine {
     /// PostgreSQL behind stand-ins for openGauss's programs.
     Postgres,
-    /// openGauss itself.
-    OpenGauss,
+    /// An openGauss that is installed here.
+    OpenGauss(Installation),
 }
 
 impl std::fmt::Display for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Postgres => "postgres",
-            Self::OpenGauss => "opengauss",
-        })
+        match self {
+            Self::Postgres => f.write_str("postgres"),
+            Self::OpenGauss(installation) => write!(f, "opengauss-{}", installation.version()),
+        }
     }
 }
 
 impl Engine {
+    /// Every openGauss on this machine, the oldest version first.
+    #[must_use]
+    pub fn all_opengauss() -> Vec<Self> {
+        opengauss::installations().into_iter().map(Self::OpenGauss).collect()
+    }
+
+    /// Whether it is an openGauss, of whatever version.
+    #[must_use]
+    pub fn is_opengauss(self) -> bool {
+        matches!(self, Self::OpenGauss(_))
+    }
+
+    /// Its name of lower-case letters and digits, for the names of labs.
+    #[must_use]
+    pub fn label(self) -> String {
+        self.to_string().chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    }
+
     /// What this machine lacks for it, in words.
     pub(crate) fn missing(self) -> Vec<String> {
         match self {
             Self::Postgres => postgres::bin_dir().err().map(|e| e.to_string()).into_iter().collect(),
-            Self::OpenGauss => opengauss::missing(),
+            Self::OpenGauss(installation) => installation.missing(),
         }
     }
 
@@ -46,7 +66,7 @@ impl Engine {
     pub(crate) fn install(self, base: &Path, built: &Path, nodes: &[Node]) -> Result<()> {
         let source = match self {
             Self::Postgres => install_stand_ins(base, built)?,
-            Self::OpenGauss => opengauss::home(),
+            Self::OpenGauss(installation) => installation.home().to_owned(),
         };
         for node in nodes {
             link_all(&source.join("bin"), &node.gauss_home.join("bin"))?;
@@ -72,7 +92,7 @@ impl Engine {
     fn small(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Postgres => &[],
-            Self::OpenGauss => opengauss::SMALL,
+            Self::OpenGauss(_) => opengauss::SMALL,
         }
     }
 
@@ -80,7 +100,7 @@ impl Engine {
     fn identity(self) -> Result<String> {
         match self {
             Self::Postgres => postgres::identity(),
-            Self::OpenGauss => opengauss::identity(),
+            Self::OpenGauss(installation) => installation.identity(),
         }
     }
 
