@@ -10,7 +10,7 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import Og
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run
 
 # Reads a program's name and its arguments, by turns, and ends each answer with a line of its own.
-SCRIPT = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; echo; echo "og-ended $?"; done; :"""
+SCRIPT = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; r=$?; echo; echo "og-ended $r"; done; :"""
 ENDED = re.compile(r"^og-ended \d+$", re.MULTILINE)
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
 GRACE = 10

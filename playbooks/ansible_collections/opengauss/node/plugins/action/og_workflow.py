@@ -8,7 +8,7 @@ import os
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run
 
 DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
 # Of these the roles and playbooks make use, not og_workflow.
@@ -24,7 +24,11 @@ class ActionModule(OgActionBase):
     _of_the_node = ()
 
     def act(self, args):
-        return self._told(str(args["run"])) if "run" in args else self._begun(args)
+        if "run" not in args:
+            return self._begun(args)
+        if not args["run"]:
+            raise AnsibleActionFail(NOT_BEGUN)
+        return self._told(str(args["run"]))
 
     def _begun(self, args):
         targets = names_in(args.get("targets"))

@@ -26,7 +26,7 @@ _raw:
 
 from ansible.errors import AnsibleLookupError  # noqa: E402
 from ansible.plugins.lookup import LookupBase  # noqa: E402
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run  # noqa: E402
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run  # noqa: E402
 
 
 class LookupModule(LookupBase):
@@ -35,7 +35,7 @@ class LookupModule(LookupBase):
     def run(self, terms, variables=None, **kwargs):
         path = str(terms[0]) if terms else ""
         if not path:
-            raise AnsibleLookupError("the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)")
+            raise AnsibleLookupError(NOT_BEGUN)
         run = Run(path)
         due = (run.go_on() if kwargs.get("go_on") else run.step).get("next")
         nodes = sorted({call["node"] for call in due["calls"]}) if due else []

@@ -16,6 +16,8 @@ import time
 
 from ansible import constants as C
 
+NOT_BEGUN = "the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)"
+
 
 class Run:
     """A run by the path of its folder; `ask(arguments)` returns what og_workflow answers."""
