@@ -114,9 +114,10 @@ pub(super) fn intake_schema<M: Module>() -> Value {
 
 /// Writes down what counts where the common arguments are not given, which their types do not say.
 fn show_defaults<M: Module>(schema: &mut Value) {
-    let defaults: [(&str, Value); 4] = [
+    let defaults: [(&str, Value); 5] = [
         ("timeout", M::TIMEOUT.into()),
         ("lock_timeout", LOCK_TIMEOUT.into()),
+        ("if_building", "fail".into()),
         ("check_mode", false.into()),
         ("diff", false.into()),
     ];

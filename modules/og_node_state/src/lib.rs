@@ -59,6 +59,9 @@ impl Module for NodeStateModule {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = Node::of(call)?;
+        if args.state != State::Query {
+            node.await_build(call).await;
+        }
         let mut present = look(call, &node, &args).await?;
         let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut report = Report::unchanged("", Output::default());

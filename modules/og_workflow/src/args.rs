@@ -30,6 +30,9 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
+    /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
     /// result is the plan in place of the next step: for a caller that has steps of its own.
     pub seen: Option<Map<String, Value>>,
@@ -236,6 +239,33 @@ pub struct Next {
     /// Seconds to wait before the calls: something is not over yet, and is asked for once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// What a caller that shows the nodes' answers makes of them.
+    #[serde(flatten)]
+    pub shown: Shown,
+}
+
+/// How the answers of a step are to be shown; what they mean is decided by the workflow alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Shown {
+    /// Which of the answers count as a change of their node.
+    pub counts: Counts,
+    /// A call that fails is no failure of its node; the workflow tells what comes of it.
+    pub may_fail: bool,
+}
+
+/// Which answers count as a change of their node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    /// Those that say `changed`.
+    #[default]
+    Changed,
+    /// None: nothing of the cluster changes.
+    Never,
+    /// All: in check mode, of what will change something only after the steps before it were made.
+    Always,
+    /// Those that say `changed`, and those that fail: in check mode, of what needs the steps before it.
+    Failed,
 }
 
 /// One call of a program.

@@ -79,6 +79,7 @@ impl Module for Workflows {
             options,
             check: call.check,
             diff: call.diff,
+            left_out: distinct(&args.left_out),
             owner: match (args.owner, args.pid) {
                 (Some(owner), _) => owner,
                 (None, Some(pid)) => Owner::of_process(pid)?.to_string(),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Run, args, gate, on, unwell, write_static};
 use crate::answer::Answer;
+use crate::args::{Counts, Shown};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::Channel;
@@ -109,8 +110,9 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
 
 /// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.
 fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-    let done =
-        it.patient(name, program, calls, |answer| answer.of_error("path").ends_with("gs_build.pid"))?;
+    let done = it.patient(name, program, calls, Shown::default(), |answer| {
+        answer.of_error("path").ends_with("gs_build.pid")
+    })?;
     it.note(name, &done);
     Ok(done)
 }
@@ -141,14 +143,16 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cas
         }
         (n.clone(), args(own))
     };
+    // Before its channels are written a node has nothing to be built from; that it would be built is known all the same.
+    let counts = if it.how.check { Counts::Failed } else { Counts::Changed };
+    let shown = Shown { counts, may_fail: it.how.check };
     let mut built = Answered::default();
     for some in nodes.chunks(at_once.max(1)) {
         let busy = |answer: &Answer| answer.of_error("kind") == "busy";
-        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), busy)?);
+        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), shown, busy)?);
     }
     begun.update(built.clone());
     if it.how.check {
-        // Before its channels are written a node has nothing to be built from; that it would be built is known.
         for (_, answer) in &mut built.0 {
             if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
                 *answer =

@@ -9,7 +9,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::args::{Change, Options, Outcome, Workflow};
+use crate::args::{Change, Counts, Options, Outcome, Shown, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
 use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
@@ -29,7 +29,12 @@ pub struct How {
     pub diff: bool,
     /// Who holds the lock.
     pub owner: String,
+    /// Hosts that the caller cannot call.
+    pub left_out: Vec<String>,
 }
+
+/// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
+const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
 /// Runs the workflow as far as the answers reach: what to ask next, or what came of it.
 ///
@@ -94,11 +99,12 @@ impl Run<'_> {
             (*program, own)
         });
         let (asked, hosts): (Vec<_>, _) = (asked.collect(), self.hosts);
-        let there: Vec<_> =
-            hosts.iter().filter(|h| !gone.contains(&h.name)).map(|h| h.name.as_str()).collect();
+        let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
+        let there: Vec<_> = hosts.iter().filter(|h| !aside(&h.name)).map(|h| h.name.as_str()).collect();
+        self.replay.shown = QUIET;
         let mut answers = self.replay.look(step, &asked, &there)?.into_iter();
         let mut seen = |host: &Host| {
-            let own = if gone.contains(&host.name) { None } else { answers.next() };
+            let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
         };
         let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
@@ -157,6 +163,11 @@ impl Run<'_> {
 
     /// One step on some nodes at once, of which nothing is told in the end.
     fn quiet(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        self.ask(name, program, calls, QUIET)
+    }
+
+    fn ask(&mut self, name: &str, program: &str, calls: Calls, shown: Shown) -> Go<Answered> {
+        self.replay.shown = shown;
         let done = self.replay.ask(name, program, &self.complete(calls))?;
         self.heed(&done);
         Ok(done)
@@ -164,7 +175,7 @@ impl Run<'_> {
 
     /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
     fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-        let done = self.quiet(name, program, calls)?;
+        let done = self.ask(name, program, calls, Shown::default())?;
         self.note(name, &done);
         Ok(done)
     }
@@ -175,9 +186,11 @@ impl Run<'_> {
         name: &str,
         program: &str,
         calls: Calls,
+        shown: Shown,
         not_yet: impl Fn(&Answer) -> bool,
     ) -> Go<Answered> {
         let wait = !self.how.check;
+        self.replay.shown = shown;
         let done = self.replay.ask_until(name, program, self.complete(calls), |a| wait && not_yet(a))?;
         self.heed(&done);
         Ok(done)
@@ -201,8 +214,11 @@ impl Run<'_> {
 
     /// A step on one node, without which nothing goes on. `changes`: it will change something, though not yet.
     fn must(&mut self, name: &str, program: &str, node: &str, own: Value, changes: bool) -> Go {
-        let mut done = self.quiet(name, program, vec![(node.to_owned(), args(own))])?;
-        if changes && self.how.check {
+        let foreseen = changes && self.how.check;
+        let counts = if foreseen { Counts::Always } else { Counts::Changed };
+        let shown = Shown { counts, may_fail: false };
+        let mut done = self.ask(name, program, vec![(node.to_owned(), args(own))], shown)?;
+        if foreseen {
             done.0.iter_mut().for_each(|(_, answer)| answer.mark_changed());
         }
         self.note(name, &done);

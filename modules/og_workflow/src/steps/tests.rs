@@ -35,7 +35,13 @@ impl Told {
 }
 
 fn how(options: Options) -> How {
-    How { options, check: false, diff: false, owner: "me@here pid 1 start 2".to_owned() }
+    How {
+        options,
+        check: false,
+        diff: false,
+        owner: "me@here pid 1 start 2".to_owned(),
+        left_out: Vec::new(),
+    }
 }
 
 fn hosts(given: &[Given]) -> Vec<Host> {
