@@ -15,6 +15,7 @@ pub mod env;
 mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
+mod identity;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use env::Environment;
 pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
+pub use identity::{Content, Identity};
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{

@@ -266,6 +266,10 @@ pub struct Outcome {
     /// Things to look at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What stood against the workflow before its first change, one sentence each; with workflow: status, what is wrong with
+    /// the cluster. `msg` has all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<String>,
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,

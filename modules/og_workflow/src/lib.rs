@@ -18,7 +18,7 @@ pub mod steps;
 pub mod table;
 pub mod text;
 
-use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule};
+use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule, nearest};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
@@ -142,7 +142,15 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
 }
 
 /// What an inventory has among its variables for Ansible alone.
-const FOR_ANSIBLE: [&str; 4] = ["og_add", "og_drop", "og_binaries", "og_bin_dir"];
+const FOR_ANSIBLE: [&str; 7] = [
+    "og_add",
+    "og_drop",
+    "og_binaries",
+    "og_bin_dir",
+    "og_install_dir",
+    "og_install_mode",
+    "og_install_state",
+];
 
 /// The options given, over those in the cluster's variables, over the defaults.
 fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
@@ -161,9 +169,11 @@ fn check_names(cluster: &Described) -> Result<(), Error> {
     let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
     for name in cluster.vars.keys().map(String::as_str).filter(|name| name.starts_with("og_")) {
         if !known.contains(&name) && !FOR_ANSIBLE.contains(&name) {
+            let near = nearest(name, &known).or_else(|| nearest(name, &FOR_ANSIBLE));
+            let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             return wrong(
                 format!("/cluster/vars/{name}"),
-                format!("unknown option (known: {})", known.join(", ")),
+                format!("unknown option ({near}known: {})", known.join(", ")),
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{DbState, Identity, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -31,6 +31,10 @@ pub struct Seen {
     pub os_user: Option<String>,
     /// Its server.
     pub state: State,
+    /// What tells it from other nodes.
+    pub identity: Identity,
+    /// Why the host by which the others reach it is no address of its machine.
+    pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
     pub parameters: BTreeMap<String, Option<String>>,
     /// Rules of pg_hba.conf.
@@ -75,6 +79,8 @@ pub struct State {
 pub struct Sender {
     /// The other end.
     pub peer: Option<Host>,
+    /// What the other end is.
+    pub peer_role: Role,
     /// `sync`, `async`, …
     pub sync_state: Option<String>,
     /// How far behind it is.
@@ -185,6 +191,7 @@ pub struct Lock {
 struct OfNodeState {
     node: Option<State>,
     os_user: Option<String>,
+    identity: Option<Identity>,
 }
 
 #[derive(Default, Deserialize)]
@@ -209,6 +216,13 @@ struct Entry {
 #[serde(default)]
 struct OfReplconninfo {
     channels: Vec<Channel>,
+    local: Option<LocalHost>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LocalHost {
+    problem: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -277,6 +291,7 @@ impl Seen {
                 let told: OfNodeState = answer.read().map_err(unreadable)?;
                 self.state = told.node.unwrap_or_default();
                 self.os_user = told.os_user;
+                self.identity = told.identity.unwrap_or_default();
             }
             "og_guc" => self.parameters = answer.read::<OfGuc>().map_err(unreadable)?.after,
             "og_hba" => {
@@ -287,6 +302,7 @@ impl Seen {
             "og_replconninfo" => {
                 let told: OfReplconninfo = answer.read().map_err(unreadable)?;
                 self.peers = told.channels.into_iter().filter_map(|c| c.remote).collect();
+                self.not_here = told.local.and_then(|local| local.problem);
             }
             "og_static_conf" => {
                 let told: OfStaticConf = answer.read().map_err(unreadable)?;

@@ -4,6 +4,7 @@ mod drop;
 mod expand;
 mod report;
 mod slots;
+mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -21,6 +22,7 @@ pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use report::{Asked, Planned, planned};
 pub use slots::idle as idle_slots;
+pub use status::{Inspected, inspect, unreadable};
 
 /// The parameter that says for whom commits wait.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
@@ -70,10 +72,16 @@ impl<P> Outlook<P> {
                 lock.owner
             ));
         }
-        let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
-        let s = if lines.len() > 1 { "s" } else { "" };
-        format!("{} finding{s}; nothing was changed:\n{}", lines.len(), lines.join("\n"))
+        listed(&findings, "; nothing was changed")
     }
+}
+
+/// These findings for a person, each on a line of its own.
+#[must_use]
+pub fn listed(findings: &[String], and: &str) -> String {
+    let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
+    let s = if lines.len() > 1 { "s" } else { "" };
+    format!("{} finding{s}{and}:\n{}", lines.len(), lines.join("\n"))
 }
 
 /// What both workflows plan.

@@ -6,7 +6,7 @@ use og_common::protocol::Error;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Drop, Expand, Outlook, drop, expand, idle_slots};
+use super::{Drop, Expand, Inspected, Outlook, drop, expand, idle_slots, inspect, listed};
 use crate::args::{Options, Workflow};
 use crate::cluster::Node;
 use crate::owner::Owner;
@@ -15,7 +15,7 @@ use crate::table::table;
 /// What follows from what was seen.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Planned {
-    /// What stands against the workflow, one sentence each.
+    /// What stands against the workflow, one sentence each; with workflow: status, what is wrong with the cluster.
     pub findings: Vec<String>,
     /// With findings: all of them for a person, and who else is at work.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,12 @@ pub fn planned(asked: &Asked, nodes: &[Node]) -> Result<Planned, Error> {
             let (planned, plan) = planned.with(drop(nodes, asked.targets, asked.options))?;
             Ok(Planned { drop: plan, ..planned })
         }
-        Workflow::Status | Workflow::Owner => Ok(planned),
+        Workflow::Status | Workflow::Owner => {
+            let shown: Vec<_> = nodes.iter().filter(|n| !asked.gone.contains(&n.name)).cloned().collect();
+            let Inspected { findings, warnings } = inspect(&shown);
+            let refusal = (!findings.is_empty()).then(|| listed(&findings, ""));
+            Ok(Planned { findings, refusal, warnings, ..planned })
+        }
     }
 }
 

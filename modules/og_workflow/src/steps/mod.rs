@@ -12,11 +12,14 @@ use crate::answer::Answer;
 use crate::args::{Change, Options, Outcome, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
-use crate::plan::{self, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
+use crate::plan::{self, Files, Inspected, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
 use crate::text::unified;
+
+/// The parameters that the plan is made from.
+const PARAMETERS: [&str; 4] = [SYNC_NAMES, MOST_AVAILABLE, "application_name", "port"];
 
 /// How a workflow is to be run.
 #[derive(Debug)]
@@ -42,11 +45,19 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it = Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new() };
+    let mut it = Run {
+        how,
+        hosts,
+        replay,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+        findings: Vec::new(),
+        table: Vec::new(),
+    };
     let done = match workflow {
         Workflow::Expand => expand::expand(&mut it, targets),
         Workflow::Drop => drop::drop(&mut it, targets),
-        Workflow::Status | Workflow::Owner => it.show(&[], &[]).map(drop),
+        Workflow::Status | Workflow::Owner => it.status(),
     };
     let why = match done {
         Ok(()) => None,
@@ -71,6 +82,7 @@ struct Run<'a> {
     replay: Replay<'a>,
     steps: Vec<Done>,
     warnings: Vec<String>,
+    findings: Vec<String>,
     table: Vec<String>,
 }
 
@@ -83,17 +95,27 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
-        let asked = programs.iter().map(|program| {
-            let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
-            if *program == "og_guc" {
-                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name"]));
-            }
-            (*program, own)
-        });
-        let (asked, hosts): (Vec<_>, _) = (asked.collect(), self.hosts);
-        let there: Vec<_> =
-            hosts.iter().filter(|h| !gone.contains(&h.name)).map(|h| h.name.as_str()).collect();
-        let mut answers = self.replay.look(step, &asked, &there)?.into_iter();
+        let (timeout, hosts) = (self.how.options.og_look_timeout, self.hosts);
+        let asked = |host: &Host| {
+            let node = Node::new(host, None);
+            let asked = programs.iter().map(move |program| {
+                let mut own = args(json!({"state": "query", "timeout": timeout}));
+                match *program {
+                    "og_guc" => {
+                        own.insert("names".to_owned(), json!(PARAMETERS));
+                    }
+                    // Whether ssh leads to the machine that has this address.
+                    "og_replconninfo" => {
+                        own.insert("local".to_owned(), json!({"host": node.address}));
+                    }
+                    _ => {}
+                }
+                (*program, own)
+            });
+            asked.collect::<Vec<_>>()
+        };
+        let there = hosts.iter().filter(|h| !gone.contains(&h.name)).map(|h| (h.name.as_str(), asked(h)));
+        let mut answers = self.replay.look(step, &there.collect::<Vec<_>>())?.into_iter();
         let mut seen = |host: &Host| {
             let own = if gone.contains(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
@@ -115,7 +137,11 @@ impl Run<'_> {
             if over && !std::mem::replace(&mut looked, true) {
                 continue;
             }
-            let Some(plan) = outlook.plan else { return Err(Stop::Failed(outlook.refusal(over))) };
+            let Some(plan) = outlook.plan else {
+                let refusal = outlook.refusal(over);
+                self.findings = outlook.findings;
+                return Err(Stop::Failed(refusal));
+            };
             self.warnings.extend(outlook.warnings);
             return Ok(plan);
         }
@@ -264,6 +290,20 @@ impl Run<'_> {
         }
     }
 
+    /// The cluster as a table, and what is wrong with it.
+    fn status(&mut self) -> Go {
+        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], &[])?;
+        self.table = table(&nodes, &[]);
+        let Inspected { findings, warnings } = plan::inspect(&nodes);
+        self.warnings.extend(warnings);
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let told = plan::listed(&findings, "");
+        self.findings = findings;
+        Err(Stop::Failed(told))
+    }
+
     /// The cluster as a table; returns the slots that serve nobody.
     fn show(&mut self, newcomers: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
@@ -308,6 +348,7 @@ impl Run<'_> {
             changed: !changes.is_empty(),
             changes,
             warnings,
+            findings: self.findings,
             table: self.table,
         }
     }

@@ -65,10 +65,11 @@ fn a_plan_against_which_something_stands_is_none() {
     hosts[1].2 = json!(null);
     hosts[3].2 = json!({"unreachable": true, "msg": "no route"});
     let plan = told(Workflow::Expand, &hosts, "n4");
-    let findings = ["n2: was not looked at; run without --limit", "n4: cannot be reached: no route"];
+    let hidden = "n2: was not looked at, hidden by --limit; run without --limit";
+    let findings = [hidden, "n4: cannot be reached: no route"];
     assert_eq!((plan.findings, plan.expand.is_none()), (findings.map(str::to_owned).to_vec(), true));
-    let text = "2 findings; nothing was changed:\n- n2: was not looked at; run without --limit\n- n4: cannot be reached: no route";
-    assert_eq!(plan.refusal.as_deref(), Some(text));
+    let text = format!("2 findings; nothing was changed:\n- {hidden}\n- n4: cannot be reached: no route");
+    assert_eq!(plan.refusal, Some(text));
     let state = |words: &str| plan.table.iter().filter(|line| line.contains(words)).count();
     assert_eq!((state(" not looked at "), state(" unreachable ")), (1, 1), "{:#?}", plan.table);
     // Who else is at work is told beside what was found, unless that run is known to be no more.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import os
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_steps import names_in
 
-DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
 VARS = ("data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user")
 # The workflow's options that the plan depends on, or that would be found wrong too late, by the task's names of them.
 OPTIONS = {
@@ -32,31 +30,33 @@ class ActionModule(OgActionBase):
         if not self._task_vars["groups"].get("opengauss"):
             raise AnsibleActionFail("the inventory has no hosts in a group opengauss, which are the cluster and the nodes to come; make yours a child of that group")
         hosts, seen = self._hosts(args.get("seen", "og_seen"), targets)
-        asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen}
+        asked = {"workflow": workflow, "cluster": {"hosts": hosts, "vars": dict.fromkeys(self._options())}, "seen": seen}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
-            self._tell_misspelt()
             given = {option: args[key] for key, option in OPTIONS.items() if args.get(key) is not None}
             asked.update(targets=targets, options=given)
         answer = self.call_here("og_workflow", asked)
         if answer.get("failed"):
-            return answer
+            return {**answer, "msg": str(answer.get("msg", "")).replace("/cluster/vars/", "variable ")}
         found = answer["plan"]
-        if found.get("refusal"):
+        # At the end of a workflow, what is wrong with the cluster is shown, and no reason to undo it.
+        if found.get("refusal") and workflow != "status":
             return {"failed": True, "changed": False, "findings": found["findings"], "msg": found["refusal"]}
-        plan = {"changed": False, **{key: found[key] for key in ("findings", "table", "idle_slots")}, **found.get(workflow, {})}
+        plan = {"changed": False, **{key: found.get(key) for key in ("findings", "refusal", "table", "idle_slots")}, **found.get(workflow, {})}
         if found["warnings"]:
             plan["warnings"] = found["warnings"]
         return plan
 
-    def _tell_misspelt(self):
-        """An option that is given by -e under a name which is nearly that of one would count for nothing, and nobody would know."""
-        known = self._loader.load_from_file(DEFAULTS)
-        for name in load_extra_vars(self._loader):
-            near = difflib.get_close_matches(name, known, 1, 0.8)
-            if near and name not in known:
-                self._display.warning(f"-e {name}: the collection has no such variable, and goes on without it; is it {near[0]}?")
+    def _options(self):
+        """The names of the options that are given by -e or in the inventory: one that there is not would count for nothing, and nobody would know.
+
+        What tasks registered stands among a host's variables, too, and is a dictionary, which no option is.
+        """
+        given = dict(load_extra_vars(self._loader))
+        for name in self._task_vars["groups"]["opengauss"]:
+            given.update(self._task_vars["hostvars"].raw_get(name))
+        return sorted(str(name) for name, value in given.items() if str(name).startswith("og_") and not isinstance(value, Mapping))
 
     def _hosts(self, seen, targets):
         """Of every node of the group, and of every target wherever it stands: its variables, and what was seen there."""
