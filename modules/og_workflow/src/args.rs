@@ -268,7 +268,6 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// What stood against the workflow before its first change, one sentence each; with workflow: status, what is wrong with
     /// the cluster. `msg` has all of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
