@@ -299,7 +299,7 @@ def test_options_may_be_text_in_the_pillar_and_in_the_call(three):
     [
         ({"og_wait_timeout": "long"}, '"long" is not a whole number'),
         ({"og_rollback": "perhaps"}, '"perhaps" is not a boolean (yes or no)'),
-        ({"og_build_froce": True}, "unknown option (known: "),
+        ({"og_build_froce": True}, "unknown option (did you mean og_build_force? known: "),
     ],
 )
 def test_a_bad_option_of_the_pillar_is_named_as_such(three, given, why):

@@ -127,6 +127,21 @@ def test_expand_and_drop(single):
     assert single.good("og-status")[1].startswith("n1    10.0.0.1:26000")
 
 
+def test_status_fails_of_what_is_wrong_and_says_it(three):
+    three.hosts["n4"]["data_dir"] += "/nowhere"
+    three.write({"hosts": three.hosts, "vars": {}})
+    done = three.run("og-status")
+    assert done.returncode == 1 and done.stdout.startswith("NODE") and "1 finding:\n- n4: its state cannot be read" in done.stderr, done
+    done = three.run("og-drop", "n4")
+    assert done.returncode == 1 and "1 finding; nothing was changed:\n- n4: its state cannot be read" in done.stderr and three.log() == []
+    three.hosts["n4"]["data_dir"] = str(three.root / "n4")
+    three.write({"hosts": three.hosts, "vars": {}})
+    path = three.root / "n3/state.json"
+    path.write_text(json.dumps({**three.states()["n3"], "role": "primary", "built": False}))
+    done = three.run("og-status")
+    assert done.returncode == 1 and done.stdout.startswith("ERROR: more than one primary: n1 and n3 run as primary, ")
+
+
 def test_what_fails_is_told_and_taken_back(three):
     before = three.states()
     (three.root / "fail_n4_og_build").touch()

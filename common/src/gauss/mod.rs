@@ -18,6 +18,7 @@ pub mod env;
 mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
+mod identity;
 pub mod managed;
 mod owed;
 pub mod peer;
@@ -40,6 +41,7 @@ use std::time::Duration;
 pub use env::Environment;
 pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
+pub use identity::{Content, Identity};
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{

@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
+pub use intake::nearest;
 pub use report::{Diff, Report};
 pub use run::{TakenIn, command, main, take_in};
 pub use schema::{args_schema, result_schema};

@@ -29,6 +29,9 @@ pub struct Args {
     /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
     /// limit such as `max_connections` than its primary, or a switchover is under way.
     pub force: bool,
+    /// Application names of standbys that will stream by then; counts in check mode alone, where the steps before this one
+    /// built none.
+    pub foreseen_standbys: Vec<String>,
 }
 
 /// What is wanted of the parameters.

@@ -13,6 +13,7 @@ use og_common::{
     standby_names::StandbyNames,
 };
 
+use crate::args::Args;
 use crate::plan::{Plan, STANDBY_NAMES};
 
 /// How long a standby may take to come back, after a reload of the channels.
@@ -31,8 +32,10 @@ pub async fn check(
     node: &Node,
     file: &ConfFile,
     plan: &Plan,
-    (reload, force): (bool, bool),
+    (reload, args): (bool, &Args),
 ) -> Result<Vec<String>, Error> {
+    let force = args.force;
+    let foreseen = if call.check { &args.foreseen_standbys[..] } else { &[] };
     let mut warnings = Vec::new();
     let changes = |name: &str| plan.changed.iter().any(|changed| changed.eq_ignore_ascii_case(name));
     let role = node.state_file().map_or(Role::Unknown, |state| state.role);
@@ -50,7 +53,7 @@ pub async fn check(
     }
     let by = [STANDBY_NAMES, MOST_AVAILABLE].into_iter().find(|name| changes(name));
     if let Some(by) = by
-        && let Some(words) = waits(call, node, file, &plan.file).await
+        && let Some(words) = waits(call, node, (file, &plan.file), foreseen).await
     {
         match words {
             Waits::Already(words) => warnings.push(words),
@@ -150,7 +153,12 @@ enum Waits {
 }
 
 /// Whether commits on this running primary would wait for standbys that do not stream.
-async fn waits(call: &Call, node: &Node, old: &ConfFile, new: &ConfFile) -> Option<Waits> {
+async fn waits(
+    call: &Call,
+    node: &Node,
+    (old, new): (&ConfFile, &ConfFile),
+    foreseen: &[String],
+) -> Option<Waits> {
     if waited_for(new).groups.is_empty() {
         return None;
     }
@@ -165,7 +173,8 @@ async fn waits(call: &Call, node: &Node, old: &ConfFile, new: &ConfFile) -> Opti
     let begun = Instant::now();
     loop {
         // A server that cannot be asked cannot be told of the change either, and says so then.
-        let streaming = node.streaming(call).await.ok()?;
+        let mut streaming = node.streaming(call).await.ok()?;
+        streaming.extend_from_slice(foreseen);
         let (Waits::Already(words) | Waits::Now(words)) = &hang(old, new, &streaming)?;
         call.saw(words.clone());
         if begun.elapsed() >= PATIENCE {

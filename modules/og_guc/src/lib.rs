@@ -58,7 +58,11 @@ impl Module for Guc {
     const RULES: &'static [Rule] = &[
         Rule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
         Rule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
-        Rule::OnlyIf { key: "state", values: &["present", "absent"], allows: &["force"] },
+        Rule::OnlyIf {
+            key: "state",
+            values: &["present", "absent"],
+            allows: &["force", "foreseen_standbys"],
+        },
     ];
     type Args = Args;
     type Output = Output;
@@ -166,7 +170,7 @@ async fn change(
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(set_again(&conf, &plan.file, plan.before.keys()));
     guard::release(call, node, &plan, args.force).await?;
-    warnings.extend(guard::check(call, node, conf.file(), &plan, (reload, args.force)).await?);
+    warnings.extend(guard::check(call, node, conf.file(), &plan, (reload, args)).await?);
     let mut facts = None;
     if running {
         match Facts::ask(node, call, &plan.changed).await {

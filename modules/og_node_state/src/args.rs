@@ -1,6 +1,6 @@
 //! What the module takes and gives.
 
-use og_common::gauss::{DbState, NodeState, Role, StopMode};
+use og_common::gauss::{DbState, Identity, NodeState, Role, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -127,6 +127,9 @@ pub struct Output {
     /// The user whose data directory it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_user: Option<String>,
+    /// With `state: query`: what tells the node from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

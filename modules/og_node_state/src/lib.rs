@@ -103,6 +103,7 @@ impl Module for NodeStateModule {
             (true, true) => format!("would {}; now {words}", report.actions.join(", ")),
         };
         if args.state == State::Query {
+            report.output.identity = Some(node.identity());
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {
                 facts.insert("og_node".to_owned(), value);

@@ -1,5 +1,7 @@
 //! Arguments and result.
 
+use std::collections::BTreeMap;
+
 use og_common::{
     protocol::Error,
     replconn::{Channel, End, Host},
@@ -15,7 +17,7 @@ pub struct Args {
     /// channel to each of `peers`; one that is there keeps its number, a new one takes the first free one. `absent`:
     /// there is none to any of `peers`; later ones move up. `query`: nothing changes; the channels are returned.
     pub state: State,
-    /// This node's end of every channel.
+    /// This node's end of every channel. With `query` only its host is looked at: whether this machine has that address.
     pub local: Option<Local>,
     /// The other nodes. With `absent` a host alone means whatever port it has.
     pub peers: Vec<Peer>,
@@ -26,6 +28,9 @@ pub struct Args {
     /// Do it even if the last channel of a running primary goes while standbys receive from it, or a switchover is under
     /// way.
     pub force: bool,
+    /// Values that parameters of postgresql.conf will have by then; counts in check mode alone, where the steps before this
+    /// one changed nothing.
+    pub foreseen: BTreeMap<String, String>,
 }
 
 /// What is wanted of the channels.
@@ -199,4 +204,19 @@ pub struct Output {
     pub updated: Vec<usize>,
     /// The running server was seen to take the changed file.
     pub reloaded: bool,
+    /// With `query` and `local`: its host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalHost>,
+}
+
+/// The host of this node's end, as this machine sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LocalHost {
+    /// The host.
+    pub host: String,
+    /// Whether it is an address, or the name of one, of this machine.
+    pub is_here: bool,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

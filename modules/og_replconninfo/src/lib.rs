@@ -10,8 +10,11 @@ use og_common::{
     replconn::{self, Channel, Host},
 };
 
-pub use args::{Args, Local, Numbered, Output, Peer, ReloadWish, State};
+pub use args::{Args, Local, LocalHost, Numbered, Output, Peer, ReloadWish, State};
 use plan::{Plan, Slot, Wanted};
+
+/// The parameter that says for whom commits wait.
+const SYNC_NAMES: &str = "synchronous_standby_names";
 
 /// The module.
 #[derive(Debug)]
@@ -43,12 +46,22 @@ impl Module for ReplConnInfo {
         Rule::RequiredIf { key: "state", value: "exact", needs: &["peers"] },
         Rule::RequiredIf { key: "state", value: "present", needs: &["local", "peers"] },
         Rule::RequiredIf { key: "state", value: "absent", needs: &["peers"] },
-        Rule::OnlyIf { key: "state", values: &["exact", "present", "absent"], allows: &["peers", "force"] },
+        Rule::OnlyIf {
+            key: "state",
+            values: &["exact", "present", "absent"],
+            allows: &["peers", "force", "foreseen"],
+        },
     ];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        if args.state == State::Query {
+            let conf = NodeConf::read(&Node::of(call)?)?;
+            let mut report = query(&conf);
+            report.output.local = args.local.as_ref().map(local_host).transpose()?;
+            return Ok(report);
+        }
         let wanted = Wanted::of(&args)?;
         let node = Node::of(call)?;
         if let Some(local) = wanted.local() {
@@ -67,13 +80,28 @@ impl Module for ReplConnInfo {
     }
 }
 
+/// Why a server here could not listen on this host, if it could not.
+fn why_not_here(host: &Host) -> Option<String> {
+    match replconn::is_local(host) {
+        Ok(true) => None,
+        Ok(false) => Some(format!("{host} is no address of this machine")),
+        Err(error) => Some(format!("{host} has no address: {error}")),
+    }
+}
+
+/// What a query tells of this node's end.
+fn local_host(local: &Local) -> Result<LocalHost, Error> {
+    let host = Host::new(local.host.trim());
+    if let Some(problem) = host.problem() {
+        return Err(Error::bad_args(format!("{:?} is no host: {problem}", host.text())).at("/local/host"));
+    }
+    let problem = why_not_here(&host);
+    Ok(LocalHost { host: host.text().to_owned(), is_here: problem.is_none(), problem })
+}
+
 /// Refuses a host on which the server could not listen: it would take it at reload, and die at its next start.
 fn ours(host: &Host) -> Result<(), Error> {
-    let why = match replconn::is_local(host) {
-        Ok(true) => return Ok(()),
-        Ok(false) => format!("{host} is no address of this machine"),
-        Err(error) => format!("{host} has no address: {error}"),
-    };
+    let Some(why) = why_not_here(host) else { return Ok(()) };
     let addresses: Vec<_> = replconn::addresses().iter().map(ToString::to_string).collect();
     let hint = if addresses.is_empty() { "loopback addresses alone".into() } else { addresses.join(", ") };
     Err(Error::refused(format!("{why}; the server would not start with it"))
@@ -178,7 +206,7 @@ async fn change(
         plan::uwal(&plan)?;
     }
     let mut warnings = std::mem::take(&mut plan.warnings);
-    warnings.extend(effects(call, node, &conf, &plan, (running, reload, args.force)).await?);
+    warnings.extend(effects(call, node, &conf, &plan, (running, reload, args)).await?);
     let text = plan.file.to_bytes();
     let diff = Diff::of(conf.path(), conf.text(), &text);
     let verb = if call.check { "would change" } else { "changed" };
@@ -188,7 +216,7 @@ async fn change(
         added: plan.added,
         removed: plan.removed,
         updated: plan.updated,
-        reloaded: false,
+        ..Output::default()
     };
     let mut actions = plan.actions;
     let mut backup_file = None;
@@ -219,7 +247,7 @@ async fn effects(
     node: &Node,
     conf: &NodeConf,
     plan: &Plan,
-    (running, reload, force): (bool, bool, bool),
+    (running, reload, args): (bool, bool, &Args),
 ) -> Result<Vec<String>, Error> {
     let mut warnings: Vec<String> = hole(&plan.channels).into_iter().collect();
     let cleared = plan.channels.is_empty();
@@ -232,7 +260,7 @@ async fn effects(
         Ok(state) => (state.role, Some(state.senders)),
         Err(_) => (node.state_file().map_or(Role::Unknown, |state| state.role), None),
     };
-    if cleared && role == Role::Primary && !force {
+    if cleared && role == Role::Primary && !args.force {
         shuts_out(senders.as_deref())?;
     }
     if !reload {
@@ -241,7 +269,11 @@ async fn effects(
     if cleared && role == Role::Primary {
         warnings.push("the last channel of a running primary goes: no standby can connect any more".into());
     }
-    let waits = conf.file().get("synchronous_standby_names").is_none_or(|names| !names.value.is_empty());
+    let foreseen = args.foreseen.get(SYNC_NAMES).filter(|_| call.check);
+    let waits = match foreseen {
+        Some(names) => !names.is_empty(),
+        None => conf.file().get(SYNC_NAMES).is_none_or(|names| !names.value.is_empty()),
+    };
     if waits && role == Role::Normal && !cleared {
         warnings.push(
             "this single node becomes a primary at once, and with synchronous_standby_names not empty every commit waits \

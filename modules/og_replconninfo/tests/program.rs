@@ -142,6 +142,20 @@ fn query_tells_what_would_not_start() {
     }
 }
 
+#[test]
+fn query_tells_whether_the_local_host_is_this_machine() {
+    let node = Node::new(CONF);
+    let told = |host: &str| node.call(json!({"state": "query", "local": {"host": host}}))["local"].clone();
+    assert_eq!(told("127.0.0.1"), json!({"host": "127.0.0.1", "is_here": true}));
+    let other = told("192.0.2.77");
+    assert_eq!(
+        (&other["is_here"], &other["problem"]),
+        (&json!(false), &json!("192.0.2.77 is no address of this machine"))
+    );
+    assert_eq!(told("nobody.invalid")["is_here"], false);
+    assert_eq!(node.call(json!({"state": "query"})).get("local"), None);
+}
+
 /// A server that gs_ctl never ends to reload.
 #[test]
 fn a_call_that_ends_in_the_reload_says_what_it_wrote() {

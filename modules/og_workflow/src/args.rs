@@ -7,8 +7,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::plan::Planned;
-
 /// Arguments of og_workflow.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
@@ -33,17 +31,6 @@ pub struct Args {
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
     #[serde(default)]
     pub left_out: Vec<String>,
-    /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
-    /// result is the plan in place of the next step: for a caller that has steps of its own.
-    pub seen: Option<Map<String, Value>>,
-    /// With `seen`: the `newcomers` that were added now; what slots they brought along serve nobody.
-    #[serde(default)]
-    pub came: Vec<String>,
-    /// With `seen`: nodes that were dropped now; the table leaves them out.
-    #[serde(default)]
-    pub gone: Vec<String>,
-    /// With `seen`: the node that was the primary when the run began; `moved` tells when it is another one by now.
-    pub primary: Option<String>,
 }
 
 /// What to do.
@@ -216,9 +203,6 @@ pub struct Output {
     /// What came of the workflow, at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// With `seen`: what stands against the workflow, and what is to be done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Planned>,
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,
@@ -298,6 +282,9 @@ pub struct Outcome {
     /// Things to look at.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What stood against the workflow before its first change, one sentence each; with workflow: status, what is wrong with
+    /// the cluster. `msg` has all of them.
+    pub findings: Vec<String>,
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,

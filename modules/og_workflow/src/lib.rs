@@ -18,15 +18,13 @@ pub mod steps;
 pub mod table;
 pub mod text;
 
-use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule};
+use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule, nearest};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
-use cluster::{Host, Node};
+use cluster::Host;
 use owner::Owner;
-use plan::{Asked, planned};
 use replay::Replay;
-use seen::Seen;
 use steps::How;
 
 /// The module `og_workflow`.
@@ -43,10 +41,6 @@ impl Module for Workflows {
             args: r#"{"workflow": "status", "cluster": {"hosts": {"n1": {"address": "192.168.0.11", "id": 1}}, "vars": {"data_dir": "/gauss/data/dn1"}}}"#,
         },
         Example {
-            title: "What would a drop do, for a caller that has looked at the nodes and has steps of its own?",
-            args: r#"{"workflow": "drop", "targets": ["n2"], "cluster": {"hosts": {"n1": {"id": 1}, "n2": {"id": 2}}, "vars": {"data_dir": "/gauss/data/dn1"}}, "seen": {"n1": {"og_node_state": {"node": {"running": true, "role": "primary"}}}, "n2": {"unreachable": true, "msg": "no route to host"}}}"#,
-        },
-        Example {
             title: "Is the run that holds a lock still at work?",
             args: r#"{"workflow": "owner", "owner": "dba@control pid 4711 start 918273"}"#,
         },
@@ -57,8 +51,6 @@ impl Module for Workflows {
         Rule::RequiredIf { key: "workflow", value: "status", needs: &["cluster"] },
         Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
         Rule::Exclusive(&["owner", "pid"]),
-        Rule::Exclusive(&["answers", "seen"]),
-        Rule::OnlyIf { key: "workflow", values: &["status"], allows: &["came", "gone", "primary"] },
     ];
     const LINES: Option<Lines<Output>> = Some(text::lines);
     type Args = Args;
@@ -71,9 +63,6 @@ impl Module for Workflows {
         let cluster = args.cluster.take().unwrap_or_default();
         let hosts = hosts(&cluster)?;
         let options = options(&cluster, std::mem::take(&mut args.options))?;
-        if let Some(seen) = &args.seen {
-            return plan(&args, &hosts, &options, seen);
-        }
         hosts.iter().try_for_each(Host::check_ssh)?;
         let how = How {
             options,
@@ -108,27 +97,6 @@ impl Module for Workflows {
     }
 }
 
-/// The plan, of what was seen.
-fn plan(
-    args: &Args,
-    hosts: &[Host],
-    options: &Options,
-    seen: &Map<String, Value>,
-) -> Result<Report<Output>, Error> {
-    if let Some(name) = seen.keys().find(|name| !hosts.iter().any(|host| host.name == **name)) {
-        return Err(Error::bad_args(format!("{name} is no host of the cluster")).at(format!("/seen/{name}")));
-    }
-    let seen_at = |host: &Host| seen.get(&host.name).and_then(Seen::of_look);
-    let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen_at(host))).collect();
-    let (targets, came, gone) = (distinct(&args.targets), distinct(&args.came), distinct(&args.gone));
-    let primary = args.primary.as_deref();
-    let asked =
-        Asked { workflow: args.workflow, targets: &targets, options, came: &came, gone: &gone, primary };
-    let planned = planned(&asked, &nodes)?;
-    let told = planned.refusal.as_deref().unwrap_or("nothing stands against it");
-    Ok(Report::unchanged(told.replace('\n', " "), Output { plan: Some(planned), ..Output::default() }))
-}
-
 fn owner(args: &Args) -> Result<Report<Output>, Error> {
     let text = args.owner.as_deref().unwrap_or_default();
     let unknown =
@@ -145,7 +113,16 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
 }
 
 /// What an inventory has among its variables for Ansible alone.
-const FOR_ANSIBLE: [&str; 4] = ["og_add", "og_drop", "og_binaries", "og_bin_dir"];
+const FOR_ANSIBLE: [&str; 8] = [
+    "og_cluster",
+    "og_add",
+    "og_drop",
+    "og_binaries",
+    "og_bin_dir",
+    "og_install_dir",
+    "og_install_mode",
+    "og_install_state",
+];
 
 /// The options given, over those in the cluster's variables, over the defaults.
 fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
@@ -164,9 +141,11 @@ fn check_names(cluster: &Described) -> Result<(), Error> {
     let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
     for name in cluster.vars.keys().map(String::as_str).filter(|name| name.starts_with("og_")) {
         if !known.contains(&name) && !FOR_ANSIBLE.contains(&name) {
+            let near = nearest(name, &known).or_else(|| nearest(name, &FOR_ANSIBLE));
+            let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             return wrong(
                 format!("/cluster/vars/{name}"),
-                format!("unknown option (known: {})", known.join(", ")),
+                format!("unknown option ({near}known: {})", known.join(", ")),
             );
         }
     }

@@ -123,20 +123,19 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Asks several programs of each of these nodes at once; `args` are what each gets beside what is common.
+    /// Asks several programs of each of these nodes at once, each with its arguments.
     pub fn look(
         &mut self,
         step: &str,
-        programs: &[(&'static str, Map<String, Value>)],
-        nodes: &[&str],
+        nodes: &[(&str, Vec<(&'static str, Map<String, Value>)>)],
     ) -> Go<Vec<Vec<(&'static str, Answer)>>> {
-        let mut calls = Vec::new();
-        for node in nodes {
-            calls.extend(programs.iter().map(|(program, args)| self.call(node, program, args)));
-        }
-        let answers = self.take(step, calls, None)?;
-        let by_node = answers.chunks(programs.len().max(1));
-        Ok(by_node.map(|own| programs.iter().map(|(p, _)| *p).zip(own.iter().cloned()).collect()).collect())
+        let each = nodes.iter().flat_map(|(node, programs)| programs.iter().map(move |own| (*node, own)));
+        let calls = each.map(|(node, (program, args))| self.call(node, program, args)).collect();
+        let mut answers = self.take(step, calls, None)?.into_iter();
+        let names = |programs: &[(&'static str, Map<String, Value>)]| -> Vec<(&'static str, Answer)> {
+            programs.iter().map(|(program, _)| *program).zip(answers.by_ref()).collect()
+        };
+        Ok(nodes.iter().map(|(_, programs)| programs.as_slice()).map(names).collect())
     }
 
     /// Calls a program on this machine, and again while its answer is `not_yet`.

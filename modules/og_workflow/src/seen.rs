@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{DbState, Identity, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,6 +33,10 @@ pub struct Seen {
     pub os_user: Option<String>,
     /// Its server.
     pub state: State,
+    /// What tells it from other nodes.
+    pub identity: Identity,
+    /// Why the host by which the others reach it is no address of its machine.
+    pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
     pub parameters: BTreeMap<String, Option<String>>,
     /// Those of them that its server runs with.
@@ -85,6 +89,8 @@ pub struct State {
 pub struct Sender {
     /// The other end.
     pub peer: Option<Host>,
+    /// What the other end is.
+    pub peer_role: Role,
     /// `sync`, `async`, …
     pub sync_state: Option<String>,
     /// How far behind it is.
@@ -198,6 +204,7 @@ pub struct Lock {
 struct OfNodeState {
     node: Option<State>,
     os_user: Option<String>,
+    identity: Option<Identity>,
 }
 
 #[derive(Default, Deserialize)]
@@ -223,6 +230,13 @@ struct Entry {
 #[serde(default)]
 struct OfReplconninfo {
     channels: Vec<Channel>,
+    local: Option<LocalHost>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LocalHost {
+    problem: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -240,28 +254,6 @@ struct OfLock {
 }
 
 impl Seen {
-    /// From what one look at the node brought, as Ansible's `og_query` has it: the programs' answers by their names, or why
-    /// there are none. None when nobody looked.
-    #[must_use]
-    pub fn of_look(look: &Value) -> Option<Self> {
-        let found = look.as_object()?;
-        let whole = Answer::of("og_query", look);
-        let why = |text: &str| if text.is_empty() { "no answer".to_owned() } else { text.to_owned() };
-        // Over a connection that was opened before the host went away, an answer may simply never come.
-        let lost = whole.unreachable().or_else(|| found.get("timedout").map(|_| whole.text("msg").trim()));
-        if let Some(lost) = lost {
-            return Some(Self { unreachable: Some(why(lost)), ..Self::default() });
-        }
-        if let Some(error) = whole.error() {
-            return Some(Self { errors: vec![error.clone()], state_error: Some(error), ..Self::default() });
-        }
-        let answers = PROGRAMS.iter().filter_map(|program| {
-            let answer = found.get(*program)?;
-            Some((*program, Answer::of(program, answer)))
-        });
-        Some(Self::of(&answers.collect::<Vec<_>>()))
-    }
-
     /// From the answers of the programs by their names.
     #[must_use]
     pub fn of(answers: &[(&str, Answer)]) -> Self {
@@ -294,6 +286,7 @@ impl Seen {
                 let told: OfNodeState = answer.read().map_err(unreadable)?;
                 self.state = told.node.unwrap_or_default();
                 self.os_user = told.os_user;
+                self.identity = told.identity.unwrap_or_default();
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;
@@ -307,6 +300,7 @@ impl Seen {
             "og_replconninfo" => {
                 let told: OfReplconninfo = answer.read().map_err(unreadable)?;
                 self.peers = told.channels.into_iter().filter_map(|c| c.remote).collect();
+                self.not_here = told.local.and_then(|local| local.problem);
             }
             "og_static_conf" => {
                 let told: OfStaticConf = answer.read().map_err(unreadable)?;

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::DbState;
 
-use crate::cluster::{Node, canonical, fares, role_in_words};
+use crate::cluster::{Node, canonical, fares, primaries, role_in_words, several_primaries};
 use crate::seen::Sender;
 
 /// So much of a server's own words.
 const MOST_DETAIL: usize = 40;
 
-/// The cluster as lines of a table.
+/// The cluster as lines of a table. That there are two primaries stands above it: nobody must read over that.
 #[must_use]
 pub fn table(nodes: &[Node], leave_out: &[String]) -> Vec<String> {
+    let mut primaries = primaries(nodes);
+    primaries.retain(|n| !leave_out.contains(&n.name));
     let mut nodes: Vec<_> = nodes.iter().filter(|n| !leave_out.contains(&n.name)).collect();
     let mut sent: BTreeMap<String, &Sender> = BTreeMap::new();
     for sender in nodes.iter().flat_map(|n| &n.state().senders) {
@@ -31,13 +33,14 @@ pub fn table(nodes: &[Node], leave_out: &[String]) -> Vec<String> {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect()
+    let error = (primaries.len() > 1).then(|| format!("ERROR: {}", several_primaries(&primaries)));
+    error.into_iter().chain(rows.iter().map(line)).collect()
 }
 
 fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
     let role = match n.live_role() {
         Some(role) => role_in_words(role),
-        None if n.reachable() => role_in_words(n.role),
+        None if n.reachable() && n.seen().state_error.is_none() => role_in_words(n.role),
         None => "?".to_owned(),
     };
     let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());

@@ -84,7 +84,8 @@ fn a_wrong_option_is_named_with_its_place_and_what_would_be_right() {
 fn an_option_that_would_count_for_nothing_is_named() {
     let answer = expand(&json!({"og_build_froce": true}), &json!({}));
     let told = answer["msg"].as_str().unwrap();
-    assert!(told.starts_with("/cluster/vars/og_build_froce: unknown option (known: "), "{told}");
+    let wanted = "/cluster/vars/og_build_froce: unknown option (did you mean og_build_force? known: ";
+    assert!(told.starts_with(wanted), "{told}");
     assert!(told.contains("og_build_force"), "{told}");
     let hosts = json!({"n1": {"id": 1, "og_wait_timeout": 60}});
     let answer = og_workflow(&json!({"workflow": "status", "cluster": {"hosts": hosts}}));

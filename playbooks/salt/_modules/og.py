@@ -323,6 +323,11 @@ def guc(**arguments):
         way.
         Only when `state` is `present` or `absent`.
 
+    foreseen_standbys (list of str, default [])
+        Application names of standbys that will stream by then; counts in check mode alone, where the
+        steps before this one built none.
+        Only when `state` is `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -598,7 +603,8 @@ def replconninfo(**arguments):
         `query`: nothing changes; the channels are returned.
 
     local (dict)
-        This node's end of every channel.
+        This node's end of every channel. With `query` only its host is looked at: whether this
+        machine has that address.
         Needed when `state` is `present`.
         Fields: host, base_port, port, heartbeat_port, service_port.
 
@@ -618,6 +624,11 @@ def replconninfo(**arguments):
     force (bool, default false)
         Do it even if the last channel of a running primary goes while standbys receive from it, or a
         switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
+
+    foreseen (dict, default {})
+        Values that parameters of postgresql.conf will have by then; counts in check mode alone,
+        where the steps before this one changed nothing.
         Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)

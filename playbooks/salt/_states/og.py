@@ -223,6 +223,11 @@ def guc_present(name, **arguments):
         way.
         Only when `state` is `present` or `absent`.
 
+    foreseen_standbys (list of str, default [])
+        Application names of standbys that will stream by then; counts in check mode alone, where the
+        steps before this one built none.
+        Only when `state` is `present` or `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -302,6 +307,11 @@ def guc_absent(name, **arguments):
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, or a switchover is under
         way.
+        Only when `state` is `present` or `absent`.
+
+    foreseen_standbys (list of str, default [])
+        Application names of standbys that will stream by then; counts in check mode alone, where the
+        steps before this one built none.
         Only when `state` is `present` or `absent`.
 
     data_dir (str)
@@ -957,7 +967,8 @@ def replconninfo_exact(name, **arguments):
     This node's replication channels: exact.
 
     local (dict)
-        This node's end of every channel.
+        This node's end of every channel. With `query` only its host is looked at: whether this
+        machine has that address.
         Needed when `state` is `present`.
         Fields: host, base_port, port, heartbeat_port, service_port.
 
@@ -977,6 +988,11 @@ def replconninfo_exact(name, **arguments):
     force (bool, default false)
         Do it even if the last channel of a running primary goes while standbys receive from it, or a
         switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
+
+    foreseen (dict, default {})
+        Values that parameters of postgresql.conf will have by then; counts in check mode alone,
+        where the steps before this one changed nothing.
         Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)
@@ -1023,7 +1039,8 @@ def replconninfo_present(name, **arguments):
     This node's replication channels: present.
 
     local (dict)
-        This node's end of every channel.
+        This node's end of every channel. With `query` only its host is looked at: whether this
+        machine has that address.
         Needed when `state` is `present`.
         Fields: host, base_port, port, heartbeat_port, service_port.
 
@@ -1043,6 +1060,11 @@ def replconninfo_present(name, **arguments):
     force (bool, default false)
         Do it even if the last channel of a running primary goes while standbys receive from it, or a
         switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
+
+    foreseen (dict, default {})
+        Values that parameters of postgresql.conf will have by then; counts in check mode alone,
+        where the steps before this one changed nothing.
         Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)
@@ -1086,7 +1108,8 @@ def replconninfo_absent(name, **arguments):
     This node's replication channels: absent.
 
     local (dict)
-        This node's end of every channel.
+        This node's end of every channel. With `query` only its host is looked at: whether this
+        machine has that address.
         Needed when `state` is `present`.
         Fields: host, base_port, port, heartbeat_port, service_port.
 
@@ -1106,6 +1129,11 @@ def replconninfo_absent(name, **arguments):
     force (bool, default false)
         Do it even if the last channel of a running primary goes while standbys receive from it, or a
         switchover is under way.
+        Only when `state` is `exact`, `present` or `absent`.
+
+    foreseen (dict, default {})
+        Values that parameters of postgresql.conf will have by then; counts in check mode alone,
+        where the steps before this one changed nothing.
         Only when `state` is `exact`, `present` or `absent`.
 
     data_dir (str)

@@ -1,8 +1,11 @@
 //! The nodes of a cluster, sorted by what they are now.
 
 mod host;
+mod identity;
+mod kinship;
 mod node;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use og_common::gauss::{DbState, Role};
@@ -10,6 +13,8 @@ use og_common::gauss::{DbState, Role};
 use crate::seen::{Lock, Rule};
 
 pub use host::{Host, canonical};
+pub use identity::{misplaced, same_directory};
+pub use kinship::{foreign, kin, strangers};
 pub use node::{Node, Peer};
 
 /// The nodes sorted by what they are now.
@@ -57,9 +62,20 @@ impl<'a> Cluster<'a> {
                 it.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
             }
         }
+        it.check_hidden();
         it.primary = it.find_primary();
         it.members = it.find_members();
         it
+    }
+
+    /// Nodes that nobody looked at: of one of them it may be that it is the primary, or another one's member.
+    fn check_hidden(&mut self) {
+        let hidden = names(self.nodes.iter().filter(|n| n.seen.is_none()));
+        if !hidden.is_empty() {
+            let (who, were) = (hidden.join(", "), if hidden.len() == 1 { "was" } else { "were" });
+            self.findings
+                .push(format!("{who}: {were} not looked at, hidden by --limit; run without --limit"));
+        }
     }
 
     fn find_primary(&mut self) -> Option<&'a Node> {
@@ -90,8 +106,9 @@ impl<'a> Cluster<'a> {
             [first, ..] if first.live_role() == Some(Role::Normal) => findings.push(format!(
                 "no primary runs, and {told} run as single nodes; which of them is the cluster is not known"
             )),
-            [_, ..] => findings
-                .push(format!("more than one primary: {told} run as primary; stop the wrong one first")),
+            [_, ..] => findings.push(several_primaries(&found)),
+            // Which of them is the primary is not known as long as some are hidden, which is a finding.
+            [] if self.nodes.iter().any(|n| n.seen.is_none()) => {}
             [] => {
                 let looked = self.nodes.iter().filter(|n| !aside(n));
                 let looked: Vec<_> = looked.map(|n| format!("{} {}", n.name, in_words(n))).collect();
@@ -102,24 +119,6 @@ impl<'a> Cluster<'a> {
         let primary = if let [only] = found[..] { Some(only) } else { None };
         self.findings.append(&mut findings);
         primary
-    }
-
-    /// The primary and every node it has a channel to, targets aside.
-    fn find_members(&mut self) -> Vec<&'a Node> {
-        let Some(primary) = self.primary else { return Vec::new() };
-        let mut keys: Vec<_> = primary.peers().collect();
-        keys.sort();
-        keys.dedup();
-        for (host, port) in keys.iter().filter(|key| !self.nodes.iter().any(|n| n.key() == **key)) {
-            let text = format!(
-                "{} has a replication channel to {host}:{port}, which is no host of the inventory's group opengauss; add it there",
-                primary.name
-            );
-            // A cluster is not expanded by half its inventory; taking a node away does not need the whole of it.
-            if self.adding { &mut self.findings } else { &mut self.warnings }.push(text);
-        }
-        let belongs = |n: &&Node| *n == primary || keys.contains(&n.key()) || n.streams();
-        self.nodes.iter().filter(|n| !self.targets.contains(n)).filter(belongs).collect()
     }
 
     /// Findings that both workflows share.
@@ -139,6 +138,7 @@ impl<'a> Cluster<'a> {
         for n in self.members.clone() {
             self.check_member(n);
         }
+        self.check_identity(&involved);
     }
 
     fn check_member(&mut self, n: &Node) {
@@ -149,7 +149,10 @@ impl<'a> Cluster<'a> {
         let state = n.state();
         let fares = state.db_state.map(fares);
         if !state.running {
-            self.findings.push(format!("{name}: its server is down; start it, or drop it too"));
+            // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
+            if identity::received_from(n, self.nodes).is_none() {
+                self.findings.push(format!("{name}: its server is down; start it, or drop it too"));
+            }
         } else if let Some(what) = state.db_state.filter(|s| is_busy(*s)) {
             self.findings.push(format!("{name}: is {}; wait until that is over", self::fares(what)));
         } else if let Some(fares) = fares.filter(|_| state.db_state != Some(DbState::Normal))
@@ -158,25 +161,16 @@ impl<'a> Cluster<'a> {
             let why = state.detail.as_deref().filter(|d| !d.is_empty()).unwrap_or("no reason given");
             self.warnings.push(format!("{name}: {fares} ({why})"));
         }
-        if let Some(live) =
-            n.parameter("application_name").filter(|live| !live.is_empty() && *live != n.app_name)
-            && Some(n) != self.primary
-        {
-            self.findings.push(format!(
-                "{name}: its application_name is {live}, by its id in the inventory it would be {}; \
-                 correct the id, or set the host variable application_name",
-                n.app_name
-            ));
+        if Some(n) != self.primary {
+            self.check_name(n);
         }
     }
 
     /// Whether the node answered; what it could not tell is a finding.
     pub fn answered(&mut self, n: &Node) -> bool {
         let name = &n.name;
-        let Some(seen) = &n.seen else {
-            self.findings.push(format!("{name}: was not looked at; run without --limit"));
-            return false;
-        };
+        // That it is hidden was found already.
+        let Some(seen) = &n.seen else { return false };
         if let Some(why) = &seen.unreachable {
             self.findings.push(format!("{name}: cannot be reached: {why}"));
             return false;
@@ -279,7 +273,36 @@ pub fn role_in_words(role: Role) -> String {
     role.name().replace('_', " ")
 }
 
+/// The nodes that run as primary.
+#[must_use]
+pub fn primaries(nodes: &[Node]) -> Vec<&Node> {
+    nodes.iter().filter(|n| n.live_role() == Some(Role::Primary)).collect()
+}
+
+/// That several servers run as primary, and what to do.
+#[must_use]
+pub fn several_primaries(primaries: &[&Node]) -> String {
+    let told = names(primaries.iter().copied()).join(" and ");
+    let systems: BTreeSet<&str> = primaries.iter().filter_map(|n| n.system_id()).collect();
+    if systems.len() > 1 {
+        let systems: Vec<_> = systems.into_iter().collect();
+        return format!(
+            "two clusters in one group of the inventory: {told} run as primary, of the database systems {}; give each \
+             cluster a group, or an inventory, of its own",
+            systems.join(" and ")
+        );
+    }
+    format!(
+        "more than one primary: {told} run as primary, and both may take writes; stop the wrong one first (the one with \
+         the lower node.term, or whose writes may be lost: og_node_state with state: stopped), then rebuild it as a \
+         standby (og_build with force: true)"
+    )
+}
+
 fn in_words(n: &Node) -> String {
+    if n.seen().state_error.is_some() {
+        return "cannot be read".to_owned();
+    }
     let known = || n.live_role().map_or_else(|| "not running".to_owned(), role_in_words);
     n.unseen().map_or_else(known, str::to_owned)
 }

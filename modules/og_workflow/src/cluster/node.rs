@@ -131,6 +131,19 @@ impl Node {
         &self.seen().state
     }
 
+    /// The identifier of its database system, where it has one.
+    #[must_use]
+    pub fn system_id(&self) -> Option<&str> {
+        self.seen().identity.system_id.as_deref()
+    }
+
+    /// The address of the server that it receives from.
+    #[must_use]
+    pub fn upstream(&self) -> Option<String> {
+        let peer = self.state().receiver.as_ref()?.peer.as_ref()?;
+        Some(canonical(&peer.host))
+    }
+
     /// The role in which its server runs.
     #[must_use]
     pub fn live_role(&self) -> Option<Role> {

@@ -7,7 +7,7 @@ use og_common::gauss::managed::Act;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, left, owed};
+use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, left, owed, unreadable};
 use crate::args::{DropCommits, Options};
 use crate::cluster::{Cluster, Node, Peer, canonical, changes_role, fares, names};
 use crate::seen::Rule;
@@ -75,7 +75,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         last,
         commits: commits_go_on(&c, primary, last, available),
         names_gone: c.targets.iter().map(|n| n.app_name.clone()).collect(),
-        stop: names(c.targets.iter().copied().filter(|n| n.reachable() && n.seen().state_error.is_none())),
+        stop: names(c.targets.iter().copied().filter(|n| n.reachable())),
         cut: c.targets.iter().map(|n| n.end()).collect(),
         cuts,
         rules: alone.map(|n| c.rule(n, None)).collect(),
@@ -100,7 +100,7 @@ fn target(c: &mut Cluster, n: &Node) {
         c.findings.push(format!("{name}: is {}; wait until that is over", fares(what)));
     }
     if n.seen.is_none() {
-        c.findings.push(format!("{name}: was not looked at; run without --limit"));
+        // That it is hidden was found already.
     } else if !n.reachable() {
         c.warnings
             .push(format!("{name} cannot be reached and is not stopped; run this again when it is back"));
@@ -109,14 +109,11 @@ fn target(c: &mut Cluster, n: &Node) {
         c.findings.push(format!(
             "{name}: {why}; whether its server runs is not known: go there as the owner of its data directory"
         ));
+    } else if let Some(why) = &n.seen().state_error {
+        // Only a host that does not answer is dead.
+        c.findings.push(unreadable(n, why));
     } else {
-        let state = n.seen().state_error.as_ref();
-        c.warnings.extend(n.seen().errors.iter().map(|why| match state {
-            Some(state) if state == why => {
-                format!("{name} is not stopped, for how it fares is not known: {why}")
-            }
-            _ => format!("{name}: {why}"),
-        }));
+        c.warnings.extend(n.seen().errors.iter().map(|why| format!("{name}: {why}")));
     }
 }
 

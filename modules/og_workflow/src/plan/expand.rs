@@ -45,6 +45,8 @@ pub struct Expand {
     pub empty_sync: bool,
     /// Names to be added to it.
     pub sync_add: Vec<String>,
+    /// The application_name of each new node that follows the primary: in check mode `og_guc` is told that they stream.
+    pub foreseen_standbys: Vec<String>,
     /// How `og_guc` brings it back.
     pub put_back_sync: Option<PutBack>,
     /// What it was.
@@ -156,6 +158,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         staying: names(all.iter().copied().filter(|n| !newcomers.contains(n))),
         empty_sync: sync.empty,
         sync_add: sync.add,
+        foreseen_standbys: c.standbys(&c.targets).iter().map(|n| n.app_name.clone()).collect(),
         put_back_sync: sync.put_back,
         sync_before: sync.before,
         sync_stays_empty: sync.stays_empty,

@@ -4,9 +4,9 @@ mod drop;
 mod expand;
 mod managed;
 mod names;
-mod report;
 mod room;
 mod slots;
+mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,8 +22,8 @@ use crate::seen::Lock;
 
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
-pub use report::{Asked, Planned, planned};
 pub use slots::idle as idle_slots;
+pub use status::{Inspected, inspect, unreadable};
 
 /// The parameter that says for whom commits wait.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
@@ -33,7 +33,8 @@ pub const MOST_AVAILABLE: &str = "most_available_sync";
 pub const NODE_NAME: &str = "pgxc_node_name";
 /// The parameters that are looked at on every node. Those that expand writes on a new node are among them, to be put
 /// back when it fails.
-pub const PARAMETERS: [&str; 15] = [
+pub const PARAMETERS: [&str; 16] = [
+    "port",
     SYNC_NAMES,
     MOST_AVAILABLE,
     "application_name",
@@ -94,10 +95,16 @@ impl<P> Outlook<P> {
                 lock.owner
             ));
         }
-        let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
-        let s = if lines.len() > 1 { "s" } else { "" };
-        format!("{} finding{s}; nothing was changed:\n{}", lines.len(), lines.join("\n"))
+        listed(&findings, "; nothing was changed")
     }
+}
+
+/// These findings for a person, each on a line of its own.
+#[must_use]
+pub fn listed(findings: &[String], and: &str) -> String {
+    let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
+    let s = if lines.len() > 1 { "s" } else { "" };
+    format!("{} finding{s}{and}:\n{}", lines.len(), lines.join("\n"))
 }
 
 /// What both workflows plan.

@@ -68,7 +68,13 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
         let state = if og.newcomers.contains(n) { "exact" } else { "present" };
-        json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)})
+        let mut own =
+            json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)});
+        if it.how.check && og.empty_sync && *n == shared.primary {
+            // In check mode the file still has them.
+            own["foreseen"] = json!({SYNC_NAMES: ""});
+        }
+        own
     });
     brought.channels = edit(it, "Tell the nodes of each other", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
@@ -90,14 +96,13 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     }
     if let Some(own) = &og.put_back_sync {
         let name = "Put synchronous_standby_names back";
-        it.must(name, "og_guc", &shared.primary, json!(own), og.empty_sync)?;
+        it.must(name, "og_guc", &shared.primary, foreseeing(it, og, json!(own)), og.empty_sync)?;
         brought.names = true;
     }
     if !og.sync_add.is_empty() {
         let edit =
             json!({"method": options.og_sync_standbys, "num": options.og_sync_num, "add": og.sync_add});
-        // In check mode they do not stream yet.
-        let own = json!({"synchronous_standbys": edit, "force": it.how.check});
+        let own = foreseeing(it, og, json!({"synchronous_standbys": edit}));
         it.must("Add the new standbys to synchronous_standby_names", "og_guc", &shared.primary, own, false)?;
     }
     brought.files = true;
@@ -106,6 +111,14 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let idle = it.show(&og.newcomers, &[], Some(&shared.primary));
     brought.moved = matches!(idle, Err(Stop::Failed(_)));
     it.slots(idle?)
+}
+
+/// The arguments with the standbys that will stream by then: in check mode none of them was built.
+fn foreseeing(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_json::Value {
+    if it.how.check {
+        own["foreseen_standbys"] = json!(og.foreseen_standbys);
+    }
+    own
 }
 
 /// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.

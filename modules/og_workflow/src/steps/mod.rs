@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Shown, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
-use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Files, Inspected, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -47,12 +47,20 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it =
-        Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new(), leader: None };
+    let mut it = Run {
+        how,
+        hosts,
+        replay,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+        findings: Vec::new(),
+        table: Vec::new(),
+        leader: None,
+    };
     let done = match workflow {
         Workflow::Expand => expand::expand(&mut it, targets),
         Workflow::Drop => drop::drop(&mut it, targets),
-        Workflow::Status | Workflow::Owner => it.show(&[], &[], None).map(drop),
+        Workflow::Status | Workflow::Owner => it.status(),
     };
     let why = match done {
         Ok(()) => None,
@@ -77,6 +85,7 @@ struct Run<'a> {
     replay: Replay<'a>,
     steps: Vec<Done>,
     warnings: Vec<String>,
+    findings: Vec<String>,
     table: Vec<String>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
@@ -91,18 +100,29 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
-        let asked = programs.iter().map(|program| {
-            let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
-            if *program == "og_guc" {
-                own.insert("names".to_owned(), json!(PARAMETERS));
-            }
-            (*program, own)
-        });
-        let (asked, hosts): (Vec<_>, _) = (asked.collect(), self.hosts);
+        let (timeout, hosts) = (self.how.options.og_look_timeout, self.hosts);
+        let asked = |host: &Host| {
+            let node = Node::new(host, None);
+            let asked = programs.iter().map(move |program| {
+                let mut own = args(json!({"state": "query", "timeout": timeout}));
+                match *program {
+                    "og_guc" => {
+                        own.insert("names".to_owned(), json!(PARAMETERS));
+                    }
+                    // Whether ssh leads to the machine that has this address.
+                    "og_replconninfo" => {
+                        own.insert("local".to_owned(), json!({"host": node.address}));
+                    }
+                    _ => {}
+                }
+                (*program, own)
+            });
+            asked.collect::<Vec<_>>()
+        };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
-        let there: Vec<_> = hosts.iter().filter(|h| !aside(&h.name)).map(|h| h.name.as_str()).collect();
+        let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
         self.replay.shown = QUIET;
-        let mut answers = self.replay.look(step, &asked, &there)?.into_iter();
+        let mut answers = self.replay.look(step, &there.collect::<Vec<_>>())?.into_iter();
         let mut seen = |host: &Host| {
             let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
@@ -132,7 +152,11 @@ impl Run<'_> {
             if over && !std::mem::replace(&mut looked, true) {
                 continue;
             }
-            let Some(plan) = outlook.plan else { return Err(Stop::Failed(outlook.refusal(over))) };
+            let Some(plan) = outlook.plan else {
+                let refusal = outlook.refusal(over);
+                self.findings = outlook.findings;
+                return Err(Stop::Failed(refusal));
+            };
             self.warnings.extend(outlook.warnings);
             return Ok(plan);
         }
@@ -304,6 +328,20 @@ impl Run<'_> {
         }
     }
 
+    /// The cluster as a table, and what is wrong with it.
+    fn status(&mut self) -> Go {
+        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], &[])?;
+        self.table = table(&nodes, &[]);
+        let Inspected { findings, warnings } = plan::inspect(&nodes);
+        self.warnings.extend(warnings);
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let told = plan::listed(&findings, "");
+        self.findings = findings;
+        Err(Stop::Failed(told))
+    }
+
     /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
     /// to be that.
     fn show(
@@ -357,6 +395,7 @@ impl Run<'_> {
             changed: !changes.is_empty(),
             changes,
             warnings,
+            findings: self.findings,
             table: self.table,
         }
     }

@@ -177,7 +177,7 @@ fn expand_in_order() {
     );
     // They all counted for `*`.
     let edit = json!({"method": "any", "num": "majority", "add": ["dn_6002", "dn_6003", "dn_6004"]});
-    assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit, "force": false}));
+    assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit}));
     // The lock's coming and going is no change of the cluster.
     assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 5 + 2 + 2 + 2 + 1 + 5, 6));
 }
@@ -270,6 +270,31 @@ fn check_mode_says_what_would_be_and_waits_for_nothing() {
     assert!(!done.steps.iter().any(|step| step.starts_with("Wait")) && asked > 20);
     let built: Vec<_> = done.outcome.changes.iter().filter(|c| c.step.starts_with("Build")).collect();
     assert_eq!((built.len(), &*built[1].actions[0]), (2, "build it as cascade standby"));
+}
+
+#[test]
+fn check_mode_foresees_the_standbys_for_whom_commits_would_wait() {
+    let how = How { check: true, ..how(Options::default()) };
+    let alone = json!({"running": true, "role": "normal", "db_state": "normal"});
+    let mut given = with(cluster(0), vec![fresh(2, "standby"), fresh(3, "cascade_standby")]);
+    given[0].2["og_node_state"]["node"] = alone;
+    parameter(&mut given, SYNC_NAMES, Some("*"));
+    let mut told_of = Vec::new();
+    told(&given, Workflow::Expand, "n2,n3", &how, true, |step, call| {
+        let foreseen = ["foreseen", "foreseen_standbys"].map(|key| call.args.get(key).cloned());
+        if foreseen.iter().any(Option::is_some) {
+            assert_eq!(call.args.get("force"), None);
+            told_of.push((step.to_owned(), call.node.clone().unwrap(), json!(foreseen)));
+        }
+        None
+    })
+    .well();
+    let at = |step: &str, foreseen: Value| (step.to_owned(), "n1".to_owned(), foreseen);
+    let wanted = [
+        at("Tell the nodes of each other", json!([{SYNC_NAMES: ""}, null])),
+        at("Put synchronous_standby_names back", json!([null, ["dn_6002"]])),
+    ];
+    assert_eq!(told_of, wanted);
 }
 
 #[test]
@@ -552,6 +577,33 @@ fn status_shows_what_can_be_reached() {
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing).well();
     assert_eq!(done.outcome.table.len(), 4);
     assert!(done.outcome.table[3].contains("unreachable"));
+}
+
+#[test]
+fn status_of_a_node_that_cannot_be_read_fails_and_says_why() {
+    let mut given = cluster(2);
+    let error = json!({"kind": "not_found", "detail": "cannot open data_dir /x"});
+    given[2].2["og_node_state"] = json!({"failed": true, "msg": "x", "error": error});
+    let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
+    assert!(done.why().starts_with("1 finding:\n- n3: its state cannot be read"), "{}", done.why());
+    assert_eq!((done.outcome.findings.len(), done.outcome.table.len()), (1, 4));
+    assert!(done.outcome.table[3].contains("unknown") && done.why().contains("cannot open data_dir /x"));
+    given[2].2 = given[0].2.clone();
+    let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
+    assert!(done.outcome.table[0].starts_with("ERROR: more than one primary: n1 and n3 run as primary"));
+}
+
+#[test]
+fn a_look_asks_each_machine_whether_it_has_the_address_of_its_node() {
+    let mut asked = Vec::new();
+    told(&cluster(1), Workflow::Status, "", &how(Options::default()), true, |_, call| {
+        asked.extend(call.args.get("local").map(|local| (call.program.clone(), local.clone())));
+        None
+    })
+    .well();
+    let program = "og_replconninfo".to_owned();
+    let at = |n: u8| (program.clone(), json!({"host": format!("10.0.0.{n}")}));
+    assert_eq!(asked, [at(1), at(2)]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub const STORY: Story = Story {
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
     scenarios: &[
         ("bad input ends before the first change", bad_input),
+        ("a wrong inventory ends before the first change", wrong_inventory),
         ("a broken file ends before the first change", broken_files),
         ("a second workflow is told who holds the lock", busy),
         ("a build that fails is taken back", failing_build),
@@ -81,6 +82,54 @@ fn bad_input(c: &Cluster) -> Result {
     let names: Vec<_> = many.keys().cloned().collect();
     let extra = format!("og_add={}", names.join(","));
     refuses_with(c, &Value::Object(many), "expand.yml", &extra, &["9 standbys"])
+}
+
+/// A slip in the inventory: each is found before anything is changed, whatever the workflow.
+fn wrong_inventory(c: &Cluster) -> Result {
+    let other = c.node("n2")?;
+    // n3 is n2 under another name, by ssh or by the address; n3's ssh leads to n2; its port is another.
+    let twin = json!({"n3": {"ansible_host": other.address, "data_dir": other.data_dir}});
+    refuses_with(c, &twin, "expand.yml", "og_add=n3", &["n2 and n3 are one node under several names"])?;
+    let address = c.node("n3")?.address.clone();
+    let astray = json!({"n3": {"ansible_host": other.address, "address": address}});
+    refuses_with(
+        c,
+        &astray,
+        "expand.yml",
+        "og_add=n3",
+        &["n3: ssh leads to another machine than its address"],
+    )?;
+    refuses_with(
+        c,
+        &json!({"n2": {"base_port": 26100}}),
+        "drop.yml",
+        "og_drop=n2",
+        &["n2: its server listens on port 26000, the inventory says base_port 26100"],
+    )?;
+    refuses_with(
+        c,
+        &json!({"n2": {"id": 9}}),
+        "drop.yml",
+        "og_drop=n2",
+        &["by its id in the inventory it would be dn_6009"],
+    )?;
+    let lost = json!({"n2": {"data_dir": "/nonexistent/data"}});
+    refuses_with(c, &lost, "drop.yml", "og_drop=n2", &["n2: its state cannot be read", "/nonexistent/data"])?;
+    let file = inventory(&lost)?;
+    let path = file.path().to_string_lossy().into_owned();
+    refuses(c, "status.yml", &["-i", &path], &["n2: its state cannot be read", "/nonexistent/data"])?;
+    refuses(
+        c,
+        "drop.yml",
+        &["-e", "og_drop=n2", "--limit", "n2"],
+        &["n1, n3: were not looked at, hidden by --limit"],
+    )?;
+    refuses(
+        c,
+        "drop.yml",
+        &["-e", "og_drop=n2", "-e", "og_drop_commit=available"],
+        &["did you mean og_drop_commits?"],
+    )
 }
 
 fn broken_files(c: &Cluster) -> Result {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
@@ -41,6 +42,7 @@ class ActionModule(OgActionBase):
             "cluster": {"hosts": hosts},
             "left_out": [name for name in hosts if name not in active],
             "options": self._options(),
+            "variables": self._variables(hosts),
             "pid": parent.pid if parent else os.getpid(),
             "check_mode": bool(self._task.check_mode),
             "diff": bool(self._task.diff),
@@ -48,7 +50,7 @@ class ActionModule(OgActionBase):
         run = Run.begin(asked, lambda asked: self.call_here("og_workflow", asked))
         step = run.step
         if step.get("unusable"):
-            return {"failed": True, "changed": False, "msg": step["outcome"]["msg"]}
+            return {"failed": True, "changed": False, "msg": step["outcome"]["msg"].replace("/variables/", "variable ")}
         return {"changed": False, "path": run.path}
 
     @staticmethod
@@ -77,10 +79,19 @@ class ActionModule(OgActionBase):
         return {str(name): {key: plain(hostvars[name][key]) for key in HOST_VARS if key in hostvars[name]} for name in names}
 
     def _options(self):
-        """The workflow's options, by the variables of the play; one that is mistyped would count for nothing, and is refused there."""
-        known = set(self._loader.load_from_file(DEFAULTS))
-        given = {name for name in load_extra_vars(self._loader) if name.startswith("og_")}
-        return self._settings(sorted((known | given) - set(FOR_ROLES)))
+        """The workflow's options, by the variables of the play."""
+        return self._settings(sorted(set(self._loader.load_from_file(DEFAULTS)) - set(FOR_ROLES)))
+
+    def _variables(self, hosts):
+        """
+        The names of the options that are given by -e or in the inventory: one that there is not would count for nothing
+
+        What tasks registered stands among a host's variables, too, and is a dictionary, which no option is.
+        """
+        given = dict(load_extra_vars(self._loader))
+        for name in hosts:
+            given.update(self._task_vars["hostvars"].raw_get(name))
+        return sorted(str(name) for name, value in given.items() if str(name).startswith("og_") and not isinstance(value, Mapping))
 
 
 def names_in(value):

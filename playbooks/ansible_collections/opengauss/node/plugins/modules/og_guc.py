@@ -93,6 +93,15 @@ options:
       - Only when C(state) is C(present) or C(absent).
     type: bool
     default: false
+  foreseen_standbys:
+    description:
+      - >-
+        Application names of standbys that will stream by then; counts in check mode alone, where the steps
+        before this one built none.
+      - Only when C(state) is C(present) or C(absent).
+    type: list
+    elements: str
+    default: []
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."

@@ -884,6 +884,59 @@ os_user:
   type: str
   returned: success
   sample: omm
+identity:
+  description:
+    - "With C(state: query): what tells the node from others."
+  type: dict
+  returned: success
+  contains:
+    addresses:
+      description:
+        - The addresses of this machine's interfaces, loopback left out.
+      type: list
+      elements: str
+      returned: when known
+    data_dir:
+      description:
+        - The data directory, symbolic links resolved.
+      type: str
+      returned: when known
+    content:
+      description:
+        - What the data directory holds.
+        - "C(database): A database, or what a build left of one."
+        - "C(empty): Nothing."
+        - "C(other): Something else: it is no data directory."
+        - "C(unknown): It cannot be listed."
+      type: str
+      returned: when known
+    directory:
+      description:
+        - >-
+          Two nodes that have this text in common are the same data directory of the same machine; null when
+          that cannot be told.
+      type: str
+      returned: when known
+    system_id:
+      description:
+        - >-
+          The identifier of the database system, the same on all nodes of a cluster and on no other's; null
+          when there is none yet. A number, as text: it is too large for some readers of JSON.
+      type: str
+      returned: when known
+    listen_port:
+      description:
+        - The port on which the running server listens; null when none runs.
+      type: int
+      returned: when known
+  sample:
+    addresses:
+      - "192.168.0.11"
+    data_dir: /gauss/data/db1
+    content: database
+    directory: "ec0d0766-913b-4ade-9046-32d16a830aba:fe00:10035542"
+    system_id: "6785152480852224290"
+    listen_port: 26000
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."

@@ -24,7 +24,9 @@ options:
       - query
   local:
     description:
-      - This node's end of every channel.
+      - >-
+        This node's end of every channel. With C(query) only its host is looked at: whether this machine has
+        that address.
       - Needed when C(state) is C(present).
     type: dict
     suboptions:
@@ -112,6 +114,14 @@ options:
       - Only when C(state) is C(exact), C(present) or C(absent).
     type: bool
     default: false
+  foreseen:
+    description:
+      - >-
+        Values that parameters of postgresql.conf will have by then; counts in check mode alone, where the
+        steps before this one changed nothing.
+      - Only when C(state) is C(exact), C(present) or C(absent).
+    type: dict
+    default: {}
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."
@@ -483,4 +493,29 @@ reloaded:
   type: bool
   returned: success
   sample: false
+local:
+  description:
+    - "With C(query) and C(local): its host."
+  type: dict
+  returned: success
+  contains:
+    host:
+      description:
+        - The host.
+      type: str
+      returned: always
+    is_here:
+      description:
+        - Whether it is an address, or the name of one, of this machine.
+      type: bool
+      returned: always
+    problem:
+      description:
+        - Why it is not.
+      type: str
+      returned: when known
+  sample:
+    host: "192.168.0.12"
+    is_here: false
+    problem: "192.168.0.12 is no address of this machine"
 """

@@ -360,11 +360,32 @@ def test_nothing_is_done_in_the_middle(three, task):
 
 @pytest.mark.versions
 def test_a_misspelt_option_is_refused(three):
-    """It would count for nothing, and nobody would know. What is not named like an option is the user's own."""
-    done = three.play("expand", "-e", "og_add=n4", "-e", "og_sync_standby=any", "-e", "mine=1", "-e", "og_sync_num=2")
-    said = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == 2 and "/options/og_sync_standby: unknown argument" in said and "og_sync_standbys" in said, said
+    wanted = "variable og_sync_standby: unknown option (did you mean og_sync_standbys? known: "
+    for playbook in (["expand", "-e", "og_add=n4"], ["drop", "-e", "og_drop=n2"], ["status"]):
+        done = three.play(*playbook, "-e", "og_sync_standby=any", "-e", "og_sync_num=2")
+        assert done.returncode == 2 and wanted in " ".join((done.stdout + done.stderr).split()), done.stdout
+        assert three.log() == []
+    three.hosts["n3"]["og_build_froce"] = True
+    done = three.play("expand", "-e", "og_add=n4", "--check")
+    assert done.returncode == 2 and "variable og_build_froce: unknown option" in done.stdout
+
+
+def test_what_limit_hides_is_told_as_the_reason(three):
+    done = three.play("drop", "-e", "og_drop=n2", "--limit", "n2,n3")
+    assert done.returncode == 2 and "n1, n4, n5: were not looked at, hidden by --limit; run without --limit" in done.stdout
     assert three.log() == []
+    assert "n2, n3, n4, n5: not looked at, hidden by --limit" in " ".join(three.good("status", "--limit", "n1").stderr.split())
+
+
+def test_status_fails_of_what_is_wrong_and_says_it(three):
+    three.hosts["n4"]["data_dir"] += "/nowhere"
+    done = three.play("status")
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 2 and "n4: its state cannot be read" in text and "nowhere is not there" in text and "NODE " in text
+    three.hosts["n4"]["data_dir"] = three.hosts["n5"]["data_dir"]
+    three.change("n3", role="primary", built=False)
+    done = three.play("status")
+    assert done.returncode == 2 and done.stdout.index("ERROR: more than one primary: n1 and n3") < done.stdout.index("NODE ")
 
 
 @pytest.mark.versions
