@@ -36,6 +36,10 @@ pub struct Args {
     /// With `seen`: the `newcomers` that were added now; what slots they brought along serve nobody.
     #[serde(default)]
     pub came: Vec<String>,
+    /// With `seen`: the names of the variables that the caller was given, of all nodes and whatever their values; a name that
+    /// begins as an option's and is none is refused.
+    #[serde(default)]
+    pub variables: Vec<String>,
     /// With `seen`: nodes that were dropped now; the table leaves them out.
     #[serde(default)]
     pub gone: Vec<String>,

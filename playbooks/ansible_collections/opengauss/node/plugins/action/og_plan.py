@@ -30,7 +30,7 @@ class ActionModule(OgActionBase):
         if not self._task_vars["groups"].get("opengauss"):
             raise AnsibleActionFail("the inventory has no hosts in a group opengauss, which are the cluster and the nodes to come; make yours a child of that group")
         hosts, seen = self._hosts(args.get("seen", "og_seen"), targets)
-        asked = {"workflow": workflow, "cluster": {"hosts": hosts, "vars": dict.fromkeys(self._options())}, "seen": seen}
+        asked = {"workflow": workflow, "cluster": {"hosts": hosts}, "seen": seen, "variables": self._options()}
         if workflow == "status":
             asked.update(came=args.get("new") or [], gone=args.get("leave_out") or [])
         else:
@@ -38,7 +38,7 @@ class ActionModule(OgActionBase):
             asked.update(targets=targets, options=given)
         answer = self.call_here("og_workflow", asked)
         if answer.get("failed"):
-            return {**answer, "msg": str(answer.get("msg", "")).replace("/cluster/vars/", "variable ")}
+            return {**answer, "msg": str(answer.get("msg", "")).replace("/variables/", "variable ")}
         found = answer["plan"]
         # At the end of a workflow, what is wrong with the cluster is shown, and no reason to undo it.
         if found.get("refusal") and workflow != "status":
