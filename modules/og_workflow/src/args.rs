@@ -31,6 +31,10 @@ pub struct Args {
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// The names of the variables that the caller was given, of all nodes and whatever their values; a name that begins as an
+    /// option's and is none is refused.
+    #[serde(default)]
+    pub variables: Vec<String>,
 }
 
 /// What to do.

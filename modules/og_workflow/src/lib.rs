@@ -62,7 +62,7 @@ impl Module for Workflows {
         }
         let cluster = args.cluster.take().unwrap_or_default();
         let hosts = hosts(&cluster)?;
-        let options = options(&cluster, std::mem::take(&mut args.options))?;
+        let options = options(&cluster, std::mem::take(&mut args.options), &args.variables)?;
         hosts.iter().try_for_each(Host::check_ssh)?;
         let how = How {
             options,
@@ -125,8 +125,8 @@ const FOR_ANSIBLE: [&str; 8] = [
 ];
 
 /// The options given, over those in the cluster's variables, over the defaults.
-fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Error> {
-    check_names(cluster)?;
+fn options(cluster: &Described, given: Map<String, Value>, names: &[String]) -> Result<Options, Error> {
+    check_names(cluster, names)?;
     // What else the variables have is for others.
     let mut all = cluster.vars.clone();
     all.extend(given);
@@ -134,17 +134,19 @@ fn options(cluster: &Described, given: Map<String, Value>) -> Result<Options, Er
 }
 
 /// Looks for options that would count for nothing: a mistyped one, and one that is given for a single node.
-fn check_names(cluster: &Described) -> Result<(), Error> {
+fn check_names(cluster: &Described, names: &[String]) -> Result<(), Error> {
     let options = serde_json::to_value(Options::default())
         .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     let known: Vec<&str> = options.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
     let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
-    for name in cluster.vars.keys().map(String::as_str).filter(|name| name.starts_with("og_")) {
+    let vars = cluster.vars.keys().map(|name| ("/cluster/vars", name.as_str()));
+    let all = vars.chain(names.iter().map(|name| ("/variables", name.as_str())));
+    for (at, name) in all.filter(|(_, name)| name.starts_with("og_")) {
         if !known.contains(&name) && !FOR_ANSIBLE.contains(&name) {
             let near = nearest(name, &known).or_else(|| nearest(name, &FOR_ANSIBLE));
             let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             return wrong(
-                format!("/cluster/vars/{name}"),
+                format!("{at}/{name}"),
                 format!("unknown option ({near}known: {})", known.join(", ")),
             );
         }

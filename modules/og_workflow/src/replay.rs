@@ -26,6 +26,9 @@ pub type Go<T = ()> = Result<T, Stop>;
 /// What to do on each node.
 pub type Calls = Vec<(String, Map<String, Value>)>;
 
+/// What to ask of one node: programs and their arguments.
+pub type Asked = Vec<(&'static str, Map<String, Value>)>;
+
 /// The answers of one step, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Answered(pub Vec<(String, Answer)>);
@@ -124,18 +127,14 @@ impl<'a> Replay<'a> {
     }
 
     /// Asks several programs of each of these nodes at once, each with its arguments.
-    pub fn look(
-        &mut self,
-        step: &str,
-        nodes: &[(&str, Vec<(&'static str, Map<String, Value>)>)],
-    ) -> Go<Vec<Vec<(&'static str, Answer)>>> {
+    pub fn look(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Vec<(&'static str, Answer)>>> {
         let each = nodes.iter().flat_map(|(node, programs)| programs.iter().map(move |own| (*node, own)));
         let calls = each.map(|(node, (program, args))| self.call(node, program, args)).collect();
         let mut answers = self.take(step, calls, None)?.into_iter();
-        let names = |programs: &[(&'static str, Map<String, Value>)]| -> Vec<(&'static str, Answer)> {
+        let names = |programs: &Asked| -> Vec<(&'static str, Answer)> {
             programs.iter().map(|(program, _)| *program).zip(answers.by_ref()).collect()
         };
-        Ok(nodes.iter().map(|(_, programs)| programs.as_slice()).map(names).collect())
+        Ok(nodes.iter().map(|(_, programs)| programs).map(names).collect())
     }
 
     /// Calls a program on this machine, and again while its answer is `not_yet`.

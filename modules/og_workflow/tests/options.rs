@@ -87,6 +87,17 @@ fn an_option_that_would_count_for_nothing_is_named() {
     let wanted = "/cluster/vars/og_build_froce: unknown option (did you mean og_build_force? known: ";
     assert!(told.starts_with(wanted), "{told}");
     assert!(told.contains("og_build_force"), "{told}");
+    // Of a caller that has values of its own, such as Ansible's templates, the names alone.
+    let names = |name: &str| {
+        og_workflow(
+            &json!({"workflow": "status", "cluster": {"hosts": {"n1": {"id": 1}}}, "seen": {}, "variables": ["zone", name]}),
+        )
+    };
+    let told = names("og_sync_standby")["msg"].as_str().unwrap().to_owned();
+    let wanted = "/variables/og_sync_standby: unknown option (did you mean og_sync_standbys? known: ";
+    assert!(told.starts_with(wanted), "{told}");
+    assert_eq!(names("og_sync_standbys")["failed"], false);
+    assert_eq!(names("og_install_dir")["failed"], false);
     let hosts = json!({"n1": {"id": 1, "og_wait_timeout": 60}});
     let answer = og_workflow(&json!({"workflow": "status", "cluster": {"hosts": hosts}}));
     let wanted = "/cluster/hosts/n1/og_wait_timeout: counts for all nodes; give it in the cluster's vars, or in the call";

@@ -17,9 +17,10 @@ impl<'a> Cluster<'a> {
         for n in self.nodes.iter().filter(|n| !kin.contains(n)) {
             let target = self.targets.contains(&n);
             if let Some(why) = foreign(n, primary, &kin) {
-                let way_out = match target && self.adding {
-                    true => "drop it there first, with og_drop_clear=true",
-                    false => "take that cluster's nodes out of the group opengauss, which is one cluster",
+                let way_out = if target && self.adding {
+                    "drop it there first, with og_drop_clear=true"
+                } else {
+                    "take that cluster's nodes out of the group opengauss, which is one cluster"
                 };
                 self.findings.push(format!("{}: belongs to another cluster: {why}; {way_out}", n.name));
             } else if !target {

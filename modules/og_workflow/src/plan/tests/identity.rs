@@ -107,7 +107,7 @@ fn ssh_that_leads_to_another_machine_is_found_before_anything_is_changed() {
             at + 1
         );
         assert!(found.starts_with(&told), "{found}");
-        assert_eq!(inspect(&nodes(&hosts)).findings, [found.clone()]);
+        assert_eq!(inspect(&nodes(&hosts)).findings, std::slice::from_ref(&found));
         if at < 3 {
             assert_eq!(only(dropping(&hosts, "n3")), found);
         }

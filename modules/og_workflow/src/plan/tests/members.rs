@@ -157,7 +157,9 @@ fn only_a_host_that_does_not_answer_is_dead() {
 fn what_limit_hides_is_the_reason() {
     let looked = |hosts: &[Given], hidden: &[usize]| {
         let mut nodes = nodes(hosts);
-        hidden.iter().for_each(|at| nodes[*at].seen = None);
+        for at in hidden {
+            nodes[*at].seen = None;
+        }
         nodes
     };
     let hosts = with(cluster(2), vec![fresh(4, "standby")]);
