@@ -854,6 +854,32 @@ os_user:
   type: str
   returned: success
   sample: omm
+tablespaces:
+  description:
+    - >-
+      With C(state: query): the tablespaces beside the server's own two; none where the data directory cannot
+      be read.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    oid:
+      description:
+        - Its number in C(pg_tablespace).
+      type: int
+      returned: always
+    node_names:
+      description:
+        - >-
+          The names of nodes that have a folder there, by pgxc_node_name; more than one where data of another
+          node were copied, or the node was started under another name.
+      type: list
+      elements: str
+      returned: always
+  sample:
+    - oid: 16390
+      node_names:
+        - dn_6001_6002
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."
