@@ -181,10 +181,7 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cas
 fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<String> {
     let wanted = it.how.options.og_rollback && !it.how.check;
     // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
-    let moved = match wanted && !brought.moved {
-        true => it.moved(&og.shared)?,
-        false => None,
-    };
+    let moved = if wanted && !brought.moved { it.moved(&og.shared)? } else { None };
     let undone = wanted && !brought.moved && moved.is_none();
     why += &match moved {
         Some(moved) => format!(" (nothing was rolled back: {moved})"),

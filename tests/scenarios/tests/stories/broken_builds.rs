@@ -10,7 +10,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result, differing};
 
 use super::builds::builder;
-use super::{effective, nothing_left, under_load};
+use super::{nothing_left, outcome, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -85,7 +85,7 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
 fn killed(c: &Cluster) -> Result {
     let takes = duration(c)?;
     c.play("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
-    let before = effective(&c.settled_configuration()?);
+    let before = outcome(c)?;
     let own = c.node("n3")?.dir.clone();
     let staying = |files: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>| {
         files
@@ -99,7 +99,7 @@ fn killed(c: &Cluster) -> Result {
         for moment in 0..MOMENTS {
             if expand_killed_after(c, takes * moment / MOMENTS)? {
                 broken += 1;
-                let changed = differing(&staying(&before), &staying(&effective(&c.settled_configuration()?)));
+                let changed = differing(&staying(&before), &staying(&outcome(c)?));
                 if !changed.is_empty() {
                     return Err(format!("moment {moment}: not as before: {}", changed.join(", ")));
                 }

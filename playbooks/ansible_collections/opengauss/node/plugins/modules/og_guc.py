@@ -412,6 +412,13 @@ pending:
   returned: success
   sample:
     - max_connections
+running:
+  description:
+    - "With C(query) and C(names): what the running server works with, of each parameter named."
+  type: dict
+  returned: success
+  sample:
+    max_wal_senders: "16"
 reloaded:
   description:
     - The running server was seen to take the changed file.
