@@ -16,6 +16,7 @@ pub mod env;
 mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
+mod loaded_hba;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;

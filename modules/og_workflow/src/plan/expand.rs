@@ -6,7 +6,7 @@ use og_common::gauss::Role;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, by_id, left, owed};
+use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, ZONE, by_id, left, owed, zones};
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
@@ -85,12 +85,16 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         c.findings
             .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
     }
+    let follow = c.standbys(&all);
+    let apart = c.targets.iter().filter(|n| n.becomes_cascade() && !n.streams());
+    let apart: Vec<String> = apart.filter_map(|n| zones::mismatch(n, &follow)).collect();
+    c.findings.extend(apart);
     let sync = sync(&c, primary, &all, options.og_sync_standbys);
     let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
     let own = c.targets.iter().map(|n| {
         let mut own = Settings::new();
         own.insert("application_name".to_owned(), n.app_name.clone());
-        own.insert("available_zone".to_owned(), n.zone.clone());
+        own.insert(ZONE.to_owned(), n.zone.clone());
         if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
             own.insert(SYNC_NAMES.to_owned(), names.clone());
         }

@@ -6,6 +6,7 @@ mod report;
 mod slots;
 #[cfg(test)]
 pub(crate) mod tests;
+mod zones;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use report::{Asked, Planned, planned};
 pub use slots::idle as idle_slots;
+pub use zones::{ENABLE as ENABLE_ZONES, ZONE};
 
 /// The parameter that says for whom commits wait.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";

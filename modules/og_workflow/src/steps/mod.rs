@@ -12,7 +12,7 @@ use crate::answer::Answer;
 use crate::args::{Change, Options, Outcome, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
-use crate::plan::{self, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
+use crate::plan::{self, ENABLE_ZONES, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, ZONE};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -86,7 +86,7 @@ impl Run<'_> {
         let asked = programs.iter().map(|program| {
             let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
             if *program == "og_guc" {
-                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name"]));
+                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name", ZONE, ENABLE_ZONES]));
             }
             (*program, own)
         });
