@@ -97,7 +97,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, Error> {
 #[must_use]
 pub fn masked(text: &str) -> String {
     let mut shown = text.to_owned();
-    for param in Document::parse(text).map(|d| d.cluster).unwrap_or_default().iter().rev() {
+    for param in Document::parse_any(text).map(|d| d.cluster).unwrap_or_default().iter().rev() {
         if param.name == "password" {
             shown.replace_range(param.raw.clone(), "********");
         }
@@ -146,16 +146,31 @@ pub struct Document<'a> {
     cluster: Vec<Param>,
     cluster_at: usize,
     devices: Vec<Device>,
+    unknown: Vec<Error>,
 }
 
 impl<'a> Document<'a> {
-    /// Takes the text apart.
+    /// Takes the text apart, as OM since 6.0 does.
     ///
     /// # Errors
-    /// `corrupt` with line and column when it is no well-formed XML, holds a DOCTYPE (which OM refuses) or a parameter
-    /// that OM does not know.
+    /// As [`Document::parse_any`]; `corrupt` for a parameter that OM does not know.
     pub fn parse(text: &'a str) -> Result<Self, Error> {
+        let mut document = parse(text)?;
+        if document.unknown.is_empty() { Ok(document) } else { Err(document.unknown.swap_remove(0)) }
+    }
+
+    /// Takes the text apart, as OM before 6.0 does: it passes over parameters that it does not know.
+    ///
+    /// # Errors
+    /// `corrupt` with line and column when it is no well-formed XML or holds a DOCTYPE (which OM refuses).
+    pub fn parse_any(text: &'a str) -> Result<Self, Error> {
         parse(text)
+    }
+
+    /// The parameters that OM does not know, each as the error that OM since 6.0 makes of it.
+    #[must_use]
+    pub fn unknown(&self) -> &[Error] {
+        &self.unknown
     }
 
     /// The text.
@@ -231,6 +246,7 @@ struct Walk {
     seen_root: bool,
     cluster: Vec<Param>,
     devices: Vec<Device>,
+    unknown: Vec<Error>,
 }
 
 fn parse(text: &str) -> Result<Document<'_>, Error> {
@@ -280,7 +296,8 @@ fn parse(text: &str) -> Result<Document<'_>, Error> {
     if !walk.seen_list {
         return Err(error(text, text.len(), "there is no DEVICELIST", "GAUSS-51200"));
     }
-    Ok(Document { text, cluster: walk.cluster, cluster_at, devices: walk.devices })
+    let (cluster, devices, unknown) = (walk.cluster, walk.devices, walk.unknown);
+    Ok(Document { text, cluster, cluster_at, devices, unknown })
 }
 
 impl Walk {
@@ -307,14 +324,17 @@ impl Walk {
                 let float = |name: &str| {
                     name.strip_prefix("floatIp").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
                 };
-                self.cluster.push(param(text, tag, element, CLUSTER_PARAMS, float)?);
+                let param = param(text, tag, element)?;
+                self.look_up(text, &param, CLUSTER_PARAMS, float);
+                self.cluster.push(param);
             }
             (3, b"PARAM")
                 if self.section == Some(Section::DeviceList)
                     && self.stack.last().is_some_and(|s| s == "DEVICE") =>
             {
                 let sync_node = |name: &str| name.starts_with("syncNode_");
-                let param = param(text, tag, element, DEVICE_PARAMS, sync_node)?;
+                let param = param(text, tag, element)?;
+                self.look_up(text, &param, DEVICE_PARAMS, sync_node);
                 if let Some(device) = self.devices.last_mut() {
                     if param.name == "name" {
                         device.name.clone_from(&param.value);
@@ -325,6 +345,13 @@ impl Walk {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Notes a parameter whose name is neither `known` nor of a `family` of names.
+    fn look_up(&mut self, text: &str, param: &Param, known: &[&str], family: impl Fn(&str) -> bool) {
+        if !known.contains(&param.name.as_str()) && !family(&param.name) {
+            self.unknown.push(unknown(text, param.element.start, &param.name, known));
+        }
     }
 
     /// An element ended; `stack` holds those around it.
@@ -354,14 +381,7 @@ fn unknown(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
     }
 }
 
-/// A parameter whose name is `known` or of a `family` of names.
-fn param(
-    text: &str,
-    tag: &BytesStart,
-    element: Range<usize>,
-    known: &[&str],
-    family: impl Fn(&str) -> bool,
-) -> Result<Param, Error> {
+fn param(text: &str, tag: &BytesStart, element: Range<usize>) -> Result<Param, Error> {
     let mut name = None;
     let mut value = None;
     for attribute in tag.attributes() {
@@ -383,9 +403,6 @@ fn param(
     let Some(name) = name else {
         return Err(error(text, element.start, "a PARAM needs a name", "GAUSS-51236"));
     };
-    if !known.iter().any(|k| *k == name) && !family(&name) {
-        return Err(unknown(text, element.start, &name, known));
-    }
     let Some((value, raw)) = value else {
         return Err(error(text, element.start, format!("the PARAM {name} has no value"), "GAUSS-51236"));
     };

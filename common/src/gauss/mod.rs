@@ -19,6 +19,7 @@ mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
 mod identity;
+mod loaded_hba;
 pub mod managed;
 mod owed;
 pub mod peer;

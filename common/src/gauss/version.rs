@@ -4,11 +4,11 @@
 //! a fact that was seen on a running server says so.
 
 use std::fmt;
-
-use super::Node;
-use super::process::time_left;
-use crate::protocol::Call;
 use std::time::Duration;
+
+use super::process::time_left;
+use super::{Environment, Node};
+use crate::protocol::Call;
 
 /// How long a program may take to tell its release.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -236,9 +236,15 @@ impl Node {
     }
 
     async fn ask_version(&self, call: &Call) -> Option<Version> {
-        let env = self.env(call).await.ok()?;
+        self.env(call).await.ok()?.version(call).await
+    }
+}
+
+impl Environment {
+    /// The release of the server program; `None` when there is none, or it does not tell. Starts a program.
+    pub async fn version(&self, call: &Call) -> Option<Version> {
         for name in ["gaussdb", "gs_ctl"] {
-            let Ok(program) = env.program(name) else { continue };
+            let Ok(program) = self.program(name) else { continue };
             let Ok(outcome) = program.arg("--version").limit(Some(time_left(call, LIMIT))).run().await else {
                 continue;
             };

@@ -61,7 +61,18 @@ pub fn tail(path: &Path) -> String {
         file.take(TAIL).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    last_states(&String::from_utf8_lossy(&read().unwrap_or_default()))
+}
+
+/// The text as a terminal shows it in the end: of a line that was overwritten in place, as release 6.0 does with its
+/// progress, what it was overwritten with last.
+fn last_states(text: &str) -> String {
+    let shown = |line: &str| {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let line = line.trim_end_matches('\r');
+        [line.rsplit('\r').next().unwrap_or_default(), end].concat()
+    };
+    text.split_inclusive('\n').map(shown).collect()
 }
 
 /// What the log says of the build's end; `Status::None` when it says nothing of it.
@@ -105,4 +116,26 @@ pub fn last_words(text: &str, most: usize) -> Vec<String> {
         lines.filter(|l| !IDLE.iter().any(|idle| l.contains(idle))).take(most).map(str::to_owned).collect();
     words.reverse();
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_overwritten_in_place_shows_its_last_state() {
+        // As release 6.0.2 prints it.
+        let text = "Begin Receiving files \nProgress: [      ] 0% (2/97103KB). (1/1)tablespaces. Receive files \r\
+            Progress: [==    ] 69% (67466/97103KB). (1/1)tablespaces. Receive files \r\
+            Progress: [======] 100% (97117/97117KB). (1/1)tablespaces. Receive files \nFinish Receiving files \n\
+            [2026-11-28 09:48:41.329][1021][s1][gs_ctl]: full build build completed(/d).\n";
+        let shown = last_states(text);
+        assert_eq!(shown.lines().count(), 4);
+        assert_eq!(status(&shown), Status::Completed);
+        let words = last_words(&shown, 3);
+        assert_eq!(words[0], "Progress: [======] 100% (97117/97117KB). (1/1)tablespaces. Receive files");
+        // While it is under way.
+        assert_eq!(last_states("a\nProgress: 1% \rProgress: 2% \r"), "a\nProgress: 2% ");
+        assert_eq!(last_states("a\r\nb"), "a\nb");
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use og_common::files::FileLock;
+use og_common::files::{self, FileLock};
 use og_common::gauss::{self, Exchange, Node, OwedReload, Reader};
+use og_common::hba::HbaFile;
 use og_common::protocol::{Call, Error, ErrorKind, Report};
 
 use crate::output::Output;
@@ -64,7 +65,8 @@ impl<'a> Server<'a> {
 
     /// Makes the server read the file as it is.
     async fn told(&self, call: &Call) -> Result<gauss::Reload, Error> {
-        match self.node.reload(call).await? {
+        let wanted = HbaFile::parse(&files::read(self.path)?);
+        match self.node.reload_hba(call, &wanted).await? {
             outcome if outcome.refused(HBA) || busy(&outcome) => Err(refusal(self.path, &outcome)),
             outcome => Ok(outcome),
         }

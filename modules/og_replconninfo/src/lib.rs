@@ -57,8 +57,8 @@ impl Module for ReplConnInfo {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         if args.state == State::Query {
-            let conf = NodeConf::read(&Node::of(call)?)?;
-            let mut report = query(&conf);
+            let node = Node::of(call)?;
+            let mut report = query(call, &node, &NodeConf::read(&node)?).await;
             report.output.local = args.local.as_ref().map(local_host).transpose()?;
             return Ok(report);
         }
@@ -68,9 +68,6 @@ impl Module for ReplConnInfo {
             ours(&local.host)?;
         }
         let conf = NodeConf::read(&node)?;
-        if args.state == State::Query {
-            return Ok(query(call, &node, &conf).await);
-        }
         let plan = planned(call, &node, &conf, &wanted).await?;
         let reload = args.reload == ReloadWish::Auto;
         if plan.changed.is_empty() {

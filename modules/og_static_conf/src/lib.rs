@@ -105,7 +105,13 @@ impl Module for StaticConf {
         let env = environment(call, &args).await?;
         let place = place(&args, &env)?;
         match args.state {
-            State::Query => query(&args, place),
+            State::Query => {
+                let file = place.clone().map(found).transpose()?;
+                let told = unknown_params(call, &file.iter().collect::<Vec<_>>()).await?;
+                let mut report = query(&args, place)?;
+                report.warnings.extend(told);
+                Ok(report)
+            }
             State::Present => present(call, &args, place, &env).await,
         }
     }
@@ -183,7 +189,39 @@ fn read_xml(path: &Path) -> Result<Cluster, Error> {
 
 /// The cluster of a cluster_config.xml.
 fn cluster_of(bytes: &[u8]) -> Result<Cluster, Error> {
-    xml::Document::parse(xml::text(bytes)?)?.cluster()
+    xml::Document::parse_any(xml::text(bytes)?)?.cluster()
+}
+
+/// The parameters in these XML files that OM does not know, to be looked at: before release 6.0 it passed over them.
+///
+/// # Errors
+/// `corrupt` for the first one, where the installed release is one whose OM refuses such a file.
+async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    for file in files {
+        let text =
+            file.bytes.as_deref().filter(|bytes| is_xml(bytes)).and_then(|bytes| xml::text(bytes).ok());
+        // What else is wrong with a file is told where it is read.
+        let Some(document) = text.and_then(|text| xml::Document::parse_any(text).ok()) else { continue };
+        for error in document.unknown() {
+            found.push(in_file::<()>(&file.path, Err(error.clone())).err());
+        }
+    }
+    let mut found: Vec<Error> = found.into_iter().flatten().collect();
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let release = match Environment::learn(call).await {
+        Ok(env) => env.version(call).await,
+        Err(_) => None,
+    };
+    if release.is_some_and(|release| release.has_om_that_checks_names()) {
+        return Err(found.swap_remove(0));
+    }
+    let told = |error: &Error| {
+        format!("{}; OM before 6.0 passes over it, later ones refuse the file", error.failure().detail)
+    };
+    Ok(found.iter().map(told).collect())
 }
 
 fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
@@ -347,7 +385,11 @@ async fn present(
         }
     }
     let present = read(args, place, env)?;
-    let plan = plan(args, &present)?;
+    let source = args.xml.clone().map(found).transpose()?;
+    let files: Vec<&Found> = source.iter().chain(&present.write_xml).collect();
+    let told = unknown_params(call, &files).await?;
+    let mut plan = plan(args, &present)?;
+    plan.warnings.extend(told);
     let mut backup = None;
     for change in plan.changes.iter().filter(|_| !call.check) {
         let kept = apply(change, present.before(&change.path), args.backup)?;

@@ -419,13 +419,13 @@ pub fn copy_name(node: &str) -> String {
 /// The cluster in an XML file, if it can be read.
 pub(crate) fn said(found: &Found) -> Option<Cluster> {
     let text = xml::text(found.bytes.as_deref()?).ok()?;
-    xml::Document::parse(text).ok()?.cluster().ok()
+    xml::Document::parse_any(text).ok()?.cluster().ok()
 }
 
 fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> Result<(), Error> {
     let (before, after) = if let Some(bytes) = &found.bytes {
         let edited = |text| {
-            let document = xml::Document::parse(text)?;
+            let document = xml::Document::parse_any(text)?;
             let wanted = links::in_words_of(&document.cluster()?, &present.links, &plan.cluster);
             document.edited(&wanted)
         };

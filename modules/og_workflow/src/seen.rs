@@ -67,6 +67,8 @@ pub struct State {
     pub running: bool,
     /// Its role, of a stopped one that of its last run.
     pub role: Role,
+    /// The release of its program, where it was asked for.
+    pub version: Option<String>,
     /// How it fares.
     pub db_state: Option<DbState>,
     /// Why.

@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Files, NODE_NAME, Outlook, PARAMETERS, Purpose, PutBack, SYNC_NAMES, Settings, Shared, Values, by_id,
-    left, names as node_names, owed, room,
+    Files, NODE_NAME, Outlook, PARAMETERS, Purpose, PutBack, SYNC_NAMES, Settings, Shared, Values, ZONE,
+    by_id, left, names as node_names, owed, room, zones,
 };
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
@@ -105,6 +105,10 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         c.findings
             .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
     }
+    let follow = c.standbys(&all);
+    let apart = c.targets.iter().filter(|n| n.becomes_cascade() && !n.streams());
+    let apart: Vec<String> = apart.filter_map(|n| zones::mismatch(n, &follow)).collect();
+    c.findings.extend(apart);
     let sync = sync(&mut c, primary, &all, options.og_sync_standbys);
     let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
     node_names::look(&mut c, primary, &fresh);
@@ -113,7 +117,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let own = c.targets.iter().map(|n| {
         let mut own = Settings::new();
         own.insert("application_name".to_owned(), n.app_name.clone());
-        own.insert("available_zone".to_owned(), n.zone.clone());
+        own.insert(ZONE.to_owned(), n.zone.clone());
         if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
             own.insert(SYNC_NAMES.to_owned(), names.clone());
         }

@@ -9,6 +9,7 @@ mod slots;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
+mod zones;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use slots::idle as idle_slots;
 pub use status::{Inspected, inspect, unreadable};
+pub use zones::ZONE;
 
 /// The parameter that says for whom commits wait.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
@@ -33,12 +35,13 @@ pub const MOST_AVAILABLE: &str = "most_available_sync";
 pub const NODE_NAME: &str = "pgxc_node_name";
 /// The parameters that are looked at on every node. Those that expand writes on a new node are among them, to be put
 /// back when it fails.
-pub const PARAMETERS: [&str; 16] = [
+pub const PARAMETERS: [&str; 17] = [
     "port",
     SYNC_NAMES,
     MOST_AVAILABLE,
     "application_name",
-    "available_zone",
+    ZONE,
+    zones::ENABLE,
     NODE_NAME,
     room::SENDERS,
     room::SLOTS,

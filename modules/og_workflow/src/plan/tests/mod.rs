@@ -560,3 +560,23 @@ fn what_the_inventory_says_of_a_node_goes_into_its_record() {
     assert_eq!(json!(plan.restore_now), json!({"state": "absent", "parameters": {MOST_AVAILABLE: ""}}));
     assert_eq!(plan.shared.purpose.restore, values(&[(MOST_AVAILABLE, None)]));
 }
+
+#[test]
+fn a_cascade_standby_is_of_the_zone_of_a_standby_where_the_server_compares_them() {
+    let adding_to = |version: &str, enable: Value, zone: &str| {
+        let mut hosts = with(cluster(1), vec![fresh(3, "cascade_standby")]);
+        hosts[1].2["og_node_state"]["node"]["version"] = json!(version);
+        hosts[1].2["og_guc"]["after"]["available_zone"] = json!("AZ2");
+        hosts[1].2["og_guc"]["after"]["enable_availablezone"] = enable;
+        hosts[2].1["zone"] = json!(zone);
+        adding(&hosts, "n3").findings.join("; ")
+    };
+    for (version, enable) in [("2.1.0", Value::Null), ("3.0.2", Value::Null), ("5.0.3", json!("on"))] {
+        let told = adding_to(version, enable.clone(), "AZ1");
+        assert!(told.contains("n3: a standby takes only") && told.contains("n2 in AZ2"), "{version}: {told}");
+        assert_eq!(adding_to(version, enable, "AZ2"), "");
+    }
+    for (version, enable) in [("3.0.5", Value::Null), ("6.0.2", json!("off")), ("", Value::Null)] {
+        assert_eq!(adding_to(version, enable, "AZ1"), "", "{version}");
+    }
+}
