@@ -77,6 +77,17 @@ impl DynamicConfig {
         Ok(Self { time, nodes })
     }
 
+    /// Whether a file is in the layout of CM, which keeps another record under the same name: neither checksum nor length,
+    /// then a version; a page for the header, and a time line and the groups of servers behind it.
+    #[must_use]
+    pub fn is_of_cm(bytes: &[u8]) -> bool {
+        const CHECKSUM_AND_LENGTH: [u8; 8] = [0; 8];
+        bytes.len() > PAGE
+            && bytes[..8] == CHECKSUM_AND_LENGTH
+            && bytes[8..12] != [0; 4]
+            && bytes.get(24..28).is_some_and(|nodes| nodes != [0; 4])
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! spacing, CRLF, a missing final newline, bytes which are no UTF-8. A file with syntax errors is still read, for
 //! looking at; the server would take nothing of it, so whoever wants to change it asks [`ConfFile::sound`] first.
 
+mod include;
 mod lexer;
 mod node;
 mod value;
@@ -13,6 +14,7 @@ use std::{borrow::Cow, ops::Range, path::Path};
 
 use crate::protocol::Error;
 
+pub use include::{Included, Includes};
 pub use node::{NodeConf, Saved, Wish};
 pub use value::{is_on, same_value, valid_name};
 
@@ -26,6 +28,9 @@ pub struct SyntaxError {
     /// What the server would say: `syntax error near token "x"` or `… near end of line`.
     pub message: String,
 }
+
+/// What editors of other systems put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One active setting of the file, as the server reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,12 @@ impl Setting {
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.value)
+    }
+
+    /// Whether [`Setting::text`] is the value and does not only stand for it.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        std::str::from_utf8(&self.value).is_ok()
     }
 }
 
@@ -81,7 +92,12 @@ impl ConfFile {
     /// Reads the text; never fails, see [`ConfFile::errors`].
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
-        Self { lines: text.split_inclusive(|&byte| byte == b'\n').map(Line::parse).collect() }
+        let mut lines: Vec<Line> = text.split_inclusive(|&byte| byte == b'\n').map(Line::parse).collect();
+        if let Some(first) = lines.first_mut().filter(|line| line.bytes.starts_with(BYTE_ORDER_MARK)) {
+            let message = "a byte order mark, which the server takes for the beginning of a name".into();
+            first.content = Content::Error { column: 1, message };
+        }
+        Self { lines }
     }
 
     /// The text, byte for byte what was parsed but for the changes made since.

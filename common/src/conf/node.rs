@@ -108,7 +108,7 @@ impl NodeConf {
     /// words when it refused the file or one of the values.
     pub async fn save(mut self, node: &Node, call: &Call, wish: Wish<'_>) -> Result<Saved, Error> {
         let Wish { text, names, actions, backup, reload } = wish;
-        let exchange = Exchange { path: &self.path, old: &self.text, new: text, backup, actions };
+        let exchange = Exchange { path: &self.path, old: Some(&self.text), new: text, backup, actions };
         if !reload || node.running().is_none() {
             return Ok(Saved { backup_file: exchange.write(call)?, ..Saved::default() });
         }

@@ -5,6 +5,8 @@ use serde::Deserialize;
 
 use super::*;
 
+mod oracle;
+
 const INITDB: &[u8] = include_bytes!("../../../tests/vectors/conf/initdb-postgresql.conf");
 
 fn after(text: &str, edit: impl FnOnce(&mut ConfFile)) -> String {
@@ -155,6 +157,33 @@ fn quotes_are_kept_or_chosen() {
     assert_eq!(set("", "a", "1.5"), "a = 1.5\n");
     assert_eq!(set("", "a", "off"), "a = off\n");
     assert_eq!(set("", "a", "1.2.3.4"), "a = '1.2.3.4'\n");
+    // Some scanners take a fraction with a unit for one token, others do not.
+    for value in ["1.5GB", ".log", "5.x", ".kB", ".5", "5.", "+.5", "1.e3", "."] {
+        assert_eq!(set("", "a", value), format!("a = '{value}'\n"));
+        assert_eq!(set("a = 7\n", "a", value), format!("a = '{value}'\n"));
+    }
+    assert_eq!(set("a = 7\n", "a", "-0.25"), "a = -0.25\n");
+}
+
+#[test]
+fn a_name_may_have_a_dot() {
+    // As initdb of 5.0 and 6.0 writes it.
+    let text = "#dolphin.nulls_minimal_policy = off\ndolphin.nulls_minimal_policy = on\n";
+    assert_eq!(value(text, "Dolphin.Nulls_Minimal_Policy").as_deref(), Some("on"));
+    let off = set(text, "dolphin.nulls_minimal_policy", "off");
+    assert_eq!(off, "#dolphin.nulls_minimal_policy = off\ndolphin.nulls_minimal_policy = off\n");
+    let unset = after(&off, |file| assert!(file.unset("dolphin.nulls_minimal_policy")));
+    assert_eq!(unset, "#dolphin.nulls_minimal_policy = off\n");
+}
+
+#[test]
+fn a_byte_order_mark_is_told() {
+    for text in ["\u{feff}port = 5432\n", "\u{feff}# comment\n", "\u{feff}"] {
+        let file = ConfFile::parse(text.as_bytes());
+        assert_eq!(file.to_bytes(), text.as_bytes());
+        let error = file.sound(Path::new("/d/postgresql.conf")).unwrap_err();
+        assert!(error.failure().detail.contains("line 1, column 1: a byte order mark"), "{error}");
+    }
 }
 
 #[test]
@@ -279,7 +308,72 @@ fn conf_text() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Lines out of the pieces of which tokens are made, in any order.
+fn token_soup() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        6 => "port|a|B_c|x\\.y|include|on|kB|e|E|x|0x1F|[0-9]{1,2}".prop_map(String::into_bytes),
+        4 => "[ \t=.'#+:/_-]|''|\\\\".prop_map(String::into_bytes),
+        1 => "\\\\[a-z0-7'\\\\]|\r|\x0b|\"|,|é".prop_map(String::into_bytes),
+        1 => proptest::collection::vec(1_u8..=255, 1..3),
+        1 => Just(b"\n".to_vec()),
+    ];
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+/// Values with the shapes that a scanner may take for something else.
+fn a_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[^\n\r\\x00]{0,20}",
+        "[+-]?[0-9]{0,3}\\.?[0-9]{0,2}([eE][+-]?[0-9]?)?[a-zA-Z]{0,2}",
+        "(0x)?[0-9a-fA-F]{1,3}[ .:/_-]?[a-zA-Z]{0,3}",
+        "[a-zA-Z_.:/'\\\\# -]{0,6}",
+    ]
+}
+
+/// What we read is what the scanner reads; a byte order mark and a NUL are told, whatever it makes of them.
+fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
+    let file = ConfFile::parse(text);
+    let read = oracle::read(text);
+    let errors: Vec<_> = file.errors().into_iter().map(|error| error.line).collect();
+    let ours: Vec<_> = file.active().map(|s| (s.name, s.value, s.line)).collect();
+    let theirs: Vec<_> = read
+        .settings
+        .into_iter()
+        .map(|(name, value, line)| (String::from_utf8_lossy(&name).into_owned(), value, line))
+        .collect();
+    if !text.starts_with(BYTE_ORDER_MARK) {
+        prop_assert_eq!(errors, read.errors, "{}", text.escape_ascii());
+        prop_assert_eq!(ours, theirs, "{}", text.escape_ascii());
+    }
+    Ok(())
+}
+
 proptest! {
+    #[test]
+    fn we_read_what_the_servers_scanner_reads(text in prop_oneof![token_soup(), conf_text().prop_filter("a NUL is ours to refuse", |t| !t.contains(&0))]) {
+        agrees(&text)?;
+    }
+
+    #[test]
+    fn the_servers_scanner_reads_back_what_we_write(value in a_value(), old in prop_oneof![
+        Just(""), Just("a = 7\n"), Just("a 7\n"), Just("a = 'x'# c\n"), Just("a=x\n"), Just("#a = 1"), Just("a=x-y\r\n")
+    ]) {
+        let mut file = ConfFile::parse(old.as_bytes());
+        file.set("a", &value).unwrap();
+        let text = file.to_bytes();
+        let read = oracle::read(&text);
+        prop_assert_eq!(&read.errors, &Vec::<usize>::new(), "{}", text.escape_ascii());
+        let [(name, found, _)] = &read.settings[..] else { return Err(TestCaseError::fail("one setting")) };
+        prop_assert_eq!(&name[..], b"a");
+        prop_assert!(same_value(found, value.as_bytes()), "{} is read as {}", value, found.escape_ascii());
+        // Where nothing is to be done the old text stays, which may be another form of the same; else it is this value.
+        if text != old.as_bytes() {
+            prop_assert_eq!(&found[..], value.as_bytes());
+        }
+        // PostgreSQL's scanner, which has no unit behind a fraction, reads the same.
+        prop_assert_eq!(oracle::read_without_units(&text), read);
+    }
+
     #[test]
     fn printing_gives_what_was_parsed(text in prop_oneof![conf_text(), proptest::collection::vec(any::<u8>(), 0..200)]) {
         prop_assert_eq!(ConfFile::parse(&text).to_bytes(), text);

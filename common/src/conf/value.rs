@@ -49,9 +49,7 @@ pub fn same_value(one: &[u8], other: &[u8]) -> bool {
 
 /// The value as it is written in a new line: numbers and truth words bare, all else quoted.
 pub(super) fn print_new(value: &str) -> String {
-    let numeric = matches!(lexer::whole(value.as_bytes()), Some(Token::Integer | Token::Real));
-    let word = truth(value).is_some();
-    if numeric || word { value.to_owned() } else { quote(value) }
+    if is_plain_number(value) || truth(value).is_some() { value.to_owned() } else { quote(value) }
 }
 
 /// The value as it is written in the place of `old`: bare only where the old one was bare too.
@@ -59,9 +57,23 @@ pub(super) fn print_like(old: &[u8], value: &str) -> String {
     if old.starts_with(b"'") {
         return quote(value);
     }
-    match lexer::whole(value.as_bytes()) {
-        Some(Token::Id | Token::Integer | Token::Real) => value.to_owned(),
-        _ => quote(value),
+    let word = lexer::whole(value.as_bytes()) == Some(Token::Id);
+    if word || is_plain_number(value) { value.to_owned() } else { quote(value) }
+}
+
+/// Whether every scanner of such a file reads the bare text as one number: an integer, with a unit or without, or a
+/// fraction without one. The token of openGauss's scanner for a fraction takes much that is none (`.log`, `5.x`), and that
+/// of PostgreSQL's has no unit.
+fn is_plain_number(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let text = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, rest) = text.split_at(digits(text));
+    if whole.is_empty() {
+        return false;
+    }
+    match rest.strip_prefix('.') {
+        Some(fraction) => !fraction.is_empty() && digits(fraction) == fraction.len(),
+        None => rest.bytes().all(|byte| byte.is_ascii_alphabetic()),
     }
 }
 

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::libc;
 
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::protocol::{Call, Error, ErrorKind, Reason};
 
 /// How often a waiting writer looks again.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -99,6 +99,7 @@ impl Held {
                     waited.as_secs()
                 ),
             )
+            .reason(Reason::LockHeld)
             .at(path.display())
             .hint("try again when it has ended, or raise lock_timeout"),
         }

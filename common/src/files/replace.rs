@@ -18,7 +18,27 @@ use crate::protocol::{Error, ErrorKind};
 /// # Errors
 /// `permission` or `io`; the file is then as it was, unless `actions` of the error says that it was replaced.
 pub fn replace(path: &Path, content: &[u8], backup: bool) -> Result<Option<PathBuf>, Error> {
-    exchange(path, None, content, backup)
+    exchange(path, Expected::Any, content, backup)
+}
+
+/// Writes a file that does not exist yet, whole or not at all, with mode 0600.
+///
+/// # Errors
+/// `permission` or `io`; `busy` when somebody else made the file meanwhile.
+pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+    exchange(path, Expected::Missing, content, false).map(drop)
+}
+
+/// Removes the file, if it still holds what was `read` of it, and syncs the folder.
+///
+/// # Errors
+/// `permission` or `io`; `busy` when the file holds something else, or is gone.
+pub fn remove_read(path: &Path, read: &[u8]) -> Result<(), Error> {
+    let target = resolve(path)?;
+    holds(&target, read)?;
+    std::fs::remove_file(&target).map_err(|e| Error::io("remove", &target, &e))?;
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync the folder of", &target, &e))
 }
 
 /// [`replace`], if the file still holds what was `read` of it. Whoever edits the file without asking for its lock (an
@@ -32,12 +52,20 @@ pub fn replace_read(
     content: &[u8],
     backup: bool,
 ) -> Result<Option<PathBuf>, Error> {
-    exchange(path, Some(read), content, backup)
+    exchange(path, Expected::Content(read), content, backup)
+}
+
+/// What the caller knows of the file.
+#[derive(Clone, Copy)]
+enum Expected<'a> {
+    Any,
+    Missing,
+    Content(&'a [u8]),
 }
 
 fn exchange(
     path: &Path,
-    read: Option<&[u8]>,
+    expected: Expected<'_>,
     content: &[u8],
     backup: bool,
 ) -> Result<Option<PathBuf>, Error> {
@@ -54,15 +82,23 @@ fn exchange(
     let (folder, temporary) = temporary(&target)?;
     let written = write_like(&temporary, content, &target, old.as_ref())
         // As late as can be: what comes between this and the renaming are a few system calls.
-        .and_then(|()| read.map_or(Ok(()), |read| holds(&target, read)))
+        .and_then(|()| match expected {
+            Expected::Content(read) => holds(&target, read),
+            Expected::Any | Expected::Missing => Ok(()),
+        })
         .and_then(|()| keep_backup(&target, old.is_some() && backup))
         .and_then(|kept| {
-            std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
+            match expected {
+                Expected::Missing => link_new(&temporary, &target)?,
+                _ => {
+                    std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
+                }
+            }
             Ok(kept)
         });
     // Whoever took the file away may have done so at any of these steps.
-    let written = written.map_err(|e| match read {
-        Some(read) if e.kind() == ErrorKind::NotFound => holds(&target, read).err().unwrap_or(e),
+    let written = written.map_err(|e| match expected {
+        Expected::Content(read) if e.kind() == ErrorKind::NotFound => holds(&target, read).err().unwrap_or(e),
         _ => e,
     });
     if written.is_err() {
@@ -78,6 +114,15 @@ fn exchange(
             .after(vec![format!("replaced {}", target.display())])
     })?;
     Ok(kept)
+}
+
+/// Gives the temporary file the name of a file that must not exist: unlike rename(2), link(2) replaces nothing.
+fn link_new(temporary: &Path, target: &Path) -> Result<(), Error> {
+    std::fs::hard_link(temporary, target).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => changed(target, "was made by somebody else"),
+        _ => Error::io("create", target, &e),
+    })?;
+    std::fs::remove_file(temporary).map_err(|e| Error::io("remove", temporary, &e))
 }
 
 /// The file that `path` means: a symbolic link's target, also when that does not exist yet.
@@ -113,12 +158,16 @@ fn holds(target: &Path, read: &[u8]) -> Result<(), Error> {
         Err(e) if e.kind() == ErrorKind::NotFound => "was taken away",
         Err(e) => return Err(e),
     };
-    Err(Error::new(
+    Err(changed(target, what))
+}
+
+fn changed(target: &Path, what: &str) -> Error {
+    Error::new(
         ErrorKind::Busy,
         format!("{} {what} while this call was at work; it is left as it is", target.display()),
     )
     .at(target.display())
-    .hint("call again; who edits it beside these programs and gs_guc should take their lock, or wait"))
+    .hint("call again; who edits it beside these programs and gs_guc should take their lock, or wait")
 }
 
 /// The folder of `target`, and the temporary file in it.
@@ -292,6 +341,21 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
         std::fs::remove_file(&file).unwrap();
         assert!(replace_read(&file, b"new", b"newer", false).unwrap_err().to_string().contains("taken away"));
+        assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_created_only_where_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        create(&file, b"new").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        let error = create(&file, b"newer").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("made by somebody else"), "{error}");
+        assert_eq!(names(folder.path()), ["f"]);
+        assert_eq!(remove_read(&file, b"other").unwrap_err().kind(), ErrorKind::Busy);
+        remove_read(&file, b"new").unwrap();
         assert!(names(folder.path()).is_empty());
     }
 

@@ -17,6 +17,10 @@ const FLOAT: f64 = 1_234_567.0;
 pub struct ControlFile {
     /// The number of the database system, the same on all nodes of a cluster.
     pub system_id: u64,
+    /// The number of the layout.
+    pub version: u32,
+    /// Where the record of the last checkpoint begins. The same place in PostgreSQL's layouts.
+    pub checkpoint: u64,
     /// What else is known, when the layout is the one that is known.
     pub more: Option<More>,
 }
@@ -57,7 +61,14 @@ impl ControlFile {
                 max_locks_per_transaction: word(176)?,
             })
         };
-        Some(Self { system_id: long(0)?, more: if known { more() } else { None } })
+        let more = if known { more() } else { None };
+        Some(Self { system_id: long(0)?, version: word(8)?, checkpoint: long(32)?, more })
+    }
+
+    /// Whether openGauss wrote it, and not PostgreSQL.
+    #[must_use]
+    pub fn is_opengauss(&self) -> bool {
+        self.version == VERSION
     }
 }
 
@@ -126,7 +137,8 @@ mod tests {
         let more = ControlFile::parse(&file(VERSION)).unwrap().more.unwrap();
         assert_eq!((more.lsn, more.max_connections), (0x5000, 250));
         assert_eq!((more.max_prepared_transactions, more.max_locks_per_transaction), (200, 256));
-        assert_eq!(ControlFile::parse(&file(1300)), Some(ControlFile { system_id: 77, more: None }));
+        let other = ControlFile { system_id: 77, version: 1300, checkpoint: 0x4000, more: None };
+        assert_eq!(ControlFile::parse(&file(1300)), Some(other));
         assert_eq!(ControlFile::parse(&[0; 11]), None);
     }
 }

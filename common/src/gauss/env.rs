@@ -183,7 +183,7 @@ impl Environment {
         let mut user = user_vars();
         user.remove(OsStr::new("PATH"));
         // Who we are is not taken from the environment: root's own would come along when root has become this user.
-        Ok(Program::new(self.find(name)?).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user))
+        Ok(Program::new(self.find(name)?).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user).in_english())
     }
 }
 

@@ -11,8 +11,8 @@ use crate::protocol::{Call, Error, ErrorKind};
 pub struct Exchange<'a> {
     /// The file.
     pub path: &'a Path,
-    /// What was read of it.
-    pub old: &'a [u8],
+    /// What was read of it; `None` when there is no file yet.
+    pub old: Option<&'a [u8]>,
     /// What it shall be.
     pub new: &'a [u8],
     /// Keep the old file beside the new one.
@@ -34,9 +34,12 @@ impl Exchange<'_> {
     /// Writes the file, of which no server is told; returns where the old one went. The caller holds its lock.
     ///
     /// # Errors
-    /// As [`files::replace_read`].
+    /// As [`files::replace_read`] and [`files::create`].
     pub fn write(&self, call: &Call) -> Result<Option<PathBuf>, Error> {
-        let backup = files::replace_read(self.path, self.old, self.new, self.backup)?;
+        let backup = match self.old {
+            Some(old) => files::replace_read(self.path, old, self.new, self.backup)?,
+            None => files::create(self.path, self.new).map(|()| None)?,
+        };
         self.actions.iter().for_each(|action| call.did(action));
         Ok(backup)
     }
@@ -66,7 +69,7 @@ impl Exchange<'_> {
         };
         let mut words = match self.put_back(call, lock).await {
             Ok(()) => {
-                let again = again(node, call, reader, &error).await;
+                let again = again(node, call, reader, self.restored(), &error).await;
                 self.owed().settle();
                 call.undid();
                 // It is the file that is there.
@@ -84,13 +87,21 @@ impl Exchange<'_> {
         Err(and(&error, self.path, &words))
     }
 
-    /// Puts the old text back, unless someone else has changed the file since.
+    /// Puts the old text back, or removes the file where there was none, unless someone else has changed the file since.
     async fn put_back(&self, call: &Call, lock: Option<FileLock>) -> Result<(), Error> {
         let _lock = match lock {
             Some(lock) => lock,
             None => FileLock::of(self.path, call).await?,
         };
-        files::replace_read(self.path, self.new, self.old, false).map(drop)
+        match self.old {
+            Some(old) => files::replace_read(self.path, self.new, old, false).map(drop),
+            None => files::remove_read(self.path, self.new),
+        }
+    }
+
+    /// What [`Exchange::put_back`] has done, in words.
+    fn restored(&self) -> &'static str {
+        if self.old.is_some() { "the old file is back in place" } else { "the new file is removed again" }
     }
 
     fn owed(&self) -> OwedReload {
@@ -99,11 +110,10 @@ impl Exchange<'_> {
 }
 
 /// Tells the server of the old file, and says how that went.
-async fn again(node: &Node, call: &Call, reader: Reader, first: &Error) -> String {
-    const BACK: &str = "the old file is back in place";
+async fn again(node: &Node, call: &Call, reader: Reader, restored: &str, first: &Error) -> String {
     if first.kind() == ErrorKind::Busy {
         // It did not come to the new one.
-        return BACK.to_owned();
+        return restored.to_owned();
     }
     let file = match reader {
         Reader::Hba => "pg_hba.conf",
@@ -112,13 +122,13 @@ async fn again(node: &Node, call: &Call, reader: Reader, first: &Error) -> Strin
     match node.reload(call).await {
         Ok(outcome) if outcome.refused(file) => {
             let words = if let Reload::Refused(words) = outcome { words.join("; ") } else { String::new() };
-            format!("{BACK}, which it does not take either: {words}")
+            format!("{restored}, which it does not take either: {words}")
         }
-        Ok(_) => BACK.to_owned(),
+        Ok(_) => restored.to_owned(),
         Err(e) if e.failure().detail == first.failure().detail => {
-            format!("{BACK}, of which the server was not told either")
+            format!("{restored}, of which the server was not told either")
         }
-        Err(e) => format!("{BACK}, but the server was not told: {e}"),
+        Err(e) => format!("{restored}, but the server was not told: {e}"),
     }
 }
 
@@ -134,6 +144,9 @@ fn and(error: &Error, path: &Path, words: &str) -> Error {
     let mut told = Error::new(failure.kind, format!("{}; {words}", failure.detail))
         .at(failure.path.clone().unwrap_or_else(|| path.display().to_string()))
         .hint(hint);
+    if let Some(reason) = failure.reason {
+        told = told.reason(reason);
+    }
     if let Some(code) = &failure.gauss_code {
         told = told.gauss_code(code);
     }
@@ -157,7 +170,8 @@ mod tests {
         let (node, mut call) = (Node::at(dir.path()), Call::default());
         call.common.lock_timeout = Some(0);
         let actions = ["change it".to_owned()];
-        let exchange = Exchange { path: &path, old: b"old", new: b"new", backup: true, actions: &actions };
+        let exchange =
+            Exchange { path: &path, old: Some(b"old"), new: b"new", backup: true, actions: &actions };
         let made =
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let lock = FileLock::of(&path, &call).await.unwrap();

@@ -247,7 +247,7 @@ impl Node {
     pub async fn ctl_query(&self, call: &Call) -> Result<Outcome, Error> {
         // A server that does not answer holds gs_ctl for ten seconds.
         let limit = super::process::time_left(call, Duration::from_secs(30));
-        self.gs_ctl(call, "query").await?.env("LC_ALL", "C").limit(Some(limit)).run().await
+        self.gs_ctl(call, "query").await?.limit(Some(limit)).run().await
     }
 
     /// `gs_ctl start`, in this role when one is given, waiting up to `limit` for it to come up.
@@ -322,7 +322,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_reload(&self, call: &Call) -> Result<Outcome, Error> {
         let limit = super::process::time_left(call, Duration::from_secs(20));
-        self.gs_ctl(call, "reload").await?.env("LC_ALL", "C").limit(Some(limit)).run().await
+        self.gs_ctl(call, "reload").await?.limit(Some(limit)).run().await
     }
 
     /// Starts `gs_ctl build` in a session of its own, its words going to `log`.

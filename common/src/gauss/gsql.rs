@@ -86,7 +86,6 @@ impl Node {
         Ok(env
             .program("gsql")?
             .without(DISTURBING)
-            .env("LC_ALL", "C")
             .env("PGCONNECT_TIMEOUT", "10")
             .keep(KEEP)
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])

@@ -6,8 +6,11 @@
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
+//! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
+//! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
-//! * [`state_file`], [`postmaster_pid`], [`control`]: the files that tell of a server and its data
+//! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
+//! * [`version`]: what differs between the releases
 
 pub mod control;
 pub mod disk;
@@ -15,6 +18,7 @@ pub mod env;
 mod exchange;
 pub mod gs_ctl;
 pub mod gsql;
+pub mod managed;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
@@ -23,8 +27,12 @@ mod reload;
 mod rest;
 pub mod state;
 pub mod state_file;
+pub mod tablespaces;
 #[cfg(test)]
 mod tests;
+mod trial;
+pub mod version;
+pub mod wal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +47,9 @@ pub use state::{
     lsn_number, lsn_text,
 };
 pub use state_file::StateFile;
+pub use trial::Trial;
+pub use version::Version;
+pub use wal::LogEnd;
 
 use control::ControlFile;
 
@@ -50,6 +61,7 @@ pub struct Node {
     /// The data directory.
     pub data_dir: PathBuf,
     env: tokio::sync::OnceCell<Environment>,
+    version: tokio::sync::OnceCell<Option<Version>>,
 }
 
 /// What came of a reload.
@@ -77,7 +89,11 @@ impl Node {
     /// The node in this data directory.
     #[must_use]
     pub fn at(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), env: tokio::sync::OnceCell::new() }
+        Self {
+            data_dir: data_dir.into(),
+            env: tokio::sync::OnceCell::new(),
+            version: tokio::sync::OnceCell::new(),
+        }
     }
 
     /// The environment of openGauss's programs, learnt once.
@@ -140,6 +156,13 @@ impl Node {
         let Some(pid) = self.running() else {
             return Ok(self.stopped(file.as_ref(), build));
         };
+        if postmaster_pid::is_frozen(pid) {
+            // gs_ctl would wait ten seconds for it, and say the same.
+            let last = self.stopped(file.as_ref(), build);
+            let db_state = file.map_or(DbState::Unknown, |file| file.db_state);
+            let detail = Some(format!("process {pid} is stopped (T)"));
+            return Ok(NodeState { running: true, frozen: true, pid: Some(pid), db_state, detail, ..last });
+        }
         let outcome = self.ctl_query(call).await?;
         let Some(mut state) = gs_ctl::parse_query(&outcome.stdout) else {
             return match self.running() {
@@ -162,7 +185,7 @@ impl Node {
         Ok(state)
     }
 
-    /// [`Node::query`], and what takes more programs to learn: version, log position and slots.
+    /// [`Node::query`], and what takes more to learn: version, log position and slots, and [`Node::query_beside`].
     ///
     /// # Errors
     /// As [`Node::query`].
@@ -171,15 +194,22 @@ impl Node {
         if state.answered {
             // A server in the pending role answers gs_ctl and nobody else, so a failure here is no failure.
             let (version, asked) = tokio::join!(self.version(call), self.newest_and_slots(call));
-            state.version = version;
+            state.version = version.map(ToString::to_string);
             if let Ok((newest, slots)) = asked {
                 state.lsn = newest.or(state.lsn);
                 state.slots = Some(slots);
             }
         } else {
-            state.version = self.version(call).await;
+            state.version = self.version(call).await.map(ToString::to_string);
         }
+        self.query_beside(call, &mut state).await;
         Ok(state)
+    }
+
+    /// Fills in what is told beside the server's own state: who else is in charge of it, and its tablespaces.
+    pub async fn query_beside(&self, call: &Call, state: &mut NodeState) {
+        state.managed_by = self.managed_by(call, false).await;
+        state.tablespaces = self.tablespaces(call).await;
     }
 
     fn stopped(&self, file: Option<&StateFile>, build: Option<BuildProgress>) -> NodeState {
@@ -205,20 +235,6 @@ impl Node {
         Some(u64::from(u32::from_le_bytes(word))).filter(|term| *term > 0)
     }
 
-    /// The release of the server program, such as `3.0.5`; `None` when it does not tell.
-    pub async fn version(&self, call: &Call) -> Option<String> {
-        let env = self.env(call).await.ok()?;
-        for name in ["gaussdb", "gs_ctl"] {
-            let Ok(program) = env.program(name) else { continue };
-            let limit = process::time_left(call, Duration::from_secs(10));
-            let Ok(outcome) = program.arg("--version").limit(Some(limit)).run().await else { continue };
-            if let Some(version) = release(&outcome.stdout) {
-                return Some(version);
-            }
-        }
-        None
-    }
-
     /// The names (`application_name`) of the standbys that stream from this server; not of those that catch up.
     ///
     /// # Errors
@@ -230,14 +246,31 @@ impl Node {
 
     /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
     pub async fn holds(&self, call: &Call) -> Option<u64> {
-        let mut known = vec![self.state_file().map(|file| file.lsn)];
-        known.push(self.control().and_then(|control| control.more).map(|more| more.lsn));
-        if self.running().is_some() {
+        Some(self.log_end(call).await.lsn).filter(|lsn| *lsn > 0)
+    }
+
+    /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
+    /// when nothing tells. A stopped server's files are read as its recovery would read them.
+    pub async fn log_end(&self, call: &Call) -> LogEnd {
+        let control = self.control();
+        let file = self.state_file();
+        let mut known = vec![file.as_ref().map(|file| file.lsn)];
+        known.push(control.as_ref().and_then(|control| control.more.as_ref()).map(|more| more.lsn));
+        // Megabytes of log are read, so the call's time limit must not wait for it.
+        let dir = self.data_dir.clone();
+        let read = tokio::task::spawn_blocking(move || wal::end(&dir, &control?)).await;
+        let read = read.ok().flatten();
+        known.push(read.map(|end| end.lsn));
+        if self.running().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
             let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
             let columns = asked.into_iter().flatten().flatten();
             known.extend(columns.map(|text| position(&text).as_deref().and_then(lsn_number)));
         }
-        known.into_iter().flatten().max().filter(|lsn| *lsn > 0)
+        let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
+        LogEnd {
+            lsn: known.into_iter().flatten().max().unwrap_or(0),
+            term: terms.into_iter().flatten().max().filter(|term| *term > 0),
+        }
     }
 
     /// The replication slots, with what each keeps of the log.
@@ -256,7 +289,8 @@ impl Node {
     }
 }
 
-const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text";
+const HELD: &str = "select pg_last_xlog_receive_location()::text, pg_last_xlog_replay_location()::text, \
+     case when pg_is_in_recovery() then null else pg_current_xlog_location()::text end";
 
 const STREAMING: &str =
     "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";
@@ -286,14 +320,6 @@ fn slot(row: Vec<String>, newest: Option<&str>) -> Option<Slot> {
     let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
     let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
     Some(Slot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
-}
-
-/// `gaussdb (openGauss 3.0.5 build …) compiled at …` gives `3.0.5`.
-fn release(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("openGauss")?;
-    let (inside, _) = rest.split_once(')')?;
-    let word = inside.split(' ').find(|w| w.starts_with(|c: char| c.is_ascii_digit()) && w.contains('.'))?;
-    Some(word.to_owned())
 }
 
 /// Whether this process is a gs_ctl: a number from a file may by now belong to somebody else.

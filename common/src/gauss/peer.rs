@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::version::MOST_CHANNELS;
 use super::{Node, Role, lsn_number};
 use crate::conf::ConfFile;
 use crate::replconn;
@@ -132,18 +133,18 @@ impl Node {
 /// The channels in the text of a postgresql.conf; a value that the server would refuse is none.
 fn channels(text: &[u8]) -> Vec<Channel> {
     let conf = ConfFile::parse(text);
-    let channel = |number: u8| {
+    let channel = |number: usize| {
         let value = conf.get(&format!("replconninfo{number}"))?;
         let channel = replconn::Channel::parse(&value.text()).ok().flatten()?;
         Some(Channel {
-            number,
+            number: u8::try_from(number).ok()?,
             local_host: channel.local.host.text().to_owned(),
             remote_host: channel.remote.host.text().to_owned(),
             remote_port: u16::try_from(channel.remote.port).ok()?,
         })
     };
     // Releases differ in how many there are; one that a release does not know is not in its file.
-    (1..=18).filter_map(channel).collect()
+    (1..=MOST_CHANNELS).filter_map(channel).collect()
 }
 
 async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::protocol::{Call, CommandRecord, Error};
 
@@ -25,6 +25,7 @@ pub struct Program {
     limit: Option<Duration>,
     keep: usize,
     spare_children: bool,
+    input: Option<Vec<u8>>,
 }
 
 /// What came of it.
@@ -77,7 +78,15 @@ impl Program {
             limit: Some(Duration::from_secs(60)),
             keep: 1024 * 1024,
             spare_children: false,
+            input: None,
         }
+    }
+
+    /// Gives it these bytes to read on its standard input, which is empty otherwise.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
     }
 
     /// Adds an argument.
@@ -115,6 +124,17 @@ impl Program {
             self.env.remove(OsStr::new(key));
         }
         self
+    }
+
+    /// Lets it speak English, whatever the DBA's login has: openGauss 6.0 has Chinese words, too. The characters of names
+    /// and files stay those of its locale.
+    #[must_use]
+    pub fn in_english(mut self) -> Self {
+        if let Some(all) = self.env.remove(OsStr::new("LC_ALL")).filter(|locale| !locale.is_empty()) {
+            self.env.insert("LC_CTYPE".into(), all);
+        }
+        self.env.insert("LC_MESSAGES".into(), "C".into());
+        self.without(&["LANGUAGE"])
     }
 
     /// How long it may run; `None` is for ever.
@@ -173,8 +193,15 @@ impl Program {
     pub async fn run(&self) -> Result<Outcome, Error> {
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.input.is_some() {
+            command.stdin(Stdio::piped());
+        }
         let mut child = self.started(command.spawn())?;
         let guard = Guard::of(&child, self.spare_children);
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
+            // A program that does not read it all has its reasons, which its own words tell.
+            tokio::spawn(async move { stdin.write_all(&input).await });
+        }
         let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         let (mut out, mut err) = (Kept::new(self.keep), Kept::new(self.keep));
         let end = self.limit.map(|l| Instant::now() + l);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Node, Reload};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind, secret};
+use crate::protocol::{Call, Error, ErrorKind, Reason, secret};
 
 /// Between two looks into the log.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -145,6 +145,7 @@ impl Node {
                     ErrorKind::Busy,
                     format!("the server cannot reload: another process holds {}", file.display()),
                 )
+                .reason(Reason::LockHeld)
                 .at(file.display())
                 .hint("try again when it has ended, or raise lock_timeout"));
             }
@@ -215,6 +216,11 @@ fn words(text: &str) -> Vec<String> {
     // A csvlog alone, in which a quote is two.
     let unquoted = |line: &str| line.trim_start_matches(',').replace("\"\"", "\"");
     about_files(lines().filter_map(|line| from_level(line, [",", ","])).map(unquoted))
+}
+
+/// What a server program that reads its files at a start says of them on its standard error.
+pub(super) fn words_at_start(text: &str) -> Vec<String> {
+    about_files(text.lines().filter_map(|line| from_level(line, ["", ":"])).map(str::to_owned))
 }
 
 /// The line from its level on, which stands between these marks.

@@ -3,27 +3,42 @@
 use std::time::{Duration, Instant};
 
 use super::{DbState, Node};
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::protocol::{Call, Error, ErrorKind, Reason};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// Time between two looks at a build that runs for minutes or hours.
+const BUILD_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
 impl Node {
+    /// Waits until no build of the node runs, when the call says `if_building: wait`; the call's `timeout` limits it.
+    pub async fn await_build(&self, call: &Call) {
+        while call.waits_for_build()
+            && let Some(build) = self.build().filter(|build| build.running)
+        {
+            call.saw(format!("a build of the node runs (process {})", build.pid.unwrap_or_default()));
+            tokio::time::sleep(BUILD_POLL_INTERVAL).await;
+        }
+    }
+
     /// Whoever edits the node's files asks this first: a build replaces some of them, and a server that changes its role
     /// reads and writes others. Waits up to `lock_timeout` for the end of a switchover; with `force` not at all. A build
-    /// may take hours and is not waited for, nor overridden.
+    /// may take hours, and is waited for only with `if_building: wait`; nothing overrides it.
     ///
     /// # Errors
     /// `busy`, naming what goes on.
     pub async fn at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
+        self.await_build(call).await;
         if let Some(build) = self.build().filter(|build| build.running) {
             let pid = build.pid.unwrap_or_default();
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("the node is being built (process {pid}), which replaces its files"),
             )
+            .reason(Reason::Building)
             .at(self.data_dir.join("gs_build.pid").display())
-            .hint("wait for the build; og_build with state: query follows it"));
+            .hint("wait for the build (if_building: wait); og_build with state: query follows it"));
         }
         let begun = Instant::now();
         while let Some(state) = self.turning().filter(|_| !force) {
@@ -102,6 +117,34 @@ mod tests {
         // What a build that died left behind keeps nobody.
         drop(build);
         at_rest(&node, false).unwrap();
+    }
+
+    #[test]
+    fn a_build_is_waited_for_when_the_call_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::at(dir.path());
+        let build = sleeper("gs_ctl", dir.path());
+        std::fs::write(dir.path().join("gs_build.pid"), build.0.id().to_string()).unwrap();
+        while node.build().is_none() {
+            std::thread::yield_now();
+        }
+        let mut call = Call::default();
+        call.common.if_building = Some(crate::protocol::IfBuilding::Wait);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut rest = std::pin::pin!(node.at_rest(&call, false));
+            // It waits as long as the build runs, and no longer.
+            let end_build = async {
+                tokio::task::yield_now().await;
+                drop(build);
+            };
+            let (rest, ()) = tokio::join!(&mut rest, end_build);
+            rest.unwrap();
+        });
+        assert!(call.last_seen().starts_with("a build of the node runs (process "), "{}", call.last_seen());
+        // Check mode waits for nothing.
+        call.check = true;
+        assert!(!call.waits_for_build());
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::managed::ManagedBy;
+use super::tablespaces::Tablespaces;
+
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -309,6 +312,8 @@ pub struct NodeState {
     pub detail: Option<String>,
     /// Whether the server itself answered; else role and state are what it last wrote to gaussdb.state.
     pub answered: bool,
+    /// Whether its process was stopped (SIGSTOP, state T): it does nothing until it gets SIGCONT.
+    pub frozen: bool,
     /// Number of replconninfo the server counts.
     pub static_connections: Option<u32>,
     /// Release, such as `3.0.5`.
@@ -325,6 +330,10 @@ pub struct NodeState {
     pub slots: Option<Vec<Slot>>,
     /// The build that runs or died; null otherwise.
     pub build: Option<BuildProgress>,
+    /// Who else is in charge of the server; only where that was looked for.
+    pub managed_by: ManagedBy,
+    /// The tablespaces; null where there are none, or where they were not looked at.
+    pub tablespaces: Option<Tablespaces>,
 }
 
 impl NodeState {
@@ -357,6 +366,9 @@ impl NodeState {
             };
         }
         let detail = self.detail.as_deref().map_or("", |d| d.lines().next().unwrap_or("")).trim();
+        if self.frozen {
+            return format!("{}, does not answer; {detail}", self.role);
+        }
         if detail.is_empty() || detail == self.db_state.words() {
             format!("{}, {}", self.role, self.db_state)
         } else {

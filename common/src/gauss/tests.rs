@@ -58,7 +58,7 @@ impl Fake {
             gauss_home: Some(home.path().to_owned()),
             ..Common::default()
         };
-        let node = Node { data_dir: data, env: Environment::with_home(home.path()).into() };
+        let node = Node { env: Environment::with_home(home.path()).into(), ..Node::at(data) };
         Self { home, node, call: call_with(common), server: None }
     }
 
@@ -482,16 +482,6 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
 }
 
 #[test]
-fn releases_are_read_from_version_lines() {
-    assert_eq!(
-        release("gaussdb (openGauss 3.0.5 build b54d7f88) compiled at 2022").as_deref(),
-        Some("3.0.5")
-    );
-    assert_eq!(release("gaussdb (openGauss-lite 5.0.0 build 1) x").as_deref(), Some("5.0.0"));
-    assert_eq!(release("gs_ctl (openGauss) 9.2.4"), None);
-}
-
-#[test]
 fn slots_carry_what_they_hold_back() {
     let row = ["dn_6002", "physical", "true", "0/1000", "1"].map(str::to_owned).to_vec();
     let slot = slot(row, position("(1,1/0)").as_deref()).unwrap();
@@ -503,4 +493,46 @@ fn a_standby_is_known_by_the_name_it_gave_itself() {
     // As recorded of openGauss, and as PostgreSQL has it.
     assert_eq!(super::standby_name("WalSender to Standby[dn_6002]"), "dn_6002");
     assert_eq!(super::standby_name("dn_6002"), "dn_6002");
+}
+
+#[test]
+fn a_program_speaks_english_whatever_the_login_has() {
+    let program = |env: &[(&str, &str)]| {
+        let mut program = Program::new("/bin/sh").args(["-c", "exec env"]);
+        for (key, value) in env {
+            program = program.env(key, value);
+        }
+        let outcome = block_on(program.in_english().run()).unwrap();
+        let mut lines: Vec<_> =
+            outcome.stdout.lines().filter(|l| l.starts_with('L')).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let login =
+        [("LC_ALL", "zh_CN.GBK"), ("LANGUAGE", "zh_CN"), ("LC_MESSAGES", "zh_CN"), ("LANG", "zh_CN.UTF-8")];
+    assert_eq!(program(&login), ["LANG=zh_CN.UTF-8", "LC_CTYPE=zh_CN.GBK", "LC_MESSAGES=C"]);
+    assert_eq!(program(&[]), ["LC_MESSAGES=C"]);
+    // Each of openGauss's programs, at the one place where they are made.
+    let script = "env > \"$3/env\"; exit 1";
+    let fake = Fake::new();
+    fake.program("gs_ctl", script);
+    block_on(fake.node.ctl_stop(&fake.call, StopMode::Fast, Duration::from_secs(5))).unwrap();
+    let env = std::fs::read_to_string(fake.node.data_dir.join("env")).unwrap();
+    assert!(env.lines().any(|line| line == "LC_MESSAGES=C") && !env.contains("LC_ALL"), "{env}");
+}
+
+#[test]
+fn a_frozen_server_is_named_as_such_and_not_waited_for() {
+    let mut fake = Fake::new();
+    fake.program("gs_ctl", "exec sleep 100");
+    fake.serve();
+    let pid = fake.node.running().unwrap();
+    let pid_of = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid_of, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    while !postmaster_pid::is_frozen(pid) {
+        std::thread::yield_now();
+    }
+    let state = block_on(fake.node.query(&fake.call)).unwrap();
+    assert!(state.running && state.frozen && !state.answered && !state.healthy(), "{state:?}");
+    assert_eq!(state.words(), format!("unknown, does not answer; process {pid} is stopped (T)"));
 }

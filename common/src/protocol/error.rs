@@ -40,6 +40,109 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// Narrows [`ErrorKind`] for programs: why a call failed, where a caller may want to branch on more than the kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A build of the node is under way.
+    Building,
+    /// A build of the node died half done, and its server cannot start.
+    BuildIncomplete,
+    /// Somebody else holds a lock.
+    LockHeld,
+    /// The primary has no WAL sender left for what was asked.
+    NotEnoughWalSenders,
+    /// openGauss CM decides over the node.
+    ManagedByCm,
+    /// openGauss DCF decides over the node's role (`enable_dcf`).
+    ManagedByDcf,
+    /// The node's data are on storage that it shares with others (DSS, DMS).
+    SharedStorage,
+    /// Another node is primary, and there would be two of them.
+    SecondPrimary,
+    /// The old primary may be alive still.
+    PrimaryMayBeAlive,
+    /// A node that can be reached holds more of the log than this one.
+    HoldsLess,
+    /// A node that can be reached is of a newer term than this one: another primary has been there since.
+    OlderTerm,
+    /// The standby had ceased to follow its primary: it lacks what was written since.
+    LeftBehind,
+    /// How much of the log this node holds is not known.
+    LogUnknown,
+    /// It is the only primary, and none would be left.
+    OnlyPrimary,
+    /// The standby does not stream from its primary.
+    NotStreaming,
+    /// The standby is too far behind its primary.
+    Lagging,
+    /// Another node became primary while this one was to.
+    Overtaken,
+    /// The server has, or would have, another role than the one asked for.
+    WrongRole,
+    /// There is no room left on the disk.
+    DiskFull,
+    /// The server's process is frozen (SIGSTOP).
+    Frozen,
+    /// The time ran out after the server had been told to act: it goes on without the caller.
+    GoesOn,
+}
+
+impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 21] = [
+        Self::Building,
+        Self::BuildIncomplete,
+        Self::LockHeld,
+        Self::NotEnoughWalSenders,
+        Self::ManagedByCm,
+        Self::ManagedByDcf,
+        Self::SharedStorage,
+        Self::SecondPrimary,
+        Self::PrimaryMayBeAlive,
+        Self::HoldsLess,
+        Self::OlderTerm,
+        Self::LeftBehind,
+        Self::LogUnknown,
+        Self::OnlyPrimary,
+        Self::NotStreaming,
+        Self::Lagging,
+        Self::Overtaken,
+        Self::WrongRole,
+        Self::DiskFull,
+        Self::Frozen,
+        Self::GoesOn,
+    ];
+
+    /// As the result writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Building => "building",
+            Self::BuildIncomplete => "build_incomplete",
+            Self::LockHeld => "lock_held",
+            Self::NotEnoughWalSenders => "not_enough_wal_senders",
+            Self::ManagedByCm => "managed_by_cm",
+            Self::ManagedByDcf => "managed_by_dcf",
+            Self::SharedStorage => "shared_storage",
+            Self::SecondPrimary => "second_primary",
+            Self::PrimaryMayBeAlive => "primary_may_be_alive",
+            Self::HoldsLess => "holds_less",
+            Self::OlderTerm => "older_term",
+            Self::LeftBehind => "left_behind",
+            Self::LogUnknown => "log_unknown",
+            Self::OnlyPrimary => "only_primary",
+            Self::NotStreaming => "not_streaming",
+            Self::Lagging => "lagging",
+            Self::Overtaken => "overtaken",
+            Self::WrongRole => "wrong_role",
+            Self::DiskFull => "disk_full",
+            Self::Frozen => "frozen",
+            Self::GoesOn => "goes_on",
+        }
+    }
+}
+
 /// The outside command that failed, as the result shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandRecord {
@@ -82,6 +185,8 @@ pub struct Error(Box<Failure>);
 pub struct Failure {
     /// What sort of failure.
     pub kind: ErrorKind,
+    /// The word for programs that narrows `kind`.
+    pub reason: Option<Reason>,
     /// What is wrong, in one sentence.
     pub detail: String,
     /// What to do.
@@ -103,6 +208,7 @@ impl Error {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Failure {
             kind,
+            reason: None,
             detail: detail.into(),
             hint: None,
             path: None,
@@ -148,7 +254,22 @@ impl Error {
             std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             _ => ErrorKind::Io,
         };
-        Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source))).at(path.display())
+        let error = Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source)));
+        let full =
+            matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let error = if full {
+            error.reason(Reason::DiskFull).hint("make room on the file system of this file")
+        } else {
+            error
+        };
+        error.at(path.display())
+    }
+
+    /// Narrows the kind, for programs.
+    #[must_use]
+    pub fn reason(mut self, reason: Reason) -> Self {
+        self.0.reason = Some(reason);
+        self
     }
 
     /// Says what to do.
@@ -224,4 +345,20 @@ impl std::error::Error for Error {}
 fn plain(source: &std::io::Error) -> String {
     let text = source.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_reason_is_written_by_its_name() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+        let schema = serde_json::to_string(&schemars::schema_for!(Reason)).unwrap();
+        assert!(Reason::ALL.iter().all(|reason| schema.contains(&format!("\"{}\"", reason.name()))));
+        assert_eq!(schema.matches("\"const\"").count(), Reason::ALL.len(), "{schema}");
+    }
 }

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use error::{CommandRecord, Error, ErrorKind, Failure};
+pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use report::{Diff, Report};
 pub use run::{TakenIn, command, main, take_in};
 pub use schema::{args_schema, result_schema};
@@ -124,10 +124,23 @@ pub struct Common {
     pub timeout: Option<u64>,
     /// Seconds to wait for another writer.
     pub lock_timeout: Option<u64>,
+    /// What to do while a build of the node is under way: fail at once (`busy`), or wait for its end within `timeout`.
+    pub if_building: Option<IfBuilding>,
     /// Say what would be done, and do nothing.
     pub check_mode: Option<bool>,
     /// Return the text before and after of each file that changes.
     pub diff: Option<bool>,
+}
+
+/// What a call does that finds the node being built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IfBuilding {
+    /// Fails at once.
+    #[default]
+    Fail,
+    /// Waits for the end of the build within `timeout`; in check mode it fails.
+    Wait,
 }
 
 /// One call of a module: how it was asked to act.
@@ -196,6 +209,12 @@ impl Call {
     #[must_use]
     pub fn lock_timeout(&self) -> std::time::Duration {
         std::time::Duration::from_secs(self.common.lock_timeout.unwrap_or(LOCK_TIMEOUT))
+    }
+
+    /// Whether the call waits for the end of a build of the node before it acts.
+    #[must_use]
+    pub fn waits_for_build(&self) -> bool {
+        self.common.if_building == Some(IfBuilding::Wait) && !self.check
     }
 
     /// Notes what was last seen, for the message if time runs out.

@@ -572,6 +572,9 @@ impl<'a> End<'a> {
 fn failure(error: &Error) -> Map<String, Value> {
     let f = error.failure();
     let mut told = json!({ "kind": f.kind, "detail": f.detail });
+    if let Some(reason) = f.reason {
+        told["reason"] = json!(reason);
+    }
     for (key, value) in [("hint", &f.hint), ("path", &f.path), ("gauss_code", &f.gauss_code)] {
         if let Some(value) = value {
             told[key] = json!(value);

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::intake::choice_names;
-use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module};
+use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module, Reason};
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
@@ -114,9 +114,10 @@ pub(super) fn intake_schema<M: Module>() -> Value {
 
 /// Writes down what counts where the common arguments are not given, which their types do not say.
 fn show_defaults<M: Module>(schema: &mut Value) {
-    let defaults: [(&str, Value); 4] = [
+    let defaults: [(&str, Value); 5] = [
         ("timeout", M::TIMEOUT.into()),
         ("lock_timeout", LOCK_TIMEOUT.into()),
+        ("if_building", "fail".into()),
         ("check_mode", false.into()),
         ("diff", false.into()),
     ];
@@ -167,6 +168,7 @@ pub fn result_schema<M: Module>() -> Value {
         "backup_file": { "type": "string", "description": "Where the old file went." },
         "error": { "type": "object", "description": "With failed: what went wrong.", "properties": {
             "kind": schema_of::<ErrorKind>(),
+            "reason": schema_of::<Reason>(),
             "detail": { "type": "string", "description": "What is wrong." },
             "hint": { "type": "string", "description": "What to do." },
             "path": { "type": "string", "description": "The file, or the JSON pointer of the argument." },

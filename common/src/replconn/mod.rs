@@ -12,15 +12,15 @@
 mod local;
 mod parse;
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use local::{addresses, is_local};
-
-/// Numbers a server has: replconninfo1 to replconninfo8.
-pub const MAX_CHANNELS: usize = 8;
 
 /// Longest host the server has room for.
 pub const MAX_HOST: usize = 62;
@@ -65,6 +65,8 @@ impl Host {
             Some(format!("{bad:?} cannot be part of a host"))
         } else if !first.is_ascii_alphanumeric() && first != ':' {
             Some("a host begins with a letter, a digit or a colon".into())
+        } else if let Some(problem) = self.no_single_machine() {
+            Some(problem)
         } else if text.len() > MAX_HOST {
             Some(format!("a host has at most {MAX_HOST} characters"))
         } else if parse::KNOWN.iter().any(|key| *key != "localhost" && text.contains(key)) {
@@ -72,6 +74,36 @@ impl Host {
             Some("the server would take a part of it for a key".into())
         } else {
             None
+        }
+    }
+
+    /// Why a text that has the shape of an address is none, or none of a single machine. A server takes all of them.
+    fn no_single_machine(&self) -> Option<String> {
+        let text = &self.text;
+        match self.address {
+            Some(address) if address.is_unspecified() => {
+                Some("it stands for all addresses of a machine".into())
+            }
+            Some(address) if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                Some("it is the address of many machines".into())
+            }
+            Some(_) => None,
+            None if text.contains(':') => {
+                let (address, scope) = text.split_once('%').unwrap_or((text, "scope"));
+                let whole = address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty();
+                let with_port = text.rsplit_once(':').is_some_and(|(host, port)| {
+                    !host.contains(':') && port.bytes().all(|byte| byte.is_ascii_digit())
+                });
+                match (whole, with_port) {
+                    (true, _) => None,
+                    (false, true) => Some("the port stands in a field of its own".into()),
+                    (false, false) => Some("it is no whole IPv6 address".into()),
+                }
+            }
+            None if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+                Some("it is no whole IPv4 address".into())
+            }
+            None => None,
         }
     }
 }

@@ -85,7 +85,27 @@ fn hosts_are_values() {
     for bad in ["a b", "a,b", "a=b", "-a", ".a", "a'", "größe", "xlocalport1"] {
         assert!(Host::new(bad).problem().is_some(), "{bad}");
     }
-    for good in ["::1", "fe80::1%eth0", "10.0.0.1", "node-1.example.org"] {
+    for bad in [
+        "10.0.0.1:26001",
+        "node-1:26001",
+        "10.0.0.256",
+        "10.0.1",
+        "10.1",
+        "12345",
+        "010.0.0.1",
+        "0.0.0.0",
+        "::",
+        "::ffff:0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "ff02::1",
+        "fe80::1::2",
+        "fe80::1%",
+        "1:2:3",
+    ] {
+        assert!(Host::new(bad).problem().is_some(), "{bad}");
+    }
+    for good in ["::1", "fe80::1%eth0", "10.0.0.1", "node-1.example.org", "127.0.0.900.example"] {
         assert_eq!(Host::new(good).problem(), None, "{good}");
     }
 }

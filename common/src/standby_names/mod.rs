@@ -144,8 +144,9 @@ impl StandbyNames {
     /// The value after the edit; the same edit once more changes nothing.
     ///
     /// Removed names go from every group, and a group without members goes too. Added names go to the end of the one
-    /// group, or make `ANY 1(…)` when there is none; `*` already has everybody and stays, unless a method is given,
-    /// which makes it a list of the added names. The number is the one asked for or the one it was, but never more
+    /// group, also when all its members are removed: the new ones take their places, by the same method and number. They
+    /// make `ANY 1(…)` when there is no group; `*` already has everybody and stays, unless a method is given, which makes
+    /// it a list of the added names. The number is the one asked for or the one it was, but never more
     /// than the members left and, where a group is left, never less than one.
     ///
     /// # Errors
@@ -164,8 +165,11 @@ impl StandbyNames {
         for group in &mut after.groups {
             group.members.retain(|member| !contains(&edit.remove, member));
         }
-        after.groups.retain(|group| !group.members.is_empty());
+        if after.groups.iter().any(|group| !group.members.is_empty()) {
+            after.groups.retain(|group| !group.members.is_empty());
+        }
         after.add(edit)?;
+        after.groups.retain(|group| !group.members.is_empty());
         if after.groups.len() > 1 && edit.method == Some(Method::First) {
             return Err(several_groups("the method FIRST cannot be used"));
         }

@@ -45,7 +45,16 @@ pub(super) fn parse(value: &str) -> Result<StandbyNames, ParseError> {
 /// `{ident_start}{ident_cont}*`, and no key word.
 pub(super) fn is_bare_name(name: &str) -> bool {
     let mut letters = name.chars();
-    letters.next().is_some_and(is_start) && letters.all(is_inside) && name != "ANY" && name != "FIRST"
+    letters.next().is_some_and(is_start) && letters.all(is_inside) && keyword(name).is_none()
+}
+
+/// The key word that this is, in whatever case: the server's scanner is made with `flex -i`.
+fn keyword(word: &str) -> Option<Token> {
+    match word {
+        _ if word.eq_ignore_ascii_case("ANY") => Some(Token::Any),
+        _ if word.eq_ignore_ascii_case("FIRST") => Some(Token::First),
+        _ => None,
+    }
 }
 
 /// What the server refuses though the grammar allows it.
@@ -189,11 +198,7 @@ fn scan(value: &str) -> Result<Vec<(usize, Token)>, ParseError> {
             first if is_start(first) => {
                 let word = run(at, is_inside);
                 at += word.chars().count();
-                match word.as_str() {
-                    "ANY" => Token::Any,
-                    "FIRST" => Token::First,
-                    _ => Token::Name(word),
-                }
+                keyword(&word).unwrap_or(Token::Name(word))
             }
             other => return Err(error(start, &format!("{other:?} is not expected"))),
         };

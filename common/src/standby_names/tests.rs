@@ -54,8 +54,20 @@ fn prints_what_it_parsed() {
     }
     assert_eq!(parse(" ANY 1 ( a , \"b c\",\"d\"\"\" ) ").to_string(), "ANY 1(a,\"b c\",\"d\"\"\")");
     assert_eq!(parse("ANY 3(*)").to_string(), "ANY 3(*)");
-    assert_eq!(parse("\"ANY\",first").to_string(), "\"ANY\",first");
+    assert_eq!(parse("\"ANY\",\"first\"").to_string(), "\"ANY\",\"first\"");
     assert_eq!(parse("1,2").names().collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[test]
+fn the_key_words_are_taken_in_any_case() {
+    for value in ["any 1(a,b)", "Any 1(a,b)", "aNY 1 (a, b)"] {
+        assert_eq!(parse(value).to_string(), "ANY 1(a,b)", "{value}");
+    }
+    assert_eq!(parse("First 2(a,b)").to_string(), "FIRST 2(a,b)");
+    assert_eq!(parse("any 1(a), Any 1(b)").to_string(), "ANY 1(a),ANY 1(b)");
+    // What only begins like one is a name.
+    assert_eq!(parse("anyone,first_one").to_string(), "anyone,first_one");
+    assert_eq!(with("any 1(a,b,c)", Some(Method::First), Number::Exactly(2)), "FIRST 2(a,b,c)");
 }
 
 #[test]
@@ -68,7 +80,7 @@ fn refuses_what_the_server_refuses() {
         "ANY 1(",
         "ANY (a)",
         "ANY 1()",
-        "any 1(a)",
+        "any,first",
         "ANY 2(a)",
         "a,*",
         "ANY 1(*),ANY 1(a)",
@@ -135,6 +147,27 @@ fn adding() {
 }
 
 #[test]
+fn new_members_take_the_places_of_all_old_ones() {
+    let replace = |value: &str, remove: &[&str], add: &[&str]| {
+        let edit = Edit { remove: words(remove), add: words(add), ..Edit::default() };
+        parse(value).edit(&edit).map(|after| after.to_string())
+    };
+    for (before, after) in [
+        ("ANY 2(a,b)", "ANY 2(c,d)"),
+        ("FIRST 2(a,b)", "FIRST 2(c,d)"),
+        ("2(a,b)", "2(c,d)"),
+        ("a,b", "c,d"),
+        ("ANY 1(a),ANY 1(b,x)", "ANY 1(x,c,d)"),
+    ] {
+        assert_eq!(replace(before, &["a", "b"], &["c", "d"]).unwrap(), after, "{before}");
+    }
+    assert_eq!(replace("ANY 2(a,b)", &["a", "b"], &["c"]).unwrap(), "ANY 1(c)");
+    // Which of the groups is kept has no answer.
+    assert!(replace("ANY 1(a),ANY 1(b)", &["a", "b"], &["c", "d"]).is_err());
+    assert_eq!(replace("ANY 1(a),ANY 1(b)", &["a", "b"], &[]).unwrap(), "");
+}
+
+#[test]
 fn method_and_number() {
     use Method::{Any, First};
     assert_eq!(with("a,b,c", Some(Any), Number::Keep), "ANY 1(a,b,c)");
@@ -152,13 +185,15 @@ fn method_and_number() {
 }
 
 fn value() -> impl Strategy<Value = String> {
-    let names =
-        proptest::sample::subsequence(vec!["a", "b", "c", "dn_6001", "\"x y\"", "\"q\"\"\"", "9"], 1..7);
+    let names = proptest::sample::subsequence(
+        vec!["a", "b", "c", "dn_6001", "\"x y\"", "\"q\"\"\"", "9", "\"any\""],
+        1..7,
+    );
     prop_oneof![
         Just(String::new()),
         Just("*".to_owned()),
         names.clone().prop_map(|names| names.join(", ")),
-        (names.clone(), 0_usize..9, "(ANY |FIRST |)").prop_map(|(names, number, method)| {
+        (names.clone(), 0_usize..9, "(ANY |FIRST |any |First |)").prop_map(|(names, number, method)| {
             format!("{method}{}({})", number.min(names.len()), names.join(","))
         }),
         (names, 1_usize..6).prop_filter_map("two groups", |(names, at)| {

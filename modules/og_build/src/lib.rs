@@ -53,6 +53,7 @@ impl Module for Build {
         if args.state == State::Query {
             return query(call, &node).await;
         }
+        node.await_build(call).await;
         let mut plan = plan(&look(call, &node, &args).await?, &args)?;
         let mut output = Output::default();
         let mut actions = Vec::new();

@@ -3,7 +3,7 @@
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
 use og_common::gauss::{BuildMode, DbState, NodeState, Role, lsn_text};
-use og_common::protocol::{Error, ErrorKind};
+use og_common::protocol::{Error, ErrorKind, Reason};
 
 use crate::args::{Args, Mode, State};
 
@@ -58,6 +58,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
             ErrorKind::Busy,
             format!("another build of this node runs already (process {pid})"),
         )
+        .reason(Reason::Building)
         .hint("follow it with state: query"));
     }
     if is_well(node, args) {

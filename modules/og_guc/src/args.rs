@@ -188,6 +188,9 @@ pub struct Output {
     pub restart_required: Vec<String>,
     /// Parameters whose value in the file is not yet the one the running server works with.
     pub pending: Vec<String>,
+    /// With `query` and `names`: what the running server works with, of each parameter named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub running: BTreeMap<String, String>,
     /// The running server was seen to take the changed file.
     pub reloaded: bool,
 }

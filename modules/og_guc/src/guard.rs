@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use og_common::{
     conf::{ConfFile, is_on},
     gauss::{
-        Node, Role,
+        Node, Role, Version,
         control::{LIMITS, More},
+        version::CHANNELS,
     },
     protocol::{Call, Error},
     standby_names::StandbyNames,
@@ -62,6 +63,41 @@ pub async fn check(
         }
     }
     Ok(warnings)
+}
+
+/// Refuses what the installed release does not have, where releases differ: several groups of synchronous standbys,
+/// channels beyond the eighth.
+///
+/// # Errors
+/// `refused`, unless `force`; `bad_args` for a channel.
+pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Result<(), Error> {
+    for name in &plan.changed {
+        let lower = name.to_ascii_lowercase();
+        let Some(Some(value)) = plan.after.get(name) else { continue };
+        if lower == STANDBY_NAMES
+            && StandbyNames::parse(value).is_ok_and(|names| names.groups.len() > 1)
+            && let Some(release) =
+                node.version(call).await.filter(|release| !release.has_several_sync_groups())
+            && !force
+        {
+            return Err(Error::refused(format!(
+                "openGauss {release} has no several groups in {STANDBY_NAMES}: its next start would fail"
+            ))
+            .at(format!("/parameters/{name}"))
+            .hint("use one group; force: true overrides"));
+        }
+        let channel = lower.strip_prefix("replconninfo").and_then(|number| number.parse::<usize>().ok());
+        if let Some(number) = channel.filter(|number| *number > CHANNELS) {
+            let most = node.version(call).await.map_or(CHANNELS, Version::max_channels);
+            if number > most {
+                return Err(Error::bad_args(format!(
+                    "there is no {name}; a server has replconninfo1 to {most}"
+                ))
+                .at(format!("/parameters/{name}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is to be said of a limit that changes.

@@ -1,50 +1,5 @@
 //! What is known of openGauss's parameters without asking a server.
 
-/// What a standby keeps of its own when it takes over its primary's postgresql.conf (`g_reserve_param` in the server's
-/// `walreceiver.cpp`); everything else becomes the primary's.
-const RESERVED: &[&str] = &[
-    "application_name",
-    "archive_command",
-    "archive_dest",
-    "asp_log_directory",
-    "audit_directory",
-    "auto_csn_barrier",
-    "available_zone",
-    "cluster_run_mode",
-    "comm_control_port",
-    "comm_sctp_port",
-    "dcf_data_path",
-    "dcf_log_path",
-    "dcf_node_id",
-    "enable_huge_pages",
-    "enable_upsert_to_merge",
-    "huge_page_size",
-    "listen_addresses",
-    "local_bind_address",
-    "log_directory",
-    "perf_directory",
-    "port",
-    "query_log_directory",
-    "recovery_min_apply_delay",
-    "repl_auth_mode",
-    "repl_uuid",
-    "ssl",
-    "ssl_ca_file",
-    "ssl_cert_file",
-    "ssl_cert_notify_time",
-    "ssl_ciphers",
-    "ssl_crl_file",
-    "ssl_key_file",
-    "ssl_renegotiation_limit",
-    "stream_cluster_run_mode",
-    "streaming_router_port",
-    "sync_config_strategy",
-    "synchronous_standby_names",
-    "xlog_file_path",
-    "xlog_file_size",
-    "xlog_lock_file_path",
-];
-
 /// Parameters that count only after a restart, of those an operator is likely to set.
 const POSTMASTER: &[&str] = &[
     "audit_directory",
@@ -103,15 +58,6 @@ const POSTMASTER: &[&str] = &[
     "xloginsert_locks",
 ];
 
-/// Whether a standby keeps its own value of the parameter.
-pub fn is_reserved(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let channel = name.strip_prefix("cross_cluster_").unwrap_or(&name).strip_prefix("replconninfo");
-    let channel =
-        channel.and_then(|number| number.parse::<u8>().ok()).is_some_and(|number| (1..=8).contains(&number));
-    channel || RESERVED.binary_search(&name.as_str()).is_ok()
-}
-
 /// Whether the parameter counts only after a restart, as far as is known without a server.
 pub fn needs_restart(name: &str) -> bool {
     POSTMASTER.binary_search(&name.to_ascii_lowercase().as_str()).is_ok()
@@ -122,18 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lists_are_sorted_for_the_search() {
-        assert!(RESERVED.is_sorted() && POSTMASTER.is_sorted());
-    }
-
-    #[test]
-    fn reserved() {
-        for name in ["port", "Port", "replconninfo1", "replconninfo8", "cross_cluster_replconninfo3", "ssl"] {
-            assert!(is_reserved(name), "{name}");
-        }
-        for name in ["replconninfo9", "replconninfo", "max_connections", "unix_socket_directory"] {
-            assert!(!is_reserved(name), "{name}");
-        }
+    fn the_list_is_sorted_for_the_search() {
+        assert!(POSTMASTER.is_sorted());
         assert!(needs_restart("MAX_CONNECTIONS") && !needs_restart("replconninfo1"));
     }
 }

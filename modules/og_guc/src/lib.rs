@@ -3,14 +3,17 @@
 mod args;
 mod guard;
 mod known;
+mod list;
 pub mod plan;
 mod server;
+mod spec;
+mod stopped;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::{
-    conf::{NodeConf, Wish},
-    gauss::{Node, Role},
+    conf::{ConfFile, Includes, NodeConf, Wish},
+    gauss::{Node, Role, Version, version::Reserved},
     protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
 };
 
@@ -68,7 +71,8 @@ impl Module for Guc {
         let node = Node::of(call)?;
         let conf = NodeConf::read(&node)?;
         if args.state == State::Query {
-            return Ok(query(call, &node, &conf, &wanted).await);
+            let named = !args.names.is_empty();
+            return Ok(query(call, &node, &conf, &wanted, named).await);
         }
         let plan = plan::plan(conf.file(), &wanted)?;
         let reload = args.reload == ReloadWish::Auto;
@@ -79,9 +83,10 @@ impl Module for Guc {
     }
 }
 
-async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Report<Output> {
+async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted, named: bool) -> Report<Output> {
     let values = plan::show(conf.file(), &wanted.show);
     let mut warnings = plan::look_at(conf.file(), values.keys());
+    warnings.extend(set_again(conf, conf.file(), values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
     if node.running().is_some() {
         let names: Vec<String> = output.after.keys().cloned().collect();
@@ -90,6 +95,9 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Re
                 output.pending = facts.pending(&output.after);
                 output.restart_required =
                     output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
+                if named {
+                    output.running = facts.running(&names);
+                }
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
         }
@@ -97,8 +105,8 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Re
     let set = output.after.values().flatten().count();
     output.before = masked(output.before);
     output.after = masked(output.after);
-    Report::unchanged(format!("{set} parameters are set in {}", conf.path().display()), output)
-        .with_warnings(warnings)
+    let what = if set == 1 { "1 parameter is".to_owned() } else { format!("{set} parameters are") };
+    Report::unchanged(format!("{what} set in {}", conf.path().display()), output).with_warnings(warnings)
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
@@ -110,6 +118,7 @@ async fn unchanged(
     reload: bool,
 ) -> Result<Report<Output>, Error> {
     let mut warnings = plan.warnings;
+    warnings.extend(set_again(&conf, &plan.file, plan.before.keys()));
     let mut output = Output::default();
     // The call that wrote it may have been made before the server's restart, and the restart not.
     let late = |(name, _): &(&String, _)| known::needs_restart(name);
@@ -155,6 +164,8 @@ async fn change(
     node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
+    warnings.extend(set_again(&conf, &plan.file, plan.before.keys()));
+    guard::release(call, node, &plan, args.force).await?;
     warnings.extend(guard::check(call, node, conf.file(), &plan, (reload, args.force)).await?);
     let mut facts = None;
     if running {
@@ -168,7 +179,7 @@ async fn change(
     if let Some(facts) = &facts {
         facts.check(node, call, wanted).await?;
     }
-    warnings.extend(overwritten(node, &plan.changed));
+    warnings.extend(overwritten(node, call, &plan.changed).await);
     let needs_restart = |name: &str| match &facts {
         Some(facts) => facts.needs_restart(name),
         None => known::needs_restart(name),
@@ -176,6 +187,9 @@ async fn change(
     let mut restart: BTreeSet<String> =
         plan.changed.iter().filter(|name| needs_restart(name)).cloned().collect();
     let text = plan.file.to_bytes();
+    if !running {
+        warnings.extend(stopped::check(call, node, (&text, &plan.changed), wanted, args.force).await?);
+    }
     let diff = Diff::of(conf.path(), conf.text(), &text);
     let msg = summary(call, &plan.changed, conf.path());
     let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
@@ -221,12 +235,43 @@ fn summary(call: &Call, changed: &[String], path: &std::path::Path) -> String {
     format!("{verb} {} in {}", changed.join(", "), path.display())
 }
 
+/// What an included file sets again, so that the value in the node's own file does not count.
+fn set_again<'a>(conf: &NodeConf, file: &ConfFile, names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    if file.includes().next().is_none() {
+        return Vec::new();
+    }
+    let found = Includes::read(file, conf.path());
+    let again = |name: &String| {
+        let included = found.overrides(file, name)?;
+        Some(format!(
+            "{name} is set in {} line {}, which line {} includes: that value counts, and not this file's",
+            included.path.display(),
+            included.setting.line,
+            included.directive
+        ))
+    };
+    names.filter_map(again).chain(found.problems.clone()).collect()
+}
+
 /// A standby's file is replaced by its primary's, but for the reserved parameters.
-fn overwritten(node: &Node, changed: &[String]) -> Option<String> {
+async fn overwritten(node: &Node, call: &Call, changed: &[String]) -> Option<String> {
     let role = node.state_file().map_or(Role::Unknown, |state| state.role);
-    let lost: Vec<&str> =
-        changed.iter().map(String::as_str).filter(|name| !known::is_reserved(name)).collect();
-    if !role.follows() || lost.is_empty() {
+    if !role.follows() {
+        return None;
+    }
+    let mut lost: Vec<&str> = Vec::new();
+    for name in changed {
+        let lower = name.to_ascii_lowercase();
+        let reserved = match Version::reserves_in_any(&lower) {
+            Reserved::Always => true,
+            Reserved::Never => false,
+            Reserved::Depends => node.version(call).await.is_some_and(|release| release.reserves(&lower)),
+        };
+        if !reserved {
+            lost.push(name);
+        }
+    }
+    if lost.is_empty() {
         return None;
     }
     Some(format!(

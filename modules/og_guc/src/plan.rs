@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::{
     conf::{ConfFile, valid_name},
+    gauss::version::MOST_CHANNELS,
     protocol::{Error, secret},
-    replconn::{Channel, MAX_CHANNELS},
+    replconn::Channel,
     standby_names::{Edit, Number, StandbyNames},
 };
 use serde_json::Value;
@@ -112,10 +113,10 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
             .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
     }
     if let Some(number) = name.strip_prefix("replconninfo") {
-        if !number.parse::<usize>().is_ok_and(|n| (1..=MAX_CHANNELS).contains(&n)) {
-            return Err(Error::bad_args(format!(
-                "there is no {name}; a server has replconninfo1 to {MAX_CHANNELS}"
-            )));
+        // How many this server has depends on its release; one with more than this does not exist.
+        let plain = |n: &usize| (1..=MOST_CHANNELS).contains(n) && n.to_string() == number;
+        if !number.parse::<usize>().is_ok_and(|n| plain(&n)) {
+            return Err(Error::bad_args(format!("there is no {name}; a server has replconninfo1 to 8")));
         }
         Channel::parse(value)
             .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
@@ -180,12 +181,24 @@ pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String
 pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut all: HashMap<String, Vec<String>> = HashMap::new();
+    let mut odd: HashMap<String, usize> = HashMap::new();
     for setting in file.settings() {
-        all.entry(setting.name.to_ascii_lowercase()).or_default().push(setting.line.to_string());
+        let name = setting.name.to_ascii_lowercase();
+        if setting.is_text() {
+            odd.remove(&name);
+        } else {
+            odd.insert(name.clone(), setting.line);
+        }
+        all.entry(name).or_default().push(setting.line.to_string());
     }
     for name in names {
         let name = name.as_ref();
         let Some(lines) = all.get(&name.to_ascii_lowercase()) else { continue };
+        if let Some(line) = odd.get(&name.to_ascii_lowercase()) {
+            warnings.push(format!(
+                "the value of {name} in line {line} is not UTF-8: what is shown of it only stands for it"
+            ));
+        }
         if lines.len() > 1 {
             warnings.push(format!(
                 "{name} is set {} times, in lines {}; the last one counts",
@@ -196,7 +209,7 @@ pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) ->
     }
     for include in file.includes() {
         warnings.push(format!(
-            "line {} includes {:?}, which is not looked at; gs_ctl build refuses a file that includes others",
+            "line {} includes {:?}; gs_ctl build refuses a file that includes others",
             include.line,
             include.text()
         ));
@@ -216,6 +229,10 @@ fn edit_standbys(
     warnings: &mut Vec<String>,
 ) -> Result<Option<(String, String)>, Error> {
     let setting = file.get(STANDBY_NAMES);
+    if let Some(odd) = setting.as_ref().filter(|setting| !setting.is_text()) {
+        return Err(Error::corrupt(format!("line {}: {STANDBY_NAMES} is not UTF-8", odd.line))
+            .hint("set the whole value with parameters: {synchronous_standby_names: …}"));
+    }
     // The server's own default, and what initdb writes.
     let old = setting.as_ref().map_or_else(|| "*".into(), |setting| setting.text().into_owned());
     let present = StandbyNames::parse(&old).map_err(|e| {
@@ -230,12 +247,18 @@ fn edit_standbys(
         remove: standbys.remove.clone(),
     };
     let after = present.edit(&edit).map_err(|e| e.at("/synchronous_standbys"))?;
-    if let (Number::Exactly(number), [group]) = (edit.number, after.groups.as_slice())
-        && group.count() < number
-    {
-        let most = group.count();
-        warnings
-            .push(format!("{number} synchronous standbys were asked for, {most} is the most there can be"));
+    if let Number::Exactly(number) = edit.number {
+        for group in after.groups.iter().filter(|group| group.count() < number) {
+            let most = group.count();
+            let of = if after.groups.len() > 1 {
+                format!(" of {}", group.members.join(", "))
+            } else {
+                String::new()
+            };
+            warnings.push(format!(
+                "{number} synchronous standbys{of} were asked for, {most} is the most there can be"
+            ));
+        }
     }
     if after == present {
         return Ok(None);

@@ -5,22 +5,24 @@ use std::collections::BTreeMap;
 use og_common::{
     conf::same_value,
     gauss::{Node, gsql::literal},
-    protocol::{Call, Error},
+    protocol::{Call, Error, secret},
 };
 
 use crate::plan::Wanted;
+use crate::spec::{Spec, size, truth};
 
 /// One row of pg_settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Fact {
     context: String,
     kind: String,
     setting: String,
     unit: String,
+    range: Option<(f64, f64)>,
 }
 
 /// Rows of pg_settings, by name in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts(BTreeMap<String, Fact>);
 
 impl Facts {
@@ -34,8 +36,8 @@ impl Facts {
         for names in names.chunks(1000) {
             let list: Vec<String> = names.iter().map(|name| literal(&name.to_ascii_lowercase())).collect();
             let statement = format!(
-                "select lower(name), context, vartype, coalesce(setting, ''), coalesce(unit, '') \
-                 from pg_settings where lower(name) in ({})",
+                "select lower(name), context, vartype, coalesce(setting, ''), coalesce(unit, ''), \
+                 coalesce(min_val, ''), coalesce(max_val, '') from pg_settings where lower(name) in ({})",
                 list.join(", ")
             );
             rows.extend(node.sql(call, &statement).await?);
@@ -45,8 +47,9 @@ impl Facts {
 
     fn of(rows: Vec<Vec<String>>) -> Self {
         let row = |row: Vec<String>| {
-            let [name, context, kind, setting, unit]: [String; 5] = row.try_into().ok()?;
-            Some((name, Fact { context, kind, setting, unit }))
+            let [name, context, kind, setting, unit, least, most]: [String; 7] = row.try_into().ok()?;
+            let range = least.parse().ok().zip(most.parse().ok());
+            Some((name, Fact { context, kind, setting, unit, range }))
         };
         Self(rows.into_iter().filter_map(row).collect())
     }
@@ -93,6 +96,16 @@ impl Facts {
         file.iter().filter_map(differs).collect()
     }
 
+    /// What the server works with, of these parameters. A session's own settings, such as application_name, are not the
+    /// server's; secrets are masked.
+    pub fn running(&self, names: &[String]) -> BTreeMap<String, String> {
+        let value = |name: &String| {
+            let fact = self.get(name).filter(|f| matches!(f.context.as_str(), "postmaster" | "sighup"))?;
+            Some((name.clone(), secret::shown(name, &fact.setting).into_owned()))
+        };
+        names.iter().filter_map(value).collect()
+    }
+
     fn get(&self, name: &str) -> Option<&Fact> {
         self.0.get(&name.to_ascii_lowercase())
     }
@@ -103,16 +116,9 @@ impl Fact {
         if self.context == "internal" {
             return Err(Error::bad_args(format!("{name} is the server's own and cannot be set")));
         }
-        let fits = match self.kind.as_str() {
-            "bool" => truth(value).is_some(),
-            "integer" | "int64" | "real" => amount(value).is_some() || value.trim().starts_with("0x"),
-            _ => true,
-        };
-        if fits {
-            Ok(())
-        } else {
-            Err(Error::bad_args(format!("{name} is of type {}, which {value:?} is not", self.kind)))
-        }
+        // Words of an enum that the server does not show may be taken all the same.
+        let (kind, unit) = (self.kind.clone(), self.unit.clone());
+        Spec { kind, unit, range: self.range, words: Vec::new() }.check(name, value)
     }
 
     /// Whether the server works with this value; `None` when that cannot be told.
@@ -134,19 +140,6 @@ impl Fact {
     }
 }
 
-/// The server's parse_bool, which takes beginnings of the words too.
-fn truth(value: &str) -> Option<bool> {
-    let value = value.trim().to_ascii_lowercase();
-    let begins = |word: &str| !value.is_empty() && word.starts_with(&value);
-    if value == "on" || value == "1" || begins("true") || begins("yes") {
-        Some(true)
-    } else if value == "0" || begins("false") || begins("no") || (value.len() > 1 && begins("off")) {
-        Some(false)
-    } else {
-        None
-    }
-}
-
 fn amount(value: &str) -> Option<(f64, &str)> {
     let value = value.trim();
     if value.len() > 1 && value.starts_with('0') && value.bytes().all(|b| matches!(b, b'0'..=b'7')) {
@@ -157,28 +150,18 @@ fn amount(value: &str) -> Option<(f64, &str)> {
     Some((digits.trim_end().parse().ok()?, unit))
 }
 
-/// A unit in bytes or milliseconds; pages are 8 kB.
-fn size(unit: &str) -> Option<f64> {
-    let known = [
-        ("kB", 1024.0),
-        ("8kB", 8192.0),
-        ("MB", 1_048_576.0),
-        ("GB", 1_073_741_824.0),
-        ("ms", 1.0),
-        ("s", 1000.0),
-        ("min", 60_000.0),
-        ("h", 3_600_000.0),
-        ("d", 86_400_000.0),
-    ];
-    known.iter().find(|(name, _)| *name == unit).map(|(_, size)| *size)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn fact(kind: &str, setting: &str, unit: &str) -> Fact {
-        Fact { context: "sighup".into(), kind: kind.into(), setting: setting.into(), unit: unit.into() }
+        Fact {
+            context: "sighup".into(),
+            kind: kind.into(),
+            setting: setting.into(),
+            unit: unit.into(),
+            range: Some((0.0, 65_535.0)),
+        }
     }
 
     #[test]
@@ -200,6 +183,7 @@ mod tests {
         assert!(fact("bool", "on", "").check("hot_standby", "maybe").is_err());
         assert!(fact("bool", "on", "").check("hot_standby", "y").is_ok());
         assert!(fact("integer", "1", "").check("port", "abc").is_err());
+        assert!(fact("integer", "1", "").check("port", "70000").is_err());
         assert!(fact("integer", "1", "").check("unix_socket_permissions", "0700").is_ok());
         assert!(fact("string", "1", "").check("replconninfo1", "").is_ok());
         let internal = Fact { context: "internal".into(), ..fact("integer", "1", "") };
@@ -208,7 +192,8 @@ mod tests {
 
     #[test]
     fn pending_is_what_the_server_does_not_work_with() {
-        let row = |words: [&str; 5]| words.map(str::to_owned).to_vec();
+        let row =
+            |words: [&str; 5]| [&words[..], &["", ""]].concat().into_iter().map(str::to_owned).collect();
         let facts = Facts::of(vec![
             row(["max_connections", "postmaster", "integer", "40", ""]),
             row(["port", "postmaster", "integer", "25000", ""]),
@@ -217,6 +202,8 @@ mod tests {
         let file = [("max_connections", "42"), ("port", "25000"), ("work_mem", "1MB")];
         let file = file.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
         assert_eq!(facts.pending(&file), ["max_connections"]);
+        let names = ["Port", "work_mem", "other"].map(str::to_owned);
+        assert_eq!(facts.running(&names), [("Port".to_owned(), "25000".to_owned())].into());
         assert!(facts.needs_restart("MAX_CONNECTIONS") && !facts.needs_restart("work_mem"));
     }
 }

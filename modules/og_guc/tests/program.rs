@@ -33,6 +33,20 @@ impl Node {
         std::fs::read_to_string(self.conf()).unwrap()
     }
 
+    /// A folder as openGauss is installed in, whose server program is this script.
+    fn home(&self, gaussdb: &str) -> std::path::PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let home = self.0.path().join("home");
+        let bin = home.join("bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        // Moved into place: a file open for writing could be held by a fork of another test.
+        let new = bin.join("new");
+        std::fs::write(&new, format!("#!/bin/sh\n{gaussdb}\n")).unwrap();
+        std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::rename(new, bin.join("gaussdb")).unwrap();
+        home
+    }
+
     fn call(&self, args: Value) -> Value {
         let mut args = args;
         args["data_dir"] = json!(self.0.path());
@@ -198,12 +212,154 @@ fn a_standby_is_told_that_its_primary_overwrites() {
     let mut state = [0_u8; 72];
     state[0] = 3;
     std::fs::write(node.0.path().join("gaussdb.state"), state).unwrap();
-    let result = node
-        .call(json!({"parameters": {"work_mem": "8MB", "wal_keep_segments": 3, "application_name": "x"}}));
+    let home = node.home("exit 0");
+    let call = |parameters: Value| node.call(json!({"parameters": parameters, "gauss_home": home}));
+    let result = call(json!({"work_mem": "8MB", "wal_keep_segments": 3, "application_name": "x"}));
     let warning = result["warnings"][0].as_str().unwrap();
     assert!(warning.contains("work_mem, wal_keep_segments here"), "{warning}");
-    let kept = node.call(json!({"parameters": {"application_name": "y"}}));
+    let kept = call(json!({"application_name": "y"}));
     assert_eq!(kept["warnings"].as_array().map_or(0, Vec::len), 0, "{kept}");
+    // What a standby keeps depends on its release.
+    let says = |release: &str| {
+        node.home(&format!(
+            "[ $1 = --version ] && echo 'gaussdb (openGauss {release} build 1) compiled at x'; exit 0"
+        ))
+    };
+    for (release, told) in [("5.0.3", 1), ("6.0.2", 0)] {
+        let args = json!({"parameters": {"uwal_log_path": release}, "gauss_home": says(release)});
+        let result = node.call(args);
+        assert_eq!(result["warnings"].as_array().map_or(0, Vec::len), told, "{result}");
+    }
+}
+
+/// What release 3.0.5 says of a file that it would not start with.
+const WORDS: &str = "cat >/dev/null\necho '0 LOG:  invalid value for parameter \"port\": \"abc\"' >&2\n\
+    echo '0 FATAL:  configuration file \"/dev/stdin\" contains errors' >&2\nexit 1";
+
+#[test]
+fn what_would_keep_a_stopped_server_from_starting_is_refused() {
+    let node = Node::new(CONF.as_bytes());
+    let home = node.home(WORDS);
+    let args = |force: bool, check: bool| json!({"parameters": {"port": "abc"}, "gauss_home": home, "force": force, "check_mode": check});
+    for check in [true, false] {
+        let refused = node.call(args(false, check));
+        assert_eq!(refused["error"]["kind"], "refused", "{refused}");
+        assert_eq!(refused["error"]["path"], "/parameters/port");
+        assert!(
+            refused["error"]["detail"].as_str().unwrap().contains("invalid value for parameter"),
+            "{refused}"
+        );
+    }
+    assert_eq!(node.text(), CONF);
+    let forced = node.call(args(true, false));
+    assert!(
+        forced["changed"] == true && forced["warnings"][0].as_str().unwrap().contains("will not start"),
+        "{forced}"
+    );
+    // An error that was there before does not keep anybody from changing something else.
+    let other = node.call(json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": home}));
+    assert!(
+        other["changed"] == true && other["warnings"][0].as_str().unwrap().contains("before the change"),
+        "{other}"
+    );
+}
+
+#[test]
+fn the_server_program_is_given_the_file_as_it_shall_be() {
+    let node = Node::new(CONF.as_bytes());
+    let home = node.home("printf '%s ' \"$@\" >\"$(dirname \"$0\")/args\"; cat >\"$(dirname \"$0\")/given\"");
+    let result = node.call(json!({"parameters": {"port": 6000}, "gauss_home": home}));
+    assert_eq!((&result["changed"], &result["warnings"]), (&json!(true), &Value::Null), "{result}");
+    let read = |name: &str| std::fs::read_to_string(home.join("bin").join(name)).unwrap();
+    assert_eq!(read("given"), node.text());
+    assert_eq!(read("args"), format!("-c config_file=/dev/stdin -C port -D {} ", node.0.path().display()));
+}
+
+#[test]
+fn where_the_server_program_cannot_run_values_are_held_against_gs_gucs_list() {
+    let node = Node::new(CONF.as_bytes());
+    let home = node.home("echo 'error while loading shared libraries' >&2; exit 127");
+    let set = |parameters: Value| node.call(json!({"parameters": parameters, "gauss_home": home}));
+    let unchecked = set(json!({"port": "abd"}));
+    assert!(unchecked["warnings"][0].as_str().unwrap().contains("was not checked"), "{unchecked}");
+    let list = "[coordinator/datanode]\nport|int|1,65535|NULL|NULL|\nwal_level|enum|minimal,hot_standby|NULL|NULL|\n";
+    std::fs::write(home.join("bin/cluster_guc.conf"), list).unwrap();
+    for parameters in [json!({"port": "abc"}), json!({"wal_level": "nosuch"})] {
+        let refused = set(parameters);
+        assert_eq!(refused["error"]["kind"], "refused", "{refused}");
+    }
+    let unknown = set(json!({"max_conections": 100}));
+    assert!(unknown["warnings"][0].as_str().unwrap().contains("no parameter max_conections"), "{unknown}");
+    assert_eq!(set(json!({"port": 5433}))["warnings"], Value::Null);
+}
+
+#[test]
+fn what_an_include_sets_again_is_told() {
+    let node = Node::new(b"port = 1\nwork_mem = 1MB\ninclude 'more.conf'\n");
+    std::fs::write(node.0.path().join("more.conf"), "# x\nport = 7\n").unwrap();
+    let home = node.home("exit 0");
+    let told = |args: Value| {
+        let mut args = args;
+        args["gauss_home"] = json!(home);
+        let result = node.call(args);
+        result["warnings"].to_string()
+    };
+    for args in [
+        json!({"parameters": {"port": 2}}),
+        json!({"parameters": {"port": 2}}),
+        json!({"state": "query", "names": ["port"]}),
+        json!({"state": "absent", "names": ["port"]}),
+    ] {
+        assert!(told(args.clone()).contains("more.conf line 2, which line 3 includes"), "{args}");
+    }
+    assert!(!told(json!({"parameters": {"work_mem": "2MB"}})).contains("more.conf line"));
+    // A new line goes behind the include, and counts.
+    assert!(!told(json!({"parameters": {"ssl": true}})).contains("more.conf line"));
+}
+
+#[test]
+fn bytes_that_are_no_utf8_are_told_and_never_rewritten() {
+    let node = Node::new(b"log_line_prefix = '\xd6\xd0'\nsynchronous_standby_names = 'a,\xff'\n");
+    let query = node.call(json!({"state": "query"}));
+    for line in [1, 2] {
+        assert!(query["warnings"].to_string().contains(&format!("in line {line} is not UTF-8")), "{query}");
+    }
+    let edit = node.call(json!({"synchronous_standbys": {"add": ["b"]}}));
+    assert_eq!(edit["error"]["kind"], "corrupt", "{edit}");
+    let mark = Node::new(b"\xef\xbb\xbfport = 1\n");
+    assert!(
+        mark.call(json!({"state": "query"}))["error"]["detail"].as_str().unwrap().contains("byte order mark")
+    );
+}
+
+#[test]
+fn several_groups_are_refused_where_the_release_has_none() {
+    let node = Node::new(CONF.as_bytes());
+    let groups = |release: &str, names: &str| {
+        let home = node.home(&format!("echo 'gaussdb (openGauss {release} build 1) compiled at x'"));
+        node.call(json!({"parameters": {"synchronous_standby_names": names}, "gauss_home": home}))
+    };
+    assert_eq!(groups("2.1.0", "ANY 1(a),ANY 1(b)")["error"]["kind"], "refused");
+    assert_eq!(groups("2.1.0", "ANY 1(a,b)")["changed"], true);
+    assert_eq!(groups("3.0.5", "ANY 1(a),ANY 1(b)")["changed"], true);
+    let told = node.call(json!({"synchronous_standbys": {"num": 2}}));
+    assert!(
+        told["warnings"].to_string().contains("2 synchronous standbys of a were asked for, 1 is the most"),
+        "{told}"
+    );
+}
+
+#[test]
+fn channels_beyond_the_eighth_are_of_three_releases() {
+    let node = Node::new(CONF.as_bytes());
+    let ninth = |release: &str| {
+        let home = node.home(&format!("echo 'gaussdb (openGauss {release} build 1) compiled at x'"));
+        node.call(json!({"parameters": {"replconninfo9": ""}, "gauss_home": home}))
+    };
+    for release in ["2.1.0", "3.0.5", "6.0.2"] {
+        assert_eq!(ninth(release)["error"]["path"], "/parameters/replconninfo9");
+    }
+    assert_eq!(ninth("3.0.2")["changed"], true);
 }
 
 /// A process that looks like the node's server, ended with the test.
@@ -286,7 +442,9 @@ fn a_restart_that_is_due_is_told_again() {
     let says = |value: u16| {
         // Moved into place: a file open for writing could be held by a fork of another test.
         let (new, gsql) = (bin.join("new"), bin.join("gsql"));
-        let script = format!("#!/bin/sh\nprintf 'port\\037postmaster\\037integer\\037{value}\\037\\n'\n");
+        let script = format!(
+            "#!/bin/sh\nprintf 'port\\037postmaster\\037integer\\037{value}\\037\\0371\\03765535\\n'\n"
+        );
         std::fs::write(&new, script).unwrap();
         std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::rename(new, gsql).unwrap();

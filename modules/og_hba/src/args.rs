@@ -23,6 +23,8 @@ pub struct Args {
     /// Where a new rule goes. auto: at the end, or right before the first rule that would hide it; first: before all
     /// other rules; last: at the end; or before or after the rule given.
     pub insert: Insert,
+    /// With `present`: make the file when there is none. With `exact` a missing file is always made.
+    pub create: bool,
     /// Keep the old file beside the new one.
     pub backup: bool,
     /// auto: reload the server when the file changed and the server runs; never: leave that to the caller.

@@ -49,6 +49,25 @@ pub fn own_user(
     }
 }
 
+/// Warns when a file that is made has no rule by which the node's own user gets in through the local socket.
+pub fn own_user_in_new_file(target: &Target, plan: &Plan) -> Option<String> {
+    let user = target.user.as_ref()?;
+    let file = HbaFile::parse(&plan.after);
+    let connection =
+        Connection { route: Route::Local, database: b"postgres", user: user.as_bytes(), replication: false };
+    let decision = file.decide(&connection, &target.surroundings(&file));
+    let mut lines = decision.line.into_iter().chain(decision.unknown.iter().map(|(line, _)| *line));
+    let gets_in = lines.any(
+        |line| matches!(&file.lines[line].kind, LineKind::Rule(rule, _) if rule.method != Method::Reject),
+    );
+    (!gets_in).then(|| {
+        format!(
+            "by the rules of the new file {user} cannot connect through the local socket, as gs_ctl does; add a rule \
+             such as \"local all all trust\""
+        )
+    })
+}
+
 /// Refuses a rule, added or made so, by which strangers get in without proof; warns of those that were there before, or
 /// came by `force`.
 pub fn strangers(target: &Target, file: &HbaFile, plan: &Plan, force: bool) -> Result<Vec<String>, Error> {

@@ -57,19 +57,21 @@ impl Module for Hba {
         Rule::RequiredIf { key: "state", value: "exact", needs: &["rules"] },
         Rule::OnlyIf { key: "state", values: &["present", "absent", "exact"], allows: &["rules"] },
         Rule::OnlyIf { key: "state", values: &["present"], allows: &["insert"] },
+        Rule::OnlyIf { key: "state", values: &["present", "exact"], allows: &["create"] },
         Rule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
     ];
     type Args = Args;
     type Output = Output;
 
     fn anchor(args: &Args) -> Option<&Path> {
-        args.path.as_deref()
+        args.path.as_deref().map(standing)
     }
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let target = Target::of(call, &args)?;
         let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
-        let mut seen = match target.read() {
+        let create = args.create || args.state == State::Exact;
+        let mut seen = match target.read_or_none(create) {
             Ok(text) => Seen::of(text, &goal)?,
             Err(error) => {
                 // A build takes it away for a while.
@@ -84,7 +86,7 @@ impl Module for Hba {
         if !call.check && (!seen.plan.is_empty() || target.server(args.reload).is_some_and(|s| s.is_owed())) {
             locks = Some(target.lock(call, args.force).await?);
             // Another module may have acted while we waited for the locks.
-            seen = Seen::of(target.read()?, &goal)?;
+            seen = Seen::of(target.read_or_none(create)?, &goal)?;
             if !seen.plan.is_empty() {
                 target.at_rest(call, args.force).await?;
             }
@@ -92,7 +94,13 @@ impl Module for Hba {
         let Seen { text: before, file, plan } = seen;
         let mut warnings = plan.warnings.clone();
         let rules = check(&target, &file, &plan, args.force, &mut warnings)?;
+        if before.is_none() {
+            warnings.extend(guard::own_user_in_new_file(&target, &plan));
+        }
         let mut report = report(&target, &plan, rules, warnings, call.check);
+        if before.is_none() && !plan.is_empty() {
+            report.actions.insert(0, format!("create {}", target.path.display()));
+        }
         let server = target.server(args.reload);
         if plan.is_empty() {
             // Without the locks: who is at work on the file tells the server himself.
@@ -101,14 +109,14 @@ impl Module for Hba {
             }
             return Ok(report);
         }
-        report.diff.push(Diff::of(&target.path, &before, &plan.after));
+        report.diff.push(Diff::of(&target.path, before.as_deref().unwrap_or_default(), &plan.after));
         if call.check {
             report.actions.extend(server.map(|_| RELOAD.to_owned()));
             return Ok(report);
         }
         call.keep(&report.output);
         let actions = report.actions.clone();
-        let (old, new) = (before.as_slice(), plan.after.as_slice());
+        let (old, new) = (before.as_deref(), plan.after.as_slice());
         let exchange = Exchange { path: &target.path, old, new, backup: args.backup, actions: &actions };
         match (&server, locks) {
             (Some(server), Some((_node_lock, lock))) => {
@@ -118,6 +126,11 @@ impl Module for Hba {
         }
         Ok(report)
     }
+}
+
+/// The file, or, where it is yet to be made, the folder it goes to.
+fn standing(path: &Path) -> &Path {
+    if path.exists() { path } else { path.parent().unwrap_or(path) }
 }
 
 /// The file, and the node whose server reads it.
@@ -143,7 +156,7 @@ impl Target {
                 (node.data_dir.join("pg_hba.conf"), Some(node))
             }
         };
-        let owned = node.as_ref().map_or(path.as_path(), |n| n.data_dir.as_path());
+        let owned = node.as_ref().map_or(standing(&path), |n| n.data_dir.as_path());
         let user = call.common.os_user.clone().or_else(|| initial_user(owned));
         Ok(Self { path, node, user })
     }
@@ -182,9 +195,26 @@ impl Target {
 
     fn read(&self) -> Result<Vec<u8>, Error> {
         files::read(&self.path).map_err(|e| match e.kind() {
-            protocol::ErrorKind::NotFound => e.hint("is data_dir an openGauss data directory?"),
+            protocol::ErrorKind::NotFound => {
+                e.hint("state: exact makes the file, and so does state: present with create: true")
+            }
             _ => e,
         })
+    }
+
+    /// The file's text; `None` when there is none and it shall be made.
+    fn read_or_none(&self, create: bool) -> Result<Option<Vec<u8>>, Error> {
+        match self.read() {
+            Err(e) if create && e.kind() == protocol::ErrorKind::NotFound && !self.path.is_symlink() => {
+                match self.path.parent() {
+                    Some(folder) if !folder.is_dir() => {
+                        Err(e.hint("there is no such folder: correct the path"))
+                    }
+                    _ => Ok(None),
+                }
+            }
+            read => read.map(Some),
+        }
     }
 
     /// What `@file` and `samehost` stand for here.
@@ -195,14 +225,15 @@ impl Target {
 
 /// The file as it is, and what is to become of it.
 struct Seen {
-    text: Vec<u8>,
+    /// Its text; `None` when there is no file.
+    text: Option<Vec<u8>>,
     file: HbaFile,
     plan: Plan,
 }
 
 impl Seen {
-    fn of(text: Vec<u8>, goal: &Goal) -> Result<Self, Error> {
-        let file = HbaFile::parse(&text);
+    fn of(text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
+        let file = HbaFile::parse(text.as_deref().unwrap_or_default());
         let plan = plan::plan(&file, goal)?;
         Ok(Self { text, file, plan })
     }

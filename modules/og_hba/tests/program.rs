@@ -129,6 +129,55 @@ fn refusals_leave_the_file_alone() {
 }
 
 #[test]
+fn a_missing_file_is_made_when_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pg_hba.conf");
+    let rules = json!(["local all all trust", "host all all 10.0.0.1/32 sha256"]);
+    let call = |more: Value| {
+        let mut args = json!({"data_dir": dir.path(), "rules": rules});
+        args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        run(&args).1
+    };
+    for state in ["present", "absent"] {
+        let result = call(json!({"state": state}));
+        assert_eq!(result["error"]["kind"], "not_found", "{result}");
+        assert!(result["error"]["hint"].as_str().unwrap().contains("create: true"), "{result}");
+    }
+    assert!(!path.exists());
+    for making in [json!({"create": true}), json!({"state": "exact"})] {
+        let mut check = making.clone();
+        check["check_mode"] = json!(true);
+        let foreseen = call(check);
+        assert!(!path.exists() && foreseen["changed"] == true, "{foreseen}");
+        let made = call(making.clone());
+        assert_eq!((&made["changed"], &made["actions"]), (&json!(true), &foreseen["actions"]), "{made}");
+        assert_eq!(made["actions"][0], format!("create {}", path.display()));
+        assert_eq!(read(dir.path()), "local all all trust\nhost all all 10.0.0.1/32 sha256\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(call(making)["changed"], false);
+        std::fs::remove_file(&path).unwrap();
+    }
+    // Nobody could start such a server and then ask it anything.
+    let host = json!({"data_dir": dir.path(), "rules": ["host all all 10.0.0.1/32 sha256"], "create": true});
+    let (_, result) = run(&host);
+    assert!(result["warnings"].to_string().contains("cannot connect through the local socket"), "{result}");
+    let (_, result) = run(&json!({"path": "/nonexistent/pg_hba.conf", "rules": rules, "create": true}));
+    assert_eq!(result["error"]["kind"], "not_found", "{result}");
+}
+
+#[test]
+fn a_file_made_that_the_server_refuses_is_removed_again() {
+    let served = Served::new(REFUSES);
+    std::fs::remove_file(served.node.path().join("pg_hba.conf")).unwrap();
+    let result = served
+        .call(json!({"create": true, "rules": ["local all all trust", "host all all 10.0.0.1/32 gss"]}));
+    assert_eq!((&result["error"]["kind"], &result["changed"]), (&json!("command_failed"), &json!(false)));
+    let detail = result["error"]["detail"].as_str().unwrap();
+    assert!(detail.contains("the new file is removed again"), "{detail}");
+    assert!(served.files("pg_hba.conf").iter().all(|name| name != "pg_hba.conf"), "{result}");
+}
+
+#[test]
 fn rules_as_one_text() {
     let dir = node(FILE);
     let rules = "host a,b u 10.0.0.1/32 md5\n# not this\nhost a u 10.0.0.2/32 md5\n";
@@ -335,6 +384,20 @@ fn root_takes_the_files_owner_before_an_environment_of_somebody_else() {
         assert_eq!(result["failed"], false, "{result}");
         assert_eq!(std::fs::metadata(dir.path().join("pg_hba.conf.lock")).unwrap().uid(), 65534);
     }
+}
+
+#[test]
+fn root_makes_a_file_as_the_owner_of_its_folder() {
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("skipped: not root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
+    let path = dir.path().join("pg_hba.conf");
+    let (_, result) = run(&json!({"path": path, "rules": ["local all all trust"], "create": true}));
+    assert_eq!(result["changed"], true, "{result}");
+    assert_eq!(std::fs::metadata(path).unwrap().uid(), 65534);
 }
 
 #[test]

@@ -5,7 +5,7 @@ pub mod record;
 
 use og_common::clock;
 use og_common::files::FileLock;
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule};
+use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Reason, Report, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -166,7 +166,9 @@ fn busy(holder: &Record) -> Error {
         holder.until,
         why(holder)
     );
-    Error::new(ErrorKind::Busy, detail).hint("wait until it is released, or take it with force: true")
+    Error::new(ErrorKind::Busy, detail)
+        .reason(Reason::LockHeld)
+        .hint("wait until it is released, or take it with force: true")
 }
 
 fn why(record: &Record) -> String {

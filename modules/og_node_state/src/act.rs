@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use og_common::gauss::postmaster_pid::PostmasterPid;
+use og_common::gauss::disk::{free_space, human};
+use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
+use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
-use og_common::gauss::{DbState, Node, NodeState, Reload, Role, StopMode};
-use og_common::protocol::{Call, Error, ErrorKind, secret};
+use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StopMode};
+use og_common::protocol::{Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
-use crate::args::{Args, Output};
-use crate::plan::Step;
+use crate::args::{Args, Output, StartRole};
+use crate::plan::{Present, Step, is_role};
 
 /// For steps of a call that has no limit.
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -19,22 +21,38 @@ const STOP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a server that has been promoted may take to say so, after gs_ctl has ended.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
-/// Does one step.
+/// How long another node must have been this standby's upstream for it to be clear that this one was not promoted.
+const OVERTAKEN: Duration = Duration::from_secs(2);
+/// How long gs_ctl may wait for a frozen server to end before it kills it.
+const FROZEN_STOP: Duration = Duration::from_secs(2);
+
+/// Does one step. A call that ends in the middle of it says what goes on.
 pub async fn step(
     call: &Call,
     node: &Node,
     args: &Args,
+    present: &Present,
     step: Step,
     output: &mut Output,
 ) -> Result<Vec<String>, Error> {
-    match step {
+    if let Some(goes_on) = step.goes_on() {
+        // Before this nothing is begun, and it may take its time.
+        node.env(call).await?;
+        call.begins(step.words(), goes_on);
+    }
+    let done = match step {
         Step::Start(role) => start(call, node, args, role).await,
         Step::Stop => stop(call, node, args).await.map(|()| Vec::new()),
         Step::Reload => reload(call, node, output).await,
-        Step::Switchover => promote(call, node, args, false).await.map(|()| Vec::new()),
-        Step::Failover => promote(call, node, args, true).await.map(|()| Vec::new()),
+        Step::Switchover => promote(call, node, args, present, false).await.map(|()| Vec::new()),
+        Step::Failover => promote(call, node, args, present, true).await.map(|()| Vec::new()),
         Step::Notify(role) => notify(call, node, args, role).await.map(|()| Vec::new()),
+    };
+    // Of an error that came in its middle the protocol says what was begun.
+    if done.as_ref().is_err_and(|e| e.kind() != ErrorKind::Timeout) {
+        call.did_not();
     }
+    done
 }
 
 /// Looks until `done` says so. In vain for `patience`: what was seen last.
@@ -46,15 +64,29 @@ pub async fn until(
     done: impl Fn(&NodeState) -> Option<String>,
 ) -> Result<Result<NodeState, NodeState>, Error> {
     let end = Instant::now() + patience;
+    let mut answered = Instant::now();
     loop {
         let state = node.query(call).await?;
+        if state.answered || !state.running {
+            answered = Instant::now();
+        }
         let Some(missing) = done(&state) else { return Ok(Ok(state)) };
-        call.saw(missing);
+        call.saw(last_seen(&state, missing, answered.elapsed()));
         if Instant::now() >= end {
             return Ok(Err(state));
         }
         tokio::time::sleep(Duration::from_millis(args.interval_ms)).await;
     }
+}
+
+/// What a wait last saw: of a server that keeps silent, for how long.
+fn last_seen(state: &NodeState, missing: String, silent: Duration) -> String {
+    let seconds = silent.as_secs();
+    if state.frozen {
+        let why = state.detail.as_deref().unwrap_or_default();
+        return format!("does not answer for {seconds} s; {why}");
+    }
+    if seconds == 0 { missing } else { format!("{missing}; does not answer for {seconds} s") }
 }
 
 async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Result<Vec<String>, Error> {
@@ -65,37 +97,83 @@ async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Res
         until(call, node, args, LONG, |state| (state.running && !up(state)).then(|| state.words())).await?;
     let state = up.unwrap_or_else(|state| state);
     if !state.running {
-        let reason = reason(&std::fs::read(node.start_log()).unwrap_or_default());
-        let reason = reason.unwrap_or_else(|| outcome.last_words());
-        return Err(Error::command(format!("the server did not start: {reason}"), outcome.record())
-            .hint(format!("its first words are in {}, the rest in its log", node.start_log().display())));
+        return Err(not_started(node, &outcome));
     }
     let mut warnings = Vec::new();
     if !state.answered {
         let why = state.detail.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
-        warnings.push(format!(
-            "the server runs, but does not let gs_ctl in: {why}; are its own addresses in its pg_hba.conf?"
-        ));
+        let hint = if is_shut_out(&state) { "; are its own addresses in its pg_hba.conf?" } else { "" };
+        warnings.push(format!("the server runs, but does not let gs_ctl in: {why}{hint}"));
     }
-    let single = [Role::Primary, Role::Normal];
+    let wrong = |wanted: Role| {
+        Error::command(
+            format!("the server was started as {wanted} and is {}", state.words()),
+            outcome.record(),
+        )
+        .reason(Reason::WrongRole)
+    };
     match role {
-        Some(role) if role != state.role && !(single.contains(&role) && single.contains(&state.role)) => {
-            Err(Error::command(
-                format!("the server was started as {role} and is {}", state.words()),
-                outcome.record(),
-            ))
-        }
+        Some(role) if !is_role(state.role, role) => Err(wrong(role)),
+        // It would be no single node, whoever asked for one.
+        _ if args.role == Some(StartRole::Normal) && state.role != Role::Normal => Err(wrong(Role::Normal)),
         _ => Ok(warnings),
     }
 }
 
+/// Why a server is not there after it was started.
+fn not_started(node: &Node, outcome: &Outcome) -> Error {
+    let words = std::fs::read(node.start_log()).unwrap_or_default();
+    let reason = reason(&words).unwrap_or_else(|| outcome.last_words());
+    let free = free_space(&node.data_dir).ok();
+    let full = [&String::from_utf8_lossy(&words), outcome.stdout.as_str(), outcome.stderr.as_str()]
+        .iter()
+        .any(|text| text.contains("No space left on device"));
+    start_error(&node.start_log().display().to_string(), &reason, (full, free), outcome.record())
+}
+
+/// Less than this, and a server cannot even write its own files.
+const FULL: u64 = 64 * 1024;
+
+/// `(full, free)`: whether anybody said that the disk is full, and the bytes left there.
+fn start_error(log: &str, reason: &str, (full, free): (bool, Option<u64>), record: CommandRecord) -> Error {
+    if full || free.is_some_and(|free| free < FULL) {
+        let left = free.map_or_else(String::new, |free| format!(" ({} left)", human(free)));
+        return Error::command(
+            format!("the server did not start, for its disk is full{left}: {reason}"),
+            record,
+        )
+        .reason(Reason::DiskFull)
+        .hint("make room on the file systems of data_dir, its tablespaces and its log, then start it again");
+    }
+    Error::command(format!("the server did not start: {reason}"), record)
+        .hint(format!("its first words are in {log}, the rest in its log"))
+}
+
 /// Whether it accepts connections, from some at least.
 fn up(state: &NodeState) -> bool {
-    let detail = state.detail.as_deref().unwrap_or_default();
     if state.answered {
         return state.db_state != DbState::Starting;
     }
-    detail.contains("pg_hba.conf entry") || detail.contains("Forbid remote connection")
+    // Before it listens, gaussdb.state may be that of the last run.
+    let detail = state.detail.as_deref().unwrap_or_default();
+    let silent = ["Connection refused", "No such file or directory", "timeout expired"];
+    let written = !matches!(state.db_state, DbState::Starting | DbState::Unknown);
+    !state.frozen && (is_shut_out(state) || (written && !silent.iter().any(|words| detail.contains(words))))
+}
+
+/// Whether the server did not let gs_ctl in for what its pg_hba.conf says. From 5.0 on it closes such a connection
+/// without a word.
+fn is_shut_out(state: &NodeState) -> bool {
+    const WORDS: [&str; 4] = [
+        "pg_hba.conf entry",
+        "Forbid remote connection",
+        "could not receive data from server",
+        "server closed the connection",
+    ];
+    let detail = state.detail.as_deref().unwrap_or_default();
+    let closed = !matches!(state.db_state, DbState::Starting | DbState::Unknown);
+    WORDS[..2].iter().any(|words| detail.contains(words))
+        || (closed && WORDS[2..].iter().any(|words| detail.contains(words)))
 }
 
 /// The server's reasons for not starting: its last complaints, else its last line.
@@ -119,7 +197,10 @@ fn reason(log: &[u8]) -> Option<String> {
 async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
     call.saw("the server is being stopped");
     let server = PostmasterPid::read(&node.data_dir);
-    let limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
+    let mut limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
+    if server.as_ref().is_some_and(|server| is_frozen(server.pid)) {
+        limit = limit.min(FROZEN_STOP);
+    }
     let outcome = node.ctl_stop(call, args.stop_mode, limit).await?;
     // The process lives on for a moment when its pid file is gone, and gs_ctl kills without waiting.
     let told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
@@ -158,30 +239,76 @@ async fn reload(call: &Call, node: &Node, output: &mut Output) -> Result<Vec<Str
     }
 }
 
-async fn promote(call: &Call, node: &Node, args: &Args, failover: bool) -> Result<(), Error> {
+async fn promote(
+    call: &Call,
+    node: &Node,
+    args: &Args,
+    present: &Present,
+    failover: bool,
+) -> Result<(), Error> {
     let what = if failover { "failover" } else { "switchover" };
     call.saw(format!("the {what} runs"));
     // gs_ctl's own limit ends before ours, so that we can tell what became of it.
     let limit = time_left(call, Duration::from_secs(120))
         .saturating_sub(Duration::from_secs(10))
         .max(Duration::from_secs(5));
-    let outcome = node.ctl_promote(call, failover, limit).await?;
-    let patience = if outcome.last_words().contains("timeout") { Duration::from_secs(3) } else { AFTERWARDS };
+    let outcome = tokio::select! {
+        outcome = node.ctl_promote(call, failover, limit) => outcome?,
+        (state, primary) = overtaken(call, node, args, upstream(&present.node).filter(|_| !failover)) => {
+            return Err(Error::new(
+                ErrorKind::CommandFailed,
+                format!(
+                    "the switchover did not make this node primary: {}:{} became primary meanwhile, and this node is {}",
+                    primary.host, primary.port, state.words()
+                ),
+            )
+            .reason(Reason::Overtaken)
+            .hint("somebody else switched over at the same time: agree on one primary, then call again"));
+        }
+    };
+    let late = outcome.timed_out || outcome.last_words().contains("timeout");
+    let patience = if late { Duration::from_secs(3) } else { AFTERWARDS };
     let primary = |state: &NodeState| {
         let done = state.role == Role::Primary && state.db_state == DbState::Normal;
         (state.running && !done).then(|| state.words())
     };
-    match until(call, node, args, patience, primary).await? {
-        Ok(state) if state.running => Ok(()),
-        Ok(state) | Err(state) => Err(Error::command(
-            format!(
-                "the {what} did not make this node primary: it is {}; {}",
-                state.words(),
-                outcome.last_words()
-            ),
-            outcome.record(),
-        )
-        .hint("look at the old primary, too: og_node_state with state query there")),
+    let state = match until(call, node, args, patience, primary).await? {
+        Ok(state) if state.running => return Ok(()),
+        Ok(state) | Err(state) => state,
+    };
+    let words = format!(
+        "the {what} did not make this node primary: it is {}; {}",
+        state.words(),
+        outcome.last_words()
+    );
+    // The server was told, and gs_ctl's end calls nothing back.
+    let kind = if late && state.running { ErrorKind::Timeout } else { ErrorKind::CommandFailed };
+    Err(Error::new(kind, words)
+        .with_command(outcome.record())
+        .hint("look at the old primary, too: og_node_state with state query there"))
+}
+
+/// Where a standby receives from.
+fn upstream(state: &NodeState) -> Option<Endpoint> {
+    state.receiver.as_ref()?.peer.clone()
+}
+
+/// Ends when this node has settled down as a standby of another primary than `before`: gs_ctl would go on waiting for a
+/// promotion that does not come. Without `before` it never ends.
+async fn overtaken(call: &Call, node: &Node, args: &Args, before: Option<Endpoint>) -> (NodeState, Endpoint) {
+    let Some(before) = before else { return std::future::pending().await };
+    let mut since: Option<Instant> = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(args.interval_ms)).await;
+        // In the middle of a switchover gs_ctl may have nothing to tell.
+        let Ok(state) = node.query(call).await else { continue };
+        match upstream(&state).filter(|other| state.healthy() && state.role.follows() && *other != before) {
+            None => since = None,
+            Some(other) if since.get_or_insert_with(Instant::now).elapsed() >= OVERTAKEN => {
+                return (state, other);
+            }
+            Some(_) => {}
+        }
     }
 }
 
@@ -212,6 +339,35 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_told_as_that_and_only_then() {
+        let error =
+            |full, free| start_error("/d/og_start.log", "FATAL:  x", (full, free), CommandRecord::default());
+        for (full, free) in [(true, Some(5 << 30)), (false, Some(4096)), (true, None)] {
+            let failure = error(full, free).failure().clone();
+            assert_eq!(failure.reason, Some(Reason::DiskFull), "{full} {free:?}");
+            assert!(failure.hint.unwrap().starts_with("make room"));
+        }
+        let other = error(false, Some(1 << 30)).failure().clone();
+        assert_eq!((other.reason, other.detail.as_str()), (None, "the server did not start: FATAL:  x"));
+    }
+
+    #[test]
+    fn a_silent_server_is_named_with_the_time_it_kept_silent() {
+        let eight = Duration::from_secs(8);
+        let frozen = NodeState {
+            running: true,
+            frozen: true,
+            detail: Some("process 77 is stopped (T)".to_owned()),
+            ..NodeState::default()
+        };
+        let seen = last_seen(&frozen, "not yet primary".to_owned(), eight);
+        assert_eq!(seen, "does not answer for 8 s; process 77 is stopped (T)");
+        let seen = |silent| last_seen(&NodeState::default(), "not yet primary".to_owned(), silent);
+        assert_eq!(seen(Duration::ZERO), "not yet primary");
+        assert_eq!(seen(eight), "not yet primary; does not answer for 8 s");
+    }
+
+    #[test]
     fn a_standby_in_need_of_repair_is_up() {
         let state = NodeState {
             running: true,
@@ -221,6 +377,22 @@ mod tests {
         };
         assert!(up(&state));
         assert!(!up(&NodeState { db_state: DbState::Starting, ..state.clone() }));
-        assert!(!up(&NodeState { answered: false, ..state }));
+        // gs_ctl could not ask it, so what counts is what the server wrote, and whether it listens.
+        let told = |db_state, detail: &str| NodeState {
+            answered: false,
+            db_state,
+            detail: Some(detail.to_owned()),
+            ..state.clone()
+        };
+        let closed = "could not receive data from server: Connection reset by peer";
+        assert!(up(&told(DbState::Normal, closed)), "as CheckClientIp does from 5.0 on");
+        assert!(up(&told(DbState::NeedRepair, "server closed the connection unexpectedly")));
+        assert!(up(&told(DbState::Starting, "FATAL:  no pg_hba.conf entry for host \"10.0.0.1\"")));
+        assert!(!up(&told(DbState::Starting, closed)));
+        assert!(!up(&told(DbState::Unknown, closed)));
+        for detail in ["could not connect to server: Connection refused", "wait /tmp:5432 timeout expired"] {
+            assert!(!up(&told(DbState::Normal, detail)), "{detail}");
+        }
+        assert!(!up(&NodeState { frozen: true, ..told(DbState::Normal, "process 5 is stopped (T)") }));
     }
 }

@@ -77,8 +77,8 @@ pub struct Wait {
     /// The receivers at these addresses stream from this server.
     #[schemars(length(min = 1))]
     pub peers: Option<Vec<String>>,
-    /// On a sender: no receiver, of `peers` when they are given, is further behind than this; on a receiver: it is not
-    /// further behind itself. In bytes of log not yet replayed.
+    /// On a sender: no receiver, of `peers` when they are given, is further behind than this, and a primary has at least
+    /// one (or `peer_count`); on a receiver: it is not further behind itself. In bytes of log not yet replayed.
     pub max_lag_bytes: Option<u64>,
 }
 
@@ -93,11 +93,12 @@ pub struct Args {
     pub role: Option<StartRole>,
     /// How `state: primary` makes a standby primary.
     pub transition: Transition,
-    /// Do it although another primary is alive or cannot be excluded, or this standby lags or needs repair.
+    /// Do it although another primary is alive or cannot be excluded, another node holds more of the log, no primary would
+    /// be left, or this standby lags or needs repair.
     pub force: bool,
     /// How the server is stopped.
     pub stop_mode: StopMode,
-    /// Conditions to wait for when all else is done; `timeout` limits it.
+    /// Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is waited for.
     pub wait: Option<Wait>,
     /// Milliseconds between two looks.
     #[schemars(range(min = 10, max = 60_000))]

@@ -2,19 +2,25 @@
 
 mod act;
 mod args;
+mod managed;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod transition;
+#[cfg(test)]
+mod walk;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
-use og_common::gauss::Node;
+use og_common::gauss::{Node, NodeState};
 use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
 
 pub use args::{Args, Output, StartRole, State, Transition, Wait};
-pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts};
+pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
+pub use transition::{By, Change, Refusal, judge};
 
 /// The module.
 #[derive(Debug)]
@@ -53,34 +59,44 @@ impl Module for NodeStateModule {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = Node::of(call)?;
+        if args.state != State::Query {
+            node.await_build(call).await;
+        }
         let mut present = look(call, &node, &args).await?;
-        let mut steps = plan(&present, &args)?;
+        let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
             let _lock = NodeLock::of(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = look(call, &node, &args).await?;
-            steps = plan(&present, &args)?;
-            report.warnings = smaller(&steps, &present.short);
+            steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
+            let short = smaller(&steps, &present.short);
+            report.warnings = unasked(&present, &args, &steps);
+            report.warnings.extend(short.iter().cloned());
             for step in &steps {
-                let done = act::step(call, &node, &args, *step, &mut report.output).await;
-                report.warnings.extend(done.map_err(|e| because(e, &report.warnings))?);
+                let done = act::step(call, &node, &args, &present, *step, &mut report.output).await;
+                report.warnings.extend(done.map_err(|e| because(e, &short))?);
                 call.did(step.words());
             }
             report.actions = call.done();
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
-            report.warnings = smaller(&steps, &present.short);
+            report.warnings = unasked(&present, &args, &steps);
+            report.warnings.extend(smaller(&steps, &present.short));
         }
         report.changed = !report.actions.is_empty();
-        if let Some(wait) = &args.wait
-            && (!call.check || steps.is_empty())
-        {
+        // What check mode did not do cannot be waited for.
+        if let Some(wait) = args.wait.as_ref().filter(|_| !call.check) {
             act::until(call, &node, &args, FOREVER, |state| missing(state, wait)).await?.ok();
         }
         report.output.node = node.query_all(call).await?;
+        report.warnings.extend(managed::warnings(&report.output.node, &args, report.changed));
         report.output.os_user = node.owner();
-        let words = report.output.node.words();
+        let mut words = report.output.node.words();
+        let lacks = args.wait.as_ref().filter(|_| call.check);
+        if let Some(lacks) = lacks.and_then(|wait| missing(&report.output.node, wait)) {
+            let _ = write!(words, "; would wait: {lacks}");
+        }
         report.msg = match (report.changed, call.check) {
             (false, _) => words,
             (true, false) => format!("{}; now {words}", report.actions.join(", ")),
@@ -126,18 +142,23 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
         Present { node: node.query(call).await?, started_as: role_of_opts(&opts), ..Present::default() };
     // A standby that has just been started does not stream for two seconds; a switchover can wait for that.
     if args.state == State::Primary && args.transition == Transition::Switchover && !args.force {
-        let settling = |state: &og_common::gauss::NodeState| {
+        let settling = |state: &NodeState| {
             let settles = state.running && state.role.follows() && !state.healthy();
             settles.then(|| state.words())
         };
         let seen = act::until(call, node, args, SETTLING, settling).await?;
         present.node = seen.unwrap_or_else(|state| state);
     }
+    present.has_channel = node.channels().iter().any(|channel| channel.number == 1);
     if needs_peers(&present, args) {
         present.peers = node.peers().await;
+        // After the peers: what they have received of this node's log meanwhile, it has itself.
+        present.log = node.log_end(call).await;
+        present.system_id = node.system_id();
     }
-    if args.state == State::Primary && args.transition == Transition::Failover && !args.force {
-        present.holds = node.holds(call).await;
+    if !present.node.running {
+        let lost = |detail: &str| NodeState { detail: Some(detail.to_owned()), ..NodeState::default() };
+        present.left_behind = node.state_file().is_some_and(|file| lost(file.detail).has_lost_its_primary());
     }
     if !present.node.running
         && let Some(primary) = node.control().and_then(|control| control.more)

@@ -1,12 +1,12 @@
 //! What is to be done, from what is: pure.
 
-use og_common::gauss::disk::human;
-use og_common::gauss::peer::{self, Found, Peer};
-use og_common::gauss::{NodeState, Role, lsn_text};
-use og_common::protocol::{Error, ErrorKind};
+use og_common::gauss::peer::Peer;
+use og_common::gauss::{LogEnd, NodeState, Role, StopMode};
+use og_common::protocol::{Error, ErrorKind, Reason};
 use og_common::replconn::Host;
 
-use crate::args::{Args, State, Transition, Wait};
+use crate::args::{Args, StartRole, State, Transition, Wait};
+use crate::transition::{By, Change, judge, leads, unclear};
 
 /// What is known before anything is done.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,14 @@ pub struct Present {
     pub started_as: Option<Role>,
     /// What the other ends of the replication channels are; asked for only where [`needs_peers`] says so.
     pub peers: Vec<Peer>,
-    /// How far the log has come that this node holds; asked for only before a failover.
-    pub holds: Option<u64>,
+    /// How far the log goes that this node holds; read after the peers were asked, and only where they were.
+    pub log: LogEnd,
+    /// The number of its database system.
+    pub system_id: Option<u64>,
+    /// Whether postgresql.conf has a replconninfo1, without which a server is a single node.
+    pub has_channel: bool,
+    /// Whether the last run of a stopped standby ended without hope to follow its primary.
+    pub left_behind: bool,
     /// The limits of which this node has less than its primary.
     pub short: Vec<String>,
 }
@@ -41,6 +47,22 @@ pub enum Step {
 }
 
 impl Step {
+    /// What goes on without the call once it has been begun.
+    #[must_use]
+    pub fn goes_on(self) -> Option<&'static str> {
+        match self {
+            Self::Start(_) => {
+                Some("the server comes up all the same: look with state: query, or wait for it")
+            }
+            Self::Stop => Some("the server goes on stopping: look with state: query, and call again"),
+            Self::Switchover | Self::Failover => Some(
+                "the server goes on with it: look at this node and at the old primary (state: query) before anything else",
+            ),
+            Self::Notify(_) => Some("the server takes its role all the same: look with state: query"),
+            Self::Reload => None,
+        }
+    }
+
     /// As `actions` say it.
     #[must_use]
     pub fn words(self) -> String {
@@ -56,39 +78,43 @@ impl Step {
     }
 }
 
-/// Whether the plan may depend on the peers: whenever this server may become a primary or cease to be one.
+/// Whether the plan may depend on the peers: whenever this server becomes a primary or may cease to be one.
 #[must_use]
 pub fn needs_peers(present: &Present, args: &Args) -> bool {
     let node = &present.node;
+    let starts = || start_as(present, args).1 || (node.running && leads(node.role));
     match args.state {
         State::Query | State::Stopped | State::Reloaded => false,
-        State::Started if node.running => false,
-        State::Started | State::Restarted => {
-            !matches!(start_role(present, args), Some(role) if role.follows() || role == Role::Pending)
-        }
+        State::Started => !node.running && starts(),
+        State::Restarted => starts(),
         State::Primary => node.running && node.role != Role::Primary,
-        State::Standby => node.running && !node.role.follows(),
+        State::Standby => node.running && leads(node.role),
     }
 }
 
-/// The role a start would be in.
+/// The role it runs in, or ran in last.
+///
+/// Where the two traces of the last run differ, the one that cannot make a second primary counts.
+fn last_role(present: &Present) -> Role {
+    let node = &present.node;
+    let unsaid = if node.running { node.role == Role::Unknown } else { !node.role.follows() };
+    present.started_as.filter(|_| unsaid).unwrap_or(node.role)
+}
+
+/// What a start makes of the server: the role it is told, `None` leaves that to the configuration; and whether it takes
+/// writes then.
 ///
 /// Without `-M` a stopped standby would come up as primary as soon as it has a replconninfo1, so the role is always said.
-/// Where the two traces of the last run differ, the one that cannot make a second primary counts.
-fn start_role(present: &Present, args: &Args) -> Option<Role> {
-    if let Some(role) = args.role {
-        return Some(role.into());
+fn start_as(present: &Present, args: &Args) -> (Option<Role>, bool) {
+    let role = args.role.map_or_else(|| last_role(present), Role::from);
+    match role {
+        // A single node that was given its first standby is a primary from now on.
+        Role::Normal | Role::Unknown => (present.has_channel.then_some(Role::Primary), true),
+        Role::Primary => (Some(role), true),
+        Role::Standby | Role::CascadeStandby | Role::Pending => (Some(role), false),
+        // Of a disaster recovery cluster, whose configuration decides.
+        Role::Recovery | Role::MainStandby | Role::StandbyCluster => (None, false),
     }
-    let node = &present.node;
-    let last = if node.running {
-        Some(node.role)
-    } else {
-        match present.started_as {
-            Some(role) if !node.role.follows() => Some(role),
-            _ => Some(node.role),
-        }
-    };
-    last.filter(|role| matches!(role, Role::Primary | Role::Standby | Role::CascadeStandby | Role::Pending))
 }
 
 /// The steps from what is to what is wanted.
@@ -103,23 +129,23 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             ErrorKind::Busy,
             "the node is being built, and will be started at the end of it",
         )
+        .reason(Reason::Building)
         .hint("wait for the build, or end it"));
+    }
+    if node.frozen {
+        is_thawed(node, args)?;
     }
     match args.state {
         State::Query => Ok(Vec::new()),
-        State::Started if node.running => {
-            let wanted = args.role.map(Role::from);
-            // A server without replconninfo says that it is normal, whatever it was started as.
-            let single = [Role::Primary, Role::Normal];
-            match wanted {
-                Some(role) if role != node.role && !(single.contains(&role) && single.contains(&node.role)) => {
-                    Err(Error::refused(format!("the server runs as {}, not as {role}", node.role))
-                        .at("/role")
-                        .hint("use state restarted, primary or standby to change the role of a server that runs"))
-                }
-                _ => Ok(Vec::new()),
+        State::Started if node.running => match args.role.map(Role::from) {
+            Some(role) if !is_role(node.role, role) => {
+                Err(Error::refused(format!("the server runs as {}, not as {role}", node.role))
+                    .reason(Reason::WrongRole)
+                    .at("/role")
+                    .hint("use state restarted, primary or standby to change the role of a server that runs"))
             }
-        }
+            _ => Ok(Vec::new()),
+        },
         State::Started => start(present, args),
         State::Stopped => Ok(if node.running { vec![Step::Stop] } else { Vec::new() }),
         State::Restarted => {
@@ -139,30 +165,76 @@ fn not_running(what: &str) -> Error {
         .hint("start it first: state started")
 }
 
+/// Whether a server that says it is `seen` is what was asked for: one without replconninfo says that it is normal,
+/// whatever it was started as. But a primary is no single node.
+#[must_use]
+pub fn is_role(seen: Role, wanted: Role) -> bool {
+    seen == wanted || (wanted == Role::Primary && seen == Role::Normal)
+}
+
+/// Refuses what a server whose process is stopped (T) cannot do.
+fn is_thawed(node: &NodeState, args: &Args) -> Result<(), Error> {
+    let ends = matches!(args.state, State::Stopped | State::Restarted | State::Standby);
+    if args.state == State::Query || (ends && args.stop_mode == StopMode::Immediate) {
+        return Ok(());
+    }
+    let pid = node.pid.unwrap_or_default();
+    Err(Error::refused(format!("the server does not answer: its process {pid} is stopped (T)"))
+        .reason(Reason::Frozen)
+        .hint(format!(
+            "let it go on (kill -CONT {pid}), or end it: state: stopped with stop_mode: immediate"
+        )))
+}
+
+/// Passes a change through the table.
+fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), Error> {
+    if args.force {
+        return Ok(());
+    }
+    let node = &present.node;
+    let change = Change {
+        running: node.running,
+        is: last_role(present),
+        will_lead,
+        by,
+        // A cascade standby receives from a standby.
+        receives: node.receiver.is_some() && node.role == Role::Standby,
+        streams: node.healthy(),
+        lag_bytes: node.receiver.as_ref().and_then(|receiver| receiver.progress.lag_bytes).unwrap_or(0),
+        left_behind: node.has_lost_its_primary() || present.left_behind,
+        log: present.log,
+        system_id: present.system_id,
+        peers: &present.peers,
+    };
+    judge(&change).map_err(|refusal| refusal.into_error(&change, &node.words()))
+}
+
 fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     if present.node.build.as_ref().is_some_and(|b| b.interrupted) {
         return Err(Error::refused("a build of this node died half done, so its server cannot start")
+            .reason(Reason::BuildIncomplete)
             .hint("build it again: og_build"));
     }
-    let role = start_role(present, args);
-    let leads = !role.is_some_and(|role| role.follows() || role == Role::Pending);
-    // A primary that merely restarts is the one its standbys know; else it would be a second one.
-    let leads_already = present.node.running && present.node.role == Role::Primary;
-    if leads && !leads_already && !args.force {
-        no_other_primary(&present.peers, "started as primary")?;
+    if args.role == Some(StartRole::Normal) && present.has_channel {
+        return Err(Error::refused("a server with a replconninfo1 is a primary, and no single node")
+            .reason(Reason::WrongRole)
+            .at("/role")
+            .hint("use role: primary, or take its replication channels away first (og_replconninfo)"));
     }
-    Ok(vec![Step::Start(role.filter(|role| *role != Role::Normal))])
+    let (role, will_lead) = start_as(present, args);
+    pass(present, args, By::Start, will_lead)?;
+    Ok(vec![Step::Start(role)])
 }
 
-/// Refuses when one of the peers is a primary.
-fn no_other_primary(peers: &[Peer], what: &str) -> Result<(), Error> {
-    match peers.iter().find(|peer| peer.is_primary()) {
-        Some(peer) => {
-            Err(Error::refused(format!("not {what}: {}, and there would be two of them", peer.words()))
-                .hint("start this one as standby (role: standby), or build it; force overrides"))
-        }
-        None => Ok(()),
-    }
+/// Of a primary that is started: the peers that could not tell whether one of them is primary, or holds more.
+#[must_use]
+pub fn unasked(present: &Present, args: &Args, steps: &[Step]) -> Vec<String> {
+    let starts = args.state != State::Standby && steps.iter().any(|step| matches!(step, Step::Start(_)));
+    let starts = starts && start_as(present, args).1;
+    let told = |peer: &Peer| {
+        format!("{}, so it is not known whether it is primary or holds more of the log", peer.words())
+    };
+    if starts { unclear(&present.peers).map(told).collect() } else { Vec::new() }
 }
 
 fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
@@ -170,113 +242,26 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     if !node.running {
         return Err(not_running("made primary"));
     }
-    match (node.role, args.transition) {
-        (Role::Primary, _) => Ok(Vec::new()),
-        (Role::Normal, _) => Err(Error::refused("a single node is no primary until it has a replconninfo1")
-            .hint("give it a standby: og_replconninfo")),
-        (Role::Pending, _) => {
-            if !args.force {
-                no_other_primary(&present.peers, "made primary")?;
-            }
-            Ok(vec![Step::Notify(Role::Primary)])
+    let (by, step) = match (node.role, args.transition) {
+        (Role::Primary, _) => return Ok(Vec::new()),
+        (Role::Normal, _) => {
+            return Err(Error::refused("a single node is no primary until it has a replconninfo1")
+                .reason(Reason::WrongRole)
+                .hint("give it a standby: og_replconninfo"));
         }
-        (Role::CascadeStandby, Transition::Switchover) => Err(Error::refused(
-            "a cascade standby cannot take over from the primary: a switchover would swap it with the standby it follows",
-        )
-        .at("/transition")),
-        (_, Transition::Switchover) => switchover(present, args),
-        (_, Transition::Failover) => {
-            if !args.force {
-                primary_is_gone(present)?;
-                has_followed(node)?;
-                nobody_has_more(present)?;
-            }
-            Ok(vec![Step::Failover])
+        (Role::CascadeStandby, Transition::Switchover) => {
+            return Err(Error::refused(
+                "a cascade standby cannot take over from the primary: a switchover would swap it with the standby it follows",
+            )
+            .reason(Reason::WrongRole)
+            .at("/transition"));
         }
-    }
-}
-
-/// So much log is replayed in seconds; more keeps everybody waiting, for the old primary is none any more meanwhile.
-const MOST_LAG: u64 = 128 << 20;
-
-/// A switchover of a standby that does not stream hangs for its whole time and then says that all is well.
-fn switchover(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
-    let node = &present.node;
-    if args.force {
-        return Ok(vec![Step::Switchover]);
-    }
-    if node.healthy() {
-        let lag = node.receiver.as_ref().and_then(|receiver| receiver.progress.lag_bytes).unwrap_or(0);
-        if lag <= MOST_LAG {
-            return Ok(vec![Step::Switchover]);
-        }
-        return Err(Error::refused(format!(
-            "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
-            human(lag)
-        ))
-        .hint(
-            "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides",
-        ));
-    }
-    let peers = peer::words(&present.peers);
-    Err(Error::refused(format!(
-        "the standby does not stream ({}), so it cannot take over; {peers}",
-        node.words()
-    ))
-    .hint("repair it first (og_build), or, when the primary is lost, use transition: failover"))
-}
-
-fn primary_is_gone(present: &Present) -> Result<(), Error> {
-    let peers = &present.peers;
-    let alive = peers.iter().find(|peer| peer.is_primary());
-    let unclear = peers.iter().find(|peer| matches!(&peer.found, Found::Reserved(_)));
-    // A cascade standby receives from a standby.
-    let receives = present.node.receiver.is_some() && present.node.role == Role::Standby;
-    let why = match alive.or(unclear) {
-        Some(peer) => peer.words(),
-        None if receives => "this standby still receives from it".to_owned(),
-        None if peers.is_empty() => format!("it cannot be asked, for {}", peer::words(peers)),
-        None => return Ok(()),
+        (Role::Pending, _) => (By::Notify, Step::Notify(Role::Primary)),
+        (_, Transition::Switchover) => (By::Switchover, Step::Switchover),
+        (_, Transition::Failover) => (By::Failover, Step::Failover),
     };
-    Err(Error::refused(format!("no failover while the old primary may be alive: {why}"))
-        .at("/transition")
-        .hint("use transition: switchover, or stop the old primary first; force makes a second primary"))
-}
-
-/// Refuses a standby that had ceased to follow before its primary was lost: it lacks all that was written since.
-fn has_followed(node: &NodeState) -> Result<(), Error> {
-    if !node.has_lost_its_primary() {
-        return Ok(());
-    }
-    Err(Error::refused(format!(
-        "the standby had ceased to follow before the primary was lost ({}); its log ends at {}",
-        node.words(),
-        node.lsn.as_deref().unwrap_or("an unknown place")
-    ))
-    .at("/transition")
-    .hint("make another standby primary; force: true takes this one, and what was written since is lost"))
-}
-
-/// Refuses a standby when another one holds more of the lost primary's log: commits that were confirmed may be in that.
-fn nobody_has_more(present: &Present) -> Result<(), Error> {
-    let Some(own) = present.holds else { return Ok(()) };
-    let end = |peer: &Peer| match peer.found {
-        Found::Server { role, lsn, .. } if role.follows() => lsn,
-        _ => None,
-    };
-    let best = present.peers.iter().filter_map(|peer| Some((end(peer)?, peer))).max_by_key(|(lsn, _)| *lsn);
-    match best {
-        Some((lsn, peer)) if lsn > own => Err(Error::refused(format!(
-            "this standby lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
-            lsn - own,
-            peer.words(),
-            lsn_text(lsn),
-            lsn_text(own)
-        ))
-        .at("/transition")
-        .hint("make that one primary; force: true takes this one, and what it lacks is lost")),
-        _ => Ok(()),
-    }
+    pass(present, args, by, true)?;
+    Ok(vec![step])
 }
 
 fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
@@ -286,7 +271,7 @@ fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         return Err(Error::bad_args(format!("state standby does not go with role {role}")).at("/role"));
     }
     if !node.running {
-        let args = Args { role: args.role.or(Some(crate::args::StartRole::Standby)), ..args.clone() };
+        let args = Args { role: args.role.or(Some(StartRole::Standby)), ..args.clone() };
         return start(present, &args);
     }
     // Without an explicit role a cascade standby is standby enough.
@@ -294,16 +279,10 @@ fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         return Ok(Vec::new());
     }
     if node.role == Role::Pending {
+        pass(present, args, By::Notify, false)?;
         return Ok(vec![Step::Notify(role)]);
     }
-    if !node.role.follows() && !args.force && !present.peers.iter().any(Peer::is_primary) {
-        return Err(Error::refused(format!(
-            "this is the {}, and no other primary is to be seen: {}",
-            node.role,
-            peer::words(&present.peers)
-        ))
-        .hint("make another node primary first (state: primary there), which turns this one into a standby; force overrides"));
-    }
+    pass(present, args, By::Start, false)?;
     Ok(vec![Step::Stop, Step::Start(Some(role))])
 }
 
@@ -348,6 +327,11 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
     }
     if node.role.follows() && node.receiver.is_none() {
         return Some(format!("{}; it does not receive", node.words()));
+    }
+    // A condition on standbys needs standbys.
+    let least = wait.peer_count.unwrap_or(1);
+    if leads(node.role) && wait.peers.is_none() && streaming.len() < least {
+        return Some("no standby streams from it whose lag could be told".to_owned());
     }
     let wanted = |s: &&og_common::gauss::Sender| {
         wait.peers.as_ref().is_none_or(|hosts| hosts.iter().any(|host| at(s, host)))

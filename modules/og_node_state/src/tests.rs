@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use og_common::gauss::peer::{Channel, Found, Peer};
-use og_common::gauss::{BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender};
-use og_common::protocol::ErrorKind;
+use og_common::gauss::{
+    BuildProgress, DbState, Endpoint, LogEnd, NodeState, Progress, Receiver, Role, Sender,
+};
+use og_common::protocol::{ErrorKind, Reason};
 use serde_json::json;
 
 use super::*;
@@ -90,8 +92,14 @@ fn no_second_primary_is_started() {
     }
     let wanted = json!({"state": "restarted", "role": "primary"});
     assert_eq!(steps(running(Role::Standby), peers(), wanted.clone()), Err(ErrorKind::Refused));
-    // The primary that its standbys know may come back as such.
-    assert!(steps(running(Role::Primary), peers(), wanted).is_ok());
+    // Nor is the second of two, with or without a role; the only one that its standbys follow may come back as such.
+    assert_eq!(steps(running(Role::Primary), peers(), wanted.clone()), Err(ErrorKind::Refused));
+    assert_eq!(
+        steps(running(Role::Primary), peers(), json!({"state": "restarted"})),
+        Err(ErrorKind::Refused)
+    );
+    let restart = Ok(vec![Step::Stop, Step::Start(Some(Role::Primary))]);
+    assert_eq!(steps(running(Role::Primary), vec![is(Role::Standby), silent()], wanted), restart);
     let forced = json!({"state": "started", "role": "primary", "force": true});
     assert_eq!(steps(stopped(Role::Standby), peers(), forced), Ok(vec![Step::Start(Some(Role::Primary))]));
     assert_eq!(steps(running(Role::Pending), peers(), json!({"state": "primary"})), Err(ErrorKind::Refused));
@@ -168,11 +176,11 @@ fn a_failover_takes_the_standby_that_holds_most() {
     let mut present = Present {
         node,
         peers: vec![silent(), other(Some(0x5000))],
-        holds: Some(0x5000),
+        log: LogEnd { lsn: 0x5000, term: None },
         ..Present::default()
     };
     assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
-    present.holds = Some(0x4000);
+    present.log.lsn = 0x4000;
     let error = plan(&present, &args(fail.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
@@ -239,6 +247,10 @@ fn peers_are_asked_only_where_they_matter() {
     assert!(!asks(stopped(Role::Standby), json!({"state": "started"})));
     assert!(!asks(running(Role::Standby), json!({"state": "restarted"})));
     assert!(asks(stopped(Role::Primary), json!({"state": "started"})));
+    // A primary that restarts may be the second one, or be turned off.
+    assert!(asks(running(Role::Primary), json!({"state": "restarted"})));
+    assert!(asks(running(Role::Primary), json!({"state": "restarted", "role": "standby"})));
+    assert!(asks(running(Role::Standby), json!({"state": "restarted", "role": "normal"})));
     assert!(asks(running(Role::Primary), json!({"state": "standby"})));
     assert!(asks(running(Role::Standby), json!({"state": "primary"})));
 }
@@ -269,6 +281,20 @@ fn a_wait_ends_when_all_its_conditions_hold() {
     assert_eq!(lacks(json!({"peers": ["10.0.0.20"]})).unwrap(), "10.0.0.20 does not stream yet");
     assert_eq!(lacks(json!({"max_lag_bytes": 100})).unwrap(), "10.0.0.20 is behind by 9000 bytes");
     assert_eq!(lacks(json!({"peers": ["10.0.0.2"], "max_lag_bytes": 100})), None);
+    // A condition on standbys needs standbys.
+    for role in [Role::Primary, Role::Normal] {
+        let alone = running(role);
+        let lacks = |value| missing(&alone, &wait(value));
+        assert_eq!(
+            lacks(json!({"max_lag_bytes": 100})).unwrap(),
+            "no standby streams from it whose lag could be told"
+        );
+        assert_eq!(lacks(json!({"max_lag_bytes": 100, "peer_count": 0})), None);
+        assert_eq!(lacks(json!({})), None);
+    }
+    let mut catching = running(Role::Primary);
+    catching.senders = vec![sender("10.0.0.20", "catchup", Some(0))];
+    assert!(missing(&catching, &wait(json!({"max_lag_bytes": 100}))).is_some());
     assert_eq!(lacks(json!({"role": "standby"})).unwrap(), "it is primary, not yet standby");
 
     let mut unheard = running(Role::Primary);
@@ -329,6 +355,144 @@ fn check_mode_runs_nothing() {
         run(&call, json!({"state": "started", "role": "standby", "wait": {"db_state": "normal"}})).unwrap();
     assert_eq!((report.changed, report.actions), (true, vec!["start the server as standby".to_owned()]));
     assert!(!home.path().join("data/touched").exists());
+}
+
+#[test]
+fn a_wait_in_check_mode_is_foreseen_and_not_waited_for() {
+    let (_home, mut call) = call_with("exit 1");
+    call.check = true;
+    let begun = std::time::Instant::now();
+    for (args, words) in [
+        (json!({"wait": {"role": "primary"}}), "stopped; would wait: the server is stopped"),
+        (
+            json!({"state": "started", "role": "standby", "wait": {"db_state": "normal"}}),
+            "would start the server as standby; now stopped; would wait: the server is stopped",
+        ),
+    ] {
+        assert_eq!(run(&call, args).unwrap().msg, words);
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+}
+
+/// The refusal of this call, by its reason.
+fn why(present: &Present, value: serde_json::Value) -> Option<Reason> {
+    plan(present, &args(value)).err().and_then(|e| e.failure().reason)
+}
+
+fn standby_at(lsn: u64) -> Peer {
+    let found = Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(lsn), term: Some(3) };
+    Peer { channel: Channel { remote_host: "10.0.0.3".to_owned(), ..Channel::default() }, found }
+}
+
+/// A node whose log ends at 0x5000 in term 3, with one peer.
+fn at_0x5000(node: NodeState, peer: Peer) -> Present {
+    let log = LogEnd { lsn: 0x5000, term: Some(3) };
+    Present { node, peers: vec![peer], log, system_id: Some(1), has_channel: true, ..Present::default() }
+}
+
+#[test]
+fn an_old_primary_is_not_started_beside_a_standby_that_holds_more() {
+    for value in [
+        json!({"state": "started"}),
+        json!({"state": "started", "role": "primary"}),
+        json!({"state": "restarted"}),
+        json!({"state": "restarted", "role": "primary"}),
+    ] {
+        let old = at_0x5000(stopped(Role::Primary), standby_at(0x5001));
+        assert_eq!(why(&old, value.clone()), Some(Reason::HoldsLess), "{value}");
+        let newer = Present { log: LogEnd { lsn: 0x9000, term: Some(2) }, ..old.clone() };
+        assert_eq!(why(&newer, value.clone()), Some(Reason::OlderTerm), "{value}");
+        let unread = Present { log: LogEnd::default(), ..old.clone() };
+        assert_eq!(why(&unread, value.clone()), Some(Reason::LogUnknown), "{value}");
+        // After an orderly end its standbys hold as much as it does, the checkpoint of the end included.
+        for lsn in [0x5000, 0x4000] {
+            let well = at_0x5000(stopped(Role::Primary), standby_at(lsn));
+            assert!(plan(&well, &args(value.clone())).is_ok(), "{value}");
+        }
+        // One of another system holds nothing of this one, and one that is not there says nothing.
+        let other = Present { system_id: Some(2), ..old.clone() };
+        assert!(plan(&other, &args(value.clone())).is_ok(), "{value}");
+        let alone = at_0x5000(stopped(Role::Primary), silent());
+        assert!(plan(&alone, &args(value.clone())).is_ok(), "{value}");
+        let mut forced = value;
+        forced["force"] = json!(true);
+        assert!(plan(&old, &args(forced)).is_ok());
+    }
+}
+
+#[test]
+fn a_standby_does_not_become_primary_by_a_restart() {
+    let mut lonely = running(Role::Standby);
+    lonely.receiver = None;
+    lonely.db_state = DbState::NeedRepair;
+    for role in ["primary", "normal"] {
+        for state in ["started", "restarted"] {
+            let value = json!({"state": state, "role": role});
+            let node = if state == "started" { stopped(Role::Standby) } else { lonely.clone() };
+            let ask = |node: &NodeState, peer: Peer| {
+                // Without a channel a server that is to be normal is that.
+                let has_channel = role == "primary";
+                why(&Present { has_channel, ..at_0x5000(node.clone(), peer) }, value.clone())
+            };
+            assert_eq!(ask(&node, is(Role::Primary)), Some(Reason::SecondPrimary), "{value}");
+            assert_eq!(ask(&node, standby_at(0x5001)), Some(Reason::HoldsLess), "{value}");
+            let unclear = Peer { found: Found::Reserved("it wants a password".to_owned()), ..silent() };
+            assert_eq!(ask(&node, unclear), Some(Reason::PrimaryMayBeAlive), "{value}");
+            assert_eq!(ask(&node, silent()), None, "{value}");
+            let mut lost = node.clone();
+            lost.detail = Some("WAL segment removed".to_owned());
+            assert_eq!(ask(&lost, silent()), Some(Reason::LeftBehind), "{value}");
+        }
+    }
+    let value = json!({"state": "restarted", "role": "primary"});
+    assert_eq!(
+        why(&at_0x5000(running(Role::Standby), silent()), value),
+        Some(Reason::PrimaryMayBeAlive),
+        "it receives"
+    );
+    let stale = Present { left_behind: true, ..at_0x5000(stopped(Role::Standby), silent()) };
+    assert_eq!(why(&stale, json!({"state": "started", "role": "primary"})), Some(Reason::LeftBehind));
+}
+
+#[test]
+fn a_single_node_is_one_only_without_channels() {
+    let mut present = at_0x5000(stopped(Role::Normal), silent());
+    let normal = json!({"state": "started", "role": "normal"});
+    assert_eq!(why(&present, normal.clone()), Some(Reason::WrongRole));
+    assert_eq!(
+        plan(&present, &args(json!({"state": "started"}))).unwrap(),
+        [Step::Start(Some(Role::Primary))]
+    );
+    present.has_channel = false;
+    assert_eq!(plan(&present, &args(normal.clone())).unwrap(), [Step::Start(None)]);
+    let primary = Present { node: running(Role::Primary), ..Present::default() };
+    assert_eq!(why(&primary, normal), Some(Reason::WrongRole));
+}
+
+#[test]
+fn the_only_primary_is_not_turned_off_under_another_name() {
+    for role in ["standby", "cascade_standby", "pending"] {
+        let value = json!({"state": "restarted", "role": role});
+        for peer in [silent(), standby_at(0x4000)] {
+            let only = at_0x5000(running(Role::Primary), peer);
+            assert_eq!(why(&only, value.clone()), Some(Reason::OnlyPrimary), "{value}");
+        }
+        let second = at_0x5000(running(Role::Primary), is(Role::Primary));
+        assert!(plan(&second, &args(value.clone())).is_ok(), "{value}");
+    }
+}
+
+#[test]
+fn a_primary_that_starts_says_whom_it_could_not_ask() {
+    let unclear = Peer { found: Found::Reserved("no pg_hba.conf entry".to_owned()), ..silent() };
+    let present = at_0x5000(stopped(Role::Primary), unclear);
+    let told = |value| {
+        let args = args(value);
+        unasked(&present, &args, &plan(&present, &args).unwrap())
+    };
+    assert!(told(json!({"state": "started"}))[0].contains("no pg_hba.conf entry"));
+    assert!(told(json!({"state": "standby"})).is_empty());
+    assert!(told(json!({"state": "started", "role": "standby"})).is_empty());
 }
 
 #[test]

@@ -68,11 +68,83 @@ start) exec sleep 100 ;;
 esac"#;
 
 #[test]
-fn a_restart_that_runs_out_of_time_says_that_the_server_was_stopped() {
+fn a_restart_that_runs_out_of_time_says_what_it_did_and_what_goes_on() {
     let node = Node::new(GS_CTL, 0);
     let result = node.call(json!({"state": "restarted", "timeout": 2, "gauss_home": node.home.path()}), &[]);
     assert_eq!(result["error"]["kind"], "timeout", "{result}");
-    assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &json!(["stop the server"])));
+    let actions = json!(["stop the server", "start the server as primary (begun, and goes on)"]);
+    assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &actions));
+    assert_eq!(result["error"]["reason"], "goes_on");
+}
+
+/// A standby whose switchover hangs, as one does that another one has overtaken; `$3/upstream` is whom it follows.
+const LOSER: &str = r#"case "$1" in
+query) up=$(cat "$3/upstream" 2>/dev/null || echo 10.0.0.1)
+printf ' HA state:           \n\tlocal_role                     : Standby\n\tdb_state                       : Normal\n'
+printf '\tdetail_information             : Normal\n\n Receiver info:      \n\treceiver_pid                   : 5\n'
+printf '\tlocal_role                     : Standby\n\tpeer_role                      : Primary\n'
+printf '\tchannel                        : 10.0.0.2:40000<--%s:26001\n' "$up" ;;
+switchover) touch "$3/asked"; exec sleep 100 ;;
+esac"#;
+
+#[test]
+fn the_loser_of_two_switchovers_ends_when_its_role_is_clear() {
+    let node = Node::new(LOSER, 0);
+    let data = node.home.path().join("data");
+    let other = {
+        let data = data.clone();
+        std::thread::spawn(move || {
+            while !data.join("asked").exists() {
+                std::thread::yield_now();
+            }
+            std::fs::write(data.join("upstream"), "10.0.0.3").unwrap();
+        })
+    };
+    let begun = std::time::Instant::now();
+    let result = node.call(json!({"state": "primary", "timeout": 60, "gauss_home": node.home.path()}), &[]);
+    other.join().unwrap();
+    assert_eq!(result["error"]["reason"], "overtaken", "{result}");
+    assert!(result["msg"].as_str().unwrap().contains("10.0.0.3:26001 became primary meanwhile"), "{result}");
+    assert_eq!(result["changed"], false);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_switchover_that_runs_out_of_time_says_that_it_goes_on() {
+    let node = Node::new(LOSER, 0);
+    // gs_ctl gives up by itself with exit status 0, or the call's own time is over before.
+    let hasty = LOSER.replace("exec sleep 100", "echo 'switchover timeout after 5 seconds. please check'");
+    let gives_up = Node::new(&hasty, 0);
+    for (node, timeout) in [(&node, 3), (&gives_up, 20)] {
+        let home = node.home.path();
+        let result = node.call(json!({"state": "primary", "timeout": timeout, "gauss_home": home}), &[]);
+        assert_eq!(result["error"]["kind"], "timeout", "{result}");
+        assert_eq!(result["error"]["reason"], "goes_on", "{result}");
+        let actions = json!(["switch over: become primary in its place (begun, and goes on)"]);
+        assert_eq!((&result["changed"], &result["actions"]), (&json!(true), &actions));
+        assert!(result["error"]["hint"].as_str().unwrap().contains("old primary"), "{result}");
+    }
+}
+
+#[test]
+fn a_frozen_server_is_neither_waited_for_nor_taken_for_started() {
+    let node = Node::new(GS_CTL, 0);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(node.server.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let frozen = format!("process {pid} is stopped (T)");
+    let call = |args: Value| node.call(args, &[("GAUSSHOME", node.home.path().to_owned())]);
+    let seen = |result: &Value| result["node"]["frozen"] == true;
+    while !seen(&call(json!({}))) {}
+    let wait = call(json!({"wait": {"db_state": "normal"}, "timeout": 2}));
+    let last = wait["error"]["detail"].as_str().unwrap();
+    assert!(last.contains("last seen: does not answer for ") && last.ends_with(&frozen), "{wait}");
+    for state in ["started", "stopped", "restarted", "reloaded", "primary"] {
+        let result = call(json!({"state": state}));
+        assert_eq!(result["error"]["reason"], "frozen", "{result}");
+        assert!(result["msg"].as_str().unwrap().contains(&format!("kill -CONT {pid}")), "{result}");
+    }
+    let stopped = call(json!({"state": "stopped", "stop_mode": "immediate", "check_mode": true}));
+    assert_eq!(stopped["actions"], json!(["stop the server"]), "{stopped}");
 }
 
 #[test]
@@ -108,4 +180,102 @@ fn another_users_server_is_not_called_stopped() {
         assert_eq!(result["error"]["path"], "/data_dir");
         assert!(result["error"]["hint"].as_str().unwrap().starts_with("run it as "), "{result}");
     }
+}
+
+/// A program of CM's that does nothing, of the node's own installation.
+struct Idle(Child);
+
+impl Idle {
+    fn start(node: &Node, name: &str) -> Self {
+        let path = node.home.path().join("bin").join(name);
+        // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
+        assert!(Command::new("/bin/cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
+        let child = Command::new(path).arg("600").spawn().unwrap();
+        // The kernel writes the words a moment after the program has begun.
+        while std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_cm_runs_is_left_to_cm() {
+    let node = Node::new(GS_CTL, 0);
+    let home = node.home.path();
+    let call = |mut args: Value| {
+        args["gauss_home"] = json!(home);
+        node.call(args, &[])
+    };
+    assert_eq!(call(json!({}))["node"]["managed_by"]["by"], "none");
+    let agent = Idle::start(&node, "cm_agent");
+    let seen = call(json!({}));
+    let managed = &seen["ansible_facts"]["og_node"]["managed_by"];
+    assert_eq!((&managed["by"], &managed["agent"]), (&json!("cm"), &json!(agent.0.id())), "{seen}");
+    for args in [
+        json!({"state": "stopped"}),
+        json!({"state": "restarted"}),
+        json!({"state": "restarted", "check_mode": true}),
+        json!({"state": "standby", "force": true}),
+        // The plan has another objection, whose advice would be wrong here.
+        json!({"state": "started", "role": "standby"}),
+    ] {
+        let result = call(args.clone());
+        assert_eq!(result["error"]["kind"], "refused", "{args} {result}");
+        assert_eq!(
+            (&result["changed"], &result["error"]["reason"]),
+            (&json!(false), &json!("managed_by_cm"))
+        );
+        let (detail, hint) = (&result["error"]["detail"], result["error"]["hint"].as_str().unwrap());
+        assert!(
+            detail.as_str().unwrap().contains(&format!("cm_agent is process {}", agent.0.id())),
+            "{detail}"
+        );
+        assert!(hint.contains("cm_ctl ") && hint.contains("cm_ctl pause"), "{hint}");
+    }
+    assert_eq!(call(json!({}))["node"]["running"], true);
+    // Nothing is to be done: nobody minds.
+    let same = call(json!({"state": "started"}));
+    assert_eq!((&same["failed"], &same["changed"]), (&json!(false), &json!(false)), "{same}");
+    std::fs::write(home.join("bin/cluster_manual_pause"), "").unwrap();
+    let stopped = call(json!({"state": "stopped"}));
+    assert_eq!(stopped["changed"], true, "{stopped}");
+    assert_eq!(stopped["node"]["managed_by"]["paused"], true);
+    assert!(stopped["warnings"][0].as_str().unwrap().contains("cm_ctl stop"), "{stopped}");
+}
+
+#[test]
+fn dcf_and_shared_storage_are_left_to_themselves() {
+    for (line, by, command) in
+        [("enable_dcf = on", "dcf", "gs_ctl stop -D"), ("ss_enable_dms = on", "dss", "cm_ctl stop -n")]
+    {
+        let node = Node::new(GS_CTL, 0);
+        std::fs::write(node.home.path().join("data/postgresql.conf"), format!("{line}\n")).unwrap();
+        let result = node.call(json!({"state": "stopped", "gauss_home": node.home.path()}), &[]);
+        assert_eq!(result["error"]["kind"], "refused", "{result}");
+        assert!(result["error"]["hint"].as_str().unwrap().contains(command), "{result}");
+        let seen = node.call(json!({"gauss_home": node.home.path()}), &[]);
+        assert_eq!(seen["node"]["managed_by"]["by"], by, "{seen}");
+    }
+}
+
+#[test]
+fn tablespaces_that_the_server_does_not_see_are_told() {
+    let node = Node::new(GS_CTL, 0);
+    let home = node.home.path();
+    std::fs::create_dir_all(home.join("place/PG_9.2_201611171_dn_6001")).unwrap();
+    std::fs::create_dir(home.join("data/pg_tblspc")).unwrap();
+    std::os::unix::fs::symlink(home.join("place"), home.join("data/pg_tblspc/16390")).unwrap();
+    std::fs::write(home.join("data/postgresql.conf"), "pgxc_node_name = 'dn_6002'\n").unwrap();
+    let seen = node.call(json!({"gauss_home": home}), &[]);
+    assert_eq!(seen["node"]["tablespaces"]["damage"], "not_seen", "{seen}");
+    assert_eq!(seen["node"]["tablespaces"]["names"], json!(["dn_6001"]));
+    assert!(seen["warnings"][0].as_str().unwrap().contains("dn_6002"), "{seen}");
 }

@@ -5,9 +5,9 @@ pub mod plan;
 
 use og_common::{
     conf::{NodeConf, Wish},
-    gauss::{Node, Role, Sender},
+    gauss::{Node, Role, Sender, Version},
     protocol::{Call, Diff, Error, Example, Module, Report, Rule},
-    replconn::{self, Host},
+    replconn::{self, Channel, Host},
 };
 
 pub use args::{Args, Local, Numbered, Output, Peer, ReloadWish, State};
@@ -56,9 +56,9 @@ impl Module for ReplConnInfo {
         }
         let conf = NodeConf::read(&node)?;
         if args.state == State::Query {
-            return Ok(query(&conf));
+            return Ok(query(call, &node, &conf).await);
         }
-        let plan = plan::plan(conf.file(), &wanted)?;
+        let plan = planned(call, &node, &conf, &wanted).await?;
         let reload = args.reload == ReloadWish::Auto;
         if plan.changed.is_empty() {
             return unchanged(call, &node, conf, plan, reload).await;
@@ -81,10 +81,21 @@ fn ours(host: &Host) -> Result<(), Error> {
         .at("/local/host"))
 }
 
-fn query(conf: &NodeConf) -> Report<Output> {
-    let slots = plan::slots(conf.file());
+/// The plan, for which the release is asked where it matters: that starts a program.
+async fn planned(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Result<Plan, Error> {
+    let asked = plan::needs_release(conf.file(), wanted);
+    let release = if asked { node.version(call).await } else { None };
+    plan::plan(conf.file(), wanted, release)
+}
+
+async fn query(call: &Call, node: &Node, conf: &NodeConf) -> Report<Output> {
+    let beyond = !plan::strays(conf.file(), plan::most(None)).is_empty();
+    let most = plan::most(if beyond { node.version(call).await } else { None });
+    let slots = plan::slots(conf.file(), most);
     let channels = plan::numbered(&slots);
-    let mut warnings = Vec::new();
+    let strays = plan::strays(conf.file(), most);
+    let mut warnings: Vec<String> =
+        strays.into_iter().map(|(name, line)| plan::unknown(&name, line, most)).collect();
     for (index, slot) in slots.iter().enumerate() {
         let name = plan::name(index + 1);
         match slot {
@@ -98,10 +109,29 @@ fn query(conf: &NodeConf) -> Report<Output> {
                 )),
             _ => {}
         }
+        if let Slot::Channel(channel, _) = slot {
+            warnings.extend(odd(channel).into_iter().map(|what| format!("{name}: {what}")));
+        }
     }
     warnings.extend(hole(&channels));
+    let count = channels.len();
     let output = Output { channels, ..Output::default() };
-    Report::unchanged(format!("{} channels", output.channels.len()), output).with_warnings(warnings)
+    let msg = format!("{count} channel{}", if count == 1 { "" } else { "s" });
+    Report::unchanged(msg, output).with_warnings(warnings)
+}
+
+/// What a server takes for an end of a channel without a word, and with which nobody can connect.
+fn odd(channel: &Channel) -> Vec<String> {
+    let mut found = Vec::new();
+    for (side, end) in [("local", &channel.local), ("remote", &channel.remote)] {
+        if let Some(problem) = end.host.problem() {
+            found.push(format!("{side}host={} is no host: {problem}", end.host));
+        }
+        if !(1..=65_535).contains(&end.port) {
+            found.push(format!("{side}port={} is no port", end.port));
+        }
+    }
+    found
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
@@ -113,15 +143,16 @@ async fn unchanged(
     reload: bool,
 ) -> Result<Report<Output>, Error> {
     let mut output = Output { channels: plan.channels, ..Output::default() };
+    let mut warnings = plan.warnings;
     if !reload || !conf.owes_reload() || node.running().is_none() {
-        return Ok(Report::unchanged("nothing to change", output));
+        return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
-    let mut warnings = Vec::new();
     if !call.check {
         let saved = conf.reload(node, call).await?;
         output.reloaded = saved.reloaded;
-        (actions, warnings) = (saved.actions, saved.warnings);
+        actions = saved.actions;
+        warnings.extend(saved.warnings);
     }
     Ok(Report::of(actions, "the server was told of a change made before", output).with_warnings(warnings))
 }
@@ -136,14 +167,18 @@ async fn change(
     let reload = args.reload == ReloadWish::Auto;
     if !call.check {
         conf = conf.lock(node, call, reload).await?;
-        plan = plan::plan(conf.file(), wanted)?;
+        plan = planned(call, node, &conf, wanted).await?;
         if plan.changed.is_empty() {
             return unchanged(call, node, conf, plan, reload).await;
         }
     }
     node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
-    let mut warnings = effects(call, node, &conf, &plan, (running, reload, args.force)).await?;
+    if !args.force {
+        plan::uwal(&plan)?;
+    }
+    let mut warnings = std::mem::take(&mut plan.warnings);
+    warnings.extend(effects(call, node, &conf, &plan, (running, reload, args.force)).await?);
     let text = plan.file.to_bytes();
     let diff = Diff::of(conf.path(), conf.text(), &text);
     let verb = if call.check { "would change" } else { "changed" };
@@ -192,7 +227,8 @@ async fn effects(
         return Ok(warnings);
     }
     // A single node that became a primary by a reload does not write that to its state file.
-    let (role, senders) = match node.query(call).await {
+    let (state, release) = tokio::join!(node.query(call), node.version(call));
+    let (role, senders) = match state {
         Ok(state) => (state.role, Some(state.senders)),
         Err(_) => (node.state_file().map_or(Role::Unknown, |state| state.role), None),
     };
@@ -219,14 +255,28 @@ async fn effects(
         );
     }
     let replaced = !plan.removed.is_empty() || !plan.updated.is_empty();
-    if replaced && !cleared {
-        warnings.push(
-            "changing or removing a channel ends every replication connection of this server for some seconds, in which \
-             synchronous commits wait"
-                .into(),
-        );
+    if !cleared {
+        warnings.extend(cuts(release, replaced, !plan.added.is_empty()));
     }
     Ok(warnings)
+}
+
+/// Which replication connections end by the reload, of a server of this release.
+fn cuts(release: Option<&Version>, replaced: bool, added: bool) -> Option<String> {
+    let all = "ends every replication connection of this server for some seconds, in which synchronous commits wait";
+    if replaced && release.is_none_or(Version::reload_cuts_all_streams) {
+        Some(format!("changing or removing a channel {all}"))
+    } else if replaced {
+        Some(
+            "changing or removing a channel ends the replication connections of these channels, and synchronous commits \
+             that need them wait for some seconds"
+                .into(),
+        )
+    } else if added && release.is_some_and(Version::added_channel_cuts_all_streams) {
+        Some(format!("adding a channel {all} (openGauss before 3.0)"))
+    } else {
+        None
+    }
 }
 
 /// Refuses to take the last channel from a primary while somebody receives from it, or that is not known.
@@ -260,6 +310,32 @@ mod tests {
     use og_common::{gauss::Endpoint, protocol::ErrorKind};
 
     use super::*;
+
+    #[test]
+    fn what_a_reload_cuts_depends_on_the_release() {
+        let told = |release: &str, replaced: bool, added: bool| {
+            cuts(Version::parse(release).as_ref(), replaced, added).unwrap_or_default()
+        };
+        for release in ["2.1.0", "3.0.5", "5.1.0", "unknown"] {
+            assert!(told(release, true, false).contains("ends every replication connection"), "{release}");
+        }
+        assert!(told("6.0.2", true, true).contains("of these channels"));
+        assert!(told("2.1.0", false, true).contains("adding a channel ends every"));
+        for release in ["3.0.5", "6.0.2", "unknown"] {
+            assert_eq!(told(release, false, true), "");
+        }
+    }
+
+    #[test]
+    fn what_the_server_takes_and_cannot_use_is_told() {
+        let odd = |value: &str| odd(&Channel::parse(value).unwrap().unwrap()).join("; ");
+        assert_eq!(odd("localhost=10.0.0.1 localport=1 remotehost=10.0.0.2 remoteport=2"), "");
+        let told = odd("localhost=10.0.0.256 localport=99999 remotehost=10.0.0.2:26001 remoteport=0");
+        for part in ["10.0.0.256 is no host", "localport=99999", "10.0.0.2:26001 is no host", "remoteport=0"]
+        {
+            assert!(told.contains(part), "{part} in {told}");
+        }
+    }
 
     #[test]
     fn a_primary_keeps_its_last_channel_as_long_as_somebody_receives() {

@@ -1,9 +1,13 @@
 //! From the channels that are to the channels that shall be.
 
 use og_common::{
-    conf::ConfFile,
+    conf::{ConfFile, is_on},
+    gauss::{
+        Version,
+        version::{CHANNELS, MOST_CHANNELS},
+    },
     protocol::Error,
-    replconn::{Channel, End, MAX_CHANNELS},
+    replconn::{Channel, End},
 };
 
 use crate::args::{Args, Numbered, Place, State};
@@ -44,6 +48,8 @@ pub struct Plan {
     pub changed: Vec<String>,
     /// What is done, for people.
     pub actions: Vec<String>,
+    /// Things to look at.
+    pub warnings: Vec<String>,
 }
 
 impl Wanted {
@@ -68,10 +74,15 @@ impl Wanted {
         if local.is_none() && !peers.is_empty() && matches!(args.state, State::Exact | State::Present) {
             return Err(Error::bad_args("local is needed: this node's end of the channels").at("/local"));
         }
-        if args.state != State::Absent && peers.len() > MAX_CHANNELS {
-            return Err(too_many(peers.len()));
+        if args.state != State::Absent && peers.len() > MOST_CHANNELS {
+            return Err(too_many(peers.len(), MOST_CHANNELS));
         }
         Ok(Self { state: args.state, local, peers })
+    }
+
+    /// Whether the channel of this number is one to be taken away.
+    fn is_unwanted(&self, slot: &Slot) -> bool {
+        self.peers.iter().any(|(place, ..)| leads_to(slot, place))
     }
 
     /// This node's host, if channels with it are to be written.
@@ -81,19 +92,48 @@ impl Wanted {
     }
 }
 
-/// What the eight parameters hold.
+/// How many channels a server has; of an unknown release as many as all have.
 #[must_use]
-pub fn slots(file: &ConfFile) -> Vec<Slot> {
+pub fn most(release: Option<&Version>) -> usize {
+    release.map_or(CHANNELS, Version::max_channels)
+}
+
+/// What the first `most` parameters hold.
+#[must_use]
+pub fn slots(file: &ConfFile, most: usize) -> Vec<Slot> {
     let slot = |number| {
         let Some(setting) = file.get(&name(number)) else { return Slot::Empty };
         let text = setting.text().into_owned();
+        if !setting.is_text() {
+            return Slot::Broken(text, "it is not UTF-8".into());
+        }
         match Channel::parse(&text) {
             Ok(None) => Slot::Empty,
             Ok(Some(channel)) => Slot::Channel(channel, text),
             Err(error) => Slot::Broken(text, error.to_string()),
         }
     };
-    (1..=MAX_CHANNELS).map(slot).collect()
+    (1..=most).map(slot).collect()
+}
+
+/// Parameters that look like channels and that a server with `most` of them does not know, each with its line: it would
+/// not start with one.
+#[must_use]
+pub fn strays(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for setting in file.settings() {
+        let lower = setting.name.to_ascii_lowercase();
+        let Some(number) =
+            lower.strip_prefix("replconninfo").filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        else {
+            continue;
+        };
+        let known = number.parse::<usize>().is_ok_and(|n| (1..=most).contains(&n) && n.to_string() == number);
+        if !known && !number.is_empty() && !found.iter().any(|(name, _)| *name == lower) {
+            found.push((lower, setting.line));
+        }
+    }
+    found
 }
 
 /// The channels with their numbers.
@@ -106,17 +146,38 @@ pub fn numbered(slots: &[Slot]) -> Vec<Numbered> {
     slots.iter().enumerate().filter_map(channel).collect()
 }
 
-/// What has to change.
+/// Whether the plan may be another one for some release than for an unknown one.
+#[must_use]
+pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
+    let slots = slots(file, CHANNELS);
+    let moves = wanted.state == State::Absent && {
+        let goes = slots.iter().position(|slot| wanted.is_unwanted(slot));
+        goes.is_some_and(|at| {
+            slots[at..].iter().any(|slot| *slot != Slot::Empty && !wanted.is_unwanted(slot))
+        })
+    };
+    let used = slots.iter().filter(|slot| **slot != Slot::Empty).count();
+    let wants = match wanted.state {
+        State::Exact => wanted.peers.len(),
+        State::Present => used + wanted.peers.len(),
+        State::Absent | State::Query => 0,
+    };
+    moves || wants > CHANNELS || !strays(file, CHANNELS).is_empty()
+}
+
+/// What has to change, on a server of this release.
 ///
 /// # Errors
 /// `refused` when there are not numbers enough; `corrupt` when a value cannot be understood and is not to be replaced.
-pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
-    let before = slots(file);
+pub fn plan(file: &ConfFile, wanted: &Wanted, release: Option<&Version>) -> Result<Plan, Error> {
+    let most = most(release);
+    let before = slots(file, most);
     let after = match wanted.state {
         State::Query => before.clone(),
+        State::Exact if wanted.peers.len() > most => return Err(too_many(wanted.peers.len(), most)),
         State::Exact => exact(&before, wanted),
         State::Present => present(sound(file, &before)?, wanted)?,
-        State::Absent => absent(sound(file, &before)?, wanted),
+        State::Absent => absent(sound(file, &before)?, wanted, release),
     };
     let mut plan = Plan { file: file.clone(), channels: numbered(&after), ..Plan::default() };
     for (index, (old, new)) in before.iter().zip(&after).enumerate() {
@@ -144,12 +205,50 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
             plan.changed.push(name);
         }
     }
+    for (name, line) in strays(file, most) {
+        if wanted.state == State::Exact {
+            plan.file.unset(&name);
+            plan.actions.push(format!("remove {name}, which a server does not have"));
+            plan.changed.push(name);
+        } else {
+            plan.warnings.push(unknown(&name, line, most));
+        }
+    }
     Ok(plan)
+}
+
+/// That the server does not know a parameter.
+#[must_use]
+pub fn unknown(name: &str, line: usize, most: usize) -> String {
+    format!("line {line} sets {name}, and a server has {most} channels: it would not start")
+}
+
+/// Refuses channels of a server with uwal on that lack its keys: it writes its log to their addresses.
+///
+/// # Errors
+/// `refused`.
+pub fn uwal(plan: &Plan) -> Result<(), Error> {
+    if !plan.file.get("enable_uwal").is_some_and(|setting| is_on(&setting.text())) {
+        return Ok(());
+    }
+    let lacks = |numbered: &&Numbered| {
+        let touched = plan.added.contains(&numbered.number) || plan.updated.contains(&numbered.number);
+        touched && !numbered.channel.extra.iter().any(|word| word.starts_with("remoteuwalhost="))
+    };
+    match plan.channels.iter().find(lacks) {
+        None => Ok(()),
+        Some(numbered) => Err(Error::refused(format!(
+            "enable_uwal is on, and {} would lack remotenodeid, remoteuwalhost and remoteuwalport",
+            name(numbered.number)
+        ))
+        .at("/peers")
+        .hint("set the whole value with og_guc; force: true leaves the keys out")),
+    }
 }
 
 fn exact(before: &[Slot], wanted: &Wanted) -> Vec<Slot> {
     let mut after: Vec<Slot> = (0..wanted.peers.len()).map(|index| slot(before, wanted, index)).collect();
-    after.resize(MAX_CHANNELS, Slot::Empty);
+    after.resize(before.len().max(after.len()), Slot::Empty);
     after
 }
 
@@ -158,20 +257,32 @@ fn present(mut slots: Vec<Slot>, wanted: &Wanted) -> Result<Vec<Slot>, Error> {
         let at = slots.iter().position(|slot| leads_to(slot, place));
         let at = at.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty));
         let Some(at) = at else {
-            let there = slots.len();
-            return Err(too_many(there + 1));
+            return Err(too_many(slots.len() + 1, slots.len()));
         };
         slots[at] = slot(&slots, wanted, index);
     }
     Ok(slots)
 }
 
-fn absent(slots: Vec<Slot>, wanted: &Wanted) -> Vec<Slot> {
-    let goes = |slot: &Slot| wanted.peers.iter().any(|(place, ..)| leads_to(slot, place));
+/// Later channels move up where a removal ends every replication connection anyway; where only those of channels that
+/// change end, the others keep their numbers, but for number 1, by which alone a single node becomes primary.
+fn absent(slots: Vec<Slot>, wanted: &Wanted, release: Option<&Version>) -> Vec<Slot> {
+    let goes = |slot: &Slot| wanted.is_unwanted(slot);
     let Some(first) = slots.iter().position(goes) else { return slots };
-    let moved = slots[first..].iter().filter(|slot| !goes(slot) && **slot != Slot::Empty);
-    let mut after: Vec<Slot> = slots[..first].iter().chain(moved).cloned().collect();
-    after.resize(MAX_CHANNELS, Slot::Empty);
+    let most = slots.len();
+    if release.is_none_or(Version::reload_cuts_all_streams) {
+        let moved = slots[first..].iter().filter(|slot| !goes(slot) && **slot != Slot::Empty);
+        let mut after: Vec<Slot> = slots[..first].iter().chain(moved).cloned().collect();
+        after.resize(most, Slot::Empty);
+        return after;
+    }
+    let mut after: Vec<Slot> =
+        slots.into_iter().map(|slot| if goes(&slot) { Slot::Empty } else { slot }).collect();
+    if first == 0
+        && let Some(last) = after.iter().rposition(|slot| *slot != Slot::Empty)
+    {
+        after.swap(0, last);
+    }
     after
 }
 
@@ -230,8 +341,8 @@ fn sound(file: &ConfFile, slots: &[Slot]) -> Result<Vec<Slot>, Error> {
     Ok(slots.to_vec())
 }
 
-fn too_many(wanted: usize) -> Error {
-    Error::refused(format!("{wanted} channels are wanted, and a server has {MAX_CHANNELS}"))
+fn too_many(wanted: usize, most: usize) -> Error {
+    Error::refused(format!("{wanted} channels are wanted, and a server has {most}"))
         .hint("let further standbys follow a standby (cascade)")
         .at("/peers")
 }

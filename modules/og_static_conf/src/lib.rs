@@ -207,9 +207,17 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     };
     let dynamic = path.with_file_name("cluster_dynamic_config");
     let mut warnings = Vec::new();
-    let roles = match look(&dynamic)?.map(|bytes| DynamicConfig::parse(&bytes)) {
+    let bytes = look(&dynamic)?;
+    let roles = match bytes.as_deref().map(DynamicConfig::parse) {
         None => None,
         Some(Ok(dynamic)) => Some(roles(&dynamic)),
+        Some(Err(_)) if bytes.as_deref().is_some_and(DynamicConfig::is_of_cm) => {
+            warnings.push(format!(
+                "{} is openGauss CM's own record, which may be old: cm_ctl query -Cvidp tells the roles",
+                dynamic.display()
+            ));
+            None
+        }
         Some(Err(e)) => {
             warnings.push(format!("{}: {}", dynamic.display(), e.failure().detail));
             None

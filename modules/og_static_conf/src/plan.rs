@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use og_common::cluster::dynamic_config::{DynamicConfig, Roles, print_dnrole};
 use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
 use og_common::cluster::{Address, Cluster, DataNode, spec, xml};
-use og_common::protocol::{Diff, Error};
+use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Args, Dynamic};
 use crate::in_file;
@@ -260,7 +260,13 @@ impl Nodes {
 fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error> {
     let (Some(dynamic), Some(dnrole)) = (&present.dynamic, &present.dnrole) else { return Ok(()) };
     let old = dynamic.bytes.as_deref().map(DynamicConfig::parse);
+    changes_own_file(args, present, &dynamic.path, plan)?;
     if let Some(roles) = &args.roles {
+        if let Some(Err(e)) = &old {
+            return Err(Error::corrupt(format!("{}: {}", dynamic.path.display(), e.failure().detail))
+                .at(dynamic.path.display())
+                .hint("another program wrote it; where none does, dynamic: remove takes it away first"));
+        }
         let roles = live_roles(roles, plan)?;
         let new = DynamicConfig::of(&plan.cluster, &roles, present.now)?;
         if !matches!(&old, Some(Ok(old)) if old.nodes == new.nodes) {
@@ -310,10 +316,36 @@ fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error>
         Some(Ok(old)) if !old.fits(&plan.cluster) => plan.warnings.push(format!(
             "{path} names other nodes than the static config, so gs_om -t start fails: give roles, or dynamic: remove"
         )),
+        // The one of CM is none of ours.
+        Some(Err(_)) if dynamic.bytes.as_deref().is_some_and(DynamicConfig::is_of_cm) => {}
         Some(Err(e)) => plan.warnings.push(format!("{path} is not readable: {}", e.failure().detail)),
         _ => {}
     }
     Ok(())
+}
+
+/// Refuses to touch the dynamic config of a cluster that CM runs: CM's has another layout, and its cm_server writes it,
+/// paused or not.
+fn changes_own_file(args: &Args, present: &Present, path: &Path, plan: &Plan) -> Result<(), Error> {
+    let asked = if args.roles.is_some() {
+        "/roles"
+    } else if args.dynamic == Dynamic::Remove {
+        "/dynamic"
+    } else {
+        return Ok(());
+    };
+    let bytes = present.dynamic.as_ref().and_then(|found| found.bytes.as_deref());
+    let has_cm =
+        plan.cluster.has_cm() || present.config.as_ref().is_some_and(|config| config.cluster.has_cm());
+    let seen = match (bytes.is_some_and(DynamicConfig::is_of_cm), has_cm) {
+        (true, _) => format!("{} is in CM's layout", path.display()),
+        (false, true) => "the static config has CM servers".to_owned(),
+        (false, false) => return Ok(()),
+    };
+    Err(Error::refused(format!("openGauss CM keeps the roles of this cluster ({seen})"))
+        .reason(Reason::ManagedByCm)
+        .at(asked)
+        .hint("leave them to cm_server: cm_ctl query -Cvidp tells the roles, cm_ctl switchover changes them"))
 }
 
 /// The roles by the servers' numbers.

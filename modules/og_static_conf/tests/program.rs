@@ -177,6 +177,49 @@ fn the_live_roles_go_beside_the_file() {
 }
 
 #[test]
+fn the_record_of_roles_that_cm_keeps_is_never_touched() {
+    let roles = json!({"roles": {"prod.opengauss.com": "primary"}});
+    let of_cm = std::fs::read(vector("../cm/cluster_dynamic_config")).unwrap();
+    for (sample, bytes) in [
+        ("with_cm_1p2s", None),
+        ("with_cm_1p2s", Some(of_cm.as_slice())),
+        // The static config may have been written anew without CM.
+        ("seed_1p2s1c", Some(of_cm.as_slice())),
+    ] {
+        let home = Home::of(sample);
+        if let Some(bytes) = bytes {
+            std::fs::write(home.path("bin/cluster_dynamic_config"), bytes).unwrap();
+        }
+        let before = home.files();
+        let mut asked = vec![roles.clone()];
+        asked.extend(bytes.map(|_| json!({"dynamic": "remove"})));
+        for args in asked {
+            let result = home.call(args.clone());
+            assert_eq!(result["error"]["kind"], "refused", "{sample} {args} {result}");
+            assert_eq!(result["error"]["reason"], "managed_by_cm", "{sample} {args} {result}");
+            assert_eq!(home.files(), before, "{sample} {args}");
+        }
+        if bytes.is_some() {
+            let query = home.call(json!({"state": "query"}));
+            assert!(query["warnings"][0].as_str().unwrap().contains("CM's own record"), "{query}");
+        }
+    }
+}
+
+#[test]
+fn a_record_of_roles_that_cannot_be_read_is_not_overwritten() {
+    let home = Home::of("seed_1p2s1c");
+    std::fs::write(home.path("bin/cluster_dynamic_config"), "somebody's notes").unwrap();
+    let before = home.files();
+    let result = home.call(json!({"roles": {"prod.opengauss.com": "primary"}}));
+    assert_eq!(result["error"]["kind"], "corrupt", "{result}");
+    assert!(result["error"]["path"].as_str().unwrap().ends_with("bin/cluster_dynamic_config"));
+    assert_eq!(home.files(), before);
+    home.change(&json!({"dynamic": "remove"}));
+    assert_eq!(home.names(), ["cluster_static_config"]);
+}
+
+#[test]
 fn an_addition_goes_into_the_xml_and_to_every_copy() {
     let home = Home::of("seed_1p2s1c");
     let xml = home.path("cluster_config.xml");

@@ -30,6 +30,9 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
+    /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// What was seen on the nodes, by their names, as Ansible's `og_query` returns it; null where nobody looked. Given, the
     /// result is the plan in place of the next step: for a caller that has steps of its own.
     pub seen: Option<Map<String, Value>>,
@@ -39,6 +42,8 @@ pub struct Args {
     /// With `seen`: nodes that were dropped now; the table leaves them out.
     #[serde(default)]
     pub gone: Vec<String>,
+    /// With `seen`: the node that was the primary when the run began; `moved` tells when it is another one by now.
+    pub primary: Option<String>,
 }
 
 /// What to do.
@@ -109,7 +114,7 @@ pub struct Options {
     pub og_build_force: bool,
     /// expand: build only where there is room for what the primary holds.
     pub og_build_room: bool,
-    /// expand: how many nodes are built side by side; 0 is all of them.
+    /// expand: how many nodes are built side by side at most; 0 is as many as the primary has senders for.
     pub og_build_parallel: usize,
     /// expand: when a step fails, take away again what this run brought.
     pub og_rollback: bool,
@@ -174,9 +179,9 @@ pub enum SyncStandbys {
     Keep,
     /// It stays empty where it had to be emptied.
     None,
-    /// The new standbys are added to it in the form ANY.
+    /// The new standbys are added to it in the form ANY; in place of `*` with all that stream.
     Any,
-    /// The new standbys are added to it in the form FIRST.
+    /// The same in the form FIRST.
     First,
 }
 
@@ -234,6 +239,33 @@ pub struct Next {
     /// Seconds to wait before the calls: something is not over yet, and is asked for once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// What a caller that shows the nodes' answers makes of them.
+    #[serde(flatten)]
+    pub shown: Shown,
+}
+
+/// How the answers of a step are to be shown; what they mean is decided by the workflow alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Shown {
+    /// Which of the answers count as a change of their node.
+    pub counts: Counts,
+    /// A call that fails is no failure of its node; the workflow tells what comes of it.
+    pub may_fail: bool,
+}
+
+/// Which answers count as a change of their node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    /// Those that say `changed`.
+    #[default]
+    Changed,
+    /// None: nothing of the cluster changes.
+    Never,
+    /// All: in check mode, of what will change something only after the steps before it were made.
+    Always,
+    /// Those that say `changed`, and those that fail: in check mode, of what needs the steps before it.
+    Failed,
 }
 
 /// One call of a program.

@@ -58,7 +58,7 @@ impl Module for Workflows {
         Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
         Rule::Exclusive(&["owner", "pid"]),
         Rule::Exclusive(&["answers", "seen"]),
-        Rule::OnlyIf { key: "workflow", values: &["status"], allows: &["came", "gone"] },
+        Rule::OnlyIf { key: "workflow", values: &["status"], allows: &["came", "gone", "primary"] },
     ];
     const LINES: Option<Lines<Output>> = Some(text::lines);
     type Args = Args;
@@ -79,6 +79,7 @@ impl Module for Workflows {
             options,
             check: call.check,
             diff: call.diff,
+            left_out: distinct(&args.left_out),
             owner: match (args.owner, args.pid) {
                 (Some(owner), _) => owner,
                 (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
@@ -120,7 +121,9 @@ fn plan(
     let seen_at = |host: &Host| seen.get(&host.name).and_then(Seen::of_look);
     let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen_at(host))).collect();
     let (targets, came, gone) = (distinct(&args.targets), distinct(&args.came), distinct(&args.gone));
-    let asked = Asked { workflow: args.workflow, targets: &targets, options, came: &came, gone: &gone };
+    let primary = args.primary.as_deref();
+    let asked =
+        Asked { workflow: args.workflow, targets: &targets, options, came: &came, gone: &gone, primary };
     let planned = planned(&asked, &nodes)?;
     let told = planned.refusal.as_deref().unwrap_or("nothing stands against it");
     Ok(Report::unchanged(told.replace('\n', " "), Output { plan: Some(planned), ..Output::default() }))

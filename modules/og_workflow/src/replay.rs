@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::args::{Next, NodeCall};
+use crate::args::{Next, NodeCall, Shown};
 use crate::cluster::Host;
 
 /// Seconds until something that is not over yet is asked for once more.
@@ -58,13 +58,15 @@ pub struct Replay<'a> {
     hosts: &'a [Host],
     answers: &'a [Value],
     taken: usize,
+    /// How the answers of the next calls are to be shown.
+    pub shown: Shown,
 }
 
 impl<'a> Replay<'a> {
     /// From the first answer on.
     #[must_use]
     pub fn new(hosts: &'a [Host], answers: &'a [Value]) -> Self {
-        Self { hosts, answers, taken: 0 }
+        Self { hosts, answers, taken: 0, shown: Shown::default() }
     }
 
     /// How many answers are left.
@@ -80,7 +82,7 @@ impl<'a> Replay<'a> {
             let keep = again.filter(|_| there.is_empty()).unwrap_or(self.answers.len());
             let calls = calls.into_iter().skip(there.len()).collect();
             let after = again.map(|_| INTERVAL);
-            return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after }));
+            return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
         }
         let answers = calls.iter().zip(there).map(|(call, value)| Answer::of(&call.program, value)).collect();
         self.taken += calls.len();

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use og_common::gauss::managed::ManagedBy;
+use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{DbState, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,10 @@ pub struct Seen {
     pub state: State,
     /// Parameters in postgresql.conf, null where not set.
     pub parameters: BTreeMap<String, Option<String>>,
+    /// Those of them that its server runs with.
+    pub running: BTreeMap<String, String>,
+    /// That there is no pg_hba.conf, as one of `errors` says.
+    pub no_rules: Option<String>,
     /// Rules of pg_hba.conf.
     pub rules: Vec<Rule>,
     /// Lines of pg_hba.conf for which the server refuses the file.
@@ -67,6 +73,10 @@ pub struct State {
     pub receiver: Option<Receiver>,
     /// Its replication slots, where it was asked for them.
     pub slots: Option<Vec<Slot>>,
+    /// Who else is in charge of it.
+    pub managed_by: ManagedBy,
+    /// Its tablespaces, where it has any.
+    pub tablespaces: Option<Tablespaces>,
 }
 
 /// One receiver.
@@ -129,6 +139,9 @@ pub struct Rule {
     /// How they show who they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// The method's options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Map<String, Value>>,
 }
 
 impl Rule {
@@ -191,6 +204,7 @@ struct OfNodeState {
 #[serde(default)]
 struct OfGuc {
     after: BTreeMap<String, Option<String>>,
+    running: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -265,6 +279,9 @@ impl Seen {
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());
             }
+            if *program == "og_hba" && answer.of_error("kind") == "not_found" {
+                seen.no_rules.clone_from(&error);
+            }
             seen.errors.extend(error.filter(|text| !seen.errors.contains(text)));
         }
         seen
@@ -278,7 +295,10 @@ impl Seen {
                 self.state = told.node.unwrap_or_default();
                 self.os_user = told.os_user;
             }
-            "og_guc" => self.parameters = answer.read::<OfGuc>().map_err(unreadable)?.after,
+            "og_guc" => {
+                let told: OfGuc = answer.read().map_err(unreadable)?;
+                (self.parameters, self.running) = (told.after, told.running);
+            }
             "og_hba" => {
                 let told: OfHba = answer.read().map_err(unreadable)?;
                 self.rules = told.rules.unwrap_or_default().into_iter().filter_map(|e| e.rule).collect();

@@ -119,6 +119,7 @@ pub fn msg(outcome: &Outcome, check: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Shown;
 
     #[test]
     fn a_diff_of_several_files() {
@@ -145,6 +146,7 @@ mod tests {
             calls: vec![call(Some("omm@10.0.0.1"), "a\tb\nc"), call(None, "")],
             keep: 3,
             after: None,
+            shown: Shown::default(),
         };
         let output = Output { next: Some(next.clone()), ..Output::default() };
         let told = |output: Output| lines(&Ok(Report::unchanged("", output)));

@@ -387,6 +387,10 @@ def hba(**arguments):
         Only when `state` is `present`.
         Fields: before, after.
 
+    create (bool, default false)
+        With `present`: make the file when there is none. With `exact` a missing file is always made.
+        Only when `state` is `present` or `exact`.
+
     backup (bool, default false)
         Keep the old file beside the new one.
 

@@ -355,6 +355,10 @@ def hba_present(name, **arguments):
         Only when `state` is `present`.
         Fields: before, after.
 
+    create (bool, default false)
+        With `present`: make the file when there is none. With `exact` a missing file is always made.
+        Only when `state` is `present` or `exact`.
+
     backup (bool, default false)
         Keep the old file beside the new one.
 
@@ -481,6 +485,10 @@ def hba_exact(name, **arguments):
     path (str)
         This `pg_hba.conf` instead of the one in `data_dir`. The server is reloaded only when
         `data_dir` is given, too.
+
+    create (bool, default false)
+        With `present`: make the file when there is none. With `exact` a missing file is always made.
+        Only when `state` is `present` or `exact`.
 
     backup (bool, default false)
         Keep the old file beside the new one.

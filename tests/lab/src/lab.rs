@@ -349,6 +349,7 @@ impl Lab {
                     gauss_home: dir.join("gauss_home"),
                     env_file: dir.join("env"),
                     socket_dir: base.join("sock"),
+                    tablespace_dir: base.join("tblspc"),
                     namespace: format!("{}{}", prefix(&options.name), spec.name),
                     port_name: format!("v{id}"),
                     dir,
@@ -401,10 +402,10 @@ impl Lab {
         make(&self.base, 0o755)?;
         fs::write(self.base.join(MARKER), "").map_err(|e| Error::at(&self.base, &e))?;
         make(&self.base.join("sock"), 0o755)?;
+        make(&self.base.join("tblspc"), 0o755)?;
         for node in &self.nodes {
-            for dir in
-                [node.dir.clone(), node.dir.join("tmp"), node.dir.join("log"), node.gauss_home.join("bin")]
-            {
+            let own = ["tmp", "log", "tblspc"].map(|name| node.dir.join(name));
+            for dir in [node.dir.clone(), node.gauss_home.join("bin")].into_iter().chain(own) {
                 make(&dir, 0o750)?;
                 chown_to(&dir, &user)?;
             }

@@ -77,7 +77,8 @@ pub struct Node {
     pub os_ids: (u32, u32),
     /// That user's home.
     pub os_home: PathBuf,
-    /// `application_name` and `pgxc_node_name`, as OM would call it (dn_6001 …).
+    /// `application_name`, as OM would call it (dn_6001 …); of a spare `pgxc_node_name`, too, as gs_initdb gives it. Members
+    /// have one `pgxc_node_name`, after which the folders of tablespaces are named.
     pub instance: String,
     /// The folder that holds all of the node.
     pub dir: PathBuf,
@@ -89,23 +90,32 @@ pub struct Node {
     pub env_file: PathBuf,
     /// PGHOST: the folder of the server's socket as the node sees it, the same path on all nodes.
     pub socket_dir: PathBuf,
+    /// The folder for tablespaces as the node sees it: the same path on all nodes, for a tablespace has one, and behind it
+    /// the node's own.
+    pub tablespace_dir: PathBuf,
     /// Its network namespace.
     pub namespace: String,
     /// The name of its wire at the bridge.
     pub port_name: String,
 }
 
-/// Gives the node its host name and its own socket folder, then runs the rest.
+/// Gives the node its host name and its own folders for the socket and for tablespaces, then runs the rest.
 const ENTER: &str = r#"echo "$1" >/proc/sys/kernel/hostname 2>/dev/null
-mount --bind "$2" "$3" || exit 125
-shift 3
+mount --bind "$2" "$3" && mount --bind "$4" "$5" || exit 125
+shift 5
 exec "$@""#;
 
 /// Reads the node's environment, then runs the rest.
 const LOGIN: &str = r#". "$MPPDB_ENV_SEPARATE_PATH"; cd; exec "$@""#;
 
 impl Node {
-    /// A command inside the node, as root: its network, host name, shared memory and socket folder.
+    /// The folder behind [`Node::tablespace_dir`], as it is seen from outside of the node.
+    #[must_use]
+    pub fn own_tablespace_dir(&self) -> PathBuf {
+        self.dir.join("tblspc")
+    }
+
+    /// A command inside the node, as root: its network, host name, shared memory, and folders for socket and tablespaces.
     pub fn exec_root<I, S>(&self, argv: I) -> Command
     where
         I: IntoIterator<Item = S>,
@@ -129,6 +139,8 @@ impl Node {
             .arg(&self.name)
             .arg(self.dir.join("tmp"))
             .arg(&self.socket_dir)
+            .arg(self.own_tablespace_dir())
+            .arg(&self.tablespace_dir)
             .args(argv);
         command
     }

@@ -10,6 +10,14 @@ fn wanted(args: Value) -> Wanted {
     Wanted::of(&serde_json::from_value(args).unwrap()).unwrap()
 }
 
+fn planned(file: &ConfFile, want: &Wanted) -> Result<Plan, Error> {
+    super::plan(file, want, None)
+}
+
+fn of_release(file: &ConfFile, want: &Wanted, release: &str) -> Result<Plan, Error> {
+    super::plan(file, want, Version::parse(release).as_ref())
+}
+
 fn peer(n: u32) -> Value {
     json!({"host": format!("10.0.0.{n}"), "base_port": 26000})
 }
@@ -44,13 +52,13 @@ fn exact_writes_the_usual_form_once() {
     let want = wanted(
         json!({"local": local(), "peers": [peer(2), {"host": "10.0.0.3", "base_port": 26000, "cascade": true}]}),
     );
-    let plan = super::plan(&ConfFile::default(), &want).unwrap();
+    let plan = planned(&ConfFile::default(), &want).unwrap();
     assert_eq!(
         text(&plan),
         format!("replconninfo1 = '{}'\nreplconninfo2 = '{} iscascade=true'\n", value(2), value(3))
     );
     assert_eq!((&plan.added[..], plan.removed.len(), plan.updated.len()), (&[1, 2][..], 0, 0));
-    let again = super::plan(&plan.file, &want).unwrap();
+    let again = planned(&plan.file, &want).unwrap();
     assert_eq!(again.changed, Vec::<String>::new());
     assert_eq!(again.channels, plan.channels);
 }
@@ -58,7 +66,7 @@ fn exact_writes_the_usual_form_once() {
 #[test]
 fn exact_orders_closes_holes_and_repairs() {
     let file = file(&[&value(4), "hello", "", &format!("{} x=y", value(2))]);
-    let plan = super::plan(&file, &wanted(json!({"local": local(), "peers": [peer(2), peer(3)]}))).unwrap();
+    let plan = planned(&file, &wanted(json!({"local": local(), "peers": [peer(2), peer(3)]}))).unwrap();
     assert_eq!(
         text(&plan),
         format!(
@@ -69,7 +77,7 @@ fn exact_orders_closes_holes_and_repairs() {
         )
     );
     assert_eq!((plan.added, plan.removed, plan.updated), (vec![], vec![4], vec![1, 2]));
-    let plan = super::plan(&file, &wanted(json!({"peers": []}))).unwrap();
+    let plan = planned(&file, &wanted(json!({"peers": []}))).unwrap();
     assert_eq!((plan.channels, plan.removed), (vec![], vec![1, 2, 4]));
 }
 
@@ -77,10 +85,10 @@ fn exact_orders_closes_holes_and_repairs() {
 fn the_same_values_are_not_rewritten() {
     let odd = "remoteport = 26001  remotehost=::ffff:10.0.0.2 localport=26001 foo=1 localhost=127.0.0.1 ";
     let want = json!({"local": {"host": "127.0.0.1", "port": 26001}, "peers": [{"host": "10.0.0.2", "port": 26001}]});
-    assert_eq!(super::plan(&file(&[odd]), &wanted(want)).unwrap().changed, Vec::<String>::new());
+    assert_eq!(planned(&file(&[odd]), &wanted(want)).unwrap().changed, Vec::<String>::new());
     let want = wanted(json!({"local": local(), "peers": [peer(2)]}));
     assert_eq!(
-        text(&super::plan(&file(&[odd]), &want).unwrap()),
+        text(&planned(&file(&[odd]), &want).unwrap()),
         format!("replconninfo1 = '{} foo=1'\n", value(2))
     );
 }
@@ -89,7 +97,7 @@ fn the_same_values_are_not_rewritten() {
 fn present_keeps_numbers_and_takes_the_first_free_one() {
     let want = wanted(json!({"state": "present", "local": local(), "peers": [peer(5), peer(3), peer(6)]}));
     let file = file(&[&value(2), "", &value(3)]);
-    let plan = super::plan(&file, &want).unwrap();
+    let plan = planned(&file, &want).unwrap();
     let at = |n: usize, host: &str| (n, host.to_owned());
     assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(2, "10.0.0.5"), at(3, "10.0.0.3"), at(4, "10.0.0.6")]);
     assert_eq!((plan.added, plan.updated), (vec![2, 4], vec![]));
@@ -99,41 +107,113 @@ fn present_keeps_numbers_and_takes_the_first_free_one() {
 fn present_leaves_what_is_not_given() {
     let file = file(&[&format!("{} iscascade=true", value(2))]);
     let host = json!({"state": "present", "local": {"host": "127.0.0.1", "port": 26001}, "peers": [{"host": "10.0.0.2", "port": 26001}]});
-    assert!(super::plan(&file, &wanted(host)).unwrap().changed.is_empty());
+    assert!(planned(&file, &wanted(host)).unwrap().changed.is_empty());
     let host = json!({"local": {"host": "127.0.0.1", "port": 26001}, "peers": [{"host": "10.0.0.2", "port": 26001}]});
-    assert!(!super::plan(&file, &wanted(host)).unwrap().channels[0].channel.cascade);
+    assert!(!planned(&file, &wanted(host)).unwrap().channels[0].channel.cascade);
 }
 
 #[test]
 fn absent_moves_later_ones_up_and_takes_no_one_who_looks_alike() {
     let file = file(&[&value(1), &value(12), &value(2), &value(3)]);
     let want = wanted(json!({"state": "absent", "peers": [{"host": "10.0.0.1"}]}));
-    let plan = super::plan(&file, &want).unwrap();
+    let plan = planned(&file, &want).unwrap();
     let at = |n: usize, host: &str| (n, host.to_owned());
     assert_eq!(remotes(&plan), [at(1, "10.0.0.12"), at(2, "10.0.0.2"), at(3, "10.0.0.3")]);
     assert_eq!((&plan.removed[..], &plan.updated[..]), (&[4][..], &[1, 2, 3][..]));
-    assert!(super::plan(&plan.file, &want).unwrap().changed.is_empty());
+    assert!(planned(&plan.file, &want).unwrap().changed.is_empty());
     // Another port is another node.
     let other = json!({"state": "absent", "peers": [{"host": "10.0.0.1", "port": 26101}]});
-    assert!(super::plan(&file, &wanted(other)).unwrap().changed.is_empty());
+    assert!(planned(&file, &wanted(other)).unwrap().changed.is_empty());
+}
+
+#[test]
+fn where_only_changed_channels_are_cut_the_others_keep_their_numbers() {
+    let file = file(&[&value(2), &value(3), &value(4), &value(5)]);
+    let without = |n: u32| wanted(json!({"state": "absent", "peers": [peer(n)]}));
+    let at = |n: usize, host: &str| (n, host.to_owned());
+    let plan = of_release(&file, &without(3), "6.0.2").unwrap();
+    assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(3, "10.0.0.4"), at(4, "10.0.0.5")]);
+    assert_eq!((&plan.removed[..], &plan.updated[..]), (&[2][..], &[][..]));
+    // Number 1 is filled, with the last one.
+    let plan = of_release(&file, &without(2), "6.0.2").unwrap();
+    assert_eq!(remotes(&plan), [at(1, "10.0.0.5"), at(2, "10.0.0.3"), at(3, "10.0.0.4")]);
+    assert_eq!((&plan.removed[..], &plan.updated[..]), (&[4][..], &[1][..]));
+    let plan = of_release(&file, &without(5), "6.0.2").unwrap();
+    assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(2, "10.0.0.3"), at(3, "10.0.0.4")]);
+    // Where all are cut, later ones move up, as they do of a release that is not known.
+    for release in ["5.1.0", "unknown"] {
+        let plan = of_release(&file, &without(3), release).unwrap();
+        assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(2, "10.0.0.4"), at(3, "10.0.0.5")]);
+    }
+    assert!(needs_release(&file, &without(3)) && !needs_release(&file, &without(5)));
+}
+
+#[test]
+fn parameters_that_no_server_has_are_told_or_cleared() {
+    let text = format!("replconninfo1 = '{}'\nReplConnInfo9 = ''\nreplconninfo0 = 'x'\n", value(2));
+    let file = ConfFile::parse(text.as_bytes());
+    let want = wanted(json!({"state": "present", "local": local(), "peers": [peer(2)]}));
+    let plan = planned(&file, &want).unwrap();
+    assert_eq!((plan.changed.len(), plan.warnings.len()), (0, 2), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("line 2 sets replconninfo9, and a server has 8"));
+    assert!(needs_release(&file, &want));
+    assert_eq!(of_release(&file, &want, "3.0.2").unwrap().warnings.len(), 1);
+    let plan = planned(&file, &wanted(json!({"local": local(), "peers": [peer(2)]}))).unwrap();
+    assert_eq!(plan.changed, ["replconninfo9", "replconninfo0"]);
+    assert_eq!(strays(&plan.file, 8), []);
+}
+
+#[test]
+fn channels_of_a_server_with_uwal_have_its_keys() {
+    let with = |n: u32| format!("{} remotenodeid=2 remoteuwalhost=10.0.0.{n} remoteuwalport=9991", value(n));
+    let text = format!("enable_uwal = on\nreplconninfo1 = '{}'\n", with(2));
+    let file = ConfFile::parse(text.as_bytes());
+    let of = |state: &str, n: u32| {
+        let want = wanted(json!({"state": state, "local": local(), "peers": [peer(n)]}));
+        planned(&file, &want).unwrap()
+    };
+    let error = uwal(&of("present", 3)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("replconninfo2 would lack"), "{error}");
+    uwal(&of("present", 2)).unwrap();
+    uwal(&of("absent", 2)).unwrap();
+    let off = ConfFile::parse(text.replace("= on", "= off").as_bytes());
+    let want = wanted(json!({"state": "present", "local": local(), "peers": [peer(3)]}));
+    uwal(&planned(&off, &want).unwrap()).unwrap();
+}
+
+#[test]
+fn a_value_that_is_not_utf8_is_not_rewritten() {
+    let text = [b"replconninfo1 = '".as_slice(), value(2).as_bytes(), b" x=\xff'\n"].concat();
+    let want = wanted(json!({"state": "present", "local": local(), "peers": [peer(2)]}));
+    let error = planned(&ConfFile::parse(&text), &want).unwrap_err();
+    assert!(error.failure().detail.contains("not UTF-8"), "{error}");
 }
 
 #[test]
 fn more_than_a_server_has_is_refused() {
     let peers: Vec<_> = (2..11).map(peer).collect();
+    let nine = wanted(json!({"local": local(), "peers": peers}));
+    assert!(needs_release(&ConfFile::default(), &nine));
+    for release in ["unknown", "3.0.3", "6.0.2"] {
+        let error = of_release(&ConfFile::default(), &nine, release).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+    }
+    assert_eq!(of_release(&ConfFile::default(), &nine, "3.0.1").unwrap().channels.len(), 9);
+    let peers: Vec<_> = (2..22).map(peer).collect();
     let args = json!({"local": local(), "peers": peers});
     assert_eq!(Wanted::of(&serde_json::from_value(args).unwrap()).unwrap_err().kind(), ErrorKind::Refused);
     let values: Vec<_> = (2..10).map(value).collect();
     let full = file(&values.iter().map(String::as_str).collect::<Vec<_>>());
     let one = wanted(json!({"state": "present", "local": local(), "peers": [peer(10)]}));
-    assert_eq!(super::plan(&full, &one).unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(planned(&full, &one).unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]
 fn a_value_that_is_no_channel_is_not_touched_in_passing() {
     for state in ["present", "absent"] {
         let want = wanted(json!({"state": state, "local": local(), "peers": [peer(2)]}));
-        let error = super::plan(&file(&["hello"]), &want).unwrap_err();
+        let error = planned(&file(&["hello"]), &want).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.failure().detail.contains("line 1"), "{error}");
     }
@@ -148,6 +228,9 @@ fn arguments_that_contradict_themselves() {
         (json!({"local": {"host": "127.0.0.1"}, "peers": []}), "/local"),
         (json!({"peers": [peer(2)]}), "/local"),
         (json!({"local": local(), "peers": [{"host": "a b", "port": 1}]}), "/peers/0/host"),
+        (json!({"local": local(), "peers": [{"host": "10.0.0.2:26001", "port": 1}]}), "/peers/0/host"),
+        (json!({"local": local(), "peers": [{"host": "10.0.0.256", "port": 1}]}), "/peers/0/host"),
+        (json!({"local": local(), "peers": [{"host": "0.0.0.0", "port": 1}]}), "/peers/0/host"),
         (json!({"local": local(), "peers": [{"host": "", "port": 1}]}), "/peers/0/host"),
         (json!({"local": local(), "peers": [{"host": "a", "port": 1, "base_port": 1}]}), "/peers/0/port"),
     ] {
@@ -159,7 +242,7 @@ fn arguments_that_contradict_themselves() {
 #[test]
 fn ipv6_hosts() {
     let args = json!({"local": {"host": "::1", "base_port": 26000}, "peers": [{"host": "fe80::2", "base_port": 26000}]});
-    let plan = super::plan(&ConfFile::default(), &wanted(args)).unwrap();
+    let plan = planned(&ConfFile::default(), &wanted(args)).unwrap();
     assert!(
         text(&plan).contains("localhost=::1 localport=26001") && text(&plan).contains("remotehost=fe80::2 ")
     );
@@ -177,16 +260,16 @@ fn values() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn the_second_call_finds_nothing_to_do(values in values(), peers in proptest::sample::subsequence((2..12).collect::<Vec<u32>>(), 0..7), state in "exact|present|absent") {
+    fn the_second_call_finds_nothing_to_do(values in values(), peers in proptest::sample::subsequence((2..12).collect::<Vec<u32>>(), 0..7), state in "exact|present|absent", release in "unknown|2\\.1\\.0|3\\.0\\.1|6\\.0\\.2") {
         let values: Vec<_> = values.iter().map(String::as_str).collect();
         let peers: Vec<_> = peers.into_iter().map(peer).collect();
         let want = wanted(json!({"state": state, "local": local(), "peers": peers}));
-        let Ok(plan) = super::plan(&file(&values), &want) else { return Ok(()) };
-        let again = super::plan(&plan.file, &want).unwrap();
+        let Ok(plan) = of_release(&file(&values), &want, &release) else { return Ok(()) };
+        let again = of_release(&plan.file, &want, &release).unwrap();
         prop_assert_eq!(&again.changed, &Vec::<String>::new());
         prop_assert_eq!(&again.channels, &plan.channels);
         // What is said is what the file says.
-        prop_assert_eq!(&numbered(&slots(&ConfFile::parse(&plan.file.to_bytes()))), &plan.channels);
+        prop_assert_eq!(&numbered(&slots(&ConfFile::parse(&plan.file.to_bytes()), 18)), &plan.channels);
         if state == "exact" {
             prop_assert_eq!(plan.channels.iter().map(|c| c.number).collect::<Vec<_>>(), (1..=peers.len()).collect::<Vec<_>>());
         }

@@ -161,6 +161,24 @@ impl Node {
         self.seen().parameters.get(name)?.as_deref()
     }
 
+    /// The value of a parameter that its server runs with, where it told.
+    #[must_use]
+    pub fn running(&self, name: &str) -> Option<&str> {
+        self.seen().running.get(name).map(String::as_str)
+    }
+
+    /// The same; of a server that did not tell, the one in its file.
+    #[must_use]
+    pub fn works_with(&self, name: &str) -> Option<&str> {
+        self.running(name).or_else(|| self.parameter(name))
+    }
+
+    /// The number that a parameter limits its server to.
+    #[must_use]
+    pub fn limit(&self, name: &str) -> Option<usize> {
+        self.works_with(name)?.trim().parse().ok()
+    }
+
     /// Whether it is, or is to be, a cascade standby: what runs counts before what is planned.
     #[must_use]
     pub fn becomes_cascade(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use og_common::gauss::managed::Act;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -47,6 +48,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         target(&mut c, n);
     }
     c.check();
+    super::managed::check(&mut c, Act::Drop);
     let Some(primary) = c.primary else { return Outlook::of(c, None) };
     let stay = c.standbys(&c.members);
     let cascades: Vec<&Node> =

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use og_common::gauss::managed::Act;
+use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, Outlook, PutBack, SYNC_NAMES, Settings, Shared, Values, by_id, left, owed};
+use super::{
+    Files, NODE_NAME, Outlook, PARAMETERS, Purpose, PutBack, SYNC_NAMES, Settings, Shared, Values, by_id,
+    left, names as node_names, owed, room,
+};
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
@@ -48,6 +53,14 @@ pub struct Expand {
     pub sync_stays_empty: bool,
     /// How `og_guc` then makes it what it can be without them.
     pub undo_sync: PutBack,
+    /// What the lock then keeps, when it has ended: the next run puts it back.
+    pub note: Purpose,
+    /// By new node, the parameters that get back the values which they had.
+    pub undo_set: BTreeMap<String, Settings>,
+    /// By new node, the parameters that were not set.
+    pub undo_unset: BTreeMap<String, Vec<String>>,
+    /// By new node, rules of its own that get another method from this run.
+    pub undo_rules: BTreeMap<String, Vec<Rule>>,
     /// Rules for each node.
     pub rules: BTreeMap<String, Vec<Rule>>,
     /// Channels for each node.
@@ -56,6 +69,10 @@ pub struct Expand {
     pub own: BTreeMap<String, Settings>,
     /// How each new node is built.
     pub build_modes: BTreeMap<String, BuildMode>,
+    /// How many standbys are built side by side.
+    pub standbys_at_once: usize,
+    /// How many cascade standbys.
+    pub cascades_at_once: usize,
     /// New nodes that may get a full copy, and are built only where there is room for it.
     pub room_for: Vec<String>,
     /// The cluster's files with the new nodes.
@@ -69,6 +86,7 @@ pub struct Expand {
 pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Expand> {
     let mut c = Cluster::new(nodes, targets, true);
     c.check();
+    super::managed::check(&mut c, Act::Expand);
     for n in c.targets.clone() {
         newcomer(&mut c, n, options.og_build_force);
     }
@@ -85,14 +103,21 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         c.findings
             .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
     }
-    let sync = sync(&c, primary, &all, options.og_sync_standbys);
+    let sync = sync(&mut c, primary, &all, options.og_sync_standbys);
     let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
+    node_names::look(&mut c, primary, &fresh);
+    let at_once = room::look(&mut c, primary, &all, &fresh);
+    let asked = if options.og_build_parallel == 0 { usize::MAX } else { options.og_build_parallel };
     let own = c.targets.iter().map(|n| {
         let mut own = Settings::new();
         own.insert("application_name".to_owned(), n.app_name.clone());
         own.insert("available_zone".to_owned(), n.zone.clone());
         if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
             own.insert(SYNC_NAMES.to_owned(), names.clone());
+        }
+        // Before the build: the server that it starts finds what is in tablespaces under this name alone.
+        if let Some(name) = node_names::of_newcomers(primary).filter(|_| fresh.contains(n)) {
+            own.insert(NODE_NAME.to_owned(), name.to_owned());
         }
         (n.name.clone(), own)
     });
@@ -107,10 +132,20 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
     let room_for = names(fresh.iter().copied().filter(|_| in_full));
     let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
+    let (undo_set, undo_unset) = undo(&c.targets, &newcomers);
+    let undo_rules = c.targets.iter().map(|n| (n.name.clone(), replaced(n, &rules[&n.name]))).collect();
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
+    let shared = Shared::of(&c, primary, "expand", sync.restore);
+    let note = Values::from([(SYNC_NAMES.to_owned(), sync.before.clone())]);
     let plan = Expand {
-        shared: Shared::of(&c, primary, "expand", sync.restore),
+        note: Purpose { what: shared.purpose.what.clone(), restore: note },
+        undo_set,
+        undo_unset,
+        undo_rules,
+        standbys_at_once: at_once.standbys.min(asked),
+        cascades_at_once: at_once.cascades.min(asked),
+        shared,
         restore_now: PutBack::of(&owed(&left(&c))),
         standbys,
         cascades,
@@ -156,13 +191,17 @@ struct Sync {
     of_newcomers: Option<String>,
 }
 
-fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync {
+fn sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync {
     // A primary without standbys hangs every commit as soon as it has a channel, so the names wait until one streams.
     let alone = !all.iter().any(|n| *n != primary && n.streams() && !n.becomes_cascade());
-    let left = left(c);
+    let mut left = left(c);
     // initdb leaves the line commented, and the server's own default is every standby.
     let now = primary.parameter(SYNC_NAMES).map(str::to_owned);
     let empty = alone && now.as_deref() != Some("");
+    // What was noted when the names were emptied counts as long as nobody has set them since.
+    if now.as_deref() != Some("") {
+        left.remove(SYNC_NAMES);
+    }
     let before = left.get(SYNC_NAMES).cloned().unwrap_or(now);
     let mut restore = owed(&left);
     let changes = empty || left.contains_key(SYNC_NAMES);
@@ -180,10 +219,76 @@ fn sync(c: &Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync 
         }
         SyncStandbys::Keep | SyncStandbys::None => Vec::new(),
     };
+    if !add.is_empty() && !empty && !left.contains_key(SYNC_NAMES) && is_any_standby(now_in(primary)) {
+        add.extend(those_that_count(c, primary));
+    }
     add.sort();
+    add.dedup();
     let of_newcomers =
         before.clone().map(|names| if mode == SyncStandbys::None { String::new() } else { names });
     Sync { before, empty, add, put_back, stays_empty, undo, restore, of_newcomers }
+}
+
+/// The names as they are in the primary's file; null where they are not set.
+fn now_in(primary: &Node) -> Option<&str> {
+    primary.parameter(SYNC_NAMES)
+}
+
+/// Whether any standby counts, as it does where the names are not set.
+fn is_any_standby(names: Option<&str>) -> bool {
+    names.is_none_or(|names| StandbyNames::parse(names).is_ok_and(|names| names.is_star()))
+}
+
+/// The application names of the standbys that count for `*`. A list in its place must have them, too, else commits
+/// would wait for the new ones alone.
+fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
+    let members = c.standbys(&c.members);
+    for n in members.iter().filter(|n| n.reachable()) {
+        if !n.streams() {
+            c.warnings.push(format!(
+                "{}: does not stream, and {SYNC_NAMES} of {}, which is any standby now, will not name it; \
+                 expand with og_add={} when it is back",
+                n.name, primary.name, n.name
+            ));
+        } else if n.parameter("application_name").is_none_or(str::is_empty) {
+            c.findings.push(format!(
+                "{}: has no application_name, by which {SYNC_NAMES} would name it; set it there (og_guc with \
+                 parameters: {{application_name: {}}}), or leave the names as they are (og_sync_standbys=keep)",
+                n.name, n.app_name
+            ));
+        }
+    }
+    members.iter().filter(|n| n.streams()).map(|n| n.app_name.clone()).collect()
+}
+
+/// What the parameters that this run writes on the new nodes were: their values, and which were not set.
+#[allow(clippy::type_complexity)] // Both by node.
+fn undo(
+    targets: &[&Node],
+    newcomers: &[&Node],
+) -> (BTreeMap<String, Settings>, BTreeMap<String, Vec<String>>) {
+    let (mut set, mut unset) = (BTreeMap::new(), BTreeMap::new());
+    for n in targets {
+        // Of the channels of a node that stays in the cluster only those go that this run brought.
+        let written = |name: &str| match name {
+            SYNC_NAMES => !n.streams(),
+            NODE_NAME | "application_name" | "available_zone" => true,
+            _ => name.starts_with("replconninfo") && newcomers.contains(n),
+        };
+        let names = PARAMETERS.into_iter().filter(|name| written(name));
+        let (there, missing): (Vec<_>, Vec<_>) = names.partition(|name| n.parameter(name).is_some());
+        let value = |name: &str| (name.to_owned(), n.parameter(name).unwrap_or_default().to_owned());
+        set.insert(n.name.clone(), there.into_iter().map(value).collect());
+        unset.insert(n.name.clone(), missing.into_iter().map(str::to_owned).collect());
+    }
+    (set, unset)
+}
+
+/// The node's own rules that get another method when these are written.
+fn replaced(n: &Node, rules: &[Rule]) -> Vec<Rule> {
+    let same = |own: &Rule, rule: &Rule| own.kind == rule.kind && own.identity() == rule.identity();
+    let changes = |own: &&Rule| rules.iter().any(|rule| same(own, rule) && own.method != rule.method);
+    n.seen().rules.iter().filter(changes).cloned().collect()
 }
 
 fn newcomer(c: &mut Cluster, n: &Node, force: bool) {

@@ -2,7 +2,10 @@
 
 mod drop;
 mod expand;
+mod managed;
+mod names;
 mod report;
+mod room;
 mod slots;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,6 +29,27 @@ pub use slots::idle as idle_slots;
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
 /// The parameter that lets commits go on when nobody is there.
 pub const MOST_AVAILABLE: &str = "most_available_sync";
+/// The parameter after which the folders of tablespaces are named.
+pub const NODE_NAME: &str = "pgxc_node_name";
+/// The parameters that are looked at on every node. Those that expand writes on a new node are among them, to be put
+/// back when it fails.
+pub const PARAMETERS: [&str; 15] = [
+    SYNC_NAMES,
+    MOST_AVAILABLE,
+    "application_name",
+    "available_zone",
+    NODE_NAME,
+    room::SENDERS,
+    room::SLOTS,
+    "replconninfo1",
+    "replconninfo2",
+    "replconninfo3",
+    "replconninfo4",
+    "replconninfo5",
+    "replconninfo6",
+    "replconninfo7",
+    "replconninfo8",
+];
 /// What a workflow changes for a while, and a later one puts back for its own sake when it finds it in a lock left
 /// behind: expand at once, drop at its end, when the names are right. `synchronous_standby_names` is not among them: put
 /// back before a standby streams it would hang every commit.
@@ -213,6 +237,33 @@ impl Files {
     fn record_of<'a>(primary: &'a Node, n: &Node) -> Option<&'a Map<String, Value>> {
         let same = |r: &&Map<String, Value>| n.id.is_some() && r.get("id").and_then(Value::as_i64) == n.id;
         primary.seen().recorded.iter().rev().find(same)
+    }
+}
+
+/// The node that runs as primary now, when it is one and no more.
+#[must_use]
+pub fn leader(nodes: &[Node]) -> Option<&Node> {
+    let mut primaries = nodes.iter().filter(|n| n.live_role() == Some(Role::Primary));
+    primaries.next().filter(|_| primaries.next().is_none())
+}
+
+/// What became of the primary with which a run began, in words, when others run as primary now; none when nobody else
+/// does.
+#[must_use]
+pub fn moved(nodes: &[Node], primary: &str) -> Option<String> {
+    let is_primary = |n: &&Node| n.live_role() == Some(Role::Primary);
+    let now = names(nodes.iter().filter(is_primary));
+    match &now[..] {
+        [] => None,
+        [only] if only == primary => None,
+        [only] => Some(format!(
+            "{only} has become primary during this run, which began with {primary}; run it again, with {only} it goes on \
+             from what is there"
+        )),
+        several => Some(format!(
+            "{} run as primary, this run began with {primary}; stop the wrong one, then run it again",
+            several.join(" and ")
+        )),
     }
 }
 

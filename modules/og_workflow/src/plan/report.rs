@@ -6,7 +6,7 @@ use og_common::protocol::Error;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Drop, Expand, Outlook, drop, expand, idle_slots};
+use super::{Drop, Expand, Outlook, drop, expand, idle_slots, leader, moved};
 use crate::args::{Options, Workflow};
 use crate::cluster::Node;
 use crate::owner::Owner;
@@ -26,6 +26,11 @@ pub struct Planned {
     pub table: Vec<String>,
     /// Replication slots that serve nobody, by node.
     pub idle_slots: BTreeMap<String, Vec<String>>,
+    /// The node that runs as primary, when it is one and no more.
+    pub leader: Option<String>,
+    /// With the primary that a run began with: what became of it, when another node runs as primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved: Option<String>,
     /// What to do, with workflow: expand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expand: Option<Expand>,
@@ -47,6 +52,8 @@ pub struct Asked<'a> {
     pub came: &'a [String],
     /// Nodes that went now.
     pub gone: &'a [String],
+    /// The primary that the run began with.
+    pub primary: Option<&'a str>,
 }
 
 /// What follows from what was seen on these nodes.
@@ -57,6 +64,8 @@ pub fn planned(asked: &Asked, nodes: &[Node]) -> Result<Planned, Error> {
     let planned = Planned {
         table: table(nodes, asked.gone),
         idle_slots: idle_slots(nodes, asked.came).into_iter().collect(),
+        leader: leader(nodes).map(|n| n.name.clone()),
+        moved: asked.primary.and_then(|primary| moved(nodes, primary)),
         ..Planned::default()
     };
     match asked.workflow {

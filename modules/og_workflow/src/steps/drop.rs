@@ -17,7 +17,12 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
     // Before the lock goes: as long as it stands, the next run finds in it what is still to be put back.
     if let Some(own) = &og.restore_after {
         let name = "Let commits wait for their standbys again";
-        match it.must(name, "og_guc", &og.shared.primary, json!(own), true) {
+        // By now it may be another one, whose file is the one that counts.
+        if why.is_some() && !it.how.check {
+            it.moved(&og.shared)?;
+        }
+        let primary = it.leader.clone().unwrap_or_else(|| og.shared.primary.clone());
+        match it.must(name, "og_guc", &primary, json!(own), true) {
             Err(Stop::Failed(e)) => {
                 // The lock stays: it says what is to be put back.
                 let before = why.map(|why| format!("{why}; ")).unwrap_or_default();
@@ -88,6 +93,6 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         let calls = on(&og.standbys, &wait);
         gate(&[&it.step("Wait until the remaining standbys stream", "og_node_state", calls)?])?;
     }
-    let idle = it.show(&[], &shared.targets)?;
+    let idle = it.show(&[], &shared.targets, Some(&shared.primary))?;
     it.slots(idle)
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Run, args, gate, on, unwell, write_static};
 use crate::answer::Answer;
+use crate::args::{Counts, Shown};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::Channel;
@@ -15,9 +16,13 @@ use crate::seen::Channel;
 struct Brought {
     rules: Answered,
     channels: Answered,
+    /// What og_build made.
+    built: Answered,
     /// Whether synchronous_standby_names is what it was.
     names: bool,
     files: bool,
+    /// That another node became primary: what is to be taken back, and where, is not known any more.
+    moved: bool,
 }
 
 pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
@@ -56,7 +61,10 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         )?;
     }
     // A build copies the primary's pg_hba.conf over the standby's own, so every node gets the rules of all.
-    let calls = at(&og.nodes, &|n| json!({"rules": og.rules[n], "reload": reload(n)}));
+    let calls = at(&og.nodes, &|n| {
+        // A build that was broken off leaves a new node without the file.
+        json!({"rules": og.rules[n], "reload": reload(n), "create": shared.targets.contains(n)})
+    });
     brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
         let state = if og.newcomers.contains(n) { "exact" } else { "present" };
@@ -66,8 +74,8 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, og, size, "Build the standbys", &og.standbys, "standby")?;
-    build(it, og, size, "Build the cascade standbys", &og.cascades, "cascade_standby")?;
+    build(it, og, size, &mut brought.built, false)?;
+    build(it, og, size, &mut brought.built, true)?;
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
             let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
@@ -75,6 +83,10 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
         gate(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
+        if let Some(moved) = it.moved(shared)? {
+            brought.moved = true;
+            return Err(Stop::Failed(moved));
+        }
     }
     if let Some(own) = &og.put_back_sync {
         let name = "Put synchronous_standby_names back";
@@ -91,14 +103,16 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.files = true;
     let calls = write_static(shared, &og.nodes, &og.files);
     gate(&[&it.step("Write down who belongs to the cluster", "og_static_conf", calls)?])?;
-    let idle = it.show(&og.newcomers, &[])?;
-    it.slots(idle)
+    let idle = it.show(&og.newcomers, &[], Some(&shared.primary));
+    brought.moved = matches!(idle, Err(Stop::Failed(_)));
+    it.slots(idle?)
 }
 
 /// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.
 fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-    let done =
-        it.patient(name, program, calls, |answer| answer.of_error("path").ends_with("gs_build.pid"))?;
+    let done = it.patient(name, program, calls, Shown::default(), |answer| {
+        answer.of_error("path").ends_with("gs_build.pid")
+    })?;
     it.note(name, &done);
     Ok(done)
 }
@@ -115,7 +129,12 @@ fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
 
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
 /// `size` is what a full copy needs.
-fn build(it: &mut Run, og: &Expand, size: Option<u64>, name: &str, nodes: &[String], role: &str) -> Go {
+fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cascades: bool) -> Go {
+    let (name, nodes, role, at_once) = if cascades {
+        ("Build the cascade standbys", &og.cascades, "cascade_standby", og.cascades_at_once)
+    } else {
+        ("Build the standbys", &og.standbys, "standby", og.standbys_at_once)
+    };
     let o = &it.how.options;
     let at = |n: &String| {
         let mut own = json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force});
@@ -124,14 +143,16 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, name: &str, nodes: &[Stri
         }
         (n.clone(), args(own))
     };
-    let at_once = if o.og_build_parallel == 0 { nodes.len() } else { o.og_build_parallel };
+    // Before its channels are written a node has nothing to be built from; that it would be built is known all the same.
+    let counts = if it.how.check { Counts::Failed } else { Counts::Changed };
+    let shown = Shown { counts, may_fail: it.how.check };
     let mut built = Answered::default();
     for some in nodes.chunks(at_once.max(1)) {
         let busy = |answer: &Answer| answer.of_error("kind") == "busy";
-        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), busy)?);
+        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), shown, busy)?);
     }
+    begun.update(built.clone());
     if it.how.check {
-        // Before its channels are written a node has nothing to be built from; that it would be built is known.
         for (_, answer) in &mut built.0 {
             if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
                 *answer =
@@ -145,16 +166,32 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, name: &str, nodes: &[Stri
 
 /// Takes back what the run brought, releases the lock, and returns why it failed.
 fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<String> {
-    let undone = it.how.options.og_rollback && !it.how.check;
-    why += match () {
-        () if !undone => " (nothing was rolled back)",
-        () if take_back(it, og, brought)? => " (what this run brought was taken away again)",
-        () => " (not all that this run brought was taken away again, see warnings)",
+    let wanted = it.how.options.og_rollback && !it.how.check;
+    // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
+    let moved = match wanted && !brought.moved {
+        true => it.moved(&og.shared)?,
+        false => None,
+    };
+    let undone = wanted && !brought.moved && moved.is_none();
+    why += &match moved {
+        Some(moved) => format!(" (nothing was rolled back: {moved})"),
+        None if !undone => " (nothing was rolled back)".to_owned(),
+        None if take_back(it, og, brought)? => " (what this run brought was taken away again)".to_owned(),
+        None => " (not all that this run brought was taken away again, see warnings)".to_owned(),
     };
     if og.sync_stays_empty && (undone || !brought.names) && !it.how.check {
         let before = og.sync_before.as_deref().filter(|names| !names.is_empty()).unwrap_or("'*'");
+        let primary = &og.shared.primary;
         // Writing to a String cannot fail.
-        let _ = write!(why, ", {SYNC_NAMES} of {} stays empty, it was {before}", og.shared.primary);
+        let _ = write!(
+            why,
+            ", {SYNC_NAMES} of {primary} is empty until the next expand puts back what it was, {before}"
+        );
+        return match it.leave(&og.shared, &og.note) {
+            Ok(()) => Ok(why),
+            Err(Stop::Failed(too)) => Ok(format!("{why}; and the lock was not released: {too}")),
+            Err(ask) => Err(ask),
+        };
     }
     it.ended(&og.shared, why)
 }
@@ -165,7 +202,13 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let (staying, names) = (&og.staying, &og.newcomer_names);
     let mut well = true;
     let mut step = |it: &mut Run, name: &str, program: &str, calls: Calls| -> Go {
-        let found = unwell(&[&it.step(name, program, calls)?]);
+        // A new node whose build failed may have no pg_hba.conf any more, and so none of the rules.
+        let gone = |n: &String, a: &Answer| {
+            program == "og_hba" && a.of_error("kind") == "not_found" && shared.targets.contains(n)
+        };
+        let mut done = it.step(name, program, calls)?;
+        done.0.retain(|(n, answer)| !gone(n, answer));
+        let found = unwell(&[&done]);
         well &= found.is_empty();
         if !found.is_empty() {
             it.warnings.push(format!("{name}: {}", found.join("\n")));
@@ -175,11 +218,13 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let mut own = json!(og.undo_sync);
     own["force"] = json!(true);
     step(it, "Let no commit wait for a new node", "og_guc", vec![(shared.primary.clone(), args(own))])?;
+    // Others were not touched: a server that runs there has not read what was written.
+    let begun: Vec<_> = og.newcomers.iter().filter(|n| brought.built.get(n).is_some()).cloned().collect();
     step(
         it,
         "Stop the new nodes",
         "og_node_state",
-        on(&og.newcomers, &json!({"state": "stopped", "stop_mode": "fast"})),
+        on(&begun, &json!({"state": "stopped", "stop_mode": "fast"})),
     )?;
     let channels = staying.iter().filter_map(|n| {
         let peers = peers_added(brought.channels.get(n)?);
@@ -188,11 +233,32 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         (!peers.is_empty()).then(|| (n.clone(), args(own)))
     });
     step(it, "Take the new channels away", "og_replconninfo", channels.collect())?;
-    let rules = staying.iter().filter_map(|n| {
+    let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
+    let rules = og.nodes.iter().filter_map(|n| {
         let rules = rules_added(brought.rules.get(n)?);
-        (!rules.is_empty()).then(|| (n.clone(), args(json!({"state": "absent", "rules": rules}))))
+        let own = json!({"state": "absent", "rules": rules, "reload": reload(n)});
+        (!rules.is_empty()).then(|| (n.clone(), args(own)))
     });
     step(it, "Take the new rules away", "og_hba", rules.collect())?;
+    let written = |n: &&String| brought.channels.get(n).is_some();
+    let calls = shared.targets.iter().filter(|n| brought.rules.get(n).is_some()).filter_map(|n| {
+        let rules = og.undo_rules.get(n).filter(|rules| !rules.is_empty())?;
+        Some((n.clone(), args(json!({"rules": rules, "reload": reload(n)}))))
+    });
+    step(it, "Give the new nodes' rules their methods back", "og_hba", calls.collect())?;
+    let calls = shared.targets.iter().filter(written).filter_map(|n| {
+        let values = og.undo_set.get(n).filter(|values| !values.is_empty())?;
+        Some((n.clone(), args(json!({"parameters": values, "reload": reload(n), "force": true}))))
+    });
+    step(it, "Give the new nodes their parameters back", "og_guc", calls.collect())?;
+    let calls = shared.targets.iter().filter(written).filter_map(|n| {
+        let names = og.undo_unset.get(n).filter(|names| !names.is_empty())?;
+        Some((
+            n.clone(),
+            args(json!({"state": "absent", "names": names, "reload": reload(n), "force": true})),
+        ))
+    });
+    step(it, "Take the new nodes' new parameters away", "og_guc", calls.collect())?;
     if !names.is_empty() {
         let own = json!({"state": "absent", "names": names, "if_active": "wait"});
         step(it, "Drop the slots of the new nodes", "og_slot", on(staying, &own))?;

@@ -9,10 +9,10 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::args::{Change, Options, Outcome, Workflow};
+use crate::args::{Change, Counts, Options, Outcome, Shown, Workflow};
 use crate::cluster::{Host, Node};
 use crate::owner;
-use crate::plan::{self, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared};
+use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -29,7 +29,12 @@ pub struct How {
     pub diff: bool,
     /// Who holds the lock.
     pub owner: String,
+    /// Hosts that the caller cannot call.
+    pub left_out: Vec<String>,
 }
+
+/// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
+const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
 /// Runs the workflow as far as the answers reach: what to ask next, or what came of it.
 ///
@@ -42,11 +47,12 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it = Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new() };
+    let mut it =
+        Run { how, hosts, replay, steps: Vec::new(), warnings: Vec::new(), table: Vec::new(), leader: None };
     let done = match workflow {
         Workflow::Expand => expand::expand(&mut it, targets),
         Workflow::Drop => drop::drop(&mut it, targets),
-        Workflow::Status | Workflow::Owner => it.show(&[], &[]).map(drop),
+        Workflow::Status | Workflow::Owner => it.show(&[], &[], None).map(drop),
     };
     let why = match done {
         Ok(()) => None,
@@ -72,6 +78,8 @@ struct Run<'a> {
     steps: Vec<Done>,
     warnings: Vec<String>,
     table: Vec<String>,
+    /// Who ran as primary when the nodes were last looked at, where it was one node.
+    leader: Option<String>,
 }
 
 /// Arguments of a program.
@@ -86,19 +94,28 @@ impl Run<'_> {
         let asked = programs.iter().map(|program| {
             let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
             if *program == "og_guc" {
-                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name"]));
+                own.insert("names".to_owned(), json!(PARAMETERS));
             }
             (*program, own)
         });
         let (asked, hosts): (Vec<_>, _) = (asked.collect(), self.hosts);
-        let there: Vec<_> =
-            hosts.iter().filter(|h| !gone.contains(&h.name)).map(|h| h.name.as_str()).collect();
+        let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
+        let there: Vec<_> = hosts.iter().filter(|h| !aside(&h.name)).map(|h| h.name.as_str()).collect();
+        self.replay.shown = QUIET;
         let mut answers = self.replay.look(step, &asked, &there)?.into_iter();
         let mut seen = |host: &Host| {
-            let own = if gone.contains(&host.name) { None } else { answers.next() };
+            let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
         };
-        Ok(hosts.iter().map(|host| Node::new(host, seen(host))).collect())
+        let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        self.leader = plan::leader(&nodes).map(|n| n.name.clone());
+        Ok(nodes)
+    }
+
+    /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
+    fn moved(&mut self, og: &Shared) -> Go<Option<String>> {
+        let nodes = self.look("Look who is the primary now", &["og_node_state"], &[])?;
+        Ok(plan::moved(&nodes, &og.primary))
     }
 
     /// Looks and plans.
@@ -146,6 +163,11 @@ impl Run<'_> {
 
     /// One step on some nodes at once, of which nothing is told in the end.
     fn quiet(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        self.ask(name, program, calls, QUIET)
+    }
+
+    fn ask(&mut self, name: &str, program: &str, calls: Calls, shown: Shown) -> Go<Answered> {
+        self.replay.shown = shown;
         let done = self.replay.ask(name, program, &self.complete(calls))?;
         self.heed(&done);
         Ok(done)
@@ -153,7 +175,7 @@ impl Run<'_> {
 
     /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
     fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-        let done = self.quiet(name, program, calls)?;
+        let done = self.ask(name, program, calls, Shown::default())?;
         self.note(name, &done);
         Ok(done)
     }
@@ -164,9 +186,11 @@ impl Run<'_> {
         name: &str,
         program: &str,
         calls: Calls,
+        shown: Shown,
         not_yet: impl Fn(&Answer) -> bool,
     ) -> Go<Answered> {
         let wait = !self.how.check;
+        self.replay.shown = shown;
         let done = self.replay.ask_until(name, program, self.complete(calls), |a| wait && not_yet(a))?;
         self.heed(&done);
         Ok(done)
@@ -190,8 +214,11 @@ impl Run<'_> {
 
     /// A step on one node, without which nothing goes on. `changes`: it will change something, though not yet.
     fn must(&mut self, name: &str, program: &str, node: &str, own: Value, changes: bool) -> Go {
-        let mut done = self.quiet(name, program, vec![(node.to_owned(), args(own))])?;
-        if changes && self.how.check {
+        let foreseen = changes && self.how.check;
+        let counts = if foreseen { Counts::Always } else { Counts::Changed };
+        let shown = Shown { counts, may_fail: false };
+        let mut done = self.ask(name, program, vec![(node.to_owned(), args(own))], shown)?;
+        if foreseen {
             done.0.iter_mut().for_each(|(_, answer)| answer.mark_changed());
         }
         self.note(name, &done);
@@ -255,6 +282,19 @@ impl Run<'_> {
         gate(&[&done])
     }
 
+    /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.
+    fn leave(&mut self, og: &Shared, note: &Purpose) -> Go {
+        let own = args(json!({
+            "state": "held",
+            "purpose": serde_json::to_string(note).unwrap_or_default(),
+            "ttl": 1,
+            "owner": self.how.owner,
+        }));
+        let done =
+            self.quiet("Leave a note of what is to be put back", "og_lock", vec![(og.primary.clone(), own)])?;
+        gate(&[&done])
+    }
+
     /// Releases the lock of a run that failed; says so when that fails too.
     fn ended(&mut self, og: &Shared, why: String) -> Go<String> {
         match self.unlock(og) {
@@ -264,11 +304,20 @@ impl Run<'_> {
         }
     }
 
-    /// The cluster as a table; returns the slots that serve nobody.
-    fn show(&mut self, newcomers: &[String], gone: &[String]) -> Go<Vec<(String, Vec<String>)>> {
+    /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
+    /// to be that.
+    fn show(
+        &mut self,
+        newcomers: &[String],
+        gone: &[String],
+        primary: Option<&str>,
+    ) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
-        Ok(plan::idle_slots(&nodes, newcomers))
+        match primary.and_then(|primary| plan::moved(&nodes, primary)) {
+            Some(moved) => Err(Stop::Failed(moved)),
+            None => Ok(plan::idle_slots(&nodes, newcomers)),
+        }
     }
 
     /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.

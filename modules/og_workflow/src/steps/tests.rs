@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::args::{BuildMode, DropCommits, Next, NodeCall};
+use crate::plan::SYNC_NAMES;
 use crate::plan::tests::{Given, cluster, fresh, lock, parameter, with};
 
 const DEAD: &str = "dba@here pid 4711 start 99";
@@ -34,7 +35,13 @@ impl Told {
 }
 
 fn how(options: Options) -> How {
-    How { options, check: false, diff: false, owner: "me@here pid 1 start 2".to_owned() }
+    How {
+        options,
+        check: false,
+        diff: false,
+        owner: "me@here pid 1 start 2".to_owned(),
+        left_out: Vec::new(),
+    }
 }
 
 fn hosts(given: &[Given]) -> Vec<Host> {
@@ -153,6 +160,7 @@ fn expand_in_order() {
             "Build the standbys: n4",
             "Build the cascade standbys: n5",
             "Wait until the new nodes have caught up: n4,n5",
+            "Look who is the primary now: n1,n2,n3,n4,n5",
             "Add the new standbys to synchronous_standby_names: n1",
             "Write down who belongs to the cluster: n1,n2,n3,n4,n5",
             "Look at the whole cluster: n1,n2,n3,n4,n5",
@@ -167,7 +175,8 @@ fn expand_in_order() {
         json!({"data_dir": "/d", "mode": "auto", "role": "cascade_standby", "force": false,
         "min_free": 5000})
     );
-    let edit = json!({"method": "any", "num": "majority", "add": ["dn_6004"]});
+    // They all counted for `*`.
+    let edit = json!({"method": "any", "num": "majority", "add": ["dn_6002", "dn_6003", "dn_6004"]});
     assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit, "force": false}));
     // The lock's coming and going is no change of the cluster.
     assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 5 + 2 + 2 + 2 + 1 + 5, 6));
@@ -272,10 +281,12 @@ fn a_failed_expand_takes_back_what_it_brought() {
         done.from("Build"),
         [
             "Build the standbys: n4",
+            "Look who is the primary now: n1,n2,n3,n4,n5",
             "Let no commit wait for a new node: n1",
-            "Stop the new nodes: n4,n5",
+            "Stop the new nodes: n4",
             "Take the new channels away: n1,n2,n3",
-            "Take the new rules away: n1,n2,n3",
+            "Take the new rules away: n1,n2,n3,n4,n5",
+            "Take the new nodes' new parameters away: n4,n5",
             "Drop the slots of the new nodes: n1,n2,n3",
             "Release the lock of the cluster: n1",
         ]
@@ -304,7 +315,9 @@ fn a_failed_expand_leaves_what_was_there_before() {
             "Let no commit wait for a new node: n1",
             "Stop the new nodes: n4",
             "Take the new channels away: n1,n2,n3",
-            "Take the new rules away: n1,n2,n3",
+            "Take the new rules away: n1,n2,n3,n4",
+            "Give the new nodes their parameters back: n2,n3",
+            "Take the new nodes' new parameters away: n2,n3,n4",
             "Drop the slots of the new nodes: n1,n2,n3",
             "Write down who belongs to the cluster now: n1,n2,n3",
             "Release the lock of the cluster: n1",
@@ -336,7 +349,7 @@ fn a_failed_expand_leaves_no_commit_waiting() {
     let (undo, why) = undone(&given, "n2", Options::default());
     assert_eq!(undo, json!(["present", "", true]));
     assert!(
-        why.ends_with("taken away again), synchronous_standby_names of n1 stays empty, it was *"),
+        why.ends_with("taken away again), synchronous_standby_names of n1 is empty until the next expand puts back what it was, *"),
         "{why}"
     );
     // Not taken back, they are there again.
@@ -554,4 +567,118 @@ fn a_host_that_goes_away_ends_it() {
         "{}",
         done.why()
     );
+}
+
+/// Somebody switches over to n2 as soon as this step has been asked for.
+fn switched(step_of_it: &'static str) -> impl FnMut(&str, &NodeCall) -> Option<Value> {
+    let mut over = false;
+    move |step: &str, call: &NodeCall| {
+        over |= step == step_of_it;
+        let role = match call.node.as_deref()? {
+            _ if !over || call.program != "og_node_state" || !asks(call) => return None,
+            "n2" => "primary",
+            _ => "standby",
+        };
+        Some(json!({"node": {"running": true, "role": role, "db_state": "normal"}}))
+    }
+}
+
+#[test]
+fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
+    let expand =
+        |step| told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, switched(step));
+    let done = expand("Build the standbys");
+    let why = "n2 has become primary during this run, which began with n1; ";
+    assert!(done.why().starts_with(why), "{}", done.why());
+    // The new primary may wait for them, and they stream.
+    assert!(done.why().ends_with(" (nothing was rolled back)"), "{}", done.why());
+    assert_eq!(
+        done.from("Look who"),
+        ["Look who is the primary now: n1,n2,n3,n4,n5", "Release the lock of the cluster: n1"]
+    );
+    let done = expand("Write down who belongs to the cluster");
+    assert!(
+        done.why().starts_with(why) && done.why().ends_with(" (nothing was rolled back)"),
+        "{}",
+        done.why()
+    );
+    assert_eq!(done.from("Look at the whole cluster").len(), 2);
+    // It failed for another reason, and by then it is another primary's.
+    let mut switch = switched("Build the standbys");
+    let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, |step, call| {
+        switch(step, call).or_else(|| builds(call).then(fails))
+    });
+    assert!(
+        done.why().starts_with(&format!("n4: made to fail (nothing was rolled back: {why}")),
+        "{}",
+        done.why()
+    );
+}
+
+#[test]
+fn a_switchover_meanwhile_is_no_good_end_of_a_drop() {
+    let options = Options { og_drop_commits: DropCommits::Available, ..Options::default() };
+    let given = cluster(3);
+    let done = told(&given, Workflow::Drop, "n4", &how(options), true, switched("Stop them"));
+    assert!(done.why().starts_with("n2 has become primary during this run, which began with n1; "));
+    // Commits wait again where they are made now.
+    let last = ["Let commits wait for their standbys again: n2", "Release the lock of the cluster: n1"];
+    assert_eq!(done.from("Let commits"), last);
+}
+
+#[test]
+fn a_failed_first_expand_leaves_a_note_of_the_names() {
+    let mut given = cluster(0);
+    given[0].2["og_node_state"]["node"]["role"] = json!("normal");
+    given.push(fresh(2, "standby"));
+    parameter(&mut given, SYNC_NAMES, Some("*"));
+    let mut note = Value::Null;
+    let done = told(&given, Workflow::Expand, "n2", &how(Options::default()), true, |step, call| {
+        if step.starts_with("Leave a note") {
+            note = Value::Object(call.args.clone());
+        }
+        builds(call).then(fails)
+    });
+    assert_eq!(done.steps.last().unwrap(), "Leave a note of what is to be put back: n1");
+    assert_eq!((&note["state"], &note["ttl"]), (&json!("held"), &json!(1)));
+    let purpose = json!({"what": "expand n2", "restore": {SYNC_NAMES: "*"}}).to_string();
+    assert_eq!(note["purpose"].as_str().unwrap(), purpose);
+}
+
+#[test]
+fn a_failed_expand_gives_the_new_nodes_back_what_they_had() {
+    let mut given = two_new();
+    // It is a running member under another name, which nobody noticed.
+    given[3].2["og_guc"]["after"] = json!({"application_name": "dn_6002", "replconninfo1": "localhost=x"});
+    let mut back = Vec::new();
+    let done = told(&given, Workflow::Expand, "n4", &how(Options::default()), true, |step, call| {
+        if step.starts_with("Give the new nodes their parameters back") {
+            back.push((call.args["parameters"].clone(), call.args["reload"].clone()));
+        }
+        (step == "Tell the nodes of each other" && call.node.as_deref() == Some("n3")).then(fails)
+    });
+    let wanted = json!({"application_name": "dn_6002", "replconninfo1": "localhost=x"});
+    assert_eq!(back, [(wanted, json!("never"))]);
+    // It was not built, so its server is none of this run's.
+    assert!(!done.steps.iter().any(|step| step.starts_with("Stop the new nodes")), "{:?}", done.steps);
+}
+
+#[test]
+fn builds_go_side_by_side_as_the_primary_has_room() {
+    let mut given = cluster(0);
+    given[0].2["og_guc"]["running"] = json!({"max_wal_senders": "6", "pgxc_node_name": "dn_6001"});
+    given.extend((2..6).map(|n| fresh(n, "standby")));
+    let mut named = Vec::new();
+    let done = told(&given, Workflow::Expand, "n2,n3,n4,n5", &how(Options::default()), true, |step, call| {
+        if step == "Give the new nodes their names" {
+            named.push(call.args["parameters"]["pgxc_node_name"].as_str().unwrap().to_owned());
+        }
+        None
+    })
+    .well();
+    let at = done.steps.iter().position(|step| step.starts_with("Give the new nodes")).unwrap();
+    let builds = ["n2", "n3", "n4", "n5"].map(|n| format!("Build the standbys: {n}"));
+    assert_eq!(done.steps[at + 1..at + 5], builds);
+    // Before they are built.
+    assert_eq!(named, ["dn_6001"; 4]);
 }

@@ -178,6 +178,15 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The one name that OM gives to all members, `dn_6001_6002`; a spare has its own.
+fn node_name(node: &Node, members: &[&Node]) -> String {
+    if node.role.is_spare() {
+        return node.instance.clone();
+    }
+    let numbers = members.iter().filter_map(|m| m.instance.strip_prefix("dn_"));
+    format!("dn_{}", numbers.collect::<Vec<_>>().join("_"))
+}
+
 /// What OM's installation would have written: addresses, ports, names, and for members their channels and rules.
 fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
     let path = node.data_dir.join("postgresql.conf");
@@ -190,9 +199,9 @@ fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
     set(&mut text, "local_bind_address", &format!("'{}'", node.address));
     set(&mut text, "unix_socket_directory", &format!("'{}'", node.socket_dir.display()));
     set(&mut text, "application_name", &format!("'{}'", node.instance));
-    set(&mut text, "pgxc_node_name", &format!("'{}'", node.instance));
-    set(&mut text, "available_zone", "'AZ1'");
     let member = !node.role.is_spare();
+    set(&mut text, "pgxc_node_name", &format!("'{}'", node_name(node, members)));
+    set(&mut text, "available_zone", "'AZ1'");
     let peers = members.iter().filter(|p| member && p.name != node.name);
     for (peer, number) in peers.zip(1..) {
         let cascade = if peer.role == Role::CascadeStandby { " iscascade=true" } else { "" };
@@ -255,9 +264,11 @@ fn install_stand_ins(base: &Path, built: &Path) -> Result<PathBuf> {
             ))
         })?;
     }
-    // The real program's version is asked for; the server itself is started by gs_ctl from libexec.
+    // The real program's version is asked for, and what it thinks of a postgresql.conf, of which PostgreSQL knows too
+    // little to say no; the server itself is started by gs_ctl from libexec.
     let gaussdb = bin.join("gaussdb");
-    let script = "#!/bin/sh\ncase $1 in\n-V|--version) echo 'gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ' ;;\n\
+    let script = "#!/bin/sh\ncase $1 in\n-V|--version) echo 'gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ' ; exit ;;\nesac\n\
+                  case \" $* \" in\n*\" -C \"*) cat >/dev/null ;;\n\
                   *) exec \"$(dirname \"$(readlink -f \"$0\")\")/../libexec/gaussdb\" \"$@\" ;;\nesac\n";
     fs::write(&gaussdb, script)
         .and_then(|()| fs::set_permissions(&gaussdb, fs::Permissions::from_mode(0o755)))

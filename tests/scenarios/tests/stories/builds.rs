@@ -51,7 +51,7 @@ fn building(data: &Path) -> bool {
 }
 
 /// The gs_ctl that builds this node, as gs_build.pid says and /proc confirms.
-fn builder(data: &Path) -> Option<i32> {
+pub(super) fn builder(data: &Path) -> Option<i32> {
     let pid: i32 = std::fs::read_to_string(data.join("gs_build.pid")).ok()?.trim().parse().ok()?;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 0)?;
     words.split(|b| *b == 0).next()?.ends_with(b"gs_ctl").then_some(pid)

@@ -1,11 +1,14 @@
 //! The stories, one file each.
 
+mod broken_builds;
 mod builds;
 mod growth;
 mod interrupted;
 mod refused;
+mod roles;
 mod salt;
 mod shell;
+mod tablespaces;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,8 +23,17 @@ use og_scenarios::workflow::Run;
 use crate::Story;
 
 /// All stories.
-pub const ALL: &[Story] =
-    &[builds::STORY, growth::STORY, interrupted::STORY, refused::STORY, salt::STORY, shell::STORY];
+pub const ALL: &[Story] = &[
+    broken_builds::STORY,
+    builds::STORY,
+    growth::STORY,
+    interrupted::STORY,
+    refused::STORY,
+    roles::STORY,
+    salt::STORY,
+    shell::STORY,
+    tablespaces::STORY,
+];
 
 /// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
 /// themselves.

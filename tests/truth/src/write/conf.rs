@@ -18,7 +18,7 @@ const TYPED: [(&str, &[&str]); 9] = [
     ("lc_messages", &["C", "'C'"]),
     ("log_min_duration_statement", &["-1", "250ms", "'1s'"]),
 ];
-const WORDS: [&str; 26] = [
+const WORDS: [&str; 31] = [
     "abc",
     "'abc'",
     "''",
@@ -45,6 +45,11 @@ const WORDS: [&str; 26] = [
     "'\"'",
     "_x",
     "'%m %p'",
+    "1.5GB",
+    ".log",
+    "5.x",
+    ".kB",
+    "1.e3",
 ];
 const MISTAKES: [&str; 22] = [
     "", "=", "'abc", "abc'", "\"abc\"", "a b", "1 2", "'a' 'b'", "a,b", "(a)", "*", "a=b", "-x", "1.2.3",
@@ -126,8 +131,17 @@ fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
     format!("{before}{name}{equals}{value}{behind}")
 }
 
+/// Plain texts that look like something else than text.
+const SHAPES: [&str; 24] = [
+    "1.5GB", ".log", "5.x", ".kB", ".5", "5.", "+.5", "-7", "1.e3", "1e5", "0x1F", "0x", "007", "64MB",
+    "1 MB", "a.b", "a-b", "a:b/c", "on", "_x", "é", "1.2.3", "-", ".",
+];
+
 /// A parameter and a value to be set, as plain text.
 pub fn settings(rng: &mut Rng) -> (&'static str, String) {
+    if rng.bool() {
+        return (TEXTS[rng.usize(..TEXTS.len())], one(rng, &SHAPES).to_owned());
+    }
     let alphabet: Vec<char> = "ab'\\\"#=%mé \t,;$(){}[]0n".chars().collect();
     let value =
         (0..rng.usize(..12)).filter_map(|_| alphabet.get(rng.usize(..alphabet.len())).copied()).collect();

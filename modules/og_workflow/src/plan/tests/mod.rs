@@ -1,6 +1,8 @@
 //! What is found and planned from what was seen.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::type_complexity)]
 
+mod growth;
+mod managed;
 mod report;
 
 use serde_json::{Map, Value, json};

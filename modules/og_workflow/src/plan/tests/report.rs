@@ -37,7 +37,28 @@ fn told(workflow: Workflow, hosts: &[Given], targets: &str) -> Planned {
     };
     let nodes: Vec<_> = hosts.iter().map(node).collect();
     let (options, targets) = (Options::default(), words(targets));
-    planned(&Asked { workflow, targets: &targets, options: &options, came: &[], gone: &[] }, &nodes).unwrap()
+    let asked =
+        Asked { workflow, targets: &targets, options: &options, came: &[], gone: &[], primary: Some("n1") };
+    planned(&asked, &nodes).unwrap()
+}
+
+#[test]
+fn another_primary_than_before_is_told() {
+    let mut hosts = cluster(2);
+    let plan = told(Workflow::Status, &hosts, "");
+    assert_eq!((plan.leader.as_deref(), plan.moved), (Some("n1"), None));
+    hosts[1].2["og_node_state"]["node"]["role"] = json!("primary");
+    let plan = told(Workflow::Status, &hosts, "");
+    let told_of_both =
+        "n1 and n2 run as primary, this run began with n1; stop the wrong one, then run it again";
+    assert_eq!((plan.leader, plan.moved.as_deref()), (None, Some(told_of_both)));
+    hosts[0].2["og_node_state"]["node"]["role"] = json!("standby");
+    let plan = told(Workflow::Status, &hosts, "");
+    assert_eq!(plan.leader.as_deref(), Some("n2"));
+    assert!(plan.moved.unwrap().starts_with("n2 has become primary during this run, which began with n1; "));
+    // While nobody is, that is none of this.
+    hosts[1].2 = json!(null);
+    assert_eq!(told(Workflow::Status, &hosts, "").moved, None);
 }
 
 #[test]

@@ -21,6 +21,11 @@ use super::server::{Server, Upstream, newest_log, user};
 use super::state::{DbState, Mode, State};
 use super::wire::Client;
 
+/// The end of the log, as openGauss tells it.
+const POSITION: &str = "select (case when pg_is_in_recovery() \
+     then greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn()) \
+     else pg_catalog.pg_current_wal_lsn() end)::text";
+
 /// How often the agent looks.
 const TICK: Duration = Duration::from_millis(150);
 /// How long a peer may take to answer; openGauss's `wal_receiver_connect_timeout`.
@@ -174,7 +179,8 @@ impl Agent {
         }
         let reply = self.reply(&Request::Build, stream.peer_addr()?.ip());
         let mode = admitted.and(reply.refused.map_or(Ok(()), Err)).map(|()| self.server.role() as u8);
-        Ok(Identity { mode, system_id: reply.system_id })
+        let position = self.server.ask(POSITION).ok().and_then(|rows| rows.into_iter().flatten().next());
+        Ok(Identity { mode, system_id: reply.system_id, position: position.filter(|lsn| !lsn.is_empty()) })
     }
 
     /// openGauss's two checks of a peer: the rules, and the channels.

@@ -166,6 +166,11 @@ fn full_build(ctl: &Ctl, server: &Server, mode: Mode, name: &str) -> bool {
 fn full_copy(ctl: &Ctl, server: &Server, mode: Mode, host: &str, port: u16) -> io::Result<()> {
     let data = &server.data;
     fs::write(data.join("build_completed.start"), "")?;
+    for link in fs::read_dir(data.join("pg_tblspc")).into_iter().flatten() {
+        for folder in fs::read_dir(link?.path()).into_iter().flatten() {
+            remove(&folder?.path())?;
+        }
+    }
     for entry in fs::read_dir(data)? {
         let entry = entry?;
         if !KEPT.iter().any(|k| entry.file_name() == *k) {

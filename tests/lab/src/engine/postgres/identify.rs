@@ -12,6 +12,8 @@ pub struct Identity {
     pub mode: Result<u8, String>,
     /// Its system identifier.
     pub system_id: String,
+    /// The end of its log: written, or received and replayed.
+    pub position: Option<String>,
 }
 
 /// Holds the conversation: a start-up packet, then commands, until the other end says goodbye.
@@ -30,8 +32,10 @@ pub fn answer(mut stream: impl Read + Write, identity: &Identity) -> io::Result<
         let body = skip(&mut stream, length)?;
         let answer = match (kind[0], body.strip_suffix(b"\0")) {
             (b'X', _) => return Ok(()),
-            (b'Q', Some(b"IDENTIFY_MODE")) => row(&mode.to_string()),
-            (b'Q', Some(b"IDENTIFY_SYSTEM")) => row(&identity.system_id),
+            (b'Q', Some(b"IDENTIFY_MODE")) => row(&[Some(&mode.to_string())]),
+            (b'Q', Some(b"IDENTIFY_SYSTEM")) => {
+                row(&[Some(&identity.system_id), Some("1"), identity.position.as_deref(), None])
+            }
             _ => error("ERROR", "syntax error"),
         };
         stream.write_all(&[answer, ready()].concat())?;
@@ -62,10 +66,14 @@ fn ready() -> Vec<u8> {
     message(b'Z', b"I")
 }
 
-/// A row of one column, and the end of the command.
-fn row(value: &str) -> Vec<u8> {
-    let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-    let body = [&1u16.to_be_bytes()[..], &length.to_be_bytes(), value.as_bytes()].concat();
+/// A row of these columns, and the end of the command.
+fn row(values: &[Option<&str>]) -> Vec<u8> {
+    let mut body = u16::try_from(values.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    for value in values {
+        let length = value.map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap_or(u32::MAX));
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(value.unwrap_or_default().as_bytes());
+    }
     [message(b'D', &body), message(b'C', b"SELECT\0")].concat()
 }
 

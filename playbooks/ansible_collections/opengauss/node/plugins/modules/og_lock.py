@@ -183,6 +183,36 @@ error:
         - "C(internal): A mistake of this program."
       type: str
       returned: always
+    reason:
+      description:
+        - >-
+          Narrows [C(ErrorKind)] for programs: why a call failed, where a caller may want to branch on more
+          than the kind.
+        - "C(building): A build of the node is under way."
+        - "C(build_incomplete): A build of the node died half done, and its server cannot start."
+        - "C(lock_held): Somebody else holds a lock."
+        - "C(not_enough_wal_senders): The primary has no WAL sender left for what was asked."
+        - "C(managed_by_cm): openGauss CM decides over the node."
+        - "C(managed_by_dcf): openGauss DCF decides over the node's role (C(enable_dcf))."
+        - "C(shared_storage): The node's data are on storage that it shares with others (DSS, DMS)."
+        - "C(second_primary): Another node is primary, and there would be two of them."
+        - "C(primary_may_be_alive): The old primary may be alive still."
+        - "C(holds_less): A node that can be reached holds more of the log than this one."
+        - >-
+          C(older_term): A node that can be reached is of a newer term than this one: another primary has been
+          there since.
+        - "C(left_behind): The standby had ceased to follow its primary: it lacks what was written since."
+        - "C(log_unknown): How much of the log this node holds is not known."
+        - "C(only_primary): It is the only primary, and none would be left."
+        - "C(not_streaming): The standby does not stream from its primary."
+        - "C(lagging): The standby is too far behind its primary."
+        - "C(overtaken): Another node became primary while this one was to."
+        - "C(wrong_role): The server has, or would have, another role than the one asked for."
+        - "C(disk_full): There is no room left on the disk."
+        - "C(frozen): The server's process is frozen (SIGSTOP)."
+        - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
+      type: str
+      returned: when known
     detail:
       description:
         - What is wrong.

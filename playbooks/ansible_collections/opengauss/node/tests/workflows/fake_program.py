@@ -51,18 +51,28 @@ def node(state):
 def og_node_state(state):
     if STATE == "stopped":
         state["running"] = False
-    return {"node": node(state)}
+    told = node(state)
+    # Somebody has switched over to n2.
+    if os.path.exists(f"{ROOT}/switched") and NODE in ("n1", "n2"):
+        told["role"] = "primary" if NODE == "n2" else "standby"
+    return {"node": told}
 
 
 def og_guc(state):
     values = state["parameters"]
+    channels = {f"replconninfo{i}": json.dumps(c) for i, c in enumerate(state["channels"], 1)}
     if STATE == "query":
-        return {"after": {name: values.get(name) for name in ARGS["names"]}}
+        known = {**values, **channels}
+        return {"after": {name: known.get(name) for name in ARGS["names"]}, "running": state.get("works_with", {})}
     if STATE == "absent":
-        for name in ARGS["parameters"]:
+        for name in ARGS.get("names") or ARGS["parameters"]:
             values.pop(name, None)
+            channels.pop(name, None)
     else:
-        values.update(ARGS.get("parameters", {}))
+        given = ARGS.get("parameters", {})
+        values.update((name, value) for name, value in given.items() if not name.startswith("replconninfo"))
+        channels.update((name, value) for name, value in given.items() if name.startswith("replconninfo"))
+    state["channels"] = [json.loads(channels[name]) for name in sorted(channels)]
     edit = ARGS.get("synchronous_standbys")
     if edit and values.get(NAMES) not in (None, "*") or edit and edit["method"] != "keep":
         listed = [n for n in (values.get(NAMES) or "").replace("ANY 1(", "").strip(")*").split(",") if n]
@@ -119,6 +129,8 @@ def og_build(state):
     if not (state["built"] and ARGS["mode"] == "auto"):
         state["copies"] = state.get("copies", 0) + 1
     state.update(built=True, running=True, role=ARGS["role"])
+    if os.path.exists(f"{ROOT}/switch"):
+        os.rename(f"{ROOT}/switch", f"{ROOT}/switched")
     return {}
 
 
@@ -137,8 +149,9 @@ def og_static_conf(state):
 def og_lock(state):
     lock = state["lock"]
     if STATE == "query":
-        return {"lock": lock}
+        return {"lock": lock, "previous": lock or state.get("ended")}
     if STATE == "released":
+        state.pop("ended", None)
         if lock and lock["owner"] == ARGS["owner"]:
             state["lock"] = None
         return {}
@@ -147,6 +160,8 @@ def og_lock(state):
     if lock and lock["owner"] != ARGS["owner"] and not ARGS.get("force"):
         fail("busy", f"the lock is held by {lock['owner']}")
     state["lock"] = {"owner": ARGS["owner"], "purpose": ARGS["purpose"]}
+    if int(ARGS["ttl"]) == 1:
+        state["ended"], state["lock"] = state["lock"], None
     return {"previous": lock}
 
 

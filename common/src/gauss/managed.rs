@@ -1,0 +1,675 @@
+//! Who else is in charge of a node's server: openGauss CM, DCF, or DSS with DMS.
+//!
+//! Under CM a server that is stopped is started again within seconds, and roles are given by cm_server; under DCF they are
+//! elected; under DSS the data are shared. Whoever changes such a server by gs_ctl works against it.
+//!
+//! Source: CM 5.0.3 and 6.0.2 beside real servers (processes, files and what CM does to a server stopped behind its back);
+//! CM's `cma_instance_management.cpp` and `ctl_query.cpp`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Node, postmaster_pid::lives};
+use crate::cluster::static_config::StaticConfig;
+use crate::conf::{ConfFile, is_on};
+use crate::protocol::{Call, Error, Reason};
+
+/// Who is in charge of a server beside the administrator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Manager {
+    /// Nobody.
+    #[default]
+    None,
+    /// openGauss CM: cm_agent starts and stops the server, cm_server gives roles.
+    Cm,
+    /// DCF (`enable_dcf`): the servers elect their primary.
+    Dcf,
+    /// Shared storage (`ss_enable_dss`, `ss_enable_dms`).
+    Dss,
+}
+
+/// Who is in charge of the node's server, and what was seen of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+pub struct ManagedBy {
+    /// Who; CM before DSS before DCF where there are several.
+    pub by: Manager,
+    /// The process cm_agent.
+    pub agent: Option<u32>,
+    /// The process om_monitor, which starts cm_agent.
+    pub monitor: Option<u32>,
+    /// The process cm_server; some nodes have none.
+    pub server: Option<u32>,
+    /// Whether CM is installed: the static config has CM servers, and cm_agent.conf is in its cm_dir.
+    pub installed: bool,
+    /// Whether cron starts om_monitor; asked only where nothing else tells of CM.
+    pub cron: bool,
+    /// The files in `$GAUSSHOME/bin` that keep CM from running the server: `cluster_manual_start`, `instance_manual_start_ID`.
+    pub manual_start: Vec<String>,
+    /// Whether CM is paused: `$GAUSSHOME/bin/cluster_manual_pause` is there.
+    pub paused: bool,
+    /// The node's number in the static config, which cm_ctl takes for `-n`.
+    pub node_id: Option<u32>,
+    /// The server's number in the static config, such as 6001.
+    pub instance_id: Option<u32>,
+    /// Whether `enable_dcf` is on in postgresql.conf.
+    pub dcf: bool,
+    /// Whether `ss_enable_dss` or `ss_enable_dms` is on in postgresql.conf.
+    pub dss: bool,
+}
+
+/// A change of a server or its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Start the server.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop it without its checkpoint.
+    StopImmediate,
+    /// Stop and start it.
+    Restart,
+    /// Make it primary in place of the living one.
+    Switchover,
+    /// Make it primary without the old one.
+    Failover,
+    /// Make it standby.
+    Follow,
+    /// Build it.
+    Build,
+    /// Build it in full.
+    BuildFull,
+    /// Add nodes to its cluster.
+    Expand,
+    /// Drop nodes from its cluster.
+    Drop,
+}
+
+/// Why an act must be left to whoever is in charge, and what to do instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Who is in charge.
+    pub reason: Reason,
+    /// Why, with what was seen.
+    pub detail: String,
+    /// What to do instead.
+    pub hint: String,
+}
+
+/// The file that pauses CM.
+const PAUSE: &str = "cluster_manual_pause";
+/// The file that keeps CM from running any server of the node.
+const CLUSTER_STOP: &str = "cluster_manual_start";
+
+impl ManagedBy {
+    /// Returns why `act` on the server in `data_dir` must be left to CM, DSS or DCF; `None` when it need not.
+    ///
+    /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles.
+    /// In manual stop it keeps the server stopped: cm_agent kills one that is started, unless `cm_ctl stop -n` has ended
+    /// cm_agent itself.
+    #[must_use]
+    pub fn objection(&self, act: Act, data_dir: &Path) -> Option<Objection> {
+        let cm = self.by == Manager::Cm;
+        if cm && let Some(why) = self.cm_reacts(act) {
+            let seen = self.seen();
+            let hint = format!(
+                "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
+                self.cm_command(act, data_dir)
+            );
+            let detail = format!("openGauss CM runs this node ({seen}): {why}");
+            return Some(Objection { reason: Reason::ManagedByCm, detail, hint });
+        }
+        if self.dss {
+            let detail = "this node is on shared storage (ss_enable_dss, ss_enable_dms): its data, its log and its role are \
+                not its own"
+                .to_owned();
+            let hint = self.cm_command(act, data_dir);
+            return Some(Objection { reason: Reason::SharedStorage, detail, hint });
+        }
+        if self.dcf {
+            let detail = "this node is a member of a DCF group (enable_dcf is on): the servers elect their primary and \
+                keep their own list of members"
+                .to_owned();
+            let hint = dcf_command(act, data_dir);
+            return Some(Objection { reason: Reason::ManagedByDcf, detail, hint });
+        }
+        None
+    }
+
+    /// Refuses `act` where it must be left to CM, DSS or DCF.
+    ///
+    /// # Errors
+    /// `refused`, which nothing overrides.
+    pub fn permit(&self, act: Act, data_dir: &Path) -> Result<(), Error> {
+        match self.objection(act, data_dir) {
+            Some(Objection { reason, detail, hint }) => Err(Error::refused(detail).reason(reason).hint(hint)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns what may still come in between although `act` is permitted.
+    #[must_use]
+    pub fn caution(&self, act: Act) -> Option<String> {
+        let stops = matches!(act, Act::Stop | Act::StopImmediate);
+        (self.by == Manager::Cm && self.paused && self.manual_start.is_empty() && stops).then(|| {
+            "CM is paused, and its cm_agent still starts a server once that it has not started itself: \
+             cm_ctl stop keeps this one stopped"
+                .to_owned()
+        })
+    }
+
+    /// What CM would do about `act`; `None` when it lets it pass.
+    fn cm_reacts(&self, act: Act) -> Option<String> {
+        // om_monitor starts no cm_agent while the whole node is stopped.
+        let node_stopped = self.manual_start.iter().any(|file| file == CLUSTER_STOP) && self.agent.is_none();
+        if self.paused || node_stopped {
+            return None;
+        }
+        let stops = matches!(act, Act::Stop | Act::StopImmediate);
+        if let Some(file) = self.manual_start.first() {
+            return (!stops).then(|| {
+                format!("it is in manual stop ({file}), and cm_agent kills a server started there")
+            });
+        }
+        Some(
+            match act {
+                Act::Stop | Act::StopImmediate => {
+                    "cm_agent starts a stopped server again within seconds, and cm_server replaces a stopped primary"
+                }
+                Act::Start | Act::Restart => "cm_agent starts the server itself, and cm_server gives it its role",
+                Act::Switchover | Act::Failover | Act::Follow => "roles are given by cm_server",
+                Act::Build | Act::BuildFull => {
+                    "it starts a second server beside one that comes up behind its back, and orders builds itself"
+                }
+                Act::Expand | Act::Drop => "it keeps its own record of the members and their roles",
+            }
+            .to_owned(),
+        )
+    }
+
+    /// What tells of CM, in words.
+    fn seen(&self) -> String {
+        let process = |name: &str, pid: Option<u32>| pid.map(|pid| format!("{name} is process {pid}"));
+        let mut seen: Vec<String> = [
+            process("cm_agent", self.agent),
+            process("om_monitor", self.monitor),
+            process("cm_server", self.server),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if seen.is_empty() && self.installed {
+            seen.push("it is installed, and none of its programs runs just now".to_owned());
+        }
+        if seen.is_empty() && self.cron {
+            seen.push("cron starts om_monitor".to_owned());
+        }
+        seen.join(", ")
+    }
+
+    /// The command that has CM or OM do it.
+    fn cm_command(&self, act: Act, data_dir: &Path) -> String {
+        let node = self.node_id.map_or_else(|| "NODE_ID".to_owned(), |id| id.to_string());
+        let at = format!("-n {node} -D {}", data_dir.display());
+        match act {
+            Act::Start => format!("use cm_ctl start {at}"),
+            Act::Stop => format!("use cm_ctl stop {at}"),
+            Act::StopImmediate => format!("use cm_ctl stop {at} -m i"),
+            Act::Restart => format!("use cm_ctl stop {at}, then cm_ctl start {at}"),
+            Act::Switchover => format!("use cm_ctl switchover {at}"),
+            Act::Failover => format!(
+                "leave it to cm_server, which promotes a standby by itself (cm_ctl query -Cvidp), or use cm_ctl switchover {at}"
+            ),
+            Act::Follow => {
+                "use cm_ctl switchover -n NODE_ID -D DATA_DIR with the node that is to be primary".to_owned()
+            }
+            Act::Build => format!("use cm_ctl build {at}"),
+            Act::BuildFull => format!("use cm_ctl build {at} -b full -f"),
+            Act::Expand => "use OM's gs_expansion, which tells CM of the new node".to_owned(),
+            Act::Drop => "use OM's gs_dropnode, which tells CM of it".to_owned(),
+        }
+    }
+}
+
+fn dcf_command(act: Act, data_dir: &Path) -> String {
+    let at = format!("-D {}", data_dir.display());
+    match act {
+        Act::Start => format!("use gs_ctl start {at}"),
+        Act::Stop => format!("use gs_ctl stop {at}"),
+        Act::StopImmediate => format!("use gs_ctl stop {at} -m immediate"),
+        Act::Restart => format!("use gs_ctl restart {at}"),
+        Act::Switchover => format!("use gs_ctl switchover {at}"),
+        Act::Failover => {
+            format!("leave it to the election; gs_ctl query {at} tells its outcome (Paxos replication info)")
+        }
+        Act::Follow => {
+            format!("use gs_ctl changerole {at}, or gs_ctl switchover on the node that is to be primary")
+        }
+        Act::Build | Act::BuildFull => format!("use gs_ctl build {at} -b full, the only build DCF has"),
+        Act::Expand => "use gs_ctl member --operation=add on the leader".to_owned(),
+        Act::Drop => "use gs_ctl member --operation=remove on the leader".to_owned(),
+    }
+}
+
+/// One of CM's programs that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Program {
+    name: String,
+    pid: u32,
+    /// The GAUSSHOME it was started from, where that can be told.
+    home: Option<PathBuf>,
+}
+
+impl Node {
+    /// Reads who is in charge of the node's server. Nothing is started but `crontab -l`, and that only where CM's programs
+    /// are installed and neither run nor are configured.
+    ///
+    /// `learn`: whether the environment of openGauss's programs is learnt to find GAUSSHOME; without, what is known of it
+    /// already must do, and the folder of the server's program.
+    pub async fn managed_by(&self, call: &Call, learn: bool) -> ManagedBy {
+        if learn {
+            // Who cannot learn it cannot run gs_ctl either, which tells so.
+            let _ = self.env(call).await;
+        }
+        let homes = self.gauss_homes(call);
+        let conf =
+            ConfFile::parse(&crate::files::read(&self.data_dir.join("postgresql.conf")).unwrap_or_default());
+        let on = |name: &str| conf.get(name).is_some_and(|setting| is_on(setting.text().trim()));
+        let mut managed = ManagedBy {
+            dcf: on("enable_dcf"),
+            dss: on("ss_enable_dss") || on("ss_enable_dms"),
+            ..ManagedBy::default()
+        };
+        let uid =
+            std::fs::metadata(&self.data_dir).map(|meta| std::os::unix::fs::MetadataExt::uid(&meta)).ok();
+        self.read_cm(call, &homes, uid, &mut managed).await;
+        managed.by = match &managed {
+            m if m.agent.or(m.monitor).or(m.server).is_some() || m.installed || m.cron => Manager::Cm,
+            m if m.dss => Manager::Dss,
+            m if m.dcf => Manager::Dcf,
+            _ => Manager::None,
+        };
+        managed
+    }
+
+    async fn read_cm(
+        &self,
+        call: &Call,
+        homes: &BTreeSet<PathBuf>,
+        uid: Option<u32>,
+        managed: &mut ManagedBy,
+    ) {
+        let has_programs = |home: &&PathBuf| {
+            ["om_monitor", "cm_agent"].iter().any(|name| home.join("bin").join(name).exists())
+        };
+        // Where CM is not installed nothing of it can run, and no process is looked at.
+        if !homes.is_empty() && !homes.iter().any(|home| has_programs(&home)) {
+            return;
+        }
+        let found: Vec<Program> =
+            programs(uid).into_iter().filter(|program| belongs(program, homes)).collect();
+        let pid = |name: &str| found.iter().find(|program| program.name == name).map(|program| program.pid);
+        (managed.agent, managed.monitor, managed.server) =
+            (pid("cm_agent"), pid("om_monitor"), pid("cm_server"));
+        let mut folders: BTreeSet<PathBuf> = homes.clone();
+        folders.extend(found.into_iter().filter_map(|program| program.home));
+        for bin in folders.iter().map(|home| home.join("bin")) {
+            self.read_files(&bin, managed);
+        }
+        let runs = managed.agent.or(managed.monitor).or(managed.server).is_some();
+        if !runs && !managed.installed && folders.iter().any(|home| has_programs(&home)) {
+            managed.cron = crontab(call).await.lines().any(|line| starts_monitor(line, &folders));
+        }
+    }
+
+    /// Reads the static config and CM's files in this `$GAUSSHOME/bin`.
+    fn read_files(&self, bin: &Path, managed: &mut ManagedBy) {
+        let config = crate::files::read(&bin.join("cluster_static_config"))
+            .ok()
+            .and_then(|bytes| StaticConfig::parse(&bytes).ok());
+        if let Some(local) = config.as_ref().and_then(StaticConfig::local_node) {
+            managed.node_id = Some(local.id);
+            let own = std::fs::canonicalize(&self.data_dir).ok();
+            let same = |dir: &str| {
+                Path::new(dir) == self.data_dir || (own.is_some() && std::fs::canonicalize(dir).ok() == own)
+            };
+            managed.instance_id = local.data_nodes.iter().find(|d| same(&d.data_dir)).map(|d| d.id);
+            managed.installed |= config.as_ref().is_some_and(|c| c.cluster.has_cm())
+                && Path::new(&local.cm_dir).join("cm_agent/cm_agent.conf").exists();
+        }
+        let own = managed.instance_id.map(|id| format!("instance_manual_start_{id}"));
+        let files = [CLUSTER_STOP.to_owned()].into_iter().chain(own);
+        managed.manual_start.extend(files.filter(|name| bin.join(name).exists()));
+        managed.paused |= bin.join(PAUSE).exists();
+    }
+
+    /// Every GAUSSHOME that is known to be this node's, links followed.
+    fn gauss_homes(&self, call: &Call) -> BTreeSet<PathBuf> {
+        let learnt = self.env.get().and_then(super::Environment::gauss_home);
+        // The first word of postmaster.opts is the server's program.
+        let opts = std::fs::read_to_string(self.data_dir.join("postmaster.opts")).unwrap_or_default();
+        let started = opts.split_whitespace().next().map(PathBuf::from).filter(|path| path.is_absolute());
+        let running = self.running().and_then(|pid| program_of(pid, None));
+        let homes = [started, running].into_iter().flatten();
+        let homes = homes.filter_map(|path| Some(path.parent()?.parent()?.to_owned()));
+        let homes = homes.chain(learnt).chain(call.common.gauss_home.clone());
+        homes.filter_map(|home| std::fs::canonicalize(home).ok()).collect()
+    }
+}
+
+/// Whether a program of CM is of one of these installations; one whose own cannot be told counts.
+fn belongs(program: &Program, homes: &BTreeSet<PathBuf>) -> bool {
+    homes.is_empty() || program.home.as_ref().is_none_or(|home| homes.contains(home))
+}
+
+/// The programs of CM that this user runs.
+fn programs(uid: Option<u32>) -> Vec<Program> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let first = String::from_utf8_lossy(line.split(|b| *b == 0).next().unwrap_or_default()).into_owned();
+        let Some(name) = name_of(&first) else { continue };
+        if !lives(pid) || uid.is_some_and(|uid| user_of(pid).is_some_and(|own| own != uid)) {
+            continue;
+        }
+        let home =
+            program_of(pid, Some(first.as_str())).and_then(|path| Some(path.parent()?.parent()?.to_owned()));
+        let home = home.map(|home| std::fs::canonicalize(&home).unwrap_or(home));
+        found.push(Program { name: name.to_owned(), pid, home });
+    }
+    found.sort_by_key(|program| program.pid);
+    found
+}
+
+/// The name of CM's program that is started by this word; CM blanks the words behind it.
+fn name_of(first: &str) -> Option<&'static str> {
+    let name = first.trim_end().rsplit('/').next()?;
+    ["om_monitor", "cm_agent", "cm_server"].into_iter().find(|known| *known == name)
+}
+
+/// The effective user of a process; the owner of its folder is root's where the program has capabilities.
+fn user_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The file that a process runs; where that may not be read, its first word, when that is a whole path.
+fn program_of(pid: u32, first: Option<&str>) -> Option<PathBuf> {
+    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok().and_then(|path| {
+        let text = path.to_str()?;
+        // A release that was exchanged under a program that runs.
+        Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+    });
+    link.or_else(|| first.map(PathBuf::from)).filter(|path| path.is_absolute())
+}
+
+/// The user's crontab; empty when there is none or cron is not installed.
+async fn crontab(call: &Call) -> String {
+    let Some(program) = ["/usr/bin/crontab", "/bin/crontab"].iter().map(Path::new).find(|path| path.exists())
+    else {
+        return String::new();
+    };
+    let limit = super::process::time_left(call, std::time::Duration::from_secs(5));
+    let outcome = super::process::Program::new(program).arg("-l").limit(Some(limit)).run().await;
+    outcome.map(|outcome| outcome.stdout).unwrap_or_default()
+}
+
+/// Whether a line of a crontab starts om_monitor of one of these installations; OM writes the whole path.
+fn starts_monitor(line: &str, homes: &BTreeSet<PathBuf>) -> bool {
+    let line = line.trim();
+    let word = |word: &str| {
+        let path = Path::new(word);
+        path.file_name().is_some_and(|name| name == "om_monitor")
+            && path.parent().and_then(Path::parent).is_some_and(|home| {
+                // A path that does not lead anywhere is a variable's, such as $GAUSSHOME.
+                std::fs::canonicalize(home).map_or(!path.is_absolute(), |home| homes.contains(&home))
+            })
+    };
+    !line.starts_with('#') && line.split([' ', '\t', ';', '"', '\'', '(', ')']).any(word)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::process::{Child, Command};
+
+    use super::*;
+    use crate::protocol::ErrorKind;
+
+    const ACTS: [Act; 11] = [
+        Act::Start,
+        Act::Stop,
+        Act::StopImmediate,
+        Act::Restart,
+        Act::Switchover,
+        Act::Failover,
+        Act::Follow,
+        Act::Build,
+        Act::BuildFull,
+        Act::Expand,
+        Act::Drop,
+    ];
+
+    fn under_cm() -> ManagedBy {
+        ManagedBy {
+            by: Manager::Cm,
+            agent: Some(252),
+            monitor: Some(186),
+            node_id: Some(2),
+            instance_id: Some(6002),
+            ..ManagedBy::default()
+        }
+    }
+
+    fn permitted(managed: &ManagedBy) -> Vec<Act> {
+        ACTS.into_iter().filter(|act| managed.objection(*act, Path::new("/data")).is_none()).collect()
+    }
+
+    #[test]
+    fn what_is_ours_alone_is_permitted() {
+        assert_eq!(permitted(&ManagedBy::default()), ACTS);
+    }
+
+    #[test]
+    fn every_change_under_cm_is_refused_with_the_command_for_it() {
+        let managed = under_cm();
+        assert_eq!(permitted(&managed), []);
+        let error = managed.permit(Act::Stop, Path::new("/data")).unwrap_err();
+        assert_eq!((error.kind(), error.failure().reason), (ErrorKind::Refused, Some(Reason::ManagedByCm)));
+        let words = error.to_string();
+        assert!(words.contains("cm_agent is process 252, om_monitor is process 186"), "{words}");
+        assert!(words.contains("use cm_ctl stop -n 2 -D /data;"), "{words}");
+        let told = |act| managed.objection(act, Path::new("/data")).unwrap().hint;
+        assert!(told(Act::StopImmediate).contains("cm_ctl stop -n 2 -D /data -m i"));
+        assert!(told(Act::BuildFull).contains("cm_ctl build -n 2 -D /data -b full -f"));
+        assert!(told(Act::Switchover).contains("cm_ctl switchover -n 2 -D /data"));
+        // Its programs are killed and cron brings them back.
+        let dead = ManagedBy { agent: None, monitor: None, installed: true, ..managed };
+        assert_eq!(permitted(&dead), []);
+    }
+
+    #[test]
+    fn a_paused_cm_lets_everything_pass() {
+        let managed = ManagedBy { paused: true, ..under_cm() };
+        assert_eq!(permitted(&managed), ACTS);
+        assert!(managed.caution(Act::Stop).unwrap().contains("cm_ctl stop"));
+        assert_eq!(managed.caution(Act::Start), None);
+    }
+
+    #[test]
+    fn in_manual_stop_a_server_may_be_stopped_and_not_started() {
+        let instance =
+            ManagedBy { manual_start: vec!["instance_manual_start_6002".to_owned()], ..under_cm() };
+        assert_eq!(permitted(&instance), [Act::Stop, Act::StopImmediate]);
+        let words = instance.objection(Act::Start, Path::new("/data")).unwrap().detail;
+        assert!(words.contains("instance_manual_start_6002") && words.contains("kills"), "{words}");
+        // om_monitor brings cm_agent back, which then kills what was started.
+        assert_eq!(permitted(&ManagedBy { agent: None, ..instance }).len(), 2);
+        let node = ManagedBy { manual_start: vec![CLUSTER_STOP.to_owned()], ..under_cm() };
+        assert_eq!(permitted(&node), [Act::Stop, Act::StopImmediate], "cm_agent is still ending");
+        assert_eq!(permitted(&ManagedBy { agent: None, ..node }), ACTS);
+    }
+
+    #[test]
+    fn dcf_and_shared_storage_are_refused_whatever_cm_does() {
+        for (dcf, dss, word) in [(true, false, "gs_ctl"), (false, true, "cm_ctl")] {
+            let by = if dcf { Manager::Dcf } else { Manager::Dss };
+            let managed = ManagedBy { by, dcf, dss, ..ManagedBy::default() };
+            assert_eq!(permitted(&managed), []);
+            assert!(managed.objection(Act::Switchover, Path::new("/data")).unwrap().hint.contains(word));
+            assert_eq!(permitted(&ManagedBy { dcf, dss, paused: true, ..under_cm() }), []);
+        }
+    }
+
+    #[test]
+    fn the_recorded_processes_are_known() {
+        let recorded: std::collections::BTreeMap<String, Vec<(u32, String)>> =
+            serde_json::from_str(include_str!("../../../tests/vectors/cm/processes.json")).unwrap();
+        let found = |case: &str| -> Vec<&str> {
+            recorded[case].iter().filter_map(|(_, line)| name_of(line.split(' ').next()?)).collect()
+        };
+        assert_eq!(found("runs"), ["om_monitor", "cm_agent", "cm_server"]);
+        assert_eq!(found("manual_start"), ["om_monitor"]);
+        assert_eq!(found("node_stopped"), ["om_monitor"]);
+    }
+
+    /// A node with CM installed beside it, and programs of CM's names.
+    struct Fake {
+        home: tempfile::TempDir,
+        running: Vec<Child>,
+    }
+
+    impl Fake {
+        fn new() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            for folder in ["bin", "data", "cm/cm_agent"] {
+                std::fs::create_dir_all(home.path().join(folder)).unwrap();
+            }
+            let opts = format!("{}/bin/gaussdb \"-D\"\n", home.path().display());
+            std::fs::write(home.path().join("data/postmaster.opts"), opts).unwrap();
+            Self { home, running: Vec::new() }
+        }
+
+        /// Starts one that does nothing. Copied by a child: a file open for writing here could be held by a fork.
+        fn start(&mut self, name: &str) -> u32 {
+            let path = self.home.path().join("bin").join(name);
+            let status = Command::new("/bin/cp").arg("/bin/sleep").arg(&path).status().unwrap();
+            assert!(status.success());
+            let child = Command::new(&path).arg("600").spawn().unwrap();
+            let pid = child.id();
+            self.running.push(child);
+            // The kernel writes the words a moment after the program has begun.
+            while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            pid
+        }
+
+        fn touch(&self, name: &str) {
+            std::fs::write(self.home.path().join(name), "").unwrap();
+        }
+
+        /// OM's file of a cluster with CM, whose paths are made this node's.
+        fn static_config(&self) {
+            let bytes = include_bytes!("../../../tests/vectors/cluster/with_cm_1p2s/cluster_static_config");
+            let mut config = StaticConfig::parse(bytes).unwrap();
+            for node in &mut config.cluster.nodes {
+                node.cm_dir = self.home.path().join("cm").display().to_string();
+                for data in &mut node.data_nodes {
+                    data.data_dir = self.home.path().join("data").display().to_string();
+                }
+            }
+            std::fs::write(self.home.path().join("bin/cluster_static_config"), config.print().unwrap())
+                .unwrap();
+        }
+
+        fn look(&self) -> ManagedBy {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let node = Node::at(self.home.path().join("data"));
+            runtime.block_on(node.managed_by(&Call::default(), false))
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            for child in &mut self.running {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
+    #[test]
+    fn cm_is_known_by_its_processes() {
+        let mut fake = Fake::new();
+        assert_eq!(fake.look(), ManagedBy::default());
+        let monitor = fake.start("om_monitor");
+        let agent = fake.start("cm_agent");
+        let seen = fake.look();
+        assert_eq!((seen.by, seen.agent, seen.monitor), (Manager::Cm, Some(agent), Some(monitor)));
+        // The programs of another installation are not this node's.
+        let other = Fake::new();
+        other.touch("bin/om_monitor");
+        assert_eq!(other.look(), ManagedBy::default());
+    }
+
+    #[test]
+    fn cm_is_known_by_its_files_and_they_tell_how_far_it_is_held_back() {
+        let fake = Fake::new();
+        fake.static_config();
+        fake.touch("bin/om_monitor");
+        assert_eq!(fake.look().by, Manager::None, "its agent has no configuration");
+        fake.touch("cm/cm_agent/cm_agent.conf");
+        let seen = fake.look();
+        assert_eq!((seen.by, seen.node_id, seen.instance_id), (Manager::Cm, Some(1), Some(6001)));
+        assert!(seen.manual_start.is_empty() && !seen.paused);
+        // Another instance's is not this one's.
+        fake.touch("bin/instance_manual_start_6002");
+        assert!(fake.look().manual_start.is_empty());
+        fake.touch("bin/instance_manual_start_6001");
+        assert_eq!(fake.look().manual_start, ["instance_manual_start_6001"]);
+        fake.touch("bin/cluster_manual_start");
+        fake.touch("bin/cluster_manual_pause");
+        let seen = fake.look();
+        assert_eq!(seen.manual_start, ["cluster_manual_start", "instance_manual_start_6001"]);
+        assert!(seen.paused);
+    }
+
+    #[test]
+    fn dcf_and_dss_are_known_by_postgresql_conf() {
+        let fake = Fake::new();
+        let with = |text: &str| {
+            std::fs::write(fake.home.path().join("data/postgresql.conf"), text).unwrap();
+            fake.look().by
+        };
+        assert_eq!(with("#enable_dcf = on\nenable_dcf = off\n"), Manager::None);
+        assert_eq!(with("enable_dcf = on\n"), Manager::Dcf);
+        assert_eq!(with("ss_enable_dss = 'on'\n"), Manager::Dss);
+        assert_eq!(with("ss_enable_dms = true\nenable_dcf = off\n"), Manager::Dss);
+    }
+
+    #[test]
+    fn a_crontab_that_starts_om_monitor_is_known() {
+        let home = tempfile::tempdir().unwrap();
+        let homes = BTreeSet::from([std::fs::canonicalize(home.path()).unwrap()]);
+        let line = |path: &str| {
+            format!(
+                "*/1 * * * * source /etc/profile;source ~/.bashrc;nohup {path}/bin/om_monitor -L /log >>/dev/null 2>&1 &"
+            )
+        };
+        let own = home.path().display().to_string();
+        assert!(starts_monitor(&line(&own), &homes));
+        assert!(starts_monitor(&line("$GAUSSHOME"), &homes));
+        assert!(!starts_monitor(&line("/"), &homes));
+        assert!(!starts_monitor(&format!("# {}", line(&own)), &homes));
+    }
+}

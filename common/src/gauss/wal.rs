@@ -1,0 +1,355 @@
+//! Where the log of a node ends, read from its files as the server's own recovery would: the only thing that tells how
+//! much a stopped server holds.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::control::ControlFile;
+
+/// `XLOG_BLCKSZ`.
+const PAGE: u64 = 8192;
+/// How much is read at once.
+const BLOCK: u64 = 1 << 20;
+/// Length of a page's header, and of the one at the begin of a segment, which says how long segments are.
+const PAGE_HEADER: u64 = 24;
+const LONG_HEADER: u64 = 40;
+/// Flags of a page's header: it begins with the rest of a record; its header is a long one.
+const CONTINUES: u16 = 1;
+const LONG: u16 = 2;
+/// `XLogRecordMaxSize`.
+const MOST: u32 = 0x3fff_e000;
+
+/// How far a log goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The end of the last record.
+    pub lsn: u64,
+    /// The term of the primary that wrote it; PostgreSQL has none.
+    pub term: Option<u64>,
+}
+
+/// How a record's header is laid out.
+///
+/// Source: `XLogRecord` in the server's `access/xlog_basic.h`, the same from 3.0.5 to 6.0.2, and in PostgreSQL's
+/// `access/xlogrecord.h`.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    length: u64,
+    term: Option<usize>,
+    previous: usize,
+    info: usize,
+    manager: usize,
+}
+
+const OPENGAUSS: Layout = Layout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25 };
+const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 16, manager: 17 };
+
+/// Follows the log from the last checkpoint, which `control` names, to its end. `None` when the files cannot be read so.
+///
+/// Each record names the one before it, so that what an older log left in the same files is not taken for a part of it.
+/// Checksums are not looked at: what is sent to a standby had been flushed before, so a torn record lies behind it.
+#[must_use]
+pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
+    let layout = if control.is_opengauss() { OPENGAUSS } else { POSTGRESQL };
+    let dir = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|dir| dir.is_dir())?;
+    let segment = segment_size(&dir)?;
+    let mut log = Log { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX };
+    log.follow(control.checkpoint)
+}
+
+/// The log's files, and the part of them that is looked at.
+struct Log {
+    dir: PathBuf,
+    segment: u64,
+    layout: Layout,
+    file: Option<(u64, File)>,
+    block: Vec<u8>,
+    block_at: u64,
+}
+
+impl Log {
+    fn follow(&mut self, checkpoint: u64) -> Option<LogEnd> {
+        let mut found: Option<LogEnd> = None;
+        let (mut at, mut previous) = (checkpoint, None);
+        loop {
+            let Some((header, begin)) = self.record(at, previous) else { return found };
+            let term = self.layout.term.and_then(|at| word(&header, at)).filter(|term| *term > 0);
+            let term = term.map(u64::from).or(found.and_then(|found| found.term));
+            let length = word(&header, 0)?;
+            match self.skip(begin, u64::from(length)) {
+                Ok(end) => {
+                    let end = if self.switches(&header) { end.next_multiple_of(self.segment) } else { end };
+                    found = Some(LogEnd { lsn: end, term });
+                    (at, previous) = (end, Some(begin));
+                }
+                // The begin of a record, up to a page that was not written any more.
+                Err(end) => return found.map(|found| LogEnd { lsn: found.lsn.max(end), ..found }),
+            }
+        }
+    }
+
+    /// The header of the record at `at`, or behind the page header that stands there, and where it begins. `None` when
+    /// there is none which follows `previous`.
+    fn record(&mut self, at: u64, previous: Option<u64>) -> Option<(Vec<u8>, u64)> {
+        let mut begin = at.next_multiple_of(8);
+        if begin.is_multiple_of(PAGE) {
+            begin += header_length(self.page(begin)?)?;
+        }
+        let length = usize::try_from(self.layout.length).ok()?;
+        let mut header = Vec::with_capacity(length);
+        let mut from = begin;
+        while header.len() < length {
+            if from.is_multiple_of(PAGE) {
+                from += header_length(self.page(from)?)?;
+            }
+            let page = self.page(from)?;
+            let rest = &page[usize::try_from(from % PAGE).ok()?..];
+            let part = &rest[..rest.len().min(length - header.len())];
+            header.extend_from_slice(part);
+            from += part.len() as u64;
+        }
+        let total = word(&header, 0)?;
+        let before = long(&header, self.layout.previous)?;
+        let follows = previous.map_or(before < begin, |previous| previous == before);
+        let sane = u64::from(total) >= self.layout.length && total < MOST;
+        (follows && sane).then_some((header, begin))
+    }
+
+    /// The end of a record of `length` bytes that begins at `from`; else the end of its last page that is there.
+    fn skip(&mut self, from: u64, length: u64) -> Result<u64, u64> {
+        let (mut at, mut rest) = (from, length);
+        loop {
+            let room = PAGE - at % PAGE;
+            if rest <= room {
+                return Ok((at + rest).next_multiple_of(8));
+            }
+            at += room;
+            rest -= room;
+            let page = self.page(at).ok_or(at)?;
+            let continues = short(page, 2).is_some_and(|flags| flags & CONTINUES != 0);
+            let matches = word(page, 16).map(u64::from) == Some(rest);
+            let header = header_length(page).filter(|_| continues && matches).ok_or(at)?;
+            at += header;
+        }
+    }
+
+    /// Whether the rest of the segment behind this record is empty: `XLOG_SWITCH` of the log's own resource manager.
+    fn switches(&self, header: &[u8]) -> bool {
+        let byte = |at: usize| header.get(at).copied();
+        byte(self.layout.manager) == Some(0) && byte(self.layout.info).map(|info| info & 0xF0) == Some(0x40)
+    }
+
+    /// The page in which `at` lies, when it is one of this place of the log.
+    fn page(&mut self, at: u64) -> Option<&[u8]> {
+        let page = at - at % PAGE;
+        let within =
+            self.block_at <= page && page + PAGE <= self.block_at.saturating_add(self.block.len() as u64);
+        if !within {
+            self.read_block(page)?;
+        }
+        let from = usize::try_from(page - self.block_at).ok()?;
+        let bytes = self.block.get(from..from + usize::try_from(PAGE).ok()?)?;
+        (long(bytes, 8) == Some(page)).then_some(bytes)
+    }
+
+    fn read_block(&mut self, at: u64) -> Option<()> {
+        let number = at / self.segment;
+        if self.file.as_ref().is_none_or(|(open, _)| *open != number) {
+            self.file = Some((number, File::open(self.path(number)?).ok()?));
+        }
+        let (_, file) = self.file.as_ref()?;
+        let begin = at - at % BLOCK;
+        self.block.resize(usize::try_from(BLOCK).ok()?, 0);
+        self.block_at = u64::MAX;
+        let mut filled = 0;
+        while filled < self.block.len() {
+            match file.read_at(&mut self.block[filled..], begin % self.segment + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+        self.block.truncate(filled);
+        self.block_at = begin;
+        Some(())
+    }
+
+    /// The file of this segment; of several timelines, the latest.
+    fn path(&self, number: u64) -> Option<PathBuf> {
+        let in_one = (1_u64 << 32) / self.segment;
+        let place = format!("{:08X}{:08X}", number / in_one, number % in_one);
+        let names = segments(&self.dir);
+        names.into_iter().filter(|name| name[8..] == place).max().map(|name| self.dir.join(name))
+    }
+}
+
+/// The names of the log's files: timeline, and place in two parts.
+fn segments(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.len() == 24 && name.bytes().all(|b| b.is_ascii_hexdigit())).collect()
+}
+
+/// How long the segments are, as the first of them says that has been written.
+fn segment_size(dir: &Path) -> Option<u64> {
+    segments(dir).into_iter().find_map(|name| {
+        let mut header = [0; 40];
+        File::open(dir.join(name)).ok()?.read_exact_at(&mut header, 0).ok()?;
+        let size = word(&header, 32).map(u64::from)?;
+        let known = short(&header, 2)? & LONG != 0 && u64::from(word(&header, 36)?) == PAGE;
+        (known && size.is_power_of_two() && (BLOCK..=1 << 30).contains(&size)).then_some(size)
+    })
+}
+
+fn header_length(page: &[u8]) -> Option<u64> {
+    Some(if short(page, 2)? & LONG != 0 { LONG_HEADER } else { PAGE_HEADER })
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+    use super::*;
+
+    const SEGMENT: u64 = 1 << 20;
+    const FIRST: u64 = 3 * SEGMENT;
+
+    /// Writes a log of two segments as a server does.
+    struct Writer {
+        bytes: Vec<u8>,
+        at: u64,
+        previous: u64,
+        records: Vec<u64>,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            let bytes = vec![0; usize::try_from(2 * SEGMENT).unwrap()];
+            let mut log = Self { bytes, at: FIRST, previous: FIRST - 100, records: Vec::new() };
+            log.header(0);
+            log
+        }
+
+        fn put(&mut self, at: u64, part: &[u8]) {
+            let at = usize::try_from(at - FIRST).unwrap();
+            self.bytes[at..at + part.len()].copy_from_slice(part);
+        }
+
+        fn header(&mut self, rest: u64) {
+            let long = self.at.is_multiple_of(SEGMENT);
+            let flags = u16::from(rest > 0) * CONTINUES + u16::from(long) * LONG;
+            let at = self.at;
+            self.put(at, &0xD074_u16.to_le_bytes());
+            self.put(at + 2, &flags.to_le_bytes());
+            self.put(at + 8, &at.to_le_bytes());
+            self.put(at + 16, &(rest as u32).to_le_bytes());
+            if long {
+                self.put(at + 32, &(SEGMENT as u32).to_le_bytes());
+                self.put(at + 36, &(PAGE as u32).to_le_bytes());
+            }
+            self.at += if long { LONG_HEADER } else { PAGE_HEADER };
+        }
+
+        fn record(&mut self, length: u64, term: u32, [info, manager]: [u8; 2]) {
+            if self.at.is_multiple_of(PAGE) {
+                self.header(0);
+            }
+            let mut record = vec![7; usize::try_from(length).unwrap()];
+            record[..4].copy_from_slice(&(length as u32).to_le_bytes());
+            record[4..8].copy_from_slice(&term.to_le_bytes());
+            record[16..24].copy_from_slice(&self.previous.to_le_bytes());
+            (record[24], record[25]) = (info, manager);
+            self.previous = self.at;
+            self.records.push(self.at);
+            let mut rest = &record[..];
+            while !rest.is_empty() {
+                let room = usize::try_from(PAGE - self.at % PAGE).unwrap();
+                let (part, later) = rest.split_at(room.min(rest.len()));
+                let at = self.at;
+                self.put(at, part);
+                self.at += part.len() as u64;
+                rest = later;
+                if !rest.is_empty() {
+                    self.header(rest.len() as u64);
+                }
+            }
+            self.at = self.at.next_multiple_of(8);
+        }
+
+        fn end(&self) -> Option<LogEnd> {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join("pg_xlog");
+            std::fs::create_dir(&folder).unwrap();
+            for (number, part) in self.bytes.chunks(usize::try_from(SEGMENT).unwrap()).enumerate() {
+                std::fs::write(folder.join(format!("0000000100000000{:08X}", number + 3)), part).unwrap();
+            }
+            end(
+                dir.path(),
+                &ControlFile { system_id: 1, version: 923, checkpoint: self.records[0], more: None },
+            )
+        }
+    }
+
+    #[test]
+    fn the_log_is_followed_over_pages_and_segments_to_its_last_record() {
+        let mut log = Writer::new();
+        for length in [80, 33, 8100, 40, 30_000, 700, 8192, 51] {
+            log.record(length, 3, [0, 10]);
+            assert_eq!(log.end(), Some(LogEnd { lsn: log.at, term: Some(3) }), "{length}");
+        }
+        // Over the end of the segment, and at a page's very end.
+        log.record(SEGMENT - 60_000, 3, [0, 10]);
+        log.record(100_000, 4, [0, 10]);
+        assert_eq!(log.end(), Some(LogEnd { lsn: log.at, term: Some(4) }));
+        let fill = PAGE - log.at % PAGE;
+        log.record(if fill < 32 { fill + PAGE - PAGE_HEADER } else { fill }, 4, [0, 10]);
+        assert!(log.at.is_multiple_of(PAGE));
+        assert_eq!(log.end().unwrap().lsn, log.at);
+        log.record(32, 4, [0, 10]);
+        assert_eq!(log.end().unwrap().lsn, log.at);
+    }
+
+    #[test]
+    fn what_an_older_log_left_in_the_same_file_is_no_part_of_it() {
+        let mut log = Writer::new();
+        log.record(80, 1, [0, 10]);
+        let (end, previous) = (log.at, log.previous);
+        log.previous = 77;
+        log.record(80, 1, [0, 10]);
+        assert_eq!(log.end().unwrap().lsn, end);
+        // Nor a page of another place.
+        (log.at, log.previous) = (end, previous);
+        log.record(20_000, 1, [0, 10]);
+        let second = FIRST + PAGE;
+        log.put(second + 8, &5_u64.to_le_bytes());
+        assert_eq!(log.end().unwrap().lsn, second, "up to the page that is missing");
+    }
+
+    #[test]
+    fn a_switch_fills_its_segment() {
+        let mut log = Writer::new();
+        log.record(80, 1, [0, 10]);
+        log.record(32, 1, [0x40, 0]);
+        assert_eq!(log.end().unwrap().lsn, FIRST + SEGMENT);
+    }
+
+    #[test]
+    fn what_is_no_log_tells_nothing() {
+        let log = Writer { records: vec![FIRST + 40], ..Writer::new() };
+        assert_eq!(log.end(), None);
+        assert_eq!(end(Path::new("/nonexistent"), &ControlFile::default()), None);
+    }
+}

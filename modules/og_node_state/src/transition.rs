@@ -1,0 +1,309 @@
+//! What a node is and what a call makes of it: the one table through which every state, role and transition passes.
+//!
+//! docs/safety.md has a row for each [`Refusal`]; a test holds the two together, and another one walks all combinations.
+
+use og_common::gauss::disk::human;
+use og_common::gauss::peer::{self, Found, Peer};
+use og_common::gauss::{LogEnd, Role, lsn_text};
+use og_common::protocol::{Error, Reason};
+
+/// How the node comes to its new role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Its server is started, or stopped and started.
+    Start,
+    /// Its server waits for a role, and is told.
+    Notify,
+    /// It takes over from the living primary, which becomes a standby.
+    Switchover,
+    /// It takes over from a dead primary.
+    Failover,
+}
+
+/// A change of a node, and what is known of it and of the others.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+pub struct Change<'a> {
+    /// Whether its server runs.
+    pub running: bool,
+    /// Its role; of a stopped node, that of its last run.
+    pub is: Role,
+    /// Whether it is a primary, or a single node, afterwards.
+    pub will_lead: bool,
+    /// How.
+    pub by: By,
+    /// Whether it receives from a primary now.
+    pub receives: bool,
+    /// Whether it is well and streams.
+    pub streams: bool,
+    /// Bytes that it has not replayed.
+    pub lag_bytes: u64,
+    /// Whether it had ceased to follow its primary for good.
+    pub left_behind: bool,
+    /// How far its log goes; 0 is unknown.
+    pub log: LogEnd,
+    /// The number of its database system.
+    pub system_id: Option<u64>,
+    /// What the other ends of its replication channels are.
+    pub peers: &'a [Peer],
+}
+
+/// Why a change is refused unless it is forced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal<'a> {
+    /// There would be two primaries.
+    SecondPrimary(&'a Peer),
+    /// The old primary may live; what was seen.
+    PrimaryMayBeAlive(String),
+    /// Somebody holds more of the log.
+    HoldsLess {
+        /// Who.
+        peer: &'a Peer,
+        /// Up to where.
+        theirs: u64,
+        /// Up to where this node holds it.
+        own: u64,
+    },
+    /// Somebody has followed a newer primary.
+    OlderTerm {
+        /// Who.
+        peer: &'a Peer,
+        /// The term of his primary.
+        theirs: u64,
+        /// The newest term that this node knows.
+        own: u64,
+    },
+    /// How far the node's own log goes is not known, and somebody's is.
+    LogUnknown(&'a Peer),
+    /// It lacks what was written after it had ceased to follow.
+    LeftBehind,
+    /// No primary would be left.
+    OnlyPrimary,
+    /// A switchover of a standby that does not stream hangs for its whole time, and then says that all is well.
+    NotStreaming,
+    /// A switchover of a standby so far behind keeps everybody waiting; bytes.
+    Lagging(u64),
+}
+
+/// So much log is replayed in seconds; more keeps everybody waiting, for the old primary is none any more meanwhile.
+pub const MOST_LAG: u64 = 128 << 20;
+
+/// Whether a server of this role takes writes. Of a role that nobody knows it cannot be excluded: so starts a data
+/// directory that never ran.
+#[must_use]
+pub fn leads(role: Role) -> bool {
+    matches!(role, Role::Primary | Role::Normal | Role::Unknown)
+}
+
+/// The table.
+///
+/// * Who leads already, or led when it last ran, may come back as that, unless another primary is seen or somebody holds
+///   more. Peers that do not answer keep it from nothing, else a cluster could not be started.
+/// * Who followed may lead only when the primary is proven gone as well: every peer answers that it is none, or cannot be
+///   reached; it receives nothing; and it had not been left behind.
+/// * A switchover is the primary's own doing, so the standby must only be fit for it.
+/// * Who leads may become something else only when another primary is seen.
+///
+/// # Errors
+/// The first reason against it.
+pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
+    let mut primaries = change.peers.iter().filter(|peer| peer.is_primary());
+    if !change.will_lead {
+        let leaves = change.running && leads(change.is) && primaries.next().is_none();
+        return if leaves { Err(Refusal::OnlyPrimary) } else { Ok(()) };
+    }
+    if change.by == By::Switchover {
+        return match primaries.nth(1) {
+            Some(second) => Err(Refusal::SecondPrimary(second)),
+            None if !change.streams => Err(Refusal::NotStreaming),
+            None if change.lag_bytes > MOST_LAG => Err(Refusal::Lagging(change.lag_bytes)),
+            None => Ok(()),
+        };
+    }
+    if let Some(other) = primaries.next() {
+        return Err(Refusal::SecondPrimary(other));
+    }
+    if !leads(change.is) {
+        primary_is_gone(change)?;
+        if change.left_behind {
+            return Err(Refusal::LeftBehind);
+        }
+    }
+    nobody_holds_more(change)
+}
+
+fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
+    let unclear = unclear(change.peers).next();
+    let why = match unclear {
+        Some(peer) => peer.words(),
+        None if change.receives => "this standby still receives from it".to_owned(),
+        None if change.peers.is_empty() => format!("it cannot be asked, for {}", peer::words(change.peers)),
+        None => return Ok(()),
+    };
+    Err(Refusal::PrimaryMayBeAlive(why))
+}
+
+/// The peers at which something listens that does not tell what it is.
+pub fn unclear(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+    peers.iter().filter(|peer| match peer.found {
+        Found::Reserved(_) => true,
+        Found::Server { role, .. } => role == Role::Unknown,
+        Found::Silent(_) => false,
+    })
+}
+
+/// Positions and terms can be compared only within one system.
+fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
+    let mut most: Option<(u64, &Peer)> = None;
+    for peer in change.peers {
+        let Found::Server { system_id, lsn, term, .. } = peer.found else { continue };
+        if change.system_id.zip(system_id).is_some_and(|(own, theirs)| own != theirs) {
+            continue;
+        }
+        if let (Some(own), Some(theirs)) = (change.log.term, term)
+            && theirs > own
+        {
+            return Err(Refusal::OlderTerm { peer, theirs, own });
+        }
+        if let Some(lsn) = lsn
+            && most.is_none_or(|(most, _)| lsn > most)
+        {
+            most = Some((lsn, peer));
+        }
+    }
+    // A primary that restarts has what its standbys have; when it cannot be asked, its restart may be the cure.
+    let stays = change.running && leads(change.is);
+    match most {
+        Some((_, peer)) if change.log.lsn == 0 && !stays => Err(Refusal::LogUnknown(peer)),
+        Some((theirs, peer)) if change.log.lsn > 0 && theirs > change.log.lsn => {
+            Err(Refusal::HoldsLess { peer, theirs, own: change.log.lsn })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Refusal<'_> {
+    /// Every reason of the table.
+    pub const REASONS: [Reason; 9] = [
+        Reason::SecondPrimary,
+        Reason::PrimaryMayBeAlive,
+        Reason::HoldsLess,
+        Reason::OlderTerm,
+        Reason::LogUnknown,
+        Reason::LeftBehind,
+        Reason::OnlyPrimary,
+        Reason::NotStreaming,
+        Reason::Lagging,
+    ];
+
+    /// The word for programs.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::SecondPrimary(_) => Reason::SecondPrimary,
+            Self::PrimaryMayBeAlive(_) => Reason::PrimaryMayBeAlive,
+            Self::HoldsLess { .. } => Reason::HoldsLess,
+            Self::OlderTerm { .. } => Reason::OlderTerm,
+            Self::LogUnknown(_) => Reason::LogUnknown,
+            Self::LeftBehind => Reason::LeftBehind,
+            Self::OnlyPrimary => Reason::OnlyPrimary,
+            Self::NotStreaming => Reason::NotStreaming,
+            Self::Lagging(_) => Reason::Lagging,
+        }
+    }
+
+    /// As the call fails with it.
+    #[must_use]
+    pub fn into_error(self, change: &Change<'_>, node: &str) -> Error {
+        let reason = self.reason();
+        let what = match change.by {
+            By::Switchover => "no switchover",
+            By::Failover => "no failover",
+            By::Notify => "not made primary",
+            By::Start => "not started as primary",
+        };
+        let over = change.by == By::Failover || change.by == By::Switchover;
+        let (detail, hint) = match self {
+            Self::SecondPrimary(_) if change.by == By::Switchover => (
+                format!("{what} while there are two primaries: {}", peer::words(change.peers)),
+                "find out which one holds what must not be lost, and stop the other".to_owned(),
+            ),
+            Self::SecondPrimary(peer) if change.by == By::Failover => (
+                format!("{what} while the old primary may be alive: {}", peer.words()),
+                "use transition: switchover, or stop the old primary first; force makes a second primary".to_owned(),
+            ),
+            Self::SecondPrimary(peer) if change.running && !leads(change.is) => (
+                format!("{what}: {}, and there would be two of them", peer.words()),
+                "use state: primary, which makes the two change places; force makes a second primary".to_owned(),
+            ),
+            Self::SecondPrimary(peer) => (
+                format!("{what}: {}, and there would be two of them", peer.words()),
+                "start this one as standby (role: standby), or build it; force overrides".to_owned(),
+            ),
+            Self::PrimaryMayBeAlive(why) => (
+                format!("{what} while the old primary may be alive: {why}"),
+                format!(
+                    "{} the old primary first; force makes a second primary",
+                    if over { "use transition: switchover, or stop" } else { "stop" }
+                ),
+            ),
+            Self::HoldsLess { peer, theirs, own } => (
+                format!(
+                    "{what}, for this node lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
+                    theirs - own,
+                    peer.words(),
+                    lsn_text(theirs),
+                    lsn_text(own)
+                ),
+                "make that one primary; force: true takes this one, and what it lacks is lost".to_owned(),
+            ),
+            Self::OlderTerm { peer, theirs, own } => (
+                format!(
+                    "{what}, for another node has been primary since: {}, and is of term {theirs}, this node of term {own}",
+                    peer.words()
+                ),
+                "make a node of the newer term primary; force: true takes this one, and what was written since is lost"
+                    .to_owned(),
+            ),
+            Self::LogUnknown(peer) => (
+                format!("{what}, for how far its own log goes cannot be read, and {}", peer.words()),
+                "make that one primary, or build this one; force: true takes this one whatever it lacks".to_owned(),
+            ),
+            Self::LeftBehind => (
+                format!(
+                    "the standby had ceased to follow before the primary was lost ({node}); its log ends at {}",
+                    if change.log.lsn > 0 { lsn_text(change.log.lsn) } else { "an unknown place".to_owned() }
+                ),
+                "make another standby primary; force: true takes this one, and what was written since is lost".to_owned(),
+            ),
+            Self::OnlyPrimary => (
+                format!(
+                    "this is the {}, and no other primary is to be seen: {}",
+                    change.is,
+                    peer::words(change.peers)
+                ),
+                "make another node primary first (state: primary there), which turns this one into a standby; force overrides"
+                    .to_owned(),
+            ),
+            Self::NotStreaming => (
+                format!(
+                    "the standby does not stream ({node}), so it cannot take over; {}",
+                    peer::words(change.peers)
+                ),
+                "repair it first (og_build), or, when the primary is lost, use transition: failover".to_owned(),
+            ),
+            Self::Lagging(lag) => (
+                format!(
+                    "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
+                    human(lag)
+                ),
+                "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides".to_owned(),
+            ),
+        };
+        let error = Error::refused(detail).reason(reason).hint(hint);
+        match change.by {
+            By::Failover | By::Switchover => error.at("/transition"),
+            By::Start | By::Notify => error.at("/state"),
+        }
+    }
+}

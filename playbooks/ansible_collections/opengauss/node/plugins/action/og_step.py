@@ -1,0 +1,115 @@
+"""Makes the calls which a workflow's step asks of this node, all of them in one remote command."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run
+
+# Reads a program's name and its arguments, by turns, and ends each answer with a line of its own.
+SCRIPT = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; r=$?; echo; echo "og-ended $r"; done; :"""
+ENDED = re.compile(r"^og-ended \d+$", re.MULTILINE)
+# Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
+GRACE = 10
+
+
+class _TooLate(Exception):
+    """The node has not answered for longer than its programs take at most."""
+
+
+class ActionModule(OgActionBase):
+    """`run`: the path of the run."""
+
+    # The calls have what they need from og_workflow.
+    _of_the_node = ()
+
+    def act(self, args):
+        run = Run(str(args["run"]), lambda asked: self.call_here("og_workflow", asked))
+        step, node = run.step, self._task_vars["inventory_hostname"]
+        calls = Run.calls_of(step, node)
+        answers = self._answers(calls)
+        run.answer(step["at"], node, answers)
+        return self._shown(step["next"], calls, answers)
+
+    def _answers(self, calls):
+        """What the calls answer, in their order, whatever happens to the connection."""
+        try:
+            return self._called(calls)
+        except AnsibleConnectionFailure as e:
+            lost = {"unreachable": True, "msg": str(e)}
+        except _TooLate as e:
+            lost = {"unreachable": True, "msg": str(e)}
+        except AnsibleActionFail as e:
+            lost = {"msg": e.message}
+        return [{"failed": True, "changed": False, **lost} for _ in calls]
+
+    def _called(self, calls):
+        lines = []
+        for call in calls:
+            request = self.request({**self._defaults(call["program"]), **call["args"]})
+            lines += [call["program"], request]
+        limit = self._limit(calls)
+        if limit:
+            signal.signal(signal.SIGALRM, _too_late(limit))
+            signal.alarm(limit)
+        try:
+            done = self.remote(calls[0]["program"], lambda d: SCRIPT.format(env=self._environment(), folder=d), "\n".join(lines) + "\n")
+        finally:
+            signal.alarm(0)
+        # What a login shell printed stands before the first answer, and is passed over with it.
+        parts = ENDED.split(done["stdout"])
+        codes = [int(line.split()[1]) for line in ENDED.findall(done["stdout"])]
+        lost = {"rc": done["rc"], "stderr": done["stderr"], "stdout": done["stdout"]}
+        answered = [{**lost, "stdout": part, "rc": rc} for part, rc in zip(parts, codes)]
+        answered += [lost] * (len(calls) - len(answered))
+        return [self.result(call["program"], one) for call, one in zip(calls, answered)]
+
+    @staticmethod
+    def _limit(calls):
+        """Seconds that the command may take; none where it does something, which its programs limit themselves."""
+        if not all(call["args"].get("state") == "query" and call["args"].get("timeout") for call in calls):
+            return 0
+        return int(max(call["args"]["timeout"] for call in calls)) + GRACE
+
+    def _defaults(self, program):
+        """What `module_defaults` says for the program, of its own and of its groups; Ansible's own function has another name in each release."""
+        action, own, groups = f"opengauss.node.{program}", {}, self._task._parent._play._action_groups
+        merged = {name: values for defaults in self._task.module_defaults or [] for name, values in defaults.items()}
+        for name, values in merged.items():
+            if name.startswith("group/") and name.removeprefix("group/") in (groups.get(action) or []):
+                own.update(values)
+        own.update(merged.get(action) or {})
+        return plain(self._templar.template(own)) if own else {}
+
+    def _shown(self, step, calls, answers):
+        """The node's result: that of its one call, or in sum of several."""
+        failed = [answer for answer in answers if answer.get("failed")]
+        counts = {
+            "never": False,
+            "always": True,
+            "changed": any(answer.get("changed") for answer in answers),
+            "failed": any(answer.get("changed") or answer.get("failed") for answer in answers),
+        }
+        shown = {"changed": bool(counts[step["counts"]])}
+        lost = next((answer for answer in failed if answer.get("unreachable")), None)
+        if lost:
+            # A host that is unreachable is one even where that does no harm: it is counted as such.
+            return {**shown, "unreachable": True, "msg": lost["msg"]}
+        if failed and not step["may_fail"]:
+            # Told whole at the end, once, with what became of it.
+            kinds = sorted({(answer.get("error") or {}).get("kind") or "no result" for answer in failed})
+            return {**shown, "failed": True, "msg": f"{calls[0]['program']}: {', '.join(kinds)}"}
+        if len(answers) == 1:
+            told = {key: value for key, value in answers[0].items() if key in ("msg", "actions", "diff")}
+            return {**told, **shown}
+        return shown
+
+
+def _too_late(limit):
+    def ring(_signal, _frame):
+        raise _TooLate(f"no answer within {limit} s")
+
+    return ring

@@ -1,0 +1,89 @@
+"""Begins a run of a workflow, and tells what came of it; asks og_workflow on the controller, and calls no node."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run
+
+DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
+# Of these the roles and playbooks make use, not og_workflow.
+FOR_ROLES = ("og_add", "og_drop", "og_binaries", "og_bin_dir", "og_cluster")
+HOST_VARS = (
+    "data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user", "env_file", "gauss_home",
+)  # fmt: skip
+
+
+class ActionModule(OgActionBase):
+    """`workflow`, `targets`, `cluster`: begins; `run`: tells the outcome."""
+
+    _of_the_node = ()
+
+    def act(self, args):
+        if "run" not in args:
+            return self._begun(args)
+        if not args["run"]:
+            raise AnsibleActionFail(NOT_BEGUN)
+        return self._told(str(args["run"]))
+
+    def _begun(self, args):
+        targets = names_in(args.get("targets"))
+        hosts = self._hosts(str(args.get("cluster") or "opengauss"), targets)
+        active = set(self._task_vars["ansible_play_hosts"])
+        parent = multiprocessing.parent_process()
+        asked = {
+            "workflow": args["workflow"],
+            "targets": targets,
+            "cluster": {"hosts": hosts},
+            "left_out": [name for name in hosts if name not in active],
+            "options": self._options(),
+            "pid": parent.pid if parent else os.getpid(),
+            "check_mode": bool(self._task.check_mode),
+            "diff": bool(self._task.diff),
+        }
+        run = Run.begin(asked, lambda asked: self.call_here("og_workflow", asked))
+        step = run.step
+        if step.get("unusable"):
+            return {"failed": True, "changed": False, "msg": step["outcome"]["msg"]}
+        return {"changed": False, "path": run.path}
+
+    @staticmethod
+    def _told(path):
+        outcome = Run(path).step.get("outcome")
+        if outcome is None:
+            raise AnsibleActionFail("the workflow has not come to its end")
+        table = outcome.get("table") or []
+        result = {"changed": False, "failed": outcome["failed"], "msg": outcome.get("msg", "") if outcome["failed"] else table}
+        if outcome["failed"] and table:
+            result["cluster"] = table
+        if outcome.get("warnings"):
+            result["warnings"] = outcome["warnings"]
+        # The table is shown whatever the verbosity.
+        return {**result, "_ansible_verbose_always": True}
+
+    def _hosts(self, group, targets):
+        """Of every node of the group, and of every target wherever it stands, its variables."""
+        hostvars, groups = self._task_vars["hostvars"], self._task_vars["groups"]
+        if not groups.get(group):
+            raise AnsibleActionFail(
+                f"the inventory has no hosts in a group {group}, which are the cluster and the nodes to come; make yours a child of that group, "
+                "or name it with -e og_cluster=GROUP"
+            )
+        names = list(groups[group]) + [name for name in targets if name not in groups[group] and name in groups["all"]]
+        return {str(name): {key: plain(hostvars[name][key]) for key in HOST_VARS if key in hostvars[name]} for name in names}
+
+    def _options(self):
+        """The workflow's options, by the variables of the play; one that is mistyped would count for nothing, and is refused there."""
+        known = set(self._loader.load_from_file(DEFAULTS))
+        given = {name for name in load_extra_vars(self._loader) if name.startswith("og_")}
+        return self._settings(sorted((known | given) - set(FOR_ROLES)))
+
+
+def names_in(value):
+    """`n3,n4` or a list, as a list without blanks and repetitions."""
+    parts = value.split(",") if isinstance(value, str) else list(value or [])
+    return list(dict.fromkeys(part for part in (str(p).strip() for p in parts) if part))
