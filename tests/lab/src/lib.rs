@@ -50,5 +50,5 @@ pub use engine::Engine;
 pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
 pub use kills::KillPoints;
-pub use lab::{Lab, LabOptions, missing};
+pub use lab::{Lab, LabOptions, checkout_tag, missing};
 pub use node::{Node, NodeSpec, Role};

@@ -21,8 +21,6 @@ type Scenario = fn(&Cluster) -> Result;
 struct Story {
     name: &'static str,
     nodes: &'static [(&'static str, Role)],
-    /// What it lacks beside an engine, in words.
-    needs: Option<fn() -> Option<String>>,
     scenarios: &'static [(&'static str, Scenario)],
 }
 
@@ -68,7 +66,7 @@ fn main() -> ExitCode {
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
         for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
-            let why_not = why_not.clone().or_else(|| story.needs.and_then(|needs| needs()));
+            let why_not = why_not.clone().or_else(|| stories::lacks(story));
             match &why_not {
                 None => jobs.push((story, engine)),
                 Some(why) => {
@@ -112,7 +110,8 @@ fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
 
 fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
     let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
-    let lab = format!("t{}{}", engine.label().replace("opengauss", "o").replace("postgres", "p"), story.name);
+    let engine_label = engine.label().replace("opengauss", "o").replace("postgres", "p");
+    let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);
     let start = Instant::now();
     let nodes = story.nodes.iter().map(|(name, role)| og_lab::NodeSpec::new(*name, *role)).collect();
     let cluster = match Cluster::up(&lab, engine, nodes, programs) {

@@ -13,7 +13,6 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "refused",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
-    needs: None,
     scenarios: &[
         ("bad input ends before the first change", bad_input),
         ("a broken file ends before the first change", broken_files),
