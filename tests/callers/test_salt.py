@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, files, for_node, readme
+from conftest import ON_NODES, ROOT, files, readme
 
 pytestmark = pytest.mark.skipif("OG_SALT" not in os.environ, reason="no salt (cargo xtask setup)")
 

@@ -101,14 +101,6 @@ def changes(lines):
     return [": ".join(line.split(": ")[:2]) for line in lines if ": " in line]
 
 
-def test_shellcheck():
-    if not shutil.which("shellcheck"):
-        pytest.skip("no shellcheck here")
-    scripts = [SCRIPTS / name for name in ("og-expand", "og-drop", "og-status")]
-    done = subprocess.run(["shellcheck", "-x", "-P", SCRIPTS, *scripts], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 def test_expand_and_drop(single):
     before = single.states()
     foreseen = single.good("og-expand", "-n", "n2,n5")

@@ -1,10 +1,11 @@
 //! Builds the modules and puts them where the Ansible collection takes them from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::shell::{Result, cargo, root, run, target};
+use crate::shell::{Result, cargo, has, root, run, target};
 
 /// How the programs are linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +31,25 @@ impl Linking {
 
     /// The folder that has a folder of programs for each machine, named as `uname -m` says.
     pub fn folder(self) -> PathBuf {
-        target().join(match self {
-            Self::Dynamic => "modules",
-            Self::Static => "static",
-        })
+        match (self, std::env::var_os(BUILT)) {
+            (Self::Dynamic, Some(folder)) => folder.into(),
+            (Self::Dynamic, None) => target().join("modules"),
+            (Self::Static, _) => target().join("static"),
+        }
     }
+}
+
+/// The variable by which the stages of `cargo xtask test` name programs that are built already.
+const BUILT: &str = "OG_BUILT";
+
+/// Whether the programs are those of a test run, which are not optimised.
+pub fn is_for_tests() -> bool {
+    std::env::var_os(BUILT).is_some()
+}
+
+/// The folder with the programs for this machine.
+pub fn folder() -> PathBuf {
+    Linking::Dynamic.folder().join(std::env::consts::ARCH)
 }
 
 /// The names of all modules: the folders of modules/.
@@ -52,9 +67,12 @@ pub fn modules() -> Result<Vec<String>> {
 }
 
 /// Builds all modules as they are shipped, and the lab's programs, which nobody ships; returns the folder with the
-/// modules only.
+/// modules only. In a test run they are there already.
 pub fn release(linking: Linking) -> Result<PathBuf> {
     let names = modules()?;
+    if linking == Linking::Dynamic && is_for_tests() {
+        return Ok(folder());
+    }
     let mut command = cargo();
     command.args(["build", "--quiet", "--release"]);
     for name in &names {
@@ -77,17 +95,27 @@ pub fn release(linking: Linking) -> Result<PathBuf> {
     };
     run(&mut command)?;
     let folder = linking.folder().join(std::env::consts::ARCH);
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    for name in &names {
-        let (from, to) = (built.join(name), folder.join(name));
-        if matches!((std::fs::read(&from), std::fs::read(&to)), (Ok(new), Ok(old)) if new == old) {
-            continue;
-        }
+    install(&built, &folder, false)?;
+    Ok(folder)
+}
+
+/// Copies the modules from where cargo built them; `strip` leaves out what only a debugger reads.
+pub fn install(built: &Path, folder: &Path, strip: bool) -> Result {
+    std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    for name in modules()? {
+        let (from, to) = (built.join(&name), folder.join(&name));
         // Through a second name, so that a copy that is being run is not written to.
         let part = folder.join(format!(".{name}.{}", std::process::id()));
-        std::fs::copy(&from, &part)
-            .and_then(|_| std::fs::rename(&part, &to))
-            .map_err(|e| format!("cannot copy {} to {}: {e}", from.display(), to.display()))?;
+        let failed = |e: std::io::Error| format!("cannot copy {} to {}: {e}", from.display(), to.display());
+        std::fs::copy(&from, &part).map_err(failed)?;
+        if strip && has("strip") {
+            run(Command::new("strip").arg(&part))?;
+        }
+        if matches!((std::fs::read(&part), std::fs::read(&to)), (Ok(new), Ok(old)) if new == old) {
+            std::fs::remove_file(&part).map_err(failed)?;
+        } else {
+            std::fs::rename(&part, &to).map_err(failed)?;
+        }
     }
-    Ok(folder)
+    Ok(())
 }

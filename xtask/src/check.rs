@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shell::{Result, cargo, has, output, run};
+use crate::shell::{Result, cargo, has, output, run, target};
 use crate::{docs, lint};
 
 /// The packages whose tests under tests/ need servers.
@@ -48,6 +48,23 @@ pub fn format() -> Result {
 /// Clippy finds nothing in any target.
 pub fn clippy() -> Result {
     run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// rustdoc finds nothing, in private items either.
+pub fn rustdoc() -> Result {
+    let flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
+    run(cargo()
+        .args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", format!("{flags} -D warnings")))
+}
+
+/// The fuzz targets compile.
+pub fn fuzz_targets() -> Result {
+    // libFuzzer itself, which is C++, is not needed to look at the Rust.
+    run(cargo()
+        .args(["check", "--quiet", "--all-targets", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"])
+        .arg(target())
+        .env("CUSTOM_LIBFUZZER_PATH", "/dev/null"))
 }
 
 /// The tests that need no server: with nextest where it is installed, else with `cargo test`, which runs one program of

@@ -33,12 +33,17 @@ pub fn package(tools: &Tools, linking: Linking) -> Result<PathBuf> {
         .arg(&out)
         .current_dir(&tree)
         .stdout(std::process::Stdio::null()))?;
-    let package = out.join(format!("opengauss-node-{}.tar.gz", version()?));
+    let package = package_file()?;
     let size = package.metadata().map_err(|e| format!("{}: {e}", package.display()))?.len();
-    if size > MOST_BYTES {
+    if size > MOST_BYTES && !build::is_for_tests() {
         return Err(format!("{} has {size} bytes; Galaxy takes {MOST_BYTES}", package.display()));
     }
     Ok(package)
+}
+
+/// Where the package is once it is built.
+pub fn package_file() -> Result<PathBuf> {
+    Ok(target().join("collection").join(format!("opengauss-node-{}.tar.gz", version()?)))
 }
 
 /// Lays out what goes into the package, as `ansible-test` wants it: in ansible_collections/NAMESPACE/NAME.

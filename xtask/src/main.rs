@@ -16,6 +16,8 @@ mod python;
 mod schemas;
 mod setup;
 mod shell;
+mod stage;
+mod tally;
 mod test;
 mod truth;
 mod workflows;
@@ -24,6 +26,8 @@ use std::process::ExitCode;
 
 use build::Linking;
 use clap::{Arg, ArgAction, Command};
+// See Cargo.toml.
+use getrandom as _;
 
 fn command() -> Command {
     Command::new("xtask")
@@ -59,7 +63,7 @@ fn command() -> Command {
         .subcommand(Command::new("check").about(
             "Run what needs no server and no root: format, lints, unit tests, documents; under a minute",
         ))
-        .subcommand(Command::new("test").about("Run every test; says what it skipped and why"))
+        .subcommand(test::command())
         .subcommand(
             Command::new("schemas")
                 .about("Write schemas/ from the modules' types")
@@ -86,7 +90,7 @@ fn main() -> ExitCode {
         Some(("collection", m)) => collection::run_all(Linking::of(m)),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("check", _)) => check::run_all(),
-        Some(("test", _)) => test::run_all(),
+        Some(("test", m)) => test::run_all(m),
         Some(("docs", m)) => docs::run_all(m.get_flag("check")),
         Some(("schemas", m)) => schemas::run_all(m.get_flag("check")),
         _ => unreachable!("clap asks for a subcommand"),

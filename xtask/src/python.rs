@@ -6,9 +6,9 @@ use std::process::Command;
 
 use crate::build::Linking;
 use crate::setup::{self, Tools};
-use crate::shell::{Result, cargo, root, run, target};
+use crate::shell::{Result, cargo, root, run};
 
-/// The collection: its playbooks' syntax, ansible-lint, its own tests; needs the release build.
+/// The collection: its playbooks' syntax, ansible-lint, its own tests; needs the programs built.
 pub fn playbooks(tools: &Tools) -> Result {
     let folder = root().join("playbooks");
     let mut syntax = program(tools, "ansible-playbook");
@@ -34,9 +34,9 @@ pub fn playbook_names() -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// The programs as their callers run them; needs the release build.
+/// The programs as their callers run them; needs them built, and the package of the collection.
 pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
-    let package = crate::collection::package(tools, Linking::Dynamic)?;
+    let package = crate::collection::package_file()?;
     let mut tests = pytest(tools);
     if which.is_empty() {
         match setup::collection(tools, "ansible/netcommon") {
@@ -57,6 +57,7 @@ pub fn salt_alone(lts: bool) -> Result {
     let programs = if lts { setup::salt_lts() } else { setup::salt() }?;
     run(Command::new(programs.join("salt-call")).arg("--version"))?;
     crate::build::release(Linking::Dynamic)?;
+    crate::collection::package(&tools, Linking::Dynamic)?;
     callers(&tools, &programs, "salt")?;
     run(cargo()
         .args(["test", "--package", "og_scenarios", "--", "salt"])
@@ -64,21 +65,17 @@ pub fn salt_alone(lts: bool) -> Result {
         .env("OG_SALT", programs))
 }
 
-/// The collection with each older release of ansible-core: the tests that are marked for it.
-pub fn older(tools: &Tools) -> Result {
-    let package = crate::collection::package(tools, Linking::Dynamic)?;
-    for (version, programs) in setup::older()? {
-        println!("ansible-core {version}");
-        let mut tests = pytest(tools);
-        tests.args(["-m", "versions", "tests/callers", "playbooks/ansible_collections/opengauss/node/tests"]);
-        tests.env("OG_COLLECTION", &package).env("OG_PROGRAMS", modules());
-        run(tests.env("PATH", path(&programs)?))?;
-    }
-    Ok(())
+/// The collection with an older release of ansible-core: the tests that are marked for it.
+pub fn older(tools: &Tools, version: &str) -> Result {
+    let Some(programs) = setup::older(version)? else { return Ok(()) };
+    let mut tests = pytest(tools);
+    tests.args(["-m", "versions", "tests/callers", "playbooks/ansible_collections/opengauss/node/tests"]);
+    tests.env("OG_COLLECTION", crate::collection::package_file()?).env("OG_PROGRAMS", modules());
+    run(tests.env("PATH", path(&programs)?))
 }
 
 fn modules() -> PathBuf {
-    target().join("modules").join(std::env::consts::ARCH)
+    crate::build::folder()
 }
 
 /// The PATH with this folder before all others.
@@ -90,10 +87,12 @@ fn path(first: &Path) -> Result<OsString> {
 
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");
-    command.args(["--quiet", "--numprocesses", "auto", "-p", "no:cacheprovider"]).args([
-        "--override-ini",
-        "markers=versions: run with every release of ansible-core that the collection is for",
-    ]);
+    command
+        .args(["--quiet", "-rs", "--durations=8", "--numprocesses", "auto", "-p", "no:cacheprovider"])
+        .args([
+            "--override-ini",
+            "markers=versions: run with every release of ansible-core that the collection is for",
+        ]);
     command.current_dir(root());
     command
 }

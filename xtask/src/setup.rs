@@ -131,23 +131,19 @@ pub fn for_tests() -> Result<Tools> {
 /// each of them runs on.
 const OLDER: [(&str, u32); 2] = [("2.15", 11), ("2.17", 12)];
 
-/// The environments of the older releases that this Python can run: name, and folder of its programs.
-pub fn older() -> Result<Vec<(&'static str, PathBuf)>> {
+/// The folder of programs of an older release, or none when this Python cannot run it.
+pub fn older(version: &str) -> Result<Option<PathBuf>> {
+    let Some((_, newest)) = OLDER.iter().find(|(name, _)| *name == version) else {
+        return Err(format!("ansible-core {version} is not one that the collection is tested with"));
+    };
     let asked = "import sys; print(sys.version_info.minor)";
     let text = output(Command::new(target().join("python/bin/python")).args(["-c", asked]))?;
     let minor: u32 = text.trim().parse().map_err(|e| format!("{text:?}: {e}"))?;
-    let mut found = Vec::new();
-    for (version, newest) in OLDER {
-        if minor > newest {
-            println!(
-                "skipped: ansible-core {version}: it runs on Python 3.{newest} or older, here is 3.{minor}"
-            );
-        } else {
-            let pins = format!("requirements-{version}.txt");
-            found.push((version, environment(&format!("python-{version}"), &pins)?));
-        }
+    if minor > *newest {
+        println!("skipped: ansible-core {version}: it runs on Python 3.{newest} or older, here is 3.{minor}");
+        return Ok(None);
     }
-    Ok(found)
+    environment(&format!("python-{version}"), &format!("requirements-{version}.txt")).map(Some)
 }
 
 /// The release of the package `ansible` from which collections of others are taken.

@@ -153,13 +153,13 @@ impl Place {
         }
     }
 
-    /// As [`Place::of`] this node's end; the port must be known.
+    /// As `Place::of` this node's end; the port must be known.
     pub fn local(local: &Local) -> Result<Self, Error> {
         let ports = [local.base_port, local.port, local.heartbeat_port, local.service_port];
         Self::of("/local", &local.host, ports)?.with_port("/local")
     }
 
-    /// As [`Place::of`] the other end; the port must be known unless `open`.
+    /// As `Place::of` the other end; the port must be known unless `open`.
     pub fn peer(index: usize, peer: &Peer, open: bool) -> Result<Self, Error> {
         let at = format!("/peers/{index}");
         let ports = [peer.base_port, peer.port, peer.heartbeat_port, peer.service_port];

@@ -1,5 +1,7 @@
 //! Kill at every step: the n-th system call that changes anything is the last, or it fails, for n = 1, 2, … to the end.
 
+use og_lab::KillPoints;
+
 use crate::cases::Case;
 use crate::sandbox::{Files, Sandbox, Tried, brief};
 
@@ -46,7 +48,7 @@ const FAILING: [&str; 12] = [
     "linkat",
 ];
 /// No run makes one call so often.
-const MOST: u32 = 500;
+const MOST: usize = 500;
 
 /// Kills the run at each step. In each case every file is the old or the new one, and the same call again ends as an
 /// undisturbed one, with nothing left over.
@@ -61,13 +63,14 @@ pub fn failing(case: Case, error: &str) -> Tried {
     Ok(format!("{steps} steps, each told truly; again: done"))
 }
 
-/// Disturbs the first, second, … of each of these calls, and returns how many there were.
+/// Disturbs the first, second, … of each of these calls, as far as they are chosen, and returns how many there were.
 fn each(case: Case, calls: &[&str], fault: &str) -> Tried<u32> {
     let wanted = undisturbed(case)?;
     let made = made(case)?;
+    let points = KillPoints::from_env()?;
     let mut steps = 0;
-    for call in calls.iter().filter(|call| made.contains(&format!(" {call}("))) {
-        for n in 1.. {
+    for (row, call) in calls.iter().filter(|call| made.contains(&format!(" {call}("))).enumerate() {
+        for n in points.of_row(row) {
             if n > MOST {
                 return Err(format!("more than {MOST} times {call}"));
             }
@@ -124,7 +127,7 @@ fn settled(case: Case, node: &Sandbox) -> Tried<()> {
 }
 
 /// One run whose n-th such call is disturbed; whether there was one.
-fn step(case: Case, wanted: &Files, name: &str, fault: &str, n: u32) -> Tried<bool> {
+fn step(case: Case, wanted: &Files, name: &str, fault: &str, n: usize) -> Tried<bool> {
     let node = case.node()?;
     let args = case.args(&node);
     let old = node.files()?;

@@ -1,7 +1,7 @@
 //! The fault matrix: every module killed at every step, on a full, read-only or foreign disk, fifty at once, lied to by
 //! openGauss's programs, and fed garbage. Prints a table; fails when a cell is red.
 //!
-//! `OG_MODULES` names the folder with the modules' programs.
+//! `OG_KILLS=N/M` takes every M-th step only, beginning with the N-th. `OG_MODULES` names the folder with the modules' programs.
 
 mod cases;
 mod disk;
@@ -107,7 +107,7 @@ fn main() -> ExitCode {
     let count = |which: fn(&Outcome) -> bool| rows.iter().filter(|r| which(&r.outcome)).count();
     let broken = count(|o| matches!(o, Outcome::Broken(_)));
     let skipped = count(|o| matches!(o, Outcome::Skipped(_)));
-    println!("{} faults borne, {broken} not, {skipped} skipped", rows.len() - broken - skipped);
+    println!("{} passed, {broken} failed, {skipped} skipped", rows.len() - broken - skipped);
     if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -51,6 +51,15 @@ pub struct Lab {
     nodes: Vec<Node>,
 }
 
+/// Two characters that tell the labs of this checkout from those of another one on the same machine: a lab removes an
+/// older one of its name.
+#[must_use]
+pub fn checkout_tag() -> String {
+    let place = env!("CARGO_MANIFEST_DIR").bytes();
+    let sum = place.fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    format!("{:02x}", sum % 251)
+}
+
 /// What this machine lacks for a lab with this engine, in words, or nothing.
 #[must_use]
 pub fn missing(engine: Engine) -> Vec<String> {

@@ -40,13 +40,15 @@
 pub mod engine;
 mod error;
 mod inventory;
+mod kills;
 mod lab;
 mod net;
 mod node;
 mod ssh;
 
 pub use engine::Engine;
-pub use engine::opengauss::{installations, none_installed};
+pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
-pub use lab::{Lab, LabOptions, missing};
+pub use kills::KillPoints;
+pub use lab::{Lab, LabOptions, checkout_tag, missing};
 pub use node::{Node, NodeSpec, Role};

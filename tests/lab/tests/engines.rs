@@ -22,7 +22,7 @@ impl Up {
             return None;
         }
         let lab = Lab::up(&LabOptions {
-            name: format!("t_{name}_{}", engine.label()),
+            name: format!("e{}{name}{}", og_lab::checkout_tag(), engine.label()),
             engine,
             nodes: roles.iter().zip(1..).map(|(role, i)| NodeSpec::new(format!("n{i}"), *role)).collect(),
             base_dir: None,

@@ -6,15 +6,18 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use og_lab::KillPoints;
+
 use crate::cluster::Result;
 
-/// A stand-in. Two calls are the same when program, node and arguments are; the owner of a lock is another in each run.
+/// A stand-in; those calls die that `OG_KILLS` chooses. Two calls are the same when program, node and arguments are; the owner of a lock is another in each run.
 /// Whatever writes a file dies as it would put the new one in its place, the rest after it has started a third program.
 const STAND_IN: &str = r#"#!/bin/sh
 name=${0##*/}
 args=$(cat)
 key=$(printf '%s' "$name $(hostname) $args" | sed 's/"owner": *"[^"]*"//' | sha256sum | cut -c1-16)
-if [ -e "$DEATHS/$key" ]; then
+head=${key%????????????}
+if [ -e "$DEATHS/$key" ] || [ $((0x$head % $EVERY)) != $FIRST ]; then
     printf '%s' "$args" | "$REAL/$name" "$@"
     exit
 fi
@@ -42,15 +45,19 @@ impl Deaths {
     /// Puts stand-ins for the programs of `real` into `folder`, which the nodes' user must be able to read.
     ///
     /// # Errors
-    /// They cannot be written.
+    /// They cannot be written, or `OG_KILLS` chooses nothing.
     pub fn arrange(folder: &Path, real: &Path) -> Result<Self> {
         let (programs, marks) = (folder.join("programs"), folder.join("marks"));
+        let points = KillPoints::from_env()?;
         let put = || -> std::io::Result<()> {
             fs::create_dir_all(&programs)?;
             fs::create_dir_all(&marks)?;
             // Every node's user notes the deaths.
             fs::set_permissions(&marks, fs::Permissions::from_mode(0o777))?;
+            let (first, every) = points.first_and_every();
             let text = STAND_IN
+                .replace("$FIRST", &first.to_string())
+                .replace("$EVERY", &every.to_string())
                 .replace("$DEATHS", &marks.display().to_string())
                 .replace("$REAL", &real.display().to_string());
             for entry in fs::read_dir(real)? {

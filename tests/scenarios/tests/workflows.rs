@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
         for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
+            let why_not = why_not.clone().or_else(|| stories::lacks(story));
             match &why_not {
                 None => jobs.push((story, engine)),
                 Some(why) => {
@@ -109,7 +110,8 @@ fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
 
 fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
     let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
-    let lab = format!("t{}{}", engine.label().replace("opengauss", "o").replace("postgres", "p"), story.name);
+    let engine_label = engine.label().replace("opengauss", "o").replace("postgres", "p");
+    let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);
     let start = Instant::now();
     let nodes = story.nodes.iter().map(|(name, role)| og_lab::NodeSpec::new(*name, *role)).collect();
     let cluster = match Cluster::up(&lab, engine, nodes, programs) {
@@ -148,16 +150,19 @@ fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Ta
     }
 }
 
-/// Where the programs are: `OG_ANSIBLE` names the folder of ansible-playbook, the rest is where xtask puts it.
+/// Where the programs are: `OG_ANSIBLE`, `OG_BUILT` and `OG_STAND_INS` name the folders of ansible-playbook, the modules
+/// and the lab's programs; else they are where xtask puts them.
 fn programs() -> Result<Programs> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().map_err(|e| format!("{}: {e}", root.display()))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let ansible = std::env::var_os("OG_ANSIBLE").map_or_else(|| target.join("python/bin"), PathBuf::from);
+    let named =
+        |variable, folder| std::env::var_os(variable).map_or_else(|| target.join(folder), PathBuf::from);
     let programs = Programs {
         ansible,
-        modules: target.join("modules").join(std::env::consts::ARCH),
-        stand_ins: target.join("release"),
+        modules: named("OG_BUILT", "modules").join(std::env::consts::ARCH),
+        stand_ins: named("OG_STAND_INS", "release"),
         playbooks: root.join("playbooks"),
     };
     for (file, remedy) in [

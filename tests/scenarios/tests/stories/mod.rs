@@ -35,6 +35,11 @@ pub const ALL: &[Story] = &[
     tablespaces::STORY,
 ];
 
+/// What the story lacks beside an engine, in words.
+pub fn lacks(story: &Story) -> Option<String> {
+    if story.name == salt::STORY.name { salt::lacks() } else { None }
+}
+
 /// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
 /// themselves.
 const PAUSE: Duration = Duration::from_millis(3);
