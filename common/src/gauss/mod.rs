@@ -6,6 +6,7 @@
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
+//! * [`source`]: what the server tells that a build copies from
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
@@ -27,6 +28,7 @@ pub mod postmaster_pid;
 pub mod process;
 mod reload;
 mod rest;
+pub mod source;
 pub mod state;
 pub mod state_file;
 pub mod tablespaces;
@@ -139,12 +141,40 @@ impl Node {
         let pid = std::fs::read_to_string(self.data_dir.join("gs_build.pid")).ok();
         let pid = pid.and_then(|text| text.split_whitespace().next()?.parse::<u32>().ok());
         let pid = pid.filter(|pid| *pid > 0 && is_gs_ctl(*pid));
-        let interrupted = pid.is_none() && self.data_dir.join("build_completed.start").exists();
+        let interrupted =
+            pid.is_none() && (self.data_dir.join("build_completed.start").exists() || self.is_half_deleted());
         if pid.is_none() && !interrupted {
             return None;
         }
         let build = self.state_file().map(|file| file.build).unwrap_or_default();
         Some(BuildProgress { running: pid.is_some(), pid, interrupted, ..build })
+    }
+
+    /// Whether a full build died while it deleted the old data, which it does before it leaves its mark: its state is still
+    /// that of a build, and the log or pg_control is gone. One that died before has changed nothing.
+    fn is_half_deleted(&self) -> bool {
+        let builds = |file: StateFile| {
+            file.db_state == DbState::Building
+                && matches!(file.build.mode, Some(BuildMode::Full | BuildMode::Auto | BuildMode::StandbyFull))
+        };
+        self.data_dir.join("gs_build.pid").exists()
+            && self.running().is_none()
+            && self.state_file().is_some_and(builds)
+            && !(self.has_log() && self.data_dir.join("global/pg_control").exists())
+    }
+
+    /// Whether there is a segment of the log.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        let segment = |entry: std::fs::DirEntry| {
+            let name = entry.file_name();
+            name.len() == 24 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+        };
+        // PostgreSQL's is in pg_wal.
+        ["pg_xlog", "pg_wal"]
+            .iter()
+            .flat_map(|folder| std::fs::read_dir(self.data_dir.join(folder)))
+            .any(|entries| entries.flatten().any(segment))
     }
 
     /// The state of the node: what `gs_ctl query` tells of a server that runs, else what its files tell. A stopped node

@@ -16,7 +16,7 @@ use crate::conf::ConfFile;
 use crate::replconn;
 
 /// How long one peer may take; a lost packet is sent again after one second.
-const LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 /// An answer is a few hundred bytes; more is no server of this kind.
 const MOST: usize = 64 * 1024;
 /// Protocol 3.0, which every release speaks.
@@ -102,11 +102,7 @@ impl Node {
 
     /// Asks all peers at once, giving each three seconds to take the connection and three to tell what it is.
     pub async fn peers(&self) -> Vec<Peer> {
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
-            .ok()
-            .flatten()
-            .map(|u| u.name)
-            .unwrap_or_default();
+        let user = own_user();
         let mut asked = Vec::new();
         for channel in self.channels() {
             let user = user.clone();
@@ -166,7 +162,7 @@ async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
     }
 }
 
-async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
+pub(super) async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for remote in lookup_host((channel.remote_host.as_str(), channel.remote_port)).await? {
         let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -185,15 +181,28 @@ async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
+/// What a program says of itself to be let in for replication commands, as `gs_ctl build` does.
+pub(super) const FOR_REPLICATION: &[&str] =
+    &["database", "replication", "replication", "true", "application_name", "gs_ctl"];
+
+/// Begins a connection as `user` with these parameters.
+pub(super) async fn begin(stream: &mut TcpStream, user: &str, parameters: &[&str]) -> std::io::Result<()> {
     let mut body = PROTOCOL.to_be_bytes().to_vec();
-    for word in
-        ["user", user, "database", "replication", "replication", "true", "application_name", "gs_ctl", ""]
-    {
+    for word in ["user", user].iter().chain(parameters).chain(&[""]) {
         body.extend_from_slice(word.as_bytes());
         body.push(0);
     }
-    send(stream, None, &body).await?;
+    send(stream, None, &body).await
+}
+
+/// The user we run as.
+pub(super) fn own_user() -> String {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    user.ok().flatten().map(|user| user.name).unwrap_or_default()
+}
+
+async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
+    begin(stream, user, FOR_REPLICATION).await?;
     if let Some(words) = until_ready(stream, &mut Vec::new()).await? {
         return Ok(Found::Reserved(words));
     }
@@ -232,7 +241,7 @@ async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
     Ok(Found::Server { role, system_id, lsn, term })
 }
 
-async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io::Result<()> {
+pub(super) async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io::Result<()> {
     let length = u32::try_from(body.len() + 4).map_err(std::io::Error::other)?;
     let mut message: Vec<u8> = kind.into_iter().collect();
     message.extend_from_slice(&length.to_be_bytes());
@@ -241,7 +250,10 @@ async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io:
 }
 
 /// Reads until the server is ready for the next command, keeping the columns of rows; or the words of its error.
-async fn until_ready(stream: &mut TcpStream, values: &mut Vec<String>) -> std::io::Result<Option<String>> {
+pub(super) async fn until_ready(
+    stream: &mut TcpStream,
+    values: &mut Vec<String>,
+) -> std::io::Result<Option<String>> {
     let mut failure = None;
     loop {
         let kind = stream.read_u8().await?;

@@ -331,6 +331,7 @@ pub struct NodeState {
     /// The build that runs or died; null otherwise.
     pub build: Option<BuildProgress>,
     /// Who else is in charge of the server; only where that was looked for.
+    #[serde(default)]
     pub managed_by: ManagedBy,
     /// The tablespaces; null where there are none, or where they were not looked at.
     pub tablespaces: Option<Tablespaces>,

@@ -89,7 +89,8 @@ impl Tablespaces {
                 named(&own)
             ),
             Damage::NameChanges => format!(
-                "the server runs with {NODE_NAME} {} and starts next with {}: it will not see the tablespaces' files then",
+                "the server runs with {NODE_NAME} {} and starts next with {}, and tablespaces lie in directories named \
+                 after {there}: what is in those that are not named after it is not seen",
                 named(&self.running),
                 named(&self.configured)
             ),
@@ -164,6 +165,28 @@ fn directories(data_dir: &Path) -> BTreeMap<String, BTreeSet<String>> {
         spaces.insert(number, names.collect());
     }
     spaces
+}
+
+/// Whether the server's own directory of some tablespace is empty while one of another name is not.
+#[must_use]
+pub fn is_beside(data_dir: &Path, own: &str) -> bool {
+    let filled = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some());
+    std::fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten().any(|space| {
+        let inside = std::fs::read_dir(space.path()).into_iter().flatten().flatten();
+        let named: Vec<(bool, bool)> = inside
+            .filter_map(|entry| Some((name_of(entry.file_name().to_str()?)? == own, filled(&entry.path()))))
+            .collect();
+        named.contains(&(false, true)) && !named.contains(&(true, true))
+    })
+}
+
+/// The node's tablespace directories of this name.
+#[must_use]
+pub fn directories_of(data_dir: &Path, name: &str) -> Vec<std::path::PathBuf> {
+    let spaces = std::fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten();
+    let inside = spaces.flat_map(|space| std::fs::read_dir(space.path()).into_iter().flatten().flatten());
+    let named = |entry: &std::fs::DirEntry| entry.file_name().to_str().and_then(name_of) == Some(name);
+    inside.filter(named).map(|entry| entry.path()).collect()
 }
 
 /// The node name in a directory's name such as `PG_9.2_201611171_dn_6001`; PostgreSQL's have none.

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::disk::{human, size_of};
+use og_common::gauss::disk::{free_space, human, size_of};
+use og_common::gauss::source::Source;
 use og_common::gauss::{BuildMode, DbState, Node, NodeState};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
 
 use crate::args::{Args, Mode, Output, Status};
+use crate::cause::{Cause, cause, closed};
 use crate::log;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 
 /// Between two looks.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(200);
@@ -31,7 +33,7 @@ pub async fn build(
     call: &Call,
     node: &Node,
     args: &Args,
-    plan: Plan,
+    plan: &Plan,
     output: &mut Output,
 ) -> Result<(), Error> {
     let path = log::path(&node.data_dir);
@@ -64,8 +66,14 @@ pub async fn build(
             } else {
                 format!("the build was ended by the call's timeout; {}", call.last_seen())
             };
-            let error = Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}"));
-            return Err(error.hint(GIVEN_UP).with_command(record(cmd, -1, &path)));
+            let mut error =
+                Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}")).hint(GIVEN_UP);
+            if let Some(Cause { reason: Some(reason), detail, hint }) =
+                cause(&log::tail(&path), &Source::default(), free_space(&node.data_dir).ok())
+            {
+                error = Error::new(ErrorKind::Timeout, format!("{why}: {detail}")).reason(reason).hint(hint);
+            }
+            return Err(error.with_command(record(cmd, -1, &path)));
         }
         tokio::time::sleep(INTERVAL).await;
     };
@@ -77,25 +85,15 @@ pub async fn build(
     let state = settle(call, node, args, rc).await?;
     if !state.healthy() {
         output.build_status = Status::Failed;
-        let words = output.last_words.join("; ");
-        return Err(Error::command(
-            format!("the node does not stream after the build: it is {}; gs_ctl: {words}", state.words()),
-            record,
-        )
-        .hint(format!(
-            "the build's words are in {}; does the primary name this node in a replconninfo and let it in?",
-            path.display()
-        )));
+        let what = format!("the node does not stream after the build: it is {}", state.words());
+        return Err(failed(node, &what, &output.last_words, &path).await.with_command(record));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
     let untouched = server.is_some() && node.running() == server;
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
-        let words = output.last_words.join("; ");
-        let detail =
-            format!("gs_ctl ended before the build was done; the node is {}; gs_ctl: {words}", state.words());
-        return Err(Error::command(detail, record)
-            .hint("call again, or use mode: auto, which builds only where needed"));
+        let what = format!("gs_ctl ended before the build was done; the node is {}", state.words());
+        return Err(failed(node, &what, &output.last_words, &path).await.with_command(record));
     }
     if state.role != plan.role {
         output.build_status = Status::Failed;
@@ -107,6 +105,32 @@ pub async fn build(
     output.mode_used = output.mode_used.or(Some(plan.mode).filter(|mode| *mode != BuildMode::Auto));
     output.duration_ms = u64::try_from(begun.elapsed().as_millis()).ok();
     Ok(())
+}
+
+/// The error of a build that failed, with the cause that gs_ctl, the disk or the primary tells.
+async fn failed(node: &Node, what: &str, words: &[String], log: &Path) -> Error {
+    let text = log::tail(log);
+    let free = free_space(&node.data_dir).ok();
+    let peers = node.peers().await;
+    let (source, lost) = match plan::source(&peers) {
+        Ok((peer, _)) => (node.ask_source(&peer.channel).await, None),
+        Err(error) => (closed(&peers), Some(error)),
+    };
+    let told = cause(&text, &source, free).or_else(|| {
+        let failure = lost.as_ref()?.failure();
+        let hint = failure.hint.clone().unwrap_or_default();
+        Some(Cause { reason: failure.reason, detail: failure.detail.clone(), hint })
+    });
+    let log = format!("the build's words are in {}", log.display());
+    let words = words.join("; ");
+    match told {
+        None => Error::new(ErrorKind::CommandFailed, format!("{what}; gs_ctl: {words}")).hint(log),
+        Some(Cause { reason, detail, hint }) => {
+            let error = Error::new(ErrorKind::CommandFailed, format!("{what}; {detail}; gs_ctl: {words}"))
+                .hint(format!("{hint}; {log}"));
+            if let Some(reason) = reason { error.reason(reason) } else { error }
+        }
+    }
 }
 
 /// Waits until the built node streams, or will not.

@@ -2,7 +2,9 @@
 
 mod act;
 mod args;
+mod cause;
 mod log;
+mod names;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use og_common::files::NodeLock;
 use og_common::gauss::Node;
 use og_common::gauss::disk::{free_space, human, size_of};
+use og_common::gauss::managed::Act;
+use og_common::gauss::source::Source;
 use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
 
 pub use args::{Args, BuildRole, Mode, Output, State, Status};
@@ -54,26 +58,77 @@ impl Module for Build {
             return query(call, &node).await;
         }
         node.await_build(call).await;
-        let mut plan = plan(&look(call, &node, &args).await?, &args)?;
+        let mut present = look(call, &node, &args).await?;
+        let mut plan = permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut output = Output::default();
-        let mut actions = Vec::new();
+        let mut actions = plan.as_ref().map(Plan::actions).unwrap_or_default();
         if plan.is_some() && !call.check {
             let _lock = NodeLock::of(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
-            plan = self::plan(&look(call, &node, &args).await?, &args)?;
-            if let Some(plan) = plan {
-                act::build(call, &node, &args, plan, &mut output).await?;
-                call.did(plan.words());
-            }
+            present = look(call, &node, &args).await?;
+            plan = permitted(call, &node, &args, self::plan(&present, &args)).await?;
+            actions = match &plan {
+                Some(plan) => build(call, &node, &args, (&present, plan), &mut output).await?,
+                None => Vec::new(),
+            };
         }
-        actions.extend(plan.map(Plan::words));
         output.node = node.query(call).await?;
-        let msg = message(&output, plan, call.check);
-        Ok(Report::of(actions, msg, output))
+        node.query_beside(call, &mut output.node).await;
+        let msg = message(&output, plan.as_ref(), call.check);
+        let unseen = output.node.tablespaces.as_ref().and_then(|found| found.warning(output.node.role));
+        Ok(Report::of(actions, msg, output).with_warnings(unseen))
     }
 }
 
-fn message(output: &Output, plan: Option<Plan>, check: bool) -> String {
+/// Returns the plan where nobody else is in charge of the server, or there is nothing to do.
+async fn permitted(
+    call: &Call,
+    node: &Node,
+    args: &Args,
+    planned: Result<Option<Plan>, Error>,
+) -> Result<Option<Plan>, Error> {
+    if !matches!(planned, Ok(None)) {
+        let act = if args.mode == Mode::Full { Act::BuildFull } else { Act::Build };
+        // What another objection advises is not ours to do there.
+        node.managed_by(call, true).await.permit(act, &node.data_dir)?;
+    }
+    planned
+}
+
+/// Builds, with the node's name made its primary's before where it must be, and the tablespaces looked at afterwards.
+/// Returns what was done.
+async fn build(
+    call: &Call,
+    node: &Node,
+    args: &Args,
+    (present, plan): (&Present, &Plan),
+    output: &mut Output,
+) -> Result<Vec<String>, Error> {
+    let old = present.node_name.as_deref();
+    let earlier = names::earlier(present.tablespaces.as_ref(), old);
+    if let Some(name) = &plan.node_name {
+        names::set(call, node, name).await?;
+    }
+    if let Err(error) = act::build(call, node, args, plan, output).await {
+        if let Some(name) = &plan.node_name
+            && let Err(e) = names::restore(call, node, old, name).await
+        {
+            let hint = error.failure().hint.clone().unwrap_or_default();
+            return Err(error.hint(format!("{hint}; the node's earlier name could not be put back: {e}")));
+        }
+        return Err(error);
+    }
+    call.did(plan.words());
+    let mut actions = plan.actions();
+    if output.build_status == Status::Completed {
+        let full = output.mode_used == Some(og_common::gauss::BuildMode::Full);
+        let source = present.source.node_name.as_deref();
+        actions.extend(names::verify(call, node, full, &earlier, source).await?);
+    }
+    Ok(actions)
+}
+
+fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
     let words = output.node.words();
     match (plan, check, output.build_status) {
         (None, ..) => format!("no build is needed: {words}"),
@@ -105,18 +160,31 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
         Some(_) => Some(free_space(&node.data_dir)?.saturating_add(size_of(&node.data_dir))),
         None => None,
     };
-    // A node that streams needs nothing, and so nobody is asked. What it holds is looked at before its primary is.
-    let (holds, peers) = if plan::is_well(&state, args) {
-        (None, Vec::new())
-    } else {
-        (node.holds(call).await, node.peers().await)
+    let mut present = Present {
+        node: state,
+        system_id: node.system_id(),
+        room,
+        node_name: node.node_name(),
+        tablespaces: node.tablespaces(call).await,
+        ..Present::default()
     };
-    Ok(Present { node: state, system_id: node.system_id(), peers, room, holds })
+    // A node that streams needs nothing, and so nobody is asked. What it holds is looked at before its primary is.
+    if !plan::needs_nothing(&present, args) {
+        present.holds = node.holds(call).await;
+        present.peers = node.peers().await;
+        present.source = match plan::source(&present.peers) {
+            Ok((peer, _)) => node.ask_source(&peer.channel).await,
+            // The plan tells that there is none.
+            Err(_) => Source::default(),
+        };
+    }
+    Ok(present)
 }
 
 /// Tells how the last build stands.
 async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
-    let state = node.query(call).await?;
+    let mut state = node.query(call).await?;
+    node.query_beside(call, &mut state).await;
     let path = log::path(&node.data_dir);
     let text = log::tail(&path);
     let build_status = match &state.build {
@@ -135,6 +203,7 @@ async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
         Status::Completed => format!("the last build was completed; {}", state.words()),
         Status::None => format!("no build is known of; {}", state.words()),
     };
+    let unseen = state.tablespaces.as_ref().and_then(|found| found.warning(state.role));
     let output = Output {
         build_status,
         mode_used: log::mode_used(&text).filter(|_| build_status == Status::Completed),
@@ -145,5 +214,5 @@ async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
         last_words: log::last_words(&text, 5),
         node: state,
     };
-    Ok(Report::unchanged(msg, output))
+    Ok(Report::unchanged(msg, output).with_warnings(unseen))
 }

@@ -2,10 +2,13 @@
 
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{self, Found, Peer};
+use og_common::gauss::source::Source;
+use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
 use og_common::gauss::{BuildMode, DbState, NodeState, Role, lsn_text};
 use og_common::protocol::{Error, ErrorKind, Reason};
 
 use crate::args::{Args, Mode, State};
+use crate::cause;
 
 /// What is known before anything is done.
 #[derive(Clone, Debug, Default)]
@@ -20,21 +23,29 @@ pub struct Present {
     pub room: Option<u64>,
     /// How far the log has come that the node holds.
     pub holds: Option<u64>,
+    /// What the primary tells that would be copied from; not asked where no build is foreseen.
+    pub source: Source,
+    /// The node's `pgxc_node_name`, with which it starts next.
+    pub node_name: Option<String>,
+    /// Its tablespaces.
+    pub tablespaces: Option<Tablespaces>,
 }
 
 /// A build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// How.
     pub mode: BuildMode,
     /// As what.
     pub role: Role,
+    /// The `pgxc_node_name` that the node gets before: its primary's, after which the tablespaces that it copies are named.
+    pub node_name: Option<String>,
 }
 
 impl Plan {
     /// As `actions` say it.
     #[must_use]
-    pub fn words(self) -> String {
+    pub fn words(&self) -> String {
         let mode = match self.mode {
             BuildMode::Auto => "incrementally where that serves, else in full",
             BuildMode::Incremental => "incrementally",
@@ -42,6 +53,19 @@ impl Plan {
         };
         format!("build the node as {} {mode}", self.role)
     }
+
+    /// All that is done, as `actions` say it.
+    #[must_use]
+    pub fn actions(&self) -> Vec<String> {
+        let renames = self.node_name.as_deref().map(renames);
+        renames.into_iter().chain([self.words()]).collect()
+    }
+}
+
+/// That the node gets its primary's name, as `actions` say it.
+#[must_use]
+pub fn renames(name: &str) -> String {
+    format!("set {NODE_NAME} to {name}, the primary's: its tablespaces' directories are named after it")
 }
 
 /// The build to be done; `None` when none is needed.
@@ -61,7 +85,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
         .reason(Reason::Building)
         .hint("follow it with state: query"));
     }
-    if is_well(node, args) {
+    if needs_nothing(present, args) {
         return Ok(None);
     }
     may_be_overwritten(node, args)?;
@@ -80,12 +104,47 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
             human(needed),
             human(room)
         ))
+        .reason(Reason::DiskFull)
         .at("/min_free")
         .hint("make room on the file system of data_dir"));
     }
     let was = if node.role == Role::CascadeStandby { node.role } else { Role::Standby };
     let role = args.role.map_or(was, Role::from);
-    Ok(Some(Plan { mode: mode(present, args, source)?, role }))
+    let mode = mode(present, args, source)?;
+    if !args.force {
+        senders_are_left(present, mode)?;
+    }
+    Ok(Some(Plan { mode, role, node_name: other_name(present).map(str::to_owned) }))
+}
+
+/// Whether the node needs no build: it streams, and sees the tablespaces that it has.
+#[must_use]
+pub fn needs_nothing(present: &Present, args: &Args) -> bool {
+    // Two names alone may be a leftover of another life, beside which everything is seen.
+    let blind = present
+        .tablespaces
+        .as_ref()
+        .is_some_and(|found| matches!(found.damage, Damage::NotSeen | Damage::NameChanges));
+    is_well(&present.node, args) && !blind
+}
+
+/// The primary's name, where the node's is another one and it matters: the primary has tablespaces, or does not tell.
+fn other_name(present: &Present) -> Option<&str> {
+    let name = present.source.node_name.as_deref()?;
+    let matters = present.source.tablespaces != Some(0) || present.tablespaces.is_some();
+    (matters && present.node_name.as_deref() != Some(name)).then_some(name)
+}
+
+/// Refuses a build for which the source has no WAL senders left: it would fail with the server stopped. One that streams
+/// gives its own back.
+fn senders_are_left(present: &Present, mode: BuildMode) -> Result<(), Error> {
+    let Some(senders) = present.source.senders else { return Ok(()) };
+    let needed = if mode == BuildMode::Full { 2 } else { 1 };
+    let own = u32::from(present.node.receiver.is_some());
+    if senders.allowed.saturating_sub(senders.used) + own >= needed {
+        return Ok(());
+    }
+    Err(cause::no_senders(&present.source).hint(format!("{}; force: true tries all the same", cause::RAISE)))
 }
 
 /// Whether the node needs no build, whatever its peers are. One that is behind and catches up needs none.
@@ -182,7 +241,7 @@ fn source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
 
 /// The primary that a build would copy from, and its system's number. A server that tells to be something else than a
 /// primary or a standby is taken where there is no primary: gs_ctl will find out.
-fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
+pub fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
     let of = |wanted: &[Role]| {
         peers.iter().find_map(|peer| match &peer.found {
             Found::Server { role, system_id, .. } if wanted.contains(role) => Some((peer, *system_id)),
@@ -190,11 +249,14 @@ fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
         })
     };
     of(&[Role::Primary]).or_else(|| of(&[Role::Normal, Role::Unknown])).ok_or_else(|| {
-        Error::refused(format!(
+        let error = Error::refused(format!(
             "no primary can be reached through this node's replication channels: {}",
             peer::words(peers)
-        ))
-        .hint("the primary must run, name this node in a replconninfo, and let its address in by pg_hba.conf")
+        ));
+        let full =
+            peers.iter().any(|peer| matches!(&peer.found, Found::Reserved(words) if cause::is_full(words)));
+        if full { error.reason(Reason::NotEnoughWalSenders) } else { error }
+            .hint(cause::unreachable_hint(peers))
     })
 }
 
@@ -215,10 +277,15 @@ fn mode(present: &Present, args: &Args, source: Option<u64>) -> Result<BuildMode
         (None, _) => true,
         (Some(_), None) => false,
     };
+    let misnamed = present.tablespaces.as_ref().is_some_and(|found| {
+        found.needs_full_build()
+            || present.source.node_name.as_ref().is_some_and(|name| !found.names.contains(name))
+    });
     // openGauss would try in vain three times, with the server stopped, and leave it so.
     let only_full = match (interrupted, foreign) {
         (true, _) => Some("the last build died half done"),
         (_, true) => Some("the node's data is of another database system than its primary's"),
+        _ if misnamed => Some("the node's tablespaces lie in directories of another name than its primary's"),
         _ => None,
     };
     match (args.mode, only_full) {

@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::source::{Senders, Source};
+use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
-use og_common::protocol::{Call, ErrorKind, Module};
+use og_common::protocol::{Call, ErrorKind, Module, Reason};
 use serde_json::json;
 
 use super::*;
@@ -31,8 +33,7 @@ fn broken() -> Present {
         },
         system_id: Some(1),
         peers: vec![peer(Role::Standby, Some(1)), peer(Role::Primary, Some(1))],
-        room: None,
-        holds: None,
+        ..Present::default()
     }
 }
 
@@ -383,4 +384,129 @@ fn a_build_that_is_not_waited_for_goes_on() {
     while pid.exists() {
         std::thread::yield_now();
     }
+}
+
+/// A primary that has a tablespace, senders enough, and this name.
+fn named(name: &str) -> Source {
+    Source {
+        address: "10.0.0.1:26001".to_owned(),
+        node_name: Some(name.to_owned()),
+        tablespaces: Some(1),
+        senders: Some(Senders { used: 1, allowed: 4 }),
+        ..Source::default()
+    }
+}
+
+fn spaces(names: &[&str], running: Option<&str>, configured: Option<&str>) -> Option<Tablespaces> {
+    let set = names.iter().map(|name| (*name).to_owned()).collect();
+    Tablespaces::new(&[set], running.map(str::to_owned), configured.map(str::to_owned))
+}
+
+#[test]
+fn a_node_gets_its_primarys_name_before_it_copies_its_tablespaces() {
+    let plan_of = |present: &Present| plan(present, &args(json!({"mode": "full"}))).unwrap().unwrap();
+    let mut present = Present { source: named("dn_6001"), node_name: Some("dn_6002".to_owned()), ..broken() };
+    let planned = plan_of(&present);
+    assert_eq!(planned.node_name.as_deref(), Some("dn_6001"));
+    assert!(planned.actions()[0].starts_with("set pgxc_node_name to dn_6001"));
+    present.source.tablespaces = Some(0);
+    assert_eq!(plan_of(&present).node_name, None, "there is nothing that the name matters for");
+    present.source.tablespaces = None;
+    assert!(plan_of(&present).node_name.is_some(), "there may be");
+    present.node_name = Some("dn_6001".to_owned());
+    assert_eq!(plan_of(&present).node_name, None);
+    present.source = Source::default();
+    assert_eq!(plan_of(&present).node_name, None, "it does not tell");
+}
+
+#[test]
+fn a_standby_that_does_not_see_its_tablespaces_is_built_in_full() {
+    let (one, two) = (Some("dn_6001"), Some("dn_6002"));
+    for (found, streams) in [
+        (spaces(&["dn_6001"], two, two), true),
+        (spaces(&["dn_6001", "dn_6002"], two, one), true),
+        // It may be a leftover, and so it alone is no reason.
+        (spaces(&["dn_6001", "dn_6002"], one, one), false),
+    ] {
+        let present = Present { tablespaces: found, source: named("dn_6001"), ..broken() };
+        assert_eq!(planned(&present, json!({})).unwrap().0, BuildMode::Full);
+        assert!(refused(&present, json!({"mode": "incremental"})).contains("tablespaces"));
+        let present = Present { node: streaming().node, ..present };
+        assert_eq!(planned(&present, json!({})).is_some(), streams);
+    }
+    // Healthy, but of another name than the primary it would copy from.
+    let own = Present { tablespaces: spaces(&["dn_6002"], two, two), source: named("dn_6001"), ..broken() };
+    assert_eq!(planned(&own, json!({})).unwrap().0, BuildMode::Full);
+    assert_eq!(planned(&Present { node: streaming().node, ..own }, json!({})), None);
+    let same = Present { tablespaces: spaces(&["dn_6001"], one, one), source: named("dn_6001"), ..broken() };
+    assert_eq!(planned(&same, json!({})).unwrap().0, BuildMode::Auto);
+}
+
+#[test]
+fn a_build_for_which_no_wal_senders_are_left_is_refused_with_the_numbers() {
+    let with = |used| {
+        let source = Source { senders: Some(Senders { used, allowed: 4 }), ..named("dn_6001") };
+        Present { source, ..broken() }
+    };
+    let error = plan(&with(3), &args(json!({"mode": "full"}))).unwrap_err();
+    assert_eq!(error.failure().reason, Some(Reason::NotEnoughWalSenders));
+    assert!(error.to_string().contains("3 of 4 WAL senders"), "{error}");
+    assert!(planned(&with(3), json!({"mode": "full", "force": true})).is_some());
+    assert!(planned(&with(2), json!({"mode": "full"})).is_some());
+    // One that streams gives its own back.
+    let streams = Present { node: streaming().node, ..with(3) };
+    assert!(planned(&streams, json!({"mode": "full"})).is_some());
+    assert!(planned(&with(3), json!({})).is_some(), "an incremental one takes one");
+    assert_eq!(plan(&with(4), &args(json!({}))).unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn what_a_build_leaves_that_died_in_its_deleting_is_built_in_full() {
+    let fake = Fake::new("exit 1");
+    let data = fake.home.path().join("data");
+    for folder in ["global", "pg_xlog", "base"] {
+        std::fs::create_dir(data.join(folder)).unwrap();
+    }
+    let mut state = vec![0; 72];
+    // A standby that is being built in full.
+    (state[0], state[8], state[32]) = (3, 7, 2);
+    std::fs::write(data.join("gaussdb.state"), state).unwrap();
+    std::fs::write(data.join("gs_build.pid"), "999999999").unwrap();
+    std::fs::write(data.join("global/pg_control"), vec![1; 8192]).unwrap();
+    std::fs::write(data.join("pg_xlog/000000010000000000000001"), "").unwrap();
+    let node = Node::at(&data);
+    assert_eq!(node.build(), None, "it had deleted nothing");
+    std::fs::remove_file(data.join("pg_xlog/000000010000000000000001")).unwrap();
+    assert!(node.build().unwrap().interrupted);
+    fake.run(json!({})).unwrap_err();
+    assert!(fake.call.done()[0].ends_with("in full"), "{:?}", fake.call.done());
+}
+
+#[test]
+fn a_build_under_cm_is_left_to_cm() {
+    let fake = Fake::new("exit 1");
+    let bin = fake.home.path().join("bin/cm_agent");
+    // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
+    assert!(std::process::Command::new("/bin/cp").arg("/bin/sleep").arg(&bin).status().unwrap().success());
+    let mut agent = std::process::Command::new(&bin).arg("600").spawn().unwrap();
+    while std::fs::read(format!("/proc/{}/cmdline", agent.id())).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    let error = fake.run(json!({"mode": "full", "force": true})).unwrap_err();
+    let seen = fake.run(json!({"state": "query"})).unwrap().output.node.managed_by;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert_eq!(error.failure().reason, Some(Reason::ManagedByCm), "{error}");
+    assert!(error.to_string().contains("cm_ctl build -n NODE_ID"), "{error}");
+    assert_eq!(seen.agent, Some(agent.id()));
+    assert!(fake.call.done().is_empty());
+}
+
+#[test]
+fn a_full_disk_is_told_by_the_failed_build() {
+    let fake = Fake::new("echo 'could not write to file \"base/1/2\": No space left on device'; exit 1");
+    let error = fake.run(json!({})).unwrap_err();
+    assert_eq!(error.failure().reason, Some(Reason::DiskFull), "{error}");
+    assert!(error.to_string().contains("the disk of the node is full"), "{error}");
+    assert!(!error.to_string().contains("pg_hba.conf"), "{error}");
 }

@@ -836,6 +836,116 @@ node:
               new one is done.
           type: bool
           returned: always
+    managed_by:
+      description:
+        - Who else is in charge of the server; only where that was looked for.
+      type: dict
+      returned: when known
+      contains:
+        by:
+          description:
+            - Who; CM before DSS before DCF where there are several.
+            - "C(none): Nobody."
+            - "C(cm): openGauss CM: cm_agent starts and stops the server, cm_server gives roles."
+            - "C(dcf): DCF (C(enable_dcf)): the servers elect their primary."
+            - "C(dss): Shared storage (C(ss_enable_dss), C(ss_enable_dms))."
+          type: str
+          returned: when known
+        agent:
+          description:
+            - The process cm_agent.
+          type: int
+          returned: when known
+        monitor:
+          description:
+            - The process om_monitor, which starts cm_agent.
+          type: int
+          returned: when known
+        server:
+          description:
+            - The process cm_server; some nodes have none.
+          type: int
+          returned: when known
+        installed:
+          description:
+            - "Whether CM is installed: the static config has CM servers, and cm_agent.conf is in its cm_dir."
+          type: bool
+          returned: when known
+        cron:
+          description:
+            - Whether cron starts om_monitor; asked only where nothing else tells of CM.
+          type: bool
+          returned: when known
+        manual_start:
+          description:
+            - >-
+              The files in C($GAUSSHOME/bin) that keep CM from running the server: C(cluster_manual_start),
+              C(instance_manual_start_ID).
+          type: list
+          elements: str
+          returned: when known
+        paused:
+          description:
+            - "Whether CM is paused: C($GAUSSHOME/bin/cluster_manual_pause) is there."
+          type: bool
+          returned: when known
+        node_id:
+          description:
+            - The node's number in the static config, which cm_ctl takes for C(-n).
+          type: int
+          returned: when known
+        instance_id:
+          description:
+            - The server's number in the static config, such as 6001.
+          type: int
+          returned: when known
+        dcf:
+          description:
+            - Whether C(enable_dcf) is on in postgresql.conf.
+          type: bool
+          returned: when known
+        dss:
+          description:
+            - Whether C(ss_enable_dss) or C(ss_enable_dms) is on in postgresql.conf.
+          type: bool
+          returned: when known
+    tablespaces:
+      description:
+        - The tablespaces; null where there are none, or where they were not looked at.
+      type: dict
+      returned: when known
+      contains:
+        names:
+          description:
+            - The node names in the names of their directories.
+          type: list
+          elements: str
+          returned: always
+        running:
+          description:
+            - >-
+              The C(pgxc_node_name) that the server was started with; null when none runs, or it could not be
+              asked.
+          type: str
+          returned: when known
+        configured:
+          description:
+            - The one in postgresql.conf, with which it starts next.
+          type: str
+          returned: when known
+        damage:
+          description:
+            - What is wrong with them.
+            - "C(none): Nothing."
+            - "C(two_names): A tablespace has directories of two names: what is in one of them is not seen."
+            - >-
+              C(name_changes): The server's name becomes another one at its next start: it will not see what it
+              sees now.
+            - >-
+              C(not_seen): A tablespace has no directory of the server's name: the server cannot read what is
+              in it.
+          type: str
+          returned: always
   sample:
     running: true
     pid: 24531

@@ -1,0 +1,188 @@
+//! Why a build failed, as far as its source and the disk tell: pure.
+
+use og_common::gauss::disk::human;
+use og_common::gauss::peer::{Found, Peer};
+use og_common::gauss::source::Source;
+use og_common::protocol::{Error, Reason};
+
+/// What to do where WAL senders are short.
+pub const RAISE: &str =
+    "raise max_wal_senders on the primary and restart it, or wait until other builds have ended";
+/// What to do where the source does not let the node in.
+const LET_IN: &str = "does the primary name this node in a replconninfo (og_replconninfo), and let its address in by pg_hba.conf (og_hba)?";
+/// Less than this is a full disk: a segment of the log is as large.
+const FULL: u64 = 16 << 20;
+
+/// Why a build failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// For programs.
+    pub reason: Option<Reason>,
+    /// In words.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Returns the cause of a build's failure; `None` when nothing tells it. `words`: what gs_ctl said; `free`: bytes that are
+/// free where the data directory is.
+#[must_use]
+pub fn cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
+    let said_full = words.contains("No space left on device") || words.contains("Disk quota exceeded");
+    if said_full || free.is_some_and(|free| free < FULL) {
+        let free = free.map_or_else(String::new, |free| format!(" ({} are free)", human(free)));
+        return Some(Cause {
+            reason: Some(Reason::DiskFull),
+            detail: format!("the disk of the node is full{free}"),
+            hint: "make room on the file system of data_dir and its tablespaces, and call again: the build begins anew"
+                .to_owned(),
+        });
+    }
+    let refusal = source.refusal.as_deref().unwrap_or_default();
+    let none_left = source.senders.is_some_and(|senders| senders.allowed.saturating_sub(senders.used) < 2);
+    if none_left || is_full(refusal) || is_full(words) {
+        return Some(Cause {
+            reason: Some(Reason::NotEnoughWalSenders),
+            detail: no_senders(source).failure().detail.clone(),
+            hint: RAISE.to_owned(),
+        });
+    }
+    if let Some(said) = [refusal, words].into_iter().find(|text| keeps_out(text)) {
+        let line = said.lines().find(|line| keeps_out(line)).unwrap_or_default().trim();
+        return Some(Cause {
+            reason: None,
+            detail: format!("{} does not let this node in: {line}", source.address),
+            hint: LET_IN.to_owned(),
+        });
+    }
+    (!refusal.is_empty()).then(|| Cause {
+        reason: None,
+        detail: format!("{} says: {refusal}", source.address),
+        hint: "look at the primary first".to_owned(),
+    })
+}
+
+/// What is known of the source where none of the peers tells that it is a primary: the words of the first that answers.
+#[must_use]
+pub fn closed(peers: &[Peer]) -> Source {
+    let words = |peer: &Peer| match &peer.found {
+        Found::Reserved(words) => Some(words.clone()),
+        _ => None,
+    };
+    let peer = peers.iter().find(|peer| words(peer).is_some()).or(peers.first());
+    let Some(peer) = peer else { return Source::default() };
+    let address = format!("{}:{}", peer.channel.remote_host, peer.channel.remote_port);
+    Source { address, refusal: words(peer), ..Source::default() }
+}
+
+/// That the source has too few WAL senders left, with the numbers where they are known.
+#[must_use]
+pub fn no_senders(source: &Source) -> Error {
+    let detail = match (source.senders, source.refusal.as_deref()) {
+        (Some(senders), _) => format!(
+            "{} has {} of {} WAL senders (max_wal_senders) in use, and a full build takes two",
+            source.address, senders.used, senders.allowed
+        ),
+        (None, Some(words)) => format!("{} has no WAL sender left: {words}", source.address),
+        (None, None) => format!("{} has too few WAL senders left (max_wal_senders)", source.address),
+    };
+    Error::refused(detail).reason(Reason::NotEnoughWalSenders)
+}
+
+/// Whether the server says that its WAL senders are all in use.
+#[must_use]
+pub fn is_full(words: &str) -> bool {
+    words.contains("max_wal_senders")
+}
+
+/// Whether the server says that it does not let this node in.
+fn keeps_out(words: &str) -> bool {
+    [
+        "no pg_hba.conf entry",
+        "pg_hba.conf rejects",
+        "not in the channel list",
+        "Forbid remote connection",
+        "it wants a password",
+    ]
+    .iter()
+    .any(|said| words.contains(said))
+}
+
+/// What to do where no primary could be reached, from what was found at the other ends.
+#[must_use]
+pub fn unreachable_hint(peers: &[Peer]) -> String {
+    let reserved = |wanted: fn(&str) -> bool| {
+        peers.iter().any(|peer| matches!(&peer.found, Found::Reserved(words) if wanted(words)))
+    };
+    let silent = peers.iter().any(|peer| matches!(peer.found, Found::Silent(_)));
+    match () {
+        () if peers.is_empty() => "give the node a channel to its primary first: og_replconninfo".to_owned(),
+        () if reserved(is_full) => RAISE.to_owned(),
+        () if reserved(keeps_out) => LET_IN.to_owned(),
+        () if silent => "start the primary, or correct the channels (og_replconninfo)".to_owned(),
+        () => "make a node the primary first (og_node_state with state primary there)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use og_common::gauss::peer::Channel;
+    use og_common::gauss::source::Senders;
+
+    use super::*;
+
+    fn source() -> Source {
+        Source { address: "10.0.0.1:26001".to_owned(), ..Source::default() }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_that() {
+        let words = "could not write to file \"/d/base/1/2\": No space left on device";
+        let full = cause(words, &source(), Some(3 << 30)).unwrap();
+        assert_eq!(full.reason, Some(Reason::DiskFull));
+        assert!(full.detail.contains("3072 MiB are free"), "{full:?}");
+        assert_eq!(cause("", &source(), Some(100)).unwrap().reason, Some(Reason::DiskFull));
+        assert_eq!(cause("", &source(), Some(3 << 30)), None);
+    }
+
+    #[test]
+    fn too_few_wal_senders_are_told_with_the_numbers() {
+        let senders = |used| Source { senders: Some(Senders { used, allowed: 4 }), ..source() };
+        let found = cause("", &senders(3), None).unwrap();
+        assert_eq!(found.reason, Some(Reason::NotEnoughWalSenders));
+        assert!(found.detail.contains("3 of 4 WAL senders"), "{found:?}");
+        assert_eq!(cause("", &senders(2), None), None);
+        let said = "number of requested standby connections exceeds max_wal_senders (currently 4)";
+        let refusal = Source { refusal: Some(said.to_owned()), ..source() };
+        assert!(cause("", &refusal, None).unwrap().detail.contains("currently 4"));
+        assert_eq!(cause(said, &source(), None).unwrap().reason, Some(Reason::NotEnoughWalSenders));
+    }
+
+    #[test]
+    fn the_question_of_being_let_in_is_asked_only_where_that_was_seen() {
+        let shut =
+            Source { refusal: Some("no pg_hba.conf entry for host \"10.0.0.2\"".to_owned()), ..source() };
+        assert!(cause("", &shut, None).unwrap().hint.contains("og_hba"));
+        let busy = Source { refusal: Some("the database system is starting up".to_owned()), ..source() };
+        assert!(!cause("", &busy, None).unwrap().hint.contains("pg_hba.conf"));
+        let found = |found| vec![Peer { channel: Channel::default(), found }];
+        let source = closed(&found(Found::Reserved("exceeds max_wal_senders (currently 1)".to_owned())));
+        assert!(
+            cause("", &source, None)
+                .unwrap()
+                .detail
+                .ends_with(":0 has no WAL sender left: exceeds max_wal_senders (currently 1)")
+        );
+        let reserved = |words: &str| found(Found::Reserved(words.to_owned()));
+        assert!(unreachable_hint(&[]).contains("og_replconninfo"));
+        assert!(
+            unreachable_hint(&found(Found::Silent("connection refused".to_owned())))
+                .contains("start the primary")
+        );
+        assert!(unreachable_hint(&reserved("no pg_hba.conf entry for host")).contains("og_hba"));
+        assert!(
+            unreachable_hint(&reserved("exceeds max_wal_senders (currently 4)")).contains("max_wal_senders")
+        );
+    }
+}

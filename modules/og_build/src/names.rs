@@ -1,0 +1,89 @@
+//! The name of the node and those of its tablespaces' directories, which must be the same.
+
+use og_common::conf::{NodeConf, Wish};
+use og_common::gauss::Node;
+use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces, directories_of, is_beside};
+use og_common::protocol::{Call, Error, ErrorKind};
+
+use crate::plan::renames;
+
+/// Gives the node this name, with which its server starts next.
+///
+/// # Errors
+/// As [`NodeConf::lock`] and [`NodeConf::save`].
+pub async fn set(call: &Call, node: &Node, name: &str) -> Result<(), Error> {
+    let actions = [renames(name)];
+    write(call, node, name, &actions).await
+}
+
+async fn write(call: &Call, node: &Node, name: &str, actions: &[String]) -> Result<(), Error> {
+    let conf = NodeConf::read(node)?.lock(node, call, false).await?;
+    let mut file = conf.file().clone();
+    file.set(NODE_NAME, name)?;
+    let (text, names) = (file.to_bytes(), [NODE_NAME.to_owned()]);
+    let wish = Wish { text: &text, names: &names, actions, backup: false, reload: false };
+    conf.save(node, call, wish).await.map(drop)
+}
+
+/// Gives the node its old name back after a build that copied nothing: its tablespaces are still named after it.
+///
+/// # Errors
+/// As [`set`].
+pub async fn restore(call: &Call, node: &Node, old: Option<&str>, new: &str) -> Result<(), Error> {
+    let Some(old) = old else { return Ok(()) };
+    if node.build().is_some() {
+        return Ok(());
+    }
+    let names = node.tablespaces(call).await.map(|found| found.names).unwrap_or_default();
+    if names.iter().any(|name| name == new) || !names.iter().any(|name| name == old) {
+        return Ok(());
+    }
+    write(call, node, old, &[format!("set {NODE_NAME} back to {old}")]).await
+}
+
+/// Looks at the tablespaces after a build. After a full one what the node had under its earlier names goes: nobody sees it
+/// any more, and the server would not know it for a leftover. `source`: the name of the server that was copied from.
+/// Returns what was done.
+///
+/// # Errors
+/// `command_failed` when the server does not see what was copied.
+pub async fn verify(
+    call: &Call,
+    node: &Node,
+    full: bool,
+    before: &[String],
+    source: Option<&str>,
+) -> Result<Vec<String>, Error> {
+    let Some(found) = node.tablespaces(call).await else { return Ok(Vec::new()) };
+    let own = found.running.clone().or_else(|| found.configured.clone()).unwrap_or_default();
+    let other = found.names.iter().find(|name| **name != own);
+    // gs_ctl makes an empty directory of the node's own name beside the one that it copies.
+    let beside = full && source != Some(own.as_str()) && is_beside(&node.data_dir, &own);
+    if let Some(other) = other.filter(|_| beside || found.damage == Damage::NotSeen) {
+        let detail = format!(
+            "the node was built and streams, and does not see its tablespaces: their directories are named after {other}, \
+             and its {NODE_NAME} is {own}"
+        );
+        return Err(Error::new(ErrorKind::CommandFailed, detail)
+            .hint(format!("set {NODE_NAME} to {other} (og_guc), and build the node again with mode: full")));
+    }
+    let mut done = Vec::new();
+    for name in before.iter().filter(|name| full && **name != own) {
+        for path in directories_of(&node.data_dir, name) {
+            std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove the leftover", &path, &e))?;
+            done.push(format!("remove {}, a leftover of the node's earlier name", path.display()));
+            call.did(done.last().cloned().unwrap_or_default());
+        }
+    }
+    Ok(done)
+}
+
+/// The names under which the node itself has had its tablespaces.
+#[must_use]
+pub fn earlier(found: Option<&Tablespaces>, configured: Option<&str>) -> Vec<String> {
+    let mut names: Vec<String> = found.iter().filter_map(|found| found.running.clone()).collect();
+    names.extend(configured.map(str::to_owned));
+    names.sort();
+    names.dedup();
+    names
+}
