@@ -639,8 +639,8 @@ def node_state_started(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -648,7 +648,8 @@ def node_state_started(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -692,8 +693,8 @@ def node_state_stopped(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: stopped.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -701,7 +702,8 @@ def node_state_stopped(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -746,8 +748,8 @@ def node_state_restarted(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -755,7 +757,8 @@ def node_state_restarted(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -790,8 +793,8 @@ def node_state_reloaded(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: reloaded.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -799,7 +802,8 @@ def node_state_reloaded(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -840,8 +844,8 @@ def node_state_primary(name, **arguments):
         Only when `state` is `primary`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -849,7 +853,8 @@ def node_state_primary(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -905,8 +910,8 @@ def node_state_standby(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -914,7 +919,8 @@ def node_state_standby(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
