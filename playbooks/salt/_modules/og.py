@@ -540,8 +540,8 @@ def node_state(**arguments):
         Only when `state` is `primary`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -549,7 +549,8 @@ def node_state(**arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)

@@ -657,8 +657,8 @@ def node_state_started(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -666,7 +666,8 @@ def node_state_started(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -710,8 +711,8 @@ def node_state_stopped(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: stopped.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -719,7 +720,8 @@ def node_state_stopped(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -764,8 +766,8 @@ def node_state_restarted(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -773,7 +775,8 @@ def node_state_restarted(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -808,8 +811,8 @@ def node_state_reloaded(name, **arguments):
     Tell the state of a node's openGauss server, start, stop, reload or promote it: reloaded.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -817,7 +820,8 @@ def node_state_reloaded(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -858,8 +862,8 @@ def node_state_primary(name, **arguments):
         Only when `state` is `primary`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -867,7 +871,8 @@ def node_state_primary(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)
@@ -923,8 +928,8 @@ def node_state_standby(name, **arguments):
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
-        Do it although another primary is alive or cannot be excluded, or this standby lags or needs
-        repair.
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -932,7 +937,8 @@ def node_state_standby(name, **arguments):
         `immediate`: Everything is dropped; the next start recovers.
 
     wait (dict)
-        Conditions to wait for when all else is done; `timeout` limits it.
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
     interval_ms (int, default 200)

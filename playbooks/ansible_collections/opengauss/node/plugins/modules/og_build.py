@@ -426,6 +426,11 @@ node:
         - Whether the server itself answered; else role and state are what it last wrote to gaussdb.state.
       type: bool
       returned: always
+    frozen:
+      description:
+        - "Whether its process was stopped (SIGSTOP, state T): it does nothing until it gets SIGCONT."
+      type: bool
+      returned: always
     static_connections:
       description:
         - Number of replconninfo the server counts.
@@ -915,6 +920,7 @@ node:
     db_state: normal
     detail: Normal
     answered: true
+    frozen: false
     static_connections: 1
     version: null
     term: 1

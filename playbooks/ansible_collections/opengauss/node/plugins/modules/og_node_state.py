@@ -59,7 +59,9 @@ options:
       - failover
   force:
     description:
-      - Do it although another primary is alive or cannot be excluded, or this standby lags or needs repair.
+      - >-
+        Do it although another primary is alive or cannot be excluded, another node holds more of the log, no
+        primary would be left, or this standby lags or needs repair.
     type: bool
     default: false
   stop_mode:
@@ -74,7 +76,7 @@ options:
       - immediate
   wait:
     description:
-      - Conditions to wait for when all else is done; C(timeout) limits it.
+      - Conditions to wait for when all else is done; C(timeout) limits it. In check mode nothing is waited for.
     type: dict
     suboptions:
       role:
@@ -143,8 +145,9 @@ options:
       max_lag_bytes:
         description:
           - >-
-            On a sender: no receiver, of C(peers) when they are given, is further behind than this; on a
-            receiver: it is not further behind itself. In bytes of log not yet replayed.
+            On a sender: no receiver, of C(peers) when they are given, is further behind than this, and a
+            primary has at least one (or C(peer_count)); on a receiver: it is not further behind itself. In
+            bytes of log not yet replayed.
         type: int
   interval_ms:
     description:
@@ -462,6 +465,11 @@ node:
     answered:
       description:
         - Whether the server itself answered; else role and state are what it last wrote to gaussdb.state.
+      type: bool
+      returned: always
+    frozen:
+      description:
+        - "Whether its process was stopped (SIGSTOP, state T): it does nothing until it gets SIGCONT."
       type: bool
       returned: always
     static_connections:
@@ -953,6 +961,7 @@ node:
     db_state: normal
     detail: Normal
     answered: true
+    frozen: false
     static_connections: 1
     version: "3.0.5"
     term: 1
