@@ -178,6 +178,64 @@ fn a_file_made_that_the_server_refuses_is_removed_again() {
 }
 
 #[test]
+fn names_open_no_other_database() {
+    let dir = node(FILE);
+    for name in ["a#b", "all#x", "al\"l", "x,y", " all "] {
+        let rule = json!({"databases": [name], "users": ["u"], "address": "10.0.0.1", "method": "md5"});
+        let (_, result) = run(&json!({"data_dir": dir.path(), "rules": [rule], "insert": "first"}));
+        assert_eq!(result["added"][0]["rule"]["databases"], json!([name]), "{result}");
+        for database in ["a", "all", "x", "postgres"] {
+            let probe = json!({"user": "u", "database": database, "address": "10.0.0.1"});
+            let (_, result) = run(&json!({"data_dir": dir.path(), "state": "query", "match": probe}));
+            assert_eq!(result["matched"]["text"], "host all all 0.0.0.0/0 sha256", "{name} opens {database}");
+        }
+        let rule = json!({"databases": [name], "users": ["u"]});
+        let (_, result) = run(&json!({"data_dir": dir.path(), "state": "absent", "rules": [rule]}));
+        assert_eq!((result["removed"].as_array().unwrap().len(), read(dir.path())), (1, FILE.to_owned()));
+    }
+    let object = |more: &str| format!("{{\"address\": \"10.0.0.7\", \"method\": \"md5\"{more}}}");
+    let (_, result) =
+        run(&json!({"data_dir": dir.path(), "rules": [object(", \"users\": 5")], "check_mode": true}));
+    assert_eq!(result["added"][0]["rule"]["users"], json!(["5"]), "{result}");
+    for rules in [json!([object(", \"user\": 5")]), json!(format!("[{}]", object(", \"user\": 5")))] {
+        let (_, result) = run(&json!({"data_dir": dir.path(), "rules": rules}));
+        assert_eq!(result["error"]["path"], "/rules/0/user", "{result}");
+        assert!(result["msg"].as_str().unwrap().contains("did you mean users?"), "{result}");
+    }
+    let mask = json!({"address": "10.9.8.7", "netmask": 24, "method": "md5"});
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": [mask], "check_mode": true}));
+    assert_eq!(result["added"][0]["rule"]["address"], "10.9.8.0/24", "{result}");
+}
+
+#[test]
+fn names_that_are_no_utf8_are_kept_and_told() {
+    let dir = node("");
+    let file: &[u8] = b"local all all trust\nhost \xc4\xe3 all all md5\nhost \xc4\xe4 all all md5\n";
+    std::fs::write(dir.path().join("pg_hba.conf"), file).unwrap();
+    let (_, result) = run(&json!({"data_dir": dir.path(), "state": "query"}));
+    assert_eq!(result["rules"][1]["rule"], Value::Null, "{result}");
+    assert!(result["warnings"].to_string().contains("line 2 holds bytes that are not UTF-8"), "{result}");
+    let (_, refused) = run(&json!({"data_dir": dir.path(), "rules": [result["rules"][1]["text"]]}));
+    assert_eq!(refused["error"]["kind"], "bad_args", "{refused}");
+    let (_, added) =
+        run(&json!({"data_dir": dir.path(), "rules": ["host all u 10.0.0.1/32 md5"], "insert": "last"}));
+    assert_eq!(added["changed"], true, "{added}");
+    assert!(std::fs::read(dir.path().join("pg_hba.conf")).unwrap().starts_with(file));
+}
+
+#[test]
+fn the_file_that_the_server_reads_is_the_one() {
+    let (dir, other) = (node(FILE), node("local all all trust\n"));
+    let path = other.path().join("pg_hba.conf");
+    std::fs::write(dir.path().join("postgresql.conf"), format!("hba_file = '{}'\n", path.display())).unwrap();
+    let (_, result) = run(&json!({"data_dir": dir.path(), "state": "query"}));
+    assert_eq!((&result["path"], &result["rule_count"]), (&json!(path), &json!(1)), "{result}");
+    let (_, result) = run(&json!({"data_dir": dir.path(), "rules": ["host all u 10.0.0.1/32 md5"]}));
+    assert_eq!(result["changed"], true, "{result}");
+    assert_eq!((read(dir.path()).as_str(), read(other.path()).lines().count()), (FILE, 2));
+}
+
+#[test]
 fn rules_as_one_text() {
     let dir = node(FILE);
     let rules = "host a,b u 10.0.0.1/32 md5\n# not this\nhost a u 10.0.0.2/32 md5\n";
