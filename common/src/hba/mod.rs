@@ -37,7 +37,6 @@ pub struct HbaFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     start: u32,
-    end: u32,
     number: u32,
     /// What it says.
     pub kind: LineKind,
@@ -105,7 +104,7 @@ impl HbaFile {
                     (kind, end, line_ends(&bytes[at..end]))
                 }
             };
-            lines.push(Line { start: narrow(at), end: narrow(end), number: narrow(number), kind });
+            lines.push(Line { start: narrow(at), number: narrow(number), kind });
             number += ended;
             at = end;
         }
@@ -134,7 +133,7 @@ impl HbaFile {
     /// The bytes of the line of this index, line end included where there is one.
     #[must_use]
     pub fn line(&self, index: usize) -> &[u8] {
-        &self.bytes[self.lines[index].span()]
+        self.slice(index..index + 1)
     }
 
     /// The bytes of some lines that follow each other.
@@ -295,12 +294,6 @@ impl Line {
     #[must_use]
     pub fn number(&self) -> usize {
         self.number as usize
-    }
-
-    /// Where it stands in the file's bytes.
-    #[must_use]
-    pub fn span(&self) -> Span<usize> {
-        self.start as usize..self.end as usize
     }
 }
 

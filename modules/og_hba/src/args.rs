@@ -618,14 +618,14 @@ mod tests {
             assert_eq!(Rule::from_bytes(&rule.line).unwrap(), rule.rule);
             rule.rule.databases
         };
-        let named = |name: &str| Name::Named(name.into());
+        let plain = |name: &str| Name::Named(name.into());
         for name in
             ["a#b", "all#x", "al\"l", "x,y", " all", "a b", "A", "all,", "\"", "a\"", "+g", "sameuserx", "@"]
         {
-            assert_eq!(names(json!([name])), [named(name)], "{name}");
+            assert_eq!(names(json!([name])), [plain(name)], "{name}");
         }
         for (value, name) in [("\"all\"", "all"), ("\"al\"\"l\"", "al\"l"), ("\"\"", ""), ("\"@f\"", "@f")] {
-            assert_eq!(names(json!([value])), [named(name)], "{value}");
+            assert_eq!(names(json!([value])), [plain(name)], "{value}");
         }
         assert_eq!(
             names(json!(["all", "sameuser", "samegroup"])),
@@ -633,7 +633,7 @@ mod tests {
         );
         assert_eq!(names(json!(["@a b", "replication"])), [Name::Include(b"a b".into()), Name::Replication]);
         // As a text it is a list with commas, and no more than that.
-        assert_eq!(names(json!("a#b, \"c, d\",all")), [named("a#b"), named("c, d"), Name::All]);
+        assert_eq!(names(json!("a#b, \"c, d\",all")), [plain("a#b"), plain("c, d"), Name::All]);
         assert_eq!(
             names(json!(["a#b"])),
             hba::name_set(&Rule::parse("host \"a#b\" all all md5").unwrap().databases).into_owned()

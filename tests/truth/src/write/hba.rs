@@ -249,11 +249,12 @@ pub fn knocks(rng: &mut Rng, dialect: Dialect, file: &HbaFile, many: usize) -> V
         let mut address = one(rng, &ADDRESSES).parse().ok();
         if let Some(rule) = rules.get(rng.usize(..rules.len().max(1))).filter(|_| rng.bool()) {
             // openGauss asks no further for a user that does not exist.
-            let known = |name: &String| match dialect {
-                Dialect::OpenGauss => USERS.contains(&name.as_str()),
-                Dialect::Common => !name.is_empty(),
+            // Nor is such a user a member of the role of its name.
+            let known = |name: &&Name| match (dialect, name) {
+                (Dialect::Common, Name::Named(name)) => !name.is_empty(),
+                (_, name) => text(name).is_some_and(|name| USERS.contains(&name.as_str())),
             };
-            user = rule.users.iter().filter_map(text).find(known).unwrap_or(user);
+            user = rule.users.iter().find(known).and_then(text).unwrap_or(user);
             database = rule.databases.iter().find_map(text).filter(|d| !d.is_empty()).unwrap_or(database);
             match &rule.address {
                 None => address = None,
