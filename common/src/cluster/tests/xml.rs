@@ -275,11 +275,15 @@ fn xml_errors_have_line_column_parameter_and_number() {
 fn parameters_that_older_releases_passed_over_are_told_and_kept() {
     let good = text("seed_1p2s1c/cluster_config.xml");
     let old = good.replacen("</CLUSTER>", "<PARAM name=\"gtmNum\" value=\"0\"/>\n</CLUSTER>", 1);
-    let old = old.replacen("name=\"sshIp1\"", "name=\"sshIp2\" value=\"10.9.9.9\"/><PARAM name=\"sshIp1\"", 1);
+    let old =
+        old.replacen("name=\"sshIp1\"", "name=\"sshIp2\" value=\"10.9.9.9\"/><PARAM name=\"sshIp1\"", 1);
     let document = Document::parse_any(&old).unwrap();
     let told: Vec<_> = document.unknown().iter().map(|error| error.failure().detail.clone()).collect();
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("OM knows no parameter \"gtmNum\"") && told[1].contains("\"sshIp2\""), "{told:?}");
+    assert!(
+        told[0].contains("OM knows no parameter \"gtmNum\"") && told[1].contains("\"sshIp2\""),
+        "{told:?}"
+    );
     let cluster = document.cluster().unwrap();
     assert!(cluster == Document::parse(&good).unwrap().cluster().unwrap());
     assert_eq!(document.edited(&cluster).unwrap(), old);
