@@ -52,7 +52,8 @@ impl Includes {
         let path = from.parent().unwrap_or(Path::new("/")).join(&*name);
         let place = format!("line {} of {} includes {}", directive.line, from.display(), path.display());
         if depth > MAX_DEPTH {
-            self.problems.push(format!("{place}: files include each other too deep, and the server refuses that"));
+            self.problems
+                .push(format!("{place}: files include each other too deep, and the server refuses that"));
             return;
         }
         let optional = directive.name.eq_ignore_ascii_case("include_if_exists");
@@ -66,7 +67,10 @@ impl Includes {
         };
         let file = ConfFile::parse(&text);
         if let Some(error) = file.errors().first() {
-            self.problems.push(format!("{place}, of which the server takes nothing: line {}: {}", error.line, error.message));
+            self.problems.push(format!(
+                "{place}, of which the server takes nothing: line {}: {}",
+                error.line, error.message
+            ));
         }
         for setting in file.active() {
             if super::is_include(&setting.name) {

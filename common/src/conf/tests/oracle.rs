@@ -38,9 +38,7 @@ impl Re {
             Self::One(is) => {
                 starts.iter().filter(|at| text.get(**at).is_some_and(|b| is(*b))).map(|at| at + 1).collect()
             }
-            Self::Seq(parts) => {
-                parts.iter().fold(starts.to_vec(), |starts, part| part.ends(text, &starts))
-            }
+            Self::Seq(parts) => parts.iter().fold(starts.to_vec(), |starts, part| part.ends(text, &starts)),
             Self::Or(parts) => parts.iter().flat_map(|part| part.ends(text, starts)).collect(),
             Self::Star(part) => {
                 let mut all = starts.to_vec();
@@ -207,7 +205,9 @@ fn parse(tokens: &[(Token, &[u8])]) -> Reading {
             }
             let value = match last {
                 Some((Token::String, text)) => scanstr(text),
-                Some((Token::Id | Token::Integer | Token::Real | Token::UnquotedString, text)) => text.to_vec(),
+                Some((Token::Id | Token::Integer | Token::Real | Token::UnquotedString, text)) => {
+                    text.to_vec()
+                }
                 _ => break 'setting None,
             };
             last = tokens.next();
