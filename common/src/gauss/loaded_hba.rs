@@ -73,8 +73,12 @@ fn is_address(address: Option<&Address>, shown: &str) -> bool {
             let (Some(ip), Ok(bits)) = (parse_ip(text.as_bytes()), bits.parse::<u32>()) else { return false };
             // Of a mask with holes only the number of its ones is shown.
             match *range {
-                Range::V4 { mask, .. } if mask.leading_ones() != mask.count_ones() => bits == mask.count_ones(),
-                Range::V6 { mask, .. } if mask.leading_ones() != mask.count_ones() => bits == mask.count_ones(),
+                Range::V4 { mask, .. } if mask.leading_ones() != mask.count_ones() => {
+                    bits == mask.count_ones()
+                }
+                Range::V6 { mask, .. } if mask.leading_ones() != mask.count_ones() => {
+                    bits == mask.count_ones()
+                }
                 whole => Range::cidr(ip, bits) == Some(whole),
             }
         }

@@ -136,7 +136,8 @@ impl Version {
     pub fn reserves_in_any(name: &str) -> Reserved {
         // One release of each list.
         let each = ["2.0.0", "2.1.0", "3.0.0", "3.0.3", "3.1.0", "5.1.0", "6.0.0", "7.0.0"];
-        let reserved = each.into_iter().filter_map(Self::parse).filter(|release| release.reserves(name)).count();
+        let reserved =
+            each.into_iter().filter_map(Self::parse).filter(|release| release.reserves(name)).count();
         match reserved {
             0 => Reserved::Never,
             all if all == each.len() => Reserved::Always,
@@ -329,6 +330,7 @@ const RESERVED_7_0: &[&str] = &[
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::ZoneCheck::{Always, IfEnabled};
     use super::*;
 
     fn version(text: &str) -> Version {
@@ -340,9 +342,18 @@ mod tests {
         let read = |text: &str| Version::of_program(text).map(|version| version.to_string());
         for (line, release) in [
             ("gaussdb (openGauss 2.0.5 build b54d7f88) compiled at 2022-09-13", "2.0.5"),
-            ("gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-28 09:01:59 commit 0 last mr  ", "3.0.5"),
-            ("gaussdb (openGauss-lite 5.0.3 build 89d144c2) compiled at 2026-11-28 09:23:20 commit 0", "5.0.3"),
-            ("gs_ctl (openGauss-lite 6.0.2 build 6285c0ef) compiled at 2026-11-28 09:20:24 commit 0", "6.0.2"),
+            (
+                "gaussdb (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-28 09:01:59 commit 0 last mr  ",
+                "3.0.5",
+            ),
+            (
+                "gaussdb (openGauss-lite 5.0.3 build 89d144c2) compiled at 2026-11-28 09:23:20 commit 0",
+                "5.0.3",
+            ),
+            (
+                "gs_ctl (openGauss-lite 6.0.2 build 6285c0ef) compiled at 2026-11-28 09:20:24 commit 0",
+                "6.0.2",
+            ),
             ("gaussdb (openGauss 7.0.0-RC1 build 1) compiled at x", "7.0.0-RC1"),
         ] {
             assert_eq!(read(line).as_deref(), Some(release));
@@ -351,7 +362,10 @@ mod tests {
             assert_eq!(read(line), None, "{line}");
         }
         assert_eq!(version("6.0.0-RC1"), version("6.0.0"));
-        assert_eq!((version("5.1"), Version::parse("5"), Version::parse("x.1")), (version("5.1.0"), None, None));
+        assert_eq!(
+            (version("5.1"), Version::parse("5"), Version::parse("x.1")),
+            (version("5.1.0"), None, None)
+        );
         assert_eq!(Version::parse("1.2.3.4"), None);
     }
 
@@ -406,19 +420,27 @@ mod tests {
     fn each_fact_turns_at_its_release() {
         let at = |fact: fn(&Version) -> bool, texts: [&str; 4]| texts.map(|text| fact(&version(text)));
         let (t, f) = (true, false);
-        assert_eq!(at(Version::added_channel_cuts_all_streams, ["2.0.0", "2.1.0", "3.0.0", "6.0.2"]), [t, t, f, f]);
-        assert_eq!(at(Version::reload_cuts_all_streams, ["2.1.0", "5.1.0", "6.0.0-RC1", "7.0.0"]), [t, t, f, f]);
+        assert_eq!(
+            at(Version::added_channel_cuts_all_streams, ["2.0.0", "2.1.0", "3.0.0", "6.0.2"]),
+            [t, t, f, f]
+        );
+        assert_eq!(
+            at(Version::reload_cuts_all_streams, ["2.1.0", "5.1.0", "6.0.0-RC1", "7.0.0"]),
+            [t, t, f, f]
+        );
         assert_eq!(at(Version::has_several_sync_groups, ["2.0.1", "2.0.3", "2.1.0", "3.0.0"]), [f, t, f, t]);
         assert_eq!(at(Version::shows_hba_rules, ["3.0.5", "5.1.0", "6.0.0", "6.0.2"]), [f, f, t, t]);
         assert_eq!(at(Version::has_sm3_method, ["2.0.5", "2.1.0", "3.0.0", "6.0.2"]), [f, t, t, t]);
         assert_eq!(at(Version::has_peer_method, ["2.0.5", "2.1.0", "3.0.0", "6.0.2"]), [f, f, t, t]);
-        assert_eq!(at(Version::reads_hba_at_each_connection, ["2.0.5", "2.1.0", "3.0.0", "6.0.2"]), [t, f, f, f]);
+        assert_eq!(
+            at(Version::reads_hba_at_each_connection, ["2.0.5", "2.1.0", "3.0.0", "6.0.2"]),
+            [t, f, f, f]
+        );
         assert_eq!(at(Version::has_om_that_checks_names, ["3.0.5", "5.1.0", "6.0.0", "6.0.2"]), [f, f, t, t]);
         assert_eq!(at(Version::has_uwal, ["3.0.5", "5.1.0", "6.0.0", "6.0.2"]), [f, f, t, t]);
         let channels = ["2.1.0", "3.0.0", "3.0.2", "3.0.3"].map(|text| version(text).max_channels());
         assert_eq!(channels, [8, 18, 18, 8]);
         let zones = ["2.1.0", "3.0.2", "3.0.3", "3.1.1", "5.0.0"].map(|text| version(text).zone_check());
-        use ZoneCheck::{Always, IfEnabled};
         assert_eq!(zones, [Always, Always, IfEnabled, Always, IfEnabled]);
     }
 }

@@ -76,7 +76,8 @@ pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Resu
         let Some(Some(value)) = plan.after.get(name) else { continue };
         if lower == STANDBY_NAMES
             && StandbyNames::parse(value).is_ok_and(|names| names.groups.len() > 1)
-            && let Some(release) = node.version(call).await.filter(|release| !release.has_several_sync_groups())
+            && let Some(release) =
+                node.version(call).await.filter(|release| !release.has_several_sync_groups())
             && !force
         {
             return Err(Error::refused(format!(
@@ -89,8 +90,10 @@ pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Resu
         if let Some(number) = channel.filter(|number| *number > CHANNELS) {
             let most = node.version(call).await.map_or(CHANNELS, Version::max_channels);
             if number > most {
-                return Err(Error::bad_args(format!("there is no {name}; a server has replconninfo1 to {most}"))
-                    .at(format!("/parameters/{name}")));
+                return Err(Error::bad_args(format!(
+                    "there is no {name}; a server has replconninfo1 to {most}"
+                ))
+                .at(format!("/parameters/{name}")));
             }
         }
     }

@@ -102,8 +102,7 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Re
     output.before = masked(output.before);
     output.after = masked(output.after);
     let what = if set == 1 { "1 parameter is".to_owned() } else { format!("{set} parameters are") };
-    Report::unchanged(format!("{what} set in {}", conf.path().display()), output)
-        .with_warnings(warnings)
+    Report::unchanged(format!("{what} set in {}", conf.path().display()), output).with_warnings(warnings)
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.

@@ -91,7 +91,9 @@ mod tests {
         ] {
             assert_eq!(list.check(name, value).unwrap(), None, "{name}");
         }
-        for (name, value) in [("port", "abc"), ("port", "0"), ("wal_level", "nosuch"), ("shared_buffers", "1.5GB")] {
+        for (name, value) in
+            [("port", "abc"), ("port", "0"), ("wal_level", "nosuch"), ("shared_buffers", "1.5GB")]
+        {
             assert!(list.check(name, value).is_err(), "{name}");
         }
         for name in ["max_conections", "log_min_messages"] {

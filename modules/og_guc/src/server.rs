@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn pending_is_what_the_server_does_not_work_with() {
-        let row = |words: [&str; 5]| [&words[..], &["", ""]].concat().into_iter().map(str::to_owned).collect();
+        let row =
+            |words: [&str; 5]| [&words[..], &["", ""]].concat().into_iter().map(str::to_owned).collect();
         let facts = Facts::of(vec![
             row(["max_connections", "postmaster", "integer", "40", ""]),
             row(["port", "postmaster", "integer", "25000", ""]),

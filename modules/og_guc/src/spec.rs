@@ -21,7 +21,8 @@ impl Spec {
     /// # Errors
     /// `bad_args`, saying why.
     pub fn check(&self, name: &str, value: &str) -> Result<(), Error> {
-        let is_no = |kind: &str| Err(Error::bad_args(format!("{name} is of type {kind}, which {value:?} is not")));
+        let is_no =
+            |kind: &str| Err(Error::bad_args(format!("{name} is of type {kind}, which {value:?} is not")));
         match self.kind.as_str() {
             "bool" if truth(value).is_none() => is_no("bool"),
             "int" | "integer" | "int64" => match integer(value) {
@@ -57,9 +58,9 @@ impl Spec {
             (_, Some(_), None) => return Ok(()),
         };
         match self.range {
-            Some((least, most)) if number * factor < least || number * factor > most => {
-                Err(Error::bad_args(format!("{value} is outside the valid range of {name} ({least} .. {most})")))
-            }
+            Some((least, most)) if number * factor < least || number * factor > most => Err(Error::bad_args(
+                format!("{value} is outside the valid range of {name} ({least} .. {most})"),
+            )),
             _ => Ok(()),
         }
     }
@@ -170,7 +171,9 @@ mod tests {
         }
         let words = vec!["minimal".to_owned(), "hot_standby".to_owned()];
         let level = Spec { kind: "enum".into(), words, ..Spec::default() };
-        assert!(level.check("wal_level", "HOT_STANDBY").is_ok() && level.check("wal_level", "nosuch").is_err());
+        assert!(
+            level.check("wal_level", "HOT_STANDBY").is_ok() && level.check("wal_level", "nosuch").is_err()
+        );
         let flag = Spec { kind: "bool".into(), ..Spec::default() };
         assert!(flag.check("ssl", "y").is_ok() && flag.check("ssl", "maybe").is_err());
         assert!(Spec { kind: "string".into(), ..Spec::default() }.check("x", "").is_ok());

@@ -221,7 +221,9 @@ fn a_standby_is_told_that_its_primary_overwrites() {
     assert_eq!(kept["warnings"].as_array().map_or(0, Vec::len), 0, "{kept}");
     // What a standby keeps depends on its release.
     let says = |release: &str| {
-        node.home(&format!("[ $1 = --version ] && echo 'gaussdb (openGauss {release} build 1) compiled at x'; exit 0"))
+        node.home(&format!(
+            "[ $1 = --version ] && echo 'gaussdb (openGauss {release} build 1) compiled at x'; exit 0"
+        ))
     };
     for (release, told) in [("5.0.3", 1), ("6.0.2", 0)] {
         let args = json!({"parameters": {"uwal_log_path": release}, "gauss_home": says(release)});
@@ -238,21 +240,28 @@ const WORDS: &str = "cat >/dev/null\necho '0 LOG:  invalid value for parameter \
 fn what_would_keep_a_stopped_server_from_starting_is_refused() {
     let node = Node::new(CONF.as_bytes());
     let home = node.home(WORDS);
-    let args = |force: bool, check: bool| {
-        json!({"parameters": {"port": "abc"}, "gauss_home": home, "force": force, "check_mode": check})
-    };
+    let args = |force: bool, check: bool| json!({"parameters": {"port": "abc"}, "gauss_home": home, "force": force, "check_mode": check});
     for check in [true, false] {
         let refused = node.call(args(false, check));
         assert_eq!(refused["error"]["kind"], "refused", "{refused}");
         assert_eq!(refused["error"]["path"], "/parameters/port");
-        assert!(refused["error"]["detail"].as_str().unwrap().contains("invalid value for parameter"), "{refused}");
+        assert!(
+            refused["error"]["detail"].as_str().unwrap().contains("invalid value for parameter"),
+            "{refused}"
+        );
     }
     assert_eq!(node.text(), CONF);
     let forced = node.call(args(true, false));
-    assert!(forced["changed"] == true && forced["warnings"][0].as_str().unwrap().contains("will not start"), "{forced}");
+    assert!(
+        forced["changed"] == true && forced["warnings"][0].as_str().unwrap().contains("will not start"),
+        "{forced}"
+    );
     // An error that was there before does not keep anybody from changing something else.
     let other = node.call(json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": home}));
-    assert!(other["changed"] == true && other["warnings"][0].as_str().unwrap().contains("before the change"), "{other}");
+    assert!(
+        other["changed"] == true && other["warnings"][0].as_str().unwrap().contains("before the change"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -318,7 +327,9 @@ fn bytes_that_are_no_utf8_are_told_and_never_rewritten() {
     let edit = node.call(json!({"synchronous_standbys": {"add": ["b"]}}));
     assert_eq!(edit["error"]["kind"], "corrupt", "{edit}");
     let mark = Node::new(b"\xef\xbb\xbfport = 1\n");
-    assert!(mark.call(json!({"state": "query"}))["error"]["detail"].as_str().unwrap().contains("byte order mark"));
+    assert!(
+        mark.call(json!({"state": "query"}))["error"]["detail"].as_str().unwrap().contains("byte order mark")
+    );
 }
 
 #[test]
@@ -332,7 +343,10 @@ fn several_groups_are_refused_where_the_release_has_none() {
     assert_eq!(groups("2.1.0", "ANY 1(a,b)")["changed"], true);
     assert_eq!(groups("3.0.5", "ANY 1(a),ANY 1(b)")["changed"], true);
     let told = node.call(json!({"synchronous_standbys": {"num": 2}}));
-    assert!(told["warnings"].to_string().contains("2 synchronous standbys of a were asked for, 1 is the most"), "{told}");
+    assert!(
+        told["warnings"].to_string().contains("2 synchronous standbys of a were asked for, 1 is the most"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -428,7 +442,9 @@ fn a_restart_that_is_due_is_told_again() {
     let says = |value: u16| {
         // Moved into place: a file open for writing could be held by a fork of another test.
         let (new, gsql) = (bin.join("new"), bin.join("gsql"));
-        let script = format!("#!/bin/sh\nprintf 'port\\037postmaster\\037integer\\037{value}\\037\\0371\\03765535\\n'\n");
+        let script = format!(
+            "#!/bin/sh\nprintf 'port\\037postmaster\\037integer\\037{value}\\037\\0371\\03765535\\n'\n"
+        );
         std::fs::write(&new, script).unwrap();
         std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::rename(new, gsql).unwrap();

@@ -331,7 +331,8 @@ mod tests {
         let odd = |value: &str| odd(&Channel::parse(value).unwrap().unwrap()).join("; ");
         assert_eq!(odd("localhost=10.0.0.1 localport=1 remotehost=10.0.0.2 remoteport=2"), "");
         let told = odd("localhost=10.0.0.256 localport=99999 remotehost=10.0.0.2:26001 remoteport=0");
-        for part in ["10.0.0.256 is no host", "localport=99999", "10.0.0.2:26001 is no host", "remoteport=0"] {
+        for part in ["10.0.0.256 is no host", "localport=99999", "10.0.0.2:26001 is no host", "remoteport=0"]
+        {
             assert!(told.contains(part), "{part} in {told}");
         }
     }

@@ -123,7 +123,8 @@ pub fn strays(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
     let mut found: Vec<(String, usize)> = Vec::new();
     for setting in file.settings() {
         let lower = setting.name.to_ascii_lowercase();
-        let Some(number) = lower.strip_prefix("replconninfo").filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        let Some(number) =
+            lower.strip_prefix("replconninfo").filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
         else {
             continue;
         };
@@ -151,7 +152,9 @@ pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
     let slots = slots(file, CHANNELS);
     let moves = wanted.state == State::Absent && {
         let goes = slots.iter().position(|slot| wanted.is_unwanted(slot));
-        goes.is_some_and(|at| slots[at..].iter().any(|slot| *slot != Slot::Empty && !wanted.is_unwanted(slot)))
+        goes.is_some_and(|at| {
+            slots[at..].iter().any(|slot| *slot != Slot::Empty && !wanted.is_unwanted(slot))
+        })
     };
     let used = slots.iter().filter(|slot| **slot != Slot::Empty).count();
     let wants = match wanted.state {

@@ -199,7 +199,8 @@ fn cluster_of(bytes: &[u8]) -> Result<Cluster, Error> {
 async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for file in files {
-        let text = file.bytes.as_deref().filter(|bytes| is_xml(bytes)).and_then(|bytes| xml::text(bytes).ok());
+        let text =
+            file.bytes.as_deref().filter(|bytes| is_xml(bytes)).and_then(|bytes| xml::text(bytes).ok());
         // What else is wrong with a file is told where it is read.
         let Some(document) = text.and_then(|text| xml::Document::parse_any(text).ok()) else { continue };
         for error in document.unknown() {

@@ -86,7 +86,10 @@ impl Run<'_> {
         let asked = programs.iter().map(|program| {
             let mut own = args(json!({"state": "query", "timeout": self.how.options.og_look_timeout}));
             if *program == "og_guc" {
-                own.insert("names".to_owned(), json!([SYNC_NAMES, MOST_AVAILABLE, "application_name", ZONE, ENABLE_ZONES]));
+                own.insert(
+                    "names".to_owned(),
+                    json!([SYNC_NAMES, MOST_AVAILABLE, "application_name", ZONE, ENABLE_ZONES]),
+                );
             }
             (*program, own)
         });

@@ -133,8 +133,8 @@ fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
 
 /// Plain texts that look like something else than text.
 const SHAPES: [&str; 24] = [
-    "1.5GB", ".log", "5.x", ".kB", ".5", "5.", "+.5", "-7", "1.e3", "1e5", "0x1F", "0x", "007", "64MB", "1 MB", "a.b",
-    "a-b", "a:b/c", "on", "_x", "é", "1.2.3", "-", ".",
+    "1.5GB", ".log", "5.x", ".kB", ".5", "5.", "+.5", "-7", "1.e3", "1e5", "0x1F", "0x", "007", "64MB",
+    "1 MB", "a.b", "a-b", "a:b/c", "on", "_x", "é", "1.2.3", "-", ".",
 ];
 
 /// A parameter and a value to be set, as plain text.
