@@ -280,6 +280,7 @@ pub enum BuildMode {
 
 /// A build of this node, as its files tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct BuildProgress {
     /// Whether a process builds now.
     pub running: bool,

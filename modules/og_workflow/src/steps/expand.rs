@@ -139,7 +139,8 @@ fn edit(it: &mut Run, og: &Expand, name: &str, program: &str, mut calls: Calls) 
 fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
     let calls = vec![(primary.to_owned(), args(own))];
-    let told = it.ask("Look how much is to be copied", "og_build", calls, QUIET)?;
+    it.replay.shown = QUIET;
+    let told = it.replay.ask("Look how much is to be copied", "og_build", &calls)?;
     gate(&[&told])?;
     let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))

@@ -173,7 +173,7 @@ fn expand_in_order() {
     assert_eq!(
         args[2],
         json!({"data_dir": "/d", "mode": "auto", "role": "cascade_standby", "force": false,
-        "min_free": 5000})
+        "min_free": 5000, "if_building": "wait"})
     );
     // They all counted for `*`.
     let edit = json!({"method": "any", "num": "majority", "add": ["dn_6002", "dn_6003", "dn_6004"]});
