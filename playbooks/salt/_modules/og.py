@@ -267,6 +267,10 @@ def build(**arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _run("og_build", arguments)
 
@@ -347,6 +351,10 @@ def guc(**arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _run("og_guc", arguments)
@@ -432,6 +440,10 @@ def hba(**arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _run("og_hba", arguments)
 
@@ -489,6 +501,10 @@ def lock(**arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _run("og_lock", arguments)
@@ -576,6 +592,10 @@ def node_state(**arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _run("og_node_state", arguments)
 
@@ -654,6 +674,10 @@ def replconninfo(**arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _run("og_replconninfo", arguments)
 
@@ -715,6 +739,10 @@ def slot(**arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _run("og_slot", arguments)
@@ -837,6 +865,10 @@ def static_conf(**arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _run("og_static_conf", arguments)

@@ -174,6 +174,10 @@ def build_present(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         Make it stream, by whatever build that takes:
@@ -247,6 +251,10 @@ def guc_present(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -334,6 +342,10 @@ def guc_absent(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         Go back to the default:
@@ -399,6 +411,10 @@ def hba_present(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -470,6 +486,10 @@ def hba_absent(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         Take away all rules for one address, and only that address:
@@ -531,6 +551,10 @@ def hba_exact(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         These rules and no others; comments stay; say what would change:
@@ -582,6 +606,10 @@ def lock_held(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         Take the lock before a change of the cluster:
@@ -630,6 +658,10 @@ def lock_released(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -693,6 +725,10 @@ def node_state_started(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         Start it as standby and wait until it streams:
@@ -746,6 +782,10 @@ def node_state_stopped(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _apply("og_node_state", "stopped", name, arguments)
@@ -802,6 +842,10 @@ def node_state_restarted(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _apply("og_node_state", "restarted", name, arguments)
 
@@ -846,6 +890,10 @@ def node_state_reloaded(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     """
     return _apply("og_node_state", "reloaded", name, arguments)
@@ -897,6 +945,10 @@ def node_state_primary(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -964,6 +1016,10 @@ def node_state_standby(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     """
     return _apply("og_node_state", "standby", name, arguments)
 
@@ -1020,6 +1076,10 @@ def replconninfo_exact(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -1093,6 +1153,10 @@ def replconninfo_present(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         One more standby:
@@ -1162,6 +1226,10 @@ def replconninfo_absent(name, **arguments):
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
 
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
     .. code-block:: yaml
 
         One standby less, whatever its ports:
@@ -1205,6 +1273,10 @@ def slot_present(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -1250,6 +1322,10 @@ def slot_absent(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 
@@ -1354,6 +1430,10 @@ def static_conf_present(name, **arguments):
 
     lock_timeout (int, default 10)
         Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
 
     .. code-block:: yaml
 

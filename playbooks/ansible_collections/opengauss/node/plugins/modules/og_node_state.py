@@ -185,6 +185,16 @@ options:
       - Seconds to wait for another writer.
     type: int
     default: 10
+  if_building:
+    description:
+      - >-
+        What to do while a build of the node is under way: fail at once (C(busy)), or wait for its end within
+        C(timeout).
+    type: str
+    default: fail
+    choices:
+      - fail
+      - wait
 attributes:
   check_mode:
     support: full
@@ -807,7 +817,7 @@ node:
           description:
             - Whether a process builds now.
           type: bool
-          returned: always
+          returned: when known
         mode:
           description:
             - Which build it is.
@@ -821,17 +831,17 @@ node:
           description:
             - Kilobytes copied.
           type: int
-          returned: always
+          returned: when known
         total_kb:
           description:
             - Kilobytes to copy as far as known; openGauss lets it grow together with C(done_kb).
           type: int
-          returned: always
+          returned: when known
         percent:
           description:
             - openGauss's own figure; it says 100 too early.
           type: int
-          returned: always
+          returned: when known
         pid:
           description:
             - The building process.
@@ -843,7 +853,7 @@ node:
               A build died after it had begun to change the data directory: the server does not start until a
               new one is done.
           type: bool
-          returned: always
+          returned: when known
     managed_by:
       description:
         - Who else is in charge of the server; only where that was looked for.

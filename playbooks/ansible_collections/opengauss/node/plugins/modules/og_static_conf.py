@@ -389,6 +389,16 @@ options:
       - Seconds to wait for another writer.
     type: int
     default: 10
+  if_building:
+    description:
+      - >-
+        What to do while a build of the node is under way: fail at once (C(busy)), or wait for its end within
+        C(timeout).
+    type: str
+    default: fail
+    choices:
+      - fail
+      - wait
 attributes:
   check_mode:
     support: full
