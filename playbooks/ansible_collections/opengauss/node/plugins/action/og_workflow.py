@@ -14,6 +14,8 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_B
 DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
 # Of these the roles and playbooks make use, not og_workflow.
 FOR_ROLES = ("og_add", "og_drop", "og_binaries", "og_bin_dir", "og_cluster")
+# Those by which every node ends a task before any begins the next.
+STRATEGIES = ("linear", "debug")
 HOST_VARS = (
     "data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user", "env_file", "gauss_home",
 )  # fmt: skip
@@ -32,6 +34,9 @@ class ActionModule(OgActionBase):
         return self._told(str(args["run"]))
 
     def _begun(self, args):
+        strategy = str(self._task._parent._play.strategy)
+        if strategy.rsplit(".", 1)[-1] not in STRATEGIES:
+            raise AnsibleActionFail(f"a workflow goes step by step on all nodes at once, which the strategy {strategy} does not; use strategy: linear")
         targets = names_in(args.get("targets"))
         hosts = self._hosts(str(args.get("cluster") or "opengauss"), targets)
         active = set(self._task_vars["ansible_play_hosts"])

@@ -358,6 +358,13 @@ def test_nothing_is_done_in_the_middle(three, task):
     assert three.log() == [] and three.state("n1") == before
 
 
+def test_a_strategy_without_steps_is_refused(three):
+    three.write("status", roles=["opengauss.node.status"], strategy="free")
+    done = three.play("status")
+    assert done.returncode == 2 and "use strategy: linear" in " ".join((done.stdout + done.stderr).split())
+    assert three.log() == []
+
+
 @pytest.mark.versions
 def test_a_misspelt_option_is_refused(three):
     wanted = "variable og_sync_standby: unknown option (did you mean og_sync_standbys? known: "
