@@ -20,7 +20,7 @@ UIDS = {USER: 64731, DBA: 64732}
 ENTER = """set -e
 base=$1
 mount --bind "$base/etc" /etc
-mount -t tmpfs -o mode=0755,size=64m tmpfs /home
+mount -t tmpfs -o mode=0755,size=256m tmpfs /home
 for user in {users}; do
     mkdir -p -m 0700 /home/$user/.ssh
     cp "$base/key.pub" /home/$user/.ssh/authorized_keys

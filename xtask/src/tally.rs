@@ -64,6 +64,9 @@ fn summary(line: &str) -> Option<[usize; 3]> {
         }
         let mut words = piece.split_whitespace();
         let (number, word) = (words.next()?.parse::<usize>().ok()?, words.next()?);
+        if !words.next().is_none_or(|more| more.starts_with('(') || more == "out") {
+            return None;
+        }
         // Behind the word a runner has nothing, or a remark in brackets; of what it left out, more words.
         let alone = words.next().is_none_or(|next| next.starts_with('('));
         let at = match word.trim_end_matches(['s', ':']) {
