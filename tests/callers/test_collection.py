@@ -12,7 +12,9 @@ from conftest import NAMES, NODE_FILES, ON_NODES, ROOT
 
 COLLECTION = ROOT / "playbooks/ansible_collections/opengauss/node"
 VECTORS = ROOT / "tests/vectors/cluster"
-ROLES = sorted(p.name for p in (COLLECTION / "roles").iterdir())
+# What the other roles are made of; no play names it.
+INTERNAL = "workflow"
+ROLES = sorted(p.name for p in (COLLECTION / "roles").iterdir() if p.name != INTERNAL)
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
@@ -23,7 +25,8 @@ def installed(tmp_path_factory):
         pytest.skip("no package: OG_COLLECTION is not set (cargo xtask collection)")
     folder = tmp_path_factory.mktemp("collections")
     package = os.environ["OG_COLLECTION"]
-    assert pathlib.Path(package).stat().st_size < 20_000_000
+    # With programs that are not optimised it may be larger; Galaxy never sees those.
+    assert pathlib.Path(package).stat().st_size < 20_000_000 or "OG_BUILT" in os.environ
     done = run(folder, "ansible-galaxy", "collection", "install", "--offline", "-p", str(folder), package)
     assert "installed successfully" in done.stdout
     return folder

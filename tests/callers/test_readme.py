@@ -44,6 +44,7 @@ TAKEN = {
     ("fuzz/README.md", "Fuzz targets"): ["no test: cargo-fuzz is downloaded and built, and a target runs for minutes"],
     (OWN, "Installation"): [f"{HERE}test_install"],
     (OWN, "Workflows"): [f"{HERE}test_workflows", f"{HERE}test_plays"],
+    (OWN, "Several clusters in one inventory"): [f"{HERE}test_several_clusters"] * 2,
     (OWN, "Inventory of a cluster that is there"): [f"{HERE}test_install"] * 2,
     (OWN, "Modules"): [f"{HERE}test_plays"],
 }
@@ -107,6 +108,26 @@ def test_workflows(file, installed, tmp_path):  # noqa: F811
             assert words[0] == "ansible-playbook", line
             world.type(line, collections, folder)
     assert len(lines) >= 4 and world.state("n3")["built"] and world.state("n4")["built"] and not world.state("n2")["running"]
+
+
+def test_several_clusters(installed, tmp_path):  # noqa: F811
+    """The inventory of the text with the lines of the text: one cluster grows, and the other one is as it was."""
+    inventory, typed = readme("Several clusters in one inventory", OWN)
+    for name in ("shop", "billing"):
+        (tmp_path / name).mkdir()
+    shop, billing = worlds = World(tmp_path / "shop", 1, "*"), World(tmp_path / "billing", 1, "*")
+    groups = yaml.safe_load(inventory)
+    (tmp_path / "clusters.yml").write_text(inventory)
+    (tmp_path / "host_vars").mkdir()
+    for world, group in zip(worlds, groups.values()):
+        for host, node in zip(group["hosts"], world.hosts.values()):
+            own = {"og_binaries": str(world.root / "programs"), "og_bin_dir": str(world.root / "bin")}
+            own |= {k: v for k, v in node.items() if k not in ("id", "role")}
+            (tmp_path / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(own))
+    before = billing.state("n1"), billing.state("n2")
+    for line in typed.splitlines():
+        shop.type(line, installed, cwd=tmp_path)
+    assert shop.state("n2")["built"] and (billing.state("n1"), billing.state("n2")) == before
 
 
 def test_what_the_playbooks_say_of_themselves(tmp_path):

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import sys
 import types
@@ -23,6 +24,9 @@ SALT = ROOT / "playbooks/salt"
 NODE = ROOT / "playbooks/ansible_collections/opengauss/node"
 FAKE = NODE / "tests/workflows/fake_program.py"
 PROGRAM = compile(FAKE.read_text(), str(FAKE), "exec")
+
+sys.path.insert(0, str(FAKE.parent))
+from test_workflows import Cluster  # noqa: E402
 
 
 def program(name, args):
@@ -183,86 +187,64 @@ def three(tmp_path, programs):
     return Master(tmp_path / "three", 3, "ANY 1(dn_6002,dn_6003)", programs)
 
 
-def tasks_of(path):
-    """Name and program of each task that runs one to change something, in order."""
-
-    def walk(tasks):
-        for task in tasks:
-            for key in ("block", "rescue", "always"):
-                yield from walk(task.get(key, []))
-            for key in task:
-                looks = key.rsplit(".", 1)[-1] in ("og_query", "og_plan", "og_gate") or isinstance(task[key], dict) and task[key].get("state") == "query"
-                if key.startswith("opengauss.node.og_") and not looks:
-                    yield task["name"], key.rsplit(".", 1)[1]
-
-    return list(walk(yaml.safe_load((NODE / "roles" / path).read_text())))
+def titles_of(master):
+    """The title of each step that the run told of, in order."""
+    return [line.split(": ")[0] for line in master.err.splitlines() if not line.startswith("Ask ")]
 
 
-def steps_of(master):
-    """Name and program of each step that the run told of, in order; one that was asked for more than once counts once."""
-    programs = {}
-    for step, _, name, _ in master.told():
-        programs.setdefault(step, name)
-    names = [line.split(": ")[0] for line in master.err.splitlines() if not line.startswith(("Look", "Ask"))]
-    assert len(names) == len(programs), (names, programs)
-    return [step for step, _ in itertools.groupby(zip(names, programs.values()))]
+def idle(states):
+    states["n2"]["slots"] = ["dn_6002"]
 
 
-def test_steps_are_those_of_the_roles(tmp_path, programs):
-    """Runs that together come to every task of the roles; each takes some of them, in their order."""
-    count = itertools.count()
-
-    def run(members, names, what, nodes, broken=(), change=lambda states: None, **how):
-        master = Master(tmp_path / str(next(count)), members, names, programs)
-        for name in broken:
-            (master.root / name).touch()
-        states = master.states()
-        change(states)
-        for n, state in states.items():
-            (master.root / n / "state.json").write_text(json.dumps(state))
-        done = master.run(what, nodes, **how)
-        assert done["failed"] == bool(broken), done
-        return steps_of(master)
-
-    def idle(states):
-        states["n2"]["slots"] = ["dn_6002"]
-
-    def killed(states):
-        purpose = json.dumps({"what": "drop n2", "restore": {"most_available_sync": "off"}})
-        states["n1"]["lock"] = {"owner": f"me@{platform.node()} pid {2**22 + 1} start 5", "purpose": purpose}
-
-    several = "ANY 1(dn_6002,dn_6003)"
-    lock, slots, unlock = (tasks_of(f"common/tasks/{name}.yml") for name in ("lock", "slots", "unlock"))
-    expand = [
-        run(1, "*", "expand", "n2,n5"),
-        run(3, several, "expand", "n4", change=idle, og_sync_standbys="any"),
-        run(3, several, "expand", "n4", change=killed, broken=["fail_n4_og_static_conf"]),
-    ]
-    drop = [
-        run(3, several, "drop", "n2", change=killed),
-        run(3, several, "drop", "n2", og_drop_commits="available", og_drop_clear=True),
-        run(4, several, "drop", "n3", change=idle),
-    ]
-    show = [slots[0]]
-    wanted = tasks_of("expand/tasks/main.yml")
-    at = [name for name, _ in wanted].index("Let no commit wait for a new node")
-    check_order(expand, lock + wanted[:at] + show + wanted[at:] + unlock)
-    wanted = tasks_of("drop/tasks/main.yml")
-    check_order(drop, lock + wanted[:-1] + show + wanted[-1:] + unlock)
+def killed(states):
+    purpose = json.dumps({"what": "drop n2", "restore": {"most_available_sync": "off"}})
+    states["n1"]["lock"] = {"owner": f"me@{platform.node()} pid {2**22 + 1} start 5", "purpose": purpose}
 
 
-def check_order(runs, tasks):
-    assert {step for steps in runs for step in steps} == set(tasks)
-    for steps in runs:
-        left = iter(tasks)
-        # Each is found behind the one before it.
-        assert all(step in left for step in steps), (steps, tasks)
+SEVERAL = "ANY 1(dn_6002,dn_6003)"
+RUNS = [
+    ((1, "*"), "expand", "n2,n5", {}, None, None),
+    ((3, SEVERAL), "expand", "n4", {"og_sync_standbys": "any"}, idle, None),
+    ((3, SEVERAL), "expand", "n4", {}, killed, "fail_n4_og_static_conf"),
+    ((3, SEVERAL), "drop", "n2", {"og_drop_commits": "available", "og_drop_clear": True}, None, None),
+    ((3, SEVERAL), "drop", "n2", {}, killed, None),
+    ((4, SEVERAL), "drop", "n3", {}, idle, None),
+]
+
+
+@pytest.mark.parametrize(("cluster", "what", "nodes", "options", "change", "broken"), RUNS)
+def test_steps_are_those_of_the_roles(tmp_path, programs, cluster, what, nodes, options, change, broken):
+    """The same nodes under Ansible and under Salt: steps of the same titles in the same order, and nodes that end the same."""
+    folders = tmp_path / "ansible", tmp_path / "salt"
+    folders[0].mkdir()
+    ansible, master = Cluster(folders[0], *cluster), Master(folders[1], *cluster, programs)
+    states = master.states()
+    (change or (lambda states: None))(states)
+    for name, state in states.items():
+        (master.root / name / "state.json").write_text(json.dumps(state))
+        ansible.change(name, **state)
+    if broken:
+        ansible.mark(broken)
+        (master.root / broken).touch()
+    done = master.run(what, nodes, **options)
+    assert done["failed"] == bool(broken), done
+    words = [word for name, value in {f"og_{'add' if what == 'expand' else what}": nodes, **options}.items() for word in ("-e", f"{name}={value}")]
+    ran = ansible.play(what, *words)
+    assert ran.returncode == (2 if broken else 0), ran.stdout + ran.stderr
+    titles = re.findall(r"^TASK \[opengauss\.node\.workflow : (.+?)\] \*", ran.stdout, re.MULTILINE)
+    own = [f"Begin: {what}", "Next step", "Cluster"]
+    assert (titles[0], titles[-1]) == (own[0], own[-1])
+    assert [title for title in titles if title not in own] == titles_of(master)
+    assert len(titles_of(master)) > 5
+    ended = json.dumps({name: ansible.state(name) for name in master.hosts}), json.dumps(master.states())
+    # The nodes' folders stand in the cluster's own file.
+    assert json.loads(ended[0].replace(str(ansible.root / "nodes"), "")) == json.loads(ended[1].replace(str(master.root), ""))
 
 
 def test_options_are_those_of_the_roles():
     defaults = yaml.safe_load((NODE / "roles/common/defaults/main.yml").read_text())
-    # Where the programs are is the minion's business, and the nodes are named in the call.
-    others = {"og_bin_dir", "og_binaries", "og_add", "og_drop"}
+    # Where the programs are is the minion's business, the nodes are named in the call, and the cluster is the pillar's.
+    others = {"og_bin_dir", "og_binaries", "og_add", "og_drop", "og_cluster"}
     schema = json.loads((ROOT / "schemas/og_workflow.args.json").read_text())
     options = {name: one["default"] for name, one in schema["properties"]["options"]["properties"].items()}
     defaults = {k: v for k, v in defaults.items() if k not in others}

@@ -16,6 +16,8 @@ from test_salt_workflows import FAKE, Nodes
 
 SCRIPTS = ROOT / "playbooks/shell"
 SHELLS = [["dash"], ["busybox", "ash"]]
+# Seconds after which a script counts as hanging; on a machine that is busy with other tests it takes minutes.
+LIMIT = 300
 # A call comes over ssh with its host before the file of its arguments; here it stays on this machine.
 STAND_IN = """#!{python} -IS
 import sys
@@ -57,7 +59,7 @@ class World(Nodes):
             return subprocess.Popen(command, cwd=self.root, env=env, stdout=out, stderr=err)
 
     def ended(self, child):
-        child.wait(60)
+        child.wait(LIMIT)
         return subprocess.CompletedProcess(child.args, child.returncode, (self.root / "out").read_text(), (self.root / "err").read_text())
 
     def run(self, script, *words):
@@ -71,7 +73,7 @@ class World(Nodes):
         return done.stdout.splitlines()
 
     def waits_for(self, what):
-        end = time.monotonic() + 60
+        end = time.monotonic() + LIMIT
         while not what():
             assert time.monotonic() < end, "it did not come"
             time.sleep(0.02)
