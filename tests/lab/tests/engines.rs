@@ -103,10 +103,20 @@ fn words(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Who asks a server's command line for its files is led to those of the data directory.
+fn names_no_files_on_its_command_line(up: &Up) {
+    let pid = up.read("n1", "postmaster.pid").lines().next().unwrap().to_owned();
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let args: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+    assert!(args.iter().any(|arg| arg == "-D"), "{args:?}");
+    assert!(!args.iter().any(|arg| arg.starts_with("-c") || arg.starts_with("--")), "{args:?}");
+}
+
 fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     let Some(up) = Up::new("ha", engine, &[Role::Primary, Role::Standby, Role::CascadeStandby]) else {
         return;
     };
+    names_no_files_on_its_command_line(&up);
     up.sql("n1", "create table t (a int)");
     up.sql("n1", "insert into t values (1)");
     up.shows("n2", "select sum(a) from t", "1");

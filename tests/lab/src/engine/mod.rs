@@ -114,11 +114,12 @@ impl Engine {
         let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
         let held =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
-        let template = cache.join(stem);
+        let template = cache.join(&stem);
         if !template.exists() {
             initdb(node, &node.data_dir)?;
             // Complete or not at all: a copy that was cut short must not be taken for a template.
-            let part = template.with_extension("part");
+            // Named after all of the template: with_extension would cut the name at a version's dot.
+            let part = cache.join(format!("{stem}.part"));
             if part.exists() {
                 fs::remove_dir_all(&part).map_err(|e| Error::at(&part, &e))?;
             }

@@ -312,8 +312,9 @@ impl Server {
         let mut child = Command::new(program())
             .arg("-D")
             .arg(&self.data)
-            .arg("-c")
-            .arg(format!("config_file={}", self.side.join("postgresql.conf").display()))
+            // In one word with -F, which turns fsync off as the file does: gaussdb's command line names no files, and who
+            // looks there for a server's files, as og_hba does, must not be led to those of the lab.
+            .arg(format!("-Fcconfig_file={}", self.side.join("postgresql.conf").display()))
             .env_remove("PGDATA")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
