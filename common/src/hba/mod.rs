@@ -155,6 +155,17 @@ impl Line {
         }
     }
 
+    /// Keeps the secrets in it out of what is told.
+    pub fn keep_secrets(&self) {
+        secret::keep_named(&self.text());
+        if let LineKind::Rule(rule, _) = &self.kind {
+            let text = |bytes| String::from_utf8_lossy(bytes);
+            for (_, value) in rule.options.iter().filter(|(name, _)| secret::is_secret(&text(name))) {
+                secret::keep(&text(value));
+            }
+        }
+    }
+
     /// The text without its line end; bytes that are no UTF-8 as replacement characters.
     #[must_use]
     pub fn text(&self) -> String {

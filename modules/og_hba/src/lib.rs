@@ -7,12 +7,13 @@ pub mod output;
 pub mod plan;
 mod server;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock, NodeLock};
 use og_common::gauss::{Exchange, Node};
 use og_common::hba::{
-    Connection, HbaFile, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
+    self, Connection, HbaFile, Line, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
 };
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
 
@@ -234,6 +235,7 @@ struct Seen {
 impl Seen {
     fn of(text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
         let file = HbaFile::parse(text.as_deref().unwrap_or_default());
+        file.lines.iter().for_each(Line::keep_secrets);
         let plan = plan::plan(&file, goal)?;
         Ok(Self { text, file, plan })
     }
@@ -277,6 +279,7 @@ fn check(
         return Ok(file.rules().count());
     }
     let after = HbaFile::parse(&plan.after);
+    after.lines.iter().for_each(Line::keep_secrets);
     let around = target.surroundings(&after);
     if let Some(first) = after.refusals(&around).first() {
         if first.line == 0 {
@@ -367,6 +370,7 @@ fn report(target: &Target, plan: &Plan, rules: usize, warnings: Vec<String>, che
 
 fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error> {
     let file = HbaFile::parse(&target.read()?);
+    file.lines.iter().for_each(Line::keep_secrets);
     let around = target.surroundings(&file);
     let refusals = file.refusals(&around);
     let mut warnings = refused(target, &refusals);
@@ -393,6 +397,14 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
 }
 
+/// The client that a rule's address stands for, when it is one alone.
+fn one_client(address: &str) -> Option<IpAddr> {
+    let (ip, bits) = address.split_once('/').map_or((address, None), |(ip, bits)| (ip, Some(bits)));
+    let ip = hba::parse_ip(ip.as_bytes())?;
+    let all = if ip.is_ipv4() { "32" } else { "128" };
+    bits.is_none_or(|bits| bits == all).then_some(ip)
+}
+
 /// The line that decides the connection asked about.
 fn decide(
     file: &HbaFile,
@@ -413,9 +425,10 @@ fn decide(
             return Err(Error::bad_args("/match/address: is missing").at("/match/address"));
         }
         (kind, Some(address)) => {
-            let client = address.trim().parse().map_err(|_| {
-                Error::bad_args(format!("/match/address: \"{address}\" is no IP address"))
+            let client = one_client(address.trim()).ok_or_else(|| {
+                Error::bad_args(format!("/match/address: \"{address}\" is not the address of one client"))
                     .at("/match/address")
+                    .hint("give an IP address, such as 10.0.0.5 or 10.0.0.5/32")
             })?;
             Route::Tcp { client, ssl: kind == Type::HostSsl }
         }
