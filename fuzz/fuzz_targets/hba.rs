@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use og_common::hba::{Address, Connection, HbaFile, LineKind, Name, Range, Route, Rule, Surroundings};
+use og_common::hba::{Address, Brief, Connection, HbaFile, LineKind, Name, Range, Route, Rule, Surroundings};
 use og_fuzz::{halves, repeated};
 use og_hba::args::{Pattern, RuleArg, Wanted};
+use og_hba::output::RuleFields;
 use og_hba::plan::{Goal, Place, Plan, plan};
 
 fuzz_target!(|data: &[u8]| {
@@ -25,22 +26,31 @@ fn read(bytes: &[u8]) {
     let file = HbaFile::parse(bytes);
     assert!(file.to_bytes() == bytes, "other bytes");
     let lines = bytes.split(|c| *c == b'\n').count();
-    for pair in file.lines.windows(2) {
-        assert!(pair[0].number < pair[1].number);
+    for pair in file.lines().windows(2) {
+        assert!(pair[0].number() < pair[1].number());
     }
     for refusal in file.refusals(&Surroundings::default()) {
         assert!(refusal.line <= lines, "{refusal} of {lines}");
     }
-    for line in &file.lines {
-        let LineKind::Rule(rule, at) = &line.kind else { continue };
+    for index in 0..file.lines().len() {
+        let line = &file.lines()[index];
+        assert_eq!(matches!(line.kind, LineKind::Rule(_)), file.rule(index).is_some());
+        let Some((rule, at)) = file.rule_at(index) else { continue };
+        let text = file.line(index);
         assert!(
-            line.bytes[at.method..at.end].starts_with(rule.method.as_str().as_bytes())
-                || line.bytes[at.method..].contains(&b'"')
+            text[at.method..at.end].starts_with(rule.method.as_str().as_bytes())
+                || text[at.method..].contains(&b'"')
         );
-        let text = rule.to_string();
-        // Bytes that are no UTF-8 are shown as replacement characters.
-        if !text.contains('\u{fffd}') {
-            assert_eq!(Rule::parse(&text).as_ref(), Ok(&**rule), "{text}");
+        assert_eq!(Rule::from_bytes(&rule.to_bytes()).as_ref(), Ok(&rule), "{rule}");
+        let brief = Brief::from(&rule);
+        assert!(file.may_be(index, &brief, &rule));
+        // What a query tells is taken back as the rule it was.
+        if let Some(fields) = RuleFields::from_rule(&rule).filter(|_| !rule.to_string().contains('\u{fffd}')) {
+            let fields = serde_json::to_value(fields).expect("fields are JSON");
+            let arg: RuleArg = serde_json::from_value(fields).expect("a rule's fields");
+            if let Ok(back) = arg.wanted("/rules/0") {
+                assert_eq!(back.rule.key(), rule.key());
+            }
         }
     }
 }
@@ -48,7 +58,7 @@ fn read(bytes: &[u8]) {
 /// Connections that the rules themselves are about.
 fn decide(bytes: &[u8]) {
     let file = HbaFile::parse(bytes);
-    let rules: Vec<(usize, &Rule)> = file.rules().take(24).collect();
+    let rules: Vec<(usize, Rule)> = file.rules().take(24).collect();
     let around = Surroundings {
         interfaces: vec![("10.0.0.1".parse().expect("v4"), "255.0.0.0".parse().expect("v4"))],
         ..Surroundings::default()
@@ -73,7 +83,7 @@ fn decide(bytes: &[u8]) {
             for (index, earlier) in file.rules().take_while(|(index, _)| *index < line).take(24) {
                 let unsure = decision.unknown.iter().any(|(other, _)| *other == index);
                 assert!(
-                    unsure || !earlier.covers(decided),
+                    unsure || !earlier.covers(&decided),
                     "{earlier} is before {decided}, for {connection:?}"
                 );
             }
@@ -101,18 +111,18 @@ fn change(bytes: &[u8], what: u8) {
     };
     let Ok(goal) = goal else { return };
     let file = HbaFile::parse(bytes);
-    let Ok(done) = plan(&file, &goal) else { return };
+    let Ok(done) = plan(&file, &goal, &Surroundings::default()) else { return };
     if done.is_empty() {
-        assert!(done.after == bytes, "nothing to do, but other bytes");
+        assert!(done.after.is_none(), "nothing to do, but other bytes");
         return;
     }
-    let after = HbaFile::parse(&done.after);
+    let after = done.after.clone().expect("a new file");
     // Nothing is written then.
     if !after.refusals(&Surroundings::default()).is_empty() {
         return;
     }
-    let again = plan(&after, &goal).expect("what could be planned can be planned again");
-    assert!(again.is_empty(), "twice: {goal:?}\n{again:?}\n{}", String::from_utf8_lossy(&done.after));
+    let again = plan(&after, &goal, &Surroundings::default()).expect("what could be planned can be planned again");
+    assert!(again.is_empty(), "twice: {goal:?}\n{again:?}\n{}", String::from_utf8_lossy(after.bytes()));
     reached(&after, &goal);
     untouched(&file, &after, &done);
 }
@@ -123,7 +133,7 @@ fn reached(after: &HbaFile, goal: &Goal) {
     match goal {
         Goal::Present(wanted, _) => assert!(wanted.iter().take(50).all(has)),
         Goal::Absent(patterns) => {
-            assert!(after.rules().take(50).all(|(_, r)| !patterns.iter().any(|p| p.agrees(r))));
+            assert!(after.rules().take(50).all(|(_, r)| !patterns.iter().any(|p| p.agrees(&r))));
         }
         Goal::Exact(wanted) => {
             assert!(
@@ -145,14 +155,15 @@ fn untouched(before: &HbaFile, after: &HbaFile, done: &Plan) {
     let bare = |bytes: &[u8]| {
         bytes.strip_suffix(b"\n").map(|b| b.strip_suffix(b"\r").unwrap_or(b)).unwrap_or(bytes).to_vec()
     };
-    let mut lines = after.lines.iter();
-    for line in before.lines.iter().filter(|l| !named.contains(&l.number)) {
+    let mut lines = 0..after.lines().len();
+    for index in (0..before.lines().len()).filter(|index| !named.contains(&before.number(*index))) {
+        let line = before.line(index);
         // The last line may get the line end that it lacked.
         assert!(
-            lines.any(|l| l.bytes == line.bytes || bare(&l.bytes) == bare(&line.bytes)),
+            lines.any(|other| after.line(other) == line || bare(after.line(other)) == bare(line)),
             "line {} is gone: {}",
-            line.number,
-            line.text()
+            before.number(index),
+            before.text(index)
         );
     }
 }

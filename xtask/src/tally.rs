@@ -17,8 +17,11 @@ impl Tally {
     /// Reads the summaries of cargo test, nextest, pytest and our own programs, and the reasons for what was skipped.
     pub fn parse(output: &str) -> Self {
         let mut tally = Self::default();
-        for line in output.lines().map(str::trim) {
-            if let Some(counts) = summary(line) {
+        for line in output.lines() {
+            // What a test printed that failed stands indented.
+            let nested = line.starts_with(' ') && line.contains("test result: ");
+            let line = line.trim();
+            if let Some(counts) = summary(line).filter(|_| !nested) {
                 tally.passed += counts[0];
                 tally.failed += counts[1];
                 tally.skipped += counts[2];
@@ -56,6 +59,9 @@ fn summary(line: &str) -> Option<[usize; 3]> {
     let mut counts = [0; 3];
     let mut found = false;
     for piece in text.split([',', ';']).map(str::trim) {
+        if piece.starts_with("finished in ") {
+            continue;
+        }
         let mut words = piece.split_whitespace();
         let (number, word) = (words.next()?.parse::<usize>().ok()?, words.next()?);
         let at = match word.trim_end_matches(['s', ':']) {
@@ -114,7 +120,14 @@ mod tests {
             let tally = Tally::parse(line);
             assert_eq!([tally.passed, tally.failed, tally.skipped], wanted, "{line}");
         }
-        for line in ["3 files changed", "== unit tests: 12 s", "5 passed away", "1, 2, 3", ""] {
+        for line in [
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; finished in 0.00s",
+            "3 files changed",
+            "== unit tests: 12 s",
+            "5 passed away",
+            "1, 2, 3",
+            "",
+        ] {
             let tally = Tally::parse(line);
             assert_eq!((tally.passed, tally.failed), (0, 0), "{line}");
         }

@@ -324,18 +324,16 @@ impl Walk {
                 let float = |name: &str| {
                     name.strip_prefix("floatIp").is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
                 };
-                let param = param(text, tag, element)?;
-                self.look_up(text, &param, CLUSTER_PARAMS, float);
-                self.cluster.push(param);
+                let param = self.param(text, tag, element, CLUSTER_PARAMS, float)?;
+                self.cluster.extend(param);
             }
             (3, b"PARAM")
                 if self.section == Some(Section::DeviceList)
                     && self.stack.last().is_some_and(|s| s == "DEVICE") =>
             {
                 let sync_node = |name: &str| name.starts_with("syncNode_");
-                let param = param(text, tag, element)?;
-                self.look_up(text, &param, DEVICE_PARAMS, sync_node);
-                if let Some(device) = self.devices.last_mut() {
+                let param = self.param(text, tag, element, DEVICE_PARAMS, sync_node)?;
+                if let (Some(param), Some(device)) = (param, self.devices.last_mut()) {
                     if param.name == "name" {
                         device.name.clone_from(&param.value);
                     }
@@ -347,11 +345,27 @@ impl Walk {
         Ok(())
     }
 
-    /// Notes a parameter whose name is neither `known` nor of a `family` of names.
-    fn look_up(&mut self, text: &str, param: &Param, known: &[&str], family: impl Fn(&str) -> bool) {
-        if !known.contains(&param.name.as_str()) && !family(&param.name) {
-            self.unknown.push(unknown(text, param.element.start, &param.name, known));
+    /// The parameter; one whose name is neither `known` nor of a `family` of names is noted, and nothing more is looked at.
+    fn param(
+        &mut self,
+        text: &str,
+        tag: &BytesStart,
+        element: Range<usize>,
+        known: &[&str],
+        family: impl Fn(&str) -> bool,
+    ) -> Result<Option<Param>, Error> {
+        let (name, value) = attributes(text, tag, element.start)?;
+        if !known.contains(&name.as_str()) && !family(&name) {
+            self.unknown.push(unknown(text, element.start, &name, known));
+            return Ok(None);
         }
+        let Some((value, raw)) = value else {
+            return Err(error(text, element.start, format!("the PARAM {name} has no value"), "GAUSS-51236"));
+        };
+        if text.get(raw.clone()).is_none() {
+            return Err(error(text, element.start, "the value cannot be found again", "GAUSS-51234"));
+        }
+        Ok(Some(Param { name, value, element, raw }))
     }
 
     /// An element ended; `stack` holds those around it.
@@ -381,35 +395,30 @@ fn unknown(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
     }
 }
 
-fn param(text: &str, tag: &BytesStart, element: Range<usize>) -> Result<Param, Error> {
+/// A value, and where it stands.
+type Valued = (String, Range<usize>);
+
+/// The name of a PARAM and its value, if it has one.
+fn attributes(text: &str, tag: &BytesStart, at: usize) -> Result<(String, Option<Valued>), Error> {
     let mut name = None;
     let mut value = None;
     for attribute in tag.attributes() {
-        let attribute = attribute.map_err(|e| error(text, element.start, e, "GAUSS-51234"))?;
-        let read = attribute
-            .unescape_value()
-            .map_err(|e| error(text, element.start, e, "GAUSS-51234"))?
-            .into_owned();
+        let attribute = attribute.map_err(|e| error(text, at, e, "GAUSS-51234"))?;
+        let read = attribute.unescape_value().map_err(|e| error(text, at, e, "GAUSS-51234"))?.into_owned();
         match attribute.key.as_ref() {
             b"name" => name = Some(read),
             b"value" => {
                 // The reader lends slices of the text itself, so the distance is the place.
-                let at = (attribute.value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-                value = Some((read, at..at.wrapping_add(attribute.value.len())));
+                let from = (attribute.value.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+                value = Some((read, from..from.wrapping_add(attribute.value.len())));
             }
             _ => {}
         }
     }
     let Some(name) = name else {
-        return Err(error(text, element.start, "a PARAM needs a name", "GAUSS-51236"));
+        return Err(error(text, at, "a PARAM needs a name", "GAUSS-51236"));
     };
-    let Some((value, raw)) = value else {
-        return Err(error(text, element.start, format!("the PARAM {name} has no value"), "GAUSS-51236"));
-    };
-    if text.get(raw.clone()).is_none() {
-        return Err(error(text, element.start, "the value cannot be found again", "GAUSS-51234"));
-    }
-    Ok(Param { name, value, element, raw })
+    Ok((name, value))
 }
 
 /// Python's `os.path.normpath`.

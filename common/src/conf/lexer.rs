@@ -59,14 +59,11 @@ pub(super) fn line(text: &[u8]) -> Result<Option<Found>, LineError> {
     Ok(Some(Found { name, value, decoded, equals, comment }))
 }
 
-/// Whether the line is a commented setting of `name`: `#name = …`.
-pub(super) fn commented_name(text: &[u8], name: &str) -> bool {
-    let rest = text.trim_ascii_start();
-    let Some(rest) = rest.strip_prefix(b"#") else { return false };
-    let rest = rest.trim_ascii_start();
-    rest.len() > name.len()
-        && rest[..name.len()].eq_ignore_ascii_case(name.as_bytes())
-        && rest[name.len()..].trim_ascii_start().starts_with(b"=")
+/// The name of a commented setting: `#name = …`; blanks may stand in what is none.
+pub(super) fn commented_name(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.trim_ascii_start().strip_prefix(b"#")?.trim_ascii_start();
+    let equals = rest.iter().position(|&byte| byte == b'=')?;
+    Some(rest[..equals].trim_ascii_end())
 }
 
 /// The one token that `text` is from its first to its last byte.

@@ -393,6 +393,30 @@ proptest! {
     }
 
     #[test]
+    fn many_are_set_as_one_after_the_other(text in conf_text(), value in "[a-z0-9' #]{0,10}", more in 0_usize..12) {
+        let names = ["port", "B_C", "x.y", "a"].map(str::to_owned).into_iter();
+        let wanted: Vec<(String, String)> =
+            names.chain((0..more).map(|n| format!("new_{n}"))).map(|name| (name, value.clone())).collect();
+        let mut one = ConfFile::parse(&text);
+        let expected: Vec<bool> = wanted.iter().map(|(name, value)| one.set(name, value).unwrap()).collect();
+        let mut all = ConfFile::parse(&text);
+        prop_assert_eq!(all.set_all(&wanted).unwrap(), expected);
+        // Only the order of new lines below one comment may be another one.
+        let sorted = |file: &ConfFile| {
+            let mut lines: Vec<Vec<u8>> = file.lines.iter().map(|line| line.bytes.clone()).collect();
+            lines.sort();
+            lines
+        };
+        prop_assert_eq!(sorted(&all), sorted(&one));
+        prop_assert_eq!(&ConfFile::parse(&all.to_bytes()), &all);
+        for (name, _) in &wanted {
+            prop_assert_eq!(all.get(name).map(|s| s.value), one.get(name).map(|s| s.value));
+            prop_assert_eq!(all.values().get(&name.to_ascii_lowercase()).map(|s| s.value.clone()), all.get(name).map(|s| s.value));
+        }
+        prop_assert!(!all.set_all(&wanted).unwrap().contains(&true));
+    }
+
+    #[test]
     fn only_the_line_concerned_changes(text in conf_text(), value in "[a-z0-9' #]{0,10}") {
         let before = ConfFile::parse(&text);
         let mut file = before.clone();

@@ -31,14 +31,14 @@ impl Node {
     pub async fn has_loaded(&self, call: &Call, wanted: &HbaFile) -> Option<bool> {
         self.version(call).await.filter(|release| release.shows_hba_rules())?;
         let rows = self.sql_within(call, RULES, LIMIT).await.ok()?;
-        let wanted: Vec<&Rule> = wanted.rules().map(|(_, rule)| rule).collect();
+        let wanted: Vec<Rule> = wanted.rules().map(|(_, rule)| rule).collect();
         Some(are_shown(&wanted, &rows))
     }
 }
 
 /// Whether these rows of type, databases, users, address and method show these rules, in their order. Names are shown
 /// without their escapes, addresses as values; what is not shown, such as most options, is not compared.
-fn are_shown(wanted: &[&Rule], rows: &[Vec<String>]) -> bool {
+fn are_shown(wanted: &[Rule], rows: &[Vec<String>]) -> bool {
     let same = |rule: &Rule, row: &Vec<String>| {
         let [kind, databases, users, address, method] = row.as_slice() else { return false };
         rule.kind.as_str() == kind
@@ -66,7 +66,7 @@ fn is_address(address: Option<&Address>, shown: &str) -> bool {
         Some(Address::SameNet) => shown == "samenet",
         Some(Address::Host(name)) => {
             let shown = shown.split_once('/').map_or(shown, |(name, _)| name);
-            shown.eq_ignore_ascii_case(name)
+            shown.as_bytes().eq_ignore_ascii_case(name)
         }
         Some(Address::Range(range)) => {
             let Some((text, bits)) = shown.split_once('/') else { return false };
@@ -92,7 +92,7 @@ mod tests {
 
     fn shown(file: &str, rows: &[[&str; 5]]) -> bool {
         let file = HbaFile::parse(file.as_bytes());
-        let rules: Vec<&Rule> = file.rules().map(|(_, rule)| rule).collect();
+        let rules: Vec<Rule> = file.rules().map(|(_, rule)| rule).collect();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
         are_shown(&rules, &rows)
     }

@@ -62,7 +62,7 @@ fn verdict(outcome: &Outcome) -> Trial {
     }
     // That the file has errors is known by the time when somebody reads the words.
     let words = words_at_start(&said).into_iter().filter(|word| !word.contains("contains errors"));
-    Trial::Bad(words.collect())
+    Trial::Bad(words.map(|word| word.replace("/dev/stdin", "postgresql.conf")).collect())
 }
 
 #[cfg(test)]
@@ -84,7 +84,10 @@ mod tests {
         );
         let Trial::Bad(words) = ended(1, &bad) else { panic!("it is bad") };
         assert_eq!(words.len(), 2, "{words:?}");
-        assert!(words[0].contains("\"max_conections\"") && words[1].contains("\"port\""));
+        assert!(
+            words[0].ends_with("\"max_conections\" in file \"postgresql.conf\" line 798")
+                && words[1].contains("\"port\"")
+        );
         let Trial::Unseen(why) = ended(127, "gaussdb: error while loading shared libraries: libcgroup.so\n")
         else {
             panic!("it is not seen")

@@ -330,6 +330,7 @@ const RESERVED_7_0: &[&str] = &[
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::ZoneCheck::{Always, IfEnabled};
     use super::*;
 
     fn version(text: &str) -> Version {
@@ -440,7 +441,6 @@ mod tests {
         let channels = ["2.1.0", "3.0.0", "3.0.2", "3.0.3"].map(|text| version(text).max_channels());
         assert_eq!(channels, [8, 18, 18, 8]);
         let zones = ["2.1.0", "3.0.2", "3.0.3", "3.1.1", "5.0.0"].map(|text| version(text).zone_check());
-        use ZoneCheck::{Always, IfEnabled};
         assert_eq!(zones, [Always, Always, IfEnabled, Always, IfEnabled]);
     }
 }

@@ -17,7 +17,7 @@ pub enum Address {
     /// A range of addresses.
     Range(Range),
     /// A host name, or with a leading dot all names that end so; in lower case, for the server does not mind case.
-    Host(String),
+    Host(Vec<u8>),
 }
 
 /// A range of addresses: those which agree with `network` where `mask` has ones.
@@ -75,6 +75,15 @@ impl Range {
         match address {
             IpAddr::V4(a) => Self::V4 { network: a.to_bits(), mask: u32::MAX },
             IpAddr::V6(a) => Self::V6 { network: a.to_bits(), mask: u128::MAX },
+        }
+    }
+
+    /// Whether it is one address.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        match *self {
+            Self::V4 { mask, .. } => mask == u32::MAX,
+            Self::V6 { mask, .. } => mask == u128::MAX,
         }
     }
 
@@ -146,34 +155,46 @@ impl fmt::Display for Range {
 }
 
 impl fmt::Display for Address {
+    /// As it stands in the file; bytes that are no UTF-8 as replacement characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        f.write_str(&String::from_utf8_lossy(&bytes))
+    }
+}
+
+/// The words that stand for clients.
+const WORDS: [&[u8]; 3] = [b"all", b"samehost", b"samenet"];
+
+impl Address {
+    /// Appends it as it stands in the file.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::All => f.write_str("all"),
-            Self::SameHost => f.write_str("samehost"),
-            Self::SameNet => f.write_str("samenet"),
-            Self::Range(range) => range.fmt(f),
-            Self::Host(name) if ["", "all", "samehost", "samenet"].contains(&name.as_str()) => {
-                write_quoted(f, name)
+            Self::All => out.extend(b"all"),
+            Self::SameHost => out.extend(b"samehost"),
+            Self::SameNet => out.extend(b"samenet"),
+            Self::Range(range) => out.extend(range.to_string().into_bytes()),
+            Self::Host(name)
+                if name.is_empty() || name.starts_with(b"@") || WORDS.contains(&name.as_slice()) =>
+            {
+                write_quoted(out, name);
             }
-            Self::Host(name) => write_value(f, "", name),
+            Self::Host(name) => write_value(out, b"", name),
         }
     }
 }
 
-impl Address {
-    /// Whether every client that `other` lets through is let through here too, as far as that can be told without
-    /// asking anybody for names.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::All, _)
-            | (Self::SameNet, Self::SameNet | Self::SameHost)
-            | (Self::SameHost, Self::SameHost) => true,
-            (Self::Range(a), Self::Range(b)) => a.covers(b),
-            (Self::Host(a), Self::Host(b)) => host_matches(a, b),
-            _ => false,
-        }
-    }
+/// Whether it can be a host name, or with a leading dot the end of one. Numbers and dots alone are a mistyped address,
+/// which the server would quietly take for a name.
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
+    let text = text.strip_prefix('.').unwrap_or(text);
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+        })
+        && text.chars().any(|c| c.is_alphabetic() || c == '_')
+        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Wider than any network of one's own: 10.0.0.0/8 is the widest private one of IPv4.
@@ -211,14 +232,21 @@ impl Address {
             Self::All => true,
             Self::SameHost | Self::SameNet => false,
             Self::Range(range) => range.holds_strangers(),
-            Self::Host(name) => name.strip_prefix('.').is_some_and(|end| !end.contains('.')),
+            Self::Host(name) => name.strip_prefix(b".").is_some_and(|end| !end.contains(&b'.')),
         }
     }
 }
 
 /// Whether a host name matches a pattern, which is a name or, with a leading dot, a name's end. Both in lower case.
-pub fn host_matches(pattern: &str, name: &str) -> bool {
-    if pattern.starts_with('.') { name.ends_with(pattern) } else { name == pattern }
+pub fn host_matches(pattern: &[u8], name: &[u8]) -> bool {
+    if pattern.starts_with(b".") { name.ends_with(pattern) } else { name == pattern }
+}
+
+/// A whole address as people write it: four decimal parts, or IPv6, perhaps with a zone. Unlike [`parse_ip`] it takes no
+/// shortened, octal or hexadecimal parts, which are mistakes more often than meant.
+#[must_use]
+pub fn parse_whole_ip(text: &str) -> Option<IpAddr> {
+    if text.contains(':') { parse_ip(text.as_bytes()) } else { text.parse().ok() }
 }
 
 /// A number address as the server's getaddrinfo takes it: also `10.1` and `0x7f.1`, and IPv6 with a zone: a number, or, of a
@@ -316,7 +344,7 @@ mod tests {
         // A mask with holes: one address in 256, all over the world.
         let holes = Range::of("0.0.0.1".parse().unwrap(), "0.0.0.255".parse().unwrap()).unwrap();
         assert!(holes.holds_strangers());
-        let host = |name: &str| Address::Host(name.to_owned()).holds_strangers();
+        let host = |name: &str| Address::Host(name.as_bytes().to_vec()).holds_strangers();
         assert!(host(".com") && !host(".example.com") && !host("db1"));
         assert!(Address::All.holds_strangers() && !Address::SameNet.holds_strangers());
     }

@@ -61,21 +61,28 @@ pub struct Entry {
 /// Cuts the bytes of a file into entries, without a gap: their spans joined are the whole file. One at a time, for a
 /// big file's tokens are many.
 pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> {
-    let mut scanner = Scanner { bytes, at: 0, too_long: None };
+    let mut at = 0;
     std::iter::from_fn(move || {
-        let start = scanner.at;
-        if start >= bytes.len() {
-            return None;
-        }
-        let mut fields = Vec::with_capacity(6);
-        while let Some(field) = scanner.field() {
-            fields.push(field);
-            if scanner.at >= bytes.len() {
-                break;
-            }
-        }
-        Some(Entry { span: start..scanner.at, fields, too_long: scanner.too_long.take() })
+        let entry = entry_at(bytes, at)?;
+        at = entry.span.end;
+        Some(entry)
     })
+}
+
+/// The entry that begins at this byte; `None` at the end.
+pub fn entry_at(bytes: &[u8], start: usize) -> Option<Entry> {
+    if start >= bytes.len() {
+        return None;
+    }
+    let mut scanner = Scanner { bytes, at: start, too_long: None };
+    let mut fields = Vec::with_capacity(6);
+    while let Some(field) = scanner.field() {
+        fields.push(field);
+        if scanner.at >= bytes.len() {
+            break;
+        }
+    }
+    Some(Entry { span: start..scanner.at, fields, too_long: scanner.too_long })
 }
 
 struct Scanner<'a> {

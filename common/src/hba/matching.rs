@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::address::{Address, Range};
+use super::address::{Address, Range, host_matches};
 use super::lexer::{Token, entries};
-use super::rule::{Kind, Method, Name, Rule};
-use super::{HbaFile, LineKind};
+use super::rule::{Column, Kind, Method, Name, Rule};
+use super::{Brief, HbaFile, Reach};
 
 /// How a client comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,13 @@ pub struct Surroundings {
 const DEPTH: usize = 16;
 
 impl Surroundings {
-    /// Reads the files that the rules of `file`, standing in the folder `dir`, include, and asks for the addresses of
-    /// this machine.
+    /// Reads the files that the rules of `file` and these others, standing in the folder `dir`, include, and, when one of
+    /// them asks for it, the addresses of this machine.
     #[must_use]
-    pub fn of(file: &HbaFile, dir: &Path) -> Self {
+    pub fn of(file: &HbaFile, others: &[&Rule], dir: &Path) -> Self {
         let mut included = HashMap::new();
-        for (_, rule) in file.rules() {
+        let mut near = others.iter().any(|rule| Reach::from(rule.address.as_ref()) == Reach::Near);
+        let mut include = |rule: &Rule| {
             for name in rule.databases.iter().chain(&rule.users) {
                 if let Name::Include(name) = name
                     && !included.contains_key(name)
@@ -62,18 +63,29 @@ impl Surroundings {
                     included.insert(name.clone(), read_list(dir, name, DEPTH));
                 }
             }
+        };
+        for (index, brief) in file.briefs() {
+            near |= brief.reach == Reach::Near;
+            if brief.includes
+                && let Some(rule) = file.rule(index)
+            {
+                include(&rule);
+            }
         }
-        Self { included, interfaces: interfaces() }
+        for rule in others {
+            include(rule);
+        }
+        Self { included, interfaces: if near { interfaces() } else { Vec::new() } }
     }
 
     /// The names with what `@file` stands for put in its place.
-    fn expand(&self, names: &[Name], value: fn(&Token) -> Name) -> Vec<Name> {
+    fn expand(&self, names: &[Name], column: Column) -> Vec<Name> {
         let mut all = Vec::with_capacity(names.len());
         for name in names {
             match name {
                 Name::Include(file) => {
                     let tokens = self.included.get(file).and_then(Option::as_deref).unwrap_or_default();
-                    all.extend(tokens.iter().map(value));
+                    all.extend(tokens.iter().map(|token| Name::from_token(column, token)));
                 }
                 other => all.push(other.clone()),
             }
@@ -136,10 +148,12 @@ pub fn initial_user(owned: &Path) -> Option<String> {
     Some(nix::unistd::User::from_uid(uid.into()).ok()??.name)
 }
 
-/// Whether a rule is for a connection.
+/// Whether a rule is for a connection, or for all that another rule is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
+    /// It is.
     Yes,
+    /// It is not.
     No,
     /// Only the server can tell; what it depends on.
     Unknown(String),
@@ -192,8 +206,12 @@ impl HbaFile {
     #[must_use]
     pub fn decide(&self, connection: &Connection<'_>, around: &Surroundings) -> Decision {
         let mut decision = Decision::default();
-        for (index, rule) in self.rules() {
-            match matches(rule, connection, around) {
+        for (index, brief) in self.briefs() {
+            if !self.may_match(index, brief, connection) {
+                continue;
+            }
+            let Some(rule) = self.rule(index) else { continue };
+            match matches(&rule, connection, around) {
                 Answer::Yes => {
                     decision.line = Some(index);
                     break;
@@ -204,6 +222,32 @@ impl HbaFile {
         }
         decision
     }
+
+    /// Whether the rule can be for the connection, as far as that is told without parsing its line.
+    fn may_match(&self, index: usize, brief: &Brief, connection: &Connection<'_>) -> bool {
+        let there = match (brief.reach, connection.route) {
+            (Reach::V4 { network, mask }, Route::Tcp { client, .. }) => {
+                Range::V4 { network, mask }.contains(client)
+            }
+            _ => true,
+        };
+        if !there || !kind_matches(brief.kind, connection.route) {
+            return false;
+        }
+        self.words(index, brief).is_none_or(|[database, user]| {
+            (user == b"all" || user == connection.user)
+                && (if connection.replication {
+                    database == b"replication"
+                } else {
+                    is_keyword(database) || database == connection.database
+                })
+        })
+    }
+}
+
+/// Whether a bare word is a keyword of the database column.
+fn is_keyword(word: &[u8]) -> bool {
+    [&b"all"[..], b"sameuser", b"samerole", b"samegroup", b"replication"].contains(&word)
 }
 
 /// What openGauss makes of a rule that trusts its clients, which is less than it says; `None` for other rules.
@@ -242,11 +286,11 @@ fn matches(rule: &Rule, connection: &Connection<'_>, around: &Surroundings) -> A
             _ => Answer::Yes,
         })
         .and(|| {
-            let names = around.expand(&rule.databases, Name::database);
+            let names = around.expand(&rule.databases, Column::Databases);
             Answer::any(names.iter().map(|n| database_matches(n, connection)))
         })
         .and(|| {
-            let names = around.expand(&rule.users, Name::user);
+            let names = around.expand(&rule.users, Column::Users);
             Answer::any(names.iter().map(|n| user_matches(n, connection.user)))
         })
 }
@@ -268,7 +312,7 @@ fn address_matches(address: &Address, client: IpAddr, around: &Surroundings) -> 
         Address::SameNet => {
             interfaces.any(|&(ip, mask)| Range::of(ip, mask).is_some_and(|r| r.contains(client))).into()
         }
-        Address::Host(name) => Answer::Unknown(format!("whether {client} is called {name}")),
+        Address::Host(_) => Answer::Unknown(format!("whether {client} is called {address}")),
     }
 }
 
@@ -306,9 +350,250 @@ fn member(user: &[u8], role: &[u8]) -> Answer {
     ))
 }
 
+impl Surroundings {
+    /// Whether `earlier`, standing first, decides every connection that `later` is for, so that the server never comes
+    /// to that one.
+    #[must_use]
+    pub fn covers(&self, earlier: &Rule, later: &Rule) -> Answer {
+        self.covers_place(earlier, later).and(|| {
+            let users = self.atoms(&later.users, Column::Users);
+            let mut all = Answer::Yes;
+            for database in self.atoms(&later.databases, Column::Databases) {
+                for user in &users {
+                    all = all.and(|| self.covers_names(earlier, &database, user));
+                }
+            }
+            all
+        })
+    }
+
+    /// The names one by one; an `@file` that lists nothing here stands for itself.
+    fn atoms(&self, names: &[Name], column: Column) -> Vec<Name> {
+        let listed = |name: &Name| {
+            let all = self.expand(std::slice::from_ref(name), column);
+            if all.is_empty() { vec![name.clone()] } else { all }
+        };
+        names.iter().flat_map(listed).collect()
+    }
+
+    /// Whether it is for all clients of the other one.
+    fn covers_place(&self, earlier: &Rule, later: &Rule) -> Answer {
+        if !earlier.kind.covers(later.kind) {
+            return Answer::No;
+        }
+        match (&earlier.address, &later.address) {
+            (Some(mine), Some(its)) => self.covers_address(mine, its),
+            (None, None) => Answer::Yes,
+            _ => Answer::No,
+        }
+    }
+
+    fn covers_address(&self, mine: &Address, its: &Address) -> Answer {
+        let hosts = || self.interfaces.iter().map(|&(ip, _)| Range::single(ip));
+        let nets = || self.interfaces.iter().filter_map(|&(ip, mask)| Range::of(ip, mask));
+        let known = !self.interfaces.is_empty();
+        match (mine, its) {
+            (Address::All, _)
+            | (Address::SameNet, Address::SameNet | Address::SameHost)
+            | (Address::SameHost, Address::SameHost) => Answer::Yes,
+            (Address::Range(a), Address::Range(b)) => a.covers(b).into(),
+            (Address::SameHost, Address::Range(b)) => hosts().any(|a| a.covers(b)).into(),
+            (Address::SameNet, Address::Range(b)) => nets().any(|a| a.covers(b)).into(),
+            (Address::Range(a), Address::SameHost) => (known && hosts().all(|b| a.covers(&b))).into(),
+            (Address::Range(a), Address::SameNet) => (known && nets().all(|b| a.covers(&b))).into(),
+            (Address::Host(a), Address::Host(b)) => host_matches(a, b).into(),
+            (Address::Host(_), Address::Range(b)) if b.is_single() => {
+                Answer::Unknown(format!("whether the client at {its} is called {mine}"))
+            }
+            (Address::Range(_) | Address::SameHost | Address::SameNet, Address::Host(name))
+                if !name.starts_with(b".") =>
+            {
+                Answer::Unknown(format!("whether {its} has addresses that are not in {mine}"))
+            }
+            _ => Answer::No,
+        }
+    }
+
+    /// Whether it is for this database and user.
+    fn covers_names(&self, earlier: &Rule, database: &Name, user: &Name) -> Answer {
+        let either = |names: &[Name], column, covers: &dyn Fn(&Name) -> Answer| {
+            Answer::any(names.iter().map(|name| match name {
+                Name::Include(_) => {
+                    Answer::any(self.atoms(std::slice::from_ref(name), column).iter().map(covers))
+                }
+                name => covers(name),
+            }))
+        };
+        let databases = |mine: &Name| covers_database(mine, database, user);
+        let users = |mine: &Name| covers_user(mine, user);
+        either(&earlier.databases, Column::Databases, &databases)
+            .and(|| either(&earlier.users, Column::Users, &users))
+    }
+}
+
+/// Whether the name stands for every database that the other one stands for with this user.
+fn covers_database(mine: &Name, its: &Name, user: &Name) -> Answer {
+    match (mine, its, user) {
+        _ if mine == its => Answer::Yes,
+        (Name::All, Name::Replication, _) => Answer::No,
+        (Name::All, ..) | (Name::SameRole, Name::SameUser, _) => Answer::Yes,
+        (Name::SameUser, Name::Named(name), Name::Named(user))
+        | (Name::Named(name), Name::SameUser, Name::Named(user)) => (name == user).into(),
+        (Name::SameRole, Name::Named(name), Name::Named(user)) => member(user, name),
+        (Name::SameRole, Name::Named(name), Name::Role(role)) => members(role, name),
+        _ => Answer::No,
+    }
+}
+
+/// Whether the name stands for every user that the other one stands for.
+fn covers_user(mine: &Name, its: &Name) -> Answer {
+    match (mine, its) {
+        _ if mine == its => Answer::Yes,
+        (Name::All, _) => Answer::Yes,
+        (Name::Role(role), Name::Named(user)) => member(user, role),
+        (Name::Role(role), Name::Role(other)) => members(other, role),
+        _ => Answer::No,
+    }
+}
+
+/// Whether all members of one role are members of another.
+fn members(of: &[u8], role: &[u8]) -> Answer {
+    if of == role {
+        return Answer::Yes;
+    }
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Answer::Unknown(format!("whether the members of role {} are members of role {}", shown(of), shown(role)))
+}
+
+/// What earlier lines leave for a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// The index of the line with which nothing is left for it.
+    pub line: Option<usize>,
+    /// The first line before that which may leave nothing for it, to another effect, and what that depends on.
+    pub unknown: Option<(usize, String)>,
+}
+
+/// More pairs of database and user than this are compared as a whole.
+const MOST_PAIRS: usize = 4096;
+
+/// A rule for which it is looked whether earlier lines hide it.
+struct Later<'a> {
+    rule: &'a Rule,
+    /// The index of the first line that is no longer before it.
+    limit: usize,
+    /// The pairs of database and user that nothing has decided yet; `None` when there are too many.
+    pairs: Option<Vec<(Name, Name)>>,
+    hidden: Hidden,
+}
+
+impl<'a> Later<'a> {
+    fn new(rule: &'a Rule, limit: usize, around: &Surroundings) -> Self {
+        let (databases, users) =
+            (around.atoms(&rule.databases, Column::Databases), around.atoms(&rule.users, Column::Users));
+        let pair =
+            |database: &Name| users.iter().map(|user| (database.clone(), user.clone())).collect::<Vec<_>>();
+        let few = databases.len().saturating_mul(users.len()) <= MOST_PAIRS;
+        let pairs = few.then(|| databases.iter().flat_map(pair).collect());
+        Self { rule, limit, pairs, hidden: Hidden::default() }
+    }
+
+    /// Whether the earlier rule can be for some of it, as far as that is told without parsing its line.
+    fn may_meet(&self, brief: &Brief, words: Option<[&[u8]; 2]>) -> bool {
+        brief.kind.covers(self.rule.kind)
+            && words.is_none_or(|[database, user]| {
+                let user_is =
+                    |name: &Name| matches!(name, Name::Include(_)) || name.is_word(Column::Users, user);
+                let database_is = |name: &Name| {
+                    matches!(name, Name::Include(_) | Name::SameUser)
+                        || name.is_word(Column::Databases, database)
+                };
+                (user == b"all" || self.rule.users.iter().any(user_is))
+                    && (is_keyword(database) || self.rule.databases.iter().any(database_is))
+            })
+    }
+
+    /// Takes off it what the earlier rule on this line decides.
+    fn meet(&mut self, index: usize, earlier: &Rule, around: &Surroundings) {
+        let place = around.covers_place(earlier, self.rule);
+        if place == Answer::No {
+            return;
+        }
+        let mut every = place.clone();
+        match &mut self.pairs {
+            Some(pairs) => pairs.retain(|(database, user)| {
+                let answer = around.covers_names(earlier, database, user);
+                every = std::mem::replace(&mut every, Answer::No).and(|| answer.clone());
+                !(place == Answer::Yes && answer == Answer::Yes)
+            }),
+            None => every = around.covers(earlier, self.rule),
+        }
+        match every {
+            Answer::Yes => self.hidden.line = Some(index),
+            Answer::Unknown(why) if self.hidden.unknown.is_none() && !earlier.same_method(self.rule) => {
+                self.hidden.unknown = Some((index, why));
+            }
+            _ if self.pairs.as_ref().is_some_and(Vec::is_empty) => self.hidden.line = Some(index),
+            _ => {}
+        }
+    }
+}
+
+impl HbaFile {
+    /// For each of these rules, that stands before the line of an index, what the lines before it leave to it.
+    #[must_use]
+    pub fn hiding(&self, rules: &[(&Rule, usize)], around: &Surroundings) -> Vec<Hidden> {
+        let mut later: Vec<Later<'_>> =
+            rules.iter().map(|&(rule, limit)| Later::new(rule, limit, around)).collect();
+        let mut places: Vec<(u32, usize)> = Vec::new();
+        let (mut local, mut rest) = (Vec::new(), Vec::new());
+        for (n, (rule, _)) in rules.iter().enumerate() {
+            match Reach::from(rule.address.as_ref()) {
+                Reach::Local => local.push(n),
+                Reach::V4 { network, .. } => places.push((network, n)),
+                _ => rest.push(n),
+            }
+        }
+        places.sort_unstable();
+        let end = rules.iter().map(|&(_, limit)| limit).max().unwrap_or(0);
+        let mut candidates: Vec<usize> = Vec::new();
+        for (index, brief) in self.briefs().take_while(|(index, _)| *index < end) {
+            let (mut within, mut others): (&[(u32, usize)], &[usize]) = (&places, &rest);
+            match brief.reach {
+                Reach::Local => (within, others) = (&[], &local),
+                Reach::V6 => within = &[],
+                Reach::V4 { network, mask } if mask.leading_ones() + mask.trailing_zeros() >= 32 => {
+                    let from = places.partition_point(|(place, _)| *place < network);
+                    let to = places.partition_point(|(place, _)| *place <= network | !mask);
+                    within = &places[from..to];
+                }
+                _ => {}
+            }
+            if within.is_empty() && others.is_empty() {
+                continue;
+            }
+            let words = self.words(index, brief);
+            candidates.clear();
+            candidates.extend(within.iter().map(|(_, n)| *n).chain(others.iter().copied()).filter(|&n| {
+                let one = &later[n];
+                one.hidden.line.is_none() && index < one.limit && one.may_meet(brief, words)
+            }));
+            if candidates.is_empty() {
+                continue;
+            }
+            let Some(earlier) = self.rule(index) else { continue };
+            for &n in &candidates {
+                later[n].meet(index, &earlier, around);
+            }
+        }
+        later.into_iter().map(|one| one.hidden).collect()
+    }
+}
+
 /// Rules by their address, to find quickly those which may cover another.
 #[derive(Debug, Default)]
 pub struct CoverIndex<'a> {
+    all: Vec<(usize, &'a Rule)>,
     local: Vec<(usize, &'a Rule)>,
     /// Rules for `all`, `samehost`, `samenet` and host names.
     wide: Vec<(usize, &'a Rule)>,
@@ -324,16 +609,6 @@ enum Mask {
 }
 
 impl<'a> CoverIndex<'a> {
-    /// All rules of a file, by the index of their line.
-    #[must_use]
-    pub fn of(file: &'a HbaFile) -> Self {
-        let mut index = Self::default();
-        for (line, rule) in file.rules() {
-            index.add(line, rule);
-        }
-        index
-    }
-
     /// Adds a rule under a number of the caller's.
     pub fn add(&mut self, number: usize, rule: &'a Rule) {
         match &rule.address {
@@ -347,65 +622,53 @@ impl<'a> CoverIndex<'a> {
             }
             Some(_) => self.wide.push((number, rule)),
         }
+        if rule.address.is_some() {
+            self.all.push((number, rule));
+        }
     }
 
-    /// The numbers of the rules that cover this one, in no order.
-    pub fn covering(&self, rule: &Rule) -> impl Iterator<Item = usize> {
+    /// Whether one of the rules can cover another one of which no more is known.
+    #[must_use]
+    pub fn may_cover(&self, brief: &Brief) -> bool {
+        match brief.reach {
+            Reach::Local => !self.local.is_empty(),
+            Reach::V4 { network, mask } => {
+                !self.wide.is_empty() || self.wider(Range::V4 { network, mask }).next().is_some()
+            }
+            _ => !self.all.is_empty(),
+        }
+    }
+
+    /// The rules for ranges that hold this one.
+    fn wider(&self, range: Range) -> impl Iterator<Item = &[(usize, &'a Rule)]> {
+        self.masks.iter().filter_map(move |&mask| {
+            let wider = match (mask, range) {
+                (Mask::V4(mask), Range::V4 { network, .. }) => Range::V4 { network: network & mask, mask },
+                (Mask::V6(mask), Range::V6 { network, .. }) => Range::V6 { network: network & mask, mask },
+                // An IPv4 range holds the IPv6 addresses ::ffff:a.b.c.d.
+                (Mask::V4(mask), Range::V6 { network, .. }) if network >> 32 == 0xffff => {
+                    let low = u32::try_from(network & u128::from(u32::MAX)).unwrap_or(0);
+                    Range::V4 { network: low & mask, mask }
+                }
+                _ => return None,
+            };
+            self.ranges.get(&wider).map(Vec::as_slice)
+        })
+    }
+
+    /// The numbers of the rules that surely cover this one, in no order.
+    #[must_use]
+    pub fn covering(&self, rule: &Rule, around: &Surroundings) -> Vec<usize> {
         let mut lists: Vec<&[(usize, &Rule)]> = Vec::new();
         match &rule.address {
             None => lists.push(&self.local),
-            Some(address) => {
+            Some(Address::Range(range)) => {
                 lists.push(&self.wide);
-                if let Address::Range(range) = address {
-                    lists.extend(self.masks.iter().filter_map(|&mask| {
-                        let wider = match (mask, *range) {
-                            (Mask::V4(mask), Range::V4 { network, .. }) => {
-                                Range::V4 { network: network & mask, mask }
-                            }
-                            (Mask::V6(mask), Range::V6 { network, .. }) => {
-                                Range::V6 { network: network & mask, mask }
-                            }
-                            // An IPv4 range holds the IPv6 addresses ::ffff:a.b.c.d.
-                            (Mask::V4(mask), Range::V6 { network, .. }) if network >> 32 == 0xffff => {
-                                let low = u32::try_from(network & u128::from(u32::MAX)).unwrap_or(0);
-                                Range::V4 { network: low & mask, mask }
-                            }
-                            _ => return None,
-                        };
-                        self.ranges.get(&wider).map(Vec::as_slice)
-                    }));
-                }
+                lists.extend(self.wider(*range));
             }
+            Some(_) => lists.push(&self.all),
         }
-        let found: Vec<usize> =
-            lists.into_iter().flatten().filter(|(_, r)| r.covers(rule)).map(|&(n, _)| n).collect();
-        found.into_iter()
-    }
-}
-
-impl HbaFile {
-    /// The rules with the index of their line, in order.
-    pub fn rules(&self) -> impl Iterator<Item = (usize, &Rule)> {
-        self.lines.iter().enumerate().filter_map(|(index, line)| match &line.kind {
-            LineKind::Rule(rule, _) => Some((index, &**rule)),
-            _ => None,
-        })
-    }
-}
-
-/// How many comparisons are cheaper than an index over the whole file.
-const FEW: usize = 2_000_000;
-
-impl HbaFile {
-    /// For each of these rules the index of the first line whose rule covers it.
-    #[must_use]
-    pub fn first_covering(&self, rules: &[&Rule]) -> Vec<Option<usize>> {
-        if rules.len().saturating_mul(self.lines.len()) > FEW {
-            let index = CoverIndex::of(self);
-            return rules.iter().map(|rule| index.covering(rule).min()).collect();
-        }
-        let first =
-            |rule: &&Rule| self.rules().find(|(_, earlier)| earlier.covers(rule)).map(|(index, _)| index);
-        rules.iter().map(first).collect()
+        let covers = |one: &Rule| around.covers(one, rule) == Answer::Yes;
+        lists.into_iter().flatten().filter(|(_, one)| covers(one)).map(|&(number, _)| number).collect()
     }
 }

@@ -6,31 +6,38 @@
 mod address;
 mod lexer;
 mod matching;
+mod quick;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range as Span;
+
 use crate::protocol::secret;
 
-pub use address::{Address, Range, parse_ip};
+pub use address::{Address, Range, is_host_name, parse_ip, parse_whole_ip};
 pub use lexer::{MAX_TOKEN, Token};
-pub use matching::{Connection, CoverIndex, Decision, Route, Surroundings, initial_user, limit_of_trust};
-pub use rule::{Key, Kind, Method, Name, Places, Problem, Rule, name_set};
+pub use matching::{
+    Answer, Connection, CoverIndex, Decision, Hidden, Route, Surroundings, initial_user, limit_of_trust,
+};
+pub use quick::{Brief, Reach};
+pub use rule::{
+    Column, Key, Kind, Method, Name, Places, Problem, Rule, in_quotes, is_in_quotes, name_set, unquote,
+    writable,
+};
 
-/// A pg_hba.conf.
+/// A pg_hba.conf: its bytes, and what each line is. A rule is parsed into values when it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HbaFile {
-    /// Its lines.
-    pub lines: Vec<Line>,
+    bytes: Vec<u8>,
+    lines: Vec<Line>,
 }
 
 /// One line, or, where a comma at its end joins the next one to it, what the server takes for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its bytes, line end included where there is one.
-    pub bytes: Vec<u8>,
-    /// Its number in the file, from 1.
-    pub number: usize,
+    start: u32,
+    number: u32,
     /// What it says.
     pub kind: LineKind,
 }
@@ -42,10 +49,10 @@ pub enum LineKind {
     Blank,
     /// A comment.
     Comment,
-    /// A rule, and where in the line's bytes its method stands.
-    Rule(Box<Rule>, Places),
+    /// A rule.
+    Rule(Brief),
     /// What the server refuses, where in the line's bytes, and why.
-    Invalid(Problem),
+    Invalid(Box<Problem>),
 }
 
 /// What the server refuses in a file.
@@ -73,36 +80,140 @@ impl HbaFile {
     /// Reads a file; there is none it cannot read, see [`HbaFile::refusals`].
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
-        let mut number = 1;
-        let mut lines = Vec::new();
-        for entry in lexer::entries(bytes) {
-            let start = entry.span.start;
-            let text = &bytes[entry.span.clone()];
-            let kind = if entry.fields.is_empty() {
-                if text.contains(&b'#') { LineKind::Comment } else { LineKind::Blank }
-            } else {
-                match rule::parse(&entry) {
-                    Ok((rule, at)) => {
-                        let at = Places { method: at.method - start, end: at.end - start };
-                        LineKind::Rule(Box::new(rule), at)
-                    }
-                    Err(problem) => LineKind::Invalid(Problem { offset: problem.offset - start, ..problem }),
+        Self::from_bytes(bytes.to_vec())
+    }
+
+    /// [`HbaFile::parse`] of bytes that it keeps. A file beyond 4 GiB is cut there; [`crate::files::read`] gives none.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self::read(bytes, true)
+    }
+
+    fn read(mut bytes: Vec<u8>, quick: bool) -> Self {
+        bytes.truncate(u32::MAX as usize);
+        // Most lines are longer.
+        let mut lines = Vec::with_capacity(bytes.len() / 32);
+        let (mut at, mut number) = (0, 1);
+        while at < bytes.len() {
+            let (kind, end, ended) = match quick::line(&bytes, at).filter(|_| quick) {
+                Some((quick::Quick::Blank, end)) => (LineKind::Blank, end, 1),
+                Some((quick::Quick::Comment, end)) => (LineKind::Comment, end, 1),
+                Some((quick::Quick::Rule(brief), end)) => (LineKind::Rule(brief), end, 1),
+                None => {
+                    let (kind, end) = slow_line(&bytes, at);
+                    (kind, end, line_ends(&bytes[at..end]))
                 }
             };
-            lines.push(Line { bytes: text.to_vec(), number, kind });
-            number += line_ends(text);
+            lines.push(Line { start: narrow(at), number: narrow(number), kind });
+            number += ended;
+            at = end;
         }
-        Self { lines }
+        lines.shrink_to_fit();
+        Self { bytes, lines }
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The file's bytes: `parse(x).to_bytes() == x`.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.lines.iter().map(|l| l.bytes.len()).sum());
-        for line in &self.lines {
-            bytes.extend_from_slice(&line.bytes);
+        self.bytes.clone()
+    }
+
+    /// Its lines; joined they are the file.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The bytes of the line of this index, line end included where there is one.
+    #[must_use]
+    pub fn line(&self, index: usize) -> &[u8] {
+        self.slice(index..index + 1)
+    }
+
+    /// The bytes of some lines that follow each other.
+    #[must_use]
+    pub fn slice(&self, lines: Span<usize>) -> &[u8] {
+        let edge = |index: usize| self.lines.get(index).map_or(self.bytes.len(), |line| line.start as usize);
+        &self.bytes[edge(lines.start)..edge(lines.end)]
+    }
+
+    /// The text of a line without its line end; bytes that are no UTF-8 as replacement characters.
+    #[must_use]
+    pub fn text(&self, index: usize) -> String {
+        String::from_utf8_lossy(self.line(index)).trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// [`HbaFile::text`] as it may be shown, secrets masked.
+    #[must_use]
+    pub fn shown(&self, index: usize) -> String {
+        secret::text(&self.text(index)).into_owned()
+    }
+
+    /// The number of the line of this index.
+    #[must_use]
+    pub fn number(&self, index: usize) -> usize {
+        self.lines[index].number()
+    }
+
+    /// The rule on the line of this index, and where its method stands in the line's bytes.
+    #[must_use]
+    pub fn rule_at(&self, index: usize) -> Option<(Rule, Places)> {
+        let line = self.lines.get(index)?;
+        if !matches!(line.kind, LineKind::Rule(_)) {
+            return None;
         }
-        bytes
+        // A quick line's last byte may not be the last the scanner needs: it ends at the line end itself.
+        let entry = lexer::entry_at(self.line(index), 0)?;
+        rule::parse(&entry).ok()
+    }
+
+    /// The rule on the line of this index.
+    #[must_use]
+    pub fn rule(&self, index: usize) -> Option<Rule> {
+        self.rule_at(index).map(|(rule, _)| rule)
+    }
+
+    /// The rules with the index of their line, in order, each parsed when its turn comes.
+    pub fn rules(&self) -> impl Iterator<Item = (usize, Rule)> {
+        self.briefs().filter_map(|(index, _)| Some((index, self.rule(index)?)))
+    }
+
+    /// What is known of each rule at once, with the index of its line, in order.
+    pub fn briefs(&self) -> impl Iterator<Item = (usize, &Brief)> {
+        self.lines.iter().enumerate().filter_map(|(index, line)| match &line.kind {
+            LineKind::Rule(brief) => Some((index, brief)),
+            _ => None,
+        })
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.briefs().count()
+    }
+
+    /// The words that stand for database and user on a line, when each is one word without quotes, `+` or `@`.
+    fn words(&self, index: usize, brief: &Brief) -> Option<[&[u8]; 2]> {
+        let line = self.line(index);
+        brief.words.map(|words| words.map(|(from, to)| &line[usize::from(from)..usize::from(to)]))
+    }
+
+    /// Whether the rule on the line can have this identity, as far as that is told without parsing it.
+    #[must_use]
+    pub fn may_be(&self, index: usize, brief: &Brief, rule: &Rule) -> bool {
+        if brief.kind != rule.kind || brief.reach != Reach::from(rule.address.as_ref()) {
+            return false;
+        }
+        self.words(index, brief).is_none_or(|[database, user]| {
+            let is = |names: &[Name], column, word| names.iter().all(|name| name.is_word(column, word));
+            is(&rule.databases, Column::Databases, database) && is(&rule.users, Column::Users, user)
+        })
     }
 
     /// All for which the server would refuse this file, in the order of lines; none when it takes it.
@@ -112,28 +223,65 @@ impl HbaFile {
     #[must_use]
     pub fn refusals(&self, around: &Surroundings) -> Vec<Refusal> {
         let mut refusals: Vec<Refusal> = Vec::new();
-        for line in &self.lines {
+        let mut rules = false;
+        for (index, line) in self.lines.iter().enumerate() {
             match &line.kind {
-                LineKind::Invalid(problem) => refusals.push(line.refusal(problem)),
-                LineKind::Rule(rule, _) => refusals.extend(around.problem(rule).map(|message| Refusal {
-                    line: line.number,
-                    column: 0,
-                    message,
-                })),
+                LineKind::Invalid(problem) => refusals.push(self.refusal(index, problem)),
+                LineKind::Rule(brief) => {
+                    rules = true;
+                    if brief.includes
+                        && let Some(message) = self.rule(index).and_then(|rule| around.problem(&rule))
+                    {
+                        refusals.push(Refusal { line: line.number(), column: 0, message });
+                    }
+                }
                 LineKind::Blank | LineKind::Comment => {}
             }
         }
-        if refusals.is_empty() && self.rules().next().is_none() {
+        if refusals.is_empty() && !rules {
             refusals.push(Refusal { line: 0, column: 0, message: "it contains no entries".to_owned() });
         }
         refusals
     }
 
+    /// The problem of a line with its place in the file.
+    fn refusal(&self, index: usize, problem: &Problem) -> Refusal {
+        let bytes = self.line(index);
+        let before = &bytes[..problem.offset.min(bytes.len())];
+        let newlines = line_ends(before);
+        let last = before.iter().rposition(|&c| c == b'\n').map_or(0, |at| at + 1);
+        Refusal {
+            line: self.number(index) + newlines,
+            column: before.len() - last + 1,
+            message: problem.message.clone(),
+        }
+    }
+
     /// Whether lines end in CR LF here: whether the first one does.
     #[must_use]
     pub fn line_end(&self) -> &'static str {
-        if self.lines.first().is_some_and(|l| l.bytes.ends_with(b"\r\n")) { "\r\n" } else { "\n" }
+        if !self.lines.is_empty() && self.line(0).ends_with(b"\r\n") { "\r\n" } else { "\n" }
     }
+}
+
+/// Reads a line with the scanner: what it is, and where it ends.
+fn slow_line(bytes: &[u8], at: usize) -> (LineKind, usize) {
+    let Some(entry) = lexer::entry_at(bytes, at) else { return (LineKind::Blank, bytes.len()) };
+    let end = entry.span.end;
+    if entry.fields.is_empty() {
+        let comment = bytes[at..end].contains(&b'#');
+        return (if comment { LineKind::Comment } else { LineKind::Blank }, end);
+    }
+    let kind = match rule::parse(&entry) {
+        Ok((rule, _)) => LineKind::Rule(Brief::from(&rule)),
+        Err(problem) => LineKind::Invalid(Box::new(Problem { offset: problem.offset - at, ..problem })),
+    };
+    (kind, end)
+}
+
+/// A place in a file, which is never as long.
+fn narrow(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// How many lines end in these bytes.
@@ -142,40 +290,31 @@ fn line_ends(bytes: &[u8]) -> usize {
 }
 
 impl Line {
-    /// The line's problem with its place in the file.
+    /// Its number in the file, from 1.
     #[must_use]
-    pub fn refusal(&self, problem: &Problem) -> Refusal {
-        let before = &self.bytes[..problem.offset.min(self.bytes.len())];
-        let newlines = line_ends(before);
-        let last = before.iter().rposition(|&c| c == b'\n').map_or(0, |at| at + 1);
-        Refusal {
-            line: self.number + newlines,
-            column: before.len() - last + 1,
-            message: problem.message.clone(),
+    pub fn number(&self) -> usize {
+        self.number as usize
+    }
+}
+
+impl From<&Rule> for Brief {
+    fn from(rule: &Rule) -> Self {
+        let includes = rule.databases.iter().chain(&rule.users).any(|name| matches!(name, Name::Include(_)));
+        let reach = Reach::from(rule.address.as_ref());
+        Self { kind: rule.kind, method: rule.method, reach, includes, words: None }
+    }
+}
+
+impl From<Option<&Address>> for Reach {
+    fn from(address: Option<&Address>) -> Self {
+        match address {
+            None => Self::Local,
+            Some(Address::All) => Self::All,
+            Some(Address::SameHost | Address::SameNet) => Self::Near,
+            Some(Address::Range(Range::V4 { network, mask })) => Self::V4 { network: *network, mask: *mask },
+            Some(Address::Range(Range::V6 { .. })) => Self::V6,
+            Some(Address::Host(_)) => Self::Host,
         }
-    }
-
-    /// Keeps the secrets in it out of what is told.
-    pub fn keep_secrets(&self) {
-        secret::keep_named(&self.text());
-        if let LineKind::Rule(rule, _) = &self.kind {
-            let text = |bytes| String::from_utf8_lossy(bytes);
-            for (_, value) in rule.options.iter().filter(|(name, _)| secret::is_secret(&text(name))) {
-                secret::keep(&text(value));
-            }
-        }
-    }
-
-    /// The text without its line end; bytes that are no UTF-8 as replacement characters.
-    #[must_use]
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).trim_end_matches(['\r', '\n']).to_owned()
-    }
-
-    /// [`Line::text`] as it may be shown, secrets masked.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        secret::text(&self.text()).into_owned()
     }
 }
 
@@ -185,36 +324,21 @@ impl Rule {
     /// # Errors
     /// Where and why the server would refuse it; also when it is no line of its own, or no rule.
     pub fn parse(line: &str) -> Result<Self, Problem> {
+        Self::from_bytes(line.as_bytes())
+    }
+
+    /// [`Rule::parse`] of bytes that may be no UTF-8.
+    ///
+    /// # Errors
+    /// As [`Rule::parse`].
+    pub fn from_bytes(line: &[u8]) -> Result<Self, Problem> {
         let problem = |message: &str| Problem { offset: 0, message: message.to_owned() };
-        if line.contains(['\n', '\0']) {
+        if line.iter().any(|c| matches!(c, b'\n' | 0)) {
             return Err(problem("a rule is one line of text"));
         }
-        let file = HbaFile::parse(line.as_bytes());
-        match file.lines.into_iter().next().map(|l| l.kind) {
-            Some(LineKind::Rule(rule, _)) => Ok(*rule),
-            Some(LineKind::Invalid(problem)) => Err(problem),
-            Some(LineKind::Blank | LineKind::Comment) | None => Err(problem("there is no rule in it")),
+        match lexer::entry_at(line, 0) {
+            Some(entry) if !entry.fields.is_empty() => rule::parse(&entry).map(|(rule, _)| rule),
+            _ => Err(problem("there is no rule in it")),
         }
-    }
-}
-
-/// Reads the items of one column, as they stand in the file.
-///
-/// # Errors
-/// Why they cannot stand there.
-pub fn tokens(column: &str) -> Result<Vec<Token>, String> {
-    if column.contains(['\n', '\0']) {
-        return Err("it holds a line break or NUL".to_owned());
-    }
-    let mut entries = lexer::entries(column.as_bytes());
-    match (entries.next(), entries.next()) {
-        (Some(entry), None) if entry.too_long.is_some() => {
-            Err(format!("it is longer than the {MAX_TOKEN} bytes the server takes"))
-        }
-        (Some(mut entry), None) if entry.fields.len() == 1 => Ok(entry.fields.remove(0).tokens),
-        (Some(entry), None) if entry.fields.len() > 1 => {
-            Err("it holds a blank; put a name with blanks in double quotes".to_owned())
-        }
-        _ => Err("it is empty".to_owned()),
     }
 }

@@ -71,74 +71,211 @@ pub enum Name {
     Named(Vec<u8>),
 }
 
+/// The column that a name stands in, which decides what is a keyword.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// `all`, `sameuser`, `samerole`, `replication`, `@file`.
+    Databases,
+    /// `all`, `+role`, `@file`.
+    Users,
+}
+
+/// Words that are keywords in one of the two columns: names that are written in quotes.
+const KEYWORDS: [&[u8]; 5] = [b"all", b"sameuser", b"samerole", b"samegroup", b"replication"];
+
 impl Name {
-    /// The value of a token of the database column.
+    /// The value of a token of this column.
     #[must_use]
-    pub fn database(token: &Token) -> Self {
+    pub fn from_token(column: Column, token: &Token) -> Self {
         if let Some(file) = token.included() {
             return Self::Include(file.to_vec());
         }
-        match token.text.as_slice() {
-            b"all" if !token.quoted => Self::All,
-            b"sameuser" if !token.quoted => Self::SameUser,
-            b"samerole" | b"samegroup" if !token.quoted => Self::SameRole,
-            b"replication" if !token.quoted => Self::Replication,
-            name => Self::Named(name.to_vec()),
+        if token.quoted {
+            return Self::Named(token.text.clone());
         }
+        Self::from_word(column, &token.text)
+    }
+
+    /// The value of a word without quotes that is no `@file`.
+    fn from_word(column: Column, word: &[u8]) -> Self {
+        match (column, word) {
+            (_, b"all") => Self::All,
+            (Column::Databases, b"sameuser") => Self::SameUser,
+            (Column::Databases, b"samerole" | b"samegroup") => Self::SameRole,
+            (Column::Databases, b"replication") => Self::Replication,
+            (Column::Users, [b'+', role @ ..]) => Self::Role(role.to_vec()),
+            (_, name) => Self::Named(name.to_vec()),
+        }
+    }
+
+    /// The value of a token of the database column.
+    #[must_use]
+    pub fn database(token: &Token) -> Self {
+        Self::from_token(Column::Databases, token)
     }
 
     /// The value of a token of the user column.
     #[must_use]
     pub fn user(token: &Token) -> Self {
-        if let Some(file) = token.included() {
-            return Self::Include(file.to_vec());
-        }
-        match token.text.as_slice() {
-            b"all" if !token.quoted => Self::All,
-            [b'+', role @ ..] if !token.quoted => Self::Role(role.to_vec()),
-            name => Self::Named(name.to_vec()),
-        }
+        Self::from_token(Column::Users, token)
     }
 
-    /// Whether whatever `other` stands for, this one stands for too.
-    fn covers(&self, other: &Self) -> bool {
-        self == other || (*self == Self::All && *other != Self::Replication)
+    /// The name that a caller gives as a value of its own: nothing in it is parsed again. A keyword is meant when it
+    /// stands alone; in double quotes, a quote inside them doubled, it is a name.
+    ///
+    /// # Errors
+    /// Why it can be no name in the file.
+    pub fn from_value(column: Column, value: &str) -> Result<Self, String> {
+        let name = match value.as_bytes() {
+            _ if is_in_quotes(value) => Self::Named(unquote(value)?.into_bytes()),
+            [b'@', _, ..] => Self::Include(unquote(&value[1..])?.into_bytes()),
+            [b'+', ..] if column == Column::Users => Self::Role(unquote(&value[1..])?.into_bytes()),
+            [] => return Err("it is empty; an empty name is given as \"\" in double quotes".to_owned()),
+            word => Self::from_word(column, word),
+        };
+        writable(value)?;
+        if name.token_length() > MAX_TOKEN {
+            return Err(format!("it is longer than the {MAX_TOKEN} bytes that the server takes"));
+        }
+        Ok(name)
     }
-}
 
-impl fmt::Display for Name {
-    /// As it stands in the file, quoted where it must be; bytes that are no UTF-8 as replacement characters.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    /// The value that [`Name::from_value`] takes for this name; `None` for bytes that are no UTF-8.
+    #[must_use]
+    pub fn to_value(&self, column: Column) -> Option<String> {
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let marked = |mark: char, bytes: &[u8]| {
+            let text = text(bytes)?;
+            Some(if is_in_quotes(&text) {
+                format!("{mark}{}", in_quotes(&text))
+            } else {
+                format!("{mark}{text}")
+            })
+        };
         match self {
-            Self::All => f.write_str("all"),
-            Self::SameUser => f.write_str("sameuser"),
-            Self::SameRole => f.write_str("samerole"),
-            Self::Replication => f.write_str("replication"),
-            Self::Role(role) => write_value(f, "+", &text(role)),
-            Self::Include(file) => write_value(f, "@", &text(file)),
+            Self::All => Some("all".to_owned()),
+            Self::SameUser => Some("sameuser".to_owned()),
+            Self::SameRole => Some("samerole".to_owned()),
+            Self::Replication => Some("replication".to_owned()),
+            Self::Role(role) => marked('+', role),
+            Self::Include(file) => marked('@', file),
             Self::Named(name) => {
-                let name = text(name);
-                let keyword =
-                    ["all", "sameuser", "samerole", "samegroup", "replication"].contains(&name.as_str());
-                if keyword || name.is_empty() || name.starts_with(['+', '@']) {
-                    return write_quoted(f, &name);
+                let text = text(name)?;
+                let itself = Self::from_value(column, &text).is_ok_and(|read| read == *self);
+                Some(if itself { text } else { in_quotes(&text) })
+            }
+        }
+    }
+
+    /// Whether a word without quotes in this column has this value.
+    #[must_use]
+    pub fn is_word(&self, column: Column, word: &[u8]) -> bool {
+        match self {
+            Self::Named(name) => name == word && matches!(Self::from_word(column, word), Self::Named(_)),
+            other => *other == Self::from_word(column, word),
+        }
+    }
+
+    /// The length of its token in the file, quotes aside.
+    fn token_length(&self) -> usize {
+        match self {
+            Self::Role(name) | Self::Include(name) => 1 + name.len(),
+            Self::Named(name) => name.len(),
+            Self::All | Self::SameUser | Self::SameRole | Self::Replication => 0,
+        }
+    }
+
+    /// Appends it as it stands in the file, quoted where it must be.
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::All => out.extend(b"all"),
+            Self::SameUser => out.extend(b"sameuser"),
+            Self::SameRole => out.extend(b"samerole"),
+            Self::Replication => out.extend(b"replication"),
+            Self::Role(role) => write_value(out, b"+", role),
+            Self::Include(file) => write_value(out, b"@", file),
+            Self::Named(name) => {
+                let keyword = KEYWORDS.contains(&name.as_slice());
+                if keyword || name.is_empty() || name.starts_with(b"+") || name.starts_with(b"@") {
+                    write_quoted(out, name);
+                } else {
+                    write_value(out, b"", name);
                 }
-                write_value(f, "", &name)
             }
         }
     }
 }
 
-/// Writes the mark and the text, the text in quotes where the scanner would otherwise cut it.
-pub(super) fn write_value(f: &mut fmt::Formatter<'_>, mark: &str, text: &str) -> fmt::Result {
-    f.write_str(mark)?;
-    if text.contains([' ', '\t', '\r', ',', '#', '"']) { write_quoted(f, text) } else { f.write_str(text) }
+/// Whether a value is given in double quotes.
+#[must_use]
+pub fn is_in_quotes(value: &str) -> bool {
+    value.len() >= 2 && value.starts_with('"') && value.ends_with('"')
+}
+
+/// The value in double quotes.
+#[must_use]
+pub fn in_quotes(value: &str) -> String {
+    format!("\"{}\"", value.replace('"', "\"\""))
+}
+
+/// The value without its double quotes, where it has them.
+///
+/// # Errors
+/// A quote inside them that is not doubled.
+pub fn unquote(value: &str) -> Result<String, String> {
+    if !is_in_quotes(value) {
+        return Ok(value.to_owned());
+    }
+    let inner = &value[1..value.len() - 1];
+    let name = inner.replace("\"\"", "\"");
+    if name.replace('"', "\"\"") == inner {
+        return Ok(name);
+    }
+    Err("a quote inside double quotes must be doubled".to_owned())
+}
+
+/// That the value can stand in a line of the file.
+///
+/// # Errors
+/// Why not.
+pub fn writable(value: &str) -> Result<(), String> {
+    if value.contains(['\n', '\0']) {
+        return Err("it holds a line break or NUL, which no line of the file can".to_owned());
+    }
+    if value.contains('\u{fffd}') {
+        return Err("it holds U+FFFD, which stands for a byte that is not UTF-8; such a rule can only be edited by hand"
+            .to_owned());
+    }
+    Ok(())
+}
+
+impl fmt::Display for Name {
+    /// As it stands in the file, quoted where it must be; bytes that are no UTF-8 as replacement characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        f.write_str(&String::from_utf8_lossy(&bytes))
+    }
+}
+
+/// Writes the mark and the text, the text in quotes where the scanner would otherwise cut it, and where it has capitals,
+/// as the server's own programs do with names.
+pub(super) fn write_value(out: &mut Vec<u8>, mark: &[u8], text: &[u8]) {
+    out.extend(mark);
+    let quoted = |c: &u8| *c <= b' ' || matches!(c, b',' | b'#' | b'"' | b'A'..=b'Z' | 0x7f);
+    if text.iter().any(quoted) { write_quoted(out, text) } else { out.extend(text) }
 }
 
 /// Writes the text in quotes.
-pub(super) fn write_quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    write!(f, "\"{}\"", text.replace('"', "\"\""))
+pub(super) fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &c in text {
+        if c == b'"' {
+            out.push(c);
+        }
+        out.push(c);
+    }
+    out.push(b'"');
 }
 
 /// How a client proves who it is.
@@ -286,50 +423,58 @@ impl Rule {
         self.method == other.method && options(self) == options(other)
     }
 
-    /// Whether this rule, standing earlier, lets the server never come to `later`. Errs towards no: what depends on
-    /// role membership, host names or listed files counts only when both say the same.
+    /// Whether this rule, standing earlier, lets the server never come to `later`, as far as the two tell by
+    /// themselves; see [`Surroundings::covers`](super::Surroundings::covers).
     #[must_use]
     pub fn covers(&self, later: &Self) -> bool {
-        let address = match (&self.address, &later.address) {
-            (Some(mine), Some(its)) => mine.covers(its),
-            (None, None) => true,
-            _ => false,
-        };
-        let each = |mine: &[Name], its: &[Name]| its.iter().all(|i| mine.iter().any(|m| m.covers(i)));
-        self.kind.covers(later.kind)
-            && address
-            && each(&self.databases, &later.databases)
-            && each(&self.users, &later.users)
+        super::Surroundings::default().covers(self, later) == super::Answer::Yes
     }
 
     /// Method and options as they stand in the file.
     #[must_use]
-    pub fn method_text(&self) -> String {
-        let mut text = self.method.as_str().to_owned();
+    pub fn method_bytes(&self) -> Vec<u8> {
+        let mut text = self.method.as_str().as_bytes().to_vec();
         for (name, value) in &self.options {
-            let option = format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-            text.push_str("    ");
-            if option.contains([' ', '\t', '\r', ',', '#', '"']) {
-                text.push('"');
-                text.push_str(&option.replace('"', "\"\""));
-                text.push('"');
+            let option = [name, &b"="[..], value].concat();
+            text.extend(b"    ");
+            if option.iter().any(|c| *c <= b' ' || matches!(c, b',' | b'#' | b'"'))
+                || option.starts_with(b"@")
+            {
+                write_quoted(&mut text, &option);
             } else {
-                text.push_str(&option);
+                text.extend(option);
             }
         }
         text
     }
+
+    /// The rule as a line, without line end, as openGauss's own tools write it: four blanks between columns.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut line = self.kind.as_str().as_bytes().to_vec();
+        for names in [&self.databases, &self.users] {
+            line.extend(b"    ");
+            for (n, name) in names.iter().enumerate() {
+                if n > 0 {
+                    line.push(b',');
+                }
+                name.write(&mut line);
+            }
+        }
+        if let Some(address) = &self.address {
+            line.extend(b"    ");
+            address.write(&mut line);
+        }
+        line.extend(b"    ");
+        line.extend(self.method_bytes());
+        line
+    }
 }
 
 impl fmt::Display for Rule {
-    /// A line as openGauss's own tools write it: four blanks between columns.
+    /// [`Rule::to_bytes`]; bytes that are no UTF-8 as replacement characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[Name]| names.iter().map(Name::to_string).collect::<Vec<_>>().join(",");
-        write!(f, "{}    {}    {}    ", self.kind.as_str(), list(&self.databases), list(&self.users))?;
-        if let Some(address) = &self.address {
-            write!(f, "{address}    ")?;
-        }
-        f.write_str(&self.method_text())
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
     }
 }
 
@@ -447,7 +592,7 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
                 token.lossy()
             )));
         }
-        return Ok(Address::Host(token.lossy().to_lowercase()));
+        return Ok(Address::Host(token.text.to_ascii_lowercase()));
     };
     if let Some(bits) = halves.next() {
         return parse_bits(bits)

@@ -79,8 +79,8 @@ fn refusals_say_where() {
 #[test]
 fn a_joined_line_counts_as_the_lines_it_is_made_of() {
     let file = HbaFile::parse(b"host all a,\n10.0.0.1/33 trust\nlocal all all trust\n");
-    assert_eq!(file.lines.len(), 2);
-    assert_eq!(file.lines[1].number, 3);
+    assert_eq!(file.lines().len(), 2);
+    assert_eq!(file.number(1), 3);
     assert_eq!(file.refusals(&Surroundings::default())[0].line, 2);
 }
 
@@ -146,11 +146,12 @@ fn decide(file: &str, route: &str, database: &str, user: &str, replication: bool
     let mut around = Surroundings::default();
     let ip = |s: &str| s.parse::<IpAddr>().unwrap();
     around.interfaces.push((ip("10.55.0.11"), ip("255.255.255.0")));
-    let list = tokens("omm,\"all\"").unwrap();
+    let token = |text: &str, quoted| Token { text: text.into(), quoted };
+    let list = vec![token("omm", false), token("all", true)];
     around.included.insert(b"list".to_vec(), Some(list));
     let connection = Connection { route, database: database.as_bytes(), user: user.as_bytes(), replication };
     let decision = file.decide(&connection, &around);
-    (decision.line.map(|i| file.lines[i].number), decision.unknown.len())
+    (decision.line.map(|i| file.number(i)), decision.unknown.len())
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn an_odd_host_is_printed_so_that_it_is_read_again() {
     let file = HbaFile::parse(file.as_bytes());
     assert_eq!(file.rules().count(), 4);
     for (_, rule) in file.rules() {
-        assert_eq!(Rule::parse(&rule.to_string()).as_ref(), Ok(rule));
+        assert_eq!(Rule::from_bytes(&rule.to_bytes()), Ok(rule));
     }
 }
 
@@ -300,14 +301,56 @@ proptest! {
         }
     }
 
+    /// The quick reading of common lines and the scanner's are the same.
+    #[test]
+    fn quick_lines_are_read_as_the_scanner_reads_them(
+        lines in proptest::collection::vec(any_line(), 0..12),
+        cut in any::<proptest::sample::Index>(),
+        byte in proptest::sample::select(&b" \t\r\n\0#,\"@+.:/0123456789alhostx-\xff"[..]),
+    ) {
+        let mut bytes = lines.join("\n").into_bytes();
+        bytes.insert(cut.index(bytes.len() + 1), byte);
+        let (quick, slow) = (HbaFile::read(bytes.clone(), true), HbaFile::read(bytes.clone(), false));
+        prop_assert_eq!(quick.lines().len(), slow.lines().len());
+        for (index, (mine, its)) in quick.lines().iter().zip(slow.lines()).enumerate() {
+            prop_assert_eq!((quick.line(index), mine.number()), (slow.line(index), its.number()));
+            match (&mine.kind, &its.kind) {
+                (LineKind::Rule(mine), LineKind::Rule(its)) => {
+                    let bare = |brief: &Brief| Brief { words: None, ..*brief };
+                    prop_assert_eq!(bare(mine), bare(its));
+                    let rule = quick.rule(index).unwrap();
+                    prop_assert_eq!(&Some(rule.clone()), &slow.rule(index));
+                    prop_assert!(quick.may_be(index, mine, &rule));
+                    if let Some([database, user]) = quick.words(index, mine) {
+                        prop_assert!(rule.databases[0].is_word(Column::Databases, database));
+                        prop_assert!(rule.users[0].is_word(Column::Users, user));
+                    }
+                }
+                (mine, its) => prop_assert_eq!(mine, its),
+            }
+        }
+    }
+
     #[test]
     fn the_index_finds_what_a_search_finds(lines in proptest::collection::vec(any_line(), 0..30), line in any_line()) {
         let file = HbaFile::parse(lines.join("\n").as_bytes());
+        let around = Surroundings::default();
         if let Ok(rule) = Rule::parse(&line) {
-            let mut found: Vec<usize> = CoverIndex::of(&file).covering(&rule).collect();
+            let rules: Vec<(usize, Rule)> = file.rules().collect();
+            let mut index = CoverIndex::default();
+            for (n, rule) in &rules {
+                index.add(*n, rule);
+            }
+            let mut found = index.covering(&rule, &around);
             found.sort_unstable();
-            let all: Vec<usize> = file.rules().filter(|(_, r)| r.covers(&rule)).map(|(i, _)| i).collect();
-            prop_assert_eq!(found, all);
+            let all: Vec<usize> = rules.iter().filter(|(_, r)| r.covers(&rule)).map(|(i, _)| *i).collect();
+            prop_assert_eq!(&found, &all);
+            prop_assert!(all.is_empty() || index.may_cover(&Brief::from(&rule)));
+            // Of lines that decide all of it by themselves, hiding finds the first, or an earlier one that ends it.
+            let hidden = file.hiding(&[(&rule, file.lines().len())], &around);
+            if let Some(first) = all.first() {
+                prop_assert!(hidden[0].line.is_some_and(|line| line <= *first));
+            }
         }
     }
 }

@@ -178,6 +178,10 @@ fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Proble
 /// problems of the one nearest to the value's own type.
 fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, problems: &mut Vec<Problem>) {
     let variants: Vec<_> = variants.iter().filter(|v| v.get("type") != Some(&Value::from("null"))).collect();
+    // A list or an object given as text takes the way of a real one.
+    if let Some(inner) = contained(value).filter(|inner| variants.iter().any(|v| fits(inner, v))) {
+        *value = inner;
+    }
     if variants.iter().all(|v| v.get("const").is_some() || v.get("enum").is_some()) {
         return choices(value, schema, at, problems);
     }
@@ -243,6 +247,12 @@ fn unknown(at: &str, key: &str, known: &[&str]) -> Problem {
     let hint = nearest(key, known)
         .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean {near}?"));
     Problem::new(&pointer(at, key), format!("unknown argument ({hint})"))
+}
+
+/// The list or object that a text is.
+fn contained(value: &Value) -> Option<Value> {
+    let text = value.as_str().filter(|text| text.trim_start().starts_with(['[', '{']))?;
+    json::parse(text).ok().filter(|value| value.is_array() || value.is_object())
 }
 
 /// Whether the value has the variant's JSON type without conversion.
@@ -556,6 +566,22 @@ mod tests {
         let wanted =
             json!({"backup": true, "timeout": 3, "rules": ["a", "b"], "options": {"x": 1}, "insert": "auto"});
         assert_eq!(checked(given).unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_object_given_as_text_is_checked_as_a_real_one() {
+        let text = json!({"rules": ["x", "{\"address\": 5}"]});
+        assert_eq!(checked(text).unwrap(), json!({"rules": ["x", {"address": "5"}]}));
+        for given in
+            [json!({"rules": ["x", "{\"adress\": \"1\"}"]}), json!({"rules": "[\"x\", {\"adress\": \"1\"}]"})]
+        {
+            assert_eq!(
+                checked(given).unwrap_err(),
+                "/rules/1/adress: unknown argument (did you mean address?); /rules/1/address: is missing"
+            );
+        }
+        let given = json!({"insert": "{\"befor\": \"x\"}"});
+        assert_eq!(checked(given).unwrap_err(), "/insert/befor: unknown argument (did you mean before?)");
     }
 
     #[test]

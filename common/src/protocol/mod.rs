@@ -138,6 +138,7 @@ pub struct Common {
 /// What a call does that finds the node being built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum IfBuilding {
     /// Fails at once.
     #[default]

@@ -87,7 +87,6 @@ impl Host {
             Some(address) if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) => {
                 Some("it is the address of many machines".into())
             }
-            Some(_) => None,
             None if text.contains(':') => {
                 let (address, scope) = text.split_once('%').unwrap_or((text, "scope"));
                 let whole = address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty();
@@ -103,7 +102,7 @@ impl Host {
             None if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
                 Some("it is no whole IPv4 address".into())
             }
-            None => None,
+            _ => None,
         }
     }
 }

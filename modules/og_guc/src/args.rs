@@ -27,7 +27,8 @@ pub struct Args {
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
     /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
-    /// limit such as `max_connections` than its primary, or a switchover is under way.
+    /// limit such as `max_connections` than its primary, a stopped server would not start with it, or a switchover is
+    /// under way.
     pub force: bool,
     /// Application names of standbys that will stream by then; counts in check mode alone, where the steps before this one
     /// built none.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::{
-    conf::{ConfFile, valid_name},
+    conf::{ConfFile, Setting, valid_name},
     gauss::version::MOST_CHANNELS,
     protocol::{Error, secret},
     replconn::Channel,
@@ -130,16 +130,21 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
 /// `bad_args` or `corrupt` when the synchronous standbys cannot be edited.
 pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
     let mut plan = Plan { file: file.clone(), ..Plan::default() };
-    let value = |file: &ConfFile, name: &str| file.get(name).map(|setting| setting.text().into_owned());
+    let old = file.values();
+    let value = |values: &HashMap<String, Setting>, name: &str| {
+        values.get(&name.to_ascii_lowercase()).map(|setting| setting.text().into_owned())
+    };
     let mut set = wanted.set.clone();
     if let Some(standbys) = &wanted.standbys {
         set.extend(edit_standbys(file, standbys, &mut plan.warnings)?);
-        plan.before.insert(STANDBY_NAMES.into(), value(file, STANDBY_NAMES));
-        plan.after.insert(STANDBY_NAMES.into(), value(file, STANDBY_NAMES));
+        plan.before.insert(STANDBY_NAMES.into(), value(&old, STANDBY_NAMES));
+        plan.after.insert(STANDBY_NAMES.into(), value(&old, STANDBY_NAMES));
     }
-    for (name, new) in &set {
-        let before = value(file, name);
-        if plan.file.set(name, new)? {
+    let changed = plan.file.set_all(&set)?;
+    let now = plan.file.values();
+    for ((name, new), changed) in set.iter().zip(changed) {
+        let before = value(&old, name);
+        if changed {
             plan.changed.push(name.clone());
             let was = before
                 .as_ref()
@@ -147,11 +152,11 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
             plan.actions.push(format!("set {name} to {:?} ({was})", secret::shown(name, new)));
         }
         plan.before.insert(name.clone(), before);
-        plan.after.insert(name.clone(), value(&plan.file, name));
+        plan.after.insert(name.clone(), value(&now, name));
     }
     for name in &wanted.unset {
-        let before = value(file, name);
-        if plan.file.unset(name) {
+        let before = value(&old, name);
+        if before.is_some() && plan.file.unset(name) {
             plan.changed.push(name.clone());
             let was = before.as_deref().unwrap_or_default();
             plan.actions.push(format!("unset {name} (was {:?})", secret::shown(name, was)));
@@ -173,7 +178,9 @@ pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String
             .map(|setting| (setting.name.to_ascii_lowercase(), Some(setting.text().into_owned())))
             .collect();
     }
-    let value = |name: &String| file.get(name).map(|setting| setting.text().into_owned());
+    let all = file.values();
+    let value =
+        |name: &String| all.get(&name.to_ascii_lowercase()).map(|setting| setting.text().into_owned());
     names.iter().map(|name| (name.clone(), value(name))).collect()
 }
 

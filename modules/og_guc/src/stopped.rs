@@ -1,5 +1,7 @@
 //! What would keep a stopped server from starting: nobody else says so before it is started.
 
+use std::collections::HashSet;
+
 use og_common::gauss::{Node, Trial};
 use og_common::protocol::{Call, Error};
 
@@ -29,6 +31,7 @@ pub async fn check(
         )]);
     };
     let mut warnings = Vec::new();
+    let changed: HashSet<&String> = changed.iter().collect();
     for (name, value) in wanted.set.iter().filter(|(name, _)| changed.contains(name)) {
         match list.check(name, value) {
             Ok(told) => warnings.extend(told),
@@ -41,11 +44,9 @@ pub async fn check(
 
 /// What the server's words on the whole file mean for a change of these parameters.
 fn judge(words: &[String], changed: &[String], force: bool) -> Result<Vec<String>, Error> {
-    let concerns = |name: &&String| {
-        let name = format!("parameter \"{}\"", name.to_ascii_lowercase());
-        words.iter().any(|word| word.to_ascii_lowercase().contains(&name))
-    };
     let said = words.join("; ");
+    let lower = said.to_ascii_lowercase();
+    let concerns = |name: &&String| lower.contains(&format!("parameter \"{}\"", name.to_ascii_lowercase()));
     match changed.iter().find(concerns) {
         Some(name) if !force => Err(refused(name, &said)),
         Some(_) => Ok(vec![format!("the server will not start with this: {said}")]),

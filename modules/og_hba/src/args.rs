@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use og_common::hba::{self, Address, Kind, Method, Name, Range, Rule};
+use og_common::hba::{self, Address, Brief, Column, HbaFile, Kind, Method, Name, Range, Reach, Rule};
 use og_common::protocol::{Error, secret};
 use schemars::JsonSchema;
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
@@ -97,13 +97,16 @@ pub struct Fields {
     /// How the connection comes: local, host (TCP), hostssl or hostnossl. Default: host.
     #[serde(rename = "type")]
     pub kind: Option<Type>,
-    /// The databases: names, all, sameuser, samerole, replication, @file; a list, or a text with commas. Default: all.
+    /// The databases: a list, or a text with commas. Each is a name as it is, or all, sameuser, samerole, replication,
+    /// @file; in double quotes these words are names, too. Default: all.
     pub databases: Option<Items>,
-    /// The users: names, all, +role, @file; a list, or a text with commas. Default: all.
+    /// The users: a list, or a text with commas. Each is a name as it is, or all, +role, @file; in double quotes these
+    /// are names, too. Default: all.
     pub users: Option<Items>,
-    /// The clients, not for local: `10.0.0.0/8`, one address alone, all, samehost, samenet, a host name, or .suffix.
+    /// The clients, not for local: `10.0.0.0/8`, one whole address alone, all, samehost, samenet, a host name, or .suffix;
+    /// in double quotes always a host name.
     pub address: Option<String>,
-    /// The mask of `address`, such as `255.255.255.0`, when it has no `/bits`.
+    /// The mask of `address`, such as `255.255.255.0`, or its number of leading bits, when that has no `/bits`.
     pub netmask: Option<String>,
     /// trust, reject, md5, sha256, sm3, cert, peer, or, where the server is built with it, gss, krb5, ident, ldap, pam.
     /// Needed for present and exact.
@@ -214,10 +217,13 @@ impl<'de> Deserialize<'de> for Rules {
             serde_json::Value::String(text) => text,
             value => return from_json(value).map(Self),
         };
-        // A template may give the list as text.
-        if text.trim_start().starts_with('[') {
-            let value: serde_json::Value = serde_json::from_str(&text).map_err(de::Error::custom)?;
-            return from_json(value).map(Self);
+        // JSON that can be read was made a list before; the text itself may hold secrets.
+        if text.trim_start().starts_with(['[', '{']) {
+            let why = serde_json::from_str::<serde_json::Value>(&text).err();
+            let why = why.map_or_else(|| "it is no list of rules".to_owned(), |e| e.to_string());
+            return Err(de::Error::custom(format!(
+                "rules begin like JSON, but cannot be read as such: {why}"
+            )));
         }
         let lines = text.lines().filter(|l| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
         Ok(Self(lines.map(|l| RuleArg::Line(l.to_owned())).collect()))
@@ -234,7 +240,7 @@ pub struct Wanted {
     /// Its value.
     pub rule: Rule,
     /// The line to write when it is new, without line end.
-    pub line: String,
+    pub line: Vec<u8>,
     /// The argument it came from, a JSON pointer.
     pub at: String,
 }
@@ -274,6 +280,17 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether the rule on a line of the file agrees; it is parsed only where it may.
+    #[must_use]
+    pub fn agrees_with(&self, file: &HbaFile, index: usize, brief: &Brief) -> bool {
+        let may = self.kind.is_none_or(|kind| kind == brief.kind)
+            && self.method.is_none_or(|method| method == brief.method)
+            && self.address.as_ref().is_none_or(|address| Reach::from(Some(address)) == brief.reach);
+        may && file.rule(index).is_some_and(|rule| self.agrees(&rule))
+    }
+}
+
 fn sorted(options: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     options.iter().cloned().collect::<BTreeMap<_, _>>().into_iter().collect()
 }
@@ -286,9 +303,12 @@ impl RuleArg {
     pub fn wanted(&self, at: &str) -> Result<Wanted, Error> {
         match self {
             Self::Line(text) => {
-                let line = text.trim().to_owned();
-                let rule = Rule::parse(&line).map_err(|p| bad_line(at, text, &p))?;
-                Ok(Wanted { rule, line, at: at.to_owned() })
+                let line = text.trim();
+                let rule = written(at, line)?;
+                if let Some(option) = masked(&rule.options) {
+                    return Err(bad_mask(at, option));
+                }
+                Ok(Wanted { rule, line: line.as_bytes().to_vec(), at: at.to_owned() })
             }
             Self::Fields(fields) => fields.wanted(at),
         }
@@ -303,6 +323,7 @@ impl RuleArg {
             Self::Line(text) => text.trim(),
             Self::Fields(fields) => return fields.pattern(at),
         };
+        hba::writable(text).map_err(|why| line_error(at, text, &why))?;
         // As for gs_guc a line may end before the method.
         let (rule, method) = match Rule::parse(text) {
             Ok(rule) => (rule, true),
@@ -333,6 +354,29 @@ fn bad_line(at: &str, text: &str, problem: &hba::Problem) -> Error {
     .hint("write it as in pg_hba.conf: TYPE DATABASES USERS ADDRESS METHOD [OPTIONS]")
 }
 
+/// The rule that a line says.
+fn written(at: &str, line: &str) -> Result<Rule, Error> {
+    let rule = Rule::parse(line).map_err(|p| bad_line(at, line, &p))?;
+    hba::writable(line).map_err(|why| line_error(at, line, &why))?;
+    Ok(rule)
+}
+
+fn line_error(at: &str, line: &str, why: &str) -> Error {
+    Error::bad_args(format!("{at}: {why}: \"{}\"", secret::text(line))).at(at)
+}
+
+/// The option that has the mask of a secret for its value, as results show it.
+fn masked(options: &[(Vec<u8>, Vec<u8>)]) -> Option<&[u8]> {
+    options.iter().find(|(_, value)| value == secret::MASK.as_bytes()).map(|(name, _)| name.as_slice())
+}
+
+fn bad_mask(at: &str, option: &[u8]) -> Error {
+    let option = String::from_utf8_lossy(option);
+    Error::bad_args(format!("{at}: {option} is the mask under which results hide a secret"))
+        .at(at)
+        .hint(format!("give {option} itself, or leave the rule out"))
+}
+
 fn bad(at: &str, key: &str, what: impl std::fmt::Display) -> Error {
     let at = format!("{at}/{key}");
     // It may be a piece of a rule, such as the options behind a method.
@@ -357,15 +401,19 @@ impl Fields {
         };
         let rule = Rule {
             kind,
-            databases: names(at, "databases", self.databases.as_ref(), Name::database)?.unwrap_or_else(all),
-            users: names(at, "users", self.users.as_ref(), Name::user)?.unwrap_or_else(all),
+            databases: names(at, "databases", self.databases.as_ref(), Column::Databases)?
+                .unwrap_or_else(all),
+            users: names(at, "users", self.users.as_ref(), Column::Users)?.unwrap_or_else(all),
             address: pattern.address,
             method,
             options: pattern.options.unwrap_or_default(),
         };
-        let mut line = rule.to_string();
+        if let Some(option) = masked(&rule.options) {
+            return Err(bad_mask(&format!("{at}/options"), option));
+        }
+        let mut line = rule.to_bytes();
         // The server's own checks: what goes with what.
-        match Rule::parse(&line) {
+        match Rule::from_bytes(&line) {
             Ok(read) if read == rule => {}
             Ok(_) => return Err(bad(at, "options", "an option does not read back as it was given")),
             Err(problem) => {
@@ -381,7 +429,8 @@ impl Fields {
             if comment.contains(['\n', '\r', '\0']) {
                 return Err(bad(at, "comment", "must be one line"));
             }
-            line = format!("{line}    # {}", comment.trim().trim_start_matches('#').trim_start());
+            line.extend(b"    # ");
+            line.extend(comment.trim().trim_start_matches('#').trim_start().as_bytes());
         }
         Ok(Wanted { rule, line, at: at.to_owned() })
     }
@@ -399,9 +448,9 @@ impl Fields {
         });
         let pattern = Pattern {
             kind: self.kind.map(Kind::from),
-            databases: names(at, "databases", self.databases.as_ref(), Name::database)?
+            databases: names(at, "databases", self.databases.as_ref(), Column::Databases)?
                 .map(|n| hba::name_set(&n).into_owned()),
-            users: names(at, "users", self.users.as_ref(), Name::user)?
+            users: names(at, "users", self.users.as_ref(), Column::Users)?
                 .map(|n| hba::name_set(&n).into_owned()),
             address: self.address(at)?,
             method: method.transpose()?,
@@ -432,32 +481,47 @@ impl Fields {
                 return no_mask(word).map(|()| Some(address));
             }
         }
+        if hba::is_in_quotes(text) {
+            no_mask("a host name")?;
+            let name = hba::unquote(text).and_then(|name| hba::writable(&name).map(|()| name));
+            let name = name.map_err(|why| bad(at, "address", format!("{text}: {why}")))?;
+            return Ok(Some(Address::Host(name.to_ascii_lowercase().into_bytes())));
+        }
         let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
-        let range = match (hba::parse_ip(ip.as_bytes()), bits, netmask) {
-            (Some(ip), Some(bits), None) => bits
-                .parse()
-                .ok()
-                .and_then(|bits| Range::cidr(ip, bits))
-                .ok_or_else(|| bad(at, "address", format!("\"{bits}\" is no mask length for {ip}")))?,
-            (Some(_), Some(_), Some(_)) => return Err(bad(at, "netmask", "the address has a /mask already")),
-            (Some(ip), None, Some(mask)) => {
-                let mask = hba::parse_ip(mask.as_bytes());
+        let Some(ip) = hba::parse_whole_ip(ip) else {
+            if let Some(other) = hba::parse_ip(ip.as_bytes()) {
+                return Err(bad(
+                    at,
+                    "address",
+                    format!("\"{ip}\" is not a whole address, the server would read {other}"),
+                )
+                .hint("give four decimal parts without leading zeros"));
+            }
+            if bits.is_some() || !hba::is_host_name(text) {
+                return Err(bad(at, "address", format!("\"{text}\" is neither an address nor a host name")));
+            }
+            no_mask("a host name")?;
+            return Ok(Some(Address::Host(text.to_ascii_lowercase().into_bytes())));
+        };
+        let prefix = |key: &str, bits: &str| {
+            let digits = bits.bytes().all(|c| c.is_ascii_digit());
+            let bits = bits.parse().ok().filter(|_| digits).and_then(|bits| Range::cidr(ip, bits));
+            bits.ok_or_else(|| bad(at, key, format!("is no mask length for {ip}")))
+        };
+        let range = match (bits, netmask) {
+            (Some(_), Some(_)) => return Err(bad(at, "netmask", "the address has a /mask already")),
+            (Some(bits), None) => prefix("address", bits)?,
+            (None, Some(mask)) if !mask.is_empty() && mask.bytes().all(|c| c.is_ascii_digit()) => {
+                prefix("netmask", mask)?
+            }
+            (None, Some(mask)) => {
+                let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+                let mask = hba::parse_whole_ip(mask);
                 mask.and_then(|mask| Range::of(ip, mask)).ok_or_else(|| {
-                    bad(at, "netmask", format!("is no {} mask", if ip.is_ipv4() { "IPv4" } else { "IPv6" }))
+                    bad(at, "netmask", format!("is no whole {family} mask and no number of bits"))
                 })?
             }
-            (Some(ip), None, None) => Range::single(ip),
-            (None, ..) => {
-                if !is_host_name(text) {
-                    return Err(bad(
-                        at,
-                        "address",
-                        format!("\"{text}\" is neither an address nor a host name"),
-                    ));
-                }
-                no_mask("a host name")?;
-                return Ok(Some(Address::Host(text.to_lowercase())));
-            }
+            (None, None) => Range::single(ip),
         };
         Ok(Some(Address::Range(range)))
     }
@@ -472,41 +536,35 @@ fn switch(name: &str, value: &str) -> String {
     }
 }
 
-/// Whether it can be a host name, or with a leading dot the end of one. Numbers and dots alone are a mistyped address,
-/// which the server would quietly take for a name.
-fn is_host_name(text: &str) -> bool {
-    let text = text.strip_prefix('.').unwrap_or(text);
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-        })
-        && text.chars().any(|c| c.is_alphabetic() || c == '_')
-        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|c| c.is_ascii_digit()))
-}
-
-fn names(
-    at: &str,
-    key: &str,
-    items: Option<&Items>,
-    value: fn(&hba::Token) -> Name,
-) -> Result<Option<Vec<Name>>, Error> {
-    let read = |text: &str, at: &str, key: &str| {
-        hba::tokens(text.trim()).map_err(|why| bad(at, key, format!("\"{text}\": {why}")))
+fn names(at: &str, key: &str, items: Option<&Items>, column: Column) -> Result<Option<Vec<Name>>, Error> {
+    let name = |value: &str, at: &str, key: &str| {
+        Name::from_value(column, value).map_err(|why| bad(at, key, format!("\"{value}\": {why}")))
     };
-    let mut names: Vec<Name> = Vec::new();
-    match items {
+    let names: Vec<Name> = match items {
         None => return Ok(None),
-        Some(Items::Text(text)) => names.extend(read(text, at, key)?.iter().map(value)),
-        Some(Items::List(items)) => {
-            for (n, item) in items.iter().enumerate() {
-                names.extend(read(item, &format!("{at}/{key}"), &n.to_string())?.iter().map(value));
-            }
+        Some(Items::Text(text)) => {
+            split(text).into_iter().map(|value| name(value, at, key)).collect::<Result<_, _>>()?
         }
-    }
+        Some(Items::List(items)) => {
+            let at = format!("{at}/{key}");
+            let each = items.iter().enumerate();
+            each.map(|(n, value)| name(value, &at, &n.to_string())).collect::<Result<_, _>>()?
+        }
+    };
     if names.is_empty() {
         return Err(bad(at, key, "the list is empty"));
     }
     Ok(Some(names))
+}
+
+/// A list written as text: names with commas between them, and blanks around; in double quotes both belong to a name.
+fn split(text: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let comma = |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    text.split(comma).map(str::trim).filter(|name| !name.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -535,14 +593,89 @@ mod tests {
             ),
             (json!({"address": "::1", "users": "\"all\"", "method": "md5"}), "host all \"all\" ::1/128 md5"),
             (json!({"address": ".Example.org", "method": "md5"}), "host all all .example.org md5"),
+            (
+                json!({"address": "10.0.0.5", "netmask": "24", "method": "md5"}),
+                "host all all 10.0.0.0/24 md5",
+            ),
+            (json!({"address": "fe80::1", "netmask": "64", "method": "md5"}), "host all all fe80::/64 md5"),
+            (json!({"address": "\"x:y\"", "method": "md5"}), "host all all x:y md5"),
+            (json!({"address": "\"all\"", "method": "md5"}), "host all all \"all\" md5"),
         ] {
             let object = rule(object).unwrap();
             assert_eq!(object.rule, Rule::parse(line).unwrap(), "{line}");
-            assert_eq!(Rule::parse(&object.line).unwrap(), object.rule);
+            assert_eq!(Rule::from_bytes(&object.line).unwrap(), object.rule);
         }
         let line =
             rule(json!({"address": "1.2.3.4", "method": "trust", "comment": "#  for x"})).unwrap().line;
-        assert_eq!(line, "host    all    all    1.2.3.4/32    trust    # for x");
+        assert_eq!(line, b"host    all    all    1.2.3.4/32    trust    # for x");
+    }
+
+    #[test]
+    fn a_value_is_the_name_whatever_is_in_it() {
+        let names = |value: Value| {
+            let rule = rule(json!({"databases": value, "address": "all", "method": "md5"})).unwrap();
+            // What is written means the same to the server.
+            assert_eq!(Rule::from_bytes(&rule.line).unwrap(), rule.rule);
+            rule.rule.databases
+        };
+        let plain = |name: &str| Name::Named(name.into());
+        for name in
+            ["a#b", "all#x", "al\"l", "x,y", " all", "a b", "A", "all,", "\"", "a\"", "+g", "sameuserx", "@"]
+        {
+            assert_eq!(names(json!([name])), [plain(name)], "{name}");
+        }
+        for (value, name) in [("\"all\"", "all"), ("\"al\"\"l\"", "al\"l"), ("\"\"", ""), ("\"@f\"", "@f")] {
+            assert_eq!(names(json!([value])), [plain(name)], "{value}");
+        }
+        assert_eq!(
+            names(json!(["all", "sameuser", "samegroup"])),
+            [Name::All, Name::SameUser, Name::SameRole]
+        );
+        assert_eq!(names(json!(["@a b", "replication"])), [Name::Include(b"a b".into()), Name::Replication]);
+        // As a text it is a list with commas, and no more than that.
+        assert_eq!(names(json!("a#b, \"c, d\",all")), [plain("a#b"), plain("c, d"), Name::All]);
+        assert_eq!(
+            names(json!(["a#b"])),
+            hba::name_set(&Rule::parse("host \"a#b\" all all md5").unwrap().databases).into_owned()
+        );
+        let role = rule(json!({"users": ["+a b", "all"], "address": "all", "method": "md5"})).unwrap();
+        assert_eq!(role.rule.users, [Name::Role(b"a b".into()), Name::All]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_is_written_so_that_it_is_read_back(
+            bytes in proptest::collection::vec(proptest::prop_oneof![
+                proptest::prelude::any::<u8>(),
+                proptest::sample::select(&b" ,#\"@+\\\tAa=/"[..]),
+            ], 0..12),
+            place in 0..2usize,
+        ) {
+            let plain = !bytes.iter().any(|c| matches!(c, b'\n' | 0));
+            let column = [Column::Databases, Column::Users][place];
+            let mut rule = Rule::parse("host all all all md5").unwrap();
+            let name = Name::Named(bytes.clone());
+            if place == 0 { rule.databases = vec![name.clone()] } else { rule.users = vec![name.clone()] }
+            if plain {
+                proptest::prop_assert_eq!(Rule::from_bytes(&rule.to_bytes()).unwrap(), rule);
+            }
+            match name.to_value(column) {
+                None => proptest::prop_assert!(std::str::from_utf8(&bytes).is_err()),
+                Some(value) if plain && !value.contains('\u{fffd}') => {
+                    proptest::prop_assert_eq!(Name::from_value(column, &value), Ok(name));
+                }
+                Some(value) => proptest::prop_assert!(Name::from_value(column, &value).is_err()),
+            }
+            // As an object's value it is the name as it is, but for the words and marks of the column.
+            if let Ok(text) = std::str::from_utf8(&bytes)
+                && let Ok(read) = Name::from_value(column, text)
+            {
+                let word = hba::is_in_quotes(text) || text == "all" || text.starts_with('@') && text.len() > 1
+                    || place == 0 && ["sameuser", "samerole", "samegroup", "replication"].contains(&text)
+                    || place == 1 && text.starts_with('+');
+                proptest::prop_assert_eq!(matches!(&read, Name::Named(n) if *n == bytes), !word);
+            }
+        }
     }
 
     #[test]
@@ -566,7 +699,25 @@ mod tests {
             (json!({"address": "1.1.1.1", "method": "SHA256"}), "/rules/3/method"),
             (json!({"address": "1.1.1.1", "method": "peer"}), "/rules/3/method"),
             (json!({"address": "1.1.1.1", "method": "md5", "options": {"map": "x"}}), "/rules/3/options"),
-            (json!({"address": "1.1.1.1", "method": "md5", "users": ["a", "b c"]}), "/rules/3/users/1"),
+            (json!({"address": "1.1.1.1", "method": "md5", "users": ["a", "b\nc"]}), "/rules/3/users/1"),
+            (json!({"address": "1.1.1.1", "method": "md5", "users": ["a", "b\u{fffd}"]}), "/rules/3/users/1"),
+            (json!({"address": "1.1.1.1", "method": "md5", "users": [""]}), "/rules/3/users/0"),
+            (json!({"address": "1.1.1.1", "method": "md5", "users": ["\"a\"b\""]}), "/rules/3/users/0"),
+            (json!({"address": "1.1.1.1", "method": "md5", "users": ["x".repeat(255)]}), "/rules/3/users/0"),
+            (json!({"address": "10.1", "method": "md5"}), "/rules/3/address"),
+            (json!({"address": "10.1/16", "method": "md5"}), "/rules/3/address"),
+            (json!({"address": "010.1.1.1", "method": "md5"}), "/rules/3/address"),
+            (json!({"address": "12345", "method": "md5"}), "/rules/3/address"),
+            (json!({"address": "1.1.1.1/+8", "method": "md5"}), "/rules/3/address"),
+            (json!({"address": "1.1.1.1", "netmask": "33", "method": "md5"}), "/rules/3/netmask"),
+            (json!({"address": "1.1.1.1", "netmask": "255.255", "method": "md5"}), "/rules/3/netmask"),
+            (json!({"address": "1.1.1.1", "netmask": "", "method": "md5"}), "/rules/3/netmask"),
+            (
+                json!({"address": "1.1.1.1", "method": "ldap", "options": {"ldapserver": "h", "ldapbasedn": "b",
+                       "ldapbindpasswd": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}}),
+                "/rules/3/options",
+            ),
+            (json!("local all \u{fffd} trust"), "/rules/3"),
             (json!({"address": "1.1.1.1", "method": "md5", "users": []}), "/rules/3/users"),
             (json!({"address": "1.1.1.1", "method": "md5", "comment": "a\nb"}), "/rules/3/comment"),
             (json!({}), "/rules/3"),
@@ -607,6 +758,8 @@ mod tests {
         let rules = |value: Value| serde_json::from_value::<Rules>(value).unwrap().0.len();
         assert_eq!(rules(json!("host a,b all all md5")), 1);
         assert_eq!(rules(json!("# head\nlocal all all trust\n\nhost all all all md5\n")), 2);
-        assert_eq!(rules(json!("[\"local all all trust\", {\"users\": \"x\"}]")), 2);
+        let error =
+            serde_json::from_value::<Rules>(json!("[\"ldapbindpasswd=S3cret\", ")).unwrap_err().to_string();
+        assert!(error.contains("line 1") && !error.contains("S3cret"), "{error}");
     }
 }

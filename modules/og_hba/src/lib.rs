@@ -3,6 +3,7 @@
 
 pub mod args;
 mod guard;
+mod locate;
 pub mod output;
 pub mod plan;
 mod server;
@@ -12,12 +13,10 @@ use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock, NodeLock};
 use og_common::gauss::{Exchange, Node};
-use og_common::hba::{
-    self, Connection, HbaFile, Line, LineKind, Refusal, Route, Surroundings, initial_user, limit_of_trust,
-};
-use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
+use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
+use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule, secret};
 
-use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
+use args::{Args, Insert, Match, Reload, RuleArg, State, Type, Wanted};
 use output::{Entry, Output, Update};
 use plan::{Goal, Numbered, Place, Plan};
 use server::{RELOAD, Server};
@@ -73,7 +72,7 @@ impl Module for Hba {
         let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
         let create = args.create || args.state == State::Exact;
         let mut seen = match target.read_or_none(create) {
-            Ok(text) => Seen::of(text, &goal)?,
+            Ok(text) => Seen::of(&target, text, &goal)?,
             Err(error) => {
                 // A build takes it away for a while.
                 target.at_rest(call, args.force).await?;
@@ -86,22 +85,22 @@ impl Module for Hba {
         let mut locks = None;
         if !call.check && (!seen.plan.is_empty() || target.server(args.reload).is_some_and(|s| s.is_owed())) {
             locks = Some(target.lock(call, args.force).await?);
-            // Another module may have acted while we waited for the locks.
-            seen = Seen::of(target.read_or_none(create)?, &goal)?;
+            // Another module may have acted while we waited for the locks; the same text makes the same plan.
+            let text = target.read_or_none(create)?;
+            if text.as_deref() != seen.text() {
+                seen = Seen::of(&target, text, &goal)?;
+            }
             if !seen.plan.is_empty() {
                 target.at_rest(call, args.force).await?;
             }
         }
-        let Seen { text: before, file, plan } = seen;
-        let mut warnings = plan.warnings.clone();
-        let rules = check(&target, &file, &plan, args.force, &mut warnings)?;
-        if before.is_none() {
-            warnings.extend(guard::own_user_in_new_file(&target, &plan));
-        }
-        let mut report = report(&target, &plan, rules, warnings, call.check);
-        if before.is_none() && !plan.is_empty() {
+        let mut warnings = seen.plan.warnings.clone();
+        let rules = check(&target, &seen, args.force, &mut warnings)?;
+        let mut report = report(&target, &seen.plan, rules, warnings, call.check);
+        if !seen.exists && !seen.plan.is_empty() {
             report.actions.insert(0, format!("create {}", target.path.display()));
         }
+        let plan = &seen.plan;
         let server = target.server(args.reload);
         if plan.is_empty() {
             // Without the locks: who is at work on the file tells the server himself.
@@ -110,14 +109,16 @@ impl Module for Hba {
             }
             return Ok(report);
         }
-        report.diff.push(Diff::of(&target.path, before.as_deref().unwrap_or_default(), &plan.after));
+        let (old, new) = (seen.text(), plan.after.as_ref().map(HbaFile::bytes).unwrap_or_default());
+        if call.diff {
+            report.diff.push(Diff::of(&target.path, old.unwrap_or_default(), new));
+        }
         if call.check {
             report.actions.extend(server.map(|_| RELOAD.to_owned()));
             return Ok(report);
         }
         call.keep(&report.output);
         let actions = report.actions.clone();
-        let (old, new) = (before.as_deref(), plan.after.as_slice());
         let exchange = Exchange { path: &target.path, old, new, backup: args.backup, actions: &actions };
         match (&server, locks) {
             (Some(server), Some((_node_lock, lock))) => {
@@ -154,7 +155,7 @@ impl Target {
             Some(path) => (path.clone(), Some(Node::of(call)?)),
             None => {
                 let node = Node::of(call)?;
-                (node.data_dir.join("pg_hba.conf"), Some(node))
+                (locate::hba_file(&node)?, Some(node))
             }
         };
         let owned = node.as_ref().map_or(standing(&path), |n| n.data_dir.as_path());
@@ -195,12 +196,14 @@ impl Target {
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        files::read(&self.path).map_err(|e| match e.kind() {
+        let text = files::read(&self.path).map_err(|e| match e.kind() {
             protocol::ErrorKind::NotFound => {
                 e.hint("state: exact makes the file, and so does state: present with create: true")
             }
             _ => e,
-        })
+        })?;
+        secret::keep_named(&String::from_utf8_lossy(&text));
+        Ok(text)
     }
 
     /// The file's text; `None` when there is none and it shall be made.
@@ -218,26 +221,34 @@ impl Target {
         }
     }
 
-    /// What `@file` and `samehost` stand for here.
-    fn surroundings(&self, file: &HbaFile) -> Surroundings {
-        Surroundings::of(file, self.path.parent().unwrap_or(Path::new("/")))
+    /// What `@file` and `samehost` stand for here, in the file and in these rules.
+    fn surroundings(&self, file: &HbaFile, wanted: &[Wanted]) -> Surroundings {
+        let rules: Vec<&hba::Rule> = wanted.iter().map(|one| &one.rule).collect();
+        Surroundings::of(file, &rules, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 
 /// The file as it is, and what is to become of it.
 struct Seen {
-    /// Its text; `None` when there is no file.
-    text: Option<Vec<u8>>,
+    /// Whether there is a file.
+    exists: bool,
     file: HbaFile,
+    around: Surroundings,
     plan: Plan,
 }
 
 impl Seen {
-    fn of(text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
-        let file = HbaFile::parse(text.as_deref().unwrap_or_default());
-        file.lines.iter().for_each(Line::keep_secrets);
-        let plan = plan::plan(&file, goal)?;
-        Ok(Self { text, file, plan })
+    fn of(target: &Target, text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
+        let exists = text.is_some();
+        let file = HbaFile::from_bytes(text.unwrap_or_default());
+        let around = target.surroundings(&file, goal.wanted());
+        let plan = plan::plan(&file, goal, &around)?;
+        Ok(Self { exists, file, around, plan })
+    }
+
+    /// The file's text; `None` when there is no file.
+    fn text(&self) -> Option<&[u8]> {
+        self.exists.then(|| self.file.bytes())
     }
 }
 
@@ -265,29 +276,20 @@ fn each<T>(rules: &[RuleArg], read: impl Fn(&RuleArg, &str) -> Result<T, Error>)
 }
 
 /// Checks the new file by the server's own rules and ours, and returns how many rules it has.
-fn check(
-    target: &Target,
-    file: &HbaFile,
-    plan: &Plan,
-    force: bool,
-    warnings: &mut Vec<String>,
-) -> Result<usize, Error> {
-    if plan.is_empty() {
-        let refusals = file.refusals(&target.surroundings(file));
-        warnings.extend(refused(target, &refusals));
+fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) -> Result<usize, Error> {
+    let Seen { file, around, plan, exists } = seen;
+    let Some(after) = &plan.after else {
+        warnings.extend(refused(target, &file.refusals(around)));
         warnings.extend(guard::strangers(target, file, plan, force)?);
-        return Ok(file.rules().count());
-    }
-    let after = HbaFile::parse(&plan.after);
-    after.lines.iter().for_each(Line::keep_secrets);
-    let around = target.surroundings(&after);
-    if let Some(first) = after.refusals(&around).first() {
+        return Ok(file.rule_count());
+    };
+    if let Some(first) = after.refusals(around).first() {
         if first.line == 0 {
             let detail =
                 format!("{} would be left without any rule, which the server refuses", target.path.display());
             return Err(Error::refused(detail).at(target.path.display()).hint("give at least one rule"));
         }
-        return Err(refuses(target, file, &plan.added, first));
+        return Err(refuses(target, seen, first));
     }
     for rule in plan.added.iter().chain(plan.updated.iter().map(|(_, now)| now)) {
         if let Some(method) = rule.rule.as_ref().map(|r| r.method).filter(|m| m.depends_on_build()) {
@@ -298,22 +300,25 @@ fn check(
             ));
         }
     }
-    warnings.extend(guard::strangers(target, &after, plan, force)?);
-    if !force && let Some(user) = &target.user {
-        warnings.extend(guard::own_user(target, user, file, &after, &around)?);
+    warnings.extend(guard::strangers(target, after, plan, force)?);
+    if let Some(user) = &target.user {
+        if !exists {
+            warnings.extend(guard::own_user_in_new_file(user, after, around));
+        } else if !force {
+            warnings.extend(guard::own_user(target, user, file, after, around)?);
+        }
     }
-    Ok(after.rules().count())
+    Ok(after.rule_count())
 }
 
 /// The error for a new file that the server would refuse.
-fn refuses(target: &Target, old: &HbaFile, added: &[Numbered], refusal: &Refusal) -> Error {
+fn refuses(target: &Target, seen: &Seen, refusal: &Refusal) -> Error {
     let path = target.path.display();
-    if let Some(line) = added.iter().find(|a| a.number == refusal.line) {
+    if let Some(line) = seen.plan.added.iter().find(|a| a.number == refusal.line) {
         return Error::bad_args(format!("{}: {}", line.text, refusal.message)).at("/rules");
     }
     // It was there before; say where in the file as it is.
-    let around = target.surroundings(old);
-    let first = old.refusals(&around).into_iter().next().unwrap_or_else(|| refusal.clone());
+    let first = seen.file.refusals(&seen.around).into_iter().next().unwrap_or_else(|| refusal.clone());
     Error::corrupt(format!("{path}, {first}: the server refuses the whole file for it"))
         .at(path)
         .hint("mend or remove that line, or set all rules with state: exact; nothing was written")
@@ -369,16 +374,21 @@ fn report(target: &Target, plan: &Plan, rules: usize, warnings: Vec<String>, che
 }
 
 fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error> {
-    let file = HbaFile::parse(&target.read()?);
-    file.lines.iter().for_each(Line::keep_secrets);
-    let around = target.surroundings(&file);
+    let file = HbaFile::from_bytes(target.read()?);
+    let around = target.surroundings(&file, &[]);
     let refusals = file.refusals(&around);
     let mut warnings = refused(target, &refusals);
     warnings.extend(guard::strangers(target, &file, &Plan::default(), false)?);
     let initial = target.user.as_deref();
     let matched = probe.map(|probe| decide(&file, &around, probe, initial, &mut warnings)).transpose()?;
     let rules: Vec<Entry> =
-        file.rules().map(|(index, _)| Entry::from(&Numbered::of(&file.lines[index]))).collect();
+        file.briefs().map(|(index, _)| Entry::from(&Numbered::of(&file, index))).collect();
+    warnings.extend(rules.iter().filter(|entry| entry.rule.is_none()).map(|entry| {
+        format!(
+            "line {} holds bytes that are not UTF-8: it cannot be given as fields, only be edited by hand",
+            entry.line
+        )
+    }));
     let path = target.path.display();
     let msg = match &matched {
         None if rules.len() == 1 => format!("{path} has one rule"),
@@ -443,17 +453,17 @@ fn decide(
     for (line, why) in &decision.unknown {
         warnings.push(format!(
             "line {} may decide before: only the server knows {why}: {}",
-            file.lines[*line].number,
-            file.lines[*line].shown()
+            file.number(*line),
+            file.shown(*line)
         ));
     }
     let Some(line) = decision.line else { return Ok(None) };
-    if let LineKind::Rule(rule, _) = &file.lines[line].kind
-        && let Some(limit) = limit_of_trust(rule, &connection, initial)
+    if let Some(rule) = file.rule(line)
+        && let Some(limit) = limit_of_trust(&rule, &connection, initial)
     {
-        warnings.push(format!("line {} decides, but {limit}", file.lines[line].number));
+        warnings.push(format!("line {} decides, but {limit}", file.number(line)));
     }
-    Ok(Some(Entry::from(&Numbered::of(&file.lines[line]))))
+    Ok(Some(Entry::from(&Numbered::of(file, line))))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use og_common::hba::{Address, Kind, Name, Range, Refusal, Rule};
+use og_common::hba::{Address, Column, Kind, Name, Range, Refusal, Rule, in_quotes, is_host_name};
 use og_common::protocol::secret;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub struct Output {
 pub struct Entry {
     /// The line's number, from 1.
     pub line: usize,
-    /// Its fields, as `rules` takes them; not there for a line that the server refuses.
+    /// Its fields, as `rules` takes them; not there for a line that the server refuses, or with bytes that are no UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleFields>,
     /// Its text.
@@ -99,28 +99,47 @@ impl From<Refusal> for LineError {
 
 impl From<&Numbered> for Entry {
     fn from(line: &Numbered) -> Self {
-        Self { line: line.number, rule: line.rule.as_ref().map(RuleFields::from), text: line.text.clone() }
+        Self {
+            line: line.number,
+            rule: line.rule.as_ref().and_then(RuleFields::from_rule),
+            text: line.text.clone(),
+        }
     }
 }
 
-impl From<&Rule> for RuleFields {
-    fn from(rule: &Rule) -> Self {
-        let list = |names: &[Name]| names.iter().map(Name::to_string).collect();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+impl RuleFields {
+    /// The fields that give this rule again as an argument; `None` when something in it is no UTF-8.
+    #[must_use]
+    pub fn from_rule(rule: &Rule) -> Option<Self> {
+        let list =
+            |names: &[Name], column| names.iter().map(|name| name.to_value(column)).collect::<Option<_>>();
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         let (address, netmask) = match &rule.address {
             Some(Address::Range(range)) if range.prefix().is_none() => split(range),
+            Some(Address::Host(name)) => {
+                let name = text(name)?;
+                (Some(if is_plain_host(&name) { name } else { in_quotes(&name) }), None)
+            }
             address => (address.as_ref().map(Address::to_string), None),
         };
-        Self {
+        let options = rule.options.iter().map(|(name, value)| Some(option(&text(name)?, &text(value)?)));
+        Some(Self {
             kind: Kind::as_str(rule.kind),
-            databases: list(&rule.databases),
-            users: list(&rule.users),
+            databases: list(&rule.databases, Column::Databases)?,
+            users: list(&rule.users, Column::Users)?,
             address,
             netmask,
             method: rule.method.as_str(),
-            options: rule.options.iter().map(|(name, value)| option(&text(name), &text(value))).collect(),
-        }
+            options: options.collect::<Option<_>>()?,
+        })
     }
+}
+
+/// Whether the name is taken for a host name without quotes.
+fn is_plain_host(name: &str) -> bool {
+    is_host_name(name)
+        && !["all", "samehost", "samenet"].contains(&name)
+        && og_common::hba::parse_ip(name.as_bytes()).is_none()
 }
 
 /// An option as it may be shown.

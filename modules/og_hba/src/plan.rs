@@ -1,8 +1,9 @@
 //! From the file as it is and the rules wanted to the file as it shall be: pure functions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
-use og_common::hba::{CoverIndex, HbaFile, Key, Line, LineKind, Rule};
+use og_common::hba::{Brief, CoverIndex, HbaFile, Key, Kind, LineKind, Reach, Rule, Surroundings};
 use og_common::protocol::{Error, secret};
 
 use crate::args::{Pattern, Wanted};
@@ -47,20 +48,16 @@ pub struct Numbered {
 impl Numbered {
     /// A line as it stands in a file.
     #[must_use]
-    pub fn of(line: &Line) -> Self {
-        let rule = match &line.kind {
-            LineKind::Rule(rule, _) => Some((**rule).clone()),
-            _ => None,
-        };
-        Self { number: line.number, text: line.shown(), rule }
+    pub fn of(file: &HbaFile, index: usize) -> Self {
+        Self { number: file.number(index), text: file.shown(index), rule: file.rule(index) }
     }
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The whole file afterwards.
-    pub after: Vec<u8>,
+    /// The whole file afterwards, read again; none when it stays as it is.
+    pub after: Option<HbaFile>,
     /// New lines.
     pub added: Vec<Numbered>,
     /// Lines taken away.
@@ -79,27 +76,77 @@ impl Plan {
     }
 }
 
+impl Goal {
+    /// The rules that shall be there.
+    #[must_use]
+    pub fn wanted(&self) -> &[Wanted] {
+        match self {
+            Self::Present(wanted, _) | Self::Exact(wanted) => wanted,
+            Self::Absent(_) => &[],
+        }
+    }
+}
+
 /// Plans what brings the file to the goal.
 ///
 /// # Errors
 /// `bad_args` for rules that contradict each other; `not_found` when `insert` names a rule which is not there.
-pub fn plan(file: &HbaFile, goal: &Goal) -> Result<Plan, Error> {
+pub fn plan(file: &HbaFile, goal: &Goal, around: &Surroundings) -> Result<Plan, Error> {
     let mut edits = Edits::default();
     match goal {
         Goal::Present(wanted, place) => {
             let wanted = distinct(wanted)?;
-            present(file, &wanted, place, &mut edits)?;
-            Ok(edits.apply(file, &wanted, *place != Place::Auto))
+            present(file, &wanted, place, around, &mut edits)?;
+            Ok(edits.apply(file, &wanted, *place != Place::Auto, around))
         }
         Goal::Absent(patterns) => {
             absent(file, patterns, &mut edits);
-            Ok(edits.apply(file, &[], false))
+            Ok(edits.apply(file, &[], false, around))
         }
         Goal::Exact(wanted) => {
             let wanted = distinct(wanted)?;
             exact(file, &wanted, &mut edits);
-            Ok(edits.apply(file, &wanted, false))
+            Ok(edits.apply(file, &wanted, false, around))
         }
+    }
+}
+
+/// The rules wanted, to be found by what is known of a line without parsing it.
+struct Sought<'a> {
+    wanted: &'a [&'a Wanted],
+    places: HashMap<(Kind, Reach), Vec<usize>>,
+    /// The places, when they are few: then no line's place need be hashed.
+    few: Option<Vec<(Kind, Reach)>>,
+    /// By their whole identity: only as many at one address take it.
+    keys: HashMap<Key<'a>, usize>,
+}
+
+/// So many are compared one by one.
+const FEW: usize = 8;
+
+impl<'a> Sought<'a> {
+    fn new(wanted: &'a [&'a Wanted]) -> Self {
+        let mut places: HashMap<(Kind, Reach), Vec<usize>> = HashMap::new();
+        for (n, one) in wanted.iter().enumerate() {
+            let reach = Reach::from(one.rule.address.as_ref());
+            places.entry((one.rule.kind, reach)).or_default().push(n);
+        }
+        let keys = wanted.iter().enumerate().map(|(n, one)| (one.rule.key(), n)).collect();
+        let few = (places.len() <= FEW).then(|| places.keys().copied().collect());
+        Self { wanted, places, few, keys }
+    }
+
+    /// Which of them is the rule on this line.
+    fn find(&self, file: &HbaFile, index: usize, brief: &Brief) -> Option<usize> {
+        let place = (brief.kind, brief.reach);
+        if self.few.as_ref().is_some_and(|few| !few.contains(&place)) {
+            return None;
+        }
+        let near = self.places.get(&place)?;
+        if near.len() <= FEW && !near.iter().any(|&n| file.may_be(index, brief, &self.wanted[n].rule)) {
+            return None;
+        }
+        self.keys.get(&file.rule(index)?.key()).copied()
     }
 }
 
@@ -140,14 +187,9 @@ struct Insertion {
 
 /// The line with another rule's method and options in place of its own; `None` when they are the same.
 fn with_method(file: &HbaFile, index: usize, rule: &Rule) -> Option<Vec<u8>> {
-    let line = &file.lines[index];
-    match &line.kind {
-        LineKind::Rule(old, at) if !old.same_method(rule) => {
-            let method = rule.method_text().into_bytes();
-            Some([&line.bytes[..at.method], &method, &line.bytes[at.end..]].concat())
-        }
-        _ => None,
-    }
+    let line = file.line(index);
+    let (old, at) = file.rule_at(index)?;
+    (!old.same_method(rule)).then(|| [&line[..at.method], &rule.method_bytes(), &line[at.end..]].concat())
 }
 
 /// Changes by line index.
@@ -158,12 +200,18 @@ struct Edits {
     inserts: BTreeMap<usize, Vec<Insertion>>,
 }
 
-fn present(file: &HbaFile, wanted: &[&Wanted], place: &Place, edits: &mut Edits) -> Result<(), Error> {
-    let keys: HashMap<Key<'_>, usize> = wanted.iter().enumerate().map(|(n, w)| (w.rule.key(), n)).collect();
+fn present(
+    file: &HbaFile,
+    wanted: &[&Wanted],
+    place: &Place,
+    around: &Surroundings,
+    edits: &mut Edits,
+) -> Result<(), Error> {
+    let sought = Sought::new(wanted);
     let mut found: Vec<Option<usize>> = vec![None; wanted.len()];
     if !wanted.is_empty() {
-        for (index, rule) in file.rules() {
-            if let Some(&n) = keys.get(&rule.key()) {
+        for (index, brief) in file.briefs() {
+            if let Some(n) = sought.find(file, index, brief) {
                 // The first decides; a later one is never reached.
                 found[n].get_or_insert(index);
             }
@@ -179,19 +227,22 @@ fn present(file: &HbaFile, wanted: &[&Wanted], place: &Place, edits: &mut Edits)
     if new.is_empty() {
         return Ok(());
     }
-    let end = file.lines.len();
+    let end = file.lines().len();
     let agreeing = |pattern: &Pattern| {
-        let found: Vec<usize> =
-            file.rules().filter(|(_, r)| pattern.agrees(r)).map(|(index, _)| index).collect();
+        let found: Vec<usize> = file
+            .briefs()
+            .filter(|(index, b)| pattern.agrees_with(file, *index, b))
+            .map(|(index, _)| index)
+            .collect();
         let none = || Error::not_found("no rule agrees with the one that insert names").at("/insert");
         found.first().copied().zip(found.last().copied()).ok_or_else(none)
     };
     let at = match place {
         Place::Auto => {
-            place_automatically(file, &new, edits);
+            place_automatically(file, &new, around, edits);
             return Ok(());
         }
-        Place::First => file.rules().next().map_or(end, |(index, _)| index),
+        Place::First => file.briefs().next().map_or(end, |(index, _)| index),
         Place::Last => end,
         Place::Before(pattern) => agreeing(pattern)?.0,
         Place::After(pattern) => agreeing(pattern)?.1 + 1,
@@ -201,11 +252,12 @@ fn present(file: &HbaFile, wanted: &[&Wanted], place: &Place, edits: &mut Edits)
 }
 
 /// Puts each new rule right before the first one that would hide it, else at the end.
-fn place_automatically(file: &HbaFile, new: &[&Wanted], edits: &mut Edits) {
-    let rules: Vec<&Rule> = new.iter().map(|one| &one.rule).collect();
+fn place_automatically(file: &HbaFile, new: &[&Wanted], around: &Surroundings, edits: &mut Edits) {
+    let end = file.lines().len();
+    let rules: Vec<(&Rule, usize)> = new.iter().map(|one| (&one.rule, end)).collect();
     let mut before: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (n, first) in file.first_covering(&rules).into_iter().enumerate() {
-        before.entry(first.unwrap_or(file.lines.len())).or_default().push(n);
+    for (n, hidden) in file.hiding(&rules, around).into_iter().enumerate() {
+        before.entry(hidden.line.unwrap_or(end)).or_default().push(n);
     }
     // Only new rules at the same place can still hide each other: one that stands further up hides nothing which the
     // old rule below it would not hide as well.
@@ -213,7 +265,7 @@ fn place_automatically(file: &HbaFile, new: &[&Wanted], edits: &mut Edits) {
         let mut placed = CoverIndex::default();
         let mut order: Vec<usize> = Vec::with_capacity(group.len());
         for n in group {
-            let hiding: HashSet<usize> = placed.covering(&new[n].rule).collect();
+            let hiding: HashSet<usize> = placed.covering(&new[n].rule, around).into_iter().collect();
             let position =
                 if hiding.is_empty() { None } else { order.iter().position(|o| hiding.contains(o)) };
             order.insert(position.unwrap_or(order.len()), n);
@@ -224,22 +276,22 @@ fn place_automatically(file: &HbaFile, new: &[&Wanted], edits: &mut Edits) {
 }
 
 fn absent(file: &HbaFile, patterns: &[Pattern], edits: &mut Edits) {
-    for (index, rule) in file.rules() {
-        if patterns.iter().any(|p| p.agrees(rule)) {
+    for (index, brief) in file.briefs() {
+        if patterns.iter().any(|p| p.agrees_with(file, index, brief)) {
             edits.fates.insert(index, Fate::Remove);
         }
     }
 }
 
 fn exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
-    let keys: HashMap<Key<'_>, usize> = wanted.iter().enumerate().map(|(n, w)| (w.rule.key(), n)).collect();
+    let sought = Sought::new(wanted);
     // Which rule wanted each line is, if any; a line that the server refuses is none.
     let lines: Vec<(usize, Option<usize>)> = file
-        .lines
+        .lines()
         .iter()
         .enumerate()
         .filter_map(|(index, line)| match &line.kind {
-            LineKind::Rule(rule, _) => Some((index, keys.get(&rule.key()).copied())),
+            LineKind::Rule(brief) => Some((index, sought.find(file, index, brief))),
             LineKind::Invalid(_) => Some((index, None)),
             LineKind::Blank | LineKind::Comment => None,
         })
@@ -260,7 +312,7 @@ fn exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
     }
     // A new rule follows the one before it in the list; the first ones stand before the first that stays.
     let start = kept.values().next().or(lines.first().map(|(index, _)| index)).copied();
-    let mut at = start.unwrap_or(file.lines.len());
+    let mut at = start.unwrap_or(file.lines().len());
     for (n, one) in wanted.iter().enumerate() {
         if let Some(index) = kept.get(&n) {
             at = index + 1;
@@ -270,10 +322,7 @@ fn exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
             None => Insertion::new(one),
             Some(&index) => {
                 let text = with_method(file, index, &one.rule);
-                Insertion {
-                    text: text.unwrap_or_else(|| file.lines[index].bytes.clone()),
-                    moved: Some(index),
-                }
+                Insertion { text: text.unwrap_or_else(|| file.line(index).to_vec()), moved: Some(index) }
             }
         };
         edits.inserts.entry(at).or_default().push(insertion);
@@ -306,7 +355,7 @@ fn longest_rising(lines: &[(usize, Option<usize>)]) -> Vec<(usize, usize)> {
 
 impl Insertion {
     fn new(wanted: &Wanted) -> Self {
-        Self { text: wanted.line.clone().into_bytes(), moved: None }
+        Self { text: wanted.line.clone(), moved: None }
     }
 }
 
@@ -320,52 +369,58 @@ impl Edits {
 
     /// The plan that these edits make. Warns of the rules wanted that are never reached, and, when the caller chose
     /// the `place`, of old ones which the new ones hide.
-    fn apply(mut self, file: &HbaFile, wanted: &[&Wanted], place: bool) -> Plan {
+    fn apply(self, file: &HbaFile, wanted: &[&Wanted], place: bool, around: &Surroundings) -> Plan {
         let mut plan = Plan::default();
         if self.fates.is_empty() && self.inserts.is_empty() {
-            plan.after = file.to_bytes();
-            plan.warnings = hidden(file, wanted);
+            plan.warnings = hidden(file, wanted, &[], around);
             return plan;
         }
-        let mut out = Output { bytes: Vec::new(), line: 1, line_end: file.line_end() };
+        let mut out = Output::new(file);
         let mut new_lines = Vec::new();
         let moved: HashSet<usize> = self.inserts.values().flatten().filter_map(|i| i.moved).collect();
-        for (index, line) in file.lines.iter().map(Some).chain([None]).enumerate() {
-            for insertion in self.inserts.remove(&index).unwrap_or_default() {
+        let touched: BTreeSet<usize> = self.fates.keys().chain(self.inserts.keys()).copied().collect();
+        let mut from = 0;
+        for index in touched {
+            out.push_lines(file, from..index);
+            from = index;
+            for insertion in self.inserts.get(&index).into_iter().flatten() {
                 let number = out.insert(&insertion.text);
                 new_lines.push((number, insertion.moved));
             }
-            let Some(line) = line else { break };
-            match self.fates.remove(&index) {
-                None => {
-                    out.push(&line.bytes);
-                }
+            match self.fates.get(&index) {
+                None => continue,
                 Some(Fate::Replace(bytes)) => {
-                    let number = out.push(&bytes);
+                    let number = out.push(bytes);
                     new_lines.push((number, Some(index)));
                 }
                 Some(Fate::Remove) if moved.contains(&index) => {}
-                Some(Fate::Remove) => plan.removed.push(Numbered::of(line)),
+                Some(Fate::Remove) => plan.removed.push(Numbered::of(file, index)),
             }
+            from = index + 1;
         }
-        plan.after = out.bytes;
-        let after = HbaFile::parse(&plan.after);
+        out.push_lines(file, from..file.lines().len());
+        let after = HbaFile::from_bytes(out.bytes);
+        let lines = after.lines();
+        let mut added = Vec::new();
         for (number, old) in new_lines {
-            let found = after.lines.partition_point(|l| l.number < number);
+            let found = lines.partition_point(|l| l.number() < number);
             // A comma at the end of the line before has joined it to that one: then it is no rule, and the server refuses the file.
-            let new = match after.lines.get(found).filter(|line| line.number == number) {
-                Some(line) => Numbered::of(line),
-                None => Numbered { number, text: text_of(&plan.after, number), rule: None },
+            let new = match lines.get(found).filter(|line| line.number() == number) {
+                Some(_) => Numbered::of(&after, found),
+                None => Numbered { number, text: text_of(after.bytes(), number), rule: None },
             };
-            match old {
-                Some(index) => plan.updated.push((Numbered::of(&file.lines[index]), new)),
-                None => plan.added.push(new),
+            if let Some(index) = old {
+                plan.updated.push((Numbered::of(file, index), new));
+            } else {
+                added.push(found);
+                plan.added.push(new);
             }
         }
-        plan.warnings = hidden(&after, wanted);
+        plan.warnings = hidden(&after, wanted, &added, around);
         if place {
-            plan.warnings.extend(newly_hidden(&after, &plan.added));
+            plan.warnings.extend(newly_hidden(&after, &plan.added, around));
         }
+        plan.after = Some(after);
         plan
     }
 }
@@ -384,16 +439,36 @@ struct Output {
 }
 
 impl Output {
+    fn new(file: &HbaFile) -> Self {
+        let room = file.bytes().len() + file.bytes().len() / 64 + 256;
+        Self { bytes: Vec::with_capacity(room), line: 1, line_end: file.line_end() }
+    }
+
+    /// Adds lines of the file as they are.
+    fn push_lines(&mut self, file: &HbaFile, lines: Range<usize>) {
+        if let Some(last) = lines.end.checked_sub(1).filter(|_| !lines.is_empty()) {
+            self.end_line();
+            self.bytes.extend_from_slice(file.slice(lines.clone()));
+            // The numbers are known: only in the last line the ends are counted.
+            self.line += file.number(last) - file.number(lines.start) + line_ends(file.line(last));
+        }
+    }
+
     /// Adds a line as it is and returns its number.
     fn push(&mut self, bytes: &[u8]) -> usize {
+        self.end_line();
+        let number = self.line;
+        self.bytes.extend_from_slice(bytes);
+        self.line += line_ends(bytes);
+        number
+    }
+
+    /// Gives the last line a line end, when it has none.
+    fn end_line(&mut self) {
         if self.bytes.last().is_some_and(|&c| c != b'\n') {
             self.bytes.extend_from_slice(self.line_end.as_bytes());
             self.line += 1;
         }
-        let number = self.line;
-        self.bytes.extend_from_slice(bytes);
-        self.line += bytes.split(|&c| c == b'\n').count() - 1;
-        number
     }
 
     /// Adds a line with a line end.
@@ -407,31 +482,45 @@ impl Output {
     }
 }
 
-/// Warnings about rules wanted that the server never comes to, because an earlier line decides all they are for.
-fn hidden(file: &HbaFile, wanted: &[&Wanted]) -> Vec<String> {
+fn line_ends(bytes: &[u8]) -> usize {
+    bytes.split(|&c| c == b'\n').count() - 1
+}
+
+/// Warnings about rules wanted that the server never comes to, because earlier lines decide all they are for, and about
+/// those on the lines `added` of which only the server knows.
+fn hidden(file: &HbaFile, wanted: &[&Wanted], added: &[usize], around: &Surroundings) -> Vec<String> {
     if wanted.is_empty() {
         return Vec::new();
     }
-    let keys: HashSet<Key<'_>> = wanted.iter().map(|w| w.rule.key()).collect();
-    let (lines, rules): (Vec<usize>, Vec<&Rule>) =
-        file.rules().filter(|(_, r)| keys.contains(&r.key())).unzip();
+    let sought = Sought::new(wanted);
+    let found: Vec<(usize, &Rule)> = file
+        .briefs()
+        .filter_map(|(index, brief)| Some((index, &wanted[sought.find(file, index, brief)?].rule)))
+        .collect();
+    let rules: Vec<(&Rule, usize)> = found.iter().map(|&(index, rule)| (rule, index)).collect();
+    let added: HashSet<usize> = added.iter().copied().collect();
     let mut warnings = Vec::new();
-    for (line, first) in lines.into_iter().zip(file.first_covering(&rules)) {
-        // Every rule covers itself.
-        if let Some(first) = first.filter(|&first| first < line) {
-            warnings.push(format!(
-                "line {} is never reached: line {} decides all that it is for: {}",
-                file.lines[line].number,
-                file.lines[first].number,
-                file.lines[first].shown()
-            ));
+    for ((line, _), hidden) in found.iter().zip(file.hiding(&rules, around)) {
+        let number = file.number(*line);
+        match (hidden.line, hidden.unknown) {
+            (Some(first), _) => warnings.push(format!(
+                "line {number} is never reached: line {} decides all that it is for: {}",
+                file.number(first),
+                file.shown(first)
+            )),
+            (None, Some((first, why))) if added.contains(line) => warnings.push(format!(
+                "line {number} may never be reached: line {} may decide all that it is for, only the server knows {why}: {}",
+                file.number(first),
+                file.shown(first)
+            )),
+            _ => {}
         }
     }
     warnings
 }
 
 /// Warnings about old rules which new ones hide.
-fn newly_hidden(file: &HbaFile, added: &[Numbered]) -> Vec<String> {
+fn newly_hidden(file: &HbaFile, added: &[Numbered], around: &Surroundings) -> Vec<String> {
     let mut index = CoverIndex::default();
     let mut new = HashSet::new();
     for line in added {
@@ -441,14 +530,17 @@ fn newly_hidden(file: &HbaFile, added: &[Numbered]) -> Vec<String> {
         }
     }
     let mut warnings = Vec::new();
-    for (line, rule) in file.rules() {
-        let number = file.lines[line].number;
-        if !new.contains(&number)
-            && let Some(first) = index.covering(rule).filter(|&other| other < number).min()
-        {
+    for (line, brief) in file.briefs() {
+        let number = file.number(line);
+        if new.contains(&number) || !index.may_cover(brief) {
+            continue;
+        }
+        let Some(rule) = file.rule(line) else { continue };
+        let first = index.covering(&rule, around).into_iter().filter(|&other| other < number).min();
+        if let Some(first) = first {
             warnings.push(format!(
                 "line {number} is no longer reached: the new line {first} decides all that it is for: {}",
-                file.lines[line].shown()
+                file.shown(line)
             ));
         }
     }

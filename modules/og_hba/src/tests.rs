@@ -20,13 +20,18 @@ fn args(value: Value) -> Args {
 }
 
 fn planned(file: &str, value: Value) -> Result<Plan, Error> {
-    plan::plan(&HbaFile::parse(file.as_bytes()), &goal(&args(value))?.unwrap())
+    plan::plan(&HbaFile::parse(file.as_bytes()), &goal(&args(value))?.unwrap(), &Surroundings::default())
+}
+
+/// The text that the plan makes of this one.
+fn text(plan: &Plan, before: &str) -> String {
+    plan.after.as_ref().map_or_else(|| before.to_owned(), |file| String::from_utf8(file.to_bytes()).unwrap())
 }
 
 /// The lines that differ, `-` and `+` before them; and nothing else differs.
 fn change(file: &str, value: Value) -> Vec<String> {
     let plan = planned(file, value.clone()).unwrap();
-    let after = String::from_utf8(plan.after.clone()).unwrap();
+    let after = text(&plan, file);
     assert!(planned(&after, value).unwrap().is_empty(), "twice is once");
     let (old, new): (Vec<_>, Vec<_>) = (file.lines().collect(), after.lines().collect());
     let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
@@ -74,6 +79,57 @@ fn an_explicit_place_is_kept_and_warned_about() {
 }
 
 #[test]
+fn a_new_rule_is_not_hidden_by_words_roles_and_lists() {
+    let added = |file: &str, rule: &str| {
+        let plan = planned(file, json!({"rules": [rule]})).unwrap();
+        (plan.added[0].number, plan.warnings.join("; "))
+    };
+    let rule = "host u u 10.0.0.1/32 md5";
+    assert_eq!(added("host sameuser all all reject\n", rule), (1, String::new()));
+    assert_eq!(added("host samerole all all reject\n", rule), (1, String::new()));
+    assert_eq!(added("host all +u all reject\n", rule), (1, String::new()));
+    assert_eq!(added("host all a,u 10.0.0.0/8 reject\n", rule), (1, String::new()));
+    // Two lines together leave nothing.
+    let both = "host all a 10.0.0.0/8 reject\nhost all u 10.0.0.0/8 reject\n";
+    assert_eq!(added(both, "host d a,u 10.0.0.1/32 md5"), (2, String::new()));
+    assert_eq!(added("host all a 10.0.0.0/8 reject\n", "host d a,u 10.0.0.1/32 md5"), (2, String::new()));
+    for (file, why) in [
+        ("host all +g all reject\n", "whether u is a member of role g"),
+        ("host samerole all all reject\n", "whether u is a member of role d"),
+        ("host all all h.example reject\n", "whether the client at 10.0.0.1/32 is called h.example"),
+    ] {
+        let (number, warning) = added(file, "host d u 10.0.0.1/32 md5");
+        assert!(number == 2 && warning.contains(&format!("only the server knows {why}")), "{warning}");
+        assert!(warning.starts_with("line 2 may never be reached: line 1 may decide"), "{warning}");
+    }
+    // To the same effect it matters to nobody.
+    assert_eq!(added("host all +g all md5\n", "host d u 10.0.0.1/32 md5"), (2, String::new()));
+    let (_, warning) = added("host all all 10.0.0.0/8 reject\n", "host d u db.example md5");
+    assert!(warning.contains("whether db.example has addresses that are not in 10.0.0.0/8"), "{warning}");
+}
+
+#[test]
+fn what_stands_outside_of_the_file_hides_too() {
+    let ip = |text: &str| text.parse().unwrap();
+    let mut around =
+        Surroundings { interfaces: vec![(ip("10.0.0.1"), ip("255.255.255.0"))], ..Surroundings::default() };
+    let token = |text: &str| og_common::hba::Token { text: text.into(), quoted: false };
+    around.included.insert(b"list".to_vec(), Some(vec![token("a"), token("u")]));
+    let number = |file: &str, rule: &str| {
+        let goal = goal(&args(json!({"rules": [rule]}))).unwrap().unwrap();
+        plan::plan(&HbaFile::parse(file.as_bytes()), &goal, &around).unwrap().added[0].number
+    };
+    assert_eq!(number("host all @list all reject\n", "host d u 10.0.0.9/32 md5"), 1);
+    assert_eq!(number("host all @list all reject\n", "host d v 10.0.0.9/32 md5"), 2);
+    assert_eq!(number("host all a,u all reject\n", "host d @list 10.0.0.9/32 md5"), 1);
+    assert_eq!(number("host all all samenet reject\n", "host d u 10.0.0.9/32 md5"), 1);
+    assert_eq!(number("host all all samenet reject\n", "host d u 10.0.1.9/32 md5"), 2);
+    assert_eq!(number("host all all samehost reject\n", "host d u 10.0.0.1/32 md5"), 1);
+    assert_eq!(number("host all all 10.0.0.0/8 reject\n", "host d u samenet md5"), 1);
+    assert_eq!(number("host all all 10.0.1.0/24 reject\n", "host d u samehost md5"), 2);
+}
+
+#[test]
 fn the_same_rule_is_changed_in_place() {
     assert_eq!(
         change(FILE, json!({"rules": ["host all all 127.0.0.1 255.255.255.255 md5"]})),
@@ -84,8 +140,7 @@ fn the_same_rule_is_changed_in_place() {
         ]
     );
     let plan = planned(FILE, json!({"rules": [{"address": "192.168.0.12/32", "method": "sha256"}]})).unwrap();
-    assert!(plan.is_empty());
-    assert_eq!(plan.after, FILE.as_bytes());
+    assert!(plan.is_empty() && plan.after.is_none());
     let ldap = "host all all all ldap ldapserver=a ldapprefix=x # c\n";
     assert_eq!(
         change(ldap, json!({"rules": ["host all all all trust"]})),
@@ -106,6 +161,18 @@ fn absent_compares_values() {
 }
 
 #[test]
+fn absent_takes_a_name_for_what_it_is() {
+    let file =
+        "local all all trust\nhost a all all md5\nhost \"a#b\" all all md5\nhost \"x,y\" all all md5\n";
+    let gone = |name: &str| change(file, json!({"state": "absent", "rules": [{"databases": [name]}]}));
+    assert_eq!(gone("a#b"), ["@3", "-host \"a#b\" all all md5"]);
+    assert_eq!(gone("x,y"), ["@4", "-host \"x,y\" all all md5"]);
+    assert_eq!(gone("\"all\""), ["@5"]);
+    let place = |name: &str| json!({"rules": ["host all u 10.0.0.1/32 md5"], "insert": {"before": {"databases": [name]}}});
+    assert_eq!(change(file, place("a#b"))[0], "@3");
+}
+
+#[test]
 fn exact_keeps_comments_and_what_stands_in_order() {
     let rules = json!([
         "local all all trust",
@@ -115,7 +182,7 @@ fn exact_keeps_comments_and_what_stands_in_order() {
     ]);
     let plan = planned(FILE, json!({"state": "exact", "rules": rules})).unwrap();
     assert_eq!(
-        String::from_utf8(plan.after.clone()).unwrap(),
+        text(&plan, FILE),
         "# head\n\
          local   all   all                  trust\n\
          # IPv4\n\
@@ -132,7 +199,7 @@ fn exact_keeps_comments_and_what_stands_in_order() {
         json!({"state": "exact", "rules": ["local all all trust"]}),
     );
     let mended = mended.unwrap();
-    assert_eq!(mended.after, b"local all all trust\n");
+    assert_eq!(text(&mended, ""), "local all all trust\n");
     assert_eq!(mended.removed[0].text, "rubbish");
 }
 
@@ -140,8 +207,11 @@ fn exact_keeps_comments_and_what_stands_in_order() {
 fn line_ends_and_foreign_bytes_stay() {
     let file = b"# \xc4\xe3\xba\xc3\r\nlocal all all trust";
     let goal = goal(&args(json!({"rules": ["host all all 1.1.1.1/32 md5"]}))).unwrap().unwrap();
-    let plan = plan::plan(&HbaFile::parse(file), &goal).unwrap();
-    assert_eq!(plan.after, b"# \xc4\xe3\xba\xc3\r\nlocal all all trust\r\nhost all all 1.1.1.1/32 md5\r\n");
+    let plan = plan::plan(&HbaFile::parse(file), &goal, &Surroundings::default()).unwrap();
+    assert_eq!(
+        plan.after.as_ref().unwrap().bytes(),
+        b"# \xc4\xe3\xba\xc3\r\nlocal all all trust\r\nhost all all 1.1.1.1/32 md5\r\n"
+    );
     assert_eq!(plan.added[0].number, 3);
 }
 
@@ -158,8 +228,9 @@ fn rules_that_contradict_each_other_are_refused() {
 fn checked(file: &str, value: Value, force: bool) -> Result<Vec<String>, Error> {
     let target = Target { path: "/nowhere/pg_hba.conf".into(), node: None, user: Some("omm".to_owned()) };
     let mut warnings = Vec::new();
-    let plan = planned(file, value)?;
-    check(&target, &HbaFile::parse(file.as_bytes()), &plan, force, &mut warnings)?;
+    let goal = goal(&args(value))?.unwrap();
+    let seen = Seen::of(&target, Some(file.as_bytes().to_vec()), &goal)?;
+    check(&target, &seen, force, &mut warnings)?;
     Ok(warnings)
 }
 
@@ -183,6 +254,16 @@ fn the_nodes_own_user_is_not_shut_out() {
     let warnings = checked(FILE, json!({"rules": ["local all all sha256"]}), false).unwrap();
     assert!(warnings[0].starts_with("omm now needs a password through the local socket (line 2, sha256)"));
     assert!(checked(FILE, json!({"rules": ["local all all peer"]}), false).unwrap().is_empty());
+    // A role may take the user in, or turn it away: that is said.
+    for file in ["local all +dba reject\n", ""] {
+        let rules = json!([
+            format!("{file}local all all trust\n").lines().map(str::to_owned).collect::<Vec<_>>(),
+            []
+        ]);
+        let rules = if file.is_empty() { json!(["local all +dba trust"]) } else { rules[0].clone() };
+        let warnings = checked(FILE, json!({"state": "exact", "rules": rules}), false).unwrap().join("; ");
+        assert!(warnings.contains("only the server knows whether omm is a member of role dba"), "{warnings}");
+    }
     let never = "local all other trust\nhost all all all md5\n";
     checked(never, absent(json!({"type": "local"})), false).unwrap();
 }
@@ -212,12 +293,11 @@ fn what_the_server_would_refuse_is_not_written() {
 fn results_as_json() {
     let target = Target { path: "/data/dn1/pg_hba.conf".into(), node: None, user: None };
     let shown = |value: Value| {
-        let file = HbaFile::parse(FILE.as_bytes());
         let plan = planned(FILE, value).unwrap();
-        let after = HbaFile::parse(&plan.after);
-        let report = super::report(&target, &plan, after.rules().count(), Vec::new(), false);
+        let rules = HbaFile::parse(text(&plan, FILE).as_bytes()).rule_count();
+        let report = super::report(&target, &plan, rules, Vec::new(), false);
         assert_eq!(report.changed, !plan.is_empty());
-        assert_eq!(plan.is_empty(), plan.after == file.to_bytes());
+        assert_eq!(plan.is_empty(), text(&plan, FILE) == FILE);
         json!({"msg": report.msg, "actions": report.actions, "output": report.output})
     };
     insta::assert_json_snapshot!(shown(json!({"rules": [
@@ -272,16 +352,15 @@ proptest! {
     #[test]
     fn applied_twice_is_applied_once(file in any_file(), value in any_goal()) {
         let Ok(first) = planned(&file, value.clone()) else { return Ok(()) };
-        let text = String::from_utf8(first.after.clone()).unwrap();
-        let second = planned(&text, value).unwrap();
-        prop_assert!(second.is_empty(), "{:?}", second);
-        prop_assert_eq!(second.after, first.after);
+        let once = text(&first, &file);
+        let second = planned(&once, value).unwrap();
+        prop_assert!(second.is_empty() && second.after.is_none(), "{:?}", second);
     }
 
     #[test]
     fn what_is_not_reported_is_not_touched(file in any_file(), value in any_goal()) {
         let Ok(plan) = planned(&file, value) else { return Ok(()) };
-        let after = String::from_utf8(plan.after.clone()).unwrap();
+        let after = text(&plan, &file);
         let skip = |lines: Vec<usize>, text: &str| -> Vec<String> {
             text.lines().enumerate().filter(|(n, _)| !lines.contains(&(n + 1))).map(|(_, l)| l.to_owned()).collect()
         };
@@ -293,8 +372,8 @@ proptest! {
     #[test]
     fn what_is_wanted_is_there_afterwards(file in any_file(), value in any_goal()) {
         let Ok(plan) = planned(&file, value.clone()) else { return Ok(()) };
-        let after = HbaFile::parse(&plan.after);
-        let there: Vec<og_common::hba::Rule> = after.rules().map(|(_, r)| r.clone()).collect();
+        let after = HbaFile::parse(text(&plan, &file).as_bytes());
+        let there: Vec<og_common::hba::Rule> = after.rules().map(|(_, r)| r).collect();
         match goal(&args(value)).unwrap().unwrap() {
             Goal::Present(wanted, place) => for one in wanted {
                 let first = there.iter().find(|r| r.key() == one.rule.key());
@@ -315,10 +394,42 @@ proptest! {
         }
     }
 
+    /// Also rules whose names have any byte in them, or are words of the file.
+    #[test]
+    fn whatever_a_query_tells_of_a_rule_is_taken_back(
+        names in proptest::collection::vec(proptest::collection::vec(prop_oneof![
+            any::<u8>(), proptest::sample::select(&b" ,#\"@+:xalA"[..]),
+        ], 0..6), 3),
+        word in proptest::sample::select(vec!["all", "sameuser", "samehost", "+g", "@f", "1.2.3.4", "x:y", "0x1"]),
+        which in 0..4usize,
+    ) {
+        use og_common::hba::{Address, Name};
+        let mut rule = og_common::hba::Rule::parse("host all all all md5").unwrap();
+        let name = |n: usize| if which == n { word.as_bytes().to_vec() } else { names[n].clone() };
+        rule.databases = vec![Name::Named(name(0))];
+        rule.users = vec![Name::Named(name(1)), Name::Role(b"g h".to_vec())];
+        rule.address = Some(Address::Host(name(2).to_ascii_lowercase()));
+        // What no server reads so is no rule.
+        if og_common::hba::Rule::from_bytes(&rule.to_bytes()).as_ref() != Ok(&rule) {
+            return Ok(());
+        }
+        let Some(fields) = output::RuleFields::from_rule(&rule) else {
+            prop_assert!(std::str::from_utf8(&rule.to_bytes()).is_err());
+            return Ok(());
+        };
+        if rule.to_string().contains('\u{fffd}') {
+            return Ok(());
+        }
+        let fields = serde_json::to_value(fields).unwrap();
+        let back = serde_json::from_value::<RuleArg>(fields).unwrap().wanted("/rules/0").unwrap();
+        prop_assert_eq!(back.rule.clone(), rule);
+        prop_assert_eq!(og_common::hba::Rule::from_bytes(&back.line).unwrap(), back.rule);
+    }
+
     #[test]
     fn rules_from_a_query_are_taken_back(line in any_rule()) {
         let rule = og_common::hba::Rule::parse(&line).unwrap();
-        let fields = serde_json::to_value(output::RuleFields::from(&rule)).unwrap();
+        let fields = serde_json::to_value(output::RuleFields::from_rule(&rule).unwrap()).unwrap();
         let back = serde_json::from_value::<RuleArg>(fields).unwrap().wanted("/rules/0").unwrap();
         prop_assert_eq!(back.rule.key(), rule.key());
         prop_assert!(back.rule.same_method(&rule));

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 pub struct Args {
     /// `exact`: the channels are those to `peers`, numbered from 1 in this order, and no others. `present`: there is a
     /// channel to each of `peers`; one that is there keeps its number, a new one takes the first free one. `absent`:
-    /// there is none to any of `peers`; later ones move up. `query`: nothing changes; the channels are returned.
+    /// there is none to any of `peers`; later ones move up, but on openGauss 6.0 and later, where only the connections of
+    /// changed channels end, they keep their numbers, and the last one fills number 1. `query`: nothing changes; the
+    /// channels are returned.
     pub state: State,
     /// This node's end of every channel. With `query` only its host is looked at: whether this machine has that address.
     pub local: Option<Local>,
@@ -25,8 +27,8 @@ pub struct Args {
     pub reload: ReloadWish,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
-    /// Do it even if the last channel of a running primary goes while standbys receive from it, or a switchover is under
-    /// way.
+    /// Do it even if the last channel of a running primary goes while standbys receive from it, a new channel lacks the
+    /// keys of uwal where `enable_uwal` is on, or a switchover is under way.
     pub force: bool,
     /// Values that parameters of postgresql.conf will have by then; counts in check mode alone, where the steps before this
     /// one changed nothing.

@@ -90,7 +90,7 @@ fn an_option_that_would_count_for_nothing_is_named() {
     // Of a caller that has values of its own, such as Ansible's templates, the names alone.
     let names = |name: &str| {
         og_workflow(
-            &json!({"workflow": "status", "cluster": {"hosts": {"n1": {"id": 1}}}, "seen": {}, "variables": ["zone", name]}),
+            &json!({"workflow": "status", "cluster": {"hosts": {"n1": {"id": 1}}}, "variables": ["zone", name]}),
         )
     };
     let told = names("og_sync_standby")["msg"].as_str().unwrap().to_owned();

@@ -319,8 +319,8 @@ def guc(**arguments):
 
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
-        then has less of a limit such as `max_connections` than its primary, or a switchover is under
-        way.
+        then has less of a limit such as `max_connections` than its primary, a stopped server would
+        not start with it, or a switchover is under way.
         Only when `state` is `present` or `absent`.
 
     foreseen_standbys (list of str, default [])
@@ -600,8 +600,10 @@ def replconninfo(**arguments):
     state (exact|present|absent|query, default "exact")
         `exact`: the channels are those to `peers`, numbered from 1 in this order, and no others.
         `present`: there is a channel to each of `peers`; one that is there keeps its number, a new
-        one takes the first free one. `absent`: there is none to any of `peers`; later ones move up.
-        `query`: nothing changes; the channels are returned.
+        one takes the first free one. `absent`: there is none to any of `peers`; later ones move up,
+        but on openGauss 6.0 and later, where only the connections of changed channels end, they keep
+        their numbers, and the last one fills number 1. `query`: nothing changes; the channels are
+        returned.
 
     local (dict)
         This node's end of every channel. With `query` only its host is looked at: whether this
@@ -623,8 +625,8 @@ def replconninfo(**arguments):
         Keep the old file beside the new one when it changes.
 
     force (bool, default false)
-        Do it even if the last channel of a running primary goes while standbys receive from it, or a
-        switchover is under way.
+        Do it even if the last channel of a running primary goes while standbys receive from it, a
+        new channel lacks the keys of uwal where `enable_uwal` is on, or a switchover is under way.
         Only when `state` is `exact`, `present` or `absent`.
 
     foreseen (dict, default {})

@@ -219,8 +219,8 @@ def guc_present(name, **arguments):
 
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
-        then has less of a limit such as `max_connections` than its primary, or a switchover is under
-        way.
+        then has less of a limit such as `max_connections` than its primary, a stopped server would
+        not start with it, or a switchover is under way.
         Only when `state` is `present` or `absent`.
 
     foreseen_standbys (list of str, default [])
@@ -305,8 +305,8 @@ def guc_absent(name, **arguments):
 
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
-        then has less of a limit such as `max_connections` than its primary, or a switchover is under
-        way.
+        then has less of a limit such as `max_connections` than its primary, a stopped server would
+        not start with it, or a switchover is under way.
         Only when `state` is `present` or `absent`.
 
     foreseen_standbys (list of str, default [])
@@ -992,8 +992,8 @@ def replconninfo_exact(name, **arguments):
         Keep the old file beside the new one when it changes.
 
     force (bool, default false)
-        Do it even if the last channel of a running primary goes while standbys receive from it, or a
-        switchover is under way.
+        Do it even if the last channel of a running primary goes while standbys receive from it, a
+        new channel lacks the keys of uwal where `enable_uwal` is on, or a switchover is under way.
         Only when `state` is `exact`, `present` or `absent`.
 
     foreseen (dict, default {})
@@ -1064,8 +1064,8 @@ def replconninfo_present(name, **arguments):
         Keep the old file beside the new one when it changes.
 
     force (bool, default false)
-        Do it even if the last channel of a running primary goes while standbys receive from it, or a
-        switchover is under way.
+        Do it even if the last channel of a running primary goes while standbys receive from it, a
+        new channel lacks the keys of uwal where `enable_uwal` is on, or a switchover is under way.
         Only when `state` is `exact`, `present` or `absent`.
 
     foreseen (dict, default {})
@@ -1133,8 +1133,8 @@ def replconninfo_absent(name, **arguments):
         Keep the old file beside the new one when it changes.
 
     force (bool, default false)
-        Do it even if the last channel of a running primary goes while standbys receive from it, or a
-        switchover is under way.
+        Do it even if the last channel of a running primary goes while standbys receive from it, a
+        new channel lacks the keys of uwal where `enable_uwal` is on, or a switchover is under way.
         Only when `state` is `exact`, `present` or `absent`.
 
     foreseen (dict, default {})

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use og_common::conf::ConfFile;
-use og_common::hba::{
-    Connection, Decision, HbaFile, LineKind, Method, Route, Rule, Surroundings, limit_of_trust,
-};
+use og_common::hba::{Connection, Decision, HbaFile, Method, Route, Rule, Surroundings, limit_of_trust};
 use og_lab::Engine;
 
 use crate::Result;
@@ -67,7 +65,7 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         let file = HbaFile::parse(&bytes);
         let around = {
             let (file, data) = (&file, &server.data);
-            server.inside(|| Surroundings::of(file, data))?
+            server.inside(|| Surroundings::of(file, &[], data))?
         };
         let refusals = file.refusals(&around);
         let verdict = server.take("pg_hba.conf", &bytes)?;
@@ -122,15 +120,15 @@ fn answers(file: &HbaFile, decision: &Decision, server: &Server, connection: &Co
             && limit_of_trust(rule, connection, Some(server.admin())).is_some()
     };
     let unsure = decision.unknown.iter().map(|(line, _)| Some(*line));
-    let of = |line: Option<usize>| match line.map(|line| &file.lines[line].kind) {
-        Some(LineKind::Rule(rule, _)) => match rule.method {
-            Method::Trust | Method::Peer if asks(rule) => Answer::Password,
+    let of = |line: Option<usize>| match line.and_then(|line| file.rule(line)) {
+        Some(rule) => match rule.method {
+            Method::Trust | Method::Peer if asks(&rule) => Answer::Password,
             Method::Trust => Answer::Free,
             Method::Reject => Answer::Reject,
             Method::Peer => Answer::Peer,
             _ => Answer::Password,
         },
-        _ => Answer::NoRule,
+        None => Answer::NoRule,
     };
     unsure.chain([decision.line]).map(of).collect()
 }

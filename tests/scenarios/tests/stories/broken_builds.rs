@@ -69,16 +69,16 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
         });
         let run = c.play("expand.yml", &ADD);
         done.store(true, Ordering::SeqCst);
-        let killed = killer.join().map_err(|_| "the killer panicked".to_owned())?;
+        let died = killer.join().map_err(|_| "the killer panicked".to_owned())?;
         let run = run?;
         // og_build may make up for a gs_ctl that has gone; then the node is there.
-        if killed && !run.ok && !run.output.contains("was taken away again") {
+        if died && !run.ok && !run.output.contains("was taken away again") {
             return Err(format!("what the run brought was not taken back:\n{}", run.output));
         }
-        if !run.ok && !killed {
+        if !run.ok && !died {
             return Err(format!("nobody disturbed it, and yet it failed:\n{}", run.output));
         }
-        Ok(killed && !run.ok)
+        Ok(died && !run.ok)
     })
 }
 

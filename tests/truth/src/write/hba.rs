@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use og_common::hba::{Address, HbaFile, Name};
+use og_common::hba::{Address, Column, HbaFile, Kind, Method, Name, Range, Rule};
 
 use super::{Dialect, once_in, one, scratch};
 use crate::server::{ADDRESSES, USERS};
@@ -113,7 +113,56 @@ fn in_common(file: &[u8]) -> bool {
     })
 }
 
+/// A name as a caller may give it: every character, and often one of those that mean something in the file.
+fn value(rng: &mut Rng, dialect: Dialect) -> String {
+    const MARKS: [&str; 14] =
+        [" ", ",", "#", "\"", "\"\"", "+", "@", "all", "A", "\t", "\r", "\\", "\u{e9}", "\u{6ce8}"];
+    let mut name = String::new();
+    for _ in 0..rng.usize(1..=5) {
+        if rng.bool() {
+            name.push_str(one(rng, &MARKS));
+        } else {
+            name.push(char::from(rng.u8(0x20..0x7f)));
+        }
+    }
+    // PostgreSQL takes such a name for a pattern.
+    if dialect == Dialect::Common && name.starts_with('/') {
+        name.insert(0, 'x');
+    }
+    name
+}
+
+/// A rule as og_hba writes it for an object: its fields are values, whatever they hold.
+fn written(rng: &mut Rng, dialect: Dialect) -> Option<Rule> {
+    let mut names = |column: Column, words: &[&str]| {
+        let mut names = Vec::new();
+        for _ in 0..rng.usize(1..=2) {
+            let value = if once_in(rng, 3) { one(rng, words).to_owned() } else { value(rng, dialect) };
+            names.push(Name::from_value(column, &value).ok()?);
+        }
+        Some(names)
+    };
+    let databases = names(Column::Databases, &["all", "sameuser", "\"all\"", "d1", "replication"])?;
+    let users = names(Column::Users, &["all", "+g1", "\"all\"", "u1", "\"+g1\""])?;
+    let ip: IpAddr = one(rng, &ADDRESSES).parse().ok()?;
+    let range = Range::cidr(ip, rng.u32(..=if ip.is_ipv4() { 32 } else { 128 }))?;
+    let local = once_in(rng, 3);
+    Some(Rule {
+        kind: if local { Kind::Local } else { Kind::Host },
+        databases,
+        users,
+        address: (!local).then_some(Address::Range(range)),
+        method: if rng.bool() { Method::Reject } else { Method::Md5 },
+        options: Vec::new(),
+    })
+}
+
 fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
+    if once_in(rng, 3)
+        && let Some(rule) = written(rng, dialect)
+    {
+        return rule.to_string();
+    }
     if once_in(rng, 12) {
         return one(rng, &["", "# a comment", "   ", "\t# host all all all trust", "#"]).to_owned();
     }
@@ -199,8 +248,13 @@ pub fn knocks(rng: &mut Rng, dialect: Dialect, file: &HbaFile, many: usize) -> V
         let mut database = one(rng, &["postgres", "d1", "d2", "d 3", "u1", "all"]).to_owned();
         let mut address = one(rng, &ADDRESSES).parse().ok();
         if let Some(rule) = rules.get(rng.usize(..rules.len().max(1))).filter(|_| rng.bool()) {
-            let known = |name: &String| USERS.contains(&name.as_str());
-            user = rule.users.iter().filter_map(text).find(known).unwrap_or(user);
+            // openGauss asks no further for a user that does not exist.
+            // Nor is such a user a member of the role of its name.
+            let known = |name: &&Name| match (dialect, name) {
+                (Dialect::Common, Name::Named(name)) => !name.is_empty(),
+                (_, name) => text(name).is_some_and(|name| USERS.contains(&name.as_str())),
+            };
+            user = rule.users.iter().find(known).and_then(text).unwrap_or(user);
             database = rule.databases.iter().find_map(text).filter(|d| !d.is_empty()).unwrap_or(database);
             match &rule.address {
                 None => address = None,

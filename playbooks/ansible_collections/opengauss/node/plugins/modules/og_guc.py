@@ -89,7 +89,8 @@ options:
     description:
       - >-
         Do it even if commits of this primary then wait for standbys that do not stream, this standby then has
-        less of a limit such as C(max_connections) than its primary, or a switchover is under way.
+        less of a limit such as C(max_connections) than its primary, a stopped server would not start with it,
+        or a switchover is under way.
       - Only when C(state) is C(present) or C(absent).
     type: bool
     default: false

@@ -39,24 +39,28 @@ options:
       databases:
         description:
           - >-
-            The databases: names, all, sameuser, samerole, replication, @file; a list, or a text with commas.
-            Default: all.
+            The databases: a list, or a text with commas. Each is a name as it is, or all, sameuser, samerole,
+            replication, @file; in double quotes these words are names, too. Default: all.
         type: list
         elements: str
       users:
         description:
-          - "The users: names, all, +role, @file; a list, or a text with commas. Default: all."
+          - >-
+            The users: a list, or a text with commas. Each is a name as it is, or all, +role, @file; in double
+            quotes these are names, too. Default: all.
         type: list
         elements: str
       address:
         description:
           - >-
-            The clients, not for local: C(10.0.0.0/8), one address alone, all, samehost, samenet, a host name,
-            or .suffix.
+            The clients, not for local: C(10.0.0.0/8), one whole address alone, all, samehost, samenet, a host
+            name, or .suffix; in double quotes always a host name.
         type: str
       netmask:
         description:
-          - The mask of C(address), such as C(255.255.255.0), when it has no C(/bits).
+          - >-
+            The mask of C(address), such as C(255.255.255.0), or its number of leading bits, when that has no
+            C(/bits).
         type: str
       method:
         description:
@@ -474,7 +478,9 @@ added:
       returned: always
     rule:
       description:
-        - Its fields, as C(rules) takes them; not there for a line that the server refuses.
+        - >-
+          Its fields, as C(rules) takes them; not there for a line that the server refuses, or with bytes that
+          are no UTF-8.
       type: dict
       returned: when known
       contains:
@@ -563,7 +569,9 @@ updated:
       returned: always
     rule:
       description:
-        - Its fields, as C(rules) takes them; not there for a line that the server refuses.
+        - >-
+          Its fields, as C(rules) takes them; not there for a line that the server refuses, or with bytes that
+          are no UTF-8.
         - Its fields are those of C(added.rule).
       type: dict
       returned: when known

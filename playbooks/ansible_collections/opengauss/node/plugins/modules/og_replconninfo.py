@@ -13,8 +13,9 @@ options:
       - >-
         C(exact): the channels are those to C(peers), numbered from 1 in this order, and no others. C(present):
         there is a channel to each of C(peers); one that is there keeps its number, a new one takes the first
-        free one. C(absent): there is none to any of C(peers); later ones move up. C(query): nothing changes;
-        the channels are returned.
+        free one. C(absent): there is none to any of C(peers); later ones move up, but on openGauss 6.0 and
+        later, where only the connections of changed channels end, they keep their numbers, and the last one
+        fills number 1. C(query): nothing changes; the channels are returned.
     type: str
     default: exact
     choices:
@@ -109,8 +110,8 @@ options:
   force:
     description:
       - >-
-        Do it even if the last channel of a running primary goes while standbys receive from it, or a
-        switchover is under way.
+        Do it even if the last channel of a running primary goes while standbys receive from it, a new channel
+        lacks the keys of uwal where C(enable_uwal) is on, or a switchover is under way.
       - Only when C(state) is C(exact), C(present) or C(absent).
     type: bool
     default: false
