@@ -83,6 +83,17 @@ fn a_secret_is_masked_wherever_it_comes_back() {
 }
 
 #[test]
+fn what_stands_for_a_secret_is_not_taken_for_one() {
+    for words in
+        [r#""VALUE_SPECIFIED_IN_NO_LOG_PARAMETER""#, r#"["a", "x=VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"]"#]
+    {
+        let (result, code) = call(&format!(r#"{{"words": {words}}}"#));
+        assert_eq!((code, &result["error"]["path"]), (2, &Value::from("/words")), "{result}");
+        assert!(result["error"]["hint"].as_str().unwrap().contains("the secret itself"));
+    }
+}
+
+#[test]
 fn no_log_keeps_the_arguments_out_of_the_whole_result() {
     let (result, code) = call(r#"{"words": ["Muenchen", "ab"], "_ansible_no_log": true, "timeout": 50}"#);
     assert_eq!((code, &result["invocation"]["module_args"]), (0, &serde_json::json!({})));

@@ -266,8 +266,27 @@ async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Recei
 
 /// The arguments with every value of its type, by the schema and the rules.
 pub(super) fn typed<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    if M::PASSED_ON.is_empty() {
+        refuse_masked(&values)?;
+    }
     check::<M>(&mut values)?;
     types::<M>(values)
+}
+
+/// Refuses what a result shows in the place of a secret: written into a file, it would be the secret.
+fn refuse_masked(args: &Map<String, Value>) -> Result<(), Error> {
+    let Some((name, _)) = args.iter().find(|(_, value)| has_mask(value)) else { return Ok(()) };
+    let detail = format!("/{name}: {} stands in a result in the place of a secret", secret::MASK);
+    Err(Error::bad_args(detail).at(format!("/{name}")).hint("give the secret itself"))
+}
+
+fn has_mask(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(secret::MASK),
+        Value::Array(items) => items.iter().any(has_mask),
+        Value::Object(map) => map.values().any(has_mask),
+        _ => false,
+    }
 }
 
 fn flags(request: &Request, matches: &ArgMatches) -> Result<Flags, Error> {
@@ -674,4 +693,15 @@ fn report_panics(start: Instant) {
         failed(start, &Map::new(), &error);
         std::process::exit(1);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_named_once() {
+        assert_eq!(run_as("omm"), "run it as omm or as root");
+        assert_eq!(run_as("root"), "run it as root");
+    }
 }
