@@ -490,7 +490,7 @@ fn written(args: &str) -> String {
         .unwrap();
     child.stdin.take().unwrap().write_all(args.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.stdout.iter().filter(|c| **c == b'\n').count(), 1);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
@@ -503,7 +503,8 @@ proptest! {
         let conf = |value: &str| value.replace('\\', "\\\\").replace('\'', "''");
         let libpq = secret.replace('\\', "\\\\").replace('\'', "\\'");
         let blank = libpq.replace(' ', "\\ ");
-        let percent: String = special.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent: Vec<String> = special.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent = percent.concat();
         let percent = format!("{head}{percent}{tail}");
         let conninfo = format!("host=h password='{libpq}' port=1");
         let unquoted = format!("host=h password = {blank} port=1");

@@ -410,7 +410,7 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
 /// The client that a rule's address stands for, when it is one alone.
 fn one_client(address: &str) -> Option<IpAddr> {
     let (ip, bits) = address.split_once('/').map_or((address, None), |(ip, bits)| (ip, Some(bits)));
-    let ip = hba::parse_ip(ip.as_bytes())?;
+    let ip = hba::parse_whole_ip(ip)?;
     let all = if ip.is_ipv4() { "32" } else { "128" };
     bits.is_none_or(|bits| bits == all).then_some(ip)
 }

@@ -530,7 +530,7 @@ fn written(args: &str) -> String {
         .unwrap();
     child.stdin.take().unwrap().write_all(args.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.stdout.iter().filter(|c| **c == b'\n').count(), 1);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 

@@ -156,7 +156,9 @@ options:
         required: true
       address:
         description:
-          - The client's address; needed unless it comes through the local socket.
+          - >-
+            The client's address, as rules have it: C(10.0.0.5) or C(10.0.0.5/32); needed unless it comes
+            through the local socket.
         type: str
       replication:
         description:
