@@ -21,6 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub struct FileLock {
     // A POSIX lock ends when any descriptor of the file is closed in the process: nothing else may open it.
     _file: File,
+    /// The lock of the file that `file` is a symbolic link to: another path of it is locked by that one.
+    _target: Option<File>,
 }
 
 impl FileLock {
@@ -29,17 +31,33 @@ impl FileLock {
     /// # Errors
     /// `busy`, naming the process that holds it; `permission` or `io`.
     pub async fn of(file: &Path, call: &Call) -> Result<Self, Error> {
-        let path = with_suffix(file, ".lock");
-        let lock = open_lock(&path)?;
-        wait(call, || match fcntl(&lock, FcntlArg::F_SETLK(&whole_file())) {
-            Ok(_) => Ok(None),
-            Err(Errno::EAGAIN | Errno::EACCES) => Ok(Some(record_holder(&lock))),
-            Err(e) => Err(Error::io("lock", &path, &e.into())),
-        })
-        .await
-        .map_err(|held| held.into_error(file, "is being changed"))?;
-        Ok(Self { _file: lock })
+        // The server and gs_guc know only the name in the data directory, and so take that one's lock. The target's comes
+        // always second: nobody waits for one who waits for him.
+        let own = record_lock(file, call).await?;
+        let target = match target(file) {
+            Some(target) => Some(record_lock(&target, call).await?),
+            None => None,
+        };
+        Ok(Self { _file: own, _target: target })
     }
+}
+
+/// The file that a symbolic link leads to.
+fn target(file: &Path) -> Option<PathBuf> {
+    if file.is_symlink() { std::fs::canonicalize(file).ok() } else { None }
+}
+
+async fn record_lock(file: &Path, call: &Call) -> Result<File, Error> {
+    let path = with_suffix(file, ".lock");
+    let lock = open_lock(&path)?;
+    wait(call, || match fcntl(&lock, FcntlArg::F_SETLK(&whole_file())) {
+        Ok(_) => Ok(None),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(Some(record_holder(&lock))),
+        Err(e) => Err(Error::io("lock", &path, &e.into())),
+    })
+    .await
+    .map_err(|held| held.into_error(file, "is being changed"))?;
+    Ok(lock)
 }
 
 /// The lock that serialises the modules which act on one node's server: flock(2) on the data directory itself, so it
@@ -240,6 +258,28 @@ mod tests {
         drop(other.stdin.take());
         other.wait().unwrap();
         block_on(FileLock::of(&file, &call(0))).unwrap();
+    }
+
+    #[test]
+    fn two_paths_of_one_file_take_one_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("hba.conf"), folder.path().join("pg_hba.conf"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let code = "f=open(sys.argv[1]+'.lock','w+b');f.write(bytes(1024));f.flush();fcntl.lockf(f,fcntl.LOCK_EX,1024)";
+        // Whoever names the file keeps out whoever names the link; gs_guc, which locks beside the link, does, too.
+        for held in [&file, &link] {
+            let Some(mut other) = holder(code, held) else {
+                println!("skipped: no python3");
+                return;
+            };
+            let error = block_on(FileLock::of(&link, &call(0))).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Busy);
+            assert!(error.to_string().contains(&format!("(pid {})", other.id())), "{error}");
+            drop(other.stdin.take());
+            other.wait().unwrap();
+        }
+        block_on(FileLock::of(&link, &call(0))).unwrap();
     }
 
     #[test]
