@@ -58,6 +58,84 @@ fn a_secret_in_an_object_given_as_text_is_masked_too() {
 }
 
 #[test]
+fn a_secret_is_masked_wherever_it_comes_back() {
+    let args =
+        serde_json::json!({"password": "it's \"S3cret\"", "words": ["say it's \"S3cret\" twice", "a"]});
+    let output = run(echo().env("OG_LOG", "debug"), args.to_string().as_bytes());
+    assert!(!output.stderr.is_empty() && !String::from_utf8_lossy(&output.stderr).contains("S3cret"));
+    let (result, _) = told(&output);
+    assert_eq!(result["words"], serde_json::json!(["say VALUE_SPECIFIED_IN_NO_LOG_PARAMETER twice", "a"]));
+    assert!(!result.to_string().contains("S3cret"), "{result}");
+    // Also in what is said of arguments that cannot be used, and of a call that ended in the middle.
+    let long = format!("{} S3cret-with-more", "x".repeat(50));
+    let args = serde_json::json!({"password": "S3cret-with-more", "timeout": long});
+    assert!(!call(&args.to_string()).0.to_string().contains("S3cr"));
+    let args =
+        serde_json::json!({"password": "S3cret", "words": ["S3cret"], "state": "waiting", "timeout": 1});
+    let (result, _) = call(&args.to_string());
+    assert!(
+        result["actions"][0].as_str().unwrap().contains("VALUE") && !result.to_string().contains("S3cret")
+    );
+    let (result, _) = call(r#"{"password": "S3cret", "password": "S3cret"}"#);
+    assert!(
+        result["msg"].as_str().unwrap().contains("given twice") && !result.to_string().contains("S3cret")
+    );
+}
+
+#[test]
+fn what_stands_for_a_secret_is_not_taken_for_one() {
+    for words in
+        [r#""VALUE_SPECIFIED_IN_NO_LOG_PARAMETER""#, r#"["a", "x=VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"]"#]
+    {
+        let (result, code) = call(&format!(r#"{{"words": {words}}}"#));
+        assert_eq!((code, &result["error"]["path"]), (2, &Value::from("/words")), "{result}");
+        assert!(result["error"]["hint"].as_str().unwrap().contains("the secret itself"));
+    }
+}
+
+#[test]
+fn no_log_keeps_the_arguments_out_of_the_whole_result() {
+    let (result, code) = call(r#"{"words": ["Muenchen", "ab"], "_ansible_no_log": true, "timeout": 50}"#);
+    assert_eq!((code, &result["invocation"]["module_args"]), (0, &serde_json::json!({})));
+    assert!(!result.to_string().contains("Muenchen"), "{result}");
+    let (result, _) =
+        call(r#"{"words": ["Muenchen"], "state": "waiting", "timeout": 1, "_ansible_no_log": true}"#);
+    assert!(!result.to_string().contains("Muenchen") && !result["actions"].as_array().unwrap().is_empty());
+    let (result, _) = call(r#"{"state": "Muenchen", "_ansible_no_log": true}"#);
+    assert!(!result.to_string().contains("Muenchen") && result["error"]["kind"] == "bad_args", "{result}");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    for args in [&[][..], &["--schema", "args"], &["--examples"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = run(echo().stdout(full).args(args), b"{}");
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("cannot write the result to standard output: "), "{said}");
+    }
+}
+
+#[test]
+fn a_signal_that_comes_before_the_first_instruction_is_told_too() {
+    // The signal is pending when the program begins: it was sent to the shell that becomes the program.
+    let program = echo().get_program().to_owned();
+    let mut child = Command::new("env")
+        .args(["--block-signal=TERM", "sh", "-c", "kill -TERM $$; exec \"$0\""])
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Nothing comes through it, so only the signal can end the program.
+    let open = child.stdin.take();
+    let (result, code) = told(&child.wait_with_output().unwrap());
+    drop(open);
+    assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("interrupted")), "{result}");
+    assert!(result["msg"].as_str().unwrap().contains("SIGTERM"));
+}
+
+#[test]
 fn a_limit_that_no_clock_reaches_is_none() {
     for limit in ["4000000000000000000", "9223372036854775807", "18446744073709551615"] {
         let (result, code) = call(&format!(r#"{{"timeout": {limit}, "lock_timeout": {limit}}}"#));

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -97,6 +98,37 @@ def test_diff_shows_what_changes_no_text(node, programs):
         assert taken["changed"] and taken["diff"] == [{"prepared": "took the lock for dba\n"}]
     [held] = play(node.parent, tasks, og_binaries=str(programs))
     assert "diff" not in held
+
+
+SECRET = 'Aqwzx "y\'s & Bqwzx'
+CONNINFO = "host=h password='" + SECRET.replace("'", "\\'") + "' port=1"
+
+
+def test_no_secret_at_any_verbosity(node, programs):
+    """Neither what was given nor what the files held is printed, with -vvvv and --diff, whether a task does well or not."""
+    old = "host all old 10.0.0.2/32 ldap ldapserver=h ldapbasedn=x \"ldapbindpasswd\"=Cqwzx;Dqwzx\n"
+    (node / "pg_hba.conf").write_text(files(node)["pg_hba.conf"] + old)
+    (node / "postgresql.conf").write_text("app.token 'Eqwzx''Fqwzx'\n" + files(node)["postgresql.conf"])
+    options = {"ldapserver": "h", "ldapbasedn": "x", "ldapbindpasswd": "{{ given }}"}
+    rule = {"users": "new", "address": "10.0.0.1", "method": "ldap", "options": options}
+    common = {"data_dir": str(node), "reload": "never"}
+    tasks = [
+        {"opengauss.node.og_hba": {**common, "rules": [rule]}},
+        {"opengauss.node.og_hba": {**common, "rules": "{{ [rule] | to_json }}", "state": "absent"}, "vars": {"rule": rule}},
+        {"opengauss.node.og_hba": {**common, "rules": ["local all all trust"], "state": "exact"}},
+        {"opengauss.node.og_guc": {**common, "parameters": {"app.token": "{{ given }}", "app.conninfo": "{{ conninfo }}"}, "force": True}},
+        {"opengauss.node.og_hba": {**common, "rules": [{**rule, "method": "ldop"}]}, "ignore_errors": True},
+        {"opengauss.node.og_guc": {**common, "parameters": {"app token": "{{ given }}"}}, "ignore_errors": True},
+    ]
+    (node.parent / "vars.json").write_text(json.dumps({"given": SECRET, "conninfo": CONNINFO}))
+    book = [{"hosts": "localhost", "gather_facts": False, "vars_files": ["vars.json"], "tasks": tasks, "environment": {"OG_LOG": "debug"}}]
+    (node.parent / "play.yml").write_text(json.dumps(book))
+    line = ["-i", "localhost,", "-c", "local", "-e", f"og_binaries={programs}", "--diff", "-vvvv", "play.yml"]
+    done = ansible("ansible-playbook", *line, cwd=node.parent)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and "module_args" in said and "+app.conninfo" in said, said
+    assert "changed=4" in said and "ignored=2" in said, said
+    assert not re.findall("[A-F]qwzx", said), said
 
 
 # 300, encrypted with the password below.

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use crate::protocol::Error;
+use crate::protocol::{Error, secret};
 
 pub use include::{Included, Includes};
 pub use node::{NodeConf, Saved, Wish};
@@ -55,6 +55,15 @@ impl Setting {
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.value)
+    }
+
+    /// Keeps the secrets in it out of what is told.
+    pub(crate) fn keep_secrets(&self) {
+        if secret::is_secret(&self.name) {
+            secret::keep(&self.text());
+        } else {
+            secret::keep_named(&self.text());
+        }
     }
 
     /// Whether [`Setting::text`] is the value and does not only stand for it.

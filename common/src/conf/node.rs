@@ -6,7 +6,7 @@ use super::ConfFile;
 use crate::{
     files::{self, FileLock, NodeLock},
     gauss::{Exchange, Node, OwedReload, Reader, Reload},
-    protocol::{Call, Error, ErrorKind},
+    protocol::{Call, Error, ErrorKind, secret},
 };
 
 /// The postgresql.conf of a node.
@@ -58,7 +58,10 @@ impl NodeConf {
     pub fn read(node: &Node) -> Result<Self, Error> {
         let path = node.data_dir.join("postgresql.conf");
         let text = files::read(&path)?;
-        let file = ConfFile::parse(&text).sound(&path)?;
+        let file = ConfFile::parse(&text);
+        secret::keep_named(&String::from_utf8_lossy(&text));
+        file.settings().for_each(|setting| setting.keep_secrets());
+        let file = file.sound(&path)?;
         Ok(Self { path, text, file, lock: None, node_lock: None })
     }
 

@@ -164,11 +164,13 @@ impl CommandRecord {
     #[must_use]
     pub fn new(cmd: Vec<String>, rc: i32, stdout: &str, stderr: &str) -> Self {
         let shown = |text: &str| {
+            // Of a secret that is cut, the rest would not be known for one.
+            let text = secret::text(text);
             let mut from = text.len().saturating_sub(SHOWN);
             while !text.is_char_boundary(from) {
                 from += 1;
             }
-            secret::text(&text[from..]).into_owned()
+            text[from..].to_owned()
         };
         Self { cmd, rc, stdout: shown(stdout), stderr: shown(stderr) }
     }
@@ -306,6 +308,17 @@ impl Error {
     pub fn after(mut self, mut actions: Vec<String>) -> Self {
         actions.append(&mut self.0.actions);
         self.0.actions = actions;
+        self
+    }
+
+    /// Leaves out what the outside command was told and said.
+    #[must_use]
+    pub(super) fn without_output(mut self) -> Self {
+        if let Some(command) = &mut self.0.command {
+            command.cmd.truncate(1);
+            command.stdout.clear();
+            command.stderr.clear();
+        }
         self
     }
 

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Arg, ArgAction, ArgMatches};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::run::{MOST_INPUT, error_object, read_request, typed};
-use super::{Error, ErrorKind, Module};
+use super::run::{MOST_INPUT, error_object, read_request, release_signals, typed, written};
+use super::{Error, ErrorKind, Module, secret};
 use crate::remote::{Caller, Host};
 
 /// The flags.
@@ -70,7 +70,7 @@ pub(super) fn run<M: Module>(matches: &ArgMatches, start: Instant) -> Option<Res
         tokio::select! {
             caller = caller::<M>(matches, &hosts) => {
                 let forks = usize::from(*matches.get_one::<u16>("forks").unwrap_or(&1));
-                Ok(all(Arc::new(caller?), hosts, forks, &stop, start).await)
+                Ok(all(Arc::new(caller?), hosts, forks, &stop, (start, M::PASSED_ON)).await)
             }
             _ = stopped.wait_for(|stop| *stop) => Err(Error::new(ErrorKind::Interrupted, "ended before any host was asked")),
         }
@@ -83,6 +83,7 @@ pub(super) fn run<M: Module>(matches: &ArgMatches, start: Instant) -> Option<Res
 /// Turns true at SIGTERM and SIGINT.
 fn stopped() -> std::io::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    release_signals();
     let (tell, told) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {
@@ -103,6 +104,7 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[Host]) -> Result<Calle
         return Err(Error::bad_args(format!("--host {twice} is given twice")));
     }
     let request = read_request::<M>(matches.get_one::<PathBuf>("file")).await?;
+    secret::keep_all(&request.args);
     typed::<M>(request.args.clone())?;
     let mut arguments = request.args;
     arguments.extend(request.ansible.into_iter().map(|(key, value)| (format!("_ansible_{key}"), value)));
@@ -119,7 +121,7 @@ async fn all(
     hosts: Vec<Host>,
     forks: usize,
     stop: &watch::Receiver<bool>,
-    start: Instant,
+    (start, passed_on): (Instant, &[&str]),
 ) -> ExitCode {
     let places = Arc::new(Semaphore::new(forks));
     let mut calls = JoinSet::new();
@@ -132,22 +134,21 @@ async fn all(
             (host, result)
         });
     }
-    let mut code = 0;
+    let mut code = ExitCode::SUCCESS;
     while let Some(done) = calls.join_next().await {
         // Not joined means that it panicked, which has been told and has ended the program.
         let Ok((host, result)) = done else { continue };
         let mut object = result.unwrap_or_else(|e| error_object(&e, start));
-        code = code.max(status(&object));
+        if object.get("failed") != Some(&Value::Bool(false)) {
+            code = ExitCode::FAILURE;
+        }
         object.shift_insert(0, "host".to_owned(), json!(host.given));
-        let mut out = std::io::stdout().lock();
-        // Standard output may be closed; there is nobody left to tell.
-        drop(writeln!(out, "{}", Value::Object(object)).and_then(|()| out.flush()));
+        // A map of texts and numbers can always be written.
+        let mut line = secret::to_json(&object, passed_on).unwrap_or_default();
+        line.push(b'\n');
+        code = written(|out| out.write_all(&line), code);
     }
-    ExitCode::from(code)
-}
-
-fn status(object: &Map<String, Value>) -> u8 {
-    u8::from(object.get("failed") != Some(&Value::Bool(false)))
+    code
 }
 
 /// The first line of standard input, and what becomes ready when that ends: whoever waits for the answer is gone.

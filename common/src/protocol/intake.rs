@@ -3,9 +3,11 @@
 //! The schema of a module's arguments is the one description of them: what is printed by `--schema args`, what the
 //! help shows and what this file checks are the same. So a value that passes here also passes serde.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value};
 
-use super::{Error, Rule, json};
+use super::{Error, Rule, json, secret};
 
 /// How many things wrong with the arguments are told; after so many nobody looks for more.
 const MOST_PROBLEMS: usize = 20;
@@ -113,17 +115,10 @@ fn object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut
         if problems.len() > MOST_PROBLEMS {
             return;
         }
-        let at = pointer(at, key);
+        let (parent, at) = (at, pointer(at, key));
         match (known.and_then(|k| k.get(key)), open) {
             (Some(schema), _) | (None, Some(schema)) => coerce(value, schema, &at, problems),
-            (None, None) => {
-                let names: Vec<_> = known.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-                let hint = nearest(key, &names).map_or_else(
-                    || format!("known: {}", names.join(", ")),
-                    |near| format!("did you mean {near}?"),
-                );
-                problems.push(Problem::new(&at, format!("unknown argument ({hint})")));
-            }
+            (None, None) => problems.push(unknown(parent, key, &keys(schema).collect::<Vec<_>>())),
         }
     }
     for name in
@@ -190,7 +185,7 @@ fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, probl
     if variants.iter().all(|v| v.get("const").is_some() || v.get("enum").is_some()) {
         return choices(value, schema, at, problems);
     }
-    let mut best: Option<(bool, Vec<Problem>)> = None;
+    let mut best: Option<(Nearness, Vec<Problem>)> = None;
     for same_type in [true, false] {
         for variant in &variants {
             let natural = fits(value, variant);
@@ -204,18 +199,54 @@ fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, probl
                 *value = attempt;
                 return;
             }
-            if best.as_ref().is_none_or(|(n, b)| !n && natural || *n == natural && found.len() < b.len()) {
-                best = Some((natural, found));
+            let nearness =
+                Nearness { natural, keys: common_keys(value, variant), problems: Reverse(found.len()) };
+            if best.as_ref().is_none_or(|(best, _)| nearness > *best) {
+                best = Some((nearness, found));
             }
         }
     }
     let words = choice_names(schema);
+    let objects = variants.iter().filter(|variant| value.is_object() && fits(value, variant));
     match best {
-        Some((true, found)) if !value.is_string() || words.is_empty() => problems.extend(found),
+        // None of several is meant more than another one.
+        Some((Nearness { keys: 0, .. }, _)) if objects.clone().count() > 1 => {
+            let known: Vec<_> = objects.flat_map(|variant| keys(variant)).collect();
+            let given = value.as_object().into_iter().flat_map(Map::keys);
+            problems.extend(given.map(|key| unknown(at, key, &known)));
+        }
+        Some((best, found)) if best.natural && (!value.is_string() || words.is_empty()) => {
+            problems.extend(found);
+        }
         _ if !words.is_empty() => choices(value, schema, at, problems),
         Some((_, found)) => problems.extend(found),
         None => {}
     }
+}
+
+/// How near a value is to a variant that does not take it: what counts most comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Nearness {
+    /// It has the variant's type.
+    natural: bool,
+    /// So many of its keys are the variant's.
+    keys: usize,
+    problems: Reverse<usize>,
+}
+
+/// The keys that an object of this schema may have.
+fn keys(schema: &Value) -> impl Iterator<Item = &str> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
+}
+
+fn common_keys(value: &Value, schema: &Value) -> usize {
+    keys(schema).filter(|key| value.get(key).is_some()).count()
+}
+
+fn unknown(at: &str, key: &str, known: &[&str]) -> Problem {
+    let hint = nearest(key, known)
+        .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean {near}?"));
+    Problem::new(&pointer(at, key), format!("unknown argument ({hint})"))
 }
 
 /// The list or object that a text is.
@@ -288,7 +319,10 @@ fn convert(value: &Value, wanted: &str) -> Option<Value> {
             Some(1.0) => Some(Value::Bool(true)),
             _ => None,
         },
-        ("integer", Value::String(s)) => s.trim().parse::<i64>().ok().map(Value::from),
+        ("integer", Value::String(s)) => {
+            let text = s.trim();
+            text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok()
+        }
         ("integer", Value::Number(n)) => {
             let float = n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15)?;
             format!("{float:.0}").parse::<i64>().ok().map(Value::from)
@@ -341,7 +375,7 @@ impl Rule {
         };
         let value_of = |key: &str| -> Option<String> {
             let value = args.get(key).or_else(|| schema.get("properties")?.get(key)?.get("default"))?;
-            Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            Some(word(value))
         };
         match *self {
             Self::Exclusive(keys) => {
@@ -382,8 +416,17 @@ impl Rule {
     }
 
     /// The rule in the words of JSON Schema.
-    pub(super) fn to_schema(self) -> Value {
+    pub(super) fn to_schema(self, properties: &Value) -> Value {
         let required = |keys: &[&str]| serde_json::json!({ "required": keys });
+        // The default counts where the argument is not given.
+        let condition = |key: &str, value: Value, by_default: &dyn Fn(&str) -> bool| {
+            let mut condition = serde_json::json!({ "properties": { key: value } });
+            let default = properties.get(key).and_then(|p| p.get("default")).map(word);
+            if !by_default(&default.unwrap_or_default()) {
+                condition["required"] = serde_json::json!([key]);
+            }
+            condition
+        };
         match self {
             Self::Exclusive(keys) => {
                 let pairs: Vec<_> = keys
@@ -403,11 +446,11 @@ impl Rule {
                 ))).collect::<Map<_, _>>()
             }),
             Self::RequiredIf { key, value, needs } => serde_json::json!({
-                "if": { "properties": { key: { "const": value } }, "required": [key] },
+                "if": condition(key, serde_json::json!({ "const": value }), &|default| default == value),
                 "then": required(needs),
             }),
             Self::OnlyIf { key, values, allows } => serde_json::json!({
-                "if": { "properties": { key: { "not": { "enum": values } } }, "required": [key] },
+                "if": condition(key, serde_json::json!({ "not": { "enum": values } }), &|default| !values.contains(&default)),
                 "then": { "not": { "anyOf": allows.iter().map(|k| required(&[k])).collect::<Vec<_>>() } },
             }),
         }
@@ -434,6 +477,11 @@ fn pointer(at: &str, key: &str) -> String {
         None => key.to_owned(),
     };
     format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A value as rules between arguments compare it.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn kind_of(value: &Value) -> &'static str {
@@ -466,7 +514,10 @@ fn article(types: &[&str]) -> String {
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if text.chars().count() > 60 => {
-            format!("\"{}…\"", text.chars().take(60).collect::<String>().escape_debug())
+            // Of a secret that is cut, the rest would not be known for one.
+            let text = secret::text(text);
+            let cut: String = text.chars().take(60).collect();
+            format!("\"{}…\"", cut.escape_debug())
         }
         Value::Object(_) | Value::Array(_) => kind_of(value).to_owned(),
         other => other.to_string(),
@@ -492,6 +543,8 @@ mod tests {
                 "insert": { "anyOf": [
                     { "enum": ["auto", "first"] },
                     { "type": "object", "properties": { "before": { "type": "string" } }, "additionalProperties": false },
+                    { "type": "object", "properties": { "after": { "type": "object", "properties": { "users": {} },
+                        "additionalProperties": false } }, "additionalProperties": false },
                 ] },
                 "backup": { "type": ["boolean", "null"] },
                 "timeout": { "type": "integer", "minimum": 0 },
@@ -557,6 +610,11 @@ mod tests {
             ),
             (json!({"insert": "last"}), "/insert: \"last\" is not one of auto, first"),
             (json!({"insert": {"befor": "x"}}), "/insert/befor: unknown argument (did you mean before?)"),
+            (
+                json!({"insert": {"after": {"user": 1}}}),
+                "/insert/after/user: unknown argument (did you mean users?)",
+            ),
+            (json!({"insert": {"xyz": 1}}), "/insert/xyz: unknown argument (known: before, after)"),
             (json!({"timeout": -1}), "/timeout: -1 is less than 0"),
             (json!({"timeout": "soon"}), "/timeout: \"soon\" is not a whole number"),
             (json!({"backup": "perhaps"}), "/backup: \"perhaps\" is not a boolean (yes or no)"),
@@ -592,6 +650,37 @@ mod tests {
             "/match: means something only with state: query"
         );
         problems(json!({"xml": "1", "state": "query", "match": "x"})).unwrap();
+
+        // What the program takes and what its schema takes are the same, also where the default counts.
+        let printed = json!({"allOf": rules.map(|rule| rule.to_schema(&schema["properties"]))});
+        let validator = jsonschema::validator_for(&printed).unwrap();
+        for args in [
+            json!({"xml": "1"}),
+            json!({"xml": "1", "a": "", "b": ""}),
+            json!({"xml": "1", "state": "present"}),
+            json!({"xml": "1", "state": "absent"}),
+            json!({"xml": "1", "a": "", "b": "", "match": "x"}),
+            json!({"xml": "1", "state": "absent", "match": "x"}),
+            json!({"xml": "1", "state": "query", "match": "x"}),
+        ] {
+            assert_eq!(validator.is_valid(&args), problems(args.clone()).is_ok(), "{args}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole_or_refused() {
+        let parsed = |text: &str| Request::parse(text.as_bytes()).map(|request| request.args["x"].clone());
+        for (text, number) in
+            [("18446744073709551615", json!(u64::MAX)), ("-9223372036854775808", json!(i64::MIN))]
+        {
+            assert_eq!(parsed(&format!("{{\"x\": {text}}}")).unwrap(), number);
+        }
+        for text in ["18446744073709551616", "-9223372036854775809", "1e19", "123456789012345678901234567890"]
+        {
+            let error = parsed(&format!("{{\"x\": {text}}}")).unwrap_err();
+            assert!(error.failure().detail.contains("more than 64 bits: give it as a string"), "{error}");
+        }
+        assert_eq!(checked(json!({"timeout": "18446744073709551615"})).unwrap()["timeout"], json!(u64::MAX));
     }
 
     #[test]

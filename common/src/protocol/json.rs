@@ -14,6 +14,9 @@ pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
 
 struct Strict;
 
+/// 2^63, as far as whole numbers below zero go; those above it that are read as fractions are beyond 2^64.
+const LEAST_TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
+
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -36,7 +39,11 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
         Ok(Value::from(v))
     }
-    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
+        // Digits beyond these are lost before anybody sees them.
+        if v.abs() >= LEAST_TOO_LARGE {
+            return Err(E::custom(format!("the number {v:e} has more than 64 bits: give it as a string")));
+        }
         Ok(Number::from_f64(v).map_or(Value::Null, Value::Number))
     }
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {

@@ -41,6 +41,8 @@ pub trait Module {
     const VIEWS: &'static [View] = &[];
     /// The result in lines for a shell, which has no reader of JSON; `--lines` prints them instead of the one JSON object.
     const LINES: Option<Lines<Self::Output>> = None;
+    /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
+    const PASSED_ON: &'static [&'static str] = &[];
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
     type Args: DeserializeOwned + JsonSchema;
     /// The module's own keys of the result.
@@ -204,7 +206,7 @@ impl Call {
         let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
         let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
         let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
-        Err(error.hint(format!("run it as {owner} or as root")))
+        Err(error.hint(run::run_as(&owner)))
     }
 
     /// How long to wait for another writer.
@@ -234,6 +236,6 @@ impl Call {
 /// Writes a line to standard error when the environment has `OG_LOG=debug`; never anything secret.
 pub fn debug(message: impl FnOnce() -> String) {
     if std::env::var_os("OG_LOG").is_some_and(|v| v == "debug") {
-        eprintln!("{}", message());
+        eprintln!("{}", secret::text(&message()));
     }
 }

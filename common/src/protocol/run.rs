@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Uid, User};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -15,9 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::done::Done;
 use super::hosts;
+use super::intake::choice_names;
 use super::intake::{self, Request};
 use super::json;
-use super::schema::{args_help, args_schema, call_schema, result_schema};
+use super::schema::{args_help, args_schema, call_schema, common_schema, result_schema};
 use super::secret;
 use super::{Call, Common, Diff, Error, ErrorKind, Module, Report};
 
@@ -31,6 +33,7 @@ const MOST_ECHO: usize = 100;
 #[must_use]
 pub fn main<M: Module>() -> ExitCode {
     let start = Instant::now();
+    hold_signals();
     report_panics(start);
     let matches =
         match command::<M>().arg(hosts::served_flag()).after_long_help(lazy_help::<M>()).try_get_matches() {
@@ -49,12 +52,17 @@ pub fn main<M: Module>() -> ExitCode {
     if let Some(text) = document::<M>(&matches) {
         return show(&text);
     }
+    // A view has no result that a signal could be told in.
+    let viewing = M::VIEWS.iter().any(|view| matches.contains_id(view.flag));
+    if viewing {
+        release_signals();
+    }
     if let Some(result) = view::<M>(&matches) {
         return match result {
             Ok(text) => show(text.trim_end_matches('\n')),
             Err(e) => {
                 let hint = e.failure().hint.as_ref().map(|h| format!("\nhint: {h}")).unwrap_or_default();
-                eprintln!("{}: {}{hint}", M::NAME, e.failure().detail);
+                eprintln!("{}: {}{hint}", M::NAME, secret::text(&e.failure().detail));
                 ExitCode::FAILURE
             }
         };
@@ -66,15 +74,15 @@ pub fn main<M: Module>() -> ExitCode {
     }
     if matches.get_flag("validate") {
         let (invocation, result) = within_runtime(|_| validate::<M>(&matches));
-        return finish(start, &invocation, result);
+        return finish(start, &invocation, result, &[]);
     }
     let (invocation, result) = within_runtime(|done| call::<M>(&matches, start, done));
     match M::LINES.filter(|_| matches.get_flag("lines")) {
         Some(lines) => {
-            print(lines(&result).as_bytes());
-            result.map_or_else(|e| exit_status(&e), |_| ExitCode::SUCCESS)
+            let text = lines(&result);
+            print(text.as_bytes(), result.map_or_else(|e| exit_status(&e), |_| ExitCode::SUCCESS))
         }
-        None => finish(start, &invocation, result),
+        None => finish(start, &invocation, result, M::PASSED_ON),
     }
 }
 
@@ -147,12 +155,22 @@ fn view<M: Module>(matches: &ArgMatches) -> Option<Result<String, Error>> {
 }
 
 fn show(text: &str) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    written(|out| writeln!(out, "{text}"), ExitCode::SUCCESS)
+}
+
+/// Keeps SIGTERM and SIGINT back until [`release_signals`], when there is somebody to hear them.
+fn hold_signals() {
+    // The signals are ones that a process may block; nothing else is refused.
+    let _ = heard().thread_block();
+}
+
+/// Lets the signals through that [`hold_signals`] kept back.
+pub(super) fn release_signals() {
+    let _ = heard().thread_unblock();
+}
+
+fn heard() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
 }
 
 /// Runs the future to its end, unless SIGTERM or SIGINT ends it first. However it fails, the error says what was done.
@@ -167,6 +185,7 @@ where
             let _inside = runtime.enter();
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
         };
+        release_signals();
         let result = runtime.block_on(async {
             let ended = |name| {
                 let error = Error::new(ErrorKind::Interrupted, format!("ended by {name}"));
@@ -203,10 +222,14 @@ async fn call<M: Module>(
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
+    secret::keep_all(&request.args);
     let flags = match flags(&request, matches) {
         Ok(flags) => flags,
         Err(e) => return (Map::new(), Err(e)),
     };
+    if flags.no_log {
+        keep_arguments::<M>(&request.args);
+    }
     let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
     let act = act::<M>(request.args, flags, start, done);
     let Some(gone) = gone else { return (invocation, act.await) };
@@ -221,7 +244,10 @@ async fn call<M: Module>(
 /// Takes in the arguments and goes no further.
 async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Result<Report<Empty>, Error>) {
     let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
-        Ok(request) => typed::<M>(request.args),
+        Ok(request) => {
+            secret::keep_all(&request.args);
+            typed::<M>(request.args)
+        }
         Err(e) => Err(e),
     };
     (Map::new(), typed.map(|_| Report::unchanged("the arguments can be used", Empty {})))
@@ -240,8 +266,27 @@ async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Recei
 
 /// The arguments with every value of its type, by the schema and the rules.
 pub(super) fn typed<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+    if M::PASSED_ON.is_empty() {
+        refuse_masked(&values)?;
+    }
     check::<M>(&mut values)?;
     types::<M>(values)
+}
+
+/// Refuses what a result shows in the place of a secret: written into a file, it would be the secret.
+fn refuse_masked(args: &Map<String, Value>) -> Result<(), Error> {
+    let Some((name, _)) = args.iter().find(|(_, value)| has_mask(value)) else { return Ok(()) };
+    let detail = format!("/{name}: {} stands in a result in the place of a secret", secret::MASK);
+    Err(Error::bad_args(detail).at(format!("/{name}")).hint("give the secret itself"))
+}
+
+fn has_mask(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(secret::MASK),
+        Value::Array(items) => items.iter().any(has_mask),
+        Value::Object(map) => map.values().any(has_mask),
+        _ => false,
+    }
 }
 
 fn flags(request: &Request, matches: &ArgMatches) -> Result<Flags, Error> {
@@ -286,8 +331,8 @@ async fn act<M: Module>(
             limited.await.unwrap_or_else(|_| Err(expired(&call, limit)))
         }
     };
-    let mut report = result?;
-    if !call.diff {
+    let mut report = result.map_err(|e| if call.no_log { e.without_output() } else { e })?;
+    if !call.diff || call.no_log {
         report.diff.clear();
     }
     Ok(report)
@@ -356,7 +401,7 @@ pub(super) async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Re
     if text.len() as u64 > MOST_INPUT {
         return Err(Error::bad_args(format!("the arguments are larger than {} MiB", MOST_INPUT >> 20)));
     }
-    Request::parse(&text)
+    Request::parse(&text).inspect_err(|_| secret::keep_named(&String::from_utf8_lossy(&text)))
 }
 
 fn read_bounded(source: impl Read) -> std::io::Result<Vec<u8>> {
@@ -377,7 +422,7 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
                 format!("os_user is {}, but this runs as uid {me}", user.name),
             )
             .at("/os_user")
-            .hint(format!("run it as {} or as root", user.name))),
+            .hint(run_as(&user.name))),
             _ => Ok(false),
         };
     }
@@ -393,6 +438,11 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
     Ok(true)
+}
+
+/// The hint on who may do it.
+pub(super) fn run_as(user: &str) -> String {
+    if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
 }
 
 fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
@@ -417,6 +467,19 @@ pub(super) fn environments_data_dir() -> Option<PathBuf> {
 fn owner(path: &Path) -> Option<User> {
     let meta = std::fs::metadata(path).ok()?;
     User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
+}
+
+/// Keeps the arguments of a call that nothing is to be told of, as far as they are its own: not where the node is, and not
+/// the words that the schema itself names.
+fn keep_arguments<M: Module>(args: &Map<String, Value>) {
+    let schema = call_schema::<M>(args);
+    let common = common_schema();
+    for (name, value) in args.iter().filter(|(name, _)| !common.contains_key(*name)) {
+        let words = schema["properties"].get(name).map(choice_names).unwrap_or_default();
+        if !value.as_str().is_some_and(|word| words.contains(&word)) {
+            secret::keep_value(value);
+        }
+    }
 }
 
 /// The arguments as the result may show them: secrets masked, long lists and texts cut.
@@ -452,11 +515,12 @@ fn echo_text(text: &str) -> Value {
             Err(_) => {}
         }
     }
-    if text.chars().count() <= 10 * MOST_ECHO {
-        return Value::from(secret::text(text));
+    // Of a secret that is cut, the rest would not be known for one.
+    let text = secret::text(text);
+    match text.char_indices().nth(10 * MOST_ECHO) {
+        Some((end, _)) => Value::from(format!("{}…", &text[..end])),
+        None => Value::from(text),
     }
-    let start: String = text.chars().take(10 * MOST_ECHO).chain(['…']).collect();
-    Value::from(secret::text(&start))
 }
 
 /// Set by whoever prints the result: a panic while it is printed must not print a second one.
@@ -466,6 +530,7 @@ fn finish<O: Serialize>(
     start: Instant,
     invocation: &Map<String, Value>,
     result: Result<Report<O>, Error>,
+    passed_on: &[&str],
 ) -> ExitCode {
     let report = match result {
         Ok(report) => report,
@@ -483,11 +548,10 @@ fn finish<O: Serialize>(
         output: &report.output,
         end: End::of(start, invocation),
     };
-    match serde_json::to_vec(&success) {
+    match secret::to_json(&success, passed_on) {
         Ok(mut text) => {
             text.push(b'\n');
-            print(&text);
-            ExitCode::SUCCESS
+            print(&text, ExitCode::SUCCESS)
         }
         Err(e) => {
             let error = Error::new(ErrorKind::Internal, format!("cannot write the result: {e}"));
@@ -499,10 +563,10 @@ fn finish<O: Serialize>(
 fn failed(start: Instant, invocation: &Map<String, Value>, error: &Error) -> ExitCode {
     let mut object = error_object(error, start);
     object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
-    let mut text = Value::Object(object).to_string().into_bytes();
+    // A map of texts and numbers can always be written.
+    let mut text = secret::to_json(&object, &[]).unwrap_or_default();
     text.push(b'\n');
-    print(&text);
-    exit_status(error)
+    print(&text, exit_status(error))
 }
 
 fn exit_status(error: &Error) -> ExitCode {
@@ -520,14 +584,30 @@ fn elapsed_ms(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Prints the result, once.
-fn print(text: &[u8]) {
+/// Prints the result, once, and returns the exit status, which is `code` when it could be printed.
+fn print(text: &[u8], code: ExitCode) -> ExitCode {
     if PRINTED.swap(true, Ordering::SeqCst) {
-        return;
+        return code;
     }
+    written(|out| out.write_all(text), code)
+}
+
+/// Writes to standard output and returns `code`, or failure when that cannot be written, which is then told.
+pub(super) fn written(
+    write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> std::io::Result<()>,
+    code: ExitCode,
+) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    // Standard output may be closed; there is nobody left to tell.
-    drop(out.write_all(text).and_then(|()| out.flush()));
+    match write(&mut out).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        // It is closed: there is nobody left to tell.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => code,
+        Err(e) => {
+            // Standard error may be no better.
+            drop(writeln!(std::io::stderr(), "cannot write the result to standard output: {e}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The result of a call that did not fail, written as it is: a module may have much to say.
@@ -613,4 +693,15 @@ fn report_panics(start: Instant) {
         failed(start, &Map::new(), &error);
         std::process::exit(1);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_named_once() {
+        assert_eq!(run_as("omm"), "run it as omm or as root");
+        assert_eq!(run_as("root"), "run it as root");
+    }
 }

@@ -23,7 +23,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
     let mut body = parts_of::<M::Args>();
     let own = properties(&mut body);
-    let common = properties(&mut parts_of::<Common>());
+    let common = common_schema();
     let mut all = Map::new();
     for (key, mut schema) in own.into_iter().chain(common) {
         if all.contains_key(&key) {
@@ -40,6 +40,11 @@ pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
     schema.insert("additionalProperties".to_owned(), Value::Bool(false));
     schema.extend(body.get_mut("required").map(|r| ("required".to_owned(), r.take())));
     Value::Object(schema)
+}
+
+/// The properties of the common arguments.
+pub(super) fn common_schema() -> Map<String, Value> {
+    properties(&mut parts_of::<Common>())
 }
 
 /// Types within types; no module has as many.
@@ -142,7 +147,7 @@ pub fn args_schema<M: Module>() -> Value {
     });
     // Ansible adds keys of its own, which differ from version to version.
     body["patternProperties"] = json!({ "^_ansible_": true });
-    let rules: Vec<_> = M::RULES.iter().map(|rule| rule.to_schema()).collect();
+    let rules: Vec<_> = M::RULES.iter().map(|rule| rule.to_schema(&body["properties"])).collect();
     if let (Some(to), Some(from)) = (schema.as_object_mut(), body.as_object_mut()) {
         to.append(from);
         if !rules.is_empty() {

@@ -93,14 +93,14 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted, named
     warnings.extend(set_again(conf, conf.file(), values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
     if node.running().is_some() {
-        let names: Vec<String> = output.after.keys().cloned().collect();
-        match Facts::ask(node, call, &names).await {
+        let asked: Vec<String> = output.after.keys().cloned().collect();
+        match Facts::ask(node, call, &asked).await {
             Ok(facts) => {
                 output.pending = facts.pending(&output.after);
                 output.restart_required =
                     output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
                 if named {
-                    output.running = facts.running(&names);
+                    output.running = facts.running(&asked);
                 }
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),

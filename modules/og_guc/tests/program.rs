@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const CONF: &str = "# a comment: gr\u{fc}n\n\
@@ -475,4 +476,68 @@ fn secrets_are_not_shown() {
     assert!(!all.to_string().contains("-secret") && all.to_string().contains("curl https://u:"), "{all}");
     let wrong = node.call(json!({"parameters": {"app.password": ["new-secret"]}}));
     assert!(wrong["error"]["kind"] == "bad_args" && !wrong.to_string().contains("-secret"), "{wrong}");
+}
+
+/// All bytes that the program writes, its debugging output, too.
+fn written(args: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_og_guc"))
+        .env_remove("PGDATA")
+        .env("OG_LOG", "debug")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(args.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|c| **c == b'\n').count(), 1);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn no_byte_of_a_secret_is_written(head in "[a-z]{7}", special in "[\"\\\\';&,# =%:@/\u{e9}]{0,3}", tail in "[a-z]{7}") {
+        let secret = format!("{head}{special}{tail}");
+        let conf = |value: &str| value.replace('\\', "\\\\").replace('\'', "''");
+        let libpq = secret.replace('\\', "\\\\").replace('\'', "\\'");
+        let blank = libpq.replace(' ', "\\ ");
+        let percent: String = special.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent = format!("{head}{percent}{tail}");
+        let conninfo = format!("host=h password='{libpq}' port=1");
+        let unquoted = format!("host=h password = {blank} port=1");
+        let address = format!("curl https://u:{percent}@h/%f");
+        let text = format!(
+            "app.token = '{0}'\napp.other_token '{0}' # {1}\n#app.password '{0}'\nx.conninfo = '{2}'\nx.info = '{3}'\n\
+             x.address='{4}'\napp.passwd = '{5}'\n",
+            conf(&secret), "comment", conf(&conninfo), conf(&unquoted), address, libpq
+        );
+        let parameters = json!({"app.password": secret, "x.conninfo": conninfo, "x.info": format!("{unquoted} x=1"),
+            "x.address": address});
+        let calls = [
+            json!({"state": "query"}),
+            json!({"parameters": parameters}),
+            json!({"parameters": parameters.to_string()}),
+            json!({"parameters": parameters.to_string().trim_end_matches('}')}),
+            json!({"parameters": {"app.token": "new", "x.conninfo": "new", "app.other_token": "", "x.info": "", "app.password": "n"}}),
+            json!({"parameters": {"app.token": [secret], "x.info": 1}}),
+            json!({"parameters": {"app.token": format!("{secret}\nx")}}),
+            json!({"parameters": {"app token": secret, "x": conninfo}}),
+            json!({"parametrs": {"app.token": secret}, "x": unquoted}),
+            json!({"state": "absent", "names": ["app.token", "x.conninfo", "x.info", "app.other_token", "app.passwd"]}),
+            json!({"parameters": {"app.note": format!("say {secret}")}}),
+        ];
+        for mut args in calls {
+            let node = Node::new(text.as_bytes());
+            args["data_dir"] = json!(node.0.path());
+            args["diff"] = json!(true);
+            let said = written(&args.to_string());
+            prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}: {}", args, said);
+        }
+        // A file that the server refuses.
+        let node = Node::new(format!("{text}=\n").as_bytes());
+        let said = written(&json!({"data_dir": node.0.path(), "state": "query"}).to_string());
+        prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}", said);
+    }
 }

@@ -181,7 +181,7 @@ pub struct Match {
     pub database: String,
     /// The user.
     pub user: String,
-    /// The client's address; needed unless it comes through the local socket.
+    /// The client's address, as rules have it: `10.0.0.5` or `10.0.0.5/32`; needed unless it comes through the local socket.
     #[serde(default)]
     pub address: Option<String>,
     /// Whether it is a physical replication connection.

@@ -8,12 +8,13 @@ pub mod output;
 pub mod plan;
 mod server;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use og_common::files::{self, FileLock, NodeLock};
 use og_common::gauss::{Exchange, Node};
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
-use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
+use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule, secret};
 
 use args::{Args, Insert, Match, Reload, RuleArg, State, Type, Wanted};
 use output::{Entry, Output, Update};
@@ -195,12 +196,14 @@ impl Target {
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        files::read(&self.path).map_err(|e| match e.kind() {
+        let text = files::read(&self.path).map_err(|e| match e.kind() {
             protocol::ErrorKind::NotFound => {
                 e.hint("state: exact makes the file, and so does state: present with create: true")
             }
             _ => e,
-        })
+        })?;
+        secret::keep_named(&String::from_utf8_lossy(&text));
+        Ok(text)
     }
 
     /// The file's text; `None` when there is none and it shall be made.
@@ -404,6 +407,14 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
 }
 
+/// The client that a rule's address stands for, when it is one alone.
+fn one_client(address: &str) -> Option<IpAddr> {
+    let (ip, bits) = address.split_once('/').map_or((address, None), |(ip, bits)| (ip, Some(bits)));
+    let ip = hba::parse_ip(ip.as_bytes())?;
+    let all = if ip.is_ipv4() { "32" } else { "128" };
+    bits.is_none_or(|bits| bits == all).then_some(ip)
+}
+
 /// The line that decides the connection asked about.
 fn decide(
     file: &HbaFile,
@@ -424,9 +435,10 @@ fn decide(
             return Err(Error::bad_args("/match/address: is missing").at("/match/address"));
         }
         (kind, Some(address)) => {
-            let client = address.trim().parse().map_err(|_| {
-                Error::bad_args(format!("/match/address: \"{address}\" is no IP address"))
+            let client = one_client(address.trim()).ok_or_else(|| {
+                Error::bad_args(format!("/match/address: \"{address}\" is not the address of one client"))
                     .at("/match/address")
+                    .hint("give an IP address, such as 10.0.0.5 or 10.0.0.5/32")
             })?;
             Route::Tcp { client, ssl: kind == Type::HostSsl }
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const FILE: &str = "# \u{6ce8}\nlocal all all trust\nhost all all 127.0.0.1/32 trust # loop\nhost all all 0.0.0.0/0 sha256\n";
@@ -515,4 +516,107 @@ fn whoever_works_on_the_node_is_waited_for() {
     assert_eq!(run(&args("local all all trust", false)).1["failed"], false);
     drop(lock);
     assert_eq!(run(&args("host all all 10.0.0.1/32 md5", false)).1["changed"], true);
+}
+
+/// All bytes that the program writes, its debugging output, too.
+fn written(args: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_og_hba"))
+        .env_remove("PGDATA")
+        .env("OG_LOG", "debug")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(args.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|c| **c == b'\n').count(), 1);
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn no_byte_of_a_secret_is_written(head in "[a-z]{7}", special in "[\"\\\\';&,# =%:@/\u{e9}]{0,3}", tail in "[a-z]{7}") {
+        let secret = format!("{head}{special}{tail}");
+        let doubled = secret.replace('"', "\"\"");
+        let bare = !special.contains(['"', ' ', ',', '#']);
+        let mut spelled = vec![
+            format!("ldapbindpasswd=\"{doubled}\""),
+            format!("\"ldapbindpasswd={doubled}\""),
+            format!("\"ldapbindpasswd\"=\"{doubled}\""),
+            format!("ldapbind\"passwd={doubled}\""),
+        ];
+        if bare {
+            spelled.push(format!("ldapbindpasswd={secret}"));
+            spelled.push(format!("\"ldapbindpasswd\"={secret}"));
+        }
+        let line = |n: usize, method: &str| {
+            format!("host all u{n} 10.0.0.1/32 {method} ldapserver=h ldapbasedn=x {} ldaptls=1", spelled[n])
+        };
+        let lines: Vec<String> = (0..spelled.len()).map(|n| line(n, "ldap")).collect();
+        let text = format!("local all all trust\n#{}\n{}\n", line(0, "ldap"), lines.join("\n"));
+        let fields = |users: &str, method: &str| json!({"users": users, "address": "10.0.0.1", "method": method,
+            "options": {"ldapserver": "h", "ldapbasedn": "x", "ldapbindpasswd": secret}});
+        let wrong = json!({"users": "u", "address": "10.0.0.1", "method": "ldap", "ldapbindpasswd": secret});
+        let as_text = json!([fields("u", "ldap")]).to_string();
+        let calls = [
+            json!({"state": "query"}),
+            json!({"state": "query", "match": {"user": "u0", "address": "10.0.0.1"}}),
+            json!({"rules": lines}),
+            json!({"rules": [fields("u0", "ldap"), fields("new", "ldap")]}),
+            json!({"rules": as_text}),
+            json!({"rules": [as_text[1..as_text.len() - 1]]}),
+            json!({"rules": as_text[..as_text.len() - 2]}),
+            json!({"rules": as_text[1..as_text.len() - 2]}),
+            json!({"rules": [fields("u", "ldop"), fields("u", "trust")]}),
+            json!({"rules": [wrong.clone()]}),
+            json!({"rules": [wrong.to_string()]}),
+            json!({"rules": [line(0, "ldop")]}),
+            json!({"rules": [line(1, "trust")]}),
+            json!({"rules": lines.join("\n")}),
+            json!({"rules": fields("u", "ldap")}),
+            json!({"state": "absent", "rules": lines}),
+            json!({"state": "absent", "rules": [{"address": "10.0.0.1"}], "_ansible_verbosity": 3}),
+            json!({"state": "absent", "rules": [{"options": {"ldapbindpasswd": secret}}]}),
+            json!({"state": "exact", "rules": ["local all all trust"]}),
+            json!({"rules": ["host all new 10.0.0.9/32 md5"], "insert": {"before": fields("u0", "ldap")}}),
+            json!({"rules": ["host all new 10.0.0.9/32 md5"], "insert": {"after": lines[0]}}),
+            json!({"rules": ["host all new 10.0.0.9/32 md5"], "insert": {"aftr": lines[0]}}),
+            json!({"password": secret, "rules": format!("xx {secret}")}),
+        ];
+        for mut args in calls {
+            let dir = node(&text);
+            args["data_dir"] = json!(dir.path());
+            args["diff"] = json!(true);
+            let said = written(&args.to_string());
+            prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}: {}", args, said);
+            let shown = args["state"] == "query" || said.contains("\"changed\":true");
+            prop_assert!(!shown || said.contains("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"), "{}: {}", args, said);
+        }
+        // A file that the server refuses, and arguments that are no JSON.
+        let dir = node(&text.replace(" ldap ", " ldop "));
+        let said = written(&json!({"data_dir": dir.path(), "state": "query"}).to_string());
+        prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}", said);
+        let said = written(&format!("{{\"ldapbindpasswd\": {}, \"rules\": [x", json!(secret)));
+        prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}", said);
+    }
+}
+
+#[test]
+fn a_connection_is_asked_about_by_the_address_that_a_rule_has() {
+    let dir = node(FILE);
+    let ask = |address: &str| {
+        run(&json!({"data_dir": dir.path(), "state": "query", "match": {"user": "u", "address": address}}))
+    };
+    for address in ["127.0.0.1", " 127.0.0.1/32 ", "::ffff:127.0.0.1/128"] {
+        let (status, result) = ask(address);
+        assert_eq!((status, &result["failed"]), (0, &json!(false)), "{address}: {result}");
+    }
+    assert_eq!(ask("127.0.0.1/32").1["matched"]["line"], 3);
+    for address in ["127.0.0.0/8", "127.0.0.1/33", "localhost", "010.1.1.1"] {
+        let (status, result) = ask(address);
+        assert_eq!((status, &result["error"]["path"]), (2, &json!("/match/address")), "{address}");
+    }
 }

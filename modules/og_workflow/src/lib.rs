@@ -52,6 +52,7 @@ impl Module for Workflows {
         Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
         Rule::Exclusive(&["owner", "pid"]),
     ];
+    const PASSED_ON: &'static [&'static str] = &["next"];
     const LINES: Option<Lines<Output>> = Some(text::lines);
     type Args = Args;
     type Output = Output;

@@ -94,36 +94,9 @@ impl<'a> Replay<'a> {
 
     /// Calls a program on these nodes.
     pub fn ask(&mut self, step: &str, program: &str, calls: &Calls) -> Go<Answered> {
-        self.ask_once(step, program, calls, None)
-    }
-
-    fn ask_once(&mut self, step: &str, program: &str, calls: &Calls, again: Option<usize>) -> Go<Answered> {
         let asked = calls.iter().map(|(node, args)| self.call(node, program, args)).collect();
-        let answers = self.take(step, asked, again)?;
+        let answers = self.take(step, asked, None)?;
         Ok(Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
-    }
-
-    /// Calls a program on these nodes, and again where its answer is `not_yet`, until it is so nowhere.
-    pub fn ask_until(
-        &mut self,
-        step: &str,
-        program: &str,
-        mut calls: Calls,
-        not_yet: impl Fn(&Answer) -> bool,
-    ) -> Go<Answered> {
-        let mut begin = self.taken;
-        let mut all = self.ask(step, program, &calls)?;
-        loop {
-            let count = calls.len();
-            calls.retain(|(node, _)| all.get(node).is_some_and(&not_yet));
-            if calls.is_empty() {
-                return Ok(all);
-            }
-            // The answers of a round that asked the same need not be kept.
-            let keep = if calls.len() == count { begin } else { self.taken };
-            begin = self.taken;
-            all.update(self.ask_once(step, program, &calls, Some(keep))?);
-        }
     }
 
     /// Asks several programs of each of these nodes at once, each with its arguments.

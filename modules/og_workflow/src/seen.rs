@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{DbState, Identity, Role};
+use og_common::gauss::{BuildProgress, DbState, Identity, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -77,6 +77,8 @@ pub struct State {
     pub senders: Vec<Sender>,
     /// From whom it receives.
     pub receiver: Option<Receiver>,
+    /// A build of it, where one runs or has died.
+    pub build: Option<BuildProgress>,
     /// Its replication slots, where it was asked for them.
     pub slots: Option<Vec<Slot>>,
     /// Who else is in charge of it.

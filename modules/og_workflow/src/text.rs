@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use og_common::protocol::{Diff, Error, ErrorKind, Report};
+use og_common::protocol::{Diff, Error, ErrorKind, Report, secret};
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -56,7 +56,7 @@ impl Lines {
     }
 
     fn all(&mut self, word: &str, text: &str) {
-        text.lines().for_each(|line| self.line(word, line));
+        text.lines().for_each(|line| self.line(word, &secret::text(line)));
     }
 
     fn next(&mut self, next: &Next) {

@@ -33,6 +33,8 @@ pub struct Expand {
     pub cascades: Vec<String>,
     /// The members and the new nodes.
     pub nodes: Vec<String>,
+    /// Nodes of which a build runs, left by a run that was killed.
+    pub building: Vec<String>,
     /// New nodes that do not stream yet.
     pub fresh: Vec<String>,
     /// Those of them that the cluster did not know before; a run that fails takes them away again.
@@ -156,6 +158,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         standbys,
         cascades,
         nodes: names(all.iter().copied()),
+        building: names(all.iter().copied().filter(|n| n.state().build.as_ref().is_some_and(|b| b.running))),
         fresh: names(fresh.into_iter()),
         newcomer_names: newcomers.iter().map(|n| n.app_name.clone()).collect(),
         newcomers: names(newcomers.iter().copied()),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{Run, args, gate, on, unwell, write_static};
+use super::{QUIET, Run, args, gate, on, unwell, write_static};
 use crate::answer::Answer;
 use crate::args::{Counts, Shown};
 use crate::plan::{self, Expand, SYNC_NAMES};
@@ -65,7 +65,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         // A build that was broken off leaves a new node without the file.
         json!({"rules": og.rules[n], "reload": reload(n), "create": shared.targets.contains(n)})
     });
-    brought.rules = edit(it, "Let all nodes in at all nodes", "og_hba", calls)?;
+    brought.rules = edit(it, og, "Let all nodes in at all nodes", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
         let state = if og.newcomers.contains(n) { "exact" } else { "present" };
         let mut own =
@@ -76,9 +76,9 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         }
         own
     });
-    brought.channels = edit(it, "Tell the nodes of each other", "og_replconninfo", calls)?;
+    brought.channels = edit(it, og, "Tell the nodes of each other", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
-    let named = edit(it, "Give the new nodes their names", "og_guc", calls)?;
+    let named = edit(it, og, "Give the new nodes their names", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
     build(it, og, size, &mut brought.built, false)?;
     build(it, og, size, &mut brought.built, true)?;
@@ -121,20 +121,25 @@ fn foreseeing(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_json::
     own
 }
 
+/// Seconds to wait for the end of a build that a killed run left running.
+const BUILD_TIMEOUT: u64 = 86_400;
+
 /// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.
-fn edit(it: &mut Run, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-    let done = it.patient(name, program, calls, Shown::default(), |answer| {
-        answer.of_error("path").ends_with("gs_build.pid")
-    })?;
-    it.note(name, &done);
-    Ok(done)
+fn edit(it: &mut Run, og: &Expand, name: &str, program: &str, mut calls: Calls) -> Go<Answered> {
+    for (node, own) in calls.iter_mut().filter(|_| !it.how.check) {
+        own.insert("if_building".to_owned(), json!("wait"));
+        if og.building.contains(node) {
+            own.insert("timeout".to_owned(), json!(BUILD_TIMEOUT));
+        }
+    }
+    it.step(name, program, calls)
 }
 
 /// The bytes that a full copy of the primary takes.
 fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
     let calls = vec![(primary.to_owned(), args(own))];
-    let told = it.replay.ask("Look how much is to be copied", "og_build", &calls)?;
+    let told = it.ask("Look how much is to be copied", "og_build", calls, QUIET)?;
     gate(&[&told])?;
     let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
@@ -148,21 +153,23 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cas
     } else {
         ("Build the standbys", &og.standbys, "standby", og.standbys_at_once)
     };
-    let o = &it.how.options;
+    let (o, check) = (&it.how.options, it.how.check);
     let at = |n: &String| {
         let mut own = json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force});
         if let Some(size) = size.filter(|_| og.room_for.contains(n)) {
             own["min_free"] = json!(size);
         }
+        if !check {
+            own["if_building"] = json!("wait");
+        }
         (n.clone(), args(own))
     };
     // Before its channels are written a node has nothing to be built from; that it would be built is known all the same.
-    let counts = if it.how.check { Counts::Failed } else { Counts::Changed };
-    let shown = Shown { counts, may_fail: it.how.check };
+    let counts = if check { Counts::Failed } else { Counts::Changed };
+    let shown = Shown { counts, may_fail: check };
     let mut built = Answered::default();
     for some in nodes.chunks(at_once.max(1)) {
-        let busy = |answer: &Answer| answer.of_error("kind") == "busy";
-        built.update(it.patient(name, "og_build", some.iter().map(at).collect(), shown, busy)?);
+        built.update(it.ask(name, "og_build", some.iter().map(at).collect(), shown)?);
     }
     begun.update(built.clone());
     if it.how.check {
@@ -183,12 +190,16 @@ fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<S
     // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
     let moved = if wanted && !brought.moved { it.moved(&og.shared)? } else { None };
     let undone = wanted && !brought.moved && moved.is_none();
-    why += &match moved {
-        Some(moved) => format!(" (nothing was rolled back: {moved})"),
-        None if !undone => " (nothing was rolled back)".to_owned(),
-        None if take_back(it, og, brought)? => " (what this run brought was taken away again)".to_owned(),
-        None => " (not all that this run brought was taken away again, see warnings)".to_owned(),
+    why += match &moved {
+        Some(_) => " (nothing was rolled back: ",
+        None if !undone => " (nothing was rolled back)",
+        None if take_back(it, og, brought)? => " (what this run brought was taken away again)",
+        None => " (not all that this run brought was taken away again, see warnings)",
     };
+    if let Some(moved) = moved {
+        why += &moved;
+        why.push(')');
+    }
     if og.sync_stays_empty && (undone || !brought.names) && !it.how.check {
         let before = og.sync_before.as_deref().filter(|names| !names.is_empty()).unwrap_or("'*'");
         let primary = &og.shared.primary;

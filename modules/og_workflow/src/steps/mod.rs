@@ -204,22 +204,6 @@ impl Run<'_> {
         Ok(done)
     }
 
-    /// The same; where it is `not_yet` possible, for a killed run left a build running, that is waited for.
-    fn patient(
-        &mut self,
-        name: &str,
-        program: &str,
-        calls: Calls,
-        shown: Shown,
-        not_yet: impl Fn(&Answer) -> bool,
-    ) -> Go<Answered> {
-        let wait = !self.how.check;
-        self.replay.shown = shown;
-        let done = self.replay.ask_until(name, program, self.complete(calls), |a| wait && not_yet(a))?;
-        self.heed(&done);
-        Ok(done)
-    }
-
     fn heed(&mut self, done: &Answered) {
         let told = done
             .0

@@ -415,48 +415,27 @@ fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
 
 #[test]
 fn a_build_that_a_killed_run_left_is_waited_for() {
-    for replace in [true, false] {
-        let mut busy = 3;
-        let options = Options { og_build_parallel: 1, ..Options::default() };
-        let given = with(cluster(1), vec![fresh(3, "standby"), fresh(4, "standby")]);
-        let done = told(&given, Workflow::Expand, "n3,n4", &how(options), replace, |_, call| {
-            let asked = call.program == "og_hba" && !asks(call) || builds(call);
-            if !asked || call.node.as_deref() != Some("n4") || busy == 0 {
-                return None;
+    let mut given = with(cluster(1), vec![fresh(3, "standby"), fresh(4, "standby")]);
+    given[3].2["og_node_state"]["node"]["build"] = json!({"running": true, "pid": 7});
+    for check in [false, true] {
+        let how = How { check, ..how(Options { og_build_parallel: 1, ..Options::default() }) };
+        let mut waits = Vec::new();
+        let done = told(&given, Workflow::Expand, "n3,n4", &how, true, |_, call| {
+            if call.program == "og_hba" && !asks(call) || builds(call) {
+                let own = |key: &str| call.args.get(key).cloned().unwrap_or_default();
+                waits.push((call.node.clone().unwrap(), own("if_building"), own("timeout")));
             }
-            busy -= 1;
-            let error = json!({"kind": "busy", "path": "/d/gs_build.pid", "detail": "it is being built"});
-            Some(json!({"failed": true, "error": error}))
-        })
-        .well();
-        let asked: Vec<_> = done.steps.iter().filter(|s| s.starts_with("Let all nodes")).collect();
-        assert_eq!(asked[1..], ["Let all nodes in at all nodes: n4"; 3]);
+            None
+        });
+        // The module waits, in a call that has the time for it.
+        let wait = if check { json!(null) } else { json!("wait") };
+        let long = if check { json!(null) } else { json!(86_400) };
+        assert_eq!(waits.iter().map(|(_, waits, _)| waits).collect::<Vec<_>>(), vec![&wait; waits.len()]);
+        let edited: Vec<_> = waits.iter().take(4).map(|(n, _, time)| (n.as_str(), time)).collect();
+        assert_eq!(edited, [("n1", &json!(null)), ("n2", &json!(null)), ("n3", &json!(null)), ("n4", &long)]);
         let built: Vec<_> = done.from("Build").iter().take(2).collect();
         assert_eq!(built, ["Build the standbys: n3", "Build the standbys: n4"]);
     }
-}
-
-#[test]
-fn answers_need_not_grow_while_something_is_waited_for() {
-    let given = with(cluster(1), vec![fresh(3, "standby")]);
-    let hosts = hosts(&given);
-    let how = how(Options::default());
-    let ask = |answers: &[Value]| {
-        run(Workflow::Expand, &["n3".to_owned()], &hosts, &how, Replay::new(&hosts, answers)).unwrap_err()
-    };
-    let mut answers = Vec::new();
-    let mut kept = Vec::new();
-    for _ in 0..10 {
-        let next = ask(&answers);
-        answers.truncate(next.keep);
-        kept.push((next.keep, next.after));
-        for call in &next.calls {
-            let busy = json!({"failed": true, "error": {"kind": "busy"}});
-            answers.push(if builds(call) { busy } else { well(&given, call).unwrap_or(json!({})) });
-        }
-    }
-    let (last, before) = (kept.pop().unwrap(), kept.pop().unwrap());
-    assert_eq!((last, last.1), (before, Some(1)));
 }
 
 #[test]

@@ -1,6 +1,16 @@
 //! What is a secret, and how it is shown.
+//!
+//! A secret is known as a value once it was met ([`keep`]): in the arguments, in a file that was read. It is also known by
+//! its name in a text. [`to_json`] writes a result, and lets neither pass.
+
+mod find;
+mod known;
+mod write;
 
 use std::borrow::Cow;
+
+pub use known::{keep, keep_all, keep_named, keep_value};
+pub use write::to_json;
 
 /// What stands in the place of a secret; Ansible's own words for it.
 pub const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
@@ -24,22 +34,26 @@ pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
     if is_secret(name) && !value.is_empty() { Cow::Borrowed(MASK) } else { text(value) }
 }
 
-/// A text that may have secrets in it, such as `host=h password=p` or `https://user:p@host`, without them.
+/// A text that may have secrets in it, such as `host=h password=p`, `https://user:p@host` or one that was [kept](keep),
+/// without them.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    let mut secrets = named(text);
-    secrets.extend(in_addresses(text));
+    // What is known is masked whole; by its name it might be found in part.
+    match known::mask(text) {
+        Cow::Borrowed(text) => without(text, &find::all(text)),
+        Cow::Owned(text) => Cow::Owned(without(&text, &find::all(&text)).into_owned()),
+    }
+}
+
+fn without<'a>(text: &'a str, secrets: &[(usize, usize)]) -> Cow<'a, str> {
     if secrets.is_empty() {
         return Cow::Borrowed(text);
     }
-    secrets.sort_unstable();
     let (mut shown, mut from) = (String::with_capacity(text.len()), 0);
     for (start, end) in secrets {
-        if start >= from {
-            shown.push_str(&text[from..start]);
-            shown.push_str(MASK);
-            from = end;
-        }
+        shown.push_str(&text[from..*start]);
+        shown.push_str(MASK);
+        from = *end;
     }
     shown.push_str(&text[from..]);
     Cow::Owned(shown)
@@ -58,55 +72,6 @@ pub fn words(line: &str) -> Cow<'_, str> {
     let start = line.len() - value.len();
     let end = value.rfind('"').map_or(line.len(), |end| start + end);
     Cow::Owned(format!("{}{MASK}{}", text(&line[..start]), text(&line[end..])))
-}
-
-/// Where the values of `NAME=VALUE` stand whose names are those of secrets.
-fn named(text: &str) -> Vec<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices('=') {
-        let name = text[..at].trim_end();
-        let mut before = name.char_indices().rev();
-        let begin = before.find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '_');
-        let begin = begin.map_or(0, |(n, c)| n + c.len_utf8());
-        if !is_secret(&name[begin..]) {
-            continue;
-        }
-        let mut start = at + 1;
-        while bytes.get(start).is_some_and(|c| matches!(c, b' ' | b'\t')) {
-            start += 1;
-        }
-        // In quotes up to the same quote, else up to where a word ends. In pg_hba.conf all of it may be in double ones.
-        let around = name[..begin].bytes().next_back().filter(|c| *c == b'"');
-        let own = bytes.get(start).copied().filter(|c| matches!(c, b'\'' | b'"') && Some(*c) != around);
-        let quote = own.or(around);
-        let ends = |c: &u8| match quote {
-            Some(quote) => *c == quote || *c == b'\n',
-            None => c.is_ascii_whitespace() || matches!(c, b'\'' | b'"' | b'&' | b';'),
-        };
-        start += usize::from(own.is_some());
-        let end = start + bytes[start..].iter().position(ends).unwrap_or(bytes.len() - start);
-        if end > start {
-            found.push((start, end));
-        }
-    }
-    found
-}
-
-/// Where the passwords of `scheme://user:password@host` stand.
-fn in_addresses(text: &str) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices("://") {
-        let rest = &text[at + 3..];
-        let rest = &rest
-            [..rest.find(|c: char| c.is_whitespace() || matches!(c, '/' | '\'' | '"')).unwrap_or(rest.len())];
-        if let (Some(colon), Some(end)) = (rest.find(':'), rest.rfind('@'))
-            && colon + 1 < end
-        {
-            found.push((at + 3 + colon + 1, at + 3 + end));
-        }
-    }
-    found
 }
 
 #[cfg(test)]
