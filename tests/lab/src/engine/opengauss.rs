@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, output};
 
-/// What keeps a server small enough for four of them on a small machine; and as many senders as OM gives it, for the
-/// server's own four are too few for a third standby.
+/// What keeps a server small enough for nine of them on a small machine.
 pub(super) const SMALL: &[(&str, &str)] = &[
     ("max_connections", "50"),
     ("shared_buffers", "'32MB'"),
@@ -22,7 +21,8 @@ pub(super) const SMALL: &[(&str, &str)] = &[
     ("audit_enabled", "off"),
     ("use_workload_manager", "off"),
     ("job_queue_processes", "2"),
-    ("max_wal_senders", "16"),
+    // MB; every build writes that much anew.
+    ("dw_file_size", "32"),
 ];
 
 /// The variable that names the installations to use, separated by colons.

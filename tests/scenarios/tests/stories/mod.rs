@@ -2,6 +2,7 @@
 
 mod broken_builds;
 mod builds;
+mod crowd;
 mod growth;
 mod interrupted;
 mod refused;
@@ -26,6 +27,7 @@ use crate::Story;
 pub const ALL: &[Story] = &[
     broken_builds::STORY,
     builds::STORY,
+    crowd::STORY,
     growth::STORY,
     interrupted::STORY,
     refused::STORY,

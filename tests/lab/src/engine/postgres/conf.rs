@@ -254,11 +254,11 @@ impl Settings {
     }
 }
 
-/// What never depends on the file. What WAL remembers (connections, workers) is as initdb has it, so that a cold copy
-/// starts as a standby. Nothing is synced: a lab lives no longer than its machine.
+/// What never depends on the file. What WAL remembers (connections, workers) is as initdb has it or more, so that a cold
+/// copy starts as a standby. Nothing is synced: a lab lives no longer than its machine.
 const FIXED: &[(&str, &str)] = &[
     ("max_connections", "100"),
-    ("max_wal_senders", "10"),
+    ("max_wal_senders", "16"),
     ("max_replication_slots", "10"),
     ("max_worker_processes", "8"),
     ("max_parallel_workers", "0"),
