@@ -25,6 +25,8 @@ class ActionModule(OgActionBase):
 
     # The calls have what they need from og_workflow.
     _of_the_node = ()
+    # How long the command may take; 0 is no limit, as alarm(2) has it.
+    _seconds = 0
 
     def act(self, args):
         run = Run(str(args["run"]), lambda asked: self.call_here("og_workflow", asked))
@@ -51,10 +53,10 @@ class ActionModule(OgActionBase):
         for call in calls:
             request = self.request({**self._defaults(call["program"]), **call["args"]})
             lines += [call["program"], request]
-        limit = self._limit(calls)
-        if limit:
-            signal.signal(signal.SIGALRM, _too_late(limit))
-            signal.alarm(limit)
+        self._seconds = self._limit(calls)
+        if self._seconds:
+            signal.signal(signal.SIGALRM, _too_late(self._seconds))
+            signal.alarm(self._seconds)
         try:
             done = self.remote(calls[0]["program"], lambda d: SCRIPT.format(env=self._environment(), folder=d), "\n".join(lines) + "\n")
         finally:
@@ -66,6 +68,12 @@ class ActionModule(OgActionBase):
         answered = [{**lost, "stdout": part, "rc": rc} for part, rc in zip(parts, codes)]
         answered += [lost] * (len(calls) - len(answered))
         return [self.result(call["program"], one) for call, one in zip(calls, answered)]
+
+    def upload(self, root, seen):
+        """Carries the programs there, for as long as the connection takes; the limit is for what they do then."""
+        signal.alarm(0)
+        super().upload(root, seen)
+        signal.alarm(self._seconds)
 
     @staticmethod
     def _limit(calls):

@@ -55,3 +55,36 @@ echo '{{"changed": false}}'
     for _ in range(2):
         wrong, count = asked("bad")
         assert (wrong["msg"], count) == ("no", 1)
+
+
+def test_the_time_to_carry_the_programs_there_is_not_limited(monkeypatch):
+    """A node behind a slow line is not unreachable; what its programs take from then on is limited as before."""
+    monkeypatch.syspath_prepend(str(HERE.parents[5]))
+    spec = importlib.util.spec_from_file_location("og_step", HERE.parents[2] / "plugins/action/og_step.py")
+    step = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(step)
+    seen = []
+    monkeypatch.setattr(step.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(step.signal, "alarm", seen.append)
+    monkeypatch.setattr(step.OgActionBase, "upload", lambda *_: seen.append("upload"))
+
+    class Action(step.ActionModule):
+        def __init__(self):  # pylint: disable=super-init-not-called
+            pass
+
+        def request(self, args):
+            return "{}"
+
+        def _defaults(self, program):
+            return {}
+
+        def _environment(self):
+            return ""
+
+        def remote(self, name, command, stdin):
+            self.upload("~", {})
+            return {"rc": 0, "stderr": "", "stdout": '{"changed": false}\nog-ended 0\n'}
+
+    call = {"program": "og_hba", "args": {"state": "query", "timeout": 60}}
+    assert Action()._called([call]) == [{"changed": False}]
+    assert seen == [70, 0, "upload", 70, 0]
