@@ -170,6 +170,13 @@ fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     up.shows("n2", "select sum(a) from t", "3");
 }
 
+/// Whether a program says that no rule lets it in; from 5.0 on the server closes the connection without a word.
+fn is_shut_out(said: &str) -> bool {
+    ["no pg_hba.conf entry for host", "could not receive data from server", "closed the connection"]
+        .iter()
+        .any(|words| said.contains(words))
+}
+
 fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     let Some(up) = Up::new("join", engine, &[Role::Primary, Role::Spare]) else { return };
     let (one, two) = (up.lab().node("n1").unwrap(), up.lab().node("n2").unwrap());
@@ -186,7 +193,7 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
 
     up.append("n2", "postgresql.conf", &channel(two, one));
     let (rc, said) = up.ctl("n2", &["build", "-b", "full", "-M", "standby"]);
-    assert!(rc == 1 && said.contains("no pg_hba.conf entry for host"), "{rc} {said}");
+    assert!(rc == 1 && is_shut_out(&said), "{rc} {said}");
     up.logs("n1", &format!("no pg_hba.conf entry for host \"{}\"", two.address));
 
     // A bad line: the reload is refused in silence, and the good line beside it with it.
@@ -213,10 +220,7 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     fs::write(two.data_dir.join("pg_hba.conf"), "local all all trust\n").unwrap();
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
     let (rc, said) = up.ctl("n2", &["query"]);
-    assert!(
-        rc == 0 && said.contains("sync_mode") && said.contains("no pg_hba.conf entry for host"),
-        "{said}"
-    );
+    assert!(rc == 0 && said.contains("sync_mode") && is_shut_out(&said), "{said}");
     fs::write(two.data_dir.join("pg_hba.conf"), own).unwrap();
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
     up.is("n2", "Standby", "Normal");
@@ -237,9 +241,12 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     assert_eq!(up.ctl("n1", &["reload"]).0, 0);
     up.shows("n2", "select count(*) from t", "1");
 
-    // The channel goes: the stream is cut, and stays so.
+    // The channel goes: the stream is cut, and stays so. From 6.0 on a channel that goes cuts nobody by itself.
     up.append("n1", "postgresql.conf", "replconninfo1 = ''\n");
     assert_eq!(up.ctl("n1", &["reload"]).0, 0);
+    if engine.label().contains("-6.") {
+        return;
+    }
     up.shows("n1", "select count(*) from pg_stat_replication", "0");
     up.is("n2", "Standby", "Need repair");
 }
