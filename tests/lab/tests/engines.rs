@@ -219,8 +219,16 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     let own = up.read("n2", "pg_hba.conf");
     fs::write(two.data_dir.join("pg_hba.conf"), "local all all trust\n").unwrap();
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
-    let (rc, said) = up.ctl("n2", &["query"]);
-    assert!(rc == 0 && said.contains("sync_mode") && is_shut_out(&said), "{said}");
+    // The server takes the file some moments after it was told.
+    let end = std::time::Instant::now() + LIMIT;
+    loop {
+        let (rc, said) = up.ctl("n2", &["query"]);
+        if rc == 0 && said.contains("sync_mode") && is_shut_out(&said) {
+            break;
+        }
+        assert!(std::time::Instant::now() < end, "{rc} {said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     fs::write(two.data_dir.join("pg_hba.conf"), own).unwrap();
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
     up.is("n2", "Standby", "Normal");
