@@ -495,7 +495,7 @@ fn written(args: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
 
     #[test]
     fn no_byte_of_a_secret_is_written(head in "[a-z]{7}", special in "[\"\\\\';&,# =%:@/\u{e9}]{0,3}", tail in "[a-z]{7}") {
