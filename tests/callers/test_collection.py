@@ -59,7 +59,7 @@ def test_it_works_with_what_it_brings(installed, tmp_path):
     defaults = {"group/opengauss.node.all": {"data_dir": str(tmp_path / "data")}}
     book = [{"hosts": "opengauss", "gather_facts": False, "module_defaults": defaults, "tasks": tasks}]
     (tmp_path / "play.yml").write_text(json.dumps(book))
-    own = {"id": 1, "data_dir": str(tmp_path / "data"), **LOCAL}
+    own = {"id": 1, "address": "127.0.0.1", "data_dir": str(tmp_path / "data"), **LOCAL}
     (tmp_path / "inventory.json").write_text(json.dumps({"opengauss": {"hosts": {"n1": own}}}))
     args = ["-i", "inventory.json"]
     for changed in (1, 0):
