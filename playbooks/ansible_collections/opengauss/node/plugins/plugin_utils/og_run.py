@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from ansible import constants as C
+from ansible.errors import AnsibleActionFail
 
 NOT_BEGUN = "the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)"
 
@@ -80,7 +81,11 @@ class Run:
         answers = self._read("answers")[: keep or None] if at else []
         answers += told
         while True:
-            answer = self._ask({**self._read("asked"), "answers": answers})
+            try:
+                answer = self._ask({**self._read("asked"), "answers": answers})
+            except AnsibleActionFail as e:
+                # The step was made: without an outcome it would be made again for ever.
+                answer = {"msg": e.message}
             due = answer.get("next")
             if not due:
                 # What it cannot use is an outcome, too: somebody has to say so.

@@ -1,0 +1,31 @@
+"""A run of a workflow on the controller; no node is needed."""
+
+import importlib.util
+import pathlib
+
+from ansible.errors import AnsibleActionFail
+
+HERE = pathlib.Path(__file__).resolve()
+SPEC = importlib.util.spec_from_file_location("og_run", HERE.parents[2] / "plugins/plugin_utils/og_run.py")
+og = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(og)
+
+
+def test_a_run_whose_planner_is_lost_ends_and_says_so(tmp_path, monkeypatch):
+    """Without an outcome the step that was made would be made again for ever."""
+    monkeypatch.setattr(og.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    step = {"step": "Do it", "keep": 0, "calls": [{"node": "n1", "program": "og_hba", "args": {}}, {"node": "n2", "program": "og_hba", "args": {}}]}
+
+    def ask(asked):
+        if asked["answers"]:
+            raise AnsibleActionFail("no og_workflow")
+        return {"next": step}
+
+    run = og.Run.begin({}, ask)
+    run.answer(0, "n1", [{"changed": True}])
+    # The other node has not answered, so nothing comes next.
+    assert run.go_on()["at"] == 0
+    run.answer(0, "n2", [{"changed": True}])
+    assert run.step["at"] == 0
+    ended = run.go_on()
+    assert ended["outcome"] == {"failed": True, "changed": False, "msg": "no og_workflow"}
