@@ -275,7 +275,8 @@ impl Seen {
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());
             }
-            if *program == "og_hba" && answer.of_error("kind") == "not_found" {
+            // Where nothing of the data directory is found it is not the file that lacks.
+            if *program == "og_hba" && answer.of_error("kind") == "not_found" && seen.state_error.is_none() {
                 seen.no_rules.clone_from(&error);
             }
             seen.errors.extend(error.filter(|text| !seen.errors.contains(text)));

@@ -199,3 +199,13 @@ fn a_new_node_without_rules_is_added_and_gets_them() {
     hosts[1].2["og_hba"] = missing;
     assert_eq!(only(adding(&hosts, "n3")), "n2: there is no pg_hba.conf");
 }
+
+#[test]
+fn a_new_node_without_data_directory_is_a_finding() {
+    let missing = json!({"failed": true, "msg": "m", "error": {"kind": "not_found", "detail": "cannot open data_dir /gauss/dn"}});
+    let mut hosts = with(cluster(1), vec![fresh(3, "standby")]);
+    for program in ["og_node_state", "og_hba", "og_guc", "og_replconninfo"] {
+        hosts[2].2[program] = missing.clone();
+    }
+    assert_eq!(only(adding(&hosts, "n3")), "n3: cannot open data_dir /gauss/dn");
+}
