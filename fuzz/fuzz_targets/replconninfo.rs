@@ -4,10 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use og_common::conf::ConfFile;
+use og_common::gauss::version::Version;
 use og_common::protocol::take_in;
 use og_common::replconn::Channel;
 use og_fuzz::{halves, repeated};
-use og_replconninfo::plan::{Slot, Wanted, plan, slots};
+use og_replconninfo::plan::{Slot, Wanted, most, plan, slots};
 use og_replconninfo::{ReplConnInfo, State};
 
 fuzz_target!(|data: &[u8]| {
@@ -30,15 +31,19 @@ fn read(bytes: &[u8]) {
     assert_eq!(Channel::parse(&written).as_ref(), Ok(&Some(channel)), "{text:?} became {written:?}");
 }
 
+/// Planned for a server of any release, and for one of which nothing is known.
 fn planned(bytes: &[u8]) {
+    let Some((release, bytes)) = bytes.split_first() else { return };
+    let release = [None, Some("3.0.5"), Some("5.0.3"), Some("6.0.2")][usize::from(release % 4)];
+    let release = release.map(|text| Version::parse(text).expect("a version"));
     let Some((bytes, args)) = halves(bytes) else { return };
     let Ok(taken) = take_in::<ReplConnInfo>(args) else { return };
     let Ok(wanted) = Wanted::of(&taken.args) else { return };
     let file = ConfFile::parse(bytes);
-    let Ok(done) = plan(&file, &wanted) else { return };
+    let Ok(done) = plan(&file, &wanted, release.as_ref()) else { return };
     let read = ConfFile::parse(&done.file.to_bytes());
     assert!(read == done.file, "it reads otherwise than it was written");
-    let again = plan(&read, &wanted).expect("what could be planned can be planned again");
+    let again = plan(&read, &wanted, release.as_ref()).expect("what could be planned can be planned again");
     assert!(
         again.changed.is_empty(),
         "twice: {:?}\n{}",
@@ -46,7 +51,7 @@ fn planned(bytes: &[u8]) {
         String::from_utf8_lossy(&read.to_bytes())
     );
     if taken.args.state == State::Exact {
-        let slots = slots(&read);
+        let slots = slots(&read, most(release.as_ref()));
         let used = slots.iter().take_while(|s| matches!(s, Slot::Channel(..))).count();
         assert_eq!(used, taken.args.peers.len());
         assert!(slots[used..].iter().all(|s| *s == Slot::Empty), "a hole: {slots:?}");
