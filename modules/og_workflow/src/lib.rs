@@ -4,7 +4,7 @@
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
 //! * [`plan`]: findings and plan
 //! * [`steps`]: the workflows step by step, run by [`replay`]
-//! * [`owner`]: who holds the lock
+//! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 
 pub mod answer;
