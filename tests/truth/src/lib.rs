@@ -1,7 +1,7 @@
 //! Our reading of pg_hba.conf and postgresql.conf held against real servers, and our reading and writing of the files of
 //! clusters against OM: files are made at random, good and bad ones, and what we say of each is compared with what they say.
 //!
-//! * [`write`]: makes the files
+//! * [`mod@write`]: makes the files
 //! * [`server`]: a server that takes them: openGauss, and PostgreSQL for what the two have in common
 //! * [`wire`]: knocks at its door and asks it
 //! * [`compare`]: our answer and its answer

@@ -1,7 +1,7 @@
 //! Our reading and writing of the files of clusters held against OM's own code, the Python programs that everybody else's
 //! files come from. They are not part of this project: whoever runs this gives a checkout of openGauss-OM.
 //!
-//! * [`write`]: clusters made at random, as cluster_config.xml and as a model
+//! * [`mod@write`]: clusters made at random, as cluster_config.xml and as a model
 //! * [`compare`]: what we say of them and what OM says
 
 pub mod compare;
