@@ -134,7 +134,7 @@ impl Run<'_> {
 
     /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
     fn moved(&mut self, og: &Shared) -> Go<Option<String>> {
-        let nodes = self.look("Look who is the primary now", &["og_node_state"], &[])?;
+        let nodes = self.look("Find the current primary", &["og_node_state"], &[])?;
         Ok(plan::moved(&nodes, &og.primary))
     }
 
@@ -145,7 +145,7 @@ impl Run<'_> {
     fn begin<P>(&mut self, plan: impl Fn(&[Node], &Options) -> Outlook<P>) -> Go<P> {
         let mut looked = false;
         loop {
-            let outlook = plan(&self.look("Look at all nodes", &PROGRAMS, &[])?, &self.how.options);
+            let outlook = plan(&self.look("Inspect all nodes", &PROGRAMS, &[])?, &self.how.options);
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
@@ -168,7 +168,7 @@ impl Run<'_> {
         let asked = args(json!({"workflow": "owner", "owner": owner.to_string()}));
         let left = |answer: &Answer| answer.texts("left").next().is_some();
         let answer = self.replay.ask_here(
-            "Ask whether the run that holds the lock still lives",
+            "Check whether the run that holds the lock is alive",
             "og_workflow",
             &asked,
             left,
@@ -252,7 +252,7 @@ impl Run<'_> {
     fn take_lock(&mut self, og: &Shared, own: &Value) -> Go<Answer> {
         let call = |it: &mut Self, own: &Value| -> Go<Answer> {
             let calls = vec![(og.primary.clone(), args(own.clone()))];
-            let mut done = it.quiet("Take the lock of the cluster", "og_lock", calls)?;
+            let mut done = it.quiet("Acquire the cluster lock", "og_lock", calls)?;
             Ok(done.0.pop().map(|(_, answer)| answer).unwrap_or_default())
         };
         let with = |owner: &str, purpose: &str| {
@@ -285,8 +285,7 @@ impl Run<'_> {
 
     fn unlock(&mut self, og: &Shared) -> Go {
         let own = args(json!({"state": "released", "owner": self.how.owner}));
-        let done =
-            self.quiet("Release the lock of the cluster", "og_lock", vec![(og.primary.clone(), own)])?;
+        let done = self.quiet("Release the cluster lock", "og_lock", vec![(og.primary.clone(), own)])?;
         gate(&[&done])
     }
 
@@ -298,8 +297,11 @@ impl Run<'_> {
             "ttl": 1,
             "owner": self.how.owner,
         }));
-        let done =
-            self.quiet("Leave a note of what is to be put back", "og_lock", vec![(og.primary.clone(), own)])?;
+        let done = self.quiet(
+            "Record the deferred restore in the lock",
+            "og_lock",
+            vec![(og.primary.clone(), own)],
+        )?;
         gate(&[&done])
     }
 
@@ -314,7 +316,7 @@ impl Run<'_> {
 
     /// The cluster as a table, and what is wrong with it.
     fn status(&mut self) -> Go {
-        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], &[])?;
+        let nodes = self.look("Inspect the cluster again", &["og_node_state", "og_replconninfo"], &[])?;
         self.table = table(&nodes, &[]);
         let Inspected { findings, warnings } = plan::inspect(&nodes);
         self.warnings.extend(warnings);
@@ -334,7 +336,7 @@ impl Run<'_> {
         gone: &[String],
         primary: Option<&str>,
     ) -> Go<Vec<(String, Vec<String>)>> {
-        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
+        let nodes = self.look("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
         match primary.and_then(|primary| plan::moved(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
@@ -348,7 +350,7 @@ impl Run<'_> {
             .into_iter()
             .map(|(n, names)| (n, args(json!({"state": "absent", "names": names, "if_active": "skip"}))))
             .collect();
-        let done = self.step("Drop slots that serve nobody any more", "og_slot", calls)?;
+        let done = self.step("Drop unused replication slots", "og_slot", calls)?;
         self.warnings.extend(unwell(&[&done]));
         Ok(())
     }
