@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Node, Reload};
+use crate::base::{Call, Error, ErrorKind, Reason, secret};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind, Reason, secret};
 
 /// Between two looks into the log.
 const INTERVAL: Duration = Duration::from_millis(10);
