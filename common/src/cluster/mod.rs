@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Most nodes that the server's reader takes (`CM_NODE_MAXNUM`).
 pub const MAX_NODES: usize = 1024;
@@ -360,7 +360,7 @@ mod check {
         AGENT_GROUP, Address, Cluster, DataNode, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node,
         Role,
     };
-    use crate::protocol::Error;
+    use crate::base::Error;
     use std::collections::{BTreeMap, HashMap};
 
     /// At any of these in a string the server's programs end with status 1 (`check_input_for_security`).

@@ -10,7 +10,7 @@ use super::{
     AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT, FIRST_INSTANCE,
     Node, Role, next_free,
 };
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// One address or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use crate::protocol::{Error, secret};
+use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
 pub use node::{NodeConf, Saved, Wish};

@@ -59,7 +59,7 @@ pub use wal::LogEnd;
 
 use control::ControlFile;
 
-use crate::protocol::{Call, Error};
+use crate::base::{Call, Error};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::server_log::ServerLog;
 use super::{Node, Reload};
-use crate::protocol::{Call, Error, ErrorKind, Reason, secret};
+use crate::base::{Call, Error, ErrorKind, Reason, secret};
 
 /// How long the server may take to begin with the signal, and the logger to write.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Node;
+use crate::base::{Call, secret};
 use crate::conf::ConfFile;
-use crate::protocol::{Call, secret};
 
 /// The poll interval while the log is watched.
 const INTERVAL: Duration = Duration::from_millis(10);

@@ -13,8 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::Module;
 use super::run::{MOST_INPUT, error_object, read_request, release_signals, typed, written};
-use super::{Error, ErrorKind, Module, secret};
+use crate::base::{Error, ErrorKind, secret};
 use crate::remote::{Caller, Host};
 
 /// The flags.

@@ -7,7 +7,8 @@ use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
 
-use super::{Error, Rule, json, secret};
+use super::Rule;
+use crate::base::{Error, json, secret};
 
 /// How many things wrong with the arguments are told; after so many nobody looks for more.
 const MOST_PROBLEMS: usize = 20;

@@ -14,14 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::done::Done;
-use super::hosts;
 use super::intake::choice_names;
 use super::intake::{self, Request};
-use super::json;
 use super::schema::{args_help, args_schema, call_schema, common_schema, result_schema};
-use super::secret;
-use super::{Call, Common, Diff, Error, ErrorKind, Module, Report};
+use super::{Module, hosts};
+use crate::base::{
+    Call, Common, Diff, Done, Error, ErrorKind, Report, environment_data_dir, json, run_as, secret,
+};
 
 /// More than this is no list of arguments.
 pub(super) const MOST_INPUT: u64 = 64 << 20;
@@ -314,16 +313,14 @@ async fn act<M: Module>(
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     // A limit beyond what the clock can count to is none.
     let deadline = if limit > 0 { start.checked_add(Duration::from_secs(limit)) } else { None };
-    let call = Call {
-        check: flags.check || common.check_mode.unwrap_or(false),
-        diff: flags.diff || common.diff.unwrap_or(false),
-        no_log: flags.no_log,
-        common,
-        switched,
-        deadline,
-        done,
-        ..Call::default()
-    };
+    let mut call = Call::default();
+    call.check = flags.check || common.check_mode.unwrap_or(false);
+    call.diff = flags.diff || common.diff.unwrap_or(false);
+    call.no_log = flags.no_log;
+    call.common = common;
+    call.switched = switched;
+    call.deadline = deadline;
+    call.done = done;
     let result = match deadline {
         None => M::run(&call, args).await,
         Some(deadline) => {
@@ -427,7 +424,7 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
         };
     }
     // What the call names counts more than what the environment happens to say.
-    let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environments_data_dir);
+    let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environment_data_dir);
     let Some(user) = named.or_else(|| place.as_deref().and_then(owner)) else { return Ok(false) };
     if user.uid.is_root() {
         return Ok(false);
@@ -438,11 +435,6 @@ fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
     Ok(true)
-}
-
-/// The hint on who may do it.
-pub(super) fn run_as(user: &str) -> String {
-    if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
 }
 
 fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
@@ -457,11 +449,6 @@ fn find_user(name: &str) -> Result<User, Error> {
         Ok(None) => Err(Error::not_found(format!("there is no user {name} on this machine")).at("/os_user")),
         Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot look up the user {name}: {}", e.desc()))),
     }
-}
-
-/// The data directory that the environment names.
-pub(super) fn environments_data_dir() -> Option<PathBuf> {
-    std::env::var_os("PGDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
 fn owner(path: &Path) -> Option<User> {
@@ -693,15 +680,4 @@ fn report_panics(start: Instant) {
         failed(start, &Map::new(), &error);
         std::process::exit(1);
     }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn root_is_named_once() {
-        assert_eq!(run_as("omm"), "run it as omm or as root");
-        assert_eq!(run_as("root"), "run it as root");
-    }
 }
