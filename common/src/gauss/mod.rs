@@ -29,6 +29,7 @@ pub mod postmaster_pid;
 pub mod process;
 mod reload;
 mod rest;
+pub mod server_log;
 pub mod source;
 pub mod state;
 pub mod state_file;

@@ -70,7 +70,7 @@ fn drops(c: &Cluster) -> Result {
     let line = "og-drop n2";
     let by_ansible = short(foretold(c, "drop.yml", &["-e", "og_drop=n2"])?);
     same("check", &by_ansible, &predicts(c, &shell, "og-drop --check n2")?)?;
-    shell.killed(line, "Take their channels away")?;
+    shell.killed(line, "Remove their replication channels")?;
     let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
     show(c, line, &told);
     c.all_hold(&seen, &["n1"])?;
