@@ -7,7 +7,6 @@
 
 mod include;
 mod lexer;
-mod node;
 mod value;
 
 use std::{
@@ -20,7 +19,6 @@ use std::{
 use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
-pub use node::{NodeConf, Saved, Wish};
 pub use value::{is_on, same_value, valid_name};
 
 /// A line which the server cannot understand. One such line, and it takes nothing of the whole file.

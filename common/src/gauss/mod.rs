@@ -22,6 +22,7 @@ pub mod gsql;
 mod identity;
 mod loaded_hba;
 pub mod managed;
+mod node_conf;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
@@ -46,6 +47,7 @@ pub use env::Environment;
 pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
+pub use node_conf::{NodeConf, Saved, Wish};
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{

@@ -4,16 +4,23 @@
 //! the same for all of them is here, once: taking in and checking arguments, check mode, diff, the result and its
 //! schemas, time limits, signals, panics and the exit status.
 
+mod command;
 mod hosts;
+mod input;
 mod intake;
+mod result;
 mod run;
+mod runtime;
 mod schema;
+mod user;
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use command::command;
+pub use input::{TakenIn, take_in};
 pub use intake::nearest;
-pub use run::{TakenIn, command, main, take_in};
+pub use run::main;
 pub use schema::{args_schema, result_schema};
 
 use crate::base::{Call, Error, Report};
