@@ -59,7 +59,7 @@ pub fn check_dependencies() -> Result {
     });
     let allowed = if let Some(deny) = installed("cargo-deny") {
         run(Command::new(deny)
-            .args(["--offline", "--log-level", "error", "check", "bans", "licenses", "sources"])
+            .args(["--log-level", "error", "check", "bans", "licenses", "sources"])
             .current_dir(root()))
     } else {
         println!("skipped: cargo-deny is not installed (cargo xtask setup)");

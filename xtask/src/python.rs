@@ -57,7 +57,9 @@ pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
 /// Without `--all`, leaves out the tests that name the unit test which holds the same.
 fn thinned(tests: &mut Command) -> &mut Command {
     if crate::test::is_thinned() {
-        println!("skipped: tests whose logic a unit test holds, as their mark `exhaustive` names (cargo xtask test --all)");
+        println!(
+            "skipped: tests whose logic a unit test holds, as their mark `exhaustive` names (cargo xtask test --all)"
+        );
         tests.args(["-m", "not exhaustive"]);
     }
     tests

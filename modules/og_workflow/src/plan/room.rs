@@ -161,7 +161,10 @@ mod tests {
             assert!(senders < fewest || wanted.senders(at_once) <= senders, "{wanted:?} {senders}");
             let every = at_once.standbys >= standbys && at_once.cascades >= cascades;
             assert!(senders < most || every, "{wanted:?} {senders}");
-            assert!(!at_once.together || (every && wanted.senders_together() <= senders), "{wanted:?} {senders}");
+            assert!(
+                !at_once.together || (every && wanted.senders_together() <= senders),
+                "{wanted:?} {senders}"
+            );
         }
     }
 }

@@ -158,11 +158,19 @@ fn builds(og: &Expand) -> Vec<Builds<'_>> {
     let (standbys, cascades) = (og.standbys.iter(), og.cascades.iter());
     if og.build_together && !og.standbys.is_empty() && !og.cascades.is_empty() {
         let nodes: Vec<_> = standbys.chain(cascades).collect();
-        return vec![Builds { title: "Build the standbys and cascade standbys", at_once: nodes.len(), nodes }];
+        return vec![Builds {
+            title: "Build the standbys and cascade standbys",
+            at_once: nodes.len(),
+            nodes,
+        }];
     }
     vec![
         Builds { title: "Build the standbys", nodes: standbys.collect(), at_once: og.standbys_at_once },
-        Builds { title: "Build the cascade standbys", nodes: cascades.collect(), at_once: og.cascades_at_once },
+        Builds {
+            title: "Build the cascade standbys",
+            nodes: cascades.collect(),
+            at_once: og.cascades_at_once,
+        },
     ]
 }
 

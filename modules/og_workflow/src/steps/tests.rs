@@ -643,7 +643,8 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
         switch(step, call).or_else(|| builds(call).then(fails))
     });
     assert!(
-        done.why().starts_with(&format!("n4: made to fail\nn5: made to fail (nothing was rolled back: {why}")),
+        done.why()
+            .starts_with(&format!("n4: made to fail\nn5: made to fail (nothing was rolled back: {why}")),
         "{}",
         done.why()
     );

@@ -100,7 +100,8 @@ fn killed(c: &Cluster) -> Result {
             .collect()
     };
     // Kill points are counted from 1.
-    let moments: Vec<_> = KillPoints::from_env()?.of_row(0).take_while(|m| *m <= MOMENTS).map(|m| m - 1).collect();
+    let moments: Vec<_> =
+        KillPoints::from_env()?.of_row(0).take_while(|m| *m <= MOMENTS).map(|m| m - 1).collect();
     let mut broken = 0;
     let (_, seen) = under_load(c, "n1", || {
         for moment in &moments {
