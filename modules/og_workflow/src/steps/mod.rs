@@ -170,6 +170,8 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
+/// How wide the table of a status is: Ansible folds longer lines.
+const TABLE_WIDTH: usize = 76;
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -457,7 +459,7 @@ impl Run<'_> {
     fn status(&mut self) -> Go {
         let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
-        self.table = health::lines::lines(&health, false, None);
+        self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         self.warnings.extend(plan::inspect(&nodes).warnings);
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
