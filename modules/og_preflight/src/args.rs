@@ -129,6 +129,8 @@ pub struct Args {
     #[serde(rename = "for")]
     pub purpose: Purpose,
     /// Facts of other nodes of the cluster, as other calls of og_preflight returned them under `facts`.
+    // Their keys are those of the result; a program of another version may have others.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub peers: Vec<Facts>,
     /// What the change needs of this node.
     pub wanted: Wanted,

@@ -397,7 +397,7 @@ fn node_name(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn same_hosts(c: &Context<'_>, j: &mut Judge) {
-    let Some(other) = c.reference() else { return j.skip() };
+    let Some(other) = c.reference().filter(|_| !c.facts.hosts.names.is_empty()) else { return j.skip() };
     let is_loopback = |text: &String| text.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     for (name, addresses) in &c.facts.hosts.names {
         let Some(theirs) = other.hosts.names.get(name) else { continue };
@@ -513,9 +513,8 @@ fn limits_of_primary(c: &Context<'_>, j: &mut Judge) {
                 let message = format!("{name} is {own}, and {theirs} on {}", primary.label());
                 j.error(name, message, own).wanted = format!("at least {theirs}");
             }
-            // Where neither file sets it and a server does not run, both have the default.
-            (None, Some(_)) if c.facts.server.running => j.unknown(format!("{name} is not known here")),
-            _ => {}
+            (Some(_), Some(_)) => {}
+            _ => j.unknown(format!("{name} is not known here, or not on {}", primary.label())),
         }
     }
 }

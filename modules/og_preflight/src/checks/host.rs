@@ -577,6 +577,9 @@ fn percent(all: u64, free: u64) -> u64 {
 }
 
 fn disk_file_system(c: &Context<'_>, j: &mut Judge) {
+    if c.facts.disks.is_empty() {
+        return j.unknown(why_unknown(c.facts, "disks"));
+    }
     let holds = |what: &String| what == "data" || what == "wal";
     for disk in c.facts.disks.iter().filter(|disk| disk.holds.iter().any(holds)) {
         match disk.kind.as_deref() {
