@@ -22,12 +22,14 @@ pub mod gsql;
 mod identity;
 mod loaded_hba;
 pub mod managed;
+mod node_conf;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
 pub mod process;
 mod reload;
 mod rest;
+pub mod server_log;
 pub mod source;
 pub mod state;
 pub mod state_file;
@@ -45,6 +47,7 @@ pub use env::Environment;
 pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
+pub use node_conf::{NodeConf, Saved, Wish};
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
@@ -58,7 +61,7 @@ pub use wal::LogEnd;
 
 use control::ControlFile;
 
-use crate::protocol::{Call, Error};
+use crate::base::{Call, Error};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]
