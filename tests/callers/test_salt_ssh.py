@@ -36,7 +36,7 @@ class Master:
         self.root, srv, pillar = root, root / "srv", root / "pillar"
         shutil.copytree(ROOT / "playbooks/salt", srv, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(programs, srv / "opengauss-node" / os.uname().machine)
-        states = readme("From Salt")[-1]
+        states = readme("One node")[-1]
         word = "word:\n  og.guc_present:\n    - show_changes: false\n    - parameters:\n        a.word: pillar://word\n"
         (srv / "replication.sls").write_text(f"{states}\n{word}")
         pillar.mkdir()
