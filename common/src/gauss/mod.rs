@@ -333,7 +333,8 @@ const STREAMING: &str =
     "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";
 
 /// openGauss shows the standby dn_6002 as `WalSender to Standby[dn_6002]`.
-fn standby_name(shown: &str) -> &str {
+#[must_use]
+pub fn standby_name(shown: &str) -> &str {
     let inside = shown.strip_suffix(']').and_then(|text| text.split_once('['));
     inside.map_or(shown, |(_, name)| name)
 }

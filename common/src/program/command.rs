@@ -46,7 +46,7 @@ pub fn command<M: Module>() -> Command {
         .args(M::VIEWS.iter().map(|view| {
             Arg::new(view.flag)
                 .long(view.flag)
-                .value_name("FILE")
+                .value_name(view.value_name)
                 .value_parser(clap::value_parser!(PathBuf))
                 .conflicts_with_all(["file", "check", "diff", "validate", "schema", "examples"])
                 .help(view.help)

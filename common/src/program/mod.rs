@@ -69,15 +69,17 @@ pub struct Example {
 /// Writes a result in lines.
 pub type Lines<O> = fn(&Result<Report<O>, Error>) -> String;
 
-/// A flag of a module's own, with a file behind it: the text made of the file goes to standard output, or an error to
+/// A flag of a module's own, with a value behind it, mostly a file: the text made of it goes to standard output, or an error to
 /// standard error with exit status 1. No arguments are read.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// The flag without its dashes, such as `table`.
     pub flag: &'static str,
+    /// What stands behind it, such as `FILE`.
+    pub value_name: &'static str,
     /// What `--help` says of it.
     pub help: &'static str,
-    /// Makes the text of the file.
+    /// Makes the text.
     pub render: fn(&std::path::Path) -> Result<String, Error>,
 }
 

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::health::ClusterHealth;
+
 pub use crate::steps::Workflow;
 
 /// Arguments of og_workflow.
@@ -286,6 +288,9 @@ pub struct Outcome {
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterHealth>,
 }
 
 /// What a step changed on a node.

@@ -3,6 +3,7 @@
 //!
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
 //! * [`plan`]: findings and plan
+//! * [`health`]: the state of a cluster in one verdict, with the facts and what to do
 //! * [`steps`]: the workflows step by step, run by [`replay`]
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
@@ -11,6 +12,7 @@
 pub mod answer;
 pub mod args;
 pub mod cluster;
+pub mod health;
 pub mod owner;
 pub mod plan;
 pub mod replay;

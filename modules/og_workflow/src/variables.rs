@@ -42,7 +42,9 @@ pub const VARIABLES: &[Variable] = &[
         name: "og_bin_dir",
         default: "~/.cache/opengauss-node",
         choices: &[],
-        about: &["Where the programs are kept on the nodes, in a folder for each version that is made at need."],
+        about: &[
+            "Where the programs are kept on the nodes, in a folder for each version that is made at need.",
+        ],
         of_install: false,
     },
     Variable {

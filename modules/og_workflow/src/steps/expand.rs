@@ -80,12 +80,12 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, og, "Configure the new nodes' parameters", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, og, size, &mut brought.built, false)?;
-    build(it, og, size, &mut brought.built, true)?;
+    for builds in builds(og) {
+        build(it, og, size, &mut brought.built, &builds)?;
+    }
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
-            let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
-            let wait = json!({"role": role, "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
+            let wait = json!({"role": role_of(og, n), "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
         gate(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
@@ -146,17 +146,39 @@ fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
 }
 
+/// The builds of a step, and how many of them are made side by side.
+struct Builds<'a> {
+    title: &'static str,
+    nodes: Vec<&'a String>,
+    at_once: usize,
+}
+
+/// The builds in their order. Cascade standbys wait for the standbys, unless there is one for them to follow.
+fn builds(og: &Expand) -> Vec<Builds<'_>> {
+    let (standbys, cascades) = (og.standbys.iter(), og.cascades.iter());
+    if og.build_together && !og.standbys.is_empty() && !og.cascades.is_empty() {
+        let nodes: Vec<_> = standbys.chain(cascades).collect();
+        return vec![Builds { title: "Build standbys and cascade standbys", at_once: nodes.len(), nodes }];
+    }
+    vec![
+        Builds { title: "Build standbys", nodes: standbys.collect(), at_once: og.standbys_at_once },
+        Builds { title: "Build cascade standbys", nodes: cascades.collect(), at_once: og.cascades_at_once },
+    ]
+}
+
+/// The role that a new node gets.
+fn role_of(og: &Expand, node: &String) -> &'static str {
+    if og.cascades.contains(node) { "cascade_standby" } else { "standby" }
+}
+
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
 /// `size` is what a full copy needs.
-fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cascades: bool) -> Go {
-    let (name, nodes, role, at_once) = if cascades {
-        ("Build cascade standbys", &og.cascades, "cascade_standby", og.cascades_at_once)
-    } else {
-        ("Build standbys", &og.standbys, "standby", og.standbys_at_once)
-    };
+fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, builds: &Builds<'_>) -> Go {
+    let name = builds.title;
     let (o, check) = (&it.how.options, it.how.check);
-    let at = |n: &String| {
-        let mut own = json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force});
+    let at = |n: &&String| {
+        let n = *n;
+        let mut own = json!({"mode": og.build_modes[n], "role": role_of(og, n), "force": o.og_build_force});
         if let Some(size) = size.filter(|_| og.room_for.contains(n)) {
             own["min_free"] = json!(size);
         }
@@ -169,15 +191,15 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cas
     let counts = if check { Counts::Failed } else { Counts::Changed };
     let shown = Shown { counts, may_fail: check };
     let mut built = Answered::default();
-    for some in nodes.chunks(at_once.max(1)) {
+    for some in builds.nodes.chunks(builds.at_once.max(1)) {
         built.update(it.ask(name, "og_build", some.iter().map(at).collect(), shown)?);
     }
     begun.update(built.clone());
     if it.how.check {
-        for (_, answer) in &mut built.0 {
+        for (node, answer) in &mut built.0 {
             if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
-                *answer =
-                    Answer::foreseen("would be built", &format!("build it as {}", role.replace('_', " ")));
+                let role = role_of(og, node).replace('_', " ");
+                *answer = Answer::foreseen("would be built", &format!("build it as {role}"));
             }
         }
     }

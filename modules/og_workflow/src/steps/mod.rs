@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Shown};
 use crate::cluster::{Host, Node};
+use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
+use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Files, Inspected, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -168,6 +170,8 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
+/// How wide the table of a status is: Ansible folds longer lines.
+const TABLE_WIDTH: usize = 76;
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -190,6 +194,7 @@ pub fn run(
         warnings: Vec::new(),
         findings: Vec::new(),
         table: Vec::new(),
+        cluster: None,
         leader: None,
     };
     let done = match workflow.entry() {
@@ -221,6 +226,7 @@ struct Run<'a> {
     warnings: Vec<String>,
     findings: Vec<String>,
     table: Vec<String>,
+    cluster: Option<ClusterHealth>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
 }
@@ -241,7 +247,8 @@ impl Run<'_> {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
                     "og_guc" => {
-                        own.insert("names".to_owned(), json!(PARAMETERS));
+                        let names: &[&str] = if programs == PROGRAMS { &PARAMETERS } else { &OF_STATUS };
+                        own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
@@ -448,18 +455,18 @@ impl Run<'_> {
         }
     }
 
-    /// The cluster as a table, and what is wrong with it.
+    /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
     fn status(&mut self) -> Go {
-        let nodes = self.look("Inspect the cluster again", &["og_node_state", "og_replconninfo"], &[])?;
-        self.table = table(&nodes, &[]);
-        let Inspected { findings, warnings } = plan::inspect(&nodes);
-        self.warnings.extend(warnings);
-        if findings.is_empty() {
-            return Ok(());
-        }
-        let told = plan::listed(&findings, "");
-        self.findings = findings;
-        Err(Stop::Failed(told))
+        let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
+        let health = assess(&nodes, self.how.options.og_max_lag_bytes);
+        self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
+        self.warnings.extend(plan::inspect(&nodes).warnings);
+        let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
+        let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
+        self.findings =
+            errors.filter(|finding| !serves || finding.node.is_none()).map(Finding::in_words).collect();
+        self.cluster = Some(health);
+        if self.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(plan::listed(&self.findings, ""))) }
     }
 
     /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
@@ -517,6 +524,7 @@ impl Run<'_> {
             warnings,
             findings: self.findings,
             table: self.table,
+            cluster: self.cluster,
         }
     }
 }

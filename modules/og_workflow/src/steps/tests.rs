@@ -165,8 +165,7 @@ fn expand_in_order() {
             "Configure pg_hba.conf rules: n1,n2,n3,n4,n5",
             "Configure replication channels: n1,n2,n3,n4,n5",
             "Configure the new nodes' parameters: n4,n5",
-            "Build standbys: n4",
-            "Build cascade standbys: n5",
+            "Build standbys and cascade standbys: n4,n5",
             "Wait until the new nodes have caught up: n4,n5",
             "Find the current primary: n1,n2,n3,n4,n5",
             "Add the new standbys to synchronous_standby_names: n1",
@@ -309,14 +308,15 @@ fn check_mode_foresees_the_standbys_for_whom_commits_would_wait() {
 fn a_failed_expand_takes_back_what_it_brought() {
     let say = |_: &str, call: &NodeCall| builds(call).then(fails);
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
-    assert_eq!(done.why(), "n4: made to fail (what this run brought was taken away again)");
+    let both = "n4: made to fail\nn5: made to fail";
+    assert_eq!(done.why(), format!("{both} (what this run brought was taken away again)"));
     assert_eq!(
         done.from("Build"),
         [
-            "Build standbys: n4",
+            "Build standbys and cascade standbys: n4,n5",
             "Find the current primary: n1,n2,n3,n4,n5",
             "Remove the new nodes from synchronous_standby_names: n1",
-            "Stop the new nodes: n4",
+            "Stop the new nodes: n4,n5",
             "Remove the new replication channels: n1,n2,n3",
             "Remove the new pg_hba.conf rules: n1,n2,n3,n4,n5",
             "Unset the new nodes' parameters: n4,n5",
@@ -326,8 +326,11 @@ fn a_failed_expand_takes_back_what_it_brought() {
     );
     let options = Options { og_rollback: false, ..Options::default() };
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(options), true, say);
-    assert_eq!(done.why(), "n4: made to fail (nothing was rolled back)");
-    assert_eq!(done.from("Build"), ["Build standbys: n4", "Release the cluster lock: n1"]);
+    assert_eq!(done.why(), format!("{both} (nothing was rolled back)"));
+    assert_eq!(
+        done.from("Build"),
+        ["Build standbys and cascade standbys: n4,n5", "Release the cluster lock: n1"]
+    );
 }
 
 #[test]
@@ -406,7 +409,7 @@ fn a_build_that_ended_without_a_word_is_not_foreseen() {
         step.starts_with("Build").then(|| json!({"failed": true, "msg": "no room"}))
     };
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, say);
-    assert_eq!(done.why(), "n4: no room (nothing was rolled back)");
+    assert_eq!(done.why(), "n4: no room\nn5: no room (nothing was rolled back)");
 }
 
 #[test]
@@ -564,8 +567,10 @@ fn status_shows_what_can_be_reached() {
     let mut given = cluster(2);
     given[2].2 = json!(null);
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing).well();
-    assert_eq!(done.outcome.table.len(), 4);
-    assert!(done.outcome.table[3].contains("unreachable"));
+    let table = &done.outcome.table;
+    assert!(table[0].starts_with("1 of 2 standbys is missing (n3)"), "{table:#?}");
+    assert!(table.iter().any(|line| line.starts_with("n3 ") && line.contains("unreachable")), "{table:#?}");
+    assert_eq!(done.outcome.cluster.unwrap().verdict, crate::health::Verdict::Degraded);
 }
 
 #[test]
@@ -575,11 +580,12 @@ fn status_of_a_node_that_cannot_be_read_fails_and_says_why() {
     given[2].2["og_node_state"] = json!({"failed": true, "msg": "x", "error": error});
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
     assert!(done.why().starts_with("1 finding:\n- n3: its state cannot be read"), "{}", done.why());
-    assert_eq!((done.outcome.findings.len(), done.outcome.table.len()), (1, 4));
-    assert!(done.outcome.table[3].contains("unknown") && done.why().contains("cannot open data_dir /x"));
+    assert_eq!(done.outcome.findings.len(), 1);
+    let line = done.outcome.table.iter().find(|line| line.starts_with("n3 ")).unwrap();
+    assert!(line.contains("unknown") && done.why().contains("cannot open data_dir /x"));
     given[2].2 = given[0].2.clone();
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
-    assert!(done.outcome.table[0].starts_with("ERROR: more than one primary: n1 and n3 run as primary"));
+    assert!(done.outcome.table[0].starts_with("Not usable: more than one primary: n1 and n3 run as primary"));
 }
 
 #[test]
@@ -629,7 +635,7 @@ fn switched(step_of_it: &'static str) -> impl FnMut(&str, &NodeCall) -> Option<V
 fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
     let expand =
         |step| told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, switched(step));
-    let done = expand("Build standbys");
+    let done = expand("Build standbys and cascade standbys");
     let why = "n2 has become primary during this run, which began with n1; ";
     assert!(done.why().starts_with(why), "{}", done.why());
     // The new primary may wait for them, and they stream.
@@ -646,12 +652,13 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
     );
     assert_eq!(done.from("Inspect the cluster again").len(), 2);
     // It failed for another reason, and by then it is another primary's.
-    let mut switch = switched("Build standbys");
+    let mut switch = switched("Build standbys and cascade standbys");
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, |step, call| {
         switch(step, call).or_else(|| builds(call).then(fails))
     });
     assert!(
-        done.why().starts_with(&format!("n4: made to fail (nothing was rolled back: {why}")),
+        done.why()
+            .starts_with(&format!("n4: made to fail\nn5: made to fail (nothing was rolled back: {why}")),
         "{}",
         done.why()
     );
@@ -724,4 +731,28 @@ fn builds_go_side_by_side_as_the_primary_has_room() {
     assert_eq!(done.steps[at + 1..at + 5], builds);
     // Before they are built.
     assert_eq!(named, ["dn_6001"; 4]);
+}
+
+#[test]
+fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
+    let steps = |given: &[Given], targets: &str| {
+        let done = told(given, Workflow::Expand, targets, &how(Options::default()), true, nothing).well();
+        done.steps.into_iter().filter(|step| step.starts_with("Build")).collect::<Vec<_>>()
+    };
+    let apart = ["Build standbys: n4", "Build cascade standbys: n5"];
+    assert_eq!(steps(&two_new(), "n4,n5"), ["Build standbys and cascade standbys: n4,n5"]);
+    // Those that are there are away for a moment: the new standby is the first that can be followed.
+    let mut given = two_new();
+    for node in &mut given[1..3] {
+        node.2["og_node_state"]["node"]["receiver"] = json!(null);
+    }
+    assert_eq!(steps(&given, "n4,n5"), apart);
+    // Two standbys, two builds of two senders each and one for tools; one less is too few.
+    for (senders, together) in [("7", true), ("6", false)] {
+        let mut given = two_new();
+        given[0].2["og_guc"]["running"] = json!({"max_wal_senders": senders});
+        assert_eq!(steps(&given, "n4,n5").len() == 1, together, "{senders}");
+    }
+    // With one kind alone the step is named by it.
+    assert_eq!(steps(&two_new(), "n5"), ["Build cascade standbys: n5"]);
 }

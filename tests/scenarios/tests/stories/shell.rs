@@ -77,10 +77,10 @@ fn drops(c: &Cluster) -> Result {
     c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     same("again", &[], &shell.run(line)?.must_work()?)?;
     let table = shell.run("og-status")?.must_work()?.output;
-    if table.lines().any(|row| row.starts_with("n2 ") && row.contains("down")) {
+    if table.lines().any(|row| row.starts_with("n2 ") && row.contains("stopped")) {
         return Ok(());
     }
-    Err(format!("n2 is not shown as down:\n{table}"))
+    Err(format!("n2 is not shown as stopped:\n{table}"))
 }
 
 fn refused(c: &Cluster) -> Result {
