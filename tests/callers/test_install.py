@@ -88,4 +88,4 @@ def test_scripts_find_the_programs(prefix, tmp_path):
     env = {**os.environ, "HOME": str(tmp_path)}
     env.pop("OG_BINARIES", None)
     done = subprocess.run([prefix / "bin/og-status", "-F", "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "n1    n1:26000  ?     unreachable" in done.stdout, done
+    assert done.returncode == 1 and "n1    n1:26000  ?     unreachable" in done.stdout, done

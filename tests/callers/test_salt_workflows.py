@@ -331,7 +331,7 @@ def test_what_a_killed_run_left_to_the_minions_is_waited_for(three):
     three.running = [[job("og_hba")], [job("og_build"), {"fun": "og.look", "jid": "1", "arg": []}]]
     three.good("drop", "n2")
     # They are asked twice; after the second look; when the lock is taken. What is asked once more is not told.
-    assert (three.settled(), three.err.count("Ask whether"), three.err.count("Look at all nodes")) == (4, 3, 2)
+    assert (three.settled(), three.err.count("Ask whether"), three.err.count("Inspect all nodes")) == (4, 3, 2)
 
 
 def test_what_does_not_end_on_the_minions_is_told(three):
@@ -465,7 +465,7 @@ def test_what_could_not_be_taken_back_is_told(three):
         (three.root / name).touch()
     done = three.run("expand", "n4")
     assert "not all that this run brought" in done["msg"]
-    assert any("Drop the slots of the new nodes: n1: made to fail" in text for text in done["warnings"])
+    assert any("Drop the new nodes' replication slots: n1: made to fail" in text for text in done["warnings"])
     # What comes after it was taken back all the same.
     assert len(three.states()["n1"]["channels"]) == 2 and three.states()["n1"]["lock"] is None
 

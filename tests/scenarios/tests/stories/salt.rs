@@ -151,7 +151,7 @@ fn expands(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
 fn drops(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     let extra = format!("og_drop={nodes}");
     predicts(c, salt, &format!("{line} test=True"), "drop.yml", &extra)?;
-    salt.killed(line, "Take their channels away")?;
+    salt.killed(line, "Remove their replication channels")?;
     let (_, seen) = under_load(c, "n1", || typed(c, salt, line)?.must_work())?;
     c.all_hold(&seen, &["n1"])?;
     c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;

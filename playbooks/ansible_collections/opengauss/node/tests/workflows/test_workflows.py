@@ -145,7 +145,7 @@ def test_expand_of_a_single_node(single):
     assert single.state("n1")["lock"] is None
     assert single.state("n5")["role"] == "cascade_standby"
     assert single.good("expand", "-e", "og_add=n2,n3,n5").changed == 0
-    assert "n5    10.0.0.5:26000  cascade standby  normal" in single.good("status").stdout
+    assert "n5    10.0.0.5:26000  cascade standby  Normal" in single.good("status").stdout
 
 
 @pytest.mark.exhaustive("modules/og_workflow/src/steps/tests.rs::a_node_that_streams_is_not_built_again_whatever_the_mode")
@@ -411,7 +411,7 @@ def test_status_fails_of_what_is_wrong_and_says_it(three):
     three.hosts["n4"]["data_dir"] = three.hosts["n5"]["data_dir"]
     three.change("n3", role="primary", built=False)
     done = three.play("status")
-    assert done.returncode == 2 and done.stdout.index("ERROR: more than one primary: n1 and n3") < done.stdout.index("NODE ")
+    assert done.returncode == 2 and done.stdout.index("Not usable: more than one primary: n1 and n3") < done.stdout.index("NODE ")
 
 
 @pytest.mark.versions

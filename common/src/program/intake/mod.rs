@@ -1,18 +1,27 @@
 //! From the text of the arguments to typed ones: unknown keys, coercion and the rules between arguments.
 //!
 //! The schema of a module's arguments is the one description of them: what is printed by `--schema args`, what the
-//! help shows and what this file checks are the same. So a value that passes here also passes serde.
+//! help shows and what this folder checks are the same. So a value that passes here also passes serde.
+
+mod convert;
+mod nearest;
+mod request;
+mod rules;
 
 use std::cmp::Reverse;
 
 use serde_json::{Map, Value};
 
-use super::{Error, Rule, json, secret};
+use self::convert::{convert, is_a, kind_of};
+use self::nearest::LONGEST_NAME;
+use super::Rule;
+use crate::base::{Error, json, secret};
+
+pub use self::nearest::nearest;
+pub(super) use self::request::Request;
 
 /// How many things wrong with the arguments are told; after so many nobody looks for more.
 const MOST_PROBLEMS: usize = 20;
-/// Longer names are no mistyped ones, and are shown cut.
-const LONGEST_NAME: usize = 64;
 
 /// One thing wrong with the arguments.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,59 +35,6 @@ pub(super) struct Problem {
 impl Problem {
     fn new(at: &str, what: impl Into<String>) -> Self {
         Self { at: at.to_owned(), what: what.into() }
-    }
-}
-
-/// Arguments split from what Ansible adds to them.
-#[derive(Debug, Default)]
-pub(super) struct Request {
-    /// The caller's own keys.
-    pub args: Map<String, Value>,
-    /// The keys that begin with `_ansible_`, without that prefix.
-    pub ansible: Map<String, Value>,
-}
-
-impl Request {
-    /// Parses the text of a call.
-    pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        if text.iter().all(u8::is_ascii_whitespace) {
-            return Err(
-                Error::bad_args("no arguments: the input is empty").hint("give one JSON object, at least {}")
-            );
-        }
-        let text = std::str::from_utf8(text).map_err(|e| {
-            Error::bad_args(format!("the arguments are not UTF-8: byte {} is wrong", e.valid_up_to() + 1))
-        })?;
-        let value = json::parse(text)
-            .map_err(|e| Error::bad_args(format!("the arguments are not one JSON object: {e}")))?;
-        let Value::Object(object) = value else {
-            return Err(Error::bad_args(format!(
-                "the arguments are {}, not one JSON object",
-                kind_of(&value)
-            )));
-        };
-        let mut request = Self::default();
-        for (key, value) in object {
-            match key.strip_prefix("_ansible_") {
-                Some(key) => request.ansible.insert(key.to_owned(), value),
-                None => request.args.insert(key, value),
-            };
-        }
-        Ok(request)
-    }
-
-    /// A flag among Ansible's own keys, in any form that Ansible has for it.
-    ///
-    /// # Errors
-    /// `bad_args` for anything else: it may have meant that nothing is to be changed, or shown.
-    pub fn flag(&self, name: &str) -> Result<bool, Error> {
-        let Some(value) = self.ansible.get(name).filter(|value| !value.is_null()) else { return Ok(false) };
-        let flag = if let Value::Bool(flag) = value { Some(*flag) } else { None };
-        flag.or_else(|| convert(value, "boolean")?.as_bool()).ok_or_else(|| {
-            Error::bad_args(format!("{} is not true or false", kind_of(value)))
-                .at(format!("/_ansible_{name}"))
-        })
     }
 }
 
@@ -299,66 +255,6 @@ pub(super) fn choice_names(schema: &Value) -> Vec<&str> {
     variants.into_iter().flatten().flat_map(choice_names).collect()
 }
 
-fn is_a(value: &Value, wanted: &str) -> bool {
-    match wanted {
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "string" => value.is_string(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => false,
-    }
-}
-
-fn convert(value: &Value, wanted: &str) -> Option<Value> {
-    match (wanted, value) {
-        ("boolean", Value::String(s)) => boolean(s).map(Value::Bool),
-        ("boolean", Value::Number(n)) => match n.as_f64() {
-            Some(0.0) => Some(Value::Bool(false)),
-            Some(1.0) => Some(Value::Bool(true)),
-            _ => None,
-        },
-        ("integer", Value::String(s)) => {
-            let text = s.trim();
-            text.parse::<i64>().map(Value::from).or_else(|_| text.parse::<u64>().map(Value::from)).ok()
-        }
-        ("integer", Value::Number(n)) => {
-            let float = n.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9e15)?;
-            format!("{float:.0}").parse::<i64>().ok().map(Value::from)
-        }
-        ("number", Value::String(s)) => {
-            s.trim().parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
-        }
-        ("string", Value::Number(n)) => Some(Value::String(n.to_string())),
-        ("string", Value::Bool(b)) => Some(Value::String(b.to_string())),
-        ("array", Value::String(s)) => Some(list(s)),
-        ("array", Value::Number(_) | Value::Bool(_)) => Some(Value::Array(vec![value.clone()])),
-        ("object", Value::String(s)) => json::parse(s).ok().filter(Value::is_object),
-        _ => None,
-    }
-}
-
-/// The words that Ansible takes for true and false.
-fn boolean(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "yes" | "on" | "true" | "t" | "y" | "1" => Some(true),
-        "no" | "off" | "false" | "f" | "n" | "0" => Some(false),
-        _ => None,
-    }
-}
-
-/// A list written as text: a JSON array, or items with commas between them.
-fn list(text: &str) -> Value {
-    if let Some(array) = text.trim_start().starts_with('[').then(|| json::parse(text).ok()).flatten() {
-        return array;
-    }
-    if text.trim().is_empty() {
-        return Value::Array(Vec::new());
-    }
-    Value::Array(text.split(',').map(|item| Value::from(item.trim())).collect())
-}
-
 fn bounds(value: &Value, schema: &Value) -> Option<String> {
     let number = value.as_f64()?;
     let limit = |key| schema.get(key).and_then(Value::as_f64);
@@ -368,131 +264,12 @@ fn bounds(value: &Value, schema: &Value) -> Option<String> {
     limit("maximum").filter(|most| number > *most).map(|most| format!("{value} is more than {most}"))
 }
 
-impl Rule {
-    fn check(&self, args: &Map<String, Value>, schema: &Value, problems: &mut Vec<Problem>) {
-        let given = |keys: &[&'static str]| -> Vec<&'static str> {
-            keys.iter().copied().filter(|k| args.contains_key(*k)).collect()
-        };
-        let value_of = |key: &str| -> Option<String> {
-            let value = args.get(key).or_else(|| schema.get("properties")?.get(key)?.get("default"))?;
-            Some(word(value))
-        };
-        match *self {
-            Self::Exclusive(keys) => {
-                let given = given(keys);
-                if given.len() > 1 {
-                    problems.push(Problem::new("", format!("{} exclude each other", given.join(" and "))));
-                }
-            }
-            Self::AnyOf(keys) => {
-                if given(keys).is_empty() {
-                    problems.push(Problem::new("", format!("one of {} is needed", keys.join(", "))));
-                }
-            }
-            Self::Together(keys) => {
-                let given = given(keys);
-                if !given.is_empty() && given.len() < keys.len() {
-                    problems.push(Problem::new("", format!("{} go together", keys.join(" and "))));
-                }
-            }
-            Self::RequiredIf { key, value, needs } => {
-                if value_of(key).as_deref() == Some(value) {
-                    for need in needs.iter().filter(|need| !args.contains_key(**need)) {
-                        problems
-                            .push(Problem::new(&pointer("", need), format!("is needed with {key}: {value}")));
-                    }
-                }
-            }
-            Self::OnlyIf { key, values, allows } => {
-                let now = value_of(key).unwrap_or_default();
-                if !values.contains(&now.as_str()) {
-                    for name in given(allows) {
-                        let what = format!("means something only with {key}: {}", values.join(" or "));
-                        problems.push(Problem::new(&pointer("", name), what));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The rule in the words of JSON Schema.
-    pub(super) fn to_schema(self, properties: &Value) -> Value {
-        let required = |keys: &[&str]| serde_json::json!({ "required": keys });
-        // The default counts where the argument is not given.
-        let condition = |key: &str, value: Value, by_default: &dyn Fn(&str) -> bool| {
-            let mut condition = serde_json::json!({ "properties": { key: value } });
-            let default = properties.get(key).and_then(|p| p.get("default")).map(word);
-            if !by_default(&default.unwrap_or_default()) {
-                condition["required"] = serde_json::json!([key]);
-            }
-            condition
-        };
-        match self {
-            Self::Exclusive(keys) => {
-                let pairs: Vec<_> = keys
-                    .iter()
-                    .enumerate()
-                    .flat_map(|(n, a)| keys[n + 1..].iter().map(move |b| [*a, *b]))
-                    .map(|pair| required(&pair))
-                    .collect();
-                serde_json::json!({ "not": { "anyOf": pairs } })
-            }
-            Self::AnyOf(keys) => {
-                serde_json::json!({ "anyOf": keys.iter().map(|k| required(&[k])).collect::<Vec<_>>() })
-            }
-            Self::Together(keys) => serde_json::json!({
-                "dependentRequired": keys.iter().map(|k| ((*k).to_owned(), Value::from(
-                    keys.iter().copied().filter(|o| o != k).collect::<Vec<_>>(),
-                ))).collect::<Map<_, _>>()
-            }),
-            Self::RequiredIf { key, value, needs } => serde_json::json!({
-                "if": condition(key, serde_json::json!({ "const": value }), &|default| default == value),
-                "then": required(needs),
-            }),
-            Self::OnlyIf { key, values, allows } => serde_json::json!({
-                "if": condition(key, serde_json::json!({ "not": { "enum": values } }), &|default| !values.contains(&default)),
-                "then": { "not": { "anyOf": allows.iter().map(|k| required(&[k])).collect::<Vec<_>>() } },
-            }),
-        }
-    }
-}
-
-/// The known name that was probably meant.
-#[must_use]
-pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(&name.to_lowercase(), k), *k))
-        .min()
-        .filter(|(distance, k)| *distance <= 1 + k.len().min(name.len()) / 4)
-        .map(|(_, k)| k)
-}
-
 fn pointer(at: &str, key: &str) -> String {
     let key = match key.char_indices().nth(LONGEST_NAME) {
         Some((end, _)) => format!("{}…", &key[..end]),
         None => key.to_owned(),
     };
     format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
-/// A value as rules between arguments compare it.
-fn word(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 fn article(types: &[&str]) -> String {

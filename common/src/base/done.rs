@@ -10,7 +10,7 @@ use super::{Call, Error, ErrorKind, Reason};
 
 /// What a call has done so far; it outlives the call, which a signal or its time limit may end anywhere.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Done(Rc<RefCell<Changes>>);
+pub(crate) struct Done(Rc<RefCell<Changes>>);
 
 #[derive(Debug, Default)]
 struct Changes {
@@ -28,7 +28,7 @@ struct Begun {
 
 impl Done {
     /// The error, which says all that was done before it.
-    pub(super) fn before(&self, error: Error) -> Error {
+    pub(crate) fn before(&self, error: Error) -> Error {
         let Changes { actions, begun, keys } = &*self.0.borrow();
         let mut actions = actions.clone();
         let mut error = error;
@@ -90,7 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::protocol::ErrorKind;
+    use crate::base::ErrorKind;
 
     #[test]
     fn a_call_that_ends_in_the_middle_of_a_step_says_what_goes_on() {

@@ -313,7 +313,7 @@ impl Error {
 
     /// Leaves out what the outside command was told and said.
     #[must_use]
-    pub(super) fn without_output(mut self) -> Self {
+    pub(crate) fn without_output(mut self) -> Self {
         if let Some(command) = &mut self.0.command {
             command.cmd.truncate(1);
             command.stdout.clear();
@@ -324,7 +324,7 @@ impl Error {
 
     /// Adds the module's own keys of the result.
     #[must_use]
-    pub(super) fn with_keys(mut self, keys: Map<String, Value>) -> Self {
+    pub(crate) fn with_keys(mut self, keys: Map<String, Value>) -> Self {
         self.0.keys = keys;
         self
     }

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::Module;
 use super::intake::choice_names;
-use super::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Module, Reason};
+use crate::base::{Common, Diff, ErrorKind, LOCK_TIMEOUT, Reason};
 
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::{MASK, is_secret};
-use crate::protocol::json;
+use crate::base::json;
 
 /// Shorter values are masked only where they stand by the name of a secret: as values they would be found in any word.
 const SHORTEST: usize = 4;

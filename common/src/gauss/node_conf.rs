@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::ConfFile;
-use crate::{
-    files::{self, FileLock, NodeLock},
-    gauss::{Exchange, Node, OwedReload, Reader, Reload},
-    protocol::{Call, Error, ErrorKind, secret},
-};
+use super::{Exchange, Node, OwedReload, Reader, Reload};
+use crate::base::{Call, Error, ErrorKind, secret};
+use crate::conf::ConfFile;
+use crate::files::{self, FileLock, NodeLock};
 
 /// The postgresql.conf of a node.
 #[derive(Debug)]

@@ -1,114 +1,11 @@
-//! The protocol of every module: one JSON object of arguments in, one JSON object out.
-//!
-//! A module is a type that implements [`Module`]; its `main.rs` calls [`main`] and nothing else. Everything that is
-//! the same for all of them is here, once: taking in and checking arguments, check mode, diff, the result and its
-//! schemas, time limits, signals, panics and the exit status.
-
-mod done;
-mod error;
-mod hosts;
-mod intake;
-mod json;
-mod report;
-mod run;
-mod schema;
-pub mod secret;
+//! One call of a module: how it was asked to act, on which node.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
-pub use intake::nearest;
-pub use report::{Diff, Report};
-pub use run::{TakenIn, command, main, take_in};
-pub use schema::{args_schema, result_schema};
-
-/// What a program of the suite is made of.
-pub trait Module {
-    /// The program's name, such as `og_hba`.
-    const NAME: &'static str;
-    /// One line on what it is for.
-    const ABOUT: &'static str;
-    /// Seconds a whole call may take unless `timeout` says otherwise; 0 is no limit.
-    const TIMEOUT: u64;
-    /// Calls to learn from; the tests run their arguments through the intake.
-    const EXAMPLES: &'static [Example];
-    /// What holds between arguments, beyond the type of each.
-    const RULES: &'static [Rule] = &[];
-    /// What the program prints for a person instead of the one JSON object.
-    const VIEWS: &'static [View] = &[];
-    /// The result in lines for a shell, which has no reader of JSON; `--lines` prints them instead of the one JSON object.
-    const LINES: Option<Lines<Self::Output>> = None;
-    /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
-    const PASSED_ON: &'static [&'static str] = &[];
-    /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
-    type Args: DeserializeOwned + JsonSchema;
-    /// The module's own keys of the result.
-    type Output: Serialize + JsonSchema;
-
-    /// The file whose owner the call acts as when run by root and neither `os_user` nor `data_dir` is given.
-    fn anchor(_args: &Self::Args) -> Option<&std::path::Path> {
-        None
-    }
-
-    /// Reads, plans and, unless `call.check`, applies.
-    async fn run(call: &Call, args: Self::Args) -> Result<Report<Self::Output>, Error>;
-}
-
-/// A call to learn from.
-#[derive(Clone, Copy, Debug)]
-pub struct Example {
-    /// A sentence that says what it does.
-    pub title: &'static str,
-    /// The JSON arguments.
-    pub args: &'static str,
-}
-
-/// Writes a result in lines.
-pub type Lines<O> = fn(&Result<Report<O>, Error>) -> String;
-
-/// A flag of a module's own, with a file behind it: the text made of the file goes to standard output, or an error to
-/// standard error with exit status 1. No arguments are read.
-#[derive(Clone, Copy, Debug)]
-pub struct View {
-    /// The flag without its dashes, such as `table`.
-    pub flag: &'static str,
-    /// What `--help` says of it.
-    pub help: &'static str,
-    /// Makes the text of the file.
-    pub render: fn(&std::path::Path) -> Result<String, Error>,
-}
-
-/// What holds between arguments; enforced at intake and printed in the schema.
-#[derive(Clone, Copy, Debug)]
-pub enum Rule {
-    /// At most one of these may be given.
-    Exclusive(&'static [&'static str]),
-    /// At least one of these must be given.
-    AnyOf(&'static [&'static str]),
-    /// All of these, or none.
-    Together(&'static [&'static str]),
-    /// When `key` is `value`, all of `needs` must be given.
-    RequiredIf {
-        /// The argument looked at.
-        key: &'static str,
-        /// Its value; the argument's default counts when it is not given.
-        value: &'static str,
-        /// What must be given then.
-        needs: &'static [&'static str],
-    },
-    /// These arguments mean something only when `key` is one of `values`.
-    OnlyIf {
-        /// The argument looked at.
-        key: &'static str,
-        /// The values with which `allows` may be given; the argument's default counts when it is not given.
-        values: &'static [&'static str],
-        /// The arguments that may be given only then.
-        allows: &'static [&'static str],
-    },
-}
+use super::{Done, Error, ErrorKind};
 
 /// The arguments common to all modules.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -164,7 +61,7 @@ pub struct Call {
     /// When the call ends, if it has a limit.
     pub deadline: Option<std::time::Instant>,
     seen: std::cell::RefCell<String>,
-    done: done::Done,
+    pub(crate) done: Done,
 }
 
 /// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
@@ -178,7 +75,7 @@ impl Call {
     /// `permission` when it is another user's.
     pub fn data_dir(&self) -> Result<PathBuf, Error> {
         let dir =
-            self.common.data_dir.clone().or_else(run::environments_data_dir).ok_or_else(|| {
+            self.common.data_dir.clone().or_else(environment_data_dir).ok_or_else(|| {
                 Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir")
             })?;
         if !dir.is_absolute() {
@@ -206,7 +103,7 @@ impl Call {
         let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
         let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
         let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
-        Err(error.hint(run::run_as(&owner)))
+        Err(error.hint(run_as(&owner)))
     }
 
     /// How long to wait for another writer.
@@ -233,9 +130,23 @@ impl Call {
     }
 }
 
-/// Writes a line to standard error when the environment has `OG_LOG=debug`; never anything secret.
-pub fn debug(message: impl FnOnce() -> String) {
-    if std::env::var_os("OG_LOG").is_some_and(|v| v == "debug") {
-        eprintln!("{}", secret::text(&message()));
+/// The hint on who may do it.
+pub(crate) fn run_as(user: &str) -> String {
+    if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
+}
+
+/// The data directory that the environment names.
+pub(crate) fn environment_data_dir() -> Option<PathBuf> {
+    std::env::var_os("PGDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_named_once() {
+        assert_eq!(run_as("omm"), "run it as omm or as root");
+        assert_eq!(run_as("root"), "run it as root");
     }
 }

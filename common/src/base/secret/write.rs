@@ -123,7 +123,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::protocol::secret;
+    use crate::base::secret;
 
     fn written(value: &impl Serialize, passed_on: &[&str]) -> Value {
         serde_json::from_slice(&to_json(value, passed_on).unwrap()).unwrap()

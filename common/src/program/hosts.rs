@@ -13,8 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::run::{MOST_INPUT, error_object, read_request, release_signals, typed, written};
-use super::{Error, ErrorKind, Module, secret};
+use super::Module;
+use super::input::{MOST_INPUT, read_request, typed};
+use super::result::{error_object, written};
+use super::runtime::release_signals;
+use crate::base::{Error, ErrorKind, secret};
 use crate::remote::{Caller, Host};
 
 /// The flags.
