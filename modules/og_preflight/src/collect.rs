@@ -63,7 +63,11 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         _ => node.managed_by(call, false).await,
     };
     match settings {
-        Some(Ok(rows)) => facts.settings.running.extend(rows),
+        Some(Ok(rows)) => {
+            for (name, value) in rows {
+                facts.settings.insert_running(&name, value);
+            }
+        }
         Some(Err(why)) => facts.note_unknown("settings", why),
         None => {}
     }

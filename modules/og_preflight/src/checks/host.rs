@@ -546,7 +546,8 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     }
     let most = if c.facts.managed_by.by == Manager::Cm { 85 } else { 90 };
     for disk in &c.facts.disks {
-        let used = percent(disk.size, disk.free);
+        // As df(1) has it: what is kept for root is neither used nor free.
+        let used = percent(disk.used + disk.free, disk.free);
         let message = format!("{used} % are used, {} are free", human(disk.free));
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));

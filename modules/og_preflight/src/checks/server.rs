@@ -95,7 +95,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "hba.clients",
         severity: Severity::Error,
         what: "the other nodes in pg_hba.conf",
-        threshold: "let in for replication (error on the primary, and on a standby that becomes primary)",
+        threshold: "a line that is no reject covers the address (error on the primary, and on a standby that becomes primary)",
         why: "A standby that is not let in cannot be built and does not follow.",
         fix: "add a line for the address (og_hba)",
         fixable_by: FixableBy::Configure,
@@ -522,7 +522,7 @@ fn hba_own_address(c: &Context<'_>, j: &mut Judge) {
     let own = |address: &String| c.facts.channels.iter().any(|channel| channel.local_host == *address);
     for admission in c.facts.hba.admissions.iter().filter(|admission| own(&admission.address)) {
         if admission.admitted == Some(false) {
-            j.error("pg_hba.conf", format!("it does not let in {}, the node's own address", admission.address), "");
+            j.error("pg_hba.conf", format!("no line covers {}, the node's own address", admission.address), "");
         }
     }
 }
@@ -532,7 +532,7 @@ fn hba_clients(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let own = |address: &String| c.facts.channels.iter().any(|channel| channel.local_host == *address);
-    let asked = |address: &String| c.wanted.clients.iter().any(|client| client.address == *address);
+    let asked = |address: &String| c.wanted.clients.contains(address);
     let others: Vec<_> =
         c.facts.hba.admissions.iter().filter(|a| !own(&a.address) || asked(&a.address)).collect();
     if others.is_empty() {
@@ -540,8 +540,8 @@ fn hba_clients(c: &Context<'_>, j: &mut Judge) {
     }
     for admission in others {
         let serves = c.facts.is_primary() || asked(&admission.address) || (c.purpose.moves_primary() && c.wanted.target);
-        let line = admission.line.map_or_else(|| "no line".to_owned(), |line| format!("line {line}"));
-        let message = format!("{} is not let in for replication as {}", admission.address, admission.user);
+        let line = "no line";
+        let message = format!("no line covers {}, which is not let in for replication", admission.address);
         match admission.admitted {
             Some(false) if serves => {
                 j.error("pg_hba.conf", message, line);
@@ -720,7 +720,7 @@ fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn settings_initial_password(c: &Context<'_>, j: &mut Judge) {
-    match c.facts.settings.is_on("modify_initial_password") {
+    match c.facts.settings.initial_login_blocked {
         Some(true) => {
             j.warning("", "the initial user must change its password before it can do anything else", "on");
         }
