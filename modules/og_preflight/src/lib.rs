@@ -25,7 +25,10 @@ impl Module for Preflight {
     const ABOUT: &'static str = "Check a node before a change, and tell what speaks against it";
     const TIMEOUT: u64 = 60;
     const EXAMPLES: &'static [Example] = &[
-        Example { title: "Check a node for anything that is wrong", args: r#"{"data_dir": "/gauss/data/dn1"}"# },
+        Example {
+            title: "Check a node for anything that is wrong",
+            args: r#"{"data_dir": "/gauss/data/dn1"}"#,
+        },
         Example {
             title: "Check a standby that is to become primary; never fail, as the findings are judged elsewhere",
             args: r#"{"data_dir": "/gauss/data/dn1", "for": "switchover", "wanted": {"target": true}, "fail_on": "never"}"#,
@@ -63,7 +66,8 @@ impl Module for Preflight {
         match worst.filter(|_| fails) {
             Some(worst) => {
                 call.keep(&output);
-                Err(Error::refused(format!("{msg}; the first: {}: {}", worst.subject, worst.message)).hint(worst.fix))
+                Err(Error::refused(format!("{msg}; the first: {}: {}", worst.subject, worst.message))
+                    .hint(worst.fix))
             }
             None => Ok(Report::unchanged(msg, output)),
         }

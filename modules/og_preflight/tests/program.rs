@@ -76,7 +76,8 @@ fn a_stopped_node_is_checked_and_left_as_it_was() {
 #[test]
 fn an_empty_directory_is_one_to_deploy_to() {
     let home = tempfile::tempdir().unwrap();
-    let args = json!({"data_dir": home.path(), "gauss_home": home.path(), "for": "deploy", "fail_on": "never"});
+    let args =
+        json!({"data_dir": home.path(), "gauss_home": home.path(), "for": "deploy", "fail_on": "never"});
     let (result, status) = call(&args);
     assert_eq!(status, Some(0));
     assert_eq!(result["facts"]["identity"]["content"], "empty");
@@ -88,9 +89,8 @@ fn an_empty_directory_is_one_to_deploy_to() {
 
 #[test]
 fn a_check_is_explained() {
-    let explain = |id: &str| {
-        Command::new(env!("CARGO_BIN_EXE_og_preflight")).args(["--explain", id]).output().unwrap()
-    };
+    let explain =
+        |id: &str| Command::new(env!("CARGO_BIN_EXE_og_preflight")).args(["--explain", id]).output().unwrap();
     let output = explain("memory.process");
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("Fix: "));

@@ -114,7 +114,8 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
                     writable: access(there, AccessFlags::W_OK).is_ok(),
                 });
             }
-            Err(e) => facts.note_unknown("disks", format!("cannot learn the room of {}: {}", there.display(), e.desc())),
+            Err(e) => facts
+                .note_unknown("disks", format!("cannot learn the room of {}: {}", there.display(), e.desc())),
         }
     }
 }
@@ -138,8 +139,11 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
             let path = sockets.join(&name);
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let holder = std::fs::read_to_string(&path).ok().and_then(|text| PostmasterPid::parse(&text));
-            let alive = holder.filter(|holder| lives(holder.pid)).map(|holder| format!("process {} lives", holder.pid));
-            let owner = (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));
+            let alive = holder
+                .filter(|holder| lives(holder.pid))
+                .map(|holder| format!("process {} lives", holder.pid));
+            let owner =
+                (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));
             facts.leftovers.push(Leftover {
                 kind: LeftoverKind::Socket,
                 subject: path.display().to_string(),

@@ -153,7 +153,8 @@ pub fn read_conf(facts: &mut Facts, data_dir: &Path) {
     };
     let conf = ConfFile::parse(&text);
     facts.conf.exists = true;
-    let error = |e: og_common::conf::SyntaxError| format!("line {}, column {}: {}", e.line, e.column, e.message);
+    let error =
+        |e: og_common::conf::SyntaxError| format!("line {}, column {}: {}", e.line, e.column, e.message);
     facts.conf.errors = conf.errors().into_iter().map(error).collect();
     facts.conf.errors.extend(Includes::read(&conf, &path).problems);
     facts.conf.includes = conf.includes().map(|include| include.text().into_owned()).collect();
@@ -202,7 +203,9 @@ fn admits(file: &HbaFile, client: IpAddr, own: &[String]) -> (Option<bool>, Opti
             None => false,
             Some(Address::All) => true,
             Some(Address::Range(range)) => range.contains(client),
-            Some(Address::SameHost) => client.is_loopback() || own.iter().any(|own| own.parse() == Ok(client)),
+            Some(Address::SameHost) => {
+                client.is_loopback() || own.iter().any(|own| own.parse() == Ok(client))
+            }
             Some(Address::SameNet | Address::Host(_)) => {
                 depends = true;
                 false
@@ -324,9 +327,12 @@ fn catalog(data_dir: &Path) -> Option<u32> {
 
 /// The parameters of the running server.
 pub async fn running_settings(call: &Call, node: &Node) -> Result<Vec<(String, String)>, String> {
-    let names: Vec<String> = settings::NAMES.iter().map(|name| format!("'{}'", name.to_lowercase())).collect();
-    let statement =
-        format!("select name, current_setting(name) from pg_settings where lower(name) in ({})", names.join(", "));
+    let names: Vec<String> =
+        settings::NAMES.iter().map(|name| format!("'{}'", name.to_lowercase())).collect();
+    let statement = format!(
+        "select name, current_setting(name) from pg_settings where lower(name) in ({})",
+        names.join(", ")
+    );
     let rows = node.sql_within(call, &statement, LIMIT).await.map_err(|e| e.failure().detail.clone())?;
     let pair = |row: Vec<String>| <[String; 2]>::try_from(row).ok().map(|[name, value]| (name, value));
     Ok(rows.into_iter().filter_map(pair).collect())

@@ -105,7 +105,8 @@ fn limits_of_user_and_server_are_read() {
         ("usr/lib/systemd/logind.conf.d/05.conf", "[Login]\nRemoveIPC=yes\n"),
         ("var/lib/systemd/linger/omm", ""),
     ]);
-    let mut facts = Facts { user: User { name: Some("omm".to_owned()), ..User::default() }, ..Facts::default() };
+    let mut facts =
+        Facts { user: User { name: Some("omm".to_owned()), ..User::default() }, ..Facts::default() };
     limits::read(&mut facts, &root, Some(77));
     let open = facts.limits.open_files;
     assert_eq!((open.soft, open.hard, open.known), (Some(1024), Some(1_048_576), true));
@@ -221,9 +222,11 @@ fn files_of_the_server_are_read() {
     let conf = "port = 26000\napplication_name = 'dn_6002'\ninclude 'more.conf'\nreplconninfo1 = 'localhost=10.0.0.2 \
         localport=26001 remotehost=10.0.0.1 remoteport=26001'\n";
     std::fs::write(dir.path().join("postgresql.conf"), conf).unwrap();
-    let hba = "local all all trust\nhost all all 10.0.0.1/32 reject\nhost all,replication all 10.0.0.2/32 trust\n";
+    let hba =
+        "local all all trust\nhost all all 10.0.0.1/32 reject\nhost all,replication all 10.0.0.2/32 trust\n";
     std::fs::write(dir.path().join("pg_hba.conf"), hba).unwrap();
-    let mut facts = Facts { user: User { name: Some("omm".to_owned()), ..User::default() }, ..Facts::default() };
+    let mut facts =
+        Facts { user: User { name: Some("omm".to_owned()), ..User::default() }, ..Facts::default() };
     server::read_conf(&mut facts, dir.path());
     assert_eq!((facts.name.as_deref(), facts.settings.number("port")), (Some("dn_6002"), Some(26000)));
     assert_eq!(facts.conf.includes, ["more.conf"]);
@@ -233,7 +236,8 @@ fn files_of_the_server_are_read() {
     assert_eq!(facts.channels[0].remote_host, "10.0.0.1");
     let clients = ["10.0.0.3".to_owned()];
     server::read_hba(&mut facts, dir.path(), &clients);
-    let said: Vec<_> = facts.hba.admissions.iter().map(|a| (a.address.as_str(), a.admitted, a.line)).collect();
+    let said: Vec<_> =
+        facts.hba.admissions.iter().map(|a| (a.address.as_str(), a.admitted, a.line)).collect();
     assert_eq!(
         said,
         [("10.0.0.1", Some(false), None), ("10.0.0.2", Some(true), Some(3)), ("10.0.0.3", Some(false), None)]
