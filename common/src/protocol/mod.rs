@@ -14,6 +14,7 @@ mod run;
 mod schema;
 pub mod secret;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use intake::nearest;
 pub use report::{Diff, Report};
-pub use run::{TakenIn, command, main, take_in};
+pub use run::{TakenIn, command, error_result, main, take_in};
 pub use schema::{args_schema, result_schema};
 
 /// What a program of the suite is made of.
@@ -39,8 +40,6 @@ pub trait Module {
     const RULES: &'static [Rule] = &[];
     /// What the program prints for a person instead of the one JSON object.
     const VIEWS: &'static [View] = &[];
-    /// The result in lines for a shell, which has no reader of JSON; `--lines` prints them instead of the one JSON object.
-    const LINES: Option<Lines<Self::Output>> = None;
     /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
     const PASSED_ON: &'static [&'static str] = &[];
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
@@ -65,9 +64,6 @@ pub struct Example {
     /// The JSON arguments.
     pub args: &'static str,
 }
-
-/// Writes a result in lines.
-pub type Lines<O> = fn(&Result<Report<O>, Error>) -> String;
 
 /// A flag of a module's own, with a file behind it: the text made of the file goes to standard output, or an error to
 /// standard error with exit status 1. No arguments are read.
@@ -163,8 +159,39 @@ pub struct Call {
     pub switched: bool,
     /// When the call ends, if it has a limit.
     pub deadline: Option<std::time::Instant>,
+    /// The caller wants to know how far it is, in lines on standard error.
+    pub progress: bool,
     seen: std::cell::RefCell<String>,
     done: done::Done,
+}
+
+/// How far a call is: one line of JSON, `{"progress": {…}}`, on the standard error of a program run with `--progress`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What was seen, for a person.
+    pub msg: String,
+    /// Bytes copied so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Bytes to copy in all, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+}
+
+impl Progress {
+    fn to_line(&self) -> String {
+        serde_json::json!({ "progress": self }).to_string()
+    }
+
+    /// Reads such a line; `None` when it is something else.
+    #[must_use]
+    pub fn parse_line(line: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line {
+            progress: Progress,
+        }
+        serde_json::from_str::<Line>(line.trim()).ok().map(|line| line.progress)
+    }
 }
 
 /// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
@@ -221,9 +248,20 @@ impl Call {
         self.common.if_building == Some(IfBuilding::Wait) && !self.check
     }
 
-    /// Notes what was last seen, for the message if time runs out.
+    /// Notes what was last seen, for the message if time runs out, and for whoever asked for progress.
     pub fn saw(&self, what: impl Into<String>) {
-        *self.seen.borrow_mut() = what.into();
+        self.saw_bytes(what, None, None);
+    }
+
+    /// Notes what was last seen of a copy: the bytes copied, and how many there are in all where that is known.
+    pub fn saw_bytes(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
+        let msg = what.into();
+        if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
+            let progress = Progress { msg: secret::text(&msg).into_owned(), bytes, total_bytes };
+            // What is seen and cannot be told is no reason to end the work.
+            drop(writeln!(std::io::stderr(), "{}", progress.to_line()));
+        }
+        *self.seen.borrow_mut() = msg;
     }
 
     /// What was last seen.

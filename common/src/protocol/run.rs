@@ -77,13 +77,7 @@ pub fn main<M: Module>() -> ExitCode {
         return finish(start, &invocation, result, &[]);
     }
     let (invocation, result) = within_runtime(|done| call::<M>(&matches, start, done));
-    match M::LINES.filter(|_| matches.get_flag("lines")) {
-        Some(lines) => {
-            let text = lines(&result);
-            print(text.as_bytes(), result.map_or_else(|e| exit_status(&e), |_| ExitCode::SUCCESS))
-        }
-        None => finish(start, &invocation, result, M::PASSED_ON),
-    }
+    finish(start, &invocation, result, M::PASSED_ON)
 }
 
 /// The command line that the program takes.
@@ -101,6 +95,11 @@ pub fn command<M: Module>() -> Command {
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
         .arg(
+            flag("progress")
+                .conflicts_with("host")
+                .help("Tell how far it is, in lines of JSON on standard error"),
+        )
+        .arg(
             flag("validate")
                 .conflicts_with("host")
                 .help("Only check the arguments, and say what is wrong with them"),
@@ -112,10 +111,6 @@ pub fn command<M: Module>() -> Command {
                 .help("Print the JSON Schema of the arguments or of the result"),
         )
         .arg(flag("examples").help("Print examples"))
-        .args(M::LINES.map(|_| {
-            let help = "Print the result in lines for a shell, in place of JSON";
-            flag("lines").conflicts_with_all(["host", "validate"]).help(help)
-        }))
         .args(hosts::flags())
         .group(clap::ArgGroup::new("views").args(M::VIEWS.iter().map(|v| v.flag)))
         .args(M::VIEWS.iter().map(|view| {
@@ -294,13 +289,16 @@ fn flags(request: &Request, matches: &ArgMatches) -> Result<Flags, Error> {
         check: request.flag("check_mode")? || matches.get_flag("check"),
         diff: request.flag("diff")? || matches.get_flag("diff"),
         no_log: request.flag("no_log")?,
+        progress: matches.get_flag("progress"),
     })
 }
 
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 struct Flags {
     check: bool,
     diff: bool,
     no_log: bool,
+    progress: bool,
 }
 
 async fn act<M: Module>(
@@ -318,6 +316,7 @@ async fn act<M: Module>(
         check: flags.check || common.check_mode.unwrap_or(false),
         diff: flags.diff || common.diff.unwrap_or(false),
         no_log: flags.no_log,
+        progress: flags.progress && !flags.no_log,
         common,
         switched,
         deadline,
@@ -578,6 +577,12 @@ pub(super) fn error_object(error: &Error, start: Instant) -> Map<String, Value> 
     let mut object = failure(error);
     object.insert("elapsed_ms".to_owned(), json!(elapsed_ms(start)));
     object
+}
+
+/// The result of a call that failed before any program could print one, as a caller on another machine takes it.
+#[must_use]
+pub fn error_result(error: &Error) -> Map<String, Value> {
+    failure(error)
 }
 
 fn elapsed_ms(start: Instant) -> u64 {

@@ -51,6 +51,54 @@ pub enum Workflow {
     Owner,
 }
 
+/// Options that only expand looks at.
+const OF_EXPAND: [&str; 9] = [
+    "og_max_lag_bytes",
+    "og_sync_standbys",
+    "og_sync_num",
+    "og_hba_method",
+    "og_build_mode",
+    "og_build_force",
+    "og_build_room",
+    "og_build_parallel",
+    "og_rollback",
+];
+/// Options that only drop looks at.
+const OF_DROP: [&str; 2] = ["og_drop_commits", "og_drop_clear"];
+
+impl Workflow {
+    /// Those that are run on a cluster.
+    pub const ON_CLUSTER: [Self; 3] = [Self::Expand, Self::Drop, Self::Status];
+
+    /// Its name, as it stands in `workflow`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Drop => "drop",
+            Self::Status => "status",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// Whether it changes the cluster, and needs nodes to be named.
+    #[must_use]
+    pub fn has_targets(self) -> bool {
+        matches!(self, Self::Expand | Self::Drop)
+    }
+
+    /// Whether it looks at the option of this name.
+    #[must_use]
+    pub fn has_option(self, option: &str) -> bool {
+        match self {
+            Self::Expand => !OF_DROP.contains(&option),
+            Self::Drop => !OF_EXPAND.contains(&option),
+            Self::Status => option == "og_look_timeout",
+            Self::Owner => false,
+        }
+    }
+}
+
 /// A cluster, in the shape of Ansible's inventory and Salt's pillar.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
