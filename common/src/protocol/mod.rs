@@ -277,3 +277,17 @@ pub fn debug(message: impl FnOnce() -> String) {
         eprintln!("{}", secret::text(&message()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_progress_is_read_as_it_was_told() {
+        let progress = Progress { msg: "half".to_owned(), bytes: Some(5), total_bytes: None };
+        assert_eq!(Progress::parse_line(&progress.to_line()), Some(progress));
+        for other in ["", "half", "{}", r#"{"progress": 1}"#] {
+            assert_eq!(Progress::parse_line(other), None, "{other}");
+        }
+    }
+}

@@ -107,6 +107,11 @@ impl Link {
         }
     }
 
+    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    pub async fn is_open(&self) -> bool {
+        self.session.check().await.is_ok()
+    }
+
     /// Ends it, unless it is the user's own.
     pub async fn close(self) {
         if self.own

@@ -110,6 +110,11 @@ impl Connection {
         self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await
     }
 
+    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    pub async fn is_open(&self) -> bool {
+        self.0.is_open().await
+    }
+
     /// Ends it, unless it is the user's own.
     pub async fn close(self) {
         self.0.close().await;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use og_common::protocol::{Error, Progress, secret};
 use og_workflow::args::{Change, NodeCall, Outcome, Workflow};
+use og_workflow::table::in_units;
 use serde_json::{Value, json};
 
 use crate::run::LockLeft;
@@ -14,6 +15,8 @@ use crate::run::LockLeft;
 const TICK: Duration = Duration::from_millis(120);
 /// Without a terminal, a step that takes longer says so again and again.
 const STILL: Duration = Duration::from_secs(30);
+/// When no bytes came for so long, what their rate was says nothing.
+const QUIET: Duration = Duration::from_secs(3);
 /// Clears the screen, and begins in its first line.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 const RED: &str = "\x1b[31m";
@@ -341,13 +344,71 @@ struct Drawing {
     title: String,
     /// The nodes of the step, and of each whether a call failed.
     nodes: Vec<(String, bool)>,
-    bars: Vec<(String, ProgressBar, bool)>,
+    bars: Vec<Bar>,
+    begun: Instant,
+}
+
+/// The line of a node.
+struct Bar {
+    node: String,
+    bar: ProgressBar,
+    /// Where bytes are counted.
+    rate: Option<Rate>,
+}
+
+/// How fast bytes come, and whether they still do.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    first: u64,
+    since: Duration,
+    last: u64,
+    changed: Duration,
+}
+
+impl Rate {
+    fn new(bytes: u64, now: Duration) -> Self {
+        Self { first: bytes, since: now, last: bytes, changed: now }
+    }
+
+    /// The rate since bytes come and the time left; or, when none come any more, for how long: gs_ctl counts data files
+    /// alone, and has much to do when these are copied.
+    fn tell(&mut self, bytes: u64, total: Option<u64>, now: Duration) -> String {
+        if bytes != self.last {
+            (self.last, self.changed) = (bytes, now);
+        }
+        let quiet = now.saturating_sub(self.changed);
+        if quiet >= QUIET {
+            return format!("no more bytes for {} s", quiet.as_secs());
+        }
+        let time = now.saturating_sub(self.since).as_millis();
+        let done = u128::from(bytes.saturating_sub(self.first));
+        if time < 1000 || done == 0 {
+            return String::new();
+        }
+        let rate = format!("{}/s", in_units(u64::try_from(done * 1000 / time).unwrap_or(u64::MAX)));
+        match total {
+            None => rate,
+            Some(total) => {
+                let left = u128::from(total.saturating_sub(bytes)) * time / done;
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX));
+                let left = if left.as_secs() < 60 { format!("{} s", left.as_secs()) } else { seconds(left) };
+                format!("{rate}, {left} left")
+            }
+        }
+    }
 }
 
 impl Drawing {
     fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { all, step: None, title: String::new(), nodes: Vec::new(), bars: Vec::new() }
+        Self {
+            all,
+            step: None,
+            title: String::new(),
+            nodes: Vec::new(),
+            bars: Vec::new(),
+            begun: Instant::now(),
+        }
     }
 
     fn show(&mut self, event: &Event) {
@@ -368,7 +429,7 @@ impl Drawing {
                     step.set_message(at_work.join(", "));
                 }
                 if !at_work.iter().any(|name| name == node) {
-                    self.end_bar(node, answer);
+                    self.end_bar(node, &call.program, answer);
                 }
             }
             Event::StepDone { elapsed } => self.end(*elapsed),
@@ -387,44 +448,55 @@ impl Drawing {
     }
 
     fn progress(&mut self, node: &str, progress: &Progress) {
-        let counted = progress.bytes.is_some();
-        if let Some(at) = self.bars.iter().position(|(name, _, bytes)| name == node && *bytes != counted) {
-            let (_, bar, _) = self.bars.remove(at);
-            bar.finish_and_clear();
+        let counted = progress.bytes.filter(|bytes| *bytes > 0);
+        if self.bars.iter().any(|bar| bar.node == node && bar.rate.is_some() != counted.is_some()) {
+            self.clear_bar(node);
         }
-        let at = self.bars.iter().position(|(name, ..)| name == node).unwrap_or_else(|| {
-            let bar = self.all.add(ProgressBar::no_length());
-            bar.set_prefix(node.to_owned());
-            bar.set_style(style(if counted { COUNTER } else { "    {prefix}: {wide_msg}" }));
-            self.bars.push((node.to_owned(), bar, counted));
+        let at = self.bars.iter().position(|bar| bar.node == node).unwrap_or_else(|| {
+            let total = progress.total_bytes.filter(|total| *total > 0);
+            let template = match (counted, total) {
+                (None, _) => MESSAGE,
+                (Some(_), None) => COUNTER,
+                (Some(_), Some(_)) => BAR,
+            };
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+            let bar = bar.with_style(style(template)).with_prefix(node.to_owned());
+            let rate = counted.map(|bytes| Rate::new(bytes, self.begun.elapsed()));
+            self.bars.push(Bar { node: node.to_owned(), bar: self.all.add(bar), rate });
             self.bars.len() - 1
         });
-        let bar = &self.bars[at].1;
-        bar.set_message(secret::text(&progress.msg).into_owned());
-        let Some(bytes) = progress.bytes else { return };
-        if let Some(total) = progress.total_bytes.filter(|total| *total > 0) {
-            if bar.length().is_none() {
-                bar.set_style(style(BAR).progress_chars("=> "));
-            }
-            // The server's own count goes beyond what was asked of its source: WAL is copied, too.
-            bar.set_length(total.max(bytes));
+        let Bar { bar, rate, .. } = &mut self.bars[at];
+        let (Some(bytes), Some(rate)) = (counted, rate) else {
+            bar.set_message(secret::text(&progress.msg).into_owned());
+            return;
+        };
+        // The server's own count may go beyond what was asked of its source: WAL is copied, too.
+        let total = progress.total_bytes.map(|total| total.max(bytes));
+        if let Some(total) = total {
+            bar.set_length(total);
         }
+        bar.set_message(rate.tell(bytes, total, self.begun.elapsed()));
         bar.set_position(bytes);
     }
 
-    fn end_bar(&mut self, node: &str, answer: &Value) {
-        let Some(at) = self.bars.iter().position(|(name, ..)| name == node) else { return };
-        let (_, bar, counted) = self.bars.remove(at);
-        bar.finish_and_clear();
-        if counted && !is_failed(answer) {
+    fn clear_bar(&mut self, node: &str) -> Option<Bar> {
+        let at = self.bars.iter().position(|bar| bar.node == node)?;
+        let bar = self.bars.remove(at);
+        bar.bar.finish_and_clear();
+        Some(bar)
+    }
+
+    fn end_bar(&mut self, node: &str, program: &str, answer: &Value) {
+        let shown = self.clear_bar(node).is_some();
+        if shown && program == "og_build" && !is_failed(answer) {
             self.line(&format!("    {node}: {}", answer["msg"].as_str().unwrap_or_default()));
         }
     }
 
     fn end(&mut self, elapsed: Duration) {
         let Some(step) = self.step.take() else { return };
-        for (_, bar, _) in self.bars.drain(..) {
-            bar.finish_and_clear();
+        for bar in self.bars.drain(..) {
+            bar.bar.finish_and_clear();
         }
         step.finish_and_clear();
         let red = |text: &str| if colours() { format!("{RED}{text}{PLAIN}") } else { text.to_owned() };
@@ -441,13 +513,14 @@ impl Drawing {
     }
 }
 
-const BAR: &str =
-    "    {prefix} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left";
-const COUNTER: &str = "    {prefix} {binary_bytes} {binary_bytes_per_sec} {elapsed}";
+const BAR: &str = "    {prefix} [{wide_bar}] {binary_bytes} of {binary_total_bytes}  {msg}";
+const COUNTER: &str = "    {prefix}: {binary_bytes}  {msg}";
+const MESSAGE: &str = "    {prefix}: {wide_msg}";
 
 /// The style of this template, which is ours and therefore one.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
 }
 
 #[cfg(test)]
@@ -456,7 +529,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_understood() {
-        for template in [BAR, COUNTER] {
+        for template in [BAR, COUNTER, MESSAGE] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
@@ -491,6 +564,15 @@ mod tests {
         let wanted = json!({"event": "answer", "program": "og_build", "node": "n3", "changed": true, "failed": true,
             "msg": "m", "error": {"kind": "io"}, "at_work": [], "elapsed_ms": 5});
         assert_eq!(to_json(&event, Duration::from_millis(5)), wanted);
+    }
+
+    #[test]
+    fn the_time_left_is_told_only_while_bytes_come() {
+        let at = Duration::from_millis;
+        let mut rate = Rate::new(1 << 20, at(5000));
+        assert_eq!(rate.tell(1 << 20, None, at(5500)), "");
+        assert_eq!(rate.tell(11 << 20, Some(21 << 20), at(10_000)), "2.0 MiB/s, 5 s left");
+        assert_eq!(rate.tell(11 << 20, Some(21 << 20), at(14_000)), "no more bytes for 4 s");
     }
 
     #[test]

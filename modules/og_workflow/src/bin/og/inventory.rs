@@ -200,7 +200,7 @@ fn described(hosts: Map<String, Value>) -> Result<Described, Error> {
         Vec::new()
     } else {
         let ways: Vec<&str> = ways.into_iter().copied().collect();
-        vec![format!("{} is of Ansible alone; og goes by ssh's own configuration", ways.join(", "))]
+        vec![format!("only Ansible goes by {}; og goes by the configuration of ssh", ways.join(" and "))]
     };
     Ok((json!({ "hosts": hosts, "vars": vars }), warnings))
 }
@@ -335,7 +335,7 @@ mod tests {
         });
         let (cluster, warnings) = from_list(Path::new("i"), &list, "opengauss").unwrap();
         assert_eq!(cluster["hosts"].as_object().unwrap().keys().collect::<Vec<_>>(), ["n1", "n2"]);
-        assert!(warnings[0].starts_with("ansible_ssh_common_args is of Ansible alone"), "{warnings:?}");
+        assert!(warnings[0].starts_with("only Ansible goes by ansible_ssh_common_args;"), "{warnings:?}");
         assert!(from_list(Path::new("i"), &list, "blue").is_err());
     }
 }

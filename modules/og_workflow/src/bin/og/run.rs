@@ -70,7 +70,10 @@ impl Hosts {
     }
 
     async fn connect(&self, host: &str, stop: watch::Receiver<bool>) -> Result<Arc<Connection>, Error> {
-        if let Some(there) = self.get(host) {
+        // While other nodes are built, one may be left alone for so long that its connection ends.
+        if let Some(there) = self.get(host)
+            && there.is_open().await
+        {
             return Ok(there);
         }
         let parsed: Host = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
