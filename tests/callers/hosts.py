@@ -21,6 +21,8 @@ ENTER = """set -e
 base=$1
 mount --bind "$base/etc" /etc
 mount -t tmpfs -o mode=0755,size=256m tmpfs /home
+# Its disks are in memory; those of the machine, which other tests keep busy, are none of its business.
+[ -L /bin/sync ] || mount --bind /bin/true /bin/sync
 for user in {users}; do
     mkdir -p -m 0700 /home/$user/.ssh
     cp "$base/key.pub" /home/$user/.ssh/authorized_keys

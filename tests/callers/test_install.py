@@ -88,7 +88,7 @@ def test_og_finds_the_programs(prefix, tmp_path):
     env = {**os.environ, "HOME": str(tmp_path)}
     env.pop("OG_BINARIES", None)
     done = subprocess.run([prefix / "bin/og", "status", "-F", "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert "n1    n1:26000  ?     unreachable" in done.stdout, done
+    assert done.returncode == 1 and "n1    n1:26000  ?     unreachable" in done.stdout, done
 
 
 @pytest.mark.parametrize("file", ["bash-completion/completions/og", "zsh/site-functions/_og", "fish/vendor_completions.d/og.fish"])

@@ -124,7 +124,7 @@ def test_status_fails_of_what_is_wrong_and_says_it(three):
     path = three.root / "n3/state.json"
     path.write_text(json.dumps({**three.states()["n3"], "role": "primary", "built": False}))
     done = three.run("status")
-    assert done.returncode == 1 and done.stdout.startswith("ERROR: more than one primary: n1 and n3 run as primary, ")
+    assert done.returncode == 1 and done.stdout.startswith("Not usable: more than one primary: n1 and n3 run as primary, ")
 
 
 def test_a_node_that_cannot_be_reached(three):

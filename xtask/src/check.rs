@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::shell::{Result, cargo, has, output, run, target};
+use crate::shell::{Result, cargo, root, run, target};
 use crate::{docs, lint};
 
 /// The packages whose tests under tests/ need servers.
@@ -70,10 +70,12 @@ pub fn fuzz_targets() -> Result {
 /// The tests that need no server: with nextest where it is installed, else with `cargo test`, which runs one program of
 /// tests after the other.
 pub fn unit_tests() -> Result {
-    if has_nextest() {
-        return run(cargo().args(["nextest", "run", "--workspace", "--cargo-quiet"]));
+    if let Some(nextest) = lint::installed("cargo-nextest") {
+        return run(std::process::Command::new(nextest)
+            .args(["nextest", "run", "--workspace", "--cargo-quiet"])
+            .current_dir(root()));
     }
-    println!("cargo-nextest is not installed; running `cargo test`");
+    println!("cargo-nextest is not installed (cargo xtask setup); running `cargo test`");
     let mut all = cargo();
     all.args(["test", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
     let mut libraries = cargo();
@@ -87,9 +89,4 @@ pub fn unit_tests() -> Result {
         command.args(["--", "--show-output"]);
     }
     run(&mut all).and(run(&mut libraries))
-}
-
-/// Whether `cargo nextest` is installed.
-pub fn has_nextest() -> bool {
-    has("cargo-nextest") || output(cargo().args(["nextest", "--version"])).is_ok()
 }

@@ -30,6 +30,12 @@ pub fn check_scripts() -> Result {
     python.and(shell)
 }
 
+/// A program of the PATH, or of the environment that `cargo xtask setup` makes.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let own = target().join("python/bin").join(program);
+    if has(program) { Some(program.into()) } else { own.is_file().then_some(own) }
+}
+
 /// The files under version control whose first line names a shell.
 fn shell_scripts() -> Result<Vec<String>> {
     let mut scripts = Vec::new();
@@ -51,10 +57,12 @@ pub fn check_dependencies() -> Result {
         }
         Err(format!("dependencies that no source file names: {}", unused.join(", ")))
     });
-    let allowed = if has("cargo-deny") {
-        run(cargo().args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+    let allowed = if let Some(deny) = installed("cargo-deny") {
+        run(Command::new(deny)
+            .args(["--log-level", "error", "check", "bans", "licenses", "sources"])
+            .current_dir(root()))
     } else {
-        println!("skipped: cargo-deny is not installed (cargo install cargo-deny --locked)");
+        println!("skipped: cargo-deny is not installed (cargo xtask setup)");
         Ok(())
     };
     used.and(allowed)

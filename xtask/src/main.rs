@@ -2,7 +2,6 @@
 
 mod bench;
 mod build;
-mod callers;
 mod check;
 mod collection;
 mod demo;
@@ -20,7 +19,6 @@ mod stage;
 mod tally;
 mod test;
 mod truth;
-mod workflows;
 
 use std::process::ExitCode;
 

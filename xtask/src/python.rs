@@ -16,7 +16,9 @@ pub fn playbooks(tools: &Tools) -> Result {
     syntax.args(playbook_names()?);
     run(syntax.current_dir(&folder).stdout(std::process::Stdio::null()))?;
     run(program(tools, "ansible-lint").arg("-q").current_dir(&folder))?;
-    run(pytest(tools).arg("playbooks/ansible_collections/opengauss/node/tests").env("OG_PROGRAMS", modules()))
+    let mut tests = pytest(tools);
+    tests.arg("playbooks/ansible_collections/opengauss/node/tests").env("OG_PROGRAMS", modules());
+    run(thinned(&mut tests))
 }
 
 /// The names of the playbooks.
@@ -44,11 +46,23 @@ pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
             Err(why) => println!("skipped: tasks over libssh: {why}"),
         }
     }
-    run(tests
+    tests
         .args(["tests/callers", "-k", which])
         .env("OG_COLLECTION", package)
         .env("OG_PROGRAMS", modules())
-        .env("OG_SALT", salt))
+        .env("OG_SALT", salt);
+    run(thinned(&mut tests))
+}
+
+/// Without `--all`, leaves out the tests that name the unit test which holds the same.
+fn thinned(tests: &mut Command) -> &mut Command {
+    if crate::test::is_thinned() {
+        println!(
+            "skipped: tests whose logic a unit test holds, as their mark `exhaustive` names (cargo xtask test --all)"
+        );
+        tests.args(["-m", "not exhaustive"]);
+    }
+    tests
 }
 
 /// `cargo xtask salt`: what is tested of Salt, under either release.
@@ -85,14 +99,15 @@ fn path(first: &Path) -> Result<OsString> {
     std::env::join_paths(folders).map_err(|e| e.to_string())
 }
 
+/// The marks of tests.
+const MARKERS: &str = "markers=versions: run with every release of ansible-core that the collection is for
+exhaustive(test): run with --all alone; the named unit test holds the same logic";
+
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");
     command
         .args(["--quiet", "-rs", "--durations=8", "--numprocesses", "auto", "-p", "no:cacheprovider"])
-        .args([
-            "--override-ini",
-            "markers=versions: run with every release of ansible-core that the collection is for",
-        ]);
+        .args(["--override-ini", MARKERS]);
     command.current_dir(root());
     command
 }

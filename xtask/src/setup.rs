@@ -27,6 +27,7 @@ const TESTS: &[Package] = &[
     ("mandoc", "mandoc"),
     ("shellcheck", "shellcheck"),
     ("busybox", "busybox"),
+    ("valgrind", "valgrind"),
 ];
 
 /// What the tests find.
@@ -50,6 +51,11 @@ pub fn lab() -> Result<Tools> {
 /// What a lab on PostgreSQL needs besides.
 pub fn postgres() -> Result {
     packages(POSTGRES)
+}
+
+/// What a bench needs besides.
+pub fn bench() -> Result {
+    packages(&[("time", "/usr/bin/time")])
 }
 
 /// Installs what is missing of these, when root; says what is missing, when not.

@@ -13,7 +13,7 @@ use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, output, root, run, target};
 use crate::stage::{self, Load, Outcome, Stage};
 use crate::tally::Tally;
-use crate::{check, collection, docs, lint, python};
+use crate::{bench, check, collection, docs, lint, python};
 
 /// `test [STAGE ...] [--all]`.
 pub fn command() -> clap::Command {
@@ -44,20 +44,12 @@ fn stages(all: bool) -> Vec<Stage> {
         cargo("build", &[], build_all),
         stage("setup", &[], Waits, || setup::for_tests().map(drop)),
         stage("salt", &["setup"], Waits, || setup::salt().map(drop)),
-        // It takes longest and waits most.
-        stage("scenarios", &["build", "setup"], Waits, || {
-            run(executable("og_scenarios", "workflows")?.env("OG_ANSIBLE", tools().ansible))
-        }),
+        // What takes longest comes first.
+        stage("scenarios", &["build", "setup"], Waits, scenarios),
         cargo("unit", &["build", "setup"], check::unit_tests),
-        stage("documents", &["build"], Waits, docs::check_built),
         stage("collection", &["build", "setup"], Waits, || {
-            collection::package(&tools(), Linking::Dynamic)?;
-            collection::sanity(&tools())
+            collection::package(&tools(), Linking::Dynamic).map(drop)
         }),
-        stage("servers", &["build", "setup"], Waits, || {
-            run(executable("og_lab", "engines")?.args(["--show-output", "--test-threads", "2"]))
-        }),
-        stage("truth", &["build", "setup"], Waits, || run(&mut executable("og_truth", "truth")?)),
         stage("callers", &["collection", "salt"], Works, || {
             python::callers(&tools(), &target().join("salt/bin"), "")
         }),
@@ -65,15 +57,22 @@ fn stages(all: bool) -> Vec<Stage> {
         stage("faults", &["build", "setup"], Works, || {
             run(executable("og_faults", "og_faults")?.env("OG_MODULES", build::folder()))
         }),
-        stage("ansible-2.15", &["collection"], Works, || python::older(&tools(), "2.15")),
+        stage("servers", &["build", "setup"], Waits, || {
+            run(executable("og_lab", "engines")?.args(["--show-output", "--test-threads", "2"]))
+        }),
+        stage("truth", &["build", "setup"], Waits, || run(&mut executable("og_truth", "truth")?)),
         cargo("lints", &["build"], check::clippy),
         cargo("rustdoc", &["build"], check::rustdoc),
         cargo("fuzz", &["build"], check::fuzz_targets),
+        stage("documents", &["build"], Waits, docs::check_built),
+        stage("instructions", &["build", "setup"], Waits, bench::counts::check),
+        stage("sanity", &["collection"], Waits, || collection::sanity(&tools())),
         stage("scripts", &["setup"], Waits, lint::check_scripts),
-        stage("dependencies", &["build"], Waits, lint::check_dependencies),
+        stage("dependencies", &["build", "setup"], Waits, lint::check_dependencies),
     ];
     if all {
         stages.extend([
+            stage("ansible-2.15", &["collection"], Works, || python::older(&tools(), "2.15")),
             stage("ansible-2.17", &["collection"], Works, || python::older(&tools(), "2.17")),
             stage("salt-story", &["build", "salt"], Waits, || salt_story("salt")),
             // The labs of both have one name.
@@ -161,7 +160,7 @@ impl Selection {
         if self.all {
             variables.push(("OG_STAND_INS", target().join("release").display().to_string()));
         } else {
-            variables.push(("OG_KILLS", format!("{}/{THIRDS}", self.third)));
+            variables.push((KILLS, format!("{}/{THIRDS}", self.third)));
             variables.push(("OG_BUILT", target().join("modules-dev").display().to_string()));
             variables.push(("OG_STAND_INS", target().join("debug").display().to_string()));
         }
@@ -185,9 +184,11 @@ impl Selection {
         } else {
             write!(
                 text,
-                "\nonly with --all: programs as shipped (here: the dev profile), the kill points outside of third {} of {THIRDS} \
-                 (another with each commit), ansible-core 2.17, Salt's master and minions, Salt 3006",
-                self.third + 1
+                "\nonly with --all: programs as shipped (here: the dev profile), the kill points and moments of a build outside of \
+                 third {} of {THIRDS} (another with each commit), {}the tests in Python whose logic a unit test of og_workflow \
+                 holds, ansible-core 2.15 and 2.17, Salt's master and minions, Salt 3006",
+                self.third + 1,
+                if self.opengauss.is_empty() { "" } else { "the scenarios on PostgreSQL, " }
             )
         };
         text
@@ -205,12 +206,31 @@ fn tools() -> Tools {
     Tools { ansible: target().join("python/bin") }
 }
 
+/// The workflows on servers; where openGauss runs the stories, PostgreSQL need not.
+fn scenarios() -> Result {
+    let mut command = executable("og_scenarios", "workflows")?;
+    command.env("OG_ANSIBLE", tools().ansible);
+    if is_thinned() && og_lab::installations().first().is_some() {
+        println!("skipped: the stories on PostgreSQL, which openGauss runs as well (cargo xtask test --all)");
+        command.arg("opengauss");
+    }
+    run(&mut command)
+}
+
 fn salt_story(environment: &str) -> Result {
     run(executable("og_scenarios", "workflows")?
         .arg("/salt")
         .env("OG_ANSIBLE", tools().ansible)
         .env("OG_SALT", target().join(environment).join("bin")))
 }
+
+/// Whether this is a run without `--all`.
+pub fn is_thinned() -> bool {
+    std::env::var_os(KILLS).is_some()
+}
+
+/// The variable that chooses kill points; with `--all` it is not set.
+const KILLS: &str = "OG_KILLS";
 
 /// Where the stage `build` leaves word of the programs of tests that it built.
 fn executables_file() -> PathBuf {

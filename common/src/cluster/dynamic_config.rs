@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::page::{NAME, PAGE, PATH, Reader, Writer, next_page, u32_at};
 use super::static_config::LAYOUT;
 use super::{Cluster, MAX_DATA_NODES, MAX_NODES, Role};
-use crate::protocol::Error;
+use crate::base::Error;
 
 const HEADER: usize = 24;
 const DATA_NODE: usize = 12 + PATH;
@@ -109,7 +109,7 @@ impl DynamicConfig {
         let layout = r.u32("the header")?;
         if layout != LAYOUT {
             return Err(Error::new(
-                crate::protocol::ErrorKind::Unsupported,
+                crate::base::ErrorKind::Unsupported,
                 format!("the file's layout is {layout}; {LAYOUT} is read"),
             ));
         }

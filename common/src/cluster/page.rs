@@ -2,7 +2,7 @@
 //! of fixed width filled up with NUL, and a CRC-32 before each record.
 
 use super::{Address, MAX_ADDRESSES};
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Every record begins on a page of its own.
 pub(super) const PAGE: usize = 8192;

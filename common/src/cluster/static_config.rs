@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::page::{ADDRESSES, NAME, PAGE, PATH, Reader, Writer, next_page, u32_at};
 use super::spec::{self, Difference};
 use super::{Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, Peer, Role};
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 /// The layout that openGauss's OM writes: only data nodes, one primary and its standbys.
 pub const LAYOUT: u32 = 301;

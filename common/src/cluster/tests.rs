@@ -13,7 +13,7 @@ use super::spec::{Edit, NodeSpec, build, describe, differences, edit};
 use super::static_config::{LAYOUT, SLOTS, StaticConfig};
 use super::xml::{Document, Globals, fresh};
 use super::*;
-use crate::protocol::ErrorKind;
+use crate::base::ErrorKind;
 
 /// The time in all samples.
 const TIME: i64 = 1_611_212_345;

@@ -13,7 +13,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::{Address, Cluster, DataNode, Node, Role, spec};
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// What OM takes in `CLUSTER`, besides `floatIp1` and so on.
 const CLUSTER_PARAMS: &[&str] = &[

@@ -7,7 +7,6 @@
 
 mod include;
 mod lexer;
-mod node;
 mod value;
 
 use std::{
@@ -17,10 +16,9 @@ use std::{
     path::Path,
 };
 
-use crate::protocol::{Error, secret};
+use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
-pub use node::{NodeConf, Saved, Wish};
 pub use value::{is_on, same_value, valid_name};
 
 /// A line which the server cannot understand. One such line, and it takes nothing of the whole file.

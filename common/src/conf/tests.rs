@@ -233,7 +233,7 @@ fn errors_have_line_and_column() {
     ]
     "#);
     let error = file.sound(Path::new("/d/postgresql.conf")).unwrap_err();
-    assert_eq!(error.kind(), crate::protocol::ErrorKind::Corrupt);
+    assert_eq!(error.kind(), crate::base::ErrorKind::Corrupt);
     assert!(error.failure().detail.contains("line 2, column 5"), "{error}");
 }
 

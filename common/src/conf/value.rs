@@ -1,7 +1,7 @@
 //! Names and values: which may be written, how, and which are the same.
 
 use super::lexer::{self, Token};
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Whether `name` can be a parameter's name: letters, digits and `_`, not beginning with a digit, and at most one dot
 /// (`class.name`).

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use nix::libc;
 
-use crate::protocol::{Call, Error, ErrorKind, Reason};
+use crate::base::{Call, Error, ErrorKind, Reason};
 
 /// How often a waiting writer looks again.
 const INTERVAL: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 pub use lock::{FileLock, NodeLock};
 pub use replace::{create, remove_read, replace, replace_read};

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::clock;
-use crate::protocol::{Error, ErrorKind};
+use crate::base::clock;
+use crate::base::{Error, ErrorKind};
 
 /// Replaces the file with `content`, whole or not at all, and returns where the old one went if `backup`.
 ///

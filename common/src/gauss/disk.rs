@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 /// The size of what lies under `dir`, in bytes on disk; what cannot be read counts nothing.
 #[must_use]

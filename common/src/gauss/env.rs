@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::process::{Program, time_left};
-use crate::protocol::{Call, Error};
+use crate::base::{Call, Error};
 
 /// The path of a system that has told us nothing better.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -102,7 +102,7 @@ impl Environment {
             .await?;
         if outcome.timed_out {
             return Err(Error::new(
-                crate::protocol::ErrorKind::Timeout,
+                crate::base::ErrorKind::Timeout,
                 format!(
                     "reading the environment file {} did not end; does it wait for input?",
                     file.display()

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Node, OwedReload, Reload};
+use crate::base::{Call, Error, ErrorKind};
 use crate::files::{self, FileLock};
-use crate::protocol::{Call, Error, ErrorKind};
 
 /// An exchange of one file.
 #[derive(Clone, Copy, Debug)]

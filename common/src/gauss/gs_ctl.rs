@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::process::{Outcome, Program};
 use super::state::{DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, lsn_number};
 use super::{BuildMode, Node};
-use crate::protocol::{Call, Error};
+use crate::base::{Call, Error};
 
 /// Takes gs_ctl's `[time][pid][node][gs_ctl]: ` from a line.
 #[must_use]

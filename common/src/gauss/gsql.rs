@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Node;
 use super::postmaster_pid::PostmasterPid;
 use super::process::{Outcome, Program, time_left};
-use crate::protocol::{Call, Error, ErrorKind};
+use crate::base::{Call, Error, ErrorKind};
 
 /// Variables of a DBA's login that would send a client elsewhere or change what it does.
 pub(super) const DISTURBING: &[&str] = &[

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Node, Reload};
+use crate::base::{Call, Error};
 use crate::hba::{Address, HbaFile, Name, Range, Rule, parse_ip};
-use crate::protocol::{Call, Error};
 
 const RULES: &str = "select type, database, users, address, method from gs_get_hba_conf()";
 /// How long the server may take to answer.

@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, postmaster_pid::lives};
+use crate::base::{Call, Error, Reason};
 use crate::cluster::static_config::StaticConfig;
 use crate::conf::{ConfFile, is_on};
-use crate::protocol::{Call, Error, Reason};
 
 /// Who is in charge of a server beside the administrator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -443,7 +443,7 @@ mod tests {
     use std::process::{Child, Command};
 
     use super::*;
-    use crate::protocol::ErrorKind;
+    use crate::base::ErrorKind;
 
     const ACTS: [Act; 11] = [
         Act::Start,

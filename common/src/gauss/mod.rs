@@ -22,12 +22,14 @@ pub mod gsql;
 mod identity;
 mod loaded_hba;
 pub mod managed;
+mod node_conf;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
 pub mod process;
 mod reload;
 mod rest;
+pub mod server_log;
 pub mod source;
 pub mod state;
 pub mod state_file;
@@ -45,6 +47,7 @@ pub use env::Environment;
 pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
+pub use node_conf::{NodeConf, Saved, Wish};
 pub use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
@@ -58,7 +61,7 @@ pub use wal::LogEnd;
 
 use control::ControlFile;
 
-use crate::protocol::{Call, Error};
+use crate::base::{Call, Error};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]
@@ -329,7 +332,8 @@ const STREAMING: &str =
     "select application_name from pg_stat_replication where lower(state) = 'streaming' order by 1";
 
 /// openGauss shows the standby dn_6002 as `WalSender to Standby[dn_6002]`.
-fn standby_name(shown: &str) -> &str {
+#[must_use]
+pub fn standby_name(shown: &str) -> &str {
     let inside = shown.strip_suffix(']').and_then(|text| text.split_once('['));
     inside.map_or(shown, |(_, name)| name)
 }

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::Error;
 use crate::files;
-use crate::protocol::Error;
 
 /// The mark of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use crate::protocol::{Call, CommandRecord, Error};
+use crate::base::{Call, CommandRecord, Error};
 
 /// How long a program that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);

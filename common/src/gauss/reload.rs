@@ -6,17 +6,12 @@
 //! ends, signal, see the log say that the signal is being handled, then connect and have the new session write a mark into
 //! the log. All that the server had to say stands before the mark.
 
-use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::server_log::ServerLog;
 use super::{Node, Reload};
-use crate::conf::ConfFile;
-use crate::protocol::{Call, Error, ErrorKind, Reason, secret};
+use crate::base::{Call, Error, ErrorKind, Reason, secret};
 
-/// Between two looks into the log.
-const INTERVAL: Duration = Duration::from_millis(10);
 /// How long the server may take to begin with the signal, and the logger to write.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a server that was signalled by a gs_ctl which then failed may take to say so.
@@ -29,8 +24,6 @@ const REFUSABLE: [&str; 2] = ["pg_hba.conf", "postgresql.conf"];
 const AGAIN: Duration = Duration::from_millis(200);
 /// What the logger gets to write what it has, and another of its files.
 const MOMENT: Duration = Duration::from_millis(300);
-/// How much of the log is read at a time.
-const BLOCK: u64 = 4 * 1024 * 1024;
 
 impl Reload {
     /// Whether the server refused this file, such as `pg_hba.conf`; the words may be about another one.
@@ -114,7 +107,7 @@ impl Node {
         let dir = self.log_dir(call).await;
         let begun = Instant::now();
         loop {
-            let log = Log::watch(&dir);
+            let log = ServerLog::watch(&dir);
             let outcome = self.ctl_reload(call).await?;
             // What counts is what the server says, and not what gs_ctl says of it.
             if outcome.rc != 0 && log.wait(begun_in, SIGNALLED).await.is_err() {
@@ -155,14 +148,14 @@ impl Node {
 
     /// What the log says from the signal to the mark, and why that is no proof of a file that was taken, when it is none;
     /// or why it cannot be known.
-    async fn observe(&self, call: &Call, log: &Log) -> Result<(String, Option<String>), String> {
+    async fn observe(&self, call: &Call, log: &ServerLog) -> Result<(String, Option<String>), String> {
         let text = log.wait(begun_in, PATIENCE).await.map_err(|_| {
-            format!("its log in {} does not say that it reads its files again", log.dir.display())
+            format!("its log in {} does not say that it reads its files again", log.dir().display())
         })?;
         if was_locked_out(&text) {
             return Ok((text, None));
         }
-        let told = |what: &str| Some(format!("its log in {} {what}", log.dir.display()));
+        let told = |what: &str| Some(format!("its log in {} {what}", log.dir().display()));
         let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let mark = format!("og_node reload check {}-{stamp}", std::process::id());
         let statement = format!("do $og$ begin raise log '{mark}'; end $og$");
@@ -192,16 +185,6 @@ impl Node {
         };
         let unseen = if is_readable(&text) { None } else { told(UNREADABLE) };
         Ok((text, unseen))
-    }
-
-    /// The folder of the server's log: asked from the server, else read from its postgresql.conf.
-    async fn log_dir(&self, call: &Call) -> PathBuf {
-        let asked = self.sql_within(call, "show log_directory", Duration::from_secs(10)).await;
-        let named = asked.ok().and_then(|rows| rows.into_iter().flatten().next()).or_else(|| {
-            let text = crate::files::read(&self.data_dir.join("postgresql.conf")).ok()?;
-            Some(ConfFile::parse(&text).get("log_directory")?.text().into_owned())
-        });
-        self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
     }
 }
 
@@ -255,66 +238,6 @@ fn about_files(said: impl Iterator<Item = String>) -> Vec<String> {
     words
 }
 
-/// A folder of log files, and where each ended when we began to look.
-struct Log {
-    dir: PathBuf,
-    sizes: HashMap<PathBuf, u64>,
-}
-
-impl Log {
-    fn watch(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), sizes: files(dir).collect() }
-    }
-
-    /// What was written since.
-    fn text(&self) -> String {
-        let mut bytes = Vec::new();
-        let mut files: Vec<_> = files(&self.dir).collect();
-        // In the order of writing: where the log changes files meanwhile, what it says of the signal stands in the older one.
-        files
-            .sort_by_key(|(path, _)| (std::fs::metadata(path).and_then(|m| m.modified()).ok(), path.clone()));
-        for (path, size) in files {
-            let before = self.sizes.get(&path).copied().unwrap_or(0);
-            // A file that became shorter was begun anew.
-            let from = if size < before { 0 } else { before };
-            if size > from {
-                let read = std::fs::File::open(&path).and_then(|mut file| {
-                    file.seek(SeekFrom::Start(from.max(size.saturating_sub(BLOCK))))?;
-                    file.take(BLOCK).read_to_end(&mut bytes)
-                });
-                // A file that was taken away meanwhile has nothing to say.
-                if read.is_ok() {
-                    bytes.push(b'\n');
-                }
-            }
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    /// Waits until what was written since is as wanted; in vain: what was written all the same.
-    async fn wait(&self, wanted: impl Fn(&str) -> bool, patience: Duration) -> Result<String, String> {
-        let end = Instant::now() + patience;
-        loop {
-            let text = self.text();
-            if wanted(&text) {
-                return Ok(text);
-            }
-            if Instant::now() >= end {
-                return Err(text);
-            }
-            tokio::time::sleep(INTERVAL).await;
-        }
-    }
-}
-
-fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let meta = entry.metadata().ok()?;
-        meta.is_file().then(|| (entry.path(), meta.len()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -352,7 +275,7 @@ mod tests {
     fn what_is_said_after_a_change_of_the_log_comes_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let (older, newer) = (dir.path().join("b.log"), dir.path().join("a.log"));
-        let log = Log::watch(dir.path());
+        let log = ServerLog::watch(dir.path());
         std::fs::write(&older, "LOG:  received SIGHUP, reloading configuration files\n").unwrap();
         std::fs::write(&newer, "WARNING:  pg_hba.conf not reloaded\n").unwrap();
         let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);

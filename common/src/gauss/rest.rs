@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{DbState, Node};
-use crate::protocol::{Call, Error, ErrorKind, Reason};
+use crate::base::{Call, Error, ErrorKind, Reason};
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -129,7 +129,7 @@ mod tests {
             std::thread::yield_now();
         }
         let mut call = Call::default();
-        call.common.if_building = Some(crate::protocol::IfBuilding::Wait);
+        call.common.if_building = Some(crate::base::IfBuilding::Wait);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut rest = std::pin::pin!(node.at_rest(&call, false));

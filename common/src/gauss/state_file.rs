@@ -95,4 +95,18 @@ impl StateFile {
     pub fn read(data_dir: &Path) -> Option<Self> {
         Self::parse(&std::fs::read(data_dir.join("gaussdb.state")).ok()?)
     }
+
+    /// Removes the file of a stopped node when it is empty, as a full disk leaves it, and returns whether it was: a server of
+    /// 3.0.5 does not start with it ("Failed to read gaussdb.state: 2"), one of 6.0.2 does; without it both make a new one.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn remove_empty(data_dir: &Path) -> std::io::Result<bool> {
+        let path = data_dir.join("gaussdb.state");
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() && found.len() == 0 => std::fs::remove_file(&path).map(|()| true),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(false),
+        }
+    }
 }

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, Role};
+use crate::base::Call;
 use crate::conf::ConfFile;
-use crate::protocol::Call;
 
 /// The parameter after whose value tablespace directories are named.
 pub const NODE_NAME: &str = "pgxc_node_name";

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::process::Program;
 use super::*;
-use crate::protocol::{Common, ErrorKind};
+use crate::base::{Common, ErrorKind};
 
 #[derive(Deserialize)]
 struct Recorded {

@@ -10,7 +10,7 @@ use super::Node;
 use super::gsql::DISTURBING;
 use super::process::{Outcome, time_left};
 use super::reload::words_at_start;
-use crate::protocol::Call;
+use crate::base::Call;
 
 /// How long the program may take for what takes it a tenth of a second.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::process::time_left;
 use super::{Environment, Node};
-use crate::protocol::Call;
+use crate::base::Call;
 
 /// How long a program may take to tell its release.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ mod tests;
 
 use std::ops::Range as Span;
 
-use crate::protocol::secret;
+use crate::base::secret;
 
 pub use address::{Address, Range, is_host_name, parse_ip, parse_whole_ip};
 pub use lexer::{MAX_TOKEN, Token};

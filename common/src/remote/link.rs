@@ -9,7 +9,7 @@ use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::Host;
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 /// A host that does not take a connection for so long is unreachable.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -118,7 +118,7 @@ impl Link {
             && let Err(e) = self.session.close().await
         {
             // It ends by itself after a while.
-            crate::protocol::debug(|| format!("closing the connection: {}", told(&e)));
+            crate::base::debug(|| format!("closing the connection: {}", told(&e)));
         }
     }
 
@@ -185,7 +185,7 @@ async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
     if let Some(source) = source
         && let Err(e) = source.take(MOST_OUTPUT).read_to_end(&mut bytes).await
     {
-        crate::protocol::debug(|| format!("reading from the host: {e}"));
+        crate::base::debug(|| format!("reading from the host: {e}"));
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -203,7 +203,7 @@ async fn lines(
         match (&mut source).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).await {
             Ok(0) => return kept,
             Err(e) => {
-                crate::protocol::debug(|| format!("reading from the host: {e}"));
+                crate::base::debug(|| format!("reading from the host: {e}"));
                 return kept;
             }
             Ok(_) => {}

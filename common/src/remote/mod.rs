@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::protocol::{CommandRecord, Error, ErrorKind};
+use crate::base::{CommandRecord, Error, ErrorKind};
 use link::{Input, Link, Output, lost};
 
 pub use host::Host;

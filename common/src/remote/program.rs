@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 /// A program's file and what stands for its content.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ mod parse;
 
 use std::fmt;
 
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Whom commits wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

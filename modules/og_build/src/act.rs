@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use og_common::gauss::disk::{free_space, human, size_of};
+use og_common::gauss::server_log::ServerLog;
 use og_common::gauss::source::Source;
 use og_common::gauss::{BuildMode, DbState, Node, NodeState};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
@@ -37,6 +38,7 @@ pub async fn build(
     output: &mut Output,
 ) -> Result<(), Error> {
     let path = log::path(&node.data_dir);
+    let server_log = node.watch_log();
     let file = log::begin(&path)?;
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
@@ -87,14 +89,14 @@ pub async fn build(
     if !state.healthy() {
         output.build_status = Status::Failed;
         let what = format!("the node does not stream after the build: it is {}", state.words());
-        return Err(failed(node, &what, &output.last_words, &path).await.with_command(record));
+        return Err(failed(node, &what, &output.last_words, (&path, &server_log)).await.with_command(record));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
     let untouched = server.is_some() && node.running() == server;
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
         let what = format!("gs_ctl ended before the build was done; the node is {}", state.words());
-        return Err(failed(node, &what, &output.last_words, &path).await.with_command(record));
+        return Err(failed(node, &what, &output.last_words, (&path, &server_log)).await.with_command(record));
     }
     if state.role != plan.role {
         output.build_status = Status::Failed;
@@ -108,9 +110,9 @@ pub async fn build(
     Ok(())
 }
 
-/// The error of a build that failed, with the cause that gs_ctl, the disk or the primary tells.
-async fn failed(node: &Node, what: &str, words: &[String], log: &Path) -> Error {
-    let text = log::tail(log);
+/// The error of a build that failed, with the cause that gs_ctl, the built server's own log, the disk or the primary tells.
+async fn failed(node: &Node, what: &str, words: &[String], (log, server_log): (&Path, &ServerLog)) -> Error {
+    let text = log::tail(log) + "\n" + &server_log.fatal_lines().join("\n");
     let free = free_space(&node.data_dir).ok();
     let peers = node.peers().await;
     let (source, lost) = match plan::source(&peers) {

@@ -2,6 +2,7 @@
 
 use og_common::gauss::disk::human;
 use og_common::gauss::peer::{Found, Peer};
+use og_common::gauss::server_log::is_out_of_room;
 use og_common::gauss::source::Source;
 use og_common::protocol::{Error, Reason};
 
@@ -24,12 +25,11 @@ pub struct Cause {
     pub hint: String,
 }
 
-/// Returns the cause of a build's failure; `None` when nothing tells it. `words`: what gs_ctl said; `free`: bytes that are
-/// free where the data directory is.
+/// Returns the cause of a build's failure; `None` when nothing tells it. `words`: what gs_ctl and the built server said;
+/// `free`: bytes that are free where the data directory is.
 #[must_use]
 pub fn cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
-    let said_full = words.contains("No space left on device") || words.contains("Disk quota exceeded");
-    if said_full || free.is_some_and(|free| free < FULL) {
+    if is_out_of_room(words) || free.is_some_and(|free| free < FULL) {
         let free = free.map_or_else(String::new, |free| format!(" ({} are free)", human(free)));
         return Some(Cause {
             reason: Some(Reason::DiskFull),

@@ -1,8 +1,7 @@
 //! The name of the node and those of its tablespaces' directories, which must be the same.
 
-use og_common::conf::{NodeConf, Wish};
-use og_common::gauss::Node;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces, directories_of, is_beside};
+use og_common::gauss::{Node, NodeConf, Wish};
 use og_common::protocol::{Call, Error, ErrorKind};
 
 use crate::plan::renames;

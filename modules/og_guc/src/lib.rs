@@ -12,8 +12,8 @@ mod stopped;
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::{
-    conf::{ConfFile, Includes, NodeConf, Wish},
-    gauss::{Node, Role, Version, version::Reserved},
+    conf::{ConfFile, Includes},
+    gauss::{Node, NodeConf, Role, Version, Wish, version::Reserved},
     protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
 };
 

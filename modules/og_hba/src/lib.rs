@@ -6,6 +6,7 @@ mod guard;
 mod locate;
 pub mod output;
 pub mod plan;
+pub mod rules;
 mod server;
 
 use std::net::IpAddr;
@@ -16,9 +17,10 @@ use og_common::gauss::{Exchange, Node};
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule, secret};
 
-use args::{Args, Insert, Match, Reload, RuleArg, State, Type, Wanted};
+use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
 use output::{Entry, Output, Update};
 use plan::{Goal, Numbered, Place, Plan};
+use rules::Wanted;
 use server::{RELOAD, Server};
 
 /// The module `og_hba`.

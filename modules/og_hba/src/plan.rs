@@ -6,7 +6,7 @@ use std::ops::Range;
 use og_common::hba::{Brief, CoverIndex, HbaFile, Key, Kind, LineKind, Reach, Rule, Surroundings};
 use og_common::protocol::{Error, secret};
 
-use crate::args::{Pattern, Wanted};
+use crate::rules::{Pattern, Wanted};
 
 /// What is asked for.
 #[derive(Clone, Debug)]

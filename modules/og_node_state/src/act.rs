@@ -6,7 +6,8 @@ use og_common::gauss::disk::{free_space, human};
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
-use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StopMode};
+use og_common::gauss::server_log::{ServerLog, is_out_of_room, last_complaints};
+use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StateFile, StopMode};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
 use crate::args::{Args, Output, StartRole};
@@ -91,13 +92,18 @@ fn last_seen(state: &NodeState, missing: String, silent: Duration) -> String {
 
 async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Result<Vec<String>, Error> {
     call.saw("the server is being started");
+    let log = node.watch_log();
+    let path = node.data_dir.join("gaussdb.state");
+    if StateFile::remove_empty(&node.data_dir).map_err(|e| Error::io("remove", &path, &e))? {
+        call.did("remove the empty gaussdb.state");
+    }
     let outcome = node.ctl_start(call, role, time_left(call, LONG)).await?;
     // Starting may go on after gs_ctl has given up; and gs_ctl says that all is well when it did nothing.
     let up =
         until(call, node, args, LONG, |state| (state.running && !up(state)).then(|| state.words())).await?;
     let state = up.unwrap_or_else(|state| state);
     if !state.running {
-        return Err(not_started(node, &outcome));
+        return Err(not_started(node, &outcome, &log));
     }
     let mut warnings = Vec::new();
     if !state.answered {
@@ -120,15 +126,28 @@ async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Res
     }
 }
 
-/// Why a server is not there after it was started.
-fn not_started(node: &Node, outcome: &Outcome) -> Error {
-    let words = std::fs::read(node.start_log()).unwrap_or_default();
-    let reason = reason(&words).unwrap_or_else(|| outcome.last_words());
+/// Why a server is not there after it was started: what it said before its logger ran stands in the start log, the rest
+/// in its own.
+fn not_started(node: &Node, outcome: &Outcome, log: &ServerLog) -> Error {
+    let first = std::fs::read(node.start_log()).unwrap_or_default();
+    let first = String::from_utf8_lossy(&first);
+    let fatal = log.fatal_lines();
+    let full = [&*first, outcome.stdout.as_str(), outcome.stderr.as_str()].into_iter().any(is_out_of_room)
+        || fatal.iter().any(|line| is_out_of_room(line));
+    let reason = reason(&first, &fatal).unwrap_or_else(|| outcome.last_words());
     let free = free_space(&node.data_dir).ok();
-    let full = [&String::from_utf8_lossy(&words), outcome.stdout.as_str(), outcome.stderr.as_str()]
-        .iter()
-        .any(|text| text.contains("No space left on device"));
     start_error(&node.start_log().display().to_string(), &reason, (full, free), outcome.record())
+}
+
+/// The server's reason for not starting. A panic stands in its log alone; `first`, its words before its logger ran, tell of
+/// what it finds in its files; a FATAL line of its log may be of another thread that could not go on, and comes last.
+fn reason(first: &str, fatal: &[String]) -> Option<String> {
+    let panic = || fatal.iter().rfind(|line| line.starts_with("PANIC")).cloned();
+    let last_line = || first.lines().map(str::trim).rfind(|line| !line.is_empty());
+    panic()
+        .or_else(|| last_complaints(first))
+        .or_else(|| fatal.last().cloned())
+        .or_else(|| last_line().map(|line| secret::words(line).into_owned()))
 }
 
 /// Less than this, and a server cannot even write its own files.
@@ -174,24 +193,6 @@ fn is_shut_out(state: &NodeState) -> bool {
     let closed = !matches!(state.db_state, DbState::Starting | DbState::Unknown);
     WORDS[..2].iter().any(|words| detail.contains(words))
         || (closed && WORDS[2..].iter().any(|words| detail.contains(words)))
-}
-
-/// The server's reasons for not starting: its last complaints, else its last line.
-fn reason(log: &[u8]) -> Option<String> {
-    const COMPLAINTS: [&str; 4] = ["FATAL:", "PANIC:", "ERROR:", "Uncompleted build"];
-    /// Lines of a lower level that tell the reason of a FATAL one which does not.
-    const CLUES: [&str; 4] = ["unrecognized", "invalid", "syntax error", "could not"];
-    let log = String::from_utf8_lossy(log);
-    let lines: Vec<_> = log.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let complaint = |line: &str| {
-        let level = COMPLAINTS.iter().filter_map(|word| line.find(word)).min();
-        let clue = || CLUES.iter().any(|word| line.contains(word)).then(|| line.find("LOG:").unwrap_or(0));
-        level.or_else(clue).map(|at| secret::words(&line[at..]).into_owned())
-    };
-    let mut said: Vec<_> = lines.iter().rev().filter_map(|l| complaint(l)).take(3).collect();
-    said.reverse();
-    said.dedup();
-    if said.is_empty() { lines.last().map(|l| secret::words(l).into_owned()) } else { Some(said.join("; ")) }
 }
 
 async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
@@ -332,10 +333,19 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_servers_last_fatal_line() {
-        let log = b"x LOG:  a\nx FATAL:  could not load pg_hba.conf\nx LOG:  b\n";
-        assert_eq!(reason(log).unwrap(), "FATAL:  could not load pg_hba.conf");
-        assert_eq!(reason(b"a\nb\n\n").unwrap(), "b");
-        assert_eq!(reason(b""), None);
+        let first = "x LOG:  a\nx FATAL:  could not load pg_hba.conf\nx LOG:  b\n";
+        let fatal = ["FATAL:  could not write to audit index file".to_owned()];
+        let panic = [
+            fatal[0].clone(),
+            "PANIC:  could not write: No space left on device".to_owned(),
+            fatal[0].clone(),
+        ];
+        assert_eq!(reason(first, &[]).unwrap(), "FATAL:  could not load pg_hba.conf");
+        assert_eq!(reason(first, &fatal).unwrap(), "FATAL:  could not load pg_hba.conf");
+        assert_eq!(reason(first, &panic).unwrap(), panic[1]);
+        assert_eq!(reason("a\n", &fatal).unwrap(), fatal[0]);
+        assert_eq!(reason("a\nb\n\n", &[]).unwrap(), "b");
+        assert_eq!(reason("", &[]), None);
     }
 
     #[test]

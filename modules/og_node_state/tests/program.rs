@@ -279,3 +279,29 @@ fn tablespaces_that_the_server_does_not_see_are_told() {
     assert_eq!(seen["node"]["tablespaces"]["names"], json!(["dn_6001"]));
     assert!(seen["warnings"][0].as_str().unwrap().contains("dn_6002"), "{seen}");
 }
+
+/// A full disk leaves gaussdb.state empty, and what the server says of it stands in its log alone.
+#[test]
+fn a_full_disk_is_told_by_the_log_and_an_empty_state_file_is_no_hindrance() {
+    let gs_ctl = r#"case "$1" in
+start)
+    [ -e "$3/gaussdb.state" ] && exit 1
+    echo 'x PANIC:  could not write to file "pg_xlog/xlogtemp.7": No space left on device' >> "$3/pg_log/a.log"
+    exit 1 ;;
+esac"#;
+    let node = Node::new(gs_ctl, 0);
+    let data = node.home.path().join("data");
+    std::fs::remove_file(data.join("postmaster.pid")).unwrap();
+    std::fs::create_dir(data.join("pg_log")).unwrap();
+    std::fs::write(data.join("pg_log/a.log"), "x PANIC:  of an earlier day\n").unwrap();
+    std::fs::write(data.join("gaussdb.state"), "").unwrap();
+    let started = node.call(
+        json!({"state": "started", "role": "normal", "timeout": 20}),
+        &[("GAUSSHOME", node.home.path().to_owned())],
+    );
+    assert_eq!(started["error"]["reason"], "disk_full", "{started}");
+    assert!(started["msg"].as_str().unwrap().contains("xlogtemp.7"), "{started}");
+    assert!(!started["msg"].as_str().unwrap().contains("earlier"), "{started}");
+    assert_eq!(started["actions"], json!(["remove the empty gaussdb.state"]), "{started}");
+    assert!(!data.join("gaussdb.state").exists());
+}

@@ -4,8 +4,7 @@ pub mod args;
 pub mod plan;
 
 use og_common::{
-    conf::{NodeConf, Wish},
-    gauss::{Node, Role, Sender, Version},
+    gauss::{Node, NodeConf, Role, Sender, Version, Wish},
     protocol::{Call, Diff, Error, Example, Module, Report, Rule},
     replconn::{self, Channel, Host},
 };

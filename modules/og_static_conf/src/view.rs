@@ -15,11 +15,13 @@ use crate::{cluster_of, in_file, is_xml, svg};
 pub const VIEWS: &[View] = &[
     View {
         flag: "table",
+        value_name: "FILE",
         help: "Print the nodes of a cluster_static_config or cluster_config.xml as gs_om -t status --detail does",
         render: table_of,
     },
     View {
         flag: "svg",
+        value_name: "FILE",
         help: "Print a picture of a cluster_static_config or cluster_config.xml: zones, primary, standbys, cascade standbys",
         render: svg_of,
     },

@@ -7,6 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::health::ClusterHealth;
+
+pub use crate::steps::Workflow;
+
 /// Arguments of og_workflow.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
@@ -37,68 +41,6 @@ pub struct Args {
     pub variables: Vec<String>,
 }
 
-/// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Workflow {
-    /// Add standbys and cascade standbys to a running cluster, or the first standby to a single node.
-    Expand,
-    /// Take standbys or cascade standbys out of a cluster, whether they live or not.
-    Drop,
-    /// Show the cluster as one table.
-    Status,
-    /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
-    Owner,
-}
-
-/// Options that only expand looks at.
-const OF_EXPAND: [&str; 9] = [
-    "og_max_lag_bytes",
-    "og_sync_standbys",
-    "og_sync_num",
-    "og_hba_method",
-    "og_build_mode",
-    "og_build_force",
-    "og_build_room",
-    "og_build_parallel",
-    "og_rollback",
-];
-/// Options that only drop looks at.
-const OF_DROP: [&str; 2] = ["og_drop_commits", "og_drop_clear"];
-
-impl Workflow {
-    /// Those that are run on a cluster.
-    pub const ON_CLUSTER: [Self; 3] = [Self::Expand, Self::Drop, Self::Status];
-
-    /// Its name, as it stands in `workflow`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Expand => "expand",
-            Self::Drop => "drop",
-            Self::Status => "status",
-            Self::Owner => "owner",
-        }
-    }
-
-    /// Whether it changes the cluster, and needs nodes to be named.
-    #[must_use]
-    pub fn has_targets(self) -> bool {
-        matches!(self, Self::Expand | Self::Drop)
-    }
-
-    /// Whether it looks at the option of this name.
-    #[must_use]
-    pub fn has_option(self, option: &str) -> bool {
-        match self {
-            Self::Expand => !OF_DROP.contains(&option),
-            Self::Drop => !OF_EXPAND.contains(&option),
-            Self::Status => option == "og_look_timeout",
-            Self::Owner => false,
-        }
-    }
-}
-
 /// A cluster, in the shape of Ansible's inventory and Salt's pillar.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -123,14 +65,16 @@ fn vars(generator: &mut SchemaGenerator) -> Schema {
     schema
 }
 
-/// The options, by the names that they have in the playbooks, too.
+/// The options, by the names that they have with every caller. Which workflow takes which says
+/// [`WORKFLOWS`](crate::steps::WORKFLOWS); what no workflow names there all of them take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(clippy::struct_excessive_bools)] // They are the playbooks' variables, one by one.
+#[allow(clippy::struct_excessive_bools)] // They are variables of the callers, one by one.
 pub struct Options {
-    /// Seconds after which a node that does not answer when it is looked at counts as one that cannot tell.
+    /// Seconds after which a node that does not answer counts as unreachable.
     pub og_look_timeout: u64,
-    /// Seconds after which the lock of a run elsewhere ends by itself.
+    /// Seconds after which the lock of a run on another controller ends by itself. A run that was killed on this
+    /// controller is recognised and keeps nobody out.
     pub og_lock_ttl: u64,
     /// Take the lock from whoever holds it.
     pub og_lock_force: bool,
@@ -138,28 +82,32 @@ pub struct Options {
     pub og_wait_timeout: u64,
     /// A node counts as caught up when it is less than this many bytes behind.
     pub og_max_lag_bytes: u64,
-    /// expand: synchronous_standby_names.
+    /// `synchronous_standby_names` of the primary. A new node gets what the primary had; the other standbys keep theirs.
     pub og_sync_standbys: SyncStandbys,
-    /// expand: how many of them a commit waits for, with any and first: a number, `majority` or `keep`.
+    /// How many synchronous standbys a commit waits for, with `any` and `first`: a number, `majority` or `keep`.
     #[serde(deserialize_with = "word")]
     #[schemars(schema_with = "how_many")]
     pub og_sync_num: String,
-    /// expand: method of the pg_hba.conf lines by which nodes let each other in.
+    /// Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there with another method
+    /// stays.
     #[schemars(schema_with = "method")]
     pub og_hba_method: String,
-    /// expand: how to build the nodes that do not stream yet.
+    /// How to build the new nodes; one that streams already is not built again.
     pub og_build_mode: BuildMode,
-    /// expand: build over a node that last ran as a primary or a single server of its own; what it holds is lost.
+    /// Build over a node that last ran as a primary or a single server of its own; what it holds is lost.
     pub og_build_force: bool,
-    /// expand: build only where there is room for what the primary holds.
+    /// Build only where there is room for what the primary holds, the old copy's own included.
     pub og_build_room: bool,
-    /// expand: how many nodes are built side by side at most; 0 is as many as the primary has senders for.
+    /// How many nodes are built side by side at most; 0 is as many as the primary has senders for.
     pub og_build_parallel: usize,
-    /// expand: when a step fails, take away again what this run brought.
+    /// When a step fails, take away what this run brought: new nodes that were built are stopped, their channels, rules and
+    /// slots go, and they get back the parameters that they had; nodes that the cluster knew before stay. Nothing is taken
+    /// away when another node has become primary meanwhile.
     pub og_rollback: bool,
-    /// drop: whether synchronous commits wait while openGauss ends its replication connections.
+    /// What synchronous commits do while a channel is taken away: openGauss then ends all replication connections of that
+    /// server, and its standbys are back after two to three seconds.
     pub og_drop_commits: DropCommits,
-    /// drop: clear the replication channels of the dropped node, so that it cannot come back by itself.
+    /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
 }
 
@@ -214,7 +162,7 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncStandbys {
-    /// As it was; it is empty only while a single node gets its first standby.
+    /// It stays as it was; it is empty only while a single node gets its first standby.
     Keep,
     /// It stays empty where it had to be emptied.
     None,
@@ -240,9 +188,9 @@ pub enum BuildMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DropCommits {
-    /// They wait for about two seconds, and none is without its second copy.
+    /// They wait for that long, and none is without its second copy.
     Protected,
-    /// They go on, for that long without a second copy.
+    /// They go on, with `most_available_sync`, and for that long none has a second copy.
     Available,
 }
 
@@ -340,6 +288,9 @@ pub struct Outcome {
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterHealth>,
 }
 
 /// What a step changed on a node.

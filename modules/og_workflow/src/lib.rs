@@ -3,15 +3,18 @@
 //!
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
 //! * [`plan`]: findings and plan
+//! * [`health`]: the state of a cluster in one verdict, with the facts and what to do
 //! * [`steps`]: the workflows step by step, run by [`replay`]
 //! * [`engine`]: one run of a workflow, from its arguments to its outcome, for callers in the same process
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
+//! * [`variables`]: what Ansible's roles take besides the options
 
 pub mod answer;
 pub mod args;
 pub mod cluster;
 pub mod engine;
+pub mod health;
 pub mod owner;
 pub mod plan;
 pub mod replay;
@@ -19,6 +22,7 @@ pub mod seen;
 pub mod steps;
 pub mod table;
 pub mod text;
+pub mod variables;
 
 use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, nearest};
 use serde_json::{Map, Value};
@@ -27,6 +31,18 @@ use args::{Args, Described, Options, Output, Workflow};
 use cluster::Host;
 use engine::{Engine, Turn};
 use owner::Owner;
+
+/// What each workflow needs, and the owner of a run.
+const RULES: [Rule; steps::RULES.len() + 2] = {
+    let mut rules = [Rule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 2];
+    let mut at = 0;
+    while at < steps::RULES.len() {
+        rules[at] = steps::RULES[at];
+        at += 1;
+    }
+    rules[at] = Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] };
+    rules
+};
 
 /// The module `og_workflow`.
 #[derive(Debug)]
@@ -46,13 +62,7 @@ impl Module for Workflows {
             args: r#"{"workflow": "owner", "owner": "dba@control pid 4711 start 918273"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::RequiredIf { key: "workflow", value: "expand", needs: &["cluster", "targets"] },
-        Rule::RequiredIf { key: "workflow", value: "drop", needs: &["cluster", "targets"] },
-        Rule::RequiredIf { key: "workflow", value: "status", needs: &["cluster"] },
-        Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] },
-        Rule::Exclusive(&["owner", "pid"]),
-    ];
+    const RULES: &'static [Rule] = &RULES;
     const PASSED_ON: &'static [&'static str] = &["next"];
     type Args = Args;
     type Output = Output;
@@ -91,18 +101,6 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
     Ok(Report::unchanged(msg, Output { over: Some(over), left: Some(left), ..Output::default() }))
 }
 
-/// What an inventory has among its variables for Ansible alone.
-const FOR_ANSIBLE: [&str; 8] = [
-    "og_cluster",
-    "og_add",
-    "og_drop",
-    "og_binaries",
-    "og_bin_dir",
-    "og_install_dir",
-    "og_install_mode",
-    "og_install_state",
-];
-
 /// The options given, over those in the cluster's variables, over the defaults.
 fn options(cluster: &Described, given: Map<String, Value>, names: &[String]) -> Result<Options, Error> {
     check_names(cluster, names)?;
@@ -117,12 +115,13 @@ fn check_names(cluster: &Described, names: &[String]) -> Result<(), Error> {
     let options = serde_json::to_value(Options::default())
         .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     let known: Vec<&str> = options.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    let others = variables::names();
     let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
     let vars = cluster.vars.keys().map(|name| ("/cluster/vars", name.as_str()));
     let all = vars.chain(names.iter().map(|name| ("/variables", name.as_str())));
     for (at, name) in all.filter(|(_, name)| name.starts_with("og_")) {
-        if !known.contains(&name) && !FOR_ANSIBLE.contains(&name) {
-            let near = nearest(name, &known).or_else(|| nearest(name, &FOR_ANSIBLE));
+        if !known.contains(&name) && !others.contains(&name) {
+            let near = nearest(name, &known).or_else(|| nearest(name, &others));
             let near = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             return wrong(
                 format!("{at}/{name}"),

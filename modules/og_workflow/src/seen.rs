@@ -69,6 +69,8 @@ pub struct State {
     pub role: Role,
     /// The release of its program, where it was asked for.
     pub version: Option<String>,
+    /// Newest log position: written on a primary, replayed on a standby.
+    pub lsn: Option<String>,
     /// How it fares.
     pub db_state: Option<DbState>,
     /// Why.
@@ -107,6 +109,12 @@ pub struct Sender {
 pub struct Receiver {
     /// The other end.
     pub peer: Option<Host>,
+    /// Log position that it has received.
+    pub received: Option<String>,
+    /// That it has written to disk.
+    pub flush: Option<String>,
+    /// That it has replayed.
+    pub replay: Option<String>,
 }
 
 /// An address.
@@ -127,6 +135,8 @@ pub struct Slot {
     pub kind: String,
     /// Whether somebody is connected to it.
     pub active: bool,
+    /// Bytes of log that it retains; null when it retains none.
+    pub retained_bytes: Option<u64>,
 }
 
 /// A rule of pg_hba.conf, as `og_hba` tells and takes it.

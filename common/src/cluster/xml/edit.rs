@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Cluster, Device, Document, Node, Param, device, first, is_cascade, same, sayable};
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Lists on the primary's DEVICE with an item for each server, in the order of `dataNode1`.
 const PER_SERVER: [&str; 3] = ["dataNodeXlogPath1", "dataListenIp1", "floatIpMap1"];

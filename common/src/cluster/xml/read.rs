@@ -5,7 +5,7 @@ mod servers;
 use super::super::check::{self, FORBIDDEN};
 use super::super::{AGENT_GROUP, Address, Cluster, CmAgent, CmServer, FIRST_AGENT, Node, Role};
 use super::{Device, Document, Param, normal};
-use crate::protocol::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind};
 
 pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
     globals(doc)?;

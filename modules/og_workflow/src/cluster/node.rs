@@ -49,6 +49,7 @@ pub struct Node {
     /// Its machine's name in the cluster's files.
     pub hostname: String,
     data_dir: Option<Value>,
+    ssh: String,
     pub(super) os_user: Option<String>,
     nothing: Seen,
 }
@@ -99,6 +100,7 @@ impl Node {
             zone: text(vars, &["zone"]).unwrap_or_else(|| "AZ1".to_owned()),
             hostname: text(vars, &["hostname"]).unwrap_or_else(|| name.clone()),
             data_dir: vars.get("data_dir").cloned(),
+            ssh: host.ssh.clone(),
             os_user,
             nothing: Seen::default(),
         }
@@ -201,6 +203,16 @@ impl Node {
             }
             _ => self.role == Role::CascadeStandby,
         }
+    }
+
+    /// Returns what a person types to call a program on this node, with these arguments.
+    #[must_use]
+    pub fn command(&self, program: &str, own: &[(&str, &str)]) -> String {
+        let dir = self.data_dir.iter().map(|dir| ("data_dir".to_owned(), dir.clone()));
+        let own = own.iter().map(|(key, value)| ((*key).to_owned(), json!(value)));
+        let args: Map<String, Value> = dir.chain(own).collect();
+        let args = json!(args).to_string().replace('\'', "'\\''");
+        format!("echo '{args}' | {program} --host {}", self.ssh)
     }
 
     /// As og_replconninfo takes it as the node's own end.

@@ -77,6 +77,9 @@ pub struct Expand {
     pub standbys_at_once: usize,
     /// How many cascade standbys.
     pub cascades_at_once: usize,
+    /// Whether the cascade standbys are built at the same time as the standbys: a standby that streams is there for
+    /// them to follow, and the primary has senders for all.
+    pub build_together: bool,
     /// New nodes that may get a full copy, and are built only where there is room for it.
     pub room_for: Vec<String>,
     /// The cluster's files with the new nodes.
@@ -116,6 +119,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     node_names::look(&mut c, primary, &fresh);
     let at_once = room::look(&mut c, primary, &all, &fresh);
     let asked = if options.og_build_parallel == 0 { usize::MAX } else { options.og_build_parallel };
+    let build_together = at_once.together && asked >= fresh.len() && has_upstreams(&c, &fresh);
     let own = c.targets.iter().map(|n| {
         let mut own = Settings::new();
         own.insert("application_name".to_owned(), n.app_name.clone());
@@ -153,6 +157,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         undo_rules,
         standbys_at_once: at_once.standbys.min(asked),
         cascades_at_once: at_once.cascades.min(asked),
+        build_together,
         shared,
         restore_now: PutBack::of(&owed(&left(&c))),
         standbys,
@@ -179,6 +184,15 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         files_before: Files::of(primary, &before),
     };
     Outlook::of(c, Some(plan))
+}
+
+/// Whether each new cascade standby has a standby to follow before the new standbys are built: one that streams already,
+/// and of its zone where the server compares them.
+fn has_upstreams(c: &Cluster, fresh: &[&Node]) -> bool {
+    let members = c.standbys(&c.members).into_iter().filter(|n| n.streams());
+    let streaming: Vec<&Node> = members.collect();
+    let mut cascades = fresh.iter().filter(|n| n.becomes_cascade());
+    !streaming.is_empty() && cascades.all(|n| zones::mismatch(n, &streaming).is_none())
 }
 
 /// Whether a node that does not stream belonged to the cluster before: it and the primary know each other. One that a

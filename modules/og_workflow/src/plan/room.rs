@@ -20,6 +20,8 @@ pub struct SideBySide {
     pub standbys: usize,
     /// Cascade standbys, which are built from the primary, too, and then leave it.
     pub cascades: usize,
+    /// Whether all of both may be built at the same time.
+    pub together: bool,
 }
 
 /// What is wanted of the primary.
@@ -41,10 +43,15 @@ impl Wanted {
         standbys.max(cascades) + RESERVE
     }
 
-    /// The fewest, and those for all builds at once.
+    /// The senders that are in use at most while all standbys and cascade standbys are built at the same time.
+    fn senders_together(self) -> usize {
+        self.used + (self.standbys + self.cascades) * OF_A_BUILD + RESERVE
+    }
+
+    /// The fewest, and those for all builds of a kind at once.
     fn range(self) -> (usize, usize) {
-        let all = SideBySide { standbys: self.standbys, cascades: self.cascades };
-        (self.senders(SideBySide { standbys: 1, cascades: 1 }), self.senders(all))
+        let all = SideBySide { standbys: self.standbys, cascades: self.cascades, together: false };
+        (self.senders(SideBySide { standbys: 1, cascades: 1, together: false }), self.senders(all))
     }
 
     /// As many builds side by side as so many senders allow; at least one.
@@ -54,6 +61,7 @@ impl Wanted {
         SideBySide {
             standbys: within(self.standbys, OF_A_BUILD - 1),
             cascades: within(self.cascades, OF_A_BUILD),
+            together: self.senders_together() <= senders,
         }
     }
 }
@@ -153,6 +161,10 @@ mod tests {
             assert!(senders < fewest || wanted.senders(at_once) <= senders, "{wanted:?} {senders}");
             let every = at_once.standbys >= standbys && at_once.cascades >= cascades;
             assert!(senders < most || every, "{wanted:?} {senders}");
+            assert!(
+                !at_once.together || (every && wanted.senders_together() <= senders),
+                "{wanted:?} {senders}"
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
     };
     // Before the lock goes: as long as it stands, the next run finds in it what is still to be put back.
     if let Some(own) = &og.restore_after {
-        let name = "Let commits wait for their standbys again";
+        let name = "Restore most_available_sync";
         // By now it may be another one, whose file is the one that counts.
         if why.is_some() && !it.how.check {
             it.moved(&og.shared)?;
@@ -55,27 +55,27 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         }
         own
     });
-    gate(&[&it.step("Take them off synchronous_standby_names", "og_guc", calls)?])?;
+    gate(&[&it.step("Remove the nodes from synchronous_standby_names", "og_guc", calls)?])?;
     let calls = on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
-    let stopped = it.step("Stop them", "og_node_state", calls)?;
+    let stopped = it.step("Stop the dropped nodes", "og_node_state", calls)?;
     // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
     // who still names the dropped node.
     let calls = each(&|n| {
         // That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
         json!({"state": "absent", "local": shared.locals[n], "peers": og.cut, "force": og.last})
     });
-    let channels = it.step("Take their channels away", "og_replconninfo", calls)?;
+    let channels = it.step("Remove their replication channels", "og_replconninfo", calls)?;
     let calls = if og.rules.is_empty() {
         Calls::new()
     } else {
         on(remaining, &json!({"state": "absent", "rules": og.rules}))
     };
-    let rules = it.step("Take their rules away", "og_hba", calls)?;
+    let rules = it.step("Remove their pg_hba.conf rules", "og_hba", calls)?;
     // Without that the log they have not received fills the disk.
     let calls = on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
-    let slots = it.step("Drop their slots", "og_slot", calls)?;
+    let slots = it.step("Drop their replication slots", "og_slot", calls)?;
     let calls = write_static(shared, remaining, &og.files);
-    let files = it.step("Write down who belongs to the cluster", "og_static_conf", calls)?;
+    let files = it.step("Update cluster_static_config", "og_static_conf", calls)?;
     gate(&[&channels, &rules, &slots, &files])?;
     let mut cleared = Answered::default();
     if it.how.options.og_drop_clear {
@@ -85,7 +85,11 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
                 args(json!({"state": "exact", "local": shared.locals[n], "peers": [], "reload": "never"})),
             )
         };
-        cleared = it.step("Clear them", "og_replconninfo", og.stop.iter().map(clear).collect())?;
+        cleared = it.step(
+            "Clear the replication channels of the dropped nodes",
+            "og_replconninfo",
+            og.stop.iter().map(clear).collect(),
+        )?;
     }
     gate(&[&stopped, &cleared])?;
     if og.cuts && !it.how.check {

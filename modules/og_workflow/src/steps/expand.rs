@@ -29,7 +29,7 @@ pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
     let og = it.begin(|nodes, options| plan::expand(nodes, targets, options))?;
     it.lock(&og.shared)?;
     if let Some(own) = &og.restore_now {
-        let name = "Put back what a killed run left changed";
+        let name = "Carry out the deferred restore of an earlier run";
         it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
     let mut brought = Brought::default();
@@ -53,7 +53,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     if og.empty_sync {
         let own = json!({"parameters": {SYNC_NAMES: ""}});
         it.must(
-            "Let no commit wait for a standby that is not there yet",
+            "Empty synchronous_standby_names until a standby streams",
             "og_guc",
             &shared.primary,
             own,
@@ -65,7 +65,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         // A build that was broken off leaves a new node without the file.
         json!({"rules": og.rules[n], "reload": reload(n), "create": shared.targets.contains(n)})
     });
-    brought.rules = edit(it, og, "Let all nodes in at all nodes", "og_hba", calls)?;
+    brought.rules = edit(it, og, "Configure pg_hba.conf rules", "og_hba", calls)?;
     let calls = at(&og.nodes, &|n| {
         let state = if og.newcomers.contains(n) { "exact" } else { "present" };
         let mut own =
@@ -76,16 +76,16 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         }
         own
     });
-    brought.channels = edit(it, og, "Tell the nodes of each other", "og_replconninfo", calls)?;
+    brought.channels = edit(it, og, "Configure replication channels", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
-    let named = edit(it, og, "Give the new nodes their names", "og_guc", calls)?;
+    let named = edit(it, og, "Configure the new nodes' parameters", "og_guc", calls)?;
     gate(&[&brought.rules, &brought.channels, &named])?;
-    build(it, og, size, &mut brought.built, false)?;
-    build(it, og, size, &mut brought.built, true)?;
+    for builds in builds(og) {
+        build(it, og, size, &mut brought.built, &builds)?;
+    }
     if !it.how.check {
         let calls = at(&shared.targets, &|n| {
-            let role = if og.cascades.contains(n) { "cascade_standby" } else { "standby" };
-            let wait = json!({"role": role, "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
+            let wait = json!({"role": role_of(og, n), "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
         gate(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
@@ -95,7 +95,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         }
     }
     if let Some(own) = &og.put_back_sync {
-        let name = "Put synchronous_standby_names back";
+        let name = "Restore synchronous_standby_names";
         it.must(name, "og_guc", &shared.primary, foreseeing(it, og, json!(own)), og.empty_sync)?;
         brought.names = true;
     }
@@ -107,7 +107,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     }
     brought.files = true;
     let calls = write_static(shared, &og.nodes, &og.files);
-    gate(&[&it.step("Write down who belongs to the cluster", "og_static_conf", calls)?])?;
+    gate(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
     let idle = it.show(&og.newcomers, &[], Some(&shared.primary));
     brought.moved = matches!(idle, Err(Stop::Failed(_)));
     it.slots(idle?)
@@ -140,23 +140,45 @@ fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
     let calls = vec![(primary.to_owned(), args(own))];
     it.replay.shown = QUIET;
-    let told = it.replay.ask("Look how much is to be copied", "og_build", &calls)?;
+    let told = it.replay.ask("Measure the size of the primary", "og_build", &calls)?;
     gate(&[&told])?;
     let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
 }
 
+/// The builds of a step, and how many of them are made side by side.
+struct Builds<'a> {
+    title: &'static str,
+    nodes: Vec<&'a String>,
+    at_once: usize,
+}
+
+/// The builds in their order. Cascade standbys wait for the standbys, unless there is one for them to follow.
+fn builds(og: &Expand) -> Vec<Builds<'_>> {
+    let (standbys, cascades) = (og.standbys.iter(), og.cascades.iter());
+    if og.build_together && !og.standbys.is_empty() && !og.cascades.is_empty() {
+        let nodes: Vec<_> = standbys.chain(cascades).collect();
+        return vec![Builds { title: "Build standbys and cascade standbys", at_once: nodes.len(), nodes }];
+    }
+    vec![
+        Builds { title: "Build standbys", nodes: standbys.collect(), at_once: og.standbys_at_once },
+        Builds { title: "Build cascade standbys", nodes: cascades.collect(), at_once: og.cascades_at_once },
+    ]
+}
+
+/// The role that a new node gets.
+fn role_of(og: &Expand, node: &String) -> &'static str {
+    if og.cascades.contains(node) { "cascade_standby" } else { "standby" }
+}
+
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
 /// `size` is what a full copy needs.
-fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cascades: bool) -> Go {
-    let (name, nodes, role, at_once) = if cascades {
-        ("Build the cascade standbys", &og.cascades, "cascade_standby", og.cascades_at_once)
-    } else {
-        ("Build the standbys", &og.standbys, "standby", og.standbys_at_once)
-    };
+fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, builds: &Builds<'_>) -> Go {
+    let name = builds.title;
     let (o, check) = (&it.how.options, it.how.check);
-    let at = |n: &String| {
-        let mut own = json!({"mode": og.build_modes[n], "role": role, "force": o.og_build_force});
+    let at = |n: &&String| {
+        let n = *n;
+        let mut own = json!({"mode": og.build_modes[n], "role": role_of(og, n), "force": o.og_build_force});
         if let Some(size) = size.filter(|_| og.room_for.contains(n)) {
             own["min_free"] = json!(size);
         }
@@ -169,15 +191,15 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, cas
     let counts = if check { Counts::Failed } else { Counts::Changed };
     let shown = Shown { counts, may_fail: check };
     let mut built = Answered::default();
-    for some in nodes.chunks(at_once.max(1)) {
+    for some in builds.nodes.chunks(builds.at_once.max(1)) {
         built.update(it.ask(name, "og_build", some.iter().map(at).collect(), shown)?);
     }
     begun.update(built.clone());
     if it.how.check {
-        for (_, answer) in &mut built.0 {
+        for (node, answer) in &mut built.0 {
             if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
-                *answer =
-                    Answer::foreseen("would be built", &format!("build it as {}", role.replace('_', " ")));
+                let role = role_of(og, node).replace('_', " ");
+                *answer = Answer::foreseen("would be built", &format!("build it as {role}"));
             }
         }
     }
@@ -239,7 +261,12 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     };
     let mut own = json!(og.undo_sync);
     own["force"] = json!(true);
-    step(it, "Let no commit wait for a new node", "og_guc", vec![(shared.primary.clone(), args(own))])?;
+    step(
+        it,
+        "Remove the new nodes from synchronous_standby_names",
+        "og_guc",
+        vec![(shared.primary.clone(), args(own))],
+    )?;
     // Others were not touched: a server that runs there has not read what was written.
     let begun: Vec<_> = og.newcomers.iter().filter(|n| brought.built.get(n).is_some()).cloned().collect();
     step(
@@ -254,25 +281,25 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         let own = json!({"state": "absent", "local": shared.locals[n], "peers": peers, "force": true});
         (!peers.is_empty()).then(|| (n.clone(), args(own)))
     });
-    step(it, "Take the new channels away", "og_replconninfo", channels.collect())?;
+    step(it, "Remove the new replication channels", "og_replconninfo", channels.collect())?;
     let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
     let rules = og.nodes.iter().filter_map(|n| {
         let rules = rules_added(brought.rules.get(n)?);
         let own = json!({"state": "absent", "rules": rules, "reload": reload(n)});
         (!rules.is_empty()).then(|| (n.clone(), args(own)))
     });
-    step(it, "Take the new rules away", "og_hba", rules.collect())?;
+    step(it, "Remove the new pg_hba.conf rules", "og_hba", rules.collect())?;
     let written = |n: &&String| brought.channels.get(n).is_some();
     let calls = shared.targets.iter().filter(|n| brought.rules.get(n).is_some()).filter_map(|n| {
         let rules = og.undo_rules.get(n).filter(|rules| !rules.is_empty())?;
         Some((n.clone(), args(json!({"rules": rules, "reload": reload(n)}))))
     });
-    step(it, "Give the new nodes' rules their methods back", "og_hba", calls.collect())?;
+    step(it, "Restore the new nodes' pg_hba.conf rules", "og_hba", calls.collect())?;
     let calls = shared.targets.iter().filter(written).filter_map(|n| {
         let values = og.undo_set.get(n).filter(|values| !values.is_empty())?;
         Some((n.clone(), args(json!({"parameters": values, "reload": reload(n), "force": true}))))
     });
-    step(it, "Give the new nodes their parameters back", "og_guc", calls.collect())?;
+    step(it, "Restore the new nodes' parameters", "og_guc", calls.collect())?;
     let calls = shared.targets.iter().filter(written).filter_map(|n| {
         let names = og.undo_unset.get(n).filter(|names| !names.is_empty())?;
         Some((
@@ -280,14 +307,14 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
             args(json!({"state": "absent", "names": names, "reload": reload(n), "force": true})),
         ))
     });
-    step(it, "Take the new nodes' new parameters away", "og_guc", calls.collect())?;
+    step(it, "Unset the new nodes' parameters", "og_guc", calls.collect())?;
     if !names.is_empty() {
         let own = json!({"state": "absent", "names": names, "if_active": "wait"});
-        step(it, "Drop the slots of the new nodes", "og_slot", on(staying, &own))?;
+        step(it, "Drop the new nodes' replication slots", "og_slot", on(staying, &own))?;
     }
     if brought.files {
         let calls = write_static(shared, staying, &og.files_before);
-        step(it, "Write down who belongs to the cluster now", "og_static_conf", calls)?;
+        step(it, "Update cluster_static_config after the rollback", "og_static_conf", calls)?;
     }
     Ok(well)
 }

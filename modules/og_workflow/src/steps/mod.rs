@@ -1,22 +1,167 @@
-//! The workflows, step by step. The steps have the names and the order of those of the Ansible roles; what each of them
-//! needs is decided in [`crate::plan`].
+//! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
 mod drop;
 mod expand;
 #[cfg(test)]
 mod tests;
 
+use og_common::protocol::Rule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::args::{Change, Counts, Options, Outcome, Shown, Workflow};
+use crate::args::{Change, Counts, Options, Outcome, Shown};
 use crate::cluster::{Host, Node};
+use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
+use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Files, Inspected, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
 use crate::text::unified;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Workflow {
+    /// Add standbys and cascade standbys to a running cluster, or the first standby to a single node.
+    Expand,
+    /// Take standbys or cascade standbys out of a cluster, whether they live or not.
+    Drop,
+    /// Show the cluster as one table.
+    Status,
+    /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
+    Owner,
+}
+
+/// The workflows that callers offer. Roles, playbooks, Salt's functions and states, documents and tests are made of this
+/// list by `cargo xtask docs`.
+pub const WORKFLOWS: &[WorkflowEntry] = &[
+    WorkflowEntry {
+        workflow: Workflow::Expand,
+        name: "expand",
+        title: "Expand the cluster",
+        about: "Add standbys and cascade standbys to a running cluster, or the first standby to a single node",
+        details: &[
+            "The primary is not restarted and the other standbys keep streaming.",
+            "Stopped at any point it may be run again.",
+        ],
+        targets: Some(Targets {
+            option: "og_add",
+            about: "The nodes to add",
+            example: "n3,n4",
+            state: "expanded",
+            state_about: "These nodes are standbys or cascade standbys of the cluster, as the pillar says",
+        }),
+        options: &[
+            "og_sync_standbys",
+            "og_sync_num",
+            "og_hba_method",
+            "og_build_mode",
+            "og_build_force",
+            "og_build_room",
+            "og_build_parallel",
+            "og_rollback",
+        ],
+        run: expand::expand,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Drop,
+        name: "drop",
+        title: "Drop nodes of the cluster",
+        about: "Take standbys or cascade standbys out of a cluster, whether they live or not; never the primary",
+        details: &[
+            "The dropped nodes keep their data. Stopped at any point it may be run again.",
+            "A node that could not be reached is stopped by running it again when it is back.",
+        ],
+        targets: Some(Targets {
+            option: "og_drop",
+            about: "The nodes to take away",
+            example: "n2",
+            state: "dropped",
+            state_about: "These nodes are no part of the cluster",
+        }),
+        options: &["og_drop_commits", "og_drop_clear"],
+        run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Status,
+        name: "status",
+        title: "Status of the cluster",
+        about: "Show the cluster as one table; changes nothing",
+        details: &[],
+        targets: None,
+        options: &[],
+        run: |it, _| it.status(),
+    },
+];
+
+/// What callers and documents know of a workflow, and what runs it.
+#[derive(Debug)]
+pub struct WorkflowEntry {
+    /// The workflow.
+    pub workflow: Workflow,
+    /// Its name, as in the arguments.
+    pub name: &'static str,
+    /// What it does to the cluster, in a few words.
+    pub title: &'static str,
+    /// What it does, in a line without a final stop.
+    pub about: &'static str,
+    /// What a user should know before it runs, in sentences.
+    pub details: &'static [&'static str],
+    /// The nodes that it is for; none where it is for the whole cluster.
+    pub targets: Option<Targets>,
+    /// The options that only the workflows take which name them.
+    pub options: &'static [&'static str],
+    run: fn(&mut Run, &[String]) -> Go,
+}
+
+/// How callers name the nodes that a workflow is for.
+#[derive(Debug)]
+pub struct Targets {
+    /// The variable that names them.
+    pub option: &'static str,
+    /// Which nodes these are, without a final stop.
+    pub about: &'static str,
+    /// Some nodes, for examples.
+    pub example: &'static str,
+    /// The function of Salt's state `og_cluster`.
+    pub state: &'static str,
+    /// What is so when that state is reached, without a final stop.
+    pub state_about: &'static str,
+}
+
+impl Workflow {
+    /// Returns what callers know of it; nothing of what is no workflow on nodes.
+    #[must_use]
+    pub fn entry(self) -> Option<&'static WorkflowEntry> {
+        WORKFLOWS.iter().find(|entry| entry.workflow == self)
+    }
+}
+
+impl WorkflowEntry {
+    /// Whether it takes the option of this name: one of its own, or one that no workflow names.
+    #[must_use]
+    pub fn has_option(&self, option: &str) -> bool {
+        self.options.contains(&option) || !WORKFLOWS.iter().any(|entry| entry.options.contains(&option))
+    }
+}
+
+/// What each workflow needs of the arguments of og_workflow.
+pub const RULES: [Rule; WORKFLOWS.len()] = {
+    const CLUSTER: &[&str] = &["cluster"];
+    let mut rules = [Rule::AnyOf(CLUSTER); WORKFLOWS.len()];
+    let mut at = 0;
+    while at < WORKFLOWS.len() {
+        let entry = &WORKFLOWS[at];
+        let needs = if entry.targets.is_some() { &["cluster", "targets"] } else { CLUSTER };
+        rules[at] = Rule::RequiredIf { key: "workflow", value: entry.name, needs };
+        at += 1;
+    }
+    rules
+};
 
 /// How a workflow is to be run.
 #[derive(Debug)]
@@ -33,6 +178,8 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
+/// How wide the table of a status is: Ansible folds longer lines.
+const TABLE_WIDTH: usize = 76;
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -55,12 +202,12 @@ pub fn run(
         warnings: Vec::new(),
         findings: Vec::new(),
         table: Vec::new(),
+        cluster: None,
         leader: None,
     };
-    let done = match workflow {
-        Workflow::Expand => expand::expand(&mut it, targets),
-        Workflow::Drop => drop::drop(&mut it, targets),
-        Workflow::Status | Workflow::Owner => it.status(),
+    let done = match workflow.entry() {
+        Some(entry) => (entry.run)(&mut it, targets),
+        None => Err(Stop::Failed("this is no workflow on nodes".to_owned())),
     };
     let why = match done {
         Ok(()) => None,
@@ -87,6 +234,7 @@ struct Run<'a> {
     warnings: Vec<String>,
     findings: Vec<String>,
     table: Vec<String>,
+    cluster: Option<ClusterHealth>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
 }
@@ -107,7 +255,8 @@ impl Run<'_> {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
                     "og_guc" => {
-                        own.insert("names".to_owned(), json!(PARAMETERS));
+                        let names: &[&str] = if programs == PROGRAMS { &PARAMETERS } else { &OF_STATUS };
+                        own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
@@ -134,7 +283,7 @@ impl Run<'_> {
 
     /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
     fn moved(&mut self, og: &Shared) -> Go<Option<String>> {
-        let nodes = self.look("Look who is the primary now", &["og_node_state"], &[])?;
+        let nodes = self.look("Find the current primary", &["og_node_state"], &[])?;
         Ok(plan::moved(&nodes, &og.primary))
     }
 
@@ -145,7 +294,7 @@ impl Run<'_> {
     fn begin<P>(&mut self, plan: impl Fn(&[Node], &Options) -> Outlook<P>) -> Go<P> {
         let mut looked = false;
         loop {
-            let outlook = plan(&self.look("Look at all nodes", &PROGRAMS, &[])?, &self.how.options);
+            let outlook = plan(&self.look("Inspect all nodes", &PROGRAMS, &[])?, &self.how.options);
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
@@ -168,7 +317,7 @@ impl Run<'_> {
         let asked = args(json!({"workflow": "owner", "owner": owner.to_string()}));
         let left = |answer: &Answer| answer.texts("left").next().is_some();
         let answer = self.replay.ask_here(
-            "Ask whether the run that holds the lock still lives",
+            "Check whether the run that holds the lock is alive",
             "og_workflow",
             &asked,
             left,
@@ -252,7 +401,7 @@ impl Run<'_> {
     fn take_lock(&mut self, og: &Shared, own: &Value) -> Go<Answer> {
         let call = |it: &mut Self, own: &Value| -> Go<Answer> {
             let calls = vec![(og.primary.clone(), args(own.clone()))];
-            let mut done = it.quiet("Take the lock of the cluster", "og_lock", calls)?;
+            let mut done = it.quiet("Acquire the cluster lock", "og_lock", calls)?;
             Ok(done.0.pop().map(|(_, answer)| answer).unwrap_or_default())
         };
         let with = |owner: &str, purpose: &str| {
@@ -285,8 +434,7 @@ impl Run<'_> {
 
     fn unlock(&mut self, og: &Shared) -> Go {
         let own = args(json!({"state": "released", "owner": self.how.owner}));
-        let done =
-            self.quiet("Release the lock of the cluster", "og_lock", vec![(og.primary.clone(), own)])?;
+        let done = self.quiet("Release the cluster lock", "og_lock", vec![(og.primary.clone(), own)])?;
         gate(&[&done])
     }
 
@@ -298,8 +446,11 @@ impl Run<'_> {
             "ttl": 1,
             "owner": self.how.owner,
         }));
-        let done =
-            self.quiet("Leave a note of what is to be put back", "og_lock", vec![(og.primary.clone(), own)])?;
+        let done = self.quiet(
+            "Record the deferred restore in the lock",
+            "og_lock",
+            vec![(og.primary.clone(), own)],
+        )?;
         gate(&[&done])
     }
 
@@ -312,18 +463,18 @@ impl Run<'_> {
         }
     }
 
-    /// The cluster as a table, and what is wrong with it.
+    /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
     fn status(&mut self) -> Go {
-        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], &[])?;
-        self.table = table(&nodes, &[]);
-        let Inspected { findings, warnings } = plan::inspect(&nodes);
-        self.warnings.extend(warnings);
-        if findings.is_empty() {
-            return Ok(());
-        }
-        let told = plan::listed(&findings, "");
-        self.findings = findings;
-        Err(Stop::Failed(told))
+        let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
+        let health = assess(&nodes, self.how.options.og_max_lag_bytes);
+        self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
+        self.warnings.extend(plan::inspect(&nodes).warnings);
+        let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
+        let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
+        self.findings =
+            errors.filter(|finding| !serves || finding.node.is_none()).map(Finding::in_words).collect();
+        self.cluster = Some(health);
+        if self.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(plan::listed(&self.findings, ""))) }
     }
 
     /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
@@ -334,7 +485,7 @@ impl Run<'_> {
         gone: &[String],
         primary: Option<&str>,
     ) -> Go<Vec<(String, Vec<String>)>> {
-        let nodes = self.look("Look at the whole cluster", &["og_node_state", "og_replconninfo"], gone)?;
+        let nodes = self.look("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
         match primary.and_then(|primary| plan::moved(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
@@ -348,7 +499,7 @@ impl Run<'_> {
             .into_iter()
             .map(|(n, names)| (n, args(json!({"state": "absent", "names": names, "if_active": "skip"}))))
             .collect();
-        let done = self.step("Drop slots that serve nobody any more", "og_slot", calls)?;
+        let done = self.step("Drop unused replication slots", "og_slot", calls)?;
         self.warnings.extend(unwell(&[&done]));
         Ok(())
     }
@@ -381,6 +532,7 @@ impl Run<'_> {
             warnings,
             findings: self.findings,
             table: self.table,
+            cluster: self.cluster,
         }
     }
 }

@@ -34,6 +34,11 @@ impl Told {
     }
 }
 
+/// Whether a step of this title changes nothing in any case.
+fn is_inspection(title: &str) -> bool {
+    ["Inspect", "Find", "Measure", "Check whether"].iter().any(|verb| title.starts_with(verb))
+}
+
 fn how(options: Options) -> How {
     How {
         options,
@@ -142,7 +147,10 @@ fn expand_in_order() {
     let options = Options { og_sync_standbys: crate::args::SyncStandbys::Any, ..Options::default() };
     let mut args = Vec::new();
     let done = told(&given, Workflow::Expand, "n4,n5", &how(options), true, |step, call| {
-        if step.starts_with("Add") || step.starts_with("Take the lock") || step.starts_with("Build") {
+        if step.starts_with("Add")
+            || step.starts_with("Acquire the cluster lock")
+            || step.starts_with("Build")
+        {
             args.push(Value::Object(call.args.clone()));
         }
         None
@@ -151,20 +159,19 @@ fn expand_in_order() {
     assert_eq!(
         done.steps,
         [
-            "Look at all nodes: n1,n2,n3,n4,n5",
-            "Take the lock of the cluster: n1",
-            "Look how much is to be copied: n1",
-            "Let all nodes in at all nodes: n1,n2,n3,n4,n5",
-            "Tell the nodes of each other: n1,n2,n3,n4,n5",
-            "Give the new nodes their names: n4,n5",
-            "Build the standbys: n4",
-            "Build the cascade standbys: n5",
+            "Inspect all nodes: n1,n2,n3,n4,n5",
+            "Acquire the cluster lock: n1",
+            "Measure the size of the primary: n1",
+            "Configure pg_hba.conf rules: n1,n2,n3,n4,n5",
+            "Configure replication channels: n1,n2,n3,n4,n5",
+            "Configure the new nodes' parameters: n4,n5",
+            "Build standbys and cascade standbys: n4,n5",
             "Wait until the new nodes have caught up: n4,n5",
-            "Look who is the primary now: n1,n2,n3,n4,n5",
+            "Find the current primary: n1,n2,n3,n4,n5",
             "Add the new standbys to synchronous_standby_names: n1",
-            "Write down who belongs to the cluster: n1,n2,n3,n4,n5",
-            "Look at the whole cluster: n1,n2,n3,n4,n5",
-            "Release the lock of the cluster: n1",
+            "Update cluster_static_config: n1,n2,n3,n4,n5",
+            "Inspect the cluster again: n1,n2,n3,n4,n5",
+            "Release the cluster lock: n1",
         ]
     );
     let lock = json!({"data_dir": "/d", "state": "held", "purpose": "{\"what\":\"expand n4,n5\",\"restore\":{}}",
@@ -218,11 +225,11 @@ fn a_full_copy_is_made_only_where_there_is_room_for_it() {
     assert_eq!(needed(BuildMode::Auto, false), [None, None]);
     // Nobody is asked where nobody is built; whoever does not know has nothing changed.
     let none = told(&two_new(), Workflow::Expand, "n3", &how(Options::default()), true, nothing).well();
-    assert!(!none.steps.iter().any(|step| step.starts_with("Look how")));
+    assert!(!none.steps.iter().any(|step| step.starts_with("Measure the size")));
     let say = |_: &str, call: &NodeCall| (call.program == "og_build").then(|| json!({}));
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(done.why().starts_with("n1: og_build does not tell how large"), "{}", done.why());
-    assert!(!done.steps.iter().any(|step| step.starts_with("Let all nodes in")));
+    assert!(!done.steps.iter().any(|step| step.starts_with("Configure pg_hba.conf rules")));
 }
 
 #[test]
@@ -234,7 +241,7 @@ fn only_of_a_node_that_is_new_the_slots_are_taken_for_leftovers() {
     }
     let mut gone = Vec::new();
     told(&given, Workflow::Expand, "n3,n4", &how(Options::default()), true, |step, call| {
-        if step.starts_with("Drop slots") {
+        if step.starts_with("Drop unused replication slots") {
             gone.push(format!("{} {}", call.node.as_deref().unwrap(), call.args["names"]));
         }
         None
@@ -251,8 +258,8 @@ fn a_single_node_waits_for_nobody_until_it_has_a_standby() {
     parameter(&mut given, SYNC_NAMES, Some("*"));
     given.push(fresh(2, "standby"));
     let done = told(&given, Workflow::Expand, "n2", &how(Options::default()), true, nothing).well();
-    assert_eq!(done.steps[3], "Let no commit wait for a standby that is not there yet: n1");
-    assert!(done.steps.contains(&"Put synchronous_standby_names back: n1".to_owned()));
+    assert_eq!(done.steps[3], "Empty synchronous_standby_names until a standby streams: n1");
+    assert!(done.steps.contains(&"Restore synchronous_standby_names: n1".to_owned()));
 }
 
 #[test]
@@ -261,7 +268,7 @@ fn check_mode_says_what_would_be_and_waits_for_nothing() {
     let mut asked = 0;
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, |step, call| {
         let flags = ["check_mode", "diff"].map(|flag| call.args.get(flag) == Some(&json!(true)));
-        assert_eq!(flags, [!step.starts_with("Look"); 2], "{step}");
+        assert_eq!(flags, [!is_inspection(step); 2], "{step}");
         asked += 1;
         // There is nothing to be built from yet, and on one node a killed run's build goes on.
         builds(call).then(|| json!({"failed": true, "error": {"kind": "busy", "path": "/d/gs_build.pid"}}))
@@ -291,8 +298,8 @@ fn check_mode_foresees_the_standbys_for_whom_commits_would_wait() {
     .well();
     let at = |step: &str, foreseen: Value| (step.to_owned(), "n1".to_owned(), foreseen);
     let wanted = [
-        at("Tell the nodes of each other", json!([{SYNC_NAMES: ""}, null])),
-        at("Put synchronous_standby_names back", json!([null, ["dn_6002"]])),
+        at("Configure replication channels", json!([{SYNC_NAMES: ""}, null])),
+        at("Restore synchronous_standby_names", json!([null, ["dn_6002"]])),
     ];
     assert_eq!(told_of, wanted);
 }
@@ -301,25 +308,29 @@ fn check_mode_foresees_the_standbys_for_whom_commits_would_wait() {
 fn a_failed_expand_takes_back_what_it_brought() {
     let say = |_: &str, call: &NodeCall| builds(call).then(fails);
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
-    assert_eq!(done.why(), "n4: made to fail (what this run brought was taken away again)");
+    let both = "n4: made to fail\nn5: made to fail";
+    assert_eq!(done.why(), format!("{both} (what this run brought was taken away again)"));
     assert_eq!(
         done.from("Build"),
         [
-            "Build the standbys: n4",
-            "Look who is the primary now: n1,n2,n3,n4,n5",
-            "Let no commit wait for a new node: n1",
-            "Stop the new nodes: n4",
-            "Take the new channels away: n1,n2,n3",
-            "Take the new rules away: n1,n2,n3,n4,n5",
-            "Take the new nodes' new parameters away: n4,n5",
-            "Drop the slots of the new nodes: n1,n2,n3",
-            "Release the lock of the cluster: n1",
+            "Build standbys and cascade standbys: n4,n5",
+            "Find the current primary: n1,n2,n3,n4,n5",
+            "Remove the new nodes from synchronous_standby_names: n1",
+            "Stop the new nodes: n4,n5",
+            "Remove the new replication channels: n1,n2,n3",
+            "Remove the new pg_hba.conf rules: n1,n2,n3,n4,n5",
+            "Unset the new nodes' parameters: n4,n5",
+            "Drop the new nodes' replication slots: n1,n2,n3",
+            "Release the cluster lock: n1",
         ]
     );
     let options = Options { og_rollback: false, ..Options::default() };
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(options), true, say);
-    assert_eq!(done.why(), "n4: made to fail (nothing was rolled back)");
-    assert_eq!(done.from("Build"), ["Build the standbys: n4", "Release the lock of the cluster: n1"]);
+    assert_eq!(done.why(), format!("{both} (nothing was rolled back)"));
+    assert_eq!(
+        done.from("Build"),
+        ["Build standbys and cascade standbys: n4,n5", "Release the cluster lock: n1"]
+    );
 }
 
 #[test]
@@ -329,23 +340,23 @@ fn a_failed_expand_leaves_what_was_there_before() {
     given[1].2["og_node_state"]["node"]["receiver"] = json!(null);
     let mut args = Vec::new();
     let done = told(&given, Workflow::Expand, "n2,n3,n4", &how(Options::default()), true, |step, call| {
-        if step.ends_with("cluster now") || step.starts_with("Drop the slots") {
+        if step.ends_with("after the rollback") || step.starts_with("Drop the new nodes' replication slots") {
             args.push(Value::Object(call.args.clone()));
         }
-        (step == "Write down who belongs to the cluster" && call.node.as_deref() == Some("n4")).then(fails)
+        (step == "Update cluster_static_config" && call.node.as_deref() == Some("n4")).then(fails)
     });
     assert_eq!(
-        done.from("Let no commit wait for a new node"),
+        done.from("Remove the new nodes from synchronous_standby_names"),
         [
-            "Let no commit wait for a new node: n1",
+            "Remove the new nodes from synchronous_standby_names: n1",
             "Stop the new nodes: n4",
-            "Take the new channels away: n1,n2,n3",
-            "Take the new rules away: n1,n2,n3,n4",
-            "Give the new nodes their parameters back: n2,n3",
-            "Take the new nodes' new parameters away: n2,n3,n4",
-            "Drop the slots of the new nodes: n1,n2,n3",
-            "Write down who belongs to the cluster now: n1,n2,n3",
-            "Release the lock of the cluster: n1",
+            "Remove the new replication channels: n1,n2,n3",
+            "Remove the new pg_hba.conf rules: n1,n2,n3,n4",
+            "Restore the new nodes' parameters: n2,n3",
+            "Unset the new nodes' parameters: n2,n3,n4",
+            "Drop the new nodes' replication slots: n1,n2,n3",
+            "Update cluster_static_config after the rollback: n1,n2,n3",
+            "Release the cluster lock: n1",
         ]
     );
     assert_eq!(args[0]["names"], json!(["dn_6004"]));
@@ -359,10 +370,10 @@ fn a_failed_expand_leaves_no_commit_waiting() {
     let undone = |given: &[Given], targets: &str, options: Options| {
         let mut undo = Value::Null;
         let done = told(given, Workflow::Expand, targets, &how(options), true, |step, call| {
-            if step == "Let no commit wait for a new node" {
+            if step == "Remove the new nodes from synchronous_standby_names" {
                 undo = json!([call.args["state"], call.args["parameters"][SYNC_NAMES], call.args["force"]]);
             }
-            step.ends_with("belongs to the cluster").then(fails)
+            (step == "Update cluster_static_config").then(fails)
         });
         (undo, done.why().to_owned())
     };
@@ -398,19 +409,20 @@ fn a_build_that_ended_without_a_word_is_not_foreseen() {
         step.starts_with("Build").then(|| json!({"failed": true, "msg": "no room"}))
     };
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, say);
-    assert_eq!(done.why(), "n4: no room (nothing was rolled back)");
+    assert_eq!(done.why(), "n4: no room\nn5: no room (nothing was rolled back)");
 }
 
 #[test]
 fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
     let say = |step: &str, call: &NodeCall| {
-        let bad = step.starts_with("Write") || step.starts_with("Stop") && call.node.as_deref() == Some("n4");
+        let bad = step.starts_with("Update cluster_static_config")
+            || step.starts_with("Stop") && call.node.as_deref() == Some("n4");
         bad.then(fails)
     };
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(done.why().contains("(not all that this run brought was taken away again, see warnings)"));
     assert!(done.outcome.warnings.contains(&"Stop the new nodes: n4: made to fail".to_owned()));
-    assert_eq!(done.from("Write down who belongs to the cluster now").len(), 2);
+    assert_eq!(done.from("Update cluster_static_config after the rollback").len(), 2);
 }
 
 #[test]
@@ -434,7 +446,7 @@ fn a_build_that_a_killed_run_left_is_waited_for() {
         let edited: Vec<_> = waits.iter().take(4).map(|(n, _, time)| (n.as_str(), time)).collect();
         assert_eq!(edited, [("n1", &json!(null)), ("n2", &json!(null)), ("n3", &json!(null)), ("n4", &long)]);
         let built: Vec<_> = done.from("Build").iter().take(2).collect();
-        assert_eq!(built, ["Build the standbys: n3", "Build the standbys: n4"]);
+        assert_eq!(built, ["Build standbys: n3", "Build standbys: n4"]);
     }
 }
 
@@ -446,19 +458,19 @@ fn drop_in_order() {
     assert_eq!(
         done.steps,
         [
-            "Look at all nodes: n1,n2,n3",
-            "Take the lock of the cluster: n1",
-            "Take them off synchronous_standby_names: n1,n3",
-            "Stop them: n2",
-            "Take their channels away: n1,n3",
-            "Take their rules away: n1,n3",
-            "Drop their slots: n1,n3",
-            "Write down who belongs to the cluster: n1,n3",
-            "Clear them: n2",
+            "Inspect all nodes: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Remove the nodes from synchronous_standby_names: n1,n3",
+            "Stop the dropped nodes: n2",
+            "Remove their replication channels: n1,n3",
+            "Remove their pg_hba.conf rules: n1,n3",
+            "Drop their replication slots: n1,n3",
+            "Update cluster_static_config: n1,n3",
+            "Clear the replication channels of the dropped nodes: n2",
             "Wait until the remaining standbys stream: n3",
-            "Look at the whole cluster: n1,n3",
-            "Let commits wait for their standbys again: n1",
-            "Release the lock of the cluster: n1",
+            "Inspect the cluster again: n1,n3",
+            "Restore most_available_sync: n1",
+            "Release the cluster lock: n1",
         ]
     );
 }
@@ -466,15 +478,16 @@ fn drop_in_order() {
 #[test]
 fn a_drop_that_fails_lets_commits_wait_again_and_keeps_the_lock_if_it_cannot() {
     let options = || Options { og_drop_commits: DropCommits::Available, ..Options::default() };
-    let say = |step: &str, _: &NodeCall| step.starts_with("Take their rules").then(fails);
+    let say = |step: &str, _: &NodeCall| step.starts_with("Remove their pg_hba.conf rules").then(fails);
     let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
     assert_eq!(done.why(), "n1: made to fail\nn3: made to fail");
-    assert_eq!(done.from("Let commits").len(), 2);
-    let say =
-        |step: &str, call: &NodeCall| step.starts_with("Let commits").then(fails).or_else(|| say(step, call));
+    assert_eq!(done.from("Restore most_available_sync").len(), 2);
+    let say = |step: &str, call: &NodeCall| {
+        step.starts_with("Restore most_available_sync").then(fails).or_else(|| say(step, call))
+    };
     let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
     assert!(done.why().ends_with("most_available_sync was not put back, run this again: n1: made to fail"));
-    assert_eq!(done.from("Let commits").len(), 1);
+    assert_eq!(done.from("Restore most_available_sync").len(), 1);
 }
 
 #[test]
@@ -497,7 +510,7 @@ fn a_lock_of_the_dead_keeps_nobody_out_once_they_left_nothing_at_work() {
             left -= 1;
             return Some(json!({"over": true, "left": ["og_hba"]}));
         }
-        if !step.starts_with("Take the lock") {
+        if !step.starts_with("Acquire the cluster lock") {
             return None;
         }
         forced.push(call.args["force"] == true);
@@ -506,10 +519,10 @@ fn a_lock_of_the_dead_keeps_nobody_out_once_they_left_nothing_at_work() {
         Some(if call.args["force"] == true { json!({"previous": {"owner": DEAD}}) } else { busy })
     })
     .well();
-    let ask = "Ask whether the run that holds the lock still lives: here";
+    let ask = "Check whether the run that holds the lock is alive: here";
     assert_eq!(
         done.steps[..6],
-        ["Look at all nodes: n1,n2,n3", ask, ask, ask, "Look at all nodes: n1,n2,n3", ask]
+        ["Inspect all nodes: n1,n2,n3", ask, ask, ask, "Inspect all nodes: n1,n2,n3", ask]
     );
     assert_eq!(forced, [false, true]);
 }
@@ -518,7 +531,7 @@ fn a_lock_of_the_dead_keeps_nobody_out_once_they_left_nothing_at_work() {
 fn a_lock_that_another_run_took_in_between_is_given_back() {
     let mut owners = Vec::new();
     let done = told(&cluster(2), Workflow::Drop, "n2", &how(Options::default()), true, |step, call| {
-        if !step.starts_with("Take the lock") {
+        if !step.starts_with("Acquire the cluster lock") {
             return None;
         }
         owners.push(call.args["owner"].as_str().unwrap().to_owned());
@@ -532,7 +545,7 @@ fn a_lock_that_another_run_took_in_between_is_given_back() {
     });
     assert!(done.why().contains("other@here pid 5 start 6"));
     assert_eq!(owners[2], "other@here pid 5 start 6");
-    assert_eq!(done.steps.last().unwrap(), "Take the lock of the cluster: n1");
+    assert_eq!(done.steps.last().unwrap(), "Acquire the cluster lock: n1");
 }
 
 #[test]
@@ -542,11 +555,11 @@ fn a_live_run_keeps_others_out() {
     given[0].2["og_lock"]["lock"]["owner"] = json!("dba@here pid 1 start 5");
     let done = told(&given, Workflow::Drop, "n2", &how(Options::default()), true, |step, _| {
         let detail = "the lock is held by dba@here pid 1 start 5 since x";
-        step.starts_with("Take the lock")
+        step.starts_with("Acquire the cluster lock")
             .then(|| json!({"failed": true, "error": {"kind": "busy", "detail": detail}}))
     });
     assert!(done.why().contains("pid 1 start 5"));
-    assert_eq!(done.steps.iter().filter(|s| s.starts_with("Look")).count(), 1);
+    assert_eq!(done.steps.iter().filter(|s| s.starts_with("Inspect")).count(), 1);
 }
 
 #[test]
@@ -554,8 +567,10 @@ fn status_shows_what_can_be_reached() {
     let mut given = cluster(2);
     given[2].2 = json!(null);
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing).well();
-    assert_eq!(done.outcome.table.len(), 4);
-    assert!(done.outcome.table[3].contains("unreachable"));
+    let table = &done.outcome.table;
+    assert!(table[0].starts_with("1 of 2 standbys is missing (n3)"), "{table:#?}");
+    assert!(table.iter().any(|line| line.starts_with("n3 ") && line.contains("unreachable")), "{table:#?}");
+    assert_eq!(done.outcome.cluster.unwrap().verdict, crate::health::Verdict::Degraded);
 }
 
 #[test]
@@ -565,11 +580,12 @@ fn status_of_a_node_that_cannot_be_read_fails_and_says_why() {
     given[2].2["og_node_state"] = json!({"failed": true, "msg": "x", "error": error});
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
     assert!(done.why().starts_with("1 finding:\n- n3: its state cannot be read"), "{}", done.why());
-    assert_eq!((done.outcome.findings.len(), done.outcome.table.len()), (1, 4));
-    assert!(done.outcome.table[3].contains("unknown") && done.why().contains("cannot open data_dir /x"));
+    assert_eq!(done.outcome.findings.len(), 1);
+    let line = done.outcome.table.iter().find(|line| line.starts_with("n3 ")).unwrap();
+    assert!(line.contains("unknown") && done.why().contains("cannot open data_dir /x"));
     given[2].2 = given[0].2.clone();
     let done = told(&given, Workflow::Status, "", &how(Options::default()), true, nothing);
-    assert!(done.outcome.table[0].starts_with("ERROR: more than one primary: n1 and n3 run as primary"));
+    assert!(done.outcome.table[0].starts_with("Not usable: more than one primary: n1 and n3 run as primary"));
 }
 
 #[test]
@@ -590,7 +606,8 @@ fn a_host_that_goes_away_ends_it() {
     let say = |step: &str, call: &NodeCall| {
         let lost =
             json!({"failed": true, "msg": "the connection was lost", "error": {"kind": "unreachable"}});
-        (step.starts_with("Tell the nodes") && call.node.as_deref() == Some("n3")).then_some(lost)
+        (step.starts_with("Configure replication channels") && call.node.as_deref() == Some("n3"))
+            .then_some(lost)
     };
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(
@@ -618,29 +635,30 @@ fn switched(step_of_it: &'static str) -> impl FnMut(&str, &NodeCall) -> Option<V
 fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
     let expand =
         |step| told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, switched(step));
-    let done = expand("Build the standbys");
+    let done = expand("Build standbys and cascade standbys");
     let why = "n2 has become primary during this run, which began with n1; ";
     assert!(done.why().starts_with(why), "{}", done.why());
     // The new primary may wait for them, and they stream.
     assert!(done.why().ends_with(" (nothing was rolled back)"), "{}", done.why());
     assert_eq!(
-        done.from("Look who"),
-        ["Look who is the primary now: n1,n2,n3,n4,n5", "Release the lock of the cluster: n1"]
+        done.from("Find the current primary"),
+        ["Find the current primary: n1,n2,n3,n4,n5", "Release the cluster lock: n1"]
     );
-    let done = expand("Write down who belongs to the cluster");
+    let done = expand("Update cluster_static_config");
     assert!(
         done.why().starts_with(why) && done.why().ends_with(" (nothing was rolled back)"),
         "{}",
         done.why()
     );
-    assert_eq!(done.from("Look at the whole cluster").len(), 2);
+    assert_eq!(done.from("Inspect the cluster again").len(), 2);
     // It failed for another reason, and by then it is another primary's.
-    let mut switch = switched("Build the standbys");
+    let mut switch = switched("Build standbys and cascade standbys");
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, |step, call| {
         switch(step, call).or_else(|| builds(call).then(fails))
     });
     assert!(
-        done.why().starts_with(&format!("n4: made to fail (nothing was rolled back: {why}")),
+        done.why()
+            .starts_with(&format!("n4: made to fail\nn5: made to fail (nothing was rolled back: {why}")),
         "{}",
         done.why()
     );
@@ -650,11 +668,11 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
 fn a_switchover_meanwhile_is_no_good_end_of_a_drop() {
     let options = Options { og_drop_commits: DropCommits::Available, ..Options::default() };
     let given = cluster(3);
-    let done = told(&given, Workflow::Drop, "n4", &how(options), true, switched("Stop them"));
+    let done = told(&given, Workflow::Drop, "n4", &how(options), true, switched("Stop the dropped nodes"));
     assert!(done.why().starts_with("n2 has become primary during this run, which began with n1; "));
     // Commits wait again where they are made now.
-    let last = ["Let commits wait for their standbys again: n2", "Release the lock of the cluster: n1"];
-    assert_eq!(done.from("Let commits"), last);
+    let last = ["Restore most_available_sync: n2", "Release the cluster lock: n1"];
+    assert_eq!(done.from("Restore most_available_sync"), last);
 }
 
 #[test]
@@ -665,12 +683,12 @@ fn a_failed_first_expand_leaves_a_note_of_the_names() {
     parameter(&mut given, SYNC_NAMES, Some("*"));
     let mut note = Value::Null;
     let done = told(&given, Workflow::Expand, "n2", &how(Options::default()), true, |step, call| {
-        if step.starts_with("Leave a note") {
+        if step.starts_with("Record the deferred restore") {
             note = Value::Object(call.args.clone());
         }
         builds(call).then(fails)
     });
-    assert_eq!(done.steps.last().unwrap(), "Leave a note of what is to be put back: n1");
+    assert_eq!(done.steps.last().unwrap(), "Record the deferred restore in the lock: n1");
     assert_eq!((&note["state"], &note["ttl"]), (&json!("held"), &json!(1)));
     let purpose = json!({"what": "expand n2", "restore": {SYNC_NAMES: "*"}}).to_string();
     assert_eq!(note["purpose"].as_str().unwrap(), purpose);
@@ -683,10 +701,10 @@ fn a_failed_expand_gives_the_new_nodes_back_what_they_had() {
     given[3].2["og_guc"]["after"] = json!({"application_name": "dn_6002", "replconninfo1": "localhost=x"});
     let mut back = Vec::new();
     let done = told(&given, Workflow::Expand, "n4", &how(Options::default()), true, |step, call| {
-        if step.starts_with("Give the new nodes their parameters back") {
+        if step.starts_with("Restore the new nodes' parameters") {
             back.push((call.args["parameters"].clone(), call.args["reload"].clone()));
         }
-        (step == "Tell the nodes of each other" && call.node.as_deref() == Some("n3")).then(fails)
+        (step == "Configure replication channels" && call.node.as_deref() == Some("n3")).then(fails)
     });
     let wanted = json!({"application_name": "dn_6002", "replconninfo1": "localhost=x"});
     assert_eq!(back, [(wanted, json!("never"))]);
@@ -701,15 +719,40 @@ fn builds_go_side_by_side_as_the_primary_has_room() {
     given.extend((2..6).map(|n| fresh(n, "standby")));
     let mut named = Vec::new();
     let done = told(&given, Workflow::Expand, "n2,n3,n4,n5", &how(Options::default()), true, |step, call| {
-        if step == "Give the new nodes their names" {
+        if step == "Configure the new nodes' parameters" {
             named.push(call.args["parameters"]["pgxc_node_name"].as_str().unwrap().to_owned());
         }
         None
     })
     .well();
-    let at = done.steps.iter().position(|step| step.starts_with("Give the new nodes")).unwrap();
-    let builds = ["n2", "n3", "n4", "n5"].map(|n| format!("Build the standbys: {n}"));
+    let at =
+        done.steps.iter().position(|step| step.starts_with("Configure the new nodes' parameters")).unwrap();
+    let builds = ["n2", "n3", "n4", "n5"].map(|n| format!("Build standbys: {n}"));
     assert_eq!(done.steps[at + 1..at + 5], builds);
     // Before they are built.
     assert_eq!(named, ["dn_6001"; 4]);
+}
+
+#[test]
+fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
+    let steps = |given: &[Given], targets: &str| {
+        let done = told(given, Workflow::Expand, targets, &how(Options::default()), true, nothing).well();
+        done.steps.into_iter().filter(|step| step.starts_with("Build")).collect::<Vec<_>>()
+    };
+    let apart = ["Build standbys: n4", "Build cascade standbys: n5"];
+    assert_eq!(steps(&two_new(), "n4,n5"), ["Build standbys and cascade standbys: n4,n5"]);
+    // Those that are there are away for a moment: the new standby is the first that can be followed.
+    let mut given = two_new();
+    for node in &mut given[1..3] {
+        node.2["og_node_state"]["node"]["receiver"] = json!(null);
+    }
+    assert_eq!(steps(&given, "n4,n5"), apart);
+    // Two standbys, two builds of two senders each and one for tools; one less is too few.
+    for (senders, together) in [("7", true), ("6", false)] {
+        let mut given = two_new();
+        given[0].2["og_guc"]["running"] = json!({"max_wal_senders": senders});
+        assert_eq!(steps(&given, "n4,n5").len() == 1, together, "{senders}");
+    }
+    // With one kind alone the step is named by it.
+    assert_eq!(steps(&two_new(), "n5"), ["Build cascade standbys: n5"]);
 }

@@ -1,12 +1,12 @@
-//! A full build that is killed at twenty moments within an expand. Whatever it leaves behind, the run takes back what it
-//! brought to the cluster, and the next one adds the node.
+//! A full build that is killed at twenty moments within an expand, or at those of them that `OG_KILLS` chooses. Whatever it
+//! leaves behind, the run takes back what it brought to the cluster, and the next one adds the node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use og_lab::Role;
+use og_lab::{KillPoints, Role};
 use og_scenarios::cluster::{Cluster, Result, differing};
 
 use super::builds::builder;
@@ -20,7 +20,7 @@ pub const STORY: Story = Story {
 };
 
 /// So many moments of a build.
-const MOMENTS: u32 = 20;
+const MOMENTS: usize = 20;
 /// Between two looks at the build.
 const GLANCE: Duration = Duration::from_millis(1);
 
@@ -82,6 +82,11 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
     })
 }
 
+/// So many twentieths of the time that a build takes.
+fn part_of(takes: Duration, moment: usize) -> Duration {
+    takes * u32::try_from(moment).unwrap_or_default() / u32::try_from(MOMENTS).unwrap_or(1)
+}
+
 fn killed(c: &Cluster) -> Result {
     let takes = duration(c)?;
     c.play("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
@@ -94,10 +99,13 @@ fn killed(c: &Cluster) -> Result {
             .map(|(p, t)| (p.clone(), t.clone()))
             .collect()
     };
+    // Kill points are counted from 1.
+    let moments: Vec<_> =
+        KillPoints::from_env()?.of_row(0).take_while(|m| *m <= MOMENTS).map(|m| m - 1).collect();
     let mut broken = 0;
     let (_, seen) = under_load(c, "n1", || {
-        for moment in 0..MOMENTS {
-            if expand_killed_after(c, takes * moment / MOMENTS)? {
+        for moment in &moments {
+            if expand_killed_after(c, part_of(takes, *moment))? {
                 broken += 1;
                 let changed = differing(&staying(&before), &staying(&outcome(c)?));
                 if !changed.is_empty() {
@@ -112,8 +120,9 @@ fn killed(c: &Cluster) -> Result {
         c.play("expand.yml", &ADD)?.must_work()
     })?;
     println!(
-        "  {}: {broken} of {MOMENTS} builds of {:.1} s were broken",
+        "  {}: {broken} of {} builds of {:.1} s were broken",
         c.lab().engine(),
+        moments.len(),
         takes.as_secs_f64()
     );
     c.all_hold(&seen, &["n1", "n2", "n3"])?;

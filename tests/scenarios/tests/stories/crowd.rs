@@ -36,7 +36,7 @@ fn eight_at_once(c: &Cluster) -> Result {
         return Err(format!("the primary has {senders} senders, not OM's 16"));
     }
     let (run, seen) = play(c, "expand.yml", &add)?;
-    let times = run.task_times.iter().filter(|(name, _)| name.ends_with("Build the standbys")).count();
+    let times = run.task_times.iter().filter(|(name, _)| name.ends_with("Build standbys")).count();
     if times != 2 {
         return Err(format!("the builds were to be made in two parts, not {times}:\n{}", run.output));
     }

@@ -66,7 +66,8 @@ fn by_hand(c: &Cluster, salt: &Salt) -> Result {
     for name in ["add_standby.sls", "drop_standby.sls"] {
         fs::copy(c.playbooks().join("examples").join(name), folder.join(name)).map_err(|e| e.to_string())?;
     }
-    let orchestrate = |words: [&str; 2]| salt.run("salt-run", &["state.orchestrate", words[0], words[1]])?.must_work();
+    let orchestrate =
+        |words: [&str; 2]| salt.run("salt-run", &["state.orchestrate", words[0], words[1]])?.must_work();
     orchestrate(["examples.add_standby", r#"pillar={"new": "n2"}"#])?;
     c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     orchestrate(["examples.drop_standby", r#"pillar={"gone": "n2"}"#])?;
@@ -166,7 +167,7 @@ fn expands(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
 fn drops(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     let extra = format!("og_drop={nodes}");
     predicts(c, salt, &format!("{line} test=True"), "drop.yml", &extra)?;
-    salt.killed(line, "Take their channels away")?;
+    salt.killed(line, "Remove their replication channels")?;
     let (_, seen) = under_load(c, "n1", || typed(c, salt, line)?.must_work())?;
     c.all_hold(&seen, &["n1"])?;
     c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;

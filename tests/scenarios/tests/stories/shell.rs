@@ -71,17 +71,17 @@ fn drops(c: &Cluster) -> Result {
     let line = "og drop n2";
     let by_ansible = short(foretold(c, "drop.yml", &["-e", "og_drop=n2"])?);
     same("check", &by_ansible, &predicts(c, &shell, "og drop --check n2")?)?;
-    shell.killed(line, "Take their channels away")?;
+    shell.killed(line, "Remove their replication channels")?;
     let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
     show(c, line, &told);
     c.all_hold(&seen, &["n1"])?;
     c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     same("again", &[], &shell.run(line)?.must_work()?)?;
     let table = shell.run("og status")?.must_work()?.output;
-    if table.lines().any(|row| row.starts_with("n2 ") && row.contains("down")) {
+    if table.lines().any(|row| row.starts_with("n2 ") && row.contains("stopped")) {
         return Ok(());
     }
-    Err(format!("n2 is not shown as down:\n{table}"))
+    Err(format!("n2 is not shown as stopped:\n{table}"))
 }
 
 fn refused(c: &Cluster) -> Result {

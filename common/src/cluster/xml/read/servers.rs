@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::super::{DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Node, Role, next_free};
 use super::super::{Device, Document, Param, normal};
 use super::{absolute, address_list, allowed, device, filled, number, port, read};
-use crate::protocol::Error;
+use crate::base::Error;
 
 /// Between the ports of two primaries on one machine (OM `PORT_STEP_SIZE`).
 const PORT_STEP: u32 = 20;

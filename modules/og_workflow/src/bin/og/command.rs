@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, ValueHint, error::ErrorKind};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use og_workflow::args::{Options, Workflow};
+use og_workflow::args::Options;
+use og_workflow::steps::{WORKFLOWS, Workflow, WorkflowEntry};
 use schemars::generate::SchemaSettings;
-use schemars::schema_for;
 use serde_json::{Map, Value};
 
 use crate::cluster_file;
@@ -23,7 +23,7 @@ const PREFIX: &str = "og_";
 #[derive(Debug)]
 pub struct Invocation {
     /// The workflow.
-    pub workflow: Workflow,
+    pub workflow: &'static WorkflowEntry,
     /// The nodes.
     pub targets: Vec<String>,
     /// Options by their names in a cluster's variables.
@@ -54,43 +54,45 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands(Workflow::ON_CLUSTER.map(subcommand))
+        .subcommands(WORKFLOWS.iter().map(subcommand))
         .after_help(
             "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
              A run that failed, was interrupted or was killed is continued by the same command.",
         )
 }
 
-fn subcommand(workflow: Workflow) -> Command {
-    let schema = schema_for!(Workflow);
-    let about = choices(schema.as_value()).into_iter().find(|(name, _)| *name == workflow.name());
-    let about = about.map(|(_, about)| about.trim_end_matches('.').to_owned()).unwrap_or_default();
-    let mut command = Command::new(workflow.name()).about(about).args(shared());
-    if workflow.has_targets() {
+fn subcommand(workflow: &'static WorkflowEntry) -> Command {
+    let mut command = Command::new(workflow.name).about(workflow.about).args(shared());
+    if !workflow.details.is_empty() {
+        command = command.after_help(workflow.details.join(" "));
+    }
+    if let Some(targets) = &workflow.targets {
         command = command
             .arg(flag("check").short('n').help("Change nothing; say what would be changed"))
             .arg(flag("diff").help("Show changes of files as unified diffs"))
             .arg(
                 words("NODE")
                     .required(true)
-                    .help("Nodes by their names in the cluster, such as n3,n4")
+                    .help(format!(
+                        "{}, by their names in the cluster, such as {}",
+                        targets.about, targets.example
+                    ))
                     .add(ArgValueCompleter::new(complete_nodes)),
             );
     } else {
-        command = command
-            .arg(
-                Arg::new("watch")
-                    .long("watch")
-                    .value_name("SECONDS")
-                    .num_args(0..=1)
-                    .require_equals(true)
-                    .default_missing_value(WATCH_INTERVAL)
-                    .value_parser(clap::value_parser!(u64).range(1..=86_400))
-                    .help(format!(
-                        "Show it again every SECONDS (default: {WATCH_INTERVAL}) until interrupted"
-                    )),
-            )
-            .arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
+        command = command.arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
+    }
+    if workflow.workflow == Workflow::Status {
+        command = command.arg(
+            Arg::new("watch")
+                .long("watch")
+                .value_name("SECONDS")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(WATCH_INTERVAL)
+                .value_parser(clap::value_parser!(u64).range(1..=86_400))
+                .help(format!("Show it again every SECONDS (default: {WATCH_INTERVAL}) until interrupted")),
+        );
     }
     command.next_help_heading("Options of the workflow").args(
         options()
@@ -165,7 +167,7 @@ fn option(name: &str, schema: &Value) -> Arg {
     let long: &'static str = id.strip_prefix(PREFIX).unwrap_or(id).replace('_', "-").leak();
     let text = schema["description"].as_str().unwrap_or_default();
     let text = text.split_once(": ").map_or(text, |(workflow, rest)| {
-        if Workflow::ON_CLUSTER.iter().any(|w| w.name() == workflow) { rest } else { text }
+        if WORKFLOWS.iter().any(|entry| entry.name == workflow) { rest } else { text }
     });
     let mut words: Vec<String> = choices(schema).iter().map(|(word, _)| (*word).to_owned()).collect();
     if schema["type"] == "boolean" {
@@ -207,7 +209,7 @@ pub fn parse() -> Result<Invocation, Error> {
 fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
     // clap asks for a subcommand, and knows no others.
     let (name, own) = matches.subcommand().unwrap_or(("", matches));
-    let workflow = Workflow::ON_CLUSTER.into_iter().find(|w| w.name() == name).unwrap_or(Workflow::Status);
+    let workflow = WORKFLOWS.iter().find(|entry| entry.name == name).unwrap_or(&WORKFLOWS[0]);
     let given = |name: &str| own.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
     let mut options = Map::new();
     for name in crate::command::options().keys() {
@@ -221,7 +223,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
             Some((name, value)) if name.starts_with(PREFIX) => {
                 options.insert(name.to_owned(), Value::from(value));
             }
-            None if workflow.has_targets() => {
+            None if workflow.targets.is_some() => {
                 targets.extend(
                     word.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
                 );
@@ -232,7 +234,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
             }
         }
     }
-    if workflow.has_targets() && targets.is_empty() {
+    if workflow.targets.is_some() && targets.is_empty() {
         let text = format!("no node is named, such as: og {name} n3,n4");
         return Err(command().error(ErrorKind::MissingRequiredArgument, text));
     }
@@ -293,7 +295,7 @@ mod tests {
             "og expand -n n3 og_sync_standbys=any n4 --diff og_rollback=no",
         ] {
             let it = parsed(line).unwrap();
-            assert_eq!((it.workflow, it.check, it.diff), (Workflow::Expand, true, true), "{line}");
+            assert_eq!((it.workflow.name, it.check, it.diff), ("expand", true, true), "{line}");
             assert_eq!(it.targets, ["n3", "n4"]);
             let given: Vec<_> =
                 it.options.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap())).collect();
@@ -306,7 +308,7 @@ mod tests {
     #[test]
     fn every_option_belongs_to_a_workflow() {
         for name in options().keys() {
-            assert!(Workflow::ON_CLUSTER.iter().any(|w| w.has_option(name)), "{name}");
+            assert!(WORKFLOWS.iter().any(|entry| entry.has_option(name)), "{name}");
         }
     }
 

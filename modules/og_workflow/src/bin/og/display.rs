@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use og_common::protocol::{Error, Progress, secret};
-use og_workflow::args::{Change, NodeCall, Outcome, Workflow};
+use og_workflow::args::{Change, NodeCall, Outcome};
 use og_workflow::table::in_units;
 use serde_json::{Value, json};
 
@@ -119,7 +119,7 @@ impl Display {
     }
 
     /// Tells what came of the run.
-    pub fn outcome(&mut self, outcome: &Outcome, workflow: Workflow, check: bool, elapsed: Duration) {
+    pub fn outcome(&mut self, outcome: &Outcome, changes: bool, check: bool, elapsed: Duration) {
         if self.json {
             self.json_outcome(json!(outcome));
             return;
@@ -132,7 +132,7 @@ impl Display {
         match &outcome.msg {
             Some(why) => err(&secret::text(why)),
             // Beside its table a status has nothing to say.
-            None if !workflow.has_targets() => {}
+            None if !changes => {}
             None => err(&format!("{} ({})", og_workflow::text::msg(outcome, check), seconds(elapsed))),
         }
     }

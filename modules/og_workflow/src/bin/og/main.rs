@@ -81,7 +81,7 @@ async fn run_workflow(
 /// The run that the command line asks for, its options typed and checked as those of every caller are.
 fn engine(invocation: &Invocation, cluster: Value) -> Result<Engine, Error> {
     let mut request = json!({
-        "workflow": invocation.workflow,
+        "workflow": invocation.workflow.name,
         "targets": invocation.targets,
         "options": invocation.options,
         "pid": std::process::id(),
@@ -100,12 +100,17 @@ async fn run_once(
     let begun = Instant::now();
     match runner.run(display).await? {
         Ended::Outcome(outcome) => {
-            display.outcome(&outcome, invocation.workflow, invocation.check, begun.elapsed());
+            display.outcome(
+                &outcome,
+                invocation.workflow.targets.is_some(),
+                invocation.check,
+                begun.elapsed(),
+            );
             Ok(status(&outcome))
         }
         Ended::Interrupted { nodes } => {
             let left = runner.leave_lock().await;
-            display.interrupted(&nodes, &left, invocation.workflow.has_targets());
+            display.interrupted(&nodes, &left, invocation.workflow.targets.is_some());
             Ok(FAILED)
         }
     }

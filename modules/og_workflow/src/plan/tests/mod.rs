@@ -70,7 +70,7 @@ pub(crate) fn lock(hosts: &mut [Given], what: &str, restore: Value) {
     hosts[0].2["og_lock"]["lock"] = json!({"owner": "x", "purpose": purpose});
 }
 
-fn nodes(hosts: &[Given]) -> Vec<Node> {
+pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
     let node = |(name, vars, seen): &Given| {
         let host = Host::new(name, vars.as_object().unwrap().clone());
         let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});

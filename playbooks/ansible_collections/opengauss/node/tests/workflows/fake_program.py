@@ -42,7 +42,7 @@ def node(state):
     if state["running"] and state["role"] == "primary":
         for other in map(load, sorted(glob.glob(f"{ROOT}/*/state.json"))):
             if other["running"] and other["built"]:
-                out["senders"].append({"peer": {"host": other["address"], "port": 5}, "sync_state": "async", "lag_bytes": 0})
+                out["senders"].append({"peer": {"host": other["address"], "port": 5}, "sync_state": "sync", "lag_bytes": 0})
     elif state["running"] and state["built"]:
         out["receiver"] = {"peer": {"host": "10.0.0.1", "port": 26001}}
     return out

@@ -1,0 +1,204 @@
+//! One call of a module: how it was asked to act, on which node.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Done, Error, ErrorKind, secret};
+
+/// The arguments common to all modules.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Common {
+    /// The node: an openGauss data directory. Default: `$PGDATA`.
+    pub data_dir: Option<PathBuf>,
+    /// The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+    /// Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+    pub env_file: Option<PathBuf>,
+    /// The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+    pub gauss_home: Option<PathBuf>,
+    /// Run by root, act as this user; run by anyone else, it must be that user. Default: owner of `data_dir`.
+    pub os_user: Option<String>,
+    /// Seconds the whole call may take; 0 is no limit.
+    pub timeout: Option<u64>,
+    /// Seconds to wait for another writer.
+    pub lock_timeout: Option<u64>,
+    /// What to do while a build of the node is under way: fail at once (`busy`), or wait for its end within `timeout`.
+    pub if_building: Option<IfBuilding>,
+    /// Say what would be done, and do nothing.
+    pub check_mode: Option<bool>,
+    /// Return the text before and after of each file that changes.
+    pub diff: Option<bool>,
+}
+
+/// What a call does that finds the node being built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum IfBuilding {
+    /// Fails at once.
+    #[default]
+    Fail,
+    /// Waits for the end of the build within `timeout`; in check mode it fails.
+    Wait,
+}
+
+/// One call of a module: how it was asked to act.
+#[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+pub struct Call {
+    /// Change nothing; report what would change.
+    pub check: bool,
+    /// The caller wants texts before and after.
+    pub diff: bool,
+    /// The caller wants nothing of the arguments in any log or echo.
+    pub no_log: bool,
+    /// The arguments common to all modules.
+    pub common: Common,
+    /// The caller was root and has become the node's user.
+    pub switched: bool,
+    /// When the call ends, if it has a limit.
+    pub deadline: Option<std::time::Instant>,
+    /// The caller wants to know how far it is, in lines on standard error.
+    pub progress: bool,
+    seen: std::cell::RefCell<String>,
+    pub(crate) done: Done,
+}
+
+/// How far a call is: one line of JSON, `{"progress": {…}}`, on the standard error of a program run with `--progress`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What was seen, for a person.
+    pub msg: String,
+    /// Bytes copied so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Bytes to copy in all, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+}
+
+impl Progress {
+    fn to_line(&self) -> String {
+        serde_json::json!({ "progress": self }).to_string()
+    }
+
+    /// Reads such a line; `None` when it is something else.
+    #[must_use]
+    pub fn parse_line(line: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line {
+            progress: Progress,
+        }
+        serde_json::from_str::<Line>(line.trim()).ok().map(|line| line.progress)
+    }
+}
+
+/// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
+pub const LOCK_TIMEOUT: u64 = 10;
+
+impl Call {
+    /// The node's data directory.
+    ///
+    /// # Errors
+    /// `bad_args` when neither `data_dir` nor `$PGDATA` is given or it is relative; `not_found` when it is no folder;
+    /// `permission` when it is another user's.
+    pub fn data_dir(&self) -> Result<PathBuf, Error> {
+        let dir =
+            self.common.data_dir.clone().or_else(environment_data_dir).ok_or_else(|| {
+                Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir")
+            })?;
+        if !dir.is_absolute() {
+            return Err(Error::bad_args(format!("data_dir must be an absolute path, not {}", dir.display()))
+                .at("/data_dir"));
+        }
+        match std::fs::metadata(&dir) {
+            Ok(meta) if meta.is_dir() => self.check_owner(&dir, &meta).map(|()| dir),
+            Ok(_) => {
+                Err(Error::not_found(format!("data_dir {} is not a folder", dir.display())).at("/data_dir"))
+            }
+            Err(e) => Err(Error::io("open data_dir", &dir, &e)),
+        }
+    }
+
+    /// Refuses the data directory of another user, which would look like one without a server. Whoever is named as
+    /// `os_user` is meant.
+    fn check_owner(&self, dir: &std::path::Path, meta: &std::fs::Metadata) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt;
+        let me = nix::unistd::geteuid();
+        if me.is_root() || me.as_raw() == meta.uid() || self.common.os_user.is_some() {
+            return Ok(());
+        }
+        let owner = nix::unistd::User::from_uid(meta.uid().into()).ok().flatten();
+        let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
+        let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
+        let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
+        Err(error.hint(run_as(&owner)))
+    }
+
+    /// How long to wait for another writer.
+    #[must_use]
+    pub fn lock_timeout(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.common.lock_timeout.unwrap_or(LOCK_TIMEOUT))
+    }
+
+    /// Whether the call waits for the end of a build of the node before it acts.
+    #[must_use]
+    pub fn waits_for_build(&self) -> bool {
+        self.common.if_building == Some(IfBuilding::Wait) && !self.check
+    }
+
+    /// Notes what was last seen, for the message if time runs out, and for whoever asked for progress.
+    pub fn saw(&self, what: impl Into<String>) {
+        self.saw_bytes(what, None, None);
+    }
+
+    /// Notes what was last seen of a copy: the bytes copied, and how many there are in all where that is known.
+    pub fn saw_bytes(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
+        let msg = what.into();
+        if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
+            let progress = Progress { msg: secret::text(&msg).into_owned(), bytes, total_bytes };
+            // What is seen and cannot be told is no reason to end the work.
+            drop(writeln!(std::io::stderr(), "{}", progress.to_line()));
+        }
+        *self.seen.borrow_mut() = msg;
+    }
+
+    /// What was last seen.
+    #[must_use]
+    pub fn last_seen(&self) -> String {
+        self.seen.borrow().clone()
+    }
+}
+
+/// The hint on who may do it.
+pub(crate) fn run_as(user: &str) -> String {
+    if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
+}
+
+/// The data directory that the environment names.
+pub(crate) fn environment_data_dir() -> Option<PathBuf> {
+    std::env::var_os("PGDATA").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_named_once() {
+        assert_eq!(run_as("omm"), "run it as omm or as root");
+        assert_eq!(run_as("root"), "run it as root");
+    }
+
+    #[test]
+    fn a_line_of_progress_is_read_as_it_was_told() {
+        let progress = Progress { msg: "half".to_owned(), bytes: Some(5), total_bytes: None };
+        assert_eq!(Progress::parse_line(&progress.to_line()), Some(progress));
+        for other in ["", "half", "{}", r#"{"progress": 1}"#] {
+            assert_eq!(Progress::parse_line(other), None, "{other}");
+        }
+    }
+}

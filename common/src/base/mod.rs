@@ -1,0 +1,22 @@
+//! The vocabulary of all: what a call is, what it answers, how it fails, and what of it is secret.
+
+mod call;
+pub mod clock;
+mod done;
+mod error;
+pub(crate) mod json;
+mod report;
+pub mod secret;
+
+pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
+pub(crate) use call::{environment_data_dir, run_as};
+pub(crate) use done::Done;
+pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
+pub use report::{Diff, Report};
+
+/// Writes a line to standard error when the environment has `OG_LOG=debug`; never anything secret.
+pub fn debug(message: impl FnOnce() -> String) {
+    if std::env::var_os("OG_LOG").is_some_and(|v| v == "debug") {
+        eprintln!("{}", secret::text(&message()));
+    }
+}

@@ -1,0 +1,186 @@
+//! The server's own log: what it wrote since a moment, and what it complained of.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::Node;
+use crate::base::{Call, secret};
+use crate::conf::ConfFile;
+
+/// The poll interval while the log is watched.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How much of each file of the log is read at a time.
+const BLOCK: u64 = 4 * 1024 * 1024;
+/// What a system that has no room left makes the server say, in the C locale (ENOSPC and EDQUOT).
+const NO_ROOM: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+impl Node {
+    /// The folder of the server's log: asked from the server, else read from its postgresql.conf.
+    pub(super) async fn log_dir(&self, call: &Call) -> PathBuf {
+        let asked = self.sql_within(call, "show log_directory", Duration::from_secs(10)).await;
+        match asked.ok().and_then(|rows| rows.into_iter().flatten().next()) {
+            Some(named) if !named.is_empty() => self.data_dir.join(named),
+            _ => self.log_dir_in_file(),
+        }
+    }
+
+    /// The folder of the server's log by its postgresql.conf; relative ones are below the data directory.
+    fn log_dir_in_file(&self) -> PathBuf {
+        let named = crate::files::read(&self.data_dir.join("postgresql.conf"))
+            .ok()
+            .and_then(|text| Some(ConfFile::parse(&text).get("log_directory")?.text().into_owned()));
+        self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
+    }
+
+    /// Returns the log of the node's server from now on; the server need not run.
+    #[must_use]
+    pub fn watch_log(&self) -> ServerLog {
+        ServerLog::watch(&self.log_dir_in_file())
+    }
+}
+
+/// Returns the last three complaints in a text of the server's (FATAL, PANIC and ERROR lines, and those of a lower level
+/// that tell the reason), without secrets.
+#[must_use]
+pub fn last_complaints(text: &str) -> Option<String> {
+    const COMPLAINTS: [&str; 4] = ["FATAL:", "PANIC:", "ERROR:", "Uncompleted build"];
+    /// Lines of a lower level that tell the reason of a FATAL one which does not.
+    const CLUES: [&str; 4] = ["unrecognized", "invalid", "syntax error", "could not"];
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let complaint = |line: &str| {
+        let level = COMPLAINTS.iter().filter_map(|word| line.find(word)).min();
+        let clue = || CLUES.iter().any(|word| line.contains(word)).then(|| line.find("LOG:").unwrap_or(0));
+        level.or_else(clue).map(|at| secret::words(&line[at..]).into_owned())
+    };
+    let mut said: Vec<_> = lines.iter().rev().filter_map(|l| complaint(l)).take(3).collect();
+    said.reverse();
+    said.dedup();
+    if said.is_empty() { None } else { Some(said.join("; ")) }
+}
+
+/// Whether a text of the server's or of one of its tools says that a disk is full.
+#[must_use]
+pub fn is_out_of_room(text: &str) -> bool {
+    NO_ROOM.iter().any(|words| text.contains(words))
+}
+
+/// A folder of log files, and where each ended when we began to look.
+#[derive(Debug)]
+pub struct ServerLog {
+    dir: PathBuf,
+    sizes: HashMap<PathBuf, u64>,
+}
+
+impl ServerLog {
+    /// Returns the folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Begins to watch the log in a folder, which need not be there yet.
+    pub(super) fn watch(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), sizes: files(dir).collect() }
+    }
+
+    /// Returns what was written since, the end of each file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut bytes = Vec::new();
+        let mut files: Vec<_> = files(&self.dir).collect();
+        // In the order of writing: where the log changes files meanwhile, what it says of the signal stands in the older one.
+        files
+            .sort_by_key(|(path, _)| (std::fs::metadata(path).and_then(|m| m.modified()).ok(), path.clone()));
+        for (path, size) in files {
+            let before = self.sizes.get(&path).copied().unwrap_or(0);
+            // A file that became shorter was begun anew.
+            let from = if size < before { 0 } else { before };
+            if size > from {
+                let read = std::fs::File::open(&path).and_then(|mut file| {
+                    file.seek(SeekFrom::Start(from.max(size.saturating_sub(BLOCK))))?;
+                    file.take(BLOCK).read_to_end(&mut bytes)
+                });
+                // A file that was taken away meanwhile has nothing to say.
+                if read.is_ok() {
+                    bytes.push(b'\n');
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Returns the lines written since by which the server, or a part of it, gave up (FATAL, PANIC), from the level on and
+    /// without secrets, each once. Sessions that were turned away while it started are no reason.
+    #[must_use]
+    pub fn fatal_lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in self.text().lines() {
+            let Some(at) = ["FATAL:", "PANIC:"].iter().filter_map(|level| line.find(level)).min() else {
+                continue;
+            };
+            let line = secret::words(line[at..].trim()).into_owned();
+            if !lines.contains(&line) && !line.contains("the database system is ") {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
+    /// Waits until what was written since is as wanted; in vain: what was written all the same.
+    pub(super) async fn wait(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        patience: Duration,
+    ) -> Result<String, String> {
+        let end = Instant::now() + patience;
+        loop {
+            let text = self.text();
+            if wanted(&text) {
+                return Ok(text);
+            }
+            if Instant::now() >= end {
+                return Err(text);
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let meta = entry.metadata().ok()?;
+        meta.is_file().then(|| (entry.path(), meta.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_since_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("postgresql-1.log");
+        std::fs::write(&file, "x [BACKEND] FATAL:  could not write: No space left on device\n").unwrap();
+        let log = ServerLog::watch(dir.path());
+        assert_eq!(log.fatal_lines(), Vec::<String>::new());
+        let more = "x LOG:  begin\ny [BACKEND] PANIC:  could not write to file \"pg_xlog/xlogtemp.7\": No space left on device\n";
+        std::fs::write(dir.path().join("postgresql-2.log"), more.repeat(2)).unwrap();
+        let said = log.fatal_lines();
+        assert_eq!(said, ["PANIC:  could not write to file \"pg_xlog/xlogtemp.7\": No space left on device"]);
+        assert!(is_out_of_room(&said[0]));
+    }
+
+    #[test]
+    fn fatal_lines_hold_no_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = ServerLog::watch(dir.path());
+        let text = "x FATAL:  invalid connection string \"host=a password=S3cret\"\n";
+        std::fs::write(dir.path().join("a.log"), text).unwrap();
+        assert!(!log.fatal_lines().concat().contains("S3cret"), "{:?}", log.fatal_lines());
+    }
+}

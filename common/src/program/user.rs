@@ -1,0 +1,56 @@
+//! As whom a call acts.
+
+use std::path::Path;
+
+use nix::unistd::{Gid, Uid, User};
+
+use crate::base::{Common, Error, ErrorKind, environment_data_dir, run_as};
+
+/// Run by root, becomes the node's user, and tells whether that is another one; run by anyone else, checks that it is that
+/// user.
+pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
+    let me = Uid::effective();
+    let named = common.os_user.as_deref().map(find_user).transpose()?;
+    if !me.is_root() {
+        return match named {
+            Some(user) if user.uid != me => Err(Error::new(
+                ErrorKind::Permission,
+                format!("os_user is {}, but this runs as uid {me}", user.name),
+            )
+            .at("/os_user")
+            .hint(run_as(&user.name))),
+            _ => Ok(false),
+        };
+    }
+    // What the call names counts more than what the environment happens to say.
+    let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environment_data_dir);
+    let Some(user) = named.or_else(|| place.as_deref().and_then(owner)) else { return Ok(false) };
+    if user.uid.is_root() {
+        return Ok(false);
+    }
+    let name = std::ffi::CString::new(user.name.clone())
+        .map_err(|_| Error::bad_args("os_user has a NUL in it").at("/os_user"))?;
+    switch(&name, user.gid, user.uid).map_err(|e| {
+        Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
+    })?;
+    Ok(true)
+}
+
+fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
+    nix::unistd::initgroups(name, gid)?;
+    nix::unistd::setgid(gid)?;
+    nix::unistd::setuid(uid)
+}
+
+fn find_user(name: &str) -> Result<User, Error> {
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(Error::not_found(format!("there is no user {name} on this machine")).at("/os_user")),
+        Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot look up the user {name}: {}", e.desc()))),
+    }
+}
+
+fn owner(path: &Path) -> Option<User> {
+    let meta = std::fs::metadata(path).ok()?;
+    User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
+}

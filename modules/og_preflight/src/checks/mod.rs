@@ -1,0 +1,438 @@
+//! The checks: pure functions of a node's facts, its peers' facts and what is wanted.
+//!
+//! [`CHECKS`] has one entry for each. [`judge`] runs them for one node, [`judge_all`] for all nodes of a cluster, each with the
+//! others as its peers: a workflow that has the facts of all nodes calls that and needs no second call of the module.
+//!
+//! Where values must be equal on all nodes, each node is compared with one of them alone, the primary if it is known: a node
+//! that differs is named once.
+
+mod cluster;
+mod host;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{Purpose, Wanted};
+use crate::facts::Facts;
+
+pub use cluster::{ClockDifference, clock_difference};
+
+/// How much a finding weighs, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The change would fail or harm.
+    Error,
+    /// The check could not be made.
+    Unknown,
+    /// The change works, and something should be put right.
+    Warning,
+    /// Something to know.
+    Info,
+}
+
+impl Severity {
+    /// Returns the word of the results.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Unknown => "unknown",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// Who puts a finding right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FixableBy {
+    /// The preparation of the host: limits, kernel settings, directories (og_host).
+    Deploy,
+    /// A change of parameters or rules (og_guc, og_hba, og_replconninfo).
+    Configure,
+    /// A rebuild, a start or another act on the server (og_build, og_node_state, og_slot).
+    Repair,
+    /// An administrator.
+    You,
+}
+
+impl FixableBy {
+    /// Returns the word of the results.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Configure => "configure",
+            Self::Repair => "repair",
+            Self::You => "you",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The check, such as `memory.process`; `og_preflight --explain ID` says more.
+    pub id: String,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// The node, and on it the file, parameter or port.
+    pub subject: String,
+    /// What is wrong.
+    pub message: String,
+    /// What was seen; null when nothing could be.
+    pub seen: Option<String>,
+    /// What is wanted.
+    pub wanted: String,
+    /// What to do.
+    pub fix: String,
+    /// Who does it.
+    pub fixable_by: FixableBy,
+}
+
+/// Whether a node can be used for something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It can.
+    Yes,
+    /// It cannot.
+    No,
+    /// That cannot be told.
+    #[default]
+    Unknown,
+}
+
+/// A verdict with its reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why not, or why that cannot be told.
+    pub reasons: Vec<String>,
+}
+
+/// What a node could be used for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ready {
+    /// Whether it could take over the role of a primary that lives.
+    pub switchover: Readiness,
+    /// Whether it could take over the role of a primary that is lost.
+    pub failover: Readiness,
+    /// Whether it could be rebuilt.
+    pub build: Readiness,
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Its name.
+    pub id: &'static str,
+    /// The most that its finding can weigh.
+    pub severity: Severity,
+    /// What is looked at.
+    pub what: &'static str,
+    /// What must hold.
+    pub threshold: &'static str,
+    /// Why it is checked.
+    pub why: &'static str,
+    /// What to do.
+    pub fix: &'static str,
+    /// Who does it.
+    pub fixable_by: FixableBy,
+    /// The changes that it matters for; empty for all.
+    pub purposes: &'static [Purpose],
+    run: fn(&Context<'_>, &mut Judge),
+}
+
+/// What a check looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The node.
+    pub facts: &'a Facts,
+    /// The other nodes.
+    pub peers: &'a [&'a Facts],
+    /// The change.
+    pub purpose: Purpose,
+    /// What the change needs of the node.
+    pub wanted: &'a Wanted,
+}
+
+impl<'a> Context<'a> {
+    /// The primary, or the single node, among the node and its peers.
+    fn primary(&self) -> Option<&'a Facts> {
+        std::iter::once(self.facts).chain(self.peers.iter().copied()).find(|facts| facts.is_primary())
+    }
+
+    /// The primary when it is another node.
+    fn other_primary(&self) -> Option<&'a Facts> {
+        self.primary().filter(|primary| !std::ptr::eq(*primary, self.facts))
+    }
+
+    /// The node with which this one is compared; none for that node itself.
+    fn reference(&self) -> Option<&'a Facts> {
+        match self.primary() {
+            Some(primary) => Some(primary).filter(|primary| !std::ptr::eq(*primary, self.facts)),
+            None => {
+                let key = |facts: &&Facts| (facts.label().to_owned(), facts.identity.directory.clone());
+                let first = self.peers.iter().copied().min_by_key(key)?;
+                (key(&first) < key(&self.facts)).then_some(first)
+            }
+        }
+    }
+
+    /// Whether the change starts the server of this node.
+    fn starts_here(&self) -> bool {
+        match self.purpose {
+            Purpose::Expand => self.wanted.target,
+            other => other.starts_server(),
+        }
+    }
+
+    /// Whether data are copied to this node.
+    fn copies_here(&self) -> bool {
+        match self.purpose {
+            Purpose::Expand => self.wanted.target,
+            other => other.copies_data(),
+        }
+    }
+}
+
+/// Takes the findings of one check.
+#[derive(Debug)]
+pub struct Judge {
+    check: &'static Check,
+    node: String,
+    findings: Vec<Finding>,
+    skipped: bool,
+}
+
+impl Judge {
+    /// A finding. It weighs no more than the check says.
+    fn find(
+        &mut self,
+        severity: Severity,
+        subject: &str,
+        message: impl Into<String>,
+        seen: impl ToString,
+    ) -> &mut Finding {
+        let subject =
+            if subject.is_empty() { self.node.clone() } else { format!("{}: {subject}", self.node) };
+        let seen = seen.to_string();
+        self.findings.push(Finding {
+            id: self.check.id.to_owned(),
+            severity: severity.max(self.check.severity),
+            subject,
+            message: message.into(),
+            seen: (!seen.is_empty()).then_some(seen),
+            wanted: self.check.threshold.to_owned(),
+            fix: self.check.fix.to_owned(),
+            fixable_by: self.check.fixable_by,
+        });
+        let last = self.findings.len() - 1;
+        &mut self.findings[last]
+    }
+
+    fn error(&mut self, subject: &str, message: impl Into<String>, seen: impl ToString) -> &mut Finding {
+        self.find(Severity::Error, subject, message, seen)
+    }
+
+    fn warning(&mut self, subject: &str, message: impl Into<String>, seen: impl ToString) -> &mut Finding {
+        self.find(Severity::Warning, subject, message, seen)
+    }
+
+    fn info(&mut self, subject: &str, message: impl Into<String>, seen: impl ToString) -> &mut Finding {
+        self.find(Severity::Info, subject, message, seen)
+    }
+
+    /// The check could not be made.
+    fn unknown(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        self.findings.push(Finding {
+            id: self.check.id.to_owned(),
+            severity: Severity::Unknown,
+            subject: self.node.clone(),
+            message: format!("cannot check {}: {why}", self.check.what),
+            seen: None,
+            wanted: self.check.threshold.to_owned(),
+            fix: "make what is missing readable for the database's user, then check again".to_owned(),
+            fixable_by: FixableBy::You,
+        });
+    }
+
+    /// The check says nothing of this node.
+    fn skip(&mut self) {
+        self.skipped = true;
+    }
+}
+
+/// Why a subject is not known, in words.
+fn why_unknown(facts: &Facts, subject: &str) -> String {
+    facts.unknown.get(subject).cloned().unwrap_or_else(|| "it could not be read".to_owned())
+}
+
+/// What came of the checks of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// The checks that were made and found nothing.
+    pub passed: Vec<&'static str>,
+}
+
+impl Judgement {
+    /// Whether there is a finding of this severity.
+    #[must_use]
+    pub fn has(&self, severity: Severity) -> bool {
+        self.findings.iter().any(|finding| finding.severity == severity)
+    }
+
+    /// Returns how many findings of each severity there are, in words.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let count = |severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let word = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
+        let (errors, unknown) = (count(Severity::Error), count(Severity::Unknown));
+        let mut text = format!("{}, {}", word(errors, "error"), word(count(Severity::Warning), "warning"));
+        if unknown > 0 {
+            let _ = write!(text, ", {unknown} unknown");
+        }
+        let _ = write!(text, "; {} passed", word(self.passed.len(), "check"));
+        text
+    }
+}
+
+/// Runs all checks that matter for the change on one node.
+#[must_use]
+pub fn judge(context: &Context<'_>) -> Judgement {
+    let mut judgement = Judgement::default();
+    for check in all() {
+        // What matters for one change only is of interest when none in particular is meant.
+        let matters = check.purposes.is_empty()
+            || context.purpose == Purpose::Any
+            || check.purposes.contains(&context.purpose);
+        if !matters {
+            continue;
+        }
+        let node = context.facts.label().to_owned();
+        let mut judge = Judge { check, node, findings: Vec::new(), skipped: false };
+        (check.run)(context, &mut judge);
+        if judge.findings.is_empty() && !judge.skipped {
+            judgement.passed.push(check.id);
+        }
+        judgement.findings.append(&mut judge.findings);
+    }
+    judgement.findings.sort_by_key(|finding| finding.severity);
+    judgement
+}
+
+/// Runs all checks on all nodes, each with the others as its peers.
+#[must_use]
+pub fn judge_all(nodes: &[(&Facts, &Wanted)], purpose: Purpose) -> Vec<Judgement> {
+    let one = |(index, (facts, wanted)): (usize, &(&Facts, &Wanted))| {
+        let others = nodes.iter().enumerate().filter(|(other, _)| *other != index);
+        let peers: Vec<&Facts> = others.map(|(_, (facts, _))| *facts).collect();
+        judge(&Context { facts, peers: &peers, purpose, wanted })
+    };
+    nodes.iter().enumerate().map(one).collect()
+}
+
+/// Judges what the node could be used for.
+#[must_use]
+pub fn readiness(context: &Context<'_>) -> Ready {
+    let ready = |purpose| {
+        let wanted = Wanted { target: true, ..context.wanted.clone() };
+        let judgement = judge(&Context { purpose, wanted: &wanted, ..*context });
+        let decides = |finding: &&Finding| match finding.severity {
+            Severity::Error => true,
+            // A check that matters for this change in particular; others that could not be made do not decide it.
+            Severity::Unknown => find(&finding.id).is_some_and(|check| check.purposes.contains(&purpose)),
+            _ => false,
+        };
+        let deciding: Vec<&Finding> = judgement.findings.iter().filter(decides).collect();
+        let verdict = match deciding.first().map(|finding| finding.severity) {
+            Some(Severity::Error) => Verdict::No,
+            Some(_) => Verdict::Unknown,
+            None => Verdict::Yes,
+        };
+        Readiness { verdict, reasons: deciding.iter().map(|finding| finding.message.clone()).collect() }
+    };
+    Ready {
+        switchover: ready(Purpose::Switchover),
+        failover: ready(Purpose::Failover),
+        build: ready(Purpose::Build),
+    }
+}
+
+/// Returns all checks.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    host::CHECKS.iter().chain(server::CHECKS).chain(cluster::CHECKS)
+}
+
+/// Returns the check of this name.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Check> {
+    all().find(|check| check.id == id)
+}
+
+/// Says what a check is for and what to do.
+///
+/// # Errors
+/// `bad_args` when there is no such check.
+pub fn explain(id: &str) -> Result<String, og_common::protocol::Error> {
+    if id == "all" {
+        let line = |check: &Check| format!("{:32}{:9}{}", check.id, check.severity.name(), check.what);
+        return Ok(all().map(line).collect::<Vec<_>>().join("\n"));
+    }
+    let Some(check) = find(id) else {
+        let known: Vec<&str> = all().map(|check| check.id).collect();
+        let near = og_common::protocol::nearest(id, &known);
+        let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        return Err(og_common::protocol::Error::bad_args(format!("there is no check {id}{near}"))
+            .hint("list all with --explain all"));
+    };
+    let purposes: Vec<String> = check
+        .purposes
+        .iter()
+        .filter_map(|purpose| serde_json::to_value(purpose).ok()?.as_str().map(str::to_owned))
+        .collect();
+    let purposes = if purposes.is_empty() { "every change".to_owned() } else { purposes.join(", ") };
+    Ok(format!(
+        "{} ({})\n\nChecked: {}\nWanted: {}\nMatters for: {purposes}\n\nWhy: {}\n\nFix: {}\nFixable by: {}",
+        check.id,
+        check.severity.name(),
+        check.what,
+        check.threshold,
+        check.why,
+        check.fix,
+        check.fixable_by.name()
+    ))
+}
+
+/// Returns the checks as a table in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut out =
+        "| id | severity | checked | wanted | fix | fixable by |\n|---|---|---|---|---|---|\n".to_owned();
+    for check in all() {
+        let cell = |text: &str| text.replace('|', "\\|");
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            check.id,
+            check.severity.name(),
+            cell(check.what),
+            cell(check.threshold),
+            cell(check.fix),
+            check.fixable_by.name()
+        );
+    }
+    out
+}

@@ -1,0 +1,166 @@
+//! Room, file systems, and what an earlier installation left on them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+use og_common::gauss::disk::size_of;
+use og_common::gauss::postmaster_pid::{PostmasterPid, lives};
+use procfs_core::FromRead;
+use procfs_core::process::MountInfos;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Facts, Root};
+
+/// A file system that the node uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Disk {
+    /// What the node has there: `data`, `wal`, `programs`, `sockets`.
+    pub holds: Vec<String>,
+    /// The first of its directories there.
+    pub path: String,
+    /// Where it is mounted.
+    pub mounted_at: Option<String>,
+    /// Kind of file system, such as `xfs`.
+    pub kind: Option<String>,
+    /// Mount options.
+    pub options: Vec<String>,
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes that the user may still write.
+    pub free: u64,
+    /// Inodes in all; 0 where the file system does not count them.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub free_inodes: u64,
+    /// Whether the user may write into the directory.
+    pub writable: bool,
+}
+
+/// What is left of an earlier installation or server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Leftover {
+    /// What it is.
+    pub kind: LeftoverKind,
+    /// Its path, or the name of the variable or process.
+    pub subject: String,
+    /// More about it.
+    pub detail: String,
+}
+
+/// What sort of leftover it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftoverKind {
+    /// A file of a socket, or its lock, while no server runs.
+    #[default]
+    Socket,
+    /// A variable that openGauss's installer set.
+    Environment,
+    /// A server process without the files that tell of it.
+    Process,
+}
+
+/// Reads the file systems of these directories, each with what it holds.
+pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
+    let mounts = match MountInfos::from_file(root.path("proc/self/mountinfo")) {
+        Ok(mounts) => mounts.0,
+        Err(e) => {
+            facts.note_unknown("mounts", format!("cannot read /proc/self/mountinfo: {e}"));
+            Vec::new()
+        }
+    };
+    let mut seen: Vec<(u64, usize)> = Vec::new();
+    for (holds, path) in places {
+        // A directory that is still to be made lies on the file system of the first that is there.
+        let Some(there) = path.ancestors().find(|path| path.exists()) else { continue };
+        let Ok(meta) = std::fs::metadata(there) else {
+            facts.note_unknown("disks", format!("cannot look at {}", there.display()));
+            continue;
+        };
+        if let Some((_, at)) = seen.iter().find(|(device, _)| *device == meta.dev()) {
+            facts.disks[*at].holds.push((*holds).to_owned());
+            continue;
+        }
+        match nix::sys::statvfs::statvfs(there) {
+            Ok(stat) => {
+                let resolved = std::fs::canonicalize(there).unwrap_or_else(|_| there.to_owned());
+                let mount = mounts.iter().filter(|mount| resolved.starts_with(&mount.mount_point));
+                let mount = mount.max_by_key(|mount| mount.mount_point.components().count());
+                let options = mount.map(|mount| mount.mount_options.iter().chain(&mount.super_options));
+                let option = |(name, value): (&String, &Option<String>)| {
+                    value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}"))
+                };
+                let mut options: Vec<String> = options.into_iter().flatten().map(option).collect();
+                options.sort();
+                options.dedup();
+                seen.push((meta.dev(), facts.disks.len()));
+                facts.disks.push(Disk {
+                    holds: vec![(*holds).to_owned()],
+                    path: path.display().to_string(),
+                    mounted_at: mount.map(|mount| mount.mount_point.display().to_string()),
+                    kind: mount.map(|mount| mount.fs_type.clone()),
+                    options,
+                    size: stat.blocks() * stat.fragment_size(),
+                    free: stat.blocks_available() * stat.fragment_size(),
+                    inodes: stat.files(),
+                    free_inodes: stat.files_available(),
+                    writable: access(there, AccessFlags::W_OK).is_ok(),
+                });
+            }
+            Err(e) => facts
+                .note_unknown("disks", format!("cannot learn the room of {}: {}", there.display(), e.desc())),
+        }
+    }
+}
+
+/// Returns the bytes of data and of WAL below a data directory; a walk through all its directories.
+#[must_use]
+pub fn sizes(data_dir: &Path) -> (u64, u64) {
+    let wal = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|path| path.exists());
+    let all = size_of(data_dir);
+    let Some(wal) = wal else { return (all, 0) };
+    let inside = std::fs::symlink_metadata(&wal).is_ok_and(|meta| meta.is_dir());
+    let wal = size_of(&std::fs::canonicalize(&wal).unwrap_or(wal));
+    (if inside { all.saturating_sub(wal) } else { all }, wal)
+}
+
+/// Reads what is left in the directory of the sockets, and server processes that no file tells of.
+pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: &Path, port: Option<u16>) {
+    let running = facts.server.running;
+    if let Some(port) = port.filter(|_| !running) {
+        for name in [format!(".s.PGSQL.{port}"), format!(".s.PGSQL.{port}.lock")] {
+            let path = sockets.join(&name);
+            let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
+            let holder = std::fs::read_to_string(&path).ok().and_then(|text| PostmasterPid::parse(&text));
+            let alive = holder
+                .filter(|holder| lives(holder.pid))
+                .map(|holder| format!("process {} lives", holder.pid));
+            let owner =
+                (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));
+            facts.leftovers.push(Leftover {
+                kind: LeftoverKind::Socket,
+                subject: path.display().to_string(),
+                detail: alive.or(owner).unwrap_or_else(|| "no process uses it".to_owned()),
+            });
+        }
+    }
+    if running {
+        return;
+    }
+    let own = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    for entry in std::fs::read_dir(root.path("proc")).into_iter().flatten().flatten() {
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let here = || std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == own);
+        if ["gaussdb", "gaussmaster"].contains(&name.trim()) && here() {
+            facts.leftovers.push(Leftover {
+                kind: LeftoverKind::Process,
+                subject: format!("process {}", entry.file_name().to_string_lossy()),
+                detail: "a server whose postmaster.pid is gone".to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Ports, names and ways to other hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use og_common::gauss::peer;
+use procfs_core::net::{TcpNetEntries, TcpState};
+use procfs_core::{ExplicitSystemInfo, FromReadSI};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+
+use super::{Facts, Root};
+use crate::args::Target;
+
+/// How long a name or a connection may take.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+/// A port that the server uses or will use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// Who listens on it.
+    pub state: PortState,
+    /// On which addresses somebody listens.
+    pub addresses: Vec<String>,
+}
+
+/// Who listens on a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortState {
+    /// Nobody.
+    Free,
+    /// The node's own server.
+    Own,
+    /// Another process.
+    Taken,
+    /// It could not be read.
+    #[default]
+    Unknown,
+}
+
+/// A replication channel of postgresql.conf.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Channel {
+    /// Which replconninfo it is.
+    pub number: u8,
+    /// The node's own address in it.
+    pub local_host: String,
+    /// Whether that is an address of this machine; null when its name leads nowhere.
+    pub local: Option<bool>,
+    /// The other end's address.
+    pub remote_host: String,
+    /// The other end's port.
+    pub remote_port: u16,
+    /// Why the server at the other end refuses what a build asks of it; asked only for an expand or a build of this node.
+    pub refusal: Option<String>,
+}
+
+/// Whether a port of another host is reached from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Reached {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Why not; null when it is reached.
+    pub problem: Option<String>,
+}
+
+/// What names lead to here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Hosts {
+    /// The addresses of each name; empty when it leads nowhere.
+    pub names: BTreeMap<String, Vec<String>>,
+    /// The mode of /etc/hostname.
+    pub hostname_mode: Option<u32>,
+    /// The MTU of the interface with the node's first address.
+    pub mtu: Option<u64>,
+}
+
+/// What pg_hba.conf says of a client that comes for replication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Admission {
+    /// The client's address.
+    pub address: String,
+    /// The user.
+    pub user: String,
+    /// Whether it is let in; null when only the server can tell.
+    pub admitted: Option<bool>,
+    /// The line that decides; null when none does.
+    pub line: Option<usize>,
+}
+
+/// Reads who listens on the ports. `pid` is the server's.
+pub fn read_ports(facts: &mut Facts, root: &Root, wanted: &[u16], pid: Option<u32>) {
+    let listening = match listening(root) {
+        Ok(listening) => listening,
+        Err(why) => {
+            facts.note_unknown("ports", why);
+            facts.ports = wanted.iter().map(|number| Port { number: *number, ..Port::default() }).collect();
+            return;
+        }
+    };
+    let own = pid.map(|pid| sockets(root, pid)).unwrap_or_default();
+    for number in wanted {
+        let here: Vec<_> = listening.iter().filter(|(address, _)| address.port() == *number).collect();
+        let state = if here.is_empty() {
+            PortState::Free
+        } else if here.iter().all(|(_, inode)| own.contains(inode)) {
+            PortState::Own
+        } else {
+            PortState::Taken
+        };
+        let addresses = here.iter().map(|(address, _)| address.ip().to_string()).collect();
+        facts.ports.push(Port { number: *number, state, addresses });
+    }
+}
+
+/// The addresses on which somebody listens, with the inodes of the sockets.
+fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
+    // Only the order of bytes counts for this file.
+    let system = ExplicitSystemInfo {
+        boot_time_secs: 0,
+        ticks_per_second: 100,
+        page_size: 4096,
+        is_little_endian: cfg!(target_endian = "little"),
+    };
+    let mut all = Vec::new();
+    for file in ["proc/net/tcp", "proc/net/tcp6"] {
+        let path = root.path(file);
+        // A kernel without IPv6 has no second file.
+        if file.ends_with('6') && !path.exists() {
+            continue;
+        }
+        let entries =
+            TcpNetEntries::from_file(&path, &system).map_err(|e| format!("cannot read /{file}: {e}"))?;
+        let listens = entries.0.into_iter().filter(|entry| entry.state == TcpState::Listen);
+        all.extend(listens.map(|entry| (entry.local_address, entry.inode)));
+    }
+    Ok(all)
+}
+
+/// The inodes of the sockets of a process.
+fn sockets(root: &Root, pid: u32) -> BTreeSet<u64> {
+    let files = std::fs::read_dir(root.path(format!("proc/{pid}/fd"))).into_iter().flatten().flatten();
+    let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    links
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
+}
+
+/// Fills in the channels' own ends.
+pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
+    for channel in channels {
+        let local =
+            og_common::replconn::is_local(&og_common::replconn::Host::new(channel.local_host.clone()));
+        facts.channels.push(Channel {
+            number: channel.number,
+            local_host: channel.local_host.clone(),
+            local: local.ok(),
+            remote_host: channel.remote_host.clone(),
+            remote_port: channel.remote_port,
+            refusal: None,
+        });
+    }
+}
+
+/// Reads what this machine says of itself on the network.
+pub fn read_hosts(facts: &mut Facts, root: &Root) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = std::fs::metadata(root.path("etc/hostname")).ok();
+    facts.hosts.hostname_mode = file.map(|meta| meta.permissions().mode() & 0o777);
+    let own: Option<IpAddr> = facts
+        .channels
+        .first()
+        .map(|channel| channel.local_host.as_str())
+        .or(facts.identity.addresses.first().map(String::as_str))
+        .and_then(|text| text.parse().ok());
+    let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let interface = all.filter(|interface| {
+        let address = interface.address.as_ref();
+        let v4 = address.and_then(|a| a.as_sockaddr_in()).map(|a| IpAddr::V4(a.ip()));
+        let v6 = address.and_then(|a| a.as_sockaddr_in6()).map(|a| IpAddr::V6(a.ip()));
+        own.is_some() && v4.or(v6) == own
+    });
+    let name = interface.map(|interface| interface.interface_name).next();
+    facts.hosts.mtu = name.and_then(|name| root.number(&format!("sys/class/net/{name}/mtu")).ok());
+}
+
+/// Resolves these names, side by side.
+pub async fn resolve(names: BTreeSet<String>) -> BTreeMap<String, Vec<String>> {
+    let mut asked = Vec::new();
+    for name in names {
+        asked.push(tokio::spawn(async move {
+            let found = timeout(LIMIT, tokio::net::lookup_host((name.as_str(), 0))).await;
+            let mut addresses: Vec<String> =
+                found.into_iter().flatten().flatten().map(|address| address.ip().to_string()).collect();
+            addresses.sort();
+            addresses.dedup();
+            (name, addresses)
+        }));
+    }
+    let mut names = BTreeMap::new();
+    for one in asked {
+        names.extend(one.await.ok());
+    }
+    names
+}
+
+/// Tries to connect to each target, side by side, from the address given with it.
+pub async fn reach(targets: Vec<(Target, Option<IpAddr>)>) -> Vec<Reached> {
+    let mut asked = Vec::new();
+    for (target, from) in targets {
+        asked.push(tokio::spawn(async move {
+            let problem = match timeout(LIMIT, connect(&target, from)).await {
+                Ok(Ok(())) => None,
+                Ok(Err(e)) => {
+                    Some(e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
+                }
+                Err(_) => Some(format!("no answer within {} s", LIMIT.as_secs_f32())),
+            };
+            Reached { host: target.host, port: target.port, problem }
+        }));
+    }
+    let mut all = Vec::new();
+    for one in asked {
+        all.extend(one.await.ok());
+    }
+    all
+}
+
+async fn connect(target: &Target, from: Option<IpAddr>) -> std::io::Result<()> {
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((target.host.as_str(), target.port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
+            // An address that is not this machine's is a finding of its own.
+            let _ = socket.bind(SocketAddr::new(from, 0));
+        }
+        match socket.connect(address).await {
+            Ok(_) => return Ok(()),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,5 @@
+//! What speaks against a change of this node.
+
+fn main() -> std::process::ExitCode {
+    og_common::protocol::main::<og_preflight::Preflight>()
+}

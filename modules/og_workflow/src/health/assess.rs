@@ -1,0 +1,515 @@
+//! From what was seen to a verdict.
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::state::lsn_number;
+use og_common::gauss::{DbState, Role};
+use og_common::standby_names::StandbyNames;
+
+use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
+use crate::cluster::{Node, canonical, kin, names, primaries, several_primaries};
+use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
+use crate::seen::Sender;
+use crate::table::in_units;
+
+/// The parameters that are asked for beside the nodes' states.
+pub const PARAMETERS: [&str; 3] = [SYNC_NAMES, MOST_AVAILABLE, COMMIT];
+/// At which point of a commit its session is answered.
+const COMMIT: &str = "synchronous_commit";
+/// Values of it by which no commit waits for a standby.
+const LOCAL: [&str; 5] = ["off", "local", "false", "no", "0"];
+/// What a server that cannot follow any more says of the reason.
+const LOST: [&str; 3] = ["WAL segment removed", "System id not matched", "Timeline not matched"];
+/// Slots that nobody uses and that retain more than this are a finding.
+const RETAINED_BYTES: u64 = 1 << 30;
+
+/// Assesses these nodes; a standby that is more than `max_lag_bytes` behind is a finding, and not ready for a switchover.
+#[must_use]
+pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
+    let mut sorted: Vec<&Node> = nodes.iter().collect();
+    sorted.sort_by_key(|n| (n.id.unwrap_or(i64::MAX), n.name.clone()));
+    let heads = heads(nodes);
+    let primary = if let [only] = heads[..] { Some(only) } else { None };
+    let it = Inspection { nodes, primary, max_lag_bytes };
+    let mut health: Vec<NodeHealth> = sorted.iter().map(|n| it.node(n)).collect();
+    let commits = it.commits(&health);
+    for own in &mut health {
+        it.set_readiness(own, &commits, heads.len());
+    }
+    let mut findings = it.findings(&health, &commits);
+    if heads.len() > 1 {
+        findings.insert(0, error("cluster.two_primaries", None, several_primaries(&heads)));
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    let failures_tolerated = it.failures_tolerated(&health, &commits);
+    let loss_bytes = it.loss(&health, &commits);
+    let mut whole = ClusterHealth {
+        verdict: verdict(&findings, heads.len(), nodes),
+        sentence: String::new(),
+        primary: primary.map(|n| n.name.clone()),
+        commits,
+        failures_tolerated,
+        loss_bytes,
+        nodes: health,
+        findings,
+    };
+    whole.sentence = sentence(&whole);
+    whole
+}
+
+/// The nodes that take writes: the primaries; where there is none, a single node.
+fn heads(nodes: &[Node]) -> Vec<&Node> {
+    let found = primaries(nodes);
+    let single: Vec<&Node> = nodes.iter().filter(|n| n.live_role() == Some(Role::Normal)).collect();
+    if found.is_empty() && single.len() == 1 { single } else { found }
+}
+
+fn error(id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
+    finding(Severity::Error, id, node, message)
+}
+
+fn finding(severity: Severity, id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
+    Finding { id: id.to_owned(), severity, node: node.map(str::to_owned), message: message.into(), fix: None }
+}
+
+impl Finding {
+    fn fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
+}
+
+/// What was seen of a cluster, while it is assessed.
+struct Inspection<'a> {
+    nodes: &'a [Node],
+    primary: Option<&'a Node>,
+    max_lag_bytes: u64,
+}
+
+impl Inspection<'_> {
+    fn node(&self, n: &Node) -> NodeHealth {
+        let (seen, state) = (n.seen(), n.state());
+        let readable = n.reachable() && seen.state_error.is_none();
+        let why = n.unseen().map(|word| match &seen.unreachable {
+            Some(why) => why.clone(),
+            None => word.to_owned(),
+        });
+        let sender = self.sender_to(n).filter(|_| n.streams());
+        let written = self.primary.and_then(|p| p.state().lsn.as_deref()).and_then(lsn_number);
+        let behind = |own: Option<&str>| {
+            let own = own.and_then(lsn_number)?;
+            Some(written?.saturating_sub(own))
+        };
+        let receiver = state.receiver.as_ref();
+        let follows = readable && state.running && n.live_role().is_some_and(Role::follows);
+        let flushed = receiver.and_then(|r| r.flush.as_deref().or(r.received.as_deref()));
+        let replayed = receiver.and_then(|r| r.replay.as_deref()).or(state.lsn.as_deref());
+        let upstream = n.upstream().map(|address| {
+            let known = self.nodes.iter().find(|m| canonical(&m.address) == address);
+            known.map_or(address, |m| m.name.clone())
+        });
+        NodeHealth {
+            name: n.name.clone(),
+            address: format!("{}:{}", n.address, n.base_port),
+            member: self.primary.map(|p| kin(p, self.nodes).contains(&n)),
+            role: readable.then_some(state.role).filter(|role| *role != Role::Unknown),
+            inspected: n.seen.is_some(),
+            reachable: n.reachable(),
+            running: readable.then_some(state.running),
+            db_state: readable.then_some(state.db_state).flatten().filter(|_| state.running),
+            detail: why.or_else(|| seen.state_error.clone()).or_else(|| state.detail.clone()),
+            upstream: upstream.filter(|_| follows),
+            streaming: follows.then(|| n.streams()),
+            sync_state: sender.and_then(|s| s.sync_state.clone()),
+            receive_lag_bytes: behind(flushed).filter(|_| follows),
+            replay_lag_bytes: behind(replayed).filter(|_| follows),
+            slot_retained_bytes: state
+                .slots
+                .as_ref()
+                .map(|slots| slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or(0)),
+            version: state.version.clone(),
+            switchover_ready: Readiness::new(Vec::new(), Vec::new()),
+            failover_ready: Readiness::new(Vec::new(), Vec::new()),
+        }
+    }
+
+    /// The connection by which another node sends to this one.
+    fn sender_to(&self, n: &Node) -> Option<&Sender> {
+        self.nodes.iter().filter(|m| *m != n).find_map(|m| sender_to(&m.state().senders, n))
+    }
+
+    fn commits(&self, health: &[NodeHealth]) -> CommitWait {
+        let Some(primary) = self.primary else { return CommitWait::default() };
+        let names = primary.works_with(SYNC_NAMES).map(str::to_owned);
+        // A server that has no such line waits for nobody by openGauss's default of `*`, which gs_initdb writes out.
+        let known = primary.seen().parameters.contains_key(SYNC_NAMES);
+        let names = names.or_else(|| known.then(String::new));
+        let local = primary
+            .works_with(COMMIT)
+            .is_some_and(|value| LOCAL.iter().any(|word| value.trim().eq_ignore_ascii_case(word)));
+        let parsed = names.as_deref().and_then(|text| StandbyNames::parse(text).ok());
+        let required = parsed.as_ref().map(|names| {
+            if local { 0 } else { names.groups.iter().map(|group| group.count() as usize).sum::<usize>() }
+        });
+        // As the primary sees them: a standby that cannot be asked may stream all the same.
+        let senders = &primary.state().senders;
+        let counts = |n: &&NodeHealth| {
+            let own = self.nodes.iter().find(|own| own.name == n.name);
+            own.and_then(|own| sender_to(senders, own))
+                .is_some_and(|s| s.sync_state.as_deref().is_some_and(|state| state != "async"))
+        };
+        CommitWait {
+            candidates: health.iter().filter(counts).map(|own| own.name.clone()).collect(),
+            required,
+            names,
+            most_available: primary.works_with(MOST_AVAILABLE).map(|value| {
+                ["on", "true", "yes", "1"].iter().any(|word| value.trim().eq_ignore_ascii_case(word))
+            }),
+        }
+    }
+
+    fn set_readiness(&self, own: &mut NodeHealth, commits: &CommitWait, heads: usize) {
+        let (mut no, mut unknown) = (Vec::new(), Vec::new());
+        match (own.running, own.role) {
+            (None, _) => unknown
+                .push(format!("its state is not known: {}", own.detail.as_deref().unwrap_or("no answer"))),
+            (Some(false), _) => no.push("its server is stopped".to_owned()),
+            (_, Some(Role::Primary)) => no.push("it is the primary".to_owned()),
+            (_, Some(Role::Normal)) => no.push("it is a single node".to_owned()),
+            (_, Some(Role::Standby)) => {}
+            (_, Some(role)) => no.push(format!("it runs as {}", crate::cluster::role_in_words(role))),
+            (_, None) => unknown.push("its role is not known".to_owned()),
+        }
+        let mut take_over = (no.clone(), unknown.clone());
+        if no.is_empty() && unknown.is_empty() {
+            if own.db_state != Some(DbState::Normal) {
+                no.push(format!("it is {}", own.db_state.unwrap_or_default()));
+            }
+            if own.streaming == Some(false) {
+                no.push("it does not stream".to_owned());
+            }
+            take_over.0.clone_from(&no);
+            match own.replay_lag_bytes {
+                Some(lag) if lag > self.max_lag_bytes => {
+                    no.push(format!("it is {} behind", in_units(lag)));
+                }
+                Some(_) => {}
+                None => unknown.push("its replication lag is not known".to_owned()),
+            }
+            if commits.required.is_some_and(|required| required > 0)
+                && !commits.candidates.contains(&own.name)
+            {
+                take_over.1.push("commits do not wait for it: it may lack the last ones".to_owned());
+            }
+        }
+        match heads {
+            1 => {}
+            0 => no.push("no primary runs".to_owned()),
+            _ => no.push("more than one primary runs".to_owned()),
+        }
+        own.switchover_ready = Readiness::new(no, unknown);
+        own.failover_ready = Readiness::new(take_over.0, take_over.1);
+    }
+
+    fn findings(&self, health: &[NodeHealth], commits: &CommitWait) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let inspected = plan::inspect(self.nodes);
+        // These two stand there as facts of their own.
+        let said =
+            |text: &String| text.starts_with("more than one primary") || text.contains("not looked at");
+        found.extend(inspected.findings.iter().filter(|text| !said(text)).map(|text| {
+            let (what, fix) = text.rsplit_once("; ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
+            let own = error("cluster.inventory", None, what);
+            if let Some(fix) = fix { own.fix(fix) } else { own }
+        }));
+        found.extend(
+            inspected
+                .warnings
+                .iter()
+                .filter(|text| !said(text))
+                .map(|text| finding(Severity::Warning, "cluster.inventory", None, text.as_str())),
+        );
+        for (own, n) in
+            health.iter().filter_map(|own| Some((own, self.nodes.iter().find(|n| n.name == own.name)?)))
+        {
+            found.extend(self.of_node(own, n));
+        }
+        if heads(self.nodes).is_empty() {
+            let unseen =
+                names(self.nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()));
+            let message = if unseen.is_empty() {
+                "no primary runs".to_owned()
+            } else {
+                format!("no primary was seen; not known of {}", unseen.join(", "))
+            };
+            found.push(error("cluster.no_primary", None, message).fix(
+                "start the last primary (og_node_state with state: started there), or let the standby that holds most take over \
+                 (og_node_state with state: primary, transition: failover)",
+            ));
+        }
+        if let (Some(primary), Some(names)) = (self.primary, &commits.names) {
+            let parsed = StandbyNames::parse(names);
+            let streaming: Vec<String> = self
+                .nodes
+                .iter()
+                .filter(|n| commits.candidates.contains(&n.name))
+                .map(|n| n.app_name.clone())
+                .collect();
+            let missing =
+                parsed.ok().filter(|_| commits.required != Some(0)).and_then(|p| p.missing(&streaming));
+            if let Some(missing) = missing {
+                let lets_go = commits.most_available == Some(true);
+                let (severity, what) = if lets_go {
+                    (Severity::Warning, "commits go on without a synchronous standby (most_available_sync)")
+                } else {
+                    (Severity::Error, "commits wait")
+                };
+                found.push(
+                    finding(
+                        severity,
+                        "commits.standby_missing",
+                        Some(&primary.name),
+                        format!("{what}: {missing}"),
+                    )
+                    .fix(
+                        "start or rebuild the missing standby; to let commits go on meanwhile, take it off \
+                         synchronous_standby_names (og_guc with synchronous_standbys: {remove: […]})",
+                    ),
+                );
+            }
+        }
+        found.extend(Self::versions(health));
+        found
+    }
+
+    fn of_node(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
+        match absence(own, n) {
+            Some(found) => found,
+            None => self.of_server(own, n),
+        }
+    }
+
+    /// What is found of a node whose server runs.
+    fn of_server(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
+        let (name, state) = (Some(own.name.as_str()), n.state());
+        let detail = own.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
+        let mut found = Vec::new();
+        match state.db_state.unwrap_or(DbState::Unknown) {
+            DbState::Normal => {}
+            DbState::NeedRepair if LOST.iter().any(|words| detail.contains(words)) => {
+                let fix = format!("rebuild it: {}", n.command("og_build", &[]));
+                found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
+            }
+            // So it says for as long as nobody sends to it.
+            DbState::NeedRepair => found.push(
+                error("node.disconnected", name, format!("does not reach its upstream: {detail}"))
+                    .fix("start the upstream; then it recovers within seconds, or needs its channel and rules mended (og_replconninfo, og_hba)"),
+            ),
+            other => found.push(
+                finding(Severity::Warning, "node.not_normal", name, format!("is {other}: {detail}"))
+                    .fix("wait, and look again"),
+            ),
+        }
+        if own.streaming == Some(false) && state.db_state == Some(DbState::Normal) {
+            found.push(error("node.not_streaming", name, "does not stream").fix(
+                "hold its channel and the upstream's pg_hba.conf against each other (og_replconninfo, og_hba with state: query)",
+            ));
+        }
+        if let Some(lag) = own.replay_lag_bytes.filter(|lag| *lag > self.max_lag_bytes) {
+            found.push(
+                finding(
+                    Severity::Warning,
+                    "node.lagging",
+                    name,
+                    format!("is {} behind the primary", in_units(lag)),
+                )
+                .fix("look for a slow disk or network, or a long query that holds replay back"),
+            );
+        }
+        let idle = state.slots.iter().flatten().filter(|slot| !slot.active);
+        for slot in idle.filter(|slot| slot.retained_bytes.is_some_and(|bytes| bytes > RETAINED_BYTES)) {
+            let held = in_units(slot.retained_bytes.unwrap_or(0));
+            let names = format!("[\"{}\"]", slot.name);
+            found.push(
+                finding(
+                    Severity::Warning,
+                    "slot.retains_wal",
+                    name,
+                    format!("slot {}, which nobody uses, retains {held} of WAL", slot.name),
+                )
+                .fix(format!(
+                    "bring its standby back, or drop it: {}",
+                    n.command("og_slot", &[("state", "absent"), ("names", &names)])
+                )),
+            );
+        }
+        if let Some(text) = state.tablespaces.as_ref().and_then(|t| t.warning(state.role)) {
+            let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, "read docs/safety.md"));
+            found.push(error("node.tablespaces", name, what).fix(fix));
+        }
+        found
+    }
+
+    fn versions(health: &[NodeHealth]) -> Option<Finding> {
+        let mut by_version: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for own in health {
+            if let Some(version) = &own.version {
+                by_version.entry(version).or_default().push(&own.name);
+            }
+        }
+        (by_version.len() > 1).then(|| {
+            let told: Vec<_> =
+                by_version.iter().map(|(version, on)| format!("{version} on {}", on.join(", "))).collect();
+            finding(
+                Severity::Warning,
+                "cluster.versions",
+                None,
+                format!("the nodes run different releases: {}", told.join("; ")),
+            )
+            .fix("bring all nodes to one release")
+        })
+    }
+
+    /// Standbys that could take over one after the other, as long as commits are not made to wait by their absence.
+    fn failures_tolerated(&self, health: &[NodeHealth], commits: &CommitWait) -> Option<usize> {
+        self.primary?;
+        let standbys = health
+            .iter()
+            .filter(|own| own.streaming == Some(true) && own.role == Some(Role::Standby))
+            .count();
+        let spare = commits.candidates.len().saturating_sub(commits.required?);
+        let waits = commits.required? > 0 && commits.most_available != Some(true);
+        Some(if waits { standbys.min(spare) } else { standbys })
+    }
+
+    /// What only the primary has: nothing where enough standbys confirm each commit, else the least that any standby lacks.
+    fn loss(&self, health: &[NodeHealth], commits: &CommitWait) -> Option<u64> {
+        self.primary?;
+        let required = commits.required?;
+        if required > 0 && commits.candidates.len() >= required {
+            return Some(0);
+        }
+        let mut lags =
+            health.iter().filter(|own| own.role == Some(Role::Standby) && own.streaming == Some(true));
+        lags.by_ref().map(|own| own.receive_lag_bytes).min_by_key(|lag| lag.unwrap_or(u64::MAX)).flatten()
+    }
+}
+
+/// The one of these connections by which a server sends to this node.
+fn sender_to<'a>(senders: &'a [Sender], n: &Node) -> Option<&'a Sender> {
+    let address = canonical(&n.address);
+    senders.iter().find(|s| s.peer.as_ref().is_some_and(|peer| canonical(&peer.host) == address))
+}
+
+/// What is found of a node whose server does not run, or of which that is not known; `None` when it runs.
+fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
+    let name = Some(own.name.as_str());
+    let (seen, state) = (n.seen(), n.state());
+    let one = |finding| Some(vec![finding]);
+    if n.seen.is_none() {
+        let message = "was not inspected, hidden by --limit";
+        return one(finding(Severity::Warning, "node.not_inspected", name, message));
+    }
+    // A spare that nobody added yet may be as it is.
+    if own.member == Some(false) && !state.running {
+        return one(finding(Severity::Info, "node.no_member", name, "is no member of the cluster"));
+    }
+    if let Some(why) = &seen.unreachable {
+        let fix = "bring the host or its network back; to take the node out of the cluster, drop it";
+        return one(error("node.unreachable", name, format!("unreachable: {why}")).fix(fix));
+    }
+    if seen.state_error.is_some() {
+        // Told by the inspection, with its remedy.
+        return Some(Vec::new());
+    }
+    match &state.build {
+        Some(build) if build.running => {
+            let message = format!("is being built, {} copied", in_units(build.done_kb * 1024));
+            one(finding(Severity::Warning, "node.building", name, message))
+        }
+        Some(build) if build.interrupted => {
+            let message = "a build died half done; the server does not start";
+            let fix = format!("build it again: {}", n.command("og_build", &[]));
+            one(error("node.build_interrupted", name, message).fix(fix))
+        }
+        _ if !state.running => {
+            let role = if state.role == Role::Unknown { Role::Standby } else { state.role };
+            let own = [("state", "started"), ("role", role.name())];
+            let fix = format!("start it: {}", n.command("og_node_state", &own));
+            one(error("node.stopped", name, "its server is stopped").fix(fix))
+        }
+        _ => None,
+    }
+}
+
+fn verdict(findings: &[Finding], heads: usize, nodes: &[Node]) -> Verdict {
+    let open = nodes.iter().any(|n| !n.reachable() || n.seen().state_error.is_some());
+    let waits = |f: &Finding| f.id == "commits.standby_missing" && f.severity == Severity::Error;
+    match heads {
+        0 if open => Verdict::Unknown,
+        0 | 2.. => Verdict::Broken,
+        1 if findings.iter().any(waits) => Verdict::Broken,
+        1 if findings.iter().any(|f| f.severity != Severity::Info) => Verdict::Degraded,
+        1 => Verdict::Healthy,
+    }
+}
+
+fn sentence(it: &ClusterHealth) -> String {
+    let standbys: Vec<&NodeHealth> = it
+        .nodes
+        .iter()
+        .filter(|own| own.member != Some(false) && Some(&own.name) != it.primary.as_ref())
+        .collect();
+    let well = |own: &&&NodeHealth| own.streaming == Some(true) && own.db_state == Some(DbState::Normal);
+    let missing: Vec<&str> = standbys.iter().filter(|own| !well(own)).map(|own| own.name.as_str()).collect();
+    let Some(primary) = &it.primary else {
+        let first = it.findings.iter().find(|f| f.severity == Severity::Error);
+        let what = first.map_or("no primary was seen", |f| f.message.as_str());
+        return format!("Not usable: {what}.");
+    };
+    let what = match (standbys.len(), missing.len()) {
+        (0, _) => format!("primary {primary} runs alone, without a standby"),
+        (1, 0) => format!("primary {primary} and its standby are well"),
+        (all, 0) => format!("primary {primary} and its {all} standbys are well"),
+        (1, _) => format!("the only standby is missing ({})", missing[0]),
+        (all, lost) => format!(
+            "{lost} of {all} standbys {} missing ({})",
+            if lost == 1 { "is" } else { "are" },
+            missing.join(", ")
+        ),
+    };
+    let tolerated = match it.failures_tolerated {
+        None => "how many failures are tolerated is not known".to_owned(),
+        Some(0) => "no failure is tolerated".to_owned(),
+        Some(1) => "1 failure is tolerated".to_owned(),
+        Some(n) => format!("{n} failures are tolerated"),
+    };
+    let lost = match it.loss_bytes {
+        Some(0) => "the loss of the primary would lose nothing".to_owned(),
+        Some(bytes) => format!("the loss of the primary would lose up to {}", in_units(bytes)),
+        None if standbys.is_empty() => {
+            "the loss of the primary would lose everything since the last backup".to_owned()
+        }
+        None => "what the loss of the primary would lose is not known".to_owned(),
+    };
+    let waits = match it.commits.required {
+        None => "for whom commits wait is not known".to_owned(),
+        Some(0) => "commits wait for no standby".to_owned(),
+        Some(n) if it.commits.candidates.is_empty() => {
+            format!("commits need {n} standby to confirm, and none can")
+        }
+        Some(n) if n >= it.commits.candidates.len() => {
+            format!("commits wait for {}", it.commits.candidates.join(" and "))
+        }
+        Some(n) => format!("commits wait for {n} of {}", it.commits.candidates.join(", ")),
+    };
+    let hangs = if it.verdict == Verdict::Broken { "commits hang; " } else { "" };
+    let text = format!("{hangs}{what}; {tolerated}, {lost}; {waits}.");
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |c| c.to_uppercase().chain(letters).collect())
+}
+
+/// Whether the answer is yes.
+#[must_use]
+pub fn is_yes(readiness: &Readiness) -> bool {
+    readiness.verdict == Answer::Yes
+}

@@ -1,0 +1,232 @@
+#![allow(clippy::unwrap_used)]
+//! Clusters as they are met, and what is said of them.
+
+use serde_json::json;
+
+use super::assess::assess;
+use super::export::{LagLimits, nagios, prometheus};
+use super::lines::{lines, table, topology};
+use super::*;
+use crate::plan::SYNC_NAMES;
+use crate::plan::tests::{Given, cluster, nodes, parameter};
+
+/// n1 with this many standbys, of which commits wait for one; written up to 0/2000000, replayed up to 0/1F00000.
+fn streaming(standbys: i64) -> Vec<Given> {
+    let mut hosts = cluster(standbys);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
+    parameter(&mut hosts, "most_available_sync", Some("off"));
+    let sender = |n: i64| json!({"peer": {"host": format!("10.0.0.{n}"), "port": 1}, "peer_role": "standby", "sync_state": "quorum"});
+    let own = &mut hosts[0].2["og_node_state"]["node"];
+    own["lsn"] = json!("0/2000000");
+    own["version"] = json!("6.0.2");
+    own["senders"] = (2..standbys + 2).map(sender).collect();
+    own["slots"] = json!([]);
+    for (_, _, seen) in &mut hosts[1..] {
+        let own = &mut seen["og_node_state"]["node"];
+        own["version"] = json!("6.0.2");
+        own["slots"] = json!([]);
+        own["lsn"] = json!("0/1F00000");
+        own["receiver"]["flush"] = json!("0/2000000");
+        own["receiver"]["replay"] = json!("0/1F00000");
+    }
+    hosts
+}
+
+fn health(hosts: &[Given]) -> ClusterHealth {
+    assess(&nodes(hosts), 16 << 20)
+}
+
+fn ids(health: &ClusterHealth) -> Vec<&str> {
+    health.findings.iter().map(|f| f.id.as_str()).collect()
+}
+
+#[test]
+fn a_healthy_cluster() {
+    let it = health(&streaming(2));
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec![]));
+    assert_eq!(
+        it.sentence,
+        "Primary n1 and its 2 standbys are well; 1 failure is tolerated, the loss of the primary would lose nothing; commits wait for 1 of n2, n3."
+    );
+    assert_eq!((it.failures_tolerated, it.loss_bytes), (Some(1), Some(0)));
+    let n2 = it.node("n2").unwrap();
+    assert_eq!((n2.receive_lag_bytes, n2.replay_lag_bytes), (Some(0), Some(1 << 20)));
+    assert_eq!((n2.switchover_ready.verdict, n2.failover_ready.verdict), (Answer::Yes, Answer::Yes));
+    assert_eq!(it.node("n1").unwrap().switchover_ready.verdict, Answer::No);
+    let text = lines(&it, false, None);
+    assert_eq!(
+        text[2..],
+        [
+            "NODE  ADDRESS         ROLE     STATE   UPSTREAM  SYNC    RECEIVE LAG  REPLAY LAG  SLOTS RETAIN  VERSION",
+            "n1    10.0.0.1:26000  primary  Normal  -         -       -            -           0 B           6.0.2",
+            "n2    10.0.0.2:26000  standby  Normal  n1        quorum  0 B          1.0 MiB     0 B           6.0.2",
+            "n3    10.0.0.3:26000  standby  Normal  n1        quorum  0 B          1.0 MiB     0 B           6.0.2",
+        ]
+    );
+    assert_eq!(
+        topology(&it),
+        [
+            "n1 (primary, Normal)",
+            "├─ n2 (standby, Normal, quorum, 1.0 MiB behind)",
+            "└─ n3 (standby, Normal, quorum, 1.0 MiB behind)"
+        ]
+    );
+}
+
+#[test]
+fn columns_fit_the_terminal() {
+    let it = health(&streaming(1));
+    for width in [40, 60, 80, 200] {
+        let widest = table(&it, true, Some(width)).iter().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= width, "{widest} > {width}");
+    }
+    assert!(table(&it, true, Some(20))[0].starts_with("NODE  ROLE     STATE"));
+    assert!(table(&it, true, None)[0].ends_with("SWITCHOVER  FAILOVER"));
+}
+
+#[test]
+fn a_dead_standby_is_named_with_what_it_costs() {
+    let mut hosts = streaming(2);
+    hosts[2].2 = json!(null);
+    hosts[0].2["og_node_state"]["node"]["senders"].as_array_mut().unwrap().pop();
+    let it = health(&hosts);
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Degraded, vec!["node.unreachable"]));
+    assert!(
+        it.sentence.starts_with("1 of 2 standbys is missing (n3); no failure is tolerated"),
+        "{}",
+        it.sentence
+    );
+    let n3 = it.node("n3").unwrap();
+    // Nothing is made up of what is not known.
+    assert_eq!((n3.role, n3.running, n3.replay_lag_bytes, n3.streaming), (None, None, None, None));
+    assert_eq!(n3.failover_ready.verdict, Answer::Unknown);
+    assert!(table(&it, false, None)[3].contains("?        unreachable"), "{:#?}", table(&it, false, None));
+    let (status, line) = nagios(&it, LagLimits::default());
+    assert_eq!(status, 1);
+    assert!(line.starts_with("OPENGAUSS WARNING - 1 of 2") && line.contains("| nodes=3"), "{line}");
+}
+
+#[test]
+fn commits_that_wait_for_ever_are_no_service() {
+    let mut hosts = streaming(2);
+    hosts[0].2["og_node_state"]["node"]["senders"] = json!([]);
+    for (_, _, seen) in &mut hosts[1..] {
+        let own = &mut seen["og_node_state"]["node"];
+        (own["running"], own["receiver"], own["lsn"]) = (json!(false), json!(null), json!(null));
+    }
+    let it = health(&hosts);
+    assert_eq!(it.verdict, Verdict::Broken);
+    assert_eq!(ids(&it), ["node.stopped", "node.stopped", "commits.standby_missing"]);
+    let fix = it.findings[0].fix.as_deref().unwrap();
+    assert!(
+        fix.contains(
+            r#"echo '{"data_dir":"/d","state":"started","role":"standby"}' | og_node_state --host 10.0.0.2"#
+        ),
+        "{fix}"
+    );
+    assert!(it.sentence.starts_with("Commits hang; 2 of 2 standbys are missing (n2, n3)"), "{}", it.sentence);
+    assert_eq!(nagios(&it, LagLimits::default()).0, 2);
+    // Where commits may go on alone it serves, and may lose something.
+    parameter(&mut hosts, "most_available_sync", Some("on"));
+    let it = health(&hosts);
+    assert_eq!((it.verdict, it.loss_bytes), (Verdict::Degraded, None));
+}
+
+#[test]
+fn two_primaries_and_none_are_no_service() {
+    let mut hosts = streaming(2);
+    hosts[2].2["og_node_state"]["node"]["role"] = json!("primary");
+    hosts[2].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let it = health(&hosts);
+    assert_eq!((it.verdict, ids(&it)[0]), (Verdict::Broken, "cluster.two_primaries"));
+    assert!(it.sentence.starts_with("Not usable: more than one primary"), "{}", it.sentence);
+    let mut hosts = streaming(1);
+    hosts[0].2["og_node_state"]["node"]["running"] = json!(false);
+    let it = health(&hosts);
+    assert_eq!(it.verdict, Verdict::Broken);
+    assert!(ids(&it).contains(&"cluster.no_primary"));
+    // One that is not seen may run on the node that does not answer.
+    hosts[0].2 = json!(null);
+    assert_eq!(health(&hosts).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_lagging_standby_is_not_ready_for_a_switchover() {
+    let mut hosts = streaming(2);
+    hosts[0].2["og_node_state"]["node"]["lsn"] = json!("1/2000000");
+    let it = health(&hosts);
+    assert_eq!(ids(&it), ["node.lagging", "node.lagging"]);
+    let n2 = it.node("n2").unwrap();
+    assert_eq!(n2.switchover_ready.verdict, Answer::No);
+    assert!(n2.switchover_ready.reasons[0].ends_with("GiB behind"), "{:?}", n2.switchover_ready);
+    let limits = LagLimits { warning: Some(1), critical: Some(1 << 30) };
+    assert_eq!(nagios(&it, limits).0, 2);
+}
+
+#[test]
+fn an_asynchronous_standby_loses_what_it_has_not_received() {
+    let mut hosts = streaming(1);
+    parameter(&mut hosts, SYNC_NAMES, Some(""));
+    hosts[0].2["og_node_state"]["node"]["senders"][0]["sync_state"] = json!("async");
+    hosts[1].2["og_node_state"]["node"]["receiver"]["flush"] = json!("0/1F00000");
+    let it = health(&hosts);
+    assert_eq!(
+        (it.verdict, it.loss_bytes, it.failures_tolerated),
+        (Verdict::Healthy, Some(1 << 20), Some(1))
+    );
+    assert!(
+        it.sentence.ends_with("would lose up to 1.0 MiB; commits wait for no standby."),
+        "{}",
+        it.sentence
+    );
+    let local = |value| {
+        let mut hosts = streaming(1);
+        parameter(&mut hosts, "synchronous_commit", Some(value));
+        health(&hosts).commits.required
+    };
+    assert_eq!((local("on"), local("local")), (Some(1), Some(0)));
+}
+
+#[test]
+fn a_spare_is_no_missing_standby() {
+    let mut hosts = streaming(1);
+    hosts.push(crate::plan::tests::fresh(3, "standby"));
+    let it = health(&hosts);
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec!["node.no_member"]));
+    assert!(it.sentence.starts_with("Primary n1 and its standby are well"), "{}", it.sentence);
+}
+
+#[test]
+fn metrics_leave_out_what_is_not_known() {
+    let mut hosts = streaming(2);
+    hosts[2].2 = json!(null);
+    let text = prometheus(&health(&hosts), "prod \"a\"", 1_700_000_000);
+    for line in [
+        r#"opengauss_up{cluster="prod \"a\"",node="n1"} 1"#,
+        r#"opengauss_role{cluster="prod \"a\"",node="n2",role="standby"} 1"#,
+        r#"opengauss_replay_lag_bytes{cluster="prod \"a\"",node="n2"} 1048576"#,
+        r#"opengauss_collected_timestamp_seconds{cluster="prod \"a\""} 1700000000"#,
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("node=\"n3\""), "{text}");
+    // Each name has one HELP and one TYPE line before its samples.
+    let helps: Vec<_> = text.lines().filter(|line| line.starts_with("# HELP")).collect();
+    let names: std::collections::BTreeSet<_> = helps.iter().collect();
+    assert_eq!(helps.len(), names.len());
+}
+
+#[test]
+fn a_standby_without_upstream_is_not_told_to_be_rebuilt() {
+    let with = |detail| {
+        let mut hosts = streaming(2);
+        let own = &mut hosts[2].2["og_node_state"]["node"];
+        (own["db_state"], own["detail"], own["receiver"]) =
+            (json!("need_repair"), json!(detail), json!(null));
+        health(&hosts).findings.into_iter().map(|f| (f.id, f.fix.unwrap())).collect::<Vec<_>>()
+    };
+    let found = with("Disconnected");
+    assert!(found[0].0 == "node.disconnected" && !found[0].1.contains("og_build"), "{found:?}");
+    let found = with("WAL segment removed");
+    assert!(found[0].0 == "node.need_repair" && found[0].1.contains("og_build"), "{found:?}");
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask bench workflows`: how long expand, drop and status take, and how long commits wait meanwhile.
+
+use std::time::{Duration, Instant};
+
+use og_lab::{Engine, NodeSpec, Role};
+use og_scenarios::cluster::Cluster;
+use og_scenarios::shell::Shell;
+use og_scenarios::workflow::Run;
+
+use super::Depth;
+use super::report::{Limit, Row, Section};
+use crate::lab::programs;
+use crate::setup;
+use crate::shell::Result;
+
+/// After each commit: a client without pause has the processors for itself, of which a lab has one or two for all nodes.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// One workflow to measure: the playbook, its arguments, and the limits in seconds for all of it and for a commit's wait.
+struct Step {
+    title: &'static str,
+    playbook: &'static str,
+    args: &'static [&'static str],
+    seconds: f64,
+    gap: f64,
+}
+
+const fn expand(title: &'static str, args: &'static [&'static str], seconds: f64) -> Step {
+    Step { title, playbook: "expand.yml", args, seconds, gap: 0.2 }
+}
+
+const fn drop(title: &'static str, args: &'static [&'static str], gap: f64) -> Step {
+    Step { title, playbook: "drop.yml", args, seconds: 5.0, gap }
+}
+
+/// A cluster, and what it goes through: each step begins where the one before it ended.
+struct Course {
+    nodes: &'static [(&'static str, Role)],
+    steps: &'static [Step],
+    /// Whether the cluster is looked at in the end.
+    status: bool,
+    /// Whether it is left out of a short run, and run once in a full one.
+    large: bool,
+}
+
+const BY_ONE: Step = expand("expand by one standby", &["-e", "og_add=n3"], 12.0);
+
+const COURSES: &[Course] = &[
+    Course {
+        nodes: &[("n1", Role::Primary), ("n2", Role::Spare), ("n3", Role::Spare)],
+        steps: &[
+            expand("from a single node ('*') to 1+1", &["-e", "og_add=n2"], 12.0),
+            BY_ONE,
+            drop("drop one of two standbys, protected", &["-e", "og_drop=n3"], 2.5),
+            BY_ONE,
+            drop(
+                "drop one of two standbys, available",
+                &["-e", "og_drop=n3", "-e", "og_drop_commits=available"],
+                0.1,
+            ),
+            expand("expand again: nothing to do", &["-e", "og_add=n2"], 2.5),
+        ],
+        status: false,
+        large: false,
+    },
+    Course {
+        nodes: &[
+            ("n1", Role::Primary),
+            ("n2", Role::Standby),
+            ("n3", Role::Spare),
+            ("n4", Role::SpareCascade),
+        ],
+        steps: &[
+            expand("expand by a standby and a cascade standby", &["-e", "og_add=n3,n4"], 16.0),
+            drop(
+                "drop the cascade standby, available",
+                &["-e", "og_drop=n4", "-e", "og_drop_commits=available"],
+                0.1,
+            ),
+        ],
+        status: false,
+        large: false,
+    },
+    Course {
+        nodes: &[
+            ("n1", Role::Primary),
+            ("n2", Role::Spare),
+            ("n3", Role::Spare),
+            ("n4", Role::Spare),
+            ("n5", Role::Spare),
+            ("n6", Role::Spare),
+            ("n7", Role::Spare),
+            ("n8", Role::Spare),
+            ("n9", Role::Spare),
+        ],
+        steps: &[expand("expand by eight standbys", &["-e", "og_add=n2,n3,n4,n5,n6,n7,n8,n9"], 40.0)],
+        status: true,
+        large: true,
+    },
+];
+
+/// The command in a terminal that shows a cluster.
+const STATUS: &str = "og-status";
+
+/// What was measured of one thing: its title, its limit, and the seconds.
+type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
+
+/// Measures all of it.
+pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
+    setup::lab()?;
+    let programs = programs()?;
+    let mut section = Section::new(
+        format!("Workflows on {engine}"),
+        "By Ansible, unless another caller is named, while a client commits a row every few milliseconds; all nodes are on this machine. \
+         The wait is the longest between two commits.",
+    );
+    let mut measured = Measured::new();
+    for course in COURSES {
+        if course.large && depth == Depth::Short {
+            section.skipped.push(format!("{} nodes: --short", course.nodes.len()));
+            continue;
+        }
+        let runs = if course.large { 1 } else { depth.of(3, 1) };
+        for _ in 0..runs {
+            let nodes = course.nodes.iter().map(|(name, role)| NodeSpec::new(*name, *role)).collect();
+            let cluster = Cluster::up("bench", engine, nodes, &programs)?;
+            for step in course.steps {
+                let (took, gap) = measure(&cluster, step)?;
+                put(&mut measured, step.title.to_owned(), Some(step.seconds), took);
+                put(&mut measured, format!("{}: longest wait of a commit", step.title), Some(step.gap), gap);
+            }
+            if course.status {
+                status(&cluster, depth, &mut measured, &mut section.skipped)?;
+            }
+        }
+    }
+    for (title, limit, values) in measured {
+        let row = Row::new(title, "s", values);
+        section.rows.push(match limit {
+            Some(limit) => row.limit(Limit::Value(limit)),
+            None => row,
+        });
+    }
+    Ok(vec![section])
+}
+
+fn put(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
+    let value = value.as_secs_f64();
+    match measured.iter_mut().find(|(known, _, _)| *known == title) {
+        Some((_, _, values)) => values.push(value),
+        None => measured.push((title, limit, vec![value])),
+    }
+}
+
+/// How long it takes and how long commits wait meanwhile.
+fn measure(cluster: &Cluster, step: &Step) -> Result<(Duration, Duration)> {
+    let client = cluster.client("n1", PAUSE)?;
+    let run = cluster.play(step.playbook, step.args).and_then(Run::must_work);
+    let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
+    let run = run?;
+    if let Some(failure) = seen.failures.first() {
+        return Err(format!("{}: a commit failed: {failure}", step.title));
+    }
+    Ok((run.took, seen.longest_gap(run.started, run.started + run.took)))
+}
+
+/// The state of the whole cluster: well, with a node that does not answer, and with slow links.
+fn status(cluster: &Cluster, depth: Depth, measured: &mut Measured, skipped: &mut Vec<String>) -> Result {
+    let shell = Shell::of(cluster)?;
+    let count = cluster.lab().nodes().len();
+    let mut look = |how: &str, limit: Option<f64>, may_fail: bool| -> Result {
+        for _ in 0..depth.of(5, 2) {
+            let told = shell.run(STATUS)?;
+            let told = if may_fail { told } else { told.must_work()? };
+            put(measured, format!("{STATUS} of {count} nodes{how}"), limit, told.took);
+            let start = Instant::now();
+            let run = cluster.play("status.yml", &[])?;
+            let took = start.elapsed();
+            if !may_fail {
+                run.must_work()?;
+            }
+            put(measured, format!("status.yml of {count} nodes{how}"), None, took);
+        }
+        Ok(())
+    };
+    look("", Some(1.0), false)?;
+    let last = cluster.lab().nodes().last().map(|node| node.name.clone()).unwrap_or_default();
+    cluster.lab().cut(&last).map_err(|e| e.to_string())?;
+    let looked = look(", one of them dead", Some(2.5), true);
+    cluster.lab().uncut(&last).map_err(|e| e.to_string())?;
+    looked?;
+    if let Err(why) = delay_links(cluster) {
+        skipped.push(format!("links with a delay of 40 ms: {why}"));
+        return Ok(());
+    }
+    look(", 40 ms of delay on each link", None, false)
+}
+
+/// Lets whatever a node sends arrive 40 ms later.
+fn delay_links(cluster: &Cluster) -> Result {
+    let delay = ["tc", "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "40ms"];
+    for node in cluster.lab().nodes() {
+        let done = node.exec_root(delay).output().map_err(|e| e.to_string())?;
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).trim().to_owned());
+        }
+    }
+    Ok(())
+}
