@@ -17,6 +17,7 @@ const MORE_PORTS: u16 = 5;
 ///
 /// # Errors
 /// As [`Call::data_dir`], unless the directory is still to be made.
+#[allow(clippy::too_many_lines)] // One line for each subject.
 pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     let node = Node::of(call)?;
     let root = Root::default();
@@ -63,7 +64,11 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         _ => node.managed_by(call, false).await,
     };
     match settings {
-        Some(Ok(rows)) => facts.settings.running.extend(rows),
+        Some(Ok(rows)) => {
+            for (name, value) in rows {
+                facts.settings.insert_running(&name, value);
+            }
+        }
         Some(Err(why)) => facts.note_unknown("settings", why),
         None => {}
     }

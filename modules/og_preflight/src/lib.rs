@@ -35,7 +35,7 @@ impl Module for Preflight {
         },
         Example {
             title: "Check a new node, which two others are to reach",
-            args: r#"{"data_dir": "/gauss/data/dn1", "for": "expand", "wanted": {"target": true, "port": 26000, "name": "dn_6003", "reach": [{"host": "10.0.0.11", "port": 26001}], "clients": [{"address": "10.0.0.11"}]}}"#,
+            args: r#"{"data_dir": "/gauss/data/dn1", "for": "expand", "wanted": {"target": true, "port": 26000, "name": "dn_6003", "reach": [{"host": "10.0.0.11", "port": 26001}], "clients": ["10.0.0.11"]}}"#,
         },
     ];
     const RULES: &'static [Rule] = &[];

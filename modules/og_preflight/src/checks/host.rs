@@ -411,9 +411,9 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     let memory = &c.facts.memory;
     let Some(needed) = process_memory(c) else {
         if c.facts.conf.exists {
-            j.unknown("max_process_memory is not set in postgresql.conf")
+            j.unknown("max_process_memory is not set in postgresql.conf");
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     };
@@ -470,9 +470,9 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
 fn memory_shared_buffers(c: &Context<'_>, j: &mut Judge) {
     let Some(buffers) = shared_buffers(c) else {
         if c.facts.conf.exists {
-            j.unknown("shared_buffers is not set in postgresql.conf")
+            j.unknown("shared_buffers is not set in postgresql.conf");
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     };
@@ -589,7 +589,8 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     }
     let most = if c.facts.managed_by.by == Manager::Cm { 85 } else { 90 };
     for disk in &c.facts.disks {
-        let used = percent(disk.size, disk.free);
+        // As df(1) has it: what is kept for root is neither used nor free.
+        let used = percent(disk.used + disk.free, disk.free);
         let message = format!("{used} % are used, {} are free", human(disk.free));
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));
@@ -789,9 +790,9 @@ fn limits_open_files(c: &Context<'_>, j: &mut Judge) {
 fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
     let Some(limits) = c.facts.server_limits else {
         if c.facts.server.running {
-            j.unknown(why_unknown(c.facts, "server_limits"))
+            j.unknown(why_unknown(c.facts, "server_limits"));
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     };
@@ -852,9 +853,9 @@ fn kernel_semaphores(c: &Context<'_>, j: &mut Judge) {
     };
     let Some(sessions) = sessions(c) else {
         if c.facts.conf.exists {
-            j.unknown("max_connections is not set in postgresql.conf")
+            j.unknown("max_connections is not set in postgresql.conf");
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     };

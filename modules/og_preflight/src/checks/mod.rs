@@ -214,6 +214,7 @@ pub struct Judge {
     skipped: bool,
 }
 
+#[allow(clippy::needless_pass_by_value)] // Numbers and texts alike are what was seen.
 impl Judge {
     /// A finding. It weighs no more than the check says.
     fn find(

@@ -95,7 +95,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "hba.clients",
         severity: Severity::Error,
         what: "the other nodes in pg_hba.conf",
-        threshold: "let in for replication (error on the primary, and on a standby that becomes primary)",
+        threshold: "a line that is no reject covers the address (error on the primary, and on a standby that becomes primary)",
         why: "A standby that is not let in cannot be built and does not follow.",
         fix: "add a line for the address (og_hba)",
         fixable_by: FixableBy::Configure,
@@ -460,7 +460,7 @@ fn programs_release(c: &Context<'_>, j: &mut Judge) {
             let home = c.facts.programs.gauss_home.clone().unwrap_or_else(|| "not set".to_owned());
             let message = format!("no server program tells its release (GAUSSHOME is {home})");
             if c.facts.server.running {
-                j.unknown(message)
+                j.unknown(message);
             } else {
                 j.error("", message, home).fix.push_str("; then check again")
             }
@@ -485,9 +485,9 @@ fn programs_libraries(c: &Context<'_>, j: &mut Judge) {
 fn conf_syntax(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.conf.exists {
         if has_database(c) {
-            j.unknown(why_unknown(c.facts, "conf"))
+            j.unknown(why_unknown(c.facts, "conf"));
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     }
@@ -519,9 +519,9 @@ fn conf_include(c: &Context<'_>, j: &mut Judge) {
 fn hba_syntax(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.hba.readable {
         if has_database(c) {
-            j.unknown(why_unknown(c.facts, "hba"))
+            j.unknown(why_unknown(c.facts, "hba"));
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     }
@@ -540,7 +540,7 @@ fn hba_own_address(c: &Context<'_>, j: &mut Judge) {
         if admission.admitted == Some(false) {
             j.error(
                 "pg_hba.conf",
-                format!("it does not let in {}, the node's own address", admission.address),
+                format!("no line covers {}, the node's own address", admission.address),
                 "",
             );
         }
@@ -552,7 +552,7 @@ fn hba_clients(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let own = |address: &String| c.facts.channels.iter().any(|channel| channel.local_host == *address);
-    let asked = |address: &String| c.wanted.clients.iter().any(|client| client.address == *address);
+    let asked = |address: &String| c.wanted.clients.contains(address);
     let others: Vec<_> =
         c.facts.hba.admissions.iter().filter(|a| !own(&a.address) || asked(&a.address)).collect();
     if others.is_empty() {
@@ -562,8 +562,8 @@ fn hba_clients(c: &Context<'_>, j: &mut Judge) {
         let serves = c.facts.is_primary()
             || asked(&admission.address)
             || (c.purpose.moves_primary() && c.wanted.target);
-        let line = admission.line.map_or_else(|| "no line".to_owned(), |line| format!("line {line}"));
-        let message = format!("{} is not let in for replication as {}", admission.address, admission.user);
+        let line = "no line";
+        let message = format!("no line covers {}, which is not let in for replication", admission.address);
         match admission.admitted {
             Some(false) if serves => {
                 j.error("pg_hba.conf", message, line);
@@ -729,9 +729,9 @@ const AT_START: [(&str, u64); 11] = [
 fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
     if c.facts.settings.running.is_empty() {
         if c.facts.server.running {
-            j.unknown(why_unknown(c.facts, "settings"))
+            j.unknown(why_unknown(c.facts, "settings"));
         } else {
-            j.skip()
+            j.skip();
         }
         return;
     }
@@ -751,7 +751,7 @@ fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn settings_initial_password(c: &Context<'_>, j: &mut Judge) {
-    match c.facts.settings.is_on("modify_initial_password") {
+    match c.facts.settings.initial_login_blocked {
         Some(true) => {
             j.warning("", "the initial user must change its password before it can do anything else", "on");
         }
@@ -887,11 +887,12 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
     }
     let Some(receiver) = &c.facts.server.receiver else {
         // That it does not receive is told by its state.
-        return if c.purpose == Switchover {
-            j.unknown("it does not receive from a primary")
+        if c.purpose == Switchover {
+            j.unknown("it does not receive from a primary");
         } else {
-            j.skip()
-        };
+            j.skip();
+        }
+        return;
     };
     match receiver.progress.lag_bytes {
         Some(lag) if lag > LAG => {

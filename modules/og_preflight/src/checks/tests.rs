@@ -1,5 +1,6 @@
 //! Every check is made to fail on purpose, and a healthy cluster has no findings.
-#![allow(clippy::unwrap_used)]
+// One node, and one line for each way to break it.
+#![allow(clippy::unwrap_used, clippy::too_many_lines)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,6 @@ use og_common::gauss::{
 
 use super::Severity::{Error, Info, Unknown, Warning};
 use super::*;
-use crate::args::Client;
 use crate::args::Purpose::{Any, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
 use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
@@ -51,7 +51,6 @@ fn node(n: u8) -> Facts {
         ("enable_stream_replication", "on"),
         ("full_page_writes", "on"),
         ("enable_incremental_checkpoint", "on"),
-        ("modify_initial_password", "off"),
         ("most_available_sync", "off"),
         ("synchronous_standby_names", "ANY 1(dn_6001,dn_6002)"),
         ("server_encoding", "UTF8"),
@@ -133,6 +132,7 @@ fn node(n: u8) -> Facts {
             kind: Some("xfs".to_owned()),
             options: vec!["rw".to_owned()],
             size: 1000 * GIB,
+            used: 200 * GIB,
             free: 800 * GIB,
             inodes: 1000,
             free_inodes: 900,
@@ -166,17 +166,16 @@ fn node(n: u8) -> Facts {
             missing_libraries: Some(Vec::new()),
         },
         conf: ConfFacts { exists: true, ..ConfFacts::default() },
-        settings: Settings { file: parameters.clone(), running: parameters },
+        settings: Settings {
+            file: parameters.clone(),
+            running: parameters,
+            initial_login_blocked: Some(false),
+        },
         hba: HbaFacts {
             readable: true,
             errors: Vec::new(),
             admissions: [n, other]
-                .map(|n| Admission {
-                    address: address(n),
-                    user: "omm".to_owned(),
-                    admitted: Some(true),
-                    line: Some(90),
-                })
+                .map(|n| Admission { address: address(n), admitted: Some(true), line: Some(90) })
                 .to_vec(),
         },
         server: NodeState {
@@ -270,6 +269,10 @@ impl Case {
         &mut self.node.disks[0]
     }
 
+    fn fill(&mut self, used: u64) {
+        (self.disk().used, self.disk().free) = (used * GIB, (1000 - used) * GIB);
+    }
+
     fn activity(&mut self) -> &mut Activity {
         self.node.activity.as_mut().unwrap()
     }
@@ -330,15 +333,14 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("memory.min_free", Info, Any, STANDBY, |c| c.node.memory.min_free = Some(1 << 20)),
         Broken("disk.room", Error, Build, STANDBY, |c| {
-            c.disk().free = 5 * GIB;
-            c.disk().size = 6 * GIB;
+            c.fill(995);
         }),
         Broken("disk.room", Error, Build, STANDBY, |c| c.wanted.bytes = Some(2000 * GIB)),
         Broken("disk.room", Unknown, Build, STANDBY, |c| c.peer.data_bytes = None),
-        Broken("disk.use", Warning, Any, STANDBY, |c| c.disk().free = 300 * GIB),
-        Broken("disk.use", Error, Any, STANDBY, |c| c.disk().free = 100 * GIB),
+        Broken("disk.use", Warning, Any, STANDBY, |c| c.fill(700)),
+        Broken("disk.use", Error, Any, STANDBY, |c| c.fill(900)),
         Broken("disk.use", Error, Any, STANDBY, |c| {
-            c.disk().free = 150 * GIB;
+            c.fill(850);
             c.node.managed_by.by = Manager::Cm;
         }),
         Broken("disk.use", Unknown, Any, STANDBY, |c| c.node.disks.clear()),
@@ -448,8 +450,8 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("hba.clients", Error, Expand, STANDBY, |c| {
             let address = "10.0.0.3".to_owned();
-            c.wanted.clients = vec![Client { address: address.clone(), user: None }];
-            c.node.hba.admissions.push(Admission { address, admitted: Some(false), ..Admission::default() });
+            c.wanted.clients = vec![address.clone()];
+            c.node.hba.admissions.push(Admission { address, admitted: Some(false), line: None });
         }),
         Broken("hba.clients", Unknown, Any, PRIMARY, |c| c.node.hba.admissions[1].admitted = None),
         Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = Some(false)),
@@ -488,7 +490,7 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("settings.pending_restart", Unknown, Any, PRIMARY, |c| c.node.settings.running.clear()),
         Broken("settings.initial_password", Warning, Any, PRIMARY, |c| {
-            c.set("modify_initial_password", "on")
+            c.node.settings.initial_login_blocked = Some(true);
         }),
         Broken("names.tablespaces", Error, Any, STANDBY, |c| {
             c.node.server.tablespaces = Some(Tablespaces {

@@ -29,7 +29,9 @@ pub struct Disk {
     pub options: Vec<String>,
     /// Bytes in all.
     pub size: u64,
-    /// Bytes that the user may still write.
+    /// Bytes that are used.
+    pub used: u64,
+    /// Bytes that the user may still write; the system keeps some of the rest for itself.
     pub free: u64,
     /// Inodes in all; 0 where the file system does not count them.
     pub inodes: u64,
@@ -105,6 +107,7 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
                     kind: mount.map(|mount| mount.fs_type.clone()),
                     options,
                     size: stat.blocks() * stat.fragment_size(),
+                    used: (stat.blocks() - stat.blocks_free().min(stat.blocks())) * stat.fragment_size(),
                     free: stat.blocks_available() * stat.fragment_size(),
                     inodes: stat.files(),
                     free_inodes: stat.files_available(),

@@ -93,11 +93,10 @@ pub struct Hosts {
 pub struct Admission {
     /// The client's address.
     pub address: String,
-    /// The user.
-    pub user: String,
-    /// Whether it is let in; null when only the server can tell.
+    /// Whether a line that is no reject covers its address, which is what a server asks of a node that one of its channels
+    /// names; null when only the server can tell.
     pub admitted: Option<bool>,
-    /// The line that decides; null when none does.
+    /// That line; null when there is none.
     pub line: Option<usize>,
 }
 
