@@ -81,11 +81,30 @@ def test_collection_finds_the_programs(prefix, node):
     assert files(node) == before
 
 
-def test_scripts_find_the_programs(prefix, tmp_path):
-    """By their links in bin/, with nothing on the PATH; the one host cannot be reached."""
+def test_og_finds_the_programs(prefix, tmp_path):
+    """Beside it in bin/, with nothing on the PATH; the one host cannot be reached."""
     (tmp_path / "config").write_text("Host n1\n  ProxyCommand false\n")
     (tmp_path / "cluster.json").write_text(json.dumps({"hosts": {"n1": {"id": 1, "address": "n1"}}}))
     env = {**os.environ, "HOME": str(tmp_path)}
     env.pop("OG_BINARIES", None)
-    done = subprocess.run([prefix / "bin/og-status", "-F", "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([prefix / "bin/og", "status", "-F", "config"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "n1    n1:26000  ?     unreachable" in done.stdout, done
+
+
+@pytest.mark.parametrize("file", ["bash-completion/completions/og", "zsh/site-functions/_og", "fish/vendor_completions.d/og.fish"])
+def test_og_is_completed_by_itself(prefix, file):
+    text = (prefix / "share" / file).read_text()
+    assert "COMPLETE" in text and "/target/" not in text
+
+
+def test_bash_completes_nodes(prefix, tmp_path):
+    (tmp_path / "cluster.json").write_text(json.dumps({"hosts": {"n1": {"id": 1}, "n2": {"id": 2}, "x": {}}}))
+    script = f"""
+        . {prefix}/share/bash-completion/completions/og
+        COMP_WORDS=(og drop n) COMP_CWORD=2 COMP_TYPE=9
+        $(complete -p og | sed 's/.*-F \\([^ ]*\\).*/\\1/') og n drop
+        printf "%s\\n" "${{COMPREPLY[@]}}"
+    """
+    env = {**os.environ, "PATH": f"{prefix}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "--norc", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["n1", "n2"], done

@@ -27,7 +27,7 @@ TAKEN = {
     (README, "Your first expand, on a real cluster"): [f"{HERE}test_workflows"] * 4,
     (README, "From the shell"): ["tests/callers/test_shell.py::test_readme"],
     (README, "On other machines"): ["tests/callers/test_shell.py::test_readme_on_other_machines"],
-    (README, "With nothing but ssh"): ["tests/callers/test_shell_workflows.py::test_readme"] * 2,
+    (README, "At a terminal"): ["tests/callers/test_og.py::test_readme"] * 2,
     (README, "Installed"): ["tests/callers/test_install.py::prefix"],
     (README, "To look at"): [f"{HERE}test_views"],
     (README, "From Ansible"): ["tests/callers/test_ansible.py::test_readme"],

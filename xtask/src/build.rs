@@ -57,6 +57,14 @@ pub fn modules() -> impl Iterator<Item = &'static str> {
     og_registry::PROGRAMS.iter().map(|program| program.name)
 }
 
+/// The program for a person at a terminal, which the crate of og_workflow has beside the module.
+pub const OG: &str = "og";
+
+/// The names of all programs that are shipped: the modules and [`OG`].
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    std::iter::once(OG).chain(modules())
+}
+
 /// Builds all modules as they are shipped, and the lab's programs, which nobody ships; returns the folder with the
 /// modules only. In a test run they are there already.
 pub fn release(linking: Linking) -> Result<PathBuf> {
@@ -89,10 +97,10 @@ pub fn release(linking: Linking) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Copies the modules from where cargo built them; `strip` leaves out what only a debugger reads.
+/// Copies the programs from where cargo built them; `strip` leaves out what only a debugger reads.
 pub fn install(built: &Path, folder: &Path, strip: bool) -> Result {
     std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    for name in modules() {
+    for name in programs() {
         let (from, to) = (built.join(name), folder.join(name));
         // Through a second name, so that a copy that is being run is not written to.
         let part = folder.join(format!(".{name}.{}", std::process::id()));

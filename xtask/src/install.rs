@@ -2,13 +2,14 @@
 //! prefix. Written anew only where it differs, each file whole.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
 
 use crate::build::{self, Linking};
-use crate::shell::{Result, root};
+use crate::shell::{Result, output, root};
 use crate::{docs, man};
 
 /// The subcommand.
@@ -26,8 +27,6 @@ pub fn command() -> Command {
         .arg(Linking::flag())
 }
 
-/// The workflows for the shell.
-const SCRIPTS: [&str; 3] = ["og-drop", "og-expand", "og-status"];
 
 /// Builds what is shipped and installs it; a second run finds nothing to do.
 pub fn run(matches: &ArgMatches) -> Result {
@@ -55,8 +54,16 @@ pub fn run(matches: &ArgMatches) -> Result {
     }
     tree.copies(&root().join("schemas"), "share/opengauss-node/schemas")?;
     tree.copies(&root().join("playbooks"), "share/opengauss-node/playbooks")?;
-    for name in SCRIPTS {
-        tree.link(format!("bin/{name}"), &format!("../share/opengauss-node/playbooks/shell/{name}"))?;
+    tree.file(format!("bin/{}", build::OG), &read(&programs.join(build::OG))?, 0o755)?;
+    for (shell, file) in [
+        ("bash", "share/bash-completion/completions/og"),
+        ("zsh", "share/zsh/site-functions/_og"),
+        ("fish", "share/fish/vendor_completions.d/og.fish"),
+    ] {
+        // It asks the program, which knows the nodes of the cluster.
+        let mut og = std::process::Command::new(programs.join(build::OG));
+        let script = output(og.arg0(build::OG).env("COMPLETE", shell))?;
+        tree.file(file, script.as_bytes(), 0o644)?;
     }
     for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
         tree.file(format!("share/doc/opengauss-node/{name}"), &read(&root().join(name))?, 0o644)?;

@@ -1,11 +1,12 @@
 //! One call of a module: how it was asked to act, on which node.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Done, Error, ErrorKind};
+use super::{Done, Error, ErrorKind, secret};
 
 /// The arguments common to all modules.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -60,8 +61,39 @@ pub struct Call {
     pub switched: bool,
     /// When the call ends, if it has a limit.
     pub deadline: Option<std::time::Instant>,
+    /// The caller wants to know how far it is, in lines on standard error.
+    pub progress: bool,
     seen: std::cell::RefCell<String>,
     pub(crate) done: Done,
+}
+
+/// How far a call is: one line of JSON, `{"progress": {…}}`, on the standard error of a program run with `--progress`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What was seen, for a person.
+    pub msg: String,
+    /// Bytes copied so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Bytes to copy in all, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+}
+
+impl Progress {
+    fn to_line(&self) -> String {
+        serde_json::json!({ "progress": self }).to_string()
+    }
+
+    /// Reads such a line; `None` when it is something else.
+    #[must_use]
+    pub fn parse_line(line: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line {
+            progress: Progress,
+        }
+        serde_json::from_str::<Line>(line.trim()).ok().map(|line| line.progress)
+    }
 }
 
 /// Seconds that a writer waits for another one unless `lock_timeout` says otherwise.
@@ -118,9 +150,20 @@ impl Call {
         self.common.if_building == Some(IfBuilding::Wait) && !self.check
     }
 
-    /// Notes what was last seen, for the message if time runs out.
+    /// Notes what was last seen, for the message if time runs out, and for whoever asked for progress.
     pub fn saw(&self, what: impl Into<String>) {
-        *self.seen.borrow_mut() = what.into();
+        self.saw_bytes(what, None, None);
+    }
+
+    /// Notes what was last seen of a copy: the bytes copied, and how many there are in all where that is known.
+    pub fn saw_bytes(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
+        let msg = what.into();
+        if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
+            let progress = Progress { msg: secret::text(&msg).into_owned(), bytes, total_bytes };
+            // What is seen and cannot be told is no reason to end the work.
+            drop(writeln!(std::io::stderr(), "{}", progress.to_line()));
+        }
+        *self.seen.borrow_mut() = msg;
     }
 
     /// What was last seen.
@@ -148,5 +191,14 @@ mod tests {
     fn root_is_named_once() {
         assert_eq!(run_as("omm"), "run it as omm or as root");
         assert_eq!(run_as("root"), "run it as root");
+    }
+
+    #[test]
+    fn a_line_of_progress_is_read_as_it_was_told() {
+        let progress = Progress { msg: "half".to_owned(), bytes: Some(5), total_bytes: None };
+        assert_eq!(Progress::parse_line(&progress.to_line()), Some(progress));
+        for other in ["", "half", "{}", r#"{"progress": 1}"#] {
+            assert_eq!(Progress::parse_line(other), None, "{other}");
+        }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod json;
 mod report;
 pub mod secret;
 
-pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT};
+pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
 pub(crate) use call::{environment_data_dir, run_as};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};

@@ -26,6 +26,11 @@ pub fn command<M: Module>() -> Command {
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
         .arg(
+            flag("progress")
+                .conflicts_with("host")
+                .help("Tell how far it is, in lines of JSON on standard error"),
+        )
+        .arg(
             flag("validate")
                 .conflicts_with("host")
                 .help("Only check the arguments, and say what is wrong with them"),
@@ -37,10 +42,6 @@ pub fn command<M: Module>() -> Command {
                 .help("Print the JSON Schema of the arguments or of the result"),
         )
         .arg(flag("examples").help("Print examples"))
-        .args(M::LINES.map(|_| {
-            let help = "Print the result in lines for a shell, in place of JSON";
-            flag("lines").conflicts_with_all(["host", "validate"]).help(help)
-        }))
         .args(hosts::flags())
         .group(clap::ArgGroup::new("views").args(M::VIEWS.iter().map(|v| v.flag)))
         .args(M::VIEWS.iter().map(|view| {

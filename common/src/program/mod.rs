@@ -20,6 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use command::command;
 pub use input::{TakenIn, take_in};
 pub use intake::nearest;
+pub use result::error_result;
 pub use run::main;
 pub use schema::{args_schema, result_schema};
 
@@ -39,8 +40,6 @@ pub trait Module {
     const RULES: &'static [Rule] = &[];
     /// What the program prints for a person instead of the one JSON object.
     const VIEWS: &'static [View] = &[];
-    /// The result in lines for a shell, which has no reader of JSON; `--lines` prints them instead of the one JSON object.
-    const LINES: Option<Lines<Self::Output>> = None;
     /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
     const PASSED_ON: &'static [&'static str] = &[];
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
@@ -65,9 +64,6 @@ pub struct Example {
     /// The JSON arguments.
     pub args: &'static str,
 }
-
-/// Writes a result in lines.
-pub type Lines<O> = fn(&Result<Report<O>, Error>) -> String;
 
 /// A flag of a module's own, with a value behind it, mostly a file: the text made of it goes to standard output, or an error to
 /// standard error with exit status 1. No arguments are read.

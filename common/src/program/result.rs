@@ -101,7 +101,7 @@ pub(super) fn failed(start: Instant, invocation: &Map<String, Value>, error: &Er
     print(&text, exit_status(error))
 }
 
-pub(super) fn exit_status(error: &Error) -> ExitCode {
+fn exit_status(error: &Error) -> ExitCode {
     ExitCode::from(if error.kind() == ErrorKind::BadArgs { 2 } else { 1 })
 }
 
@@ -112,12 +112,18 @@ pub(super) fn error_object(error: &Error, start: Instant) -> Map<String, Value> 
     object
 }
 
+/// The result of a call that failed before any program could print one, as a caller on another machine takes it.
+#[must_use]
+pub fn error_result(error: &Error) -> Map<String, Value> {
+    failure(error)
+}
+
 fn elapsed_ms(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Prints the result, once, and returns the exit status, which is `code` when it could be printed.
-pub(super) fn print(text: &[u8], code: ExitCode) -> ExitCode {
+fn print(text: &[u8], code: ExitCode) -> ExitCode {
     if PRINTED.swap(true, Ordering::SeqCst) {
         return code;
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::command::{command, document, lazy_help, show, view};
 use super::input::{read_request, served_request, typed};
 use super::intake::{Request, choice_names};
-use super::result::{echo, exit_status, failed, finish, print};
+use super::result::{echo, failed, finish};
 use super::runtime::{hold_signals, release_signals, report_panics, within_runtime};
 use super::schema::{call_schema, common_schema};
 use super::user::become_user;
@@ -67,13 +67,7 @@ pub fn main<M: Module>() -> ExitCode {
         return finish(start, &invocation, result, &[]);
     }
     let (invocation, result) = within_runtime(|done| call::<M>(&matches, start, done));
-    match M::LINES.filter(|_| matches.get_flag("lines")) {
-        Some(lines) => {
-            let text = lines(&result);
-            print(text.as_bytes(), result.map_or_else(|e| exit_status(&e), |_| ExitCode::SUCCESS))
-        }
-        None => finish(start, &invocation, result, M::PASSED_ON),
-    }
+    finish(start, &invocation, result, M::PASSED_ON)
 }
 
 /// Takes in the arguments and runs the module; returns the arguments as the result may echo them, too.
@@ -131,13 +125,16 @@ fn flags(request: &Request, matches: &ArgMatches) -> Result<Flags, Error> {
         check: request.flag("check_mode")? || matches.get_flag("check"),
         diff: request.flag("diff")? || matches.get_flag("diff"),
         no_log: request.flag("no_log")?,
+        progress: matches.get_flag("progress"),
     })
 }
 
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 struct Flags {
     check: bool,
     diff: bool,
     no_log: bool,
+    progress: bool,
 }
 
 async fn act<M: Module>(
@@ -155,6 +152,7 @@ async fn act<M: Module>(
     call.check = flags.check || common.check_mode.unwrap_or(false);
     call.diff = flags.diff || common.diff.unwrap_or(false);
     call.no_log = flags.no_log;
+    call.progress = flags.progress && !flags.no_log;
     call.common = common;
     call.switched = switched;
     call.deadline = deadline;

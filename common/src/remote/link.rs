@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::Host;
 use crate::base::{Error, ErrorKind};
@@ -21,6 +21,10 @@ const ENDING: Duration = Duration::from_secs(10);
 const IDLE: usize = 30;
 /// More than this is no result.
 const MOST_OUTPUT: u64 = 64 << 20;
+/// Of standard error no longer line is taken at once.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+/// More of standard error is not kept.
+const MAX_STDERR_BYTES: usize = 4 << 20;
 /// The exit status that stands for a command which a signal ended; ssh does not say which.
 const SIGNAL: i32 = 128;
 /// A shell's exit status when there is no such command.
@@ -29,6 +33,7 @@ const NOT_FOUND: i32 = 127;
 const MOST_ENDING: usize = 500;
 
 /// An open connection.
+#[derive(Debug)]
 pub(super) struct Link {
     session: Session,
     own: bool,
@@ -102,6 +107,11 @@ impl Link {
         }
     }
 
+    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    pub async fn is_open(&self) -> bool {
+        self.session.check().await.is_ok()
+    }
+
     /// Ends it, unless it is the user's own.
     pub async fn close(self) {
         if self.own
@@ -113,13 +123,15 @@ impl Link {
     }
 
     /// Runs `sh -c` with these words: the script, the name it goes by, and what it gets as `$1` and so on. When `stop`
-    /// comes, ends the command's input and waits a moment for its last words.
+    /// comes, ends the command's input and waits a moment for its last words. `hear` gets each line of standard error
+    /// as it comes; those for which it returns true are not kept.
     pub async fn run(
         &self,
         words: &[&str],
         input: &[u8],
         after: Input,
         stop: impl Future<Output = ()>,
+        hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
         let mut command = self.session.command("sh");
         command.arg("-c").args(words);
@@ -139,7 +151,7 @@ impl Link {
             }
         });
         let mut output = Output::default();
-        let read = async { tokio::join!(text(stdout), text(stderr)) };
+        let read = async { tokio::join!(text(stdout), lines(stderr, hear)) };
         tokio::pin!(read);
         tokio::select! {
             texts = &mut read => (output.stdout, output.stderr) = texts,
@@ -176,6 +188,31 @@ async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
         crate::base::debug(|| format!("reading from the host: {e}"));
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// All lines that come, but for those that `hear` takes.
+async fn lines(
+    source: Option<impl AsyncRead + Unpin>,
+    hear: &mut (dyn FnMut(&str) -> bool + Send),
+) -> String {
+    let mut kept = String::new();
+    let Some(source) = source else { return kept };
+    let mut source = BufReader::new(source);
+    loop {
+        let mut bytes = Vec::new();
+        match (&mut source).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).await {
+            Ok(0) => return kept,
+            Err(e) => {
+                crate::base::debug(|| format!("reading from the host: {e}"));
+                return kept;
+            }
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        if !hear(line.trim_end()) && kept.len() + line.len() <= MAX_STDERR_BYTES {
+            kept.push_str(&line);
+        }
+    }
 }
 
 /// The control socket of a connection to this host that the user's own ssh keeps open. One that would not notice

@@ -14,9 +14,10 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::base::{CommandRecord, Error, ErrorKind};
-pub use host::Host;
 use link::{Input, Link, Output, lost};
-use program::Program;
+
+pub use host::Host;
+pub use program::Program;
 
 /// The folder of the user there that holds the programs, one folder below it for each content.
 const FOLDER: &str = "~/.cache/opengauss-node";
@@ -28,6 +29,126 @@ const RUN: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$
 
 /// Takes program `$1` in on standard input; what is not whole never gets its name.
 const TAKE: &str = r#"umask 077; r=$HOME/.cache/opengauss-node; mkdir -p "$r/$2" && t=$(mktemp "$r/.up.XXXXXX") && trap 'rm -f "$t"' EXIT && cat >"$t" && if [ "$(sha256sum <"$t")" = "$3  -" ]; then chmod 0700 "$t" && mv -f "$t" "$r/$2/$1"; else echo "it did not arrive whole" >&2; false; fi"#;
+
+/// A program with its flags and its one line of arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// Its flags.
+    pub flags: &'a [&'static str],
+    /// Its arguments, with the line's end.
+    pub arguments: &'a str,
+}
+
+/// A connection to one host, over which programs are called, several at once.
+#[derive(Debug)]
+pub struct Connection(Link);
+
+impl Connection {
+    /// Connects, or uses the connection that the user's own ssh keeps open. `config` is what `ssh -F` takes.
+    ///
+    /// # Errors
+    /// `unreachable`; `interrupted` when `stop` turns true first.
+    pub async fn open(
+        host: &Host,
+        config: Option<&Path>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
+        tokio::select! {
+            link = Link::open(host, config) => link.map(Self),
+            () = turned(&mut stop) => Err(interrupted()),
+        }
+    }
+
+    /// Calls the program and returns what it prints there; when `stop` turns true, ends it there first. `hear` gets
+    /// each line of its standard error and says whether that was all there is to do about it; the others are kept for
+    /// a message.
+    ///
+    /// # Errors
+    /// The program did not come to a result.
+    pub async fn call(
+        &self,
+        request: Request<'_>,
+        mut stop: watch::Receiver<bool>,
+        hear: &mut (dyn FnMut(&str) -> bool + Send),
+    ) -> Result<Map<String, Value>, Error> {
+        let first = self.run(request, &mut stop, hear).await?;
+        let Some((system, machine)) = missing(&first) else { return result(request.program, &first) };
+        let fitting = request.program.for_machine(system, machine)?;
+        let program = fitting.as_ref().unwrap_or(request.program);
+        let request = Request { program, ..request };
+        // A program for another machine has another content, and may be there already.
+        let mut answer = if fitting.is_some() { self.run(request, &mut stop, hear).await? } else { first };
+        if missing(&answer).is_some() {
+            tokio::select! {
+                sent = send(&self.0, program) => sent?,
+                () = turned(&mut stop) => return Err(interrupted()),
+            }
+            answer = self.run(request, &mut stop, hear).await?;
+        }
+        if missing(&answer).is_some() {
+            return Err(Error::new(
+                ErrorKind::Permission,
+                format!("{FOLDER}/{}/{} is there now and cannot be run", program.folder(), program.name),
+            )
+            .hint(format!(
+                "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
+            )));
+        }
+        result(program, &answer)
+    }
+
+    async fn run(
+        &self,
+        Request { program, flags, arguments }: Request<'_>,
+        stop: &mut watch::Receiver<bool>,
+        hear: &mut (dyn FnMut(&str) -> bool + Send),
+    ) -> Result<Output, Error> {
+        let mut words = vec![RUN, "sh", &program.name, program.folder(), &program.hash];
+        words.extend(flags);
+        self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await
+    }
+
+    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    pub async fn is_open(&self) -> bool {
+        self.0.is_open().await
+    }
+
+    /// Ends it, unless it is the user's own.
+    pub async fn close(self) {
+        self.0.close().await;
+    }
+}
+
+/// The object that the program printed; what a login shell printed before it is passed over.
+fn result(program: &Program, output: &Output) -> Result<Map<String, Value>, Error> {
+    let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
+    match (last.map(serde_json::from_str), &output.lost) {
+        (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
+        _ if output.stopped => Err(interrupted()),
+        (_, Some(why)) => Err(lost(why)),
+        _ => Err(Error::new(
+            ErrorKind::CommandFailed,
+            format!("{} ended there without a result: {}", program.name, output.ending()),
+        )
+        .hint("whether it did its work is not known; the same call again carries on")
+        .with_command(CommandRecord::new(
+            vec![program.name.clone()],
+            output.status,
+            &output.stdout,
+            &output.stderr,
+        ))),
+    }
+}
+
+/// Opens the file that `ssh -F` is to take, so that one that is not there is found before any host is asked.
+///
+/// # Errors
+/// It cannot be read.
+pub fn check_config(path: &Path) -> Result<(), Error> {
+    std::fs::File::open(path).map(drop).map_err(|e| Error::io("read", path, &e))
+}
 
 /// What is the same for all hosts of a call.
 #[derive(Debug)]
@@ -46,90 +167,26 @@ impl Caller {
         flags: Vec<&'static str>,
         arguments: String,
     ) -> Result<Self, Error> {
-        if let Some(path) = config {
-            std::fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
-        }
+        config.map(check_config).transpose()?;
         let program = Program::running(name)?;
         Ok(Self { program, config: config.map(Path::to_path_buf), flags, arguments })
     }
 
     /// Runs it on the host and returns what it prints there; when `stop` turns true, ends it there first.
-    pub async fn call(
-        &self,
-        host: &Host,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<Map<String, Value>, Error> {
-        let link = tokio::select! {
-            link = Link::open(host, self.config.as_deref()) => link?,
-            () = turned(&mut stop) => return Err(interrupted()),
-        };
-        let result = self.over(&link, stop).await;
-        link.close().await;
+    pub async fn call(&self, host: &Host, stop: watch::Receiver<bool>) -> Result<Map<String, Value>, Error> {
+        let connection = Connection::open(host, self.config.as_deref(), stop.clone()).await?;
+        let request = Request { program: &self.program, flags: &self.flags, arguments: &self.arguments };
+        let result = connection.call(request, stop, &mut |_| false).await;
+        connection.close().await;
         result
-    }
-
-    async fn over(&self, link: &Link, mut stop: watch::Receiver<bool>) -> Result<Map<String, Value>, Error> {
-        let first = self.run(link, &self.program, &mut stop).await?;
-        let Some((system, machine)) = missing(&first) else { return self.result(&first) };
-        let fitting = self.program.for_machine(system, machine)?;
-        let program = fitting.as_ref().unwrap_or(&self.program);
-        // A program for another machine has another content, and may be there already.
-        let mut answer = if fitting.is_some() { self.run(link, program, &mut stop).await? } else { first };
-        if missing(&answer).is_some() {
-            tokio::select! {
-                sent = send(link, program) => sent?,
-                () = turned(&mut stop) => return Err(interrupted()),
-            }
-            answer = self.run(link, program, &mut stop).await?;
-        }
-        if missing(&answer).is_some() {
-            return Err(Error::new(
-                ErrorKind::Permission,
-                format!("{FOLDER}/{}/{} is there now and cannot be run", program.folder(), program.name),
-            )
-            .hint(format!(
-                "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
-            )));
-        }
-        self.result(&answer)
-    }
-
-    async fn run(
-        &self,
-        link: &Link,
-        program: &Program,
-        stop: &mut watch::Receiver<bool>,
-    ) -> Result<Output, Error> {
-        let mut words = vec![RUN, "sh", program.name, program.folder(), &program.hash];
-        words.extend(&self.flags);
-        link.run(&words, self.arguments.as_bytes(), Input::Open, turned(stop)).await
-    }
-
-    /// The object that the program printed; what a login shell printed before it is passed over.
-    fn result(&self, output: &Output) -> Result<Map<String, Value>, Error> {
-        let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
-        match (last.map(serde_json::from_str), &output.lost) {
-            (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
-            _ if output.stopped => Err(interrupted()),
-            (_, Some(why)) => Err(lost(why)),
-            _ => Err(Error::new(
-                ErrorKind::CommandFailed,
-                format!("{} ended there without a result: {}", self.program.name, output.ending()),
-            )
-            .hint("whether it did its work is not known; the same call again carries on")
-            .with_command(self.record(output))),
-        }
-    }
-
-    fn record(&self, output: &Output) -> CommandRecord {
-        CommandRecord::new(vec![self.program.name.to_owned()], output.status, &output.stdout, &output.stderr)
     }
 }
 
 /// Puts the program on the host.
 async fn send(link: &Link, program: &Program) -> Result<(), Error> {
-    let words = [TAKE, "sh", program.name, program.folder(), &program.hash];
-    let output = link.run(&words, &program.content, Input::Closed, std::future::pending()).await?;
+    let words = [TAKE, "sh", &program.name, program.folder(), &program.hash];
+    let never = std::future::pending();
+    let output = link.run(&words, &program.content, Input::Closed, never, &mut |_| false).await?;
     if let Some(why) = &output.lost {
         return Err(lost(why));
     }

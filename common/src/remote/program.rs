@@ -8,36 +8,47 @@ use crate::base::{Error, ErrorKind};
 
 /// A program's file and what stands for its content.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub name: &'static str,
-    pub content: Vec<u8>,
+pub struct Program {
+    pub(super) name: String,
+    pub(super) content: Vec<u8>,
     /// SHA-256 in hexadecimal, as sha256sum prints it.
-    pub hash: String,
+    pub(super) hash: String,
     path: PathBuf,
 }
 
 impl Program {
-    /// The running program.
-    pub fn running(name: &'static str) -> Result<Self, Error> {
+    /// Reads the running program.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn running(name: &str) -> Result<Self, Error> {
         // Its path may have been given to a newer one meanwhile; this is the one that runs.
         let own = Path::new("/proc/self/exe");
         let path = std::env::current_exe().map_err(|e| Error::io("find", own, &e))?;
         Self::read(name, own, path)
     }
 
-    fn read(name: &'static str, file: &Path, path: PathBuf) -> Result<Self, Error> {
+    /// Reads the program of this name from its file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn from_file(name: &str, path: PathBuf) -> Result<Self, Error> {
+        Self::read(name, &path.clone(), path)
+    }
+
+    fn read(name: &str, file: &Path, path: PathBuf) -> Result<Self, Error> {
         let content = std::fs::read(file).map_err(|e| Error::io("read", file, &e))?;
         let hash = format!("{:x}", Sha256::digest(&content));
-        Ok(Self { name, content, hash, path })
+        Ok(Self { name: name.to_owned(), content, hash, path })
     }
 
     /// The folder's name on the host.
-    pub fn folder(&self) -> &str {
+    pub(super) fn folder(&self) -> &str {
         &self.hash[..16]
     }
 
     /// The program for a host that says this of itself with `uname -s` and `uname -m`; `None` when this one fits.
-    pub fn for_machine(&self, system: &str, machine: &str) -> Result<Option<Self>, Error> {
+    pub(super) fn for_machine(&self, system: &str, machine: &str) -> Result<Option<Self>, Error> {
         let own = std::env::consts::ARCH;
         if system != "Linux" {
             return Err(Error::new(
@@ -54,12 +65,12 @@ impl Program {
             return Err(Error::new(ErrorKind::Unsupported, differs()));
         }
         let folder = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        let sibling = folder.join(machine).join(self.name);
+        let sibling = folder.join(machine).join(&self.name);
         if !sibling.is_file() {
             return Err(Error::new(ErrorKind::Unsupported, differs())
                 .hint(format!("put the program for {machine} at {}", sibling.display())));
         }
-        Self::read(self.name, &sibling, sibling.clone()).map(Some)
+        Self::from_file(&self.name, sibling).map(Some)
     }
 }
 
@@ -86,6 +97,6 @@ mod tests {
         std::fs::create_dir(dir.path().join("pdp11")).unwrap();
         std::fs::write(dir.path().join("pdp11/og_x"), "other").unwrap();
         let other = program.for_machine("Linux", "pdp11").unwrap().unwrap();
-        assert_eq!((other.name, other.content.as_slice()), ("og_x", b"other".as_slice()));
+        assert_eq!((other.name.as_str(), other.content.as_slice()), ("og_x", b"other".as_slice()));
     }
 }

@@ -48,6 +48,7 @@ pub async fn build(
     call.did(format!("began to {}", plan.words()));
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
+    watch.total = args.min_free;
     let rc = loop {
         if let Some(rc) = running.ended()? {
             break rc;
@@ -169,13 +170,15 @@ struct Watch {
     walked: Instant,
     size: u64,
     done_kb: u64,
+    /// Bytes to copy in all, as the caller knows it: openGauss's own figure grows with what was copied.
+    total: Option<u64>,
 }
 
 impl Watch {
     fn new(seconds: u64) -> Self {
         let limit = Duration::from_secs(seconds);
         let now = Instant::now();
-        Self { limit, seen: String::new(), since: now, walked: now, size: 0, done_kb: 0 }
+        Self { limit, seen: String::new(), since: now, walked: now, size: 0, done_kb: 0, total: None }
     }
 
     /// Whether what is seen has been the same for too long.
@@ -196,7 +199,8 @@ impl Watch {
             self.size = size_of(&node.data_dir);
             self.walked = Instant::now();
         }
-        call.saw(format!("the build runs, {} copied", human(self.done_kb * 1024)));
+        let done = self.done_kb * 1024;
+        call.saw_bytes(format!("the build runs, {} copied", human(done)), Some(done), self.total);
         self.stalls(&format!("{done_kb} {said} {}", self.size))
     }
 }

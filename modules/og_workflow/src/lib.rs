@@ -1,10 +1,11 @@
 //! What to call next on which node, to expand, drop or look at a cluster: the workflows as a pure function, for callers
-//! that have no more than a shell and ssh. It runs on the administrator's machine and calls nobody itself.
+//! of any kind. It runs on the administrator's machine and calls nobody itself; the program `og` makes the calls.
 //!
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
 //! * [`plan`]: findings and plan
 //! * [`health`]: the state of a cluster in one verdict, with the facts and what to do
 //! * [`steps`]: the workflows step by step, run by [`replay`]
+//! * [`engine`]: one run of a workflow, from its arguments to its outcome, for callers in the same process
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 //! * [`variables`]: what Ansible's roles take besides the options
@@ -12,6 +13,7 @@
 pub mod answer;
 pub mod args;
 pub mod cluster;
+pub mod engine;
 pub mod health;
 pub mod owner;
 pub mod plan;
@@ -22,14 +24,13 @@ pub mod table;
 pub mod text;
 pub mod variables;
 
-use og_common::protocol::{Call, Error, ErrorKind, Example, Lines, Module, Report, Rule, nearest};
+use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, nearest};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
 use cluster::Host;
+use engine::{Engine, Turn};
 use owner::Owner;
-use replay::Replay;
-use steps::How;
 
 /// What each workflow needs, and the owner of a run.
 const RULES: [Rule; steps::RULES.len() + 2] = {
@@ -63,7 +64,6 @@ impl Module for Workflows {
     ];
     const RULES: &'static [Rule] = &RULES;
     const PASSED_ON: &'static [&'static str] = &["next"];
-    const LINES: Option<Lines<Output>> = Some(text::lines);
     type Args = Args;
     type Output = Output;
 
@@ -71,40 +71,16 @@ impl Module for Workflows {
         if args.workflow == Workflow::Owner {
             return owner(&args);
         }
-        let cluster = args.cluster.take().unwrap_or_default();
-        let hosts = hosts(&cluster)?;
-        let options = options(&cluster, std::mem::take(&mut args.options), &args.variables)?;
-        hosts.iter().try_for_each(Host::check_ssh)?;
-        let how = How {
-            options,
-            check: call.check,
-            diff: call.diff,
-            left_out: distinct(&args.left_out),
-            owner: match (args.owner, args.pid) {
-                (Some(owner), _) => owner,
-                (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
-                (None, None) if matches!(args.workflow, Workflow::Status | Workflow::Preflight) => {
-                    String::new()
-                }
-                (None, None) => {
-                    return Err(Error::bad_args("who runs the workflow? one of owner and pid is needed"));
-                }
-            },
-        };
-        let replay = Replay::new(&hosts, &args.answers);
-        match steps::run(args.workflow, &distinct(&args.targets), &hosts, &how, replay) {
-            Err(next) => {
+        let answers = std::mem::take(&mut args.answers);
+        let engine = Engine::new(args, call.check, call.diff)?;
+        match engine.advance(&answers)? {
+            Turn::Ask(next) => {
                 let msg = format!("{}: {} calls", next.step, next.calls.len());
                 Ok(Report::unchanged(msg, Output { next: Some(next), ..Output::default() }))
             }
-            Ok((outcome, 0)) => {
+            Turn::Done(outcome) => {
                 let msg = text::msg(&outcome, call.check);
                 Ok(Report::unchanged(msg, Output { outcome: Some(outcome), ..Output::default() }))
-            }
-            Ok((_, left)) => {
-                Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
-                    .at("/answers")
-                    .hint("give the same arguments each time, and the answers in the order of the calls"))
             }
         }
     }

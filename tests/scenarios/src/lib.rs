@@ -3,7 +3,7 @@
 //! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
 //! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
 //! * [`salt`]: a Salt master and minions on the lab
-//! * [`shell`]: og-expand and og-drop typed on the control host
+//! * [`shell`]: og typed on the control host
 //! * [`deaths`]: programs that die in the middle of their work
 //! * [`workflow`]: runs a playbook and tells what it did
 

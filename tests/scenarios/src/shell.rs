@@ -1,4 +1,4 @@
-//! og-expand, og-drop and og-status as an administrator types them on the control host.
+//! og as an administrator types it on the control host.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -69,11 +69,19 @@ impl<'a> Shell<'a> {
         Ok(Self { cluster, folder })
     }
 
-    /// Types a line.
+    /// Types a line of og, which goes by the lab's configuration of ssh.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn run(&self, line: &str) -> Result<Told> {
+        self.type_line(&self.with_config(line))
+    }
+
+    /// Types a line.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn type_line(&self, line: &str) -> Result<Told> {
         let begun = Instant::now();
         let done = self
             .command(&["timeout", "--signal=KILL", MOST_SECONDS, "sh", "-c"], line)
@@ -93,14 +101,14 @@ impl<'a> Shell<'a> {
         Ok(Told { status: done.status.code().unwrap_or(-1), output, changes, took })
     }
 
-    /// Types a line, and kills the script, and nothing else, as soon as it tells that this step begins.
+    /// Types a line, and kills og, and nothing else, as soon as it tells that this step begins.
     ///
     /// # Errors
     /// It ends without having come there.
     pub fn killed(&self, line: &str, step: &str) -> Result {
         let failed = |e: std::io::Error| format!("cannot run {line}: {e}");
         let mut child = self
-            .command(&["sh", "-c"], &format!("exec {line}"))
+            .command(&["sh", "-c"], &format!("exec {}", self.with_config(line)))
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -109,7 +117,7 @@ impl<'a> Shell<'a> {
         let stderr = child.stderr.take().map(BufReader::new);
         for text in stderr.into_iter().flat_map(BufRead::lines).map_while(std::io::Result::ok) {
             told.push(text);
-            if told.last().is_some_and(|text| text.starts_with(step)) {
+            if told.last().is_some_and(|text| text.contains(step)) {
                 return child.kill().and_then(|()| child.wait()).map(drop).map_err(failed);
             }
         }
@@ -117,17 +125,18 @@ impl<'a> Shell<'a> {
         Err(format!("{line} never came to {step:?}: {told:#?}"))
     }
 
+    fn with_config(&self, line: &str) -> String {
+        format!("{line} -F {}", self.cluster.lab().ssh_config().display())
+    }
+
     fn command(&self, shell: &[&str], line: &str) -> Command {
         let lab = self.cluster.lab();
-        let config = lab.ssh_config();
-        let line = format!("{line} -F {}", config.display());
         let mut command = lab.exec_ctl(shell);
         command.arg(line).current_dir(&self.folder).stdin(Stdio::null());
         let path = std::env::var("PATH").unwrap_or_default();
-        let scripts = self.cluster.playbooks().join("shell");
         command
-            .env("PATH", format!("{}:{path}", scripts.display()))
-            .env("OG_BINARIES", self.cluster.modules());
+            .env("PATH", format!("{}:{path}", self.cluster.modules().display()))
+            .env("SSH_CONFIG", lab.ssh_config());
         command
     }
 }

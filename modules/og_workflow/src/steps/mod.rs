@@ -156,6 +156,14 @@ impl Workflow {
     }
 }
 
+impl WorkflowEntry {
+    /// Whether it takes the option of this name: one of its own, or one that no workflow names.
+    #[must_use]
+    pub fn has_option(&self, option: &str) -> bool {
+        self.options.contains(&option) || !WORKFLOWS.iter().any(|entry| entry.options.contains(&option))
+    }
+}
+
 /// What each workflow needs of the arguments of og_workflow.
 pub const RULES: [Rule; WORKFLOWS.len()] = {
     const CLUSTER: &[&str] = &["cluster"];

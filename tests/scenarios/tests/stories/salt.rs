@@ -55,7 +55,23 @@ fn as_readme_says(c: &Cluster) -> Result {
     for line in orchestrate {
         orchestrated(c, &salt, line)?;
     }
+    by_hand(c, &salt)?;
     secrets(c, &salt)
+}
+
+/// The orchestrations that compose the modules by hand: a standby comes and goes.
+fn by_hand(c: &Cluster, salt: &Salt) -> Result {
+    let folder = salt.files().join("examples");
+    fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
+    for name in ["add_standby.sls", "drop_standby.sls"] {
+        fs::copy(c.playbooks().join("examples").join(name), folder.join(name)).map_err(|e| e.to_string())?;
+    }
+    let orchestrate =
+        |words: [&str; 2]| salt.run("salt-run", &["state.orchestrate", words[0], words[1]])?.must_work();
+    orchestrate(["examples.add_standby", r#"pillar={"new": "n2"}"#])?;
+    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    orchestrate(["examples.drop_standby", r#"pillar={"gone": "n2"}"#])?;
+    c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])
 }
 
 /// The indented blocks of README's section on Salt that consist of commands, by line.

@@ -1,4 +1,4 @@
-//! The workflows for a shell and ssh, measured against Ansible.
+//! The workflows at a terminal, measured against Ansible.
 
 use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result, differing};
@@ -11,9 +11,10 @@ pub const STORY: Story = Story {
     name: "shell",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
     scenarios: &[
-        ("og-expand does what Ansible does", expands),
-        ("og-drop, killed and typed again", drops),
+        ("og expand does what Ansible does", expands),
+        ("og drop, killed and typed again", drops),
         ("what is refused is told, and nothing changed", refused),
+        ("a standby comes and goes by the modules alone", by_hand),
     ],
 };
 
@@ -46,13 +47,13 @@ fn show(c: &Cluster, line: &str, told: &Told) {
 fn expands(c: &Cluster) -> Result {
     let shell = Shell::of(c)?;
     let by_ansible = short(foretold(c, "expand.yml", &["-e", ADD])?);
-    same("check", &by_ansible, &predicts(c, &shell, "og-expand -n --diff n3,n4")?)?;
-    let (told, seen) = under_load(c, "n1", || shell.run("og-expand n3,n4")?.must_work())?;
-    show(c, "og-expand n3,n4", &told);
+    same("check", &by_ansible, &predicts(c, &shell, "og expand -n --diff n3,n4")?)?;
+    let (told, seen) = under_load(c, "n1", || shell.run("og expand n3,n4")?.must_work())?;
+    show(c, "og expand n3,n4", &told);
     same("run", &by_ansible, &told)?;
     c.all_hold(&seen, &["n1", "n2", "n3", "n4"])?;
     c.at_rest(&ROLES)?;
-    same("again", &[], &shell.run("og-expand n3,n4")?.must_work()?)?;
+    same("again", &[], &shell.run("og expand n3,n4")?.must_work()?)?;
     let by_shell = outcome(c)?;
     // The same by Ansible, from where it began.
     c.play("drop.yml", &["-e", "og_drop=n3,n4"])?.must_work()?;
@@ -71,16 +72,16 @@ fn expands(c: &Cluster) -> Result {
 /// Killed while the nodes work at a step, the same line takes up what is left.
 fn drops(c: &Cluster) -> Result {
     let shell = Shell::of(c)?;
-    let line = "og-drop n2";
+    let line = "og drop n2";
     let by_ansible = short(foretold(c, "drop.yml", &["-e", "og_drop=n2"])?);
-    same("check", &by_ansible, &predicts(c, &shell, "og-drop --check n2")?)?;
+    same("check", &by_ansible, &predicts(c, &shell, "og drop --check n2")?)?;
     shell.killed(line, "Remove their replication channels")?;
     let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
     show(c, line, &told);
     c.all_hold(&seen, &["n1"])?;
     c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     same("again", &[], &shell.run(line)?.must_work()?)?;
-    let table = shell.run("og-status")?.must_work()?.output;
+    let table = shell.run("og status")?.must_work()?.output;
     if table.lines().any(|row| row.starts_with("n2 ") && row.contains("stopped")) {
         return Ok(());
     }
@@ -91,9 +92,9 @@ fn refused(c: &Cluster) -> Result {
     let shell = Shell::of(c)?;
     let before = c.settled_configuration()?;
     for (line, status, words) in [
-        ("og-drop n1", 1, "n1 is the primary"),
-        ("og-expand n33", 1, "n33 is no host"),
-        ("og-expand n2 og_sync_num=1 og_sync_standby=any", 2, "did you mean og_sync_standbys?"),
+        ("og drop n1", 1, "n1 is the primary"),
+        ("og expand n33", 1, "n33 is no host"),
+        ("og expand n2 og_sync_num=1 og_sync_standby=any", 2, "did you mean og_sync_standbys?"),
     ] {
         let told = shell.run(line)?;
         if told.status != status || !told.output.contains(words) {
@@ -104,4 +105,29 @@ fn refused(c: &Cluster) -> Result {
         [] => Ok(()),
         ref files => Err(format!("what was refused changed {files:?}")),
     }
+}
+
+/// The scripts and playbooks that compose the modules by hand.
+fn by_hand(c: &Cluster) -> Result {
+    let shell = Shell::of(c)?;
+    let node = |name: &str| -> Result<String> {
+        let n = c.lab().node(name).map_err(|e| e.to_string())?;
+        Ok(format!("{}@{}:{}", n.os_user, n.address, n.data_dir.display()))
+    };
+    let words = format!("2 {} {} {} {}", node("n2")?, node("n1")?, node("n3")?, node("n4")?);
+    let scripts = c.playbooks().join("shell");
+    let script =
+        |name: &str| shell.type_line(&format!("{} {words}", scripts.join(name).display()))?.must_work();
+    let with = [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
+    let without = [("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")];
+    for _ in 0..2 {
+        script("add-standby")?;
+        c.at_rest(&with)?;
+    }
+    c.play("examples/drop_standby.yml", &["-e", "gone=n2"])?.must_work()?;
+    c.at_rest(&without)?;
+    c.play("examples/add_standby.yml", &["-e", "new=n2"])?.must_work()?;
+    c.at_rest(&with)?;
+    script("drop-standby")?;
+    c.at_rest(&without)
 }

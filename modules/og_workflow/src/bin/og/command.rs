@@ -1,0 +1,337 @@
+//! The command line: a subcommand for each workflow, and an argument for each of its options.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, Error, ValueHint, error::ErrorKind};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use og_workflow::args::Options;
+use og_workflow::steps::{WORKFLOWS, Workflow, WorkflowEntry};
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use crate::cluster_file;
+
+/// Calls at once, unless `--forks` says otherwise.
+const FORKS: &str = "32";
+/// Seconds between two looks at the cluster with `--watch`.
+const WATCH_INTERVAL: &str = "2";
+/// What every name of an option begins with where it is a variable.
+const PREFIX: &str = "og_";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The workflow.
+    pub workflow: &'static WorkflowEntry,
+    /// The nodes.
+    pub targets: Vec<String>,
+    /// Options by their names in a cluster's variables.
+    pub options: Map<String, Value>,
+    /// Change nothing.
+    pub check: bool,
+    /// Tell changes of files.
+    pub diff: bool,
+    /// The file that describes the cluster.
+    pub file: Option<PathBuf>,
+    /// The name of the cluster.
+    pub cluster: Option<String>,
+    /// What `ssh -F` takes.
+    pub ssh_config: Option<PathBuf>,
+    /// Calls at once.
+    pub forks: usize,
+    /// Tell events as lines of JSON.
+    pub json: bool,
+    /// Time between two looks.
+    pub watch: Option<Duration>,
+}
+
+/// The command line that the program takes.
+pub fn command() -> Command {
+    Command::new("og")
+        .about("Expand, drop or look at an openGauss cluster, over ssh")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(WORKFLOWS.iter().map(subcommand))
+        .after_help(
+            "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
+             A run that failed, was interrupted or was killed is continued by the same command.",
+        )
+}
+
+fn subcommand(workflow: &'static WorkflowEntry) -> Command {
+    let mut command = Command::new(workflow.name).about(workflow.about).args(shared());
+    if !workflow.details.is_empty() {
+        command = command.after_help(workflow.details.join(" "));
+    }
+    if let Some(targets) = &workflow.targets {
+        command = command
+            .arg(flag("check").short('n').help("Change nothing; say what would be changed"))
+            .arg(flag("diff").help("Show changes of files as unified diffs"))
+            .arg(
+                words("NODE")
+                    .required(true)
+                    .help(format!(
+                        "{}, by their names in the cluster, such as {}",
+                        targets.about, targets.example
+                    ))
+                    .add(ArgValueCompleter::new(complete_nodes)),
+            );
+    } else {
+        command = command.arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
+    }
+    if workflow.workflow == Workflow::Status {
+        command = command.arg(
+            Arg::new("watch")
+                .long("watch")
+                .value_name("SECONDS")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(WATCH_INTERVAL)
+                .value_parser(clap::value_parser!(u64).range(1..=86_400))
+                .help(format!("Show it again every SECONDS (default: {WATCH_INTERVAL}) until interrupted")),
+        );
+    }
+    command.next_help_heading("Options of the workflow").args(
+        options()
+            .into_iter()
+            .filter(|(name, _)| workflow.has_option(name))
+            .map(|(name, schema)| option(&name, &schema)),
+    )
+}
+
+/// What all workflows take.
+fn shared() -> [Arg; 5] {
+    [
+        Arg::new("file")
+            .short('f')
+            .long("file")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .value_hint(ValueHint::AnyPath)
+            .help(
+                "The cluster: cluster.json or .yml, cluster_static_config, cluster_config.xml or an Ansible inventory \
+                 [default: cluster.json or cluster.yml]",
+            ),
+        Arg::new("cluster").long("cluster").value_name("NAME").help(
+            "Name of the cluster: the group in an inventory, or a file in ~/.config/opengauss-node or \
+             /etc/opengauss-node",
+        ),
+        Arg::new("ssh-config")
+            .short('F')
+            .long("ssh-config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .value_hint(ValueHint::FilePath)
+            .help("Configuration file of ssh, in place of ~/.ssh/config"),
+        Arg::new("forks")
+            .long("forks")
+            .value_name("N")
+            .default_value(FORKS)
+            .value_parser(clap::value_parser!(u16).range(1..=1024))
+            .help("Maximum parallel calls"),
+        flag("json").help("Print events as JSON lines, the outcome last"),
+    ]
+}
+
+fn flag(name: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue)
+}
+
+fn words(name: &'static str) -> Arg {
+    Arg::new("words").value_name(name).action(ArgAction::Append).num_args(1..)
+}
+
+/// The options with the schema of each.
+fn options() -> Map<String, Value> {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Options>().to_value();
+    crate::object(schema["properties"].take())
+}
+
+/// The words that a schema allows, with what each means.
+fn choices(schema: &Value) -> Vec<(&str, &str)> {
+    let one_of = schema["oneOf"].as_array().into_iter().flatten();
+    let documented = one_of
+        .filter_map(|one| Some((one["const"].as_str()?, one["description"].as_str().unwrap_or_default())));
+    let plain = [schema].into_iter().chain(schema["anyOf"].as_array().into_iter().flatten());
+    let plain = plain.flat_map(|one| one["enum"].as_array().into_iter().flatten());
+    documented.chain(plain.filter_map(|one| Some((one.as_str()?, "")))).collect()
+}
+
+fn option(name: &str, schema: &Value) -> Arg {
+    // clap takes names that live as long as the program, which these do.
+    let id: &'static str = name.to_owned().leak();
+    let long: &'static str = id.strip_prefix(PREFIX).unwrap_or(id).replace('_', "-").leak();
+    let text = schema["description"].as_str().unwrap_or_default();
+    let text = text.split_once(": ").map_or(text, |(workflow, rest)| {
+        if WORKFLOWS.iter().any(|entry| entry.name == workflow) { rest } else { text }
+    });
+    let mut words: Vec<String> = choices(schema).iter().map(|(word, _)| (*word).to_owned()).collect();
+    if schema["type"] == "boolean" {
+        words = vec!["yes".to_owned(), "no".to_owned()];
+    }
+    let has_number = |schema: &Value| schema["type"] == "integer";
+    let number =
+        has_number(schema) || schema["anyOf"].as_array().is_some_and(|any| any.iter().any(has_number));
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    let mut help = format!("{}{}", first.to_uppercase(), rest.trim_end_matches('.'));
+    if !words.is_empty() {
+        help = format!("{help} [{}{}]", if number { "N, " } else { "" }, words.join(", "));
+    }
+    match &schema["default"] {
+        Value::Null => {}
+        Value::Bool(yes) => help = format!("{help} [default: {}]", if *yes { "yes" } else { "no" }),
+        Value::String(word) => help = format!("{help} [default: {word}]"),
+        other => help = format!("{help} [default: {other}]"),
+    }
+    let completed = move |current: &std::ffi::OsStr| {
+        let current = current.to_string_lossy();
+        words.iter().filter(|word| word.starts_with(&*current)).map(CompletionCandidate::new).collect()
+    };
+    Arg::new(id)
+        .long(long)
+        .value_name(if number { "N" } else { "WORD" })
+        .help(help)
+        .add(ArgValueCompleter::new(completed))
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap says of it, and a word that is neither a node nor an option.
+pub fn parse() -> Result<Invocation, Error> {
+    read(&command().try_get_matches()?)
+}
+
+fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
+    // clap asks for a subcommand, and knows no others.
+    let (name, own) = matches.subcommand().unwrap_or(("", matches));
+    let workflow = WORKFLOWS.iter().find(|entry| entry.name == name).unwrap_or(&WORKFLOWS[0]);
+    let given = |name: &str| own.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
+    let mut options = Map::new();
+    for name in crate::command::options().keys() {
+        if let Ok(Some(value)) = own.try_get_one::<String>(name) {
+            options.insert(name.clone(), Value::from(value.as_str()));
+        }
+    }
+    let mut targets = Vec::new();
+    for word in own.try_get_many::<String>("words").ok().flatten().into_iter().flatten() {
+        match word.split_once('=') {
+            Some((name, value)) if name.starts_with(PREFIX) => {
+                options.insert(name.to_owned(), Value::from(value));
+            }
+            None if workflow.targets.is_some() => {
+                targets.extend(
+                    word.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
+                );
+            }
+            _ => {
+                let text = format!("unexpected argument '{word}': options are og_NAME=VALUE or --NAME VALUE");
+                return Err(command().error(ErrorKind::UnknownArgument, text));
+            }
+        }
+    }
+    if workflow.targets.is_some() && targets.is_empty() {
+        let text = format!("no node is named, such as: og {name} n3,n4");
+        return Err(command().error(ErrorKind::MissingRequiredArgument, text));
+    }
+    Ok(Invocation {
+        workflow,
+        targets,
+        options,
+        check: given("check"),
+        diff: given("diff"),
+        file: own.get_one("file").cloned(),
+        cluster: own.get_one("cluster").cloned(),
+        ssh_config: own.get_one("ssh-config").cloned(),
+        forks: usize::from(own.get_one::<u16>("forks").copied().unwrap_or(1)),
+        json: given("json"),
+        watch: own.try_get_one::<u64>("watch").ok().flatten().map(|seconds| Duration::from_secs(*seconds)),
+    })
+}
+
+/// Names of nodes from the cluster file that the line to be completed names; the last one after a comma.
+fn complete_nodes(current: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    let (before, begin) = current.rsplit_once(',').map_or(("", &*current), |(before, begin)| (before, begin));
+    let line: Vec<String> = std::env::args().collect();
+    let after = |names: &[&str]| {
+        let at = line.iter().position(|word| names.contains(&word.as_str()))?;
+        line.get(at + 1).cloned()
+    };
+    let file = after(&["-f", "--file"]).map(PathBuf::from);
+    let cluster = after(&["--cluster"]);
+    let Ok(names) = cluster_file::node_names(file.as_deref(), cluster.as_deref()) else { return Vec::new() };
+    let taken: Vec<&str> = before.split(',').collect();
+    let lead = if before.is_empty() { String::new() } else { format!("{before},") };
+    names
+        .iter()
+        .filter(|name| name.starts_with(begin) && !taken.contains(&name.as_str()))
+        .map(|name| CompletionCandidate::new(format!("{lead}{name}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, Error> {
+        read(&command().try_get_matches_from(line.split_whitespace())?)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_is_given_by_either_of_its_names() {
+        for line in [
+            "og expand n3,n4 --sync-standbys any --rollback no -n --diff",
+            "og expand -n n3 og_sync_standbys=any n4 --diff og_rollback=no",
+        ] {
+            let it = parsed(line).unwrap();
+            assert_eq!((it.workflow.name, it.check, it.diff), ("expand", true, true), "{line}");
+            assert_eq!(it.targets, ["n3", "n4"]);
+            let given: Vec<_> =
+                it.options.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap())).collect();
+            assert_eq!(given.len(), 2);
+            assert!(given.contains(&"og_sync_standbys=any".to_owned()), "{given:?}");
+            assert!(given.contains(&"og_rollback=no".to_owned()), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn every_option_belongs_to_a_workflow() {
+        for name in options().keys() {
+            assert!(WORKFLOWS.iter().any(|entry| entry.has_option(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_that_mean_nothing_are_refused() {
+        for line in [
+            "og",
+            "og expand",
+            "og drop og_drop_clear=yes",
+            "og status n1",
+            "og expand n3 x=y",
+            "og drop n2 --rollback no",
+            "og status --watch=0",
+            "og expand n3 --forks 0",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_watch_has_an_interval() {
+        assert_eq!(parsed("og status").unwrap().watch, None);
+        assert_eq!(parsed("og status --watch").unwrap().watch, Some(Duration::from_secs(2)));
+        assert_eq!(parsed("og status --watch=5").unwrap().watch, Some(Duration::from_secs(5)));
+    }
+}

@@ -1,0 +1,176 @@
+//! The workflows at a terminal: `og expand n3,n4`, `og drop n2`, `og status`.
+
+mod cluster_file;
+mod command;
+mod display;
+mod inventory;
+mod run;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap_complete::CompleteEnv;
+use og_common::protocol::{Error, ErrorKind, secret, take_in};
+use og_workflow::Workflows;
+use og_workflow::args::Outcome;
+use og_workflow::engine::Engine;
+use serde_json::{Map, Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use command::Invocation;
+use display::Display;
+use run::{Ended, Runner};
+
+/// The run failed, or was interrupted.
+const FAILED: u8 = 1;
+/// Arguments that cannot be used.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    CompleteEnv::with_factory(command::command).complete();
+    let invocation = match command::parse() {
+        Ok(invocation) => invocation,
+        Err(e) => {
+            drop(e.print());
+            return ExitCode::from(if e.use_stderr() { UNUSABLE } else { 0 });
+        }
+    };
+    let mut display = Display::new(invocation.json, invocation.watch.is_some());
+    let code = match run(&invocation, &mut display) {
+        Ok(code) => code,
+        Err(e) => {
+            display.error(&e);
+            if e.kind() == ErrorKind::BadArgs { UNUSABLE } else { FAILED }
+        }
+    };
+    ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+}
+
+fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot start the runtime: {e}")))?;
+    let code = runtime.block_on(async {
+        let stop = watch_signals()
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot watch signals: {e}")))?;
+        run_workflow(invocation, display, stop).await
+    });
+    runtime.shutdown_background();
+    code
+}
+
+async fn run_workflow(
+    invocation: &Invocation,
+    display: &mut Display,
+    stop: watch::Receiver<bool>,
+) -> Result<u8, Error> {
+    let (cluster, warnings) = cluster_file::read(invocation.file.as_deref(), invocation.cluster.as_deref())?;
+    display.warn(&warnings);
+    let engine = engine(invocation, cluster)?;
+    let mut runner = Runner::new(&engine, invocation, stop.clone())?;
+    let code = match invocation.watch {
+        None => run_once(invocation, &mut runner, display).await,
+        Some(interval) => watch_status(interval, &mut runner, display, stop).await,
+    };
+    runner.close().await;
+    code
+}
+
+/// The run that the command line asks for, its options typed and checked as those of every caller are.
+fn engine(invocation: &Invocation, cluster: Value) -> Result<Engine, Error> {
+    let mut request = json!({
+        "workflow": invocation.workflow.name,
+        "targets": invocation.targets,
+        "options": invocation.options,
+        "pid": std::process::id(),
+    });
+    request["cluster"] = cluster;
+    let taken = take_in::<Workflows>(request.to_string().as_bytes())?;
+    secret::keep_all(&taken.values);
+    Engine::new(taken.args, invocation.check, invocation.diff)
+}
+
+async fn run_once(
+    invocation: &Invocation,
+    runner: &mut Runner<'_>,
+    display: &mut Display,
+) -> Result<u8, Error> {
+    let begun = Instant::now();
+    match runner.run(display).await? {
+        Ended::Outcome(outcome) => {
+            display.outcome(
+                &outcome,
+                invocation.workflow.targets.is_some(),
+                invocation.check,
+                begun.elapsed(),
+            );
+            Ok(status(&outcome))
+        }
+        Ended::Interrupted { nodes } => {
+            let left = runner.leave_lock().await;
+            display.interrupted(&nodes, &left, invocation.workflow.targets.is_some());
+            Ok(FAILED)
+        }
+    }
+}
+
+/// Shows the cluster again and again until a signal ends it.
+async fn watch_status(
+    interval: Duration,
+    runner: &mut Runner<'_>,
+    display: &mut Display,
+    mut stop: watch::Receiver<bool>,
+) -> Result<u8, Error> {
+    let mut code = 0;
+    loop {
+        let begun = Instant::now();
+        match runner.run(display).await? {
+            Ended::Interrupted { .. } => return Ok(code),
+            Ended::Outcome(outcome) => {
+                code = status(&outcome);
+                display.status(&outcome);
+            }
+        }
+        // Nobody is there any more who would read it.
+        if display.is_closed() {
+            return Ok(code);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(interval.saturating_sub(begun.elapsed())) => {}
+            _ = stop.wait_for(|stop| *stop) => return Ok(code),
+        }
+    }
+}
+
+fn status(outcome: &Outcome) -> u8 {
+    if outcome.failed { FAILED } else { 0 }
+}
+
+/// Turns true at the first signal that asks for the end; the second one ends the program at once.
+fn watch_signals() -> std::io::Result<watch::Receiver<bool>> {
+    let mut signals =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    let (tell, told) = watch::channel(false);
+    tokio::spawn(async move {
+        let [interrupt, terminate, hangup] = &mut signals;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            // What runs on the nodes ends when its connection does.
+            if tell.send_replace(true) {
+                std::process::exit(i32::from(FAILED));
+            }
+        }
+    });
+    Ok(told)
+}
+
+/// An object, whatever else the value is.
+fn object(value: Value) -> Map<String, Value> {
+    if let Value::Object(map) = value { map } else { Map::new() }
+}

@@ -1,0 +1,283 @@
+"""og as it is typed, over real ssh, on nodes that are folders. On servers: tests/scenarios."""
+
+import getpass
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import ON_NODES, ROOT, readme
+from test_salt_workflows import FAKE, Nodes
+
+EXAMPLE = ROOT / "playbooks/cluster.example.json"
+# Seconds after which a run counts as hanging; on a machine that is busy with other tests it takes minutes.
+LIMIT = 300
+# The caller keeps standard input open for as long as it wants the answer.
+STAND_IN = """#!{python} -IS
+import io, os, sys, threading
+first, rest = sys.stdin.readline(), sys.stdin
+def gone():
+    rest.read()
+    os._exit(1)
+threading.Thread(target=gone, daemon=True).start()
+sys.stdin = io.StringIO(first)
+with open("{root}/called", "a") as f:
+    print(os.path.basename(sys.argv[0]), *sys.argv[1:], file=f)
+with open("{fake}") as f:
+    exec(compile(f.read(), "{fake}", "exec"))
+"""
+
+
+class World(Nodes):
+    """These nodes in a cluster.json; the first `members` of them are a cluster."""
+
+    def __init__(self, root, nodes, members, names, programs, ssh_hosts):
+        super().__init__(root, members, names)
+        self.hosts = {n: self.hosts[n] for n in nodes}
+        self.ssh = ssh_hosts([own["address"] for own in self.hosts.values()])
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        for name in ON_NODES:
+            (self.bin / name).write_text(STAND_IN.format(root=root, python=sys.executable, fake=FAKE))
+            (self.bin / name).chmod(0o755)
+        self.og = programs / "og"
+        self.write({"hosts": self.hosts, "vars": {}})
+        (root / "called").touch()
+
+    def write(self, cluster):
+        (self.root / "cluster.json").write_text(json.dumps(cluster, indent=2))
+
+    def env(self):
+        return {"PATH": f"{self.ssh}:{os.environ['PATH']}", "OG_BINARIES": str(self.bin), "HOME": str(self.root), "TMPDIR": "/tmp"}
+
+    def start(self, *words):
+        (self.root / "log").write_text("")
+        with (self.root / "out").open("w") as out, (self.root / "err").open("w") as err:
+            return subprocess.Popen([self.og, *words], cwd=self.root, env=self.env(), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+    def ended(self, child):
+        child.wait(LIMIT)
+        return subprocess.CompletedProcess(child.args, child.returncode, (self.root / "out").read_text(), (self.root / "err").read_text())
+
+    def run(self, *words):
+        return self.ended(self.start(*words))
+
+    def good(self, *words):
+        done = self.run(*words)
+        assert done.returncode == 0, done
+        return done.stdout.splitlines()
+
+    def waits_for(self, what):
+        end = time.monotonic() + LIMIT
+        while not what():
+            assert time.monotonic() < end, "it did not come"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def single(tmp_path, programs, ssh_hosts):
+    return World(tmp_path / "single", ["n1", "n2", "n5"], 1, "*", programs, ssh_hosts)
+
+
+@pytest.fixture
+def three(tmp_path, programs, ssh_hosts):
+    return World(tmp_path / "three", ["n1", "n2", "n3", "n4"], 3, "ANY 1(dn_6002,dn_6003)", programs, ssh_hosts)
+
+
+def changes(lines):
+    """What is told as changed; the table comes before it."""
+    return [": ".join(line.split(": ")[:2]) for line in lines if ": " in line]
+
+
+def test_expand_and_drop(single):
+    before = single.states()
+    foreseen = single.good("expand", "-n", "n2,n5")
+    assert single.states() == before
+    done = single.good("expand", "n2,n5")
+    assert changes(done) == changes(foreseen) and len(changes(done)) > 10
+    now = single.states()
+    assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
+    assert any(line.startswith("n5    10.0.0.5:26000  cascade standby  normal") for line in done)
+    assert "og_build --served --progress\n" in (single.root / "called").read_text()
+    assert changes(single.good("expand", "n2", "n5")) == []
+    foreseen = single.good("drop", "--check", "n5,n2", "og_drop_clear=true")
+    assert single.states() == now
+    done = single.good("drop", "--forks", "3", "n5,n2", "--drop-clear", "yes", "og_look_timeout=60")
+    assert changes(done) == changes(foreseen) and single.states()["n2"]["running"] is False
+    assert single.good("status")[1].startswith("n1    10.0.0.1:26000")
+
+
+def test_status_fails_of_what_is_wrong_and_says_it(three):
+    three.hosts["n4"]["data_dir"] += "/nowhere"
+    three.write({"hosts": three.hosts, "vars": {}})
+    done = three.run("status")
+    assert done.returncode == 1 and done.stdout.startswith("NODE") and "1 finding:\n- n4: its state cannot be read" in done.stderr, done
+    done = three.run("drop", "n4")
+    assert done.returncode == 1 and "1 finding; nothing was changed:\n- n4: its state cannot be read" in done.stderr and three.log() == []
+    three.hosts["n4"]["data_dir"] = str(three.root / "n4")
+    three.write({"hosts": three.hosts, "vars": {}})
+    path = three.root / "n3/state.json"
+    path.write_text(json.dumps({**three.states()["n3"], "role": "primary", "built": False}))
+    done = three.run("status")
+    assert done.returncode == 1 and done.stdout.startswith("Not usable: more than one primary: n1 and n3 run as primary, ")
+
+
+def test_a_node_that_cannot_be_reached(three):
+    """It is tried once, and shown; the others are asked."""
+    three.hosts["n4"]["address"] = "unknown.invalid"
+    three.write({"hosts": three.hosts, "vars": {}})
+    done = three.run("status")
+    rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()}
+    assert rows["n4"][1:3] == ["?", "unreachable"] and rows["n2"][:2] == ["10.0.0.2:26000", "standby"], done
+
+
+def test_what_fails_is_told_and_taken_back(three):
+    before = three.states()
+    (three.root / "fail_n4_og_build").touch()
+    done = three.run("expand", "n4")
+    assert done.returncode == 1 and "n4: made to fail (what this run brought was taken away again)" in done.stderr
+    assert three.states()["n1"] == before["n1"]
+    done = three.run("drop", "n1,n9")
+    assert done.returncode == 1 and "2 findings; nothing was changed:\n- og_drop: n9" in done.stderr
+    assert three.log() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["expand"], "<NODE>"),
+        (["expand", "-x", "n2"], "unexpected argument '-x'"),
+        (["expand", "n2", "og_rolback=no"], "did you mean og_rollback?"),
+        (["expand", "n2", "og_rollback=perhaps"], '/options/og_rollback: "perhaps" is not a boolean (yes or no)'),
+        (["expand", "n2", "--sync-num", "two"], '/options/og_sync_num: "two" is not one of majority, keep'),
+        (["expand", "n2", 'og_hba_method=a"\\b', "og_look_timeout=x"], '"x" is not a whole number'),
+        (["expand", "-f", "nowhere.json", "n2"], "cannot read nowhere.json"),
+        (["expand", "-F", "nowhere", "n2"], "cannot read nowhere"),
+        (["expand", "--forks", "0", "n2"], "--forks"),
+        (["status", "--cluster", "blue"], "there is no blue.json"),
+    ],
+)
+def test_unusable_words_are_exit_2(words, told, three):
+    done = three.run(*words)
+    assert done.returncode == 2 and told in done.stderr and done.stdout == "" and three.log() == [], done
+
+
+def test_a_cluster_that_cannot_be_used(three):
+    for cluster, told in [([], "does not describe a cluster"), ({"hosts": {}}, "has no hosts"), ({"hosts": {"n1": {"ssh": "-x"}}}, "ssh cannot go to -x"),
+                          ({"hosts": {"n1": {}}, "vars": {"og_look_timeout": "x"}}, '/cluster/vars/og_look_timeout: "x" is not a whole number')]:
+        three.write(cluster)
+        done = three.run("status")
+        assert done.returncode == 2 and told in done.stderr, done
+
+
+def test_a_program_that_says_nothing(three):
+    (three.bin / "og_hba").write_text("#!/bin/sh\n")
+    done = three.run("drop", "n2")
+    assert done.returncode == 1 and "- n1: og_hba ended there without a result" in done.stderr, done
+
+
+def test_events_as_json(three):
+    done = three.run("drop", "n3", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and done.stderr == ""
+    assert events[0]["event"] == "step" and events[0]["nodes"] == ["n1", "n2", "n3", "n4"]
+    assert events[-1]["event"] == "outcome" and events[-1]["changed"] and not events[-1]["failed"] and events[-1]["table"]
+    assert {e["program"] for e in events if e["event"] == "answer" and e["changed"]} >= {"og_lock", "og_replconninfo"}
+    done = three.run("drop", "n3", "og_drop_cleer=yes", "--json")
+    [event] = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == 2 and event["event"] == "outcome" and event["failed"] and event["error"]["kind"] == "bad_args"
+
+
+def test_several_clusters(three):
+    """A file a cluster by its name, and a group of an inventory; what ssh and Ansible call a host is the same."""
+    folder = three.root / ".config/opengauss-node"
+    folder.mkdir(parents=True)
+    (three.root / "cluster.json").rename(folder / "blue.json")
+    table = three.good("status", "--cluster", "blue")
+    assert len(table) == 5
+    hosts = {n: {**{k: v for k, v in own.items() if k != "address"}, "ansible_host": own["address"]} for n, own in three.hosts.items()}
+    green = {"hosts": {n: hosts[n] for n in ("n1", "n2", "n3")}, "vars": {"og_look_timeout": 50}}
+    (three.root / "fleet.yml").write_text(yaml.safe_dump({"all": {"children": {"green": green, "opengauss": {"hosts": hosts}}}}))
+    assert three.good("status", "-f", "fleet.yml") == table
+    assert three.good("status", "-f", "fleet.yml", "--cluster", "green") == [line for line in table if not line.startswith("n4")]
+    done = three.run("status", "-f", "fleet.yml", "--cluster", "red")
+    assert done.returncode == 2 and "has no group red (its groups: green, opengauss)" in done.stderr, done
+
+
+def test_watch(three):
+    child = three.start("status", "--watch=1")
+    three.waits_for(lambda: (three.root / "out").read_text().count("NODE") >= 2)
+    child.send_signal(signal.SIGINT)
+    done = three.ended(child)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.count("n1    10.0.0.1:26000") >= 2, done
+
+
+def test_interrupted_and_killed_it_carries_on(single, tmp_path):
+    hold = single.root / "hold_n2_og_build"
+    hold.touch()
+
+    def at_hold():
+        return "n2 og_build" in (single.root / "log").read_text()
+
+    def lock():
+        state = single.states()["n1"]
+        return state["lock"], state.get("ended")
+
+    # Interrupted, it ends what it began, and leaves the lock to whoever comes next, with its purpose.
+    child = single.start("expand", "n2")
+    single.waits_for(at_hold)
+    held, _ = lock()
+    child.send_signal(signal.SIGINT)
+    done = single.ended(child)
+    assert done.returncode == 1 and "interrupted; ended what was under way on n2; the lock of the cluster is released" in done.stderr, done
+    assert lock() == (None, held)
+    # Killed, it leaves the lock to the next run on this machine.
+    child = single.start("expand", "n2")
+    single.waits_for(at_hold)
+    child.kill()
+    child.wait()
+    assert lock()[0]["owner"].split(" pid ")[1].startswith(f"{child.pid} start")
+    hold.unlink()
+    assert len(changes(single.good("expand", "n2"))) > 3
+    states = single.states()
+    assert states["n2"]["built"] and states["n1"]["lock"] is None
+    assert changes(single.good("expand", "n2")) == []
+
+
+def test_two_runs_exclude_each_other(three):
+    hold = three.root / "hold_n4_og_build"
+    hold.touch()
+    child = three.start("expand", "n4")
+    three.waits_for(lambda: "n4 og_build" in (three.root / "log").read_text())
+    done = subprocess.run([three.og, "drop", "n2"], cwd=three.root, env=three.env(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"pid {child.pid} start" in done.stderr, done
+    hold.unlink()
+    assert three.ended(child).returncode == 0
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("n", ["n1", "n2", "n3", "n4"]), ("n4,n", ["n4,n1", "n4,n2", "n4,n3"]), ("--sync-s", ["--sync-standbys"])])
+def test_nodes_are_completed_from_the_cluster_file(three, typed, offered):
+    env = {**three.env(), "COMPLETE": "bash", "_CLAP_COMPLETE_INDEX": "2", "_CLAP_IFS": "\n", "_CLAP_COMPLETE_TYPE": "9", "_CLAP_COMPLETE_SPACE": "true"}
+    done = subprocess.run([three.og, "--", "og", "expand", typed], cwd=three.root, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == offered, done
+
+
+def test_readme(three):
+    """What is typed, in its order, on the cluster that the text describes and the example file has."""
+    text, lines = readme("At a terminal")
+    described = json.loads(text)
+    assert described == json.loads(EXAMPLE.read_text())
+    assert described["vars"].pop("ssh_user") != getpass.getuser()
+    for name, own in described["hosts"].items():
+        own.update(address=three.hosts[name]["address"], data_dir=three.hosts[name]["data_dir"])
+    three.write(described)
+    ran = [shlex.split(line) for line in lines.splitlines()]
+    assert {words[0] for words in ran} == {"og"} and {words[1] for words in ran} == {"expand", "drop", "status"}
+    for words in ran:
+        three.good(*words[1:])
+    assert three.states()["n4"]["built"] and not three.states()["n2"]["running"]
