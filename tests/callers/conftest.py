@@ -37,6 +37,15 @@ def programs():
     return folder
 
 
+@pytest.fixture(scope="session")
+def few_programs(programs, tmp_path_factory):
+    """A folder with two of them: what is carried to many hosts, unoptimised, is most of the work there."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name in ("og_guc", "og_hba"):
+        shutil.copy2(programs / name, folder)
+    return folder
+
+
 @pytest.fixture
 def node(tmp_path):
     """A data directory as far as the files go; no server runs there."""

@@ -106,7 +106,17 @@ exhaustive(test): run with --all alone; the named unit test holds the same logic
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");
     command
-        .args(["--quiet", "-rs", "--durations=8", "--numprocesses", "auto", "-p", "no:cacheprovider"])
+        .args([
+            "--quiet",
+            "-rs",
+            "--durations=8",
+            "--numprocesses",
+            "auto",
+            "--dist",
+            "worksteal",
+            "-p",
+            "no:cacheprovider",
+        ])
         .args(["--override-ini", MARKERS]);
     command.current_dir(root());
     command

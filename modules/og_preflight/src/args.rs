@@ -49,16 +49,6 @@ impl Purpose {
     }
 }
 
-/// A client that the node's pg_hba.conf is to let in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Client {
-    /// Its address.
-    pub address: String,
-    /// Its user. Default: the database's initial user.
-    pub user: Option<String>,
-}
-
 /// A port of another host that is to be reached from here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -96,8 +86,8 @@ pub struct Wanted {
     pub synchronous_standby_names: Option<String>,
     /// The release that the node must have.
     pub version: Option<String>,
-    /// Clients that connect to this node for replication.
-    pub clients: Vec<Client>,
+    /// Addresses of nodes that connect to this node for replication.
+    pub clients: Vec<String>,
     /// Ports of other hosts that are to be reached from here. Default: those of the replication channels.
     pub reach: Vec<Target>,
     /// Host names that must lead to the same address on all nodes.

@@ -17,6 +17,7 @@ const MORE_PORTS: u16 = 5;
 ///
 /// # Errors
 /// As [`Call::data_dir`], unless the directory is still to be made.
+#[allow(clippy::too_many_lines)] // One line for each subject.
 pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     let node = Node::of(call)?;
     let root = Root::default();
@@ -63,7 +64,11 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         _ => node.managed_by(call, false).await,
     };
     match settings {
-        Some(Ok(rows)) => facts.settings.running.extend(rows),
+        Some(Ok(rows)) => {
+            for (name, value) in rows {
+                facts.settings.insert_running(&name, value);
+            }
+        }
         Some(Err(why)) => facts.note_unknown("settings", why),
         None => {}
     }
@@ -83,7 +88,8 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     server::read_hba(&mut facts, &node.data_dir, &args.wanted.clients);
     server::read_cluster(&mut facts);
     security::read(&mut facts, &node.data_dir);
-    let port = args.wanted.port.or_else(|| facts.settings.number("port").and_then(|port| u16::try_from(port).ok()));
+    let port =
+        args.wanted.port.or_else(|| facts.settings.number("port").and_then(|port| u16::try_from(port).ok()));
     let ports: Vec<u16> = if args.wanted.ports.is_empty() {
         port.into_iter().flat_map(|port| port..=port.saturating_add(MORE_PORTS)).collect()
     } else {

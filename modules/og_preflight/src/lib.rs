@@ -25,14 +25,17 @@ impl Module for Preflight {
     const ABOUT: &'static str = "Check a node before a change, and tell what speaks against it";
     const TIMEOUT: u64 = 60;
     const EXAMPLES: &'static [Example] = &[
-        Example { title: "Check a node for anything that is wrong", args: r#"{"data_dir": "/gauss/data/dn1"}"# },
+        Example {
+            title: "Check a node for anything that is wrong",
+            args: r#"{"data_dir": "/gauss/data/dn1"}"#,
+        },
         Example {
             title: "Check a standby that is to become primary; never fail, as the findings are judged elsewhere",
             args: r#"{"data_dir": "/gauss/data/dn1", "for": "switchover", "wanted": {"target": true}, "fail_on": "never"}"#,
         },
         Example {
             title: "Check a new node, which two others are to reach",
-            args: r#"{"data_dir": "/gauss/data/dn1", "for": "expand", "wanted": {"target": true, "port": 26000, "name": "dn_6003", "reach": [{"host": "10.0.0.11", "port": 26001}], "clients": [{"address": "10.0.0.11"}]}}"#,
+            args: r#"{"data_dir": "/gauss/data/dn1", "for": "expand", "wanted": {"target": true, "port": 26000, "name": "dn_6003", "reach": [{"host": "10.0.0.11", "port": 26001}], "clients": ["10.0.0.11"]}}"#,
         },
     ];
     const RULES: &'static [Rule] = &[];
@@ -63,7 +66,8 @@ impl Module for Preflight {
         match worst.filter(|_| fails) {
             Some(worst) => {
                 call.keep(&output);
-                Err(Error::refused(format!("{msg}; the first: {}: {}", worst.subject, worst.message)).hint(worst.fix))
+                Err(Error::refused(format!("{msg}; the first: {}: {}", worst.subject, worst.message))
+                    .hint(worst.fix))
             }
             None => Ok(Report::unchanged(msg, output)),
         }

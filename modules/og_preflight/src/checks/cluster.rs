@@ -331,7 +331,9 @@ fn one_primary(c: &Context<'_>, j: &mut Judge) {
         (Some(one), Some(other)) => one == other,
         _ => true,
     };
-    for peer in c.peers.iter().filter(|peer| peer.server.running && peer.server.role == Role::Primary && same(peer)) {
+    for peer in
+        c.peers.iter().filter(|peer| peer.server.running && peer.server.role == Role::Primary && same(peer))
+    {
         j.error("", format!("this node is primary, and {} is, too", peer.label()), "two primaries");
     }
 }
@@ -348,7 +350,9 @@ fn own_directory(c: &Context<'_>, j: &mut Judge) {
     if c.peers.is_empty() {
         return j.skip();
     }
-    let Some(own) = &c.facts.identity.directory else { return j.unknown("the data directory cannot be identified") };
+    let Some(own) = &c.facts.identity.directory else {
+        return j.unknown("the data directory cannot be identified");
+    };
     for peer in c.peers.iter().filter(|peer| peer.identity.directory.as_ref() == Some(own)) {
         let path = &c.facts.identity.data_dir;
         j.error("", format!("it has the same data directory as {}", peer.label()), path);
@@ -368,10 +372,13 @@ fn unique_name(c: &Context<'_>, j: &mut Judge) {
     if let Some(wanted) = c.wanted.name.as_ref().filter(|wanted| *wanted != name) {
         // What is added gets its name by the change.
         if c.purpose != Expand || c.facts.server.running {
-            j.error("", format!("it is named {name}, and {wanted} is wanted"), name).wanted.clone_from(wanted);
+            j.error("", format!("it is named {name}, and {wanted} is wanted"), name)
+                .wanted
+                .clone_from(wanted);
         }
     }
-    for peer in c.peers.iter().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name))) {
+    for peer in c.peers.iter().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)))
+    {
         // Names before the change do not count for a node that is added.
         if c.purpose == Expand && c.wanted.target && !c.facts.server.running {
             continue;
@@ -402,12 +409,16 @@ fn same_hosts(c: &Context<'_>, j: &mut Judge) {
     for (name, addresses) in &c.facts.hosts.names {
         let Some(theirs) = other.hosts.names.get(name) else { continue };
         // A machine's own name often leads to its loopback.
-        let own = c.facts.system.host_name.as_ref() == Some(name) || other.system.host_name.as_ref() == Some(name);
-        if addresses == theirs || (own && (addresses.iter().all(is_loopback) || theirs.iter().all(is_loopback))) {
+        let own =
+            c.facts.system.host_name.as_ref() == Some(name) || other.system.host_name.as_ref() == Some(name);
+        if addresses == theirs
+            || (own && (addresses.iter().all(is_loopback) || theirs.iter().all(is_loopback)))
+        {
             continue;
         }
         let list = |all: &[String]| if all.is_empty() { "nowhere".to_owned() } else { all.join(", ") };
-        let message = format!("{name} leads to {}, and to {} on {}", list(addresses), list(theirs), other.label());
+        let message =
+            format!("{name} leads to {}, and to {} on {}", list(addresses), list(theirs), other.label());
         j.warning(name, message, list(addresses));
     }
 }
@@ -456,7 +467,8 @@ fn same_locale(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn same_time_zone(c: &Context<'_>, j: &mut Judge) {
-    let zone = |facts: &Facts| facts.settings.get("TimeZone").map(str::to_owned).or(facts.system.time_zone.clone());
+    let zone =
+        |facts: &Facts| facts.settings.get("TimeZone").map(str::to_owned).or(facts.system.time_zone.clone());
     if zone(c.facts).is_none() || c.reference().is_some_and(|other| zone(other).is_none()) {
         return j.skip();
     }
@@ -496,7 +508,11 @@ fn memory_of_primary(c: &Context<'_>, j: &mut Judge) {
     }
     // A difference of a few percent is the kernel's own.
     if own < theirs - theirs / 10 {
-        j.warning("", format!("the memory is {}, and {} on {}", human(own), human(theirs), primary.label()), human(own));
+        j.warning(
+            "",
+            format!("the memory is {}, and {} on {}", human(own), human(theirs), primary.label()),
+            human(own),
+        );
     }
 }
 
@@ -564,7 +580,9 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
     let Some(other) = c.reference() else { return j.skip() };
     let difference = clock_difference(&c.facts.clock, &other.clock).or_else(|| read_before(c, other));
     let Some(difference) = difference else {
-        return j.unknown("the caller did not say when it sent the calls and had the answers (sent_at, received_at)");
+        return j.unknown(
+            "the caller did not say when it sent the calls and had the answers (sent_at, received_at)",
+        );
     };
     let (least, most) = (difference.at_least(), difference.at_most());
     let accuracy = most.map_or_else(
@@ -587,7 +605,8 @@ fn read_before(c: &Context<'_>, other: &Facts) -> Option<ClockDifference> {
     let (own, theirs) = (c.facts.clock.read_at?, other.clock.read_at?);
     let behind = i64::try_from(theirs).ok()?.checked_sub(i64::try_from(own).ok()?)?;
     // Only a peer's answer that is complete has no `received_at` by mistake.
-    (c.facts.clock.received_at.is_none() && behind > 0).then_some(ClockDifference { least: behind, most: None })
+    (c.facts.clock.received_at.is_none() && behind > 0)
+        .then_some(ClockDifference { least: behind, most: None })
 }
 
 /// Whether a host of a channel is one of this node's addresses.
@@ -607,7 +626,8 @@ fn reached_by_peers(c: &Context<'_>, j: &mut Judge) {
         for reached in &peer.reached {
             let here = leads_to(&reached.host, c.facts) && ports.contains(&reached.port);
             if let Some(problem) = reached.problem.as_ref().filter(|_| here) {
-                let message = format!("{} does not reach port {} here: {problem}", peer.label(), reached.port);
+                let message =
+                    format!("{} does not reach port {} here: {problem}", peer.label(), reached.port);
                 j.error(&format!("port {}", reached.port), message, problem);
             }
         }

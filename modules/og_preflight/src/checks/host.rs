@@ -1,8 +1,8 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
+use og_common::gauss::Content;
 use og_common::gauss::disk::human;
 use og_common::gauss::managed::Manager;
-use og_common::gauss::Content;
 
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Expand, Restart};
@@ -410,7 +410,11 @@ fn shared_buffers(c: &Context<'_>) -> Option<u64> {
 fn memory_process(c: &Context<'_>, j: &mut Judge) {
     let memory = &c.facts.memory;
     let Some(needed) = process_memory(c) else {
-        if c.facts.conf.exists { j.unknown("max_process_memory is not set in postgresql.conf") } else { j.skip() }
+        if c.facts.conf.exists {
+            j.unknown("max_process_memory is not set in postgresql.conf");
+        } else {
+            j.skip();
+        }
         return;
     };
     let (Some(total), Some(available)) = (memory.total, memory.available) else {
@@ -419,9 +423,15 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     let needed_in_all = needed.saturating_add(SYSTEM_RESERVE);
     // What the server has it need not get once more.
     let available = available.saturating_add(memory.server.unwrap_or(0));
-    let seen = format!("max_process_memory {}, memory {}, available {}", human(needed), human(total), human(available));
+    let seen = format!(
+        "max_process_memory {}, memory {}, available {}",
+        human(needed),
+        human(total),
+        human(available)
+    );
     if needed_in_all > total {
-        let message = format!("max_process_memory is {}, and the machine has {}", human(needed), human(total));
+        let message =
+            format!("max_process_memory is {}, and the machine has {}", human(needed), human(total));
         // A server that runs has shown that it starts.
         if c.facts.server.running && !c.starts_here() {
             j.warning("", message, seen);
@@ -429,8 +439,11 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
             j.error("", message, seen);
         }
     } else if needed_in_all > available {
-        let message =
-            format!("max_process_memory is {}, and {} of the memory is available", human(needed), human(available));
+        let message = format!(
+            "max_process_memory is {}, and {} of the memory is available",
+            human(needed),
+            human(available)
+        );
         if c.starts_here() && !c.facts.server.running {
             j.error("", message, seen);
         } else {
@@ -444,7 +457,11 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
         None if c.facts.conf.exists => j.unknown("max_process_memory is not set in postgresql.conf"),
         None => j.skip(),
         Some(bytes) if bytes < LEAST_PROCESS_MEMORY => {
-            j.error("", format!("max_process_memory is {}, and the server refuses less than 2 GB", human(bytes)), human(bytes));
+            j.error(
+                "",
+                format!("max_process_memory is {}, and the server refuses less than 2 GB", human(bytes)),
+                human(bytes),
+            );
         }
         Some(_) => {}
     }
@@ -452,15 +469,24 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
 
 fn memory_shared_buffers(c: &Context<'_>, j: &mut Judge) {
     let Some(buffers) = shared_buffers(c) else {
-        if c.facts.conf.exists { j.unknown("shared_buffers is not set in postgresql.conf") } else { j.skip() }
+        if c.facts.conf.exists {
+            j.unknown("shared_buffers is not set in postgresql.conf");
+        } else {
+            j.skip();
+        }
         return;
     };
     let (Some(total), Some(available)) = (c.facts.memory.total, c.facts.memory.available) else {
         return j.unknown(why_unknown(c.facts, "memory"));
     };
-    let seen = format!("shared_buffers {}, memory {}, available {}", human(buffers), human(total), human(available));
+    let seen =
+        format!("shared_buffers {}, memory {}, available {}", human(buffers), human(total), human(available));
     if buffers >= total || (!c.facts.server.running && buffers > available) {
-        let message = format!("shared_buffers is {}, and {} of the memory is available", human(buffers), human(available));
+        let message = format!(
+            "shared_buffers is {}, and {} of the memory is available",
+            human(buffers),
+            human(available)
+        );
         j.error("", message, seen);
     } else if buffers / 2 > total / 5 {
         j.warning("", format!("shared_buffers is more than 40 % of the memory of {}", human(total)), seen);
@@ -474,9 +500,17 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
             let needed = process_memory(c).unwrap_or(LEAST_PROCESS_MEMORY);
             let seen = format!("2, with {} not yet promised", human(left));
             if left < needed && !c.facts.server.running {
-                j.error("", format!("vm.overcommit_memory is 2, and only {} may still be promised", human(left)), seen);
+                j.error(
+                    "",
+                    format!("vm.overcommit_memory is 2, and only {} may still be promised", human(left)),
+                    seen,
+                );
             } else {
-                j.warning("", "vm.overcommit_memory is 2: the kernel refuses memory that it could give", seen);
+                j.warning(
+                    "",
+                    "vm.overcommit_memory is 2: the kernel refuses memory that it could give",
+                    seen,
+                );
             }
         }
         _ => {}
@@ -486,7 +520,11 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
 fn memory_swap(c: &Context<'_>, j: &mut Judge) {
     match (c.facts.memory.swap, c.facts.memory.total) {
         (Some(swap), Some(total)) if swap > total => {
-            j.warning("", format!("there is more swap ({}) than memory ({})", human(swap), human(total)), human(swap));
+            j.warning(
+                "",
+                format!("there is more swap ({}) than memory ({})", human(swap), human(total)),
+                human(swap),
+            );
         }
         (Some(_), Some(_)) => {}
         _ => j.unknown(why_unknown(c.facts, "memory")),
@@ -507,7 +545,11 @@ fn memory_huge_pages(c: &Context<'_>, j: &mut Judge) {
 fn memory_min_free(c: &Context<'_>, j: &mut Judge) {
     match (c.facts.memory.min_free, c.facts.memory.total) {
         (Some(free), Some(total)) if free < total / 20 => {
-            j.info("", format!("vm.min_free_kbytes keeps {} of {} free", human(free), human(total)), human(free));
+            j.info(
+                "",
+                format!("vm.min_free_kbytes keeps {} of {} free", human(free), human(total)),
+                human(free),
+            );
         }
         (Some(_), Some(_)) => {}
         _ => j.unknown("/proc/sys/vm/min_free_kbytes could not be read"),
@@ -535,7 +577,8 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
     let own = c.facts.data_bytes.unwrap_or(0).saturating_add(c.facts.wal_bytes.unwrap_or(0));
     let room = disk.free.saturating_add(own);
     if room < needed {
-        let message = format!("{} are needed for the copy, and there is room for {}", human(needed), human(room));
+        let message =
+            format!("{} are needed for the copy, and there is room for {}", human(needed), human(room));
         j.error(&disk.path, message, human(room));
     }
 }
@@ -546,7 +589,8 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     }
     let most = if c.facts.managed_by.by == Manager::Cm { 85 } else { 90 };
     for disk in &c.facts.disks {
-        let used = percent(disk.size, disk.free);
+        // As df(1) has it: what is kept for root is neither used nor free.
+        let used = percent(disk.used + disk.free, disk.free);
         let message = format!("{used} % are used, {} are free", human(disk.free));
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));
@@ -573,7 +617,11 @@ fn disk_inodes(c: &Context<'_>, j: &mut Judge) {
 
 /// How much of all is not free.
 fn percent(all: u64, free: u64) -> u64 {
-    if all == 0 { 0 } else { u64::try_from(u128::from(all.saturating_sub(free)) * 100 / u128::from(all)).unwrap_or(100) }
+    if all == 0 {
+        0
+    } else {
+        u64::try_from(u128::from(all.saturating_sub(free)) * 100 / u128::from(all)).unwrap_or(100)
+    }
 }
 
 fn disk_file_system(c: &Context<'_>, j: &mut Judge) {
@@ -741,7 +789,11 @@ fn limits_open_files(c: &Context<'_>, j: &mut Judge) {
 
 fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
     let Some(limits) = c.facts.server_limits else {
-        if c.facts.server.running { j.unknown(why_unknown(c.facts, "server_limits")) } else { j.skip() }
+        if c.facts.server.running {
+            j.unknown(why_unknown(c.facts, "server_limits"));
+        } else {
+            j.skip();
+        }
         return;
     };
     if let Some(soft) = below(limits.open_files, OPEN_FILES) {
@@ -776,7 +828,11 @@ fn limits_processes(c: &Context<'_>, j: &mut Judge) {
     }
     let needed = sessions(c).unwrap_or(0);
     if let Some(soft) = below(limit, needed.saturating_mul(2).max(4096)) {
-        j.warning("", format!("the user may have {soft} processes and threads, and the server has up to {needed}"), soft);
+        j.warning(
+            "",
+            format!("the user may have {soft} processes and threads, and the server has up to {needed}"),
+            soft,
+        );
     }
 }
 
@@ -796,7 +852,11 @@ fn kernel_semaphores(c: &Context<'_>, j: &mut Judge) {
         return j.unknown("/proc/sys/kernel/sem could not be read");
     };
     let Some(sessions) = sessions(c) else {
-        if c.facts.conf.exists { j.unknown("max_connections is not set in postgresql.conf") } else { j.skip() }
+        if c.facts.conf.exists {
+            j.unknown("max_connections is not set in postgresql.conf");
+        } else {
+            j.skip();
+        }
         return;
     };
     let needed = sessions.div_ceil(SET - 1);
@@ -814,11 +874,19 @@ fn kernel_shared_memory(c: &Context<'_>, j: &mut Judge) {
     };
     let Some(buffers) = shared_buffers(c) else { return j.skip() };
     if most <= buffers {
-        j.error("kernel.shmmax", format!("shared_buffers is {}, and a segment may have {}", human(buffers), human(most)), most);
+        j.error(
+            "kernel.shmmax",
+            format!("shared_buffers is {}, and a segment may have {}", human(buffers), human(most)),
+            most,
+        );
     }
     let all = pages.saturating_mul(page);
     if all <= buffers {
-        j.error("kernel.shmall", format!("shared_buffers is {}, and all segments may have {}", human(buffers), human(all)), pages);
+        j.error(
+            "kernel.shmall",
+            format!("shared_buffers is {}, and all segments may have {}", human(buffers), human(all)),
+            pages,
+        );
     }
 }
 
@@ -829,7 +897,11 @@ fn kernel_remove_ipc(c: &Context<'_>, j: &mut Judge) {
     }
     match c.facts.kernel.remove_ipc {
         Some(true) => {
-            j.error("", "systemd removes the server's shared memory when the user's last session ends", "yes");
+            j.error(
+                "",
+                "systemd removes the server's shared memory when the user's last session ends",
+                "yes",
+            );
         }
         Some(false) => {}
         None => j.unknown("logind.conf could not be read"),
@@ -909,7 +981,11 @@ fn security_keys(c: &Context<'_>, j: &mut Judge) {
                 j.error(&key.path, "others may read it", format!("{mode:04o}"));
             }
             Some(_) if key.uid != c.facts.user.uid => {
-                j.error(&key.path, "it belongs to another user", format!("uid {}", key.uid.unwrap_or_default()));
+                j.error(
+                    &key.path,
+                    "it belongs to another user",
+                    format!("uid {}", key.uid.unwrap_or_default()),
+                );
             }
             Some(_) => {}
         }

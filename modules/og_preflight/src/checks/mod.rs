@@ -214,6 +214,7 @@ pub struct Judge {
     skipped: bool,
 }
 
+#[allow(clippy::needless_pass_by_value)] // Numbers and texts alike are what was seen.
 impl Judge {
     /// A finding. It weighs no more than the check says.
     fn find(
@@ -223,7 +224,8 @@ impl Judge {
         message: impl Into<String>,
         seen: impl ToString,
     ) -> &mut Finding {
-        let subject = if subject.is_empty() { self.node.clone() } else { format!("{}: {subject}", self.node) };
+        let subject =
+            if subject.is_empty() { self.node.clone() } else { format!("{}: {subject}", self.node) };
         let seen = seen.to_string();
         self.findings.push(Finding {
             id: self.check.id.to_owned(),
@@ -418,7 +420,8 @@ pub fn explain(id: &str) -> Result<String, og_common::protocol::Error> {
 /// Returns the checks as a table in Markdown.
 #[must_use]
 pub fn table() -> String {
-    let mut out = "| id | severity | checked | wanted | fix | fixable by |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut out =
+        "| id | severity | checked | wanted | fix | fixable by |\n|---|---|---|---|---|---|\n".to_owned();
     for check in all() {
         let cell = |text: &str| text.replace('|', "\\|");
         let _ = writeln!(

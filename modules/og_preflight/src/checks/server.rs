@@ -95,7 +95,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "hba.clients",
         severity: Severity::Error,
         what: "the other nodes in pg_hba.conf",
-        threshold: "let in for replication (error on the primary, and on a standby that becomes primary)",
+        threshold: "a line that is no reject covers the address (error on the primary, and on a standby that becomes primary)",
         why: "A standby that is not let in cannot be built and does not follow.",
         fix: "add a line for the address (og_hba)",
         fixable_by: FixableBy::Configure,
@@ -459,7 +459,11 @@ fn programs_release(c: &Context<'_>, j: &mut Judge) {
         (None, _) => {
             let home = c.facts.programs.gauss_home.clone().unwrap_or_else(|| "not set".to_owned());
             let message = format!("no server program tells its release (GAUSSHOME is {home})");
-            if c.facts.server.running { j.unknown(message) } else { j.error("", message, home).fix.push_str("; then check again") }
+            if c.facts.server.running {
+                j.unknown(message);
+            } else {
+                j.error("", message, home).fix.push_str("; then check again")
+            }
         }
         (Some(found), Some(wanted)) if found != wanted => {
             j.error("", format!("the release is {found}, and {wanted} is wanted"), found);
@@ -480,12 +484,20 @@ fn programs_libraries(c: &Context<'_>, j: &mut Judge) {
 
 fn conf_syntax(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.conf.exists {
-        if has_database(c) { j.unknown(why_unknown(c.facts, "conf")) } else { j.skip() }
+        if has_database(c) {
+            j.unknown(why_unknown(c.facts, "conf"));
+        } else {
+            j.skip();
+        }
         return;
     }
     if let Some(first) = c.facts.conf.errors.first() {
         let count = c.facts.conf.errors.len();
-        j.error("postgresql.conf", format!("the server takes nothing of it: {first}"), format!("{count} bad lines"));
+        j.error(
+            "postgresql.conf",
+            format!("the server takes nothing of it: {first}"),
+            format!("{count} bad lines"),
+        );
     }
 }
 
@@ -506,7 +518,11 @@ fn conf_include(c: &Context<'_>, j: &mut Judge) {
 
 fn hba_syntax(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.hba.readable {
-        if has_database(c) { j.unknown(why_unknown(c.facts, "hba")) } else { j.skip() }
+        if has_database(c) {
+            j.unknown(why_unknown(c.facts, "hba"));
+        } else {
+            j.skip();
+        }
         return;
     }
     if let Some(first) = c.facts.hba.errors.first() {
@@ -522,7 +538,11 @@ fn hba_own_address(c: &Context<'_>, j: &mut Judge) {
     let own = |address: &String| c.facts.channels.iter().any(|channel| channel.local_host == *address);
     for admission in c.facts.hba.admissions.iter().filter(|admission| own(&admission.address)) {
         if admission.admitted == Some(false) {
-            j.error("pg_hba.conf", format!("it does not let in {}, the node's own address", admission.address), "");
+            j.error(
+                "pg_hba.conf",
+                format!("no line covers {}, the node's own address", admission.address),
+                "",
+            );
         }
     }
 }
@@ -532,16 +552,18 @@ fn hba_clients(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let own = |address: &String| c.facts.channels.iter().any(|channel| channel.local_host == *address);
-    let asked = |address: &String| c.wanted.clients.iter().any(|client| client.address == *address);
+    let asked = |address: &String| c.wanted.clients.contains(address);
     let others: Vec<_> =
         c.facts.hba.admissions.iter().filter(|a| !own(&a.address) || asked(&a.address)).collect();
     if others.is_empty() {
         return j.skip();
     }
     for admission in others {
-        let serves = c.facts.is_primary() || asked(&admission.address) || (c.purpose.moves_primary() && c.wanted.target);
-        let line = admission.line.map_or_else(|| "no line".to_owned(), |line| format!("line {line}"));
-        let message = format!("{} is not let in for replication as {}", admission.address, admission.user);
+        let serves = c.facts.is_primary()
+            || asked(&admission.address)
+            || (c.purpose.moves_primary() && c.wanted.target);
+        let line = "no line";
+        let message = format!("no line covers {}, which is not let in for replication", admission.address);
         match admission.admitted {
             Some(false) if serves => {
                 j.error("pg_hba.conf", message, line);
@@ -618,7 +640,8 @@ fn settings_senders(c: &Context<'_>, j: &mut Judge) {
     let Some(allowed) = c.facts.settings.number("max_wal_senders") else {
         return j.unknown("max_wal_senders is not set in postgresql.conf, and the server did not tell");
     };
-    let least = c.wanted.senders.map_or_else(|| standbys(c) + u64::from(c.wanted.builds) * OF_A_BUILD, u64::from);
+    let least =
+        c.wanted.senders.map_or_else(|| standbys(c) + u64::from(c.wanted.builds) * OF_A_BUILD, u64::from);
     let reserve = if c.wanted.senders.is_some() { 0 } else { RESERVE };
     let message = format!("max_wal_senders is {allowed}, and {least} are needed, {reserve} more in reserve");
     room(c, j, allowed, least, reserve, message);
@@ -651,7 +674,8 @@ fn settings_slots(c: &Context<'_>, j: &mut Judge) {
     };
     let least = c.wanted.slots.map_or_else(|| standbys(c) + others as u64, u64::from);
     let reserve = if c.wanted.slots.is_some() { 0 } else { RESERVE };
-    let message = format!("max_replication_slots is {allowed}, and {least} are needed, {reserve} more in reserve");
+    let message =
+        format!("max_replication_slots is {allowed}, and {least} are needed, {reserve} more in reserve");
     room(c, j, allowed, least, reserve, message);
 }
 
@@ -661,7 +685,8 @@ fn settings_replication(c: &Context<'_>, j: &mut Judge) {
     }
     let settings = &c.facts.settings;
     let level = settings.get("wal_level");
-    if let Some(level) = level.filter(|level| !["hot_standby", "replica", "logical"].contains(&level.trim())) {
+    if let Some(level) = level.filter(|level| !["hot_standby", "replica", "logical"].contains(&level.trim()))
+    {
         j.error("wal_level", format!("wal_level is {level}"), level);
     }
     for name in ["hot_standby", "enable_stream_replication"] {
@@ -703,12 +728,18 @@ const AT_START: [(&str, u64); 11] = [
 
 fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
     if c.facts.settings.running.is_empty() {
-        if c.facts.server.running { j.unknown(why_unknown(c.facts, "settings")) } else { j.skip() }
+        if c.facts.server.running {
+            j.unknown(why_unknown(c.facts, "settings"));
+        } else {
+            j.skip();
+        }
         return;
     }
     for (name, unit) in AT_START {
         let settings = &c.facts.settings;
-        let (Some(file), Some(running)) = (settings.file.get(name), settings.running.get(name)) else { continue };
+        let (Some(file), Some(running)) = (settings.file.get(name), settings.running.get(name)) else {
+            continue;
+        };
         let equal = match (bytes(file, unit.max(1)), bytes(running, unit.max(1))) {
             (Some(file), Some(running)) => file == running,
             _ => same_value(file.trim().as_bytes(), running.trim().as_bytes()),
@@ -720,7 +751,7 @@ fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn settings_initial_password(c: &Context<'_>, j: &mut Judge) {
-    match c.facts.settings.is_on("modify_initial_password") {
+    match c.facts.settings.initial_login_blocked {
         Some(true) => {
             j.warning("", "the initial user must change its password before it can do anything else", "on");
         }
@@ -856,7 +887,12 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
     }
     let Some(receiver) = &c.facts.server.receiver else {
         // That it does not receive is told by its state.
-        return if c.purpose == Switchover { j.unknown("it does not receive from a primary") } else { j.skip() };
+        if c.purpose == Switchover {
+            j.unknown("it does not receive from a primary");
+        } else {
+            j.skip();
+        }
+        return;
     };
     match receiver.progress.lag_bytes {
         Some(lag) if lag > LAG => {
@@ -930,10 +966,14 @@ fn should_be_none(
 }
 
 fn transactions_long(c: &Context<'_>, j: &mut Judge) {
-    let oldest = c.facts.activity.as_ref().and_then(|activity| activity.oldest_transaction).unwrap_or_default();
-    should_be_none(c, j, |a| a.long_transactions, |n| {
-        format!("{n} transactions have been running for more than 15 s, the oldest for {oldest} s")
-    });
+    let oldest =
+        c.facts.activity.as_ref().and_then(|activity| activity.oldest_transaction).unwrap_or_default();
+    should_be_none(
+        c,
+        j,
+        |a| a.long_transactions,
+        |n| format!("{n} transactions have been running for more than 15 s, the oldest for {oldest} s"),
+    );
 }
 
 fn transactions_idle(c: &Context<'_>, j: &mut Judge) {
@@ -1043,7 +1083,8 @@ fn run_lock(c: &Context<'_>, j: &mut Judge) {
     }
     let Some(lock) = &c.facts.lock else { return };
     if c.wanted.owner.as_ref() != Some(&lock.owner) {
-        let message = format!("{} holds the cluster's lock until {}: {}", lock.owner, lock.until, lock.purpose);
+        let message =
+            format!("{} holds the cluster's lock until {}: {}", lock.owner, lock.until, lock.purpose);
         j.error("og_lock.json", message, &lock.owner);
     }
 }
@@ -1082,9 +1123,11 @@ fn cluster_files(c: &Context<'_>, j: &mut Judge) {
         j.warning("cluster_static_config", "it does not name this node with this data directory", local);
         return;
     };
-    let role = files.roles.iter().find(|role| role.instance == member.instance).map(|role| role.role.as_str());
+    let role =
+        files.roles.iter().find(|role| role.instance == member.instance).map(|role| role.role.as_str());
     let live = c.facts.server.role;
-    let comparable = c.facts.server.running && matches!(live, Role::Primary | Role::Standby | Role::CascadeStandby);
+    let comparable =
+        c.facts.server.running && matches!(live, Role::Primary | Role::Standby | Role::CascadeStandby);
     if let Some(role) = role.filter(|role| comparable && !role.eq_ignore_ascii_case(live.name())) {
         let message = format!("it has this node as {role}, and it is {live}");
         j.warning("cluster_dynamic_config", message, role);

@@ -1,5 +1,6 @@
 //! Every check is made to fail on purpose, and a healthy cluster has no findings.
-#![allow(clippy::unwrap_used)]
+// One node, and one line for each way to break it.
+#![allow(clippy::unwrap_used, clippy::too_many_lines)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,6 @@ use og_common::gauss::{
 
 use super::Severity::{Error, Info, Unknown, Warning};
 use super::*;
-use crate::args::Client;
 use crate::args::Purpose::{Any, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
 use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
@@ -33,7 +33,8 @@ fn node(n: u8) -> Facts {
     let other = 3 - n;
     let address = |n: u8| format!("10.0.0.{n}");
     let unlimited = Limit { known: true, ..Limit::default() };
-    let limits = Limits { open_files: unlimited, stack: unlimited, processes: unlimited, address_space: unlimited };
+    let limits =
+        Limits { open_files: unlimited, stack: unlimited, processes: unlimited, address_space: unlimited };
     let parameters = map(&[
         ("application_name", &format!("dn_600{n}")),
         ("pgxc_node_name", "dn_6001"),
@@ -50,7 +51,6 @@ fn node(n: u8) -> Facts {
         ("enable_stream_replication", "on"),
         ("full_page_writes", "on"),
         ("enable_incremental_checkpoint", "on"),
-        ("modify_initial_password", "off"),
         ("most_available_sync", "off"),
         ("synchronous_standby_names", "ANY 1(dn_6001,dn_6002)"),
         ("server_encoding", "UTF8"),
@@ -132,6 +132,7 @@ fn node(n: u8) -> Facts {
             kind: Some("xfs".to_owned()),
             options: vec!["rw".to_owned()],
             size: 1000 * GIB,
+            used: 200 * GIB,
             free: 800 * GIB,
             inodes: 1000,
             free_inodes: 900,
@@ -139,7 +140,9 @@ fn node(n: u8) -> Facts {
         }],
         data_bytes: Some(100 * GIB),
         wal_bytes: Some(GIB),
-        ports: (26000..=26005).map(|number| Port { number, state: PortState::Own, addresses: vec![] }).collect(),
+        ports: (26000..=26005)
+            .map(|number| Port { number, state: PortState::Own, addresses: vec![] })
+            .collect(),
         channels: vec![Channel {
             number: 1,
             local_host: address(n),
@@ -163,17 +166,16 @@ fn node(n: u8) -> Facts {
             missing_libraries: Some(Vec::new()),
         },
         conf: ConfFacts { exists: true, ..ConfFacts::default() },
-        settings: Settings { file: parameters.clone(), running: parameters },
+        settings: Settings {
+            file: parameters.clone(),
+            running: parameters,
+            initial_login_blocked: Some(false),
+        },
         hba: HbaFacts {
             readable: true,
             errors: Vec::new(),
             admissions: [n, other]
-                .map(|n| Admission {
-                    address: address(n),
-                    user: "omm".to_owned(),
-                    admitted: Some(true),
-                    line: Some(90),
-                })
+                .map(|n| Admission { address: address(n), admitted: Some(true), line: Some(90) })
                 .to_vec(),
         },
         server: NodeState {
@@ -189,7 +191,12 @@ fn node(n: u8) -> Facts {
             slots: Some(if standby {
                 Vec::new()
             } else {
-                vec![Slot { name: "dn_6002".to_owned(), kind: "physical".to_owned(), active: true, ..Slot::default() }]
+                vec![Slot {
+                    name: "dn_6002".to_owned(),
+                    kind: "physical".to_owned(),
+                    active: true,
+                    ..Slot::default()
+                }]
             }),
             ..NodeState::default()
         },
@@ -210,7 +217,11 @@ fn node(n: u8) -> Facts {
                 not_after: Some(NOW / 1000 + 365 * DAY),
                 problem: None,
             }],
-            keys: vec![KeyFile { path: "/data/dn1/server.key".to_owned(), mode: Some(0o600), uid: Some(1001) }],
+            keys: vec![KeyFile {
+                path: "/data/dn1/server.key".to_owned(),
+                mode: Some(0o600),
+                uid: Some(1001),
+            }],
         },
         managed_by: ManagedBy::default(),
         watchers: Vec::new(),
@@ -256,6 +267,10 @@ impl Case {
 
     fn disk(&mut self) -> &mut Disk {
         &mut self.node.disks[0]
+    }
+
+    fn fill(&mut self, used: u64) {
+        (self.disk().used, self.disk().free) = (used * GIB, (1000 - used) * GIB);
     }
 
     fn activity(&mut self) -> &mut Activity {
@@ -313,18 +328,19 @@ fn broken() -> Vec<Broken> {
             c.node.memory.overcommit = Some(2);
         }),
         Broken("memory.swap", Warning, Any, STANDBY, |c| c.node.memory.swap = Some(64 * GIB)),
-        Broken("memory.huge_pages", Warning, Any, STANDBY, |c| c.node.memory.huge_pages = Some("always".to_owned())),
+        Broken("memory.huge_pages", Warning, Any, STANDBY, |c| {
+            c.node.memory.huge_pages = Some("always".to_owned())
+        }),
         Broken("memory.min_free", Info, Any, STANDBY, |c| c.node.memory.min_free = Some(1 << 20)),
         Broken("disk.room", Error, Build, STANDBY, |c| {
-            c.disk().free = 5 * GIB;
-            c.disk().size = 6 * GIB;
+            c.fill(995);
         }),
         Broken("disk.room", Error, Build, STANDBY, |c| c.wanted.bytes = Some(2000 * GIB)),
         Broken("disk.room", Unknown, Build, STANDBY, |c| c.peer.data_bytes = None),
-        Broken("disk.use", Warning, Any, STANDBY, |c| c.disk().free = 300 * GIB),
-        Broken("disk.use", Error, Any, STANDBY, |c| c.disk().free = 100 * GIB),
+        Broken("disk.use", Warning, Any, STANDBY, |c| c.fill(700)),
+        Broken("disk.use", Error, Any, STANDBY, |c| c.fill(900)),
         Broken("disk.use", Error, Any, STANDBY, |c| {
-            c.disk().free = 150 * GIB;
+            c.fill(850);
             c.node.managed_by.by = Manager::Cm;
         }),
         Broken("disk.use", Unknown, Any, STANDBY, |c| c.node.disks.clear()),
@@ -337,8 +353,12 @@ fn broken() -> Vec<Broken> {
         Broken("ports.free", Error, Restart, STANDBY, |c| c.node.ports[1].state = PortState::Taken),
         Broken("ports.free", Warning, Any, STANDBY, |c| c.node.ports[5].state = PortState::Taken),
         Broken("ports.free", Unknown, Any, STANDBY, |c| c.node.ports[0].state = PortState::Unknown),
-        Broken("ports.ephemeral", Error, Restart, STANDBY, |c| c.node.kernel.local_ports = Some([1024, 60999])),
-        Broken("ports.ephemeral", Warning, Any, STANDBY, |c| c.node.kernel.local_ports = Some([26005, 60999])),
+        Broken("ports.ephemeral", Error, Restart, STANDBY, |c| {
+            c.node.kernel.local_ports = Some([1024, 60999])
+        }),
+        Broken("ports.ephemeral", Warning, Any, STANDBY, |c| {
+            c.node.kernel.local_ports = Some([26005, 60999])
+        }),
         Broken("ports.ephemeral", Unknown, Any, STANDBY, |c| c.node.kernel.local_ports = None),
         Broken("leftovers.data_dir", Error, Any, STANDBY, |c| c.node.identity.content = Content::Other),
         Broken("leftovers.data_dir", Error, Deploy, STANDBY, |_| {}),
@@ -351,7 +371,9 @@ fn broken() -> Vec<Broken> {
             c.stop();
             c.leave(LeftoverKind::Socket, "/tmp/.s.PGSQL.26000", "no process uses it");
         }),
-        Broken("leftovers.processes", Error, Any, STANDBY, |c| c.leave(LeftoverKind::Process, "process 9", "a server")),
+        Broken("leftovers.processes", Error, Any, STANDBY, |c| {
+            c.leave(LeftoverKind::Process, "process 9", "a server")
+        }),
         Broken("leftovers.environment", Warning, Deploy, STANDBY, |c| {
             c.leave(LeftoverKind::Environment, "GAUSS_ENV", "2");
         }),
@@ -373,7 +395,9 @@ fn broken() -> Vec<Broken> {
         Broken("limits.stack", Warning, Any, STANDBY, |c| c.node.limits.stack = limit(1 << 20)),
         Broken("limits.processes", Warning, Any, STANDBY, |c| c.node.limits.processes = limit(300)),
         Broken("limits.address_space", Warning, Any, STANDBY, |c| c.node.limits.address_space = limit(GIB)),
-        Broken("kernel.semaphores", Error, Any, STANDBY, |c| c.node.kernel.semaphores = Some([250, 32000, 32, 10])),
+        Broken("kernel.semaphores", Error, Any, STANDBY, |c| {
+            c.node.kernel.semaphores = Some([250, 32000, 32, 10])
+        }),
         Broken("kernel.semaphores", Unknown, Any, STANDBY, |c| c.node.kernel.semaphores = None),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmmax = Some(GIB / 2)),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmall = Some(1000)),
@@ -393,7 +417,9 @@ fn broken() -> Vec<Broken> {
         Broken("security.certificates", Error, Any, STANDBY, |c| {
             c.node.security.certificates[0].not_after = Some(NOW / 1000 - DAY);
         }),
-        Broken("security.certificates", Error, Any, STANDBY, |c| c.node.security.certificates[0].not_after = None),
+        Broken("security.certificates", Error, Any, STANDBY, |c| {
+            c.node.security.certificates[0].not_after = None
+        }),
         Broken("security.keys", Error, Any, STANDBY, |c| c.node.security.keys[0].mode = Some(0o640)),
         Broken("security.keys", Error, Any, STANDBY, |c| c.node.security.keys[0].mode = None),
         Broken("security.keys", Error, Any, STANDBY, |c| c.node.security.keys[0].uid = Some(0)),
@@ -424,13 +450,15 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("hba.clients", Error, Expand, STANDBY, |c| {
             let address = "10.0.0.3".to_owned();
-            c.wanted.clients = vec![Client { address: address.clone(), user: None }];
-            c.node.hba.admissions.push(Admission { address, admitted: Some(false), ..Admission::default() });
+            c.wanted.clients = vec![address.clone()];
+            c.node.hba.admissions.push(Admission { address, admitted: Some(false), line: None });
         }),
         Broken("hba.clients", Unknown, Any, PRIMARY, |c| c.node.hba.admissions[1].admitted = None),
         Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = Some(false)),
         Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = None),
-        Broken("channels.reached", Error, Any, STANDBY, |c| c.node.reached[0].problem = Some("refused".to_owned())),
+        Broken("channels.reached", Error, Any, STANDBY, |c| {
+            c.node.reached[0].problem = Some("refused".to_owned())
+        }),
         Broken("channels.reached", Warning, Failover, STANDBY, |c| {
             c.node.reached[0].problem = Some("refused".to_owned());
         }),
@@ -461,7 +489,9 @@ fn broken() -> Vec<Broken> {
             c.node.settings.file.insert("max_connections".to_owned(), "500".to_owned());
         }),
         Broken("settings.pending_restart", Unknown, Any, PRIMARY, |c| c.node.settings.running.clear()),
-        Broken("settings.initial_password", Warning, Any, PRIMARY, |c| c.set("modify_initial_password", "on")),
+        Broken("settings.initial_password", Warning, Any, PRIMARY, |c| {
+            c.node.settings.initial_login_blocked = Some(true);
+        }),
         Broken("names.tablespaces", Error, Any, STANDBY, |c| {
             c.node.server.tablespaces = Some(Tablespaces {
                 names: vec!["dn_6001".to_owned()],
@@ -492,7 +522,9 @@ fn broken() -> Vec<Broken> {
         Broken("server.state", Error, Any, PRIMARY, |c| c.node.server.db_state = DbState::Demoting),
         Broken("server.state", Error, Any, PRIMARY, |c| c.node.server.frozen = true),
         Broken("server.state", Unknown, Any, PRIMARY, |c| c.node.server.answered = false),
-        Broken("server.state", Unknown, Any, PRIMARY, |c| c.node.note_unknown("server", "gs_ctl is not found")),
+        Broken("server.state", Unknown, Any, PRIMARY, |c| {
+            c.node.note_unknown("server", "gs_ctl is not found")
+        }),
         Broken("server.role", Error, Switchover, PRIMARY, |c| c.wanted.target = true),
         Broken("server.role", Error, Failover, STANDBY, |c| {
             c.target().node.server.role = Role::CascadeStandby;
@@ -513,12 +545,18 @@ fn broken() -> Vec<Broken> {
         Broken("server.backup", Error, Any, PRIMARY, |c| c.activity().exclusive_backup = true),
         Broken("server.archiving", Warning, Any, PRIMARY, |c| c.activity().unarchived = 16),
         Broken("server.archiving", Error, Any, PRIMARY, |c| c.activity().unarchived = 128),
-        Broken("transactions.long", Warning, Switchover, PRIMARY, |c| c.activity().long_transactions = Some(2)),
+        Broken("transactions.long", Warning, Switchover, PRIMARY, |c| {
+            c.activity().long_transactions = Some(2)
+        }),
         Broken("transactions.long", Unknown, Restart, PRIMARY, |c| c.activity().long_transactions = None),
-        Broken("transactions.idle", Warning, Restart, PRIMARY, |c| c.activity().idle_in_transaction = Some(2)),
+        Broken("transactions.idle", Warning, Restart, PRIMARY, |c| {
+            c.activity().idle_in_transaction = Some(2)
+        }),
         Broken("transactions.prepared", Warning, Any, PRIMARY, |c| c.activity().prepared = Some(1)),
         Broken("server.dirty_pages", Info, Switchover, PRIMARY, |c| c.activity().dirty_pages = Some(9000)),
-        Broken("slots.inactive", Warning, Any, PRIMARY, |c| c.node.server.slots.as_mut().unwrap()[0].active = false),
+        Broken("slots.inactive", Warning, Any, PRIMARY, |c| {
+            c.node.server.slots.as_mut().unwrap()[0].active = false
+        }),
         Broken("slots.inactive", Unknown, Any, PRIMARY, |c| c.node.server.slots = None),
         Broken("slots.logical", Warning, Any, PRIMARY, |c| {
             c.node.server.slots.as_mut().unwrap()[0].kind = "logical".to_owned();
@@ -531,7 +569,9 @@ fn broken() -> Vec<Broken> {
         Broken("managed.paused", Warning, Any, STANDBY, |c| {
             c.node.managed_by = ManagedBy { by: Manager::Cm, paused: true, ..ManagedBy::default() };
         }),
-        Broken("managed.watchers", Warning, Any, STANDBY, |c| c.node.watchers = vec!["keepalived".to_owned()]),
+        Broken("managed.watchers", Warning, Any, STANDBY, |c| {
+            c.node.watchers = vec!["keepalived".to_owned()]
+        }),
         Broken("managed.watchers", Unknown, Any, STANDBY, |c| c.node.note_unknown("processes", "no /proc")),
         Broken("run.lock", Error, Any, PRIMARY, |c| {
             c.node.lock = Some(LockHolder { owner: "a@b".to_owned(), ..LockHolder::default() });
@@ -550,8 +590,12 @@ fn broken() -> Vec<Broken> {
             c.node.server.build = Some(BuildProgress { interrupted: true, ..BuildProgress::default() });
         }),
         Broken("cluster.files", Warning, Any, STANDBY, |c| c.node.cluster.local = Some(1).filter(|_| false)),
-        Broken("cluster.files", Warning, Any, STANDBY, |c| c.node.cluster.roles[1].role = "primary".to_owned()),
-        Broken("cluster.files", Warning, Any, STANDBY, |c| c.node.cluster.problems = vec!["checksum".to_owned()]),
+        Broken("cluster.files", Warning, Any, STANDBY, |c| {
+            c.node.cluster.roles[1].role = "primary".to_owned()
+        }),
+        Broken("cluster.files", Warning, Any, STANDBY, |c| {
+            c.node.cluster.problems = vec!["checksum".to_owned()]
+        }),
         Broken("cluster.one_primary", Error, Any, PRIMARY, |c| c.peer.server.role = Role::Primary),
         Broken("cluster.system", Error, Any, STANDBY, |c| c.node.identity.system_id = Some("78".to_owned())),
         Broken("cluster.system", Unknown, Any, STANDBY, |c| c.node.identity.system_id = None),
@@ -571,7 +615,9 @@ fn broken() -> Vec<Broken> {
         Broken("same.release", Error, Any, STANDBY, |c| c.node.programs.commit = Some("0".to_owned())),
         Broken("same.release", Unknown, Any, STANDBY, |c| c.peer.programs.version = None),
         Broken("same.catalog", Error, Any, STANDBY, |c| c.node.programs.catalog = Some(1)),
-        Broken("same.architecture", Error, Any, STANDBY, |c| c.node.system.architecture = Some("aarch64".to_owned())),
+        Broken("same.architecture", Error, Any, STANDBY, |c| {
+            c.node.system.architecture = Some("aarch64".to_owned())
+        }),
         Broken("same.page_size", Error, Any, STANDBY, |c| c.node.system.page_size = Some(65_536)),
         Broken("same.page_size", Error, Any, STANDBY, |c| c.set("block_size", "16384")),
         Broken("same.encoding", Error, Any, STANDBY, |c| c.set("server_encoding", "GBK")),
@@ -599,7 +645,9 @@ fn broken() -> Vec<Broken> {
         Broken("clock.difference", Error, Any, STANDBY, |c| c.node.clock.read_at = Some(NOW - 61_000)),
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.sent_at = None),
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.received_at = Some(NOW + 5_000)),
-        Broken("channels.from_peers", Error, Any, STANDBY, |c| c.peer.reached[0].problem = Some("refused".to_owned())),
+        Broken("channels.from_peers", Error, Any, STANDBY, |c| {
+            c.peer.reached[0].problem = Some("refused".to_owned())
+        }),
         Broken("channels.both_ways", Error, Any, STANDBY, |c| c.peer.channels.clear()),
         Broken("network.mtu", Warning, Any, STANDBY, |c| c.node.hosts.mtu = Some(9000)),
         Broken("zones.cascade", Error, Any, STANDBY, |c| {
@@ -692,8 +740,7 @@ fn what_could_not_be_read_is_never_passed() {
 fn readiness_has_reasons() {
     let case = Case::standby();
     let ready = |case: &Case| {
-        let context =
-            Context { facts: &case.node, peers: &[&case.peer], purpose: Any, wanted: &case.wanted };
+        let context = Context { facts: &case.node, peers: &[&case.peer], purpose: Any, wanted: &case.wanted };
         readiness(&context)
     };
     let well = ready(&case);

@@ -29,7 +29,9 @@ pub struct Disk {
     pub options: Vec<String>,
     /// Bytes in all.
     pub size: u64,
-    /// Bytes that the user may still write.
+    /// Bytes that are used.
+    pub used: u64,
+    /// Bytes that the user may still write; the system keeps some of the rest for itself.
     pub free: u64,
     /// Inodes in all; 0 where the file system does not count them.
     pub inodes: u64,
@@ -105,13 +107,15 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
                     kind: mount.map(|mount| mount.fs_type.clone()),
                     options,
                     size: stat.blocks() * stat.fragment_size(),
+                    used: (stat.blocks() - stat.blocks_free().min(stat.blocks())) * stat.fragment_size(),
                     free: stat.blocks_available() * stat.fragment_size(),
                     inodes: stat.files(),
                     free_inodes: stat.files_available(),
                     writable: access(there, AccessFlags::W_OK).is_ok(),
                 });
             }
-            Err(e) => facts.note_unknown("disks", format!("cannot learn the room of {}: {}", there.display(), e.desc())),
+            Err(e) => facts
+                .note_unknown("disks", format!("cannot learn the room of {}: {}", there.display(), e.desc())),
         }
     }
 }
@@ -135,8 +139,11 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
             let path = sockets.join(&name);
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let holder = std::fs::read_to_string(&path).ok().and_then(|text| PostmasterPid::parse(&text));
-            let alive = holder.filter(|holder| lives(holder.pid)).map(|holder| format!("process {} lives", holder.pid));
-            let owner = (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));
+            let alive = holder
+                .filter(|holder| lives(holder.pid))
+                .map(|holder| format!("process {} lives", holder.pid));
+            let owner =
+                (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));
             facts.leftovers.push(Leftover {
                 kind: LeftoverKind::Socket,
                 subject: path.display().to_string(),

@@ -1,7 +1,7 @@
 //! Limits of processes, and settings of the kernel that a server needs.
 
 use procfs_core::FromRead;
-use procfs_core::process::{Limits as ProcessLimits, LimitValue};
+use procfs_core::process::{LimitValue, Limits as ProcessLimits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,8 @@ pub fn read(facts: &mut Facts, root: &Root, pid: Option<u32>) {
         root.read(path).ok()?.split_whitespace().map(|word| word.parse().ok()).collect()
     };
     let range = numbers("proc/sys/net/ipv4/ip_local_port_range");
-    let range = range.and_then(|range| Some([u16::try_from(*range.first()?).ok()?, u16::try_from(*range.get(1)?).ok()?]));
+    let range = range
+        .and_then(|range| Some([u16::try_from(*range.first()?).ok()?, u16::try_from(*range.get(1)?).ok()?]));
     facts.kernel = Kernel {
         semaphores: numbers("proc/sys/kernel/sem").and_then(|all| all.try_into().ok()),
         shmmax: root.number("proc/sys/kernel/shmmax").ok(),
@@ -114,9 +115,12 @@ fn of_process(root: &Root, process: &str) -> Result<Limits, String> {
 fn remove_ipc(root: &Root) -> Option<bool> {
     let mut files = vec![root.path("etc/systemd/logind.conf")];
     let mut dropins = Vec::new();
-    for folder in ["usr/lib/systemd/logind.conf.d", "run/systemd/logind.conf.d", "etc/systemd/logind.conf.d"] {
+    for folder in ["usr/lib/systemd/logind.conf.d", "run/systemd/logind.conf.d", "etc/systemd/logind.conf.d"]
+    {
         let entries = std::fs::read_dir(root.path(folder)).into_iter().flatten().flatten();
-        dropins.extend(entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "conf")));
+        dropins.extend(
+            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "conf")),
+        );
     }
     dropins.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
     files.extend(dropins);

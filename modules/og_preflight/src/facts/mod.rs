@@ -10,6 +10,8 @@ pub mod os;
 pub mod security;
 pub mod server;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

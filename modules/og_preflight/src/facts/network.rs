@@ -93,11 +93,10 @@ pub struct Hosts {
 pub struct Admission {
     /// The client's address.
     pub address: String,
-    /// The user.
-    pub user: String,
-    /// Whether it is let in; null when only the server can tell.
+    /// Whether a line that is no reject covers its address, which is what a server asks of a node that one of its channels
+    /// names; null when only the server can tell.
     pub admitted: Option<bool>,
-    /// The line that decides; null when none does.
+    /// That line; null when there is none.
     pub line: Option<usize>,
 }
 
@@ -142,7 +141,8 @@ fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
         if file.ends_with('6') && !path.exists() {
             continue;
         }
-        let entries = TcpNetEntries::from_file(&path, &system).map_err(|e| format!("cannot read /{file}: {e}"))?;
+        let entries =
+            TcpNetEntries::from_file(&path, &system).map_err(|e| format!("cannot read /{file}: {e}"))?;
         let listens = entries.0.into_iter().filter(|entry| entry.state == TcpState::Listen);
         all.extend(listens.map(|entry| (entry.local_address, entry.inode)));
     }
@@ -153,13 +153,16 @@ fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
 fn sockets(root: &Root, pid: u32) -> BTreeSet<u64> {
     let files = std::fs::read_dir(root.path(format!("proc/{pid}/fd"))).into_iter().flatten().flatten();
     let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-    links.filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()).collect()
+    links
+        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect()
 }
 
 /// Fills in the channels' own ends.
 pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
     for channel in channels {
-        let local = og_common::replconn::is_local(&og_common::replconn::Host::new(channel.local_host.clone()));
+        let local =
+            og_common::replconn::is_local(&og_common::replconn::Host::new(channel.local_host.clone()));
         facts.channels.push(Channel {
             number: channel.number,
             local_host: channel.local_host.clone(),
@@ -220,7 +223,9 @@ pub async fn reach(targets: Vec<(Target, Option<IpAddr>)>) -> Vec<Reached> {
         asked.push(tokio::spawn(async move {
             let problem = match timeout(LIMIT, connect(&target, from)).await {
                 Ok(Ok(())) => None,
-                Ok(Err(e)) => Some(e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
+                Ok(Err(e)) => {
+                    Some(e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
+                }
                 Err(_) => Some(format!("no answer within {} s", LIMIT.as_secs_f32())),
             };
             Reached { host: target.host, port: target.port, problem }

@@ -84,7 +84,8 @@ pub struct Memory {
 }
 
 /// The programs that keep a clock right.
-const TIME_SERVICES: [&str; 6] = ["chronyd", "ntpd", "systemd-timesyncd", "systemd-timesyn", "openntpd", "ptp4l"];
+const TIME_SERVICES: [&str; 6] =
+    ["chronyd", "ntpd", "systemd-timesyncd", "systemd-timesyn", "openntpd", "ptp4l"];
 /// Programs that start, stop or promote servers by themselves, CM aside.
 const WATCHERS: [&str; 6] = ["mogha", "keepalived", "patroni", "pgautofailover", "corosync", "pacemakerd"];
 
@@ -95,7 +96,8 @@ pub fn read(facts: &mut Facts, root: &Root, pid: Option<u32>, sent_at: Option<u6
     let processes = processes(root);
     match &processes {
         Ok(names) => {
-            facts.clock.kept_by = TIME_SERVICES.iter().find(|name| names.contains(**name)).map(ToString::to_string);
+            facts.clock.kept_by =
+                TIME_SERVICES.iter().find(|name| names.contains(**name)).map(ToString::to_string);
             facts.watchers =
                 WATCHERS.iter().filter(|name| names.contains(**name)).map(ToString::to_string).collect();
         }
@@ -154,10 +156,10 @@ fn read_user(facts: &mut Facts) {
 fn processes(root: &Root) -> Result<BTreeSet<String>, String> {
     let folder = root.path("proc");
     let entries = std::fs::read_dir(&folder).map_err(|e| super::reason("list", &folder, &e))?;
-    let number = |entry: &std::fs::DirEntry| {
-        entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit)
-    };
-    let names = entries.flatten().filter(number).filter_map(|entry| std::fs::read(entry.path().join("comm")).ok());
+    let number =
+        |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let names =
+        entries.flatten().filter(number).filter_map(|entry| std::fs::read(entry.path().join("comm")).ok());
     Ok(names.map(|name| String::from_utf8_lossy(&name).trim().to_owned()).collect())
 }
 

@@ -83,7 +83,9 @@ fn certificate(path: &Path) -> Certificate {
     };
     match Parsed::load_pem_chain(&bytes) {
         Ok(chain) => {
-            let ends = chain.iter().map(|one| one.tbs_certificate().validity().not_after.to_unix_duration().as_secs());
+            let ends = chain
+                .iter()
+                .map(|one| one.tbs_certificate().validity().not_after.to_unix_duration().as_secs());
             found.not_after = ends.min();
         }
         Err(e) => found.problem = Some(format!("it is no certificate in PEM: {e}")),

@@ -1,6 +1,7 @@
 //! The server: its programs, files, and what it is doing.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,13 +9,12 @@ use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
 use og_common::conf::{ConfFile, Includes};
 use og_common::gauss::{Node, Version, standby_name};
-use og_common::hba::{Connection, HbaFile, Method, Route, Surroundings};
+use og_common::hba::{Address, HbaFile, Method, Surroundings};
 use og_common::protocol::Call;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Admission, Facts, settings};
-use crate::args::Client;
 
 /// How long a statement or a program may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -153,21 +153,22 @@ pub fn read_conf(facts: &mut Facts, data_dir: &Path) {
     };
     let conf = ConfFile::parse(&text);
     facts.conf.exists = true;
-    let error = |e: og_common::conf::SyntaxError| format!("line {}, column {}: {}", e.line, e.column, e.message);
+    let error =
+        |e: og_common::conf::SyntaxError| format!("line {}, column {}: {}", e.line, e.column, e.message);
     facts.conf.errors = conf.errors().into_iter().map(error).collect();
     facts.conf.errors.extend(Includes::read(&conf, &path).problems);
     facts.conf.includes = conf.includes().map(|include| include.text().into_owned()).collect();
     for name in settings::NAMES {
         if let Some(setting) = conf.get(name) {
-            facts.settings.file.insert(name.to_owned(), setting.text().into_owned());
+            facts.settings.insert_file(name, setting.text().into_owned());
         }
     }
     let name = |name: &str| facts.settings.file.get(name).filter(|name| !name.is_empty()).cloned();
     facts.name = name("application_name").or_else(|| name("pgxc_node_name"));
 }
 
-/// Reads pg_hba.conf, and asks it about these clients and the node's own addresses.
-pub fn read_hba(facts: &mut Facts, data_dir: &Path, clients: &[Client]) {
+/// Reads pg_hba.conf, and asks it about these addresses, the node's own and those of its peers.
+pub fn read_hba(facts: &mut Facts, data_dir: &Path, clients: &[String]) {
     let named = facts.settings.get("hba_file").filter(|name| !name.trim().is_empty());
     let path = named.map_or_else(|| data_dir.join("pg_hba.conf"), |name| data_dir.join(name.trim()));
     let text = match og_common::files::read(&path) {
@@ -181,34 +182,40 @@ pub fn read_hba(facts: &mut Facts, data_dir: &Path, clients: &[Client]) {
     let around = Surroundings::of(&file, &[], path.parent().unwrap_or(data_dir));
     facts.hba.readable = true;
     facts.hba.errors = file.refusals(&around).iter().map(ToString::to_string).collect();
-    let initial = facts.user.name.clone().unwrap_or_default();
-    let own: Vec<String> = facts.channels.iter().map(|channel| channel.local_host.clone()).collect();
+    let own = facts.channels.iter().map(|channel| channel.local_host.clone());
     let others = facts.channels.iter().map(|channel| channel.remote_host.clone());
-    let others: Vec<Client> = others.map(|address| Client { address, user: None }).collect();
-    let own = own.into_iter().map(|address| Client { address, user: None });
-    let mut asked = BTreeSet::new();
-    for client in own.chain(others).chain(clients.iter().cloned()) {
-        let user = client.user.unwrap_or_else(|| initial.clone());
-        let Ok(address) = client.address.parse() else { continue };
-        if !asked.insert((client.address.clone(), user.clone())) {
-            continue;
-        }
-        let connection = Connection {
-            route: Route::Tcp { client: address, ssl: false },
-            database: b"replication",
-            user: user.as_bytes(),
-            replication: true,
-        };
-        let decision = file.decide(&connection, &around);
-        let admits = |line: usize| file.rule(line).is_some_and(|rule| rule.method != Method::Reject);
-        let admitted = match (decision.line, decision.unknown.is_empty()) {
-            (_, false) => None,
-            (Some(line), true) => Some(admits(line)),
-            (None, true) => Some(false),
-        };
-        let line = decision.line.map(|line| file.number(line));
-        facts.hba.admissions.push(Admission { address: client.address, user, admitted, line });
+    let asked: BTreeSet<String> = own.chain(others).chain(clients.iter().cloned()).collect();
+    for address in asked {
+        let Ok(client) = address.parse::<IpAddr>() else { continue };
+        let (admitted, line) = admits(&file, client, &facts.identity.addresses);
+        facts.hba.admissions.push(Admission { address, admitted, line });
     }
+}
+
+/// Whether a line that is no reject covers the address, and its number; `None` when that depends on names.
+///
+/// A server of a node which one of its channels names asks no more (`CheckClientIp`, `check_hba_replication`): neither
+/// database, user nor method count then.
+fn admits(file: &HbaFile, client: IpAddr, own: &[String]) -> (Option<bool>, Option<usize>) {
+    let mut depends = false;
+    for (index, rule) in file.rules().filter(|(_, rule)| rule.method != Method::Reject) {
+        let covers = match &rule.address {
+            None => false,
+            Some(Address::All) => true,
+            Some(Address::Range(range)) => range.contains(client),
+            Some(Address::SameHost) => {
+                client.is_loopback() || own.iter().any(|own| own.parse() == Ok(client))
+            }
+            Some(Address::SameNet | Address::Host(_)) => {
+                depends = true;
+                false
+            }
+        };
+        if covers {
+            return (Some(true), Some(file.number(index)));
+        }
+    }
+    (if depends { None } else { Some(false) }, None)
 }
 
 /// Reads the cluster's configuration files of openGauss's OM.
@@ -320,9 +327,12 @@ fn catalog(data_dir: &Path) -> Option<u32> {
 
 /// The parameters of the running server.
 pub async fn running_settings(call: &Call, node: &Node) -> Result<Vec<(String, String)>, String> {
-    let names: Vec<String> = settings::NAMES.iter().map(|name| format!("'{}'", name.to_lowercase())).collect();
-    let statement =
-        format!("select name, current_setting(name) from pg_settings where lower(name) in ({})", names.join(", "));
+    let names: Vec<String> =
+        settings::NAMES.iter().map(|name| format!("'{}'", name.to_lowercase())).collect();
+    let statement = format!(
+        "select name, current_setting(name) from pg_settings where lower(name) in ({})",
+        names.join(", ")
+    );
     let rows = node.sql_within(call, &statement, LIMIT).await.map_err(|e| e.failure().detail.clone())?;
     let pair = |row: Vec<String>| <[String; 2]>::try_from(row).ok().map(|[name, value]| (name, value));
     Ok(rows.into_iter().filter_map(pair).collect())

@@ -56,9 +56,33 @@ pub struct Settings {
     pub file: BTreeMap<String, String>,
     /// What the running server has; empty when none answers.
     pub running: BTreeMap<String, String>,
+    /// Whether the initial user can do nothing before it has set itself a new one of what it logs in with:
+    /// `modify_initial_password`, under a name that is not masked as a secret's.
+    pub initial_login_blocked: Option<bool>,
 }
 
+/// The parameter behind [`Settings::initial_login_blocked`].
+const INITIAL: &str = "modify_initial_password";
+
 impl Settings {
+    /// Takes in a parameter of the file.
+    pub fn insert_file(&mut self, name: &str, value: String) {
+        if name == INITIAL {
+            self.initial_login_blocked = Some(og_common::conf::is_on(&value));
+        } else {
+            self.file.insert(name.to_owned(), value);
+        }
+    }
+
+    /// Takes in a parameter of the running server, which counts more than the file's.
+    pub fn insert_running(&mut self, name: &str, value: String) {
+        if name == INITIAL {
+            self.initial_login_blocked = Some(og_common::conf::is_on(&value));
+        } else {
+            self.running.insert(name.to_owned(), value);
+        }
+    }
+
     /// Returns the value that counts: the running server's, else the file's.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

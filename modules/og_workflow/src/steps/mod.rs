@@ -2,6 +2,7 @@
 
 mod drop;
 mod expand;
+mod preflight;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,8 @@ use og_common::protocol::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Shown};
@@ -32,6 +35,8 @@ pub enum Workflow {
     Drop,
     /// Show the cluster as one table.
     Status,
+    /// Check the nodes for what speaks against a change.
+    Preflight,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
 }
@@ -95,6 +100,16 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         targets: None,
         options: &[],
         run: |it, _| it.status(),
+    },
+    WorkflowEntry {
+        workflow: Workflow::Preflight,
+        name: "preflight",
+        title: "Check the nodes before a change",
+        about: "Check hosts, servers and files of all nodes for what speaks against a change; changes nothing",
+        details: &["It fails when there is a finding of severity error."],
+        targets: None,
+        options: &["og_preflight_for", "og_preflight_nodes"],
+        run: |it, _| preflight::preflight(it),
     },
 ];
 
@@ -195,6 +210,7 @@ pub fn run(
         findings: Vec::new(),
         table: Vec::new(),
         cluster: None,
+        preflight: None,
         leader: None,
     };
     let done = match workflow.entry() {
@@ -227,6 +243,7 @@ struct Run<'a> {
     findings: Vec<String>,
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
+    preflight: Option<Vec<NodePreflight>>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
 }
@@ -525,6 +542,7 @@ impl Run<'_> {
             findings: self.findings,
             table: self.table,
             cluster: self.cluster,
+            preflight: self.preflight,
         }
     }
 }
