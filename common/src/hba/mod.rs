@@ -22,8 +22,8 @@ pub use matching::{
 };
 pub use quick::{Brief, Reach};
 pub use rule::{
-    Column, Key, Kind, Method, Name, Places, Problem, Rule, in_quotes, is_in_quotes, name_set, unquote,
-    writable,
+    Column, Key, Kind, Method, Name, Places, Problem, ProblemPart, Rule, in_quotes, is_in_quotes, name_set,
+    unquote, writable,
 };
 
 /// A pg_hba.conf: its bytes, and what each line is. A rule is parsed into values when it is asked for.
@@ -332,7 +332,8 @@ impl Rule {
     /// # Errors
     /// As [`Rule::parse`].
     pub fn from_bytes(line: &[u8]) -> Result<Self, Problem> {
-        let problem = |message: &str| Problem { offset: 0, message: message.to_owned() };
+        let problem =
+            |message: &str| Problem { offset: 0, message: message.to_owned(), part: ProblemPart::Other };
         if line.iter().any(|c| matches!(c, b'\n' | 0)) {
             return Err(problem("a rule is one line of text"));
         }

@@ -485,6 +485,19 @@ pub struct Problem {
     pub offset: usize,
     /// The server's words where it has any.
     pub message: String,
+    /// What of the rule it is about.
+    pub part: ProblemPart,
+}
+
+/// What of a rule a [`Problem`] is about, as far as callers tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemPart {
+    /// The line ends where the method should stand.
+    MissingMethod,
+    /// The method: unknown, or not for this type of connection.
+    Method,
+    /// Anything else.
+    Other,
 }
 
 /// Where the changeable parts of a rule stand, counted from the beginning of the file.
@@ -507,9 +520,13 @@ pub fn parse(entry: &Entry) -> Result<(Rule, Places), Problem> {
     let users = fields.take("role specification")?.tokens.iter().map(Name::user).collect();
     let address = if kind == Kind::Local { None } else { Some(address(&mut fields)?) };
 
-    let token = fields.single("authentication type", "authentication method")?;
+    let ended = fields.next >= entry.fields.len() && entry.too_long.is_none();
+    let token = fields
+        .single("authentication type", "authentication method")
+        .map_err(|p| if ended { Problem { part: ProblemPart::MissingMethod, ..p } } else { p })?;
     let place = fields.entry.fields[fields.next - 1].span.clone();
-    let method = method(kind, token).map_err(|m| fields.problem(m))?;
+    let method =
+        method(kind, token).map_err(|m| Problem { part: ProblemPart::Method, ..fields.problem(m) })?;
     let mut places = Places { method: place.start, end: place.end };
 
     let mut options = Vec::new();
@@ -532,6 +549,7 @@ fn too_long(offset: usize) -> Problem {
     Problem {
         offset,
         message: format!("authentication file token too long: the server takes at most {MAX_TOKEN} bytes"),
+        part: ProblemPart::Other,
     }
 }
 
@@ -544,7 +562,11 @@ impl<'a> Fields<'a> {
     /// A problem with the field taken last.
     fn problem(&self, message: impl Into<String>) -> Problem {
         let field = self.entry.fields.get(self.next.saturating_sub(1));
-        Problem { offset: field.map_or(self.entry.span.start, |f| f.span.start), message: message.into() }
+        Problem {
+            offset: field.map_or(self.entry.span.start, |f| f.span.start),
+            message: message.into(),
+            part: ProblemPart::Other,
+        }
     }
 
     /// The next field, whose absence the server calls `end-of-line before WHAT`.
@@ -554,7 +576,8 @@ impl<'a> Fields<'a> {
                 return Err(too_long(offset));
             }
             let end = self.entry.fields.last().map_or(self.entry.span.start, |f| f.span.end);
-            return Err(Problem { offset: end, message: format!("end-of-line before {what}") });
+            let message = format!("end-of-line before {what}");
+            return Err(Problem { offset: end, message, part: ProblemPart::Other });
         };
         self.next += 1;
         Ok(field)

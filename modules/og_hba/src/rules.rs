@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use og_common::hba::{self, Address, Brief, Column, HbaFile, Kind, Method, Name, Range, Reach, Rule};
+use og_common::hba::{
+    self, Address, Brief, Column, HbaFile, Kind, Method, Name, ProblemPart, Range, Reach, Rule,
+};
 use og_common::protocol::{Error, secret};
 
 use crate::args::{Fields, Items, RuleArg};
@@ -100,7 +102,7 @@ impl RuleArg {
         // As for gs_guc a line may end before the method.
         let (rule, method) = match Rule::parse(text) {
             Ok(rule) => (rule, true),
-            Err(problem) if problem.message == "end-of-line before authentication method" => {
+            Err(problem) if problem.part == ProblemPart::MissingMethod => {
                 (Rule::parse(&format!("{text} trust")).map_err(|_| bad_line(at, text, &problem))?, false)
             }
             Err(problem) => return Err(bad_line(at, text, &problem)),
@@ -190,7 +192,7 @@ impl Fields {
             Ok(read) if read == rule => {}
             Ok(_) => return Err(bad(at, "options", "an option does not read back as it was given")),
             Err(problem) => {
-                let key = if self.options.is_some() && !problem.message.ends_with("sockets") {
+                let key = if self.options.is_some() && problem.part != ProblemPart::Method {
                     "options"
                 } else {
                     "method"
@@ -472,6 +474,7 @@ mod tests {
             (json!({"address": "1.1.1.1", "method": "SHA256"}), "/rules/3/method"),
             (json!({"address": "1.1.1.1", "method": "peer"}), "/rules/3/method"),
             (json!({"address": "1.1.1.1", "method": "md5", "options": {"map": "x"}}), "/rules/3/options"),
+            (json!({"address": "1.1.1.1", "method": "cert", "options": {"map": "x"}}), "/rules/3/method"),
             (json!({"address": "1.1.1.1", "method": "md5", "users": ["a", "b\nc"]}), "/rules/3/users/1"),
             (json!({"address": "1.1.1.1", "method": "md5", "users": ["a", "b\u{fffd}"]}), "/rules/3/users/1"),
             (json!({"address": "1.1.1.1", "method": "md5", "users": [""]}), "/rules/3/users/0"),

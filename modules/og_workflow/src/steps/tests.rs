@@ -1,6 +1,9 @@
 //! The workflows step by step, every call answered here.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -81,11 +84,33 @@ fn told(
             answers.truncate(keep);
         }
         for call in &calls {
+            assert_fits_schema(call);
             let own = say(&step, call).or_else(|| well(given, call));
             answers.push(own.unwrap_or(json!({"changed": true, "msg": "done"})));
         }
     }
     panic!("it does not end: {steps:#?}");
+}
+
+/// Asserts that the arguments of the call are ones that its program takes.
+fn assert_fits_schema(call: &NodeCall) {
+    thread_local! {
+        static SCHEMAS: RefCell<BTreeMap<String, jsonschema::Validator>> = RefCell::default();
+    }
+    // `cargo xtask docs` has not made that of og_preflight yet.
+    if call.program == "og_preflight" {
+        return;
+    }
+    SCHEMAS.with_borrow_mut(|schemas| {
+        let schema = schemas.entry(call.program.clone()).or_insert_with(|| {
+            let path = format!("{}/../../schemas/{}.args.json", env!("CARGO_MANIFEST_DIR"), call.program);
+            let text = std::fs::read_to_string(&path).unwrap();
+            jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+        });
+        let args = Value::from(call.args.clone());
+        let problems: Vec<_> = schema.iter_errors(&args).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{} does not take {args}: {problems:?}", call.program);
+    });
 }
 
 /// Whether it changes nothing.
