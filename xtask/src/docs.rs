@@ -75,7 +75,12 @@ fn samples(name: &str) -> Result<serde_json::Value> {
 fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
     let mut files = Vec::new();
     for page in pages {
-        files.push((format!("docs/modules/{}.md", page.name).into(), markdown::page(page)));
+        let mut text = markdown::page(page);
+        if page.name == "og_preflight" {
+            text.push_str("\n## Checks\n\n`og_preflight --explain ID` says why a check is there. The severity is the worst that a finding can have.\n\n");
+            text.push_str(&og_preflight::checks::table());
+        }
+        files.push((format!("docs/modules/{}.md", page.name).into(), text));
         if !page.on_nodes {
             continue;
         }

@@ -38,6 +38,7 @@ fn commands() -> Vec<Command> {
         of::<og_hba::Hba>(),
         of::<og_lock::Lock>(),
         of::<og_node_state::NodeStateModule>(),
+        of::<og_preflight::Preflight>(),
         of::<og_replconninfo::ReplConnInfo>(),
         of::<og_slot::ReplicationSlots>(),
         of::<og_static_conf::StaticConf>(),

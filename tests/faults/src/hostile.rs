@@ -10,7 +10,7 @@ use crate::cases::CASES;
 use crate::sandbox::{Sandbox, Tried, brief};
 
 /// All modules.
-pub const MODULES: [&str; 8] = [
+pub const MODULES: [&str; 9] = [
     "og_hba",
     "og_guc",
     "og_replconninfo",
@@ -19,6 +19,7 @@ pub const MODULES: [&str; 8] = [
     "og_build",
     "og_slot",
     "og_lock",
+    "og_preflight",
 ];
 /// Memory that a module may have, in KiB.
 const MEMORY: &str = r#"ulimit -v 400000; exec "$@""#;
@@ -72,6 +73,13 @@ fn calls(module: &str, node: &Sandbox) -> Vec<Value> {
             json!({"state": "query"}),
         ],
         "og_slot" => vec![json!({"state": "absent", "names": ["dn_6002"], "if_active": "skip"})],
+        "og_preflight" => {
+            vec![json!({"for": "expand", "sent_at": 1, "fail_on": "never", "peers": [{"name": "dn_6002"}],
+                "wanted": {"target": true, "bytes": 1, "port": 1, "ports": [1], "name": "n", "standbys": ["s"], "builds": 1,
+                "senders": 1, "slots": 1, "synchronous_standby_names": "*", "version": "3.0.5",
+                "clients": ["127.0.0.2"], "reach": [{"host": "127.0.0.2", "port": 1}],
+                "hosts": ["localhost"], "owner": "o"}})]
+        }
         _ => vec![json!({"owner": "a", "purpose": "p", "ttl": 10, "force": false})],
     }
 }
