@@ -5,6 +5,7 @@
 """
 
 import getpass
+import json
 import os
 import pathlib
 import re
@@ -17,9 +18,12 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What the texts for users call the node.
 DOCUMENTED = ["/gauss/data/db1", "/gauss/data/dn1", "/data/dn1"]
-NAMES = sorted(p.name for p in (ROOT / "modules").iterdir() if (p / "Cargo.toml").is_file())
+REGISTRY = json.loads((ROOT / "schemas/registry.json").read_text())
+NAMES = [program["name"] for program in REGISTRY["programs"]]
 # Those that run on a node; the rest runs where the administrator is.
-ON_NODES = [name for name in NAMES if name != "og_workflow"]
+ON_NODES = [program["name"] for program in REGISTRY["programs"] if program["on_nodes"]]
+# Those whose examples need no server.
+WITHOUT_SERVER = [program["name"] for program in REGISTRY["programs"] if program["works_without_server"]]
 
 
 NODE_FILES = {
@@ -34,6 +38,15 @@ def programs():
     """The folder with the programs under test."""
     folder = pathlib.Path(os.environ["OG_PROGRAMS"])
     assert (folder / "og_hba").is_file()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_programs(programs, tmp_path_factory):
+    """A folder with two of them: what is carried to many hosts, unoptimised, is most of the work there."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name in ("og_guc", "og_hba"):
+        shutil.copy2(programs / name, folder)
     return folder
 
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, files, for_node, readme
+from conftest import ON_NODES, ROOT, WITHOUT_SERVER, files, for_node, readme
 
 PLAYBOOKS = ROOT / "playbooks"
 
@@ -68,8 +68,7 @@ def test_examples_are_tasks(name, documented, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# Those whose examples need no server.
-@pytest.mark.parametrize("name", ["og_guc", "og_hba", "og_lock"])
+@pytest.mark.parametrize("name", WITHOUT_SERVER)
 def test_examples_run(name, documented, node, programs):
     tasks = yaml.safe_load(for_node(documented[f"opengauss.node.{name}"]["examples"], node))
     results = play(node.parent, tasks, og_binaries=str(programs))

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import NAMES, NODE_FILES, ON_NODES, ROOT
+from conftest import NAMES, NODE_FILES, ON_NODES, REGISTRY, ROOT
 
 COLLECTION = ROOT / "playbooks/ansible_collections/opengauss/node"
 VECTORS = ROOT / "tests/vectors/cluster"
@@ -119,11 +119,12 @@ def test_every_variable_of_the_roles_is_documented():
 
 
 def test_the_readme_lists_every_variable():
-    """With its default; of which nodes to add and drop the text tells."""
+    """With its default; of which nodes a workflow is for the text tells."""
     rows = re.findall(r"^\| `(og_\w+)` \| (.+?) \|", (COLLECTION / "README.md").read_text(), re.M)
     defaults = yaml.safe_load((COLLECTION / "roles/common/defaults/main.yml").read_text())
-    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in ("og_add", "og_drop")}
-    assert {k: v.strip("`") for k, v in rows} == {**expected, "og_binaries": "what the collection ships"}
+    targets = {entry["targets"] for entry in REGISTRY["workflows"]}
+    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in targets}
+    assert {k: v.strip('`"') for k, v in rows} == expected
     assert len(rows) == len(expected)
 
 

@@ -50,8 +50,8 @@ class Runner:
 
 
 @pytest.fixture
-def run(tmp_path, programs):
-    return Runner(tmp_path, programs)
+def run(tmp_path, few_programs):
+    return Runner(tmp_path, few_programs)
 
 
 @pytest.fixture
@@ -236,14 +236,14 @@ def test_a_damaged_program_is_put_there_again(host, run, damage):
     assert result["changed"], result
 
 
-def test_another_architecture(run, programs, tmp_path):
+def test_another_architecture(run, few_programs, tmp_path):
     """The node's own machine counts: what is there for it is taken, and what is missing is named."""
     with hosts.Host(wrap="setarch i686") as host:
         host.put(DATA, NODE_FILES)
         [result] = run(host, [rule()])
-        assert result["failed"] and f"the programs in {programs} are for x86_64, the node is i686" in result["msg"], result
+        assert result["failed"] and f"the programs in {few_programs} are for x86_64, the node is i686" in result["msg"], result
         several = tmp_path / "several"
-        shutil.copytree(programs, several / "x86_64")
+        shutil.copytree(few_programs, several / "x86_64")
         run.binaries = several
         [result] = run(host, [rule()])
         assert "no og_* programs for i686" in result["msg"] and "found for: x86_64" in result["msg"], result

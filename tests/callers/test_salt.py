@@ -240,7 +240,7 @@ def test_doc(minion):
 
 def test_readme(minion, node):
     """What is typed for one node; for the workflows see tests/scenarios."""
-    commands, states = readme("From Salt")[-2:]
+    commands, states = readme("One node")
     (minion.srv / "replication.sls").write_text(states)
     before = files(node)
     for line in commands.splitlines():
@@ -250,3 +250,20 @@ def test_readme(minion, node):
     assert {s["result"] for s in answer.values()} == {None} and len(answer) == 2
     assert files(node) == before
     assert {s["result"] for s in minion.good("state.apply", "replication").values()} == {True}
+
+
+def test_readme_of_several_clusters(minion, node):
+    """The call is about the node of the cluster that it names; `og:cluster` names one for all calls."""
+    file = minion.root / "pillar/cluster.sls"
+    pillar, other = yaml.safe_load(file.read_text()), node.parent / "billing"
+    shutil.copytree(node, other)
+    billing = {"hosts": {"b1": {"id": 1, "minion": "n1", "data_dir": str(other)}}}
+    file.write_text(yaml.safe_dump({**pillar, "billing": billing}))
+    assert minion.good("og.configuration")["data_dir"] == str(node)
+    assert minion.good("og.configuration", "billing")["data_dir"] == str(other)
+    words = readme("Several clusters")[2].split()
+    assert words[:2] == ["salt", "db1"] and minion.good(*words[2:])["node"]["running"] is False
+    assert minion.good("og.hba", "rules=host all all 10.9.9.9/32 md5", "og_cluster=billing")["changed"]
+    assert "10.9.9.9" in (other / "pg_hba.conf").read_text() and "10.9.9.9" not in (node / "pg_hba.conf").read_text()
+    file.write_text(yaml.safe_dump({**pillar, "billing": billing, "og": {"cluster": "billing"}}))
+    assert minion.good("og.configuration")["data_dir"] == str(other)

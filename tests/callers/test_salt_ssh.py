@@ -36,7 +36,7 @@ class Master:
         self.root, srv, pillar = root, root / "srv", root / "pillar"
         shutil.copytree(ROOT / "playbooks/salt", srv, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(programs, srv / "opengauss-node" / os.uname().machine)
-        states = readme("From Salt")[-1]
+        states = readme("One node")[-1]
         word = "word:\n  og.guc_present:\n    - show_changes: false\n    - parameters:\n        a.word: pillar://word\n"
         (srv / "replication.sls").write_text(f"{states}\n{word}")
         pillar.mkdir()
@@ -72,13 +72,13 @@ class Master:
         return json.loads(done.stdout)["n1"], done.returncode, output
 
 
-def test_what_readme_tells(tmp_path, programs):
+def test_what_readme_tells(tmp_path, few_programs):
     """The programs come to the node; functions tell what is there; states foresee and change."""
     commands = readme(SECTION)[-1]
     with Host(defect=ROOM) as host:
         host.put(f"{HOME}/data", NODE_FILES)
         before = NODE_FILES["pg_hba.conf"]
-        master, answers = Master(tmp_path, programs, host), []
+        master, answers = Master(tmp_path, few_programs, host), []
         for line in commands.splitlines():
             words = line.split()
             assert words[:2] == ["salt-ssh", "n1"]

@@ -18,7 +18,7 @@ import types
 
 import pytest
 import yaml
-from conftest import ROOT, readme
+from conftest import REGISTRY, ROOT, readme
 
 SALT = ROOT / "playbooks/salt"
 NODE = ROOT / "playbooks/ansible_collections/opengauss/node"
@@ -87,7 +87,7 @@ class Master(Nodes):
     def __init__(self, root, members, names, programs):
         super().__init__(root, members, names)
         self.away, self.kill_at, self.running, self.opts, self.vars = set(), None, [], {"og": {"bin_dir": str(programs)}}, {}
-        self.steps, self.patience = itertools.count(1), 60
+        self.steps, self.patience, self.key, self.clusters = itertools.count(1), 60, "opengauss", []
 
     def runner(self):
         """The runner as Salt loads it."""
@@ -107,8 +107,9 @@ class Master(Nodes):
         spec = importlib.util.spec_from_file_location("og_runner", SALT / "_runners/og.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        pillar = {"opengauss": {"hosts": self.hosts, "vars": self.vars}}
-        module.__dict__.update(SETTLE=self.patience, __opts__=self.opts, __context__={}, __salt__={"pillar.show_pillar": lambda minion: pillar if minion in self.hosts else {}})
+        ids = {own.get("minion", name) for name, own in self.hosts.items()}
+        pillar = {self.key: {"hosts": self.hosts, "vars": self.vars}}
+        module.__dict__.update(SETTLE=self.patience, __opts__=self.opts, __context__={}, __salt__={"pillar.show_pillar": lambda minion: pillar if minion in ids else {}})
         return module
 
     def cmd(self, ids, function, kwarg=None, **_how):
@@ -118,21 +119,23 @@ class Master(Nodes):
             note(self.root / "settled", "asked")
             # What still runs on the first of them, each time that it is asked.
             return {mid: self.running.pop(0) if self.running and mid == there[0] else [] for mid in there}
-        answers = {mid: {} for mid in there}
-        if function == "og.look":
-            for mid, node in ((mid, node) for mid in there for node in kwarg["calls"][mid]):
-                asked = kwarg["calls"][mid][node]
-                assert all(args["state"] == "query" and args["timeout"] for args in asked.values())
-                answers[mid][node] = {name: program(name, args) for name, args in asked.items()}
+        assert function == "og.step"
+        self.clusters.append(kwarg["cluster"])
+        calls = {mid: kwarg["calls"][mid] for mid in there}
+        each = [call for own in calls.values() for call in own]
+        look = all(call["args"]["state"] == "query" and call["args"]["timeout"] for call in each if call["args"].get("state") == "query")
+        assert look and len({call["args"].get("state") == "query" for call in each}) < 2
+        if each and each[0]["args"].get("state") == "query":
+            answers = {mid: [program(call["program"], call["args"]) for call in own] for mid, own in calls.items()}
         else:
             # Killed before the step reaches the nodes, or when they have done it and nobody heard.
-            step = next(self.steps)
+            step, answers = next(self.steps), {mid: [] for mid in there}
             if self.kill_at == 2 * step:
                 os._exit(9)
-            for mid, node in ((mid, node) for mid in there for node in kwarg["calls"][mid]):
-                args = {**kwarg["calls"][mid][node], "_ansible_check_mode": kwarg["test"]}
-                answers[mid][node] = program(kwarg["program"], args)
-                note(self.root / "told", json.dumps([step, node, kwarg["program"], args]))
+            for mid, call in ((mid, call) for mid in there for call in calls[mid]):
+                args = {**call["args"], "_ansible_check_mode": kwarg["test"]}
+                answers[mid].append(program(call["program"], args))
+                note(self.root / "told", json.dumps([step, call["node"], call["program"], args]))
             if self.kill_at == 2 * step + 1:
                 os._exit(9)
         return {mid: {"ret": answer} for mid, answer in answers.items()}
@@ -189,7 +192,7 @@ def three(tmp_path, programs):
 
 def titles_of(master):
     """The title of each step that the run told of, in order."""
-    return [line.split(": ")[0] for line in master.err.splitlines() if not line.startswith("Ask ")]
+    return [line.split(": ")[0] for line in master.err.splitlines() if not line.startswith("Check whether ")]
 
 
 def idle(states):
@@ -247,14 +250,28 @@ def test_steps_are_those_of_the_roles(tmp_path, programs, cluster, what, nodes, 
 
 
 def test_options_are_those_of_the_roles():
+    """And of no role alone are those that no workflow names."""
     defaults = yaml.safe_load((NODE / "roles/common/defaults/main.yml").read_text())
-    # Where the programs are is the minion's business, the nodes are named in the call, and the cluster is the pillar's.
-    others = {"og_bin_dir", "og_binaries", "og_add", "og_drop", "og_cluster"}
     schema = json.loads((ROOT / "schemas/og_workflow.args.json").read_text())
     options = {name: one["default"] for name, one in schema["properties"]["options"]["properties"].items()}
-    defaults = {k: v for k, v in defaults.items() if k not in others}
+    # Where the programs are is the minion's business, the nodes are named in the call, and the cluster is the pillar's.
+    targets = {entry["targets"] for entry in REGISTRY["workflows"] if entry["targets"]}
+    assert set(defaults) - set(options) == {"og_bin_dir", "og_binaries", "og_cluster", *targets}
     example = yaml.safe_load((SALT / "pillar.example").read_text())["opengauss"]
-    assert defaults == options == {k: v for k, v in example["vars"].items() if k.startswith("og_")}
+    assert {k: v for k, v in defaults.items() if k in options} == options == {k: v for k, v in example["vars"].items() if k.startswith("og_")}
+
+
+def test_every_workflow_has_its_function_state_and_files(three):
+    """Those of the registry, and no others."""
+    runner = three.runner()
+    names = [entry["name"] for entry in REGISTRY["workflows"]]
+    on_nodes = [entry["name"] for entry in REGISTRY["workflows"] if entry["targets"]]
+    assert [name for name in vars(runner) if name in names] == names
+    assert {p.stem for p in (SALT / "opengauss").glob("*.sls")} == {"programs", *on_nodes}
+    assert {p.stem for p in (ROOT / "playbooks").glob("*.yml")} >= set(names)
+    assert {p.name for p in (NODE / "roles").iterdir()} == {"common", "install", "workflow", *names}
+    states = (SALT / "_states/og_cluster.py").read_text()
+    assert re.findall(r'_apply\("og\.(\w+)", name', states) == on_nodes
 
 
 def test_the_example_of_a_pillar(three):
@@ -314,9 +331,27 @@ def test_the_program_is_looked_for_where_the_master_has_it(three, programs, monk
     assert "/nowhere/og_workflow is not there or cannot be run" in three.run("status", "n1")["msg"]
 
 
+def test_several_clusters(three):
+    """Each has a key of the pillar; the key goes with each step, by which runs on different clusters tell their work apart."""
+    three.key, three.vars = "shop", {"og_lock_ttl": "long"}
+    done = three.run("status", "n1")
+    assert done["failed"] and "has no opengauss:hosts" in done["msg"] and "og_cluster=" in done["msg"]
+    assert "the pillar of n1, shop/vars/og_lock_ttl: " in three.run("status", "n1", og_cluster="shop")["msg"]
+    three.vars = {}
+    assert three.good("drop", "n2", og_cluster="shop")["changed"]
+    # In this process, for the keys are to be seen.
+    assert not three.runner().status("n1", og_cluster="shop")["failed"] and set(three.clusters) == {"shop"}
+
+
 def test_a_minion_that_knows_no_cluster(three):
     assert "the pillar of minion n9 has no opengauss:hosts" in three.run("drop", "n2", minion="n9")["msg"]
     assert three.run("drop", "")["msg"] == "no node is named, such as n3,n4"
+
+
+def job(program, cluster="opengauss", **args):
+    """A step of a workflow that runs on a minion, as Salt tells of it."""
+    calls = {name: [{"node": name, "program": program, "args": args}] for name in ("n1", "n2")}
+    return {"fun": "og.step", "jid": "20261121", "arg": [{"calls": calls, "cluster": cluster, "test": False, "__kwarg__": True}]}
 
 
 def test_what_a_killed_run_left_to_the_minions_is_waited_for(three):
@@ -324,24 +359,21 @@ def test_what_a_killed_run_left_to_the_minions_is_waited_for(three):
     state["lock"] = {"owner": f"me@{platform.node()} pid {2**22 + 1} start 5", "purpose": "x"}
     (three.root / "n1/state.json").write_text(json.dumps(state))
 
-    def job(name):
-        return {"fun": "og.each", "jid": "20261121", "arg": [{"program": name, "calls": {}, "__kwarg__": True}]}
-
-    # A build is waited for by the build that follows it; who looks changes nothing.
-    three.running = [[job("og_hba")], [job("og_build"), {"fun": "og.look", "jid": "1", "arg": []}]]
+    # A build is waited for by the build that follows it; who looks changes nothing; what runs on another cluster is another's.
+    three.running = [[job("og_hba")], [job("og_build"), job("og_hba", state="query"), job("og_hba", "shop"), {"fun": "test.ping", "jid": "1", "arg": []}]]
     three.good("drop", "n2")
     # They are asked twice; after the second look; when the lock is taken. What is asked once more is not told.
-    assert (three.settled(), three.err.count("Ask whether"), three.err.count("Inspect all nodes")) == (4, 3, 2)
+    assert (three.settled(), three.err.count("Check whether"), three.err.count("Inspect all nodes")) == (4, 3, 2)
 
 
 def test_what_does_not_end_on_the_minions_is_told(three):
     state = three.states()["n1"]
     state["lock"] = {"owner": f"me@{platform.node()} pid {2**22 + 1} start 5", "purpose": "x"}
     (three.root / "n1/state.json").write_text(json.dumps(state))
-    three.running = [[{"fun": "og.each", "jid": "20261121", "arg": [{"program": "og_hba"}]}]] * 5
+    three.running = [[job("og_hba")]] * 5
     three.patience = 0
     done = three.run("drop", "n2")
-    assert "left work that has not ended: og.each og_hba on n1 (jid 20261121); run this again" in done["msg"]
+    assert "left work that has not ended: og.step og_hba on n1 (jid 20261121); run this again" in done["msg"]
     assert three.log() == [] and not done["changed"]
 
 
@@ -510,6 +542,22 @@ def test_killed_before_and_after_each_step(tmp_path, programs, what, nodes, how)
             state["static"] = [{k: v for k, v in record.items() if k != "data_dir"} for record in state["static"]]
     assert got == wanted
     assert killed.good(what, nodes, **how)["changed"] is False
+
+
+def test_readme_of_several_clusters(tmp_path, programs):
+    """Both clusters that the text shows stand on the same minions; what is typed is done on each as on a cluster of its own."""
+    text, lines, _ = readme("Several clusters")
+    pillar = yaml.safe_load(text)
+    assert len({json.dumps([host["minion"] for host in own["hosts"].values()]) for own in pillar.values()}) == 1
+    for key, own in pillar.items():
+        master = Master(tmp_path / key, 1, "*", programs)
+        master.key, master.vars = key, own["vars"]
+        folders = dict(zip(own["hosts"], master.hosts.values()))
+        master.hosts = {name: {**host, **{what: folders[name][what] for what in ("address", "data_dir")}} for name, host in own["hosts"].items()}
+        for words in (line.replace("shop", key).split()[1:] for line in lines.splitlines()):
+            options = dict(word.split("=") for word in words if "=" in word)
+            nodes = words[1] if words[1] in own["hosts"] or "db" in words[1] else list(own["hosts"])[1]
+            assert master.good(words[0].removeprefix("og."), nodes, **options)["cluster"]
 
 
 def test_readme(tmp_path, programs):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import NAMES, ROOT, files, for_node, readme
+from conftest import NAMES, ROOT, WITHOUT_SERVER, files, for_node, readme
 
 
 def dash(line, programs, node):
@@ -79,8 +79,7 @@ def test_file_instead_of_input(programs, node):
     assert files(node)["pg_hba.conf"].startswith("# kept\n")
 
 
-# Those whose examples need no server.
-@pytest.mark.parametrize("name", ["og_guc", "og_hba", "og_lock"])
+@pytest.mark.parametrize("name", WITHOUT_SERVER)
 def test_examples_run(name, programs, node):
     text = subprocess.run([programs / name, "--examples"], capture_output=True, text=True, check=True).stdout
     calls = [line for line in text.splitlines() if line.startswith("echo ")]

@@ -208,7 +208,7 @@ def test_interrupted_and_killed_it_carries_on(single_in_dash):
     child.wait()
     assert single.states()["n1"]["lock"]["owner"].split(" pid ")[1].startswith(f"{child.pid} start")
     again = single.start("og-expand", "n2")
-    single.waits_for(lambda: "Ask whether" in (single.root / "err").read_text())
+    single.waits_for(lambda: "Check whether" in (single.root / "err").read_text())
     assert again.poll() is None
     hold.unlink()
     assert single.ended(again).returncode == 0

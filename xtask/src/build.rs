@@ -5,7 +5,7 @@ use std::process::Command;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::shell::{Result, cargo, has, root, run, target};
+use crate::shell::{Result, cargo, has, run, target};
 
 /// How the programs are linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,30 +52,20 @@ pub fn folder() -> PathBuf {
     Linking::Dynamic.folder().join(std::env::consts::ARCH)
 }
 
-/// The names of all modules: the folders of modules/.
-pub fn modules() -> Result<Vec<String>> {
-    let folder = root().join("modules");
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
-        let entry = entry.map_err(|e| e.to_string())?;
-        if entry.path().join("Cargo.toml").is_file() {
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
+/// The names of all programs.
+pub fn modules() -> impl Iterator<Item = &'static str> {
+    og_registry::PROGRAMS.iter().map(|program| program.name)
 }
 
 /// Builds all modules as they are shipped, and the lab's programs, which nobody ships; returns the folder with the
 /// modules only. In a test run they are there already.
 pub fn release(linking: Linking) -> Result<PathBuf> {
-    let names = modules()?;
     if linking == Linking::Dynamic && is_for_tests() {
         return Ok(folder());
     }
     let mut command = cargo();
     command.args(["build", "--quiet", "--release"]);
-    for name in &names {
+    for name in modules() {
         command.args(["--package", name]);
     }
     let built = match linking {
@@ -102,8 +92,8 @@ pub fn release(linking: Linking) -> Result<PathBuf> {
 /// Copies the modules from where cargo built them; `strip` leaves out what only a debugger reads.
 pub fn install(built: &Path, folder: &Path, strip: bool) -> Result {
     std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
-    for name in modules()? {
-        let (from, to) = (built.join(&name), folder.join(&name));
+    for name in modules() {
+        let (from, to) = (built.join(name), folder.join(name));
         // Through a second name, so that a copy that is being run is not written to.
         let part = folder.join(format!(".{name}.{}", std::process::id()));
         let failed = |e: std::io::Error| format!("cannot copy {} to {}: {e}", from.display(), to.display());

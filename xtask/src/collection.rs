@@ -33,7 +33,7 @@ pub fn package(tools: &Tools, linking: Linking) -> Result<PathBuf> {
         .arg(&out)
         .current_dir(&tree)
         .stdout(std::process::Stdio::null()))?;
-    let package = package_file()?;
+    let package = package_file();
     let size = package.metadata().map_err(|e| format!("{}: {e}", package.display()))?.len();
     if size > MOST_BYTES && !build::is_for_tests() {
         return Err(format!("{} has {size} bytes; Galaxy takes {MOST_BYTES}", package.display()));
@@ -42,8 +42,8 @@ pub fn package(tools: &Tools, linking: Linking) -> Result<PathBuf> {
 }
 
 /// Where the package is once it is built.
-pub fn package_file() -> Result<PathBuf> {
-    Ok(target().join("collection").join(format!("opengauss-node-{}.tar.gz", version()?)))
+pub fn package_file() -> PathBuf {
+    target().join("collection").join(format!("opengauss-node-{}.tar.gz", env!("CARGO_PKG_VERSION")))
 }
 
 /// Lays out what goes into the package, as `ansible-test` wants it: in ansible_collections/NAMESPACE/NAME.
@@ -66,17 +66,6 @@ fn tree(within: &Path, linking: Linking) -> Result<PathBuf> {
     }
     copy(&playbooks.join("inventory.example.yml"), &tree.join("docs/inventory.example.yml"))?;
     Ok(tree)
-}
-
-/// The version in galaxy.yml, which is that of the programs.
-fn version() -> Result<String> {
-    let file = root().join(SOURCE).join("galaxy.yml");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-    let version = text.lines().find_map(|l| l.strip_prefix("version: ")).unwrap_or_default();
-    if version == env!("CARGO_PKG_VERSION") {
-        return Ok(version.to_owned());
-    }
-    Err(format!("galaxy.yml says version {version:?}, Cargo.toml {}", env!("CARGO_PKG_VERSION")))
 }
 
 /// Copies a file or a folder, without what Python and hidden files leave there.

@@ -1,22 +1,31 @@
-//! The modules' documentation for their users, from their schemas and examples: what `ansible-doc` reads, docs/modules,
-//! and the functions of the Salt modules with their texts.
+//! What is made of the programs' schemas and examples and of the registry: what `ansible-doc` reads, docs/modules, the functions
+//! of the Salt modules with their texts; roles, playbooks and Salt's files of the workflows, with their options.
 
 mod ansible;
+mod ansible_only;
 mod markdown;
 pub mod model;
+mod readme;
+mod roles;
 mod salt;
+mod salt_workflows;
+mod workflow;
 mod yaml;
 
 use std::path::{Path, PathBuf};
 
 use model::Page;
+use og_registry::Program;
+use workflow::Workflows;
 
-use crate::build::modules;
 use crate::shell::{Result, output, root, target};
 
 /// Writes the documentation, and the schemas before it; with `check` says which committed files are not what they give.
-pub fn run_all(check: bool) -> Result {
-    crate::schemas::build()?;
+/// With `built` the programs are there already.
+pub fn run_all(check: bool, built: bool) -> Result {
+    if !built {
+        crate::schemas::build()?;
+    }
     make(check)
 }
 
@@ -28,8 +37,8 @@ pub fn check_built() -> Result {
 fn make(check: bool) -> Result {
     crate::schemas::make(check)?;
     let mut pages = Vec::new();
-    for name in modules()? {
-        pages.push(page(&name, &target().join("debug"))?);
+    for program in og_registry::PROGRAMS {
+        pages.push(page(program, &target().join("debug"))?);
     }
     let mut stale = Vec::new();
     for (file, text) in files(&pages)? {
@@ -50,13 +59,14 @@ fn make(check: bool) -> Result {
 }
 
 /// What the module, whose program is in this folder, says of itself.
-pub fn page(name: &str, programs: &Path) -> Result<Page> {
+pub fn page(program: &Program, programs: &Path) -> Result<Page> {
+    let name = program.name;
     let schema = |which: &str| -> Result<serde_json::Value> {
         let file = root().join(format!("schemas/{name}.{which}.json"));
         serde_json::from_str(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))
     };
     let examples = output(std::process::Command::new(programs.join(name)).arg("--examples"))?;
-    Page::new(name, &schema("args")?, &schema("result")?, &examples, &samples(name)?)
+    Page::new(program, &schema("args")?, &schema("result")?, &examples, &samples(name)?)
         .map_err(|e| format!("{name}: {e}"))
 }
 
@@ -71,32 +81,53 @@ fn samples(name: &str) -> Result<serde_json::Value> {
     Ok(all.into())
 }
 
+/// The folder of the collection.
+const COLLECTION: &str = "playbooks/ansible_collections/opengauss/node";
+
 /// All generated files, by their path in the project.
 fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
-    let mut files = Vec::new();
+    let registry = serde_json::to_string_pretty(&og_registry::to_json()).map_err(|e| e.to_string())?;
+    let mut files = vec![("schemas/registry.json".into(), format!("{registry}\n"))];
     for page in pages {
-        let mut text = markdown::page(page);
-        if page.name == "og_preflight" {
-            text.push_str("\n## Checks\n\n`og_preflight --explain ID` says why a check is there. The severity is the worst that a finding can have.\n\n");
-            text.push_str(&og_preflight::checks::table());
+        files.push((format!("docs/modules/{}.md", page.name).into(), markdown::page(page)));
+        if page.on_nodes {
+            let plugin = format!("{COLLECTION}/plugins/modules/{}.py", page.name);
+            files.push((plugin.into(), ansible::documentation(page)));
         }
-        files.push((format!("docs/modules/{}.md", page.name).into(), text));
-        if !page.on_nodes {
-            continue;
-        }
-        let plugin = format!("playbooks/ansible_collections/opengauss/node/plugins/modules/{}.py", page.name);
-        files.push((plugin.into(), ansible::documentation(page)));
     }
+    for program in og_registry::node_programs().filter(|program| !program.own_action_plugin) {
+        let plugin = format!("{COLLECTION}/plugins/action/{}.py", program.name);
+        files.push((plugin.into(), ansible::action_plugin(program.name)));
+    }
+    for (name, text) in ansible_only::files() {
+        files.push((format!("{COLLECTION}/plugins/modules/{name}.py").into(), text));
+    }
+    let workflows = Workflows::new(pages)?;
+    files.extend(roles::files(&workflows).into_iter().map(|(file, text)| (file.into(), text)));
+    files.extend(salt_workflows::files(&workflows).into_iter().map(|(file, text)| (file.into(), text)));
     let nodes: Vec<&Page> = pages.iter().filter(|page| page.on_nodes).collect();
-    for (file, functions) in [
+    for (file, generated) in [
         ("playbooks/salt/_modules/og.py", salt::execution_functions(&nodes)),
         ("playbooks/salt/_states/og.py", salt::state_functions(&nodes)),
+        ("playbooks/salt/_runners/og.py", salt_workflows::runner_functions(&workflows)),
+        ("playbooks/salt/_states/og_cluster.py", salt_workflows::state_functions(&workflows)),
+        ("playbooks/salt/pillar.example", salt_workflows::pillar(&workflows)),
     ] {
         let text = read(&root().join(file))?;
         let (written, _) = text.split_once(salt::MARK).ok_or_else(|| {
             format!("{file} has no line {:?} for the generated part", salt::MARK.trim_end())
         })?;
-        files.push((file.into(), format!("{written}{}{functions}", salt::MARK)));
+        files.push((file.into(), format!("{written}{}{generated}", salt::MARK)));
+    }
+    for (file, tables) in [
+        ("README.md", vec![("programs".to_owned(), readme::programs(pages))]),
+        (&format!("{COLLECTION}/README.md"), readme::variables_tables(&workflows)),
+    ] {
+        let mut text = read(&root().join(file))?;
+        for (name, table) in tables {
+            text = readme::replace(&text, &name, &table).map_err(|e| format!("{file}: {e}"))?;
+        }
+        files.push((file.into(), text));
     }
     Ok(files)
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use clap_complete::Shell;
-use og_common::protocol::command as of;
 
 use crate::build::{self, Linking};
 use crate::shell::{Result, root};
@@ -30,38 +29,16 @@ pub fn command() -> Command {
 /// The workflows for the shell.
 const SCRIPTS: [&str; 3] = ["og-drop", "og-expand", "og-status"];
 
-/// The command line of each module, as the module parses it.
-fn commands() -> Vec<Command> {
-    vec![
-        of::<og_build::Build>(),
-        of::<og_guc::Guc>(),
-        of::<og_hba::Hba>(),
-        of::<og_lock::Lock>(),
-        of::<og_node_state::NodeStateModule>(),
-        of::<og_preflight::Preflight>(),
-        of::<og_replconninfo::ReplConnInfo>(),
-        of::<og_slot::ReplicationSlots>(),
-        of::<og_static_conf::StaticConf>(),
-        of::<og_workflow::Workflows>(),
-    ]
-}
-
 /// Builds what is shipped and installs it; a second run finds nothing to do.
 pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
     let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
     let programs = build::release(Linking::of(matches))?;
     let mut tree = Tree { prefix, files: 0, written: 0 };
-    let commands = commands();
-    let names: Vec<_> = commands.iter().map(Command::get_name).collect();
-    let modules = build::modules()?;
-    if names != modules {
-        return Err(format!("{} is not the list of modules: {}", names.join(", "), modules.join(", ")));
-    }
-    for mut command in commands {
-        let name = command.get_name().to_owned();
-        tree.file(format!("bin/{name}"), &read(&programs.join(&name))?, 0o755)?;
-        let page = docs::page(&name, &programs)?;
+    for program in og_registry::PROGRAMS {
+        let (name, mut command) = (program.name, (program.command)());
+        tree.file(format!("bin/{name}"), &read(&programs.join(name))?, 0o755)?;
+        let page = docs::page(program, &programs)?;
         tree.file(format!("share/man/man1/{name}.1"), &man::page(&command, &page)?, 0o644)?;
         for (shell, file) in [
             (Shell::Bash, format!("share/bash-completion/completions/{name}")),
@@ -69,7 +46,7 @@ pub fn run(matches: &ArgMatches) -> Result {
             (Shell::Fish, format!("share/fish/vendor_completions.d/{name}.fish")),
         ] {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut command, &name, &mut text);
+            clap_complete::generate(shell, &mut command, name, &mut text);
             tree.file(file, &text, 0o644)?;
         }
         // Where the collection looks for the programs when it is not told otherwise.

@@ -9,6 +9,7 @@ mod docs;
 mod faults;
 mod install;
 mod lab;
+mod lines;
 mod lint;
 mod man;
 mod python;
@@ -57,6 +58,7 @@ fn command() -> Command {
                 )
                 .arg(Linking::flag()),
         )
+        .subcommand(Command::new("lines").about("Count the lines below playbooks/ that are written by hand"))
         .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
         .subcommand(Command::new("check").about(
             "Run what needs no server and no root: format, lints, unit tests, documents; under a minute",
@@ -69,8 +71,14 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("docs")
-                .about("Write schemas/, docs/modules/ and what ansible-doc and Salt's sys.doc print")
-                .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).help("Fail if they differ")),
+                .about("Write schemas/, and what is made of them and of the registry: documents, roles, playbooks, Salt's files")
+                .arg(Arg::new("check").long("check").action(ArgAction::SetTrue).help("Fail if they differ"))
+                .arg(
+                    Arg::new("built")
+                        .long("built")
+                        .action(ArgAction::SetTrue)
+                        .help("Ask the programs in target/debug as they are"),
+                ),
         )
 }
 
@@ -86,10 +94,11 @@ fn main() -> ExitCode {
         Some(("build", m)) => build::release(Linking::of(m)).map(|folder| println!("{}", folder.display())),
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
         Some(("collection", m)) => collection::run_all(Linking::of(m)),
+        Some(("lines", _)) => lines::run(),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("check", _)) => check::run_all(),
         Some(("test", m)) => test::run_all(m),
-        Some(("docs", m)) => docs::run_all(m.get_flag("check")),
+        Some(("docs", m)) => docs::run_all(m.get_flag("check"), m.get_flag("built")),
         Some(("schemas", m)) => schemas::run_all(m.get_flag("check")),
         _ => unreachable!("clap asks for a subcommand"),
     };

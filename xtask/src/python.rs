@@ -38,7 +38,7 @@ pub fn playbook_names() -> Result<Vec<OsString>> {
 
 /// The programs as their callers run them; needs them built, and the package of the collection.
 pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
-    let package = crate::collection::package_file()?;
+    let package = crate::collection::package_file();
     let mut tests = pytest(tools);
     if which.is_empty() {
         match setup::collection(tools, "ansible/netcommon") {
@@ -84,7 +84,7 @@ pub fn older(tools: &Tools, version: &str) -> Result {
     let Some(programs) = setup::older(version)? else { return Ok(()) };
     let mut tests = pytest(tools);
     tests.args(["-m", "versions", "tests/callers", "playbooks/ansible_collections/opengauss/node/tests"]);
-    tests.env("OG_COLLECTION", crate::collection::package_file()?).env("OG_PROGRAMS", modules());
+    tests.env("OG_COLLECTION", crate::collection::package_file()).env("OG_PROGRAMS", modules());
     run(tests.env("PATH", path(&programs)?))
 }
 
@@ -106,7 +106,17 @@ exhaustive(test): run with --all alone; the named unit test holds the same logic
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");
     command
-        .args(["--quiet", "-rs", "--durations=8", "--numprocesses", "auto", "-p", "no:cacheprovider"])
+        .args([
+            "--quiet",
+            "-rs",
+            "--durations=8",
+            "--numprocesses",
+            "auto",
+            "--dist",
+            "worksteal",
+            "-p",
+            "no:cacheprovider",
+        ])
         .args(["--override-ini", MARKERS]);
     command.current_dir(root());
     command

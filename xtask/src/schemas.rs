@@ -13,18 +13,17 @@ pub fn run_all(check: bool) -> Result {
 pub fn build() -> Result {
     let mut build = cargo();
     build.args(["build", "--quiet"]);
-    for name in modules()? {
-        build.args(["--package", &name]);
+    for name in modules() {
+        build.args(["--package", name]);
     }
     run(&mut build)
 }
 
 /// The same with the programs that are built already.
 pub fn make(check: bool) -> Result {
-    let names = modules()?;
     let folder = root().join("schemas");
     let mut stale = Vec::new();
-    for name in &names {
+    for name in modules() {
         for which in ["args", "result"] {
             let program = target().join("debug").join(name);
             let text = output(std::process::Command::new(program).args(["--schema", which]))?;

@@ -3,12 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use super::page::{NAME, PAGE, PATH, Reader, Writer, next_page, u32_at};
+use super::page::{
+    NAME, PAGE, PATH, Reader, Writer, check_data_nodes, next_page, read_header, read_node_count, u32_at,
+    wrong_checksum,
+};
 use super::static_config::LAYOUT;
 use super::{Cluster, MAX_DATA_NODES, MAX_NODES, Role};
 use crate::base::Error;
 
 const HEADER: usize = 24;
+const WHEN_DAMAGED: &str = "write it anew from the live roles, or remove it: openGauss does without";
 const DATA_NODE: usize = 12 + PATH;
 
 /// A whole cluster_dynamic_config.
@@ -94,18 +98,7 @@ impl DynamicConfig {
     /// `corrupt` as for the static config; `unsupported` for another layout than 301.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes, 0);
-        let crc = r.u32("the header")?;
-        let header = bytes.get(4..HEADER).ok_or_else(|| {
-            Error::corrupt(format!("the file has {} bytes, too few for the header", bytes.len()))
-        })?;
-        if crc32fast::hash(header) != crc {
-            return Err(Error::corrupt("the header's checksum is wrong")
-                .hint("write it anew from the live roles, or remove it: openGauss does without"));
-        }
-        let len = r.u32("the header")?;
-        if len as usize != HEADER {
-            return Err(Error::corrupt(format!("the header says its length is {len}, it must be {HEADER}")));
-        }
+        read_header(&mut r, HEADER, WHEN_DAMAGED)?;
         let layout = r.u32("the header")?;
         if layout != LAYOUT {
             return Err(Error::new(
@@ -114,10 +107,7 @@ impl DynamicConfig {
             ));
         }
         let time = r.i64("the header")?;
-        let count = r.u32("the header")? as usize;
-        if !(1..=MAX_NODES).contains(&count) {
-            return Err(Error::corrupt(format!("the header says {count} nodes, there are 1 to {MAX_NODES}")));
-        }
+        let count = read_node_count(&mut r)?;
         let mut nodes = Vec::with_capacity(count);
         for n in 1..=count {
             r.zeros("the room behind a record", next_page(r.at()) - r.at())?;
@@ -185,17 +175,12 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
     let begin = r.at();
     let record = bytes.get(begin..).unwrap_or_default();
     let servers = u32_at(record, 72) as usize;
-    if servers > MAX_DATA_NODES {
-        return Err(Error::corrupt(format!(
-            "the record of node {n} at byte {begin} says {servers} data nodes, there are at most {MAX_DATA_NODES}"
-        )));
-    }
+    check_data_nodes(n, begin, servers)?;
     let body = record.get(4..76 + servers * DATA_NODE + 8).ok_or_else(|| {
         Error::corrupt(format!("the file ends at byte {} within the record of node {n}", bytes.len()))
     })?;
     if crc32fast::hash(body) != r.u32("the checksum")? {
-        return Err(Error::corrupt(format!("the checksum of node {n}'s record at byte {begin} is wrong"))
-            .hint("write it anew from the live roles, or remove it: openGauss does without"));
+        return Err(wrong_checksum(n, begin, WHEN_DAMAGED));
     }
     let id = r.u32("the node's id")?;
     let name = r.string("the node's name", NAME)?;

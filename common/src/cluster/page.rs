@@ -1,7 +1,7 @@
 //! What the two binary files have in common: pages of 8192 bytes, little-endian integers packed without gaps, strings
 //! of fixed width filled up with NUL, and a CRC-32 before each record.
 
-use super::{Address, MAX_ADDRESSES};
+use super::{Address, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES};
 use crate::base::Error;
 
 /// Every record begins on a page of its own.
@@ -24,6 +24,46 @@ pub(super) fn next_page(position: usize) -> usize {
 /// `bytes[at..at + 4]` as a number; 0 when the slice is shorter.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
+}
+
+/// Reads the checksum and the length of a file's header of `size` bytes; `hint` says what to do with a damaged file.
+pub(super) fn read_header(r: &mut Reader, size: usize, hint: &str) -> Result<(), Error> {
+    let crc = r.u32("the header")?;
+    let header = r.bytes.get(4..size).ok_or_else(|| {
+        Error::corrupt(format!("the file has {} bytes, too few for the header", r.bytes.len()))
+    })?;
+    if crc32fast::hash(header) != crc {
+        return Err(Error::corrupt("the header's checksum is wrong").hint(hint));
+    }
+    let length = r.u32("the header")?;
+    if length as usize != size {
+        return Err(Error::corrupt(format!("the header says its length is {length}, it must be {size}")));
+    }
+    Ok(())
+}
+
+/// Reads how many nodes the file has.
+pub(super) fn read_node_count(r: &mut Reader) -> Result<usize, Error> {
+    let count = r.u32("the header")? as usize;
+    if (1..=MAX_NODES).contains(&count) {
+        return Ok(count);
+    }
+    Err(Error::corrupt(format!("the header says {count} nodes, there are 1 to {MAX_NODES}")))
+}
+
+/// Refuses a record that says more data nodes than there can be.
+pub(super) fn check_data_nodes(node: usize, begin: usize, count: usize) -> Result<(), Error> {
+    if count <= MAX_DATA_NODES {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "the record of node {node} at byte {begin} says {count} data nodes, there are at most {MAX_DATA_NODES}"
+    )))
+}
+
+/// The error of a record with a wrong checksum.
+pub(super) fn wrong_checksum(node: usize, begin: usize, hint: &str) -> Error {
+    Error::corrupt(format!("the checksum of node {node}'s record at byte {begin} is wrong")).hint(hint)
 }
 
 /// Where the first byte is that is not 0. Nearly all of a file is 0: whole pages are compared at a time.

@@ -7,7 +7,10 @@
 
 use std::collections::HashSet;
 
-use super::page::{ADDRESSES, NAME, PAGE, PATH, Reader, Writer, next_page, u32_at};
+use super::page::{
+    ADDRESSES, NAME, PAGE, PATH, Reader, Writer, check_data_nodes, next_page, read_header, read_node_count,
+    u32_at, wrong_checksum,
+};
 use super::spec::{self, Difference};
 use super::{Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, Peer, Role};
 use crate::base::{Error, ErrorKind};
@@ -19,6 +22,8 @@ pub const SLOTS: usize = 8;
 /// Peer slots that OM wrote before.
 const OLD_SLOTS: usize = 7;
 const HEADER: usize = 28;
+const WHEN_DAMAGED: &str =
+    "take the file from another node of the cluster, or move it away and write it anew from nodes or xml";
 /// From a record's beginning to its count of data nodes.
 const DATA_NODE_COUNT: usize = 9756;
 /// A data node's record without its peers.
@@ -58,31 +63,17 @@ impl StaticConfig {
     /// byte; `unsupported` for layouts and parts that openGauss's OM does not write.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes, 0);
-        let crc = r.u32("the header")?;
         if let Some(error) = eight_byte_checksums(bytes) {
             return Err(error);
         }
-        let header = bytes.get(4..HEADER).ok_or_else(|| {
-            Error::corrupt(format!("the file has {} bytes, too few for the header", bytes.len()))
-        })?;
-        if crc32fast::hash(header) != crc {
-            return Err(Error::corrupt("the header's checksum is wrong")
-                .hint("take the file from another node of the cluster, or move it away and write it anew from nodes or xml"));
-        }
-        let len = r.u32("the header")?;
-        if len as usize != HEADER {
-            return Err(Error::corrupt(format!("the header says its length is {len}, it must be {HEADER}")));
-        }
+        read_header(&mut r, HEADER, WHEN_DAMAGED)?;
         let layout = r.u32("the header")?;
         if !matches!(layout, 201 | LAYOUT) {
             return Err(unknown_layout(layout));
         }
         let time = r.i64("the header")?;
-        let count = r.u32("the header")? as usize;
+        let count = read_node_count(&mut r)?;
         let local = r.u32("the header")?;
-        if !(1..=MAX_NODES).contains(&count) {
-            return Err(Error::corrupt(format!("the header says {count} nodes, there are 1 to {MAX_NODES}")));
-        }
 
         let mut slots = None;
         let mut nodes = Vec::with_capacity(count);
@@ -223,20 +214,14 @@ fn record_slots(bytes: &[u8], begin: usize, n: usize) -> Result<Option<usize>, E
     }
     let crc = u32_at(record, 0);
     let data_nodes = u32_at(record, DATA_NODE_COUNT) as usize;
-    if data_nodes > MAX_DATA_NODES {
-        return Err(Error::corrupt(format!(
-            "the record of node {n} at byte {begin} says {data_nodes} data nodes, there are at most {MAX_DATA_NODES}"
-        )));
-    }
+    check_data_nodes(n, begin, data_nodes)?;
     for slots in [SLOTS, OLD_SLOTS] {
         let body = record.get(4..record_len(data_nodes, slots));
         if body.is_some_and(|b| crc32fast::hash(b) == crc) {
             return Ok((data_nodes > 0).then_some(slots));
         }
     }
-    Err(Error::corrupt(format!("the checksum of node {n}'s record at byte {begin} is wrong")).hint(
-        "take the file from another node of the cluster, or move it away and write it anew from nodes or xml",
-    ))
+    Err(wrong_checksum(n, begin, WHEN_DAMAGED))
 }
 
 fn role(r: &mut Reader, what: &str) -> Result<Role, Error> {

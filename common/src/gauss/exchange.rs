@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Node, OwedReload, Reload};
+use super::{ConfigKind, Node, OwedReload, Reload};
 use crate::base::{Call, Error, ErrorKind};
 use crate::files::{self, FileLock};
 
 /// An exchange of one file.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange<'a> {
+pub(super) struct Exchange<'a> {
     /// The file.
     pub path: &'a Path,
     /// What was read of it; `None` when there is no file yet.
@@ -21,21 +21,12 @@ pub struct Exchange<'a> {
     pub actions: &'a [String],
 }
 
-/// How the server comes to the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reader {
-    /// pg_hba.conf, which it reads without a lock.
-    Hba,
-    /// postgresql.conf: it takes the file's lock itself, and forgets the reload when it cannot.
-    Conf,
-}
-
 impl Exchange<'_> {
     /// Writes the file, of which no server is told; returns where the old one went. The caller holds its lock.
     ///
     /// # Errors
     /// As [`files::replace_read`] and [`files::create`].
-    pub fn write(&self, call: &Call) -> Result<Option<PathBuf>, Error> {
+    pub(super) fn write(&self, call: &Call) -> Result<Option<PathBuf>, Error> {
         let backup = match self.old {
             Some(old) => files::replace_read(self.path, old, self.new, self.backup)?,
             None => files::create(self.path, self.new).map(|()| None)?,
@@ -50,16 +41,16 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// As [`Exchange::write`]; that of `tell`, and in the same words what then became of the file.
-    pub async fn make<T>(
+    pub(super) async fn make<T>(
         &self,
         node: &Node,
         call: &Call,
-        (reader, lock): (Reader, Option<FileLock>),
+        (kind, lock): (ConfigKind, Option<FileLock>),
         tell: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<(Option<PathBuf>, T), Error> {
         self.owed().set()?;
         let backup = self.write(call)?;
-        let lock = lock.filter(|_| reader == Reader::Hba);
+        let lock = lock.filter(|_| kind == ConfigKind::Hba);
         let error = match tell().await {
             Ok(told) => {
                 self.owed().settle();
@@ -69,7 +60,7 @@ impl Exchange<'_> {
         };
         let mut words = match self.put_back(call, lock).await {
             Ok(()) => {
-                let again = again(node, call, reader, self.restored(), &error).await;
+                let again = again(node, call, kind, self.restored(), &error).await;
                 self.owed().settle();
                 call.undid();
                 // It is the file that is there.
@@ -110,15 +101,12 @@ impl Exchange<'_> {
 }
 
 /// Tells the server of the old file, and says how that went.
-async fn again(node: &Node, call: &Call, reader: Reader, restored: &str, first: &Error) -> String {
+async fn again(node: &Node, call: &Call, kind: ConfigKind, restored: &str, first: &Error) -> String {
     if first.kind() == ErrorKind::Busy {
         // It did not come to the new one.
         return restored.to_owned();
     }
-    let file = match reader {
-        Reader::Hba => "pg_hba.conf",
-        Reader::Conf => "postgresql.conf",
-    };
+    let file = kind.file_name();
     match node.reload(call).await {
         Ok(outcome) if outcome.refused(file) => {
             let words = if let Reload::Refused(words) = outcome { words.join("; ") } else { String::new() };
@@ -163,7 +151,7 @@ mod tests {
 
     /// An exchange by a server that says this, after `meanwhile` was done to the folder; the error's words, and whether
     /// the call says that something was changed.
-    fn refused(reader: Reader, meanwhile: impl Fn(&Path)) -> (tempfile::TempDir, String, bool) {
+    fn refused(kind: ConfigKind, meanwhile: impl Fn(&Path)) -> (tempfile::TempDir, String, bool) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, "old").unwrap();
@@ -181,7 +169,7 @@ mod tests {
                     meanwhile(dir.path());
                     Err(Error::new(ErrorKind::CommandFailed, "not taken").hint("do better"))
                 };
-                exchange.make(&node, &call, (reader, Some(lock)), tell).await
+                exchange.make(&node, &call, (kind, Some(lock)), tell).await
             });
         let error = made.unwrap_err();
         assert_eq!(
@@ -198,8 +186,8 @@ mod tests {
 
     #[test]
     fn what_the_server_does_not_take_is_taken_back() {
-        for reader in [Reader::Hba, Reader::Conf] {
-            let (dir, detail, changed) = refused(reader, |_| {});
+        for kind in [ConfigKind::Hba, ConfigKind::Conf] {
+            let (dir, detail, changed) = refused(kind, |_| {});
             assert_eq!((detail.as_str(), changed), ("not taken; the old file is back in place", false));
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
             assert!(!OwedReload::of(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
@@ -215,7 +203,7 @@ mod tests {
             (&full as &dyn Fn(&Path), "not taken; the old file could not be put back", "new"),
             (&theirs, "not taken; the old file was not put back", "theirs"),
         ] {
-            let (dir, detail, changed) = refused(Reader::Conf, meanwhile);
+            let (dir, detail, changed) = refused(ConfigKind::Conf, meanwhile);
             assert!(detail.starts_with(words) && detail.contains("; the old file is in /"), "{detail}");
             assert!(changed && backups(dir.path()) == 1);
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), text.as_bytes());

@@ -1,7 +1,7 @@
 //! The outside programs and files of one server. Only this folder starts gs_ctl or gsql.
 //!
 //! * [`Node`]: one data directory: is it served, what is its state, reload, SQL
-//! * [`Exchange`]: a configuration file that the server takes, or else the old one is put back
+//! * [`ConfigFile`]: a configuration file, and the transaction by which every module changes it
 //! * [`env`](mod@env): the environment openGauss's programs need
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
@@ -13,6 +13,7 @@
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+mod config_file;
 pub mod control;
 pub mod disk;
 pub mod env;
@@ -22,7 +23,6 @@ pub mod gsql;
 mod identity;
 mod loaded_hba;
 pub mod managed;
-mod node_conf;
 mod owed;
 pub mod peer;
 pub mod postmaster_pid;
@@ -43,12 +43,13 @@ pub mod wal;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use config_file::{
+    ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction, unseen,
+};
 pub use env::Environment;
-pub use exchange::{Exchange, Reader};
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
-pub use node_conf::{NodeConf, Saved, Wish};
-pub use owed::OwedReload;
+use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
     BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, Slot,

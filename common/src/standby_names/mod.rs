@@ -268,9 +268,11 @@ fn contains(names: &[String], name: &str) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// What to do with a value that is not edited.
+pub const SET_WHOLE: &str = "set the whole value with parameters: {synchronous_standby_names: …}";
+
 fn several_groups(what: &str) -> Error {
-    Error::bad_args(format!("synchronous_standby_names has several groups: {what}"))
-        .hint("set the whole value with parameters: {synchronous_standby_names: …}")
+    Error::bad_args(format!("synchronous_standby_names has several groups: {what}")).hint(SET_WHOLE)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The name of the node and those of its tablespaces' directories, which must be the same.
 
+use og_common::conf::ConfFile;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces, directories_of, is_beside};
-use og_common::gauss::{Node, NodeConf, Wish};
+use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node};
 use og_common::protocol::{Call, Error, ErrorKind};
 
 use crate::plan::renames;
@@ -9,19 +10,42 @@ use crate::plan::renames;
 /// Gives the node this name, with which its server starts next.
 ///
 /// # Errors
-/// As [`NodeConf::lock`] and [`NodeConf::save`].
+/// As [`ConfigFile::begin`] and `Transaction::commit`.
 pub async fn set(call: &Call, node: &Node, name: &str) -> Result<(), Error> {
     let actions = [renames(name)];
     write(call, node, name, &actions).await
 }
 
 async fn write(call: &Call, node: &Node, name: &str, actions: &[String]) -> Result<(), Error> {
-    let conf = NodeConf::read(node)?.lock(node, call, false).await?;
-    let mut file = conf.file().clone();
-    file.set(NODE_NAME, name)?;
-    let (text, names) = (file.to_bytes(), [NODE_NAME.to_owned()]);
-    let wish = Wish { text: &text, names: &names, actions, backup: false, reload: false };
-    conf.save(node, call, wish).await.map(drop)
+    let file = ConfigFile::conf(node, EditPolicy { reload: false, guard: Guard::HeldByCaller });
+    let plan = async |text: Option<Vec<u8>>| {
+        let old = text.unwrap_or_default();
+        let mut conf: ConfFile = file.parse(&old)?;
+        conf.set(NODE_NAME, name)?;
+        Ok(Renamed { new: conf.to_bytes(), old })
+    };
+    let (transaction, renamed) = file.begin(call, || file.read().map(Some), plan).await?;
+    if renamed.is_empty() {
+        return Ok(());
+    }
+    let (old, new, names) = (Some(renamed.old.as_slice()), renamed.new.as_slice(), [NODE_NAME.to_owned()]);
+    transaction.commit(call, NewFile { old, new, names: &names, actions, backup: false }).await.map(drop)
+}
+
+/// The file before and after.
+struct Renamed {
+    old: Vec<u8>,
+    new: Vec<u8>,
+}
+
+impl ConfigPlan for Renamed {
+    fn text(&self) -> Option<&[u8]> {
+        Some(&self.old)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.old == self.new
+    }
 }
 
 /// Gives the node its old name back after a build that copied nothing: its tablespaces are still named after it.

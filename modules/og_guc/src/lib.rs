@@ -10,10 +10,14 @@ mod spec;
 mod stopped;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use og_common::{
     conf::{ConfFile, Includes},
-    gauss::{Node, NodeConf, Role, Version, Wish, version::Reserved},
+    gauss::{
+        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Role, Transaction, Version,
+        version::Reserved,
+    },
     protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
 };
 
@@ -73,24 +77,57 @@ impl Module for Guc {
         }
         let wanted = Wanted::of(&args)?;
         let node = Node::of(call)?;
-        let conf = NodeConf::read(&node)?;
+        let policy = EditPolicy {
+            reload: args.reload == ReloadWish::Auto,
+            guard: Guard::AtRest { force: args.force },
+        };
+        let file = ConfigFile::conf(&node, policy);
         if args.state == State::Query {
             let named = !args.names.is_empty();
-            return Ok(query(call, &node, &conf, &wanted, named).await);
+            let conf = file.parse(&file.read()?)?;
+            return Ok(query(call, &node, (&conf, file.path()), &wanted, named).await);
         }
-        let plan = plan::plan(conf.file(), &wanted)?;
-        let reload = args.reload == ReloadWish::Auto;
-        if plan.changed.is_empty() {
-            return unchanged(call, &node, conf, plan, reload).await;
+        let plan = async |text: Option<Vec<u8>>| {
+            let text = text.unwrap_or_default();
+            let conf = file.parse(&text)?;
+            let plan = plan::plan(&conf, &wanted)?;
+            Ok(Planned { text, conf, plan })
+        };
+        let (transaction, planned) = file.begin(call, || file.read().map(Some), plan).await?;
+        if planned.is_empty() {
+            return unchanged(call, &node, file.path(), transaction, planned).await;
         }
-        change(call, &node, (conf, plan), &wanted, &args).await
+        change(call, &node, &file, (transaction, planned), &wanted, &args).await
     }
 }
 
-async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted, named: bool) -> Report<Output> {
-    let values = plan::show(conf.file(), &wanted.show);
-    let mut warnings = plan::look_at(conf.file(), values.keys());
-    warnings.extend(set_again(conf, conf.file(), values.keys()));
+/// The file as it is, and what is to become of it.
+struct Planned {
+    text: Vec<u8>,
+    conf: ConfFile,
+    plan: Plan,
+}
+
+impl ConfigPlan for Planned {
+    fn text(&self) -> Option<&[u8]> {
+        Some(&self.text)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plan.changed.is_empty()
+    }
+}
+
+async fn query(
+    call: &Call,
+    node: &Node,
+    (conf, path): (&ConfFile, &Path),
+    wanted: &Wanted,
+    named: bool,
+) -> Report<Output> {
+    let values = plan::show(conf, &wanted.show);
+    let mut warnings = plan::look_at(conf, values.keys());
+    warnings.extend(set_again(path, conf, values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
     if node.running().is_some() {
         let asked: Vec<String> = output.after.keys().cloned().collect();
@@ -110,19 +147,19 @@ async fn query(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted, named
     output.before = masked(output.before);
     output.after = masked(output.after);
     let what = if set == 1 { "1 parameter is".to_owned() } else { format!("{set} parameters are") };
-    Report::unchanged(format!("{what} set in {}", conf.path().display()), output).with_warnings(warnings)
+    Report::unchanged(format!("{what} set in {}", path.display()), output).with_warnings(warnings)
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
 async fn unchanged(
     call: &Call,
     node: &Node,
-    conf: NodeConf,
-    plan: Plan,
-    reload: bool,
+    path: &Path,
+    transaction: Transaction<'_>,
+    Planned { plan, .. }: Planned,
 ) -> Result<Report<Output>, Error> {
     let mut warnings = plan.warnings;
-    warnings.extend(set_again(&conf, &plan.file, plan.before.keys()));
+    warnings.extend(set_again(path, &plan.file, plan.before.keys()));
     let mut output = Output::default();
     // The call that wrote it may have been made before the server's restart, and the restart not.
     let late = |(name, _): &(&String, _)| known::needs_restart(name);
@@ -137,12 +174,12 @@ async fn unchanged(
         }
     }
     (output.before, output.after) = (masked(plan.before), masked(plan.after));
-    if !reload || !conf.owes_reload() || node.running().is_none() {
+    if !transaction.owes_reload(call) {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
     if !call.check {
-        let saved = conf.reload(node, call).await?;
+        let saved = transaction.settle(call).await?;
         output.reloaded = saved.reloaded;
         actions = saved.actions;
         warnings.extend(saved.warnings);
@@ -153,24 +190,17 @@ async fn unchanged(
 async fn change(
     call: &Call,
     node: &Node,
-    (mut conf, mut plan): (NodeConf, Plan),
+    file: &ConfigFile<'_>,
+    (transaction, Planned { text: old, conf, mut plan }): (Transaction<'_>, Planned),
     wanted: &Wanted,
     args: &Args,
 ) -> Result<Report<Output>, Error> {
     let reload = args.reload == ReloadWish::Auto;
-    if !call.check {
-        conf = conf.lock(node, call, reload).await?;
-        plan = plan::plan(conf.file(), wanted)?;
-        if plan.changed.is_empty() {
-            return unchanged(call, node, conf, plan, reload).await;
-        }
-    }
-    node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
-    warnings.extend(set_again(&conf, &plan.file, plan.before.keys()));
+    warnings.extend(set_again(file.path(), &plan.file, plan.before.keys()));
     guard::release(call, node, &plan, args.force).await?;
-    warnings.extend(guard::check(call, node, conf.file(), &plan, (reload, args)).await?);
+    warnings.extend(guard::check(call, node, &conf, &plan, (reload, args)).await?);
     let mut facts = None;
     if running {
         match Facts::ask(node, call, &plan.changed).await {
@@ -194,20 +224,21 @@ async fn change(
     if !running {
         warnings.extend(stopped::check(call, node, (&text, &plan.changed), wanted, args.force).await?);
     }
-    let diff = Diff::of(conf.path(), conf.text(), &text);
-    let msg = summary(call, &plan.changed, conf.path());
+    let diff = Diff::of(file.path(), &old, &text);
+    let msg = summary(call, &plan.changed, file.path());
     let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
     let mut actions = plan.actions;
     let mut backup_file = None;
     if call.check {
         if running && reload {
-            actions.push("reload the server".into());
+            actions.push(RELOAD.into());
         }
         output.pending = restart.iter().filter(|_| running).cloned().collect();
     } else {
         call.keep(&output);
-        let wish = Wish { text: &text, names: &plan.changed, actions: &actions, backup: args.backup, reload };
-        let saved = conf.save(node, call, wish).await?;
+        let (names, backup) = (&plan.changed, args.backup);
+        let new = NewFile { old: Some(&old), new: &text, names, actions: &actions, backup };
+        let saved = transaction.commit(call, new).await?;
         restart.extend(saved.restart);
         output.reloaded = saved.reloaded;
         actions.extend(saved.actions);
@@ -234,17 +265,17 @@ fn masked(values: BTreeMap<String, Option<String>>) -> BTreeMap<String, Option<S
     values.into_iter().map(mask).collect()
 }
 
-fn summary(call: &Call, changed: &[String], path: &std::path::Path) -> String {
+fn summary(call: &Call, changed: &[String], path: &Path) -> String {
     let verb = if call.check { "would change" } else { "changed" };
     format!("{verb} {} in {}", changed.join(", "), path.display())
 }
 
 /// What an included file sets again, so that the value in the node's own file does not count.
-fn set_again<'a>(conf: &NodeConf, file: &ConfFile, names: impl Iterator<Item = &'a String>) -> Vec<String> {
+fn set_again<'a>(path: &Path, file: &ConfFile, names: impl Iterator<Item = &'a String>) -> Vec<String> {
     if file.includes().next().is_none() {
         return Vec::new();
     }
-    let found = Includes::read(file, conf.path());
+    let found = Includes::read(file, path);
     let again = |name: &String| {
         let included = found.overrides(file, name)?;
         Some(format!(

@@ -7,7 +7,7 @@ use og_common::{
     gauss::version::MOST_CHANNELS,
     protocol::{Error, secret},
     replconn::Channel,
-    standby_names::{Edit, Number, StandbyNames},
+    standby_names::{Edit, Number, SET_WHOLE, StandbyNames},
 };
 use serde_json::Value;
 
@@ -108,9 +108,11 @@ fn text(value: &Value) -> String {
 /// Refuses values of which it is known that the server will not start with them, though gs_guc writes them.
 fn check_value(name: &str, value: &str) -> Result<(), Error> {
     let name = name.to_ascii_lowercase();
+    let refused = |e: &dyn std::fmt::Display| {
+        Error::bad_args(format!("the server would refuse {name} = '{value}': {e}"))
+    };
     if name == STANDBY_NAMES {
-        StandbyNames::parse(value)
-            .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
+        StandbyNames::parse(value).map_err(|e| refused(&e))?;
     }
     if let Some(number) = name.strip_prefix("replconninfo") {
         // How many this server has depends on its release; one with more than this does not exist.
@@ -118,8 +120,7 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
         if !number.parse::<usize>().is_ok_and(|n| plain(&n)) {
             return Err(Error::bad_args(format!("there is no {name}; a server has replconninfo1 to 8")));
         }
-        Channel::parse(value)
-            .map_err(|e| Error::bad_args(format!("the server would refuse {name} = '{value}': {e}")))?;
+        Channel::parse(value).map_err(|e| refused(&e))?;
     }
     ConfFile::default().set(&name, value).map(|_| ())
 }
@@ -237,15 +238,16 @@ fn edit_standbys(
 ) -> Result<Option<(String, String)>, Error> {
     let setting = file.get(STANDBY_NAMES);
     if let Some(odd) = setting.as_ref().filter(|setting| !setting.is_text()) {
-        return Err(Error::corrupt(format!("line {}: {STANDBY_NAMES} is not UTF-8", odd.line))
-            .hint("set the whole value with parameters: {synchronous_standby_names: …}"));
+        return Err(
+            Error::corrupt(format!("line {}: {STANDBY_NAMES} is not UTF-8", odd.line)).hint(SET_WHOLE)
+        );
     }
     // The server's own default, and what initdb writes.
     let old = setting.as_ref().map_or_else(|| "*".into(), |setting| setting.text().into_owned());
     let present = StandbyNames::parse(&old).map_err(|e| {
         let line = setting.as_ref().map_or(0, |setting| setting.line);
         Error::corrupt(format!("line {line}: {STANDBY_NAMES} = {old:?} cannot be understood: {e}"))
-            .hint("set the whole value with parameters: {synchronous_standby_names: …}")
+            .hint(SET_WHOLE)
     })?;
     let edit = Edit {
         method: standbys.method.into(),

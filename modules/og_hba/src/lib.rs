@@ -7,13 +7,12 @@ mod locate;
 pub mod output;
 pub mod plan;
 pub mod rules;
-mod server;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use og_common::files::{self, FileLock, NodeLock};
-use og_common::gauss::{Exchange, Node};
+use og_common::files;
+use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Saved};
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule, secret};
 
@@ -21,7 +20,6 @@ use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
 use output::{Entry, Output, Update};
 use plan::{Goal, Numbered, Place, Plan};
 use rules::Wanted;
-use server::{RELOAD, Server};
 
 /// The module `og_hba`.
 #[derive(Debug)]
@@ -73,29 +71,9 @@ impl Module for Hba {
         let target = Target::of(call, &args)?;
         let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
         let create = args.create || args.state == State::Exact;
-        let mut seen = match target.read_or_none(create) {
-            Ok(text) => Seen::of(&target, text, &goal)?,
-            Err(error) => {
-                // A build takes it away for a while.
-                target.at_rest(call, args.force).await?;
-                return Err(error);
-            }
-        };
-        if !seen.plan.is_empty() {
-            target.at_rest(call, args.force).await?;
-        }
-        let mut locks = None;
-        if !call.check && (!seen.plan.is_empty() || target.server(args.reload).is_some_and(|s| s.is_owed())) {
-            locks = Some(target.lock(call, args.force).await?);
-            // Another module may have acted while we waited for the locks; the same text makes the same plan.
-            let text = target.read_or_none(create)?;
-            if text.as_deref() != seen.text() {
-                seen = Seen::of(&target, text, &goal)?;
-            }
-            if !seen.plan.is_empty() {
-                target.at_rest(call, args.force).await?;
-            }
-        }
+        let file = target.config_file(args.reload, args.force);
+        let plan = async |text| Seen::of(&target, text, &goal);
+        let (transaction, seen) = file.begin(call, || target.read_or_none(create), plan).await?;
         let mut warnings = seen.plan.warnings.clone();
         let rules = check(&target, &seen, args.force, &mut warnings)?;
         let mut report = report(&target, &seen.plan, rules, warnings, call.check);
@@ -103,11 +81,15 @@ impl Module for Hba {
             report.actions.insert(0, format!("create {}", target.path.display()));
         }
         let plan = &seen.plan;
-        let server = target.server(args.reload);
         if plan.is_empty() {
-            // Without the locks: who is at work on the file tells the server himself.
-            if let Some(server) = server.filter(|_| call.check || locks.is_some()) {
-                server.catch_up(call, &mut report).await?;
+            if transaction.owes_reload(call) {
+                report.changed = true;
+                report.msg.push_str("; the server has yet to read it");
+                if call.check {
+                    report.actions.push(RELOAD.to_owned());
+                } else {
+                    note(transaction.settle(call).await?, &mut report);
+                }
             }
             return Ok(report);
         }
@@ -116,20 +98,23 @@ impl Module for Hba {
             report.diff.push(Diff::of(&target.path, old.unwrap_or_default(), new));
         }
         if call.check {
-            report.actions.extend(server.map(|_| RELOAD.to_owned()));
+            report.actions.extend(file.server().map(|_| RELOAD.to_owned()));
             return Ok(report);
         }
         call.keep(&report.output);
         let actions = report.actions.clone();
-        let exchange = Exchange { path: &target.path, old, new, backup: args.backup, actions: &actions };
-        match (&server, locks) {
-            (Some(server), Some((_node_lock, lock))) => {
-                server.exchange(call, lock, exchange, &mut report).await?;
-            }
-            _ => report.backup_file = exchange.write(call)?,
-        }
+        let new = NewFile { old, new, names: &[], actions: &actions, backup: args.backup };
+        note(transaction.commit(call, new).await?, &mut report);
         Ok(report)
     }
+}
+
+/// Adds what came of writing the file and of the reload to the report.
+fn note(saved: Saved, report: &mut Report<Output>) {
+    report.backup_file = saved.backup_file;
+    report.output.reloaded = saved.reloaded;
+    report.warnings.extend(saved.warnings);
+    report.actions.extend(saved.actions);
 }
 
 /// The file, or, where it is yet to be made, the folder it goes to.
@@ -165,36 +150,10 @@ impl Target {
         Ok(Self { path, node, user })
     }
 
-    /// The node's lock, where there is a node, and the file's.
-    async fn lock(&self, call: &Call, force: bool) -> Result<(Option<NodeLock>, FileLock), Error> {
-        let node_lock = match &self.node {
-            Some(node) => match NodeLock::of(&node.data_dir, call).await {
-                Ok(lock) => Some(lock),
-                Err(error) => {
-                    // A build holds it, too, and may take hours.
-                    node.at_rest(call, force).await?;
-                    return Err(error);
-                }
-            },
-            None => None,
-        };
-        Ok((node_lock, FileLock::of(&self.path, call).await?))
-    }
-
-    /// The server that is told of the file, if it runs.
-    fn server(&self, reload: Reload) -> Option<Server<'_>> {
-        match reload {
-            Reload::Auto => Server::of(self.node.as_ref(), &self.path),
-            Reload::Never => None,
-        }
-    }
-
-    /// That the node, where there is one, is neither built nor changing its role.
-    async fn at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
-        match &self.node {
-            Some(node) => node.at_rest(call, force).await,
-            None => Ok(()),
-        }
+    /// The file as one that is changed.
+    fn config_file(&self, reload: Reload, force: bool) -> ConfigFile<'_> {
+        let policy = EditPolicy { reload: reload == Reload::Auto, guard: Guard::AtRest { force } };
+        ConfigFile::hba(self.path.clone(), self.node.as_ref(), policy)
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
@@ -247,10 +206,15 @@ impl Seen {
         let plan = plan::plan(&file, goal, &around)?;
         Ok(Self { exists, file, around, plan })
     }
+}
 
-    /// The file's text; `None` when there is no file.
+impl ConfigPlan for Seen {
     fn text(&self) -> Option<&[u8]> {
         self.exists.then(|| self.file.bytes())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plan.is_empty()
     }
 }
 

@@ -108,7 +108,7 @@ impl Module for Lock {
             Plan::Nothing => {
                 let lock = held(&present);
                 let msg = match &lock {
-                    Some(r) => format!("held by {} since {} until {}{}", r.owner, r.since, r.until, why(r)),
+                    Some(r) => held_by(r),
                     None => "nobody holds the lock".to_owned(),
                 };
                 (lock, vec![], msg)
@@ -158,14 +158,12 @@ fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> 
     }
 }
 
+fn held_by(r: &Record) -> String {
+    format!("held by {} since {} until {}{}", r.owner, r.since, r.until, why(r))
+}
+
 fn busy(holder: &Record) -> Error {
-    let detail = format!(
-        "the lock is held by {} since {} until {}{}",
-        holder.owner,
-        holder.since,
-        holder.until,
-        why(holder)
-    );
+    let detail = format!("the lock is {}", held_by(holder));
     Error::new(ErrorKind::Busy, detail)
         .reason(Reason::LockHeld)
         .hint("wait until it is released, or take it with force: true")

@@ -7,7 +7,7 @@ use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
 use og_common::gauss::server_log::{ServerLog, is_out_of_room, last_complaints};
-use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StateFile, StopMode};
+use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StateFile, StopMode, unseen};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
 use crate::args::{Args, Output, StartRole};
@@ -234,9 +234,7 @@ async fn reload(call: &Call, node: &Node, output: &mut Output) -> Result<Vec<Str
             format!("the server refused its files: {}", words.join("; ")),
         )
         .hint("the old configuration is in force, but the next start would fail; correct the file")),
-        Reload::Unseen(why) => {
-            Ok(vec![format!("the server was told to reload, but whether it did is not known: {why}")])
-        }
+        Reload::Unseen(why) => Ok(vec![unseen(&why)]),
     }
 }
 

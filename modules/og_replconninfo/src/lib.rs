@@ -4,7 +4,10 @@ pub mod args;
 pub mod plan;
 
 use og_common::{
-    gauss::{Node, NodeConf, Role, Sender, Version, Wish},
+    conf::ConfFile,
+    gauss::{
+        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Role, Sender, Transaction, Version,
+    },
     protocol::{Call, Diff, Error, Example, Module, Report, Rule},
     replconn::{self, Channel, Host},
 };
@@ -55,9 +58,14 @@ impl Module for ReplConnInfo {
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
+        let policy = EditPolicy {
+            reload: args.reload == ReloadWish::Auto,
+            guard: Guard::AtRest { force: args.force },
+        };
         if args.state == State::Query {
             let node = Node::of(call)?;
-            let mut report = query(call, &node, &NodeConf::read(&node)?).await;
+            let file = ConfigFile::conf(&node, policy);
+            let mut report = query(call, &node, &file.parse(&file.read()?)?).await;
             report.output.local = args.local.as_ref().map(local_host).transpose()?;
             return Ok(report);
         }
@@ -66,13 +74,35 @@ impl Module for ReplConnInfo {
         if let Some(local) = wanted.local() {
             ours(&local.host)?;
         }
-        let conf = NodeConf::read(&node)?;
-        let plan = planned(call, &node, &conf, &wanted).await?;
-        let reload = args.reload == ReloadWish::Auto;
-        if plan.changed.is_empty() {
-            return unchanged(call, &node, conf, plan, reload).await;
+        let file = ConfigFile::conf(&node, policy);
+        let plan = async |text: Option<Vec<u8>>| {
+            let text = text.unwrap_or_default();
+            let conf = file.parse(&text)?;
+            let plan = plan_channels(call, &node, &conf, &wanted).await?;
+            Ok(Planned { text, conf, plan })
+        };
+        let (transaction, planned) = file.begin(call, || file.read().map(Some), plan).await?;
+        if planned.is_empty() {
+            return unchanged(call, transaction, planned.plan).await;
         }
-        change(call, &node, (conf, plan), &wanted, &args).await
+        change(call, &node, &file, (transaction, planned), &args).await
+    }
+}
+
+/// The file as it is, and what is to become of it.
+struct Planned {
+    text: Vec<u8>,
+    conf: ConfFile,
+    plan: Plan,
+}
+
+impl ConfigPlan for Planned {
+    fn text(&self) -> Option<&[u8]> {
+        Some(&self.text)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plan.changed.is_empty()
     }
 }
 
@@ -106,18 +136,18 @@ fn ours(host: &Host) -> Result<(), Error> {
 }
 
 /// The plan, for which the release is asked where it matters: that starts a program.
-async fn planned(call: &Call, node: &Node, conf: &NodeConf, wanted: &Wanted) -> Result<Plan, Error> {
-    let asked = plan::needs_release(conf.file(), wanted);
+async fn plan_channels(call: &Call, node: &Node, conf: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
+    let asked = plan::needs_release(conf, wanted);
     let release = if asked { node.version(call).await } else { None };
-    plan::plan(conf.file(), wanted, release)
+    plan::plan(conf, wanted, release)
 }
 
-async fn query(call: &Call, node: &Node, conf: &NodeConf) -> Report<Output> {
-    let beyond = !plan::strays(conf.file(), plan::most(None)).is_empty();
+async fn query(call: &Call, node: &Node, conf: &ConfFile) -> Report<Output> {
+    let beyond = !plan::strays(conf, plan::most(None)).is_empty();
     let most = plan::most(if beyond { node.version(call).await } else { None });
-    let slots = plan::slots(conf.file(), most);
+    let slots = plan::slots(conf, most);
     let channels = plan::numbered(&slots);
-    let strays = plan::strays(conf.file(), most);
+    let strays = plan::strays(conf, most);
     let mut warnings: Vec<String> =
         strays.into_iter().map(|(name, line)| plan::unknown(&name, line, most)).collect();
     for (index, slot) in slots.iter().enumerate() {
@@ -159,21 +189,15 @@ fn odd(channel: &Channel) -> Vec<String> {
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
-async fn unchanged(
-    call: &Call,
-    node: &Node,
-    conf: NodeConf,
-    plan: Plan,
-    reload: bool,
-) -> Result<Report<Output>, Error> {
+async fn unchanged(call: &Call, transaction: Transaction<'_>, plan: Plan) -> Result<Report<Output>, Error> {
     let mut output = Output { channels: plan.channels, ..Output::default() };
     let mut warnings = plan.warnings;
-    if !reload || !conf.owes_reload() || node.running().is_none() {
+    if !transaction.owes_reload(call) {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
     if !call.check {
-        let saved = conf.reload(node, call).await?;
+        let saved = transaction.settle(call).await?;
         output.reloaded = saved.reloaded;
         actions = saved.actions;
         warnings.extend(saved.warnings);
@@ -184,19 +208,11 @@ async fn unchanged(
 async fn change(
     call: &Call,
     node: &Node,
-    (mut conf, mut plan): (NodeConf, Plan),
-    wanted: &Wanted,
+    file: &ConfigFile<'_>,
+    (transaction, Planned { text: old, conf, mut plan }): (Transaction<'_>, Planned),
     args: &Args,
 ) -> Result<Report<Output>, Error> {
     let reload = args.reload == ReloadWish::Auto;
-    if !call.check {
-        conf = conf.lock(node, call, reload).await?;
-        plan = planned(call, node, &conf, wanted).await?;
-        if plan.changed.is_empty() {
-            return unchanged(call, node, conf, plan, reload).await;
-        }
-    }
-    node.at_rest(call, args.force).await?;
     let running = node.running().is_some();
     if !args.force {
         plan::uwal(&plan)?;
@@ -204,9 +220,9 @@ async fn change(
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(effects(call, node, &conf, &plan, (running, reload, args)).await?);
     let text = plan.file.to_bytes();
-    let diff = Diff::of(conf.path(), conf.text(), &text);
+    let diff = Diff::of(file.path(), &old, &text);
     let verb = if call.check { "would change" } else { "changed" };
-    let msg = format!("{verb} {} in {}", plan.changed.join(", "), conf.path().display());
+    let msg = format!("{verb} {} in {}", plan.changed.join(", "), file.path().display());
     let mut output = Output {
         channels: plan.channels,
         added: plan.added,
@@ -218,12 +234,13 @@ async fn change(
     let mut backup_file = None;
     if call.check {
         if running && reload {
-            actions.push("reload the server".into());
+            actions.push(RELOAD.into());
         }
     } else {
         call.keep(&output);
-        let wish = Wish { text: &text, names: &plan.changed, actions: &actions, backup: args.backup, reload };
-        let saved = conf.save(node, call, wish).await?;
+        let (names, backup) = (&plan.changed, args.backup);
+        let new = NewFile { old: Some(&old), new: &text, names, actions: &actions, backup };
+        let saved = transaction.commit(call, new).await?;
         output.reloaded = saved.reloaded;
         actions.extend(saved.actions);
         warnings.extend(saved.warnings);
@@ -241,7 +258,7 @@ async fn change(
 async fn effects(
     call: &Call,
     node: &Node,
-    conf: &NodeConf,
+    conf: &ConfFile,
     plan: &Plan,
     (running, reload, args): (bool, bool, &Args),
 ) -> Result<Vec<String>, Error> {
@@ -268,7 +285,7 @@ async fn effects(
     let foreseen = args.foreseen.get(SYNC_NAMES).filter(|_| call.check);
     let waits = match foreseen {
         Some(names) => !names.is_empty(),
-        None => conf.file().get(SYNC_NAMES).is_none_or(|names| !names.value.is_empty()),
+        None => conf.get(SYNC_NAMES).is_none_or(|names| !names.value.is_empty()),
     };
     if waits && role == Role::Normal && !cleared {
         warnings.push(

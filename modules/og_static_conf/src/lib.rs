@@ -225,9 +225,7 @@ async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Er
 }
 
 fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
-    let path = place.ok_or_else(|| {
-        Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
-    })?;
+    let path = place.ok_or_else(plan::no_place)?;
     let bytes = look(&path)?;
     if let Some(bytes) = bytes.as_deref().filter(|bytes| args.verify.is_none() && is_xml(bytes)) {
         let cluster = in_file(&path, cluster_of(bytes))?;
@@ -362,7 +360,7 @@ async fn present(
         .hint("state: query says what the file says"));
     }
     if place.is_none() && args.for_all.is_none() {
-        return Err(Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path"));
+        return Err(plan::no_place());
     }
     let mut folders: Vec<PathBuf> = [place.as_deref(), args.write_xml.as_deref()]
         .into_iter()

@@ -96,6 +96,11 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// Nothing says which file is meant.
+pub fn no_place() -> Error {
+    Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
+}
+
 /// Finds out what changes.
 ///
 /// # Errors
@@ -160,7 +165,7 @@ pub(crate) fn wanted(args: &Args, present: &Present) -> Result<Cluster, Error> {
                 file.path.display()
             ))
             .at(file.path.display()),
-            None => Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path"),
+            None => no_place(),
         });
     };
     spec::edit(

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use og_common::hba::Method;
+use og_preflight::args::Purpose;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::health::ClusterHealth;
+use crate::steps::NodePreflight;
 
 pub use crate::steps::Workflow;
 
@@ -104,6 +106,11 @@ pub struct Options {
     /// slots go, and they get back the parameters that they had; nodes that the cluster knew before stay. Nothing is taken
     /// away when another node has become primary meanwhile.
     pub og_rollback: bool,
+    /// The change that the nodes are checked for.
+    pub og_preflight_for: Purpose,
+    /// The nodes that the change is about, such as `n3,n4`: those to be added, dropped or rebuilt, or the standby that is to
+    /// become primary.
+    pub og_preflight_nodes: String,
     /// What synchronous commits do while a channel is taken away: openGauss then ends all replication connections of that
     /// server, and its standbys are back after two to three seconds.
     pub og_drop_commits: DropCommits,
@@ -152,6 +159,8 @@ impl Default for Options {
             og_build_room: true,
             og_build_parallel: 0,
             og_rollback: true,
+            og_preflight_for: Purpose::Any,
+            og_preflight_nodes: String::new(),
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
         }
@@ -288,6 +297,9 @@ pub struct Outcome {
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// With workflow: preflight, what was found on each node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Vec<NodePreflight>>,
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,

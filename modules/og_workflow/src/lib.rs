@@ -83,7 +83,9 @@ impl Module for Workflows {
             owner: match (args.owner, args.pid) {
                 (Some(owner), _) => owner,
                 (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
-                (None, None) if args.workflow == Workflow::Status => String::new(),
+                (None, None) if matches!(args.workflow, Workflow::Status | Workflow::Preflight) => {
+                    String::new()
+                }
                 (None, None) => {
                     return Err(Error::bad_args("who runs the workflow? one of owner and pid is needed"));
                 }

@@ -27,14 +27,22 @@ pub fn table(nodes: &[Node], leave_out: &[String]) -> Vec<String> {
     rows.extend(
         nodes.iter().map(|n| row(n, sent.get(&canonical(&n.address)).copied().filter(|_| n.streams()))),
     );
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..6).map(width).collect();
-    let line = |row: &[String; 6]| {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
     let error = (primaries.len() > 1).then(|| format!("ERROR: {}", several_primaries(&primaries)));
-    error.into_iter().chain(rows.iter().map(line)).collect()
+    error.into_iter().chain(aligned(&rows)).collect()
+}
+
+/// Returns rows of cells as lines, each column as wide as its widest cell.
+#[must_use]
+pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let cell = |row: &R, i: usize| row.as_ref().get(i).map_or(0, |cell| cell.chars().count());
+    let widths: Vec<usize> =
+        (0..columns).map(|i| rows.iter().map(|row| cell(row, i)).max().unwrap_or(0)).collect();
+    let line = |row: &R| {
+        let cells = row.as_ref().iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {

@@ -20,7 +20,8 @@ would be done and does nothing. On failure ``error`` says what and why, and the 
     A value ``pillar://app:password`` is taken from the pillar. So a secret stands neither in the job nor in the state,
     which Salt writes into its logs at the level debug.
 
-    Where the pillar describes the cluster, as the runner ``og`` wants it, data_dir and so on are taken from there.
+    Where the pillar describes the cluster, as the runner ``og`` wants it, data_dir and so on are taken from there. Its key is
+    ``opengauss``, or what the configuration names as ``og:cluster``, or a call as ``og_cluster``.
 """
 
 import json
@@ -47,7 +48,7 @@ def __virtual__():
     return __virtualname__
 
 
-def configuration():
+def configuration(cluster=None):
     """
     What configuration, grains and pillar say of the node under ``og``, and what the pillar of the cluster says of it
 
@@ -56,8 +57,16 @@ def configuration():
     .. code-block:: bash
 
         salt '*' og.configuration
+
+    cluster
+        The key of the pillar that has the cluster.
     """
-    cluster = __pillar__.get("opengauss") or {}
+    # One by one, not by config.get, which takes them all from the first place that has any.
+    told = {}
+    for place in (__pillar__, __grains__, __opts__):
+        found = place.get("og")
+        told.update(found if isinstance(found, dict) else {})
+    cluster = __pillar__.get(cluster or told.get("cluster") or "opengauss") or {}
     own = [
         {**(cluster.get("vars") or {}), **(node or {})}
         for name, node in (cluster.get("hosts") or {}).items()
@@ -65,12 +74,7 @@ def configuration():
     ]
     # Where several nodes are on one machine, each call names its own.
     node = own[0] if len(own) == 1 else {}
-    out = {key: node[key] for key in _CONFIGURED if node.get(key)}
-    # One by one, not by config.get, which takes them all from the first place that has any.
-    for place in (__pillar__, __grains__, __opts__):
-        found = place.get("og")
-        out.update(found if isinstance(found, dict) else {})
-    return out
+    return {**{key: node[key] for key in _CONFIGURED if node.get(key)}, **told}
 
 
 def _program(name):
@@ -111,9 +115,9 @@ def _resolved(value):
     return found
 
 
-def _call(name, arguments, test=None, limit=None):
+def _call(name, arguments, test=None, limit=None, cluster=None):
     """What the program says to these arguments; raises when it says nothing."""
-    call = {k: v for k, v in configuration().items() if k in _CONFIGURED}
+    call = {k: v for k, v in configuration(cluster).items() if k in _CONFIGURED}
     call.update(_resolved(arguments))
     call["check_mode"] = bool(__opts__.get("test") if test is None else test)
     done = __salt__["cmd.run_all"](
@@ -134,60 +138,40 @@ def _call(name, arguments, test=None, limit=None):
 
 def _run(name, arguments):
     given = salt.utils.args.clean_kwargs(**arguments)
-    result = _call(name, given, given.pop("test", None))
+    result = _call(name, given, given.pop("test", None), cluster=given.pop("og_cluster", None))
     if result.get("failed"):
         __context__["retcode"] = 1
     return {key: value for key, value in result.items() if key not in _NOT_FOR_SALT}
 
 
-def _answer(name, arguments, test=None, limit=None):
-    """As _call; where it raises, a result that failed."""
-    try:
-        return _call(name, arguments, test, limit)
-    except (CommandExecutionError, OSError) as e:
-        return {"failed": True, "changed": False, "msg": str(e)}
-
-
-def each(program, calls, test=False):
+def step(calls, test=False, cluster=None):
     """
-    One step of a workflow, which the runner ``og`` calls: runs a program once for each node of this minion
+    One step of a workflow, which the runner ``og`` calls: runs programs on the nodes of this minion, one after the other
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt n1 og.each og_hba calls='{n1: {n1: {data_dir: /gauss/data/db1, state: query}}}'
+        salt n1 og.step calls='{n1: [{node: n1, program: og_hba, args: {data_dir: /gauss/data/db1, state: query}}]}'
 
     calls
-        Arguments by node, by the minion's id: what one job tells several minions.
+        Node, program and arguments of each call, by the minion's id: what one job tells several minions. A program that only
+        looks and does not end in its ``timeout`` is ended.
+
+    cluster
+        The key of the pillar that has the cluster.
     """
-    out = {node: _answer(program, arguments, test) for node, arguments in calls.get(__opts__["id"], {}).items()}
-    if any(answer.get("failed") for answer in out.values()):
-        __context__["retcode"] = 1
-    return out
-
-
-def look(calls):
-    """
-    What several programs tell of each node of this minion; changes nothing
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt n1 og.look calls='{n1: {n1: {og_node_state: {data_dir: /gauss/data/db1}, og_lock: {data_dir: /gauss/data/db1}}}}'
-
-    calls
-        Arguments by program, by node, by the minion's id: what one job asks several minions. A program that does not end
-        in its ``timeout`` is ended.
-    """
-    out = {}
-    for node, programs in calls.get(__opts__["id"], {}).items():
-        out[node] = {}
-        for program, own in programs.items():
-            seconds = own.get("timeout")
-            answer = _answer(program, {**own, "state": "query"}, limit=seconds and seconds + _LAST_WORDS)
-            out[node][program] = {key: value for key, value in answer.items() if key not in _NOT_FOR_SALT}
+    out = []
+    for call in calls.get(__opts__["id"], []):
+        looks = call["args"].get("state") == "query"
+        seconds = call["args"].get("timeout") if looks else None
+        try:
+            answer = _call(call["program"], call["args"], test, seconds and seconds + _LAST_WORDS, cluster)
+        except (CommandExecutionError, OSError) as e:
+            answer = {"failed": True, "changed": False, "msg": str(e)}
+        if answer.get("failed") and not looks:
+            __context__["retcode"] = 1
+        out.append({key: value for key, value in answer.items() if key not in _NOT_FOR_SALT})
     return out
 
 

@@ -17,6 +17,9 @@ The pillar of the minions describes the cluster, in the shape of Ansible's inven
 ``id`` is the node's number in the cluster, ``minion`` its minion's id where that is not the node's name. Options are those
 of the Ansible playbooks, under the same names; in the pillar they may stand under ``vars``.
 
+Several clusters stand under a key of the pillar each, and a run names the one it is for: ``og_cluster=shop``. Runs on different
+clusters leave each other alone; their nodes may share machines, with ports and directories of their own.
+
 All findings are told before the first change. A failed expand takes back what it brought. A run that was killed may be
 started again at once; two live runs exclude each other, runs of Ansible on the same machine included.
 
@@ -41,85 +44,27 @@ import salt.fileserver
 import salt.utils.path
 
 PLANNER = "og_workflow"
+# The key of the pillar that has the cluster, unless another one is named.
+CLUSTER = "opengauss"
 # Seconds to wait for what a killed run left to the minions.
 SETTLE = 60
-# Seconds until a minion is asked whether it is still at work, and for it to answer that. A minion that was there when the
-# run began is given more: to take it for lost would undo the work while it does it.
-_PATIENCE = {"og.look": (10, 15), "og.each": (30, 60)}
+# Seconds until a minion is asked whether it is still at work, and for it to answer that. A minion that changes something was
+# there when the run began, and is given more: to take it for lost would undo the work while it does it.
+_LOOKS, _CHANGES = (10, 15), (30, 60)
+# What is waited for by the call that follows it: the next build waits for the one before.
+_WAITED_FOR = ("og_build", "og_node_state")
 
 
 class _Stopped(Exception):
     """The workflow cannot go on; says why, for a person."""
 
 
-def expand(nodes, test=False, diff=False, minion=None, **options):
-    """
-    Add standbys and cascade standbys to a running cluster, or the first standby to a single node
-
-    CLI Examples:
-
-    .. code-block:: bash
-
-        salt-run og.expand n3,n4 test=True
-        salt-run og.expand n3,n4
-        salt-run og.expand n3,n4 og_sync_standbys=any og_sync_num=1
-
-    nodes
-        The new nodes, by their names in the pillar.
-
-    test
-        Change nothing, say what would be changed.
-
-    diff
-        Tell changes of files as unified diffs.
-
-    minion
-        Whose pillar describes the cluster; else the first of the nodes.
-    """
-    return _run("expand", nodes, test, diff, minion, options)
-
-
-def drop(nodes, test=False, diff=False, minion=None, **options):
-    """
-    Take standbys or cascade standbys out of a cluster, whether they live or not; never the primary
-
-    A node that could not be reached is stopped by running it again when it is back.
-
-    CLI Examples:
-
-    .. code-block:: bash
-
-        salt-run og.drop n2 test=True
-        salt-run og.drop n2
-        salt-run og.drop n2 og_drop_commits=available
-
-    nodes, test, diff, minion
-        As for ``expand``.
-    """
-    return _run("drop", nodes, test, diff, minion, options)
-
-
-def status(minion):
-    """
-    Show the cluster as one table; changes nothing
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run og.status n1
-
-    minion
-        Any minion whose pillar describes the cluster.
-    """
-    return _run("status", [], False, False, minion, {})
-
-
-def _run(workflow, nodes, test, diff, minion, options):
-    targets = _names(nodes)
+def _run(workflow, nodes, test, diff, minion, key, options):
+    parts = nodes.split(",") if isinstance(nodes, str) else list(nodes or [])
+    targets = [part for part in (str(p).strip() for p in parts) if part]
     minion = minion or next(iter(targets), None)
     try:
-        cluster = _described(minion)
+        cluster = _described(minion, key)
         asked = {
             "workflow": workflow,
             "targets": targets,
@@ -129,10 +74,10 @@ def _run(workflow, nodes, test, diff, minion, options):
             "diff": bool(diff),
             "pid": os.getpid(),
         }
-        out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"])), bool(test))
+        out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"], key)), bool(test))
     except _Stopped as e:
         # So og_workflow calls what it has from the pillar.
-        text = str(e).replace("/cluster/", f"the pillar of {minion}, opengauss/")
+        text = str(e).replace("/cluster/", f"the pillar of {minion}, {key}/")
         out = {"changed": False, "failed": True, "msg": text, "changes": {}}
     if out["failed"]:
         # The one is for orchestration and the job's event, the other for the exit status of salt-run.
@@ -140,25 +85,19 @@ def _run(workflow, nodes, test, diff, minion, options):
     return out
 
 
-def _names(value):
-    """`n3,n4` or a list, as a list."""
-    parts = value.split(",") if isinstance(value, str) else list(value or [])
-    return [part for part in (str(p).strip() for p in parts) if part]
-
-
-def _described(minion):
-    """The cluster of this minion's pillar."""
+def _described(minion, key):
+    """The cluster of this minion's pillar under the key."""
     if not minion:
         raise _Stopped("no node is named, such as n3,n4")
-    pillar = __salt__["pillar.show_pillar"](minion)
-    cluster = (pillar or {}).get("opengauss")
+    pillar = __salt__["pillar.show_pillar"](minion) or {}
+    cluster = pillar.get(key)
     if isinstance(cluster, dict) and isinstance(cluster.get("hosts"), dict) and cluster["hosts"]:
         hosts = {str(name): own or {} for name, own in cluster["hosts"].items()}
         return {"hosts": hosts, "vars": cluster.get("vars") or {}}
-    errors = "; ".join(map(str, (pillar or {}).get("_errors") or []))
+    errors = "; ".join(map(str, pillar.get("_errors") or []))
     raise _Stopped(
-        f"the pillar of minion {minion} has no opengauss:hosts{f' ({errors})' if errors else ''}; see sys.doc og, "
-        "and name another minion of the cluster with minion=… where its id is not the node's name"
+        f"the pillar of minion {minion} has no {key}:hosts{f' ({errors})' if errors else ''}; see sys.doc og, name another minion of "
+        "the cluster with minion=… where its id is not the node's name, and the key of the cluster with og_cluster=…"
     )
 
 
@@ -254,69 +193,52 @@ def _told(outcome, test):
 class _Minions:
     """Reaches the nodes through the minions on their machines, all of them with one job a step."""
 
-    def __init__(self, hosts):
+    def __init__(self, hosts, cluster):
         self.client = salt.client.get_local_client(mopts=__opts__)
         self.ids = {name: str(own.get("minion") or name) for name, own in hosts.items()}
-        self.answered = set()
-        self.waiting_since = None
+        self.cluster, self.answered, self.waiting_since = cluster, set(), None
 
     def answers(self, calls, test):
-        """What these calls answer, in their order: either queries of several programs, or one program on each node."""
-        look = all(call["args"].get("state") == "query" for call in calls)
+        """What these calls answer, in their order."""
         by_minion = {}
         for call in calls:
-            own = by_minion.setdefault(self.ids[call["node"]], {})
-            if look:
-                own.setdefault(call["node"], {})[call["program"]] = call["args"]
-            else:
-                own[call["node"]] = call["args"]
+            by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
+        look = all(call["args"].get("state") == "query" for call in calls)
+        ask, wait = _LOOKS if look else _CHANGES
         try:
-            if look:
-                done = self._job("og.look", {"calls": by_minion})
-            else:
-                done = self._job("og.each", {"calls": by_minion, "program": calls[0]["program"], "test": test})
+            done = self.client.cmd(
+                sorted(by_minion),
+                "og.step",
+                timeout=ask,
+                gather_job_timeout=wait,
+                kwarg={"calls": by_minion, "cluster": self.cluster, "test": test},
+                tgt_type="list",
+                full_return=True,
+            )
         except Exception as e:  # pylint: disable=broad-except
             # Whatever went wrong, the cluster must not be left between two states: what is to be done then says og_workflow.
             return [{"failed": True, "changed": False, "msg": f"{type(e).__name__}: {e}"} for _ in calls]
+        told = {mid: answer["ret"] for mid, answer in done.items() if isinstance(answer, dict) and answer.get("ret") is not None}
         if look:
-            self.answered = set(done)
-        return [self._answer(done, call, look) for call in calls]
+            self.answered = set(told)
+        each = {mid: iter(answers if isinstance(answers, list) else ()) for mid, answers in told.items()}
+        return [self._answer(self.ids[call["node"]], told, each) for call in calls]
 
-    def _job(self, function, arguments):
-        """What each minion that answers returns."""
-        ask, wait = _PATIENCE[function]
-        done = self.client.cmd(
-            sorted(arguments["calls"]),
-            function,
-            timeout=ask,
-            gather_job_timeout=wait,
-            kwarg=arguments,
-            tgt_type="list",
-            full_return=True,
-        )
-        return {mid: answer["ret"] for mid, answer in done.items() if isinstance(answer, dict) and answer.get("ret") is not None}
-
-    def _answer(self, done, call, look):
-        mid = self.ids[call["node"]]
-        if mid not in done:
+    @staticmethod
+    def _answer(mid, told, each):
+        if mid not in told:
             return {"unreachable": True, "failed": True, "msg": f"the minion {mid} does not answer"}
-        answer = done[mid]
-        for key in (call["node"], call["program"]) if look else (call["node"],):
-            answer = answer.get(key) if isinstance(answer, dict) else None
-        if isinstance(answer, dict):
-            return answer
-        return {"failed": True, "changed": False, "msg": f"the minion {mid} says: {done[mid]}"}
+        none = {"failed": True, "changed": False, "msg": f"the minion {mid} says: {told[mid]}"}
+        return next(each[mid], none)
 
     def left(self):
-        """Steps of a workflow that still run on the minions that have answered; raises when they do so for too long."""
+        """Steps on this cluster that still run on the minions that have answered; raises when they do so for too long."""
         jobs = self.client.cmd(sorted(self.answered), "saltutil.running", tgt_type="list") if self.answered else {}
         left = [
-            f"{job['fun']} {_program_of(job)} on {mid} (jid {job['jid']})"
+            f"og.step {program} on {mid} (jid {job['jid']})"
             for mid, running in jobs.items()
-            if isinstance(running, list)
-            for job in running
-            # A build is waited for by the build that follows it; looking changes nothing.
-            if job.get("fun") == "og.each" and _program_of(job) not in ("og_build", "og_node_state")
+            for job in (running if isinstance(running, list) else ())
+            for program in self._programs_of(job, mid)
         ]
         now = time.monotonic()
         self.waiting_since = (self.waiting_since or now) if left else None
@@ -324,10 +246,199 @@ class _Minions:
             raise _Stopped(f"a killed run left work that has not ended: {', '.join(left)}; run this again when it has")
         return left
 
+    def _programs_of(self, job, mid):
+        """The programs by which a running step changes this cluster on the minion."""
+        given = next((arg for arg in job.get("arg") or [] if isinstance(arg, dict) and "calls" in arg), {})
+        if job.get("fun") != "og.step" or given.get("cluster") != self.cluster:
+            return []
+        changing = [call["program"] for call in given["calls"].get(mid, []) if call["args"].get("state") != "query"]
+        return [program for program in dict.fromkeys(changing) if program not in _WAITED_FOR]
 
-def _program_of(job):
-    """The program of a running og.each."""
-    for arg in job.get("arg") or []:
-        if isinstance(arg, dict) and "program" in arg:
-            return arg["program"]
-    return "a program"
+
+# Generated by `cargo xtask docs` from here on.
+
+
+def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Add standbys and cascade standbys to a running cluster, or the first standby to a single node
+
+    The primary is not restarted and the other standbys keep streaming.
+    Stopped at any point it may be run again.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.expand n3,n4 test=True
+        salt-run og.expand n3,n4
+        salt-run og.expand n3,n4 og_cluster=shop
+
+    nodes
+        The nodes to add, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_sync_standbys (keep|none|any|first, default "keep")
+        `synchronous_standby_names` of the primary. A new node gets what the primary had; the other
+        standbys keep theirs.
+        `keep`: It stays as it was; it is empty only while a single node gets its first standby.
+        `none`: It stays empty where it had to be emptied.
+        `any`: The new standbys are added to it in the form ANY; in place of `*` with all that
+        stream.
+        `first`: The same in the form FIRST.
+
+    og_sync_num (raw, default "majority")
+        How many synchronous standbys a commit waits for, with `any` and `first`: a number,
+        `majority` or `keep`.
+
+    og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
+        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
+        with another method stays.
+
+    og_build_mode (auto|incremental|full, default "auto")
+        How to build the new nodes; one that streams already is not built again.
+        `auto`: Whatever serves.
+        `incremental`: What differs is copied.
+        `full`: Everything is copied.
+
+    og_build_force (bool, default false)
+        Build over a node that last ran as a primary or a single server of its own; what it holds is
+        lost.
+
+    og_build_room (bool, default true)
+        Build only where there is room for what the primary holds, the old copy's own included.
+
+    og_build_parallel (int, default 0)
+        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+
+    og_rollback (bool, default true)
+        When a step fails, take away what this run brought: new nodes that were built are stopped,
+        their channels, rules and slots go, and they get back the parameters that they had; nodes
+        that the cluster knew before stay. Nothing is taken away when another node has become primary
+        meanwhile.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("expand", nodes, test, diff, minion, og_cluster, options)
+
+
+def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Take standbys or cascade standbys out of a cluster, whether they live or not; never the primary
+
+    The dropped nodes keep their data. Stopped at any point it may be run again.
+    A node that could not be reached is stopped by running it again when it is back.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.drop n2 test=True
+        salt-run og.drop n2
+        salt-run og.drop n2 og_cluster=shop
+
+    nodes
+        The nodes to take away, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_drop_commits (protected|available, default "protected")
+        What synchronous commits do while a channel is taken away: openGauss then ends all
+        replication connections of that server, and its standbys are back after two to three seconds.
+        `protected`: They wait for that long, and none is without its second copy.
+        `available`: They go on, with `most_available_sync`, and for that long none has a second
+        copy.
+
+    og_drop_clear (bool, default false)
+        Clear the replication channels of the dropped node, so that it cannot come back by itself.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("drop", nodes, test, diff, minion, og_cluster, options)
+
+
+def status(minion, og_cluster=CLUSTER, **options):
+    r"""
+    Show the cluster as one table; changes nothing
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.status n1
+        salt-run og.status n1 og_cluster=shop
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("status", [], False, False, minion, og_cluster, options)

@@ -97,3 +97,15 @@ impl Case {
         args
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_module_that_edits_text_has_a_run() {
+        let edits = og_registry::PROGRAMS.iter().filter(|program| program.edits_text);
+        let without = edits.filter(|program| CASES.iter().all(|case| case.module != program.name));
+        assert_eq!(without.map(|program| program.name).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+}

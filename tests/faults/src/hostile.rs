@@ -9,18 +9,6 @@ use serde_json::{Map, Value, json};
 use crate::cases::CASES;
 use crate::sandbox::{Sandbox, Tried, brief};
 
-/// All modules.
-pub const MODULES: [&str; 9] = [
-    "og_hba",
-    "og_guc",
-    "og_replconninfo",
-    "og_static_conf",
-    "og_node_state",
-    "og_build",
-    "og_slot",
-    "og_lock",
-    "og_preflight",
-];
 /// Memory that a module may have, in KiB.
 const MEMORY: &str = r#"ulimit -v 400000; exec "$@""#;
 /// A call that was not asked to wait takes no longer.
@@ -30,12 +18,12 @@ const LONGEST: Duration = Duration::from_secs(10);
 const STRIDE: usize = 10;
 
 /// Calls that go through as much of a module as can be without a server.
-fn calls(module: &str, node: &Sandbox) -> Vec<Value> {
+fn calls(module: &str, node: &Sandbox) -> Tried<Vec<Value>> {
     let data = node.data();
     let open = node.path("open");
     let peer =
         json!({"host": "127.0.0.2", "port": 2, "heartbeat_port": 3, "service_port": 4, "cascade": true});
-    match module {
+    Ok(match module {
         "og_hba" => vec![
             json!({"rules": [{"type": "host", "databases": ["all"], "users": ["app"], "address": "10.0.0.1/32",
                 "method": "sha256", "comment": "c"}, "host all all 10.0.0.2/32 trust"],
@@ -72,16 +60,26 @@ fn calls(module: &str, node: &Sandbox) -> Vec<Value> {
             json!({"mode": "full", "role": "standby", "wait": false, "min_free": 1, "stall_timeout": 1}),
             json!({"state": "query"}),
         ],
+        "og_preflight" => vec![
+            json!({"for": "any"}),
+            json!({"for": "switchover", "wanted": {"target": true}, "fail_on": "never"}),
+        ],
         "og_slot" => vec![json!({"state": "absent", "names": ["dn_6002"], "if_active": "skip"})],
-        "og_preflight" => {
-            vec![json!({"for": "expand", "sent_at": 1, "fail_on": "never", "peers": [{"name": "dn_6002"}],
-                "wanted": {"target": true, "bytes": 1, "port": 1, "ports": [1], "name": "n", "standbys": ["s"], "builds": 1,
-                "senders": 1, "slots": 1, "synchronous_standby_names": "*", "version": "3.0.5",
-                "clients": ["127.0.0.2"], "reach": [{"host": "127.0.0.2", "port": 1}],
-                "hosts": ["localhost"], "owner": "o"}})]
+        "og_lock" => vec![json!({"owner": "a", "purpose": "p", "ttl": 10, "force": false})],
+        // Of a module without calls of its own here those that it shows.
+        _ => {
+            let examples = og_registry::find_program(module).map_or(&[][..], |program| program.examples);
+            let args = examples.iter().map(|example| serde_json::from_str(example.args));
+            args.collect::<Result<Vec<Value>, _>>()
+                .map_err(|e| format!("an example of {module}: {e}"))?
+                .into_iter()
+                .map(|mut args| {
+                    args["data_dir"] = json!(data);
+                    args
+                })
+                .collect()
         }
-        _ => vec![json!({"owner": "a", "purpose": "p", "ttl": 10, "force": false})],
-    }
+    })
 }
 
 /// What is put in the place of each value.
@@ -156,7 +154,7 @@ pub fn arguments(module: &str) -> Tried {
     let values = values(&canary);
     let stride = if std::env::var_os("OG_FAULTS").is_some_and(|v| v == "all") { 1 } else { STRIDE };
     let mut tried = 0;
-    for call in calls(module, &node) {
+    for call in calls(module, &node)? {
         let mut call = call;
         for (key, value) in common(&node).as_object().into_iter().flatten() {
             if call.get(key).is_none() {

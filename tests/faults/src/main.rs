@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         Trial::new("og_lock", "50 owners at once", together::owners),
         Trial::new("og_hba", "beside the real gs_guc", together::beside_gs_guc),
     ]);
-    for module in hostile::MODULES {
+    for module in og_registry::node_programs().map(|program| program.name) {
         trials.push(Trial::new(module, "hostile arguments", move || hostile::arguments(module)));
         trials.push(Trial::new(module, "input that is no arguments", move || hostile::garbage(module)));
     }

@@ -37,7 +37,7 @@ pub fn sections(depth: Depth) -> Result<Vec<Section>> {
             None
         }
     };
-    let nodes = depth.of(100, 10);
+    let nodes = depth.choose(100, 10);
     let options = LabOptions {
         name: "callers".to_owned(),
         engine: Engine::Postgres,
@@ -48,7 +48,7 @@ pub fn sections(depth: Depth) -> Result<Vec<Section>> {
     let lab = Lab::up(&options).map_err(|e| e.to_string())?;
     let bench = Bench { lab: &lab, programs: &programs, tools: &tools, peer };
     let done = bench
-        .medians(depth.of(30, 6), &mut section)
+        .medians(depth.choose(30, 6), &mut section)
         .and_then(|()| bench.many_nodes(depth, nodes))
         .and_then(|many| Ok(vec![section, bench.large(depth)?, many]));
     let down = lab.down().map_err(|e| e.to_string());
@@ -118,7 +118,7 @@ impl Bench<'_> {
     }
 
     fn large(&self, depth: Depth) -> Result<Section> {
-        let tasks = depth.of(60, 10);
+        let tasks = depth.choose(60, 10);
         let nodes: Vec<_> = self.lab.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
         let title = format!("A play of {tasks} tasks on {} nodes", nodes.len());
         let mut section =
@@ -148,7 +148,7 @@ impl Bench<'_> {
             let nodes = &self.lab.nodes()[..count.min(self.lab.nodes().len())];
             // The programs are carried there before the first call counts.
             let (mut by_host, mut by_ansible) = (Vec::new(), Vec::new());
-            for round in 0..=depth.of(3, 1) {
+            for round in 0..=depth.choose(3, 1) {
                 let hosts = self.on_hosts(nodes)?;
                 let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
                 let (name, args) = &kinds(None)[0];

@@ -162,6 +162,10 @@ fn count(programs: &Path) -> Result<Counts> {
 fn hot_paths(data: &Path, static_file: &Path, static_query: &Value) -> Vec<HotPath> {
     let on = |mut args: Value| {
         args["data_dir"] = json!(data);
+        // Else a login shell is asked for it.
+        args["gauss_home"] = json!(data);
+        // Ten to fifty times what it takes without valgrind.
+        args["timeout"] = json!(3600);
         args
     };
     let peers: Vec<_> =

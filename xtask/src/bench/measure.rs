@@ -61,7 +61,7 @@ pub struct Turn<'a> {
 
 /// Runs all of them in turn (A B A B), so many rounds after one that warms caches; the costs by turn.
 pub fn take_turns(rounds: usize, turns: &[Turn<'_>]) -> Result<Vec<Vec<Cost>>> {
-    let mut costs = vec![Vec::with_capacity(rounds); turns.len()];
+    let mut costs: Vec<Vec<Cost>> = turns.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..=rounds {
         for (turn, own) in turns.iter().zip(&mut costs) {
             (turn.prepare)()?;

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how long things take, ours and others' in turn on the same input. What is measured is held against
 //! its limits in docs/performance.md; nothing fails by being slow.
 
-pub mod callers;
+mod callers;
 pub mod counts;
 mod measure;
 mod programs;
@@ -29,7 +29,7 @@ pub enum Depth {
 
 impl Depth {
     /// The number of this depth.
-    pub fn of(self, full: usize, short: usize) -> usize {
+    pub fn choose(self, full: usize, short: usize) -> usize {
         match self {
             Self::Full => full,
             Self::Short => short,

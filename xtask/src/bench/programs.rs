@@ -118,7 +118,7 @@ impl Bench {
         };
         let names = ["og_hba", "og_guc", "og_node_state", "og_workflow"];
         let turns: Vec<_> = [nothing()].into_iter().chain(names.map(version)).collect();
-        let costs = take_turns(depth.of(200, 50), &turns)?;
+        let costs = take_turns(depth.choose(200, 50), &turns)?;
         let walls = |at: usize| costs_of(&costs[at], |c: &Cost| c.wall);
         let base = Row::new("an empty Rust program", "ms", walls(0));
         for (at, name) in names.iter().enumerate() {
@@ -141,7 +141,7 @@ impl Bench {
         ];
         let (titles, mut turns): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
         turns.push(nothing());
-        let costs = take_turns(depth.of(200, 50), &turns)?;
+        let costs = take_turns(depth.choose(200, 50), &turns)?;
         let base = Row::new("", "ms", costs_of(&costs[titles.len()], |c| c.wall));
         for (title, own) in titles.iter().zip(&costs) {
             let row = Row::new(*title, "ms", costs_of(own, |c| c.wall));
@@ -165,9 +165,11 @@ impl Bench {
         let many = json!({"rules": many, "reload": "never"});
         let guc_words = ["-h", RULE];
         let (mut ten_thousand, mut no_op_walls) = (None, None);
-        for (count, rounds, most) in
-            [(1_000, depth.of(30, 8), 0.7), (10_000, depth.of(15, 5), 0.4), (100_000, depth.of(7, 3), 0.4)]
-        {
+        for (count, rounds, most) in [
+            (1_000, depth.choose(30, 8), 0.7),
+            (10_000, depth.choose(15, 5), 0.4),
+            (100_000, depth.choose(7, 3), 0.4),
+        ] {
             let file = rules_file(count);
             let with_rule = format!("{file}{RULE}\n");
             let mut turns = vec![
@@ -209,7 +211,7 @@ impl Bench {
         let empty = self.folder.join("empty");
         let turn =
             Turn { prepare: Box::new(|| Ok(())), run: Box::new(|| cost(&mut Command::new(&empty), "")) };
-        let costs = take_turns(depth.of(100, 30), &[turn])?;
+        let costs = take_turns(depth.choose(100, 30), &[turn])?;
         let base = Row::new("", "ms", costs_of(&costs[0], |c| c.wall));
         let no_op =
             Row::new("og_hba, nothing to do, 1000 rules, wall time", "ms", no_op_walls.unwrap_or_default());
@@ -255,7 +257,7 @@ impl Bench {
             self.ours("og_replconninfo", Some(("postgresql.conf", &comments)), &channels),
         ];
         turns.extend(self.peers.iter().map(|peer| self.theirs(peer, ("postgresql.conf", &long), &words)));
-        let costs = take_turns(depth.of(30, 8), &turns)?;
+        let costs = take_turns(depth.choose(30, 8), &turns)?;
         let cpus = |at: usize| costs_of(&costs[at], |c: &Cost| c.cpu);
         let mut ours =
             Row::new("og_guc sets one of 10000 parameters", "ms", cpus(0)).limit(Limit::Value(5.0));

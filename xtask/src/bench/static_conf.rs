@@ -23,7 +23,7 @@ pub fn sections(depth: Depth, om: Option<&Path>) -> Result<Vec<Section>> {
     if om.is_none() {
         section.skipped.push("OM's reader: --om names no checkout of openGauss-OM".to_owned());
     }
-    for (nodes, runs, limit) in [(1, depth.of(300, 50), 2.0), (1024, depth.of(30, 5), 60.0)] {
+    for (nodes, runs, limit) in [(1, depth.choose(300, 50), 2.0), (1024, depth.choose(30, 5), 60.0)] {
         let (file, args, size) = written(&folder, nodes)?;
         let text =
             std::fs::read_to_string(&args).map_err(|e| format!("cannot read {}: {e}", args.display()))?;

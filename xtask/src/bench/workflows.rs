@@ -29,7 +29,7 @@ const fn expand(title: &'static str, args: &'static [&'static str], seconds: f64
     Step { title, playbook: "expand.yml", args, seconds, gap: 0.2 }
 }
 
-const fn drop(title: &'static str, args: &'static [&'static str], gap: f64) -> Step {
+const fn remove(title: &'static str, args: &'static [&'static str], gap: f64) -> Step {
     Step { title, playbook: "drop.yml", args, seconds: 5.0, gap }
 }
 
@@ -51,9 +51,9 @@ const COURSES: &[Course] = &[
         steps: &[
             expand("from a single node ('*') to 1+1", &["-e", "og_add=n2"], 12.0),
             BY_ONE,
-            drop("drop one of two standbys, protected", &["-e", "og_drop=n3"], 2.5),
+            remove("drop one of two standbys, protected", &["-e", "og_drop=n3"], 2.5),
             BY_ONE,
-            drop(
+            remove(
                 "drop one of two standbys, available",
                 &["-e", "og_drop=n3", "-e", "og_drop_commits=available"],
                 0.1,
@@ -72,7 +72,7 @@ const COURSES: &[Course] = &[
         ],
         steps: &[
             expand("expand by a standby and a cascade standby", &["-e", "og_add=n3,n4"], 16.0),
-            drop(
+            remove(
                 "drop the cascade standby, available",
                 &["-e", "og_drop=n4", "-e", "og_drop_commits=available"],
                 0.1,
@@ -120,7 +120,7 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
             section.skipped.push(format!("{} nodes: --short", course.nodes.len()));
             continue;
         }
-        let runs = if course.large { 1 } else { depth.of(3, 1) };
+        let runs = if course.large { 1 } else { depth.choose(3, 1) };
         for _ in 0..runs {
             let nodes = course.nodes.iter().map(|(name, role)| NodeSpec::new(*name, *role)).collect();
             let cluster = Cluster::up("bench", engine, nodes, &programs)?;
@@ -169,7 +169,7 @@ fn status(cluster: &Cluster, depth: Depth, measured: &mut Measured, skipped: &mu
     let shell = Shell::of(cluster)?;
     let count = cluster.lab().nodes().len();
     let mut look = |how: &str, limit: Option<f64>, may_fail: bool| -> Result {
-        for _ in 0..depth.of(5, 2) {
+        for _ in 0..depth.choose(5, 2) {
             let told = shell.run(STATUS)?;
             let told = if may_fail { told } else { told.must_work()? };
             put(measured, format!("{STATUS} of {count} nodes{how}"), limit, told.took);

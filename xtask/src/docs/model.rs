@@ -1,23 +1,12 @@
 //! A module's arguments, results and examples as documentation needs them, read from its JSON Schemas.
 
+use og_registry::Program;
 use serde_json::{Map, Value};
 
 use crate::shell::Result;
 
 /// Arguments by which a caller sets how the task is run; Ansible and Salt have their own words for these.
 pub const OF_THE_CALL: [&str; 2] = ["check_mode", "diff"];
-
-/// Modules that return texts before and after.
-const WITH_DIFF: [&str; 4] = ["og_guc", "og_hba", "og_replconninfo", "og_static_conf"];
-
-/// Modules of which some calls change something every time, and which calls.
-const NOT_ALWAYS_IDEMPOTENT: [(&str, &str); 2] = [
-    ("og_build", "With `mode` given it builds each time; by default only where the node does not stream."),
-    ("og_node_state", "`state: restarted` and `state: reloaded` act each time."),
-];
-
-/// Programs that run where the administrator is: Ansible and Salt call them by themselves.
-const ON_CONTROLLER: [&str; 1] = ["og_workflow"];
 
 /// What one module says of itself.
 pub struct Page {
@@ -107,7 +96,13 @@ impl Kind {
 
 impl Page {
     /// Reads the module's schemas, its `--examples`, and results that real calls had.
-    pub fn new(name: &str, args: &Value, result: &Value, examples: &str, recorded: &Value) -> Result<Self> {
+    pub fn new(
+        program: &Program,
+        args: &Value,
+        result: &Value,
+        examples: &str,
+        recorded: &Value,
+    ) -> Result<Self> {
         let about = args["description"].as_str().ok_or("the schema has no description")?.to_owned();
         let mut arguments = fields(args);
         rules(args, &mut arguments)?;
@@ -117,14 +112,14 @@ impl Page {
         let samples = samples(result, recorded)?;
         Ok(Self {
             samples,
-            name: name.to_owned(),
+            name: program.name.to_owned(),
             about,
             args: arguments,
             result: results,
-            examples: examples_of(name, examples)?,
-            on_nodes: !ON_CONTROLLER.contains(&name),
-            diff: WITH_DIFF.contains(&name),
-            repeats: NOT_ALWAYS_IDEMPOTENT.iter().find(|(n, _)| *n == name).map(|(_, what)| *what),
+            examples: examples_of(program.name, examples)?,
+            on_nodes: program.on_nodes,
+            diff: program.edits_text,
+            repeats: program.repeats,
         })
     }
 

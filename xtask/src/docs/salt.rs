@@ -97,7 +97,8 @@ fn short(page: &Page) -> &str {
     page.name.strip_prefix("og_").unwrap_or(&page.name)
 }
 
-fn arguments(out: &mut String, args: &[Field], wanted: impl Fn(&Field) -> bool) {
+/// The arguments with their types, defaults and texts, as a docstring has them.
+pub fn arguments(out: &mut String, args: &[Field], wanted: impl Fn(&Field) -> bool) {
     for arg in args.iter().filter(|f| !OF_THE_CALL.contains(&f.name.as_str()) && wanted(f)) {
         let mut facts =
             vec![if arg.list { format!("list of {}", arg.kind.name()) } else { arg.kind.name().to_owned() }];

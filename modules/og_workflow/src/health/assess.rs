@@ -18,6 +18,8 @@ pub const PARAMETERS: [&str; 3] = [SYNC_NAMES, MOST_AVAILABLE, COMMIT];
 const COMMIT: &str = "synchronous_commit";
 /// Values of it by which no commit waits for a standby.
 const LOCAL: [&str; 5] = ["off", "local", "false", "no", "0"];
+/// What a server that cannot follow any more says of the reason.
+const LOST: [&str; 3] = ["WAL segment removed", "System id not matched", "Timeline not matched"];
 /// Slots that nobody uses and that retain more than this are a finding.
 const RETAINED_BYTES: u64 = 1 << 30;
 
@@ -293,12 +295,15 @@ impl Inspection<'_> {
         let mut found = Vec::new();
         match state.db_state.unwrap_or(DbState::Unknown) {
             DbState::Normal => {}
-            DbState::NeedRepair => {
-                found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(format!(
-                    "rebuild it, if it does not recover by itself within seconds: {}",
-                    n.command("og_build", &[])
-                )));
+            DbState::NeedRepair if LOST.iter().any(|words| detail.contains(words)) => {
+                let fix = format!("rebuild it: {}", n.command("og_build", &[]));
+                found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
             }
+            // So it says for as long as nobody sends to it.
+            DbState::NeedRepair => found.push(
+                error("node.disconnected", name, format!("does not reach its upstream: {detail}"))
+                    .fix("start the upstream; then it recovers within seconds, or needs its channel and rules mended (og_replconninfo, og_hba)"),
+            ),
             other => found.push(
                 finding(Severity::Warning, "node.not_normal", name, format!("is {other}: {detail}"))
                     .fix("wait, and look again"),
@@ -497,7 +502,8 @@ fn sentence(it: &ClusterHealth) -> String {
         }
         Some(n) => format!("commits wait for {n} of {}", it.commits.candidates.join(", ")),
     };
-    let text = format!("{what}; {tolerated}, {lost}; {waits}.");
+    let hangs = if it.verdict == Verdict::Broken { "commits hang; " } else { "" };
+    let text = format!("{hangs}{what}; {tolerated}, {lost}; {waits}.");
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |c| c.to_uppercase().chain(letters).collect())
 }

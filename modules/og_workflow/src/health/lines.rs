@@ -5,14 +5,12 @@ use std::collections::BTreeSet;
 use og_common::gauss::Role;
 
 use super::{Answer, ClusterHealth, NodeHealth, Severity};
-use crate::table::in_units;
+use crate::table::{aligned, in_units};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "?";
 /// What stands where there is nothing to tell.
 const NONE: &str = "-";
-/// Between two columns.
-const GAP: &str = "  ";
 
 /// Returns the whole: the sentence, the table, the findings. `verbose` adds columns; `width` is that of the terminal, which
 /// the columns are made to fit, the least important ones left out first.
@@ -77,13 +75,7 @@ fn rows(health: &ClusterHealth, columns: &[&Column]) -> Vec<String> {
     let head = columns.iter().map(|column| column.head.to_owned()).collect::<Vec<_>>();
     let cells = |node: &NodeHealth| columns.iter().map(|column| (column.cell)(node)).collect::<Vec<_>>();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(health.nodes.iter().map(cells)).collect();
-    let width = |i: usize| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        cells.join(GAP).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    aligned(&rows)
 }
 
 /// Returns the findings, each with what to do on a line of its own.

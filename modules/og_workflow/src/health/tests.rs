@@ -124,6 +124,7 @@ fn commits_that_wait_for_ever_are_no_service() {
         ),
         "{fix}"
     );
+    assert!(it.sentence.starts_with("Commits hang; 2 of 2 standbys are missing (n2, n3)"), "{}", it.sentence);
     assert_eq!(nagios(&it, LagLimits::default()).0, 2);
     // Where commits may go on alone it serves, and may lose something.
     parameter(&mut hosts, "most_available_sync", Some("on"));
@@ -213,4 +214,19 @@ fn metrics_leave_out_what_is_not_known() {
     let helps: Vec<_> = text.lines().filter(|line| line.starts_with("# HELP")).collect();
     let names: std::collections::BTreeSet<_> = helps.iter().collect();
     assert_eq!(helps.len(), names.len());
+}
+
+#[test]
+fn a_standby_without_upstream_is_not_told_to_be_rebuilt() {
+    let with = |detail| {
+        let mut hosts = streaming(2);
+        let own = &mut hosts[2].2["og_node_state"]["node"];
+        (own["db_state"], own["detail"], own["receiver"]) =
+            (json!("need_repair"), json!(detail), json!(null));
+        health(&hosts).findings.into_iter().map(|f| (f.id, f.fix.unwrap())).collect::<Vec<_>>()
+    };
+    let found = with("Disconnected");
+    assert!(found[0].0 == "node.disconnected" && !found[0].1.contains("og_build"), "{found:?}");
+    let found = with("WAL segment removed");
+    assert!(found[0].0 == "node.need_repair" && found[0].1.contains("og_build"), "{found:?}");
 }

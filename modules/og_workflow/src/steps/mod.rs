@@ -2,6 +2,7 @@
 
 mod drop;
 mod expand;
+mod preflight;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,8 @@ use og_common::protocol::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Shown};
@@ -32,6 +35,8 @@ pub enum Workflow {
     Drop,
     /// Show the cluster as one table.
     Status,
+    /// Check the nodes for what speaks against a change.
+    Preflight,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
 }
@@ -95,6 +100,16 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         targets: None,
         options: &[],
         run: |it, _| it.status(),
+    },
+    WorkflowEntry {
+        workflow: Workflow::Preflight,
+        name: "preflight",
+        title: "Check the nodes before a change",
+        about: "Check hosts, servers and files of all nodes for what speaks against a change; changes nothing",
+        details: &["It fails when there is a finding of severity error."],
+        targets: None,
+        options: &["og_preflight_for", "og_preflight_nodes"],
+        run: |it, _| preflight::preflight(it),
     },
 ];
 
@@ -170,6 +185,8 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
+/// How wide the table of a status is: Ansible folds longer lines.
+const TABLE_WIDTH: usize = 76;
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -193,6 +210,7 @@ pub fn run(
         findings: Vec::new(),
         table: Vec::new(),
         cluster: None,
+        preflight: None,
         leader: None,
     };
     let done = match workflow.entry() {
@@ -225,6 +243,7 @@ struct Run<'a> {
     findings: Vec<String>,
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
+    preflight: Option<Vec<NodePreflight>>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
 }
@@ -457,7 +476,7 @@ impl Run<'_> {
     fn status(&mut self) -> Go {
         let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
-        self.table = health::lines::lines(&health, false, None);
+        self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         self.warnings.extend(plan::inspect(&nodes).warnings);
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
@@ -523,6 +542,7 @@ impl Run<'_> {
             findings: self.findings,
             table: self.table,
             cluster: self.cluster,
+            preflight: self.preflight,
         }
     }
 }

@@ -756,3 +756,42 @@ fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
     // With one kind alone the step is named by it.
     assert_eq!(steps(&two_new(), "n5"), ["Build cascade standbys: n5"]);
 }
+
+#[test]
+fn preflight_asks_every_node_once_and_judges_them_together() {
+    let options = Options {
+        og_preflight_for: og_preflight::args::Purpose::Expand,
+        og_preflight_nodes: "n2".to_owned(),
+        ..Options::default()
+    };
+    let mut asked = Vec::new();
+    let say = |step: &str, call: &NodeCall| {
+        assert_eq!(step, "Check all nodes");
+        let node = call.node.clone().unwrap();
+        asked.push((node.clone(), call.args["for"].clone(), call.args["wanted"]["target"].clone()));
+        let version = if node == "n2" { "5.0.3" } else { "6.0.2" };
+        Some(match node.as_str() {
+            "n3" => json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}}),
+            _ => json!({"failed": false, "facts": {"name": node, "programs": {"version": version}}}),
+        })
+    };
+    let done = told(&cluster(2), Workflow::Preflight, "", &how(options), true, say);
+    let expand = json!("expand");
+    assert_eq!(
+        asked,
+        [("n1", false), ("n2", true), ("n3", false)].map(|(n, target)| (
+            n.to_owned(),
+            expand.clone(),
+            json!(target)
+        ))
+    );
+    assert!(done.why().contains("- n3: unreachable: no route"), "{}", done.why());
+    let found = done.outcome.preflight.as_ref().unwrap();
+    let differs = |node: usize| found[node].findings.iter().any(|f| f.id == "same.release");
+    assert_eq!((differs(0), differs(1), found[2].error.is_some()), (false, true, true), "{found:#?}");
+    let table = &done.outcome.table;
+    assert!(table[0].starts_with("Not ready: ") && table[2].starts_with("NODE  ERRORS"), "{table:#?}");
+    let unknown = Options { og_preflight_nodes: "n2,n9".to_owned(), ..Options::default() };
+    let done = told(&cluster(2), Workflow::Preflight, "", &how(unknown), true, nothing);
+    assert!(done.why().starts_with("og_preflight_nodes: n9 is no host of the inventory"), "{}", done.why());
+}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import signal
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run
 
-# Reads a program's name and its arguments, by turns, and ends each answer with a line of its own.
-SCRIPT = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; r=$?; echo; echo "og-ended $r"; done; :"""
-ENDED = re.compile(r"^og-ended \d+$", re.MULTILINE)
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
 GRACE = 10
 
@@ -49,25 +45,14 @@ class ActionModule(OgActionBase):
         return [{"failed": True, "changed": False, **lost} for _ in calls]
 
     def _called(self, calls):
-        lines = []
-        for call in calls:
-            request = self.request({**self._defaults(call["program"]), **call["args"]})
-            lines += [call["program"], request]
         self._seconds = self._limit(calls)
         if self._seconds:
             signal.signal(signal.SIGALRM, _too_late(self._seconds))
             signal.alarm(self._seconds)
         try:
-            done = self.remote(calls[0]["program"], lambda d: SCRIPT.format(env=self._environment(), folder=d), "\n".join(lines) + "\n")
+            return self.call_each([(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in calls])
         finally:
             signal.alarm(0)
-        # What a login shell printed stands before the first answer, and is passed over with it.
-        parts = ENDED.split(done["stdout"])
-        codes = [int(line.split()[1]) for line in ENDED.findall(done["stdout"])]
-        lost = {"rc": done["rc"], "stderr": done["stderr"], "stdout": done["stdout"]}
-        answered = [{**lost, "stdout": part, "rc": rc} for part, rc in zip(parts, codes)]
-        answered += [lost] * (len(calls) - len(answered))
-        return [self.result(call["program"], one) for call, one in zip(calls, answered)]
 
     def upload(self, root, seen):
         """Carries the programs there, for as long as the connection takes; the limit is for what they do then."""

@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_options import OPTIONS
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run
 
-DEFAULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../roles/common/defaults/main.yml")
-# Of these the roles and playbooks make use, not og_workflow.
-FOR_ROLES = ("og_add", "og_drop", "og_binaries", "og_bin_dir", "og_cluster")
 # Those by which every node ends a task before any begins the next.
 STRATEGIES = ("linear", "debug")
 HOST_VARS = (
@@ -46,7 +44,7 @@ class ActionModule(OgActionBase):
             "targets": targets,
             "cluster": {"hosts": hosts},
             "left_out": [name for name in hosts if name not in active],
-            "options": self._options(),
+            "options": self._settings(OPTIONS),
             "variables": self._variables(hosts),
             "pid": parent.pid if parent else os.getpid(),
             "check_mode": bool(self._task.check_mode),
@@ -82,10 +80,6 @@ class ActionModule(OgActionBase):
             )
         names = list(groups[group]) + [name for name in targets if name not in groups[group] and name in groups["all"]]
         return {str(name): {key: plain(hostvars[name][key]) for key in HOST_VARS if key in hostvars[name]} for name in names}
-
-    def _options(self):
-        """The workflow's options, by the variables of the play."""
-        return self._settings(sorted(set(self._loader.load_from_file(DEFAULTS)) - set(FOR_ROLES)))
 
     def _variables(self, hosts):
         """

@@ -65,6 +65,10 @@ VERSION = "[0-9a-f]" * 16
 CLEAN = """
 find "$d" -mindepth 1 -maxdepth 1 \\( -name '.up.*' -mtime +1 -o -name '""" + VERSION + """' ! -name {digest} -mtime +30 \\) -exec rm -rf {{}} + || :"""
 
+# Reads a program's name and its arguments, by turns, and ends each answer with a line of its own.
+EACH = """while IFS= read -r m && IFS= read -r a; do printf '%s\\n' "$a" | {env}{folder}/"$m"; r=$?; echo; echo "og-ended $r"; done; :"""
+ENDED = re.compile(r"^og-ended \d+$", re.MULTILINE)
+
 
 def plain(value):
     """The value as plain types that any JSON writer takes, without Ansible's own string and container classes."""
@@ -297,6 +301,16 @@ class OgActionBase(ActionBase):
             return wrong
         done = self.remote(name, lambda d: f"{self._environment()}{d}/{name}", request)
         return self.result(name, done)
+
+    def call_each(self, calls):
+        """Runs several programs, each with its arguments, in one remote command and returns their results."""
+        lines = "".join(f"{name}\n{self.request(args)}\n" for name, args in calls)
+        done = self.remote(calls[0][0], lambda d: EACH.format(env=self._environment(), folder=d), lines)
+        # What a login shell printed stands before the first answer, and is passed over with it.
+        codes = [int(line.split()[1]) for line in ENDED.findall(done["stdout"])]
+        answered = [{**done, "stdout": part, "rc": rc} for part, rc in zip(ENDED.split(done["stdout"]), codes)]
+        answered += [done] * (len(calls) - len(answered))
+        return [self.result(name, one) for (name, _), one in zip(calls, answered)]
 
     def call_here(self, name, args):
         """Runs program `name` on the controller with these arguments and returns its result."""
