@@ -33,6 +33,7 @@ CALLS = {
     ],
     "og_guc": [{"parameters": {"wal_keep_segments": 256}, "diff": True}, {**QUERY, "names": ["wal_keep_segments"]}],
     "og_lock": [{"owner": "dba", "purpose": "expand n3"}, {"owner": "dba", "state": "released"}, QUERY],
+    "og_preflight": [{"for": "restart", "fail_on": "never"}],
     "og_replconninfo": [CHANNEL, {**CHANNEL, "state": "absent"}, {**QUERY, "local": {"host": "203.0.113.7", "base_port": 26000}}, QUERY],
     "og_static_conf": [
         {"xml": "FILES/cluster_config.xml", "local": 1, "path": "FILES/new"},

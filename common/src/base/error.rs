@@ -322,6 +322,15 @@ impl Error {
         self
     }
 
+    /// Adds the module's own keys of the result, for a failure that is a judgement of what they tell.
+    #[must_use]
+    pub fn with_output(self, output: &impl Serialize) -> Self {
+        match serde_json::to_value(output) {
+            Ok(Value::Object(keys)) => self.with_keys(keys),
+            _ => self,
+        }
+    }
+
     /// Adds the module's own keys of the result.
     #[must_use]
     pub(crate) fn with_keys(mut self, keys: Map<String, Value>) -> Self {

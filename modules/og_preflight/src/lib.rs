@@ -49,7 +49,7 @@ impl Module for Preflight {
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let facts = collect::collect(call, &args).await?;
+        let facts = Box::pin(collect::collect(call, &args)).await?;
         let peers: Vec<&Facts> = args.peers.iter().collect();
         let context = Context { facts: &facts, peers: &peers, purpose: args.purpose, wanted: &args.wanted };
         let judgement = judge(&context);
@@ -65,9 +65,8 @@ impl Module for Preflight {
         let output = Output { facts, findings: judgement.findings, ready };
         match worst.filter(|_| fails) {
             Some(worst) => {
-                call.keep(&output);
-                Err(Error::refused(format!("{msg}; the first: {}: {}", worst.subject, worst.message))
-                    .hint(worst.fix))
+                let detail = format!("{msg}; the first: {}: {}", worst.subject, worst.message);
+                Err(Error::refused(detail).hint(worst.fix).with_output(&output))
             }
             None => Ok(Report::unchanged(msg, output)),
         }

@@ -178,14 +178,12 @@ impl<'a> Context<'a> {
 
     /// The node with which this one is compared; none for that node itself.
     fn reference(&self) -> Option<&'a Facts> {
-        match self.primary() {
-            Some(primary) => Some(primary).filter(|primary| !std::ptr::eq(*primary, self.facts)),
-            None => {
-                let key = |facts: &&Facts| (facts.label().to_owned(), facts.identity.directory.clone());
-                let first = self.peers.iter().copied().min_by_key(key)?;
-                (key(&first) < key(&self.facts)).then_some(first)
-            }
+        if let Some(primary) = self.primary() {
+            return Some(primary).filter(|primary| !std::ptr::eq(*primary, self.facts));
         }
+        let key = |facts: &&Facts| (facts.label().to_owned(), facts.identity.directory.clone());
+        let first = self.peers.iter().copied().min_by_key(key)?;
+        (key(&first) < key(&self.facts)).then_some(first)
     }
 
     /// Whether the change starts the server of this node.

@@ -462,7 +462,7 @@ fn programs_release(c: &Context<'_>, j: &mut Judge) {
             if c.facts.server.running {
                 j.unknown(message);
             } else {
-                j.error("", message, home).fix.push_str("; then check again")
+                j.error("", message, home).fix.push_str("; then check again");
             }
         }
         (Some(found), Some(wanted)) if found != wanted => {
@@ -830,7 +830,7 @@ fn server_state(c: &Context<'_>, j: &mut Judge) {
     }
     if server.frozen {
         j.error("", format!("the server's process is frozen: {seen}"), seen).fix =
-            "find out who stopped it; kill -CONT lets it go on".to_owned();
+            "find out who stopped it; kill -CONT lets it go on".into();
         return;
     }
     if !server.answered {
@@ -865,7 +865,7 @@ fn server_role(c: &Context<'_>, j: &mut Judge) {
             j.unknown("the node's role is not known");
         } else if c.facts.channels.is_empty() {
             j.error("", "the node has no replication channel, and so no source for a build", "none").fix =
-                "set its replication channels (og_replconninfo)".to_owned();
+                "set its replication channels (og_replconninfo)".into();
         }
         return;
     }

@@ -329,7 +329,7 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("memory.swap", Warning, Any, STANDBY, |c| c.node.memory.swap = Some(64 * GIB)),
         Broken("memory.huge_pages", Warning, Any, STANDBY, |c| {
-            c.node.memory.huge_pages = Some("always".to_owned())
+            c.node.memory.huge_pages = Some("always".to_owned());
         }),
         Broken("memory.min_free", Info, Any, STANDBY, |c| c.node.memory.min_free = Some(1 << 20)),
         Broken("disk.room", Error, Build, STANDBY, |c| {
@@ -354,10 +354,10 @@ fn broken() -> Vec<Broken> {
         Broken("ports.free", Warning, Any, STANDBY, |c| c.node.ports[5].state = PortState::Taken),
         Broken("ports.free", Unknown, Any, STANDBY, |c| c.node.ports[0].state = PortState::Unknown),
         Broken("ports.ephemeral", Error, Restart, STANDBY, |c| {
-            c.node.kernel.local_ports = Some([1024, 60999])
+            c.node.kernel.local_ports = Some([1024, 60999]);
         }),
         Broken("ports.ephemeral", Warning, Any, STANDBY, |c| {
-            c.node.kernel.local_ports = Some([26005, 60999])
+            c.node.kernel.local_ports = Some([26005, 60999]);
         }),
         Broken("ports.ephemeral", Unknown, Any, STANDBY, |c| c.node.kernel.local_ports = None),
         Broken("leftovers.data_dir", Error, Any, STANDBY, |c| c.node.identity.content = Content::Other),
@@ -372,7 +372,7 @@ fn broken() -> Vec<Broken> {
             c.leave(LeftoverKind::Socket, "/tmp/.s.PGSQL.26000", "no process uses it");
         }),
         Broken("leftovers.processes", Error, Any, STANDBY, |c| {
-            c.leave(LeftoverKind::Process, "process 9", "a server")
+            c.leave(LeftoverKind::Process, "process 9", "a server");
         }),
         Broken("leftovers.environment", Warning, Deploy, STANDBY, |c| {
             c.leave(LeftoverKind::Environment, "GAUSS_ENV", "2");
@@ -396,7 +396,7 @@ fn broken() -> Vec<Broken> {
         Broken("limits.processes", Warning, Any, STANDBY, |c| c.node.limits.processes = limit(300)),
         Broken("limits.address_space", Warning, Any, STANDBY, |c| c.node.limits.address_space = limit(GIB)),
         Broken("kernel.semaphores", Error, Any, STANDBY, |c| {
-            c.node.kernel.semaphores = Some([250, 32000, 32, 10])
+            c.node.kernel.semaphores = Some([250, 32000, 32, 10]);
         }),
         Broken("kernel.semaphores", Unknown, Any, STANDBY, |c| c.node.kernel.semaphores = None),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmmax = Some(GIB / 2)),
@@ -418,7 +418,7 @@ fn broken() -> Vec<Broken> {
             c.node.security.certificates[0].not_after = Some(NOW / 1000 - DAY);
         }),
         Broken("security.certificates", Error, Any, STANDBY, |c| {
-            c.node.security.certificates[0].not_after = None
+            c.node.security.certificates[0].not_after = None;
         }),
         Broken("security.keys", Error, Any, STANDBY, |c| c.node.security.keys[0].mode = Some(0o640)),
         Broken("security.keys", Error, Any, STANDBY, |c| c.node.security.keys[0].mode = None),
@@ -457,7 +457,7 @@ fn broken() -> Vec<Broken> {
         Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = Some(false)),
         Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = None),
         Broken("channels.reached", Error, Any, STANDBY, |c| {
-            c.node.reached[0].problem = Some("refused".to_owned())
+            c.node.reached[0].problem = Some("refused".to_owned());
         }),
         Broken("channels.reached", Warning, Failover, STANDBY, |c| {
             c.node.reached[0].problem = Some("refused".to_owned());
@@ -523,7 +523,7 @@ fn broken() -> Vec<Broken> {
         Broken("server.state", Error, Any, PRIMARY, |c| c.node.server.frozen = true),
         Broken("server.state", Unknown, Any, PRIMARY, |c| c.node.server.answered = false),
         Broken("server.state", Unknown, Any, PRIMARY, |c| {
-            c.node.note_unknown("server", "gs_ctl is not found")
+            c.node.note_unknown("server", "gs_ctl is not found");
         }),
         Broken("server.role", Error, Switchover, PRIMARY, |c| c.wanted.target = true),
         Broken("server.role", Error, Failover, STANDBY, |c| {
@@ -546,16 +546,16 @@ fn broken() -> Vec<Broken> {
         Broken("server.archiving", Warning, Any, PRIMARY, |c| c.activity().unarchived = 16),
         Broken("server.archiving", Error, Any, PRIMARY, |c| c.activity().unarchived = 128),
         Broken("transactions.long", Warning, Switchover, PRIMARY, |c| {
-            c.activity().long_transactions = Some(2)
+            c.activity().long_transactions = Some(2);
         }),
         Broken("transactions.long", Unknown, Restart, PRIMARY, |c| c.activity().long_transactions = None),
         Broken("transactions.idle", Warning, Restart, PRIMARY, |c| {
-            c.activity().idle_in_transaction = Some(2)
+            c.activity().idle_in_transaction = Some(2);
         }),
         Broken("transactions.prepared", Warning, Any, PRIMARY, |c| c.activity().prepared = Some(1)),
         Broken("server.dirty_pages", Info, Switchover, PRIMARY, |c| c.activity().dirty_pages = Some(9000)),
         Broken("slots.inactive", Warning, Any, PRIMARY, |c| {
-            c.node.server.slots.as_mut().unwrap()[0].active = false
+            c.node.server.slots.as_mut().unwrap()[0].active = false;
         }),
         Broken("slots.inactive", Unknown, Any, PRIMARY, |c| c.node.server.slots = None),
         Broken("slots.logical", Warning, Any, PRIMARY, |c| {
@@ -570,7 +570,7 @@ fn broken() -> Vec<Broken> {
             c.node.managed_by = ManagedBy { by: Manager::Cm, paused: true, ..ManagedBy::default() };
         }),
         Broken("managed.watchers", Warning, Any, STANDBY, |c| {
-            c.node.watchers = vec!["keepalived".to_owned()]
+            c.node.watchers = vec!["keepalived".to_owned()];
         }),
         Broken("managed.watchers", Unknown, Any, STANDBY, |c| c.node.note_unknown("processes", "no /proc")),
         Broken("run.lock", Error, Any, PRIMARY, |c| {
@@ -591,10 +591,10 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("cluster.files", Warning, Any, STANDBY, |c| c.node.cluster.local = Some(1).filter(|_| false)),
         Broken("cluster.files", Warning, Any, STANDBY, |c| {
-            c.node.cluster.roles[1].role = "primary".to_owned()
+            c.node.cluster.roles[1].role = "primary".to_owned();
         }),
         Broken("cluster.files", Warning, Any, STANDBY, |c| {
-            c.node.cluster.problems = vec!["checksum".to_owned()]
+            c.node.cluster.problems = vec!["checksum".to_owned()];
         }),
         Broken("cluster.one_primary", Error, Any, PRIMARY, |c| c.peer.server.role = Role::Primary),
         Broken("cluster.system", Error, Any, STANDBY, |c| c.node.identity.system_id = Some("78".to_owned())),
@@ -616,7 +616,7 @@ fn broken() -> Vec<Broken> {
         Broken("same.release", Unknown, Any, STANDBY, |c| c.peer.programs.version = None),
         Broken("same.catalog", Error, Any, STANDBY, |c| c.node.programs.catalog = Some(1)),
         Broken("same.architecture", Error, Any, STANDBY, |c| {
-            c.node.system.architecture = Some("aarch64".to_owned())
+            c.node.system.architecture = Some("aarch64".to_owned());
         }),
         Broken("same.page_size", Error, Any, STANDBY, |c| c.node.system.page_size = Some(65_536)),
         Broken("same.page_size", Error, Any, STANDBY, |c| c.set("block_size", "16384")),
@@ -646,7 +646,7 @@ fn broken() -> Vec<Broken> {
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.sent_at = None),
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.received_at = Some(NOW + 5_000)),
         Broken("channels.from_peers", Error, Any, STANDBY, |c| {
-            c.peer.reached[0].problem = Some("refused".to_owned())
+            c.peer.reached[0].problem = Some("refused".to_owned());
         }),
         Broken("channels.both_ways", Error, Any, STANDBY, |c| c.peer.channels.clear()),
         Broken("network.mtu", Warning, Any, STANDBY, |c| c.node.hosts.mtu = Some(9000)),

@@ -129,8 +129,8 @@ fn remove_ipc(root: &Root) -> Option<bool> {
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 let values = text.lines().filter_map(|line| line.trim().strip_prefix("RemoveIPC"));
-                let values = values.filter_map(|rest| rest.trim_start().strip_prefix('='));
-                found = values.last().map_or(found, |value| og_common::conf::is_on(value.trim()));
+                let mut values = values.filter_map(|rest| rest.trim_start().strip_prefix('='));
+                found = values.next_back().map_or(found, |value| og_common::conf::is_on(value.trim()));
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return None,
