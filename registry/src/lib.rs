@@ -16,7 +16,7 @@ pub const PROGRAMS: &[Program] = &[
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
     program::<og_node_state::NodeStateModule>()
         .repeats("`state: restarted` and `state: reloaded` act each time."),
-    program::<og_preflight::Preflight>(),
+    program::<og_preflight::Preflight>().page_end(preflight_checks),
     program::<og_replconninfo::ReplConnInfo>().edits_text(),
     program::<og_slot::ReplicationSlots>(),
     program::<og_static_conf::StaticConf>().edits_text(),
@@ -45,6 +45,8 @@ pub struct Program {
     pub own_action_plugin: bool,
     /// Which calls change something every time.
     pub repeats: Option<&'static str>,
+    /// What stands at the end of its page beside what its types say.
+    pub page_end: Option<fn() -> String>,
 }
 
 const fn program<M: Module>() -> Program {
@@ -58,6 +60,7 @@ const fn program<M: Module>() -> Program {
         works_without_server: false,
         own_action_plugin: false,
         repeats: None,
+        page_end: None,
     }
 }
 
@@ -86,6 +89,19 @@ impl Program {
         self.repeats = Some(which);
         self
     }
+
+    const fn page_end(mut self, text: fn() -> String) -> Self {
+        self.page_end = Some(text);
+        self
+    }
+}
+
+/// The list of checks for og_preflight's page.
+fn preflight_checks() -> String {
+    format!(
+        "\n## Checks\n\n`og_preflight --explain ID` says why a check is there. The severity is the worst that a finding can have.\n\n{}",
+        og_preflight::checks::table()
+    )
 }
 
 /// Returns the programs that run on nodes.

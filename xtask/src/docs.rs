@@ -89,7 +89,9 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
     let registry = serde_json::to_string_pretty(&og_registry::to_json()).map_err(|e| e.to_string())?;
     let mut files = vec![("schemas/registry.json".into(), format!("{registry}\n"))];
     for page in pages {
-        files.push((format!("docs/modules/{}.md", page.name).into(), markdown::page(page)));
+        let end = og_registry::find_program(&page.name).and_then(|program| program.page_end);
+        let text = markdown::page(page) + &end.map_or_else(String::new, |end| end());
+        files.push((format!("docs/modules/{}.md", page.name).into(), text));
         if page.on_nodes {
             let plugin = format!("{COLLECTION}/plugins/modules/{}.py", page.name);
             files.push((plugin.into(), ansible::documentation(page)));

@@ -27,7 +27,6 @@ pub fn command() -> Command {
         .arg(Linking::flag())
 }
 
-
 /// Builds what is shipped and installs it; a second run finds nothing to do.
 pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();

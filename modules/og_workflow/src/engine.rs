@@ -27,7 +27,7 @@ pub enum Turn {
     /// These calls are to be made.
     Ask(Next),
     /// It has ended.
-    Done(Outcome),
+    Done(Box<Outcome>),
 }
 
 impl Engine {
@@ -68,7 +68,7 @@ impl Engine {
         let replay = Replay::new(&self.hosts, answers);
         match steps::run(self.workflow, &self.targets, &self.hosts, &self.how, replay) {
             Err(next) => Ok(Turn::Ask(next)),
-            Ok((outcome, 0)) => Ok(Turn::Done(outcome)),
+            Ok((outcome, 0)) => Ok(Turn::Done(Box::new(outcome))),
             Ok((_, left)) => {
                 Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
                     .at("/answers")

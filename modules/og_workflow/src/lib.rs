@@ -80,7 +80,7 @@ impl Module for Workflows {
             }
             Turn::Done(outcome) => {
                 let msg = text::msg(&outcome, call.check);
-                Ok(Report::unchanged(msg, Output { outcome: Some(outcome), ..Output::default() }))
+                Ok(Report::unchanged(msg, Output { outcome: Some(*outcome), ..Output::default() }))
             }
         }
     }

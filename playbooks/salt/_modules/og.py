@@ -584,6 +584,81 @@ def node_state(**arguments):
     return _run("og_node_state", arguments)
 
 
+def preflight(**arguments):
+    r"""
+    Check a node before a change, and tell what speaks against it.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # Check a node for anything that is wrong
+        salt '*' og.preflight data_dir=/gauss/data/dn1
+        # Check a standby that is to become primary; never fail, as the findings are judged elsewhere
+        salt '*' og.preflight data_dir=/gauss/data/dn1 for=switchover wanted='{"target":true}' fail_on=never
+        # Check a new node, which two others are to reach
+        salt '*' og.preflight data_dir=/gauss/data/dn1 for=expand wanted='{"target":true,"port":26000,"name":"dn_6003","reach":[{"host":"10.0.0.11","port":26001}],"clients":["10.0.0.11"]}'
+
+    for (expand|drop|build|switchover|failover|deploy|restart|any, default "any")
+        The change that the node is checked for.
+        `expand`: The cluster gets more nodes; `wanted.target` says whether this is one of them.
+        `drop`: The cluster loses nodes; `wanted.target` says whether this is one of them.
+        `build`: This node is rebuilt from its primary.
+        `switchover`: A standby and the primary exchange their roles.
+        `failover`: A standby becomes primary, as the old primary is lost.
+        `deploy`: A data directory is to be made here.
+        `restart`: The server is stopped and started.
+        `any`: No change in particular.
+
+    peers (list of dict, default [])
+        Facts of other nodes of the cluster, as other calls of og_preflight returned them under
+        `facts`.
+
+    wanted (dict, default {"target":false,"bytes":null,"port":null,"ports":[],"name":null,"standbys":[],"builds":0,"senders":null,"slots":null,"synchronous_standby_names":null,"version":null,"clients":[],"reach":[],"hosts":[],"owner":null})
+        What the change needs of this node.
+        Fields: target, bytes, port, ports, name, standbys, builds, senders, slots,
+        synchronous_standby_names, version, clients, reach, hosts, owner.
+
+    sent_at (int)
+        The caller's clock when the call was sent, in milliseconds since 1970. It comes back in
+        `facts.clock`; with the time at which the answer came it bounds the difference of the clocks
+        by the time that the call took.
+
+    fail_on (error|unknown|warning|never, default "error")
+        When the result says `failed`, and the exit status is 1.
+        `error`: When there is a finding of severity error.
+        `unknown`: When there is an error, or a check could not be made.
+        `warning`: When there is an error, an unknown or a warning.
+        `never`: Never: for a caller who judges the findings himself.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_preflight", arguments)
+
+
 def replconninfo(**arguments):
     r"""
     This node's replication channels.

@@ -442,3 +442,57 @@ def status(minion, og_cluster=CLUSTER, **options):
 
     """
     return _run("status", [], False, False, minion, og_cluster, options)
+
+
+def preflight(minion, og_cluster=CLUSTER, **options):
+    r"""
+    Check hosts, servers and files of all nodes for what speaks against a change; changes nothing
+
+    It fails when there is a finding of severity error.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.preflight n1
+        salt-run og.preflight n1 og_cluster=shop
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_preflight_for (expand|drop|build|switchover|failover|deploy|restart|any, default "any")
+        The change that the nodes are checked for.
+        `expand`: The cluster gets more nodes; `wanted.target` says whether this is one of them.
+        `drop`: The cluster loses nodes; `wanted.target` says whether this is one of them.
+        `build`: This node is rebuilt from its primary.
+        `switchover`: A standby and the primary exchange their roles.
+        `failover`: A standby becomes primary, as the old primary is lost.
+        `deploy`: A data directory is to be made here.
+        `restart`: The server is stopped and started.
+        `any`: No change in particular.
+
+    og_preflight_nodes (str, default "")
+        The nodes that the change is about, such as `n3,n4`: those to be added, dropped or rebuilt,
+        or the standby that is to become primary.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("preflight", [], False, False, minion, og_cluster, options)

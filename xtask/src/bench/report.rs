@@ -106,11 +106,11 @@ impl Row {
             (Some((name, _)), None) => format!("? × {name}"),
             (None, _) => String::new(),
         };
-        let limit = match self.limit {
+        let bound = match self.limit {
             None => String::new(),
             Some(Limit::Value(most)) => format!("≤ {most} {unit}"),
             Some(Limit::Ratio(most)) => format!("≤ {most} ×"),
-            Some(Limit::LeastRatio(least)) => format!("≥ {least} ×"),
+            Some(Limit::LeastRatio(bound)) => format!("≥ {bound} ×"),
         };
         let verdict = match (&self.limit, self.is_missed()) {
             (None, _) => "",
@@ -118,7 +118,7 @@ impl Row {
             (_, true) => "**missed**",
         };
         format!(
-            "| {} | {first:.2} | {:.2} | {last:.2} {unit} | {ratio} | {limit} | {verdict} |",
+            "| {} | {first:.2} | {:.2} | {last:.2} {unit} | {ratio} | {bound} | {verdict} |",
             self.what,
             self.median()
         )

@@ -140,8 +140,11 @@ fn described(value: &Value) -> Option<Value> {
     own.then(|| value.clone())
 }
 
+/// Roles by instance, and what is to be told of the file.
+type LiveRoles = (Vec<(u32, Role)>, Option<String>);
+
 /// The roles that cluster_dynamic_config records, by instance; a switchover changes no static config.
-fn live_roles(path: &Path) -> Result<(Vec<(u32, Role)>, Option<String>), Error> {
+fn live_roles(path: &Path) -> Result<LiveRoles, Error> {
     let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), None)),
@@ -206,7 +209,7 @@ mod tests {
         let wanted = read(Some(&yaml), None).unwrap().0;
         let (_json, json) = written("cluster.json", &wanted.to_string());
         assert_eq!(read(Some(&json), None).unwrap().0, wanted);
-        let indented = YAML.lines().map(|line| format!("  {line}\n")).collect::<String>();
+        let indented = YAML.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
         let (_inventory, inventory) = written("inventory.yml", &format!("opengauss:\n{indented}"));
         assert_eq!(node_names(Some(&inventory), None).unwrap(), ["n1", "n2"]);
         let of_one = read(Some(&inventory), None).unwrap().0;

@@ -128,7 +128,7 @@ impl Display {
         for line in lines_of(outcome, colour) {
             self.out(&line);
         }
-        self.warn(&outcome.warnings);
+        Self::warn(&outcome.warnings);
         match &outcome.msg {
             Some(why) => err(&secret::text(why)),
             // Beside its table a status has nothing to say.
@@ -198,8 +198,10 @@ impl Display {
     }
 
     /// Tells what should be looked at.
-    pub fn warn(&mut self, warnings: &[String]) {
-        warnings.iter().for_each(|text| err(&format!("warning: {}", secret::text(text))));
+    pub fn warn(warnings: &[String]) {
+        for text in warnings {
+            err(&format!("warning: {}", secret::text(text)));
+        }
     }
 
     fn json_outcome(&mut self, mut outcome: Value) {
@@ -213,14 +215,13 @@ impl Display {
     fn out(&mut self, text: &str) {
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", secret::text(text)).and_then(|()| out.flush()) {
-            Ok(()) => {}
             // The run goes on: what was begun on nodes is not to be left half done.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => self.closed = true,
             Err(e) if !self.lost => {
                 self.lost = true;
                 err(&format!("og: cannot write to standard output: {e}"));
             }
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
 }
@@ -351,7 +352,7 @@ struct Drawing {
 /// The line of a node.
 struct Bar {
     node: String,
-    bar: ProgressBar,
+    drawn: ProgressBar,
     /// Where bytes are counted.
     rate: Option<Rate>,
 }
@@ -462,10 +463,10 @@ impl Drawing {
             let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
             let bar = bar.with_style(style(template)).with_prefix(node.to_owned());
             let rate = counted.map(|bytes| Rate::new(bytes, self.begun.elapsed()));
-            self.bars.push(Bar { node: node.to_owned(), bar: self.all.add(bar), rate });
+            self.bars.push(Bar { node: node.to_owned(), drawn: self.all.add(bar), rate });
             self.bars.len() - 1
         });
-        let Bar { bar, rate, .. } = &mut self.bars[at];
+        let Bar { drawn: bar, rate, .. } = &mut self.bars[at];
         let (Some(bytes), Some(rate)) = (counted, rate) else {
             bar.set_message(secret::text(&progress.msg).into_owned());
             return;
@@ -482,7 +483,7 @@ impl Drawing {
     fn clear_bar(&mut self, node: &str) -> Option<Bar> {
         let at = self.bars.iter().position(|bar| bar.node == node)?;
         let bar = self.bars.remove(at);
-        bar.bar.finish_and_clear();
+        bar.drawn.finish_and_clear();
         Some(bar)
     }
 
@@ -496,7 +497,7 @@ impl Drawing {
     fn end(&mut self, elapsed: Duration) {
         let Some(step) = self.step.take() else { return };
         for bar in self.bars.drain(..) {
-            bar.bar.finish_and_clear();
+            bar.drawn.finish_and_clear();
         }
         step.finish_and_clear();
         let red = |text: &str| if colours() { format!("{RED}{text}{PLAIN}") } else { text.to_owned() };

@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(blue["vars"], json!({"og_rollback": false}));
         let (green, _) = of(&inventory, "green").unwrap();
         assert_eq!(green["hosts"]["n3"]["zone"], json!("C"));
-        let (fleet, _) = of(&inventory, "fleet").map_or_else(|e| (json!(e.to_string()), vec![]), |it| it);
+        let (fleet, _) = of(&inventory, "fleet").unwrap_or_else(|e| (json!(e.to_string()), vec![]));
         assert!(fleet.as_str().is_none_or(|e| e.contains("og_rollback")), "{fleet}");
         let error = of(&inventory, "opengauss").unwrap_err().to_string();
         assert!(error.contains("no group opengauss (its groups: fleet, blue, green)"), "{error}");

@@ -67,7 +67,7 @@ async fn run_workflow(
     stop: watch::Receiver<bool>,
 ) -> Result<u8, Error> {
     let (cluster, warnings) = cluster_file::read(invocation.file.as_deref(), invocation.cluster.as_deref())?;
-    display.warn(&warnings);
+    Display::warn(&warnings);
     let engine = engine(invocation, cluster)?;
     let mut runner = Runner::new(&engine, invocation, stop.clone())?;
     let code = match invocation.watch {

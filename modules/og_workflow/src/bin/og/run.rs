@@ -19,6 +19,9 @@ use crate::display::{Display, Event};
 
 /// Sessions at once over one connection; sshd refuses more than its MaxSessions, which is 10 unless it is set.
 const SESSIONS: usize = 8;
+/// A call with its place in the step, and the program that it calls.
+type HostCall = (usize, NodeCall, Arc<Program>);
+
 /// What every program is run with.
 const FLAGS: [&str; 1] = ["--progress"];
 /// How long the lock of an interrupted run may take to be left.
@@ -28,7 +31,7 @@ const LEAVING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum Ended {
     /// With what the workflow says.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// By a signal.
     Interrupted {
         /// The nodes on which something was ended.
@@ -160,7 +163,7 @@ impl<'a> Runner<'a> {
         });
         let (tell, mut news) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        let mut by_host: Vec<(String, Vec<(usize, NodeCall, Arc<Program>)>)> = Vec::new();
+        let mut by_host: Vec<(String, Vec<HostCall>)> = Vec::new();
         for (at, call) in next.calls.iter().enumerate() {
             let Some(host) = call.host.clone() else {
                 // It is all there is in its step, and takes no time.

@@ -19,4 +19,6 @@ OPTIONS = (
     "og_rollback",
     "og_drop_commits",
     "og_drop_clear",
+    "og_preflight_for",
+    "og_preflight_nodes",
 )
