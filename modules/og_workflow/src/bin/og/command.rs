@@ -11,6 +11,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use crate::cluster_file;
+use crate::view::View;
 
 /// Calls at once, unless `--forks` says otherwise.
 const FORKS: &str = "32";
@@ -44,6 +45,8 @@ pub struct Invocation {
     pub json: bool,
     /// Time between two looks.
     pub watch: Option<Duration>,
+    /// How the state of the cluster is shown.
+    pub view: View,
 }
 
 /// The command line that the program takes.
@@ -83,7 +86,7 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
         command = command.arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
     }
     if workflow.workflow == Workflow::Status {
-        command = command.arg(
+        command = command.args(View::args()).arg(
             Arg::new("watch")
                 .long("watch")
                 .value_name("SECONDS")
@@ -249,6 +252,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
         ssh_config: own.get_one("ssh-config").cloned(),
         forks: usize::from(own.get_one::<u16>("forks").copied().unwrap_or(1)),
         json: given("json"),
+        view: View::from_matches(own),
         watch: own.try_get_one::<u64>("watch").ok().flatten().map(|seconds| Duration::from_secs(*seconds)),
     })
 }

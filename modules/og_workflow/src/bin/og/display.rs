@@ -130,11 +130,18 @@ impl Display {
         }
         Self::warn(&outcome.warnings);
         match &outcome.msg {
+            // The findings stand below the table.
+            Some(_) if outcome.cluster.is_some() || outcome.preflight.is_some() => {}
             Some(why) => err(&secret::text(why)),
             // Beside its table a status has nothing to say.
             None if !changes => {}
             None => err(&format!("{} ({})", og_workflow::text::msg(outcome, check), seconds(elapsed))),
         }
+    }
+
+    /// Writes one line to standard output.
+    pub fn line(&mut self, text: &str) {
+        self.out(text);
     }
 
     /// Tells the state of the cluster anew.
@@ -145,7 +152,8 @@ impl Display {
         }
         let mut lines = outcome.table.clone();
         lines.extend(outcome.warnings.iter().map(|text| format!("warning: {text}")));
-        lines.extend(outcome.msg.iter().flat_map(|why| why.lines()).map(str::to_owned));
+        let msg = outcome.msg.iter().filter(|_| outcome.cluster.is_none());
+        lines.extend(msg.flat_map(|why| why.lines()).map(str::to_owned));
         let begin = if io::stdout().is_terminal() { CLEAR } else { "" };
         let at = og_common::clock::rfc3339(og_common::clock::now());
         let text: Vec<_> = lines.iter().map(|line| secret::text(line).into_owned()).collect();

@@ -5,6 +5,7 @@ mod command;
 mod display;
 mod inventory;
 mod run;
+mod view;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use command::Invocation;
 use display::Display;
 use run::{Ended, Runner};
+use view::View;
 
 /// The run failed, or was interrupted.
 const FAILED: u8 = 1;
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
     let mut display = Display::new(invocation.json, invocation.watch.is_some());
     let code = match run(&invocation, &mut display) {
         Ok(code) => code,
+        Err(e) if invocation.view.is_nagios() => {
+            display.line(&format!("OPENGAUSS UNKNOWN - {}", e.to_string().replace(['|', '\n'], " ")));
+            view::NAGIOS_UNKNOWN
+        }
         Err(e) => {
             display.error(&e);
             if e.kind() == ErrorKind::BadArgs { UNUSABLE } else { FAILED }
@@ -72,7 +78,7 @@ async fn run_workflow(
     let mut runner = Runner::new(&engine, invocation, stop.clone())?;
     let code = match invocation.watch {
         None => run_once(invocation, &mut runner, display).await,
-        Some(interval) => watch_status(interval, &mut runner, display, stop).await,
+        Some(interval) => watch_status(interval, &invocation.view, &mut runner, display, stop).await,
     };
     runner.close().await;
     code
@@ -99,7 +105,12 @@ async fn run_once(
 ) -> Result<u8, Error> {
     let begun = Instant::now();
     match runner.run(display).await? {
-        Ended::Outcome(outcome) => {
+        Ended::Outcome(mut outcome) => {
+            if let Some(line) = invocation.view.nagios(&outcome) {
+                display.line(&line.1);
+                return Ok(line.0);
+            }
+            invocation.view.apply(&mut outcome)?;
             display.outcome(
                 &outcome,
                 invocation.workflow.targets.is_some(),
@@ -119,6 +130,7 @@ async fn run_once(
 /// Shows the cluster again and again until a signal ends it.
 async fn watch_status(
     interval: Duration,
+    view: &View,
     runner: &mut Runner<'_>,
     display: &mut Display,
     mut stop: watch::Receiver<bool>,
@@ -128,7 +140,8 @@ async fn watch_status(
         let begun = Instant::now();
         match runner.run(display).await? {
             Ended::Interrupted { .. } => return Ok(code),
-            Ended::Outcome(outcome) => {
+            Ended::Outcome(mut outcome) => {
+                view.apply(&mut outcome)?;
                 code = status(&outcome);
                 display.status(&outcome);
             }

@@ -1,0 +1,150 @@
+//! How `og status` shows the state of a cluster: as a table, as a tree, as Nagios's line, as Prometheus's file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, ValueHint};
+use og_common::files;
+use og_common::protocol::Error;
+use og_workflow::args::Outcome;
+use og_workflow::health::export::{LagLimits, nagios, prometheus};
+use og_workflow::health::lines;
+
+/// The exit status of a check that could not be made.
+pub const NAGIOS_UNKNOWN: u8 = 3;
+
+/// What is shown of a cluster's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    verbose: bool,
+    topology: bool,
+    /// The limits of the lag, when Nagios asks.
+    nagios: Option<(Option<u64>, Option<u64>)>,
+    /// The file for node_exporter's textfile collector.
+    prometheus: Option<PathBuf>,
+    /// The cluster's name in it.
+    cluster: String,
+}
+
+impl View {
+    /// Returns the arguments of the command line.
+    pub fn args() -> [Arg; 6] {
+        let bytes = |name: &'static str, help: &'static str| {
+            Arg::new(name)
+                .long(name)
+                .value_name("BYTES")
+                .requires("nagios")
+                .value_parser(clap::value_parser!(u64))
+                .help(help)
+        };
+        let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+        [
+            flag("verbose").short('v').help("Show more columns: whether each node is ready for a switchover and a failover"),
+            flag("topology").help("Show who follows whom, as a tree"),
+            flag("nagios").conflicts_with_all(["watch", "json"]).help(
+                "Print one line with performance data, as Nagios and its like take it; exit status 0, 1, 2 or 3",
+            ),
+            bytes("warning", "Replay lag that is a warning, with --nagios"),
+            bytes("critical", "Replay lag that is critical, with --nagios"),
+            Arg::new("prometheus")
+                .long("prometheus")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help("Write the state as metrics to FILE, for node_exporter's textfile collector"),
+        ]
+    }
+
+    /// Returns what the command line asks for; of a workflow that has no such arguments, nothing.
+    pub fn from_matches(matches: &ArgMatches) -> Self {
+        let set = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
+        let bytes = |name: &str| matches.try_get_one::<u64>(name).ok().flatten().copied();
+        let cluster = matches.get_one::<String>("cluster").cloned();
+        Self {
+            verbose: set("verbose"),
+            topology: set("topology"),
+            nagios: set("nagios").then(|| (bytes("warning"), bytes("critical"))),
+            prometheus: matches.try_get_one::<PathBuf>("prometheus").ok().flatten().cloned(),
+            cluster: cluster.unwrap_or_else(|| "opengauss".to_owned()),
+        }
+    }
+
+    /// Whether one line is asked for.
+    pub fn is_nagios(&self) -> bool {
+        self.nagios.is_some()
+    }
+
+    /// Returns exit status and line for Nagios, where they are asked for.
+    pub fn nagios(&self, outcome: &Outcome) -> Option<(u8, String)> {
+        let (warning, critical) = self.nagios?;
+        let limits = LagLimits { warning, critical };
+        Some(outcome.cluster.as_ref().map_or_else(
+            || {
+                let why = outcome
+                    .msg
+                    .as_deref()
+                    .unwrap_or("the cluster was not assessed")
+                    .replace(['|', '\n'], " ");
+                (NAGIOS_UNKNOWN, format!("OPENGAUSS UNKNOWN - {why}"))
+            },
+            |health| nagios(health, limits),
+        ))
+    }
+
+    /// Makes the outcome's lines what is asked for, and writes the metrics.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn apply(&self, outcome: &mut Outcome) -> Result<(), Error> {
+        let Some(health) = &outcome.cluster else { return Ok(()) };
+        let (_, width) = console::Term::stdout().size_checked().unzip();
+        outcome.table = if self.topology {
+            let mut text = vec![health.sentence.clone(), String::new()];
+            text.extend(lines::topology(health));
+            text
+        } else {
+            lines::lines(health, self.verbose, width.map(usize::from))
+        };
+        if let Some(path) = &self.prometheus {
+            write_metrics(path, &prometheus(health, &self.cluster, og_common::clock::now()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the file whole or not at all; the collector, another user, reads it.
+fn write_metrics(path: &Path, text: &str) -> Result<(), Error> {
+    if path.exists() {
+        return files::replace(path, text.as_bytes(), false).map(drop);
+    }
+    files::create(path, text.as_bytes())?;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path, readable).map_err(|e| Error::io("make readable for all", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_cluster_that_was_not_assessed_is_unknown_to_nagios() {
+        let view = View { nagios: Some((None, None)), ..View::default() };
+        let outcome =
+            Outcome { failed: true, msg: Some("no hosts | at all".to_owned()), ..Outcome::default() };
+        assert_eq!(view.nagios(&outcome), Some((3, "OPENGAUSS UNKNOWN - no hosts   at all".to_owned())));
+        assert_eq!(View::default().nagios(&outcome), None);
+    }
+
+    #[test]
+    fn metrics_are_readable_for_all_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("og.prom");
+        for text in ["a 1\n", "a 2\n"] {
+            write_metrics(&path, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
