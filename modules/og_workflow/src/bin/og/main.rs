@@ -106,11 +106,11 @@ async fn run_once(
     let begun = Instant::now();
     match runner.run(display).await? {
         Ended::Outcome(mut outcome) => {
-            if let Some(line) = invocation.view.nagios(&outcome) {
-                display.line(&line.1);
-                return Ok(line.0);
-            }
             invocation.view.apply(&mut outcome)?;
+            if let Some((code, line)) = invocation.view.nagios(&outcome) {
+                display.line(&line);
+                return Ok(code);
+            }
             display.outcome(
                 &outcome,
                 invocation.workflow.targets.is_some(),
