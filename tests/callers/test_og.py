@@ -109,14 +109,14 @@ def test_expand_and_drop(single):
     assert single.states() == now
     done = single.good("drop", "--forks", "3", "n5,n2", "--drop-clear", "yes", "og_look_timeout=60")
     assert changes(done) == changes(foreseen) and single.states()["n2"]["running"] is False
-    assert single.good("status")[1].startswith("n1    10.0.0.1:26000")
+    assert any(line.startswith("n1    10.0.0.1:26000") for line in single.good("status"))
 
 
 def test_status_fails_of_what_is_wrong_and_says_it(three):
     three.hosts["n4"]["data_dir"] += "/nowhere"
     three.write({"hosts": three.hosts, "vars": {}})
     done = three.run("status")
-    assert done.returncode == 1 and done.stdout.startswith("NODE") and "1 finding:\n- n4: its state cannot be read" in done.stderr, done
+    assert done.returncode == 1 and "ERROR: n4: its state cannot be read" in done.stdout and "\n  fix: correct data_dir" in done.stdout, done
     done = three.run("drop", "n4")
     assert done.returncode == 1 and "1 finding; nothing was changed:\n- n4: its state cannot be read" in done.stderr and three.log() == []
     three.hosts["n4"]["data_dir"] = str(three.root / "n4")
@@ -132,7 +132,7 @@ def test_a_node_that_cannot_be_reached(three):
     three.hosts["n4"]["address"] = "unknown.invalid"
     three.write({"hosts": three.hosts, "vars": {}})
     done = three.run("status")
-    rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines()}
+    rows = {row.split()[0]: row.split()[1:] for row in done.stdout.splitlines() if row}
     assert rows["n4"][1:3] == ["?", "unreachable"] and rows["n2"][:2] == ["10.0.0.2:26000", "standby"], done
 
 
@@ -199,7 +199,7 @@ def test_several_clusters(three):
     folder.mkdir(parents=True)
     (three.root / "cluster.json").rename(folder / "blue.json")
     table = three.good("status", "--cluster", "blue")
-    assert len(table) == 5
+    assert [line.split()[0] for line in table if line[:1] == "n"] == ["n1", "n2", "n3", "n4"]
     hosts = {n: {**{k: v for k, v in own.items() if k != "address"}, "ansible_host": own["address"]} for n, own in three.hosts.items()}
     green = {"hosts": {n: hosts[n] for n in ("n1", "n2", "n3")}, "vars": {"og_look_timeout": 50}}
     (three.root / "fleet.yml").write_text(yaml.safe_dump({"all": {"children": {"green": green, "opengauss": {"hosts": hosts}}}}))

@@ -232,7 +232,7 @@ def test_doc(minion):
         schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
         text = calls[f"og.{name[3:]}"]
         assert all(f"\n{key} (" in text or f"\n    {key} (" in text for key in set(schema) - {"check_mode", "diff"}), text
-        wanted = [s["const"] for s in schema["state"]["oneOf"] if s["const"] != "query"]
+        wanted = [s["const"] for s in schema.get("state", {"oneOf": []})["oneOf"] if s["const"] != "query"]
         for state in wanted:
             assert f"og.{name[3:]}_{state}" in states
     assert "bin_dir" in states["og"] or "data_dir" in states["og"]

@@ -57,6 +57,7 @@ fn tree(within: &Path, linking: Linking) -> Result<PathBuf> {
     let tests = tree.join("tests");
     std::fs::remove_dir_all(&tests).map_err(|e| format!("cannot remove {}: {e}", tests.display()))?;
     copy(&linking.folder(), &tree.join("files/bin"))?;
+    remove_og(&tree.join("files/bin"))?;
     for file in ["CHANGELOG.md", "LICENSE"] {
         copy(&root().join(file), &tree.join(file))?;
     }
@@ -66,6 +67,18 @@ fn tree(within: &Path, linking: Linking) -> Result<PathBuf> {
     }
     copy(&playbooks.join("inventory.example.yml"), &tree.join("docs/inventory.example.yml"))?;
     Ok(tree)
+}
+
+/// Takes `og` away: it is for a terminal, and Ansible has no use for it.
+fn remove_og(programs: &Path) -> Result {
+    let failed = |e: std::io::Error| format!("cannot take og out of {}: {e}", programs.display());
+    for machine in std::fs::read_dir(programs).map_err(failed)? {
+        let og = machine.map_err(failed)?.path().join(build::OG);
+        if og.exists() {
+            std::fs::remove_file(og).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies a file or a folder, without what Python and hidden files leave there.

@@ -8,7 +8,7 @@ programs of opengauss-node:
   file.recurse:
     - name: {{ folder | json }}
     - source: salt://opengauss-node/{{ grains["cpuarch"] }}
-    - exclude_pat: og_workflow
+    - exclude_pat: E@^(og|og_workflow)$
     - makedirs: true
     - dir_mode: "0755"
     - file_mode: "0755"

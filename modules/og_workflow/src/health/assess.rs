@@ -146,9 +146,15 @@ impl Inspection<'_> {
         let local = primary
             .works_with(COMMIT)
             .is_some_and(|value| LOCAL.iter().any(|word| value.trim().eq_ignore_ascii_case(word)));
+        // A single node waits for nobody, whatever the names.
+        let alone = primary.live_role() == Some(Role::Normal);
         let parsed = names.as_deref().and_then(|text| StandbyNames::parse(text).ok());
         let required = parsed.as_ref().map(|names| {
-            if local { 0 } else { names.groups.iter().map(|group| group.count() as usize).sum::<usize>() }
+            if local || alone {
+                0
+            } else {
+                names.groups.iter().map(|group| group.count() as usize).sum::<usize>()
+            }
         });
         // As the primary sees them: a standby that cannot be asked may stream all the same.
         let senders = &primary.state().senders;
@@ -409,6 +415,10 @@ fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
         let message = "was not inspected, hidden by --limit";
         return one(finding(Severity::Warning, "node.not_inspected", name, message));
     }
+    if seen.state_error.is_some() {
+        // Told by the inspection, with its remedy.
+        return Some(Vec::new());
+    }
     // A spare that nobody added yet may be as it is.
     if own.member == Some(false) && !state.running {
         return one(finding(Severity::Info, "node.no_member", name, "is no member of the cluster"));
@@ -416,10 +426,6 @@ fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
     if let Some(why) = &seen.unreachable {
         let fix = "bring the host or its network back; to take the node out of the cluster, drop it";
         return one(error("node.unreachable", name, format!("unreachable: {why}")).fix(fix));
-    }
-    if seen.state_error.is_some() {
-        // Told by the inspection, with its remedy.
-        return Some(Vec::new());
     }
     match &state.build {
         Some(build) if build.running => {

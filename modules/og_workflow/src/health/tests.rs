@@ -188,6 +188,20 @@ fn an_asynchronous_standby_loses_what_it_has_not_received() {
 }
 
 #[test]
+fn a_single_node_waits_for_nobody() {
+    let mut hosts = streaming(0);
+    hosts[0].2["og_node_state"]["node"]["role"] = json!("normal");
+    parameter(&mut hosts, SYNC_NAMES, Some("*"));
+    let it = health(&hosts);
+    assert_eq!((it.verdict, it.commits.required), (Verdict::Healthy, Some(0)));
+    assert!(
+        it.sentence.starts_with("Primary n1 runs alone, without a standby; no failure is tolerated"),
+        "{}",
+        it.sentence
+    );
+}
+
+#[test]
 fn a_spare_is_no_missing_standby() {
     let mut hosts = streaming(1);
     hosts.push(crate::plan::tests::fresh(3, "standby"));
