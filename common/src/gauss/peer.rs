@@ -17,6 +17,8 @@ use crate::replconn;
 
 /// How long one peer may take; a lost packet is sent again after one second.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
+/// How many times as long a peer may take to answer as to be reached.
+const ANSWER_FACTOR: u32 = 4;
 /// An answer is a few hundred bytes; more is no server of this kind.
 const MOST: usize = 64 * 1024;
 /// Protocol 3.0, which every release speaks.
@@ -154,11 +156,16 @@ async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
         }
         Err(_) => return Found::Silent(format!("no answer within {seconds} s")),
     };
-    match timeout(limit, talk(&mut stream, user)).await {
+    // It is there, and may have much to do, such as starting eight builds at once.
+    let patience = limit * ANSWER_FACTOR;
+    match timeout(patience, talk(&mut stream, user)).await {
         Ok(Ok(found)) => found,
         Ok(Err(e)) => Found::Reserved(e.to_string().to_lowercase()),
         // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
-        Err(_) => Found::Reserved(format!("it takes connections and said nothing within {seconds} s")),
+        Err(_) => Found::Reserved(format!(
+            "it takes connections and said nothing within {} s",
+            patience.as_secs_f32()
+        )),
     }
 }
 
@@ -395,7 +402,7 @@ mod tests {
                     Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
                 ask(&channel, "omm", Duration::from_millis(20)).await
             });
-        let words = "it takes connections and said nothing within 0.02 s";
+        let words = "it takes connections and said nothing within 0.08 s";
         assert_eq!(found, Found::Reserved(words.to_owned()));
     }
 

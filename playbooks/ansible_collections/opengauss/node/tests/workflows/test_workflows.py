@@ -175,7 +175,7 @@ def test_options_given_as_text(three):
         ("og_wait_timeout=soon", "soon"),
         ("og_rollback=perhaps", "perhaps"),
         ("og_sync_num=two", '"two" is not one of majority, keep'),
-        ("og_hba_method=trsut", '"trsut" is not one of trust'),
+        ("og_hba_method=trsut", "must be one of: trust, md5"),
     ],
 )
 def test_a_wrong_option_is_named_before_anything_is_changed(three, given, why):
