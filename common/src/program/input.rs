@@ -71,7 +71,7 @@ pub struct TakenIn<A> {
     pub args: A,
 }
 
-/// Takes in the text of a call as [`main`] does, and goes no further: for tests, fuzz targets and other front ends.
+/// Takes in the text of a call as [`super::main`] does, and goes no further: for tests, fuzz targets and other front ends.
 ///
 /// # Errors
 /// `bad_args`, as the program would say it.

@@ -177,7 +177,7 @@ pub struct CmServerSpec {
     pub float_address: Option<String>,
 }
 
-/// The nodes of a cluster as JSON objects, which [`build`] turns into the same cluster again.
+/// The nodes of a cluster as JSON objects, which [`build()`] turns into the same cluster again.
 #[must_use]
 pub fn describe(cluster: &Cluster) -> Vec<NodeSpec> {
     cluster.nodes.iter().map(describe_node).collect()
@@ -245,7 +245,7 @@ fn describe_node(n: &Node) -> NodeSpec {
     spec
 }
 
-/// The nodes of a cluster as JSON objects without their ids, so that [`build`] gives them those they have elsewhere.
+/// The nodes of a cluster as JSON objects without their ids, so that [`build()`] gives them those they have elsewhere.
 #[must_use]
 pub fn without_ids(cluster: &Cluster) -> Vec<NodeSpec> {
     let mut specs = describe(cluster);

@@ -1,6 +1,6 @@
 //! The checks: pure functions of a node's facts, its peers' facts and what is wanted.
 //!
-//! [`CHECKS`] has one entry for each. [`judge`] runs them for one node, [`judge_all`] for all nodes of a cluster, each with the
+//! [`all`] returns one entry for each. [`judge`] runs them for one node, [`judge_all`] for all nodes of a cluster, each with the
 //! others as its peers: a workflow that has the facts of all nodes calls that and needs no second call of the module.
 //!
 //! Where values must be equal on all nodes, each node is compared with one of them alone, the primary if it is known: a node
