@@ -3,6 +3,7 @@
 //!
 //! gsql cannot make such a connection, so the few messages of the protocol that are needed are spoken here.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::replconn;
 
 /// How long one peer may take; a lost packet is sent again after one second.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
+/// How long after it ended a connection a peer is asked again.
+const AFTER_END: Duration = Duration::from_millis(300);
 /// How many times as long a peer may take to answer as to be reached.
 const ANSWER_FACTOR: u32 = 4;
 /// An answer is a few hundred bytes; more is no server of this kind.
@@ -145,27 +148,41 @@ fn channels(text: &[u8]) -> Vec<Channel> {
     (1..=MOST_CHANNELS).filter_map(channel).collect()
 }
 
+/// Asks a peer; one that ends the connection without a word is asked once more, for a server that is being killed does so
+/// while its end is under way.
 async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
-    let seconds = limit.as_secs_f32();
+    match ask_once(channel, user, limit).await {
+        Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+            tokio::time::sleep(AFTER_END).await;
+            ask_once(channel, user, limit).await
+        }
+        answer => answer,
+    }
+    .unwrap_or_else(|e| Found::Reserved(e.to_string().to_lowercase()))
+}
+
+/// Asks a peer.
+///
+/// # Errors
+/// Of a peer that took the connection.
+async fn ask_once(channel: &Channel, user: &str, limit: Duration) -> std::io::Result<Found> {
     let mut stream = match timeout(limit, connect(channel)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
-            return Found::Silent(
-                e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase(),
-            );
+            let words = e.to_string();
+            return Ok(Found::Silent(words.split(" (os error").next().unwrap_or_default().to_lowercase()));
         }
-        Err(_) => return Found::Silent(format!("no answer within {seconds} s")),
+        Err(_) => return Ok(Found::Silent(format!("no answer within {} s", limit.as_secs_f32()))),
     };
     // It is there, and may have much to do, such as starting eight builds at once.
     let patience = limit * ANSWER_FACTOR;
     match timeout(patience, talk(&mut stream, user)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(e)) => Found::Reserved(e.to_string().to_lowercase()),
+        Ok(answer) => answer,
         // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
-        Err(_) => Found::Reserved(format!(
+        Err(_) => Ok(Found::Reserved(format!(
             "it takes connections and said nothing within {} s",
             patience.as_secs_f32()
-        )),
+        ))),
     }
 }
 
@@ -353,6 +370,25 @@ mod tests {
             };
             tokio::join!(ask(&channel, "omm", LIMIT), server).0
         })
+    }
+
+    #[test]
+    fn a_server_that_is_being_killed_is_gone() {
+        let found =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let remote_port = listener.local_addr().unwrap().port();
+                let channel =
+                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                let server = async move {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    // Closed before it is read, a connection is reset.
+                    stream.readable().await.unwrap();
+                    drop((stream, listener));
+                };
+                tokio::join!(ask(&channel, "omm", LIMIT), server).0
+            });
+        assert_eq!(found, Found::Silent("connection refused".to_owned()));
     }
 
     #[test]
