@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use libfuzzer_sys::fuzz_target;
 use og_common::hba::{Address, Brief, Connection, HbaFile, LineKind, Name, Range, Route, Rule, Surroundings};
 use og_fuzz::{halves, repeated};
-use og_hba::args::{Pattern, RuleArg, Wanted};
+use og_hba::args::RuleArg;
 use og_hba::output::RuleFields;
 use og_hba::plan::{Goal, Place, Plan, plan};
+use og_hba::rules::{Pattern, Wanted};
 
 fuzz_target!(|data: &[u8]| {
     let Some((mode, rest)) = data.split_last() else { return };

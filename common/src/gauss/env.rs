@@ -13,6 +13,8 @@ use crate::base::{Call, Error};
 
 /// The path of a system that has told us nothing better.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The longest path that Linux takes (PATH_MAX).
+const MAX_PATH_BYTES: usize = 4096;
 /// How long an environment file may take; one that asks a question never ends.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -30,7 +32,8 @@ impl Environment {
     /// OS user's `~/.bashrc`. `gauss_home` overrides GAUSSHOME in each case.
     ///
     /// # Errors
-    /// `not_found` when the file is missing; `timeout` when reading it does not end; `command_failed` when the shell fails.
+    /// `not_found` when the file is missing; `timeout` when reading it does not end; `command_failed` when the shell fails;
+    /// `bad_args` for a gauss_home that can be no path.
     pub async fn learn(call: &Call) -> Result<Self, Error> {
         Self::learn_from(call, std::env::vars_os().collect()).await
     }
@@ -39,6 +42,12 @@ impl Environment {
     pub(super) async fn learn_from(call: &Call, own: BTreeMap<OsString, OsString>) -> Result<Self, Error> {
         let set = |key: &str| own.get(OsStr::new(key)).filter(|v| !v.is_empty());
         let common = &call.common;
+        if let Some(bytes) =
+            common.gauss_home.as_ref().map(|home| home.as_os_str().len()).filter(|n| *n > MAX_PATH_BYTES)
+        {
+            let detail = format!("gauss_home has {bytes} bytes, and a path at most {MAX_PATH_BYTES}");
+            return Err(Error::bad_args(detail).at("/gauss_home"));
+        }
         let mut learnt = if let Some(file) = &common.env_file {
             Self::read(call, file, false).await.map_err(|e| e.at("/env_file"))?
         } else if set("GAUSSHOME").is_some() && !call.switched {

@@ -351,10 +351,7 @@ impl NodeState {
     /// Whether it says that it cannot follow its primary any more, and will not by itself (words of `gs_ctl query`).
     #[must_use]
     pub fn has_lost_its_primary(&self) -> bool {
-        let detail = self.detail.as_deref().unwrap_or_default();
-        ["WAL segment removed", "System id not matched", "Timeline not matched"]
-            .iter()
-            .any(|words| detail.contains(words))
+        self.detail.as_deref().is_some_and(tells_of_a_lost_primary)
     }
 
     /// In a few words, for messages: `standby, Need repair (Disconnected)`.
@@ -377,6 +374,14 @@ impl NodeState {
             format!("{}, {} ({detail})", self.role, self.db_state)
         }
     }
+}
+
+/// Whether a standby's reason for `Need repair` says that it cannot follow its primary any more.
+#[must_use]
+pub fn tells_of_a_lost_primary(detail: &str) -> bool {
+    ["WAL segment removed", "System id not matched", "Timeline not matched"]
+        .iter()
+        .any(|words| detail.contains(words))
 }
 
 /// The number behind a log position such as `0/1001ABA8`.

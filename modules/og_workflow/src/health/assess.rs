@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::state::lsn_number;
+use og_common::gauss::state::{lsn_number, tells_of_a_lost_primary};
 use og_common::gauss::{DbState, Role};
 use og_common::standby_names::StandbyNames;
 
@@ -18,8 +18,6 @@ pub const PARAMETERS: [&str; 3] = [SYNC_NAMES, MOST_AVAILABLE, COMMIT];
 const COMMIT: &str = "synchronous_commit";
 /// Values of it by which no commit waits for a standby.
 const LOCAL: [&str; 5] = ["off", "local", "false", "no", "0"];
-/// What a server that cannot follow any more says of the reason.
-const LOST: [&str; 3] = ["WAL segment removed", "System id not matched", "Timeline not matched"];
 /// Slots that nobody uses and that retain more than this are a finding.
 const RETAINED_BYTES: u64 = 1 << 30;
 
@@ -301,7 +299,7 @@ impl Inspection<'_> {
         let mut found = Vec::new();
         match state.db_state.unwrap_or(DbState::Unknown) {
             DbState::Normal => {}
-            DbState::NeedRepair if LOST.iter().any(|words| detail.contains(words)) => {
+            DbState::NeedRepair if tells_of_a_lost_primary(detail) => {
                 let fix = format!("rebuild it: {}", n.command("og_build", &[]));
                 found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
             }
