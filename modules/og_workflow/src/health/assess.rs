@@ -7,7 +7,7 @@ use og_common::gauss::{DbState, Role};
 use og_common::standby_names::StandbyNames;
 
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
-use crate::cluster::{Node, canonical, kin, names, primaries, several_primaries};
+use crate::cluster::{Node, canonical, kin, names as names_of, primaries};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
 use crate::seen::Sender;
 use crate::table::in_units;
@@ -24,20 +24,15 @@ const RETAINED_BYTES: u64 = 1 << 30;
 /// Assesses these nodes; a standby that is more than `max_lag_bytes` behind is a finding, and not ready for a switchover.
 #[must_use]
 pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
-    let mut sorted: Vec<&Node> = nodes.iter().collect();
-    sorted.sort_by_key(|n| (n.id.unwrap_or(i64::MAX), n.name.clone()));
     let heads = heads(nodes);
     let primary = if let [only] = heads[..] { Some(only) } else { None };
     let it = Inspection { nodes, primary, max_lag_bytes };
-    let mut health: Vec<NodeHealth> = sorted.iter().map(|n| it.node(n)).collect();
-    let commits = it.commits(&health);
+    let mut health: Vec<NodeHealth> = it.sorted().map(|n| it.node(n)).collect();
+    let commits = it.commits();
     for own in &mut health {
         it.set_readiness(own, &commits, heads.len());
     }
     let mut findings = it.findings(&health, &commits);
-    if heads.len() > 1 {
-        findings.insert(0, error("cluster.two_primaries", None, several_primaries(&heads)));
-    }
     findings.sort_by_key(|finding| finding.severity);
     let failures_tolerated = it.failures_tolerated(&health, &commits);
     let loss_bytes = it.loss(&health, &commits);
@@ -55,11 +50,12 @@ pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
     whole
 }
 
-/// The nodes that take writes: the primaries; where there is none, a single node.
+/// The nodes that take writes: the primaries; where there is none, the single node that the inventory calls primary. Another
+/// one is a spare, and the primary may run on a node that was not seen.
 fn heads(nodes: &[Node]) -> Vec<&Node> {
     let found = primaries(nodes);
-    let single: Vec<&Node> = nodes.iter().filter(|n| n.live_role() == Some(Role::Normal)).collect();
-    if found.is_empty() && single.len() == 1 { single } else { found }
+    let is_single = |n: &&Node| n.live_role() == Some(Role::Normal) && n.role == Role::Primary;
+    if found.is_empty() { nodes.iter().filter(is_single).collect() } else { found }
 }
 
 fn error(id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
@@ -83,7 +79,14 @@ struct Inspection<'a> {
     max_lag_bytes: u64,
 }
 
-impl Inspection<'_> {
+impl<'a> Inspection<'a> {
+    /// The nodes in the order in which they are shown.
+    fn sorted(&self) -> impl Iterator<Item = &'a Node> {
+        let mut sorted: Vec<&Node> = self.nodes.iter().collect();
+        sorted.sort_by_key(|n| (n.id.unwrap_or(i64::MAX), n.name.clone()));
+        sorted.into_iter()
+    }
+
     fn node(&self, n: &Node) -> NodeHealth {
         let (seen, state) = (n.seen(), n.state());
         let readable = n.reachable() && seen.state_error.is_none();
@@ -108,7 +111,7 @@ impl Inspection<'_> {
         NodeHealth {
             name: n.name.clone(),
             address: format!("{}:{}", n.address, n.base_port),
-            member: self.primary.map(|p| kin(p, self.nodes).contains(&n)),
+            member: self.is_member(n),
             role: readable.then_some(state.role).filter(|role| *role != Role::Unknown),
             inspected: n.seen.is_some(),
             reachable: n.reachable(),
@@ -130,17 +133,24 @@ impl Inspection<'_> {
         }
     }
 
+    /// Whether the node belongs to the cluster; not known without a primary, or where the primary's channels may be unread.
+    fn is_member(&self, n: &Node) -> Option<bool> {
+        let primary = self.primary?;
+        let is_kin = kin(primary, self.nodes).contains(&n);
+        (is_kin || primary.seen().errors.is_empty()).then_some(is_kin)
+    }
+
     /// The connection by which another node sends to this one.
     fn sender_to(&self, n: &Node) -> Option<&Sender> {
         self.nodes.iter().filter(|m| *m != n).find_map(|m| sender_to(&m.state().senders, n))
     }
 
-    fn commits(&self, health: &[NodeHealth]) -> CommitWait {
+    fn commits(&self) -> CommitWait {
         let Some(primary) = self.primary else { return CommitWait::default() };
         let names = primary.works_with(SYNC_NAMES).map(str::to_owned);
-        // A server that has no such line waits for nobody by openGauss's default of `*`, which gs_initdb writes out.
-        let known = primary.seen().parameters.contains_key(SYNC_NAMES);
-        let names = names.or_else(|| known.then(String::new));
+        // Where it is not set any standby counts, by openGauss's default.
+        let is_read = primary.seen().parameters.contains_key(SYNC_NAMES);
+        let names = names.or_else(|| is_read.then(|| "*".to_owned()));
         let local = primary
             .works_with(COMMIT)
             .is_some_and(|value| LOCAL.iter().any(|word| value.trim().eq_ignore_ascii_case(word)));
@@ -155,14 +165,16 @@ impl Inspection<'_> {
             }
         });
         // As the primary sees them: a standby that cannot be asked may stream all the same.
-        let senders = &primary.state().senders;
-        let counts = |n: &&NodeHealth| {
-            let own = self.nodes.iter().find(|own| own.name == n.name);
-            own.and_then(|own| sender_to(senders, own))
-                .is_some_and(|s| s.sync_state.as_deref().is_some_and(|state| state != "async"))
+        let with = |states: &[&str]| {
+            let counts = |n: &&Node| {
+                let state = sender_to(&primary.state().senders, n).and_then(|s| s.sync_state.as_deref());
+                state.is_some_and(|state| states.contains(&state))
+            };
+            names_of(self.sorted().filter(counts))
         };
         CommitWait {
-            candidates: health.iter().filter(counts).map(|own| own.name.clone()).collect(),
+            candidates: with(&["sync", "quorum", "potential"]),
+            in_reserve: with(&["potential"]),
             required,
             names,
             most_available: primary.works_with(MOST_AVAILABLE).map(|value| {
@@ -199,9 +211,9 @@ impl Inspection<'_> {
                 Some(_) => {}
                 None => unknown.push("its replication lag is not known".to_owned()),
             }
-            if commits.required.is_some_and(|required| required > 0)
-                && !commits.candidates.contains(&own.name)
-            {
+            let waited_for =
+                commits.candidates.contains(&own.name) && !commits.in_reserve.contains(&own.name);
+            if commits.required.is_some_and(|required| required > 0) && !waited_for {
                 take_over.1.push("commits do not wait for it: it may lack the last ones".to_owned());
             }
         }
@@ -217,72 +229,60 @@ impl Inspection<'_> {
     fn findings(&self, health: &[NodeHealth], commits: &CommitWait) -> Vec<Finding> {
         let mut found = Vec::new();
         let inspected = plan::inspect(self.nodes);
-        // These two stand there as facts of their own.
-        let said =
-            |text: &String| text.starts_with("more than one primary") || text.contains("not looked at");
-        found.extend(inspected.findings.iter().filter(|text| !said(text)).map(|text| {
-            let (what, fix) = text.rsplit_once("; ").map_or((text.as_str(), None), |(a, b)| (a, Some(b)));
-            let own = error("cluster.inventory", None, what);
-            if let Some(fix) = fix { own.fix(fix) } else { own }
-        }));
-        found.extend(
-            inspected
-                .warnings
-                .iter()
-                .filter(|text| !said(text))
-                .map(|text| finding(Severity::Warning, "cluster.inventory", None, text.as_str())),
-        );
+        found.extend(inspected.several_primaries.map(|text| error("cluster.two_primaries", None, text)));
+        found.extend(self.no_primary());
+        found.extend(inspected.findings.into_iter().map(|text| error("cluster.inventory", None, text)));
+        let warnings = inspected.warnings.into_iter();
+        found.extend(warnings.map(|text| finding(Severity::Warning, "cluster.inventory", None, text)));
         for (own, n) in
             health.iter().filter_map(|own| Some((own, self.nodes.iter().find(|n| n.name == own.name)?)))
         {
             found.extend(self.of_node(own, n));
         }
-        if heads(self.nodes).is_empty() {
-            let unseen =
-                names(self.nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()));
-            let message = if unseen.is_empty() {
-                "no primary runs".to_owned()
-            } else {
-                format!("no primary was seen; not known of {}", unseen.join(", "))
-            };
-            found.push(error("cluster.no_primary", None, message).fix(
-                "start the last primary (og_node_state with state: started there), or let the standby that holds most take over \
-                 (og_node_state with state: primary, transition: failover)",
-            ));
-        }
-        if let (Some(primary), Some(names)) = (self.primary, &commits.names) {
-            let parsed = StandbyNames::parse(names);
-            let streaming: Vec<String> = self
-                .nodes
-                .iter()
-                .filter(|n| commits.candidates.contains(&n.name))
-                .map(|n| n.app_name.clone())
-                .collect();
-            let missing =
-                parsed.ok().filter(|_| commits.required != Some(0)).and_then(|p| p.missing(&streaming));
-            if let Some(missing) = missing {
-                let lets_go = commits.most_available == Some(true);
-                let (severity, what) = if lets_go {
-                    (Severity::Warning, "commits go on without a synchronous standby (most_available_sync)")
-                } else {
-                    (Severity::Error, "commits wait")
-                };
-                found.push(
-                    finding(
-                        severity,
-                        "commits.standby_missing",
-                        Some(&primary.name),
-                        format!("{what}: {missing}"),
-                    )
-                    .fix(
-                        "start or rebuild the missing standby; to let commits go on meanwhile, take it off \
-                         synchronous_standby_names (og_guc with synchronous_standbys: {remove: […]})",
-                    ),
-                );
-            }
-        }
+        found.extend(self.commits_that_wait(commits));
         found.extend(Self::versions(health));
         found
+    }
+
+    fn no_primary(&self) -> Option<Finding> {
+        if !heads(self.nodes).is_empty() {
+            return None;
+        }
+        let unseen = names_of(self.nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()));
+        let message = if unseen.is_empty() {
+            "no primary runs".to_owned()
+        } else {
+            format!("no primary was seen; not known of {}", unseen.join(", "))
+        };
+        let fix = "start the last primary (og_node_state with state: started there), or let the standby that holds most \
+                   take over (og_node_state with state: primary, transition: failover)";
+        Some(error("cluster.no_primary", None, message).fix(fix))
+    }
+
+    /// That commits wait, or go on alone, for a standby that is not there.
+    fn commits_that_wait(&self, commits: &CommitWait) -> Option<Finding> {
+        let primary = self.primary?;
+        // A server that tells of a standby without its place among the synchronous ones leaves it open.
+        let open = primary.state().senders.iter().any(|sender| sender.sync_state.is_none());
+        if open || commits.required? == 0 {
+            return None;
+        }
+        let streaming: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|n| commits.candidates.contains(&n.name))
+            .map(|n| n.app_name.clone())
+            .collect();
+        let missing = StandbyNames::parse(commits.names.as_ref()?).ok()?.missing(&streaming)?;
+        let (severity, what) = if commits.most_available == Some(true) {
+            (Severity::Warning, "commits go on without a synchronous standby (most_available_sync)")
+        } else {
+            (Severity::Error, "commits wait")
+        };
+        let fix = "start or rebuild the missing standby; to let commits go on meanwhile, remove it from \
+                   synchronous_standby_names (og_guc with synchronous_standbys: {remove: […]})";
+        let message = format!("{what}: {missing}");
+        Some(finding(severity, "commits.standby_missing", Some(&primary.name), message).fix(fix))
     }
 
     fn of_node(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
@@ -332,7 +332,6 @@ impl Inspection<'_> {
         let idle = state.slots.iter().flatten().filter(|slot| !slot.active);
         for slot in idle.filter(|slot| slot.retained_bytes.is_some_and(|bytes| bytes > RETAINED_BYTES)) {
             let held = in_units(slot.retained_bytes.unwrap_or(0));
-            let names = format!("[\"{}\"]", slot.name);
             found.push(
                 finding(
                     Severity::Warning,
@@ -342,14 +341,16 @@ impl Inspection<'_> {
                 )
                 .fix(format!(
                     "bring its standby back, or drop it: {}",
-                    n.command("og_slot", &[("state", "absent"), ("names", &names)])
+                    n.command("og_slot", &[("state", "absent"), ("names", &slot.name)])
                 )),
             );
         }
-        if let Some(text) = state.tablespaces.as_ref().and_then(|t| t.warning(state.role)) {
-            let (what, fix) = text.rsplit_once("; ").unwrap_or((&text, "read docs/safety.md"));
-            found.push(error("node.tablespaces", name, what).fix(fix));
-        }
+        let damage = state.tablespaces.as_ref().and_then(|t| t.warning(state.role));
+        found.extend(damage.map(|text| error("node.tablespaces", name, text)));
+        // What could not be read there is missing in what is said of the node and of the cluster.
+        found.extend(
+            n.seen().errors.iter().map(|text| finding(Severity::Warning, "node.unread", name, text.as_str())),
+        );
         found
     }
 
@@ -392,9 +393,9 @@ impl Inspection<'_> {
         if required > 0 && commits.candidates.len() >= required {
             return Some(0);
         }
-        let mut lags =
+        let standbys =
             health.iter().filter(|own| own.role == Some(Role::Standby) && own.streaming == Some(true));
-        lags.by_ref().map(|own| own.receive_lag_bytes).min_by_key(|lag| lag.unwrap_or(u64::MAX)).flatten()
+        standbys.filter_map(|own| own.receive_lag_bytes).min()
     }
 }
 
@@ -501,10 +502,23 @@ fn sentence(it: &ClusterHealth) -> String {
         Some(n) if it.commits.candidates.is_empty() => {
             format!("commits need {n} standby to confirm, and none can")
         }
-        Some(n) if n >= it.commits.candidates.len() => {
-            format!("commits wait for {}", it.commits.candidates.join(" and "))
+        Some(n) => {
+            let reserve = &it.commits.in_reserve;
+            let now: Vec<&str> = it
+                .commits
+                .candidates
+                .iter()
+                .filter(|name| !reserve.contains(name))
+                .map(String::as_str)
+                .collect();
+            let of = if n < now.len() { format!("{n} of {}", now.join(", ")) } else { now.join(" and ") };
+            let then = if reserve.is_empty() {
+                String::new()
+            } else {
+                format!(", in reserve {}", reserve.join(", "))
+            };
+            format!("commits wait for {of}{then}")
         }
-        Some(n) => format!("commits wait for {n} of {}", it.commits.candidates.join(", ")),
     };
     let hangs = if it.verdict == Verdict::Broken { "commits hang; " } else { "" };
     let text = format!("{hangs}{what}; {tolerated}, {lost}; {waits}.");

@@ -58,6 +58,8 @@ pub struct CommitWait {
     pub required: Option<usize>,
     /// The nodes that stream and count for it.
     pub candidates: Vec<String>,
+    /// Those of them for which commits do not wait as long as the ones before them in the list stream (`potential`).
+    pub in_reserve: Vec<String>,
     /// Whether commits go on without a standby when none is there (`most_available_sync`).
     pub most_available: Option<bool>,
 }

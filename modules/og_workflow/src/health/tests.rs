@@ -188,6 +188,64 @@ fn an_asynchronous_standby_loses_what_it_has_not_received() {
 }
 
 #[test]
+fn a_spare_that_runs_alone_is_not_taken_for_the_cluster() {
+    let mut hosts = streaming(1);
+    hosts[0].2 = json!(null);
+    hosts[1].2["og_node_state"]["node"]["role"] = json!("normal");
+    hosts[1].2["og_node_state"]["node"]["receiver"] = json!(null);
+    let it = health(&hosts);
+    assert_eq!((it.verdict, it.primary.as_deref()), (Verdict::Unknown, None));
+    assert_eq!(it.sentence, "Not usable: no primary was seen; not known of n1.");
+    assert_eq!(nagios(&it, LagLimits::default()).0, 3);
+}
+
+#[test]
+fn names_that_are_not_set_are_any_standby() {
+    let mut hosts = streaming(1);
+    parameter(&mut hosts, SYNC_NAMES, None);
+    let it = health(&hosts);
+    assert_eq!(
+        (it.commits.names.as_deref(), it.commits.required, it.loss_bytes),
+        (Some("*"), Some(1), Some(0))
+    );
+}
+
+#[test]
+fn a_standby_in_reserve_may_lack_the_last_commits() {
+    let mut hosts = streaming(2);
+    parameter(&mut hosts, SYNC_NAMES, Some("dn_6002,dn_6003"));
+    for (at, state) in [(0, "sync"), (1, "potential")] {
+        hosts[0].2["og_node_state"]["node"]["senders"][at]["sync_state"] = json!(state);
+    }
+    let it = health(&hosts);
+    assert!(it.sentence.ends_with("commits wait for n2, in reserve n3."), "{}", it.sentence);
+    let ready = |name| it.node(name).unwrap().failover_ready.verdict;
+    assert_eq!((ready("n2"), ready("n3")), (Answer::Yes, Answer::Unknown));
+}
+
+#[test]
+fn what_could_not_be_read_is_no_health() {
+    let mut hosts = streaming(1);
+    hosts.push(crate::plan::tests::fresh(3, "standby"));
+    for program in ["og_guc", "og_replconninfo"] {
+        hosts[0].2[program] =
+            json!({"failed": true, "msg": "m", "error": {"detail": format!("{program} cannot read it")}});
+    }
+    let it = health(&hosts);
+    assert_eq!(it.verdict, Verdict::Degraded);
+    assert_eq!(ids(&it)[..2], ["node.stopped", "node.unread"]);
+    assert_eq!((it.commits.required, it.failures_tolerated, it.loss_bytes), (None, None, None));
+    assert_eq!(it.node("n3").unwrap().member, None);
+}
+
+#[test]
+fn commits_are_not_said_to_wait_where_that_is_not_known() {
+    let mut hosts = streaming(1);
+    hosts[0].2["og_node_state"]["node"]["senders"][0]["sync_state"] = json!(null);
+    assert_eq!(ids(&health(&hosts)), Vec::<&str>::new());
+}
+
+#[test]
 fn a_single_node_waits_for_nobody() {
     let mut hosts = streaming(0);
     hosts[0].2["og_node_state"]["node"]["role"] = json!("normal");

@@ -1,16 +1,20 @@
-//! What a look at a cluster finds wrong with what is shown of it.
+//! Where what was seen of the nodes does not fit what the inventory says of them.
 
 use crate::cluster::{
     Node, foreign, kin, misplaced, names, primaries, same_directory, several_primaries, strangers,
 };
 
-/// What status finds.
+/// What an inspection of all nodes finds, before their health is assessed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspected {
-    /// What makes it fail, the worst first.
+    /// That more than one node runs as primary, and what to do.
+    pub several_primaries: Option<String>,
+    /// Nodes that are not what or where the inventory says, each with what to do.
     pub findings: Vec<String>,
-    /// What should be looked at.
+    /// Members that the inventory does not have, each with what to do.
     pub warnings: Vec<String>,
+    /// Nodes that were not inspected, as `--limit` hides them.
+    pub hidden: Vec<String>,
 }
 
 /// Returns what is wrong with these nodes. That a host does not answer is not: the table says so, and a dead node is what
@@ -20,9 +24,6 @@ pub fn inspect(nodes: &[Node]) -> Inspected {
     let primaries = primaries(nodes);
     let mut findings = Vec::new();
     let mut warnings = Vec::new();
-    if primaries.len() > 1 {
-        findings.push(several_primaries(&primaries));
-    }
     for n in nodes.iter().filter(|n| n.reachable()) {
         if let Some(why) = &n.seen().state_error {
             findings.push(unreadable(n, why));
@@ -38,11 +39,9 @@ pub fn inspect(nodes: &[Node]) -> Inspected {
         }));
         warnings = strangers(primary, &kin, nodes);
     }
+    let several_primaries = (primaries.len() > 1).then(|| several_primaries(&primaries));
     let hidden = names(nodes.iter().filter(|n| n.seen.is_none()));
-    if !hidden.is_empty() {
-        warnings.push(format!("{}: not looked at, hidden by --limit", hidden.join(", ")));
-    }
-    Inspected { findings, warnings }
+    Inspected { several_primaries, findings, warnings, hidden }
 }
 
 /// That a node answers and its state cannot be read.

@@ -485,7 +485,6 @@ impl Run<'_> {
         let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
-        self.warnings.extend(plan::inspect(&nodes).warnings);
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
         self.findings =

@@ -170,7 +170,7 @@ fn what_limit_hides_is_the_reason() {
         let options = crate::args::Options::default();
         assert_eq!(only(crate::plan::expand(&nodes, &words("n4"), &options)), told);
         assert_eq!(only(crate::plan::drop(&nodes, &words("n2"), &options)), told);
-        assert_eq!(inspect(&nodes).warnings, [format!("{names}: not looked at, hidden by --limit")]);
+        assert_eq!(inspect(&nodes).hidden.join(", "), names);
     }
 }
 
@@ -178,18 +178,18 @@ fn what_limit_hides_is_the_reason() {
 fn two_primaries_are_an_error_of_status() {
     let mut hosts = cluster(2);
     hosts[2].2 = seen(3, "primary", true, &[1, 2]);
-    let found = inspect(&nodes(&hosts)).findings;
+    let found = inspect(&nodes(&hosts)).several_primaries.unwrap();
     assert!(
-        found[0].starts_with(
+        found.starts_with(
             "more than one primary: n1 and n3 run as primary, and both may take writes; stop the"
         )
     );
     let table = crate::table::table(&nodes(&hosts), &[]);
-    assert_eq!((table.len(), table[0].clone()), (5, format!("ERROR: {}", found[0])));
+    assert_eq!((table.len(), table[0].clone()), (5, format!("ERROR: {found}")));
     // Of a node that was dropped now nobody wants to know.
     assert_eq!(crate::table::table(&nodes(&hosts), &words("n3")).len(), 3);
-    let found = inspect(&nodes(&two_clusters())).findings;
-    assert!(found[0].starts_with("two clusters in one group of the inventory: "), "{found:#?}");
+    let found = inspect(&nodes(&two_clusters())).several_primaries.unwrap();
+    assert!(found.starts_with("two clusters in one group of the inventory: "), "{found}");
     // A dead node is what a cluster is made to live with.
     let mut hosts = cluster(2);
     hosts[1].2 = json!(null);
