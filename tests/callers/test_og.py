@@ -116,7 +116,7 @@ def test_status_fails_of_what_is_wrong_and_says_it(three):
     three.hosts["n4"]["data_dir"] += "/nowhere"
     three.write({"hosts": three.hosts, "vars": {}})
     done = three.run("status")
-    assert done.returncode == 1 and "ERROR: n4: its state cannot be read" in done.stdout and "\n  fix: correct data_dir" in done.stdout, done
+    assert done.returncode == 1 and "ERROR: n4: its state cannot be read" in done.stdout and "correct data_dir" in done.stdout, done
     done = three.run("drop", "n4")
     assert done.returncode == 1 and "1 finding; nothing was changed:\n- n4: its state cannot be read" in done.stderr and three.log() == []
     three.hosts["n4"]["data_dir"] = str(three.root / "n4")
