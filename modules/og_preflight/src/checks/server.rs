@@ -249,7 +249,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "server.role",
         severity: Severity::Error,
         what: "the role of the node that the change is for",
-        threshold: "a standby, to become primary; no primary, to be rebuilt",
+        threshold: "a standby, to become primary; to be rebuilt no primary, nor one that last ran as primary",
         why: "A cascade standby cannot take over; a primary that is rebuilt loses its data.",
         fix: "name another node, or change its role first",
         fixable_by: FixableBy::You,
@@ -861,7 +861,18 @@ fn server_role(c: &Context<'_>, j: &mut Judge) {
     if c.purpose == Build {
         if c.facts.is_primary() {
             j.error("", format!("this node is {role}, and a build would replace its data"), role);
-        } else if c.facts.server.running && role == Role::Unknown {
+            return;
+        }
+        if !c.facts.server.running && matches!(role, Role::Primary | Role::Normal) {
+            // It may hold what no other node has. og_build refuses it without force.
+            let message = format!("this node last ran as {role}, and a build would replace its data");
+            if let Some(primary) = c.other_primary() {
+                j.warning("", format!("{message}; {} is primary now", primary.label()), role);
+            } else {
+                j.error("", message, role);
+            }
+        }
+        if c.facts.server.running && role == Role::Unknown {
             j.unknown("the node's role is not known");
         } else if c.facts.channels.is_empty() {
             j.error("", "the node has no replication channel, and so no source for a build", "none").fix =

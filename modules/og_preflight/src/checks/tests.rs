@@ -533,6 +533,15 @@ fn broken() -> Vec<Broken> {
         Broken("server.role", Unknown, Switchover, STANDBY, |c| c.target().node.server.role = Role::Unknown),
         Broken("server.role", Error, Build, PRIMARY, |_| {}),
         Broken("server.role", Error, Build, STANDBY, |c| c.node.channels.clear()),
+        Broken("server.role", Error, Build, PRIMARY, Case::stop),
+        Broken("server.role", Error, Build, PRIMARY, |c| {
+            c.stop();
+            c.node.server.role = Role::Normal;
+        }),
+        Broken("server.role", Warning, Build, PRIMARY, |c| {
+            c.stop();
+            c.peer.server.role = Role::Primary;
+        }),
         Broken("server.lag", Warning, Any, STANDBY, |c| {
             c.node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(GIB);
         }),
