@@ -716,6 +716,20 @@ fn a_healthy_cluster_has_no_findings() {
 }
 
 #[test]
+fn a_frozen_primary_is_not_let_go_on_beside_another() {
+    let fix = |case: &Case, purpose| {
+        let judgement = case.judge(purpose);
+        judgement.findings.into_iter().find(|finding| finding.id == "server.state").unwrap().fix
+    };
+    let mut case = Case::primary();
+    case.node.server.frozen = true;
+    assert!(fix(&case, Any).contains("kill -CONT"));
+    assert!(fix(&case, Failover).contains("before the failover") && !fix(&case, Failover).contains("-CONT"));
+    case.peer.server.role = Role::Primary;
+    assert!(fix(&case, Any).contains("never let it go on"), "{}", fix(&case, Any));
+}
+
+#[test]
 fn what_could_not_be_read_is_never_passed() {
     let judgement = judge(&Context {
         facts: &Facts {
