@@ -904,7 +904,7 @@ fn kernel_remove_ipc(c: &Context<'_>, j: &mut Judge) {
             );
         }
         Some(false) => {}
-        None => j.unknown("logind.conf could not be read"),
+        None => j.unknown("no logind.conf that can be read sets RemoveIPC or shows its default"),
     }
 }
 

@@ -111,9 +111,14 @@ fn of_process(root: &Root, process: &str) -> Result<Limits, String> {
     })
 }
 
-/// `RemoveIPC` of logind.conf and its drop-in files, of which the last counts; `yes` where none sets it.
+/// `RemoveIPC` of logind.conf and its drop-in files, of which the last counts. Where none sets it, the commented line of the file
+/// that came with systemd tells the default that it was compiled with: distributions differ in it. `None` where that line is
+/// missing, too, or a file cannot be read.
 fn remove_ipc(root: &Root) -> Option<bool> {
-    let mut files = vec![root.path("etc/systemd/logind.conf")];
+    // Of the main file only the first counts.
+    let main = ["etc", "run", "usr/local/lib", "usr/lib"].map(|folder| format!("{folder}/systemd/logind.conf"));
+    let main = main.map(|file| root.path(file));
+    let mut files: Vec<_> = main.iter().find(|path| path.exists()).cloned().into_iter().collect();
     let mut dropins = Vec::new();
     for folder in ["usr/lib/systemd/logind.conf.d", "run/systemd/logind.conf.d", "etc/systemd/logind.conf.d"]
     {
@@ -124,17 +129,22 @@ fn remove_ipc(root: &Root) -> Option<bool> {
     }
     dropins.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
     files.extend(dropins);
-    let mut found = true;
+    let mut set = None;
     for file in files {
         match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let values = text.lines().filter_map(|line| line.trim().strip_prefix("RemoveIPC"));
-                let mut values = values.filter_map(|rest| rest.trim_start().strip_prefix('='));
-                found = values.next_back().map_or(found, |value| og_common::conf::is_on(value.trim()));
-            }
+            Ok(text) => set = last_remove_ipc(text.lines()).or(set),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(_) => return None,
         }
     }
-    Some(found)
+    set.or_else(|| {
+        let texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        texts.filter_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#')))).next()
+    })
+}
+
+/// The value of the last of the lines that sets `RemoveIPC`.
+fn last_remove_ipc<'a>(lines: impl Iterator<Item = &'a str>) -> Option<bool> {
+    let values = lines.filter_map(|line| line.trim().strip_prefix("RemoveIPC")?.trim_start().strip_prefix('='));
+    values.last().map(|value| og_common::conf::is_on(value.trim()))
 }

@@ -118,11 +118,20 @@ fn limits_of_user_and_server_are_read() {
 }
 
 #[test]
-fn remove_ipc_is_on_where_nothing_sets_it() {
-    let (_dir, root) = root(&[("etc/systemd/logind.conf", "[Login]\n#RemoveIPC=no\n")]);
-    let mut facts = Facts::default();
-    limits::read(&mut facts, &root, None);
-    assert_eq!(facts.kernel.remove_ipc, Some(true));
+fn remove_ipc_is_the_compiled_default_where_nothing_sets_it() {
+    let read = |files: &[(&str, &str)]| {
+        let (_dir, root) = root(files);
+        let mut facts = Facts::default();
+        limits::read(&mut facts, &root, None);
+        facts.kernel.remove_ipc
+    };
+    let (own, shipped) = ("etc/systemd/logind.conf", "usr/lib/systemd/logind.conf");
+    assert_eq!(read(&[(own, "[Login]\n#RemoveIPC=no\n")]), Some(false));
+    assert_eq!(read(&[(own, "[Login]\n#RemoveIPC=yes\n")]), Some(true));
+    assert_eq!(read(&[(own, "[Login]\n"), (shipped, "[Login]\n#RemoveIPC=no\n")]), Some(false));
+    assert_eq!(read(&[(shipped, "[Login]\nRemoveIPC=yes\n")]), Some(true));
+    assert_eq!(read(&[(own, "[Login]\n"), (shipped, "[Login]\nRemoveIPC=yes\n")]), None);
+    assert_eq!(read(&[]), None);
 }
 
 const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
