@@ -641,7 +641,12 @@ fn broken() -> Vec<Broken> {
             c.node.user.uid = Some(1002);
             c.node.security.keys.clear();
         }),
-        Broken("memory.peers", Error, Any, STANDBY, |c| {
+        Broken("memory.peers", Warning, Restart, STANDBY, |c| {
+            c.node.memory.total = Some(16 * GIB);
+            c.peer.settings.file.insert("max_process_memory".to_owned(), "24GB".to_owned());
+        }),
+        Broken("memory.peers", Error, Restart, STANDBY, |c| {
+            c.stop();
             c.node.memory.total = Some(16 * GIB);
             c.peer.settings.file.insert("max_process_memory".to_owned(), "24GB".to_owned());
         }),
@@ -727,6 +732,18 @@ fn a_frozen_primary_is_not_let_go_on_beside_another() {
     assert!(fix(&case, Failover).contains("before the failover") && !fix(&case, Failover).contains("-CONT"));
     case.peer.server.role = Role::Primary;
     assert!(fix(&case, Any).contains("never let it go on"), "{}", fix(&case, Any));
+}
+
+#[test]
+fn memory_of_the_primary_is_no_error_for_a_server_that_runs() {
+    let mut case = Case::standby();
+    case.node.memory.total = Some(16 * GIB);
+    case.peer.settings.file.insert("max_process_memory".to_owned(), "24GB".to_owned());
+    for purpose in [Any, Switchover, Restart] {
+        let judgement = case.judge(purpose);
+        let error = |f: &&Finding| f.id == "memory.peers" && f.severity == Error;
+        assert_eq!(judgement.findings.iter().find(error), None, "{purpose:?}");
+    }
 }
 
 #[test]
