@@ -105,6 +105,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
                 kind: crate::facts::LeftoverKind::Environment,
                 subject: name.to_owned(),
                 detail: value.display().to_string(),
+                stale: false,
             });
         }
     }

@@ -555,7 +555,7 @@ impl ClockDifference {
     pub fn at_least(self) -> i64 {
         match self.most {
             Some(most) if self.least <= 0 && most >= 0 => 0,
-            Some(most) => self.least.abs().min(most.abs()),
+            Some(most) => self.least.saturating_abs().min(most.saturating_abs()),
             None => self.least.max(0),
         }
     }
@@ -563,7 +563,7 @@ impl ClockDifference {
     /// Returns the difference that there is at most; none when that is not known.
     #[must_use]
     pub fn at_most(self) -> Option<i64> {
-        self.most.map(|most| self.least.abs().max(most.abs()))
+        self.most.map(|most| self.least.saturating_abs().max(most.saturating_abs()))
     }
 }
 
@@ -578,7 +578,7 @@ pub fn clock_difference(one: &Clock, other: &Clock) -> Option<ClockDifference> {
         Some((read - received, read - sent))
     };
     let ((least, most), (other_least, other_most)) = (bounds(one)?, bounds(other)?);
-    Some(ClockDifference { least: least - other_most, most: Some(most - other_least) })
+    Some(ClockDifference { least: least.saturating_sub(other_most), most: Some(most.saturating_sub(other_least)) })
 }
 
 fn clocks(c: &Context<'_>, j: &mut Judge) {
@@ -592,7 +592,7 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
     let (least, most) = (difference.at_least(), difference.at_most());
     let accuracy = most.map_or_else(
         || "at least".to_owned(),
-        |most| format!("within {} ms of", (most - least).unsigned_abs()),
+        |most| format!("within {} ms of", most.saturating_sub(least).unsigned_abs()),
     );
     let message = format!("the clock differs from that of {} by {accuracy} {least} ms", other.label());
     if least > CLOCK_ERROR {

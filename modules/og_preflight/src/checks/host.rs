@@ -513,6 +513,7 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
                 );
             }
         }
+        (Some(2), None) => j.unknown("CommitLimit and Committed_AS of /proc/meminfo could not be read"),
         _ => {}
     }
 }
@@ -590,7 +591,7 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     let most = if c.facts.managed_by.by == Manager::Cm { 85 } else { 90 };
     for disk in &c.facts.disks {
         // As df(1) has it: what is kept for root is neither used nor free.
-        let used = percent(disk.used + disk.free, disk.free);
+        let used = percent(disk.used.saturating_add(disk.free), disk.free);
         let message = format!("{used} % are used, {} are free", human(disk.free));
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));
@@ -736,7 +737,7 @@ fn leftovers_sockets(c: &Context<'_>, j: &mut Judge) {
     for leftover in leftovers_of(c, LeftoverKind::Socket) {
         let message = format!("no server runs here, and this is left: {}", leftover.detail);
         // The server itself removes what nobody holds.
-        if leftover.detail.starts_with("no process") {
+        if leftover.stale {
             j.info(&leftover.subject, message, &leftover.detail);
         } else {
             j.error(&leftover.subject, message, &leftover.detail);
@@ -818,7 +819,9 @@ fn limits_stack(c: &Context<'_>, j: &mut Judge) {
 fn sessions(c: &Context<'_>) -> Option<u64> {
     let settings = &c.facts.settings;
     let number = |name| settings.next(name).and_then(|text| text.trim().parse::<u64>().ok());
-    Some(number("max_connections")? + number("max_inner_tool_connections").unwrap_or(50) + OTHER_THREADS)
+    // Any number may stand in postgresql.conf.
+    let tools = number("max_inner_tool_connections").unwrap_or(50);
+    Some(number("max_connections")?.saturating_add(tools).saturating_add(OTHER_THREADS))
 }
 
 fn limits_processes(c: &Context<'_>, j: &mut Judge) {
@@ -860,7 +863,7 @@ fn kernel_semaphores(c: &Context<'_>, j: &mut Judge) {
         return;
     };
     let needed = sessions.div_ceil(SET - 1);
-    if of_set < SET || sets < needed || all < needed * SET {
+    if of_set < SET || sets < needed || all < needed.saturating_mul(SET) {
         let message = format!("{sessions} sessions and threads need {needed} sets of {SET} semaphores");
         j.error("", message, format!("{of_set} {all} {operations} {sets}"));
     }

@@ -293,7 +293,8 @@ impl Case {
     }
 
     fn leave(&mut self, kind: LeftoverKind, subject: &str, detail: &str) {
-        self.node.leftovers.push(Leftover { kind, subject: subject.to_owned(), detail: detail.to_owned() });
+        let (subject, detail) = (subject.to_owned(), detail.to_owned());
+        self.node.leftovers.push(Leftover { kind, subject, detail, stale: false });
     }
 }
 
@@ -326,6 +327,9 @@ fn broken() -> Vec<Broken> {
         Broken("memory.overcommit", Error, Restart, STANDBY, |c| {
             c.stop();
             c.node.memory.overcommit = Some(2);
+        }),
+        Broken("memory.overcommit", Unknown, Any, STANDBY, |c| {
+            (c.node.memory.overcommit, c.node.memory.uncommitted) = (Some(2), None);
         }),
         Broken("memory.swap", Warning, Any, STANDBY, |c| c.node.memory.swap = Some(64 * GIB)),
         Broken("memory.huge_pages", Warning, Any, STANDBY, |c| {
@@ -369,7 +373,8 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("leftovers.sockets", Info, Restart, STANDBY, |c| {
             c.stop();
-            c.leave(LeftoverKind::Socket, "/tmp/.s.PGSQL.26000", "no process uses it");
+            c.leave(LeftoverKind::Socket, "/tmp/.s.PGSQL.26000", "nobody has it");
+            c.node.leftovers[0].stale = true;
         }),
         Broken("leftovers.processes", Error, Any, STANDBY, |c| {
             c.leave(LeftoverKind::Process, "process 9", "a server");
@@ -398,6 +403,8 @@ fn broken() -> Vec<Broken> {
         Broken("kernel.semaphores", Error, Any, STANDBY, |c| {
             c.node.kernel.semaphores = Some([250, 32000, 32, 10]);
         }),
+        // A server would refuse it; the check must not be ended by it.
+        Broken("kernel.semaphores", Error, Any, STANDBY, |c| c.set("max_connections", "18446744073709551615")),
         Broken("kernel.semaphores", Unknown, Any, STANDBY, |c| c.node.kernel.semaphores = None),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmmax = Some(GIB / 2)),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmall = Some(1000)),

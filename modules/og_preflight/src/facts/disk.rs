@@ -51,6 +51,8 @@ pub struct Leftover {
     pub subject: String,
     /// More about it.
     pub detail: String,
+    /// Whether it is the user's own file and no process uses it: the server removes it when it starts.
+    pub stale: bool,
 }
 
 /// What sort of leftover it is.
@@ -147,6 +149,7 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
             facts.leftovers.push(Leftover {
                 kind: LeftoverKind::Socket,
                 subject: path.display().to_string(),
+                stale: alive.is_none() && owner.is_none(),
                 detail: alive.or(owner).unwrap_or_else(|| "no process uses it".to_owned()),
             });
         }
@@ -163,6 +166,7 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
                 kind: LeftoverKind::Process,
                 subject: format!("process {}", entry.file_name().to_string_lossy()),
                 detail: "a server whose postmaster.pid is gone".to_owned(),
+                stale: false,
             });
         }
     }

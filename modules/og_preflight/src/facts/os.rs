@@ -182,7 +182,7 @@ fn read_memory(facts: &mut Facts, root: &Root, pid: Option<u32>) {
         }
     }
     facts.memory.overcommit = root.number("proc/sys/vm/overcommit_memory").ok();
-    facts.memory.min_free = root.number("proc/sys/vm/min_free_kbytes").ok().map(|kb| kb * 1024);
+    facts.memory.min_free = root.number("proc/sys/vm/min_free_kbytes").ok().map(|kb| kb.saturating_mul(1024));
     // `always [madvise] never`: the one in brackets counts.
     let pages = root.read("sys/kernel/mm/transparent_hugepage/enabled").ok();
     facts.memory.huge_pages =
@@ -190,6 +190,6 @@ fn read_memory(facts: &mut Facts, root: &Root, pid: Option<u32>) {
     if let Some(pid) = pid {
         let pages = root.read(&format!("proc/{pid}/statm")).ok();
         let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-        facts.memory.server = pages.zip(facts.system.page_size).map(|(pages, size)| pages * size);
+        facts.memory.server = pages.zip(facts.system.page_size).map(|(pages, size)| pages.saturating_mul(size));
     }
 }

@@ -192,6 +192,11 @@ fn leftovers_of_a_stopped_server_are_found() {
     let kinds: Vec<LeftoverKind> = facts.leftovers.iter().map(|leftover| leftover.kind).collect();
     assert_eq!(kinds, [LeftoverKind::Socket, LeftoverKind::Process]);
     assert!(facts.leftovers[0].detail.ends_with("lives"), "{:?}", facts.leftovers);
+    assert!(!facts.leftovers[0].stale);
+    std::fs::write(dir.path().join(".s.PGSQL.26000.lock"), "").unwrap();
+    facts.leftovers.clear();
+    disk::read_leftovers(&mut facts, &root, &data, dir.path(), Some(26000));
+    assert!(facts.leftovers[0].stale, "{:?}", facts.leftovers);
     facts.leftovers.clear();
     facts.server.running = true;
     disk::read_leftovers(&mut facts, &root, &data, dir.path(), Some(26000));
