@@ -194,6 +194,23 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Returns the value of a parameter that counts for the change: the one with which the server starts next where the change
+    /// starts it, else the running server's.
+    fn setting(&self, name: &str) -> Option<&'a str> {
+        let settings = &self.facts.settings;
+        if self.starts_here() { settings.next(name) } else { settings.get(name) }
+    }
+
+    /// Returns [`Context::setting`] as a number.
+    fn number(&self, name: &str) -> Option<u64> {
+        self.setting(name)?.trim().parse().ok()
+    }
+
+    /// Whether [`Context::setting`] is one of the words for true.
+    fn is_on(&self, name: &str) -> Option<bool> {
+        self.setting(name).map(og_common::conf::is_on)
+    }
+
     /// Whether data are copied to this node.
     fn copies_here(&self) -> bool {
         match self.purpose {

@@ -637,7 +637,7 @@ fn settings_senders(c: &Context<'_>, j: &mut Judge) {
     if standbys(c) == 0 && c.wanted.senders.is_none() {
         return j.skip();
     }
-    let Some(allowed) = c.facts.settings.number("max_wal_senders") else {
+    let Some(allowed) = c.number("max_wal_senders") else {
         return j.unknown("max_wal_senders is not set in postgresql.conf, and the server did not tell");
     };
     let least =
@@ -662,7 +662,7 @@ fn settings_slots(c: &Context<'_>, j: &mut Judge) {
     if standbys(c) == 0 && c.wanted.slots.is_none() {
         return j.skip();
     }
-    let Some(allowed) = c.facts.settings.number("max_replication_slots") else {
+    let Some(allowed) = c.number("max_replication_slots") else {
         return j.unknown("max_replication_slots is not set in postgresql.conf, and the server did not tell");
     };
     let slots = c.facts.server.slots.as_deref().unwrap_or_default();
@@ -683,14 +683,13 @@ fn settings_replication(c: &Context<'_>, j: &mut Judge) {
     if c.facts.channels.is_empty() && c.purpose != Expand {
         return j.skip();
     }
-    let settings = &c.facts.settings;
-    let level = settings.get("wal_level");
+    let level = c.setting("wal_level");
     if let Some(level) = level.filter(|level| !["hot_standby", "replica", "logical"].contains(&level.trim()))
     {
         j.error("wal_level", format!("wal_level is {level}"), level);
     }
     for name in ["hot_standby", "enable_stream_replication"] {
-        if settings.is_on(name) == Some(false) {
+        if c.is_on(name) == Some(false) {
             j.error(name, format!("{name} is off"), "off");
         }
     }
@@ -700,7 +699,7 @@ fn settings_replication(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn settings_page_writes(c: &Context<'_>, j: &mut Judge) {
-    let on = |name| c.facts.settings.is_on(name);
+    let on = |name| c.is_on(name);
     match (on("full_page_writes"), on("enable_incremental_checkpoint")) {
         (Some(false), Some(false)) => {
             j.error("", "full_page_writes and enable_incremental_checkpoint are off", "off, off");
@@ -800,7 +799,12 @@ fn satisfiable(c: &Context<'_>, j: &mut Judge, names: Option<&str>, standbys: &[
     };
     if let Some(missing) = parsed.missing(standbys) {
         let message = format!("commits wait: {missing}");
-        if c.facts.settings.is_on("most_available_sync") == Some(true) {
+        let commit = c.facts.settings.get("synchronous_commit").map(|value| value.trim().to_lowercase());
+        let waits = |value: &String| !["off", "local", "false", "no", "0"].contains(&value.as_str());
+        if let Some(commit) = commit.filter(|value| !waits(value)) {
+            let message = format!("commits would wait, were synchronous_commit not {commit}: {missing}");
+            j.warning("synchronous_standby_names", message, names);
+        } else if c.facts.settings.is_on("most_available_sync") == Some(true) {
             let message = format!("commits would wait, were most_available_sync not on: {missing}");
             j.warning("synchronous_standby_names", message, names);
         } else {

@@ -478,16 +478,28 @@ fn broken() -> Vec<Broken> {
             c.wanted.synchronous_standby_names = Some(String::new());
         }),
         Broken("settings.senders", Error, Expand, PRIMARY, |c| c.set("max_wal_senders", "2")),
+        Broken("settings.senders", Error, Restart, PRIMARY, |c| {
+            c.node.settings.file.insert("max_wal_senders".to_owned(), "0".to_owned());
+        }),
         Broken("settings.senders", Warning, Any, PRIMARY, |c| c.set("max_wal_senders", "2")),
         Broken("settings.senders", Error, Any, PRIMARY, |c| c.wanted.senders = Some(17)),
         Broken("settings.senders", Unknown, Any, PRIMARY, |c| c.set("max_wal_senders", "")),
         Broken("settings.slots", Error, Expand, PRIMARY, |c| c.set("max_replication_slots", "2")),
+        Broken("settings.slots", Error, Restart, PRIMARY, |c| {
+            c.node.settings.file.insert("max_replication_slots".to_owned(), "0".to_owned());
+        }),
         Broken("settings.slots", Warning, Any, PRIMARY, |c| c.set("max_replication_slots", "2")),
         Broken("settings.slots", Error, Any, PRIMARY, |c| c.wanted.slots = Some(9)),
         Broken("settings.slots", Unknown, Any, PRIMARY, |c| c.set("max_replication_slots", "")),
         Broken("settings.replication", Error, Any, PRIMARY, |c| c.set("wal_level", "minimal")),
         Broken("settings.replication", Error, Any, STANDBY, |c| c.set("hot_standby", "off")),
         Broken("settings.replication", Error, Any, STANDBY, |c| c.set("enable_stream_replication", "off")),
+        Broken("settings.replication", Error, Restart, STANDBY, |c| {
+            c.node.settings.file.insert("wal_level".to_owned(), "minimal".to_owned());
+        }),
+        Broken("settings.replication", Error, Restart, STANDBY, |c| {
+            c.node.settings.file.insert("hot_standby".to_owned(), "off".to_owned());
+        }),
         Broken("settings.page_writes", Error, Any, PRIMARY, |c| {
             c.set("full_page_writes", "off");
             c.set("enable_incremental_checkpoint", "off");
@@ -510,6 +522,14 @@ fn broken() -> Vec<Broken> {
         Broken("sync.now", Error, Any, PRIMARY, |c| c.activity().streaming.clear()),
         Broken("sync.now", Warning, Any, PRIMARY, |c| {
             c.set("most_available_sync", "on");
+            c.activity().streaming.clear();
+        }),
+        Broken("sync.now", Warning, Any, PRIMARY, |c| {
+            c.set("synchronous_commit", "local");
+            c.activity().streaming.clear();
+        }),
+        Broken("sync.now", Error, Any, PRIMARY, |c| {
+            c.set("synchronous_commit", "remote_apply");
             c.activity().streaming.clear();
         }),
         Broken("sync.now", Error, Any, PRIMARY, |c| c.set("synchronous_standby_names", "ANY 3(")),
