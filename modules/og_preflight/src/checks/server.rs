@@ -171,10 +171,10 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "settings.page_writes",
         severity: Severity::Error,
-        what: "full_page_writes and enable_incremental_checkpoint",
-        threshold: "one of them on",
+        what: "full_page_writes, enable_incremental_checkpoint, enable_double_write",
+        threshold: "full_page_writes on, or both others",
         why: "With neither a page that was half written in a power failure cannot be restored.",
-        fix: "set enable_incremental_checkpoint to on (og_guc) and restart the server",
+        fix: "set enable_incremental_checkpoint and enable_double_write to on (og_guc) and restart the server",
         fixable_by: FixableBy::Configure,
         purposes: &[],
         run: settings_page_writes,
@@ -700,13 +700,22 @@ fn settings_replication(c: &Context<'_>, j: &mut Judge) {
 
 fn settings_page_writes(c: &Context<'_>, j: &mut Judge) {
     let on = |name| c.is_on(name);
-    match (on("full_page_writes"), on("enable_incremental_checkpoint")) {
-        (Some(false), Some(false)) => {
+    let (pages, checkpoints) = (on("full_page_writes"), on("enable_incremental_checkpoint"));
+    if pages.is_none() && checkpoints.is_none() && !c.facts.server.running {
+        return j.skip();
+    }
+    // On where no file sets it; a server that answers tells it.
+    let by_default = c.facts.conf.exists && c.facts.settings.running.is_empty();
+    let double = on("enable_double_write").or(by_default.then_some(true));
+    match (pages, checkpoints, double) {
+        (Some(true), ..) | (_, Some(true), Some(true)) => {}
+        (Some(false), Some(false), _) => {
             j.error("", "full_page_writes and enable_incremental_checkpoint are off", "off, off");
         }
-        (None, None) if c.facts.server.running => j.unknown(why_unknown(c.facts, "settings")),
-        (None, None) => j.skip(),
-        _ => {}
+        (Some(false), _, Some(false)) => {
+            j.error("", "full_page_writes and enable_double_write are off", "off, off");
+        }
+        _ => j.unknown(why_unknown(c.facts, "settings")),
     }
 }
 

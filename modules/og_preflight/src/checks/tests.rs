@@ -50,6 +50,7 @@ fn node(n: u8) -> Facts {
         ("hot_standby", "on"),
         ("enable_stream_replication", "on"),
         ("full_page_writes", "on"),
+        ("enable_double_write", "on"),
         ("enable_incremental_checkpoint", "on"),
         ("most_available_sync", "off"),
         ("synchronous_standby_names", "ANY 1(dn_6001,dn_6002)"),
@@ -502,6 +503,21 @@ fn broken() -> Vec<Broken> {
         }),
         Broken("settings.page_writes", Error, Any, PRIMARY, |c| {
             c.set("full_page_writes", "off");
+            c.set("enable_incremental_checkpoint", "off");
+        }),
+        Broken("settings.page_writes", Error, Any, PRIMARY, |c| {
+            c.set("full_page_writes", "off");
+            c.set("enable_double_write", "off");
+        }),
+        Broken("settings.page_writes", Unknown, Any, PRIMARY, |c| {
+            c.set("full_page_writes", "off");
+            c.node.settings.file.remove("enable_double_write");
+            c.node.settings.running.remove("enable_double_write");
+        }),
+        Broken("settings.page_writes", Unknown, Any, PRIMARY, |c| {
+            for settings in [&mut c.node.settings.file, &mut c.node.settings.running] {
+                settings.remove("full_page_writes");
+            }
             c.set("enable_incremental_checkpoint", "off");
         }),
         Broken("settings.pending_restart", Warning, Any, PRIMARY, |c| {

@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The parameters that the checks look at.
-pub const NAMES: [&str; 39] = [
+pub const NAMES: [&str; 40] = [
     "application_name",
     "archive_mode",
     "available_zone",
     "block_size",
     "enable_availablezone",
+    "enable_double_write",
     "enable_incremental_checkpoint",
     "enable_stream_replication",
     "enable_thread_pool",
