@@ -51,7 +51,13 @@ impl Module for Preflight {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let facts = Box::pin(collect::collect(call, &args)).await?;
         let peers: Vec<&Facts> = args.peers.iter().collect();
-        let context = Context { facts: &facts, peers: &peers, purpose: args.purpose, wanted: &args.wanted };
+        let context = Context {
+            facts: &facts,
+            peers: &peers,
+            purpose: args.purpose,
+            wanted: &args.wanted,
+            peers_read_before: true,
+        };
         let judgement = judge(&context);
         let ready = checks::readiness(&context);
         let fails = match args.fail_on {

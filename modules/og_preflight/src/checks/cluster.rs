@@ -586,7 +586,7 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
     let difference = clock_difference(&c.facts.clock, &other.clock).or_else(|| read_before(c, other));
     let Some(difference) = difference else {
         return j.unknown(
-            "the caller did not say when it sent the calls and had the answers (sent_at, received_at)",
+            "the facts do not say when the calls were sent and when their answers came (sent_at, received_at)",
         );
     };
     let (least, most) = (difference.at_least(), difference.at_most());
@@ -605,12 +605,13 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
     }
 }
 
-/// A peer's facts that came as an argument were read before this node's: a clock that was later then is ahead.
+/// A peer's facts that came as an argument were read before this node's: a clock that was later then is ahead. Of nodes that
+/// are read side by side neither order is known.
 fn read_before(c: &Context<'_>, other: &Facts) -> Option<ClockDifference> {
     let (own, theirs) = (c.facts.clock.read_at?, other.clock.read_at?);
     let behind = i64::try_from(theirs).ok()?.checked_sub(i64::try_from(own).ok()?)?;
     // Only a peer's answer that is complete has no `received_at` by mistake.
-    (c.facts.clock.received_at.is_none() && behind > 0)
+    (c.peers_read_before && c.facts.clock.received_at.is_none() && behind > 0)
         .then_some(ClockDifference { least: behind, most: None })
 }
 

@@ -163,6 +163,8 @@ pub struct Context<'a> {
     pub purpose: Purpose,
     /// What the change needs of the node.
     pub wanted: &'a Wanted,
+    /// Whether the peers' facts were read before this node's, as those that a call gets as its argument.
+    pub peers_read_before: bool,
 }
 
 impl<'a> Context<'a> {
@@ -355,7 +357,7 @@ pub fn judge_all(nodes: &[(&Facts, &Wanted)], purpose: Purpose) -> Vec<Judgement
     let one = |(index, (facts, wanted)): (usize, &(&Facts, &Wanted))| {
         let others = nodes.iter().enumerate().filter(|(other, _)| *other != index);
         let peers: Vec<&Facts> = others.map(|(_, (facts, _))| *facts).collect();
-        judge(&Context { facts, peers: &peers, purpose, wanted })
+        judge(&Context { facts, peers: &peers, purpose, wanted, peers_read_before: false })
     };
     nodes.iter().enumerate().map(one).collect()
 }

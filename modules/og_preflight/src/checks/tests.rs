@@ -256,8 +256,12 @@ impl Case {
         Self { node: node(1), peer: node(2), wanted: Wanted::default() }
     }
 
+    fn context<'a>(&'a self, peers: &'a [&'a Facts], purpose: Purpose) -> Context<'a> {
+        Context { facts: &self.node, peers, purpose, wanted: &self.wanted, peers_read_before: false }
+    }
+
     fn judge(&self, purpose: Purpose) -> Judgement {
-        judge(&Context { facts: &self.node, peers: &[&self.peer], purpose, wanted: &self.wanted })
+        judge(&self.context(&[&self.peer], purpose))
     }
 
     fn set(&mut self, name: &str, value: &str) {
@@ -800,6 +804,7 @@ fn what_could_not_be_read_is_never_passed() {
         peers: &[&node(1)],
         purpose: Any,
         wanted: &Wanted::default(),
+        peers_read_before: false,
     });
     // Only checks whose facts say by themselves that there is nothing: no lock, no build, nobody in charge, nothing left.
     let empty = [
@@ -822,10 +827,7 @@ fn what_could_not_be_read_is_never_passed() {
 #[test]
 fn readiness_has_reasons() {
     let case = Case::standby();
-    let ready = |case: &Case| {
-        let context = Context { facts: &case.node, peers: &[&case.peer], purpose: Any, wanted: &case.wanted };
-        readiness(&context)
-    };
+    let ready = |case: &Case| readiness(&case.context(&[&case.peer], Any));
     let well = ready(&case);
     let verdicts = |ready: &Ready| [ready.switchover.verdict, ready.failover.verdict, ready.build.verdict];
     assert_eq!(verdicts(&well), [Verdict::Yes; 3], "{well:?}");
@@ -858,6 +860,26 @@ fn clocks_are_compared_as_exactly_as_the_calls_took() {
     let same = clock_difference(&clock(10_050, 10_000, 10_100), &clock(10_010, 10_000, 10_100)).unwrap();
     assert_eq!((same.at_least(), same.at_most()), (0, Some(140)));
     assert_eq!(clock_difference(&Clock::default(), &clock(1, 1, 1)), None);
+}
+
+#[test]
+fn clocks_of_nodes_that_are_read_side_by_side_need_the_times_of_the_calls() {
+    let (mut one, mut two, wanted) = (node(1), node(2), Wanted::default());
+    for facts in [&mut one, &mut two] {
+        (facts.clock.sent_at, facts.clock.received_at) = (None, None);
+    }
+    one.clock.read_at = Some(NOW + 70_000);
+    let found = |judgement: Judgement| -> Vec<Severity> {
+        let found = judgement.findings.into_iter().filter(|finding| finding.id == "clock.difference");
+        found.map(|finding| finding.severity).collect()
+    };
+    let all = judge_all(&[(&one, &wanted), (&two, &wanted)], Any);
+    let all: Vec<Vec<Severity>> = all.into_iter().map(found).collect();
+    assert_eq!(all, [vec![], vec![Unknown]]);
+    // Facts of an argument were there before: what was later then is ahead.
+    let case = Case { node: two, peer: one, wanted };
+    let context = Context { peers_read_before: true, ..case.context(&[&case.peer], Any) };
+    assert_eq!(found(judge(&context)), [Error]);
 }
 
 #[test]
