@@ -844,13 +844,12 @@ fn server_state(c: &Context<'_>, j: &mut Judge) {
     if server.frozen {
         // One that led and wakes up behind a failover takes writes again, beside the new primary.
         let led = server.role == Role::Primary || server.role == Role::Normal;
-        let fix = match (c.purpose, c.other_primary()) {
-            (Failover, _) => {
+        let replaced = led && c.peers.iter().any(|peer| peer.is_primary());
+        let fix = match c.purpose {
+            Failover => {
                 "end its process (kill -KILL) before the failover, then rebuild the node (og_build); never let it go on"
             }
-            (_, Some(_)) if led => {
-                "end its process (kill -KILL), then rebuild the node (og_build); never let it go on"
-            }
+            _ if replaced => "end its process (kill -KILL), then rebuild the node (og_build); never let it go on",
             _ => "find out who stopped it; kill -CONT lets it go on",
         };
         j.error("", format!("the server's process is frozen: {seen}"), seen).fix = fix.into();

@@ -878,7 +878,8 @@ fn clocks_of_nodes_that_are_read_side_by_side_need_the_times_of_the_calls() {
     assert_eq!(all, [vec![], vec![Unknown]]);
     // Facts of an argument were there before: what was later then is ahead.
     let case = Case { node: two, peer: one, wanted };
-    let context = Context { peers_read_before: true, ..case.context(&[&case.peer], Any) };
+    let peers = [&case.peer];
+    let context = Context { peers_read_before: true, ..case.context(&peers, Any) };
     assert_eq!(found(judge(&context)), [Error]);
 }
 
