@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use og_common::gauss::peer;
 use og_common::gauss::{Content, Node};
@@ -12,6 +13,8 @@ use crate::facts::{Facts, Root, disk, limits, network, os, security, server};
 
 /// Ports that the server uses beside its own: base + 1 to base + 5.
 const MORE_PORTS: u16 = 5;
+/// How long the data directory may be measured.
+const SIZES_LIMIT: Duration = Duration::from_secs(20);
 
 /// Reads everything.
 ///
@@ -31,13 +34,15 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     network::read_channels(&mut facts, &channels);
     network::read_hosts(&mut facts, &root);
 
-    // A walk through a large data directory takes its time, and the disk's.
-    let dir = node.data_dir.clone();
-    let sizes = tokio::task::spawn_blocking(move || disk::sizes(&dir));
+    let walks = has_copied_data(args.purpose) && facts.identity.content == Content::Database;
+    let sizes = async {
+        let dir = node.data_dir.clone();
+        if walks { Some(network::run_detached(SIZES_LIMIT, move || disk::sizes(&dir)).await) } else { None }
+    };
     let copies = args.purpose == Purpose::Build || (args.purpose == Purpose::Expand && args.wanted.target);
     let dirty = matches!(args.purpose, Purpose::Any | Purpose::Switchover | Purpose::Restart);
     let runs = pid.is_some();
-    let (programs, state, settings, activity, reached, names, refusals) = tokio::join!(
+    let (programs, state, settings, activity, reached, names, refusals, ends, sizes) = tokio::join!(
         server::programs(call, &node),
         node.query_all(call),
         async { if runs { Some(server::running_settings(call, &node).await) } else { None } },
@@ -45,6 +50,8 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         network::reach(targets(args, &channels)),
         network::resolve(names(&facts, args)),
         refusals(&node, if copies { &channels } else { &[] }),
+        network::find_local_ends(&channels),
+        sizes,
     );
     match programs {
         Ok(programs) => facts.programs = programs,
@@ -85,6 +92,9 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     for (channel, refusal) in facts.channels.iter_mut().zip(refusals) {
         channel.refusal = refusal;
     }
+    for (channel, end) in facts.channels.iter_mut().zip(ends) {
+        channel.local = end;
+    }
     server::read_hba(&mut facts, &node.data_dir, &args.wanted.clients);
     server::read_cluster(&mut facts);
     security::read(&mut facts, &node.data_dir);
@@ -123,13 +133,20 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     .flatten()
     .collect();
     disk::read(&mut facts, &root, &places);
-    if facts.identity.content == Content::Database {
-        match sizes.await {
-            Ok((data, wal)) => (facts.data_bytes, facts.wal_bytes) = (Some(data), Some(wal)),
-            Err(e) => facts.note_unknown("sizes", e.to_string()),
+    match sizes {
+        Some(Some((data, wal))) => (facts.data_bytes, facts.wal_bytes) = (Some(data), Some(wal)),
+        Some(None) => {
+            let limit = SIZES_LIMIT.as_secs();
+            facts.note_unknown("sizes", format!("the data directory could not be measured within {limit} s"));
         }
+        None => {}
     }
     Ok(facts)
+}
+
+/// Whether it matters for the change how much data there are: a walk through a large directory takes its time, and the disk's.
+fn has_copied_data(purpose: Purpose) -> bool {
+    purpose == Purpose::Any || purpose.copies_data()
 }
 
 /// What is to be reached from here, each from the address that the server would use.

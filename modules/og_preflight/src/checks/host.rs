@@ -569,7 +569,12 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
         if c.purpose == Purpose::Any || c.facts.is_primary() {
             return j.skip();
         }
-        return j.unknown("the primary's facts are not among the peers, and wanted.bytes is not given");
+        return match c.other_primary() {
+            Some(primary) => {
+                j.unknown(format!("the size of {}: {}", primary.label(), why_unknown(primary, "sizes")));
+            }
+            None => j.unknown("the primary's facts are not among the peers, and wanted.bytes is not given"),
+        };
     };
     let Some(disk) = c.facts.disks.iter().find(|disk| disk.holds.iter().any(|what| what == "data")) else {
         return j.unknown(why_unknown(c.facts, "disks"));
@@ -577,7 +582,9 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
     // What is there is deleted before the copy.
     let own = c.facts.data_bytes.unwrap_or(0).saturating_add(c.facts.wal_bytes.unwrap_or(0));
     let room = disk.free.saturating_add(own);
-    if room < needed {
+    if room < needed && c.facts.unknown.contains_key("sizes") {
+        j.unknown(why_unknown(c.facts, "sizes"));
+    } else if room < needed {
         let message =
             format!("{} are needed for the copy, and there is room for {}", human(needed), human(room));
         j.error(&disk.path, message, human(room));

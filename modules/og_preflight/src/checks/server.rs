@@ -9,6 +9,7 @@ use og_common::standby_names::StandbyNames;
 
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
+use crate::facts::LocalEnd;
 use crate::facts::settings::bytes;
 
 const MIB: u64 = 1 << 20;
@@ -585,13 +586,14 @@ fn channels_local(c: &Context<'_>, j: &mut Judge) {
         let subject = format!("replconninfo{}", channel.number);
         let host = &channel.local_host;
         match channel.local {
-            Some(true) => {}
-            Some(false) => {
+            LocalEnd::Here => {}
+            LocalEnd::Elsewhere => {
                 j.error(&subject, format!("its localhost {host} is no address of this machine"), host);
             }
-            None => {
+            LocalEnd::NoAddress => {
                 j.error(&subject, format!("its localhost {host} leads to no address"), host);
             }
+            LocalEnd::Unknown => j.unknown(format!("the resolver did not answer for {host} in time")),
         }
     }
 }

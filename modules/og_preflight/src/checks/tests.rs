@@ -16,7 +16,7 @@ use crate::args::Purpose::{Any, Build, Deploy, Drop, Expand, Failover, Restart, 
 use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
     Activity, Admission, Certificate, Channel, Clock, ConfFacts, Disk, HbaFacts, Hosts, Kernel, KeyFile,
-    Leftover, LeftoverKind, Limit, Limits, LockHolder, Memory, Port, PortState, Programs, Reached, Security,
+    Leftover, LeftoverKind, Limit, Limits, LocalEnd, LockHolder, Memory, Port, PortState, Programs, Reached, Security,
     Settings, System, User,
 };
 
@@ -147,7 +147,7 @@ fn node(n: u8) -> Facts {
         channels: vec![Channel {
             number: 1,
             local_host: address(n),
-            local: Some(true),
+            local: LocalEnd::Here,
             remote_host: address(other),
             remote_port: 26001,
             refusal: None,
@@ -345,6 +345,11 @@ fn broken() -> Vec<Broken> {
             c.fill(995);
         }),
         Broken("disk.room", Error, Build, STANDBY, |c| c.wanted.bytes = Some(2000 * GIB)),
+        Broken("disk.room", Unknown, Build, STANDBY, |c| {
+            c.fill(995);
+            (c.node.data_bytes, c.node.wal_bytes) = (None, None);
+            c.node.note_unknown("sizes", "it took too long");
+        }),
         Broken("disk.room", Unknown, Build, STANDBY, |c| c.peer.data_bytes = None),
         Broken("disk.use", Warning, Any, STANDBY, |c| c.fill(700)),
         Broken("disk.use", Error, Any, STANDBY, |c| c.fill(900)),
@@ -466,8 +471,9 @@ fn broken() -> Vec<Broken> {
             c.node.hba.admissions.push(Admission { address, admitted: Some(false), line: None });
         }),
         Broken("hba.clients", Unknown, Any, PRIMARY, |c| c.node.hba.admissions[1].admitted = None),
-        Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = Some(false)),
-        Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = None),
+        Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = LocalEnd::Elsewhere),
+        Broken("channels.local", Error, Any, STANDBY, |c| c.node.channels[0].local = LocalEnd::NoAddress),
+        Broken("channels.local", Unknown, Any, STANDBY, |c| c.node.channels[0].local = LocalEnd::Unknown),
         Broken("channels.reached", Error, Any, STANDBY, |c| {
             c.node.reached[0].problem = Some("refused".to_owned());
         }),

@@ -53,14 +53,29 @@ pub struct Channel {
     pub number: u8,
     /// The node's own address in it.
     pub local_host: String,
-    /// Whether that is an address of this machine; null when its name leads nowhere.
-    pub local: Option<bool>,
+    /// Whether that is an address of this machine.
+    pub local: LocalEnd,
     /// The other end's address.
     pub remote_host: String,
     /// The other end's port.
     pub remote_port: u16,
     /// Why the server at the other end refuses what a build asks of it; asked only for an expand or a build of this node.
     pub refusal: Option<String>,
+}
+
+/// Where the node's own end of a channel is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalEnd {
+    /// On this machine.
+    Here,
+    /// On another one.
+    Elsewhere,
+    /// Its name has no address.
+    NoAddress,
+    /// The resolver did not answer in time.
+    #[default]
+    Unknown,
 }
 
 /// Whether a port of another host is reached from here.
@@ -158,20 +173,48 @@ fn sockets(root: &Root, pid: u32) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Fills in the channels' own ends.
+/// Takes in the channels.
 pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
     for channel in channels {
-        let local =
-            og_common::replconn::is_local(&og_common::replconn::Host::new(channel.local_host.clone()));
         facts.channels.push(Channel {
             number: channel.number,
             local_host: channel.local_host.clone(),
-            local: local.ok(),
+            local: LocalEnd::Unknown,
             remote_host: channel.remote_host.clone(),
             remote_port: channel.remote_port,
             refusal: None,
         });
     }
+}
+
+/// Finds where the channels' own ends are, side by side.
+pub async fn find_local_ends(channels: &[peer::Channel]) -> Vec<LocalEnd> {
+    let mut asked = Vec::new();
+    for channel in channels {
+        let host = og_common::replconn::Host::new(channel.local_host.clone());
+        // The resolver blocks.
+        asked.push(tokio::spawn(run_detached(LIMIT, move || match og_common::replconn::is_local(&host) {
+            Ok(true) => LocalEnd::Here,
+            Ok(false) => LocalEnd::Elsewhere,
+            Err(_) => LocalEnd::NoAddress,
+        })));
+    }
+    let mut ends = Vec::new();
+    for one in asked {
+        ends.push(one.await.ok().flatten().unwrap_or_default());
+    }
+    ends
+}
+
+/// Runs what blocks on a thread of its own. Nothing is returned when it takes longer; the end of the program does not wait for it
+/// then, as that of a runtime does for its blocking tasks.
+pub(crate) async fn run_detached<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().spawn(move || sender.send(work())).ok()?;
+    timeout(limit, receiver).await.ok()?.ok()
 }
 
 /// Reads what this machine says of itself on the network.

@@ -180,6 +180,23 @@ fn sizes_count_wal_apart() {
 }
 
 #[test]
+fn what_blocks_for_too_long_is_left_alone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (_held, never) = std::sync::mpsc::channel::<()>();
+    let limit = std::time::Duration::from_millis(1);
+    let blocked = network::run_detached(limit, move || never.recv().is_ok());
+    assert_eq!(runtime.block_on(blocked), None);
+    let limit = std::time::Duration::from_secs(600);
+    assert_eq!(runtime.block_on(network::run_detached(limit, || 5)), Some(5));
+    let channel = |host: &str| og_common::gauss::peer::Channel {
+        local_host: host.to_owned(),
+        ..og_common::gauss::peer::Channel::default()
+    };
+    let ends = network::find_local_ends(&[channel("127.0.0.1"), channel("192.0.2.1")]);
+    assert_eq!(runtime.block_on(ends), [LocalEnd::Here, LocalEnd::Elsewhere]);
+}
+
+#[test]
 fn leftovers_of_a_stopped_server_are_found() {
     let (dir, root) = root(&[("proc/77/comm", "gaussdb\n")]);
     let data = dir.path().canonicalize().unwrap().join("data");
