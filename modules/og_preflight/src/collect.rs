@@ -9,10 +9,12 @@ use og_common::gauss::{Content, Node};
 use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, Purpose, Target};
-use crate::facts::{Facts, Root, disk, limits, network, os, security, server};
+use crate::facts::{Facts, Root, SourceAnswer, disk, limits, network, os, security, server};
 
 /// Ports that the server uses beside its own: base + 1 to base + 5.
 const MORE_PORTS: u16 = 5;
+/// How long the sources of a build may take to answer.
+const SOURCES_LIMIT: Duration = Duration::from_secs(8);
 /// How long the data directory may be measured.
 const SIZES_LIMIT: Duration = Duration::from_secs(20);
 
@@ -42,14 +44,14 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     let copies = args.purpose == Purpose::Build || (args.purpose == Purpose::Expand && args.wanted.target);
     let dirty = matches!(args.purpose, Purpose::Any | Purpose::Switchover | Purpose::Restart);
     let runs = pid.is_some();
-    let (programs, state, settings, activity, reached, names, refusals, ends, sizes) = tokio::join!(
+    let (programs, state, settings, activity, reached, names, sources, ends, sizes) = tokio::join!(
         server::programs(call, &node),
         node.query_all(call),
         async { if runs { Some(server::running_settings(call, &node).await) } else { None } },
         async { if runs { Some(server::activity(call, &node, dirty).await) } else { None } },
         network::reach(targets(args, &channels)),
         network::resolve(names(&facts, args)),
-        refusals(&node, if copies { &channels } else { &[] }),
+        ask_sources(&node, if copies { &channels } else { &[] }),
         network::find_local_ends(&channels),
         sizes,
     );
@@ -89,8 +91,8 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     }
     facts.reached = reached;
     facts.hosts.names = names;
-    for (channel, refusal) in facts.channels.iter_mut().zip(refusals) {
-        channel.refusal = refusal;
+    for (channel, answer) in facts.channels.iter_mut().zip(sources) {
+        channel.source = answer;
     }
     for (channel, end) in facts.channels.iter_mut().zip(ends) {
         channel.local = end;
@@ -170,11 +172,19 @@ fn names(facts: &Facts, args: &Args) -> BTreeSet<String> {
     all.chain(own).filter(|name| name.parse::<IpAddr>().is_err() && !name.is_empty()).cloned().collect()
 }
 
-/// What the source behind each channel says to a build, one after the other: each takes one of its senders for a moment.
-async fn refusals(node: &Node, channels: &[peer::Channel]) -> Vec<Option<String>> {
-    let mut all = Vec::new();
-    for channel in channels {
-        all.push(node.ask_source(channel).await.refusal);
+/// What the source behind each channel says to a build, side by side: each takes one of its senders for a moment.
+async fn ask_sources(node: &Node, channels: &[peer::Channel]) -> Vec<SourceAnswer> {
+    let mut asked = Vec::new();
+    for channel in channels.iter().cloned() {
+        let node = Node::at(&node.data_dir);
+        asked.push(tokio::spawn(async move {
+            let answer = tokio::time::timeout(SOURCES_LIMIT, node.ask_source(&channel)).await;
+            answer.map_or(SourceAnswer::NoAnswer, SourceAnswer::from)
+        }));
     }
-    all
+    let mut answers = Vec::new();
+    for one in asked {
+        answers.push(one.await.unwrap_or(SourceAnswer::NoAnswer));
+    }
+    answers
 }

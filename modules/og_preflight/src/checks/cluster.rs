@@ -616,7 +616,7 @@ fn read_before(c: &Context<'_>, other: &Facts) -> Option<ClockDifference> {
 }
 
 /// Whether a host of a channel is one of this node's addresses.
-fn leads_to(host: &str, facts: &Facts) -> bool {
+pub(super) fn leads_to(host: &str, facts: &Facts) -> bool {
     let own = facts.identity.addresses.iter().chain(facts.channels.iter().map(|channel| &channel.local_host));
     let address = host.parse::<IpAddr>().ok();
     own.into_iter().any(|own| own == host || (address.is_some() && own.parse::<IpAddr>().ok() == address))
@@ -659,7 +659,7 @@ fn both_ways(c: &Context<'_>, j: &mut Judge) {
 }
 
 /// Whether the node's server has the port; where its ports are not known, any may be its own.
-fn has_port(facts: &Facts, port: u16) -> bool {
+pub(super) fn has_port(facts: &Facts, port: u16) -> bool {
     facts.ports.is_empty() || facts.ports.iter().any(|own| own.number == port)
 }
 

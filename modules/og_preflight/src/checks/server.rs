@@ -7,9 +7,10 @@ use og_common::gauss::tablespaces::Damage;
 use og_common::gauss::{Content, DbState, Role};
 use og_common::standby_names::StandbyNames;
 
+use super::cluster::{has_port, leads_to};
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
-use crate::facts::LocalEnd;
+use crate::facts::{Channel, LocalEnd, SourceAnswer};
 use crate::facts::settings::bytes;
 
 const MIB: u64 = 1 << 20;
@@ -619,11 +620,32 @@ fn channels_source(c: &Context<'_>, j: &mut Judge) {
     if c.facts.channels.is_empty() || !c.copies_here() {
         return j.skip();
     }
+    let primary = c.other_primary();
+    let is_source = |channel: &Channel| {
+        primary.map(|primary| {
+            leads_to(&channel.remote_host, primary) && has_port(primary, channel.remote_port)
+        })
+    };
+    let let_in = c.facts.channels.iter().any(|channel| channel.source == SourceAnswer::LetIn);
     for channel in &c.facts.channels {
-        if let Some(words) = &channel.refusal {
-            let subject = format!("replconninfo{}", channel.number);
-            let source = format!("{}:{}", channel.remote_host, channel.remote_port);
-            j.error(&subject, format!("{source} refuses what a build asks: {words}"), words);
+        // Where the primary is not known it is any of those that did not let the node in, unless one did.
+        let is_source = is_source(channel).unwrap_or(!let_in);
+        let source = format!("{}:{}", channel.remote_host, channel.remote_port);
+        match &channel.source {
+            SourceAnswer::LetIn => {}
+            SourceAnswer::Refused(words) => {
+                let subject = format!("replconninfo{}", channel.number);
+                let message = format!("{source} refuses what a build asks: {words}");
+                if is_source {
+                    j.error(&subject, message, words);
+                } else {
+                    j.warning(&subject, message, words);
+                }
+            }
+            // Whom the server receives from has let it in.
+            _ if !is_source || c.facts.server.receiver.is_some() => {}
+            SourceAnswer::NotAsked => j.unknown(format!("{source} was asked only for an expand or a build")),
+            SourceAnswer::NoAnswer => j.unknown(format!("{source} did not answer as the source of a build")),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
     Activity, Admission, Certificate, Channel, Clock, ConfFacts, Disk, HbaFacts, Hosts, Kernel, KeyFile,
     Leftover, LeftoverKind, Limit, Limits, LocalEnd, LockHolder, Memory, Port, PortState, Programs, Reached, Security,
-    Settings, System, User,
+    Settings, SourceAnswer, System, User,
 };
 
 const GIB: u64 = 1 << 30;
@@ -150,7 +150,7 @@ fn node(n: u8) -> Facts {
             local: LocalEnd::Here,
             remote_host: address(other),
             remote_port: 26001,
-            refusal: None,
+            source: SourceAnswer::LetIn,
         }],
         reached: vec![Reached { host: address(other), port: 26001, problem: None }],
         hosts: Hosts {
@@ -481,7 +481,21 @@ fn broken() -> Vec<Broken> {
             c.node.reached[0].problem = Some("refused".to_owned());
         }),
         Broken("channels.source", Error, Build, STANDBY, |c| {
-            c.node.channels[0].refusal = Some("no pg_hba.conf entry".to_owned());
+            c.node.channels[0].source = SourceAnswer::Refused("no pg_hba.conf entry".to_owned());
+        }),
+        Broken("channels.source", Warning, Build, STANDBY, |c| {
+            let source = SourceAnswer::Refused("it is a standby".to_owned());
+            let (number, remote_host) = (2, "10.0.0.3".to_owned());
+            let other = Channel { number, remote_host, source, ..c.node.channels[0].clone() };
+            c.node.channels.push(other);
+        }),
+        Broken("channels.source", Unknown, Build, STANDBY, |c| {
+            c.stop();
+            c.node.channels[0].source = SourceAnswer::NotAsked;
+        }),
+        Broken("channels.source", Unknown, Build, STANDBY, |c| {
+            c.stop();
+            c.node.channels[0].source = SourceAnswer::NoAnswer;
         }),
         Broken("settings.senders", Error, Any, PRIMARY, |c| {
             c.set("max_wal_senders", "2");

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, Leftover, LeftoverKind};
 pub use limits::{Kernel, Limit, Limits};
-pub use network::{Admission, Channel, Hosts, LocalEnd, Port, PortState, Reached};
+pub use network::{Admission, Channel, Hosts, LocalEnd, Port, PortState, Reached, SourceAnswer};
 pub use os::{Clock, Memory, System, User};
 pub use security::{Certificate, KeyFile, Security};
 pub use server::{Activity, ConfFacts, HbaFacts, LockHolder, Programs};

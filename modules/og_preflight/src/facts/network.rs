@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use og_common::gauss::peer;
+use og_common::gauss::source::Source;
 use procfs_core::net::{TcpNetEntries, TcpState};
 use procfs_core::{ExplicitSystemInfo, FromReadSI};
 use schemars::JsonSchema;
@@ -59,8 +60,33 @@ pub struct Channel {
     pub remote_host: String,
     /// The other end's port.
     pub remote_port: u16,
-    /// Why the server at the other end refuses what a build asks of it; asked only for an expand or a build of this node.
-    pub refusal: Option<String>,
+    /// What the server at the other end says to a build; asked only for an expand or a build of this node.
+    pub source: SourceAnswer,
+}
+
+/// What a server says to a build that asks for its data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceAnswer {
+    /// It was not asked.
+    #[default]
+    NotAsked,
+    /// It did not answer, or not as a server of openGauss does.
+    NoAnswer,
+    /// It lets the build in.
+    LetIn,
+    /// It refuses, in these words.
+    Refused(String),
+}
+
+impl From<Source> for SourceAnswer {
+    fn from(source: Source) -> Self {
+        match (source.refusal, source.node_name) {
+            (Some(words), _) => Self::Refused(words),
+            (None, Some(_)) => Self::LetIn,
+            (None, None) => Self::NoAnswer,
+        }
+    }
 }
 
 /// Where the node's own end of a channel is.
@@ -182,7 +208,7 @@ pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
             local: LocalEnd::Unknown,
             remote_host: channel.remote_host.clone(),
             remote_port: channel.remote_port,
-            refusal: None,
+            source: SourceAnswer::NotAsked,
         });
     }
 }
