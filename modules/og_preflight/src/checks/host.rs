@@ -657,7 +657,8 @@ fn disk_writable(c: &Context<'_>, j: &mut Judge) {
         if writes && disk.options.iter().any(|option| option == "ro") {
             j.error(&disk.path, "its file system is mounted for reading only", "ro");
         } else if writes && !disk.writable {
-            j.error(&disk.path, "the database's user may not write into it", "not writable");
+            let path = disk.unwritable.as_ref().unwrap_or(&disk.path);
+            j.error(path, "the database's user may not write into it", "not writable");
         }
     }
 }

@@ -138,6 +138,7 @@ fn node(n: u8) -> Facts {
             inodes: 1000,
             free_inodes: 900,
             writable: true,
+            unwritable: None,
         }],
         data_bytes: Some(100 * GIB),
         wal_bytes: Some(GIB),

@@ -37,8 +37,10 @@ pub struct Disk {
     pub inodes: u64,
     /// Inodes that are free.
     pub free_inodes: u64,
-    /// Whether the user may write into the directory.
+    /// Whether the user may write into all of the node's directories there; those of the programs do not count beside others.
     pub writable: bool,
+    /// The first of them that it may not write into.
+    pub unwritable: Option<String>,
 }
 
 /// What is left of an earlier installation or server.
@@ -68,6 +70,23 @@ pub enum LeftoverKind {
     Process,
 }
 
+/// What [`Disk::holds`] calls the programs, which their user only reads.
+const PROGRAMS: &str = "programs";
+
+impl Disk {
+    /// Takes in one more directory on this file system, with its path when the user may not write into it.
+    pub(super) fn add(&mut self, holds: &str, unwritable: Option<String>) {
+        let only_programs = self.holds.iter().all(|what| what == PROGRAMS);
+        self.holds.push(holds.to_owned());
+        if only_programs {
+            self.unwritable = unwritable;
+        } else if holds != PROGRAMS {
+            self.unwritable = self.unwritable.take().or(unwritable);
+        }
+        self.writable = self.unwritable.is_none();
+    }
+}
+
 /// Reads the file systems of these directories, each with what it holds.
 pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
     let mounts = match MountInfos::from_file(root.path("proc/self/mountinfo")) {
@@ -85,8 +104,9 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
             facts.note_unknown("disks", format!("cannot look at {}", there.display()));
             continue;
         };
+        let unwritable = access(there, AccessFlags::W_OK).is_err().then(|| there.display().to_string());
         if let Some((_, at)) = seen.iter().find(|(device, _)| *device == meta.dev()) {
-            facts.disks[*at].holds.push((*holds).to_owned());
+            facts.disks[*at].add(holds, unwritable);
             continue;
         }
         match nix::sys::statvfs::statvfs(there) {
@@ -113,7 +133,8 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
                     free: stat.blocks_available() * stat.fragment_size(),
                     inodes: stat.files(),
                     free_inodes: stat.files_available(),
-                    writable: access(there, AccessFlags::W_OK).is_ok(),
+                    writable: unwritable.is_none(),
+                    unwritable,
                 });
             }
             Err(e) => facts

@@ -151,15 +151,23 @@ pub fn read_ports(facts: &mut Facts, root: &Root, wanted: &[u16], pid: Option<u3
             return;
         }
     };
-    let own = pid.map(|pid| sockets(root, pid)).unwrap_or_default();
+    let own = match pid.map(|pid| sockets(root, pid)).transpose() {
+        Ok(own) => Some(own.unwrap_or_default()),
+        Err(why) => {
+            facts.note_unknown("ports", why);
+            None
+        }
+    };
     for number in wanted {
         let here: Vec<_> = listening.iter().filter(|(address, _)| address.port() == *number).collect();
         let state = if here.is_empty() {
             PortState::Free
-        } else if here.iter().all(|(_, inode)| own.contains(inode)) {
-            PortState::Own
         } else {
-            PortState::Taken
+            match &own {
+                None => PortState::Unknown,
+                Some(own) if here.iter().all(|(_, inode)| own.contains(inode)) => PortState::Own,
+                Some(_) => PortState::Taken,
+            }
         };
         let addresses = here.iter().map(|(address, _)| address.ip().to_string()).collect();
         facts.ports.push(Port { number: *number, state, addresses });
@@ -191,12 +199,12 @@ fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
 }
 
 /// The inodes of the sockets of a process.
-fn sockets(root: &Root, pid: u32) -> BTreeSet<u64> {
-    let files = std::fs::read_dir(root.path(format!("proc/{pid}/fd"))).into_iter().flatten().flatten();
-    let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-    links
-        .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
-        .collect()
+fn sockets(root: &Root, pid: u32) -> Result<BTreeSet<u64>, String> {
+    let folder = root.path(format!("proc/{pid}/fd"));
+    let files = std::fs::read_dir(&folder).map_err(|e| super::reason("list", &folder, &e))?;
+    let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+    let inode = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(links.filter_map(inode).collect())
 }
 
 /// Takes in the channels.

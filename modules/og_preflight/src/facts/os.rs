@@ -177,7 +177,10 @@ fn read_memory(facts: &mut Facts, root: &Root, pid: Option<u32>) {
     if let Ok(limit) = root.number("sys/fs/cgroup/memory.max") {
         facts.memory.total = facts.memory.total.map(|total| total.min(limit));
         if let Ok(used) = root.number("sys/fs/cgroup/memory.current") {
-            let left = limit.saturating_sub(used);
+            // Pages of files that were not used of late are given back when something else needs them.
+            let stat = root.read("sys/fs/cgroup/memory.stat").unwrap_or_default();
+            let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+            let left = limit.saturating_sub(used.saturating_sub(inactive.unwrap_or(0)));
             facts.memory.available = facts.memory.available.map(|available| available.min(left));
         }
     }

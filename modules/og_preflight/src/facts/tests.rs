@@ -53,6 +53,10 @@ fn memory_is_the_least_of_machine_and_control_group() {
     let mut facts = Facts::default();
     os::read(&mut facts, &container, None, None);
     assert_eq!((facts.memory.total, facts.memory.available), (Some(4_096_000_000), Some(4_000_000_000)));
+    std::fs::write(container.path("sys/fs/cgroup/memory.current"), "3096000000\n").unwrap();
+    std::fs::write(container.path("sys/fs/cgroup/memory.stat"), "anon 5\ninactive_file 2000000000\n").unwrap();
+    os::read(&mut facts, &container, None, None);
+    assert_eq!(facts.memory.available, Some(3_000_000_000), "the page cache is given back");
     assert_eq!(facts.clock.kept_by, None);
 }
 
@@ -150,6 +154,12 @@ fn ports_are_free_own_or_taken() {
     let states: Vec<PortState> = facts.ports.iter().map(|port| port.state).collect();
     assert_eq!(states, [PortState::Own, PortState::Taken, PortState::Free]);
     assert_eq!(facts.ports[0].addresses, ["127.0.0.1"]);
+    // Whose sockets cannot be listed may have any of them.
+    let mut facts = Facts::default();
+    network::read_ports(&mut facts, &root, &[26000, 26002], Some(78));
+    let states: Vec<PortState> = facts.ports.iter().map(|port| port.state).collect();
+    assert_eq!(states, [PortState::Unknown, PortState::Free]);
+    assert!(facts.unknown.contains_key("ports"));
 }
 
 #[test]
@@ -165,6 +175,15 @@ fn a_disk_has_its_mount_and_what_it_holds() {
     assert_eq!(disk.holds, ["data", "sockets"]);
     assert_eq!((disk.kind.as_deref(), disk.mounted_at.as_deref()), (Some("ext4"), Some("/")));
     assert!(disk.writable && disk.size > 0 && disk.options.contains(&"rw".to_owned()));
+    let mut disk = disk.clone();
+    disk.add("programs", Some("/opt".to_owned()));
+    assert!(disk.writable, "the programs are only read");
+    disk.add("wal", Some("/wal".to_owned()));
+    disk.add("sockets", None);
+    assert_eq!((disk.writable, disk.unwritable.as_deref()), (false, Some("/wal")));
+    let mut disk = Disk { holds: vec!["programs".to_owned()], writable: false, ..Disk::default() };
+    disk.add("data", None);
+    assert!(disk.writable);
 }
 
 #[test]
