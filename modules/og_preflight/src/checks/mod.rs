@@ -362,6 +362,83 @@ pub fn judge_all(nodes: &[(&Facts, &Wanted)], purpose: Purpose) -> Vec<Judgement
     nodes.iter().enumerate().map(one).collect()
 }
 
+/// Checks whose errors keep a node from every act.
+const DECIDING: &[&str] =
+    &["cluster.directory", "disk.writable", "managed.by", "run.build", "run.lock", "same.release", "server.role"];
+
+/// Those that keep a standby from becoming primary.
+const DECIDING_PROMOTION: &[&str] = &[
+    "cluster.one_primary",
+    "cluster.system",
+    "names.tablespaces",
+    "server.replay_paused",
+    "server.state",
+    "settings.replication",
+    "sync.after",
+];
+
+/// Those that keep a living primary from giving its role to the node, and from following it.
+const DECIDING_SWITCHOVER: &[&str] = &[
+    "channels.both_ways",
+    "channels.from_peers",
+    "channels.local",
+    "channels.reached",
+    "conf.syntax",
+    "hba.clients",
+    "hba.syntax",
+    "names.unique",
+    "security.keys",
+    "server.backup",
+    "server.lag",
+    "settings.limits",
+    "settings.senders",
+];
+
+/// Those that keep a node from being copied to, and from being started then.
+const DECIDING_BUILD: &[&str] = &[
+    "channels.both_ways",
+    "channels.local",
+    "channels.reached",
+    "channels.source",
+    "conf.include",
+    "conf.syntax",
+    "disk.inodes",
+    "disk.room",
+    "hba.syntax",
+    "kernel.semaphores",
+    "kernel.shared_memory",
+    "leftovers.data_dir",
+    "leftovers.processes",
+    "leftovers.sockets",
+    "memory.minimum",
+    "memory.overcommit",
+    "memory.peers",
+    "memory.process",
+    "memory.shared_buffers",
+    "names.node_name",
+    "names.unique",
+    "ports.free",
+    "programs.libraries",
+    "programs.release",
+    "same.architecture",
+    "same.page_size",
+    "same.user",
+    "security.keys",
+    "settings.limits",
+    "settings.replication",
+];
+
+/// The checks whose errors keep a node from this act; others are to be put right, and do not decide it.
+fn deciding_checks(purpose: Purpose) -> impl Iterator<Item = &'static str> {
+    let own: [&[&str]; 2] = match purpose {
+        Purpose::Switchover => [DECIDING_PROMOTION, DECIDING_SWITCHOVER],
+        Purpose::Failover => [DECIDING_PROMOTION, &[]],
+        Purpose::Build => [DECIDING_BUILD, &[]],
+        _ => [&[], &[]],
+    };
+    DECIDING.iter().chain(own[0]).chain(own[1]).copied()
+}
+
 /// Judges what the node could be used for.
 #[must_use]
 pub fn readiness(context: &Context<'_>) -> Ready {
@@ -369,9 +446,12 @@ pub fn readiness(context: &Context<'_>) -> Ready {
         let wanted = Wanted { target: true, ..context.wanted.clone() };
         let judgement = judge(&Context { purpose, wanted: &wanted, ..*context });
         let decides = |finding: &&Finding| match finding.severity {
-            Severity::Error => true,
+            Severity::Error => deciding_checks(purpose).any(|id| id == finding.id),
             // A check that matters for this change in particular; others that could not be made do not decide it.
-            Severity::Unknown => find(&finding.id).is_some_and(|check| check.purposes.contains(&purpose)),
+            Severity::Unknown => {
+                let state = purpose.moves_primary() && finding.id == "server.state";
+                state || find(&finding.id).is_some_and(|check| check.purposes.contains(&purpose))
+            }
             _ => false,
         };
         let deciding: Vec<&Finding> = judgement.findings.iter().filter(decides).collect();

@@ -864,6 +864,40 @@ fn readiness_has_reasons() {
 }
 
 #[test]
+fn readiness_is_decided_by_what_matters_for_the_act() {
+    let verdicts = |case: &Case| {
+        let ready = readiness(&case.context(&[&case.peer], Any));
+        [ready.switchover.verdict, ready.failover.verdict, ready.build.verdict]
+    };
+    let mut case = Case::standby();
+    case.node.security.certificates[0].not_after = Some(NOW / 1000 + 6 * DAY);
+    case.activity().unarchived = 1000;
+    assert!(case.judge(Failover).has(Error));
+    assert_eq!(verdicts(&case), [Verdict::Yes; 3]);
+    let mut case = Case::standby();
+    case.activity().replay_paused = Some(true);
+    assert_eq!(verdicts(&case), [Verdict::No, Verdict::No, Verdict::Yes]);
+    let mut case = Case::standby();
+    case.fill(995);
+    assert_eq!(verdicts(&case), [Verdict::Yes, Verdict::Yes, Verdict::No]);
+    let mut case = Case::standby();
+    case.node.server.answered = false;
+    assert_eq!(verdicts(&case)[..2], [Verdict::Unknown; 2]);
+    // A stopped node may hold the last data.
+    let mut case = Case::primary();
+    case.stop();
+    assert_eq!(verdicts(&case)[2], Verdict::No);
+    for purpose in [Switchover, Failover, Build] {
+        let all: Vec<&str> = deciding_checks(purpose).collect();
+        assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len(), "{all:?}");
+        assert_eq!(all.iter().find(|id| find(id).is_none()), None);
+        let own = super::all().filter(|check| check.severity == Error && check.purposes.contains(&purpose));
+        let missing: Vec<&str> = own.map(|check| check.id).filter(|id| !all.contains(id)).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "{purpose:?}");
+    }
+}
+
+#[test]
 fn clocks_are_compared_as_exactly_as_the_calls_took() {
     let clock = |read_at, sent_at, received_at| Clock {
         read_at: Some(read_at),
