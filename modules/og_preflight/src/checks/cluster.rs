@@ -377,7 +377,7 @@ fn unique_name(c: &Context<'_>, j: &mut Judge) {
                 .clone_from(wanted);
         }
     }
-    for peer in c.peers.iter().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)))
+    for peer in c.members().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)))
     {
         // Names before the change do not count for a node that is added.
         if c.purpose == Expand && c.wanted.target && !c.facts.server.running {

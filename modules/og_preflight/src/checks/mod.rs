@@ -196,6 +196,20 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether the node is a spare, which the change leaves alone: see [`is_spare`].
+    fn is_spare(&self) -> bool {
+        let alone = matches!(self.purpose, Purpose::Build | Purpose::Deploy | Purpose::Restart);
+        !alone && !self.wanted.target && self.other_primary().is_some_and(|primary| is_spare(self.facts, primary))
+    }
+
+    /// The peers that are no spares.
+    fn members(&self) -> impl Iterator<Item = &'a Facts> {
+        let primary = self.primary();
+        self.peers.iter().copied().filter(move |peer| {
+            primary.is_none_or(|primary| std::ptr::eq(primary, *peer) || !is_spare(peer, primary))
+        })
+    }
+
     /// Returns the value of a parameter that counts for the change: the one with which the server starts next where the change
     /// starts it, else the running server's.
     fn setting(&self, name: &str) -> Option<&'a str> {
@@ -220,6 +234,19 @@ impl<'a> Context<'a> {
             other => other.copies_data(),
         }
     }
+}
+
+/// Whether a node is no member of the primary's cluster yet: its server does not run, its database is another one or none, and
+/// the primary has no channel to it.
+fn is_spare(facts: &Facts, primary: &Facts) -> bool {
+    use og_common::gauss::Content;
+    let foreign = match (&facts.identity.system_id, &primary.identity.system_id) {
+        (Some(own), Some(theirs)) => own != theirs,
+        _ => facts.identity.content == Content::Empty,
+    };
+    foreign
+        && !facts.server.running
+        && !primary.channels.iter().any(|channel| cluster::leads_to(&channel.remote_host, facts))
 }
 
 /// Takes the findings of one check.
@@ -346,6 +373,12 @@ pub fn judge(context: &Context<'_>) -> Judgement {
             judgement.passed.push(check.id);
         }
         judgement.findings.append(&mut judge.findings);
+    }
+    if context.is_spare() {
+        for finding in judgement.findings.iter_mut().filter(|finding| finding.severity == Severity::Error) {
+            finding.severity = Severity::Warning;
+            finding.message = format!("(no member of the cluster) {}", finding.message);
+        }
     }
     judgement.findings.sort_by_key(|finding| finding.severity);
     judgement

@@ -898,6 +898,29 @@ fn readiness_is_decided_by_what_matters_for_the_act() {
 }
 
 #[test]
+fn a_spare_is_no_error_of_a_change_that_leaves_it_alone() {
+    let mut case = Case::standby();
+    case.stop();
+    assert!(case.judge(Any).has(Error), "a member that is stopped");
+    case.peer.channels.clear();
+    case.node.identity.system_id = Some("78".to_owned());
+    case.node.name = Some("dn_6001".to_owned());
+    for purpose in [Any, Expand, Drop, Switchover, Failover] {
+        let judgement = case.judge(purpose);
+        assert!(!judgement.has(Error) && judgement.has(Warning), "{purpose:?}: {:?}", judgement.findings);
+    }
+    let wanted = Wanted::default();
+    let all = judge_all(&[(&case.peer, &wanted), (&case.node, &wanted)], Any);
+    assert!(!all[0].findings.iter().any(|finding| finding.id == "names.unique"), "{:?}", all[0].findings);
+    assert!(case.target().judge(Switchover).has(Error));
+    // The primary still has a channel to it: a member that lost its data.
+    let mut lost = Case::standby();
+    lost.stop();
+    lost.node.identity.system_id = Some("78".to_owned());
+    assert!(lost.judge(Any).has(Error));
+}
+
+#[test]
 fn clocks_are_compared_as_exactly_as_the_calls_took() {
     let clock = |read_at, sent_at, received_at| Clock {
         read_at: Some(read_at),

@@ -211,8 +211,9 @@ fn what_blocks_for_too_long_is_left_alone() {
         local_host: host.to_owned(),
         ..og_common::gauss::peer::Channel::default()
     };
-    let ends = network::find_local_ends(&[channel("127.0.0.1"), channel("192.0.2.1")]);
-    assert_eq!(runtime.block_on(ends), [LocalEnd::Here, LocalEnd::Elsewhere]);
+    let channels = [channel("127.0.0.1"), channel("192.0.2.1")];
+    let ends = runtime.block_on(network::find_local_ends(&channels));
+    assert_eq!(ends, [LocalEnd::Here, LocalEnd::Elsewhere]);
 }
 
 #[test]
