@@ -1,13 +1,13 @@
 //! What speaks against a change, on all nodes at once.
 
-use og_preflight::args::Wanted;
+use og_preflight::args::{Purpose, Wanted};
 use og_preflight::checks::{Context, Finding, Judgement, Ready, Severity, Verdict, judge_all, readiness};
 use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Run, args};
+use super::{Host, Run, args};
 use crate::plan::listed;
 use crate::replay::{Go, Stop};
 
@@ -18,6 +18,9 @@ pub struct NodePreflight {
     pub node: String,
     /// Why nothing could be checked there.
     pub error: Option<String>,
+    /// Whether the change does without the checks of this node, which cannot be reached: it is to be dropped, or is lost before a
+    /// failover to another node.
+    pub dispensable: bool,
     /// What was found, the worst first.
     pub findings: Vec<Finding>,
     /// How many checks were made and found nothing.
@@ -47,21 +50,27 @@ pub(super) fn preflight(it: &mut Run) -> Go {
         })
         .collect();
     let done = it.quiet("Check all nodes", "og_preflight", calls)?;
-    let nodes: Vec<(String, Result<Facts, String>)> = done
-        .0
-        .iter()
-        .map(|(node, answer)| {
-            let facts = match answer.unreachable() {
-                Some(why) => Err(format!("unreachable: {why}")),
-                None => answer.error().map_or_else(|| Ok(answer.part::<Facts>("facts")), Err),
-            };
-            (node.clone(), facts)
-        })
-        .collect();
+    let facts_of = |host: &Host| {
+        if it.how.left_out.contains(&host.name) {
+            return Err(Unchecked::Failed("not checked: it is left out of the call (--limit)".to_owned()));
+        }
+        let Some((_, answer)) = done.0.iter().find(|(node, _)| *node == host.name) else {
+            return Err(Unchecked::Failed("not checked: it gave no answer".to_owned()));
+        };
+        match (answer.unreachable(), answer.error()) {
+            (Some(why), _) => Err(Unchecked::Unreachable(format!("not checked, unreachable: {why}"))),
+            (None, Some(why)) => Err(Unchecked::Failed(why)),
+            // What cannot be read is nothing that passed.
+            (None, None) => serde_json::from_value(answer.part("facts"))
+                .map_err(|e| Unchecked::Failed(format!("not checked: its facts cannot be read: {e}"))),
+        }
+    };
+    let nodes: Vec<_> = it.hosts.iter().map(|host| (host.name.clone(), facts_of(host))).collect();
     let found = judged(&nodes, &wanted, purpose);
     it.table = lines(&found);
     let errors = found.iter().flat_map(|own| {
-        let error = own.error.iter().map(|why| format!("{}: {why}", own.node));
+        let error = own.error.iter().filter(|_| !own.dispensable);
+        let error = error.map(|why| format!("{}: {why}", own.node));
         let findings = own.findings.iter().filter(|finding| finding.severity == Severity::Error);
         error
             .chain(findings.map(|finding| format!("{}: {}; {}", own.node, finding.message, finding.fix)))
@@ -72,11 +81,19 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     if it.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(listed(&it.findings, ""))) }
 }
 
+/// Why there are no facts of a node.
+enum Unchecked {
+    /// It cannot be reached.
+    Unreachable(String),
+    /// Another reason.
+    Failed(String),
+}
+
 /// Judges each node with the others as its peers; one that could not be read is no peer.
 fn judged(
-    nodes: &[(String, Result<Facts, String>)],
+    nodes: &[(String, Result<Facts, Unchecked>)],
     wanted: &dyn Fn(&str) -> Wanted,
-    purpose: og_preflight::args::Purpose,
+    purpose: Purpose,
 ) -> Vec<NodePreflight> {
     let read: Vec<(&Facts, Wanted)> =
         nodes.iter().filter_map(|(node, facts)| Some((facts.as_ref().ok()?, wanted(node)))).collect();
@@ -87,7 +104,15 @@ fn judged(
         .map(|(node, facts)| match facts {
             Err(why) => NodePreflight {
                 node: node.clone(),
-                error: Some(why.clone()),
+                error: Some(match why {
+                    Unchecked::Unreachable(why) | Unchecked::Failed(why) => why.clone(),
+                }),
+                dispensable: matches!(why, Unchecked::Unreachable(_))
+                    && match purpose {
+                        Purpose::Failover => !wanted(node).target,
+                        Purpose::Drop => wanted(node).target,
+                        _ => false,
+                    },
                 findings: Vec::new(),
                 passed: 0,
                 ready: None,
@@ -104,6 +129,7 @@ fn judged(
                 NodePreflight {
                     node: node.clone(),
                     error: None,
+                    dispensable: false,
                     findings,
                     passed: passed.len(),
                     ready: Some(readiness(&context)),
@@ -118,12 +144,14 @@ fn lines(found: &[NodePreflight]) -> Vec<String> {
     let count =
         |own: &NodePreflight, severity| own.findings.iter().filter(|f| f.severity == severity).count();
     let all = |severity| found.iter().map(|own| count(own, severity)).sum::<usize>();
-    let unread = found.iter().filter(|own| own.error.is_some()).count();
-    let errors = all(Severity::Error) + unread;
+    let unread = |dispensable| {
+        found.iter().filter(|own| own.error.is_some() && own.dispensable == dispensable).count()
+    };
+    let errors = all(Severity::Error) + unread(false);
     let some = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     let rest = format!(
         "{}, {} not known; {} passed",
-        some(all(Severity::Warning), "warning"),
+        some(all(Severity::Warning) + unread(true), "warning"),
         all(Severity::Unknown),
         some(found.iter().map(|own| own.passed).sum(), "check")
     );
@@ -160,9 +188,10 @@ fn lines(found: &[NodePreflight]) -> Vec<String> {
     out.extend(crate::table::aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     let mut told = Vec::new();
     for own in found {
-        told.extend(
-            own.error.iter().map(|why| (Severity::Error, vec![format!("ERROR: {}: {why}", own.node)])),
-        );
+        told.extend(own.error.iter().map(|why| {
+            let severity = if own.dispensable { Severity::Warning } else { Severity::Error };
+            (severity, vec![format!("{}: {}: {why}", severity.name().to_uppercase(), own.node)])
+        }));
         told.extend(own.findings.iter().filter(|f| f.severity != Severity::Info).map(|f| {
             let word = f.severity.name().to_uppercase();
             (

@@ -783,6 +783,65 @@ fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
 }
 
 #[test]
+fn preflight_does_without_a_dead_node_that_the_change_is_about() {
+    let found = |purpose, nodes: &str, dead: &str| {
+        let options = Options {
+            og_preflight_for: purpose,
+            og_preflight_nodes: nodes.to_owned(),
+            ..Options::default()
+        };
+        let say = |_: &str, call: &NodeCall| {
+            let node = call.node.clone().unwrap();
+            Some(if node == dead {
+                json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}})
+            } else {
+                json!({"failed": false, "facts": {"name": node}})
+            })
+        };
+        let done = told(&cluster(2), Workflow::Preflight, "", &how(options), true, say);
+        let why = done.outcome.msg.clone().unwrap_or_default();
+        (why.contains("no route"), done.outcome.table.join("\n"))
+    };
+    use og_preflight::args::Purpose::{Any, Drop, Failover, Switchover};
+    for (purpose, nodes, dead, fails) in [
+        (Failover, "n2", "n1", false),
+        (Failover, "n2", "n2", true),
+        (Drop, "n3", "n3", false),
+        (Drop, "n3", "n2", true),
+        (Switchover, "n2", "n1", true),
+        (Any, "", "n3", true),
+    ] {
+        let (failed, table) = found(purpose, nodes, dead);
+        assert_eq!(failed, fails, "{purpose:?} of {nodes} without {dead}: {table}");
+        let word = if fails { "ERROR" } else { "WARNING" };
+        assert!(table.contains(&format!("{word}: {dead}: not checked, unreachable: no route")), "{table}");
+    }
+}
+
+#[test]
+fn preflight_passes_no_node_that_it_could_not_check() {
+    let mut how = how(Options::default());
+    how.left_out = vec!["n3".to_owned()];
+    let say = |_: &str, call: &NodeCall| {
+        let node = call.node.clone().unwrap();
+        assert_ne!(node, "n3");
+        let facts = if node == "n2" { json!({"disks": "none"}) } else { json!({"name": node}) };
+        Some(json!({"failed": false, "facts": facts}))
+    };
+    let done = told(&cluster(2), Workflow::Preflight, "", &how, true, say);
+    assert!(done.outcome.failed);
+    let found = done.outcome.preflight.as_ref().unwrap();
+    let errors: Vec<Option<&str>> = found.iter().map(|own| own.error.as_deref()).collect();
+    let [None, Some(unread), Some(left_out)] = errors[..] else { panic!("{errors:?}") };
+    assert!(unread.starts_with("not checked: its facts cannot be read: "), "{unread}");
+    assert!(left_out.contains("--limit") && done.why().contains(left_out), "{}", done.why());
+    // An answer without facts is none.
+    let say = |_: &str, _: &NodeCall| Some(json!({"failed": false}));
+    let done = told(&cluster(2), Workflow::Preflight, "", &how, true, say);
+    assert!(done.outcome.preflight.as_ref().unwrap().iter().all(|own| own.error.is_some()));
+}
+
+#[test]
 fn preflight_asks_every_node_once_and_judges_them_together() {
     let options = Options {
         og_preflight_for: og_preflight::args::Purpose::Expand,
