@@ -377,8 +377,7 @@ fn unique_name(c: &Context<'_>, j: &mut Judge) {
                 .clone_from(wanted);
         }
     }
-    for peer in c.members().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)))
-    {
+    for peer in c.members().filter(|peer| peer.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name))) {
         // Names before the change do not count for a node that is added.
         if c.purpose == Expand && c.wanted.target && !c.facts.server.running {
             continue;
@@ -578,7 +577,10 @@ pub fn clock_difference(one: &Clock, other: &Clock) -> Option<ClockDifference> {
         Some((read - received, read - sent))
     };
     let ((least, most), (other_least, other_most)) = (bounds(one)?, bounds(other)?);
-    Some(ClockDifference { least: least.saturating_sub(other_most), most: Some(most.saturating_sub(other_least)) })
+    Some(ClockDifference {
+        least: least.saturating_sub(other_most),
+        most: Some(most.saturating_sub(other_least)),
+    })
 }
 
 fn clocks(c: &Context<'_>, j: &mut Judge) {

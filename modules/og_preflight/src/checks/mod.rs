@@ -199,7 +199,9 @@ impl<'a> Context<'a> {
     /// Whether the node is a spare, which the change leaves alone: see [`is_spare`].
     fn is_spare(&self) -> bool {
         let alone = matches!(self.purpose, Purpose::Build | Purpose::Deploy | Purpose::Restart);
-        !alone && !self.wanted.target && self.other_primary().is_some_and(|primary| is_spare(self.facts, primary))
+        !alone
+            && !self.wanted.target
+            && self.other_primary().is_some_and(|primary| is_spare(self.facts, primary))
     }
 
     /// The peers that are no spares.
@@ -396,8 +398,15 @@ pub fn judge_all(nodes: &[(&Facts, &Wanted)], purpose: Purpose) -> Vec<Judgement
 }
 
 /// Checks whose errors keep a node from every act.
-const DECIDING: &[&str] =
-    &["cluster.directory", "disk.writable", "managed.by", "run.build", "run.lock", "same.release", "server.role"];
+const DECIDING: &[&str] = &[
+    "cluster.directory",
+    "disk.writable",
+    "managed.by",
+    "run.build",
+    "run.lock",
+    "same.release",
+    "server.role",
+];
 
 /// Those that keep a standby from becoming primary.
 const DECIDING_PROMOTION: &[&str] = &[

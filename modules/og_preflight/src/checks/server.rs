@@ -10,8 +10,8 @@ use og_common::standby_names::StandbyNames;
 use super::cluster::{has_port, leads_to};
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
-use crate::facts::{Channel, LocalEnd, SourceAnswer};
 use crate::facts::settings::bytes;
+use crate::facts::{Channel, LocalEnd, SourceAnswer};
 
 const MIB: u64 = 1 << 20;
 
@@ -622,9 +622,8 @@ fn channels_source(c: &Context<'_>, j: &mut Judge) {
     }
     let primary = c.other_primary();
     let is_source = |channel: &Channel| {
-        primary.map(|primary| {
-            leads_to(&channel.remote_host, primary) && has_port(primary, channel.remote_port)
-        })
+        primary
+            .map(|primary| leads_to(&channel.remote_host, primary) && has_port(primary, channel.remote_port))
     };
     let let_in = c.facts.channels.iter().any(|channel| channel.source == SourceAnswer::LetIn);
     for channel in &c.facts.channels {
@@ -873,7 +872,9 @@ fn server_state(c: &Context<'_>, j: &mut Judge) {
             Failover => {
                 "end its process (kill -KILL) before the failover, then rebuild the node (og_build); never let it go on"
             }
-            _ if replaced => "end its process (kill -KILL), then rebuild the node (og_build); never let it go on",
+            _ if replaced => {
+                "end its process (kill -KILL), then rebuild the node (og_build); never let it go on"
+            }
             _ => "find out who stopped it; kill -CONT lets it go on",
         };
         j.error("", format!("the server's process is frozen: {seen}"), seen).fix = fix.into();

@@ -16,8 +16,8 @@ use crate::args::Purpose::{Any, Build, Deploy, Drop, Expand, Failover, Restart, 
 use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
     Activity, Admission, Certificate, Channel, Clock, ConfFacts, Disk, HbaFacts, Hosts, Kernel, KeyFile,
-    Leftover, LeftoverKind, Limit, Limits, LocalEnd, LockHolder, Memory, Port, PortState, Programs, Reached, Security,
-    Settings, SourceAnswer, System, User,
+    Leftover, LeftoverKind, Limit, Limits, LocalEnd, LockHolder, Memory, Port, PortState, Programs, Reached,
+    Security, Settings, SourceAnswer, System, User,
 };
 
 const GIB: u64 = 1 << 30;
@@ -415,7 +415,9 @@ fn broken() -> Vec<Broken> {
             c.node.kernel.semaphores = Some([250, 32000, 32, 10]);
         }),
         // A server would refuse it; the check must not be ended by it.
-        Broken("kernel.semaphores", Error, Any, STANDBY, |c| c.set("max_connections", "18446744073709551615")),
+        Broken("kernel.semaphores", Error, Any, STANDBY, |c| {
+            c.set("max_connections", "18446744073709551615")
+        }),
         Broken("kernel.semaphores", Unknown, Any, STANDBY, |c| c.node.kernel.semaphores = None),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmmax = Some(GIB / 2)),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmall = Some(1000)),

@@ -116,7 +116,8 @@ fn of_process(root: &Root, process: &str) -> Result<Limits, String> {
 /// missing, too, or a file cannot be read.
 fn remove_ipc(root: &Root) -> Option<bool> {
     // Of the main file only the first counts.
-    let main = ["etc", "run", "usr/local/lib", "usr/lib"].map(|folder| format!("{folder}/systemd/logind.conf"));
+    let main =
+        ["etc", "run", "usr/local/lib", "usr/lib"].map(|folder| format!("{folder}/systemd/logind.conf"));
     let main = main.map(|file| root.path(file));
     let mut files: Vec<_> = main.iter().find(|path| path.exists()).cloned().into_iter().collect();
     let mut dropins = Vec::new();
@@ -139,12 +140,15 @@ fn remove_ipc(root: &Root) -> Option<bool> {
     }
     set.or_else(|| {
         let texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-        texts.filter_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#')))).next()
+        texts
+            .filter_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#'))))
+            .next()
     })
 }
 
 /// The value of the last of the lines that sets `RemoveIPC`.
 fn last_remove_ipc<'a>(lines: impl Iterator<Item = &'a str>) -> Option<bool> {
-    let values = lines.filter_map(|line| line.trim().strip_prefix("RemoveIPC")?.trim_start().strip_prefix('='));
+    let values =
+        lines.filter_map(|line| line.trim().strip_prefix("RemoveIPC")?.trim_start().strip_prefix('='));
     values.last().map(|value| og_common::conf::is_on(value.trim()))
 }

@@ -203,7 +203,8 @@ fn sockets(root: &Root, pid: u32) -> Result<BTreeSet<u64>, String> {
     let folder = root.path(format!("proc/{pid}/fd"));
     let files = std::fs::read_dir(&folder).map_err(|e| super::reason("list", &folder, &e))?;
     let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-    let inode = |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let inode =
+        |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     Ok(links.filter_map(inode).collect())
 }
 

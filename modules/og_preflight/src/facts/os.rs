@@ -179,7 +179,8 @@ fn read_memory(facts: &mut Facts, root: &Root, pid: Option<u32>) {
         if let Ok(used) = root.number("sys/fs/cgroup/memory.current") {
             // Pages of files that were not used of late are given back when something else needs them.
             let stat = root.read("sys/fs/cgroup/memory.stat").unwrap_or_default();
-            let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
+            let inactive =
+                stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok());
             let left = limit.saturating_sub(used.saturating_sub(inactive.unwrap_or(0)));
             facts.memory.available = facts.memory.available.map(|available| available.min(left));
         }
@@ -193,6 +194,7 @@ fn read_memory(facts: &mut Facts, root: &Root, pid: Option<u32>) {
     if let Some(pid) = pid {
         let pages = root.read(&format!("proc/{pid}/statm")).ok();
         let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-        facts.memory.server = pages.zip(facts.system.page_size).map(|(pages, size)| pages.saturating_mul(size));
+        facts.memory.server =
+            pages.zip(facts.system.page_size).map(|(pages, size)| pages.saturating_mul(size));
     }
 }

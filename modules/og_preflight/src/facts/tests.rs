@@ -54,7 +54,8 @@ fn memory_is_the_least_of_machine_and_control_group() {
     os::read(&mut facts, &container, None, None);
     assert_eq!((facts.memory.total, facts.memory.available), (Some(4_096_000_000), Some(4_000_000_000)));
     std::fs::write(container.path("sys/fs/cgroup/memory.current"), "3096000000\n").unwrap();
-    std::fs::write(container.path("sys/fs/cgroup/memory.stat"), "anon 5\ninactive_file 2000000000\n").unwrap();
+    std::fs::write(container.path("sys/fs/cgroup/memory.stat"), "anon 5\ninactive_file 2000000000\n")
+        .unwrap();
     os::read(&mut facts, &container, None, None);
     assert_eq!(facts.memory.available, Some(3_000_000_000), "the page cache is given back");
     assert_eq!(facts.clock.kept_by, None);

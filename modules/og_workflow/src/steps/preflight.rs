@@ -125,7 +125,8 @@ fn judged(
                     .filter(|other| !std::ptr::eq(*other, facts))
                     .collect();
                 let own = wanted(node);
-                let context = Context { facts, peers: &peers, purpose, wanted: &own, peers_read_before: false };
+                let context =
+                    Context { facts, peers: &peers, purpose, wanted: &own, peers_read_before: false };
                 NodePreflight {
                     node: node.clone(),
                     error: None,

@@ -785,11 +785,8 @@ fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
 #[test]
 fn preflight_does_without_a_dead_node_that_the_change_is_about() {
     let found = |purpose, nodes: &str, dead: &str| {
-        let options = Options {
-            og_preflight_for: purpose,
-            og_preflight_nodes: nodes.to_owned(),
-            ..Options::default()
-        };
+        let options =
+            Options { og_preflight_for: purpose, og_preflight_nodes: nodes.to_owned(), ..Options::default() };
         let say = |_: &str, call: &NodeCall| {
             let node = call.node.clone().unwrap();
             Some(if node == dead {
