@@ -783,6 +783,18 @@ fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
 }
 
 #[test]
+fn a_cascade_standby_is_not_built_when_the_one_it_would_follow_was_not() {
+    let given = with(cluster(0), vec![fresh(4, "standby"), fresh(5, "cascade_standby")]);
+    let say = |step: &str, call: &NodeCall| {
+        (step == "Build standbys" && call.program == "og_build")
+            .then(|| json!({"failed": true, "msg": "made to fail"}))
+    };
+    let done = told(&given, Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
+    assert!(done.why().starts_with("n4: made to fail"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Build cascade")), "{:?}", done.steps);
+}
+
+#[test]
 fn preflight_asks_every_node_once_and_judges_them_together() {
     let options = Options {
         og_preflight_for: og_preflight::args::Purpose::Expand,
