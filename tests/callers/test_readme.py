@@ -93,11 +93,7 @@ class World(Cluster):
         return done.stdout
 
 
-# The playbooks of the package are those of the project, and the words typed are the same but for their names.
-AS_INSTALLED = pytest.mark.exhaustive("tests/callers/test_collection.py::test_it_works_with_what_it_brings")
-
-
-@pytest.mark.parametrize("file", [README, pytest.param(OWN, marks=AS_INSTALLED)])
+@pytest.mark.parametrize("file", [README, OWN])
 def test_workflows(file, installed, tmp_path):  # noqa: F811
     """In the order of the text, on the inventory of the text: the cluster has n1 and n2 to begin with."""
     inventory, *typed = readme("Your first expand, on a real cluster")

@@ -458,7 +458,6 @@ def test_findings_come_all_at_once_and_before_the_first_change(three):
     assert "n4: cannot be reached" in done["msg"] and "n9 is no host" in done["msg"] and three.log() == []
 
 
-@pytest.mark.exhaustive("modules/og_workflow/src/plan/tests/mod.rs::drop_of_an_unreachable_node_goes_on_and_says_so")
 def test_drop_of_a_node_out_of_reach_is_finished_when_it_is_back(three):
     three.away = {"n2"}
     done = three.good("drop", "n2")

@@ -150,7 +150,7 @@ impl Call {
         self.common.if_building == Some(IfBuilding::Wait) && !self.check
     }
 
-    /// Notes what was last seen, for the message if time runs out, and for whoever asked for progress.
+    /// Notes what was last seen, for the message if time runs out and for progress reports.
     pub fn saw(&self, what: impl Into<String>) {
         self.saw_bytes(what, None, None);
     }

@@ -1,5 +1,5 @@
-//! A configuration file of a node, and the one transaction by which every module changes it: read, plan, lock, read and
-//! plan again, write, make the server read it, verify, and put the old file back where the server does not take the new one.
+//! A node's configuration file and the transaction that edits it: read, plan, lock, read again and plan again if the file
+//! changed, write, reload, verify; if the server refuses the new file, restore the old one.
 
 use std::path::{Path, PathBuf};
 
@@ -230,8 +230,8 @@ impl<'n> ConfigFile<'n> {
         self.server().is_some() && OwedReload::of(&self.path).is_set()
     }
 
-    /// Makes the server read the file, and finds out whether it took it and the values of `names`.
-    async fn tell(&self, node: &Node, call: &Call, names: &[String]) -> Result<Saved, Error> {
+    /// Reloads the server and verifies that it accepted the file and the new values of `names`.
+    async fn reload_and_verify(&self, node: &Node, call: &Call, names: &[String]) -> Result<Saved, Error> {
         let (outcome, words) = match self.kind {
             ConfigKind::Hba => {
                 let wanted = HbaFile::from_bytes(files::read(&self.path)?);
@@ -258,9 +258,9 @@ impl<'n> ConfigFile<'n> {
             Reload::Refused(words) => {
                 saved.reloaded = true;
                 let fault = words.join("; ");
-                saved
-                    .warnings
-                    .push(format!("the server took {name}, but finds fault with another file: {fault}"));
+                saved.warnings.push(format!(
+                    "the server reloaded {name}, but reported errors in another file: {fault}"
+                ));
             }
             Reload::Unseen(why) => saved.warnings.push(unseen(&why)),
         }
@@ -294,8 +294,8 @@ impl<'n> ConfigFile<'n> {
 }
 
 impl Transaction<'_> {
-    /// Whether the server has yet to read a file that an earlier call wrote, and this call is to see to it. Who holds no
-    /// lock leaves that to whoever is at work on the file.
+    /// Whether the server has yet to read a file that an earlier call wrote, and this call is to reload it. A transaction
+    /// without locks leaves that to the one that holds them.
     #[must_use]
     pub fn owes_reload(&self, call: &Call) -> bool {
         (call.check || self.locks.is_some()) && self.file.owes_reload()
@@ -308,7 +308,7 @@ impl Transaction<'_> {
     pub async fn settle(self, call: &Call) -> Result<Saved, Error> {
         let Some(node) = self.file.server() else { return Ok(Saved::default()) };
         let _locks = self.locks.map(|locks| (locks.node, self.file.kept_in_reload(locks.file)));
-        let saved = self.file.tell(node, call, &[]).await?;
+        let saved = self.file.reload_and_verify(node, call, &[]).await?;
         OwedReload::of(&self.file.path).settle();
         Ok(saved)
     }
@@ -326,7 +326,7 @@ impl Transaction<'_> {
             return Ok(Saved { backup_file: exchange.write(call)?, ..Saved::default() });
         };
         let (_node_lock, lock) = self.locks.map(|locks| (locks.node, locks.file)).unzip();
-        let tell = async || self.file.tell(node, call, names).await;
+        let tell = async || self.file.reload_and_verify(node, call, names).await;
         let (backup_file, saved) = exchange.make(node, call, (self.file.kind, lock), tell).await?;
         Ok(Saved { backup_file, ..saved })
     }
@@ -345,7 +345,7 @@ pub const RELOAD: &str = "reload the server";
 /// The warning that a reload had no effect that could be seen.
 #[must_use]
 pub fn unseen(why: &str) -> String {
-    format!("the server was told to reload, but was not seen to take the file: {why}")
+    format!("the server was signalled to reload, but its log does not confirm it: {why}")
 }
 
 /// Whether the server did not come to the files at all, for somebody held the lock of postgresql.conf.

@@ -13,8 +13,8 @@ use crate::base::{Call, Error};
 
 /// The path of a system that has told us nothing better.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The longest path that Linux takes (PATH_MAX).
-const MAX_PATH_BYTES: usize = 4096;
+/// The longest path that Linux takes: PATH_MAX without the closing NUL.
+const MAX_PATH_BYTES: usize = 4095;
 /// How long an environment file may take; one that asks a question never ends.
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -16,11 +16,11 @@ use super::{Node, Role, lsn_number};
 use crate::conf::ConfFile;
 use crate::replconn;
 
-/// How long one peer may take; a lost packet is sent again after one second.
-pub(super) const LIMIT: Duration = Duration::from_secs(3);
+/// How long a peer may take to be reached; a lost packet is sent again after one second.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long after it ended a connection a peer is asked again.
 const AFTER_END: Duration = Duration::from_millis(300);
-/// How many times as long a peer may take to answer as to be reached.
+/// How many times as long a peer that was reached may take to answer.
 const ANSWER_FACTOR: u32 = 4;
 /// An answer is a few hundred bytes; more is no server of this kind.
 const MOST: usize = 64 * 1024;
@@ -105,14 +105,15 @@ impl Node {
         channels(&text)
     }
 
-    /// Asks all peers at once, giving each three seconds to take the connection and three to tell what it is.
+    /// Asks all peers at once, giving each three seconds to be reached and twelve to tell what it is; one that ends the
+    /// connection without a word is asked once more, for a shorter time.
     pub async fn peers(&self) -> Vec<Peer> {
         let user = own_user();
         let mut asked = Vec::new();
         for channel in self.channels() {
             let user = user.clone();
             asked.push(tokio::spawn(async move {
-                let found = ask(&channel, &user, LIMIT).await;
+                let found = ask(&channel, &user, CONNECT_TIMEOUT).await;
                 Peer { channel, found }
             }));
         }
@@ -148,24 +149,29 @@ fn channels(text: &[u8]) -> Vec<Channel> {
     (1..=MOST_CHANNELS).filter_map(channel).collect()
 }
 
-/// Asks a peer; one that ends the connection without a word is asked once more, for a server that is being killed does so
-/// while its end is under way.
+/// Asks a peer, and asks it once more if it ends the connection without a word: a server that is shutting down resets new
+/// connections, and is gone a moment later.
 async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
-    match ask_once(channel, user, limit).await {
+    match ask_once(channel, user, limit, ANSWER_FACTOR).await {
         Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
             tokio::time::sleep(AFTER_END).await;
-            ask_once(channel, user, limit).await
+            ask_once(channel, user, limit, 1).await
         }
         answer => answer,
     }
     .unwrap_or_else(|e| Found::Reserved(e.to_string().to_lowercase()))
 }
 
-/// Asks a peer.
+/// Asks a peer once: `limit` to be reached, `answer_factor` times that to answer.
 ///
 /// # Errors
 /// Of a peer that took the connection.
-async fn ask_once(channel: &Channel, user: &str, limit: Duration) -> std::io::Result<Found> {
+async fn ask_once(
+    channel: &Channel,
+    user: &str,
+    limit: Duration,
+    answer_factor: u32,
+) -> std::io::Result<Found> {
     let mut stream = match timeout(limit, connect(channel)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
@@ -175,7 +181,7 @@ async fn ask_once(channel: &Channel, user: &str, limit: Duration) -> std::io::Re
         Err(_) => return Ok(Found::Silent(format!("no answer within {} s", limit.as_secs_f32()))),
     };
     // It is there, and may have much to do, such as starting eight builds at once.
-    let patience = limit * ANSWER_FACTOR;
+    let patience = limit * answer_factor;
     match timeout(patience, talk(&mut stream, user)).await {
         Ok(answer) => answer,
         // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
@@ -368,7 +374,7 @@ mod tests {
                     }
                 }
             };
-            tokio::join!(ask(&channel, "omm", LIMIT), server).0
+            tokio::join!(ask(&channel, "omm", CONNECT_TIMEOUT), server).0
         })
     }
 
@@ -386,7 +392,7 @@ mod tests {
                     stream.readable().await.unwrap();
                     drop((stream, listener));
                 };
-                tokio::join!(ask(&channel, "omm", LIMIT), server).0
+                tokio::join!(ask(&channel, "omm", CONNECT_TIMEOUT), server).0
             });
         assert_eq!(found, Found::Silent("connection refused".to_owned()));
     }
@@ -451,7 +457,7 @@ mod tests {
                 drop(listener);
                 let channel =
                     Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
-                ask(&channel, "omm", LIMIT).await
+                ask(&channel, "omm", CONNECT_TIMEOUT).await
             });
         assert_eq!(found, Found::Silent("connection refused".to_owned()));
     }

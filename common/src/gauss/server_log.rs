@@ -28,9 +28,13 @@ impl Node {
 
     /// The folder of the server's log by its postgresql.conf; relative ones are below the data directory.
     fn log_dir_in_file(&self) -> PathBuf {
-        let named = crate::files::read(&self.data_dir.join("postgresql.conf"))
-            .ok()
-            .and_then(|text| Some(ConfFile::parse(&text).get("log_directory")?.text().into_owned()));
+        let named = crate::files::read(&self.data_dir.join("postgresql.conf")).ok().and_then(|text| {
+            // The log may quote them.
+            secret::keep_named(&String::from_utf8_lossy(&text));
+            let file = ConfFile::parse(&text);
+            file.settings().for_each(|setting| setting.keep_secrets());
+            Some(file.get("log_directory")?.text().into_owned())
+        });
         self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
     }
 
@@ -111,8 +115,8 @@ impl ServerLog {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the lines written since by which the server, or a part of it, gave up (FATAL, PANIC), from the level on and
-    /// without secrets, each once. Sessions that were turned away while it started are no reason.
+    /// Returns the FATAL and PANIC lines logged since, each once, from the level on and with secrets masked. Those of
+    /// rejected sessions ("the database system is …") are left out.
     #[must_use]
     pub fn fatal_lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Node;
-use super::peer::{Channel, FOR_REPLICATION, LIMIT, begin, connect, own_user, send, until_ready};
+use super::peer::{CONNECT_TIMEOUT, Channel, FOR_REPLICATION, begin, connect, own_user, send, until_ready};
 
 /// The server's WAL senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +47,14 @@ impl Node {
         let mut source = Source { address, ..Source::default() };
         let user = own_user();
         // The senders are counted before one is taken.
-        let rows = ask(channel, &user, FOR_SQL, ASKED, LIMIT).await;
+        let rows = ask(channel, &user, FOR_SQL, ASKED, CONNECT_TIMEOUT).await;
         if let Ok(Ok(values)) = &rows {
             let number = |at: usize| values.get(at).and_then(|text| text.trim().parse().ok());
             source.tablespaces = number(0);
             source.senders = number(1).zip(number(2)).map(|(used, allowed)| Senders { used, allowed });
         }
         // Only openGauss knows this command: NAME|LSN.
-        match ask(channel, &user, FOR_REPLICATION, "IDENTIFY_MAXLSN", LIMIT).await {
+        match ask(channel, &user, FOR_REPLICATION, "IDENTIFY_MAXLSN", CONNECT_TIMEOUT).await {
             Ok(Ok(values)) => source.node_name = values.first().and_then(|text| name_of(text)),
             Ok(Err(Refusal { fatal: true, words })) => source.refusal = Some(words),
             Ok(Err(_)) | Err(_) => {}

@@ -25,11 +25,7 @@ pub fn command<M: Module>() -> Command {
         )
         .arg(flag("check").help("Change nothing; say what would change"))
         .arg(flag("diff").help("Return the texts before and after"))
-        .arg(
-            flag("progress")
-                .conflicts_with("host")
-                .help("Tell how far it is, in lines of JSON on standard error"),
-        )
+        .arg(flag("progress").conflicts_with("host").help("Report progress as JSON lines on standard error"))
         .arg(
             flag("validate")
                 .conflicts_with("host")

@@ -38,7 +38,7 @@ pub(super) fn flags() -> [Arg; 3] {
             .default_value("16")
             .value_parser(clap::value_parser!(u16).range(1..=1024))
             .requires("host")
-            .help("So many hosts at once"),
+            .help("Maximum parallel hosts"),
         Arg::new("ssh-config")
             .long("ssh-config")
             .value_name("FILE")

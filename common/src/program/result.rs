@@ -55,7 +55,7 @@ fn echo_text(text: &str) -> Value {
     }
 }
 
-/// Set by whoever prints the result: a panic while it is printed must not print a second one.
+/// Set once the result is being printed: a panic meanwhile must not print a second one.
 static PRINTED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn finish<O: Serialize>(
@@ -138,7 +138,7 @@ pub(super) fn written(
     let mut out = std::io::stdout().lock();
     match write(&mut out).and_then(|()| out.flush()) {
         Ok(()) => code,
-        // It is closed: there is nobody left to tell.
+        // It is closed: nothing more can be reported there.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => code,
         Err(e) => {
             // Standard error may be no better.

@@ -170,7 +170,7 @@ struct Watch {
     walked: Instant,
     size: u64,
     done_kb: u64,
-    /// Bytes to copy in all, as the caller knows it: openGauss's own figure grows with what was copied.
+    /// Total bytes to copy, taken from `min_free`; gs_ctl's own total grows during the copy.
     total: Option<u64>,
 }
 

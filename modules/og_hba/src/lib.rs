@@ -11,10 +11,9 @@ pub mod rules;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use og_common::files;
 use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Saved};
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
-use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule, secret};
+use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
 
 use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
 use output::{Entry, Output, Update};
@@ -157,14 +156,12 @@ impl Target {
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        let text = files::read(&self.path).map_err(|e| match e.kind() {
+        self.config_file(Reload::Never, false).read().map_err(|e| match e.kind() {
             protocol::ErrorKind::NotFound => {
                 e.hint("state: exact makes the file, and so does state: present with create: true")
             }
             _ => e,
-        })?;
-        secret::keep_named(&String::from_utf8_lossy(&text));
-        Ok(text)
+        })
     }
 
     /// The file's text; `None` when there is none and it shall be made.

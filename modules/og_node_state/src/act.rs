@@ -36,6 +36,12 @@ pub async fn step(
     step: Step,
     output: &mut Output,
 ) -> Result<Vec<String>, Error> {
+    if matches!(step, Step::Start(_)) {
+        let path = node.data_dir.join("gaussdb.state");
+        if StateFile::remove_empty(&node.data_dir).map_err(|e| Error::io("remove", &path, &e))? {
+            call.did("remove the empty gaussdb.state");
+        }
+    }
     if let Some(goes_on) = step.goes_on() {
         // Before this nothing is begun, and it may take its time.
         node.env(call).await?;
@@ -93,10 +99,6 @@ fn last_seen(state: &NodeState, missing: String, silent: Duration) -> String {
 async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Result<Vec<String>, Error> {
     call.saw("the server is being started");
     let log = node.watch_log();
-    let path = node.data_dir.join("gaussdb.state");
-    if StateFile::remove_empty(&node.data_dir).map_err(|e| Error::io("remove", &path, &e))? {
-        call.did("remove the empty gaussdb.state");
-    }
     let outcome = node.ctl_start(call, role, time_left(call, LONG)).await?;
     // Starting may go on after gs_ctl has given up; and gs_ctl says that all is well when it did nothing.
     let up =

@@ -305,3 +305,20 @@ esac"#;
     assert_eq!(started["actions"], json!(["remove the empty gaussdb.state"]), "{started}");
     assert!(!data.join("gaussdb.state").exists());
 }
+
+/// What was cleared away before it does not hide that the start goes on.
+#[test]
+fn a_start_after_a_full_disk_that_runs_out_of_time_goes_on() {
+    let node = Node::new(GS_CTL, 0);
+    let data = node.home.path().join("data");
+    std::fs::remove_file(data.join("postmaster.pid")).unwrap();
+    std::fs::write(data.join("gaussdb.state"), "").unwrap();
+    let started = node.call(
+        json!({"state": "started", "role": "normal", "timeout": 2}),
+        &[("GAUSSHOME", node.home.path().to_owned())],
+    );
+    assert_eq!(started["error"]["reason"], "goes_on", "{started}");
+    let actions = started["actions"].as_array().unwrap();
+    assert_eq!(actions[0], "remove the empty gaussdb.state", "{started}");
+    assert!(actions[1].as_str().unwrap().ends_with("(begun, and goes on)"), "{started}");
+}

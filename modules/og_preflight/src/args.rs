@@ -111,10 +111,21 @@ pub enum FailOn {
     Never,
 }
 
+/// What the module does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Tell, change nothing.
+    #[default]
+    Query,
+}
+
 /// Arguments of `og_preflight`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
+    /// It only tells.
+    pub state: State,
     /// The change that the node is checked for.
     #[serde(rename = "for")]
     pub purpose: Purpose,

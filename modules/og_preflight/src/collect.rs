@@ -51,7 +51,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         async { if runs { Some(server::activity(call, &node, dirty).await) } else { None } },
         network::reach(targets(args, &channels)),
         network::resolve(names(&facts, args)),
-        ask_sources(&node, if copies { &channels } else { &[] }),
+        ask_sources(&node, if copies { channels.clone() } else { Vec::new() }),
         network::find_local_ends(&channels),
         sizes,
     );
@@ -173,9 +173,9 @@ fn names(facts: &Facts, args: &Args) -> BTreeSet<String> {
 }
 
 /// What the source behind each channel says to a build, side by side: each takes one of its senders for a moment.
-async fn ask_sources(node: &Node, channels: &[peer::Channel]) -> Vec<SourceAnswer> {
+async fn ask_sources(node: &Node, channels: Vec<peer::Channel>) -> Vec<SourceAnswer> {
     let mut asked = Vec::new();
-    for channel in channels.iter().cloned() {
+    for channel in channels {
         let node = Node::at(&node.data_dir);
         asked.push(tokio::spawn(async move {
             let answer = tokio::time::timeout(SOURCES_LIMIT, node.ask_source(&channel)).await;

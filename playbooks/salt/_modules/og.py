@@ -599,6 +599,10 @@ def preflight(**arguments):
         # Check a new node, which two others are to reach
         salt '*' og.preflight data_dir=/gauss/data/dn1 for=expand wanted='{"target":true,"port":26000,"name":"dn_6003","reach":[{"host":"10.0.0.11","port":26001}],"clients":["10.0.0.11"]}'
 
+    state (query, default "query")
+        It only tells.
+        `query`: Tell, change nothing.
+
     for (expand|drop|build|switchover|failover|deploy|restart|any, default "any")
         The change that the node is checked for.
         `expand`: The cluster gets more nodes; `wanted.target` says whether this is one of them.

@@ -57,7 +57,12 @@ pub fn run_all(matches: &ArgMatches) -> Result {
         let text = serde_json::to_string_pretty(&known).map_err(|e| e.to_string())? + "\n";
         return std::fs::write(file(), text).map_err(|e| format!("cannot write {}: {e}", file().display()));
     }
-    report(known.get(profile()), &counts)
+    match known.get(profile()) {
+        Some(known) => report(known, &counts),
+        None => {
+            Err(format!("no instructions of the profile {} are known; count them with --write", profile()))
+        }
+    }
 }
 
 /// The stage of `cargo xtask test`: on the programs that are there.
@@ -67,9 +72,12 @@ pub fn check() -> Result {
         return Ok(());
     }
     let known = read()?;
-    let known = known.get(profile());
+    let Some(known) = known.get(profile()) else {
+        println!("skipped: no instructions of the profile {} are known", profile());
+        return Ok(());
+    };
     let compiler = compiler()?;
-    if let Some(known) = known.filter(|known| known.compiler != compiler) {
+    if known.compiler != compiler {
         println!("skipped: instructions were counted with {}, here is {compiler}", known.compiler);
         return Ok(());
     }
@@ -92,12 +100,13 @@ fn read() -> Result<File> {
     }
 }
 
-/// Prints the counts beside those that are known; fails when one has grown.
-fn report(known: Option<&Counts>, now: &Counts) -> Result {
-    let Some(known) = known else {
-        println!("skipped: no instructions of the profile {} are known", profile());
-        return Ok(());
-    };
+/// Prints the counts beside those that are known; fails when one has grown, or was not counted.
+fn report(known: &Counts, now: &Counts) -> Result {
+    let lost: Vec<&String> =
+        known.instructions.keys().filter(|path| !now.instructions.contains_key(*path)).collect();
+    if !lost.is_empty() {
+        return Err(format!("{lost:?} are known and were not counted"));
+    }
     let grown = grown(&known.instructions, &now.instructions);
     for (path, count) in &now.instructions {
         let before = known.instructions.get(path).map_or_else(|| "?".to_owned(), u64::to_string);

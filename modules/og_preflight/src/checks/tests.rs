@@ -416,7 +416,7 @@ fn broken() -> Vec<Broken> {
         }),
         // A server would refuse it; the check must not be ended by it.
         Broken("kernel.semaphores", Error, Any, STANDBY, |c| {
-            c.set("max_connections", "18446744073709551615")
+            c.set("max_connections", "18446744073709551615");
         }),
         Broken("kernel.semaphores", Unknown, Any, STANDBY, |c| c.node.kernel.semaphores = None),
         Broken("kernel.shared_memory", Error, Any, STANDBY, |c| c.node.kernel.shmmax = Some(GIB / 2)),

@@ -139,10 +139,8 @@ fn remove_ipc(root: &Root) -> Option<bool> {
         }
     }
     set.or_else(|| {
-        let texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-        texts
-            .filter_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#'))))
-            .next()
+        let mut texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+        texts.find_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#'))))
     })
 }
 

@@ -45,7 +45,13 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     let there = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
     let calls = there
         .map(|host| {
-            let own = json!({"for": purpose, "wanted": {"target": wanted(&host.name).target}, "fail_on": "never", "timeout": timeout});
+            let own = json!({
+                "state": "query",
+                "for": purpose,
+                "wanted": {"target": wanted(&host.name).target},
+                "fail_on": "never",
+                "timeout": timeout,
+            });
             (host.name.clone(), args(own))
         })
         .collect();

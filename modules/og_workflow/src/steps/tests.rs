@@ -784,6 +784,7 @@ fn cascade_standbys_are_built_beside_the_standbys_where_one_streams() {
 
 #[test]
 fn preflight_does_without_a_dead_node_that_the_change_is_about() {
+    use og_preflight::args::Purpose::{Any, Drop, Failover, Switchover};
     let found = |purpose, nodes: &str, dead: &str| {
         let options =
             Options { og_preflight_for: purpose, og_preflight_nodes: nodes.to_owned(), ..Options::default() };
@@ -799,7 +800,6 @@ fn preflight_does_without_a_dead_node_that_the_change_is_about() {
         let why = done.outcome.msg.clone().unwrap_or_default();
         (why.contains("no route"), done.outcome.table.join("\n"))
     };
-    use og_preflight::args::Purpose::{Any, Drop, Failover, Switchover};
     for (purpose, nodes, dead, fails) in [
         (Failover, "n2", "n1", false),
         (Failover, "n2", "n2", true),
@@ -839,6 +839,18 @@ fn preflight_passes_no_node_that_it_could_not_check() {
 }
 
 #[test]
+fn a_cascade_standby_is_not_built_when_the_one_it_would_follow_was_not() {
+    let given = with(cluster(0), vec![fresh(4, "standby"), fresh(5, "cascade_standby")]);
+    let say = |step: &str, call: &NodeCall| {
+        (step == "Build standbys" && call.program == "og_build")
+            .then(|| json!({"failed": true, "msg": "made to fail"}))
+    };
+    let done = told(&given, Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
+    assert!(done.why().starts_with("n4: made to fail"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Build cascade")), "{:?}", done.steps);
+}
+
+#[test]
 fn preflight_asks_every_node_once_and_judges_them_together() {
     let options = Options {
         og_preflight_for: og_preflight::args::Purpose::Expand,
@@ -866,7 +878,7 @@ fn preflight_asks_every_node_once_and_judges_them_together() {
             json!(target)
         ))
     );
-    assert!(done.why().contains("- n3: unreachable: no route"), "{}", done.why());
+    assert!(done.why().contains("- n3: not checked, unreachable: no route"), "{}", done.why());
     let found = done.outcome.preflight.as_ref().unwrap();
     let differs = |node: usize| found[node].findings.iter().any(|f| f.id == "same.release");
     assert_eq!((differs(0), differs(1), found[2].error.is_some()), (false, true, true), "{found:#?}");

@@ -8,6 +8,14 @@ description:
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
 version_added: "0.1.0"
 options:
+  state:
+    description:
+      - It only tells.
+      - "C(query): Tell, change nothing."
+    type: str
+    default: query
+    choices:
+      - query
   for:
     description:
       - The change that the node is checked for.
@@ -785,8 +793,15 @@ facts:
           returned: when known
         writable:
           description:
-            - Whether the user may write into the directory.
+            - >-
+              Whether the user may write into all of the node's directories there; those of the programs do not
+              count beside others.
           type: bool
+          returned: when known
+        unwritable:
+          description:
+            - The first of them that it may not write into.
+          type: str
           returned: when known
     data_bytes:
       description:
@@ -844,8 +859,12 @@ facts:
           returned: when known
         local:
           description:
-            - Whether that is an address of this machine; null when its name leads nowhere.
-          type: bool
+            - Whether that is an address of this machine.
+            - "C(here): On this machine."
+            - "C(elsewhere): On another one."
+            - "C(no_address): Its name has no address."
+            - "C(unknown): The resolver did not answer in time."
+          type: str
           returned: when known
         remote_host:
           description:
@@ -857,13 +876,17 @@ facts:
             - The other end's port.
           type: int
           returned: when known
-        refusal:
+        source:
           description:
-            - >-
-              Why the server at the other end refuses what a build asks of it; asked only for an expand or a
-              build of this node.
-          type: str
+            - What the server at the other end says to a build; asked only for an expand or a build of this node.
+            - One of C(not_asked), C(no_answer) or C(let_in), or a dictionary.
+          type: raw
           returned: when known
+          contains:
+            refused:
+              description: []
+              type: str
+              returned: always
     reached:
       description:
         - Whether ports of other hosts are reached from here.
@@ -931,6 +954,11 @@ facts:
           description:
             - More about it.
           type: str
+          returned: when known
+        stale:
+          description:
+            - "Whether it is the user's own file and no process uses it: the server removes it when it starts."
+          type: bool
           returned: when known
     programs:
       description:

@@ -237,7 +237,6 @@ def test_a_failed_expansion_takes_back_what_it_brought(three):
             assert three.state(node)["rules"] == [] and len(three.state(node)["channels"]) == 2 and three.state(node)["static"] == before["static"]
 
 
-@pytest.mark.exhaustive("modules/og_workflow/src/steps/tests.rs::a_failed_first_expand_leaves_a_note_of_the_names")
 @pytest.mark.versions
 def test_a_failed_expansion_leaves_no_commit_waiting(single):
     single.mark("fail_n2_og_static_conf")
@@ -352,7 +351,6 @@ def test_two_runs_exclude_each_other_and_a_killed_one_keeps_nobody_out(single):
     assert single.good("expand", "-e", "og_add=n2").changed == 0
 
 
-@pytest.mark.exhaustive("modules/og_workflow/src/plan/tests/mod.rs::drop_puts_back_what_a_killed_drop_left")
 @pytest.mark.parametrize("end", ["killed", "failed"])
 def test_drop_available_brings_the_old_value_back_in_every_case(three, end):
     args = ("drop", "-e", "og_drop=n2", "-e", "og_drop_commits=available")
