@@ -49,9 +49,7 @@ impl Engine {
                 (Some(owner), _) => owner,
                 (None, Some(pid)) => Owner::of_process(pid)?.to_string(),
                 // It changes nothing, and takes no lock.
-                (None, None) if args.workflow.entry().is_none_or(|entry| entry.targets.is_none()) => {
-                    String::new()
-                }
+                (None, None) if args.workflow.entry().is_none_or(|entry| !entry.changes) => String::new(),
                 (None, None) => {
                     return Err(Error::bad_args("who runs the workflow? one of owner and pid is needed"));
                 }

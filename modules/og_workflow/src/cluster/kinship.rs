@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use og_common::gauss::Role;
 
-use super::{Cluster, Node, canonical};
+use super::{Cluster, Node, TargetKind, canonical};
 
 impl<'a> Cluster<'a> {
-    /// The primary and the nodes of its cluster, targets aside. What belongs to no cluster that is known here, and what
+    /// The primary and the nodes of its cluster, without targets that come or go. What belongs to no cluster that is known here, and what
     /// belongs to another one, is found.
     pub(super) fn find_members(&mut self) -> Vec<&'a Node> {
         let Some(primary) = self.primary else { return Vec::new() };
@@ -17,7 +17,7 @@ impl<'a> Cluster<'a> {
         for n in self.nodes.iter().filter(|n| !kin.contains(n)) {
             let target = self.targets.contains(&n);
             if let Some(why) = foreign(n, primary, &kin) {
-                let way_out = if target && self.adding {
+                let way_out = if target && self.is_adding() {
                     "drop it there first, with og_drop_clear=true"
                 } else {
                     "take that cluster's nodes out of the group opengauss, which is one cluster"
@@ -27,7 +27,8 @@ impl<'a> Cluster<'a> {
                 self.check_unknown(n, primary);
             }
         }
-        kin.into_iter().filter(|n| !self.targets.contains(n)).collect()
+        let stays = matches!(self.kind, TargetKind::Kept(_));
+        kin.into_iter().filter(|n| stays || !self.targets.contains(n)).collect()
     }
 
     /// A node of which nothing is known, and which the primary does not know: it may be of another cluster.
@@ -36,7 +37,7 @@ impl<'a> Cluster<'a> {
         let (name, primary) = (&n.name, &primary.name);
         let not_known = format!("and {primary} does not know it: which cluster it belongs to cannot be told");
         match (&seen.unreachable, &seen.state_error) {
-            (Some(why), _) if self.adding && n.role == Role::Primary => self.findings.push(format!(
+            (Some(why), _) if self.is_adding() && n.role == Role::Primary => self.findings.push(format!(
                 "{name}: is the primary by its role in the inventory, cannot be reached ({why}), {not_known}; correct its \
                  role, or take it out of the group opengauss"
             )),
@@ -48,7 +49,7 @@ impl<'a> Cluster<'a> {
                     "{name}: cannot be read, {not_known}: {why}; correct its data_dir or the user who logs in there, or \
                      take it out of the group opengauss"
                 );
-                if self.adding { &mut self.findings } else { &mut self.warnings }.push(text);
+                if self.is_adding() { &mut self.findings } else { &mut self.warnings }.push(text);
             }
             (None, None) => {}
         }

@@ -17,6 +17,28 @@ pub use identity::{misplaced, same_directory};
 pub use kinship::{foreign, kin, strangers};
 pub use node::{Node, Peer};
 
+/// What becomes of the nodes that a workflow is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// They are added.
+    Added,
+    /// They are dropped.
+    Dropped,
+    /// They are members and stay it. The variable that names them.
+    Kept(&'static str),
+}
+
+impl TargetKind {
+    /// The variable that names the nodes.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Added => "og_add",
+            Self::Dropped => "og_drop",
+            Self::Kept(variable) => variable,
+        }
+    }
+}
+
 /// The nodes sorted by what they are now.
 #[derive(Debug)]
 pub struct Cluster<'a> {
@@ -26,31 +48,24 @@ pub struct Cluster<'a> {
     pub findings: Vec<String>,
     /// What should be looked at.
     pub warnings: Vec<String>,
-    /// The nodes that come or go.
+    /// The nodes that the workflow is for.
     pub targets: Vec<&'a Node>,
     /// The one that runs as primary, or the single node.
     pub primary: Option<&'a Node>,
-    /// The primary and those that follow it, targets aside.
+    /// The primary and those that follow it; without the targets where these come or go.
     pub members: Vec<&'a Node>,
-    adding: bool,
+    kind: TargetKind,
 }
 
 impl<'a> Cluster<'a> {
-    /// Sorts the nodes; `adding` says whether the targets come or go.
+    /// Sorts the nodes.
     #[must_use]
-    pub fn new(nodes: &'a [Node], targets: &[String], adding: bool) -> Self {
+    pub fn new(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
         let (findings, warnings) = (Vec::new(), Vec::new());
-        let mut it = Self {
-            nodes,
-            findings,
-            warnings,
-            targets: Vec::new(),
-            primary: None,
-            members: Vec::new(),
-            adding,
-        };
-        let word = if adding { "og_add" } else { "og_drop" };
-        if targets.is_empty() {
+        let mut it =
+            Self { nodes, findings, warnings, targets: Vec::new(), primary: None, members: Vec::new(), kind };
+        let word = kind.variable();
+        if targets.is_empty() && !matches!(kind, TargetKind::Kept(_)) {
             it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
             return it;
         }
@@ -68,6 +83,10 @@ impl<'a> Cluster<'a> {
         it
     }
 
+    fn is_adding(&self) -> bool {
+        self.kind == TargetKind::Added
+    }
+
     /// Nodes that nobody looked at: of one of them it may be that it is the primary, or another one's member.
     fn check_hidden(&mut self) {
         let hidden = names(self.nodes.iter().filter(|n| n.seen.is_none()));
@@ -79,7 +98,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn find_primary(&mut self) -> Option<&'a Node> {
-        let aside = |n: &&Node| self.adding && self.targets.contains(n);
+        let aside = |n: &&Node| self.is_adding() && self.targets.contains(n);
         let others: Vec<&Node> = self.nodes.iter().filter(|n| !aside(n) && n.state().running).collect();
         let with = |role: Role| others.iter().copied().filter(move |n| n.live_role() == Some(role));
         let mut found: Vec<&Node> = with(Role::Primary).collect();
@@ -89,7 +108,7 @@ impl<'a> Cluster<'a> {
                 found = with(Role::Normal).collect();
             }
         }
-        let wrong = self.targets.iter().filter(|n| self.adding && n.live_role() == Some(Role::Primary));
+        let wrong = self.targets.iter().filter(|n| self.is_adding() && n.live_role() == Some(Role::Primary));
         let mut findings: Vec<String> = wrong
             .map(|n| {
                 let what = if found.is_empty() {
@@ -121,7 +140,7 @@ impl<'a> Cluster<'a> {
         primary
     }
 
-    /// Findings that both workflows share.
+    /// Findings that the workflows share.
     pub fn check(&mut self) {
         let involved: Vec<&Node> = self.members.iter().chain(&self.targets).copied().collect();
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
@@ -151,7 +170,11 @@ impl<'a> Cluster<'a> {
         if !state.running {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
-                self.findings.push(format!("{name}: its server is down; start it, or drop it too"));
+                let way_out = match self.kind {
+                    TargetKind::Kept(_) => "start it, or repair it",
+                    TargetKind::Added | TargetKind::Dropped => "start it, or drop it too",
+                };
+                self.findings.push(format!("{name}: its server is down; {way_out}"));
             }
         } else if let Some(what) = state.db_state.filter(|s| is_busy(*s)) {
             self.findings.push(format!("{name}: is {}; wait until that is over", self::fares(what)));
@@ -176,7 +199,7 @@ impl<'a> Cluster<'a> {
             return false;
         }
         // A build that was broken off leaves a node without pg_hba.conf; one that is added gets a new one.
-        let coming = self.adding && self.targets.contains(&n) && !n.streams();
+        let coming = self.is_adding() && self.targets.contains(&n) && !n.streams();
         let expected = |text: &&String| coming && seen.no_rules.as_ref() == Some(*text);
         let errors = seen.errors.iter().filter(|text| !expected(text));
         self.findings.extend(errors.map(|text| format!("{name}: {text}")));

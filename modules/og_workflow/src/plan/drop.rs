@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, left, owed, unreadable};
 use crate::args::{DropCommits, Options};
-use crate::cluster::{Cluster, Node, Peer, canonical, changes_role, fares, names};
+use crate::cluster::{Cluster, Node, Peer, TargetKind, canonical, changes_role, fares, names};
 use crate::seen::Rule;
 
 /// What is to be done.
@@ -43,7 +43,7 @@ pub struct Drop {
 /// Findings and plan of taking these nodes away.
 #[must_use]
 pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Drop> {
-    let mut c = Cluster::new(nodes, targets, false);
+    let mut c = Cluster::new(nodes, targets, TargetKind::Dropped);
     for n in c.targets.clone() {
         target(&mut c, n);
     }

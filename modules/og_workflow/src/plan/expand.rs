@@ -13,7 +13,7 @@ use super::{
     by_id, left, names as node_names, owed, room, zones,
 };
 use crate::args::{BuildMode, Options, SyncStandbys};
-use crate::cluster::{Cluster, Node, Peer, changes_role, fares, names, role_in_words};
+use crate::cluster::{Cluster, Node, Peer, TargetKind, changes_role, fares, names, role_in_words};
 use crate::seen::Rule;
 
 /// So many standbys openGauss serves.
@@ -91,7 +91,7 @@ pub struct Expand {
 /// Findings and plan of adding these nodes.
 #[must_use]
 pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Expand> {
-    let mut c = Cluster::new(nodes, targets, true);
+    let mut c = Cluster::new(nodes, targets, TargetKind::Added);
     c.check();
     super::managed::check(&mut c, Act::Expand);
     for n in c.targets.clone() {

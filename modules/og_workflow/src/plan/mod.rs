@@ -110,14 +110,14 @@ pub fn listed(findings: &[String], and: &str) -> String {
     format!("{} finding{s}{and}:\n{}", lines.len(), lines.join("\n"))
 }
 
-/// What both workflows plan.
+/// What the changing workflows plan.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Shared {
     /// Where the lock is.
     pub primary: String,
-    /// The primary and those that follow it, targets aside.
+    /// The primary and those that follow it, without nodes that come or go.
     pub members: Vec<String>,
-    /// The nodes that come or go.
+    /// The nodes that it is for.
     pub targets: Vec<String>,
     /// What the lock is for.
     pub purpose: Purpose,

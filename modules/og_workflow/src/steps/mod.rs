@@ -53,12 +53,14 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "The primary is not restarted and the other standbys keep streaming.",
             "Stopped at any point it may be run again.",
         ],
+        changes: true,
         targets: Some(Targets {
             option: "og_add",
             about: "The nodes to add",
             example: "n3,n4",
             state: "expanded",
             state_about: "These nodes are standbys or cascade standbys of the cluster, as the pillar says",
+            required: true,
         }),
         options: &[
             "og_sync_standbys",
@@ -81,12 +83,14 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "The dropped nodes keep their data. Stopped at any point it may be run again.",
             "A node that could not be reached is stopped by running it again when it is back.",
         ],
+        changes: true,
         targets: Some(Targets {
             option: "og_drop",
             about: "The nodes to take away",
             example: "n2",
             state: "dropped",
             state_about: "These nodes are no part of the cluster",
+            required: true,
         }),
         options: &["og_drop_commits", "og_drop_clear"],
         run: drop::drop,
@@ -97,6 +101,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         title: "Status of the cluster",
         about: "Show the cluster as one table; changes nothing",
         details: &[],
+        changes: false,
         targets: None,
         options: &[],
         run: |it, _| it.status(),
@@ -107,6 +112,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         title: "Check the nodes before a change",
         about: "Check hosts, servers and files of all nodes for what speaks against a change; changes nothing",
         details: &["It fails when there is a finding of severity error."],
+        changes: false,
         targets: None,
         options: &["og_preflight_for", "og_preflight_nodes"],
         run: |it, _| preflight::preflight(it),
@@ -126,6 +132,8 @@ pub struct WorkflowEntry {
     pub about: &'static str,
     /// What a user should know before it runs, in sentences.
     pub details: &'static [&'static str],
+    /// Whether it changes anything of the cluster, and so takes the lock.
+    pub changes: bool,
     /// The nodes that it is for; none where it is for the whole cluster.
     pub targets: Option<Targets>,
     /// The options that only the workflows take which name them.
@@ -146,6 +154,8 @@ pub struct Targets {
     pub state: &'static str,
     /// What is so when that state is reached, without a final stop.
     pub state_about: &'static str,
+    /// Whether they must be named; else the workflow finds them itself.
+    pub required: bool,
 }
 
 impl Workflow {
@@ -171,7 +181,10 @@ pub const RULES: [Rule; WORKFLOWS.len()] = {
     let mut at = 0;
     while at < WORKFLOWS.len() {
         let entry = &WORKFLOWS[at];
-        let needs = if entry.targets.is_some() { &["cluster", "targets"] } else { CLUSTER };
+        let needs = match &entry.targets {
+            Some(targets) if targets.required => &["cluster", "targets"],
+            _ => CLUSTER,
+        };
         rules[at] = Rule::RequiredIf { key: "workflow", value: entry.name, needs };
         at += 1;
     }

@@ -69,19 +69,21 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
     if !workflow.details.is_empty() {
         command = command.after_help(workflow.details.join(" "));
     }
-    if let Some(targets) = &workflow.targets {
+    if workflow.changes {
         command = command
             .arg(flag("check").short('n').help("Change nothing; say what would be changed"))
-            .arg(flag("diff").help("Show changes of files as unified diffs"))
-            .arg(
-                words("NODE")
-                    .required(true)
-                    .help(format!(
-                        "{}, by their names in the cluster, such as {}",
-                        targets.about, targets.example
-                    ))
-                    .add(ArgValueCompleter::new(complete_nodes)),
-            );
+            .arg(flag("diff").help("Show changes of files as unified diffs"));
+    }
+    if let Some(targets) = &workflow.targets {
+        command = command.arg(
+            words("NODE")
+                .required(targets.required)
+                .help(format!(
+                    "{}, by their names in the cluster, such as {}",
+                    targets.about, targets.example
+                ))
+                .add(ArgValueCompleter::new(complete_nodes)),
+        );
     } else {
         command = command.arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
     }
@@ -237,7 +239,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
             }
         }
     }
-    if workflow.targets.is_some() && targets.is_empty() {
+    if workflow.targets.as_ref().is_some_and(|targets| targets.required) && targets.is_empty() {
         let text = format!("no node is named, such as: og {name} n3,n4");
         return Err(command().error(ErrorKind::MissingRequiredArgument, text));
     }

@@ -111,17 +111,12 @@ async fn run_once(
                 display.line(&line);
                 return Ok(code);
             }
-            display.outcome(
-                &outcome,
-                invocation.workflow.targets.is_some(),
-                invocation.check,
-                begun.elapsed(),
-            );
+            display.outcome(&outcome, invocation.workflow.changes, invocation.check, begun.elapsed());
             Ok(status(&outcome))
         }
         Ended::Interrupted { nodes } => {
             let left = runner.leave_lock().await;
-            display.interrupted(&nodes, &left, invocation.workflow.targets.is_some());
+            display.interrupted(&nodes, &left, invocation.workflow.changes);
             Ok(FAILED)
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::answer::Answer;
 use crate::args::{DropCommits, Options, SyncStandbys};
-use crate::cluster::{Host, Node, canonical};
+use crate::cluster::{Host, Node, TargetKind, canonical};
 use crate::seen::Seen;
 use crate::table::table;
 
@@ -454,7 +454,7 @@ fn addresses_are_values() {
     assert_eq!((&*canonical("2001:DB8:0::1"), &*canonical("[2001:db8::1]")), ("2001:db8::1", "2001:db8::1"));
     assert_eq!((&*canonical(" N1.Example "), &*canonical("10.0.0.1/32")), ("n1.example", "10.0.0.1"));
     let nodes = nodes(&[("n".to_owned(), json!({"id": 1, "address": "2001:db8::1"}), json!({}))]);
-    let rule = Cluster::new(&nodes, &words("n"), true).rule(&nodes[0], None);
+    let rule = Cluster::new(&nodes, &words("n"), TargetKind::Added).rule(&nodes[0], None);
     assert_eq!(rule.address.as_deref(), Some("2001:db8::1/128"));
 }
 
