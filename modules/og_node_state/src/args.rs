@@ -1,6 +1,6 @@
 //! What the module takes and gives.
 
-use og_common::gauss::{DbState, Identity, NodeState, Role, StopMode};
+use og_common::gauss::{DbState, Diagnosis, Identity, NodeState, Role, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,8 @@ pub struct Args {
     pub stop_mode: StopMode,
     /// Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is waited for.
     pub wait: Option<Wait>,
+    /// With `state: query`: tell also why a server that is not well is not. That reads what it has of the log.
+    pub diagnose: bool,
     /// Milliseconds between two looks.
     #[schemars(range(min = 10, max = 60_000))]
     pub interval_ms: u64,
@@ -114,6 +116,7 @@ impl Default for Args {
             force: false,
             stop_mode: StopMode::Fast,
             wait: None,
+            diagnose: false,
             interval_ms: 200,
         }
     }
@@ -130,6 +133,9 @@ pub struct Output {
     /// With `state: query`: what tells the node from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// With `diagnose`: why the server is not well; null when it is a standby that streams, or a primary that is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

@@ -53,6 +53,7 @@ impl Module for NodeStateModule {
     const RULES: &'static [Rule] = &[
         Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
         Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
+        Rule::OnlyIf { key: "state", values: &["query"], allows: &["diagnose"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -104,6 +105,9 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
+            if args.diagnose && !report.output.node.healthy() {
+                report.output.diagnosis = Some(node.diagnose(call).await);
+            }
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {
                 facts.insert("og_node".to_owned(), value);

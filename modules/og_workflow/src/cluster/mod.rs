@@ -26,6 +26,8 @@ pub enum TargetKind {
     Dropped,
     /// They are members and stay it. The variable that names them.
     Kept(&'static str),
+    /// They are to be repaired, whatever became of them.
+    Repaired,
 }
 
 impl TargetKind {
@@ -35,7 +37,13 @@ impl TargetKind {
             Self::Added => "og_add",
             Self::Dropped => "og_drop",
             Self::Kept(variable) => variable,
+            Self::Repaired => "og_repair",
         }
+    }
+
+    /// Whether the nodes are members before and afterwards.
+    fn stays(self) -> bool {
+        matches!(self, Self::Kept(_) | Self::Repaired)
     }
 }
 
@@ -61,13 +69,38 @@ impl<'a> Cluster<'a> {
     /// Sorts the nodes.
     #[must_use]
     pub fn new(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
+        let mut it = Self::with_targets(nodes, targets, kind);
+        if targets.is_empty() && !kind.stays() {
+            return it;
+        }
+        it.check_hidden();
+        it.primary = it.find_primary();
+        it.members = it.find_members();
+        it
+    }
+
+    /// Sorts the nodes around one of which the caller knows that it is the primary, whether it runs or not.
+    #[must_use]
+    pub fn with_primary(
+        nodes: &'a [Node],
+        targets: &[String],
+        kind: TargetKind,
+        primary: Option<&'a Node>,
+    ) -> Self {
+        let mut it = Self::with_targets(nodes, targets, kind);
+        it.check_hidden();
+        it.primary = primary;
+        it.members = it.find_members();
+        it
+    }
+
+    fn with_targets(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
         let (findings, warnings) = (Vec::new(), Vec::new());
         let mut it =
             Self { nodes, findings, warnings, targets: Vec::new(), primary: None, members: Vec::new(), kind };
         let word = kind.variable();
-        if targets.is_empty() && !matches!(kind, TargetKind::Kept(_)) {
+        if targets.is_empty() && !kind.stays() {
             it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
-            return it;
         }
         for name in targets {
             if let Some(node) = nodes.iter().find(|n| n.name == *name) {
@@ -77,9 +110,6 @@ impl<'a> Cluster<'a> {
                 it.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
             }
         }
-        it.check_hidden();
-        it.primary = it.find_primary();
-        it.members = it.find_members();
         it
     }
 
@@ -142,7 +172,23 @@ impl<'a> Cluster<'a> {
 
     /// Findings that the workflows share.
     pub fn check(&mut self) {
-        let involved: Vec<&Node> = self.members.iter().chain(&self.targets).copied().collect();
+        let involved = self.check_inventory();
+        for n in self.members.clone() {
+            self.check_member(n);
+        }
+        self.check_identity(&involved);
+    }
+
+    /// The findings of [`Cluster::check`] that are about what the inventory says, however the members' servers are.
+    pub fn check_places(&mut self) {
+        let involved = self.check_inventory();
+        self.check_identity(&involved);
+    }
+
+    /// Finds what the inventory gives to two nodes. Returns the nodes that the workflow is about.
+    fn check_inventory(&mut self) -> Vec<&'a Node> {
+        let mut involved: Vec<&Node> = self.members.clone();
+        involved.extend(self.targets.iter().filter(|n| !self.members.contains(n)).copied());
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
         self.unique("id", &involved, |n| n.id.map(|id| id.to_string()));
         self.unique("address and port", &involved, |n| {
@@ -154,10 +200,7 @@ impl<'a> Cluster<'a> {
         if ids.len() == involved.len() {
             self.unique("application_name", &involved, |n| Some(n.app_name.clone()));
         }
-        for n in self.members.clone() {
-            self.check_member(n);
-        }
-        self.check_identity(&involved);
+        involved
     }
 
     fn check_member(&mut self, n: &Node) {
@@ -171,7 +214,7 @@ impl<'a> Cluster<'a> {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
                 let way_out = match self.kind {
-                    TargetKind::Kept(_) => "start it, or repair it",
+                    TargetKind::Kept(_) | TargetKind::Repaired => "start it, or repair it",
                     TargetKind::Added | TargetKind::Dropped => "start it, or drop it too",
                 };
                 self.findings.push(format!("{name}: its server is down; {way_out}"));

@@ -4,6 +4,7 @@ mod drop;
 mod expand;
 mod managed;
 mod names;
+mod repair;
 mod room;
 mod slots;
 mod status;
@@ -23,6 +24,7 @@ use crate::seen::Lock;
 
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
+pub use repair::{Build, Case, Cause, Repair, repair};
 pub use slots::idle as idle_slots;
 pub use status::{Inspected, inspect, unreadable};
 pub use zones::ZONE;
@@ -134,7 +136,7 @@ impl Shared {
         Self {
             primary: primary.name.clone(),
             members: names(c.members.iter().copied()),
-            purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
+            purpose: Purpose { what: format!("{what} {}", targets.join(",")).trim_end().to_owned(), restore },
             targets,
             file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),

@@ -3,6 +3,7 @@
 mod drop;
 mod expand;
 mod preflight;
+mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use crate::cluster::{Host, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Case, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, Seen};
 use crate::table::table;
@@ -33,6 +34,8 @@ pub enum Workflow {
     Expand,
     /// Take standbys or cascade standbys out of a cluster, whether they live or not.
     Drop,
+    /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
+    Repair,
     /// Show the cluster as one table.
     Status,
     /// Check the nodes for what speaks against a change.
@@ -94,6 +97,28 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_drop_commits", "og_drop_clear"],
         run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Repair,
+        name: "repair",
+        title: "Repair nodes of the cluster",
+        about: "Find why nodes do not serve or do not follow, and repair them by the mildest step that serves",
+        details: &[
+            "The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.",
+            "Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten \
+             unless it is forced.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_repair",
+            about: "The nodes to repair; without names all that need it",
+            example: "n2",
+            state: "repaired",
+            state_about: "These nodes follow the primary",
+            required: false,
+        }),
+        options: &["og_repair_force", "og_hba_method", "og_build_room", "og_build_parallel"],
+        run: repair::repair,
     },
     WorkflowEntry {
         workflow: Workflow::Status,
@@ -232,6 +257,8 @@ pub fn run(
         table: Vec::new(),
         cluster: None,
         preflight: None,
+        causes: Vec::new(),
+        diagnoses: false,
         leader: None,
     };
     let done = match workflow.entry() {
@@ -265,6 +292,9 @@ struct Run<'a> {
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
     preflight: Option<Vec<NodePreflight>>,
+    causes: Vec<Case>,
+    /// Whether nodes that are not well are asked why.
+    diagnoses: bool,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
 }
@@ -278,12 +308,15 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
-        let (timeout, hosts) = (self.how.options.og_look_timeout, self.hosts);
+        let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let asked = |host: &Host| {
             let node = Node::new(host, None);
             let asked = programs.iter().map(move |program| {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
+                    "og_node_state" if diagnoses => {
+                        own.insert("diagnose".to_owned(), json!(true));
+                    }
                     "og_guc" => {
                         let names: &[&str] = if programs == PROGRAMS { &PARAMETERS } else { &OF_STATUS };
                         own.insert("names".to_owned(), json!(names));
@@ -560,8 +593,9 @@ impl Run<'_> {
             changes,
             warnings,
             findings: self.findings,
-            table: self.table,
+            table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
             cluster: self.cluster,
+            causes: self.causes,
             preflight: self.preflight,
         }
     }

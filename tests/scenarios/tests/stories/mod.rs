@@ -6,6 +6,7 @@ mod crowd;
 mod growth;
 mod interrupted;
 mod refused;
+mod repair;
 mod roles;
 mod salt;
 mod shell;
@@ -31,6 +32,7 @@ pub const ALL: &[Story] = &[
     growth::STORY,
     interrupted::STORY,
     refused::STORY,
+    repair::STORY,
     roles::STORY,
     salt::STORY,
     shell::STORY,

@@ -5,6 +5,7 @@ mod growth;
 mod identity;
 mod managed;
 mod members;
+mod repair;
 
 use serde_json::{Map, Value, json};
 
