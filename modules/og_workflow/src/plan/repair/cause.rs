@@ -74,7 +74,7 @@ impl Case {
     /// For a person: the node, why, what shows it, and what is done.
     #[must_use]
     pub fn in_words(&self) -> String {
-        format!("{}: {}: {}; {}", self.node, self.cause.words(), self.evidence, self.remedy)
+        format!("{} ({}): {}; {}", self.node, self.cause.words(), self.evidence, self.remedy)
     }
 }
 

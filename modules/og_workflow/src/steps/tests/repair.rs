@@ -59,7 +59,7 @@ fn a_stopped_standby_is_started_and_looked_at_again() {
             "Release the cluster lock: n1",
         ]
     );
-    assert!(done.outcome.table[0].starts_with("n3: stopped: its server was stopped"), "{:?}", done.outcome.table);
+    assert!(done.outcome.table[0].starts_with("n3 (stopped): its server was stopped"), "{:?}", done.outcome.table);
 }
 
 #[test]
