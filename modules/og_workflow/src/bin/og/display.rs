@@ -112,7 +112,7 @@ impl Display {
             Form::Lines(lines) => lines.show(event, self.begun.elapsed()),
             Form::Json => {
                 let line = to_json(event, self.begun.elapsed());
-                self.out(&line.to_string());
+                self.out_json(&line);
             }
             Form::Silent => {}
         }
@@ -200,7 +200,7 @@ impl Display {
         if self.json {
             let mut told = Value::Object(og_common::protocol::error_result(error));
             told["event"] = json!("outcome");
-            self.out(&told.to_string());
+            self.out_json(&told);
         }
         err(&format!("og: {}", secret::text(&error.to_string())));
     }
@@ -217,12 +217,26 @@ impl Display {
         if let (Value::Object(line), Value::Object(own)) = (&mut line, &mut outcome) {
             line.extend(std::mem::take(own));
         }
-        self.out(&line.to_string());
+        self.out_json(&line);
+    }
+
+    fn out_json(&mut self, value: &Value) {
+        let line = json_line(value);
+        self.write(line.as_deref());
     }
 
     fn out(&mut self, text: &str) {
+        self.write(Ok(secret::text(text).as_bytes()));
+    }
+
+    /// Writes a line that has no secret any more.
+    fn write(&mut self, line: Result<&[u8], &io::Error>) {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", secret::text(text)).and_then(|()| out.flush()) {
+        let written = match line {
+            Ok(line) => out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()),
+            Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+        };
+        match written {
             // The run goes on: what was begun on nodes is not to be left half done.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => self.closed = true,
             Err(e) if !self.lost => {
@@ -232,6 +246,11 @@ impl Display {
             Ok(()) | Err(_) => {}
         }
     }
+}
+
+/// The value as a line of JSON, its secrets masked.
+fn json_line(value: &Value) -> io::Result<Vec<u8>> {
+    secret::to_json(value, &[]).map_err(io::Error::other)
 }
 
 /// Writes a line to standard error.
@@ -534,6 +553,7 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -573,6 +593,18 @@ mod tests {
         let wanted = json!({"event": "answer", "program": "og_build", "node": "n3", "changed": true, "failed": true,
             "msg": "m", "error": {"kind": "io"}, "at_work": [], "elapsed_ms": 5});
         assert_eq!(to_json(&event, Duration::from_millis(5)), wanted);
+    }
+
+    #[test]
+    fn a_line_of_json_stays_one_where_a_secret_is_masked() {
+        let args = serde_json::Map::new();
+        let call = NodeCall { node: Some("n3".to_owned()), host: None, program: "og_hba".to_owned(), args };
+        let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});
+        let event = Event::Answer { call: &call, answer: &answer, quiet: false, at_work: &[] };
+        let line = json_line(&to_json(&event, Duration::from_millis(5))).unwrap();
+        let read: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(read["msg"], json!(format!("line 3: ldapbindpasswd={}", secret::MASK)));
+        assert_eq!((&read["node"], &read["error"]["kind"]), (&json!("n3"), &json!("io")));
     }
 
     #[test]
