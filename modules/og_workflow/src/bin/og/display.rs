@@ -170,24 +170,16 @@ impl Display {
         }
     }
 
+    /// Tells what became of the lock of a run that an error ended.
+    pub fn lock_left(lock: &LockLeft) {
+        if let Some(text) = in_words(lock) {
+            err(&format!("og: {}", secret::text(&text)));
+        }
+    }
+
     /// Tells that a signal ended the run, and how to go on.
-    pub fn interrupted(&mut self, nodes: &[String], lock: &LockLeft, changes: bool) {
-        let mut msg = "interrupted".to_owned();
-        if !nodes.is_empty() {
-            msg = format!("{msg}; ended what was under way on {}", nodes.join(", "));
-        }
-        match lock {
-            LockLeft::None => {}
-            LockLeft::Released => msg += "; the lock of the cluster is released",
-            LockLeft::Failed(why) => {
-                msg = format!(
-                    "{msg}; the lock of the cluster was not released ({why}), and the next run on this machine takes it over"
-                );
-            }
-        }
-        if changes {
-            msg += "; the same command again continues";
-        }
+    pub fn interrupted(&mut self, nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) {
+        let msg = interruption(nodes, unconfirmed, lock, changes);
         if self.json {
             self.json_outcome(json!({"failed": true, "interrupted": true, "msg": msg}));
         } else {
@@ -246,6 +238,36 @@ impl Display {
             Ok(()) | Err(_) => {}
         }
     }
+}
+
+/// What became of the lock, where there was one.
+fn in_words(lock: &LockLeft) -> Option<String> {
+    match lock {
+        LockLeft::None => None,
+        LockLeft::Released => Some("the lock of the cluster is released".to_owned()),
+        LockLeft::Failed(why) => Some(format!(
+            "the lock of the cluster was not released ({why}), and the next run on this machine takes it over"
+        )),
+        LockLeft::Kept => Some(
+            "the lock of the cluster stays; the same command again takes it over and continues".to_owned(),
+        ),
+    }
+}
+
+/// What is told of a run that a signal ended.
+fn interruption(nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) -> String {
+    let mut parts = vec!["interrupted".to_owned()];
+    if !nodes.is_empty() {
+        parts.push(format!("ended what was under way on {}", nodes.join(", ")));
+    }
+    if !unconfirmed.is_empty() {
+        parts.push(format!("what was under way on {} may still be at work", unconfirmed.join(", ")));
+    }
+    parts.extend(in_words(lock));
+    if changes && *lock != LockLeft::Kept {
+        parts.push("the same command again continues".to_owned());
+    }
+    parts.join("; ")
 }
 
 /// The value as a line of JSON, its secrets masked.
@@ -605,6 +627,23 @@ mod tests {
         let read: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(read["msg"], json!(format!("line 3: ldapbindpasswd={}", secret::MASK)));
         assert_eq!((&read["node"], &read["error"]["kind"]), (&json!("n3"), &json!("io")));
+    }
+
+    #[test]
+    fn an_interruption_tells_what_may_still_be_at_work_and_what_became_of_the_lock() {
+        let told = |nodes: &[&str], unconfirmed: &[&str], lock: &LockLeft| {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            interruption(&names(nodes), &names(unconfirmed), lock, true)
+        };
+        assert_eq!(
+            told(&["n2"], &["n3", "n4"], &LockLeft::Kept),
+            "interrupted; ended what was under way on n2; what was under way on n3, n4 may still be at work; \
+             the lock of the cluster stays; the same command again takes it over and continues"
+        );
+        assert_eq!(
+            told(&[], &[], &LockLeft::Released),
+            "interrupted; the lock of the cluster is released; the same command again continues"
+        );
     }
 
     #[test]

@@ -104,7 +104,14 @@ async fn run_once(
     display: &mut Display,
 ) -> Result<u8, Error> {
     let begun = Instant::now();
-    match runner.run(display).await? {
+    let ended = match runner.run(display).await {
+        Ok(ended) => ended,
+        Err(e) => {
+            Display::lock_left(&runner.leave_lock().await);
+            return Err(e);
+        }
+    };
+    match ended {
         Ended::Outcome(mut outcome) => {
             invocation.view.apply(&mut outcome)?;
             if let Some((code, line)) = invocation.view.nagios(&outcome) {
@@ -114,9 +121,10 @@ async fn run_once(
             display.outcome(&outcome, invocation.workflow.changes, invocation.check, begun.elapsed());
             Ok(status(&outcome))
         }
-        Ended::Interrupted { nodes } => {
-            let left = runner.leave_lock().await;
-            display.interrupted(&nodes, &left, invocation.workflow.changes);
+        Ended::Interrupted { nodes, unconfirmed } => {
+            // Nobody else may change the cluster while something of this run does.
+            let lock = if unconfirmed.is_empty() { runner.leave_lock().await } else { runner.keep_lock() };
+            display.interrupted(&nodes, &unconfirmed, &lock, invocation.workflow.changes);
             Ok(FAILED)
         }
     }
