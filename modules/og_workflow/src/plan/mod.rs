@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, Peer, names};
-use crate::seen::Lock;
+use crate::seen::{Lock, Rule};
 
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
@@ -136,7 +136,7 @@ impl Shared {
         Self {
             primary: primary.name.clone(),
             members: names(c.members.iter().copied()),
-            purpose: Purpose { what: format!("{what} {}", targets.join(",")).trim_end().to_owned(), restore },
+            purpose: Purpose { what: format!("{what} {}", targets.join(",")).trim_end().to_owned(), restore, ..Purpose::default() },
             targets,
             file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
@@ -152,6 +152,9 @@ pub struct Purpose {
     pub what: String,
     /// What is changed for a while.
     pub restore: Values,
+    /// By node, pg_hba.conf rules of its own that a build replaces, to be added again after it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, Vec<Rule>>,
 }
 
 /// The purpose of a lock as the workflows write it; empty for any other lock.

@@ -12,7 +12,7 @@ use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, room, unreadable};
+use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, owed, purpose_of, room, unreadable};
 use crate::args::{BuildMode, Options};
 use crate::cluster::{Cluster, Node, Peer, TargetKind, names, role_in_words};
 use crate::seen::Rule;
@@ -27,6 +27,8 @@ pub struct Repair {
     /// What the changing workflows plan.
     #[serde(flatten)]
     pub shared: Shared,
+    /// How `og_guc` is called before anything else, when a killed run left something changed.
+    pub restore_now: Option<PutBack>,
     /// The nodes that need repair, and why.
     pub cases: Vec<Case>,
     /// By node, the rules of a pg_hba.conf that is made anew.
@@ -45,7 +47,8 @@ pub struct Repair {
     pub builds: Vec<Build>,
     /// How many nodes are built side by side.
     pub builds_at_once: usize,
-    /// By node that is built, its own pg_hba.conf rules, which the build replaces by the primary's.
+    /// By node that is built, its own pg_hba.conf rules, which the build replaces by the primary's; and what a run that was
+    /// killed in a build left to be added again.
     pub own_rules: BTreeMap<String, Vec<Rule>>,
     /// The cluster's files, with the present roles.
     pub files: Files,
@@ -104,11 +107,16 @@ fn concerned<'a>(c: &Cluster<'a>, head: &Node) -> Vec<&'a Node> {
 }
 
 fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
+    let left = purpose_of(c.lock());
     let mut shared = Shared::of(c, primary, "repair", BTreeMap::new());
     shared.targets = names(concerned.iter().copied());
     shared.purpose.what = "repair".to_owned();
+    let owed = owed(&left.restore);
+    shared.purpose.restore = left.restore;
+    shared.purpose.rules.clone_from(&left.rules);
     Repair {
         files: Files::of(primary, &c.members),
+        restore_now: PutBack::of(&owed),
         shared,
         cases: Vec::new(),
         restored_rules: BTreeMap::new(),
@@ -119,7 +127,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         settle: Vec::new(),
         builds: Vec::new(),
         builds_at_once: 1,
-        own_rules: BTreeMap::new(),
+        own_rules: left.rules,
         reachable: names(c.members.iter().copied().filter(|n| n.reachable())),
         changes_roles: false,
         starts_primary: false,
@@ -287,13 +295,19 @@ fn remedy(
 ) {
     let name = n.name.clone();
     let role = role_of(n, cause);
-    if let Some((_, _, rules)) = restored(c, n, options) {
+    // A build brings the primary's file.
+    let is_built = |cause: Cause| {
+        use Cause::{BeingBuilt, BuildDied, Diverged, LogUnusable, OtherSystem, TablespacesUnseen, WalGone};
+        matches!(cause, BeingBuilt | BuildDied | Diverged | LogUnusable | OtherSystem | TablespacesUnseen | WalGone)
+    };
+    if let Some((_, _, rules)) = if is_built(cause) { None } else { restored(c, n, options) } {
         plan.restored_rules.insert(name.clone(), rules);
     }
     let mut build = |mode: BuildMode| {
         let streams = n.streams();
         plan.builds.push(Build { node: name.clone(), role, mode, force, streams });
-        plan.own_rules.insert(name.clone(), access::own_rules(n, primary));
+        // Where a run was killed in a build, the file may be the primary's already.
+        plan.own_rules.entry(name.clone()).or_insert_with(|| access::own_rules(n, primary));
     };
     let remedy = match cause {
         Cause::CatchingUp | Cause::Starting => {

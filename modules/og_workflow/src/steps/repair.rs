@@ -38,11 +38,15 @@ pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
     it.diagnoses = true;
     let og = it.begin(|nodes, options| plan::repair(nodes, targets, options, &[]))?;
     tell(it, &og);
-    if og.cases.is_empty() {
+    if og.cases.is_empty() && og.own_rules.is_empty() && og.restore_now.is_none() {
         it.show(&[], &[], None)?;
         return Ok(());
     }
     it.lock(&og.shared)?;
+    if let Some(own) = &og.restore_now {
+        let name = "Carry out the deferred restore of an earlier run";
+        it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
+    }
     match rounds(it, targets, &og) {
         Err(Stop::Failed(why)) => Err(Stop::Failed(it.ended(&og.shared, why)?)),
         Err(ask) => Err(ask),
@@ -61,7 +65,9 @@ fn tell(it: &mut Run, og: &Repair) {
 }
 
 fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
-    let mut done = Progress::default();
+    // What a run that was killed in a build left is added again, too.
+    let left = first.shared.purpose.rules.clone();
+    let mut done = Progress { own_rules: left, ..Progress::default() };
     let mut og = first.clone();
     for round in 0..ROUNDS {
         if round > 0 {
@@ -184,6 +190,7 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
             done.own_rules.entry(build.node.clone()).or_insert_with(|| rules.clone());
         }
     }
+    remember(it, og, done)?;
     // Those that stream one after the other, so that commits never lack more than one of them.
     let (alone, together): (Vec<_>, Vec<_>) = builds.iter().copied().partition(|build| build.streams);
     let chunks = together.chunks(og.builds_at_once.max(1)).chain(alone.chunks(1));
@@ -191,6 +198,23 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
         build_some(it, done, some, size)?;
     }
     Ok(())
+}
+
+/// Writes into the lock what the builds replace, for the next run in case that this one is killed.
+fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
+    let mut purpose = og.shared.purpose.clone();
+    if done.own_rules.is_empty() || purpose.rules == done.own_rules {
+        return Ok(());
+    }
+    purpose.rules.clone_from(&done.own_rules);
+    let own = json!({
+        "state": "held",
+        "purpose": serde_json::to_string(&purpose).unwrap_or_default(),
+        "ttl": it.how.options.og_lock_ttl,
+        "owner": it.how.owner,
+    });
+    let own = vec![(og.shared.primary.clone(), args(own))];
+    gate(&[&it.quiet("Record the nodes' own pg_hba.conf rules in the lock", "og_lock", own)?])
 }
 
 fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -> Go {

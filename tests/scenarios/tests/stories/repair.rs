@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use og_lab::{Engine, Role};
+use og_scenarios::client::Seen;
 use og_scenarios::cluster::{Cluster, Result};
 use og_scenarios::shell::{Shell, Told};
 use serde_json::{Value, json};
@@ -249,10 +250,7 @@ fn lose_rules(c: &Cluster) -> Result {
 }
 
 fn lost_primary_rules(c: &Cluster) -> Result {
-    let (_, seen) = under_load(c, "n1", || {
-        std::thread::sleep(Duration::from_millis(300));
-        Ok(())
-    })?;
+    let seen = rows(c)?;
     lose_rules(c)?;
     let told = Shell::of(c)?.run("og repair")?.must_work()?;
     println!("  {}: og repair of document 001: {:.1} s", c.lab().engine(), told.took.as_secs_f64());
@@ -260,7 +258,16 @@ fn lost_primary_rules(c: &Cluster) -> Result {
     c.at_rest(&ROLES)?;
     c.all_hold(&seen, &["n1", "n2", "n3"])?;
     well(c)?;
-    under_load(c, "n1", || Ok(())).map(drop)
+    c.all_hold(&rows(c)?, &["n1", "n2", "n3"])
+}
+
+/// The client commits some rows.
+fn rows(c: &Cluster) -> Result<Seen> {
+    let (_, seen) = under_load(c, "n1", || {
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(())
+    })?;
+    Ok(seen)
 }
 
 fn old_primary(c: &Cluster) -> Result {

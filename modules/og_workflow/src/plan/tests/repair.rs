@@ -200,6 +200,10 @@ fn a_build_that_died_is_begun_again_in_full() {
     set(&mut hosts, 3, "build", json!({"running": false, "interrupted": true}));
     let (why, plan) = cause(&hosts);
     assert_eq!((why, modes(&plan)), (Cause::BuildDied, json!([["n3", "full", false]])));
+    // It took away pg_hba.conf, and the next one brings the primary's.
+    let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
+    hosts[2].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error});
+    assert!(cause(&hosts).1.restored_rules.is_empty());
 }
 
 #[test]

@@ -84,8 +84,13 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
     assert_eq!(modes, ["Rebuild standbys incrementally incremental"]);
     let done = done.well();
     assert_eq!(
-        done.from("Checkpoint")[..3],
-        ["Checkpoint the primary: n1", "Rebuild standbys incrementally: n3", "Inspect the nodes again: n1,n2,n3"]
+        done.from("Checkpoint")[..4],
+        [
+            "Checkpoint the primary: n1",
+            "Record the nodes' own pg_hba.conf rules in the lock: n1",
+            "Rebuild standbys incrementally: n3",
+            "Inspect the nodes again: n1,n2,n3"
+        ]
     );
     // What the build replaced.
     assert!(done.steps.contains(&"Restore the nodes' own pg_hba.conf rules: n3".to_owned()), "{:?}", done.steps);
@@ -99,6 +104,24 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
     let (modes, done) = run(Some("refused"));
     assert_eq!(modes.len(), 1);
     assert_eq!(done.why(), "n3: gs_ctl said no");
+    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
+}
+
+#[test]
+fn the_rules_that_a_killed_run_had_still_to_add_are_added_by_the_next() {
+    let mut given = ailing(|_| ());
+    let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
+    let purpose = json!({"what": "repair", "restore": {}, "rules": {"n3": [own]}}).to_string();
+    given[0].2["og_lock"]["lock"] = json!({"owner": DEAD, "purpose": purpose});
+    let mut added = Vec::new();
+    let done = told(&given, Workflow::Repair, "", &none(), true, |step, call| {
+        if step.starts_with("Restore") {
+            added.push(call.args["rules"].clone());
+        }
+        None
+    })
+    .well();
+    assert_eq!(added, [json!([own])]);
     assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
 }
 
