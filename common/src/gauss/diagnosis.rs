@@ -88,7 +88,8 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
     const CLEAN: &str = "database system is shut down";
     let mut fatal: Option<String> = None;
     for line in text.lines().rev() {
-        let level = ["FATAL:", "PANIC:", "WARNING:", "ERROR:", "LOG:"].iter().filter_map(|l| line.find(l)).min();
+        let level =
+            ["FATAL:", "PANIC:", "WARNING:", "ERROR:", "LOG:"].iter().filter_map(|l| line.find(l)).min();
         let words = || secret::words(line[level.unwrap_or(0)..].trim()).into_owned();
         if let Some(obstacle) = Obstacle::from_line(line) {
             return (Some(obstacle), Some(words()));
@@ -142,13 +143,25 @@ mod tests {
     #[test]
     fn recorded_words_are_told_apart() {
         for (line, obstacle) in [
-            ("FATAL:  invalid local term or remote term smaller than local. remote term[1], local term[5]", Obstacle::OlderTerm),
-            ("FATAL:  database system identifier differs between the primary and standby", Obstacle::OtherSystem),
+            (
+                "FATAL:  invalid local term or remote term smaller than local. remote term[1], local term[5]",
+                Obstacle::OlderTerm,
+            ),
+            (
+                "FATAL:  database system identifier differs between the primary and standby",
+                Obstacle::OtherSystem,
+            ),
             ("WARNING:  the ha connection is not in the channel list", Obstacle::NotInChannelList),
             ("FATAL:  could not load pg_hba.conf", Obstacle::HbaRefused),
-            ("ERROR:  requested WAL segment 000000010000000000000004 has already been removed", Obstacle::LogRemoved),
+            (
+                "ERROR:  requested WAL segment 000000010000000000000004 has already been removed",
+                Obstacle::LogRemoved,
+            ),
         ] {
-            assert_eq!(read_log(&format!("x LOG:  begin\nx {line}\nx LOG:  more")), (Some(obstacle), Some(line.to_owned())));
+            assert_eq!(
+                read_log(&format!("x LOG:  begin\nx {line}\nx LOG:  more")),
+                (Some(obstacle), Some(line.to_owned()))
+            );
         }
     }
 
@@ -157,7 +170,8 @@ mod tests {
         let old = "x FATAL:  standby's local request lsn[0/1] 's crc mismatched with remote server crc(local, remote):[1,2].\n";
         let clean = format!("{old}x LOG:  database system is shut down\nx LOG:  more");
         assert_eq!(read_log(&clean), (None, None));
-        let crash = "x LOG:  database system is ready to accept connections\nx PANIC:  could not write to file\n";
+        let crash =
+            "x LOG:  database system is ready to accept connections\nx PANIC:  could not write to file\n";
         assert_eq!(read_log(crash).1.as_deref(), Some("PANIC:  could not write to file"));
         let noise = "x LOG:  configuration file \"/d/postgresql.conf\" contains errors; unaffected changes were applied";
         assert_eq!(read_log(noise), (None, None));

@@ -136,7 +136,11 @@ impl Shared {
         Self {
             primary: primary.name.clone(),
             members: names(c.members.iter().copied()),
-            purpose: Purpose { what: format!("{what} {}", targets.join(",")).trim_end().to_owned(), restore, ..Purpose::default() },
+            purpose: Purpose {
+                what: format!("{what} {}", targets.join(",")).trim_end().to_owned(),
+                restore,
+                ..Purpose::default()
+            },
             targets,
             file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),

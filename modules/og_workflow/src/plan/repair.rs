@@ -12,13 +12,15 @@ use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, owed, purpose_of, room, unreadable};
+use super::{
+    Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, owed, purpose_of, room, unreadable,
+};
 use crate::args::{BuildMode, Options};
 use crate::cluster::{Cluster, Node, Peer, TargetKind, names, role_in_words};
 use crate::seen::Rule;
 
-pub use cause::{Case, Cause};
 use cause::View;
+pub use cause::{Case, Cause};
 use head::Head;
 
 /// What is to be done in one round. After it the nodes are inspected and planned for again.
@@ -110,7 +112,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
     let left = purpose_of(c.lock());
     let mut shared = Shared::of(c, primary, "repair", BTreeMap::new());
     shared.targets = names(concerned.iter().copied());
-    shared.purpose.what = "repair".to_owned();
+    "repair".clone_into(&mut shared.purpose.what);
     let owed = owed(&left.restore);
     shared.purpose.restore = left.restore;
     shared.purpose.rules.clone_from(&left.rules);
@@ -272,7 +274,8 @@ fn hba_of_primary(primary: &Node) -> Option<String> {
 fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     let Some((cause, why, rules)) = restored(c, n, options) else { return };
     plan.restored_rules.insert(n.name.clone(), rules);
-    let evidence = format!("it streams by the rules that it read at its start, and does not start again: {why}");
+    let evidence =
+        format!("it streams by the rules that it read at its start, and does not start again: {why}");
     let remedy = "make pg_hba.conf anew".to_owned();
     plan.cases.push(Case { node: n.name.clone(), cause, evidence, remedy });
 }
@@ -298,7 +301,10 @@ fn remedy(
     // A build brings the primary's file.
     let is_built = |cause: Cause| {
         use Cause::{BeingBuilt, BuildDied, Diverged, LogUnusable, OtherSystem, TablespacesUnseen, WalGone};
-        matches!(cause, BeingBuilt | BuildDied | Diverged | LogUnusable | OtherSystem | TablespacesUnseen | WalGone)
+        matches!(
+            cause,
+            BeingBuilt | BuildDied | Diverged | LogUnusable | OtherSystem | TablespacesUnseen | WalGone
+        )
     };
     if let Some((_, _, rules)) = if is_built(cause) { None } else { restored(c, n, options) } {
         plan.restored_rules.insert(name.clone(), rules);
@@ -335,7 +341,8 @@ fn remedy(
         }
         Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {
             plan.start.insert(name.clone(), role);
-            let first = if plan.restored_rules.contains_key(&name) { "make pg_hba.conf anew and " } else { "" };
+            let first =
+                if plan.restored_rules.contains_key(&name) { "make pg_hba.conf anew and " } else { "" };
             format!("{first}start it as {}", role_in_words(role))
         }
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {

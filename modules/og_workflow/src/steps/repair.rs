@@ -183,7 +183,8 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
         let own = vec![(source.clone(), args(json!({"state": "done"})))];
         let answered = it.step("Checkpoint the primary", "og_checkpoint", own)?;
         let failed = super::unwell(&[&answered]);
-        it.warnings.extend(failed.iter().map(|why| format!("the checkpoint before the build was not made: {why}")));
+        it.warnings
+            .extend(failed.iter().map(|why| format!("the checkpoint before the build was not made: {why}")));
     }
     for build in &builds {
         if let Some(rules) = og.own_rules.get(&build.node).filter(|rules| !rules.is_empty()) {
@@ -224,7 +225,8 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
     let mut full: Vec<_> = mode(BuildMode::Full).collect();
     call_build(it, "Wait for builds that run", &running, BuildMode::Auto, None)
         .map(|answered| note_failures(done, &answered))?;
-    let answered = call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
+    let answered =
+        call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
     let mut refused = Answered::default();
     for (node, answer) in answered.0 {
         let Some(why) = answer.unwell() else { continue };
@@ -249,7 +251,13 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
     Ok(())
 }
 
-fn call_build(it: &mut Run, name: &str, builds: &[&Build], mode: BuildMode, room: Option<u64>) -> Go<Answered> {
+fn call_build(
+    it: &mut Run,
+    name: &str,
+    builds: &[&Build],
+    mode: BuildMode,
+    room: Option<u64>,
+) -> Go<Answered> {
     if builds.is_empty() {
         return Ok(Answered::default());
     }

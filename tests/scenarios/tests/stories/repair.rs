@@ -28,7 +28,10 @@ pub const STORY: Story = Story {
         ("a standby whose log was removed on the primary is rebuilt", wal_gone),
         ("a build that died is begun again", died_build),
         ("a primary that lost its pg_hba.conf is started again (document 001)", lost_primary_rules),
-        ("an old primary becomes a standby of the one that was started in its place (document 001)", old_primary),
+        (
+            "an old primary becomes a standby of the one that was started in its place (document 001)",
+            old_primary,
+        ),
         ("without a primary nothing is done, and who could take over is told", no_primary),
     ],
 };
@@ -46,7 +49,11 @@ fn state(c: &Cluster, node: &str, args: Value) -> Result {
 }
 
 fn has(told: &Told, words: &str) -> Result {
-    if told.output.contains(words) { Ok(()) } else { Err(format!("it does not say {words:?}:\n{}", told.output)) }
+    if told.output.contains(words) {
+        Ok(())
+    } else {
+        Err(format!("it does not say {words:?}:\n{}", told.output))
+    }
 }
 
 /// Repairs under load: foretold without a change, done, and nothing left; the cause is told, and no row is lost.
@@ -62,7 +69,12 @@ fn repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
         has(&told, cause)?;
         Ok(told)
     })?;
-    println!("  {}: {line} ({cause}): {:.1} s, {:?}", c.lab().engine(), told.took.as_secs_f64(), told.changes);
+    println!(
+        "  {}: {line} ({cause}): {:.1} s, {:?}",
+        c.lab().engine(),
+        told.took.as_secs_f64(),
+        told.changes
+    );
     c.all_hold(&seen, &["n1", "n2", "n3"])?;
     c.at_rest(&ROLES)?;
     well(c)?;
@@ -72,7 +84,11 @@ fn repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
 /// Nothing is left to repair.
 fn well(c: &Cluster) -> Result {
     let told = Shell::of(c)?.run("og repair")?.must_work()?;
-    if told.changes.is_empty() { Ok(()) } else { Err(format!("it repairs what is well: {:?}\n{}", told.changes, told.output)) }
+    if told.changes.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("it repairs what is well: {:?}\n{}", told.changes, told.output))
+    }
 }
 
 fn stopped(c: &Cluster) -> Result {
@@ -142,7 +158,11 @@ fn wrong_role(c: &Cluster) -> Result {
 /// Makes n3 a primary beside n1, which writes what nobody else has.
 fn split(c: &Cluster) -> Result {
     state(c, "n3", json!({"state": "restarted", "role": "primary", "force": true}))?;
-    c.sql("n3", "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n").map(drop)
+    c.sql(
+        "n3",
+        "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n",
+    )
+    .map(drop)
 }
 
 fn two_primaries(c: &Cluster) -> Result {
@@ -224,7 +244,8 @@ fn died_build(c: &Cluster) -> Result {
             Ok(builder(&data).filter(|_| copies).ok_or("none".to_owned()))
         });
         let killed = killed.and_then(|pid| {
-            let kill = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let kill =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
             kill.map_err(|e| e.to_string())
         });
         drop(build.join());
@@ -279,7 +300,12 @@ fn old_primary(c: &Cluster) -> Result {
         c.sql("n2", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")?;
         Shell::of(c)?.run("og repair")?.must_work()
     })?;
-    println!("  {}: og repair of an old primary: {:.1} s, {:?}", c.lab().engine(), told.took.as_secs_f64(), told.changes);
+    println!(
+        "  {}: og repair of an old primary: {:.1} s, {:?}",
+        c.lab().engine(),
+        told.took.as_secs_f64(),
+        told.changes
+    );
     has(&told, "n1")?;
     c.at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
     c.all_hold(&seen, &["n1", "n2", "n3"])?;

@@ -146,29 +146,40 @@ impl<'a> View<'a, '_> {
             ));
         }
         if state.build.as_ref().is_some_and(|build| build.interrupted) {
-            return Ok(Some((Cause::BuildDied, "a build of it died after it had begun to replace the data".to_owned())));
+            return Ok(Some((
+                Cause::BuildDied,
+                "a build of it died after it had begun to replace the data".to_owned(),
+            )));
         }
-        if !self.is_attached(n) {
+        if !is_attached(n) {
             self.holds_no_more(n)?;
         }
         match n.live_role() {
             None => self.of_stopped(n).map(Some),
             Some(role @ (Role::Primary | Role::Normal)) => {
-                let evidence = format!("it runs as {}, and {} is the primary: {}", role_in_words(role), self.head.name, self.both(n));
+                let evidence = format!(
+                    "it runs as {}, and {} is the primary: {}",
+                    role_in_words(role),
+                    self.head.name,
+                    self.both(n)
+                );
                 Ok(Some((Cause::OldPrimary, evidence)))
             }
-            Some(Role::Pending) => Ok(Some((Cause::WrongRole, "it runs as pending, waiting to be told its role".to_owned()))),
+            Some(Role::Pending) => {
+                Ok(Some((Cause::WrongRole, "it runs as pending, waiting to be told its role".to_owned())))
+            }
             Some(_) => self.of_standby(n),
         }
     }
 
-    /// Whether it receives from its upstream at this moment.
-    fn is_attached(&self, n: &Node) -> bool {
-        n.streams() && n.live_role().is_some_and(Role::follows)
-    }
-
     fn both(&self, n: &Node) -> String {
-        format!("{} has {}, {} has {}", n.name, Held::new(n).words(), self.head.name, Held::new(self.head).words())
+        format!(
+            "{} has {}, {} has {}",
+            n.name,
+            Held::new(n).words(),
+            self.head.name,
+            Held::new(self.head).words()
+        )
     }
 
     fn other_system(&self, n: &Node, own: &str, there: &str) -> Result<Option<(Cause, String)>, Refusal> {
@@ -208,12 +219,21 @@ impl<'a> View<'a, '_> {
     fn of_stopped(&self, n: &'a Node) -> Result<(Cause, String), Refusal> {
         let (seen, state) = (n.seen(), n.state());
         let found = seen.diagnosis.clone().unwrap_or_default();
-        let said = found.last_error.as_deref().map_or_else(String::new, |line| format!("; its log ends with: {line}"));
+        let said = found
+            .last_error
+            .as_deref()
+            .map_or_else(String::new, |line| format!("; its log ends with: {line}"));
         if let Some(why) = &seen.no_rules {
-            return Ok((Cause::NoHba, format!("its server is stopped, and without pg_hba.conf it does not start: {why}")));
+            return Ok((
+                Cause::NoHba,
+                format!("its server is stopped, and without pg_hba.conf it does not start: {why}"),
+            ));
         }
         if let Some(broken) = seen.broken_lines.first() {
-            let evidence = format!("its server is stopped, and does not start with line {} of pg_hba.conf: {}", broken.line, broken.message);
+            let evidence = format!(
+                "its server is stopped, and does not start with line {} of pg_hba.conf: {}",
+                broken.line, broken.message
+            );
             return Ok((Cause::BrokenHba, evidence));
         }
         if found.obstacle == Some(Obstacle::ConfRefused) && self.tried.contains(&n.name) {
@@ -224,12 +244,19 @@ impl<'a> View<'a, '_> {
             ));
         }
         if matches!(state.role, Role::Primary | Role::Normal) {
-            let evidence = format!("it last ran as {}, and {} is the primary: {}", role_in_words(state.role), self.head.name, self.both(n));
+            let evidence = format!(
+                "it last ran as {}, and {} is the primary: {}",
+                role_in_words(state.role),
+                self.head.name,
+                self.both(n)
+            );
             return Ok((Cause::OldPrimary, evidence));
         }
         Ok(match found.obstacle {
             Some(Obstacle::ConfRefused) => (Cause::BrokenConf, format!("its server does not run{said}")),
-            _ if found.crashed => (Cause::Crashed, format!("its server ended without stopping: postmaster.pid was left{said}")),
+            _ if found.crashed => {
+                (Cause::Crashed, format!("its server ended without stopping: postmaster.pid was left{said}"))
+            }
             _ => (Cause::Stopped, format!("its server was stopped{said}")),
         })
     }
@@ -244,15 +271,20 @@ impl<'a> View<'a, '_> {
         if changes_role(db_state) || db_state == DbState::Starting {
             return Ok(Some((Cause::Starting, format!("its server is {}", fares(db_state)))));
         }
-        if let Some(spaces) = state.tablespaces.as_ref().filter(|s| matches!(s.damage, Damage::NotSeen | Damage::NameChanges)) {
+        if let Some(spaces) =
+            state.tablespaces.as_ref().filter(|s| matches!(s.damage, Damage::NotSeen | Damage::NameChanges))
+        {
             let evidence = spaces.warning(state.role).unwrap_or_default();
             return Ok(Some((Cause::TablespacesUnseen, evidence)));
         }
         if self.is_in_wrong_role(n) {
             let (live, wanted) = (role_in_words(state.role), role_in_words(n.role));
-            return Ok(Some((Cause::WrongRole, format!("it runs as {live}, and the inventory says {wanted}"))));
+            return Ok(Some((
+                Cause::WrongRole,
+                format!("it runs as {live}, and the inventory says {wanted}"),
+            )));
         }
-        if self.is_attached(n) {
+        if is_attached(n) {
             let catches_up = db_state == DbState::Catchup;
             return Ok(catches_up.then(|| (Cause::CatchingUp, self.both(n))));
         }
@@ -266,7 +298,7 @@ impl<'a> View<'a, '_> {
             (n.state().role, n.role),
             (Role::Standby, Role::CascadeStandby) | (Role::CascadeStandby, Role::Standby)
         );
-        differs && (!self.is_attached(n) || self.c.targets.contains(&n))
+        differs && (!is_attached(n) || self.c.targets.contains(&n))
     }
 
     /// Why a standby does not receive from its upstream.
@@ -276,11 +308,17 @@ impl<'a> View<'a, '_> {
         let words = format!("it says {detail}{said}");
         let ups = upstreams(self.c, self.head, n);
         if !ups.is_empty() && !ups.iter().any(|up| access::has_channel(n, up)) {
-            return (Cause::NoChannelToUpstream, format!("none of its replication channels leads to {}", list(&ups)));
+            return (
+                Cause::NoChannelToUpstream,
+                format!("none of its replication channels leads to {}", list(&ups)),
+            );
         }
         let unknown: Vec<&Node> = ups.iter().copied().filter(|up| !access::has_channel(up, n)).collect();
         if !ups.is_empty() && unknown.len() == ups.len() {
-            return (Cause::UpstreamDoesNotKnowIt, format!("no replication channel of {} leads to it{said}", list(&ups)));
+            return (
+                Cause::UpstreamDoesNotKnowIt,
+                format!("no replication channel of {} leads to it{said}", list(&ups)),
+            );
         }
         let shut = |up: &&Node| {
             let rules = &up.seen().rules;
@@ -288,7 +326,10 @@ impl<'a> View<'a, '_> {
         };
         let shut: Vec<&Node> = ups.iter().copied().filter(shut).collect();
         if !shut.is_empty() && shut.len() == ups.len() {
-            return (Cause::NotLetIn, format!("no rule of pg_hba.conf on {} lets {} in{said}", list(&shut), n.address));
+            return (
+                Cause::NotLetIn,
+                format!("no rule of pg_hba.conf on {} lets {} in{said}", list(&shut), n.address),
+            );
         }
         let cause = match found.obstacle {
             Some(Obstacle::LogDiverged) => Cause::Diverged,
@@ -301,6 +342,11 @@ impl<'a> View<'a, '_> {
         };
         (cause, format!("{words}; {}", self.both(n)))
     }
+}
+
+/// Whether the node receives from its upstream at this moment.
+fn is_attached(n: &Node) -> bool {
+    n.streams() && n.live_role().is_some_and(Role::follows)
 }
 
 /// The members that this node may receive from: the primary, or, of a cascade standby, the standbys that run.

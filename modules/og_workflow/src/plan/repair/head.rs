@@ -37,7 +37,8 @@ impl Held {
     /// For messages: `term 2, log up to 0/5000A858`.
     pub(super) fn words(self) -> String {
         let term = self.term.map_or_else(|| "term unknown".to_owned(), |term| format!("term {term}"));
-        let lsn = self.lsn.map_or_else(|| "log not known".to_owned(), |lsn| format!("log up to {}", lsn_text(lsn)));
+        let lsn =
+            self.lsn.map_or_else(|| "log not known".to_owned(), |lsn| format!("log up to {}", lsn_text(lsn)));
         format!("{term}, {lsn}")
     }
 }
@@ -85,14 +86,16 @@ fn of_several<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Resu
     let highest = running.iter().copied().filter(|n| {
         let own = Held::new(n).term;
         let others = running.iter().filter(|other| *other != n);
-        own.is_some() && others.into_iter().all(|other| Held::new(other).term.is_some_and(|there| Some(there) < own))
+        own.is_some()
+            && others.into_iter().all(|other| Held::new(other).term.is_some_and(|there| Some(there) < own))
     });
     let spared: Vec<&Node> = running.iter().copied().filter(|n| !targets.contains(&n.name)).collect();
     match (highest.collect::<Vec<_>>().as_slice(), spared.as_slice()) {
         ([newest], _) if one_system && !targets.contains(&newest.name) => Ok(*newest),
         (_, [only]) if one_system && force => Ok(*only),
         _ => {
-            let held: Vec<_> = running.iter().map(|n| format!("{} ({})", n.name, Held::new(n).words())).collect();
+            let held: Vec<_> =
+                running.iter().map(|n| format!("{} ({})", n.name, Held::new(n).words())).collect();
             Err(format!(
                 "{}; they hold: {}; with og_repair_force the one that is named for repair is overwritten by the other",
                 several_primaries(running),
@@ -140,7 +143,9 @@ fn nobody(with_data: &[&Node], ahead: &dyn Fn(&Node, &Node) -> Option<Ordering>)
         })
         .collect();
     let most = with_data.iter().copied().filter(|n| {
-        with_data.iter().all(|other| other == n || matches!(ahead(n, other), Some(Ordering::Greater | Ordering::Equal)))
+        with_data
+            .iter()
+            .all(|other| other == n || matches!(ahead(n, other), Some(Ordering::Greater | Ordering::Equal)))
     });
     let who = most.map(|n| n.name.as_str()).next();
     let advice = who.map_or_else(

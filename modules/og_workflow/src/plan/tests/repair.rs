@@ -138,7 +138,8 @@ fn a_standby_that_streams_without_pg_hba_conf_gets_one_and_goes_on() {
 #[test]
 fn what_lacks_between_a_standby_and_its_upstream_is_added_there() {
     let hosts = {
-        let mut hosts = detached("Disconnected", json!({"obstacle": "not_let_in", "last_error": "FATAL:  no entry"}));
+        let mut hosts =
+            detached("Disconnected", json!({"obstacle": "not_let_in", "last_error": "FATAL:  no entry"}));
         hosts[0].2["og_hba"]["rules"][0]["rule"]["address"] = json!("10.0.0.2/32");
         hosts
     };
@@ -252,7 +253,9 @@ fn the_older_of_two_primaries_becomes_a_standby_and_equal_ones_are_left_to_a_per
     set(&mut hosts, 3, "receiver", json!(null));
     set(&mut hosts, 3, "lsn", json!("0/4000000"));
     let told = refusal(&hosts, "n3");
-    for words in ["n1 and n3 run as primary", "n1 (term 1, log up to 0/5000000)", "n3 (term 1, log up to 0/4000000)"] {
+    for words in
+        ["n1 and n3 run as primary", "n1 (term 1, log up to 0/5000000)", "n3 (term 1, log up to 0/4000000)"]
+    {
         assert!(told.contains(words), "{told}");
     }
     let forced = plan(repairing(&hosts, "n3", true));
@@ -270,7 +273,11 @@ fn an_old_primary_that_came_back_is_started_as_a_standby() {
     set(&mut hosts, 3, "role", json!("primary"));
     diagnosis(&mut hosts, 3, json!({"holds": "0/4000000", "term": 1}));
     let outlook = repairing(&hosts, "", false);
-    assert!(outlook.warnings[0].contains("what it committed and n1 did not receive is lost"), "{:?}", outlook.warnings);
+    assert!(
+        outlook.warnings[0].contains("what it committed and n1 did not receive is lost"),
+        "{:?}",
+        outlook.warnings
+    );
     let plan = plan(outlook);
     assert_eq!((plan.cases[0].cause, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
     assert!(plan.changes_roles);
@@ -321,7 +328,8 @@ fn a_standby_in_the_wrong_role_is_restarted_in_the_right_one() {
 #[test]
 fn a_node_that_commits_wait_for_is_not_stopped() {
     let mut hosts = three();
-    let spaces = json!({"names": ["dn_6001"], "running": "dn_6003", "configured": "dn_6003", "damage": "not_seen"});
+    let spaces =
+        json!({"names": ["dn_6001"], "running": "dn_6003", "configured": "dn_6003", "damage": "not_seen"});
     set(&mut hosts, 3, "tablespaces", spaces);
     parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
     let (why, plan) = cause(&hosts);

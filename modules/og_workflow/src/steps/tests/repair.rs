@@ -21,14 +21,21 @@ fn stopped(seen: &mut Value) {
 fn diverged(seen: &mut Value) {
     seen["og_node_state"]["node"]["receiver"] = json!(null);
     seen["og_node_state"]["node"]["db_state"] = json!("need_repair");
-    seen["og_node_state"]["diagnosis"] = json!({"obstacle": "log_diverged", "last_error": "FATAL:  crc mismatched"});
+    seen["og_node_state"]["diagnosis"] =
+        json!({"obstacle": "log_diverged", "last_error": "FATAL:  crc mismatched"});
     let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
     seen["og_hba"]["rules"].as_array_mut().unwrap().push(json!({"line": 2, "text": "x", "rule": own}));
 }
 
 /// Answers as if the repair had served: from the second inspection on all is well.
 fn mends(after: &[Given]) -> impl Fn(&str, &NodeCall) -> Option<Value> {
-    move |step, call| if step == "Inspect the nodes again" || step == "Inspect the cluster again" { well(after, call) } else { None }
+    move |step, call| {
+        if step == "Inspect the nodes again" || step == "Inspect the cluster again" {
+            well(after, call)
+        } else {
+            None
+        }
+    }
 }
 
 fn none() -> How {
@@ -59,7 +66,11 @@ fn a_stopped_standby_is_started_and_looked_at_again() {
             "Release the cluster lock: n1",
         ]
     );
-    assert!(done.outcome.table[0].starts_with("n3 (stopped): its server was stopped"), "{:?}", done.outcome.table);
+    assert!(
+        done.outcome.table[0].starts_with("n3 (stopped): its server was stopped"),
+        "{:?}",
+        done.outcome.table
+    );
 }
 
 #[test]
@@ -93,13 +104,28 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
         ]
     );
     // What the build replaced.
-    assert!(done.steps.contains(&"Restore the nodes' own pg_hba.conf rules: n3".to_owned()), "{:?}", done.steps);
+    assert!(
+        done.steps.contains(&"Restore the nodes' own pg_hba.conf rules: n3".to_owned()),
+        "{:?}",
+        done.steps
+    );
     let said = done.outcome.warnings.join("\n");
-    assert!(said.contains("n3: is rebuilt incrementally from n1; where that does not serve, in full: 4.9 KiB are copied"), "{said}");
+    assert!(
+        said.contains(
+            "n3: is rebuilt incrementally from n1; where that does not serve, in full: 4.9 KiB are copied"
+        ),
+        "{said}"
+    );
     let (modes, done) = run(Some("command_failed"));
-    assert_eq!(modes, ["Rebuild standbys incrementally incremental", "Rebuild standbys in full (4.9 KiB each) full"]);
+    assert_eq!(
+        modes,
+        ["Rebuild standbys incrementally incremental", "Rebuild standbys in full (4.9 KiB each) full"]
+    );
     let said = done.well().outcome.warnings.join("\n");
-    assert!(said.contains("the incremental build did not serve, 4.9 KiB are copied in full: gs_ctl said no"), "{said}");
+    assert!(
+        said.contains("the incremental build did not serve, 4.9 KiB are copied in full: gs_ctl said no"),
+        "{said}"
+    );
     // A refusal is none for a full build to override.
     let (modes, done) = run(Some("refused"));
     assert_eq!(modes.len(), 1);
@@ -146,9 +172,10 @@ fn what_fails_on_one_node_does_not_keep_another_from_its_repair() {
 #[test]
 fn check_mode_foresees_the_first_steps_and_waits_for_nothing() {
     let how = How { check: true, ..none() };
-    for (change, step) in
-        [(stopped as fn(&mut Value), "Start the servers: n3"), (diverged, "Rebuild standbys incrementally: n3")]
-    {
+    for (change, step) in [
+        (stopped as fn(&mut Value), "Start the servers: n3"),
+        (diverged, "Rebuild standbys incrementally: n3"),
+    ] {
         let done = told(&ailing(change), Workflow::Repair, "", &how, true, nothing).well();
         assert!(done.steps.contains(&step.to_owned()), "{:?}", done.steps);
         assert!(!done.steps.iter().any(|step| step.starts_with("Wait")), "{:?}", done.steps);
