@@ -201,8 +201,9 @@ def test_several_clusters(three):
     table = three.good("status", "--cluster", "blue")
     assert [line.split()[0] for line in table if line[:1] == "n"] == ["n1", "n2", "n3", "n4"]
     hosts = {n: {**{k: v for k, v in own.items() if k != "address"}, "ansible_host": own["address"]} for n, own in three.hosts.items()}
-    green = {"hosts": {n: hosts[n] for n in ("n1", "n2", "n3")}, "vars": {"og_look_timeout": 50}}
-    (three.root / "fleet.yml").write_text(yaml.safe_dump({"all": {"children": {"green": green, "opengauss": {"hosts": hosts}}}}))
+    green = {"hosts": {n: hosts[n] for n in ("n1", "n2", "n3")}}
+    fleet = {"vars": {"og_look_timeout": 50}, "children": {"green": green, "opengauss": {"hosts": hosts}}}
+    (three.root / "fleet.yml").write_text(yaml.safe_dump({"all": fleet}))
     assert three.good("status", "-f", "fleet.yml") == table
     rows = [line.split() for line in three.good("status", "-f", "fleet.yml", "--cluster", "green") if line[:1] == "n"]
     assert rows == [line.split() for line in table if line[:1] == "n" and line[:2] != "n4"]

@@ -75,7 +75,7 @@ pub struct Progress {
     /// Bytes copied so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Bytes to copy in all, as far as is known.
+    /// Upper bound of the bytes to copy, as far as it is known; less may be copied in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
 }

@@ -107,7 +107,7 @@ impl Link {
         }
     }
 
-    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    /// Whether the connection still stands; the own one ends `IDLE` seconds after its last use.
     pub async fn is_open(&self) -> bool {
         self.session.check().await.is_ok()
     }
@@ -158,10 +158,11 @@ impl Link {
             () = stop => {
                 output.stopped = true;
                 writer.abort();
-                match tokio::time::timeout(ENDING, read).await {
-                    Ok(texts) => (output.stdout, output.stderr) = texts,
-                    Err(_) => return Ok(output),
-                }
+                let Ok(texts) = tokio::time::timeout(ENDING, read).await else {
+                    output.lost = Some(format!("it did not end within {} s", ENDING.as_secs()));
+                    return Ok(output);
+                };
+                (output.stdout, output.stderr) = texts;
             }
         }
         writer.abort();
@@ -263,6 +264,12 @@ fn told(error: &openssh::Error) -> String {
 pub(super) fn lost(why: &str) -> Error {
     Error::new(ErrorKind::Unreachable, format!("the connection was lost: {why}"))
         .hint("whether the work there was done is not known; the same call again carries on")
+}
+
+/// A command that was told to end, and whose end was not seen.
+pub(super) fn not_ended(why: &str) -> Error {
+    Error::new(ErrorKind::Unreachable, format!("told to end, and its end was not seen: {why}"))
+        .hint("it may still be at work there; the same call again carries on")
 }
 
 /// A host to which there is no connection, from what ssh said.

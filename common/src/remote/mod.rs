@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::base::{CommandRecord, Error, ErrorKind};
-use link::{Input, Link, Output, lost};
+use link::{Input, Link, Output, lost, not_ended};
 
 pub use host::Host;
 pub use program::Program;
@@ -110,7 +110,7 @@ impl Connection {
         self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await
     }
 
-    /// Whether it still stands; one that nobody used for a while has ended by itself.
+    /// Whether the connection still stands; it ends by itself some time after its last use.
     pub async fn is_open(&self) -> bool {
         self.0.is_open().await
     }
@@ -126,8 +126,8 @@ fn result(program: &Program, output: &Output) -> Result<Map<String, Value>, Erro
     let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
     match (last.map(serde_json::from_str), &output.lost) {
         (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
+        (_, Some(why)) => Err(if output.stopped { not_ended(why) } else { lost(why) }),
         _ if output.stopped => Err(interrupted()),
-        (_, Some(why)) => Err(lost(why)),
         _ => Err(Error::new(
             ErrorKind::CommandFailed,
             format!("{} ended there without a result: {}", program.name, output.ending()),
@@ -220,7 +220,26 @@ async fn turned(stop: &mut watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_program_that_was_told_to_end_has_ended_only_where_that_was_seen() {
+        let program = Program::running("og_x").unwrap();
+        let kind = |lost: Option<&str>, stdout: &str| {
+            let output = Output {
+                stdout: stdout.to_owned(),
+                stopped: true,
+                lost: lost.map(str::to_owned),
+                ..Output::default()
+            };
+            result(&program, &output).map_err(|e| e.kind())
+        };
+        assert_eq!(kind(None, ""), Err(ErrorKind::Interrupted));
+        assert_eq!(kind(Some("it did not end within 10 s"), ""), Err(ErrorKind::Unreachable));
+        // Its last words count.
+        assert!(kind(Some("the host is gone"), "{\"changed\": true}").is_ok());
+    }
 
     #[test]
     fn the_scripts_are_plain_for_any_login_shell() {

@@ -215,9 +215,6 @@ pub struct Output {
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,
-    /// With workflow: owner: processes that a run which is no more has left at work.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<Vec<String>>,
 }
 
 /// One step.

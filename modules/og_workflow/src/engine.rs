@@ -11,6 +11,8 @@ use crate::steps::{self, How};
 
 /// Seconds until the lock of an interrupted run ends.
 const LEFT_LOCK_TTL: u64 = 1;
+/// Kinds of errors of a call that took no lock.
+const NOT_TAKEN: [&str; 3] = ["busy", "refused", "bad_args"];
 
 /// A run of a workflow.
 #[derive(Debug)]
@@ -74,49 +76,114 @@ impl Engine {
             }
         }
     }
-}
 
-/// The call by which a run that is broken off lets the cluster's lock end at once, when these calls of it, in their
-/// order, may have taken it. The record stays: the next run finds in it what is to be put back.
-#[must_use]
-pub fn lock_to_leave(calls: &[NodeCall]) -> Option<NodeCall> {
-    let last = calls.iter().rfind(|call| {
-        call.program == "og_lock" && ["held", "released"].iter().any(|state| call.args["state"] == *state)
-    })?;
-    let flag = |name: &str| last.args.get(name).and_then(Value::as_bool).unwrap_or(false);
-    if last.args["state"] == "released" || flag("check_mode") {
-        return None;
+    /// Returns the call by which a run that is broken off lets the cluster's lock end at once, when it may hold it after
+    /// these calls with their answers, in their order; null is no answer. The record stays: the next run finds in it what
+    /// is to be put back.
+    #[must_use]
+    pub fn lock_to_leave(&self, made: &[(NodeCall, Value)]) -> Option<NodeCall> {
+        if self.how.check {
+            return None;
+        }
+        let mut held = None;
+        for (call, answer) in made.iter().filter(|(call, _)| call.program == "og_lock") {
+            let is_own = call.args.get("owner").and_then(Value::as_str) == Some(&self.how.owner);
+            let done = answer["failed"] == json!(false);
+            let kind = answer["error"]["kind"].as_str().unwrap_or_default();
+            match (call.args.get("state").and_then(Value::as_str), is_own) {
+                // Nothing was taken; what was held before still is.
+                (Some("held"), true) if NOT_TAKEN.contains(&kind) => {}
+                (Some("held"), true) => held = Some(call),
+                // Released, or given back to the run that had taken it in between.
+                (Some("released"), true) | (Some("held"), false) if done => held = None,
+                _ => {}
+            }
+        }
+        let mut call = held?.clone();
+        call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL));
+        // Whoever took it meanwhile keeps it.
+        call.args.remove("force");
+        Some(call)
     }
-    let mut call = last.clone();
-    call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL));
-    // Whoever took it meanwhile keeps it.
-    call.args.remove("force");
-    Some(call)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const OWN: &str = "dba@here pid 1 start 2";
+
+    fn engine(check: bool) -> Engine {
+        let args = json!({"workflow": "drop", "targets": ["n2"], "owner": OWN,
+            "cluster": {"hosts": {"n1": {"id": 1}, "n2": {"id": 2}}, "vars": {"data_dir": "/d"}}});
+        Engine::new(serde_json::from_value(args).unwrap(), check, false).unwrap()
+    }
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
         NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args }
     }
 
+    fn held(owner: &str) -> NodeCall {
+        call("og_lock", json!({"state": "held", "owner": owner, "purpose": "p", "ttl": 900, "force": true}))
+    }
+
+    fn released() -> NodeCall {
+        call("og_lock", json!({"state": "released", "owner": OWN}))
+    }
+
+    fn failed(kind: &str) -> Value {
+        json!({"failed": true, "changed": false, "msg": "m", "error": {"kind": kind}})
+    }
+
+    fn done() -> Value {
+        json!({"failed": false, "changed": true, "msg": "m"})
+    }
+
+    fn left(made: &[(NodeCall, Value)]) -> bool {
+        engine(false).lock_to_leave(made).is_some()
+    }
+
     #[test]
     fn a_lock_that_may_be_held_is_left_with_its_purpose() {
-        let held = call(
-            "og_lock",
-            json!({"state": "held", "owner": "o", "purpose": "p", "ttl": 900, "force": true}),
-        );
-        let other = call("og_hba", json!({"state": "present"}));
-        let left = call("og_lock", json!({"state": "held", "owner": "o", "purpose": "p", "ttl": 1}));
-        assert_eq!(lock_to_leave(&[held.clone(), other.clone()]), Some(left));
-        let query = call("og_lock", json!({"state": "query"}));
-        let released = call("og_lock", json!({"state": "released", "owner": "o"}));
-        let checked = call("og_lock", json!({"state": "held", "owner": "o", "check_mode": true}));
-        for calls in [vec![query, other], vec![held, released], vec![checked]] {
-            assert_eq!(lock_to_leave(&calls), None);
+        let wanted = call("og_lock", json!({"state": "held", "owner": OWN, "purpose": "p", "ttl": 1}));
+        for answer in [done(), Value::Null, failed("interrupted"), failed("unreachable"), failed("io")] {
+            let other = (call("og_hba", json!({"state": "present"})), done());
+            let made = [(held(OWN), answer), other];
+            assert_eq!(engine(false).lock_to_leave(&made), Some(wanted.clone()), "{made:?}");
+            assert_eq!(engine(true).lock_to_leave(&made), None);
         }
+        assert!(!left(&[(call("og_lock", json!({"state": "query"})), done())]));
+    }
+
+    #[test]
+    fn a_lock_that_was_not_taken_is_not_left() {
+        for kind in ["busy", "refused", "bad_args"] {
+            assert!(!left(&[(held(OWN), failed(kind))]), "{kind}");
+            // A renewal that fails leaves what was held before.
+            assert!(left(&[(held(OWN), done()), (held(OWN), failed(kind))]), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_held_until_its_release_is_answered() {
+        assert!(!left(&[(held(OWN), done()), (released(), done())]));
+        for answer in [Value::Null, failed("interrupted"), failed("unreachable")] {
+            assert!(left(&[(held(OWN), done()), (released(), answer)]));
+        }
+        assert!(left(&[(held(OWN), done()), (released(), done()), (held(OWN), done())]));
+    }
+
+    #[test]
+    fn a_lock_that_is_given_back_to_another_run_is_left_alone() {
+        let other = "other@here pid 5 start 6";
+        let taken = [(held(OWN), failed("busy")), (held(OWN), done())];
+        assert!(!left(&[(held(other), done())]));
+        assert!(!left(&[&taken[..], &[(held(other), done())]].concat()));
+        assert!(!left(&[&taken[..], &[(held(other), done()), (held(OWN), failed("busy"))]].concat()));
+        let call =
+            engine(false).lock_to_leave(&[&taken[..], &[(held(other), Value::Null)]].concat()).unwrap();
+        assert_eq!((&call.args["owner"], call.args.get("force")), (&json!(OWN), None));
     }
 }

@@ -92,13 +92,8 @@ fn owner(args: &Args) -> Result<Report<Output>, Error> {
         || Error::bad_args(format!("{text:?} is not of the form user@machine pid N start T")).at("/owner");
     let owner = Owner::find(text).ok_or_else(unknown)?;
     let over = owner.is_over()?;
-    let left = if over { owner.left() } else { Vec::new() };
-    let msg = match (over, &left[..]) {
-        (false, _) => format!("{owner} is at work, or was on another machine"),
-        (true, []) => format!("{owner} is no more"),
-        (true, left) => format!("{owner} is no more, and has left at work: {}", left.join(", ")),
-    };
-    Ok(Report::unchanged(msg, Output { over: Some(over), left: Some(left), ..Output::default() }))
+    let state = if over { "is no more" } else { "is at work, or was on another machine" };
+    Ok(Report::unchanged(format!("{owner} {state}"), Output { over: Some(over), ..Output::default() }))
 }
 
 /// The options given, over those in the cluster's variables, over the defaults.

@@ -4,13 +4,9 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
 
 use nix::unistd::{Uid, User, gethostname};
 use og_common::protocol::{Error, ErrorKind};
-
-/// The variable by which the processes of a run are known; it has the run's own process number.
-const MARK: &str = "OG_RUN";
 
 /// A run of a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,38 +62,12 @@ impl Owner {
     pub fn is_over(&self) -> Result<bool, Error> {
         Ok(self.machine == machine()? && started(self.pid).as_ref() != Some(&self.start))
     }
-
-    /// Calls of its that are still at work; those of other users are not seen. A connection that is kept open for a while
-    /// is none.
-    #[must_use]
-    pub fn left(&self) -> Vec<String> {
-        self.processes().into_iter().filter(|name| name.starts_with("og_")).collect()
-    }
-
-    fn processes(&self) -> Vec<String> {
-        let mark = format!("{MARK}={}", self.pid);
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let mut left: Vec<_> = processes
-            .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
-            .filter(|entry| carries(&entry.path(), mark.as_bytes()))
-            .map(|entry| {
-                let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-                format!("{} (process {})", name.trim(), entry.file_name().display())
-            })
-            .collect();
-        left.sort();
-        left
-    }
 }
 
 fn machine() -> Result<String, Error> {
     let name = gethostname()
         .map_err(|e| Error::new(ErrorKind::Io, format!("this machine has no name: {}", e.desc())))?;
     Ok(name.to_string_lossy().into_owned())
-}
-
-fn carries(process: &Path, mark: &[u8]) -> bool {
-    fs::read(process.join("environ")).is_ok_and(|environ| environ.split(|b| *b == 0).any(|one| one == mark))
 }
 
 /// When the process began; none when there is no such process, or only what its parent has not taken note of yet.
@@ -114,8 +84,7 @@ fn started(pid: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::{Read, Write};
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     use super::*;
 
@@ -139,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_process_lives_until_it_is_no_more() {
-        let mut child = Command::new("sleep").arg("60").env(MARK, "1").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let owner = Owner::of_process(child.id()).unwrap();
         assert_eq!(Owner::find(&owner.to_string()), Some(owner.clone()));
         assert!(!owner.is_over().unwrap());
@@ -147,28 +116,5 @@ mod tests {
         child.wait().unwrap();
         assert!(owner.is_over().unwrap());
         assert!(!Owner { machine: "elsewhere".to_owned(), ..owner }.is_over().unwrap());
-    }
-
-    #[test]
-    fn what_a_run_left_at_work_is_known_by_its_mark() {
-        let run = Owner {
-            user: "u".to_owned(),
-            machine: "m".to_owned(),
-            pid: std::process::id(),
-            start: "1".to_owned(),
-        };
-        assert_eq!(run.processes(), Vec::<String>::new());
-        let (mut child, mut told) = (Command::new("cat"), [0]);
-        let child = child.env(MARK, run.pid.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = child.spawn().unwrap();
-        // A process that is just being started has no environment yet.
-        child.stdin.as_mut().unwrap().write_all(b"!").unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut told).unwrap();
-        let (there, left) = (run.processes(), run.left());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(there, [format!("cat (process {})", child.id())]);
-        // It is no program of ours.
-        assert_eq!(left, Vec::<String>::new());
     }
 }

@@ -166,10 +166,10 @@ def _carried_out(program, asked, minions):
 
 
 def _owner(program, arguments, minions):
-    """Whether a run is no more, and what it has left at work, on the minions, too."""
+    """Whether a run is no more, and what it has left at work on the minions."""
     answer = _asked(program, arguments)
     if answer.get("over"):
-        answer["left"] = answer.get("left", []) + minions.left()
+        answer["left"] = minions.left()
     return answer
 
 

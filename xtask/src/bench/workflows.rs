@@ -100,7 +100,7 @@ const COURSES: &[Course] = &[
 ];
 
 /// The command in a terminal that shows a cluster.
-const STATUS: &str = "og-status";
+const STATUS: &str = "og status";
 
 /// What was measured of one thing: its title, its limit, and the seconds.
 type Measured = Vec<(String, Option<f64>, Vec<f64>)>;

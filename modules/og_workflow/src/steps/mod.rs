@@ -341,7 +341,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the owner of a lock is a run on this machine that is no more; waits until it has left nothing at work.
+    /// Whether the owner of a lock is a run on this machine that is no more; waits until it has left nothing at work. What
+    /// it left says a caller whose calls outlive it: Salt's runner adds it as `left`, the jobs on the minions.
     fn is_over(&mut self, text: &str) -> Go<bool> {
         let Some(owner) = owner::Owner::find(text) else { return Ok(false) };
         let asked = args(json!({"workflow": "owner", "owner": owner.to_string()}));

@@ -137,7 +137,7 @@ fn well(given: &[Given], call: &NodeCall) -> Option<Value> {
         });
     }
     match call.program.as_str() {
-        "og_workflow" => Some(json!({"over": call.args["owner"] == DEAD, "left": []})),
+        "og_workflow" => Some(json!({"over": call.args["owner"] == DEAD})),
         "og_lock" => Some(json!({"changed": true, "msg": "held"})),
         "og_hba" => {
             Some(json!({"changed": true, "added": [{"line": 1, "rule": {"type": "host"}}], "actions": ["x"]}))

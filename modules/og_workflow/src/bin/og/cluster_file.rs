@@ -92,6 +92,7 @@ fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
         (json!({ "hosts": hosts, "vars": {} }), empty.into_iter().map(without).collect::<Vec<String>>())
     };
     if bytes.get(4..8) == Some(&STATIC_HEADER) {
+        single(path, cluster)?;
         let config = StaticConfig::parse(&bytes).map_err(named)?;
         let (roles, warning) = live_roles(&path.with_file_name("cluster_dynamic_config"))?;
         let (described, mut warnings) = of_opengauss(&config.cluster, &roles);
@@ -99,6 +100,7 @@ fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
         return Ok((described, warnings));
     }
     if bytes.trim_ascii_start().first() == Some(&b'<') {
+        single(path, cluster)?;
         let parsed =
             xml::text(&bytes).and_then(xml::Document::parse_any).and_then(|document| document.cluster());
         return Ok(of_opengauss(&parsed.map_err(named)?, &[]));
@@ -107,8 +109,8 @@ fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
         Error::bad_args(format!("{} is no text, and no cluster_static_config", path.display()))
     })?;
     match parse_text(path, &text) {
-        Ok(value) => match described(&value) {
-            Some(described) => Ok((described, Vec::new())),
+        Ok(value) => match described(path, &value)? {
+            Some(described) => single(path, cluster).map(|()| (described, Vec::new())),
             None => inventory::read(path, &value, cluster),
         },
         // Such as an inventory in INI, or a script.
@@ -133,11 +135,22 @@ fn parse_text(path: &Path, text: &str) -> Result<Value, Error> {
     if value.is_object() { Ok(value) } else { Err(wrong("it does not describe a cluster".to_owned())) }
 }
 
-/// A file in the shape that og_workflow takes: `hosts` and `vars` and nothing else.
-fn described(value: &Value) -> Option<Value> {
-    let all = value.as_object()?;
-    let own = all.contains_key("hosts") && all.keys().all(|key| ["hosts", "vars"].contains(&key.as_str()));
-    own.then(|| value.clone())
+/// A file in the shape that og_workflow takes: `hosts` and `vars` and nothing else. `None` for one without `hosts`, which
+/// may be an inventory.
+fn described(path: &Path, value: &Value) -> Result<Option<Value>, Error> {
+    let Some(all) = value.as_object().filter(|all| all.contains_key("hosts")) else { return Ok(None) };
+    match all.keys().find(|key| !["hosts", "vars"].contains(&key.as_str())) {
+        Some(key) => Err(Error::bad_args(format!("{}: unknown key {key:?} beside hosts", path.display()))
+            .hint("give what counts for all nodes under vars")),
+        None => Ok(Some(value.clone())),
+    }
+}
+
+/// Refuses a cluster's name for a file that describes one cluster, which has none there.
+fn single(path: &Path, cluster: Option<&str>) -> Result<(), Error> {
+    let Some(name) = cluster else { return Ok(()) };
+    let what = format!("--cluster: {} describes one cluster, and has none named {name}", path.display());
+    Err(Error::bad_args(what).hint("leave out -f or --cluster"))
 }
 
 /// Roles by instance, and what is to be told of the file.
@@ -232,6 +245,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::BadArgs);
             assert!(error.to_string().contains(why), "{error}");
         }
+        let (_folder, path) = written("c.yml", &format!("{YAML}og_rollback: false\n"));
+        let error = read(Some(&path), None).unwrap_err().to_string();
+        assert!(error.contains("unknown key \"og_rollback\" beside hosts"), "{error}");
+        let (_folder, path) = written("c.yml", YAML);
+        let error = read(Some(&path), Some("blue")).unwrap_err().to_string();
+        assert!(error.contains("describes one cluster, and has none named blue"), "{error}");
         for name in ["../x", "", ".x", "nowhere-to-be-found"] {
             assert!(read(None, Some(name)).unwrap_err().to_string().contains("--cluster"), "{name}");
         }

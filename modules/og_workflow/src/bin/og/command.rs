@@ -225,8 +225,16 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
     let mut targets = Vec::new();
     for word in own.try_get_many::<String>("words").ok().flatten().into_iter().flatten() {
         match word.split_once('=') {
-            Some((name, value)) if name.starts_with(PREFIX) => {
-                options.insert(name.to_owned(), Value::from(value));
+            // What is no option at all is named later, with the nearest one.
+            Some((option, _)) if option.starts_with(PREFIX) && !workflow.has_option(option) => {
+                let text = format!("og {name} has no option {option}");
+                return Err(command().error(ErrorKind::UnknownArgument, text));
+            }
+            Some((option, value)) if option.starts_with(PREFIX) => {
+                if options.insert(option.to_owned(), Value::from(value)).is_some() {
+                    let text = format!("the option {option} is given twice");
+                    return Err(command().error(ErrorKind::ArgumentConflict, text));
+                }
             }
             None if workflow.targets.is_some() => {
                 targets.extend(
@@ -313,9 +321,12 @@ mod tests {
 
     #[test]
     fn every_option_belongs_to_a_workflow() {
-        for name in options().keys() {
-            assert!(WORKFLOWS.iter().any(|entry| entry.has_option(name)), "{name}");
-        }
+        let own = |name: &String| WORKFLOWS.iter().any(|entry| entry.options.contains(&name.as_str()));
+        let mut shared: Vec<_> = options().keys().filter(|name| !own(name)).cloned().collect();
+        shared.sort();
+        let wanted =
+            ["og_lock_force", "og_lock_ttl", "og_look_timeout", "og_max_lag_bytes", "og_wait_timeout"];
+        assert_eq!(shared, wanted);
     }
 
     #[test]
@@ -327,6 +338,10 @@ mod tests {
             "og status n1",
             "og expand n3 x=y",
             "og drop n2 --rollback no",
+            "og drop n2 og_rollback=no",
+            "og status og_build_mode=full",
+            "og expand n3 og_rollback=no og_rollback=yes",
+            "og expand n3 --rollback no og_rollback=no",
             "og status --watch=0",
             "og expand n3 --forks 0",
         ] {

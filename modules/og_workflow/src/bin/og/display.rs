@@ -112,7 +112,7 @@ impl Display {
             Form::Lines(lines) => lines.show(event, self.begun.elapsed()),
             Form::Json => {
                 let line = to_json(event, self.begun.elapsed());
-                self.out(&line.to_string());
+                self.out_json(&line);
             }
             Form::Silent => {}
         }
@@ -170,24 +170,16 @@ impl Display {
         }
     }
 
+    /// Tells what became of the lock of a run that an error ended.
+    pub fn lock_left(lock: &LockLeft) {
+        if let Some(text) = in_words(lock) {
+            err(&format!("og: {}", secret::text(&text)));
+        }
+    }
+
     /// Tells that a signal ended the run, and how to go on.
-    pub fn interrupted(&mut self, nodes: &[String], lock: &LockLeft, changes: bool) {
-        let mut msg = "interrupted".to_owned();
-        if !nodes.is_empty() {
-            msg = format!("{msg}; ended what was under way on {}", nodes.join(", "));
-        }
-        match lock {
-            LockLeft::None => {}
-            LockLeft::Released => msg += "; the lock of the cluster is released",
-            LockLeft::Failed(why) => {
-                msg = format!(
-                    "{msg}; the lock of the cluster was not released ({why}), and the next run on this machine takes it over"
-                );
-            }
-        }
-        if changes {
-            msg += "; the same command again continues";
-        }
+    pub fn interrupted(&mut self, nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) {
+        let msg = interruption(nodes, unconfirmed, lock, changes);
         if self.json {
             self.json_outcome(json!({"failed": true, "interrupted": true, "msg": msg}));
         } else {
@@ -200,7 +192,7 @@ impl Display {
         if self.json {
             let mut told = Value::Object(og_common::protocol::error_result(error));
             told["event"] = json!("outcome");
-            self.out(&told.to_string());
+            self.out_json(&told);
         }
         err(&format!("og: {}", secret::text(&error.to_string())));
     }
@@ -217,12 +209,26 @@ impl Display {
         if let (Value::Object(line), Value::Object(own)) = (&mut line, &mut outcome) {
             line.extend(std::mem::take(own));
         }
-        self.out(&line.to_string());
+        self.out_json(&line);
+    }
+
+    fn out_json(&mut self, value: &Value) {
+        let line = json_line(value);
+        self.write(line.as_deref());
     }
 
     fn out(&mut self, text: &str) {
+        self.write(Ok(secret::text(text).as_bytes()));
+    }
+
+    /// Writes a line that has no secret any more.
+    fn write(&mut self, line: Result<&[u8], &io::Error>) {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", secret::text(text)).and_then(|()| out.flush()) {
+        let written = match line {
+            Ok(line) => out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()),
+            Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+        };
+        match written {
             // The run goes on: what was begun on nodes is not to be left half done.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => self.closed = true,
             Err(e) if !self.lost => {
@@ -232,6 +238,41 @@ impl Display {
             Ok(()) | Err(_) => {}
         }
     }
+}
+
+/// What became of the lock, where there was one.
+fn in_words(lock: &LockLeft) -> Option<String> {
+    match lock {
+        LockLeft::None => None,
+        LockLeft::Released => Some("the lock of the cluster is released".to_owned()),
+        LockLeft::Failed(why) => Some(format!(
+            "the lock of the cluster was not released ({why}), and the next run on this machine takes it over"
+        )),
+        LockLeft::Kept => Some(
+            "the lock of the cluster stays; the same command again takes it over and continues".to_owned(),
+        ),
+    }
+}
+
+/// What is told of a run that a signal ended.
+fn interruption(nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) -> String {
+    let mut parts = vec!["interrupted".to_owned()];
+    if !nodes.is_empty() {
+        parts.push(format!("ended what was under way on {}", nodes.join(", ")));
+    }
+    if !unconfirmed.is_empty() {
+        parts.push(format!("what was under way on {} may still be at work", unconfirmed.join(", ")));
+    }
+    parts.extend(in_words(lock));
+    if changes && *lock != LockLeft::Kept {
+        parts.push("the same command again continues".to_owned());
+    }
+    parts.join("; ")
+}
+
+/// The value as a line of JSON, its secrets masked.
+fn json_line(value: &Value) -> io::Result<Vec<u8>> {
+    secret::to_json(value, &[]).map_err(io::Error::other)
 }
 
 /// Writes a line to standard error.
@@ -534,6 +575,7 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -573,6 +615,35 @@ mod tests {
         let wanted = json!({"event": "answer", "program": "og_build", "node": "n3", "changed": true, "failed": true,
             "msg": "m", "error": {"kind": "io"}, "at_work": [], "elapsed_ms": 5});
         assert_eq!(to_json(&event, Duration::from_millis(5)), wanted);
+    }
+
+    #[test]
+    fn a_line_of_json_stays_one_where_a_secret_is_masked() {
+        let args = serde_json::Map::new();
+        let call = NodeCall { node: Some("n3".to_owned()), host: None, program: "og_hba".to_owned(), args };
+        let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});
+        let event = Event::Answer { call: &call, answer: &answer, quiet: false, at_work: &[] };
+        let line = json_line(&to_json(&event, Duration::from_millis(5))).unwrap();
+        let read: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(read["msg"], json!(format!("line 3: ldapbindpasswd={}", secret::MASK)));
+        assert_eq!((&read["node"], &read["error"]["kind"]), (&json!("n3"), &json!("io")));
+    }
+
+    #[test]
+    fn an_interruption_tells_what_may_still_be_at_work_and_what_became_of_the_lock() {
+        let told = |nodes: &[&str], unconfirmed: &[&str], lock: &LockLeft| {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            interruption(&names(nodes), &names(unconfirmed), lock, true)
+        };
+        assert_eq!(
+            told(&["n2"], &["n3", "n4"], &LockLeft::Kept),
+            "interrupted; ended what was under way on n2; what was under way on n3, n4 may still be at work; \
+             the lock of the cluster stays; the same command again takes it over and continues"
+        );
+        assert_eq!(
+            told(&[], &[], &LockLeft::Released),
+            "interrupted; the lock of the cluster is released; the same command again continues"
+        );
     }
 
     #[test]

@@ -184,17 +184,27 @@ fn described(hosts: Map<String, Value>) -> Result<Described, Error> {
     let mut hosts = hosts;
     let mut vars = Map::new();
     let mut ways = BTreeSet::new();
-    for (name, own) in &mut hosts {
-        let Some(own) = own.as_object_mut() else { continue };
+    let others = og_workflow::variables::names();
+    let mut options: BTreeSet<String> = BTreeSet::new();
+    for own in hosts.values().filter_map(Value::as_object) {
         ways.extend(WAYS.iter().filter(|way| own.get(**way).is_some_and(|value| *value != json!(false))));
-        let options: Vec<String> = own.keys().filter(|key| key.starts_with("og_")).cloned().collect();
-        for option in options {
-            let value = own.remove(&option).unwrap_or_default();
-            if *vars.entry(option.clone()).or_insert_with(|| value.clone()) != value {
-                let detail = format!("{name}: {option} is {value}, and something else for another node");
-                return Err(Error::bad_args(detail).hint("give it for the whole group"));
-            }
+        let names = own.keys().filter(|key| key.starts_with("og_") && !others.contains(&key.as_str()));
+        options.extend(names.cloned());
+    }
+    for option in options {
+        // A host without it counts, too: the workflow would go by it there as well.
+        let mut values = hosts
+            .iter_mut()
+            .filter_map(|(name, own)| Some((name, own.as_object_mut()?.remove(&option).unwrap_or_default())));
+        let Some((first, value)) = values.next() else { continue };
+        if let Some((name, other)) = values.find(|(_, other)| *other != value) {
+            let shown =
+                |value: &Value| if value.is_null() { "not set".to_owned() } else { value.to_string() };
+            let detail =
+                format!("{option} is {} for {first} and {} for {name}", shown(&value), shown(&other));
+            return Err(Error::bad_args(detail).hint("set it for the whole group: it counts for all nodes"));
         }
+        vars.insert(option, value);
     }
     let warnings = if ways.is_empty() {
         Vec::new()
@@ -300,16 +310,35 @@ mod tests {
         let inventory = json!({"all": {"vars": {"ansible_user": "omm", "zone": "A"}, "children": {
             "fleet": {"children": {
                 "blue": {"hosts": {"n1": {"id": 1}, "n2": null}, "vars": {"base_port": 26000, "og_rollback": false}},
-                "green": {"hosts": {"n1": {"id": 1}, "n3": {"id": 2, "zone": "C"}}, "vars": {"zone": "B", "x": 1}}}}}}});
+                "green": {"hosts": {"n4": {"id": 1}, "n3": {"id": 2, "zone": "C"}}, "vars": {"zone": "B", "x": 1}}}}}}});
         let (blue, _) = of(&inventory, "blue").unwrap();
         assert_eq!(blue["hosts"]["n2"], json!({"ansible_user": "omm", "zone": "A", "base_port": 26000}));
         assert_eq!(blue["vars"], json!({"og_rollback": false}));
         let (green, _) = of(&inventory, "green").unwrap();
         assert_eq!(green["hosts"]["n3"]["zone"], json!("C"));
-        let (fleet, _) = of(&inventory, "fleet").unwrap_or_else(|e| (json!(e.to_string()), vec![]));
-        assert!(fleet.as_str().is_none_or(|e| e.contains("og_rollback")), "{fleet}");
+        // Its nodes of green do not have the option of blue.
+        let fleet = of(&inventory, "fleet").unwrap_err().to_string();
+        assert!(fleet.contains("og_rollback is false for n1 and not set for n4"), "{fleet}");
         let error = of(&inventory, "opengauss").unwrap_err().to_string();
         assert!(error.contains("no group opengauss (its groups: fleet, blue, green)"), "{error}");
+    }
+
+    #[test]
+    fn an_option_has_one_value_for_the_cluster_and_other_variables_stay_with_their_host() {
+        let of_two =
+            |n3: &Value, n4: &Value| of(&json!({"opengauss": {"hosts": {"n3": n3, "n4": n4}}}), GROUP);
+        for (n3, n4) in [
+            (json!({"og_build_force": true}), json!({})),
+            (json!({}), json!({"og_build_force": true})),
+            (json!({"og_build_force": true}), json!({"og_build_force": false})),
+        ] {
+            let error = of_two(&n3, &n4).unwrap_err().to_string();
+            assert!(error.contains("og_build_force is "), "{error}");
+        }
+        let both = json!({"og_build_force": true});
+        assert_eq!(of_two(&both, &both).unwrap().0["vars"], both);
+        let (described, _) = of_two(&json!({"og_bin_dir": "/b"}), &json!({})).unwrap();
+        assert_eq!((&described["vars"], &described["hosts"]["n3"]["og_bin_dir"]), (&json!({}), &json!("/b")));
     }
 
     #[test]

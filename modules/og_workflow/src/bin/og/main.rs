@@ -35,14 +35,23 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(e) => {
             drop(e.print());
-            return ExitCode::from(if e.use_stderr() { UNUSABLE } else { 0 });
+            if !e.use_stderr() {
+                return ExitCode::SUCCESS;
+            }
+            if std::env::args_os().any(|word| word == "--nagios") {
+                let text = e.to_string();
+                let why = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+                Display::new(false, false).line(&view::unknown(why));
+                return ExitCode::from(view::NAGIOS_UNKNOWN);
+            }
+            return ExitCode::from(UNUSABLE);
         }
     };
     let mut display = Display::new(invocation.json, invocation.watch.is_some());
     let code = match run(&invocation, &mut display) {
         Ok(code) => code,
         Err(e) if invocation.view.is_nagios() => {
-            display.line(&format!("OPENGAUSS UNKNOWN - {}", e.to_string().replace(['|', '\n'], " ")));
+            display.line(&view::unknown(&e.to_string()));
             view::NAGIOS_UNKNOWN
         }
         Err(e) => {
@@ -54,6 +63,10 @@ fn main() -> ExitCode {
 }
 
 fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
+    // This may run ansible-inventory, for as long as that takes: a signal ends og there, as nothing is begun.
+    let (cluster, warnings) = cluster_file::read(invocation.file.as_deref(), invocation.cluster.as_deref())?;
+    Display::warn(&warnings);
+    let engine = engine(invocation, cluster)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,7 +74,7 @@ fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
     let code = runtime.block_on(async {
         let stop = watch_signals()
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot watch signals: {e}")))?;
-        run_workflow(invocation, display, stop).await
+        run_workflow(invocation, &engine, display, stop).await
     });
     runtime.shutdown_background();
     code
@@ -69,13 +82,11 @@ fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
 
 async fn run_workflow(
     invocation: &Invocation,
+    engine: &Engine,
     display: &mut Display,
     stop: watch::Receiver<bool>,
 ) -> Result<u8, Error> {
-    let (cluster, warnings) = cluster_file::read(invocation.file.as_deref(), invocation.cluster.as_deref())?;
-    Display::warn(&warnings);
-    let engine = engine(invocation, cluster)?;
-    let mut runner = Runner::new(&engine, invocation, stop.clone())?;
+    let mut runner = Runner::new(engine, invocation, stop.clone())?;
     let code = match invocation.watch {
         None => run_once(invocation, &mut runner, display).await,
         Some(interval) => watch_status(interval, &invocation.view, &mut runner, display, stop).await,
@@ -104,7 +115,14 @@ async fn run_once(
     display: &mut Display,
 ) -> Result<u8, Error> {
     let begun = Instant::now();
-    match runner.run(display).await? {
+    let ended = match runner.run(display).await {
+        Ok(ended) => ended,
+        Err(e) => {
+            Display::lock_left(&runner.leave_lock().await);
+            return Err(e);
+        }
+    };
+    match ended {
         Ended::Outcome(mut outcome) => {
             invocation.view.apply(&mut outcome)?;
             if let Some((code, line)) = invocation.view.nagios(&outcome) {
@@ -114,9 +132,14 @@ async fn run_once(
             display.outcome(&outcome, invocation.workflow.changes, invocation.check, begun.elapsed());
             Ok(status(&outcome))
         }
-        Ended::Interrupted { nodes } => {
-            let left = runner.leave_lock().await;
-            display.interrupted(&nodes, &left, invocation.workflow.changes);
+        Ended::Interrupted { .. } if invocation.view.is_nagios() => {
+            display.line(&view::unknown("interrupted"));
+            Ok(view::NAGIOS_UNKNOWN)
+        }
+        Ended::Interrupted { nodes, unconfirmed } => {
+            // Nobody else may change the cluster while something of this run does.
+            let lock = if unconfirmed.is_empty() { runner.leave_lock().await } else { runner.keep_lock() };
+            display.interrupted(&nodes, &unconfirmed, &lock, invocation.workflow.changes);
             Ok(FAILED)
         }
     }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, error_result, take_in};
+use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
 use og_common::remote::{Connection, Host, Program, Request, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
-use og_workflow::engine::{Engine, Turn, lock_to_leave};
+use og_workflow::engine::{Engine, Turn};
 use serde_json::{Map, Value, json};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::command::Invocation;
@@ -24,6 +24,9 @@ type HostCall = (usize, NodeCall, Arc<Program>);
 
 /// What every program is run with.
 const FLAGS: [&str; 1] = ["--progress"];
+/// A connection that was seen to stand so short a time ago is used without another look; it ends later than that where
+/// nobody uses it.
+const FRESH: Duration = Duration::from_secs(5);
 /// How long the lock of an interrupted run may take to be left.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -36,7 +39,35 @@ pub enum Ended {
     Interrupted {
         /// The nodes on which something was ended.
         nodes: Vec<String>,
+        /// The nodes on which something was under way whose end was not seen.
+        unconfirmed: Vec<String>,
     },
+}
+
+impl Ended {
+    /// By a signal, while these calls were under way, which answered this then.
+    fn interrupted(calls: &[(NodeCall, Value)]) -> Self {
+        let nodes = |of: fn(&NodeCall, &Value) -> bool| {
+            let calls = calls.iter().filter(|(call, answer)| of(call, answer));
+            nodes_of(&calls.map(|(call, _)| call.clone()).collect::<Vec<_>>())
+        };
+        let unconfirmed = nodes(may_go_on);
+        let mut ended = nodes(|_, answer| answer["error"]["kind"] == json!(ErrorKind::Interrupted));
+        ended.retain(|node| !unconfirmed.contains(node));
+        Self::Interrupted { nodes: ended, unconfirmed }
+    }
+}
+
+/// Whether what the call began may still be under way after this answer.
+fn may_go_on(call: &NodeCall, answer: &Value) -> bool {
+    // Nothing is changed by a question, however long it goes on.
+    if call.args.get("state").is_some_and(|state| state == "query") {
+        return false;
+    }
+    let error = &answer["error"];
+    answer.is_null()
+        || error["kind"] == json!(ErrorKind::Unreachable)
+        || error["reason"] == json!(Reason::GoesOn)
 }
 
 /// What became of the lock of an interrupted run.
@@ -48,6 +79,8 @@ pub enum LockLeft {
     Released,
     /// It could not be released.
     Failed(String),
+    /// It stays, as something may still be under way.
+    Kept,
 }
 
 /// Makes the calls of a run.
@@ -56,38 +89,57 @@ pub struct Runner<'a> {
     hosts: Arc<Hosts>,
     stop: watch::Receiver<bool>,
     programs: HashMap<String, Arc<Program>>,
-    /// The calls made so far, in their order.
-    made: Vec<NodeCall>,
+    /// The calls made so far, in their order, with their answers; null is none.
+    made: Vec<(NodeCall, Value)>,
 }
 
 /// The connections, kept for the whole run.
 struct Hosts {
     config: Option<PathBuf>,
     forks: Semaphore,
-    open: Mutex<HashMap<String, Arc<Connection>>>,
+    open: Mutex<HashMap<String, Open>>,
+}
+
+/// A connection, and when it was last seen to stand.
+#[derive(Clone)]
+struct Open {
+    connection: Arc<Connection>,
+    seen: Instant,
 }
 
 impl Hosts {
-    fn get(&self, host: &str) -> Option<Arc<Connection>> {
+    fn get(&self, host: &str) -> Option<Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    fn put(&self, host: &str, connection: Arc<Connection>) {
+        let open = Open { connection, seen: Instant::now() };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), open);
     }
 
     async fn connect(&self, host: &str, stop: watch::Receiver<bool>) -> Result<Arc<Connection>, Error> {
         // While other nodes are built, one may be left alone for so long that its connection ends.
-        if let Some(there) = self.get(host)
-            && there.is_open().await
-        {
-            return Ok(there);
+        if let Some(Open { connection, seen }) = self.get(host) {
+            if seen.elapsed() < FRESH {
+                return Ok(connection);
+            }
+            if connection.is_open().await {
+                self.put(host, connection.clone());
+                return Ok(connection);
+            }
         }
         let parsed: Host = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
         let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), stop).await?);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), new.clone());
+        self.put(host, new.clone());
         Ok(new)
     }
 
-    /// Forgets a connection that was lost: the next step tries it anew.
-    fn forget(&self, host: &str) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+    /// Forgets this connection, which was lost, unless there is a new one by now.
+    fn forget(&self, host: &str, lost: &Arc<Connection>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.get(host).is_some_and(|open| Arc::ptr_eq(&open.connection, lost)) {
+            open.remove(host);
+        }
     }
 }
 
@@ -121,7 +173,7 @@ impl<'a> Runner<'a> {
     /// Runs the workflow to its end.
     ///
     /// # Errors
-    /// A program cannot be found on this machine.
+    /// The workflow cannot use the answers.
     pub async fn run(&mut self, display: &mut Display) -> Result<Ended, Error> {
         let mut answers: Vec<Value> = Vec::new();
         self.made.clear();
@@ -139,23 +191,20 @@ impl<'a> Runner<'a> {
                 }
             }
             if *self.stop.borrow() {
-                return Ok(Ended::Interrupted { nodes: Vec::new() });
+                return Ok(Ended::interrupted(&[]));
             }
-            let new = self.make(&next, display).await?;
+            let begin = self.made.len();
+            let new = self.make(&next, display).await;
             if *self.stop.borrow() {
-                let cut_off = |answer: &Value| answer["error"]["kind"] == json!(ErrorKind::Interrupted);
-                let ended = next.calls.iter().zip(&new).filter(|(_, answer)| cut_off(answer));
-                let ended: Vec<_> = ended.map(|(call, _)| call.clone()).collect();
-                return Ok(Ended::Interrupted { nodes: nodes_of(&ended) });
+                return Ok(Ended::interrupted(&self.made[begin..]));
             }
             answers.extend(new);
         }
     }
 
     /// Makes the calls of a step side by side; returns their answers in their order.
-    async fn make(&mut self, next: &Next, display: &mut Display) -> Result<Vec<Value>, Error> {
+    async fn make(&mut self, next: &Next, display: &mut Display) -> Vec<Value> {
         let begun = Instant::now();
-        self.made.extend(next.calls.iter().cloned());
         display.show(&Event::Step {
             step: &next.step,
             nodes: &nodes_of(&next.calls),
@@ -170,7 +219,14 @@ impl<'a> Runner<'a> {
                 drop(tell.send(News::Answer(at, answer_here(call.args.clone()).await)));
                 continue;
             };
-            let program = self.program(&call.program)?;
+            let program = match self.program(&call.program) {
+                Ok(program) => program,
+                // What was done before may have to be taken back, which is for the workflow to say.
+                Err(e) => {
+                    drop(tell.send(News::Answer(at, Value::Object(error_result(&e)))));
+                    continue;
+                }
+            };
             match by_host.iter_mut().find(|(known, _)| *known == host) {
                 Some((_, calls)) => calls.push((at, call.clone(), program)),
                 None => by_host.push((host, vec![(at, call.clone(), program)])),
@@ -215,7 +271,8 @@ impl<'a> Runner<'a> {
         }
         while tasks.join_next().await.is_some() {}
         display.show(&Event::StepDone { elapsed: begun.elapsed() });
-        Ok(answers)
+        self.made.extend(next.calls.iter().cloned().zip(answers.iter().cloned()));
+        answers
     }
 
     fn program(&mut self, name: &str) -> Result<Arc<Program>, Error> {
@@ -229,7 +286,7 @@ impl<'a> Runner<'a> {
 
     /// Lets the cluster's lock of an interrupted run end, where it may hold it.
     pub async fn leave_lock(&mut self) -> LockLeft {
-        let Some(call) = lock_to_leave(&self.made) else { return LockLeft::None };
+        let Some(call) = self.engine.lock_to_leave(&self.made) else { return LockLeft::None };
         let leave = async {
             let program = self.program(&call.program)?;
             // The run's own wish to stop is fulfilled by now.
@@ -250,10 +307,15 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// What becomes of the lock of a run that may still be at work somewhere: it stays, where there is one.
+    pub fn keep_lock(&self) -> LockLeft {
+        if self.engine.lock_to_leave(&self.made).is_some() { LockLeft::Kept } else { LockLeft::None }
+    }
+
     /// Ends the connections.
     pub async fn close(self) {
         let open = std::mem::take(&mut *self.hosts.open.lock().unwrap_or_else(PoisonError::into_inner));
-        for (_, connection) in open {
+        for Open { connection, .. } in open.into_values() {
             // All calls have ended, and none holds it any more.
             if let Ok(connection) = Arc::try_unwrap(connection) {
                 connection.close().await;
@@ -262,7 +324,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Connects to a host and makes these calls there, side by side.
+/// Makes these calls on a host, side by side. Each connects when it is its turn, as a connection that waits ends; the first
+/// that cannot answers for all.
 async fn call_host(
     hosts: Arc<Hosts>,
     host: String,
@@ -270,28 +333,34 @@ async fn call_host(
     stop: watch::Receiver<bool>,
     tell: mpsc::UnboundedSender<News>,
 ) {
-    let connection = {
-        // The semaphore is never closed.
-        let _place = hosts.forks.acquire().await;
-        hosts.connect(&host, stop.clone()).await
-    };
-    let connection = match connection {
-        Ok(connection) => connection,
-        Err(e) => {
-            for (at, ..) in calls {
-                drop(tell.send(News::Answer(at, Value::Object(error_result(&e)))));
-            }
-            return;
-        }
-    };
+    let failed: Arc<AsyncMutex<Option<Map<String, Value>>>> = Arc::default();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
     let mut tasks = JoinSet::new();
     for (at, call, program) in calls {
-        let (hosts, host, connection) = (hosts.clone(), host.clone(), connection.clone());
+        let (hosts, host, failed) = (hosts.clone(), host.clone(), failed.clone());
         let (sessions, stop, tell) = (sessions.clone(), stop.clone(), tell.clone());
         tasks.spawn(async move {
+            // The semaphores are never closed.
             let _session = sessions.acquire().await;
             let _place = hosts.forks.acquire().await;
+            let connection = {
+                // One connects, and the others find what came of it.
+                let mut failed = failed.lock().await;
+                match &*failed {
+                    Some(answer) => Err(answer.clone()),
+                    None => hosts
+                        .connect(&host, stop.clone())
+                        .await
+                        .map_err(|e| failed.insert(error_result(&e)).clone()),
+                }
+            };
+            let connection = match connection {
+                Ok(connection) => connection,
+                Err(answer) => {
+                    drop(tell.send(News::Answer(at, Value::Object(answer))));
+                    return;
+                }
+            };
             let line = line(&call.args);
             let request = Request { program: &program, flags: &FLAGS, arguments: &line };
             let mut hear = |line: &str| match Progress::parse_line(line) {
@@ -300,7 +369,7 @@ async fn call_host(
             };
             let answer = connection.call(request, stop, &mut hear).await.unwrap_or_else(|e| {
                 if e.kind() == ErrorKind::Unreachable {
-                    hosts.forget(&host);
+                    hosts.forget(&host, &connection);
                 }
                 error_result(&e)
             });
@@ -365,4 +434,32 @@ fn find_program(name: &str) -> Result<PathBuf, Error> {
         Error::not_found(format!("there is no program {name} beside og or on the PATH"))
             .hint("set OG_BINARIES to the folder of the programs")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_under_way_has_ended_only_where_that_was_seen() {
+        let call = |node: &str, state: &str, answer: Value| {
+            let args = crate::object(json!({"state": state}));
+            let call =
+                NodeCall { node: Some(node.to_owned()), host: None, program: "og_build".to_owned(), args };
+            (call, answer)
+        };
+        let failed = |kind: &str, reason: &str| json!({"failed": true, "changed": false, "msg": "m", "error": {"kind": kind, "reason": reason}});
+        let calls = [
+            call("n1", "built", json!({"failed": false, "changed": true})),
+            call("n2", "built", failed("interrupted", "")),
+            call("n3", "built", failed("interrupted", "goes_on")),
+            call("n4", "built", failed("unreachable", "")),
+            call("n5", "built", Value::Null),
+            call("n6", "query", failed("unreachable", "")),
+            call("n7", "built", failed("not_found", "")),
+        ];
+        let Ended::Interrupted { nodes, unconfirmed } = Ended::interrupted(&calls) else { unreachable!() };
+        assert_eq!(nodes, ["n2"]);
+        assert_eq!(unconfirmed, ["n3", "n4", "n5"]);
+    }
 }

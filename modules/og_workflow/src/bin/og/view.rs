@@ -80,12 +80,8 @@ impl View {
         let limits = LagLimits { warning, critical };
         Some(outcome.cluster.as_ref().map_or_else(
             || {
-                let why = outcome
-                    .msg
-                    .as_deref()
-                    .unwrap_or("the cluster was not assessed")
-                    .replace(['|', '\n'], " ");
-                (NAGIOS_UNKNOWN, format!("OPENGAUSS UNKNOWN - {why}"))
+                let why = outcome.msg.as_deref().unwrap_or("the cluster was not assessed");
+                (NAGIOS_UNKNOWN, unknown(why))
             },
             |health| nagios(health, limits),
         ))
@@ -110,6 +106,11 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// Returns Nagios's line for a check that could not be made.
+pub fn unknown(why: &str) -> String {
+    format!("OPENGAUSS UNKNOWN - {}", why.replace(['|', '\n'], " "))
 }
 
 /// Writes the file whole or not at all; the collector, another user, reads it.
