@@ -606,6 +606,11 @@ def node_state(**arguments):
         waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
+    log_end (bool, default false)
+        With `state: query`, also tell how far the log goes that the node holds, whether its server
+        runs or not; it is read from its last checkpoint on.
+        Only when `state` is `query`.
+
     interval_ms (int, default 200)
         Milliseconds between two looks.
 

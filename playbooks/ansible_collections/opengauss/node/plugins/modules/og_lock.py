@@ -314,6 +314,11 @@ lock:
         - Since when, in UTC.
       type: str
       returned: always
+    since_epoch:
+      description:
+        - C(since) in seconds since 1970; null in a record of an older program.
+      type: int
+      returned: when known
     until:
       description:
         - Until when it holds unless renewed, in UTC.
@@ -328,6 +333,7 @@ lock:
     owner: "dba@control pid 4711 start 918273"
     purpose: expand n3
     since: "2026-11-21T09:43:07Z"
+    since_epoch: 1795254187
     until: "2026-11-21T09:58:07Z"
     until_epoch: 1795255087
 previous:
@@ -340,6 +346,13 @@ previous:
     owner: "dba@control pid 4711 start 918273"
     purpose: expand n3
     since: "2026-11-21T09:43:07Z"
+    since_epoch: 1795254187
     until: "2026-11-21T09:58:07Z"
     until_epoch: 1795255087
+age_s:
+  description:
+    - Seconds since the lock was taken that was found; null when there was none.
+  type: int
+  returned: success
+  sample: 12
 """
