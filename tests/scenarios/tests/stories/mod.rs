@@ -4,6 +4,7 @@ mod broken_builds;
 mod builds;
 mod crowd;
 mod growth;
+mod handover;
 mod interrupted;
 mod refused;
 mod roles;
@@ -31,6 +32,7 @@ pub const ALL: &[Story] = &[
     builds::STORY,
     crowd::STORY,
     growth::STORY,
+    handover::STORY,
     interrupted::STORY,
     refused::STORY,
     roles::STORY,
