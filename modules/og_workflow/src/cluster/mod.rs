@@ -69,17 +69,20 @@ impl<'a> Cluster<'a> {
     /// Sorts the nodes.
     #[must_use]
     pub fn new(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
-        let mut it = Self::with_targets(nodes, targets, kind);
+        let mut it = Self::empty(nodes, kind);
         if targets.is_empty() && !kind.stays() {
+            let word = kind.variable();
+            it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
             return it;
         }
+        it.find_targets(targets);
         it.check_hidden();
         it.primary = it.find_primary();
         it.members = it.find_members();
         it
     }
 
-    /// Sorts the nodes around one of which the caller knows that it is the primary, whether it runs or not.
+    /// The same around a node of which the caller knows that it is the primary, whether it runs or not.
     #[must_use]
     pub fn with_primary(
         nodes: &'a [Node],
@@ -87,30 +90,43 @@ impl<'a> Cluster<'a> {
         kind: TargetKind,
         primary: Option<&'a Node>,
     ) -> Self {
-        let mut it = Self::with_targets(nodes, targets, kind);
-        it.check_hidden();
+        let mut it = Self::unled(nodes, targets, kind);
         it.primary = primary;
         it.members = it.find_members();
         it
     }
 
-    fn with_targets(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
-        let (findings, warnings) = (Vec::new(), Vec::new());
-        let mut it =
-            Self { nodes, findings, warnings, targets: Vec::new(), primary: None, members: Vec::new(), kind };
-        let word = kind.variable();
-        if targets.is_empty() && !kind.stays() {
-            it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
+    /// The same of a cluster whose primary is not looked for: it has no members yet.
+    #[must_use]
+    pub fn unled(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
+        let mut it = Self::empty(nodes, kind);
+        it.find_targets(targets);
+        it.check_hidden();
+        it
+    }
+
+    fn empty(nodes: &'a [Node], kind: TargetKind) -> Self {
+        Self {
+            nodes,
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            targets: Vec::new(),
+            primary: None,
+            members: Vec::new(),
+            kind,
         }
+    }
+
+    fn find_targets(&mut self, targets: &[String]) {
+        let word = self.kind.variable();
         for name in targets {
-            if let Some(node) = nodes.iter().find(|n| n.name == *name) {
-                it.targets.push(node);
+            if let Some(node) = self.nodes.iter().find(|n| n.name == *name) {
+                self.targets.push(node);
             } else {
-                let known = names(nodes.iter()).join(", ");
-                it.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
+                let known = names(self.nodes.iter()).join(", ");
+                self.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
             }
         }
-        it
     }
 
     fn is_adding(&self) -> bool {
@@ -170,6 +186,13 @@ impl<'a> Cluster<'a> {
         primary
     }
 
+    /// The members, and targets that are none.
+    #[must_use]
+    pub fn involved(&self) -> Vec<&'a Node> {
+        let others = self.targets.iter().filter(|n| !self.members.contains(n));
+        self.members.iter().chain(others).copied().collect()
+    }
+
     /// Findings that the workflows share.
     pub fn check(&mut self) {
         let involved = self.check_inventory();
@@ -187,8 +210,7 @@ impl<'a> Cluster<'a> {
 
     /// Finds what the inventory gives to two nodes. Returns the nodes that the workflow is about.
     fn check_inventory(&mut self) -> Vec<&'a Node> {
-        let mut involved: Vec<&Node> = self.members.clone();
-        involved.extend(self.targets.iter().filter(|n| !self.members.contains(n)).copied());
+        let involved = self.involved();
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
         self.unique("id", &involved, |n| n.id.map(|id| id.to_string()));
         self.unique("address and port", &involved, |n| {

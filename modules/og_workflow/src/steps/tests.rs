@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod repair;
+mod roles;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
