@@ -333,8 +333,8 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
     /// With workflow: repair, the nodes that needed repair, and why, in the order in which it was found.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<Case>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<Case>>,
     /// With workflow: preflight, what was found on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Vec<NodePreflight>>,

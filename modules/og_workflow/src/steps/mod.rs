@@ -683,7 +683,7 @@ impl Run<'_> {
             findings: self.findings,
             table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
             cluster: self.cluster,
-            causes: self.causes,
+            causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
         }
     }

@@ -46,7 +46,7 @@ fn none() -> How {
 fn a_cluster_that_is_well_is_only_looked_at() {
     let done = told(&ailing(|_| ()), Workflow::Repair, "", &none(), true, nothing).well();
     assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3", "Inspect the cluster again: n1,n2,n3"]);
-    assert!(!done.outcome.changed && done.outcome.causes.is_empty());
+    assert!(!done.outcome.changed && done.outcome.causes.is_none());
 }
 
 #[test]
