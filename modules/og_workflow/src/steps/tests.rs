@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod roles;
+mod rolling;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

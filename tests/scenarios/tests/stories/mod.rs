@@ -8,6 +8,7 @@ mod handover;
 mod interrupted;
 mod refused;
 mod roles;
+mod rolling;
 mod salt;
 mod sessions;
 mod shell;
@@ -36,6 +37,7 @@ pub const ALL: &[Story] = &[
     interrupted::STORY,
     refused::STORY,
     roles::STORY,
+    rolling::STORY,
     salt::STORY,
     sessions::STORY,
     shell::STORY,

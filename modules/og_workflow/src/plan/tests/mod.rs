@@ -6,6 +6,7 @@ mod growth;
 mod identity;
 mod managed;
 mod members;
+pub(crate) mod restart;
 pub(crate) mod switchover;
 
 use serde_json::{Map, Value, json};
