@@ -77,6 +77,10 @@ pub struct Wait {
     /// The receivers at these addresses stream from this server.
     #[schemars(length(min = 1))]
     pub peers: Option<Vec<String>>,
+    /// The receivers at these addresses stream from this server and count for `synchronous_standby_names` (`sync`, `quorum`
+    /// or `potential`).
+    #[schemars(length(min = 1))]
+    pub sync_peers: Option<Vec<String>>,
     /// On a sender: no receiver, of `peers` when they are given, is further behind than this, and a primary has at least
     /// one (or `peer_count`); on a receiver: it is not further behind itself. In bytes of log not yet replayed.
     pub max_lag_bytes: Option<u64>,

@@ -120,6 +120,20 @@ pub struct Options {
     /// Repair the nodes that are named also where that gives up what they hold and the primary has not: data of another
     /// database system, a longer log, or a newer term; and, of two primaries, the one that is named.
     pub og_repair_force: bool,
+    /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
+    /// bool, without quotes.
+    #[schemars(schema_with = "parameters")]
+    pub og_parameters: Map<String, Value>,
+    /// When the parameters are set, restart the nodes of which a setting counts only after that, as the workflow restart does.
+    pub og_configure_restart: bool,
+    /// What if commits wait for a standby while a node is restarted, as too few others stream for
+    /// `synchronous_standby_names`.
+    pub og_restart_commits: RestartCommits,
+    /// Seconds to wait before a node is restarted until no client has a transaction open there; when they are over it is not
+    /// restarted. 0 is not to wait: the restart ends what is open.
+    pub og_wait_sessions: u64,
+    /// After the old primary was restarted, make it primary again, by a second switchover.
+    pub og_switch_back: bool,
     /// What becomes of transactions that clients have had open for more than 15 seconds; the change of roles ends them.
     pub og_long_transactions: LongTransactions,
     /// A node that is the primary, or may be, and is known to be dead, such as `n1`: its host was switched off, or its server may be
@@ -131,6 +145,11 @@ pub struct Options {
     pub og_failover_force: bool,
     /// Members that cannot take part, such as `n4`, and are done without.
     pub og_without: String,
+}
+
+/// Parameters and their values.
+fn parameters(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 }
 
 /// As og_guc takes it. What it would refuse is refused here: the nodes are built before it is asked.
@@ -179,6 +198,11 @@ impl Default for Options {
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
             og_repair_force: false,
+            og_parameters: Map::new(),
+            og_configure_restart: false,
+            og_restart_commits: RestartCommits::Refuse,
+            og_wait_sessions: 0,
+            og_switch_back: false,
             og_long_transactions: LongTransactions::Refuse,
             og_confirm_dead: String::new(),
             og_accept_loss: false,
@@ -222,6 +246,16 @@ pub enum DropCommits {
     Protected,
     /// They go on, with `most_available_sync`, and for that long none has a second copy.
     Available,
+}
+
+/// What becomes of commits while a node is restarted for which they wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartCommits {
+    /// Nothing is restarted, and it is told which node they would wait for.
+    Refuse,
+    /// They wait until it streams again.
+    Wait,
 }
 
 /// What becomes of transactions that have been open for long.

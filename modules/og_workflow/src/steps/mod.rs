@@ -1,10 +1,12 @@
 //! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
+mod configure;
 mod drop;
 mod expand;
 mod failover;
 mod preflight;
 mod repair;
+mod restart;
 mod switchover;
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,10 @@ pub enum Workflow {
     Drop,
     /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
     Repair,
+    /// Set parameters on all nodes of the cluster.
+    Configure,
+    /// Restart the nodes of the cluster one by one.
+    Restart,
     /// Make a standby the primary, and the primary a standby.
     Switchover,
     /// Make a standby the primary when the primary is lost.
@@ -125,6 +131,47 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_repair_force", "og_hba_method", "og_build_room", "og_build_parallel"],
         run: repair::repair,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Configure,
+        name: "configure",
+        title: "Configure the cluster",
+        about: "Set parameters on all nodes of the cluster, in the order that is right for them",
+        details: &[
+            "The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.",
+            "Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.",
+        ],
+        changes: true,
+        targets: None,
+        options: &[
+            "og_parameters",
+            "og_configure_restart",
+            "og_restart_commits",
+            "og_wait_sessions",
+            "og_switch_back",
+        ],
+        run: |it, _| configure::configure(it),
+    },
+    WorkflowEntry {
+        workflow: Workflow::Restart,
+        name: "restart",
+        title: "Restart the cluster",
+        about: "Restart the nodes whose settings wait for it, one by one: standbys first, the primary after a switchover",
+        details: &[
+            "Without nodes those are restarted of which a setting counts only after a restart.",
+            "A single node, or a primary without a standby to hand over to, is restarted in place.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_restart",
+            about: "The nodes to restart, whether a setting waits for it or not",
+            example: "n2",
+            state: "restarted",
+            state_about: "No setting of the cluster waits for a restart; nodes that are named were restarted",
+            required: false,
+        }),
+        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back"],
+        run: restart::restart,
     },
     WorkflowEntry {
         workflow: Workflow::Switchover,
@@ -240,6 +287,12 @@ impl Workflow {
 }
 
 impl WorkflowEntry {
+    /// Whether the option of this name is one of its own.
+    #[must_use]
+    pub fn has_own(&self, option: &str) -> bool {
+        self.options.contains(&option)
+    }
+
     /// Whether it takes the option of this name: one of its own, or one that no workflow names.
     #[must_use]
     pub fn has_option(&self, option: &str) -> bool {
@@ -310,6 +363,7 @@ pub fn run(
         causes: Vec::new(),
         diagnoses: false,
         leader: None,
+        more_parameters: None,
         reason: None,
     };
     let done = match workflow.entry() {
@@ -348,6 +402,9 @@ struct Run<'a> {
     diagnoses: bool,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
+    /// The parameters that are asked for beside [`PARAMETERS`] when all programs are asked, and which of all that are set
+    /// wait for a restart.
+    more_parameters: Option<Vec<String>>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }
@@ -362,6 +419,8 @@ impl Run<'_> {
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
+        let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
+        let more = more.as_deref();
         let asked = |host: &Host| {
             let node = Node::new(host, None);
             let asked = programs.iter().map(move |program| {
@@ -373,6 +432,8 @@ impl Run<'_> {
                     "og_guc" => {
                         let names: &[&str] =
                             if programs.starts_with(&PROGRAMS) { &PARAMETERS } else { &OF_STATUS };
+                        let more = more.iter().copied().flatten().map(String::as_str);
+                        let names: Vec<&str> = names.iter().copied().chain(more).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
@@ -386,7 +447,8 @@ impl Run<'_> {
                 }
                 (*program, own)
             });
-            asked.collect::<Vec<_>>()
+            let all = args(json!({"state": "query", "timeout": timeout}));
+            asked.chain(more.is_some().then_some(("og_guc", all))).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
@@ -584,6 +646,20 @@ impl Run<'_> {
         let own = json!({"state": "released", "owner": self.how.owner});
         let done = self.quiet("Release the cluster lock", "og_lock", on(nodes, &own))?;
         gate(&[&done])
+    }
+
+    /// Releases the lock on these nodes, whatever came of the steps.
+    fn end(&mut self, locked: &[String], done: Go) -> Go {
+        let why = match done {
+            Ok(()) => return self.unlock_nodes(locked),
+            Err(Stop::Failed(why)) => why,
+            ask => return ask,
+        };
+        Err(Stop::Failed(match self.unlock_nodes(locked) {
+            Ok(()) => why,
+            Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
+            Err(ask) => return Err(ask),
+        }))
     }
 
     /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.

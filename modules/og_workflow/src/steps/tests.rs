@@ -3,6 +3,7 @@
 
 mod repair;
 mod roles;
+mod rolling;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod interrupted;
 mod refused;
 mod repair;
 mod roles;
+mod rolling;
 mod salt;
 mod sessions;
 mod shell;
@@ -38,6 +39,7 @@ pub const ALL: &[Story] = &[
     refused::STORY,
     repair::STORY,
     roles::STORY,
+    rolling::STORY,
     salt::STORY,
     sessions::STORY,
     shell::STORY,

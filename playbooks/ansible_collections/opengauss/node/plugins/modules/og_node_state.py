@@ -142,6 +142,13 @@ options:
           - The receivers at these addresses stream from this server.
         type: list
         elements: str
+      sync_peers:
+        description:
+          - >-
+            The receivers at these addresses stream from this server and count for C(synchronous_standby_names)
+            (C(sync), C(quorum) or C(potential)).
+        type: list
+        elements: str
       max_lag_bytes:
         description:
           - >-
