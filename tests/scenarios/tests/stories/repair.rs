@@ -284,7 +284,7 @@ fn lost_primary_rules(c: &Cluster) -> Result {
 
 /// The client commits some rows.
 fn rows(c: &Cluster) -> Result<Seen> {
-    let (_, seen) = under_load(c, "n1", || {
+    let ((), seen) = under_load(c, "n1", || {
         std::thread::sleep(Duration::from_millis(300));
         Ok(())
     })?;
@@ -310,7 +310,8 @@ fn old_primary(c: &Cluster) -> Result {
     c.at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
     c.all_hold(&seen, &["n1", "n2", "n3"])?;
     well(c)?;
-    state(c, "n1", json!({"state": "primary"}))?;
+    // And back, as the document ends.
+    Shell::of(c)?.run("og switchover n1")?.must_work()?;
     c.at_rest(&ROLES)
 }
 
