@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::health::ClusterHealth;
+use crate::plan::Case;
 use crate::steps::NodePreflight;
 
 pub use crate::steps::Workflow;
@@ -18,7 +19,7 @@ pub use crate::steps::Workflow;
 pub struct Args {
     /// What to do.
     pub workflow: Workflow,
-    /// The nodes to add or to drop, by their names in the cluster.
+    /// The nodes to add, to drop or to repair, by their names in the cluster.
     #[serde(default)]
     pub targets: Vec<String>,
     /// Options of the workflow; those that are not given may stand in the cluster's `vars`.
@@ -116,6 +117,9 @@ pub struct Options {
     pub og_drop_commits: DropCommits,
     /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
+    /// Repair the nodes that are named also where that gives up what they hold and the primary has not: data of another
+    /// database system, a longer log, or a newer term; and, of two primaries, the one that is named.
+    pub og_repair_force: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
@@ -193,6 +197,7 @@ impl Default for Options {
             og_preflight_nodes: String::new(),
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
+            og_repair_force: false,
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,
@@ -361,6 +366,9 @@ pub struct Outcome {
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// With workflow: repair, the nodes that needed repair, and why, in the order in which it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<Case>>,
     /// With workflow: preflight, what was found on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Vec<NodePreflight>>,

@@ -606,6 +606,11 @@ def node_state(**arguments):
         waited for.
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
+    diagnose (bool, default false)
+        With `state: query`: tell also why a server that is not well is not. That reads what it has
+        of the log.
+        Only when `state` is `query`.
+
     log_end (bool, default false)
         With `state: query`, also tell how far the log goes that the node holds, whether its server
         runs or not; it is read from its last checkpoint on.

@@ -5,6 +5,7 @@ mod drop;
 mod expand;
 mod failover;
 mod preflight;
+mod repair;
 mod restart;
 mod switchover;
 #[cfg(test)]
@@ -23,7 +24,7 @@ use crate::cluster::{Host, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Case, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
@@ -37,6 +38,8 @@ pub enum Workflow {
     Expand,
     /// Take standbys or cascade standbys out of a cluster, whether they live or not.
     Drop,
+    /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
+    Repair,
     /// Set parameters on all nodes of the cluster.
     Configure,
     /// Restart the nodes of the cluster one by one.
@@ -106,6 +109,28 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_drop_commits", "og_drop_clear"],
         run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Repair,
+        name: "repair",
+        title: "Repair nodes of the cluster",
+        about: "Find why nodes do not serve or do not follow, and repair them by the mildest step that serves",
+        details: &[
+            "The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.",
+            "Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten \
+             unless it is forced.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_repair",
+            about: "The nodes to repair; without names all that need it",
+            example: "n2",
+            state: "repaired",
+            state_about: "These nodes follow the primary",
+            required: false,
+        }),
+        options: &["og_repair_force", "og_hba_method", "og_build_room", "og_build_parallel"],
+        run: repair::repair,
     },
     WorkflowEntry {
         workflow: Workflow::Configure,
@@ -335,6 +360,8 @@ pub fn run(
         table: Vec::new(),
         cluster: None,
         preflight: None,
+        causes: Vec::new(),
+        diagnoses: false,
         leader: None,
         more_parameters: None,
         reason: None,
@@ -370,6 +397,9 @@ struct Run<'a> {
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
     preflight: Option<Vec<NodePreflight>>,
+    causes: Vec<Case>,
+    /// Whether nodes that are not well are asked why.
+    diagnoses: bool,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
     /// The parameters that are asked for beside [`PARAMETERS`] when all programs are asked, and which of all that are set
@@ -388,7 +418,7 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
-        let (timeout, hosts) = (self.how.options.og_look_timeout, self.hosts);
+        let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
         let asked = |host: &Host| {
@@ -396,6 +426,9 @@ impl Run<'_> {
             let asked = programs.iter().map(move |program| {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
+                    "og_node_state" if diagnoses => {
+                        own.insert("diagnose".to_owned(), json!(true));
+                    }
                     "og_guc" => {
                         let names: &[&str] =
                             if programs.starts_with(&PROGRAMS) { &PARAMETERS } else { &OF_STATUS };
@@ -724,8 +757,9 @@ impl Run<'_> {
             changes,
             warnings,
             findings: self.findings,
-            table: self.table,
+            table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
             cluster: self.cluster,
+            causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
         }
     }

@@ -7,6 +7,7 @@ mod growth;
 mod handover;
 mod interrupted;
 mod refused;
+mod repair;
 mod roles;
 mod rolling;
 mod salt;
@@ -36,6 +37,7 @@ pub const ALL: &[Story] = &[
     handover::STORY,
     interrupted::STORY,
     refused::STORY,
+    repair::STORY,
     roles::STORY,
     rolling::STORY,
     salt::STORY,

@@ -6,6 +6,7 @@ mod growth;
 mod identity;
 mod managed;
 mod members;
+mod repair;
 pub(crate) mod restart;
 pub(crate) mod switchover;
 

@@ -19,6 +19,7 @@ OPTIONS = (
     "og_rollback",
     "og_drop_commits",
     "og_drop_clear",
+    "og_repair_force",
     "og_parameters",
     "og_configure_restart",
     "og_restart_commits",
