@@ -22,7 +22,9 @@ pub struct Configure {
     pub parameters: Map<String, Value>,
     /// Those of them that are limits which are lowered: a standby takes them only after its primary.
     pub lowered: BTreeSet<String>,
-    /// The members that follow the primary or another standby.
+    /// The members that follow a standby.
+    pub cascades: Vec<String>,
+    /// The members that follow the primary.
     pub standbys: Vec<String>,
     /// How `og_guc` is called first, to bring back what a killed run left.
     pub restore_now: Option<PutBack>,
@@ -96,7 +98,8 @@ pub fn configure(nodes: &[Node], options: &Options) -> Outlook<Configure> {
     let plan = Configure {
         shared: Shared::of(&c, primary, &what, left.clone()),
         lowered,
-        standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
+        cascades: names(c.members.iter().copied().filter(|n| *n != primary && n.becomes_cascade())),
+        standbys: names(c.standbys(&c.members).into_iter()),
         restore_now: PutBack::of(&owed(&left)),
         nodes: nodes.to_vec(),
         parameters,

@@ -93,8 +93,10 @@ fn steps(it: &mut Run, og: &Configure, rolling: Option<&Restart>) -> Go {
     // Standbys first: each has in its file what it needs to follow a primary that is restarted with the new limits. The
     // reload of the primary then hands its file to them.
     let own = og.of_standbys();
-    if !own.is_empty() {
-        let calls = og.standbys.iter().map(|n| (n.clone(), args(og_guc(&own)))).collect();
+    // A standby, too, hands its file to those that follow it: they come first, so that each node is seen to change.
+    for nodes in [&og.cascades, &og.standbys].into_iter().filter(|nodes| !nodes.is_empty() && !own.is_empty())
+    {
+        let calls = nodes.iter().map(|n| (n.clone(), args(og_guc(&own)))).collect();
         gate(&[&set(it, "Set the parameters on the standbys", calls)?])?;
     }
     let calls = vec![(primary.clone(), args(og_guc(&og.parameters)))];

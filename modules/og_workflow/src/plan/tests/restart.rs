@@ -103,7 +103,9 @@ fn a_lowered_limit_restarts_the_primary_in_place_and_first() {
 #[test]
 fn one_limit_raised_and_one_lowered_is_refused() {
     let mut hosts = pending(2, "200", "300");
-    hosts.iter_mut().for_each(|host| set(host, "max_prepared_transactions", "50", "10"));
+    for host in &mut hosts {
+        set(host, "max_prepared_transactions", "50", "10");
+    }
     let finding = only(restarting(&hosts, "", &Options::default()));
     assert!(finding.contains("the other way round with another limit; change one of them"), "{finding}");
 }
@@ -197,7 +199,9 @@ fn parameters_of_one_node_are_refused_with_what_is_right_for_them() {
 fn a_standby_gets_a_lowered_limit_after_its_primary() {
     let parameters = json!({LIMIT: "200", "max_locks_per_transaction": 512, "work_mem": "8MB"});
     let mut hosts = pending(2, "300", "300");
-    hosts.iter_mut().for_each(|host| set(host, "max_locks_per_transaction", "256", "256"));
+    for host in &mut hosts {
+        set(host, "max_locks_per_transaction", "256", "256");
+    }
     let plan = good(configuring(&hosts, parameters));
     assert_eq!(plan.lowered, BTreeSet::from([LIMIT.to_owned()]));
     assert_eq!(plan.of_standbys().keys().collect::<Vec<_>>(), ["max_locks_per_transaction", "work_mem"]);
