@@ -71,6 +71,12 @@ pub fn table(health: &ClusterHealth, verbose: bool, width: Option<usize>) -> Vec
     }
 }
 
+/// Returns the heads of all columns, and the cells of each node.
+pub(super) fn cells(health: &ClusterHealth) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let row = |node: &NodeHealth| COLUMNS.iter().map(|column| (column.cell)(node)).collect();
+    (COLUMNS.iter().map(|column| column.head).collect(), health.nodes.iter().map(row).collect())
+}
+
 fn rows(health: &ClusterHealth, columns: &[&Column]) -> Vec<String> {
     let head = columns.iter().map(|column| column.head.to_owned()).collect::<Vec<_>>();
     let cells = |node: &NodeHealth| columns.iter().map(|column| (column.cell)(node)).collect::<Vec<_>>();
@@ -138,11 +144,11 @@ fn branch<'a>(
     }
 }
 
-fn role(node: &NodeHealth) -> String {
+pub(super) fn role(node: &NodeHealth) -> String {
     node.role.map_or_else(|| UNKNOWN.to_owned(), crate::cluster::role_in_words)
 }
 
-fn state(node: &NodeHealth) -> String {
+pub(super) fn state(node: &NodeHealth) -> String {
     match (node.running, node.db_state) {
         (None, _) if !node.inspected => "not inspected".to_owned(),
         (None, _) if !node.reachable => "unreachable".to_owned(),

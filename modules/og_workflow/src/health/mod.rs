@@ -3,10 +3,13 @@
 //! * [`assess`]: from what was seen on the nodes to a [`ClusterHealth`]: pure
 //! * [`lines`]: the verdict, the table, the topology and the findings as a person reads them
 //! * [`export`]: one line for Nagios, a file for Prometheus
+//! * [`picture`] and [`page`]: who follows whom as an SVG, and all of it as a page for a browser
 
 pub mod assess;
 pub mod export;
 pub mod lines;
+pub mod page;
+pub mod picture;
 #[cfg(test)]
 mod tests;
 
