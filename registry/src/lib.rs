@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub const PROGRAMS: &[Program] = &[
     program::<og_build::Build>()
         .repeats("With `mode` given it builds each time; by default only where the node does not stream."),
+    program::<og_checkpoint::Checkpoint>()
+        .repeats("`state: done` without `max_dirty_pages` makes a checkpoint each time."),
     program::<og_guc::Guc>().edits_text().works_without_server(),
     program::<og_hba::Hba>().edits_text().works_without_server(),
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
@@ -18,6 +20,7 @@ pub const PROGRAMS: &[Program] = &[
         .repeats("`state: restarted` and `state: reloaded` act each time."),
     program::<og_preflight::Preflight>().page_end(preflight_checks),
     program::<og_replconninfo::ReplConnInfo>().edits_text(),
+    program::<og_session::Sessions>(),
     program::<og_slot::ReplicationSlots>(),
     program::<og_static_conf::StaticConf>().edits_text(),
     program::<og_workflow::Workflows>().on_controller(),

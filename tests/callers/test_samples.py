@@ -48,9 +48,9 @@ CALLS = {
         {"workflow": "owner", "owner": "dba@control pid 4711 start 918273"},
     ],
 }
-# Those that say nothing of theirs where no server runs: tests/scenarios/tests/stories/builds.rs. Of the others that have no calls
+# Those that say nothing of theirs where no server runs: tests/scenarios/tests/stories/builds.rs and sessions.rs. Of the others that have no calls
 # here, their own examples are.
-WITH_A_SERVER = ("og_build", "og_node_state", "og_slot")
+WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_session", "og_slot")
 # Keys that others have no more than there.
 OF_A_SERVER = {"og_guc": {"/running", "/running/*"}}
 # Keys that are names, of parameters, nodes or servers.

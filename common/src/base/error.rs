@@ -86,11 +86,13 @@ pub enum Reason {
     Frozen,
     /// The time ran out after the server had been told to act: it goes on without the caller.
     GoesOn,
+    /// Transactions of clients are older than is allowed, and did not end in time.
+    LongTransactions,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -112,6 +114,7 @@ impl Reason {
         Self::DiskFull,
         Self::Frozen,
         Self::GoesOn,
+        Self::LongTransactions,
     ];
 
     /// As the result writes it.
@@ -139,6 +142,7 @@ impl Reason {
             Self::DiskFull => "disk_full",
             Self::Frozen => "frozen",
             Self::GoesOn => "goes_on",
+            Self::LongTransactions => "long_transactions",
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct ControlFile {
     pub version: u32,
     /// Where the record of the last checkpoint begins. The same place in PostgreSQL's layouts.
     pub checkpoint: u64,
+    /// Where recovery would begin: the redo position of the last checkpoint.
+    pub redo: u64,
     /// What else is known, when the layout is the one that is known.
     pub more: Option<More>,
 }
@@ -62,7 +64,9 @@ impl ControlFile {
             })
         };
         let more = if known { more() } else { None };
-        Some(Self { system_id: long(0)?, version: word(8)?, checkpoint: long(32)?, more })
+        // openGauss has the checkpoint before in between; PostgreSQL has not since release 11.
+        let redo = long(if word(8)? == VERSION { 48 } else { 40 })?;
+        Some(Self { system_id: long(0)?, version: word(8)?, checkpoint: long(32)?, redo, more })
     }
 
     /// Whether openGauss wrote it, and not PostgreSQL.
@@ -124,6 +128,8 @@ mod tests {
         put(0, &77_u64.to_le_bytes());
         put(8, &version.to_le_bytes());
         put(32, &0x4000_u64.to_le_bytes());
+        put(40, &0x3f80_u64.to_le_bytes());
+        put(48, &0x3fc0_u64.to_le_bytes());
         put(136, &0x5000_u64.to_le_bytes());
         for (at, number) in [(168, 250_u32), (172, 200), (176, 256)] {
             put(at, &number.to_le_bytes());
@@ -134,10 +140,13 @@ mod tests {
 
     #[test]
     fn the_known_layout_is_read_and_of_others_only_the_number() {
-        let more = ControlFile::parse(&file(VERSION)).unwrap().more.unwrap();
+        let known = ControlFile::parse(&file(VERSION)).unwrap();
+        assert_eq!((known.checkpoint, known.redo), (0x4000, 0x3fc0));
+        let more = known.more.unwrap();
         assert_eq!((more.lsn, more.max_connections), (0x5000, 250));
         assert_eq!((more.max_prepared_transactions, more.max_locks_per_transaction), (200, 256));
-        let other = ControlFile { system_id: 77, version: 1300, checkpoint: 0x4000, more: None };
+        let other =
+            ControlFile { system_id: 77, version: 1300, checkpoint: 0x4000, redo: 0x3f80, more: None };
         assert_eq!(ControlFile::parse(&file(1300)), Some(other));
         assert_eq!(ControlFile::parse(&[0; 11]), None);
     }

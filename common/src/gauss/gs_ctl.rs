@@ -232,6 +232,26 @@ impl StopMode {
     }
 }
 
+/// What gs_ctl says when it has done nothing, for another gs_ctl of the user was just opening the log file of both; from
+/// 6.0 on, where GAUSSLOG is set.
+///
+/// Source: SRV `elog.cpp` v6.0.2:536.
+const IN_THE_WAY: &str = "command is running, init_log failed!";
+/// How often, and after how long each time, it is tried again: the other one needs the file for a moment only.
+const TRIES: (usize, Duration) = (100, Duration::from_millis(30));
+
+/// Runs a gs_ctl, again where another one was in its way.
+async fn run(program: &Program) -> Result<Outcome, Error> {
+    for _ in 1..TRIES.0 {
+        let outcome = program.run().await?;
+        if outcome.rc == 0 || !outcome.stdout.contains(IN_THE_WAY) {
+            return Ok(outcome);
+        }
+        tokio::time::sleep(TRIES.1).await;
+    }
+    program.run().await
+}
+
 /// The gs_ctl commands. Each returns what gs_ctl made of it and no verdict: look at the server afterwards.
 impl Node {
     /// gs_ctl with `command -D DATA_DIR`.
@@ -247,7 +267,7 @@ impl Node {
     pub async fn ctl_query(&self, call: &Call) -> Result<Outcome, Error> {
         // A server that does not answer holds gs_ctl for ten seconds.
         let limit = super::process::time_left(call, Duration::from_secs(30));
-        self.gs_ctl(call, "query").await?.limit(Some(limit)).run().await
+        run(&self.gs_ctl(call, "query").await?.limit(Some(limit))).await
     }
 
     /// `gs_ctl start`, in this role when one is given, waiting up to `limit` for it to come up.
@@ -275,7 +295,7 @@ impl Node {
         // gs_ctl gives up before we would end it; the server it started comes up all the same.
         let seconds = limit.as_secs().max(1);
         program = program.arg("-t").arg(seconds.to_string()).limit(Some(limit + Duration::from_secs(5)));
-        program.spare_children().run().await
+        run(&program.spare_children()).await
     }
 
     /// Where a server's first words go that [`Node::ctl_start`] starts.
@@ -294,7 +314,7 @@ impl Node {
         let program =
             self.gs_ctl(call, "stop").await?.arg("-m").arg(mode.name()).arg("-t").arg(seconds.to_string());
         let program = if mode == StopMode::Fast { program.arg("-W") } else { program };
-        program.limit(Some(limit + Duration::from_secs(5))).run().await
+        run(&program.limit(Some(limit + Duration::from_secs(5)))).await
     }
 
     /// `gs_ctl switchover` or `gs_ctl failover`, run on the standby that is to become primary.
@@ -302,9 +322,14 @@ impl Node {
     /// # Errors
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_promote(&self, call: &Call, failover: bool, limit: Duration) -> Result<Outcome, Error> {
+        if !failover {
+            // It would look once a second, and then three times more; whoever calls looks oftener himself.
+            let program = self.gs_ctl(call, "switchover").await?;
+            return run(&program.arg("-W").limit(Some(limit))).await;
+        }
         let seconds = limit.as_secs().max(1);
-        let program = self.gs_ctl(call, if failover { "failover" } else { "switchover" }).await?;
-        program.arg("-t").arg(seconds.to_string()).limit(Some(limit + Duration::from_secs(5))).run().await
+        let program = self.gs_ctl(call, "failover").await?;
+        run(&program.arg("-t").arg(seconds.to_string()).limit(Some(limit + Duration::from_secs(5)))).await
     }
 
     /// `gs_ctl notify`: tells a server in the pending role what to be.
@@ -313,7 +338,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_notify(&self, call: &Call, role: Role) -> Result<Outcome, Error> {
         let limit = super::process::time_left(call, Duration::from_secs(60));
-        self.gs_ctl(call, "notify").await?.arg("-M").arg(role.name()).limit(Some(limit)).run().await
+        run(&self.gs_ctl(call, "notify").await?.arg("-M").arg(role.name()).limit(Some(limit))).await
     }
 
     /// `gs_ctl reload`: only says that the signal went out.
@@ -322,7 +347,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_reload(&self, call: &Call) -> Result<Outcome, Error> {
         let limit = super::process::time_left(call, Duration::from_secs(20));
-        self.gs_ctl(call, "reload").await?.limit(Some(limit)).run().await
+        run(&self.gs_ctl(call, "reload").await?.limit(Some(limit))).await
     }
 
     /// Starts `gs_ctl build` in a session of its own, its words going to `log`.

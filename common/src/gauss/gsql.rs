@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Node;
-use super::postmaster_pid::PostmasterPid;
+use super::postmaster_pid::{PostmasterPid, is_frozen};
 use super::process::{Outcome, Program, time_left};
-use crate::base::{Call, Error, ErrorKind};
+use crate::base::{Call, Error, ErrorKind, Reason};
 
 /// Variables of a DBA's login that would send a client elsewhere or change what it does.
 pub(super) const DISTURBING: &[&str] = &[
@@ -33,7 +33,8 @@ impl Node {
     /// is an empty text.
     ///
     /// # Errors
-    /// `not_found` when no server runs; `command_failed` with the server's words; `timeout`.
+    /// `not_found` when no server runs; `command_failed` with the server's words; `timeout`, at once where the server's process
+    /// is stopped.
     pub async fn sql(&self, call: &Call, statement: &str) -> Result<Vec<Vec<String>>, Error> {
         self.sql_within(call, statement, LIMIT).await
     }
@@ -52,6 +53,12 @@ impl Node {
         let pid = pid.ok_or_else(|| {
             Error::not_found(format!("no server runs in {}, so it cannot be asked", self.data_dir.display()))
         })?;
+        if is_frozen(pid.pid) {
+            let detail = format!("the server does not answer: its process {} is stopped (T)", pid.pid);
+            return Err(Error::new(ErrorKind::Timeout, detail)
+                .reason(Reason::Frozen)
+                .hint(format!("let it go on (kill -CONT {}), or end it", pid.pid)));
+        }
         let outcome = self
             .gsql(call, &pid)
             .await?

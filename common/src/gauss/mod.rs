@@ -53,7 +53,7 @@ use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
     BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, Slot,
-    lsn_number, lsn_text,
+    lsn_number, lsn_text, tells_of_a_lost_primary,
 };
 pub use state_file::StateFile;
 pub use trial::Trial;

@@ -535,4 +535,17 @@ fn a_frozen_server_is_named_as_such_and_not_waited_for() {
     let state = block_on(fake.node.query(&fake.call)).unwrap();
     assert!(state.running && state.frozen && !state.answered && !state.healthy(), "{state:?}");
     assert_eq!(state.words(), format!("unknown, does not answer; process {pid} is stopped (T)"));
+    fake.program("gsql", "exec sleep 100");
+    let error = block_on(fake.node.sql(&fake.call, "select 1")).unwrap_err();
+    assert_eq!(error.failure().reason, Some(crate::base::Reason::Frozen), "{error:?}");
+}
+
+#[test]
+fn a_gs_ctl_that_another_one_was_in_the_way_of_is_run_again() {
+    let fake = Fake::new();
+    let script = r#"if [ -e "$3/once" ]; then touch "$3/told"; exit 0; fi
+touch "$3/once"; echo 'another gs_ctl command is running, init_log failed!'; exit 1"#;
+    fake.program("gs_ctl", script);
+    let outcome = block_on(fake.node.ctl_promote(&fake.call, false, Duration::from_secs(20))).unwrap();
+    assert!(outcome.rc == 0 && fake.node.data_dir.join("told").exists(), "{outcome:?}");
 }

@@ -298,7 +298,7 @@ mod tests {
             }
             end(
                 dir.path(),
-                &ControlFile { system_id: 1, version: 923, checkpoint: self.records[0], more: None },
+                &ControlFile { system_id: 1, version: 923, checkpoint: self.records[0], redo: 0, more: None },
             )
         }
     }

@@ -179,6 +179,22 @@ impl StandbyNames {
         Ok(after)
     }
 
+    /// The value with the member `to` in the place of `from`, as it serves when the two have exchanged their roles. A value
+    /// that names `to` already, or any standby, stays.
+    #[must_use]
+    pub fn rename(&self, from: &str, to: &str) -> Self {
+        let mut after = self.clone();
+        if self.is_star() || self.names().any(|name| name.eq_ignore_ascii_case(to)) {
+            return after;
+        }
+        for member in after.groups.iter_mut().flat_map(|group| &mut group.members) {
+            if member.eq_ignore_ascii_case(from) {
+                to.clone_into(member);
+            }
+        }
+        after
+    }
+
     fn add(&mut self, edit: &Edit) -> Result<(), Error> {
         let mut new: Vec<String> = Vec::new();
         for name in &edit.add {

@@ -59,6 +59,8 @@ pub struct Output {
     pub lock: Option<Record>,
     /// The lock as it was found, also when it had expired; null when there was none.
     pub previous: Option<Record>,
+    /// Seconds since the lock was taken that was found; null when there was none.
+    pub age_s: Option<u64>,
 }
 
 /// What is to be done.
@@ -136,7 +138,9 @@ impl Module for Lock {
                 (None, vec!["released the lock".to_owned()], "nobody holds the lock".to_owned())
             }
         };
-        Ok(Report::of(actions, msg, Output { lock, previous: present }))
+        let since = present.as_ref().and_then(|record| record.since_epoch);
+        let age_s = since.map(|since| now.saturating_sub(since));
+        Ok(Report::of(actions, msg, Output { lock, previous: present, age_s }))
     }
 }
 

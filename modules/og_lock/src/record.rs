@@ -20,6 +20,9 @@ pub struct Record {
     pub purpose: String,
     /// Since when, in UTC.
     pub since: String,
+    /// `since` in seconds since 1970; null in a record of an older program.
+    #[serde(default)]
+    pub since_epoch: Option<u64>,
     /// Until when it holds unless renewed, in UTC.
     pub until: String,
     /// `until` in seconds since 1970.
@@ -36,6 +39,7 @@ impl Record {
             owner: owner.to_owned(),
             purpose: purpose.to_owned(),
             since: renewed.map_or_else(|| clock::rfc3339(now), |b| b.since.clone()),
+            since_epoch: renewed.map_or(Some(now), |b| b.since_epoch),
             until: clock::rfc3339(until),
             until_epoch: until,
         }

@@ -1,5 +1,6 @@
 //! Does the steps, each until it is seen to be done.
 
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use og_common::gauss::disk::{free_space, human};
@@ -253,27 +254,36 @@ async fn promote(
     let limit = time_left(call, Duration::from_secs(120))
         .saturating_sub(Duration::from_secs(10))
         .max(Duration::from_secs(5));
+    let end = Instant::now() + limit;
+    let before = upstream(&present.node).filter(|_| !failover);
     let outcome = tokio::select! {
         outcome = node.ctl_promote(call, failover, limit) => outcome?,
-        (state, primary) = overtaken(call, node, args, upstream(&present.node).filter(|_| !failover)) => {
-            return Err(Error::new(
-                ErrorKind::CommandFailed,
-                format!(
-                    "the switchover did not make this node primary: {}:{} became primary meanwhile, and this node is {}",
-                    primary.host, primary.port, state.words()
-                ),
-            )
-            .reason(Reason::Overtaken)
-            .hint("somebody else switched over at the same time: agree on one primary, then call again"));
-        }
+        // A gs_ctl that does not come back is none to wait for.
+        other = overtaken(call, node, args, before.clone()) => return Err(lost_to(&other)),
     };
     let late = outcome.timed_out || outcome.last_words().contains("timeout");
-    let patience = if late { Duration::from_secs(3) } else { AFTERWARDS };
+    let patience = match (failover, late) {
+        // The server was told, no more.
+        (false, false) if outcome.rc == 0 => end.saturating_duration_since(Instant::now()),
+        (_, true) => Duration::from_secs(3),
+        _ => AFTERWARDS.min(limit),
+    };
+    let settled = Settled::default();
+    let lost = RefCell::new(None);
     let primary = |state: &NodeState| {
+        let other = before.as_ref().and_then(|before| settled.under_another(state, before));
+        if other.is_some() {
+            *lost.borrow_mut() = other.map(|other| (state.clone(), other));
+            return None;
+        }
         let done = state.role == Role::Primary && state.db_state == DbState::Normal;
         (state.running && !done).then(|| state.words())
     };
-    let state = match until(call, node, args, patience, primary).await? {
+    let seen = until(call, node, args, patience, primary).await?;
+    if let Some(other) = lost.into_inner() {
+        return Err(lost_to(&other));
+    }
+    let state = match seen {
         Ok(state) if state.running => return Ok(()),
         Ok(state) | Err(state) => state,
     };
@@ -283,10 +293,26 @@ async fn promote(
         outcome.last_words()
     );
     // The server was told, and gs_ctl's end calls nothing back.
-    let kind = if late && state.running { ErrorKind::Timeout } else { ErrorKind::CommandFailed };
+    let told = outcome.rc == 0 || late;
+    let kind = if told && state.running { ErrorKind::Timeout } else { ErrorKind::CommandFailed };
     Err(Error::new(kind, words)
         .with_command(outcome.record())
         .hint("look at the old primary, too: og_node_state with state query there"))
+}
+
+/// That another node has become primary in place of this one, which is a standby of it.
+fn lost_to((state, primary): &(NodeState, Endpoint)) -> Error {
+    Error::new(
+        ErrorKind::CommandFailed,
+        format!(
+            "the switchover did not make this node primary: {}:{} became primary meanwhile, and this node is {}",
+            primary.host,
+            primary.port,
+            state.words()
+        ),
+    )
+    .reason(Reason::Overtaken)
+    .hint("somebody else switched over at the same time: agree on one primary, then call again")
 }
 
 /// Where a standby receives from.
@@ -298,18 +324,33 @@ fn upstream(state: &NodeState) -> Option<Endpoint> {
 /// promotion that does not come. Without `before` it never ends.
 async fn overtaken(call: &Call, node: &Node, args: &Args, before: Option<Endpoint>) -> (NodeState, Endpoint) {
     let Some(before) = before else { return std::future::pending().await };
-    let mut since: Option<Instant> = None;
+    let settled = Settled::default();
     loop {
         tokio::time::sleep(Duration::from_millis(args.interval_ms)).await;
         // In the middle of a switchover gs_ctl may have nothing to tell.
         let Ok(state) = node.query(call).await else { continue };
-        match upstream(&state).filter(|other| state.healthy() && state.role.follows() && *other != before) {
-            None => since = None,
-            Some(other) if since.get_or_insert_with(Instant::now).elapsed() >= OVERTAKEN => {
-                return (state, other);
-            }
-            Some(_) => {}
+        if let Some(other) = settled.under_another(&state, &before) {
+            return (state, other);
         }
+    }
+}
+
+/// Since when a standby has followed another primary.
+#[derive(Default)]
+struct Settled(Cell<Option<Instant>>);
+
+impl Settled {
+    /// The other primary, when the standby has followed it for long enough.
+    fn under_another(&self, state: &NodeState, before: &Endpoint) -> Option<Endpoint> {
+        let other =
+            upstream(state).filter(|other| state.healthy() && state.role.follows() && other != before);
+        if other.is_none() {
+            self.0.set(None);
+            return None;
+        }
+        let since = self.0.get().unwrap_or_else(Instant::now);
+        self.0.set(Some(since));
+        other.filter(|_| since.elapsed() >= OVERTAKEN)
     }
 }
 

@@ -100,6 +100,9 @@ pub struct Args {
     pub stop_mode: StopMode,
     /// Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is waited for.
     pub wait: Option<Wait>,
+    /// With `state: query`, also tell how far the log goes that the node holds, whether its server runs or not; it is read from
+    /// its last checkpoint on.
+    pub log_end: bool,
     /// Milliseconds between two looks.
     #[schemars(range(min = 10, max = 60_000))]
     pub interval_ms: u64,
@@ -114,9 +117,19 @@ impl Default for Args {
             force: false,
             stop_mode: StopMode::Fast,
             wait: None,
+            log_end: false,
             interval_ms: 200,
         }
     }
+}
+
+/// A place in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogPosition {
+    /// The end of its last record, such as `0/1001ABA8`; null where it cannot be read.
+    pub lsn: Option<String>,
+    /// The newest term of a primary that the node knows; null where it knows none.
+    pub term: Option<u64>,
 }
 
 /// The module's own keys of the result.
@@ -130,6 +143,9 @@ pub struct Output {
     /// With `state: query`: what tells the node from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// With `log_end`: how far the log goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_end: Option<LogPosition>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

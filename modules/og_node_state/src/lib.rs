@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
-use og_common::gauss::{Node, NodeState};
+use og_common::gauss::{Node, NodeState, lsn_text};
 use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
 
-pub use args::{Args, Output, StartRole, State, Transition, Wait};
+pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
 pub use transition::{By, Change, Refusal, judge};
 
@@ -53,6 +53,7 @@ impl Module for NodeStateModule {
     const RULES: &'static [Rule] = &[
         Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
         Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
+        Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -104,6 +105,11 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
+            if args.log_end {
+                let end = node.log_end(call).await;
+                let lsn = (end.lsn > 0).then(|| lsn_text(end.lsn));
+                report.output.log_end = Some(LogPosition { lsn, term: end.term });
+            }
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {
                 facts.insert("og_node".to_owned(), value);

@@ -116,6 +116,17 @@ pub struct Options {
     pub og_drop_commits: DropCommits,
     /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
+    /// What becomes of transactions that clients have had open for more than 15 seconds; the change of roles ends them.
+    pub og_long_transactions: LongTransactions,
+    /// A node that is the primary, or may be, and is known to be dead, such as `n1`: its host was switched off, or its server may be
+    /// ended.
+    pub og_confirm_dead: String,
+    /// Fail over although commits are lost that another node holds.
+    pub og_accept_loss: bool,
+    /// Fail over although another failover was made within the last hour.
+    pub og_failover_force: bool,
+    /// Members that cannot take part, such as `n4`, and are done without.
+    pub og_without: String,
 }
 
 /// As og_guc takes it. What it would refuse is refused here: the nodes are built before it is asked.
@@ -163,6 +174,11 @@ impl Default for Options {
             og_preflight_nodes: String::new(),
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
+            og_long_transactions: LongTransactions::Refuse,
+            og_confirm_dead: String::new(),
+            og_accept_loss: false,
+            og_failover_force: false,
+            og_without: String::new(),
         }
     }
 }
@@ -201,6 +217,18 @@ pub enum DropCommits {
     Protected,
     /// They go on, with `most_available_sync`, and for that long none has a second copy.
     Available,
+}
+
+/// What becomes of transactions that have been open for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LongTransactions {
+    /// Nothing is begun while there are any.
+    Refuse,
+    /// Their end is waited for.
+    Wait,
+    /// Their sessions are ended.
+    Cancel,
 }
 
 /// The module's own keys of the result; one of `next`, `outcome` and `plan` is there, or what `owner` asks for.
@@ -278,6 +306,11 @@ pub struct NodeCall {
 pub struct Outcome {
     /// Whether it failed.
     pub failed: bool,
+    /// Whether something was done and not all of it; running it again goes on.
+    pub incomplete: bool,
+    /// Why it failed, for programs, where there is a word for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub msg: Option<String>,
@@ -300,6 +333,16 @@ pub struct Outcome {
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,
+}
+
+/// What came of a change of roles that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It did not take place, and the old roles hold.
+    OldRolesHold,
+    /// It has not come to an end.
+    UnderWay,
 }
 
 /// What a step changed on a node.

@@ -1,5 +1,7 @@
 //! One run of a workflow: made of its arguments once, and asked with the answers so far what comes next.
 
+use std::collections::BTreeMap;
+
 use og_common::protocol::Error;
 use serde_json::{Value, json};
 
@@ -77,15 +79,15 @@ impl Engine {
         }
     }
 
-    /// Returns the call by which a run that is broken off lets the cluster's lock end at once, when it may hold it after
-    /// these calls with their answers, in their order; null is no answer. The record stays: the next run finds in it what
-    /// is to be put back.
+    /// Returns the calls by which a run that is broken off lets the cluster's lock end at once, on each node where it may hold
+    /// it after these calls with their answers, in their order; null is no answer. The record stays: the next run finds in it
+    /// what is to be put back.
     #[must_use]
-    pub fn lock_to_leave(&self, made: &[(NodeCall, Value)]) -> Option<NodeCall> {
+    pub fn locks_to_leave(&self, made: &[(NodeCall, Value)]) -> Vec<NodeCall> {
         if self.how.check {
-            return None;
+            return Vec::new();
         }
-        let mut held = None;
+        let mut held: BTreeMap<Option<&str>, &NodeCall> = BTreeMap::new();
         for (call, answer) in made.iter().filter(|(call, _)| call.program == "og_lock") {
             let is_own = call.args.get("owner").and_then(Value::as_str) == Some(&self.how.owner);
             let done = answer["failed"] == json!(false);
@@ -93,17 +95,22 @@ impl Engine {
             match (call.args.get("state").and_then(Value::as_str), is_own) {
                 // Nothing was taken; what was held before still is.
                 (Some("held"), true) if NOT_TAKEN.contains(&kind) => {}
-                (Some("held"), true) => held = Some(call),
+                (Some("held"), true) => drop(held.insert(call.node.as_deref(), call)),
                 // Released, or given back to the run that had taken it in between.
-                (Some("released"), true) | (Some("held"), false) if done => held = None,
+                (Some("released"), true) | (Some("held"), false) if done => {
+                    held.remove(&call.node.as_deref());
+                }
                 _ => {}
             }
         }
-        let mut call = held?.clone();
-        call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL));
-        // Whoever took it meanwhile keeps it.
-        call.args.remove("force");
-        Some(call)
+        let leave = |call: &NodeCall| {
+            let mut call = call.clone();
+            call.args.insert("ttl".to_owned(), json!(LEFT_LOCK_TTL));
+            // Whoever took it meanwhile keeps it.
+            call.args.remove("force");
+            call
+        };
+        held.into_values().map(leave).collect()
     }
 }
 
@@ -142,7 +149,7 @@ mod tests {
     }
 
     fn left(made: &[(NodeCall, Value)]) -> bool {
-        engine(false).lock_to_leave(made).is_some()
+        !engine(false).locks_to_leave(made).is_empty()
     }
 
     #[test]
@@ -151,8 +158,8 @@ mod tests {
         for answer in [done(), Value::Null, failed("interrupted"), failed("unreachable"), failed("io")] {
             let other = (call("og_hba", json!({"state": "present"})), done());
             let made = [(held(OWN), answer), other];
-            assert_eq!(engine(false).lock_to_leave(&made), Some(wanted.clone()), "{made:?}");
-            assert_eq!(engine(true).lock_to_leave(&made), None);
+            assert_eq!(engine(false).locks_to_leave(&made), std::slice::from_ref(&wanted), "{made:?}");
+            assert_eq!(engine(true).locks_to_leave(&made), []);
         }
         assert!(!left(&[(call("og_lock", json!({"state": "query"})), done())]));
     }
@@ -182,8 +189,19 @@ mod tests {
         assert!(!left(&[(held(other), done())]));
         assert!(!left(&[&taken[..], &[(held(other), done())]].concat()));
         assert!(!left(&[&taken[..], &[(held(other), done()), (held(OWN), failed("busy"))]].concat()));
-        let call =
-            engine(false).lock_to_leave(&[&taken[..], &[(held(other), Value::Null)]].concat()).unwrap();
+        let calls = engine(false).locks_to_leave(&[&taken[..], &[(held(other), Value::Null)]].concat());
+        let [call] = &calls[..] else { panic!("{calls:?}") };
         assert_eq!((&call.args["owner"], call.args.get("force")), (&json!(OWN), None));
+    }
+
+    #[test]
+    fn a_lock_is_left_on_each_node_that_has_it() {
+        let on = |node: &str, call: NodeCall| NodeCall { node: Some(node.to_owned()), ..call };
+        let both = [(on("n1", held(OWN)), done()), (on("n2", held(OWN)), done())];
+        let nodes = |made: &[(NodeCall, Value)]| -> Vec<_> {
+            engine(false).locks_to_leave(made).into_iter().filter_map(|call| call.node).collect()
+        };
+        assert_eq!(nodes(&both), ["n1", "n2"]);
+        assert_eq!(nodes(&[&both[..], &[(on("n1", released()), done())]].concat()), ["n2"]);
     }
 }

@@ -63,13 +63,15 @@ pub struct Replay<'a> {
     taken: usize,
     /// How the answers of the next calls are to be shown.
     pub shown: Shown,
+    /// Seconds to wait before the next calls.
+    pub pause: Option<u64>,
 }
 
 impl<'a> Replay<'a> {
     /// From the first answer on.
     #[must_use]
     pub fn new(hosts: &'a [Host], answers: &'a [Value]) -> Self {
-        Self { hosts, answers, taken: 0, shown: Shown::default() }
+        Self { hosts, answers, taken: 0, shown: Shown::default(), pause: None }
     }
 
     /// How many answers are left.
@@ -81,10 +83,11 @@ impl<'a> Replay<'a> {
     /// The answers of these calls, or the wish to have them.
     fn take(&mut self, step: &str, calls: Vec<NodeCall>, again: Option<usize>) -> Go<Vec<Answer>> {
         let there = self.answers.get(self.taken..).unwrap_or_default();
+        let pause = self.pause.take().filter(|_| there.is_empty());
         if there.len() < calls.len() {
             let keep = again.filter(|_| there.is_empty()).unwrap_or(self.answers.len());
             let calls = calls.into_iter().skip(there.len()).collect();
-            let after = again.map(|_| INTERVAL);
+            let after = again.map(|_| INTERVAL).or(pause);
             return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
         }
         let answers = calls.iter().zip(there).map(|(call, value)| Answer::of(&call.program, value)).collect();

@@ -15,6 +15,8 @@ use crate::cluster::canonical;
 /// The programs that are asked, in this order.
 pub const PROGRAMS: [&str; 6] =
     ["og_node_state", "og_guc", "og_hba", "og_replconninfo", "og_static_conf", "og_lock"];
+/// The program that tells what clients do.
+pub const SESSIONS: &str = "og_session";
 /// Those of them that need no more than what the server itself must be able to read.
 const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
 
@@ -57,6 +59,34 @@ pub struct Seen {
     pub lock: Option<Lock>,
     /// A lock that has ended by itself.
     pub last_lock: Option<Lock>,
+    /// Seconds since either was taken.
+    pub lock_age: Option<u64>,
+    /// Transactions of clients that have been open for long, where they were asked for.
+    pub transactions: Vec<Transaction>,
+}
+
+/// How far a log goes, as og_node_state tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LogPosition {
+    /// The end of its last record.
+    pub lsn: Option<String>,
+    /// The newest term of a primary that the node knows.
+    pub term: Option<u64>,
+}
+
+/// A transaction of a client, as og_session tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Transaction {
+    /// The process, or thread, that serves the client.
+    pub pid: u64,
+    /// Who.
+    pub user: String,
+    /// In which database.
+    pub database: String,
+    /// Seconds since it began.
+    pub age_s: u64,
 }
 
 /// A server, as `og_node_state` tells it.
@@ -65,6 +95,12 @@ pub struct Seen {
 pub struct State {
     /// Whether it runs.
     pub running: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Whether the server itself answered.
+    pub answered: bool,
+    /// Whether its process is stopped (T).
+    pub frozen: bool,
     /// Its role, of a stopped one that of its last run.
     pub role: Role,
     /// The release of its program, where it was asked for.
@@ -262,9 +298,16 @@ struct OfStaticConf {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct OfSession {
+    transactions: Vec<Transaction>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct OfLock {
     lock: Option<Lock>,
     previous: Option<Lock>,
+    age_s: Option<u64>,
 }
 
 impl Seen {
@@ -322,9 +365,13 @@ impl Seen {
                 self.recorded = told.nodes.unwrap_or_default();
                 self.has_roles = told.roles.is_some_and(|roles| !roles.is_empty());
             }
+            SESSIONS => {
+                let told: OfSession = answer.read().map_err(unreadable)?;
+                self.transactions = told.transactions;
+            }
             "og_lock" => {
                 let told: OfLock = answer.read().map_err(unreadable)?;
-                (self.lock, self.last_lock) = (told.lock, told.previous);
+                (self.lock, self.last_lock, self.lock_age) = (told.lock, told.previous, told.age_s);
             }
             _ => {}
         }

@@ -259,6 +259,59 @@ def build(**arguments):
     return _run("og_build", arguments)
 
 
+def checkpoint(**arguments):
+    r"""
+    Checkpoints and dirty pages of this node.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # How many pages are dirty, and how much WAL would crash recovery replay?
+        salt '*' og.checkpoint data_dir=/data/dn1 state=query
+        # Make a checkpoint
+        salt '*' og.checkpoint data_dir=/data/dn1
+        # Before a switchover: checkpoints until few pages are dirty, within two minutes
+        salt '*' og.checkpoint data_dir=/data/dn1 max_dirty_pages=1000 timeout=120
+
+    state (done|query, default "done")
+        What shall be.
+        `done`: A checkpoint is done; with `max_dirty_pages` only where more pages are dirty.
+        `query`: Tell how many pages are dirty, and where the last checkpoint is.
+
+    max_dirty_pages (int)
+        Repeat the checkpoint until no more pages than this are dirty, within `timeout`; make none
+        when so few are dirty already. Without it, one checkpoint is made each time.
+        Only when `state` is `done`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 600)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_checkpoint", arguments)
+
+
 def guc(**arguments):
     r"""
     Parameters in postgresql.conf.
@@ -553,6 +606,11 @@ def node_state(**arguments):
         waited for.
         Fields: role, db_state, peer_count, peers, max_lag_bytes.
 
+    log_end (bool, default false)
+        With `state: query`, also tell how far the log goes that the node holds, whether its server
+        runs or not; it is read from its last checkpoint on.
+        Only when `state` is `query`.
+
     interval_ms (int, default 200)
         Milliseconds between two looks.
 
@@ -743,6 +801,64 @@ def replconninfo(**arguments):
 
     """
     return _run("og_replconninfo", arguments)
+
+
+def session(**arguments):
+    r"""
+    Long transactions of clients on this node.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # Which transactions have run for longer than a minute?
+        salt '*' og.session data_dir=/data/dn1 min_age=60
+        # Wait up to five minutes until no transaction older than 15 seconds is left
+        salt '*' og.session data_dir=/data/dn1 state=absent timeout=300
+        # End the sessions whose transactions are older than an hour
+        salt '*' og.session data_dir=/data/dn1 state=absent min_age=3600 method=terminate
+
+    state (query|absent, default "query")
+        What shall be.
+        `query`: Tell which long transactions there are.
+        `absent`: No client has a transaction of `min_age` or older.
+
+    min_age (int, default 15)
+        Age in seconds from which on a transaction is long; 0 is every transaction.
+
+    method (wait|terminate, default "wait")
+        How the long transactions come to their end.
+        `wait`: Wait for them, up to `timeout`.
+        `terminate`: End their sessions, which rolls the transactions back, and wait until the
+        sessions are gone.
+        Only when `state` is `absent`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 120)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_session", arguments)
 
 
 def slot(**arguments):

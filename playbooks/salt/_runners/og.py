@@ -407,6 +407,126 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
 
 
+def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Make a standby the primary, and the primary a standby; nothing that was committed is lost
+
+    The primary is checkpointed first, while clients write; then they wait for the time that the roles change.
+    It is tried once; what became of it is looked up on all nodes.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.switchover n2 test=True
+        salt-run og.switchover n2
+        salt-run og.switchover n2 og_cluster=shop
+
+    nodes
+        The standby that becomes primary, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_long_transactions (refuse|wait|cancel, default "refuse")
+        What becomes of transactions that clients have had open for more than 15 seconds; the change
+        of roles ends them.
+        `refuse`: Nothing is begun while there are any.
+        `wait`: Their end is waited for.
+        `cancel`: Their sessions are ended.
+
+    og_without (str, default "")
+        Members that cannot take part, such as `n4`, and are done without.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("switchover", nodes, test, diff, minion, og_cluster, options)
+
+
+def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Make the standby that holds most the primary when the primary is lost
+
+    That it is lost is proved twice: no server answers there, and no standby receives from it.
+    It is stopped or, where it cannot be reached, cut off; then the standby is chosen whose log goes farthest.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.failover n2 test=True
+        salt-run og.failover n2
+        salt-run og.failover n2 og_cluster=shop
+
+    nodes
+        The standby that becomes primary; without a name the one that holds most, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes, one of which must be given then.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_confirm_dead (str, default "")
+        A node that is the primary, or may be, and is known to be dead, such as `n1`: its host was
+        switched off, or its server may be ended.
+
+    og_accept_loss (bool, default false)
+        Fail over although commits are lost that another node holds.
+
+    og_failover_force (bool, default false)
+        Fail over although another failover was made within the last hour.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("failover", nodes, test, diff, minion, og_cluster, options)
+
+
 def status(minion, og_cluster=CLUSTER, **options):
     r"""
     Show the cluster as one table; changes nothing

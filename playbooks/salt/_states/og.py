@@ -200,6 +200,55 @@ def build_present(name, **arguments):
     return _apply("og_build", "present", name, arguments)
 
 
+def checkpoint_done(name, **arguments):
+    r"""
+    Checkpoints and dirty pages of this node: done.
+
+    max_dirty_pages (int)
+        Repeat the checkpoint until no more pages than this are dirty, within `timeout`; make none
+        when so few are dirty already. Without it, one checkpoint is made each time.
+        Only when `state` is `done`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 600)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Make a checkpoint:
+          og.checkpoint_done:
+            - data_dir: /data/dn1
+
+        "Before a switchover: checkpoints until few pages are dirty, within two minutes":
+          og.checkpoint_done:
+            - data_dir: /data/dn1
+            - max_dirty_pages: 1000
+            - timeout: 120
+
+    """
+    return _apply("og_checkpoint", "done", name, arguments)
+
+
 def guc_present(name, **arguments):
     r"""
     Parameters in postgresql.conf: present.
@@ -1240,6 +1289,61 @@ def replconninfo_absent(name, **arguments):
 
     """
     return _apply("og_replconninfo", "absent", name, arguments)
+
+
+def session_absent(name, **arguments):
+    r"""
+    Long transactions of clients on this node: absent.
+
+    min_age (int, default 15)
+        Age in seconds from which on a transaction is long; 0 is every transaction.
+
+    method (wait|terminate, default "wait")
+        How the long transactions come to their end.
+        `wait`: Wait for them, up to `timeout`.
+        `terminate`: End their sessions, which rolls the transactions back, and wait until the
+        sessions are gone.
+        Only when `state` is `absent`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 120)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Wait up to five minutes until no transaction older than 15 seconds is left:
+          og.session_absent:
+            - data_dir: /data/dn1
+            - timeout: 300
+
+        End the sessions whose transactions are older than an hour:
+          og.session_absent:
+            - data_dir: /data/dn1
+            - min_age: 3600
+            - method: terminate
+
+    """
+    return _apply("og_session", "absent", name, arguments)
 
 
 def slot_present(name, **arguments):

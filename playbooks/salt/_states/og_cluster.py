@@ -69,3 +69,23 @@ def dropped(name, nodes=None, **options):
         The nodes; the state's name unless given.
     """
     return _apply("og.drop", name, nodes, options)
+
+
+def primary(name, nodes=None, **options):
+    """
+    This node is the primary of the cluster
+
+    nodes
+        The nodes; the state's name unless given.
+    """
+    return _apply("og.switchover", name, nodes, options)
+
+
+def failed_over(name, nodes=None, **options):
+    """
+    A standby is the primary in place of one that is lost
+
+    nodes
+        The nodes; without them the workflow finds those itself that need it; give ``minion`` then, whose pillar describes the cluster.
+    """
+    return _apply("og.failover", name, nodes or [], options)

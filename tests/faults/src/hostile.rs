@@ -276,7 +276,7 @@ fn node(module: &str) -> Tried<Sandbox> {
             case.fill(&node)?;
         }
     }
-    if module == "og_slot" {
+    if ["og_checkpoint", "og_session", "og_slot"].contains(&module) {
         node.serve()?;
     }
     Ok(node)

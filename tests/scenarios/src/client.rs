@@ -36,6 +36,10 @@ pub struct Seen {
     pub failures: Vec<String>,
     /// Moments between which no commit was acknowledged, the longest first, at most ten.
     pub gaps: Vec<Gap>,
+    /// When the last commit was acknowledged.
+    pub acknowledged: Option<Instant>,
+    /// Why it ended by itself, when it did.
+    pub ended: Option<String>,
 }
 
 /// A time without an acknowledged commit.
@@ -87,6 +91,15 @@ impl Client {
     /// # Errors
     /// The program ended by itself, or its pipes broke.
     pub fn stop(self) -> std::io::Result<Seen> {
+        let seen = self.end()?;
+        seen.ended.clone().map_or(Ok(seen), |why| Err(std::io::Error::other(why)))
+    }
+
+    /// The same of a client that may have lost its server.
+    ///
+    /// # Errors
+    /// Its thread panicked.
+    pub fn end(self) -> std::io::Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         self.worker.join().map_err(|_| std::io::Error::other("the client's thread panicked"))?
     }
@@ -105,17 +118,24 @@ fn write_rows(
     let mut acknowledged = Instant::now();
     let mut n = first;
     while !stop.load(Ordering::Relaxed) {
-        writeln!(input, "insert into {TABLE} (n) values ({n});")?;
-        input.flush()?;
+        let sent = writeln!(input, "insert into {TABLE} (n) values ({n});").and_then(|()| input.flush());
         let mut answer = String::new();
         // With most_available_sync a commit warns that it did not wait for a standby, and is one all the same.
-        while answer.is_empty() || is_aside(&answer) {
-            answer = answers.next().ok_or_else(|| std::io::Error::other("gsql ended"))??;
+        let mut read = || {
+            while answer.is_empty() || is_aside(&answer) {
+                answer = answers.next().ok_or_else(|| std::io::Error::other("gsql ended"))??;
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        if let Err(e) = sent.and_then(|()| read()) {
+            seen.ended = Some(e.to_string());
+            return Ok(seen);
         }
         if answer == "INSERT 0 1" {
             let now = Instant::now();
             note(&mut seen.gaps, Gap { from: acknowledged, length: now - acknowledged });
             acknowledged = now;
+            seen.acknowledged = Some(now);
             seen.last = n;
             n += 1;
             if !pause.is_zero() {
@@ -157,8 +177,8 @@ mod tests {
     fn rows_and_failures_are_counted() {
         let stop = AtomicBool::new(false);
         let answers: &[u8] = b"INSERT 0 1\nERROR:  no\nINSERT 0 1\n";
-        let error = write_rows(std::io::sink(), answers, 5, Duration::ZERO, &stop).unwrap_err();
-        assert_eq!(error.to_string(), "gsql ended");
+        let seen = write_rows(std::io::sink(), answers, 5, Duration::ZERO, &stop).unwrap();
+        assert_eq!((seen.ended.as_deref(), seen.last), (Some("gsql ended"), 6));
         let mut sent = Vec::new();
         let _ = write_rows(&mut sent, answers, 5, Duration::ZERO, &stop);
         let sent = String::from_utf8(sent).unwrap();

@@ -61,26 +61,50 @@ impl<'a> Cluster<'a> {
     /// Sorts the nodes.
     #[must_use]
     pub fn new(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
-        let (findings, warnings) = (Vec::new(), Vec::new());
-        let mut it =
-            Self { nodes, findings, warnings, targets: Vec::new(), primary: None, members: Vec::new(), kind };
-        let word = kind.variable();
+        let mut it = Self::empty(nodes, kind);
         if targets.is_empty() && !matches!(kind, TargetKind::Kept(_)) {
+            let word = kind.variable();
             it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
             return it;
         }
-        for name in targets {
-            if let Some(node) = nodes.iter().find(|n| n.name == *name) {
-                it.targets.push(node);
-            } else {
-                let known = names(nodes.iter()).join(", ");
-                it.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
-            }
-        }
+        it.find_targets(targets);
         it.check_hidden();
         it.primary = it.find_primary();
         it.members = it.find_members();
         it
+    }
+
+    /// The same of a cluster whose primary is not looked for: it has no members yet.
+    #[must_use]
+    pub fn unled(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
+        let mut it = Self::empty(nodes, kind);
+        it.find_targets(targets);
+        it.check_hidden();
+        it
+    }
+
+    fn empty(nodes: &'a [Node], kind: TargetKind) -> Self {
+        Self {
+            nodes,
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            targets: Vec::new(),
+            primary: None,
+            members: Vec::new(),
+            kind,
+        }
+    }
+
+    fn find_targets(&mut self, targets: &[String]) {
+        let word = self.kind.variable();
+        for name in targets {
+            if let Some(node) = self.nodes.iter().find(|n| n.name == *name) {
+                self.targets.push(node);
+            } else {
+                let known = names(self.nodes.iter()).join(", ");
+                self.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
+            }
+        }
     }
 
     fn is_adding(&self) -> bool {
@@ -140,9 +164,16 @@ impl<'a> Cluster<'a> {
         primary
     }
 
+    /// The members, and targets that are none.
+    #[must_use]
+    pub fn involved(&self) -> Vec<&'a Node> {
+        let others = self.targets.iter().filter(|n| !self.members.contains(n));
+        self.members.iter().chain(others).copied().collect()
+    }
+
     /// Findings that the workflows share.
     pub fn check(&mut self) {
-        let involved: Vec<&Node> = self.members.iter().chain(&self.targets).copied().collect();
+        let involved = self.involved();
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
         self.unique("id", &involved, |n| n.id.map(|id| id.to_string()));
         self.unique("address and port", &involved, |n| {

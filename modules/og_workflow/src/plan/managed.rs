@@ -9,9 +9,8 @@ use crate::cluster::{Cluster, names};
 /// Adds a finding for each way in which nodes of the cluster are somebody else's to change; nodes of which the same is
 /// said share one.
 pub fn check(c: &mut Cluster, act: Act) {
-    let involved: Vec<_> = c.members.iter().chain(&c.targets).copied().collect();
     let mut said: Vec<(String, String, Vec<String>)> = Vec::new();
-    for n in involved {
+    for n in c.involved() {
         let managed = &n.state().managed_by;
         // Only commands for one server name its data directory.
         let Some(found) = managed.objection(act, Path::new("")) else { continue };

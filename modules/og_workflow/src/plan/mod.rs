@@ -2,11 +2,13 @@
 
 mod drop;
 mod expand;
+mod failover;
 mod managed;
 mod names;
 mod room;
 mod slots;
 mod status;
+mod switchover;
 #[cfg(test)]
 pub(crate) mod tests;
 mod zones;
@@ -23,21 +25,26 @@ use crate::seen::Lock;
 
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
+pub use failover::{Choice, Failover, choose, done as done_failover, failover, files_for};
 pub use slots::idle as idle_slots;
 pub use status::{Inspected, inspect, unreadable};
+pub use switchover::{HandOver, LONG, Switchover, hand_over, switchover};
 pub use zones::ZONE;
 
 /// The parameter that says for whom commits wait.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
 /// The parameter that lets commits go on when nobody is there.
 pub const MOST_AVAILABLE: &str = "most_available_sync";
+/// The parameter that says what of a commit is waited for.
+pub const SYNC_COMMIT: &str = "synchronous_commit";
 /// The parameter after which the folders of tablespaces are named.
 pub const NODE_NAME: &str = "pgxc_node_name";
 /// The parameters that are looked at on every node. Those that expand writes on a new node are among them, to be put
 /// back when it fails.
-pub const PARAMETERS: [&str; 17] = [
+pub const PARAMETERS: [&str; 18] = [
     "port",
     SYNC_NAMES,
+    SYNC_COMMIT,
     MOST_AVAILABLE,
     "application_name",
     ZONE,
@@ -130,14 +137,26 @@ pub struct Shared {
 impl Shared {
     fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
         let targets = names(c.targets.iter().copied());
+        let purpose = Purpose { what: format!("{what} {}", targets.join(",")), restore };
+        Self::within(c.nodes, primary, &c.members, &targets, purpose)
+    }
+
+    /// For these members among the nodes.
+    fn within(
+        nodes: &[Node],
+        primary: &Node,
+        members: &[&Node],
+        targets: &[String],
+        purpose: Purpose,
+    ) -> Self {
         let id = |n: &Node| n.id.map_or_else(String::new, |id| id.to_string());
         Self {
             primary: primary.name.clone(),
-            members: names(c.members.iter().copied()),
-            purpose: Purpose { what: format!("{what} {}", targets.join(",")), restore },
-            targets,
-            file_ids: c.nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
-            locals: c.nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
+            members: names(members.iter().copied()),
+            purpose,
+            targets: targets.to_vec(),
+            file_ids: nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
+            locals: nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
         }
     }
 }
@@ -209,7 +228,7 @@ impl PutBack {
 }
 
 /// The static config, and the live roles where the cluster has them recorded, as `og_static_conf` takes them.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Files {
     /// The nodes as they are, or are to be, recorded.
     pub nodes: Vec<Map<String, Value>>,
@@ -220,6 +239,17 @@ pub struct Files {
 impl Files {
     /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
     fn of(primary: &Node, nodes: &[&Node]) -> Self {
+        // A stale record of roles would start two primaries.
+        let has_roles = nodes.iter().any(|n| n.seen().has_roles);
+        let mut files = Self::with_roles(primary, nodes);
+        if !has_roles {
+            files.roles.clear();
+        }
+        files
+    }
+
+    /// The same, with the roles recorded in any case, as they are when `primary` is the primary.
+    fn with_roles(primary: &Node, nodes: &[&Node]) -> Self {
         let known = |n: &Node| Self::record_of(primary, n);
         let role = |n: &Node| match n {
             _ if n == primary => Role::Primary,
@@ -233,13 +263,11 @@ impl Files {
             }
             record
         };
-        // A stale record of roles would start two primaries.
-        let has_roles = nodes.iter().any(|n| n.seen().has_roles);
         let name = |n: &Node| {
             let recorded = known(n).and_then(|r| r.get("name")).and_then(Value::as_str);
             recorded.filter(|name| !name.is_empty()).unwrap_or(&n.hostname).to_owned()
         };
-        let roles = nodes.iter().filter(|_| has_roles).map(|n| (name(n), role(n)));
+        let roles = nodes.iter().map(|n| (name(n), role(n)));
         Self { nodes: by_id(nodes).iter().map(record).collect(), roles: roles.collect() }
     }
 

@@ -19,6 +19,8 @@ pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
             Some((n.app_name.as_str(), canonical(&peer.host)))
         })
         .collect();
+    // Nobody sends to a primary; after a switchover the old one has the slot of the new one.
+    let primary = super::leader(nodes).map(|n| n.app_name.as_str());
     let brought = |at: &Node, name: &str| new.contains(&at.name) && !nodes.iter().any(|n| n.app_name == name);
     let mut found = Vec::new();
     for n in nodes {
@@ -26,7 +28,10 @@ pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
         let elsewhere = |name: &str| upstream.get(name).is_some_and(|host| *host != canonical(&n.address));
         let useless: Vec<_> = idle
             .map(|s| &s.name)
-            .filter(|name| **name == n.app_name || elsewhere(name) || brought(n, name))
+            .filter(|name| {
+                let name = name.as_str();
+                name == n.app_name || primary == Some(name) || elsewhere(name) || brought(n, name)
+            })
             .cloned()
             .collect();
         if !useless.is_empty() {

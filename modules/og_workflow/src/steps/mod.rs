@@ -2,7 +2,9 @@
 
 mod drop;
 mod expand;
+mod failover;
 mod preflight;
+mod switchover;
 #[cfg(test)]
 mod tests;
 
@@ -14,14 +16,14 @@ use serde_json::{Map, Value, json};
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
-use crate::args::{Change, Counts, Options, Outcome, Shown};
+use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
 use crate::cluster::{Host, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
 use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
-use crate::seen::{PROGRAMS, Seen};
+use crate::seen::{PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
 use crate::text::unified;
 
@@ -33,6 +35,10 @@ pub enum Workflow {
     Expand,
     /// Take standbys or cascade standbys out of a cluster, whether they live or not.
     Drop,
+    /// Make a standby the primary, and the primary a standby.
+    Switchover,
+    /// Make a standby the primary when the primary is lost.
+    Failover,
     /// Show the cluster as one table.
     Status,
     /// Check the nodes for what speaks against a change.
@@ -94,6 +100,48 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_drop_commits", "og_drop_clear"],
         run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Switchover,
+        name: "switchover",
+        title: "Switch over to a standby",
+        about: "Make a standby the primary, and the primary a standby; nothing that was committed is lost",
+        details: &[
+            "The primary is checkpointed first, while clients write; then they wait for the time that the roles change.",
+            "It is tried once; what became of it is looked up on all nodes.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_switchover",
+            about: "The standby that becomes primary",
+            example: "n2",
+            state: "primary",
+            state_about: "This node is the primary of the cluster",
+            required: true,
+        }),
+        options: &["og_long_transactions", "og_without"],
+        run: switchover::switchover,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Failover,
+        name: "failover",
+        title: "Fail over to a standby",
+        about: "Make the standby that holds most the primary when the primary is lost",
+        details: &[
+            "That it is lost is proved twice: no server answers there, and no standby receives from it.",
+            "It is stopped or, where it cannot be reached, cut off; then the standby is chosen whose log goes farthest.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_failover",
+            about: "The standby that becomes primary; without a name the one that holds most",
+            example: "n2",
+            state: "failed_over",
+            state_about: "A standby is the primary in place of one that is lost",
+            required: false,
+        }),
+        options: &["og_confirm_dead", "og_accept_loss", "og_failover_force"],
+        run: failover::failover,
     },
     WorkflowEntry {
         workflow: Workflow::Status,
@@ -206,6 +254,8 @@ pub struct How {
     pub left_out: Vec<String>,
 }
 
+/// The look with which each workflow begins.
+const INSPECT: &str = "Inspect all nodes";
 /// How wide the table of a status is: Ansible folds longer lines.
 const TABLE_WIDTH: usize = 76;
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
@@ -233,6 +283,7 @@ pub fn run(
         cluster: None,
         preflight: None,
         leader: None,
+        reason: None,
     };
     let done = match workflow.entry() {
         Some(entry) => (entry.run)(&mut it, targets),
@@ -267,6 +318,8 @@ struct Run<'a> {
     preflight: Option<Vec<NodePreflight>>,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
+    /// What came of a change of roles that failed.
+    reason: Option<Reason>,
 }
 
 /// Arguments of a program.
@@ -285,12 +338,16 @@ impl Run<'_> {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
                     "og_guc" => {
-                        let names: &[&str] = if programs == PROGRAMS { &PARAMETERS } else { &OF_STATUS };
+                        let names: &[&str] =
+                            if programs.starts_with(&PROGRAMS) { &PARAMETERS } else { &OF_STATUS };
                         own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
                         own.insert("local".to_owned(), json!({"host": node.address}));
+                    }
+                    SESSIONS => {
+                        own.insert("min_age".to_owned(), json!(plan::LONG));
                     }
                     _ => {}
                 }
@@ -322,9 +379,19 @@ impl Run<'_> {
     /// # Errors
     /// All findings, before anything is changed.
     fn begin<P>(&mut self, plan: impl Fn(&[Node], &Options) -> Outlook<P>) -> Go<P> {
+        self.begin_asking(INSPECT, &PROGRAMS, plan)
+    }
+
+    /// The same with these programs, which begin with those that all workflows ask.
+    fn begin_asking<P>(
+        &mut self,
+        step: &str,
+        programs: &[&'static str],
+        plan: impl Fn(&[Node], &Options) -> Outlook<P>,
+    ) -> Go<P> {
         let mut looked = false;
         loop {
-            let outlook = plan(&self.look("Inspect all nodes", &PROGRAMS, &[])?, &self.how.options);
+            let outlook = plan(&self.look(step, programs, &[])?, &self.how.options);
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
@@ -417,6 +484,11 @@ impl Run<'_> {
 
     /// Takes the lock; one left by a run on this machine that is no more keeps nobody out.
     fn lock(&mut self, og: &Shared) -> Go {
+        self.lock_nodes(og, std::slice::from_ref(&og.primary))
+    }
+
+    /// Takes the lock on each of these nodes, or on none.
+    fn lock_nodes(&mut self, og: &Shared, nodes: &[String]) -> Go {
         let o = &self.how.options;
         let own = json!({
             "state": "held",
@@ -425,13 +497,21 @@ impl Run<'_> {
             "force": o.og_lock_force,
             "owner": self.how.owner,
         });
-        let answer = self.take_lock(og, &own)?;
-        gate(&[&Answered(vec![(og.primary.clone(), answer)])])
+        for (index, node) in nodes.iter().enumerate() {
+            let answer = self.take_lock(node, &own)?;
+            if let Err(Stop::Failed(why)) = gate(&[&Answered(vec![(node.clone(), answer)])]) {
+                if index > 0 {
+                    self.unlock_nodes(&nodes[..index])?;
+                }
+                return Err(Stop::Failed(why));
+            }
+        }
+        Ok(())
     }
 
-    fn take_lock(&mut self, og: &Shared, own: &Value) -> Go<Answer> {
+    fn take_lock(&mut self, node: &str, own: &Value) -> Go<Answer> {
         let call = |it: &mut Self, own: &Value| -> Go<Answer> {
-            let calls = vec![(og.primary.clone(), args(own.clone()))];
+            let calls = vec![(node.to_owned(), args(own.clone()))];
             let mut done = it.quiet("Acquire the cluster lock", "og_lock", calls)?;
             Ok(done.0.pop().map(|(_, answer)| answer).unwrap_or_default())
         };
@@ -464,24 +544,29 @@ impl Run<'_> {
     }
 
     fn unlock(&mut self, og: &Shared) -> Go {
-        let own = args(json!({"state": "released", "owner": self.how.owner}));
-        let done = self.quiet("Release the cluster lock", "og_lock", vec![(og.primary.clone(), own)])?;
+        self.unlock_nodes(std::slice::from_ref(&og.primary))
+    }
+
+    fn unlock_nodes(&mut self, nodes: &[String]) -> Go {
+        let own = json!({"state": "released", "owner": self.how.owner});
+        let done = self.quiet("Release the cluster lock", "og_lock", on(nodes, &own))?;
         gate(&[&done])
     }
 
     /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.
     fn leave(&mut self, og: &Shared, note: &Purpose) -> Go {
+        self.leave_at("Record the deferred restore in the lock", &og.primary, note)
+    }
+
+    /// The same on any node, for any record that a later run is to find.
+    fn leave_at(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
         let own = args(json!({
             "state": "held",
-            "purpose": serde_json::to_string(note).unwrap_or_default(),
+            "purpose": serde_json::to_string(record).unwrap_or_default(),
             "ttl": 1,
             "owner": self.how.owner,
         }));
-        let done = self.quiet(
-            "Record the deferred restore in the lock",
-            "og_lock",
-            vec![(og.primary.clone(), own)],
-        )?;
+        let done = self.quiet(name, "og_lock", vec![(node.to_owned(), own)])?;
         gate(&[&done])
     }
 
@@ -556,6 +641,8 @@ impl Run<'_> {
         }
         Outcome {
             failed: why.is_some(),
+            incomplete: why.is_some() && !changes.is_empty() && !self.how.check,
+            reason: self.reason.filter(|_| why.is_some()),
             msg: why,
             changed: !changes.is_empty(),
             changes,

@@ -1,6 +1,8 @@
 //! The workflows step by step, every call answered here.
 #![allow(clippy::unwrap_used)]
 
+mod roles;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -66,7 +68,8 @@ fn told(
     replace: bool,
     mut say: impl FnMut(&str, &NodeCall) -> Option<Value>,
 ) -> Told {
-    let (hosts, targets): (_, Vec<_>) = (hosts(given), targets.split(',').map(str::to_owned).collect());
+    let (hosts, targets): (_, Vec<_>) =
+        (hosts(given), targets.split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect());
     let (mut answers, mut steps) = (Vec::new(), Vec::new());
     for _ in 0..100 {
         let Next { step, calls, keep, .. } =

@@ -2,7 +2,6 @@
 //! is, the next og_build makes the node stream again, and the primary never notices. And the samples of results, for which a
 //! build is needed.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 use serde_json::{Value, json};
 
-use super::under_load;
+use super::{has_sample_keys, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -253,29 +252,7 @@ fn samples(c: &Cluster, built: Value) -> Result {
         ("og_slot", vec![slot("present")?, seen("n1", "og_slot", query())?, slot("absent")?]),
     ];
     for (program, results) in printed {
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../schemas/samples/{program}.json"));
-        let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        let (mut shown, mut had) = (BTreeSet::new(), BTreeSet::new());
-        keys(&serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?, "", &mut shown);
-        keys(&results.into(), "", &mut had);
-        // What only a failure has.
-        let left: Vec<_> = shown.difference(&had).filter(|key| !key.starts_with("/error")).collect();
-        if !left.is_empty() {
-            return Err(format!("{}: keys that no call had: {left:?}", file.display()));
-        }
+        has_sample_keys(program, results)?;
     }
     Ok(())
-}
-
-/// The paths of all keys of a result, whatever its lists hold.
-fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-    for one in value.as_array().into_iter().flatten() {
-        keys(one, path, found);
-    }
-    for (key, own) in value.as_object().into_iter().flatten() {
-        let path = format!("{path}/{key}");
-        keys(own, &path, found);
-        found.insert(path);
-    }
 }

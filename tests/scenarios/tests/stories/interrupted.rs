@@ -27,7 +27,7 @@ const ADD: &str = "og_add=n3 og_sync_standbys=any og_sync_num=1";
 /// More tasks than any workflow has.
 const MOST_TASKS: usize = 80;
 
-fn killed_after_each_task(c: &Cluster, playbook: &str, args: &[&str]) -> Result<usize> {
+pub(super) fn killed_after_each_task(c: &Cluster, playbook: &str, args: &[&str]) -> Result<usize> {
     let points = KillPoints::from_env()?.of_row(0).take_while(|tasks| *tasks < MOST_TASKS);
     for (kills, tasks) in points.enumerate() {
         let run = c.play_killed(playbook, args, tasks)?;

@@ -4,15 +4,17 @@ mod broken_builds;
 mod builds;
 mod crowd;
 mod growth;
+mod handover;
 mod interrupted;
 mod refused;
 mod roles;
 mod salt;
+mod sessions;
 mod shell;
 mod tablespaces;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use og_common::conf::ConfFile;
 use og_scenarios::client::Seen;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::workflow::Run;
+use serde_json::Value;
 
 use crate::Story;
 
@@ -29,10 +32,12 @@ pub const ALL: &[Story] = &[
     builds::STORY,
     crowd::STORY,
     growth::STORY,
+    handover::STORY,
     interrupted::STORY,
     refused::STORY,
     roles::STORY,
     salt::STORY,
+    sessions::STORY,
     shell::STORY,
     tablespaces::STORY,
 ];
@@ -168,4 +173,33 @@ fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
         kept.collect::<Vec<_>>().join(&b'\n')
     };
     files.iter().map(|(path, text)| (path.clone(), lines(text))).collect()
+}
+
+/// Returns the result of a call that must not fail.
+fn well(result: Value) -> Result<Value> {
+    if result["failed"] == false { Ok(result) } else { Err(result.to_string()) }
+}
+
+/// Each key of the program's samples in the documentation is one that these results have.
+fn has_sample_keys(program: &str, results: Vec<Value>) -> Result {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../schemas/samples/{program}.json"));
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let (mut shown, mut had) = (BTreeSet::new(), BTreeSet::new());
+    keys(&serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?, "", &mut shown);
+    keys(&results.into(), "", &mut had);
+    // What only a failure has.
+    let left: Vec<_> = shown.difference(&had).filter(|key| !key.starts_with("/error")).collect();
+    if left.is_empty() { Ok(()) } else { Err(format!("{}: keys that no call had: {left:?}", file.display())) }
+}
+
+/// The paths of all keys of a result, whatever its lists hold.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for one in value.as_array().into_iter().flatten() {
+        keys(one, path, found);
+    }
+    for (key, own) in value.as_object().into_iter().flatten() {
+        let path = format!("{path}/{key}");
+        keys(own, &path, found);
+        found.insert(path);
+    }
 }

@@ -286,7 +286,18 @@ impl<'a> Runner<'a> {
 
     /// Lets the cluster's lock of an interrupted run end, where it may hold it.
     pub async fn leave_lock(&mut self) -> LockLeft {
-        let Some(call) = self.engine.lock_to_leave(&self.made) else { return LockLeft::None };
+        let mut left = LockLeft::None;
+        for call in self.engine.locks_to_leave(&self.made) {
+            match self.leave(&call).await {
+                LockLeft::Released if matches!(left, LockLeft::None) => left = LockLeft::Released,
+                LockLeft::Released | LockLeft::None => {}
+                other => left = other,
+            }
+        }
+        left
+    }
+
+    async fn leave(&mut self, call: &NodeCall) -> LockLeft {
         let leave = async {
             let program = self.program(&call.program)?;
             // The run's own wish to stop is fulfilled by now.
@@ -309,7 +320,7 @@ impl<'a> Runner<'a> {
 
     /// What becomes of the lock of a run that may still be at work somewhere: it stays, where there is one.
     pub fn keep_lock(&self) -> LockLeft {
-        if self.engine.lock_to_leave(&self.made).is_some() { LockLeft::Kept } else { LockLeft::None }
+        if self.engine.locks_to_leave(&self.made).is_empty() { LockLeft::None } else { LockLeft::Kept }
     }
 
     /// Ends the connections.

@@ -1,10 +1,12 @@
 //! What is found and planned from what was seen.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::type_complexity)]
 
+pub(crate) mod failover;
 mod growth;
 mod identity;
 mod managed;
 mod members;
+pub(crate) mod switchover;
 
 use serde_json::{Map, Value, json};
 
@@ -76,6 +78,7 @@ pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
         let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});
         let answers: Vec<_> = crate::seen::PROGRAMS
             .iter()
+            .chain(&[crate::seen::SESSIONS])
             .map(|p| {
                 (*p, if seen.is_null() { lost.clone() } else { seen.get(p).cloned().unwrap_or(json!({})) })
             })

@@ -316,6 +316,7 @@ error:
         - "C(disk_full): There is no room left on the disk."
         - "C(frozen): The server's process is frozen (SIGSTOP)."
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
+        - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
       type: str
       returned: when known
     detail:

@@ -221,6 +221,7 @@ error:
         - "C(disk_full): There is no room left on the disk."
         - "C(frozen): The server's process is frozen (SIGSTOP)."
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
+        - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
       type: str
       returned: when known
     detail:
@@ -313,6 +314,11 @@ lock:
         - Since when, in UTC.
       type: str
       returned: always
+    since_epoch:
+      description:
+        - C(since) in seconds since 1970; null in a record of an older program.
+      type: int
+      returned: when known
     until:
       description:
         - Until when it holds unless renewed, in UTC.
@@ -327,6 +333,7 @@ lock:
     owner: "dba@control pid 4711 start 918273"
     purpose: expand n3
     since: "2026-11-21T09:43:07Z"
+    since_epoch: 1795254187
     until: "2026-11-21T09:58:07Z"
     until_epoch: 1795255087
 previous:
@@ -339,6 +346,13 @@ previous:
     owner: "dba@control pid 4711 start 918273"
     purpose: expand n3
     since: "2026-11-21T09:43:07Z"
+    since_epoch: 1795254187
     until: "2026-11-21T09:58:07Z"
     until_epoch: 1795255087
+age_s:
+  description:
+    - Seconds since the lock was taken that was found; null when there was none.
+  type: int
+  returned: success
+  sample: 12
 """

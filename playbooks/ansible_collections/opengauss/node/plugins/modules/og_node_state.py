@@ -149,6 +149,14 @@ options:
             primary has at least one (or C(peer_count)); on a receiver: it is not further behind itself. In
             bytes of log not yet replayed.
         type: int
+  log_end:
+    description:
+      - >-
+        With C(state: query), also tell how far the log goes that the node holds, whether its server runs or
+        not; it is read from its last checkpoint on.
+      - Only when C(state) is C(query).
+    type: bool
+    default: false
   interval_ms:
     description:
       - Milliseconds between two looks.
@@ -347,6 +355,7 @@ error:
         - "C(disk_full): There is no room left on the disk."
         - "C(frozen): The server's process is frozen (SIGSTOP)."
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
+        - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
       type: str
       returned: when known
     detail:
@@ -1066,6 +1075,25 @@ identity:
     directory: "ec0d0766-913b-4ade-9046-32d16a830aba:fe00:10035542"
     system_id: "6785152480852224290"
     listen_port: 26000
+log_end:
+  description:
+    - "With C(log_end): how far the log goes."
+  type: dict
+  returned: success
+  contains:
+    lsn:
+      description:
+        - The end of its last record, such as C(0/1001ABA8); null where it cannot be read.
+      type: str
+      returned: when known
+    term:
+      description:
+        - The newest term of a primary that the node knows; null where it knows none.
+      type: int
+      returned: when known
+  sample:
+    lsn: "0/17FDE28"
+    term: 1
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."

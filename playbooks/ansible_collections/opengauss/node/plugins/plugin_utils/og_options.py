@@ -19,6 +19,11 @@ OPTIONS = (
     "og_rollback",
     "og_drop_commits",
     "og_drop_clear",
+    "og_long_transactions",
+    "og_without",
+    "og_confirm_dead",
+    "og_accept_loss",
+    "og_failover_force",
     "og_preflight_for",
     "og_preflight_nodes",
 )

@@ -1,0 +1,91 @@
+//! The arguments and the result.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What shall be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Tell which long transactions there are.
+    #[default]
+    Query,
+    /// No client has a transaction of `min_age` or older.
+    Absent,
+}
+
+/// How the long transactions come to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Wait for them, up to `timeout`.
+    #[default]
+    Wait,
+    /// End their sessions, which rolls the transactions back, and wait until the sessions are gone.
+    Terminate,
+}
+
+/// The arguments.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Args {
+    /// What shall be.
+    #[serde(default)]
+    pub state: State,
+    /// Age in seconds from which on a transaction is long; 0 is every transaction.
+    #[serde(default = "min_age")]
+    pub min_age: u32,
+    /// How the long transactions come to their end.
+    #[serde(default)]
+    pub method: Method,
+}
+
+fn min_age() -> u32 {
+    15
+}
+
+/// A transaction of a client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Transaction {
+    /// The server's number of the thread or process that serves it.
+    pub pid: u64,
+    /// The number of the session; null on PostgreSQL.
+    pub session_id: Option<u64>,
+    /// Who is logged in.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The client's address; `local` through the local socket.
+    pub client: String,
+    /// Its `application_name`.
+    pub application: String,
+    /// `active`, `idle in transaction` or another state of the session.
+    pub state: String,
+    /// Seconds since the transaction began.
+    pub age_s: u64,
+    /// The present or last statement: at most 200 characters, secrets masked.
+    pub query: String,
+}
+
+/// A transaction prepared for two-phase commit. It belongs to no session; only COMMIT PREPARED or ROLLBACK PREPARED ends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Prepared {
+    /// Its global identifier.
+    pub gid: String,
+    /// Who prepared it.
+    pub owner: String,
+    /// The database.
+    pub database: String,
+    /// Seconds since it was prepared.
+    pub age_s: u64,
+}
+
+/// The module's own keys of the result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Output {
+    /// The long transactions of clients at the end of the call, the oldest first.
+    pub transactions: Vec<Transaction>,
+    /// The prepared transactions of that age, the oldest first. They are told, and never ended.
+    pub prepared: Vec<Prepared>,
+    /// The transactions whose sessions were ended; in check mode, would be.
+    pub ended: Vec<Transaction>,
+}

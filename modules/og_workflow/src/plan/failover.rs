@@ -1,0 +1,436 @@
+//! Findings and plan of a failover: the primary is lost, and the standby that holds most takes over.
+
+use std::collections::BTreeMap;
+
+use og_common::conf::is_on;
+use og_common::gauss::managed::Act;
+use og_common::gauss::{Role, lsn_number, tells_of_a_lost_primary};
+use og_common::standby_names::{Edit, StandbyNames};
+
+use super::{Files, MOST_AVAILABLE, Outlook, Purpose, SYNC_NAMES, Shared, purpose_of};
+use crate::args::Options;
+use crate::cluster::{Cluster, Node, Peer, TargetKind, canonical, kin, misplaced, names, strangers};
+use crate::seen::{LogPosition, Rule};
+
+/// The variable that names the node.
+pub const VARIABLE: &str = "og_failover";
+/// What the record of a failover that came to its end begins with.
+const DONE: &str = "failed over to";
+/// What the lock of one under way begins with.
+const UNDER_WAY: &str = "failover of";
+/// Seconds after a failover in which another one needs a person's word.
+const APART: u64 = 3600;
+
+/// What is known before how far each log goes.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// What the changing workflows plan; its primary is the first survivor as long as none is chosen.
+    pub shared: Shared,
+    /// A node that runs as primary already, made so by a failover that has not come to its end.
+    pub done: Option<String>,
+    /// The standby that is to take over, where one is named.
+    pub wanted: Option<String>,
+    /// Standbys that could take over.
+    pub standbys: Vec<String>,
+    /// All nodes that run and follow.
+    pub survivors: Vec<String>,
+    /// What may have been the primary and can be reached: it is stopped, and marked.
+    pub stop: Vec<String>,
+    /// What may have been the primary and cannot be reached.
+    pub lost: Vec<String>,
+    /// Its ends of replication channels.
+    pub cut: Vec<Peer>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+    /// All members.
+    members: Vec<Node>,
+}
+
+/// Who takes over, and what that costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The new primary.
+    pub to: String,
+    /// Others that are to follow it.
+    pub followers: Vec<String>,
+    /// What is lost, in words.
+    pub loss: String,
+    /// Whether acknowledged commits are, or may be.
+    pub loses: bool,
+    /// Whether it takes over although another one, or the old primary, holds more.
+    pub force: bool,
+    /// What `synchronous_standby_names` is to be there; none where it may stay.
+    pub sync_names: Option<String>,
+    /// The cluster's files.
+    pub files: Files,
+    /// What should be looked at.
+    pub warnings: Vec<String>,
+}
+
+/// Findings and plan, as far as they do not depend on how far the logs go.
+#[must_use]
+pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Failover> {
+    let mut c = Cluster::unled(nodes, targets, TargetKind::Kept(VARIABLE));
+    let runs = |n: &&Node| n.reachable() && n.live_role().is_some();
+    let follows = |n: &&Node| n.live_role().is_some_and(Role::follows);
+    let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
+    let dead: Vec<&str> =
+        options.og_confirm_dead.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
+    let confirmed = |n: &Node| dead.contains(&&*n.name);
+    for name in dead.iter().filter(|name| !nodes.iter().any(|n| n.name == **name)) {
+        c.findings.push(format!("og_confirm_dead: {name} is no host of the inventory"));
+    }
+    if targets.len() > 1 {
+        c.findings
+            .push(format!("{VARIABLE}: {} are named, and one node becomes primary", targets.join(", ")));
+    }
+    let standbys: Vec<&Node> = nodes.iter().filter(runs).filter(follows).collect();
+    let alive: Vec<&Node> = nodes.iter().filter(|n| leads(n) && !is_hung(n)).collect();
+    let Some(root) = alive.first().or(standbys.first()).copied() else {
+        c.findings.push("no standby runs that could take over; start one first (og_node_state)".to_owned());
+        return Outlook::of(c, None);
+    };
+    let members: Vec<&Node> = kin(root, nodes);
+    c.findings.extend(strangers(root, &members, nodes));
+    c.members.clone_from(&members);
+    super::managed::check(&mut c, Act::Failover);
+    for n in &members {
+        c.findings.extend(n.problems.iter().cloned());
+        c.findings.extend(misplaced(n, nodes));
+    }
+    let is_member = |n: &Node| members.contains(&n);
+    let alive: Vec<&Node> = alive.into_iter().filter(|n| is_member(n)).collect();
+    let resumed = resumed(&alive, targets);
+    if let ([first, ..], None) = (&alive[..], resumed) {
+        c.findings.push(format!(
+            "{} runs as primary and answers, so nothing is lost; to exchange roles: og switchover NODE{}",
+            names(alive.iter().copied()).join(" and "),
+            if alive.len() > 1 { ", when one of them is stopped" } else { "" }
+        ));
+        c.primary = Some(first);
+        return Outlook::of(c, None);
+    }
+    let survivors: Vec<&Node> = standbys.into_iter().filter(|n| is_member(n)).collect();
+    let able: Vec<&Node> =
+        survivors.iter().copied().filter(|n| n.live_role() == Some(Role::Standby)).collect();
+    if able.is_empty() && resumed.is_none() {
+        c.findings.push("no standby of the lost primary runs that could take over".to_owned());
+    }
+    let open = |n: &&&Node| !n.reachable() || n.seen().state_error.is_some();
+    let lost: Vec<&Node> = members.iter().copied().filter(|n| open(&n)).collect();
+    let stop: Vec<&Node> = members
+        .iter()
+        .copied()
+        .filter(|n| {
+            n.reachable() && n.seen().state_error.is_none() && is_dead_primary(n) && Some(*n) != resumed
+        })
+        .collect();
+    if resumed.is_none() {
+        for n in &able {
+            let from = n.upstream().filter(|_| n.streams());
+            if let Some(host) = from {
+                c.findings.push(format!(
+                    "{}: still receives from {host}, so the primary lives; look at it there, or stop it first",
+                    n.name
+                ));
+            }
+        }
+        for n in stop.iter().filter(|n| is_hung(n) && !confirmed(n)) {
+            c.findings.push(format!(
+                "{}: its server (pid {}) runs and does not answer: it may go on at any moment; give og_confirm_dead={} to have it \
+                 ended, or end it yourself",
+                n.name,
+                n.state().pid.unwrap_or_default(),
+                n.name
+            ));
+        }
+        for n in lost.iter().filter(|n| !confirmed(n)) {
+            if let Some(why) = why_unproven(n, &able) {
+                c.findings.push(why);
+            }
+        }
+    }
+    wanted(&mut c, targets, &able, resumed);
+    again(&mut c, &members, options);
+    let first = resumed.or(able.first().copied()).unwrap_or(root);
+    let what = format!("{UNDER_WAY} {}", names(stop.iter().chain(&lost).copied()).join(","));
+    let addresses: Vec<_> = survivors.iter().map(|n| canonical(&n.address)).collect();
+    let alone = |n: &&&Node| !addresses.contains(&canonical(&n.address));
+    let plan = Failover {
+        shared: Shared::within(nodes, first, &members, targets, Purpose { what, ..Purpose::default() }),
+        done: resumed.map(|n| n.name.clone()),
+        wanted: targets.first().cloned(),
+        standbys: names(able.iter().copied()),
+        survivors: names(survivors.iter().copied()),
+        cut: lost.iter().map(|n| n.end()).collect(),
+        rules: lost.iter().filter(alone).map(|n| c.rule(n, None)).collect(),
+        stop: names(stop.into_iter()),
+        lost: names(lost.into_iter()),
+        members: members.into_iter().cloned().collect(),
+    };
+    // The lock that counts is the one of whoever is asked first.
+    c.primary = Some(first);
+    Outlook::of(c, Some(plan))
+}
+
+/// Whether its server runs and does not answer.
+fn is_hung(n: &Node) -> bool {
+    n.state().running && (n.state().frozen || !n.state().answered)
+}
+
+/// Whether it was the primary when it last ran, or is one that does not answer.
+fn is_dead_primary(n: &Node) -> bool {
+    let leads = matches!(n.state().role, Role::Primary | Role::Normal);
+    leads && (!n.state().running || is_hung(n))
+}
+
+/// The node that a failover made primary which has not come to its end.
+fn resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> {
+    let [only] = alive else { return None };
+    let named = targets.len() == 1 && targets[0] == only.name;
+    let seen = only.seen();
+    let lock = seen.lock.as_ref().or(seen.last_lock.as_ref());
+    let begun = targets.is_empty() && purpose_of(lock).what.starts_with(UNDER_WAY);
+    (named || begun).then_some(*only)
+}
+
+/// Why it cannot be excluded that a node which cannot be looked at is a primary that lives.
+fn why_unproven(n: &Node, able: &[&Node]) -> Option<String> {
+    let name = &n.name;
+    if let Some(why) = &n.seen().state_error {
+        return Some(format!(
+            "{name}: whether its server runs cannot be told: {why}; make sure that it is down, then give og_confirm_dead={name}"
+        ));
+    }
+    // Two standbys that have lost it are witnesses; one alone may itself be cut off.
+    (able.len() < 2).then(|| {
+        let only = able.first().map_or("no standby", |n| n.name.as_str());
+        format!(
+            "{name}: cannot be reached from here, and {only} alone has lost it: it may live and take commits; make sure that it \
+             is down, then give og_confirm_dead={name}"
+        )
+    })
+}
+
+/// Whether the standby that is named can be meant.
+fn wanted(c: &mut Cluster, targets: &[String], able: &[&Node], resumed: Option<&Node>) {
+    let Some(n) = c.targets.first().copied().filter(|_| !targets.is_empty()) else { return };
+    if resumed.is_some() || able.contains(&n) {
+        return;
+    }
+    let what = match n.live_role() {
+        Some(Role::CascadeStandby) => "is a cascade standby, which cannot take over",
+        Some(_) => "is no standby of the lost primary",
+        None if n.reachable() => "does not run",
+        None => "cannot be reached",
+    };
+    let others = if able.is_empty() { "none".to_owned() } else { names(able.iter().copied()).join(", ") };
+    c.findings.push(format!("{} {what}; standbys that could take over: {others}", n.name));
+}
+
+/// A second failover soon after another one hints at something that a failover does not mend.
+fn again(c: &mut Cluster, members: &[&Node], options: &Options) {
+    let recent = members.iter().find_map(|n| {
+        let what = purpose_of(n.seen().last_lock.as_ref()).what;
+        let age = n.seen().lock_age.filter(|age| *age < APART)?;
+        what.starts_with(DONE).then_some((what, age))
+    });
+    if let Some((what, age)) = recent.filter(|_| !options.og_failover_force) {
+        c.findings.push(format!(
+            "this cluster {what} {} minutes ago; find out first why it lost a primary again, then give og_failover_force=true",
+            age / 60
+        ));
+    }
+}
+
+/// The cluster's files when this node is the primary.
+#[must_use]
+pub fn files_for(og: &Failover, to: &str) -> Files {
+    let members: Vec<&Node> = og.members.iter().collect();
+    let new = members.iter().find(|n| n.name == to).or(members.first());
+    new.map_or_else(
+        || Files { nodes: Vec::new(), roles: BTreeMap::new() },
+        |new| Files::with_roles(new, &members),
+    )
+}
+
+/// What the record says when the failover has come to its end.
+#[must_use]
+pub fn done(to: &str) -> Purpose {
+    Purpose { what: format!("{DONE} {to}"), ..Purpose::default() }
+}
+
+/// Who takes over, by how far the log of each goes.
+///
+/// # Errors
+/// What stands against it.
+pub fn choose(
+    og: &Failover,
+    ends: &BTreeMap<String, LogPosition>,
+    options: &Options,
+) -> Result<Choice, Vec<String>> {
+    let node = |name: &str| og.members.iter().find(|n| n.name == name);
+    let end = |name: &String| {
+        let end = ends.get(name)?;
+        Some((end.term.unwrap_or(0), lsn_number(end.lsn.as_deref()?)?))
+    };
+    let told = |name: &String| {
+        let end = ends.get(name).cloned().unwrap_or_default();
+        format!("{name} {}", end.lsn.as_deref().unwrap_or("unknown"))
+    };
+    let all: Vec<String> = og.standbys.iter().map(told).collect();
+    let best = og.standbys.iter().filter(|name| end(name).is_some()).max_by_key(|name| {
+        // Of equals the one that is named.
+        (end(name), og.wanted.as_ref() == Some(*name), std::cmp::Reverse((*name).clone()))
+    });
+    let Some(best) = best else {
+        return Err(vec![format!("how far the log of a standby goes cannot be read ({})", all.join(", "))]);
+    };
+    let to = og.wanted.clone().unwrap_or_else(|| best.clone());
+    let (mut findings, mut force) = (Vec::new(), false);
+    let unread: Vec<&String> = og.standbys.iter().filter(|name| end(name).is_none()).collect();
+    if end(&to) < end(best) {
+        force = true;
+        if !options.og_accept_loss {
+            findings.push(format!(
+                "{to} holds less of the log than {best} ({}); choose {best}, or give og_accept_loss=true: what {to} lacks is lost",
+                all.join(", ")
+            ));
+        }
+    } else if !unread.is_empty() && !options.og_accept_loss {
+        let unread: Vec<&str> = unread.iter().map(|name| name.as_str()).collect();
+        findings.push(format!(
+            "how far the log of {} goes cannot be read, and it may hold more than {to}; repair that, or give og_accept_loss=true",
+            unread.join(", ")
+        ));
+    }
+    let (Some(new), Some((term, lsn))) = (node(&to), end(&to)) else {
+        findings.push(format!("how far the log of {to} goes cannot be read"));
+        return Err(findings);
+    };
+    if new.state().detail.as_deref().is_some_and(tells_of_a_lost_primary) {
+        force = true;
+        if !options.og_accept_loss {
+            findings.push(format!(
+                "{to} had ceased to follow before the primary was lost ({}); choose another standby, or give og_accept_loss=true",
+                new.state().detail.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+    let safe = og.stop.iter().find_map(|name| keeps_commits(node(name)?, og));
+    let (mut loss, mut costly) = (Vec::new(), !og.lost.is_empty());
+    for name in &og.stop {
+        let more = match end(name) {
+            Some((its, end)) if its > term || (its == term && end > lsn) => Some(end.saturating_sub(lsn)),
+            Some(_) => {
+                loss.push(format!("nothing of {name} is lost"));
+                continue;
+            }
+            None => None,
+        };
+        let what = more.map_or_else(
+            || format!("how much {name} holds that {to} lacks cannot be read"),
+            |bytes| format!("{name} holds {bytes} bytes that {to} lacks"),
+        );
+        if let Some(why) = &safe {
+            loss.push(format!("{what}, and no acknowledged commit is among them: {why}"));
+            continue;
+        }
+        if !options.og_accept_loss {
+            findings.push(format!(
+                "{what}, acknowledged commits perhaps among them; start {name} again (og_node_state with state: started), or give \
+                 og_accept_loss=true"
+            ));
+        }
+        costly = true;
+        loss.push(format!("{what}; they are lost"));
+    }
+    for name in &og.lost {
+        loss.push(format!(
+            "{to} holds the log up to {}; what {name} had not sent is lost",
+            all_of(ends, &to)
+        ));
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let others: Vec<&Node> =
+        og.survivors.iter().filter(|name| **name != to).filter_map(|name| node(name)).collect();
+    let direct = others.iter().filter(|n| n.live_role() == Some(Role::Standby)).count();
+    let (sync_names, warnings) = sync_names(og, new, &others);
+    let members: Vec<&Node> = og.members.iter().collect();
+    Ok(Choice {
+        files: Files::with_roles(new, &members),
+        followers: names(others.iter().copied()),
+        loss: loss.join("; "),
+        loses: costly,
+        // With nobody left to ask, the server's own guard cannot be passed; the proof is this workflow's.
+        force: force || (direct == 0 && !og.lost.is_empty()),
+        to,
+        sync_names,
+        warnings,
+    })
+}
+
+fn all_of(ends: &BTreeMap<String, LogPosition>, name: &str) -> String {
+    ends.get(name).and_then(|end| end.lsn.clone()).unwrap_or_else(|| "an unknown place".to_owned())
+}
+
+/// Why every acknowledged commit of this primary is on one of the survivors; none where that cannot be said.
+fn keeps_commits(primary: &Node, og: &Failover) -> Option<String> {
+    let off = |name: &str| primary.parameter(name).is_some_and(|value| !is_on(value));
+    let is_off = primary.parameter(MOST_AVAILABLE).is_none() || off(MOST_AVAILABLE);
+    let commits = primary.parameter(super::SYNC_COMMIT);
+    let waits = commits.is_none_or(|value| {
+        matches!(value, "on" | "remote_write" | "remote_receive" | "remote_apply" | "true")
+    });
+    if !is_off || !waits {
+        return None;
+    }
+    let text = primary.parameter(SYNC_NAMES)?;
+    let value = StandbyNames::parse(text).ok()?;
+    let [group] = &value.groups[..] else { return None };
+    let direct = |n: &&Node| n.name != primary.name && n.role != Role::CascadeStandby;
+    let total = if value.is_star() { og.members.iter().filter(direct).count() } else { group.members.len() };
+    let is_candidate =
+        |n: &&Node| value.is_star() || group.members.iter().any(|m| m.eq_ignore_ascii_case(&n.app_name));
+    let there = og.members.iter().filter(|n| og.standbys.contains(&n.name)).filter(is_candidate).count();
+    let confirm = group.count() as usize;
+    // Whichever of them confirmed: one of those that are here did.
+    (confirm > 0 && there + confirm > total)
+        .then(|| format!("{SYNC_NAMES} = '{text}', and {there} of its {total} standbys are here"))
+}
+
+/// What the names are to be on the new primary, so that commits do not wait for who is lost.
+fn sync_names(og: &Failover, new: &Node, others: &[&Node]) -> (Option<String>, Vec<String>) {
+    let old = og.stop.iter().find_map(|name| og.members.iter().find(|n| n.name == *name));
+    let own = new.parameter(SYNC_NAMES).and_then(|value| StandbyNames::parse(value).ok());
+    let policy = old.and_then(|old| {
+        let value = StandbyNames::parse(old.parameter(SYNC_NAMES)?).ok()?;
+        Some(value.rename(&new.app_name, &old.app_name))
+    });
+    let Some(wanted) = policy.or_else(|| own.clone()) else { return (None, Vec::new()) };
+    let streaming: Vec<String> =
+        others.iter().filter(|n| n.live_role() == Some(Role::Standby)).map(|n| n.app_name.clone()).collect();
+    let mut warnings = Vec::new();
+    let mut value = wanted;
+    if value.missing(&streaming).is_some() {
+        let gone = og.members.iter().filter(|n| og.stop.contains(&n.name) || og.lost.contains(&n.name));
+        let remove: Vec<String> = gone.map(|n| n.app_name.clone()).chain([new.app_name.clone()]).collect();
+        if value.is_star() && streaming.is_empty() {
+            value = StandbyNames::default();
+        } else if let Ok(edited) = value.edit(&Edit { remove: remove.clone(), ..Edit::default() }) {
+            value = edited;
+        }
+        warnings.push(format!(
+            "{}: {SYNC_NAMES} becomes '{value}', so that commits do not wait for who is lost; put {} back when it streams again \
+             (og_guc with synchronous_standbys: {{add: […]}})",
+            new.name,
+            remove[..remove.len() - 1].join(", ")
+        ));
+        if let Some(missing) = value.missing(&streaming) {
+            warnings.push(format!("{}: synchronous commits will wait: {missing}", new.name));
+        }
+    }
+    (Some(value.to_string()).filter(|_| own.as_ref() != Some(&value)), warnings)
+}

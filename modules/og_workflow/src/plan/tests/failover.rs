@@ -1,0 +1,188 @@
+//! When a primary counts as lost, and who takes over.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{Given, cluster, good, nodes, only, parameter, words};
+use crate::args::Options;
+use crate::plan::{Choice, Failover, MOST_AVAILABLE, Outlook, SYNC_NAMES, choose, failover};
+use crate::seen::LogPosition;
+
+fn node(hosts: &mut [Given], number: usize) -> &mut Value {
+    &mut hosts[number - 1].2["og_node_state"]["node"]
+}
+
+/// A cluster whose primary has ended.
+pub(crate) fn headless(standbys: i64) -> Vec<Given> {
+    let mut hosts = cluster(standbys);
+    for number in 1..=hosts.len() {
+        let own = node(&mut hosts, number);
+        own["answered"] = json!(true);
+        own["receiver"] = Value::Null;
+        own["db_state"] = json!("need_repair");
+        own["detail"] = json!("Disconnected");
+    }
+    node(&mut hosts, 1)["running"] = json!(false);
+    hosts
+}
+
+/// The same, and its host cannot be reached.
+pub(crate) fn cut_off(standbys: i64) -> Vec<Given> {
+    let mut hosts = headless(standbys);
+    hosts[0].2 = Value::Null;
+    hosts
+}
+
+fn with(hosts: &[Given], target: &str, options: &Options) -> Outlook<Failover> {
+    let targets = if target.is_empty() { Vec::new() } else { words(target) };
+    failover(&nodes(hosts), &targets, options)
+}
+
+fn over(hosts: &[Given], target: &str) -> Outlook<Failover> {
+    with(hosts, target, &Options::default())
+}
+
+fn dead(name: &str) -> Options {
+    Options { og_confirm_dead: name.to_owned(), ..Options::default() }
+}
+
+fn ends(given: &[(&str, &str, u64)]) -> BTreeMap<String, LogPosition> {
+    let end = |(name, lsn, term): &(&str, &str, u64)| {
+        let lsn = Some((*lsn).to_owned()).filter(|lsn| !lsn.is_empty());
+        ((*name).to_owned(), LogPosition { lsn, term: Some(*term) })
+    };
+    given.iter().map(end).collect()
+}
+
+fn chosen(og: &Failover, given: &[(&str, &str, u64)]) -> Result<Choice, Vec<String>> {
+    choose(og, &ends(given), &Options::default())
+}
+
+#[test]
+fn a_primary_that_lives_is_not_replaced() {
+    let mut hosts = cluster(2);
+    (1..=3).for_each(|n| node(&mut hosts, n)["answered"] = json!(true));
+    assert!(only(over(&hosts, "n2")).starts_with("n1 runs as primary and answers, so nothing is lost"));
+    // It cannot be reached from here, and a standby receives from it.
+    hosts[0].2 = Value::Null;
+    let findings = with(&hosts, "n2", &dead("n1")).findings;
+    assert!(findings[0].starts_with("n2: still receives from 10.0.0.1"), "{findings:?}");
+    assert!(findings[1].starts_with("n3: still receives from 10.0.0.1"), "{findings:?}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_ended_only_when_a_person_says_so() {
+    let mut hosts = headless(2);
+    node(&mut hosts, 1)["running"] = json!(true);
+    node(&mut hosts, 1)["frozen"] = json!(true);
+    node(&mut hosts, 1)["answered"] = json!(false);
+    node(&mut hosts, 1)["pid"] = json!(4711);
+    let finding = only(over(&hosts, "n2"));
+    assert!(finding.contains("n1: its server (pid 4711) runs and does not answer"), "{finding}");
+    let plan = good(with(&hosts, "n2", &dead("n1")));
+    assert_eq!((plan.stop, plan.lost), (words("n1"), vec![]));
+    assert!(with(&hosts, "n2", &dead("n9")).findings[0].contains("og_confirm_dead: n9 is no host"));
+}
+
+#[test]
+fn one_standby_alone_proves_nothing_of_a_host_that_cannot_be_reached() {
+    let finding = only(over(&cut_off(1), "n2"));
+    assert!(finding.contains("n2 alone has lost it: it may live and take commits"), "{finding}");
+    let plan = good(with(&cut_off(1), "n2", &dead("n1")));
+    assert_eq!((&plan.lost, plan.cut.len(), plan.rules.len()), (&words("n1"), 1, 1));
+    // Nobody is left whom the server's own guard could ask.
+    assert!(chosen(&plan, &[("n2", "0/5", 3)]).unwrap().force);
+    let plan = good(over(&cut_off(2), "n2"));
+    assert_eq!((plan.lost.clone(), plan.stop.clone()), (words("n1"), vec![]));
+    let choice = chosen(&plan, &[("n2", "0/5", 3), ("n3", "0/5", 3)]).unwrap();
+    assert!(!choice.force && choice.loss.contains("what n1 had not sent is lost"), "{choice:?}");
+}
+
+#[test]
+fn the_standby_takes_over_whose_log_goes_farthest() {
+    let plan = good(over(&headless(3), ""));
+    assert_eq!((&plan.standbys, &plan.stop), (&words("n2,n3,n4"), &words("n1")));
+    let to = |given: &[(&str, &str, u64)]| chosen(&plan, given).map(|choice| choice.to);
+    let n1 = ("n1", "0/100", 1);
+    assert_eq!(to(&[n1, ("n2", "0/100", 1), ("n3", "1/0", 1), ("n4", "0/FF", 1)]).unwrap(), "n3");
+    assert_eq!(
+        to(&[n1, ("n2", "0/100", 2), ("n3", "1/0", 1), ("n4", "0/FF", 2)]).unwrap(),
+        "n2",
+        "the term first"
+    );
+    assert_eq!(to(&[n1, ("n2", "0/100", 1), ("n3", "0/100", 1), ("n4", "0/100", 1)]).unwrap(), "n2");
+    let found = to(&[n1, ("n2", "0/100", 1), ("n3", "", 1), ("n4", "0/100", 1)]).unwrap_err();
+    assert!(found[0].starts_with("how far the log of n3 goes cannot be read"), "{found:?}");
+}
+
+#[test]
+fn less_than_the_most_is_taken_only_when_the_loss_is_accepted() {
+    let plan = good(over(&headless(2), "n3"));
+    let given = [("n1", "0/200", 1), ("n2", "0/200", 1), ("n3", "0/100", 1)];
+    let found = chosen(&plan, &given).unwrap_err();
+    assert!(found[0].starts_with("n3 holds less of the log than n2"), "{found:?}");
+    assert!(found[1].starts_with("n1 holds 256 bytes that n3 lacks"), "{found:?}");
+    let options = Options { og_accept_loss: true, ..Options::default() };
+    let choice = choose(&plan, &ends(&given), &options).unwrap();
+    assert!(choice.force && choice.to == "n3" && choice.loss.contains("256 bytes"), "{choice:?}");
+}
+
+#[test]
+fn what_the_old_primary_holds_alone_is_no_loss_where_commits_were_confirmed_here() {
+    let given = [("n1", "0/200", 1), ("n2", "0/100", 1), ("n3", "0/100", 1)];
+    let plan = |names: Option<&str>, available: Option<&str>| {
+        let mut hosts = headless(2);
+        parameter(&mut hosts, SYNC_NAMES, names);
+        parameter(&mut hosts, MOST_AVAILABLE, available);
+        good(over(&hosts, ""))
+    };
+    for names in ["ANY 1(dn_6002,dn_6003)", "*", "FIRST 2(dn_6002,dn_6003)"] {
+        let choice = chosen(&plan(Some(names), None), &given).unwrap();
+        assert!(choice.loss.contains("no acknowledged commit is among them"), "{names}: {choice:?}");
+        assert!(chosen(&plan(Some(names), Some("on")), &given).is_err(), "they may have gone on alone");
+    }
+    // Another one, which is not here, may have confirmed.
+    for names in [Some("ANY 1(dn_6002,dn_6003,dn_6009)"), Some(""), None] {
+        let found = chosen(&plan(names, None), &given).unwrap_err();
+        assert!(found[0].contains("acknowledged commits perhaps among them"), "{names:?} {found:?}");
+    }
+    let mut hosts = headless(2);
+    parameter(&mut hosts, SYNC_NAMES, Some("*"));
+    hosts[0].2["og_guc"]["after"]["synchronous_commit"] = json!("off");
+    assert!(chosen(&good(over(&hosts, "")), &given).is_err());
+}
+
+#[test]
+fn commits_do_not_wait_for_who_is_lost() {
+    let mut hosts = headless(1);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002)"));
+    let ends = [("n1", "0/100", 1), ("n2", "0/100", 1)];
+    let choice = chosen(&good(over(&hosts, "n2")), &ends).unwrap();
+    assert_eq!(choice.sync_names.as_deref(), Some(""));
+    assert!(choice.warnings[0].contains("put dn_6001 back"), "{choice:?}");
+    let mut hosts = headless(2);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
+    let ends = [("n1", "0/100", 1), ("n2", "0/100", 1), ("n3", "0/100", 1)];
+    let choice = chosen(&good(over(&hosts, "n2")), &ends).unwrap();
+    assert_eq!(choice.sync_names.as_deref(), Some("ANY 1(dn_6001,dn_6003)"));
+    assert_eq!(choice.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_failover_that_was_broken_off_goes_on_and_another_one_soon_after_does_not() {
+    let mut hosts = headless(2);
+    let own = node(&mut hosts, 2);
+    (own["role"], own["db_state"]) = (json!("primary"), json!("normal"));
+    assert!(only(over(&hosts, "")).starts_with("n2 runs as primary and answers"));
+    let lock = |what: &str| json!({"owner": "x", "purpose": json!({"what": what}).to_string()});
+    hosts[1].2["og_lock"]["lock"] = lock("failover of n1");
+    assert_eq!(good(over(&hosts, "")).done.as_deref(), Some("n2"));
+    assert_eq!(good(over(&hosts, "n2")).done.as_deref(), Some("n2"));
+    let mut hosts = headless(2);
+    hosts[1].2["og_lock"] = json!({"lock": null, "previous": lock("failed over to n2"), "age_s": 600});
+    assert!(only(over(&hosts, "")).contains("failed over to n2 10 minutes ago"));
+    good(with(&hosts, "", &Options { og_failover_force: true, ..Options::default() }));
+    hosts[1].2["og_lock"]["age_s"] = json!(3600);
+    good(over(&hosts, ""));
+}

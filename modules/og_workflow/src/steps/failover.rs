@@ -1,0 +1,140 @@
+//! Making a standby the primary when the primary is lost.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Run, args, gate, on, unwell, write_static};
+use crate::args::Shown;
+use crate::plan::{self, Choice, Failover, SYNC_NAMES};
+use crate::replay::{Go, Stop};
+use crate::seen::{LogPosition, PROGRAMS};
+
+/// Seconds between the two looks that prove that the primary is lost.
+const APART: u64 = 5;
+/// Seconds that the promotion may take.
+const TIMEOUT: u64 = 90;
+
+pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
+    let mut og = it.begin(|nodes, options| plan::failover(nodes, targets, options))?;
+    if og.done.is_none() {
+        // What is seen once may be over in a moment.
+        it.replay.pause = Some(APART);
+        let name = "Prove that the primary is lost";
+        og = it.begin_asking(name, &PROGRAMS, |nodes, options| plan::failover(nodes, targets, options))?;
+    }
+    let mut locked = og.survivors.clone();
+    locked.extend(og.done.iter().filter(|name| !og.survivors.contains(name)).cloned());
+    it.lock_nodes(&og.shared, &locked)?;
+    let done = steps(it, &og);
+    let why = match done {
+        Err(Stop::Failed(why)) => why,
+        Err(ask) => return Err(ask),
+        Ok(to) => {
+            // Its record stays there, for whoever has to fail over again.
+            it.leave_at("Record the failover", &to, &plan::done_failover(&to))?;
+            locked.retain(|name| *name != to);
+            return it.unlock_nodes(&locked);
+        }
+    };
+    Err(Stop::Failed(match it.unlock_nodes(&locked) {
+        Ok(()) => why,
+        Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
+        Err(ask) => return Err(ask),
+    }))
+}
+
+/// Returns the new primary.
+fn steps(it: &mut Run, og: &Failover) -> Go<String> {
+    if let Some(to) = &og.done {
+        return follow_up(it, og, to, &og.survivors, &plan::files_for(og, to)).map(|()| to.clone());
+    }
+    // Nobody receives from then on, so what is read next does not change any more.
+    let stop = on(&og.stop, &json!({"state": "stopped", "stop_mode": "immediate"}));
+    gate(&[&it.step("Stop the old primary", "og_node_state", stop)?])?;
+    if !og.lost.is_empty() {
+        let channels = og
+            .survivors
+            .iter()
+            .map(|n| {
+                let own =
+                    json!({"state": "absent", "local": og.shared.locals[n], "peers": og.cut, "force": true});
+                (n.clone(), args(own))
+            })
+            .collect();
+        let channels =
+            it.step("Remove the old primary's replication channels", "og_replconninfo", channels)?;
+        let calls = on(&og.survivors, &json!({"state": "absent", "rules": og.rules}));
+        let calls = if og.rules.is_empty() { Vec::new() } else { calls };
+        let rules = it.step("Remove the old primary's pg_hba.conf rules", "og_hba", calls)?;
+        gate(&[&channels, &rules])?;
+    }
+    let ends = log_ends(it, og)?;
+    let choice = plan::choose(og, &ends, &it.how.options).map_err(|findings| {
+        it.findings.clone_from(&findings);
+        Stop::Failed(plan::listed(&findings, ""))
+    })?;
+    it.warnings.extend(choice.warnings.iter().cloned());
+    if choice.loses {
+        it.warnings.push(choice.loss.clone());
+    }
+    for name in &og.lost {
+        it.warnings.push(format!(
+            "{name} could not be reached: if it lives, it takes the commits of clients that reach it, unless its \
+             synchronous_standby_names makes them wait, and these are lost; keep clients away from it and stop it, then repair it"
+        ));
+    }
+    promote(it, &choice)?;
+    let all: Vec<String> = choice.followers.clone();
+    follow_up(it, og, &choice.to, &all, &choice.files)?;
+    if !choice.loses && !choice.loss.is_empty() {
+        it.table.splice(0..0, [format!("{}.", choice.loss), String::new()]);
+    }
+    Ok(choice.to)
+}
+
+/// How far the log goes on each standby, and on an old primary that can be reached.
+fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
+    let nodes: Vec<String> = og.standbys.iter().chain(&og.stop).cloned().collect();
+    let own = json!({"state": "query", "log_end": true, "timeout": it.how.options.og_look_timeout});
+    let done = it.quiet("Inspect the ends of the logs", "og_node_state", on(&nodes, &own))?;
+    let end = |name: &String| {
+        let answer = done.get(name)?;
+        answer.unwell().is_none().then(|| (name.clone(), answer.part::<LogPosition>("log_end")))
+    };
+    Ok(nodes.iter().filter_map(end).collect())
+}
+
+fn promote(it: &mut Run, choice: &Choice) -> Go {
+    if let Some(value) = &choice.sync_names {
+        let name = "Configure synchronous_standby_names of the new primary";
+        it.must(name, "og_guc", &choice.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
+    }
+    let call =
+        json!({"state": "primary", "transition": "failover", "force": choice.force, "timeout": TIMEOUT});
+    let shown = Shown { may_fail: false, ..Shown::default() };
+    let done = it.ask("Fail over", "og_node_state", vec![(choice.to.clone(), args(call))], shown)?;
+    it.note("Fail over", &done);
+    gate(&[&done])
+}
+
+/// What follows the change of roles. Who does not follow is a thing to repair, not a failure of what was asked for.
+fn follow_up(it: &mut Run, og: &Failover, to: &str, followers: &[String], files: &plan::Files) -> Go {
+    let followers: Vec<String> = followers.iter().filter(|name| *name != to).cloned().collect();
+    if !it.how.check {
+        let call = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
+        let name = "Wait until the members follow the new primary";
+        let shown = Shown { may_fail: true, ..Shown::default() };
+        let done = it.ask(name, "og_node_state", on(&followers, &call), shown)?;
+        it.note(name, &done);
+        let late = unwell(&[&done]);
+        it.warnings.extend(late.into_iter().map(|why| format!("{why}; repair it")));
+    }
+    let mut nodes = vec![to.to_owned()];
+    nodes.extend(followers.iter().chain(&og.stop).cloned());
+    let calls = write_static(&og.shared, &nodes, files);
+    gate(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
+    let primary = Some(to).filter(|_| !it.how.check);
+    let idle = it.show(&[], &[], primary)?;
+    it.slots(idle)
+}

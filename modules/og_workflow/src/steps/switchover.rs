@@ -1,0 +1,167 @@
+//! Letting a standby and the primary exchange their roles.
+
+use og_common::gauss::{DbState, Role};
+use serde_json::json;
+
+use super::{INSPECT, Run, args, gate, on, write_static};
+use crate::args::{LongTransactions, Reason, Shown};
+use crate::cluster::Node;
+use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
+use crate::replay::{Go, Stop};
+use crate::seen::{PROGRAMS, SESSIONS};
+
+/// Seconds that a switchover may take until it is looked up what became of it.
+const TIMEOUT: u64 = 90;
+/// Seconds between two looks at a switchover that has not come to an end.
+const INTERVAL: u64 = 2;
+/// How often it is looked up.
+const LOOKS: usize = 60;
+
+pub(super) fn switchover(it: &mut Run, targets: &[String]) -> Go {
+    let programs: Vec<_> = PROGRAMS.into_iter().chain([SESSIONS]).collect();
+    let og =
+        it.begin_asking(INSPECT, &programs, |nodes, options| plan::switchover(nodes, targets, options))?;
+    let mut locked = vec![og.hand_over.from.clone()];
+    if !og.hand_over.is_done() {
+        // Whoever comes meanwhile looks for the lock at the primary that he finds.
+        locked.push(og.hand_over.to.clone());
+    }
+    it.lock_nodes(&og.shared, &locked)?;
+    match steps(it, &og) {
+        Err(Stop::Failed(why)) => {
+            let why = match it.unlock_nodes(&locked) {
+                Ok(()) => why,
+                Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
+                Err(ask) => return Err(ask),
+            };
+            Err(Stop::Failed(why))
+        }
+        Err(ask) => Err(ask),
+        Ok(()) => it.unlock_nodes(&locked),
+    }
+}
+
+fn steps(it: &mut Run, og: &Switchover) -> Go {
+    let own = &og.hand_over;
+    if let Some(values) = &og.restore_now {
+        let name = "Carry out the deferred restore of an earlier run";
+        it.must(name, "og_guc", &own.from, json!(values), false)?;
+    }
+    if og.clear_transactions {
+        let wait = it.how.options.og_long_transactions == LongTransactions::Wait;
+        let (name, method) = if wait {
+            ("Wait for long transactions", "wait")
+        } else {
+            ("End long transactions", "terminate")
+        };
+        let timeout = it.how.options.og_wait_timeout;
+        let call = json!({"state": "absent", "min_age": plan::LONG, "method": method, "timeout": timeout});
+        it.must(name, SESSIONS, &own.from, call, false)?;
+    }
+    hand_over(it, &og.shared, own)?;
+    // In check mode the roles are what they were.
+    let primary = if it.how.check { &own.from } else { &own.to };
+    let idle = it.show(&[], &[], Some(primary))?;
+    it.slots(idle)
+}
+
+/// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files.
+pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
+    let timeout = it.how.options.og_wait_timeout;
+    if !own.is_done() {
+        if let Some(value) = &own.sync_names {
+            let name = "Configure synchronous_standby_names of the new primary";
+            it.must(name, "og_guc", &own.to, json!({"parameters": {SYNC_NAMES: value}}), false)?;
+        }
+        // The outage is the checkpoint of a shutdown: what is written before is not written then.
+        let checkpoint = || vec![(own.from.clone(), args(json!({"state": "done", "timeout": timeout})))];
+        gate(&[&it.quiet("Checkpoint the primary", "og_checkpoint", checkpoint())?])?;
+        if !it.how.check {
+            let wait = json!({"role": "standby", "db_state": "normal", "max_lag_bytes": it.how.options.og_max_lag_bytes});
+            let call = vec![(own.to.clone(), args(json!({"wait": wait, "timeout": timeout})))];
+            gate(&[&it.step("Wait until the standby has caught up", "og_node_state", call)?])?;
+            // What came meanwhile.
+            gate(&[&it.quiet("Checkpoint the primary once more", "og_checkpoint", checkpoint())?])?;
+        }
+        switch(it, own)?;
+    }
+    if !it.how.check {
+        let call = json!({"wait": {"db_state": "normal"}, "timeout": timeout});
+        let name = "Wait until the members follow the new primary";
+        gate(&[&it.step(name, "og_node_state", on(&own.followers, &call))?])?;
+    }
+    let mut nodes = vec![own.to.clone()];
+    nodes.extend(own.followers.iter().cloned());
+    gate(&[&it.step(
+        "Update cluster_static_config",
+        "og_static_conf",
+        write_static(shared, &nodes, &own.files),
+    )?])
+}
+
+/// One try; what became of one that failed is looked up, for it may go on behind the back of whoever gave up.
+fn switch(it: &mut Run, own: &HandOver) -> Go {
+    let name = "Switch over";
+    let call = json!({"state": "primary", "transition": "switchover", "timeout": TIMEOUT});
+    let shown = Shown { may_fail: true, ..Shown::default() };
+    let done = it.ask(name, "og_node_state", vec![(own.to.clone(), args(call))], shown)?;
+    it.note(name, &done);
+    let Err(Stop::Failed(why)) = gate(&[&done]) else { return Ok(()) };
+    if it.how.check {
+        return Err(Stop::Failed(why));
+    }
+    let mut as_before = 0;
+    for _ in 0..LOOKS {
+        it.replay.pause = Some(INTERVAL);
+        let nodes = it.look("Inspect what became of the switchover", &["og_node_state"], &[])?;
+        match outcome(&nodes, own) {
+            Ended::Done => {
+                it.warnings.push(format!("the switchover came to its end after it had been given up: {why}"));
+                return Ok(());
+            }
+            Ended::AsBefore if as_before > 0 => {
+                it.reason = Some(Reason::OldRolesHold);
+                return Err(Stop::Failed(format!(
+                    "the switchover did not take place, {} is still the primary and {} its standby: {why}",
+                    own.from, own.to
+                )));
+            }
+            Ended::AsBefore => as_before += 1,
+            Ended::NotYet => as_before = 0,
+        }
+    }
+    it.reason = Some(Reason::UnderWay);
+    Err(Stop::Failed(format!(
+        "the switchover has not come to an end: {why}; look at {} and {} (og status) until one of them is primary, and do not \
+         try again before",
+        own.from, own.to
+    )))
+}
+
+/// What became of a switchover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Done,
+    AsBefore,
+    NotYet,
+}
+
+fn outcome(nodes: &[Node], own: &HandOver) -> Ended {
+    let is = |name: &str, role: Role| {
+        nodes.iter().any(|n| {
+            n.name == name && n.live_role() == Some(role) && n.state().db_state == Some(DbState::Normal)
+        })
+    };
+    let runs_as_primary = |name: &str| {
+        nodes.iter().any(|n| n.name == name && matches!(n.live_role(), Some(Role::Primary | Role::Normal)))
+    };
+    if is(&own.to, Role::Primary) && !runs_as_primary(&own.from) {
+        Ended::Done
+    } else if is(&own.from, Role::Primary)
+        && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
+    {
+        Ended::AsBefore
+    } else {
+        Ended::NotYet
+    }
+}

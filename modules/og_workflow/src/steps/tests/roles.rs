@@ -1,0 +1,169 @@
+//! Changes of the primary.
+
+use serde_json::{Value, json};
+
+use super::{Told, how, told};
+use crate::args::{NodeCall, Options, Reason};
+use crate::plan::tests::Given;
+use crate::plan::tests::failover::{cut_off, headless};
+use crate::plan::tests::switchover::streaming;
+use crate::steps::Workflow;
+
+/// Says what a node is at a look for its state.
+fn state(call: &NodeCall, role: &str, db_state: &str) -> Option<Value> {
+    let looks = call.program == "og_node_state" && call.args.get("state") == Some(&json!("query"));
+    let node = json!({"running": true, "answered": true, "role": role, "db_state": db_state});
+    looks.then(|| json!({"failed": false, "node": node}))
+}
+
+fn is_switch(call: &NodeCall) -> bool {
+    call.args.get("transition").is_some()
+}
+
+fn gave_up() -> Value {
+    json!({"failed": true, "changed": true, "msg": "gave up", "error": {"kind": "timeout", "detail": "gave up"}})
+}
+
+fn switch(hosts: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let mut how = how(Options::default());
+    how.check = check;
+    told(hosts, Workflow::Switchover, "n2", &how, true, say)
+}
+
+/// At the last look n2 is the primary.
+fn exchanged(step: &str, call: &NodeCall) -> Option<Value> {
+    let role = if call.node.as_deref() == Some("n2") { "primary" } else { "standby" };
+    (step == "Inspect the cluster again").then(|| state(call, role, "normal")).flatten()
+}
+
+#[test]
+fn a_switchover_checkpoints_first_and_all_follow_before_it_ends() {
+    let done = switch(&streaming(2), false, exchanged).well();
+    assert_eq!(
+        done.steps,
+        [
+            "Inspect all nodes: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Acquire the cluster lock: n2",
+            "Checkpoint the primary: n1",
+            "Wait until the standby has caught up: n2",
+            "Checkpoint the primary once more: n1",
+            "Switch over: n2",
+            "Wait until the members follow the new primary: n1,n3",
+            "Update cluster_static_config: n2,n1,n3",
+            "Inspect the cluster again: n1,n2,n3",
+            "Release the cluster lock: n1,n2",
+        ]
+    );
+    let checked = switch(&streaming(2), true, |step, call| {
+        let asks = call.args.get("state") == Some(&json!("query"));
+        assert!(asks || call.args["check_mode"] == true, "{step}");
+        None
+    });
+    assert!(checked.well().outcome.changed);
+}
+
+#[test]
+fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
+    let after = |n1: &'static str, n2: &'static str, db_state: &'static str| {
+        let mut tries = 0;
+        let done = switch(&streaming(2), false, |step, call| {
+            if is_switch(call) {
+                tries += 1;
+                return Some(gave_up());
+            }
+            let role = match call.node.as_deref() {
+                Some("n1") => n1,
+                Some("n2") => n2,
+                _ => "standby",
+            };
+            let looked = step.starts_with("Inspect what became") || step == "Inspect the cluster again";
+            looked.then(|| state(call, role, db_state)).flatten()
+        });
+        assert_eq!(tries, 1);
+        done
+    };
+    let done = after("standby", "primary", "normal").well();
+    assert!(done.outcome.warnings[0].contains("came to its end after it had been given up"));
+    let same = after("primary", "standby", "normal");
+    assert_eq!(same.outcome.reason, Some(Reason::OldRolesHold));
+    let why = "the switchover did not take place, n1 is still the primary and n2 its standby";
+    assert!(same.why().starts_with(why), "{}", same.why());
+    assert!(same.steps.last().unwrap().starts_with("Release the cluster lock: n1,n2"));
+    let hangs = after("primary", "standby", "demoting");
+    assert_eq!(hangs.outcome.reason, Some(Reason::UnderWay));
+    assert!(hangs.outcome.incomplete && hangs.why().contains("do not try again before"), "{}", hangs.why());
+}
+
+fn fail_over(hosts: &[Given], target: &str, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    told(hosts, Workflow::Failover, target, &how(Options::default()), true, say)
+}
+
+/// How far the logs go.
+fn ends(call: &NodeCall, farthest: &str) -> Option<Value> {
+    let lsn = if call.node.as_deref() == Some(farthest) { "1/0" } else { "0/FF" };
+    let end = json!({"lsn": lsn, "term": 2});
+    call.args.contains_key("log_end").then(|| json!({"failed": false, "log_end": end}))
+}
+
+#[test]
+fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
+    let mut forced = Vec::new();
+    let done = fail_over(&headless(2), "", |_, call| {
+        let force = call.args.get("force").cloned();
+        forced.extend(is_switch(call).then(|| (call.node.clone(), force)));
+        ends(call, "n3")
+    });
+    assert_eq!(
+        done.steps,
+        [
+            "Inspect all nodes: n1,n2,n3",
+            "Prove that the primary is lost: n1,n2,n3",
+            "Acquire the cluster lock: n2",
+            "Acquire the cluster lock: n3",
+            "Stop the old primary: n1",
+            "Inspect the ends of the logs: n2,n3,n1",
+            "Fail over: n3",
+            "Wait until the members follow the new primary: n2",
+            "Update cluster_static_config: n3,n2,n1",
+            "Inspect the cluster again: n1,n2,n3",
+            "Record the failover: n3",
+            "Release the cluster lock: n2",
+        ]
+    );
+    assert_eq!(forced, [(Some("n3".to_owned()), Some(json!(false)))]);
+    let outcome = done.well().outcome;
+    assert_eq!((outcome.table[0].as_str(), outcome.warnings.len()), ("nothing of n1 is lost.", 0));
+}
+
+#[test]
+fn an_old_primary_that_cannot_be_reached_is_cut_off_first() {
+    let done = fail_over(&cut_off(2), "n2", |_, call| ends(call, "n2")).well();
+    let at = |step: &str| done.steps.iter().position(|s| s.starts_with(step)).unwrap();
+    let channels = at("Remove the old primary's replication channels: n2,n3");
+    let rules = at("Remove the old primary's pg_hba.conf rules: n2,n3");
+    assert!(channels < rules && rules < at("Inspect the ends of the logs: n2,n3"));
+    let told = "n1 could not be reached: if it lives";
+    assert!(done.outcome.warnings.iter().any(|text| text.starts_with(told)));
+}
+
+#[test]
+fn a_primary_that_comes_back_between_the_looks_is_left_alone() {
+    let mut looks = 0;
+    let done = fail_over(&headless(2), "n2", |step, call| {
+        let looks_at = ["Inspect all nodes", "Prove that the primary is lost"].contains(&step);
+        let is_n1 = looks_at && call.node.as_deref() == Some("n1");
+        looks += usize::from(is_n1 && call.program == "og_node_state");
+        (looks == 2 && is_n1).then(|| state(call, "primary", "normal")).flatten()
+    });
+    assert!(done.why().contains("n1 runs as primary and answers"), "{}", done.why());
+    assert_eq!(done.steps.len(), 2, "{:?}", done.steps);
+}
+
+#[test]
+fn nothing_is_promoted_when_the_loss_is_not_accepted() {
+    let done = fail_over(&headless(2), "n2", |_, call| ends(call, "n1"));
+    assert!(done.why().contains("n1 holds"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Fail over")));
+    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock: n2,n3"));
+}

@@ -1,0 +1,309 @@
+//! Another node becomes the primary, by will or because the old one is lost; no row that was acknowledged is.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use og_lab::{Engine, Role};
+use og_scenarios::client::{Client, Seen, TABLE};
+use og_scenarios::cluster::{Cluster, Result, differing};
+use og_scenarios::workflow::Run;
+use serde_json::{Value, json};
+
+use super::interrupted::killed_after_each_task;
+use super::nothing_left;
+use crate::Story;
+
+pub const STORY: Story = Story {
+    name: "handover",
+    nodes: &[
+        ("n1", Role::Primary),
+        ("n2", Role::Standby),
+        ("n3", Role::Standby),
+        ("n4", Role::CascadeStandby),
+    ],
+    scenarios: &[
+        ("a switchover is foretold and loses no row", switchover),
+        ("who cannot take over is refused, a member that is down done without by name", refused),
+        ("a switchover killed after each task in turn", killed),
+        ("of two switchovers at once one is made", two_at_once),
+        ("of two standbys the one that holds more takes over", farthest),
+        ("a frozen primary is replaced only when a person says so", frozen),
+        ("a primary that is cut off is replaced, and what it acknowledged is kept", cut_off),
+    ],
+};
+
+/// The table that the client on the new primary writes to.
+const TRIED: &str = "og_tried";
+
+/// How the nodes are with this primary.
+fn roles(primary: &str) -> Vec<(&'static str, &'static str)> {
+    let role = |node: &'static str| match node {
+        _ if node == primary => (node, "primary"),
+        "n4" => (node, "cascade_standby"),
+        _ => (node, "standby"),
+    };
+    ["n1", "n2", "n3", "n4"].map(role).to_vec()
+}
+
+/// A client on the old primary until it is gone, and another one that tries the new primary all the while.
+struct Watched {
+    client: Client,
+    from: String,
+}
+
+impl Watched {
+    fn start(c: &Cluster, from: &str) -> Result<Self> {
+        c.sql(from, &format!("create table if not exists {TRIED} (n integer)"))?;
+        Ok(Self { client: c.client(from, Duration::from_millis(1))?, from: from.to_owned() })
+    }
+
+    /// Does the work; returns what it made, what the client saw, and for how long nobody could commit.
+    fn during<T>(
+        self,
+        c: &Cluster,
+        to: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Seen, Duration)> {
+        let done = AtomicBool::new(false);
+        let (result, seen, first) = std::thread::scope(|scope| {
+            let trier = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    if c.sql(to, &format!("insert into {TRIED} values (1)")).is_ok() {
+                        return Some(Instant::now());
+                    }
+                }
+                None
+            });
+            let result = work();
+            let seen = self.client.end();
+            done.store(true, Ordering::Relaxed);
+            (result, seen, trier.join().ok().flatten())
+        });
+        let seen = seen.map_err(|e| format!("the client on {}: {e}", self.from))?;
+        let result = result?;
+        let (Some(last), Some(first)) = (seen.acknowledged, first) else {
+            return Err(format!(
+                "no row was committed on {} before or on {to} afterwards: {seen:?}",
+                self.from
+            ));
+        };
+        Ok((result, seen, first.saturating_duration_since(last)))
+    }
+}
+
+/// A switchover that must work, with clients; every row that was acknowledged is on every node.
+fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
+    let target = format!("og_switchover={to}");
+    let args = [&["-e", &target], args].concat();
+    let (run, seen, gap) =
+        Watched::start(c, from)?.during(c, to, || c.play("switchover.yml", &args)?.must_work())?;
+    println!(
+        "  {}: switchover {from} to {to}: {:.1} s, nobody could commit for {:.2} s, {} rows",
+        c.lab().engine(),
+        run.took.as_secs_f64(),
+        gap.as_secs_f64(),
+        seen.rows()
+    );
+    holds(c, &seen, to)?;
+    Ok(run)
+}
+
+/// That the primary and its standbys hold each row that was acknowledged.
+fn holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
+    c.all_hold(seen, &[primary])
+}
+
+fn switchover(c: &Cluster) -> Result {
+    c.sql("n1", &og_scenarios::client::create_table())?;
+    let before = c.settled_configuration()?;
+    let foretold = c.play("switchover.yml", &["-e", "og_switchover=n2", "--check", "--diff"])?.must_work()?;
+    if let files @ [_, ..] = &differing(&before, &c.configuration()?)[..] {
+        return Err(format!("check mode changed {}", files.join(", ")));
+    }
+    if !foretold.changes().iter().any(|change| change.starts_with("n2: ") && change.ends_with("Switch over"))
+    {
+        return Err(format!("check mode does not foretell the switchover: {:?}", foretold.changes()));
+    }
+    switch(c, "n1", "n2", &[])?;
+    c.at_rest(&roles("n2"))?;
+    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    switch(c, "n2", "n1", &[])?;
+    c.at_rest(&roles("n1"))
+}
+
+/// The playbook fails with these words.
+fn fails(c: &Cluster, playbook: &str, args: &[&str], words: &str) -> Result {
+    let run = c.play(playbook, args)?.must_fail()?;
+    let told = run.output.split_whitespace().collect::<Vec<_>>().join(" ");
+    if told.contains(words) { Ok(()) } else { Err(format!("it does not say {words:?}:\n{}", run.output)) }
+}
+
+fn state(c: &Cluster, node: &str, args: Value) -> Result<Value> {
+    let result = c.module(node, "og_node_state", args)?;
+    if result["failed"] == false { Ok(result) } else { Err(format!("{node}: {result}")) }
+}
+
+fn refused(c: &Cluster) -> Result {
+    fails(c, "switchover.yml", &["-e", "og_switchover=n4"], "is a cascade standby and follows")?;
+    fails(
+        c,
+        "failover.yml",
+        &["-e", "og_failover=n2"],
+        "n1 runs as primary and answers, so nothing is lost",
+    )?;
+    state(c, "n3", json!({"state": "stopped"}))?;
+    fails(
+        c,
+        "switchover.yml",
+        &["-e", "og_switchover=n2"],
+        "n3: its server is down; start it, or repair it",
+    )?;
+    switch(c, "n1", "n2", &["-e", "og_without=n3"])?;
+    state(c, "n3", json!({"state": "started"}))?;
+    c.becomes("n3", "standby", "Normal")?;
+    // Its files are brought up to date now.
+    c.play("switchover.yml", &["-e", "og_switchover=n2"])?.must_work()?;
+    c.at_rest(&roles("n2"))?;
+    switch(c, "n2", "n1", &[])?;
+    c.at_rest(&roles("n1"))
+}
+
+fn killed(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    let kills = killed_after_each_task(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    let seen = client.end().map_err(|e| e.to_string())?;
+    println!("  {}: killed {kills} times", c.lab().engine());
+    holds(c, &seen, "n2")?;
+    c.at_rest(&roles("n2"))?;
+    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    switch(c, "n2", "n1", &[])?;
+    c.at_rest(&roles("n1"))
+}
+
+fn two_at_once(c: &Cluster) -> Result {
+    let runs = std::thread::scope(|scope| {
+        let play = |to: &'static str| {
+            scope.spawn(move || c.play("switchover.yml", &["-e", &format!("og_switchover={to}")]))
+        };
+        [play("n2"), play("n3")].map(|run| run.join().unwrap_or_else(|_| Err("a run panicked".to_owned())))
+    });
+    let [first, second] = runs;
+    let (first, second) = (first?, second?);
+    let primary = match (first.ok, second.ok) {
+        (false, true) => "n3",
+        // They came one after the other.
+        (true, true) if second.started + second.took > first.started + first.took => "n3",
+        (true, _) => "n2",
+        (false, false) => return Err(format!("none was made:\n{}\n{}", first.output, second.output)),
+    };
+    c.at_rest(&roles(primary))?;
+    switch(c, primary, "n1", &[])?;
+    c.at_rest(&roles("n1"))
+}
+
+/// Makes the node a standby of the primary that there is, whatever it was; the files, too.
+fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
+    let result = c.module(node, "og_build", json!({"force": true, "timeout": 120}))?;
+    if result["failed"] == true {
+        return Err(format!("og_build on {node}: {result}"));
+    }
+    c.becomes(node, "standby", "Normal")?;
+    switch(c, primary, "n1", &[])?;
+    c.at_rest(&roles("n1"))
+}
+
+/// A failover that must work; every row that was acknowledged before is there.
+fn fail_over(c: &Cluster, to: &str, seen: &Seen, args: &[&str]) -> Result {
+    let run = c.play("failover.yml", &[&["-e", "og_failover_force=true"], args].concat())?.must_work()?;
+    println!("  {}: failover to {to}: {:.1} s", c.lab().engine(), run.took.as_secs_f64());
+    c.becomes(to, "primary", "Normal")?;
+    holds(c, seen, to)
+}
+
+fn farthest(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(500));
+    // n3 is left behind: commits wait for one standby, which n2 is by then.
+    c.lab().cut("n3").map_err(|e| e.to_string())?;
+    let so_far = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
+    c.until("more rows are committed without n3", || {
+        let now = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
+        let more = now.parse::<u64>().unwrap_or(0) > so_far.parse::<u64>().unwrap_or(0) + 100;
+        Ok(more.then_some(()).ok_or(now))
+    })?;
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    let seen = client.end().map_err(|e| e.to_string())?;
+    c.lab().uncut("n3").map_err(|e| e.to_string())?;
+    c.until("no standby receives", || {
+        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
+        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
+    })?;
+    fails(
+        c,
+        "failover.yml",
+        &["-e", "og_failover=n3 og_failover_force=true"],
+        "n3 holds less of the log than n2",
+    )?;
+    fail_over(c, "n2", &seen, &[])?;
+    c.becomes("n3", "standby", "Normal")?;
+    fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
+    take_in(c, "n1", "n2")
+}
+
+fn frozen(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
+    let done = Command::new("kill").args(["-STOP", &pid]).status().map_err(|e| e.to_string())?;
+    if !done.success() {
+        return Err("kill failed".to_owned());
+    }
+    c.until("no standby receives", || {
+        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
+        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
+    })?;
+    let force = "og_failover_force=true";
+    let words = format!("n1: its server (pid {pid}) runs and does not answer");
+    fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
+    // Its clients hang with it, and end with it.
+    let ended = std::thread::scope(|scope| {
+        let client = scope.spawn(|| client.end());
+        let over =
+            fail_over(c, "n2", &Seen::default(), &["-e", "og_failover=n2", "-e", "og_confirm_dead=n1"]);
+        let seen = client.join().map_err(|_| "the client panicked".to_owned())?.map_err(|e| e.to_string())?;
+        over.map(|()| seen)
+    })?;
+    holds(c, &ended, "n2")?;
+    take_in(c, "n1", "n2")
+}
+
+fn cut_off(c: &Cluster) -> Result {
+    if c.lab().engine() == Engine::Postgres {
+        println!("  postgres: not done, its standbys do not find another primary by themselves");
+        return Ok(());
+    }
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(500));
+    c.lab().cut("n1").map_err(|e| e.to_string())?;
+    c.until("no standby receives", || {
+        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
+        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
+    })?;
+    // Its clients still reach it, and what they commit now waits for a standby for ever.
+    let over = c.play("failover.yml", &["-e", "og_failover=n2", "-e", "og_failover_force=true"]);
+    let server = c.lab().kill_server("n1").map_err(|e| e.to_string());
+    let seen = client.end().map_err(|e| e.to_string())?;
+    server?;
+    let run = over?.must_work()?;
+    println!(
+        "  {}: failover of a primary that is cut off: {:.1} s",
+        c.lab().engine(),
+        run.took.as_secs_f64()
+    );
+    holds(c, &seen, "n2")?;
+    if !run.output.contains("n1 could not be reached") {
+        return Err(format!("it does not say what the old primary can still do:\n{}", run.output));
+    }
+    c.becomes("n3", "standby", "Normal")
+}
