@@ -43,6 +43,8 @@ pub struct Seen {
     pub parameters: BTreeMap<String, Option<String>>,
     /// Those of them that its server runs with.
     pub running: BTreeMap<String, String>,
+    /// Parameters, of those asked for, whose value in postgresql.conf counts only after a restart that is still to come.
+    pub pending_restart: BTreeSet<String>,
     /// That there is no pg_hba.conf, as one of `errors` says.
     pub no_rules: Option<String>,
     /// Rules of pg_hba.conf.
@@ -262,6 +264,7 @@ struct OfNodeState {
 struct OfGuc {
     after: BTreeMap<String, Option<String>>,
     running: BTreeMap<String, String>,
+    restart_required: BTreeSet<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -348,7 +351,10 @@ impl Seen {
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;
-                (self.parameters, self.running) = (told.after, told.running);
+                // It may be asked twice: for some parameters by name, and for all that are set.
+                self.parameters.extend(told.after);
+                self.running.extend(told.running);
+                self.pending_restart.extend(told.restart_required);
             }
             "og_hba" => {
                 let told: OfHba = answer.read().map_err(unreadable)?;

@@ -102,6 +102,10 @@ pub struct NodeHealth {
     pub slot_retained_bytes: Option<u64>,
     /// Release of its server.
     pub version: Option<String>,
+    /// Parameters whose value in postgresql.conf counts only after a restart; null when the server does not run or could not
+    /// be asked.
+    #[serde(default)]
+    pub pending_restart: Option<Vec<String>>,
     /// Whether a switchover to it could begin now.
     pub switchover_ready: Readiness,
     /// Whether it could take over if the primary were lost now.

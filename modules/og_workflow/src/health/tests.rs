@@ -83,7 +83,7 @@ fn columns_fit_the_terminal() {
         assert!(widest <= width, "{widest} > {width}");
     }
     assert!(table(&it, true, Some(20))[0].starts_with("NODE  ROLE     STATE"));
-    assert!(table(&it, true, None)[0].ends_with("SWITCHOVER  FAILOVER"));
+    assert!(table(&it, true, None)[0].ends_with("SWITCHOVER  FAILOVER  PENDING RESTART"));
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_spare_that_runs_alone_is_not_taken_for_the_cluster() {
     hosts[1].2["og_node_state"]["node"]["receiver"] = json!(null);
     let it = health(&hosts);
     assert_eq!((it.verdict, it.primary.as_deref()), (Verdict::Unknown, None));
-    assert_eq!(it.sentence, "Not usable: no primary was seen; not known of n1.");
+    assert_eq!(it.sentence, "Not known whether it serves: no primary was seen; not known of n1.");
     assert_eq!(nagios(&it, LagLimits::default()).0, 3);
 }
 
@@ -397,6 +397,31 @@ fn every_node_is_drawn_once_whoever_follows_whom() {
     assert_eq!(count(&it), 11);
     it.nodes.clear();
     assert_eq!(count(&it), 0);
+}
+
+#[test]
+fn a_restart_that_is_due_is_told_and_what_is_not_known_is_no_none() {
+    let mut hosts = streaming(2);
+    let guc = &mut hosts[1].2["og_guc"];
+    (guc["running"], guc["restart_required"]) =
+        (json!({"synchronous_commit": "on"}), json!(["shared_buffers", "max_connections"]));
+    hosts[0].2["og_guc"]["running"] = json!({"synchronous_commit": "on"});
+    let it = health(&hosts);
+    let pending = |name| it.node(name).unwrap().pending_restart.as_ref().map(Vec::len);
+    assert_eq!((pending("n1"), pending("n2"), pending("n3")), (Some(0), Some(2), None));
+    // It is no fault of the cluster.
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec!["node.pending_restart"]));
+    assert_eq!(
+        it.findings[0].in_words(),
+        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers; restart it: og restart n2"
+    );
+    let table = table(&it, true, None);
+    let ends: Vec<_> = table[1..].iter().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(ends, ["-", "max_connections, shared_buffers", "?"]);
+    let metrics = prometheus(&it, "c", 0);
+    let samples: Vec<_> =
+        metrics.lines().filter(|line| line.starts_with("opengauss_pending_restart{")).collect();
+    assert!(samples.len() == 2 && samples[1].ends_with(r#"node="n2"} 1"#), "{samples:?}");
 }
 
 /// The names of metrics in a text.

@@ -52,7 +52,7 @@ impl View {
                 .help(help)
         };
         [
-            flag("verbose").short('v').help("Show more columns: whether each node is ready for a switchover and a failover"),
+            flag("verbose").short('v').help("Show more columns: whether each node is ready for a switchover and a failover, which parameters wait for a restart"),
             flag("topology").help("Show who follows whom, as a tree"),
             flag("nagios").conflicts_with_all(["watch", "json"]).help(
                 "Print one line with performance data, as Nagios and its like take it; exit status 0, 1, 2 or 3",
