@@ -7,6 +7,7 @@
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`source`]: what the server tells that a build copies from
+//! * [`diagnosis`]: why a server does not serve or does not follow
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
@@ -15,6 +16,7 @@
 
 mod config_file;
 pub mod control;
+pub mod diagnosis;
 pub mod disk;
 pub mod env;
 mod exchange;
@@ -46,6 +48,7 @@ use std::time::Duration;
 pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction, unseen,
 };
+pub use diagnosis::{Diagnosis, Obstacle};
 pub use env::Environment;
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};

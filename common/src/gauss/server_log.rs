@@ -152,6 +152,29 @@ impl ServerLog {
     }
 }
 
+/// Returns the end of the file that was written last, of those in this folder and `other`; empty where there is none.
+#[must_use]
+pub(super) fn newest_tail(dir: &Path, other: &Path) -> String {
+    /// A standby that looks for its primary says the same every few seconds.
+    const TAIL: u64 = 256 << 10;
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let other = std::fs::metadata(other).ok().map(|meta| (other.to_owned(), meta.len()));
+    let newest = files(dir).chain(other).max_by_key(|(path, _)| (written(path), path.clone()));
+    let Some((path, size)) = newest else {
+        return String::new();
+    };
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(&path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+        file.take(TAIL).read_to_end(&mut bytes)
+    });
+    // What is not read tells nothing, as where there is no file.
+    if read.is_err() {
+        bytes.clear();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| {

@@ -1,6 +1,6 @@
 //! What the module takes and gives.
 
-use og_common::gauss::{DbState, Identity, NodeState, Role, StopMode};
+use og_common::gauss::{DbState, Diagnosis, Identity, NodeState, Role, StopMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,10 @@ pub struct Wait {
     /// The receivers at these addresses stream from this server.
     #[schemars(length(min = 1))]
     pub peers: Option<Vec<String>>,
+    /// The receivers at these addresses stream from this server and count for `synchronous_standby_names` (`sync`, `quorum`
+    /// or `potential`).
+    #[schemars(length(min = 1))]
+    pub sync_peers: Option<Vec<String>>,
     /// On a sender: no receiver, of `peers` when they are given, is further behind than this, and a primary has at least
     /// one (or `peer_count`); on a receiver: it is not further behind itself. In bytes of log not yet replayed.
     pub max_lag_bytes: Option<u64>,
@@ -100,6 +104,8 @@ pub struct Args {
     pub stop_mode: StopMode,
     /// Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is waited for.
     pub wait: Option<Wait>,
+    /// With `state: query`: tell also why a server that is not well is not. That reads what it has of the log.
+    pub diagnose: bool,
     /// With `state: query`, also tell how far the log goes that the node holds, whether its server runs or not; it is read from
     /// its last checkpoint on.
     pub log_end: bool,
@@ -117,6 +123,7 @@ impl Default for Args {
             force: false,
             stop_mode: StopMode::Fast,
             wait: None,
+            diagnose: false,
             log_end: false,
             interval_ms: 200,
         }
@@ -143,6 +150,9 @@ pub struct Output {
     /// With `state: query`: what tells the node from others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// With `diagnose`: why the server is not well; null when it is a standby that streams, or a primary that is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// With `log_end`: how far the log goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_end: Option<LogPosition>,

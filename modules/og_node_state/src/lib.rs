@@ -53,7 +53,7 @@ impl Module for NodeStateModule {
     const RULES: &'static [Rule] = &[
         Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
         Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
-        Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end"] },
+        Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -105,6 +105,9 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
+            if args.diagnose && !report.output.node.healthy() {
+                report.output.diagnosis = Some(node.diagnose(call).await);
+            }
             if args.log_end {
                 let end = node.log_end(call).await;
                 let lsn = (end.lsn > 0).then(|| lsn_text(end.lsn));

@@ -286,6 +286,9 @@ fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     Ok(vec![Step::Stop, Step::Start(Some(role))])
 }
 
+/// How a primary calls a receiver that `synchronous_standby_names` counts.
+const SYNC_STATES: [&str; 3] = ["sync", "quorum", "potential"];
+
 /// What is still missing of the conditions; `None` when nothing is.
 #[must_use]
 pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
@@ -315,6 +318,14 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
     for host in wait.peers.iter().flatten() {
         if !streaming.iter().any(|sender| at(sender, host)) {
             return Some(format!("{host} does not stream yet"));
+        }
+    }
+    let counts = |sender: &og_common::gauss::Sender| {
+        sender.sync_state.as_deref().is_some_and(|state| SYNC_STATES.contains(&state))
+    };
+    for host in wait.sync_peers.iter().flatten() {
+        if !streaming.iter().any(|sender| at(sender, host) && counts(sender)) {
+            return Some(format!("{host} does not count for synchronous_standby_names yet"));
         }
     }
     let most = wait.max_lag_bytes?;

@@ -281,6 +281,17 @@ fn a_wait_ends_when_all_its_conditions_hold() {
     assert_eq!(lacks(json!({"peers": ["10.0.0.20"]})).unwrap(), "10.0.0.20 does not stream yet");
     assert_eq!(lacks(json!({"max_lag_bytes": 100})).unwrap(), "10.0.0.20 is behind by 9000 bytes");
     assert_eq!(lacks(json!({"peers": ["10.0.0.2"], "max_lag_bytes": 100})), None);
+    node.senders[0].sync_state = Some("quorum".to_owned());
+    node.senders[1].sync_state = Some("quorum".to_owned());
+    let lacks = |value| missing(&node, &wait(value));
+    assert_eq!(lacks(json!({"sync_peers": ["10.0.0.2"]})), None);
+    assert_eq!(
+        lacks(json!({"sync_peers": ["10.0.0.20"]})).unwrap(),
+        "10.0.0.20 does not count for synchronous_standby_names yet"
+    );
+    node.senders[0].sync_state = Some("async".to_owned());
+    assert!(missing(&node, &wait(json!({"sync_peers": ["10.0.0.2"]}))).is_some());
+    let lacks = |value| missing(&node, &wait(value));
     // A condition on standbys needs standbys.
     for role in [Role::Primary, Role::Normal] {
         let alone = running(role);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::health::ClusterHealth;
+use crate::plan::Case;
 use crate::steps::NodePreflight;
 
 pub use crate::steps::Workflow;
@@ -18,7 +19,7 @@ pub use crate::steps::Workflow;
 pub struct Args {
     /// What to do.
     pub workflow: Workflow,
-    /// The nodes to add or to drop, by their names in the cluster.
+    /// The nodes to add, to drop or to repair, by their names in the cluster.
     #[serde(default)]
     pub targets: Vec<String>,
     /// Options of the workflow; those that are not given may stand in the cluster's `vars`.
@@ -116,6 +117,23 @@ pub struct Options {
     pub og_drop_commits: DropCommits,
     /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
+    /// Repair the nodes that are named also where that gives up what they hold and the primary has not: data of another
+    /// database system, a longer log, or a newer term; and, of two primaries, the one that is named.
+    pub og_repair_force: bool,
+    /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
+    /// bool, without quotes.
+    #[schemars(schema_with = "parameters")]
+    pub og_parameters: Map<String, Value>,
+    /// When the parameters are set, restart the nodes of which a setting counts only after that, as the workflow restart does.
+    pub og_configure_restart: bool,
+    /// What if commits wait for a standby while a node is restarted, as too few others stream for
+    /// `synchronous_standby_names`.
+    pub og_restart_commits: RestartCommits,
+    /// Seconds to wait before a node is restarted until no client has a transaction open there; when they are over it is not
+    /// restarted. 0 is not to wait: the restart ends what is open.
+    pub og_wait_sessions: u64,
+    /// After the old primary was restarted, make it primary again, by a second switchover.
+    pub og_switch_back: bool,
     /// What becomes of transactions that clients have had open for more than 15 seconds; the change of roles ends them.
     pub og_long_transactions: LongTransactions,
     /// A node that is the primary, or may be, and is known to be dead, such as `n1`: its host was switched off, or its server may be
@@ -127,6 +145,11 @@ pub struct Options {
     pub og_failover_force: bool,
     /// Members that cannot take part, such as `n4`, and are done without.
     pub og_without: String,
+}
+
+/// Parameters and their values.
+fn parameters(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 }
 
 /// As og_guc takes it. What it would refuse is refused here: the nodes are built before it is asked.
@@ -174,6 +197,12 @@ impl Default for Options {
             og_preflight_nodes: String::new(),
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
+            og_repair_force: false,
+            og_parameters: Map::new(),
+            og_configure_restart: false,
+            og_restart_commits: RestartCommits::Refuse,
+            og_wait_sessions: 0,
+            og_switch_back: false,
             og_long_transactions: LongTransactions::Refuse,
             og_confirm_dead: String::new(),
             og_accept_loss: false,
@@ -217,6 +246,16 @@ pub enum DropCommits {
     Protected,
     /// They go on, with `most_available_sync`, and for that long none has a second copy.
     Available,
+}
+
+/// What becomes of commits while a node is restarted for which they wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartCommits {
+    /// Nothing is restarted, and it is told which node they would wait for.
+    Refuse,
+    /// They wait until it streams again.
+    Wait,
 }
 
 /// What becomes of transactions that have been open for long.
@@ -327,6 +366,9 @@ pub struct Outcome {
     /// The cluster as lines of a table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub table: Vec<String>,
+    /// With workflow: repair, the nodes that needed repair, and why, in the order in which it was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<Case>>,
     /// With workflow: preflight, what was found on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Vec<NodePreflight>>,

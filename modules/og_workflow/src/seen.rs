@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{BuildProgress, DbState, Identity, Role};
+use og_common::gauss::{BuildProgress, DbState, Diagnosis, Identity, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,6 +37,8 @@ pub struct Seen {
     pub state: State,
     /// What tells it from other nodes.
     pub identity: Identity,
+    /// Why its server is not well, where that was asked for and it is not.
+    pub diagnosis: Option<Diagnosis>,
     /// Why the host by which the others reach it is no address of its machine.
     pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
@@ -107,6 +109,8 @@ pub struct State {
     pub role: Role,
     /// The release of its program, where it was asked for.
     pub version: Option<String>,
+    /// Term of the primary that it knows.
+    pub term: Option<u64>,
     /// Newest log position: written on a primary, replayed on a standby.
     pub lsn: Option<String>,
     /// How it fares.
@@ -257,6 +261,7 @@ struct OfNodeState {
     node: Option<State>,
     os_user: Option<String>,
     identity: Option<Identity>,
+    diagnosis: Option<Diagnosis>,
 }
 
 #[derive(Default, Deserialize)]
@@ -348,6 +353,7 @@ impl Seen {
                 self.state = told.node.unwrap_or_default();
                 self.os_user = told.os_user;
                 self.identity = told.identity.unwrap_or_default();
+                self.diagnosis = told.diagnosis;
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;

@@ -604,7 +604,12 @@ def node_state(**arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
+
+    diagnose (bool, default false)
+        With `state: query`: tell also why a server that is not well is not. That reads what it has
+        of the log.
+        Only when `state` is `query`.
 
     log_end (bool, default false)
         With `state: query`, also tell how far the log goes that the node holds, whether its server

@@ -407,6 +407,202 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
 
 
+def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Find why nodes do not serve or do not follow, and repair them by the mildest step that serves
+
+    The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.
+    Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten unless it is forced.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.repair n2 test=True
+        salt-run og.repair n2
+        salt-run og.repair n2 og_cluster=shop
+
+    nodes
+        The nodes to repair; without names all that need it, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes, one of which must be given then.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_repair_force (bool, default false)
+        Repair the nodes that are named also where that gives up what they hold and the primary has
+        not: data of another database system, a longer log, or a newer term; and, of two primaries,
+        the one that is named.
+
+    og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
+        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
+        with another method stays.
+
+    og_build_room (bool, default true)
+        Build only where there is room for what the primary holds, the old copy's own included.
+
+    og_build_parallel (int, default 0)
+        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("repair", nodes, test, diff, minion, og_cluster, options)
+
+
+def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
+    r"""
+    Set parameters on all nodes of the cluster, in the order that is right for them
+
+    The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.
+    Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.configure n1 test=True
+        salt-run og.configure n1
+        salt-run og.configure n1 og_cluster=shop
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_parameters (dict, default {})
+        Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is
+        plain text, number or bool, without quotes.
+
+    og_configure_restart (bool, default false)
+        When the parameters are set, restart the nodes of which a setting counts only after that, as
+        the workflow restart does.
+
+    og_restart_commits (refuse|wait, default "refuse")
+        What if commits wait for a standby while a node is restarted, as too few others stream for
+        `synchronous_standby_names`.
+        `refuse`: Nothing is restarted, and it is told which node they would wait for.
+        `wait`: They wait until it streams again.
+
+    og_wait_sessions (int, default 0)
+        Seconds to wait before a node is restarted until no client has a transaction open there; when
+        they are over it is not restarted. 0 is not to wait: the restart ends what is open.
+
+    og_switch_back (bool, default false)
+        After the old primary was restarted, make it primary again, by a second switchover.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("configure", [], test, diff, minion, og_cluster, options)
+
+
+def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Restart the nodes whose settings wait for it, one by one: standbys first, the primary after a switchover
+
+    Without nodes those are restarted of which a setting counts only after a restart.
+    A single node, or a primary without a standby to hand over to, is restarted in place.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.restart n2 test=True
+        salt-run og.restart n2
+        salt-run og.restart n2 og_cluster=shop
+
+    nodes
+        The nodes to restart, whether a setting waits for it or not, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes, one of which must be given then.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_restart_commits (refuse|wait, default "refuse")
+        What if commits wait for a standby while a node is restarted, as too few others stream for
+        `synchronous_standby_names`.
+        `refuse`: Nothing is restarted, and it is told which node they would wait for.
+        `wait`: They wait until it streams again.
+
+    og_wait_sessions (int, default 0)
+        Seconds to wait before a node is restarted until no client has a transaction open there; when
+        they are over it is not restarted. 0 is not to wait: the restart ends what is open.
+
+    og_switch_back (bool, default false)
+        After the old primary was restarted, make it primary again, by a second switchover.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    """
+    return _run("restart", nodes, test, diff, minion, og_cluster, options)
+
+
 def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
     Make a standby the primary, and the primary a standby; nothing that was committed is lost

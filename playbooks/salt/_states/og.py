@@ -749,7 +749,7 @@ def node_state_started(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.
@@ -807,7 +807,7 @@ def node_state_stopped(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.
@@ -866,7 +866,7 @@ def node_state_restarted(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.
@@ -915,7 +915,7 @@ def node_state_reloaded(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.
@@ -970,7 +970,7 @@ def node_state_primary(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.
@@ -1040,7 +1040,7 @@ def node_state_standby(name, **arguments):
     wait (dict)
         Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
         waited for.
-        Fields: role, db_state, peer_count, peers, max_lag_bytes.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.

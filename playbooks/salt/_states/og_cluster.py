@@ -71,6 +71,26 @@ def dropped(name, nodes=None, **options):
     return _apply("og.drop", name, nodes, options)
 
 
+def repaired(name, nodes=None, **options):
+    """
+    These nodes follow the primary
+
+    nodes
+        The nodes; without them the workflow finds those itself that need it; give ``minion`` then, whose pillar describes the cluster.
+    """
+    return _apply("og.repair", name, nodes or [], options)
+
+
+def restarted(name, nodes=None, **options):
+    """
+    No setting of the cluster waits for a restart; nodes that are named were restarted
+
+    nodes
+        The nodes; without them the workflow finds those itself that need it; give ``minion`` then, whose pillar describes the cluster.
+    """
+    return _apply("og.restart", name, nodes or [], options)
+
+
 def primary(name, nodes=None, **options):
     """
     This node is the primary of the cluster

@@ -2,6 +2,7 @@
 //!
 //! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
 //! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
+//! * [`roaming`]: commits rows on whichever node is the primary
 //! * [`salt`]: a Salt master and minions on the lab
 //! * [`shell`]: og typed on the control host
 //! * [`deaths`]: programs that die in the middle of their work
@@ -10,6 +11,7 @@
 pub mod client;
 pub mod cluster;
 pub mod deaths;
+pub mod roaming;
 pub mod salt;
 pub mod shell;
 pub mod workflow;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use og_lab::{Engine, NodeSpec, Role};
-use og_scenarios::cluster::Cluster;
+use og_scenarios::cluster::{Cluster, Programs};
+use og_scenarios::roaming::roam;
 use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 
@@ -134,6 +135,11 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
             }
         }
     }
+    if engine.is_opengauss() {
+        switchovers(&programs, engine, depth, &mut measured)?;
+    } else {
+        section.skipped.push("switchover beside gs_ctl's: no openGauss".to_owned());
+    }
     for (title, limit, values) in measured {
         let row = Row::new(title, "s", values);
         section.rows.push(match limit {
@@ -162,6 +168,72 @@ fn measure(cluster: &Cluster, step: &Step) -> Result<(Duration, Duration)> {
         return Err(format!("{}: a commit failed: {failure}", step.title));
     }
     Ok((run.took, seen.longest_gap(run.started, run.started + run.took)))
+}
+
+/// What makes a standby the primary, in turn.
+const SWITCHES: [(&str, &str); 2] = [("og switchover", "og"), ("gs_ctl switchover", "gs_ctl")];
+/// How much is written before a switchover, so that much is to be written by the checkpoint of the old primary's end.
+const DIRTY: &str = "create table if not exists og_dirty (n integer, t text); \
+                     insert into og_dirty select n, repeat('x', 700) from generate_series(1, 1200000) n";
+
+/// A switchover by og and by gs_ctl alone, in turn; at rest, and with as many dirty pages as the buffers hold.
+fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut Measured) -> Result {
+    let nodes = ["n1", "n2", "n3", "n4"].into_iter().zip([
+        Role::Primary,
+        Role::Standby,
+        Role::Standby,
+        Role::CascadeStandby,
+    ]);
+    let nodes = nodes.map(|(name, role)| NodeSpec::new(name, role)).collect();
+    let cluster = Cluster::up("bench", engine, nodes, programs)?;
+    let shell = Shell::of(&cluster)?;
+    for node in ["n1", "n2", "n3"] {
+        let own = serde_json::json!({"shared_buffers": "1GB", "max_process_memory": "4GB", "checkpoint_timeout": "1h",
+            "checkpoint_segments": 1024, "pagewriter_sleep": 3_600_000});
+        let done = cluster.module(node, "og_guc", serde_json::json!({"parameters": own, "force": true}))?;
+        if done["failed"] == true {
+            return Err(format!("og_guc on {node}: {done}"));
+        }
+    }
+    for node in ["n2", "n3", "n1"] {
+        cluster.module(node, "og_node_state", serde_json::json!({"state": "restarted"}))?;
+    }
+    cluster.becomes("n2", "standby", "Normal")?;
+    cluster.sql("n1", &og_scenarios::client::create_table())?;
+    let (mut from, mut to) = ("n1", "n2");
+    for dirty in [false, true] {
+        let how = if dirty { ", with dirty pages" } else { "" };
+        for _ in 0..depth.choose(3, 1) {
+            for (title, which) in SWITCHES {
+                if dirty {
+                    cluster.sql(from, "drop table if exists og_dirty")?;
+                    cluster.sql(from, DIRTY)?;
+                }
+                let begun = Instant::now();
+                let (took, seen) = roam(&cluster, &["n1", "n2"], || {
+                    if which == "og" {
+                        shell.run(&format!("og switchover {to}"))?.must_work()?;
+                    } else {
+                        let node = cluster.node(to)?;
+                        let data = node.data_dir.display().to_string();
+                        let done = node.exec(["gs_ctl", "switchover", "-D", &data]).output();
+                        done.map_err(|e| e.to_string())?;
+                    }
+                    Ok(begun.elapsed())
+                })?;
+                let gap = seen.gaps.first().copied().unwrap_or_default();
+                for (node, role) in [(to, "primary"), (from, "standby"), ("n3", "standby")] {
+                    cluster.becomes(node, role, "Normal")?;
+                }
+                let limit = (which == "og").then_some(8.0).filter(|_| !dirty);
+                put(measured, format!("{title}{how}"), limit, took);
+                let limit = (which == "og").then_some(2.5).filter(|_| !dirty);
+                put(measured, format!("{title}{how}: nobody can commit"), limit, gap);
+                std::mem::swap(&mut from, &mut to);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The state of the whole cluster: well, with a node that does not answer, and with slow links.

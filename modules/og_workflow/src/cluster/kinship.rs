@@ -16,7 +16,9 @@ impl<'a> Cluster<'a> {
         self.findings.extend(strangers(primary, &kin, self.nodes));
         for n in self.nodes.iter().filter(|n| !kin.contains(n)) {
             let target = self.targets.contains(&n);
-            if let Some(why) = foreign(n, primary, &kin) {
+            if target && self.kind == TargetKind::Repaired {
+                // What becomes of it is decided by what is wrong with it.
+            } else if let Some(why) = foreign(n, primary, &kin) {
                 let way_out = if target && self.is_adding() {
                     "drop it there first, with og_drop_clear=true"
                 } else {
@@ -27,7 +29,7 @@ impl<'a> Cluster<'a> {
                 self.check_unknown(n, primary);
             }
         }
-        let stays = matches!(self.kind, TargetKind::Kept(_));
+        let stays = self.kind.stays();
         kin.into_iter().filter(|n| stays || !self.targets.contains(n)).collect()
     }
 

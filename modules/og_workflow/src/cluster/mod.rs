@@ -26,6 +26,8 @@ pub enum TargetKind {
     Dropped,
     /// They are members and stay it. The variable that names them.
     Kept(&'static str),
+    /// They are to be repaired, whatever became of them.
+    Repaired,
 }
 
 impl TargetKind {
@@ -35,7 +37,13 @@ impl TargetKind {
             Self::Added => "og_add",
             Self::Dropped => "og_drop",
             Self::Kept(variable) => variable,
+            Self::Repaired => "og_repair",
         }
+    }
+
+    /// Whether the nodes are members before and afterwards.
+    fn stays(self) -> bool {
+        matches!(self, Self::Kept(_) | Self::Repaired)
     }
 }
 
@@ -62,7 +70,7 @@ impl<'a> Cluster<'a> {
     #[must_use]
     pub fn new(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
         let mut it = Self::empty(nodes, kind);
-        if targets.is_empty() && !matches!(kind, TargetKind::Kept(_)) {
+        if targets.is_empty() && !kind.stays() {
             let word = kind.variable();
             it.findings.push(format!("{word} is not given: name the nodes, such as -e {word}=n3,n4"));
             return it;
@@ -70,6 +78,20 @@ impl<'a> Cluster<'a> {
         it.find_targets(targets);
         it.check_hidden();
         it.primary = it.find_primary();
+        it.members = it.find_members();
+        it
+    }
+
+    /// The same around a node of which the caller knows that it is the primary, whether it runs or not.
+    #[must_use]
+    pub fn with_primary(
+        nodes: &'a [Node],
+        targets: &[String],
+        kind: TargetKind,
+        primary: Option<&'a Node>,
+    ) -> Self {
+        let mut it = Self::unled(nodes, targets, kind);
+        it.primary = primary;
         it.members = it.find_members();
         it
     }
@@ -173,6 +195,21 @@ impl<'a> Cluster<'a> {
 
     /// Findings that the workflows share.
     pub fn check(&mut self) {
+        let involved = self.check_inventory();
+        for n in self.members.clone() {
+            self.check_member(n);
+        }
+        self.check_identity(&involved);
+    }
+
+    /// The findings of [`Cluster::check`] that are about what the inventory says, however the members' servers are.
+    pub fn check_places(&mut self) {
+        let involved = self.check_inventory();
+        self.check_identity(&involved);
+    }
+
+    /// Finds what the inventory gives to two nodes. Returns the nodes that the workflow is about.
+    fn check_inventory(&mut self) -> Vec<&'a Node> {
         let involved = self.involved();
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
         self.unique("id", &involved, |n| n.id.map(|id| id.to_string()));
@@ -185,10 +222,7 @@ impl<'a> Cluster<'a> {
         if ids.len() == involved.len() {
             self.unique("application_name", &involved, |n| Some(n.app_name.clone()));
         }
-        for n in self.members.clone() {
-            self.check_member(n);
-        }
-        self.check_identity(&involved);
+        involved
     }
 
     fn check_member(&mut self, n: &Node) {
@@ -202,7 +236,7 @@ impl<'a> Cluster<'a> {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
                 let way_out = match self.kind {
-                    TargetKind::Kept(_) => "start it, or repair it",
+                    TargetKind::Kept(_) | TargetKind::Repaired => "start it, or repair it",
                     TargetKind::Added | TargetKind::Dropped => "start it, or drop it too",
                 };
                 self.findings.push(format!("{name}: its server is down; {way_out}"));

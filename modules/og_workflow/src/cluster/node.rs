@@ -208,8 +208,14 @@ impl Node {
     /// Returns what a person types to call a program on this node, with these arguments.
     #[must_use]
     pub fn command(&self, program: &str, own: &[(&str, &str)]) -> String {
-        let dir = self.data_dir.iter().map(|dir| ("data_dir".to_owned(), dir.clone()));
         let own = own.iter().map(|(key, value)| ((*key).to_owned(), json!(value)));
+        self.command_with(program, own.collect())
+    }
+
+    /// The same with arguments of any type.
+    #[must_use]
+    pub fn command_with(&self, program: &str, own: Map<String, Value>) -> String {
+        let dir = self.data_dir.iter().map(|dir| ("data_dir".to_owned(), dir.clone()));
         let args: Map<String, Value> = dir.chain(own).collect();
         let args = json!(args).to_string().replace('\'', "'\\''");
         format!("echo '{args}' | {program} --host {}", self.ssh)

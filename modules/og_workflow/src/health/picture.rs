@@ -264,7 +264,7 @@ fn draw(health: &ClusterHealth, tree: &Tree<'_>, (left, top): (usize, usize), ou
     match tree.place {
         Place::Node(node) => draw_node(health, node, corner, out),
         Place::Stranger(address) => {
-            draw_box(Grade::Unknown, [address, "not one of these nodes", "", "not inspected"], corner, out)
+            draw_box(Grade::Unknown, [address, "not one of these nodes", "", "not inspected"], corner, out);
         }
     }
 }

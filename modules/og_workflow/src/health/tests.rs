@@ -438,27 +438,27 @@ fn alerts_and_their_page_name_the_metrics_that_are_written() {
     }
     #[derive(serde::Deserialize)]
     struct Group {
-        rules: Vec<Alert>,
+        rules: Vec<AlertRule>,
     }
     #[derive(serde::Deserialize)]
-    struct Alert {
+    struct AlertRule {
         alert: String,
         expr: String,
         labels: std::collections::BTreeMap<String, String>,
     }
     let text = prometheus(&health(&streaming(2)), "shop", 0);
-    let types: String =
-        text.lines().filter(|line| line.starts_with("# TYPE")).map(|l| format!("{l}\n")).collect();
+    let types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let types = types.join("\n");
     let written = metrics_in(&types);
     let rules = include_str!("../../../../docs/monitoring/alerts.yml");
     let rules: Rules = serde_saphyr::from_str(rules).unwrap();
-    for Alert { alert, expr, labels } in rules.groups.into_iter().flat_map(|group| group.rules) {
+    for AlertRule { alert, expr, labels } in rules.groups.into_iter().flat_map(|group| group.rules) {
         let named = metrics_in(&expr);
         assert!(!named.is_empty() && named.is_subset(&written), "{alert}: {named:?}");
         assert!(matches!(labels["severity"].as_str(), "critical" | "warning"), "{alert}");
     }
     let page = include_str!("../../../../docs/monitoring.md");
-    let rows: String =
-        page.lines().filter(|line| line.starts_with("| `opengauss_")).map(|l| format!("{l}\n")).collect();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `opengauss_")).collect();
+    let rows = rows.join("\n");
     assert_eq!(metrics_in(&rows), written);
 }

@@ -151,7 +151,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let shared = Shared::of(&c, primary, "expand", sync.restore);
     let note = Values::from([(SYNC_NAMES.to_owned(), sync.before.clone())]);
     let plan = Expand {
-        note: Purpose { what: shared.purpose.what.clone(), restore: note },
+        note: Purpose { restore: note, ..shared.purpose.clone() },
         undo_set,
         undo_unset,
         undo_rules,

@@ -1,10 +1,13 @@
 //! What the workflows decide: pure functions from what was seen on the nodes to findings and a plan.
 
+mod configure;
 mod drop;
 mod expand;
 mod failover;
 mod managed;
 mod names;
+mod repair;
+mod restart;
 mod room;
 mod slots;
 mod status;
@@ -21,11 +24,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, Peer, names};
-use crate::seen::Lock;
+use crate::seen::{Lock, Rule};
 
+pub use configure::{Configure, configure};
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use failover::{Choice, Failover, choose, done as done_failover, failover, files_for};
+pub use repair::{Build, Case, Cause, Repair, repair};
+pub use restart::{Follower, OfPrimary, Pending, Restart, candidates, limits, pending_in_words, restart};
 pub use slots::idle as idle_slots;
 pub use status::{Inspected, inspect, unreadable};
 pub use switchover::{HandOver, LONG, Switchover, hand_over, switchover};
@@ -137,7 +143,8 @@ pub struct Shared {
 impl Shared {
     fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
         let targets = names(c.targets.iter().copied());
-        let purpose = Purpose { what: format!("{what} {}", targets.join(",")), restore };
+        let what = format!("{what} {}", targets.join(",")).trim_end().to_owned();
+        let purpose = Purpose { what, restore, ..Purpose::default() };
         Self::within(c.nodes, primary, &c.members, &targets, purpose)
     }
 
@@ -169,6 +176,12 @@ pub struct Purpose {
     pub what: String,
     /// What is changed for a while.
     pub restore: Values,
+    /// By node, pg_hba.conf rules of its own that a build replaces, to be added again after it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, Vec<Rule>>,
+    /// The node that is to be primary again at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub switch_back: Option<String>,
 }
 
 /// The purpose of a lock as the workflows write it; empty for any other lock.

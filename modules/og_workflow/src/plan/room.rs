@@ -135,15 +135,9 @@ fn slots(c: &mut Cluster, primary: &Node, all: &[&Node]) {
 fn set(primary: &Node, name: &str, value: usize) -> String {
     let in_file = primary.parameter(name).and_then(|text| text.trim().parse::<usize>().ok());
     if in_file.is_some_and(|there| there >= value) {
-        return format!(
-            "its file has more: restart it (og_node_state with state: restarted on {})",
-            primary.name
-        );
+        return "its file has more: og restart".to_owned();
     }
-    format!(
-        "set it (og_guc on {} with parameters: {{{name}: {value}}}), then restart it (og_node_state with state: restarted)",
-        primary.name
-    )
+    format!("raise it: og configure {name}={value} --configure-restart yes")
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
+mod configure;
 mod drop;
 mod expand;
 mod failover;
 mod preflight;
+mod repair;
+mod restart;
 mod switchover;
 #[cfg(test)]
 mod tests;
@@ -21,7 +24,7 @@ use crate::cluster::{Host, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Case, Files, Outlook, PARAMETERS, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
@@ -35,6 +38,12 @@ pub enum Workflow {
     Expand,
     /// Take standbys or cascade standbys out of a cluster, whether they live or not.
     Drop,
+    /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
+    Repair,
+    /// Set parameters on all nodes of the cluster.
+    Configure,
+    /// Restart the nodes of the cluster one by one.
+    Restart,
     /// Make a standby the primary, and the primary a standby.
     Switchover,
     /// Make a standby the primary when the primary is lost.
@@ -100,6 +109,69 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_drop_commits", "og_drop_clear"],
         run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Repair,
+        name: "repair",
+        title: "Repair nodes of the cluster",
+        about: "Find why nodes do not serve or do not follow, and repair them by the mildest step that serves",
+        details: &[
+            "The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.",
+            "Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten \
+             unless it is forced.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_repair",
+            about: "The nodes to repair; without names all that need it",
+            example: "n2",
+            state: "repaired",
+            state_about: "These nodes follow the primary",
+            required: false,
+        }),
+        options: &["og_repair_force", "og_hba_method", "og_build_room", "og_build_parallel"],
+        run: repair::repair,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Configure,
+        name: "configure",
+        title: "Configure the cluster",
+        about: "Set parameters on all nodes of the cluster, in the order that is right for them",
+        details: &[
+            "The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.",
+            "Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.",
+        ],
+        changes: true,
+        targets: None,
+        options: &[
+            "og_parameters",
+            "og_configure_restart",
+            "og_restart_commits",
+            "og_wait_sessions",
+            "og_switch_back",
+        ],
+        run: |it, _| configure::configure(it),
+    },
+    WorkflowEntry {
+        workflow: Workflow::Restart,
+        name: "restart",
+        title: "Restart the cluster",
+        about: "Restart the nodes whose settings wait for it, one by one: standbys first, the primary after a switchover",
+        details: &[
+            "Without nodes those are restarted of which a setting counts only after a restart.",
+            "A single node, or a primary without a standby to hand over to, is restarted in place.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_restart",
+            about: "The nodes to restart, whether a setting waits for it or not",
+            example: "n2",
+            state: "restarted",
+            state_about: "No setting of the cluster waits for a restart; nodes that are named were restarted",
+            required: false,
+        }),
+        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back"],
+        run: restart::restart,
     },
     WorkflowEntry {
         workflow: Workflow::Switchover,
@@ -215,6 +287,12 @@ impl Workflow {
 }
 
 impl WorkflowEntry {
+    /// Whether the option of this name is one of its own.
+    #[must_use]
+    pub fn has_own(&self, option: &str) -> bool {
+        self.options.contains(&option)
+    }
+
     /// Whether it takes the option of this name: one of its own, or one that no workflow names.
     #[must_use]
     pub fn has_option(&self, option: &str) -> bool {
@@ -284,7 +362,10 @@ pub fn run(
         table: Vec::new(),
         cluster: None,
         preflight: None,
+        causes: Vec::new(),
+        diagnoses: false,
         leader: None,
+        more_parameters: None,
         reason: None,
     };
     let done = match workflow.entry() {
@@ -318,8 +399,14 @@ struct Run<'a> {
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
     preflight: Option<Vec<NodePreflight>>,
+    causes: Vec<Case>,
+    /// Whether nodes that are not well are asked why.
+    diagnoses: bool,
     /// Who ran as primary when the nodes were last looked at, where it was one node.
     leader: Option<String>,
+    /// The parameters that are asked for beside [`PARAMETERS`] when all programs are asked, and which of all that are set
+    /// wait for a restart.
+    more_parameters: Option<Vec<String>>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }
@@ -333,18 +420,24 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
-        let (timeout, hosts) = (self.how.options.og_look_timeout, self.hosts);
+        let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
+        let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
+        let more = more.as_deref();
         // By name og_guc tells of no other parameter that waits for a restart.
-        let all = (programs == OF_A_STATUS)
-            .then(|| ("og_guc", args(json!({"state": "query", "timeout": timeout}))));
+        let asks_all = more.is_some() || programs == OF_A_STATUS;
         let asked = |host: &Host| {
             let node = Node::new(host, None);
             let asked = programs.iter().map(move |program| {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
+                    "og_node_state" if diagnoses => {
+                        own.insert("diagnose".to_owned(), json!(true));
+                    }
                     "og_guc" => {
                         let names: &[&str] =
                             if programs.starts_with(&PROGRAMS) { &PARAMETERS } else { &OF_STATUS };
+                        let more = more.iter().copied().flatten().map(String::as_str);
+                        let names: Vec<&str> = names.iter().copied().chain(more).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
@@ -358,7 +451,8 @@ impl Run<'_> {
                 }
                 (*program, own)
             });
-            asked.chain(all.clone()).collect::<Vec<_>>()
+            let all = args(json!({"state": "query", "timeout": timeout}));
+            asked.chain(asks_all.then_some(("og_guc", all))).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
@@ -558,6 +652,20 @@ impl Run<'_> {
         gate(&[&done])
     }
 
+    /// Releases the lock on these nodes, whatever came of the steps.
+    fn end(&mut self, locked: &[String], done: Go) -> Go {
+        let why = match done {
+            Ok(()) => return self.unlock_nodes(locked),
+            Err(Stop::Failed(why)) => why,
+            ask => return ask,
+        };
+        Err(Stop::Failed(match self.unlock_nodes(locked) {
+            Ok(()) => why,
+            Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
+            Err(ask) => return Err(ask),
+        }))
+    }
+
     /// Lets the lock of a run that failed end by itself at once, so that the next run finds in it what is to be put back.
     fn leave(&mut self, og: &Shared, note: &Purpose) -> Go {
         self.leave_at("Record the deferred restore in the lock", &og.primary, note)
@@ -653,8 +761,9 @@ impl Run<'_> {
             changes,
             warnings,
             findings: self.findings,
-            table: self.table,
+            table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
             cluster: self.cluster,
+            causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
         }
     }

@@ -239,6 +239,11 @@ fn samples(c: &Cluster, built: Value) -> Result {
     let slot = |state: &str| seen("n1", "og_slot", json!({"names": ["dn_6009"], "state": state}));
     // A reload has something to tell.
     seen("n1", "og_guc", json!({"parameters": {"wal_keep_segments": 77}, "reload": "never"}))?;
+    // One that is not well says why.
+    seen("n2", "og_node_state", json!({"state": "stopped"}))?;
+    let diagnosed = seen("n2", "og_node_state", json!({"state": "query", "diagnose": true}))?;
+    seen("n2", "og_node_state", json!({"state": "started"}))?;
+    c.becomes("n2", "standby", "Normal")?;
     let printed = [
         ("og_build", vec![built, seen("n2", "og_build", query())?]),
         (
@@ -247,6 +252,7 @@ fn samples(c: &Cluster, built: Value) -> Result {
                 seen("n1", "og_node_state", json!({"state": "reloaded"}))?,
                 seen("n1", "og_node_state", query())?,
                 seen("n2", "og_node_state", query())?,
+                diagnosed,
             ],
         ),
         ("og_slot", vec![slot("present")?, seen("n1", "og_slot", query())?, slot("absent")?]),

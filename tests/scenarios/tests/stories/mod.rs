@@ -7,7 +7,9 @@ mod growth;
 mod handover;
 mod interrupted;
 mod refused;
+mod repair;
 mod roles;
+mod rolling;
 mod salt;
 mod sessions;
 mod shell;
@@ -35,7 +37,9 @@ pub const ALL: &[Story] = &[
     handover::STORY,
     interrupted::STORY,
     refused::STORY,
+    repair::STORY,
     roles::STORY,
+    rolling::STORY,
     salt::STORY,
     sessions::STORY,
     shell::STORY,

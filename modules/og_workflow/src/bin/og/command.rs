@@ -17,6 +17,8 @@ use crate::view::View;
 const FORKS: &str = "32";
 /// Seconds between two looks at the cluster with `--watch`.
 const WATCH_INTERVAL: &str = "2";
+/// The option that has parameters of the server, which on the command line are words.
+const PARAMETERS: &str = "og_parameters";
 /// What every name of an option begins with where it is a variable.
 const PREFIX: &str = "og_";
 
@@ -102,6 +104,12 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
                 .help("The nodes that the change is about, as --preflight-nodes, such as: expand n3,n4")
                 .add(ArgValueCompleter::new(complete_nodes)),
         );
+    } else if workflow.has_own(PARAMETERS) {
+        command = command.arg(
+            words("NAME=VALUE")
+                .required(true)
+                .help("The parameters and their values, such as max_connections=500"),
+        );
     } else {
         command = command.arg(words("og_OPTION=VALUE").help("Options by their names in the cluster file"));
     }
@@ -120,7 +128,7 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
     command.next_help_heading("Options of the workflow").args(
         options()
             .into_iter()
-            .filter(|(name, _)| workflow.has_option(name))
+            .filter(|(name, _)| workflow.has_option(name) && name != PARAMETERS)
             .map(|(name, schema)| option(&name, &schema)),
     )
 }
@@ -249,7 +257,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
             options.insert(name.clone(), Value::from(value.as_str()));
         }
     }
-    let mut targets = Vec::new();
+    let (mut targets, mut parameters) = (Vec::new(), Map::new());
     let change = own.try_get_one::<String>("change").ok().flatten();
     let rest = own.try_get_many::<String>("words").ok().flatten().into_iter().flatten();
     let has_words = workflow.targets.is_some() || workflow.workflow == Workflow::Preflight;
@@ -266,19 +274,30 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
                     return Err(command().error(ErrorKind::ArgumentConflict, text));
                 }
             }
+            Some((name, value)) if workflow.has_own(PARAMETERS) && !name.is_empty() => {
+                if parameters.insert(name.to_owned(), Value::from(value)).is_some() {
+                    let text = format!("{name} is given twice");
+                    return Err(command().error(ErrorKind::ArgumentConflict, text));
+                }
+            }
             None if has_words => {
                 targets.extend(
                     word.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
                 );
             }
             _ => {
-                let text = format!("unexpected argument '{word}': options are og_NAME=VALUE or --NAME VALUE");
+                let known = if workflow.has_own(PARAMETERS) { "parameters are NAME=VALUE, " } else { "" };
+                let text =
+                    format!("unexpected argument '{word}': {known}options are og_NAME=VALUE or --NAME VALUE");
                 return Err(command().error(ErrorKind::UnknownArgument, text));
             }
         }
     }
     if workflow.workflow == Workflow::Preflight {
         take_change(std::mem::take(&mut targets), &mut options)?;
+    }
+    if !parameters.is_empty() {
+        options.insert(PARAMETERS.to_owned(), Value::from(parameters));
     }
     if workflow.targets.as_ref().is_some_and(|targets| targets.required) && targets.is_empty() {
         let text = format!("no node is named, such as: og {name} n3,n4");
@@ -373,6 +392,25 @@ mod tests {
             assert!(given.contains(&"og_sync_standbys=any".to_owned()), "{given:?}");
             assert!(given.contains(&"og_rollback=no".to_owned()), "{given:?}");
         }
+    }
+
+    #[test]
+    fn parameters_are_words_that_do_not_begin_as_an_option() {
+        let it =
+            parsed("og configure max_connections=500 og_configure_restart=yes archive_command= a.b=x=y -n")
+                .unwrap();
+        let wanted = serde_json::json!({"max_connections": "500", "archive_command": "", "a.b": "x=y"});
+        assert_eq!(
+            (&it.options[PARAMETERS], &it.options["og_configure_restart"]),
+            (&wanted, &Value::from("yes"))
+        );
+        for line in
+            ["og configure", "og configure n1", "og configure a=1 a=2", "og configure =1", "og restart a=1"]
+        {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        assert_eq!(parsed("og restart").unwrap().targets, Vec::<String>::new());
+        assert_eq!(parsed("og restart n2,n1 --switch-back yes").unwrap().targets, ["n2", "n1"]);
     }
 
     #[test]

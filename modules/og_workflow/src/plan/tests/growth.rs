@@ -49,15 +49,11 @@ fn too_few_senders_are_found_before_anything_is_changed() {
     assert_eq!(
         only(adding(&hosts, "n4,n5")),
         "n1: max_wal_senders is 4, and 4 standbys with one build at a time, and one sender for tools, need 6 (7 for all \
-         builds at once); set it (og_guc on n1 with parameters: {max_wal_senders: 7}), then restart it (og_node_state with \
-         state: restarted)"
+         builds at once); raise it: og configure max_wal_senders=7 --configure-restart yes"
     );
     // The file says more already.
     parameter(&mut hosts, "max_wal_senders", Some("16"));
-    assert!(
-        only(adding(&hosts, "n4,n5"))
-            .ends_with("its file has more: restart it (og_node_state with state: restarted on n1)")
-    );
+    assert!(only(adding(&hosts, "n4,n5")).ends_with("its file has more: og restart"));
     // A backup takes one, too; those of the members are counted once.
     running(&mut hosts, 0, json!({"max_wal_senders": "6"}));
     good(adding(&hosts, "n4,n5"));
@@ -81,7 +77,7 @@ fn too_few_slots_are_found() {
     running(&mut hosts, 0, json!({"max_replication_slots": "3"}));
     let found = only(adding(&hosts, "n4"));
     let wanted = "n1: max_replication_slots is 3, and the standbys n2, n3, n4 need a slot each beside those of backup, 4 in \
-                  all; set it (og_guc on n1 with parameters: {max_replication_slots: 4})";
+                  all; raise it: og configure max_replication_slots=4";
     assert!(found.starts_with(wanted), "{found}");
     running(&mut hosts, 0, json!({"max_replication_slots": "4"}));
     good(adding(&hosts, "n4"));

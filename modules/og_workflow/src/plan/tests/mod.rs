@@ -6,6 +6,8 @@ mod growth;
 mod identity;
 mod managed;
 mod members;
+mod repair;
+pub(crate) mod restart;
 pub(crate) mod switchover;
 
 use serde_json::{Map, Value, json};

@@ -142,6 +142,13 @@ options:
           - The receivers at these addresses stream from this server.
         type: list
         elements: str
+      sync_peers:
+        description:
+          - >-
+            The receivers at these addresses stream from this server and count for C(synchronous_standby_names)
+            (C(sync), C(quorum) or C(potential)).
+        type: list
+        elements: str
       max_lag_bytes:
         description:
           - >-
@@ -149,6 +156,12 @@ options:
             primary has at least one (or C(peer_count)); on a receiver: it is not further behind itself. In
             bytes of log not yet replayed.
         type: int
+  diagnose:
+    description:
+      - "With C(state: query): tell also why a server that is not well is not. That reads what it has of the log."
+      - Only when C(state) is C(query).
+    type: bool
+    default: false
   log_end:
     description:
       - >-
@@ -1075,6 +1088,57 @@ identity:
     directory: "ec0d0766-913b-4ade-9046-32d16a830aba:fe00:10035542"
     system_id: "6785152480852224290"
     listen_port: 26000
+diagnosis:
+  description:
+    - >-
+      With C(diagnose): why the server is not well; null when it is a standby that streams, or a primary that
+      is well.
+  type: dict
+  returned: success
+  contains:
+    holds:
+      description:
+        - >-
+          How far the log goes that the node holds, written or received, read from its files where its server
+          does not run.
+      type: str
+      returned: when known
+    term:
+      description:
+        - The newest term in that log or in the node's files.
+      type: int
+      returned: when known
+    crashed:
+      description:
+        - >-
+          Of a server that does not run: whether it ended without taking away its postmaster.pid, by a crash, a
+          signal or together with its host.
+      type: bool
+      returned: when known
+    obstacle:
+      description:
+        - What keeps the server from following or starting, by the newest line of its log that says so.
+        - "C(log_diverged): Its log and its upstream's differ from some place on."
+        - "C(log_removed): Its upstream has removed the segments of the log that it needs."
+        - "C(older_term): It has followed a primary of a higher term than its upstream's."
+        - "C(not_let_in): No rule of its upstream's pg_hba.conf covers its address."
+        - "C(not_in_channel_list): None of its upstream's replication channels names it."
+        - "C(other_system): Its upstream is of another database system."
+        - "C(hba_refused): It could not load its pg_hba.conf."
+        - "C(conf_refused): It could not load its postgresql.conf."
+      type: str
+      returned: when known
+    last_error:
+      description:
+        - That line, or else its newest one of the level FATAL or PANIC.
+      type: str
+      returned: when known
+  sample:
+    holds: "0/268DC28"
+    term: 1
+    crashed: false
+    obstacle: log_diverged
+    last_error: "FATAL:  standby's local request lsn[0/268DB88] 's crc mismatched with remote server crc(local, remote):[2419746900,1]."
 log_end:
   description:
     - "With C(log_end): how far the log goes."

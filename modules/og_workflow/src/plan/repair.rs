@@ -1,0 +1,427 @@
+//! Findings and plan of repairing nodes: the cause of each, proved from what was seen, and the mildest step that serves.
+
+mod access;
+mod cause;
+mod head;
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::Role;
+use og_common::gauss::managed::Act;
+use og_common::standby_names::StandbyNames;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, owed, purpose_of, room, unreadable,
+};
+use crate::args::{BuildMode, Options};
+use crate::cluster::{Cluster, Node, Peer, TargetKind, names, role_in_words};
+use crate::seen::Rule;
+
+use cause::View;
+pub use cause::{Case, Cause};
+use head::Head;
+
+/// What is to be done in one round. After it the nodes are inspected and planned for again.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Repair {
+    /// What the changing workflows plan.
+    #[serde(flatten)]
+    pub shared: Shared,
+    /// How `og_guc` is called before anything else, when a killed run left something changed.
+    pub restore_now: Option<PutBack>,
+    /// The nodes that need repair, and why.
+    pub cases: Vec<Case>,
+    /// By node, the rules of a pg_hba.conf that is made anew.
+    pub restored_rules: BTreeMap<String, Vec<Rule>>,
+    /// By node, rules by which it lets others in.
+    pub rules: BTreeMap<String, Vec<Rule>>,
+    /// By node, replication channels that it lacks.
+    pub channels: BTreeMap<String, Vec<Peer>>,
+    /// By node whose server does not run, the role in which it is started.
+    pub start: BTreeMap<String, Role>,
+    /// By node whose server runs in another role, the one that it gets.
+    pub restart: BTreeMap<String, Role>,
+    /// Nodes that are given time to stream by themselves, or after what is done to them.
+    pub settle: Vec<String>,
+    /// Nodes that are built.
+    pub builds: Vec<Build>,
+    /// How many nodes are built side by side.
+    pub builds_at_once: usize,
+    /// By node that is built, its own pg_hba.conf rules, which the build replaces by the primary's; and what a run that was
+    /// killed in a build left to be added again.
+    pub own_rules: BTreeMap<String, Vec<Rule>>,
+    /// The cluster's files, with the present roles.
+    pub files: Files,
+    /// Members that can be reached, which have these files.
+    pub reachable: Vec<String>,
+    /// Whether a node gets another role, which the files record.
+    pub changes_roles: bool,
+    /// Whether the primary itself is to be started first; nothing is known of the others before.
+    pub starts_primary: bool,
+}
+
+/// The build of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Build {
+    /// The node.
+    pub node: String,
+    /// Its role.
+    pub role: Role,
+    /// Incremental where that can serve, which is found out by trying it; full where it is known that it cannot.
+    pub mode: BuildMode,
+    /// Whether what it holds is given up.
+    pub force: bool,
+    /// Whether it streams now, and is built alone.
+    pub streams: bool,
+}
+
+/// Findings and plan of repairing these nodes, or all that need it. `tried`: nodes for which milder steps were made in this
+/// run already.
+#[must_use]
+pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[String]) -> Outlook<Repair> {
+    let found = head::find(nodes, targets, options.og_repair_force);
+    let head = found.as_ref().ok().copied();
+    let mut c = Cluster::with_primary(nodes, targets, TargetKind::Repaired, head.map(Head::node));
+    // Of hidden nodes nothing is known, and one of them may be the primary.
+    if c.findings.is_empty() {
+        c.findings.extend(found.err());
+    }
+    let Some(head) = head else { return Outlook::of(c, None) };
+    c.check_places();
+    super::managed::check(&mut c, Act::Build);
+    let concerned = concerned(&c, head.node());
+    let plan = match head {
+        Head::Stopped(primary) => of_primary(&mut c, primary, options),
+        Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
+    };
+    Outlook::of(c, Some(plan))
+}
+
+/// The nodes that may be repaired: those named, else the members and whoever has the primary's data and follows.
+fn concerned<'a>(c: &Cluster<'a>, head: &Node) -> Vec<&'a Node> {
+    if !c.targets.is_empty() {
+        return c.targets.clone();
+    }
+    let same = |n: &Node| n.system_id().is_some() && n.system_id() == head.system_id();
+    c.nodes.iter().filter(|n| c.members.contains(n) || same(n)).collect()
+}
+
+fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
+    let left = purpose_of(c.lock());
+    let mut shared = Shared::of(c, primary, "repair", BTreeMap::new());
+    shared.targets = names(concerned.iter().copied());
+    "repair".clone_into(&mut shared.purpose.what);
+    let owed = owed(&left.restore);
+    shared.purpose.restore = left.restore;
+    shared.purpose.rules.clone_from(&left.rules);
+    Repair {
+        files: Files::of(primary, &c.members),
+        restore_now: PutBack::of(&owed),
+        shared,
+        cases: Vec::new(),
+        restored_rules: BTreeMap::new(),
+        rules: BTreeMap::new(),
+        channels: BTreeMap::new(),
+        start: BTreeMap::new(),
+        restart: BTreeMap::new(),
+        settle: Vec::new(),
+        builds: Vec::new(),
+        builds_at_once: 1,
+        own_rules: left.rules,
+        reachable: names(c.members.iter().copied().filter(|n| n.reachable())),
+        changes_roles: false,
+        starts_primary: false,
+    }
+}
+
+/// No primary runs: the one that was it last is started again, where nobody holds more.
+fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
+    let mut plan = empty(c, primary, &[primary]);
+    let name = primary.name.clone();
+    let held = head::Held::new(primary).words();
+    let (cause, why) = match restored(c, primary, options) {
+        None => (Cause::LastPrimary, "its server is stopped".to_owned()),
+        Some((cause, why, rules)) => {
+            plan.restored_rules.insert(name.clone(), rules);
+            (cause, why)
+        }
+    };
+    let said = primary.seen().diagnosis.as_ref().and_then(|d| d.last_error.clone());
+    let said = said.map_or_else(String::new, |line| format!("; its log ends with: {line}"));
+    let evidence =
+        format!("no primary runs, {name} was it last, and nobody holds more than it ({held}); {why}{said}");
+    let first = if plan.restored_rules.is_empty() { "" } else { "make pg_hba.conf anew and " };
+    let remedy = format!("{first}start it as primary");
+    plan.cases.push(Case { node: name.clone(), cause, evidence, remedy });
+    plan.start.insert(name, Role::Primary);
+    plan.starts_primary = true;
+    let others = names(c.members.iter().copied().filter(|n| *n != primary));
+    if !others.is_empty() {
+        c.warnings.push(format!("{}: what they need is seen when {} runs", others.join(", "), primary.name));
+    }
+    plan
+}
+
+/// Why a node's pg_hba.conf is to be made anew, and its rules then: its own good ones, or else those of another member.
+fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<Rule>)> {
+    let seen = n.seen();
+    let (cause, why) = match (&seen.no_rules, seen.broken_lines.first()) {
+        (Some(why), _) => (Cause::NoHba, why.clone()),
+        (None, Some(broken)) => {
+            (Cause::BrokenHba, format!("line {} of pg_hba.conf: {}", broken.line, broken.message))
+        }
+        (None, None) => return None,
+    };
+    let good = |m: &&Node| !m.seen().rules.is_empty() && m.seen().broken_lines.is_empty();
+    let mut others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n).filter(good).collect();
+    others.sort_by_key(|m| (Some(*m) != c.primary, m.live_role().is_none(), m.id));
+    let (base, from) = match others.first() {
+        // Of a broken file the lines that are well count, for they are the node's own.
+        _ if !seen.rules.is_empty() => (seen.rules.clone(), "its own rules that are well".to_owned()),
+        Some(other) => (other.seen().rules.clone(), format!("the rules of {}", other.name)),
+        None => (Vec::new(), "rules for the members alone".to_owned()),
+    };
+    c.warnings.push(format!(
+        "{}: pg_hba.conf is made anew from {from}; rules for clients that it had beside them must be added again (og_hba)",
+        n.name
+    ));
+    let rules = access::made_anew(c, &base, &options.og_hba_method);
+    Some((cause, why, rules))
+}
+
+fn of_standbys(
+    c: &mut Cluster,
+    primary: &Node,
+    concerned: &[&Node],
+    options: &Options,
+    tried: &[String],
+) -> Repair {
+    let mut plan = empty(c, primary, concerned);
+    let force = |n: &Node| options.og_repair_force && c.targets.contains(&n);
+    let forced: Vec<String> = names(concerned.iter().copied().filter(|n| force(n)));
+    if let Some(why) = hba_of_primary(primary) {
+        c.warnings.push(why);
+    }
+    for n in concerned.iter().copied().filter(|n| *n != primary) {
+        if !is_known(c, n) {
+            continue;
+        }
+        let force = forced.contains(&n.name);
+        let view = View { c: &*c, head: primary, tried, force };
+        match view.cause(n) {
+            Err(why) => refuse(c, n, why),
+            Ok(None) => of_healthy(c, &mut plan, n, options),
+            Ok(Some((cause, evidence))) => {
+                let again = tried.contains(&n.name);
+                remedy(c, &mut plan, primary, n, (cause, evidence), (again, force), options);
+            }
+        }
+    }
+    spare_commits(c, &mut plan, primary);
+    let built: Vec<&Node> =
+        c.nodes.iter().filter(|n| plan.builds.iter().any(|build| build.node == n.name)).collect();
+    let all: Vec<&Node> = c.members.clone();
+    if !built.is_empty() {
+        let room = room::look(c, primary, &all, &built);
+        let most = room.standbys.min(room.cascades.max(1));
+        plan.builds_at_once = match options.og_build_parallel {
+            0 => most,
+            wanted => wanted.min(most),
+        };
+    }
+    plan
+}
+
+/// Whether the node answered. One that was not named is left alone when it did not.
+fn is_known(c: &mut Cluster, n: &Node) -> bool {
+    let why = match (&n.seen().unreachable, &n.seen().state_error) {
+        (Some(why), _) => format!("{}: cannot be reached: {why}", n.name),
+        (None, Some(why)) => unreadable(n, why),
+        (None, None) if n.seen.is_none() => return false,
+        (None, None) => return true,
+    };
+    refuse(c, n, why);
+    false
+}
+
+/// What stands against the repair of a node: a finding when it was named; else the others are repaired all the same.
+fn refuse(c: &mut Cluster, n: &Node, why: String) {
+    if c.targets.contains(&n) {
+        c.findings.push(why);
+    } else {
+        c.warnings.push(format!("{why}; it is not repaired"));
+    }
+}
+
+/// That the primary's own pg_hba.conf keeps it from starting again.
+fn hba_of_primary(primary: &Node) -> Option<String> {
+    let seen = primary.seen();
+    let why = match (&seen.no_rules, seen.broken_lines.first()) {
+        (Some(why), _) => why.clone(),
+        (None, Some(broken)) => format!("line {} of pg_hba.conf: {}", broken.line, broken.message),
+        (None, None) => return None,
+    };
+    Some(format!(
+        "{}: the primary runs by the rules that it read at its start, and does not start again: {why}; set its rules with \
+         og_hba (state: exact) before it is restarted",
+        primary.name
+    ))
+}
+
+/// A standby that streams may still be one that cannot start again.
+fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
+    let Some((cause, why, rules)) = restored(c, n, options) else { return };
+    plan.restored_rules.insert(n.name.clone(), rules);
+    let evidence =
+        format!("it streams by the rules that it read at its start, and does not start again: {why}");
+    let remedy = "make pg_hba.conf anew".to_owned();
+    plan.cases.push(Case { node: n.name.clone(), cause, evidence, remedy });
+}
+
+/// The role in which a node follows.
+fn role_of(n: &Node, cause: Cause) -> Role {
+    let state = n.state().role;
+    let said = if n.role.follows() { n.role } else { Role::Standby };
+    if cause == Cause::WrongRole || !state.follows() { said } else { state }
+}
+
+fn remedy(
+    c: &mut Cluster,
+    plan: &mut Repair,
+    primary: &Node,
+    n: &Node,
+    (cause, evidence): (Cause, String),
+    (again, force): (bool, bool),
+    options: &Options,
+) {
+    let name = n.name.clone();
+    let role = role_of(n, cause);
+    // A build brings the primary's file.
+    let is_built = |cause: Cause| {
+        use Cause::{BeingBuilt, BuildDied, Diverged, LogUnusable, OtherSystem, TablespacesUnseen, WalGone};
+        matches!(
+            cause,
+            BeingBuilt | BuildDied | Diverged | LogUnusable | OtherSystem | TablespacesUnseen | WalGone
+        )
+    };
+    if let Some((_, _, rules)) = if is_built(cause) { None } else { restored(c, n, options) } {
+        plan.restored_rules.insert(name.clone(), rules);
+    }
+    let mut build = |mode: BuildMode| {
+        let streams = n.streams();
+        plan.builds.push(Build { node: name.clone(), role, mode, force, streams });
+        // Where a run was killed in a build, the file may be the primary's already.
+        plan.own_rules.entry(name.clone()).or_insert_with(|| access::own_rules(n, primary));
+    };
+    let remedy = match cause {
+        Cause::CatchingUp | Cause::Starting => {
+            plan.settle.push(name.clone());
+            "wait until it has caught up".to_owned()
+        }
+        Cause::NotConnected if !again => {
+            plan.settle.push(name.clone());
+            c.warnings.push(format!(
+                "{name}: why it does not receive cannot be told; it is given a moment, and then rebuilt incrementally"
+            ));
+            "wait for a moment".to_owned()
+        }
+        Cause::BuildDied | Cause::TablespacesUnseen | Cause::OtherSystem => {
+            build(BuildMode::Full);
+            format!("rebuild it in full from {}", primary.name)
+        }
+        Cause::BeingBuilt => {
+            build(BuildMode::Auto);
+            "wait for its build".to_owned()
+        }
+        Cause::Diverged | Cause::WalGone | Cause::LogUnusable | Cause::NotConnected => {
+            build(BuildMode::Incremental);
+            format!("rebuild it incrementally from {}, or in full where that does not serve", primary.name)
+        }
+        Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {
+            plan.start.insert(name.clone(), role);
+            let first =
+                if plan.restored_rules.contains_key(&name) { "make pg_hba.conf anew and " } else { "" };
+            format!("{first}start it as {}", role_in_words(role))
+        }
+        Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
+            if cause == Cause::OldPrimary {
+                plan.changes_roles = true;
+                c.warnings.push(format!(
+                    "{name}: becomes a standby of {}; what it committed and {} did not receive is lost when it is rebuilt: \
+                     its log ends at {}",
+                    primary.name,
+                    primary.name,
+                    head::Held::new(n).words()
+                ));
+            }
+            let verb = if n.state().running {
+                plan.restart.insert(name.clone(), role);
+                "restart"
+            } else {
+                plan.start.insert(name.clone(), role);
+                "start"
+            };
+            format!("{verb} it as {}", role_in_words(role))
+        }
+        Cause::NotLetIn | Cause::UpstreamDoesNotKnowIt | Cause::NoChannelToUpstream => {
+            plan.settle.push(name.clone());
+            "add the rules and the replication channels that lack".to_owned()
+        }
+    };
+    if !n.streams() && cause != Cause::OtherSystem {
+        connect(c, plan, n, options);
+    }
+    plan.cases.push(Case { node: name, cause, evidence, remedy });
+}
+
+/// What lacks by which this node and the members reach each other.
+fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
+    let method = Some(options.og_hba_method.as_str());
+    let others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n && m.reachable()).collect();
+    for m in &others {
+        let (rules, user) = (&m.seen().rules, c.os_user(n));
+        let shut = !rules.is_empty() && access::lets_in(rules, &n.address, &user) == Some(false);
+        // A file that is made anew has them.
+        if shut && !plan.restored_rules.contains_key(&m.name) {
+            plan.rules.entry(m.name.clone()).or_default().push(c.rule(n, method));
+        }
+        if !access::has_channel(m, n) {
+            plan.channels.entry(m.name.clone()).or_default().push(n.channel());
+        }
+    }
+    let lacking = others.iter().filter(|m| !access::has_channel(n, m)).map(|m| m.channel());
+    let lacking: Vec<Peer> = lacking.collect();
+    if !lacking.is_empty() {
+        plan.channels.insert(n.name.clone(), lacking);
+    }
+}
+
+/// A node that streams is stopped only where commits do not wait for it.
+fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node) {
+    let stops = |n: &&Node| {
+        n.streams()
+            && (plan.restart.contains_key(&n.name) || plan.builds.iter().any(|build| build.node == n.name))
+    };
+    let stopped: Vec<&Node> = c.nodes.iter().filter(stops).collect();
+    let names = primary.works_with(SYNC_NAMES).and_then(|text| StandbyNames::parse(text).ok());
+    let goes_on = primary.works_with(MOST_AVAILABLE).is_some_and(|value| value.eq_ignore_ascii_case("on"));
+    let Some(names) = names.filter(|_| !goes_on) else { return };
+    for n in stopped {
+        let others = c.standbys(&c.members).into_iter().filter(|m| *m != n && m.streams());
+        let others: Vec<String> = others.map(|m| m.app_name.clone()).collect();
+        if let Some(missing) = names.missing(&others) {
+            let why = format!(
+                "{}: commits wait for it, and it would be stopped: {missing}; start or repair another standby first, or \
+                 take it out of synchronous_standby_names (og_guc)",
+                n.name
+            );
+            refuse(c, n, why);
+            plan.restart.remove(&n.name);
+            plan.builds.retain(|build| build.node != n.name);
+            plan.own_rules.remove(&n.name);
+            plan.cases.retain(|case| case.node != n.name);
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The cause of each node, and what is done about it first.
+
+use serde_json::{Value, json};
+
+use super::{Given, cluster, fresh, host, nodes, parameter, seen, with, words};
+use crate::args::Options;
+use crate::plan::{Cause, MOST_AVAILABLE, Outlook, Repair, SYNC_NAMES, repair};
+
+fn options(force: bool) -> Options {
+    Options { og_repair_force: force, ..Options::default() }
+}
+
+fn repairing(hosts: &[Given], targets: &str, force: bool) -> Outlook<Repair> {
+    let targets = if targets.is_empty() { Vec::new() } else { words(targets) };
+    repair(&nodes(hosts), &targets, &options(force), &[])
+}
+
+fn tried(hosts: &[Given], node: &str) -> Repair {
+    repair(&nodes(hosts), &[], &options(false), &words(node)).plan.unwrap()
+}
+
+/// Three nodes of one system; n1 is the primary.
+fn three() -> Vec<Given> {
+    let mut hosts = cluster(2);
+    let rule = json!({"type": "host", "databases": ["all"], "users": ["omm"], "address": "10.0.0.0/24", "method": "trust"});
+    for (_, _, seen) in &mut hosts {
+        seen["og_hba"]["rules"] = json!([{"line": 1, "text": "x", "rule": rule}]);
+        seen["og_node_state"]["identity"] = json!({"system_id": "77", "content": "database"});
+        seen["og_node_state"]["node"]["term"] = json!(1);
+        seen["og_node_state"]["node"]["version"] = json!("6.0.2");
+    }
+    hosts[0].2["og_node_state"]["node"]["lsn"] = json!("0/5000000");
+    hosts
+}
+
+fn set(hosts: &mut [Given], number: usize, key: &str, value: Value) {
+    hosts[number - 1].2["og_node_state"]["node"][key] = value;
+}
+
+fn diagnosis(hosts: &mut [Given], number: usize, value: Value) {
+    hosts[number - 1].2["og_node_state"]["diagnosis"] = value;
+}
+
+/// n3 does not receive, and says why.
+fn detached(detail: &str, found: Value) -> Vec<Given> {
+    let mut hosts = three();
+    set(&mut hosts, 3, "receiver", json!(null));
+    set(&mut hosts, 3, "db_state", json!("need_repair"));
+    set(&mut hosts, 3, "detail", json!(detail));
+    diagnosis(&mut hosts, 3, found);
+    hosts
+}
+
+fn stopped(number: usize) -> Vec<Given> {
+    let mut hosts = three();
+    set(&mut hosts, number, "running", json!(false));
+    set(&mut hosts, number, "receiver", json!(null));
+    hosts
+}
+
+fn plan(outlook: Outlook<Repair>) -> Repair {
+    assert_eq!(outlook.findings, Vec::<String>::new());
+    outlook.plan.unwrap()
+}
+
+/// The cause of the only node that needs repair, n3, and the plan.
+fn cause(hosts: &[Given]) -> (Cause, Repair) {
+    let plan = plan(repairing(hosts, "", false));
+    let [case] = &plan.cases[..] else { panic!("{:#?}", plan.cases) };
+    assert_eq!(case.node, "n3");
+    (case.cause, plan.clone())
+}
+
+fn refusal(hosts: &[Given], targets: &str) -> String {
+    let outlook = repairing(hosts, targets, false);
+    assert!(outlook.plan.is_none());
+    outlook.findings.join("; ")
+}
+
+fn modes(plan: &Repair) -> Value {
+    json!(plan.builds.iter().map(|b| json!([b.node, b.mode, b.force])).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_cluster_that_is_well_needs_nothing() {
+    assert_eq!(plan(repairing(&three(), "", false)).cases, []);
+    assert_eq!(plan(repairing(&three(), "n3", false)).cases, []);
+}
+
+#[test]
+fn a_stopped_standby_is_started_in_its_role() {
+    let (why, plan) = cause(&stopped(3));
+    assert_eq!((why, json!(plan.start)), (Cause::Stopped, json!({"n3": "standby"})));
+    assert!(plan.builds.is_empty() && plan.rules.is_empty() && plan.channels.is_empty());
+    let mut hosts = stopped(3);
+    diagnosis(&mut hosts, 3, json!({"crashed": true, "last_error": "PANIC:  could not write"}));
+    let (why, plan) = cause(&hosts);
+    assert_eq!(why, Cause::Crashed);
+    assert!(plan.cases[0].evidence.contains("PANIC:  could not write"), "{}", plan.cases[0].evidence);
+}
+
+#[test]
+fn a_missing_or_broken_pg_hba_conf_is_made_anew_before_the_start() {
+    let mut hosts = stopped(3);
+    let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
+    hosts[2].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error});
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, json!(plan.start)), (Cause::NoHba, json!({"n3": "standby"})));
+    // The rules of the primary, which cover all members, and one for the socket.
+    let rules = &plan.restored_rules["n3"];
+    assert_eq!((rules.len(), &*rules[0].kind), (2, "local"));
+    let mut hosts = stopped(3);
+    hosts[2].2["og_hba"]["errors"] = json!([{"line": 4, "message": "unknown method \"x\""}]);
+    hosts[2].2["og_hba"]["rules"][0]["rule"]["address"] = json!("10.0.0.3/32");
+    let (why, plan) = cause(&hosts);
+    assert_eq!(why, Cause::BrokenHba);
+    // Its own good rule, and those by which the others come.
+    let addresses: Vec<_> = plan.restored_rules["n3"].iter().filter_map(|r| r.address.as_deref()).collect();
+    assert_eq!(addresses, ["10.0.0.3/32", "10.0.0.1/32", "10.0.0.2/32"]);
+}
+
+#[test]
+fn a_standby_that_streams_without_pg_hba_conf_gets_one_and_goes_on() {
+    let mut hosts = three();
+    let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
+    hosts[2].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error.clone()});
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, plan.restored_rules.len()), (Cause::NoHba, 1));
+    assert!(plan.start.is_empty() && plan.restart.is_empty() && plan.builds.is_empty());
+    // The primary's own is left to a person.
+    let mut hosts = three();
+    hosts[0].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error});
+    let outlook = repairing(&hosts, "", false);
+    assert!(outlook.warnings[0].starts_with("n1: the primary runs by the rules"), "{:?}", outlook.warnings);
+    assert!(outlook.plan.unwrap().cases.is_empty());
+}
+
+#[test]
+fn what_lacks_between_a_standby_and_its_upstream_is_added_there() {
+    let hosts = {
+        let mut hosts =
+            detached("Disconnected", json!({"obstacle": "not_let_in", "last_error": "FATAL:  no entry"}));
+        hosts[0].2["og_hba"]["rules"][0]["rule"]["address"] = json!("10.0.0.2/32");
+        hosts
+    };
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, plan.rules["n1"][0].address.as_deref()), (Cause::NotLetIn, Some("10.0.0.3/32")));
+    assert!(!plan.rules.contains_key("n2") && plan.channels.is_empty() && plan.builds.is_empty());
+    let mut hosts = detached("Disconnected", json!({}));
+    hosts[0].2 = seen(1, "primary", true, &[2]);
+    hosts[0].2["og_node_state"]["identity"] = json!({"system_id": "77"});
+    let (why, plan) = cause(&hosts);
+    assert_eq!(why, Cause::UpstreamDoesNotKnowIt);
+    assert_eq!(json!(plan.channels), json!({"n1": [{"host": "10.0.0.3", "base_port": 26000}]}));
+    let mut hosts = detached("Disconnected", json!({}));
+    hosts[2].2["og_replconninfo"]["channels"] = json!([]);
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, plan.channels["n3"].len()), (Cause::NoChannelToUpstream, 2));
+}
+
+#[test]
+fn a_log_that_cannot_be_followed_is_rebuilt_incrementally_first() {
+    for (obstacle, wanted) in [
+        (json!("log_diverged"), Cause::Diverged),
+        (json!("log_removed"), Cause::WalGone),
+        (json!(null), Cause::LogUnusable),
+    ] {
+        let found = json!({"obstacle": obstacle, "holds": "0/4000000", "term": 1});
+        let (why, plan) = cause(&detached("WAL segment removed", found));
+        assert_eq!((why, modes(&plan)), (wanted, json!([["n3", "incremental", false]])));
+    }
+}
+
+#[test]
+fn a_reason_that_cannot_be_told_is_given_time_before_a_build() {
+    let hosts = detached("Connecting...", json!({}));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, &plan.settle), (Cause::NotConnected, &words("n3")));
+    assert!(plan.builds.is_empty());
+    assert!(repairing(&hosts, "", false).warnings[0].contains("cannot be told"));
+    assert_eq!(modes(&tried(&hosts, "n3")), json!([["n3", "incremental", false]]));
+}
+
+#[test]
+fn what_goes_on_by_itself_is_waited_for() {
+    let mut hosts = three();
+    set(&mut hosts, 3, "db_state", json!("catchup"));
+    assert_eq!(cause(&hosts).0, Cause::CatchingUp);
+    set(&mut hosts, 3, "db_state", json!("starting"));
+    set(&mut hosts, 3, "receiver", json!(null));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, &plan.settle), (Cause::Starting, &words("n3")));
+    set(&mut hosts, 3, "build", json!({"running": true}));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, modes(&plan)), (Cause::BeingBuilt, json!([["n3", "auto", false]])));
+}
+
+#[test]
+fn a_build_that_died_is_begun_again_in_full() {
+    let mut hosts = stopped(3);
+    set(&mut hosts, 3, "build", json!({"running": false, "interrupted": true}));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, modes(&plan)), (Cause::BuildDied, json!([["n3", "full", false]])));
+    // It took away pg_hba.conf, and the next one brings the primary's.
+    let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
+    hosts[2].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error});
+    assert!(cause(&hosts).1.restored_rules.is_empty());
+}
+
+#[test]
+fn a_node_that_holds_more_than_the_primary_is_not_touched() {
+    for found in [
+        json!({"obstacle": "log_diverged", "holds": "0/5000028", "term": 1}),
+        json!({"obstacle": "older_term", "holds": "0/4000000", "term": 5}),
+    ] {
+        let hosts = detached("WAL segment removed", found);
+        let told = refusal(&hosts, "n3");
+        assert!(told.starts_with("n3: holds what the primary has not: n3 has term"), "{told}");
+        assert!(told.contains("og_repair_force"), "{told}");
+        // Not named, it is left alone.
+        let outlook = repairing(&hosts, "", false);
+        assert!(outlook.warnings[0].ends_with("it is not repaired"), "{:?}", outlook.warnings);
+        assert_eq!(plan(outlook).cases, []);
+        assert_eq!(plan(repairing(&hosts, "", true)).cases, []);
+        assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
+    }
+    let told = refusal(&detached("", json!({"holds": "0/5000028", "term": 1})), "n3");
+    assert!(told.contains("40 bytes more, from 0/5000000 to 0/5000028"), "{told}");
+}
+
+#[test]
+fn another_clusters_data_are_not_overwritten() {
+    let mut hosts = detached("System id not matched", json!({"obstacle": "other_system"}));
+    hosts[2].2["og_node_state"]["identity"]["system_id"] = json!("88");
+    let told = refusal(&hosts, "n3");
+    assert!(told.starts_with("n3: its database system is 88, that of n1 is 77"), "{told}");
+    let forced = plan(repairing(&hosts, "n3", true));
+    assert_eq!((forced.cases[0].cause, modes(&forced)), (Cause::OtherSystem, json!([["n3", "full", true]])));
+}
+
+#[test]
+fn a_node_of_another_release_is_left_alone() {
+    let mut hosts = stopped(3);
+    set(&mut hosts, 3, "version", json!("5.0.3"));
+    let told = refusal(&hosts, "n3");
+    assert!(told.starts_with("n3: its programs are of release 5.0.3, those of n1 of 6.0.2"), "{told}");
+}
+
+#[test]
+fn the_older_of_two_primaries_becomes_a_standby_and_equal_ones_are_left_to_a_person() {
+    let mut hosts = three();
+    set(&mut hosts, 3, "role", json!("primary"));
+    set(&mut hosts, 3, "receiver", json!(null));
+    set(&mut hosts, 3, "lsn", json!("0/4000000"));
+    let told = refusal(&hosts, "n3");
+    for words in
+        ["n1 and n3 run as primary", "n1 (term 1, log up to 0/5000000)", "n3 (term 1, log up to 0/4000000)"]
+    {
+        assert!(told.contains(words), "{told}");
+    }
+    let forced = plan(repairing(&hosts, "n3", true));
+    assert_eq!((&*forced.shared.primary, json!(forced.restart)), ("n1", json!({"n3": "standby"})));
+    assert!(repairing(&hosts, "", true).plan.is_none());
+    set(&mut hosts, 1, "term", json!(2));
+    let plan = plan(repairing(&hosts, "", false));
+    assert_eq!((plan.cases[0].cause, json!(plan.restart)), (Cause::OldPrimary, json!({"n3": "standby"})));
+    assert!(plan.builds.is_empty());
+}
+
+#[test]
+fn an_old_primary_that_came_back_is_started_as_a_standby() {
+    let mut hosts = stopped(3);
+    set(&mut hosts, 3, "role", json!("primary"));
+    diagnosis(&mut hosts, 3, json!({"holds": "0/4000000", "term": 1}));
+    let outlook = repairing(&hosts, "", false);
+    assert!(
+        outlook.warnings[0].contains("what it committed and n1 did not receive is lost"),
+        "{:?}",
+        outlook.warnings
+    );
+    let plan = plan(outlook);
+    assert_eq!((plan.cases[0].cause, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
+    assert!(plan.changes_roles);
+    diagnosis(&mut hosts, 3, json!({"holds": "0/6000000", "term": 1}));
+    assert!(refusal(&hosts, "n3").contains("holds what the primary has not"));
+}
+
+#[test]
+fn without_a_primary_the_last_one_is_started_when_nobody_holds_more() {
+    let mut hosts = detached("Disconnected", json!({"holds": "0/4000000", "term": 1}));
+    set(&mut hosts, 2, "receiver", json!(null));
+    diagnosis(&mut hosts, 2, json!({"holds": "0/4000000", "term": 1}));
+    set(&mut hosts, 1, "running", json!(false));
+    set(&mut hosts, 1, "lsn", json!(null));
+    diagnosis(&mut hosts, 1, json!({"holds": "0/4000080", "term": 1}));
+    let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
+    hosts[0].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error});
+    let plan = plan(repairing(&hosts, "", false));
+    assert_eq!((&*plan.cases[0].node, plan.cases[0].cause), ("n1", Cause::NoHba));
+    assert_eq!((json!(plan.start), plan.restored_rules.contains_key("n1")), (json!({"n1": "primary"}), true));
+    assert!(plan.cases[0].evidence.contains("term 1, log up to 0/4000080"), "{}", plan.cases[0].evidence);
+    // Somebody holds more.
+    diagnosis(&mut hosts, 3, json!({"holds": "0/4000090", "term": 1}));
+    let told = refusal(&hosts, "");
+    assert!(told.contains("no primary runs, and a repair makes none"), "{told}");
+    assert!(told.contains("n3 holds most: og failover n3"), "{told}");
+    // Of somebody nothing is known: he may be the primary.
+    hosts[2].2 = json!(null);
+    let told = refusal(&hosts, "");
+    assert!(told.starts_with("no primary was seen, and of n3 nothing is known"), "{told}");
+}
+
+#[test]
+fn a_standby_in_the_wrong_role_is_restarted_in_the_right_one() {
+    let mut hosts = three();
+    set(&mut hosts, 3, "role", json!("pending"));
+    set(&mut hosts, 3, "receiver", json!(null));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, json!(plan.restart)), (Cause::WrongRole, json!({"n3": "standby"})));
+    set(&mut hosts, 3, "role", json!("cascade_standby"));
+    assert_eq!(cause(&hosts).0, Cause::WrongRole);
+    // One that streams is taken for what it runs as, unless it is named.
+    set(&mut hosts, 3, "receiver", json!({"peer": {"host": "10.0.0.2", "port": 26001}}));
+    assert_eq!(self::plan(repairing(&hosts, "", false)).cases, []);
+    assert_eq!(self::plan(repairing(&hosts, "n3", false)).cases[0].cause, Cause::WrongRole);
+}
+
+#[test]
+fn a_node_that_commits_wait_for_is_not_stopped() {
+    let mut hosts = three();
+    let spaces =
+        json!({"names": ["dn_6001"], "running": "dn_6003", "configured": "dn_6003", "damage": "not_seen"});
+    set(&mut hosts, 3, "tablespaces", spaces);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, modes(&plan)), (Cause::TablespacesUnseen, json!([["n3", "full", false]])));
+    assert!(plan.builds[0].streams);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 2(dn_6002,dn_6003)"));
+    let told = refusal(&hosts, "n3");
+    assert!(told.starts_with("n3: commits wait for it, and it would be stopped"), "{told}");
+    parameter(&mut hosts, MOST_AVAILABLE, Some("on"));
+    assert_eq!(cause(&hosts).0, Cause::TablespacesUnseen);
+}
+
+#[test]
+fn a_node_that_cannot_be_reached_is_a_finding_only_where_it_was_named() {
+    let mut hosts = stopped(3);
+    hosts[1].2 = json!(null);
+    assert!(refusal(&hosts, "n2").contains("n2: cannot be reached"));
+    let outlook = repairing(&hosts, "", false);
+    assert!(outlook.warnings[0].starts_with("n2: cannot be reached"), "{:?}", outlook.warnings);
+    assert_eq!(json!(plan(outlook).start), json!({"n3": "standby"}));
+}
+
+#[test]
+fn a_spare_is_no_node_to_repair() {
+    let mut hosts = with(three(), vec![fresh(4, "spare")]);
+    hosts.push(host(5, "spare", json!({"og_node_state": {"failed": false, "node": {}}})));
+    assert_eq!(plan(repairing(&hosts, "", false)).cases, []);
+}
+
+#[test]
+fn the_nodes_own_rules_are_kept_for_after_the_build() {
+    let mut hosts = detached("WAL segment removed", json!({"obstacle": "log_diverged"}));
+    let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
+    hosts[2].2["og_hba"]["rules"].as_array_mut().unwrap().push(json!({"line": 2, "text": "x", "rule": own}));
+    let (_, plan) = cause(&hosts);
+    assert_eq!(json!(plan.own_rules["n3"]), json!([own]));
+}

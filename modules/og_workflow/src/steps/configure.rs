@@ -1,0 +1,123 @@
+//! Setting parameters on all nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{Run, args, gate, restart, unwell};
+use crate::plan::{self, Configure, Outlook, Restart, pending_in_words};
+use crate::replay::{Answered, Calls, Go, Stop};
+
+pub(super) fn configure(it: &mut Run) -> Go {
+    let named = it.how.options.og_parameters.keys().map(|name| name.to_ascii_lowercase());
+    it.more_parameters = Some(named.chain(plan::limits()).collect());
+    let og = it.begin(plan::configure)?;
+    let nodes = og.foresee(&validate(it, &og)?);
+    let restarts = it.how.options.og_configure_restart;
+    // Found before anything is changed, as if the parameters were set.
+    let rolling = plan::restart(&nodes, &[], &it.how.options);
+    let rolling = if restarts { Some(planned(it, rolling)?) } else { None };
+    let mut locks = vec![og.shared.primary.clone()];
+    if let Some(rolling) = &rolling {
+        locks.extend(rolling.locks.iter().filter(|n| **n != og.shared.primary).cloned());
+    }
+    // Its purpose tells of a switchover back, too.
+    it.lock_nodes(rolling.as_ref().map_or(&og.shared, |rolling| &rolling.shared), &locks)?;
+    let done = steps(it, &og, rolling.as_ref());
+    it.end(&locks, done)?;
+    if !restarts {
+        it.warnings.extend(pending_in_words(&og.pending(&nodes)));
+    }
+    Ok(())
+}
+
+/// The plan of the restarts.
+///
+/// # Errors
+/// Its findings.
+fn planned(it: &mut Run, outlook: Outlook<Restart>) -> Go<Restart> {
+    let refusal = outlook.refusal(true);
+    let Some(plan) = outlook.plan else {
+        it.findings = outlook.findings;
+        return Err(Stop::Failed(refusal));
+    };
+    it.warnings.extend(outlook.warnings);
+    Ok(plan)
+}
+
+fn og_guc(parameters: &Map<String, Value>) -> Value {
+    json!({"parameters": parameters})
+}
+
+/// Asks all nodes whether they take the parameters; returns by node those that count only after a restart.
+///
+/// # Errors
+/// What a node does not take.
+fn validate(it: &mut Run, og: &Configure) -> Go<BTreeMap<String, BTreeSet<String>>> {
+    let call = |n: &String| {
+        let mut own = og_guc(&og.parameters);
+        own["check_mode"] = json!(true);
+        // A standby takes a lowered limit only after its primary, which is seen to here.
+        own["force"] = json!(*n != og.shared.primary);
+        (n.clone(), args(own))
+    };
+    let calls: Calls = og.shared.members.iter().map(call).collect();
+    it.replay.shown = super::QUIET;
+    let done = it.replay.ask("Validate the parameters", "og_guc", &calls)?;
+    let found = unwell(&[&done]);
+    if !found.is_empty() {
+        let refusal = plan::listed(&found, "; nothing was changed");
+        it.findings = found;
+        return Err(Stop::Failed(refusal));
+    }
+    // What a running server says of the order of restarts, and a standby of its primary's file, is done here.
+    let waiting = |(n, answer): &(String, crate::answer::Answer)| {
+        (
+            n.clone(),
+            answer
+                .part::<BTreeSet<String>>("pending")
+                .into_iter()
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
+        )
+    };
+    Ok(done.0.iter().map(waiting).collect())
+}
+
+fn steps(it: &mut Run, og: &Configure, rolling: Option<&Restart>) -> Go {
+    let primary = &og.shared.primary;
+    if let Some(values) = &og.restore_now {
+        let name = "Carry out the deferred restore of an earlier run";
+        it.must(name, "og_guc", primary, json!(values), false)?;
+    }
+    // Standbys first: each has in its file what it needs to follow a primary that is restarted with the new limits. The
+    // reload of the primary then hands its file to them.
+    let own = og.of_standbys();
+    // A standby, too, hands its file to those that follow it: they come first, so that each node is seen to change.
+    for nodes in [&og.cascades, &og.standbys].into_iter().filter(|nodes| !nodes.is_empty() && !own.is_empty())
+    {
+        let calls = nodes.iter().map(|n| (n.clone(), args(og_guc(&own)))).collect();
+        gate(&[&set(it, "Set the parameters on the standbys", calls)?])?;
+    }
+    let calls = vec![(primary.clone(), args(og_guc(&og.parameters)))];
+    let done = set(it, "Set the parameters on the primary", calls)?;
+    gate(&[&done])?;
+    if !og.parameters.keys().any(|name| plan::limits().contains(name)) {
+        // Of limits it says in which order the nodes are to be restarted.
+        it.heed(&done);
+    }
+    let leads = match rolling {
+        Some(rolling) => restart::roll(it, rolling, &og.lowered())?,
+        None => primary.clone(),
+    };
+    let idle = it.show(&[], &[], Some(if it.how.check { primary } else { &leads }))?;
+    it.slots(idle)
+}
+
+/// Sets parameters; what a single server says of its place in the cluster is not told, for it is seen to.
+fn set(it: &mut Run, name: &str, calls: Calls) -> Go<Answered> {
+    it.replay.shown = crate::args::Shown::default();
+    let done = it.replay.ask(name, "og_guc", &it.complete(calls))?;
+    it.note(name, &done);
+    Ok(done)
+}

@@ -1,0 +1,342 @@
+//! Repairing nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use og_common::gauss::Role;
+use serde_json::{Value, json};
+
+use super::{QUIET, Run, args, gate, write_static};
+use crate::args::{BuildMode, Counts, Shown};
+use crate::plan::{self, Build, Repair, listed};
+use crate::replay::{Answered, Calls, Go, Stop};
+use crate::seen::{PROGRAMS, Rule};
+use crate::table::in_units;
+
+/// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
+const ROUNDS: usize = 4;
+/// Seconds that a node gets to stream after a mild step, before it is inspected again: a start takes three.
+const SETTLE_TIMEOUT: u64 = 15;
+/// Seconds that a build, or the wait for one that runs, may take; og_build itself gives up one that makes no progress.
+const BUILD_TIMEOUT: u64 = 86_400;
+
+/// What a run has done so far.
+#[derive(Default)]
+struct Progress {
+    /// Nodes for which mild steps were made.
+    tried: BTreeSet<String>,
+    /// By node, why it could not be repaired.
+    failed: BTreeMap<String, String>,
+    /// By node, its own rules, which a build replaced.
+    own_rules: BTreeMap<String, Vec<Rule>>,
+    /// Nodes that were repaired.
+    repaired: BTreeSet<String>,
+    /// Whether the recorded roles may be stale.
+    roles_changed: bool,
+}
+
+pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
+    it.diagnoses = true;
+    let og = it.begin(|nodes, options| plan::repair(nodes, targets, options, &[]))?;
+    tell(it, &og);
+    if og.cases.is_empty() && og.own_rules.is_empty() && og.restore_now.is_none() {
+        it.show(&[], &[], None)?;
+        return Ok(());
+    }
+    it.lock(&og.shared)?;
+    if let Some(own) = &og.restore_now {
+        let name = "Carry out the deferred restore of an earlier run";
+        it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
+    }
+    match rounds(it, targets, &og) {
+        Err(Stop::Failed(why)) => Err(Stop::Failed(it.ended(&og.shared, why)?)),
+        Err(ask) => Err(ask),
+        Ok(()) => it.unlock(&og.shared),
+    }
+}
+
+/// Keeps the causes for the outcome, each node's first one for the same reason once.
+fn tell(it: &mut Run, og: &Repair) {
+    for case in &og.cases {
+        let known = it.causes.iter().any(|told| told.node == case.node && told.cause == case.cause);
+        if !known {
+            it.causes.push(case.clone());
+        }
+    }
+}
+
+fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
+    // What a run that was killed in a build left is added again, too.
+    let left = first.shared.purpose.rules.clone();
+    let mut done = Progress { own_rules: left, ..Progress::default() };
+    let mut og = first.clone();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            let nodes = it.look("Inspect the nodes again", &PROGRAMS, &[])?;
+            let tried: Vec<String> = done.tried.iter().cloned().collect();
+            let outlook = plan::repair(&nodes, targets, &it.how.options, &tried);
+            it.warnings.extend(outlook.warnings);
+            let Some(next) = outlook.plan else {
+                return Err(Stop::Failed(listed(&outlook.findings, "")));
+            };
+            og = next;
+            tell(it, &og);
+        }
+        og.cases.retain(|case| !done.failed.contains_key(&case.node));
+        if og.cases.is_empty() {
+            break;
+        }
+        done.roles_changed |= og.changes_roles;
+        configure(it, &og, &mut done)?;
+        start(it, &og, &mut done)?;
+        build(it, &og, &mut done)?;
+        done.repaired.extend(og.cases.iter().map(|case| case.node.clone()));
+        if it.how.check {
+            break;
+        }
+        settle(it, &og, &mut done)?;
+        done.tried.extend(og.cases.iter().map(|case| case.node.clone()));
+    }
+    finish(it, &og, done)
+}
+
+/// Takes down whose call of a step failed; the others go on.
+fn note_failures(done: &mut Progress, answered: &Answered) {
+    for (node, answer) in &answered.0 {
+        if let Some(why) = answer.unwell() {
+            done.failed.entry(node.clone()).or_insert(why);
+        }
+    }
+}
+
+/// The calls on nodes of which no step failed yet.
+fn calls(done: &Progress, each: impl Iterator<Item = (String, Value)>) -> Calls {
+    each.filter(|(node, _)| !done.failed.contains_key(node)).map(|(node, own)| (node, args(own))).collect()
+}
+
+fn step(it: &mut Run, done: &mut Progress, name: &str, program: &str, calls: Calls) -> Go {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let answered = it.step(name, program, calls)?;
+    note_failures(done, &answered);
+    Ok(())
+}
+
+/// The files: pg_hba.conf made anew, the rules and channels that lack.
+fn configure(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let anew = |(n, rules): (&String, &Vec<Rule>)| {
+        (n.clone(), json!({"state": "exact", "rules": rules, "create": true, "backup": true}))
+    };
+    let own = calls(done, og.restored_rules.iter().map(anew));
+    step(it, done, "Make pg_hba.conf anew", "og_hba", own)?;
+    let own = calls(done, og.rules.iter().map(|(n, rules)| (n.clone(), json!({"rules": rules}))));
+    step(it, done, "Add pg_hba.conf rules for the nodes", "og_hba", own)?;
+    let channel = |(n, peers): (&String, &Vec<crate::cluster::Peer>)| {
+        (n.clone(), json!({"state": "present", "local": og.shared.locals[n], "peers": peers}))
+    };
+    let own = calls(done, og.channels.iter().map(channel));
+    step(it, done, "Add replication channels for the nodes", "og_replconninfo", own)
+}
+
+/// The servers: started, or restarted in the right role.
+fn start(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let as_role = |(n, role): (&String, &Role)| (n.clone(), json!({"state": "started", "role": role}));
+    let own = calls(done, og.start.iter().map(as_role));
+    let title = if og.starts_primary { "Start the primary" } else { "Start the servers" };
+    step(it, done, title, "og_node_state", own)?;
+    let change = |(n, role): (&String, &Role)| (n.clone(), json!({"state": "standby", "role": role}));
+    let own = calls(done, og.restart.iter().map(change));
+    let restarted: Vec<_> = own.iter().map(|(n, _)| n.clone()).collect();
+    // One after the other, so that never two standbys are away at once.
+    for call in own {
+        let node = call.0.clone();
+        step(it, done, "Restart servers in the right role", "og_node_state", vec![call])?;
+        if restarted.len() > 1 && !it.how.check && !done.failed.contains_key(&node) {
+            let wait = json!({"wait": {"db_state": "normal"}, "timeout": SETTLE_TIMEOUT});
+            it.quiet("Wait until it streams", "og_node_state", vec![(node, args(wait))])?;
+        }
+    }
+    Ok(())
+}
+
+/// The builds: incremental where that can serve, in full where it did not.
+fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let builds: Vec<&Build> = og.builds.iter().filter(|b| !done.failed.contains_key(&b.node)).collect();
+    if builds.is_empty() {
+        return Ok(());
+    }
+    let size = size_of(it, &og.shared.primary)?;
+    let source = &og.shared.primary;
+    for build in &builds {
+        let how = match build.mode {
+            BuildMode::Full => format!("is rebuilt in full: {} are copied from {source}", in_units(size)),
+            BuildMode::Incremental => format!(
+                "is rebuilt incrementally from {source}; where that does not serve, in full: {} are copied",
+                in_units(size)
+            ),
+            BuildMode::Auto => continue,
+        };
+        it.warnings.push(format!("{}: {how}", build.node));
+    }
+    if builds.iter().any(|build| build.mode == BuildMode::Incremental) {
+        // It is from the last checkpoint on that the two logs are compared.
+        let own = vec![(source.clone(), args(json!({"state": "done"})))];
+        let answered = it.step("Checkpoint the primary", "og_checkpoint", own)?;
+        let failed = super::unwell(&[&answered]);
+        it.warnings
+            .extend(failed.iter().map(|why| format!("the checkpoint before the build was not made: {why}")));
+    }
+    for build in &builds {
+        if let Some(rules) = og.own_rules.get(&build.node).filter(|rules| !rules.is_empty()) {
+            done.own_rules.entry(build.node.clone()).or_insert_with(|| rules.clone());
+        }
+    }
+    remember(it, og, done)?;
+    // Those that stream one after the other, so that commits never lack more than one of them.
+    let (alone, together): (Vec<_>, Vec<_>) = builds.iter().copied().partition(|build| build.streams);
+    let chunks = together.chunks(og.builds_at_once.max(1)).chain(alone.chunks(1));
+    for some in chunks {
+        build_some(it, done, some, size)?;
+    }
+    Ok(())
+}
+
+/// Writes into the lock what the builds replace, for the next run in case that this one is killed.
+fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
+    let mut purpose = og.shared.purpose.clone();
+    if done.own_rules.is_empty() || purpose.rules == done.own_rules {
+        return Ok(());
+    }
+    purpose.rules.clone_from(&done.own_rules);
+    let own = json!({
+        "state": "held",
+        "purpose": serde_json::to_string(&purpose).unwrap_or_default(),
+        "ttl": it.how.options.og_lock_ttl,
+        "owner": it.how.owner,
+    });
+    let own = vec![(og.shared.primary.clone(), args(own))];
+    gate(&[&it.quiet("Record the nodes' own pg_hba.conf rules in the lock", "og_lock", own)?])
+}
+
+fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -> Go {
+    let mode = |mode: BuildMode| builds.iter().filter(move |build| build.mode == mode).copied();
+    let running: Vec<_> = mode(BuildMode::Auto).collect();
+    let incremental: Vec<_> = mode(BuildMode::Incremental).collect();
+    let mut full: Vec<_> = mode(BuildMode::Full).collect();
+    call_build(it, "Wait for builds that run", &running, BuildMode::Auto, None)
+        .map(|answered| note_failures(done, &answered))?;
+    let answered =
+        call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
+    let mut refused = Answered::default();
+    for (node, answer) in answered.0 {
+        let Some(why) = answer.unwell() else { continue };
+        // What no other build would do either is no reason for a full one.
+        let harder = ["command_failed", "timeout"].contains(&answer.of_error("kind"));
+        match incremental.iter().find(|build| build.node == node).filter(|_| harder) {
+            Some(build) => {
+                it.warnings.push(format!(
+                    "{node}: the incremental build did not serve, {} are copied in full: {why}",
+                    in_units(size)
+                ));
+                full.push(build);
+            }
+            None => refused.0.push((node, answer)),
+        }
+    }
+    note_failures(done, &refused);
+    let room = it.how.options.og_build_room.then_some(size);
+    let title = format!("Rebuild standbys in full ({} each)", in_units(size));
+    let answered = call_build(it, &title, &full, BuildMode::Full, room)?;
+    note_failures(done, &answered);
+    Ok(())
+}
+
+fn call_build(
+    it: &mut Run,
+    name: &str,
+    builds: &[&Build],
+    mode: BuildMode,
+    room: Option<u64>,
+) -> Go<Answered> {
+    if builds.is_empty() {
+        return Ok(Answered::default());
+    }
+    let check = it.how.check;
+    let call = |build: &&Build| {
+        let mut own = json!({"mode": mode, "role": build.role, "force": build.force});
+        if let Some(room) = room {
+            own["min_free"] = json!(room);
+        }
+        if !check {
+            own["if_building"] = json!("wait");
+            own["timeout"] = json!(BUILD_TIMEOUT);
+        }
+        (build.node.clone(), args(own))
+    };
+    // In check mode the steps before it were not made, without which it may not be let in.
+    let counts = if check { Counts::Failed } else { Counts::Changed };
+    let shown = Shown { counts, may_fail: true };
+    let mut answered = it.ask(name, "og_build", builds.iter().map(call).collect(), shown)?;
+    if check {
+        for (node, answer) in &mut answered.0 {
+            if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
+                let msg = format!("would build {node}");
+                *answer = crate::answer::Answer::foreseen(&msg, &msg);
+            }
+        }
+    }
+    it.note(name, &answered);
+    Ok(answered)
+}
+
+/// The bytes that a full copy of the primary takes.
+fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
+    let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
+    it.replay.shown = QUIET;
+    let own = vec![(primary.to_owned(), args(own))];
+    let told = it.replay.ask("Measure the size of the primary", "og_build", &own)?;
+    gate(&[&told])?;
+    let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
+    size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
+}
+
+/// Gives the nodes time to stream; whether they do is seen by the next inspection.
+fn settle(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let started = og.start.keys().chain(og.restart.keys()).chain(&og.settle);
+    let nodes: BTreeSet<&String> = started.filter(|n| !done.failed.contains_key(*n)).collect();
+    let wait = json!({"wait": {"db_state": "normal"}, "timeout": SETTLE_TIMEOUT});
+    let own: Calls = nodes.iter().map(|n| ((*n).clone(), args(wait.clone()))).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    let name = if og.starts_primary { "Wait until the primary is well" } else { "Wait whether they stream" };
+    // Not `quiet`, whose warnings are those of an answer that is not final.
+    it.replay.shown = QUIET;
+    it.replay.ask(name, "og_node_state", &own)?;
+    Ok(())
+}
+
+/// Waits for what must be so in the end, puts back the nodes' own rules, and tells what failed.
+fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
+    let nodes: Vec<String> =
+        done.repaired.iter().filter(|n| !done.failed.contains_key(*n)).cloned().collect();
+    if !it.how.check && !nodes.is_empty() {
+        let wait = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
+        let own = calls(&done, nodes.iter().map(|n| (n.clone(), wait.clone())));
+        step(it, &mut done, "Wait until the repaired nodes stream", "og_node_state", own)?;
+    }
+    let back = |(n, rules): (&String, &Vec<Rule>)| (n.clone(), json!({"rules": rules}));
+    let own = calls(&done, done.own_rules.iter().map(back));
+    step(it, &mut done, "Restore the nodes' own pg_hba.conf rules", "og_hba", own)?;
+    if done.roles_changed && !og.files.roles.is_empty() {
+        let own = write_static(&og.shared, &og.reachable, &og.files);
+        step(it, &mut done, "Update cluster_static_config", "og_static_conf", own)?;
+    }
+    let primary = Some(og.shared.primary.as_str()).filter(|_| !it.how.check);
+    let idle = it.show(&[], &[], primary)?;
+    if !it.how.check {
+        it.slots(idle)?;
+    }
+    let failed: Vec<_> = done.failed.iter().map(|(n, why)| format!("{n}: {why}")).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Stop::Failed(failed.join("\n"))) }
+}

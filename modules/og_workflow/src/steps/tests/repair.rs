@@ -1,0 +1,204 @@
+//! Repairing nodes step by step.
+
+use super::*;
+
+/// n1 the primary, n2 well, and n3 as `change` leaves it.
+fn ailing(change: impl Fn(&mut Value)) -> Vec<Given> {
+    let mut given = cluster(2);
+    let rule = json!({"type": "host", "databases": ["all"], "users": ["omm"], "address": "10.0.0.0/24", "method": "trust"});
+    for (_, _, seen) in &mut given {
+        seen["og_hba"]["rules"] = json!([{"line": 1, "text": "x", "rule": rule}]);
+    }
+    change(&mut given[2].2);
+    given
+}
+
+fn stopped(seen: &mut Value) {
+    seen["og_node_state"]["node"]["running"] = json!(false);
+    seen["og_node_state"]["node"]["receiver"] = json!(null);
+}
+
+fn diverged(seen: &mut Value) {
+    seen["og_node_state"]["node"]["receiver"] = json!(null);
+    seen["og_node_state"]["node"]["db_state"] = json!("need_repair");
+    seen["og_node_state"]["diagnosis"] =
+        json!({"obstacle": "log_diverged", "last_error": "FATAL:  crc mismatched"});
+    let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
+    seen["og_hba"]["rules"].as_array_mut().unwrap().push(json!({"line": 2, "text": "x", "rule": own}));
+}
+
+/// Answers as if the repair had served: from the second inspection on all is well.
+fn mends(after: &[Given]) -> impl Fn(&str, &NodeCall) -> Option<Value> {
+    move |step, call| {
+        if step == "Inspect the nodes again" || step == "Inspect the cluster again" {
+            well(after, call)
+        } else {
+            None
+        }
+    }
+}
+
+fn none() -> How {
+    how(Options::default())
+}
+
+#[test]
+fn a_cluster_that_is_well_is_only_looked_at() {
+    let done = told(&ailing(|_| ()), Workflow::Repair, "", &none(), true, nothing).well();
+    assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3", "Inspect the cluster again: n1,n2,n3"]);
+    assert!(!done.outcome.changed && done.outcome.causes.is_none());
+}
+
+#[test]
+fn a_stopped_standby_is_started_and_looked_at_again() {
+    let after = ailing(|_| ());
+    let done = told(&ailing(stopped), Workflow::Repair, "", &none(), true, mends(&after)).well();
+    assert_eq!(
+        done.steps,
+        [
+            "Inspect all nodes: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Start the servers: n3",
+            "Wait whether they stream: n3",
+            "Inspect the nodes again: n1,n2,n3",
+            "Wait until the repaired nodes stream: n3",
+            "Inspect the cluster again: n1,n2,n3",
+            "Release the cluster lock: n1",
+        ]
+    );
+    assert!(
+        done.outcome.table[0].starts_with("n3 (stopped): its server was stopped"),
+        "{:?}",
+        done.outcome.table
+    );
+}
+
+#[test]
+fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announced() {
+    let after = ailing(|_| ());
+    let run = |kind: Option<&str>| {
+        let mut modes = Vec::new();
+        let mend = mends(&after);
+        let done = told(&ailing(diverged), Workflow::Repair, "n3", &none(), true, |step, call| {
+            if builds(call) {
+                modes.push(format!("{step} {}", call.args["mode"].as_str().unwrap()));
+                if let Some(kind) = kind.filter(|_| call.args["mode"] == "incremental") {
+                    let error = json!({"kind": kind, "detail": "gs_ctl said no"});
+                    return Some(json!({"failed": true, "changed": true, "msg": "m", "error": error}));
+                }
+            }
+            mend(step, call)
+        });
+        (modes, done)
+    };
+    let (modes, done) = run(None);
+    assert_eq!(modes, ["Rebuild standbys incrementally incremental"]);
+    let done = done.well();
+    assert_eq!(
+        done.from("Checkpoint")[..4],
+        [
+            "Checkpoint the primary: n1",
+            "Record the nodes' own pg_hba.conf rules in the lock: n1",
+            "Rebuild standbys incrementally: n3",
+            "Inspect the nodes again: n1,n2,n3"
+        ]
+    );
+    // What the build replaced.
+    assert!(
+        done.steps.contains(&"Restore the nodes' own pg_hba.conf rules: n3".to_owned()),
+        "{:?}",
+        done.steps
+    );
+    let said = done.outcome.warnings.join("\n");
+    assert!(
+        said.contains(
+            "n3: is rebuilt incrementally from n1; where that does not serve, in full: 4.9 KiB are copied"
+        ),
+        "{said}"
+    );
+    let (modes, done) = run(Some("command_failed"));
+    assert_eq!(
+        modes,
+        ["Rebuild standbys incrementally incremental", "Rebuild standbys in full (4.9 KiB each) full"]
+    );
+    let said = done.well().outcome.warnings.join("\n");
+    assert!(
+        said.contains("the incremental build did not serve, 4.9 KiB are copied in full: gs_ctl said no"),
+        "{said}"
+    );
+    // A refusal is none for a full build to override.
+    let (modes, done) = run(Some("refused"));
+    assert_eq!(modes.len(), 1);
+    assert_eq!(done.why(), "n3: gs_ctl said no");
+    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
+}
+
+#[test]
+fn the_rules_that_a_killed_run_had_still_to_add_are_added_by_the_next() {
+    let mut given = ailing(|_| ());
+    let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
+    let purpose = json!({"what": "repair", "restore": {}, "rules": {"n3": [own]}}).to_string();
+    given[0].2["og_lock"]["lock"] = json!({"owner": DEAD, "purpose": purpose});
+    let mut added = Vec::new();
+    let done = told(&given, Workflow::Repair, "", &none(), true, |step, call| {
+        if step.starts_with("Restore") {
+            added.push(call.args["rules"].clone());
+        }
+        None
+    })
+    .well();
+    assert_eq!(added, [json!([own])]);
+    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
+}
+
+#[test]
+fn what_fails_on_one_node_does_not_keep_another_from_its_repair() {
+    let mut given = ailing(stopped);
+    stopped(&mut given[1].2);
+    let after = {
+        let mut after = ailing(|_| ());
+        stopped(&mut after[1].2);
+        after
+    };
+    let mend = mends(&after);
+    let done = told(&given, Workflow::Repair, "", &none(), true, |step, call| {
+        let fails_there = step == "Start the servers" && call.node.as_deref() == Some("n2");
+        if fails_there { Some(fails()) } else { mend(step, call) }
+    });
+    assert_eq!(done.why(), "n2: made to fail");
+    assert!(done.steps.contains(&"Wait until the repaired nodes stream: n3".to_owned()), "{:?}", done.steps);
+}
+
+#[test]
+fn check_mode_foresees_the_first_steps_and_waits_for_nothing() {
+    let how = How { check: true, ..none() };
+    for (change, step) in [
+        (stopped as fn(&mut Value), "Start the servers: n3"),
+        (diverged, "Rebuild standbys incrementally: n3"),
+    ] {
+        let done = told(&ailing(change), Workflow::Repair, "", &how, true, nothing).well();
+        assert!(done.steps.contains(&step.to_owned()), "{:?}", done.steps);
+        assert!(!done.steps.iter().any(|step| step.starts_with("Wait")), "{:?}", done.steps);
+        assert!(done.outcome.changed);
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_after_another_one_finds_what_is_left() {
+    // The first run was killed after the build was begun: it runs still.
+    let building = |seen: &mut Value| {
+        stopped(seen);
+        seen["og_node_state"]["node"]["build"] = json!({"running": true});
+    };
+    let after = ailing(|_| ());
+    let mend = mends(&after);
+    let mut waits = Vec::new();
+    told(&ailing(building), Workflow::Repair, "", &none(), true, |step, call| {
+        if builds(call) {
+            waits.push((step.to_owned(), call.args["mode"].clone(), call.args["if_building"].clone()));
+        }
+        mend(step, call)
+    })
+    .well();
+    assert_eq!(waits, [("Wait for builds that run".to_owned(), json!("auto"), json!("wait"))]);
+}

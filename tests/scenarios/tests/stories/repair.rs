@@ -1,0 +1,329 @@
+//! `og repair` of everything that ails a standby, each made on purpose, while a client commits on the primary; and the story
+//! of the founding document: a primary that lost its pg_hba.conf.
+
+use std::time::Duration;
+
+use og_lab::{Engine, Role};
+use og_scenarios::client::Seen;
+use og_scenarios::cluster::{Cluster, Result};
+use og_scenarios::shell::{Shell, Told};
+use serde_json::{Value, json};
+
+use super::builds::builder;
+use super::under_load;
+use crate::Story;
+
+pub const STORY: Story = Story {
+    name: "repair",
+    nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Standby)],
+    scenarios: &[
+        ("a cluster that is well is left alone", well),
+        ("a standby that was stopped, or killed, is started", stopped),
+        ("a standby whose pg_hba.conf is gone or broken gets one that its server takes", own_rules_file),
+        ("a standby that its primary does not let in is let in again", not_let_in),
+        ("a standby that its primary does not know any more is made known", no_channel),
+        ("a standby that waits for its role gets it", wrong_role),
+        ("of two primaries of one term neither is touched, and the named one is when forced", two_primaries),
+        ("a standby whose log diverged is rebuilt incrementally", diverged),
+        ("a standby whose log was removed on the primary is rebuilt", wal_gone),
+        ("a build that died is begun again", died_build),
+        ("a primary that lost its pg_hba.conf is started again (document 001)", lost_primary_rules),
+        (
+            "an old primary becomes a standby of the one that was started in its place (document 001)",
+            old_primary,
+        ),
+        ("without a primary nothing is done, and who could take over is told", no_primary),
+    ],
+};
+
+const ROLES: [(&str, &str); 3] = [("n1", "primary"), ("n2", "standby"), ("n3", "standby")];
+
+fn does(c: &Cluster, node: &str, module: &str, args: Value) -> Result<Value> {
+    let words = args.to_string();
+    let result = c.module(node, module, args)?;
+    if result["failed"] == false { Ok(result) } else { Err(format!("{module} on {node} {words}: {result}")) }
+}
+
+fn state(c: &Cluster, node: &str, args: Value) -> Result {
+    does(c, node, "og_node_state", args).map(drop)
+}
+
+fn has(told: &Told, words: &str) -> Result {
+    if told.output.contains(words) {
+        Ok(())
+    } else {
+        Err(format!("it does not say {words:?}:\n{}", told.output))
+    }
+}
+
+/// Repairs under load: foretold without a change, done, and nothing left; the cause is told, and no row is lost.
+fn repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
+    let shell = Shell::of(c)?;
+    let (told, seen) = under_load(c, "n1", || {
+        let check = shell.run(&line.replacen("og repair", "og repair -n", 1))?.must_work()?;
+        has(&check, cause)?;
+        if check.changes.is_empty() {
+            return Err(format!("check mode foresees nothing:\n{}", check.output));
+        }
+        let told = shell.run(line)?.must_work()?;
+        has(&told, cause)?;
+        Ok(told)
+    })?;
+    println!(
+        "  {}: {line} ({cause}): {:.1} s, {:?}",
+        c.lab().engine(),
+        told.took.as_secs_f64(),
+        told.changes
+    );
+    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    c.at_rest(&ROLES)?;
+    well(c)?;
+    Ok(told)
+}
+
+/// Nothing is left to repair.
+fn well(c: &Cluster) -> Result {
+    let told = Shell::of(c)?.run("og repair")?.must_work()?;
+    if told.changes.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("it repairs what is well: {:?}\n{}", told.changes, told.output))
+    }
+}
+
+fn stopped(c: &Cluster) -> Result {
+    state(c, "n3", json!({"state": "stopped"}))?;
+    repairs(c, "og repair", "its server was stopped")?;
+    c.lab().kill_server("n3").map_err(|e| e.to_string())?;
+    repairs(c, "og repair n3", "its server ended without stopping").map(drop)
+}
+
+fn own_rules_file(c: &Cluster) -> Result {
+    let file = c.node("n3")?.data_dir.join("pg_hba.conf");
+    state(c, "n3", json!({"state": "stopped"}))?;
+    std::fs::remove_file(&file).map_err(|e| e.to_string())?;
+    repairs(c, "og repair", "make pg_hba.conf anew")?;
+    state(c, "n3", json!({"state": "stopped"}))?;
+    let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
+    std::fs::write(&file, text + "host all all 10.99.0.0/33 trust\n").map_err(|e| e.to_string())?;
+    repairs(c, "og repair n3", "of pg_hba.conf")?;
+    // One that streams on without the file would not start again.
+    std::fs::remove_file(&file).map_err(|e| e.to_string())?;
+    repairs(c, "og repair", "does not start again").map(drop)
+}
+
+fn not_let_in(c: &Cluster) -> Result {
+    let address = format!("{}/32", c.node("n3")?.address);
+    does(c, "n1", "og_hba", json!({"state": "absent", "rules": [{"address": address}]}))?;
+    state(c, "n3", json!({"state": "restarted"}))?;
+    c.becomes("n3", "standby", "need_repair")?;
+    repairs(c, "og repair", "lets ").map(drop)
+}
+
+fn no_channel(c: &Cluster) -> Result {
+    let (own, peer) = (c.node("n1")?, c.node("n3")?);
+    let (local, peer) = (
+        json!({"host": own.address, "base_port": own.base_port}),
+        json!({"host": peer.address, "base_port": peer.base_port}),
+    );
+    does(c, "n1", "og_replconninfo", json!({"state": "absent", "local": local, "peers": [peer]}))?;
+    state(c, "n3", json!({"state": "restarted"}))?;
+    if c.lab().engine() == Engine::Postgres {
+        // Its primary lets everybody in who has a rule.
+        return repairs_channel_of_postgres(c);
+    }
+    c.becomes("n3", "standby", "need_repair")?;
+    repairs(c, "og repair", "no replication channel of n1 leads to it").map(drop)
+}
+
+fn repairs_channel_of_postgres(c: &Cluster) -> Result {
+    let (own, peer) = (c.node("n1")?, c.node("n3")?);
+    let peers = json!([{"host": peer.address, "base_port": peer.base_port}]);
+    let local = json!({"host": own.address, "base_port": own.base_port});
+    does(c, "n1", "og_replconninfo", json!({"state": "present", "local": local, "peers": peers})).map(drop)
+}
+
+fn wrong_role(c: &Cluster) -> Result {
+    if c.lab().engine() == Engine::Postgres {
+        println!("  postgres: not done, it has no pending role");
+        return Ok(());
+    }
+    state(c, "n3", json!({"state": "restarted", "role": "pending"}))?;
+    repairs(c, "og repair", "pending")?;
+    state(c, "n3", json!({"state": "restarted", "role": "cascade_standby"}))?;
+    c.becomes("n3", "cascade_standby", "Normal")?;
+    repairs(c, "og repair n3", "the inventory says standby").map(drop)
+}
+
+/// Makes n3 a primary beside n1, which writes what nobody else has.
+fn split(c: &Cluster) -> Result {
+    state(c, "n3", json!({"state": "restarted", "role": "primary", "force": true}))?;
+    c.sql(
+        "n3",
+        "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n",
+    )
+    .map(drop)
+}
+
+fn two_primaries(c: &Cluster) -> Result {
+    split(c)?;
+    let shell = Shell::of(c)?;
+    for line in ["og repair", "og repair n3", "og repair n2", "og repair --repair-force yes"] {
+        let told = shell.run(line)?;
+        if told.status == 0 || !told.changes.is_empty() {
+            return Err(format!("{line}: it was not refused:\n{}", told.output));
+        }
+        has(&told, "n1 and n3 run as primary")?;
+    }
+    repairs(c, "og repair n3 --repair-force yes", "it runs as primary")?;
+    lost(c)
+}
+
+/// What n3 wrote alone is gone everywhere.
+fn lost(c: &Cluster) -> Result {
+    for node in ["n1", "n3"] {
+        let left = c.sql(node, "select count(*) from pg_class where relname = 'og_lost'")?;
+        if left != "0" {
+            return Err(format!("{node} has what n3 wrote alone"));
+        }
+    }
+    Ok(())
+}
+
+fn diverged(c: &Cluster) -> Result {
+    split(c)?;
+    state(c, "n3", json!({"state": "stopped"}))?;
+    // What the primary writes meanwhile is more than what n3 wrote.
+    under_load(c, "n1", || {
+        c.sql("n1", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")
+    })?;
+    state(c, "n3", json!({"state": "started", "role": "standby"}))?;
+    c.becomes("n3", "standby", "need_repair")?;
+    c.until("it gives its reason", || {
+        let said = c.module("n3", "og_node_state", json!({}))?["node"]["detail"].to_string();
+        Ok(if said.contains("removed") || c.lab().engine() == Engine::Postgres { Ok(()) } else { Err(said) })
+    })?;
+    let told = repairs(c, "og repair", "rebuild it incrementally")?;
+    if c.lab().engine() != Engine::Postgres {
+        has(&told, "its log and its upstream's differ")?;
+    }
+    lost(c)
+}
+
+fn wal_gone(c: &Cluster) -> Result {
+    if c.lab().engine() == Engine::Postgres {
+        println!("  postgres: not done");
+        return Ok(());
+    }
+    let prune = |value: &str| {
+        let own = json!({"parameters": {"max_size_for_xlog_prune": value, "wal_keep_segments": "2"}});
+        does(c, "n1", "og_guc", own).map(drop)
+    };
+    state(c, "n3", json!({"state": "stopped"}))?;
+    does(c, "n1", "og_slot", json!({"state": "absent", "names": [c.node("n3")?.instance]}))?;
+    prune("65536kB")?;
+    for _ in 0..16 {
+        c.sql("n1", "create table og_more as select 1 as n; drop table og_more; select pg_switch_xlog()")?;
+        c.sql("n1", "checkpoint")?;
+    }
+    state(c, "n3", json!({"state": "started", "role": "standby"}))?;
+    c.until("it lacks what was removed", || {
+        let said = c.module("n3", "og_node_state", json!({}))?["node"]["detail"].to_string();
+        Ok(if said.contains("removed") { Ok(()) } else { Err(said) })
+    })?;
+    repairs(c, "og repair", "rebuild it incrementally")?;
+    prune("2147483647kB")
+}
+
+fn died_build(c: &Cluster) -> Result {
+    let data = c.node("n3")?.data_dir.clone();
+    std::thread::scope(|scope| {
+        let build = scope.spawn(|| c.module("n3", "og_build", json!({"mode": "full"})));
+        let killed = c.until("a build that copies", || {
+            let copies = data.join("build_completed.start").exists();
+            Ok(builder(&data).filter(|_| copies).ok_or("none".to_owned()))
+        });
+        let killed = killed.and_then(|pid| {
+            let kill =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            kill.map_err(|e| e.to_string())
+        });
+        drop(build.join());
+        killed
+    })?;
+    repairs(c, "og repair", "a build of it died").map(drop)
+}
+
+/// Stops all, with the primary's pg_hba.conf gone, and starts what starts.
+fn lose_rules(c: &Cluster) -> Result {
+    let file = c.node("n1")?.data_dir.join("pg_hba.conf");
+    std::fs::remove_file(&file).map_err(|e| e.to_string())?;
+    for node in ["n1", "n2", "n3"] {
+        state(c, node, json!({"state": "stopped"}))?;
+    }
+    for node in ["n2", "n3"] {
+        state(c, node, json!({"state": "started"}))?;
+    }
+    if c.module("n1", "og_node_state", json!({"state": "started", "timeout": 30}))?["failed"] == false {
+        return Err("n1 started without pg_hba.conf".to_owned());
+    }
+    c.becomes("n2", "standby", "need_repair")
+}
+
+fn lost_primary_rules(c: &Cluster) -> Result {
+    let seen = rows(c)?;
+    lose_rules(c)?;
+    let told = Shell::of(c)?.run("og repair")?.must_work()?;
+    println!("  {}: og repair of document 001: {:.1} s", c.lab().engine(), told.took.as_secs_f64());
+    has(&told, "no primary runs, n1 was it last")?;
+    c.at_rest(&ROLES)?;
+    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    well(c)?;
+    c.all_hold(&rows(c)?, &["n1", "n2", "n3"])
+}
+
+/// The client commits some rows.
+fn rows(c: &Cluster) -> Result<Seen> {
+    let ((), seen) = under_load(c, "n1", || {
+        std::thread::sleep(Duration::from_millis(300));
+        Ok(())
+    })?;
+    Ok(seen)
+}
+
+fn old_primary(c: &Cluster) -> Result {
+    lose_rules(c)?;
+    // As the document does it: the standby is started as primary, and writes what the old one has not.
+    state(c, "n2", json!({"state": "restarted", "role": "primary", "force": true}))?;
+    c.becomes("n3", "standby", "Normal")?;
+    let (told, seen) = under_load(c, "n2", || {
+        c.sql("n2", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")?;
+        Shell::of(c)?.run("og repair")?.must_work()
+    })?;
+    println!(
+        "  {}: og repair of an old primary: {:.1} s, {:?}",
+        c.lab().engine(),
+        told.took.as_secs_f64(),
+        told.changes
+    );
+    has(&told, "n1")?;
+    c.at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
+    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    well(c)?;
+    state(c, "n1", json!({"state": "primary"}))?;
+    c.at_rest(&ROLES)
+}
+
+fn no_primary(c: &Cluster) -> Result {
+    state(c, "n1", json!({"state": "stopped"}))?;
+    state(c, "n2", json!({"state": "restarted", "role": "primary", "force": true}))?;
+    c.sql("n2", "set synchronous_commit = local; create table og_more as select generate_series(1, 1000) as n; drop table og_more")?;
+    state(c, "n2", json!({"state": "stopped"}))?;
+    state(c, "n2", json!({"state": "started", "role": "standby"}))?;
+    let told = Shell::of(c)?.run("og repair")?;
+    if told.status == 0 || !told.changes.is_empty() {
+        return Err(format!("it was not refused:\n{}", told.output));
+    }
+    has(&told, "no primary runs, and a repair makes none")?;
+    has(&told, "og failover n2")
+}
