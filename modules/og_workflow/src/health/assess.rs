@@ -128,6 +128,8 @@ impl<'a> Inspection<'a> {
                 .as_ref()
                 .map(|slots| slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or(0)),
             version: state.version.clone(),
+            pending_restart: (readable && state.running && !seen.running.is_empty())
+                .then(|| seen.pending_restart.iter().cloned().collect()),
             switchover_ready: Readiness::new(Vec::new(), Vec::new()),
             failover_ready: Readiness::new(Vec::new(), Vec::new()),
         }
@@ -345,6 +347,12 @@ impl<'a> Inspection<'a> {
                 )),
             );
         }
+        if let Some(waiting) = own.pending_restart.as_deref().filter(|waiting| !waiting.is_empty()) {
+            let message =
+                format!("changed in postgresql.conf, to count after a restart: {}", waiting.join(", "));
+            let fix = format!("restart it: og restart {}", own.name);
+            found.push(finding(Severity::Info, "node.pending_restart", name, message).fix(fix));
+        }
         let damage = state.tablespaces.as_ref().and_then(|t| t.warning(state.role));
         found.extend(damage.map(|text| error("node.tablespaces", name, text)));
         // What could not be read there is missing in what is said of the node and of the cluster.
@@ -469,7 +477,8 @@ fn sentence(it: &ClusterHealth) -> String {
     let Some(primary) = &it.primary else {
         let first = it.findings.iter().find(|f| f.severity == Severity::Error);
         let what = first.map_or("no primary was seen", |f| f.message.as_str());
-        return format!("Not usable: {what}.");
+        let whole = if it.verdict == Verdict::Unknown { "Not known whether it serves" } else { "Not usable" };
+        return format!("{whole}: {what}.");
     };
     let what = match (standbys.len(), missing.len()) {
         (0, _) => format!("primary {primary} runs alone, without a standby"),

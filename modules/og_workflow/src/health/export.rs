@@ -97,6 +97,12 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
         "Bytes of WAL that the replication slots of the node retain.",
         each(&|node| node.slot_retained_bytes),
     );
+    let waits = |node: &NodeHealth| node.pending_restart.as_ref().map(|waiting| !waiting.is_empty());
+    metric(
+        "opengauss_pending_restart",
+        "Whether a parameter in postgresql.conf counts only after a restart.",
+        each(&|node| number(waits(node))),
+    );
     let standby = |node: &NodeHealth| node.role.is_some_and(Role::follows);
     metric(
         "opengauss_switchover_ready",

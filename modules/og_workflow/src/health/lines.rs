@@ -34,7 +34,7 @@ struct Column {
     verbose: bool,
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     Column { head: "NODE", cell: |n| n.name.clone(), rank: 0, verbose: false },
     Column { head: "ADDRESS", cell: |n| n.address.clone(), rank: 3, verbose: false },
     Column { head: "ROLE", cell: role, rank: 0, verbose: false },
@@ -52,6 +52,7 @@ const COLUMNS: [Column; 12] = [
     Column { head: "VERSION", cell: |n| known(n, n.version.clone()), rank: 6, verbose: false },
     Column { head: "SWITCHOVER", cell: |n| ready(n.switchover_ready.verdict), rank: 7, verbose: true },
     Column { head: "FAILOVER", cell: |n| ready(n.failover_ready.verdict), rank: 8, verbose: true },
+    Column { head: "PENDING RESTART", cell: pending_restart, rank: 9, verbose: true },
 ];
 
 /// Returns the table, a line a node below its head.
@@ -69,6 +70,12 @@ pub fn table(health: &ClusterHealth, verbose: bool, width: Option<usize>) -> Vec
             _ => return rows,
         }
     }
+}
+
+/// Returns the heads of all columns, and the cells of each node.
+pub(super) fn cells(health: &ClusterHealth) -> (Vec<&'static str>, Vec<Vec<String>>) {
+    let row = |node: &NodeHealth| COLUMNS.iter().map(|column| (column.cell)(node)).collect();
+    (COLUMNS.iter().map(|column| column.head).collect(), health.nodes.iter().map(row).collect())
 }
 
 fn rows(health: &ClusterHealth, columns: &[&Column]) -> Vec<String> {
@@ -138,11 +145,11 @@ fn branch<'a>(
     }
 }
 
-fn role(node: &NodeHealth) -> String {
+pub(super) fn role(node: &NodeHealth) -> String {
     node.role.map_or_else(|| UNKNOWN.to_owned(), crate::cluster::role_in_words)
 }
 
-fn state(node: &NodeHealth) -> String {
+pub(super) fn state(node: &NodeHealth) -> String {
     match (node.running, node.db_state) {
         (None, _) if !node.inspected => "not inspected".to_owned(),
         (None, _) if !node.reachable => "unreachable".to_owned(),
@@ -166,6 +173,14 @@ fn lag(node: &NodeHealth, bytes: Option<u64>) -> String {
         (_, Some(bytes)) => in_units(bytes),
         (None, None) if node.running.is_some() => NONE.to_owned(),
         _ => UNKNOWN.to_owned(),
+    }
+}
+
+fn pending_restart(node: &NodeHealth) -> String {
+    match &node.pending_restart {
+        Some(waiting) if !waiting.is_empty() => waiting.join(", "),
+        None if node.running != Some(false) => UNKNOWN.to_owned(),
+        _ => NONE.to_owned(),
     }
 }
 

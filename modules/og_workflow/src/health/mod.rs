@@ -3,10 +3,13 @@
 //! * [`assess`]: from what was seen on the nodes to a [`ClusterHealth`]: pure
 //! * [`lines`]: the verdict, the table, the topology and the findings as a person reads them
 //! * [`export`]: one line for Nagios, a file for Prometheus
+//! * [`picture`] and [`page`]: who follows whom as an SVG, and all of it as a page for a browser
 
 pub mod assess;
 pub mod export;
 pub mod lines;
+pub mod page;
+pub mod picture;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +102,10 @@ pub struct NodeHealth {
     pub slot_retained_bytes: Option<u64>,
     /// Release of its server.
     pub version: Option<String>,
+    /// Parameters whose value in postgresql.conf counts only after a restart; null when the server does not run or could not
+    /// be asked.
+    #[serde(default)]
+    pub pending_restart: Option<Vec<String>>,
     /// Whether a switchover to it could begin now.
     pub switchover_ready: Readiness,
     /// Whether it could take over if the primary were lost now.

@@ -6,6 +6,8 @@ use serde_json::json;
 use super::assess::assess;
 use super::export::{LagLimits, nagios, prometheus};
 use super::lines::{lines, table, topology};
+use super::page::html;
+use super::picture::svg;
 use super::*;
 use crate::plan::SYNC_NAMES;
 use crate::plan::tests::{Given, cluster, nodes, parameter};
@@ -81,7 +83,7 @@ fn columns_fit_the_terminal() {
         assert!(widest <= width, "{widest} > {width}");
     }
     assert!(table(&it, true, Some(20))[0].starts_with("NODE  ROLE     STATE"));
-    assert!(table(&it, true, None)[0].ends_with("SWITCHOVER  FAILOVER"));
+    assert!(table(&it, true, None)[0].ends_with("SWITCHOVER  FAILOVER  PENDING RESTART"));
 }
 
 #[test]
@@ -195,7 +197,7 @@ fn a_spare_that_runs_alone_is_not_taken_for_the_cluster() {
     hosts[1].2["og_node_state"]["node"]["receiver"] = json!(null);
     let it = health(&hosts);
     assert_eq!((it.verdict, it.primary.as_deref()), (Verdict::Unknown, None));
-    assert_eq!(it.sentence, "Not usable: no primary was seen; not known of n1.");
+    assert_eq!(it.sentence, "Not known whether it serves: no primary was seen; not known of n1.");
     assert_eq!(nagios(&it, LagLimits::default()).0, 3);
 }
 
@@ -301,4 +303,162 @@ fn a_standby_without_upstream_is_not_told_to_be_rebuilt() {
     assert!(found[0].0 == "node.disconnected" && !found[0].1.contains("og_build"), "{found:?}");
     let found = with("WAL segment removed");
     assert!(found[0].0 == "node.need_repair" && found[0].1.contains("og_build"), "{found:?}");
+}
+
+/// A primary with a standby that a cascade standby follows, and a standby that lags.
+fn degraded() -> Vec<Given> {
+    let mut hosts = streaming(3);
+    hosts[0].2["og_node_state"]["node"]["lsn"] = json!("1/2000000");
+    hosts[0].2["og_node_state"]["node"]["senders"][1]["sync_state"] = json!("potential");
+    let cascade = &mut hosts[3].2["og_node_state"]["node"];
+    cascade["role"] = json!("cascade_standby");
+    cascade["receiver"]["peer"]["host"] = json!("10.0.0.2");
+    (cascade["db_state"], cascade["detail"]) = (json!("need_repair"), json!("WAL segment removed"));
+    hosts
+}
+
+fn broken() -> Vec<Given> {
+    let mut hosts = streaming(2);
+    hosts[0].2["og_node_state"]["node"]["senders"] = json!([]);
+    let own = &mut hosts[1].2["og_node_state"]["node"];
+    (own["running"], own["receiver"], own["lsn"]) = (json!(false), json!(null), json!(null));
+    hosts[2].2 = json!(null);
+    hosts
+}
+
+fn unknown() -> Vec<Given> {
+    let mut hosts = streaming(2);
+    hosts[0].2 = json!(null);
+    hosts
+}
+
+/// The page without what is the same for all: its style and the picture.
+fn body(page: &str) -> String {
+    let mut rest = page.to_owned();
+    for (begin, end) in [("<style>", "</style>"), ("<svg xmlns", "</svg>\n")] {
+        let (at, until) = (rest.find(begin).unwrap(), rest.find(end).unwrap() + end.len());
+        if at < until {
+            rest.replace_range(at..until, "");
+        }
+    }
+    rest
+}
+
+#[test]
+fn clusters_as_pictures_and_pages() {
+    let given =
+        [("healthy", streaming(2)), ("degraded", degraded()), ("broken", broken()), ("unknown", unknown())];
+    for (name, hosts) in given {
+        let it = health(&hosts);
+        let picture = svg(&it);
+        let (begin, rest) = picture.split_once("<style>").unwrap();
+        let drawn = format!("{begin}{}", rest.split_once("</style>\n").unwrap().1);
+        insta::assert_snapshot!(format!("picture_{name}"), drawn);
+        let page = html(&it, "shop", 1_700_000_000);
+        assert!(page.contains(&picture), "{page}");
+        insta::assert_snapshot!(format!("page_{name}"), body(&page));
+        if let Some(folder) = std::env::var_os("OG_PAGES") {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{name}.html")), page).unwrap();
+        }
+    }
+}
+
+#[test]
+fn names_and_words_from_outside_are_no_markup_in_a_page() {
+    let mut it = health(&degraded());
+    let evil = r#"<b a="1">&amp;'"#;
+    for node in &mut it.nodes {
+        node.name = format!("{evil}{}", node.name);
+        node.address = evil.to_owned();
+        node.upstream = node.upstream.as_ref().map(|up| format!("{evil}{up}"));
+        (node.sync_state, node.version) = (Some(evil.to_owned()), Some(evil.to_owned()));
+        node.switchover_ready = Readiness { verdict: Answer::No, reasons: vec![evil.to_owned()] };
+    }
+    for found in &mut it.findings {
+        (found.id, found.message) = (evil.to_owned(), evil.to_owned());
+        (found.node, found.fix) = (Some(evil.to_owned()), Some(evil.to_owned()));
+    }
+    it.sentence = evil.to_owned();
+    it.nodes[3].upstream = Some(evil.to_owned());
+    let page = html(&it, evil, 0);
+    assert!(!page.contains("<b a") && !page.contains("\"1\"") && !page.contains("&amp;'"), "{page}");
+    assert!(page.contains("&lt;b a=&quot;1&quot;&gt;&amp;amp;&#39;"), "{page}");
+}
+
+#[test]
+fn every_node_is_drawn_once_whoever_follows_whom() {
+    let mut it = health(&streaming(9));
+    let count = |it: &ClusterHealth| svg(it).matches("<rect").count();
+    assert_eq!(count(&it), 10);
+    // A circle, one that follows itself, and one that follows a node that is not of the cluster.
+    for (at, up) in [(1, "n3"), (2, "n2"), (4, "n5"), (5, "10.9.9.9")] {
+        it.nodes[at].upstream = Some(up.to_owned());
+    }
+    assert_eq!(count(&it), 11);
+    it.nodes.clear();
+    assert_eq!(count(&it), 0);
+}
+
+#[test]
+fn a_restart_that_is_due_is_told_and_what_is_not_known_is_no_none() {
+    let mut hosts = streaming(2);
+    let guc = &mut hosts[1].2["og_guc"];
+    (guc["running"], guc["restart_required"]) =
+        (json!({"synchronous_commit": "on"}), json!(["shared_buffers", "max_connections"]));
+    hosts[0].2["og_guc"]["running"] = json!({"synchronous_commit": "on"});
+    let it = health(&hosts);
+    let pending = |name| it.node(name).unwrap().pending_restart.as_ref().map(Vec::len);
+    assert_eq!((pending("n1"), pending("n2"), pending("n3")), (Some(0), Some(2), None));
+    // It is no fault of the cluster.
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec!["node.pending_restart"]));
+    assert_eq!(
+        it.findings[0].in_words(),
+        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers; restart it: og restart n2"
+    );
+    let table = table(&it, true, None);
+    let ends: Vec<_> = table[1..].iter().map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(ends, ["-", "max_connections, shared_buffers", "?"]);
+    let metrics = prometheus(&it, "c", 0);
+    let samples: Vec<_> =
+        metrics.lines().filter(|line| line.starts_with("opengauss_pending_restart{")).collect();
+    assert!(samples.len() == 2 && samples[1].ends_with(r#"node="n2"} 1"#), "{samples:?}");
+}
+
+/// The names of metrics in a text.
+fn metrics_in(text: &str) -> std::collections::BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("opengauss_")).collect()
+}
+
+#[test]
+fn alerts_and_their_page_name_the_metrics_that_are_written() {
+    #[derive(serde::Deserialize)]
+    struct Rules {
+        groups: Vec<Group>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Group {
+        rules: Vec<AlertRule>,
+    }
+    #[derive(serde::Deserialize)]
+    struct AlertRule {
+        alert: String,
+        expr: String,
+        labels: std::collections::BTreeMap<String, String>,
+    }
+    let text = prometheus(&health(&streaming(2)), "shop", 0);
+    let types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let types = types.join("\n");
+    let written = metrics_in(&types);
+    let rules = include_str!("../../../../docs/monitoring/alerts.yml");
+    let rules: Rules = serde_saphyr::from_str(rules).unwrap();
+    for AlertRule { alert, expr, labels } in rules.groups.into_iter().flat_map(|group| group.rules) {
+        let named = metrics_in(&expr);
+        assert!(!named.is_empty() && named.is_subset(&written), "{alert}: {named:?}");
+        assert!(matches!(labels["severity"].as_str(), "critical" | "warning"), "{alert}");
+    }
+    let page = include_str!("../../../../docs/monitoring.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `opengauss_")).collect();
+    let rows = rows.join("\n");
+    assert_eq!(metrics_in(&rows), written);
 }

@@ -336,6 +336,8 @@ pub struct How {
 const INSPECT: &str = "Inspect all nodes";
 /// How wide the table of a status is: Ansible folds longer lines.
 const TABLE_WIDTH: usize = 76;
+/// The programs that a status asks.
+const OF_A_STATUS: [&str; 3] = ["og_node_state", "og_replconninfo", "og_guc"];
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -421,6 +423,8 @@ impl Run<'_> {
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
+        // By name og_guc tells of no other parameter that waits for a restart.
+        let asks_all = more.is_some() || programs == OF_A_STATUS;
         let asked = |host: &Host| {
             let node = Node::new(host, None);
             let asked = programs.iter().map(move |program| {
@@ -448,7 +452,7 @@ impl Run<'_> {
                 (*program, own)
             });
             let all = args(json!({"state": "query", "timeout": timeout}));
-            asked.chain(more.is_some().then_some(("og_guc", all))).collect::<Vec<_>>()
+            asked.chain(asks_all.then_some(("og_guc", all))).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
@@ -690,7 +694,7 @@ impl Run<'_> {
 
     /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
     fn status(&mut self) -> Go {
-        let nodes = self.look("Inspect the cluster", &["og_node_state", "og_replconninfo", "og_guc"], &[])?;
+        let nodes = self.look("Inspect the cluster", &OF_A_STATUS, &[])?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);

@@ -22,6 +22,9 @@ const PARAMETERS: &str = "og_parameters";
 /// What every name of an option begins with where it is a variable.
 const PREFIX: &str = "og_";
 
+/// The options that the words of `og preflight` stand for: the change, and the nodes that it is about.
+const PREFLIGHT: [&str; 2] = ["og_preflight_for", "og_preflight_nodes"];
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub struct Invocation {
@@ -84,6 +87,21 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
                     "{}, by their names in the cluster, such as {}",
                     targets.about, targets.example
                 ))
+                .add(ArgValueCompleter::new(complete_nodes)),
+        );
+    } else if workflow.workflow == Workflow::Preflight {
+        let changes = changes();
+        let help = format!(
+            "The change that the nodes are checked for, as --preflight-for: {} [default: any]",
+            changes.join(", ")
+        );
+        let complete = move |current: &std::ffi::OsStr| complete_words(&changes, current);
+        command = command
+            .override_usage("og preflight [OPTIONS] [CHANGE [NODE]...]")
+            .arg(Arg::new("change").value_name("CHANGE").help(help).add(ArgValueCompleter::new(complete)));
+        command = command.arg(
+            words("NODE")
+                .help("The nodes that the change is about, as --preflight-nodes, such as: expand n3,n4")
                 .add(ArgValueCompleter::new(complete_nodes)),
         );
     } else if workflow.has_own(PARAMETERS) {
@@ -174,6 +192,18 @@ fn choices(schema: &Value) -> Vec<(&str, &str)> {
     documented.chain(plain.filter_map(|one| Some((one.as_str()?, "")))).collect()
 }
 
+/// The changes that nodes may be checked for.
+fn changes() -> Vec<String> {
+    let options = options();
+    let named = options.get(PREFLIGHT[0]).map(choices).unwrap_or_default();
+    named.iter().map(|(word, _)| (*word).to_owned()).collect()
+}
+
+fn complete_words(words: &[String], current: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
+    let current = current.to_string_lossy();
+    words.iter().filter(|word| word.starts_with(&*current)).map(CompletionCandidate::new).collect()
+}
+
 fn option(name: &str, schema: &Value) -> Arg {
     // clap takes names that live as long as the program, which these do.
     let id: &'static str = name.to_owned().leak();
@@ -200,10 +230,7 @@ fn option(name: &str, schema: &Value) -> Arg {
         Value::String(word) => help = format!("{help} [default: {word}]"),
         other => help = format!("{help} [default: {other}]"),
     }
-    let completed = move |current: &std::ffi::OsStr| {
-        let current = current.to_string_lossy();
-        words.iter().filter(|word| word.starts_with(&*current)).map(CompletionCandidate::new).collect()
-    };
+    let completed = move |current: &std::ffi::OsStr| complete_words(&words, current);
     Arg::new(id)
         .long(long)
         .value_name(if number { "N" } else { "WORD" })
@@ -231,7 +258,10 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
         }
     }
     let (mut targets, mut parameters) = (Vec::new(), Map::new());
-    for word in own.try_get_many::<String>("words").ok().flatten().into_iter().flatten() {
+    let change = own.try_get_one::<String>("change").ok().flatten();
+    let rest = own.try_get_many::<String>("words").ok().flatten().into_iter().flatten();
+    let has_words = workflow.targets.is_some() || workflow.workflow == Workflow::Preflight;
+    for word in change.into_iter().chain(rest) {
         match word.split_once('=') {
             // What is no option at all is named later, with the nearest one.
             Some((option, _)) if option.starts_with(PREFIX) && !workflow.has_option(option) => {
@@ -250,7 +280,7 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
                     return Err(command().error(ErrorKind::ArgumentConflict, text));
                 }
             }
-            None if workflow.targets.is_some() => {
+            None if has_words => {
                 targets.extend(
                     word.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned),
                 );
@@ -262,6 +292,9 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
                 return Err(command().error(ErrorKind::UnknownArgument, text));
             }
         }
+    }
+    if workflow.workflow == Workflow::Preflight {
+        take_change(std::mem::take(&mut targets), &mut options)?;
     }
     if !parameters.is_empty() {
         options.insert(PARAMETERS.to_owned(), Value::from(parameters));
@@ -284,6 +317,28 @@ fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
         view: View::from_matches(own),
         watch: own.try_get_one::<u64>("watch").ok().flatten().map(|seconds| Duration::from_secs(*seconds)),
     })
+}
+
+/// Makes the words of `og preflight` the options that they stand for: the first is the change, the others are nodes.
+fn take_change(words: Vec<String>, options: &mut Map<String, Value>) -> Result<(), Error> {
+    let mut words = words.into_iter();
+    let Some(change) = words.next() else { return Ok(()) };
+    if let Some(option) = PREFLIGHT.iter().find(|option| options.contains_key(**option)) {
+        let long = option.trim_start_matches(PREFIX).replace('_', "-");
+        let text = format!("the change is given as the word '{change}' and by --{long}: give one of both");
+        return Err(command().error(ErrorKind::ArgumentConflict, text));
+    }
+    let changes = changes();
+    if !changes.contains(&change) {
+        let text = format!("'{change}' is no change: give one of {}, then the nodes", changes.join(", "));
+        return Err(command().error(ErrorKind::InvalidValue, text));
+    }
+    let nodes = words.collect::<Vec<_>>().join(",");
+    options.insert(PREFLIGHT[0].to_owned(), Value::from(change));
+    if !nodes.is_empty() {
+        options.insert(PREFLIGHT[1].to_owned(), Value::from(nodes));
+    }
+    Ok(())
 }
 
 /// Names of nodes from the cluster file that the line to be completed names; the last one after a comma.
@@ -311,6 +366,7 @@ fn complete_nodes(current: &std::ffi::OsStr) -> Vec<CompletionCandidate> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::json;
 
     fn parsed(line: &str) -> Result<Invocation, Error> {
         read(&command().try_get_matches_from(line.split_whitespace())?)
@@ -385,6 +441,40 @@ mod tests {
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_preflight_takes_the_change_and_its_nodes_as_words() {
+        let options = |line: &str| json!(parsed(line).unwrap().options);
+        let wanted = json!({"og_preflight_for": "expand", "og_preflight_nodes": "n3,n4"});
+        for line in [
+            "og preflight expand n3,n4",
+            "og preflight expand n3 --json n4",
+            "og preflight --preflight-for expand --preflight-nodes n3,n4",
+            "og preflight og_preflight_for=expand og_preflight_nodes=n3,n4",
+        ] {
+            assert_eq!(options(line), wanted, "{line}");
+        }
+        assert_eq!(options("og preflight restart"), json!({"og_preflight_for": "restart"}));
+        let with_option =
+            json!({"og_preflight_for": "drop", "og_preflight_nodes": "n2", "og_look_timeout": "5"});
+        assert_eq!(options("og preflight og_look_timeout=5 drop n2"), with_option);
+        assert_eq!(options("og preflight"), json!({}));
+        for (line, text) in [
+            ("og preflight n3", "'n3' is no change: give one of "),
+            ("og preflight expand n3 --preflight-for drop", "by --preflight-for"),
+            ("og preflight expand og_preflight_nodes=n3", "by --preflight-nodes"),
+            ("og preflight expand n3=yes", "unexpected argument"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.use_stderr() && error.to_string().contains(text), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn changes_and_options_are_completed_by_their_beginning() {
+        let found = complete_words(&changes(), "switch".as_ref());
+        assert_eq!(found.iter().map(CompletionCandidate::get_value).collect::<Vec<_>>(), ["switchover"]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! How `og status` shows the state of a cluster: as a table, as a tree, as Nagios's line, as Prometheus's file.
+//! How `og status` shows the state of a cluster: as a table, as a tree, as Nagios's line, as files for Prometheus and for a
+//! browser.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 use og_common::files;
-use og_common::protocol::Error;
+use og_common::protocol::{Error, ErrorKind, secret};
 use og_workflow::args::Outcome;
 use og_workflow::health::export::{LagLimits, nagios, prometheus};
-use og_workflow::health::lines;
+use og_workflow::health::{ClusterHealth, lines, page, picture};
 
 /// The exit status of a check that could not be made.
 pub const NAGIOS_UNKNOWN: u8 = 3;
@@ -22,13 +23,17 @@ pub struct View {
     nagios: Option<(Option<u64>, Option<u64>)>,
     /// The file for node_exporter's textfile collector.
     prometheus: Option<PathBuf>,
-    /// The cluster's name in it.
+    /// The file for a browser.
+    html: Option<PathBuf>,
+    /// The file for the picture alone.
+    svg: Option<PathBuf>,
+    /// The cluster's name in them.
     cluster: String,
 }
 
 impl View {
     /// Returns the arguments of the command line.
-    pub fn args() -> [Arg; 6] {
+    pub fn args() -> [Arg; 8] {
         let bytes = |name: &'static str, help: &'static str| {
             Arg::new(name)
                 .long(name)
@@ -38,20 +43,25 @@ impl View {
                 .help(help)
         };
         let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+        let file = |name: &'static str, help: &'static str| {
+            Arg::new(name)
+                .long(name)
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .value_hint(ValueHint::FilePath)
+                .help(help)
+        };
         [
-            flag("verbose").short('v').help("Show more columns: whether each node is ready for a switchover and a failover"),
+            flag("verbose").short('v').help("Show more columns: whether each node is ready for a switchover and a failover, which parameters wait for a restart"),
             flag("topology").help("Show who follows whom, as a tree"),
             flag("nagios").conflicts_with_all(["watch", "json"]).help(
                 "Print one line with performance data, as Nagios and its like take it; exit status 0, 1, 2 or 3",
             ),
             bytes("warning", "Replay lag that is a warning, with --nagios"),
             bytes("critical", "Replay lag that is critical, with --nagios"),
-            Arg::new("prometheus")
-                .long("prometheus")
-                .value_name("FILE")
-                .value_parser(clap::value_parser!(PathBuf))
-                .value_hint(ValueHint::FilePath)
-                .help("Write the state as metrics to FILE, for node_exporter's textfile collector"),
+            file("prometheus", "Write the state as metrics to FILE, for node_exporter's textfile collector"),
+            file("html", "Write the state as a page for a browser to FILE: the verdict, who follows whom as a picture, findings"),
+            file("svg", "Write the picture of who follows whom to FILE"),
         ]
     }
 
@@ -59,12 +69,15 @@ impl View {
     pub fn from_matches(matches: &ArgMatches) -> Self {
         let set = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
         let bytes = |name: &str| matches.try_get_one::<u64>(name).ok().flatten().copied();
+        let file = |name: &str| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
         let cluster = matches.get_one::<String>("cluster").cloned();
         Self {
             verbose: set("verbose"),
             topology: set("topology"),
             nagios: set("nagios").then(|| (bytes("warning"), bytes("critical"))),
-            prometheus: matches.try_get_one::<PathBuf>("prometheus").ok().flatten().cloned(),
+            prometheus: file("prometheus"),
+            html: file("html"),
+            svg: file("svg"),
             cluster: cluster.unwrap_or_else(|| "opengauss".to_owned()),
         }
     }
@@ -87,7 +100,7 @@ impl View {
         ))
     }
 
-    /// Makes the outcome's lines what is asked for, and writes the metrics.
+    /// Makes the outcome's lines what is asked for, and writes the files.
     ///
     /// # Errors
     /// Of the file system.
@@ -101,8 +114,20 @@ impl View {
         } else {
             lines::lines(health, self.verbose, width.map(usize::from))
         };
+        let now = og_common::clock::now();
         if let Some(path) = &self.prometheus {
-            write_metrics(path, &prometheus(health, &self.cluster, og_common::clock::now()))?;
+            write_whole(path, &prometheus(health, &self.cluster, now))?;
+        }
+        if self.html.is_none() && self.svg.is_none() {
+            return Ok(());
+        }
+        // Escaped as in a page a secret is not found any more.
+        let shown = masked(health)?;
+        if let Some(path) = &self.html {
+            write_whole(path, &page::html(&shown, &self.cluster, now))?;
+        }
+        if let Some(path) = &self.svg {
+            write_whole(path, &picture::svg(&shown))?;
         }
         Ok(())
     }
@@ -113,8 +138,14 @@ pub fn unknown(why: &str) -> String {
     format!("OPENGAUSS UNKNOWN - {}", why.replace(['|', '\n'], " "))
 }
 
-/// Writes the file whole or not at all; the collector, another user, reads it.
-fn write_metrics(path: &Path, text: &str) -> Result<(), Error> {
+/// Returns the state without the secrets that are known.
+fn masked(health: &ClusterHealth) -> Result<ClusterHealth, Error> {
+    let masked = secret::to_json(health, &[]).and_then(|text| serde_json::from_slice(&text));
+    masked.map_err(|e| Error::new(ErrorKind::Internal, format!("cannot mask secrets in the state: {e}")))
+}
+
+/// Writes the file whole or not at all; the collector or a web server, another user, reads it.
+fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     if path.exists() {
         return files::replace(path, text.as_bytes(), false).map(drop);
     }
@@ -138,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn metrics_are_readable_for_all_and_replaced() {
+    fn files_are_readable_for_all_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("og.prom");
         for text in ["a 1\n", "a 2\n"] {
-            write_metrics(&path, text).unwrap();
+            write_whole(&path, text).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         }
