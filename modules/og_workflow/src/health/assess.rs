@@ -256,8 +256,8 @@ impl<'a> Inspection<'a> {
         } else {
             format!("no primary was seen; not known of {}", unseen.join(", "))
         };
-        let fix = "start the last primary (og_node_state with state: started there), or let the standby that holds most \
-                   take over (og_node_state with state: primary, transition: failover)";
+        let fix = "start the last primary where nobody holds more: og repair; where it is lost, the standby that holds most takes \
+                   over: og failover";
         Some(error("cluster.no_primary", None, message).fix(fix))
     }
 
@@ -281,7 +281,7 @@ impl<'a> Inspection<'a> {
         } else {
             (Severity::Error, "commits wait")
         };
-        let fix = "start or rebuild the missing standby; to let commits go on meanwhile, remove it from \
+        let fix = "repair the missing standby: og repair; to let commits go on meanwhile, remove it from \
                    synchronous_standby_names (og_guc with synchronous_standbys: {remove: […]})";
         let message = format!("{what}: {missing}");
         Some(finding(severity, "commits.standby_missing", Some(&primary.name), message).fix(fix))
@@ -302,13 +302,17 @@ impl<'a> Inspection<'a> {
         match state.db_state.unwrap_or(DbState::Unknown) {
             DbState::Normal => {}
             DbState::NeedRepair if tells_of_a_lost_primary(detail) => {
-                let fix = format!("rebuild it: {}", n.command("og_build", &[]));
+                let fix = format!("repair it: og repair {}", n.name);
                 found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
             }
             // So it says for as long as nobody sends to it.
             DbState::NeedRepair => found.push(
-                error("node.disconnected", name, format!("does not reach its upstream: {detail}"))
-                    .fix("start the upstream; then it recovers within seconds, or needs its channel and rules mended (og_replconninfo, og_hba)"),
+                error("node.disconnected", name, format!("does not reach its upstream: {detail}")).fix(
+                    match self.primary {
+                        Some(_) => format!("repair it: og repair {}", n.name),
+                        None => "it follows again when there is a primary".to_owned(),
+                    },
+                ),
             ),
             other => found.push(
                 finding(Severity::Warning, "node.not_normal", name, format!("is {other}: {detail}"))
@@ -316,9 +320,8 @@ impl<'a> Inspection<'a> {
             ),
         }
         if own.streaming == Some(false) && state.db_state == Some(DbState::Normal) {
-            found.push(error("node.not_streaming", name, "does not stream").fix(
-                "hold its channel and the upstream's pg_hba.conf against each other (og_replconninfo, og_hba with state: query)",
-            ));
+            let fix = format!("repair it: og repair {}", n.name);
+            found.push(error("node.not_streaming", name, "does not stream").fix(fix));
         }
         if let Some(lag) = own.replay_lag_bytes.filter(|lag| *lag > self.max_lag_bytes) {
             found.push(
@@ -441,13 +444,11 @@ fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
         }
         Some(build) if build.interrupted => {
             let message = "a build died half done; the server does not start";
-            let fix = format!("build it again: {}", n.command("og_build", &[]));
+            let fix = format!("repair it, which builds it again: og repair {}", n.name);
             one(error("node.build_interrupted", name, message).fix(fix))
         }
         _ if !state.running => {
-            let role = if state.role == Role::Unknown { Role::Standby } else { state.role };
-            let own = [("state", "started"), ("role", role.name())];
-            let fix = format!("start it: {}", n.command("og_node_state", &own));
+            let fix = format!("repair it, which starts it in its role: og repair {}", n.name);
             one(error("node.stopped", name, "its server is stopped").fix(fix))
         }
         _ => None,
