@@ -292,6 +292,11 @@ impl Node {
     /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
     /// when nothing tells. A stopped server's files are read as its recovery would read them.
     pub async fn log_end(&self, call: &Call) -> LogEnd {
+        self.log_end_and_proof(call).await.0
+    }
+
+    /// The same, and whether that is its end: else it may go further, for its files could not be read.
+    pub async fn log_end_and_proof(&self, call: &Call) -> (LogEnd, bool) {
         let control = self.control();
         let file = self.state_file();
         let mut known = vec![file.as_ref().map(|file| file.lsn)];
@@ -301,16 +306,23 @@ impl Node {
         let read = tokio::task::spawn_blocking(move || wal::end(&dir, &control?)).await;
         let read = read.ok().flatten();
         known.push(read.map(|end| end.lsn));
+        let mut is_end = read.is_some();
         if self.running().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
             let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
             let columns = asked.into_iter().flatten().flatten();
-            known.extend(columns.map(|text| position(&text).as_deref().and_then(lsn_number)));
+            let told: Vec<_> = columns
+                .filter_map(|text| position(&text).as_deref().and_then(lsn_number))
+                .map(Some)
+                .collect();
+            is_end |= !told.is_empty();
+            known.extend(told);
         }
         let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
-        LogEnd {
+        let end = LogEnd {
             lsn: known.into_iter().flatten().max().unwrap_or(0),
             term: terms.into_iter().flatten().max().filter(|term| *term > 0),
-        }
+        };
+        (end, is_end)
     }
 
     /// The replication slots, with what each keeps of the log.

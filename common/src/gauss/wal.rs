@@ -45,7 +45,8 @@ struct Layout {
 const OPENGAUSS: Layout = Layout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25 };
 const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 16, manager: 17 };
 
-/// Follows the log from the last checkpoint, which `control` names, to its end. `None` when the files cannot be read so.
+/// Follows the log from the last checkpoint, which `control` names, to its end. `None` when the files cannot be read so: a disk
+/// that fails in the middle is no end.
 ///
 /// Each record names the one before it, so that what an older log left in the same files is not taken for a part of it.
 /// Checksums are not looked at: what is sent to a standby had been flushed before, so a torn record lies behind it.
@@ -54,8 +55,9 @@ pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     let layout = if control.is_opengauss() { OPENGAUSS } else { POSTGRESQL };
     let dir = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|dir| dir.is_dir())?;
     let segment = segment_size(&dir)?;
-    let mut log = Log { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX };
-    log.follow(control.checkpoint)
+    let mut log =
+        Log { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX, fails: false };
+    log.follow(control.checkpoint).filter(|_| !log.fails)
 }
 
 /// The log's files, and the part of them that is looked at.
@@ -66,6 +68,8 @@ struct Log {
     file: Option<(u64, File)>,
     block: Vec<u8>,
     block_at: u64,
+    /// Whether a file could not be read, not for having come to its end.
+    fails: bool,
 }
 
 impl Log {
@@ -156,7 +160,9 @@ impl Log {
     fn read_block(&mut self, at: u64) -> Option<()> {
         let number = at / self.segment;
         if self.file.as_ref().is_none_or(|(open, _)| *open != number) {
-            self.file = Some((number, File::open(self.path(number)?).ok()?));
+            let opened = File::open(self.path(number)?);
+            self.fails |= opened.as_ref().is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound);
+            self.file = Some((number, opened.ok()?));
         }
         let (_, file) = self.file.as_ref()?;
         let begin = at - at % BLOCK;
@@ -168,7 +174,10 @@ impl Log {
                 Ok(0) => break,
                 Ok(read) => filled += read,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
+                Err(_) => {
+                    self.fails = true;
+                    return None;
+                }
             }
         }
         self.block.truncate(filled);

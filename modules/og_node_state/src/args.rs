@@ -137,6 +137,8 @@ pub struct LogPosition {
     pub lsn: Option<String>,
     /// The newest term of a primary that the node knows; null where it knows none.
     pub term: Option<u64>,
+    /// Whether the log was read to its end; else it may go further.
+    pub is_end: bool,
 }
 
 /// The module's own keys of the result.

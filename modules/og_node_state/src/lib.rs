@@ -109,9 +109,9 @@ impl Module for NodeStateModule {
                 report.output.diagnosis = Some(node.diagnose(call).await);
             }
             if args.log_end {
-                let end = node.log_end(call).await;
+                let (end, is_end) = node.log_end_and_proof(call).await;
                 let lsn = (end.lsn > 0).then(|| lsn_text(end.lsn));
-                report.output.log_end = Some(LogPosition { lsn, term: end.term });
+                report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end });
             }
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {

@@ -77,6 +77,8 @@ pub struct LogPosition {
     pub lsn: Option<String>,
     /// The newest term of a primary that the node knows.
     pub term: Option<u64>,
+    /// Whether the log was read to its end.
+    pub is_end: bool,
 }
 
 /// A transaction of a client, as og_session tells it.

@@ -30,7 +30,7 @@ impl Cluster<'_> {
     }
 
     /// Whether the server's name is the one that follows from the inventory.
-    pub(super) fn check_name(&mut self, n: &Node) {
+    pub(crate) fn check_name(&mut self, n: &Node) {
         let live = n.parameter("application_name");
         if let Some(live) = live.filter(|live| !live.is_empty() && *live != n.app_name) {
             self.findings.push(format!(

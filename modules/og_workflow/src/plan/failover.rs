@@ -86,11 +86,11 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     }
     let standbys: Vec<&Node> = nodes.iter().filter(runs).filter(follows).collect();
     let alive: Vec<&Node> = nodes.iter().filter(|n| leads(n) && !is_hung(n)).collect();
-    let Some(root) = alive.first().or(standbys.first()).copied() else {
+    let Some(root) = standbys.first().or(alive.first()).copied() else {
         c.findings.push("no standby runs that could take over; start one first (og_node_state)".to_owned());
         return Outlook::of(c, None);
     };
-    let members: Vec<&Node> = kin(root, nodes);
+    let members = members_of(root, nodes);
     c.findings.extend(strangers(root, &members, nodes));
     c.members.clone_from(&members);
     super::managed::check(&mut c, Act::Failover);
@@ -99,6 +99,8 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         c.findings.extend(misplaced(n, nodes));
     }
     let is_member = |n: &Node| members.contains(&n);
+    let silent = standbys.iter().filter(|n| is_member(n) && is_hung(n) && !confirmed(n));
+    c.findings.extend(silent.map(|n| silent_standby(n)));
     let alive: Vec<&Node> = alive.into_iter().filter(|n| is_member(n)).collect();
     let resumed = resumed(&alive, targets);
     if let ([first, ..], None) = (&alive[..], resumed) {
@@ -110,7 +112,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         c.primary = Some(first);
         return Outlook::of(c, None);
     }
-    let survivors: Vec<&Node> = standbys.into_iter().filter(|n| is_member(n)).collect();
+    let survivors: Vec<&Node> = standbys.into_iter().filter(|n| is_member(n) && !is_hung(n)).collect();
     let able: Vec<&Node> =
         survivors.iter().copied().filter(|n| n.live_role() == Some(Role::Standby)).collect();
     if able.is_empty() && resumed.is_none() {
@@ -125,33 +127,24 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
             n.reachable() && n.seen().state_error.is_none() && is_dead_primary(n) && Some(*n) != resumed
         })
         .collect();
+    for n in stop.iter().filter(|n| is_hung(n) && !confirmed(n)) {
+        c.findings.push(format!(
+            "{}: its server (pid {}) runs and does not answer: it may go on at any moment; give og_confirm_dead={} to have it \
+             ended, or end it yourself",
+            n.name,
+            n.state().pid.unwrap_or_default(),
+            n.name
+        ));
+    }
     if resumed.is_none() {
-        for n in &able {
-            let from = n.upstream().filter(|_| n.streams());
-            if let Some(host) = from {
-                c.findings.push(format!(
-                    "{}: still receives from {host}, so the primary lives; look at it there, or stop it first",
-                    n.name
-                ));
-            }
-        }
-        for n in stop.iter().filter(|n| is_hung(n) && !confirmed(n)) {
-            c.findings.push(format!(
-                "{}: its server (pid {}) runs and does not answer: it may go on at any moment; give og_confirm_dead={} to have it \
-                 ended, or end it yourself",
-                n.name,
-                n.state().pid.unwrap_or_default(),
-                n.name
-            ));
-        }
-        for n in lost.iter().filter(|n| !confirmed(n)) {
-            if let Some(why) = why_unproven(n, &able) {
-                c.findings.push(why);
-            }
-        }
+        c.findings.extend(able.iter().filter_map(|n| receives(n)));
+        let unproven = lost.iter().filter(|n| !confirmed(n));
+        c.findings.extend(unproven.filter_map(|n| why_unproven(n, &able, lost.len())));
     }
     wanted(&mut c, targets, &able, resumed);
-    again(&mut c, &members, options);
+    if resumed.is_none() {
+        again(&mut c, &members, options);
+    }
     let first = resumed.or(able.first().copied()).unwrap_or(root);
     let what = format!("{UNDER_WAY} {}", names(stop.iter().chain(&lost).copied()).join(","));
     let addresses: Vec<_> = survivors.iter().map(|n| canonical(&n.address)).collect();
@@ -173,20 +166,59 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     Outlook::of(c, Some(plan))
 }
 
+/// That a standby still receives.
+fn receives(n: &Node) -> Option<String> {
+    let host = n.upstream().filter(|_| n.streams())?;
+    Some(format!(
+        "{}: still receives from {host}, so the primary lives; look at it there, or stop it first",
+        n.name
+    ))
+}
+
+/// That it is not known whether a standby receives.
+fn silent_standby(n: &Node) -> String {
+    format!(
+        "{}: its server runs and does not answer, so whether it still receives from the primary cannot be told; let it answer \
+         (its own addresses in its pg_hba.conf, kill -CONT), or stop it",
+        n.name
+    )
+}
+
 /// Whether its server runs and does not answer.
 fn is_hung(n: &Node) -> bool {
     n.state().running && (n.state().frozen || !n.state().answered)
 }
 
-/// Whether it was the primary when it last ran, or is one that does not answer.
+/// Whether it may have been the primary when it last ran, or may be one that does not answer: it is not known to follow.
 fn is_dead_primary(n: &Node) -> bool {
-    let leads = matches!(n.state().role, Role::Primary | Role::Normal);
-    leads && (!n.state().running || is_hung(n))
+    !n.state().role.follows() && (!n.state().running || is_hung(n))
+}
+
+/// The members, as the first survivor, the cluster's files and the record of a failover that was broken off know them: a lost
+/// node whose channels are cut already is one still.
+fn members_of<'a>(root: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
+    let near = kin(root, nodes);
+    let same = |n: &Node| n.system_id().is_some() && n.system_id() == root.system_id();
+    let recorded = |n: &Node| Files::record_of(root, n).is_some();
+    let named = |n: &Node| {
+        nodes.iter().any(|m| {
+            let seen = m.seen();
+            let what = purpose_of(seen.lock.as_ref().or(seen.last_lock.as_ref())).what;
+            let lost = what.strip_prefix(UNDER_WAY).map(str::trim).unwrap_or_default();
+            lost.split(',').any(|name| name == n.name)
+        })
+    };
+    let follows = |n: &Node| n.live_role().is_some_and(Role::follows);
+    let is = |n: &&Node| near.contains(n) || (same(n) && follows(n)) || recorded(n) || named(n);
+    nodes.iter().filter(is).collect()
 }
 
 /// The node that a failover made primary which has not come to its end.
 fn resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> {
     let [only] = alive else { return None };
+    if only.live_role() != Some(Role::Primary) {
+        return None;
+    }
     let named = targets.len() == 1 && targets[0] == only.name;
     let seen = only.seen();
     let lock = seen.lock.as_ref().or(seen.last_lock.as_ref());
@@ -195,7 +227,7 @@ fn resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> {
 }
 
 /// Why it cannot be excluded that a node which cannot be looked at is a primary that lives.
-fn why_unproven(n: &Node, able: &[&Node]) -> Option<String> {
+fn why_unproven(n: &Node, able: &[&Node], unseen: usize) -> Option<String> {
     let name = &n.name;
     if let Some(why) = &n.seen().state_error {
         return Some(format!(
@@ -203,6 +235,14 @@ fn why_unproven(n: &Node, able: &[&Node]) -> Option<String> {
         ));
     }
     // Two standbys that have lost it are witnesses; one alone may itself be cut off.
+    if unseen > 1 {
+        return Some(format!(
+            "{name}: cannot be reached from here, and {} other node{} neither: one of them may live as the primary, and another one \
+             confirm what it commits; make sure that it is down, then give og_confirm_dead with all of them",
+            unseen - 1,
+            if unseen == 2 { "" } else { "s" }
+        ));
+    }
     (able.len() < 2).then(|| {
         let only = able.first().map_or("no standby", |n| n.name.as_str());
         format!(
@@ -260,6 +300,103 @@ pub fn done(to: &str) -> Purpose {
     Purpose { what: format!("{DONE} {to}"), ..Purpose::default() }
 }
 
+/// How far the logs go.
+struct Ends<'a> {
+    og: &'a Failover,
+    ends: &'a BTreeMap<String, LogPosition>,
+}
+
+/// What is lost.
+struct Loss {
+    /// What stands against it, unless it is accepted.
+    findings: Vec<String>,
+    /// In words.
+    words: Vec<String>,
+    /// Whether acknowledged commits are, or may be, among it.
+    is_costly: bool,
+}
+
+impl Ends<'_> {
+    fn node(&self, name: &str) -> Option<&Node> {
+        self.og.members.iter().find(|n| n.name == name)
+    }
+
+    /// Term and end of a log that was read to its end.
+    fn end(&self, name: &str) -> Option<(Option<u64>, u64)> {
+        let end = self.ends.get(name).filter(|end| end.is_end)?;
+        Some((end.term, lsn_number(end.lsn.as_deref()?)?))
+    }
+
+    fn in_words(&self, name: &str) -> String {
+        let lsn = self.ends.get(name).and_then(|end| end.lsn.clone());
+        lsn.unwrap_or_else(|| "an unknown place".to_owned())
+    }
+
+    /// Whether it had ceased to follow; its log is one of its own then, which may be long.
+    fn is_behind(&self, name: &str) -> bool {
+        let detail = self.node(name).and_then(|n| n.state().detail.as_deref());
+        detail.is_some_and(tells_of_a_lost_primary)
+    }
+
+    /// The standby that holds most; of equals the one that is named.
+    fn best(&self) -> Option<&String> {
+        let known = self.og.standbys.iter().filter(|name| self.end(name).is_some());
+        let followed: Vec<&String> = known.clone().filter(|name| !self.is_behind(name)).collect();
+        let choice = if followed.is_empty() { known.collect() } else { followed };
+        choice.into_iter().max_by_key(|name| {
+            let named = self.og.wanted.as_ref() == Some(*name);
+            (self.end(name), named, std::cmp::Reverse((*name).clone()))
+        })
+    }
+
+    /// What others hold that the new primary lacks. `proves`: it holds most of all, and all could be read, without which
+    /// nothing proves that it has the commits.
+    fn loss(&self, to: &str, (term, lsn): (Option<u64>, u64), proves: bool) -> Loss {
+        let og = self.og;
+        let proof = |name: &String| self.node(name).filter(|_| proves).and_then(|n| keeps_commits(n, og));
+        let mut it = Loss { findings: Vec::new(), words: Vec::new(), is_costly: false };
+        for name in &og.stop {
+            let what = match self.end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
+                Some((its, end)) if its > term || (its == term && end > lsn) => {
+                    format!("{name} holds {} bytes that {to} lacks", end.saturating_sub(lsn))
+                }
+                Some(_) => {
+                    it.words.push(format!("nothing of {name} is lost"));
+                    continue;
+                }
+                None => format!("how much {name} holds that {to} lacks cannot be read"),
+            };
+            if let Some(why) = proof(name) {
+                it.words.push(format!("{what}, and no acknowledged commit is among them: {why}"));
+                continue;
+            }
+            it.findings.push(format!(
+                "{what}, acknowledged commits perhaps among them; start {name} again (og repair), or give og_accept_loss=true"
+            ));
+            it.is_costly = true;
+            it.words.push(format!("{what}; they are lost"));
+        }
+        let covered = og.stop.iter().any(|name| proof(name).is_some());
+        // Of several that cannot be reached all but one are standbys, any of which may hold more.
+        let others = og.lost.len().saturating_sub(usize::from(og.stop.is_empty()));
+        if others > 0 && !covered {
+            it.findings.push(format!(
+                "{}: cannot be reached, and a standby among them may hold more than {to}; bring it back, or give \
+                 og_accept_loss=true",
+                og.lost.join(", ")
+            ));
+        }
+        for name in og.lost.iter().filter(|_| !covered) {
+            it.is_costly = true;
+            it.words.push(format!(
+                "{to} holds the log up to {}; what {name} had not sent is lost",
+                self.in_words(to)
+            ));
+        }
+        it
+    }
+}
+
 /// Who takes over, by how far the log of each goes.
 ///
 /// # Errors
@@ -269,111 +406,64 @@ pub fn choose(
     ends: &BTreeMap<String, LogPosition>,
     options: &Options,
 ) -> Result<Choice, Vec<String>> {
-    let node = |name: &str| og.members.iter().find(|n| n.name == name);
-    let end = |name: &String| {
-        let end = ends.get(name)?;
-        Some((end.term.unwrap_or(0), lsn_number(end.lsn.as_deref()?)?))
-    };
-    let told = |name: &String| {
-        let end = ends.get(name).cloned().unwrap_or_default();
-        format!("{name} {}", end.lsn.as_deref().unwrap_or("unknown"))
-    };
-    let all: Vec<String> = og.standbys.iter().map(told).collect();
-    let best = og.standbys.iter().filter(|name| end(name).is_some()).max_by_key(|name| {
-        // Of equals the one that is named.
-        (end(name), og.wanted.as_ref() == Some(*name), std::cmp::Reverse((*name).clone()))
-    });
-    let Some(best) = best else {
-        return Err(vec![format!("how far the log of a standby goes cannot be read ({})", all.join(", "))]);
+    let held = Ends { og, ends };
+    let all = og.standbys.iter().map(|name| format!("{name} {}", held.in_words(name)));
+    let all = all.collect::<Vec<_>>().join(", ");
+    let Some(best) = held.best() else {
+        return Err(vec![format!("how far the log of a standby goes cannot be read ({all})")]);
     };
     let to = og.wanted.clone().unwrap_or_else(|| best.clone());
-    let (mut findings, mut force) = (Vec::new(), false);
-    let unread: Vec<&String> = og.standbys.iter().filter(|name| end(name).is_none()).collect();
-    if end(&to) < end(best) {
-        force = true;
-        if !options.og_accept_loss {
-            findings.push(format!(
-                "{to} holds less of the log than {best} ({}); choose {best}, or give og_accept_loss=true: what {to} lacks is lost",
-                all.join(", ")
-            ));
-        }
-    } else if !unread.is_empty() && !options.og_accept_loss {
-        let unread: Vec<&str> = unread.iter().map(|name| name.as_str()).collect();
+    let (Some(new), Some(end)) = (held.node(&to), held.end(&to)) else {
+        return Err(vec![format!("how far the log of {to} goes cannot be read")]);
+    };
+    let is_less = Some(end) < held.end(best);
+    let unread: Vec<&str> =
+        og.standbys.iter().filter(|name| held.end(name).is_none()).map(String::as_str).collect();
+    let mut findings = Vec::new();
+    if is_less {
+        findings.push(format!(
+            "{to} holds less of the log than {best} ({all}); choose {best}, or give og_accept_loss=true: what {to} lacks is lost"
+        ));
+    }
+    if !unread.is_empty() {
         findings.push(format!(
             "how far the log of {} goes cannot be read, and it may hold more than {to}; repair that, or give og_accept_loss=true",
             unread.join(", ")
         ));
     }
-    let (Some(new), Some((term, lsn))) = (node(&to), end(&to)) else {
-        findings.push(format!("how far the log of {to} goes cannot be read"));
-        return Err(findings);
-    };
-    if new.state().detail.as_deref().is_some_and(tells_of_a_lost_primary) {
-        force = true;
-        if !options.og_accept_loss {
-            findings.push(format!(
-                "{to} had ceased to follow before the primary was lost ({}); choose another standby, or give og_accept_loss=true",
-                new.state().detail.as_deref().unwrap_or_default()
-            ));
-        }
-    }
-    let safe = og.stop.iter().find_map(|name| keeps_commits(node(name)?, og));
-    let (mut loss, mut costly) = (Vec::new(), !og.lost.is_empty());
-    for name in &og.stop {
-        let more = match end(name) {
-            Some((its, end)) if its > term || (its == term && end > lsn) => Some(end.saturating_sub(lsn)),
-            Some(_) => {
-                loss.push(format!("nothing of {name} is lost"));
-                continue;
-            }
-            None => None,
-        };
-        let what = more.map_or_else(
-            || format!("how much {name} holds that {to} lacks cannot be read"),
-            |bytes| format!("{name} holds {bytes} bytes that {to} lacks"),
-        );
-        if let Some(why) = &safe {
-            loss.push(format!("{what}, and no acknowledged commit is among them: {why}"));
-            continue;
-        }
-        if !options.og_accept_loss {
-            findings.push(format!(
-                "{what}, acknowledged commits perhaps among them; start {name} again (og_node_state with state: started), or give \
-                 og_accept_loss=true"
-            ));
-        }
-        costly = true;
-        loss.push(format!("{what}; they are lost"));
-    }
-    for name in &og.lost {
-        loss.push(format!(
-            "{to} holds the log up to {}; what {name} had not sent is lost",
-            all_of(ends, &to)
+    if held.is_behind(&to) {
+        findings.push(format!(
+            "{to} had ceased to follow before the primary was lost ({}); choose another standby, or give og_accept_loss=true",
+            new.state().detail.as_deref().unwrap_or_default()
         ));
     }
-    if !findings.is_empty() {
+    let loss = held.loss(&to, end, findings.is_empty());
+    findings.extend(loss.findings);
+    if !findings.is_empty() && !options.og_accept_loss {
         return Err(findings);
     }
     let others: Vec<&Node> =
-        og.survivors.iter().filter(|name| **name != to).filter_map(|name| node(name)).collect();
+        og.survivors.iter().filter(|name| **name != to).filter_map(|name| held.node(name)).collect();
     let direct = others.iter().filter(|n| n.live_role() == Some(Role::Standby)).count();
-    let (sync_names, warnings) = sync_names(og, new, &others);
+    // Who holds more than the new primary, or had ceased to follow before, does not follow it.
+    let follows = |n: &&Node| {
+        let standby = n.live_role() == Some(Role::Standby) && !held.is_behind(&n.name);
+        standby && held.end(&n.name).is_some_and(|own| own <= end)
+    };
+    let streaming: Vec<&Node> = others.iter().copied().filter(follows).collect();
+    let (sync_names, warnings) = sync_names(og, new, &streaming);
     let members: Vec<&Node> = og.members.iter().collect();
     Ok(Choice {
         files: Files::with_roles(new, &members),
         followers: names(others.iter().copied()),
-        loss: loss.join("; "),
-        loses: costly,
+        loss: loss.words.join("; "),
+        loses: loss.is_costly || is_less,
         // With nobody left to ask, the server's own guard cannot be passed; the proof is this workflow's.
-        force: force || (direct == 0 && !og.lost.is_empty()),
+        force: is_less || held.is_behind(&to) || (direct == 0 && !og.lost.is_empty()),
         to,
         sync_names,
         warnings,
     })
-}
-
-fn all_of(ends: &BTreeMap<String, LogPosition>, name: &str) -> String {
-    ends.get(name).and_then(|end| end.lsn.clone()).unwrap_or_else(|| "an unknown place".to_owned())
 }
 
 /// Why every acknowledged commit of this primary is on one of the survivors; none where that cannot be said.
@@ -390,19 +480,23 @@ fn keeps_commits(primary: &Node, og: &Failover) -> Option<String> {
     let text = primary.parameter(SYNC_NAMES)?;
     let value = StandbyNames::parse(text).ok()?;
     let [group] = &value.groups[..] else { return None };
-    let direct = |n: &&Node| n.name != primary.name && n.role != Role::CascadeStandby;
-    let total = if value.is_star() { og.members.iter().filter(direct).count() } else { group.members.len() };
+    // Whoever it had a channel to may have been the one that confirmed.
+    let members = og.members.len().saturating_sub(1).max(primary.seen().peers.len());
+    let total = if value.is_star() { members } else { group.members.len() };
     let is_candidate =
         |n: &&Node| value.is_star() || group.members.iter().any(|m| m.eq_ignore_ascii_case(&n.app_name));
     let there = og.members.iter().filter(|n| og.standbys.contains(&n.name)).filter(is_candidate).count();
     let confirm = group.count() as usize;
     // Whichever of them confirmed: one of those that are here did.
-    (confirm > 0 && there + confirm > total)
-        .then(|| format!("{SYNC_NAMES} = '{text}', and {there} of its {total} standbys are here"))
+    (confirm > 0 && there + confirm > total).then(|| {
+        format!(
+            "{SYNC_NAMES} = '{text}' in its postgresql.conf, and {there} of its {total} standbys are here"
+        )
+    })
 }
 
 /// What the names are to be on the new primary, so that commits do not wait for who is lost.
-fn sync_names(og: &Failover, new: &Node, others: &[&Node]) -> (Option<String>, Vec<String>) {
+fn sync_names(og: &Failover, new: &Node, followers: &[&Node]) -> (Option<String>, Vec<String>) {
     let old = og.stop.iter().find_map(|name| og.members.iter().find(|n| n.name == *name));
     let own = new.parameter(SYNC_NAMES).and_then(|value| StandbyNames::parse(value).ok());
     let policy = old.and_then(|old| {
@@ -410,12 +504,12 @@ fn sync_names(og: &Failover, new: &Node, others: &[&Node]) -> (Option<String>, V
         Some(value.rename(&new.app_name, &old.app_name))
     });
     let Some(wanted) = policy.or_else(|| own.clone()) else { return (None, Vec::new()) };
-    let streaming: Vec<String> =
-        others.iter().filter(|n| n.live_role() == Some(Role::Standby)).map(|n| n.app_name.clone()).collect();
+    let streaming: Vec<String> = followers.iter().map(|n| n.app_name.clone()).collect();
     let mut warnings = Vec::new();
     let mut value = wanted;
     if value.missing(&streaming).is_some() {
-        let gone = og.members.iter().filter(|n| og.stop.contains(&n.name) || og.lost.contains(&n.name));
+        let follows = |n: &Node| followers.iter().any(|m| m.name == n.name);
+        let gone = og.members.iter().filter(|n| !follows(n) && n.name != new.name);
         let remove: Vec<String> = gone.map(|n| n.app_name.clone()).chain([new.app_name.clone()]).collect();
         if value.is_star() && streaming.is_empty() {
             value = StandbyNames::default();

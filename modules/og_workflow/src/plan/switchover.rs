@@ -73,6 +73,8 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
     };
     let to = *to;
     if primary != to {
+        // Its name is the one that commits wait for afterwards.
+        c.check_name(primary);
         is_ready(&mut c, primary, to, options.og_max_lag_bytes);
     }
     let hand_over = hand_over(&mut c, primary, to, &all);

@@ -8,7 +8,7 @@ use super::{Run, args, gate, on, unwell, write_static};
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Go, Stop};
-use crate::seen::{LogPosition, PROGRAMS};
+use crate::seen::{LogPosition, PROGRAMS, State};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;
@@ -23,35 +23,49 @@ pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
         let name = "Prove that the primary is lost";
         og = it.begin_asking(name, &PROGRAMS, |nodes, options| plan::failover(nodes, targets, options))?;
     }
+    if og.done.is_none() {
+        // All that stands against it, before anything is changed.
+        let ends = log_ends(it, &og)?;
+        choose(it, &og, &ends)?;
+    }
     let mut locked = og.survivors.clone();
     locked.extend(og.done.iter().filter(|name| !og.survivors.contains(name)).cloned());
     it.lock_nodes(&og.shared, &locked)?;
-    let done = steps(it, &og);
-    let why = match done {
+    let mut promoted = None;
+    let why = match steps(it, &og, &mut promoted) {
         Err(Stop::Failed(why)) => why,
         Err(ask) => return Err(ask),
         Ok(to) => {
-            // Its record stays there, for whoever has to fail over again.
-            it.leave_at("Record the failover", &to, &plan::done_failover(&to))?;
-            locked.retain(|name| *name != to);
-            return it.unlock_nodes(&locked);
+            // The record stays, for whoever has to fail over again, on whichever of them is left then.
+            let record = plan::done_failover(&to);
+            return locked.iter().try_for_each(|node| it.leave_at("Record the failover", node, &record));
         }
     };
-    Err(Stop::Failed(match it.unlock_nodes(&locked) {
+    let left = match &promoted {
+        // The next run goes on from here.
+        Some(to) => {
+            locked.retain(|name| name != to);
+            it.leave_at("Record what is left to be done", to, &og.shared.purpose)
+                .and_then(|()| it.unlock_nodes(&locked))
+        }
+        None => it.unlock_nodes(&locked),
+    };
+    Err(Stop::Failed(match left {
         Ok(()) => why,
         Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
         Err(ask) => return Err(ask),
     }))
 }
 
-/// Returns the new primary.
-fn steps(it: &mut Run, og: &Failover) -> Go<String> {
-    if let Some(to) = &og.done {
-        return follow_up(it, og, to, &og.survivors, &plan::files_for(og, to)).map(|()| to.clone());
-    }
+/// Returns the new primary, which `promoted` has as soon as it is one.
+fn steps(it: &mut Run, og: &Failover, promoted: &mut Option<String>) -> Go<String> {
     // Nobody receives from then on, so what is read next does not change any more.
     let stop = on(&og.stop, &json!({"state": "stopped", "stop_mode": "immediate"}));
     gate(&[&it.step("Stop the old primary", "og_node_state", stop)?])?;
+    if let Some(to) = &og.done {
+        *promoted = Some(to.clone());
+        return follow_up(it, og, to, &og.survivors, &plan::files_for(og, to)).map(|()| to.clone());
+    }
     if !og.lost.is_empty() {
         let channels = og
             .survivors
@@ -70,10 +84,10 @@ fn steps(it: &mut Run, og: &Failover) -> Go<String> {
         gate(&[&channels, &rules])?;
     }
     let ends = log_ends(it, og)?;
-    let choice = plan::choose(og, &ends, &it.how.options).map_err(|findings| {
-        it.findings.clone_from(&findings);
-        Stop::Failed(plan::listed(&findings, ""))
-    })?;
+    let choice = choose(it, og, &ends)?;
+    // So that nobody starts it as primary meanwhile, or afterwards.
+    let calls = write_static(&og.shared, &og.stop, &choice.files);
+    gate(&[&it.step("Record the old primary as standby", "og_static_conf", calls)?])?;
     it.warnings.extend(choice.warnings.iter().cloned());
     if choice.loses {
         it.warnings.push(choice.loss.clone());
@@ -85,12 +99,19 @@ fn steps(it: &mut Run, og: &Failover) -> Go<String> {
         ));
     }
     promote(it, &choice)?;
-    let all: Vec<String> = choice.followers.clone();
-    follow_up(it, og, &choice.to, &all, &choice.files)?;
+    *promoted = Some(choice.to.clone());
+    follow_up(it, og, &choice.to, &choice.followers, &choice.files)?;
     if !choice.loses && !choice.loss.is_empty() {
         it.table.splice(0..0, [format!("{}.", choice.loss), String::new()]);
     }
     Ok(choice.to)
+}
+
+fn choose(it: &mut Run, og: &Failover, ends: &BTreeMap<String, LogPosition>) -> Go<Choice> {
+    plan::choose(og, ends, &it.how.options).map_err(|findings| {
+        it.findings.clone_from(&findings);
+        Stop::Failed(plan::listed(&findings, ""))
+    })
 }
 
 /// How far the log goes on each standby, and on an old primary that can be reached.
@@ -98,6 +119,13 @@ fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
     let nodes: Vec<String> = og.standbys.iter().chain(&og.stop).cloned().collect();
     let own = json!({"state": "query", "log_end": true, "timeout": it.how.options.og_look_timeout});
     let done = it.quiet("Inspect the ends of the logs", "og_node_state", on(&nodes, &own))?;
+    let runs = |name: &&String| {
+        let state = done.get(name).map(|answer| answer.part::<State>("node")).unwrap_or_default();
+        state.running && !state.frozen && state.answered
+    };
+    if let Some(name) = og.stop.iter().find(runs) {
+        return Err(Stop::Failed(format!("{name}: its server was started again meanwhile; see who did so")));
+    }
     let end = |name: &String| {
         let answer = done.get(name)?;
         answer.unwell().is_none().then(|| (name.clone(), answer.part::<LogPosition>("log_end")))

@@ -28,6 +28,8 @@ pub(super) fn switchover(it: &mut Run, targets: &[String]) -> Go {
     }
     it.lock_nodes(&og.shared, &locked)?;
     match steps(it, &og) {
+        // What is still under way keeps others out until the lock ends.
+        Err(Stop::Failed(why)) if it.reason == Some(Reason::UnderWay) => Err(Stop::Failed(why)),
         Err(Stop::Failed(why)) => {
             let why = match it.unlock_nodes(&locked) {
                 Ok(()) => why,

@@ -241,7 +241,8 @@ fn samples(c: &Cluster, built: Value) -> Result {
     seen("n1", "og_guc", json!({"parameters": {"wal_keep_segments": 77}, "reload": "never"}))?;
     // One that is not well says why.
     seen("n2", "og_node_state", json!({"state": "stopped"}))?;
-    let diagnosed = seen("n2", "og_node_state", json!({"state": "query", "diagnose": true, "log_end": true}))?;
+    let diagnosed =
+        seen("n2", "og_node_state", json!({"state": "query", "diagnose": true, "log_end": true}))?;
     seen("n2", "og_node_state", json!({"state": "started"}))?;
     c.becomes("n2", "standby", "Normal")?;
     let printed = [

@@ -48,7 +48,7 @@ fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
     let target = format!("og_switchover={to}");
     let args = [&["-e", &target], args].concat();
     c.sql(from, &og_scenarios::client::create_table())?;
-    let (run, seen) = roam(c, &["n1", "n2"], || c.play("switchover.yml", &args)?.must_work())?;
+    let (run, seen) = roam(c, &[from, to], || c.play("switchover.yml", &args)?.must_work())?;
     println!(
         "  {}: switchover {from} to {to}: {:.1} s, nobody could commit for {:.2} s, {} rows",
         c.lab().engine(),

@@ -50,7 +50,7 @@ fn dead(name: &str) -> Options {
 fn ends(given: &[(&str, &str, u64)]) -> BTreeMap<String, LogPosition> {
     let end = |(name, lsn, term): &(&str, &str, u64)| {
         let lsn = Some((*lsn).to_owned()).filter(|lsn| !lsn.is_empty());
-        ((*name).to_owned(), LogPosition { lsn, term: Some(*term) })
+        ((*name).to_owned(), LogPosition { is_end: lsn.is_some(), lsn, term: Some(*term) })
     };
     given.iter().map(end).collect()
 }
@@ -185,4 +185,85 @@ fn a_failover_that_was_broken_off_goes_on_and_another_one_soon_after_does_not() 
     good(with(&hosts, "", &Options { og_failover_force: true, ..Options::default() }));
     hosts[1].2["og_lock"]["age_s"] = json!(3600);
     good(over(&hosts, ""));
+}
+
+#[test]
+fn of_several_that_cannot_be_reached_two_standbys_prove_nothing() {
+    let mut hosts = cut_off(3);
+    hosts[1].2 = Value::Null;
+    let found = over(&hosts, "n3").findings;
+    assert!(found[0].starts_with("n1: cannot be reached from here, and 1 other node neither"), "{found:?}");
+    assert_eq!(found.len(), 2);
+    let plan = good(with(&hosts, "n3", &dead("n1,n2")));
+    assert_eq!(plan.lost, words("n1,n2"));
+    let found = chosen(&plan, &[("n3", "0/5", 3), ("n4", "0/5", 3)]).unwrap_err();
+    assert!(found[0].contains("a standby among them may hold more than n3"), "{found:?}");
+}
+
+#[test]
+fn a_standby_that_does_not_answer_is_no_witness() {
+    let mut hosts = cut_off(2);
+    node(&mut hosts, 3)["answered"] = json!(false);
+    let found = over(&hosts, "n2").findings;
+    assert!(found[0].contains("whether it still receives from the primary cannot be told"), "{found:?}");
+    assert!(found[1].contains("n2 alone has lost it"), "{found:?}");
+}
+
+#[test]
+fn a_lost_primary_stays_one_when_its_channels_are_gone() {
+    let mut hosts = cut_off(1);
+    hosts[1].2["og_replconninfo"]["channels"] = json!([]);
+    assert!(good(with(&hosts, "n2", &dead("n1"))).lost.is_empty(), "nothing tells of it");
+    let purpose = json!({"what": "failover of n1"}).to_string();
+    hosts[1].2["og_lock"] = json!({"lock": null, "previous": {"owner": "x", "purpose": purpose}});
+    assert!(only(over(&hosts, "n2")).contains("n2 alone has lost it"));
+    let plan = good(with(&hosts, "n2", &dead("n1")));
+    assert!(plan.lost == words("n1") && chosen(&plan, &[("n2", "0/5", 3)]).unwrap().force);
+    hosts[1].2["og_lock"] = json!({});
+    hosts[1].2["og_static_conf"] =
+        json!({"failed": false, "nodes": [{"id": 1, "name": "n1"}, {"id": 2, "name": "n2"}]});
+    assert_eq!(good(with(&hosts, "n2", &dead("n1"))).lost, words("n1"));
+}
+
+#[test]
+fn a_stopped_node_of_unknown_role_may_have_been_the_primary() {
+    let mut hosts = headless(2);
+    node(&mut hosts, 1)["role"] = json!("unknown");
+    let plan = good(over(&hosts, ""));
+    assert_eq!(plan.stop, words("n1"));
+    // Its log may go further than could be read.
+    let mut given = ends(&[("n1", "0/100", 1), ("n2", "0/100", 1), ("n3", "0/100", 1)]);
+    given.get_mut("n1").unwrap().is_end = false;
+    let found = choose(&plan, &given, &Options::default()).unwrap_err();
+    assert!(found[0].starts_with("how much n1 holds that n2 lacks cannot be read"), "{found:?}");
+}
+
+#[test]
+fn a_log_of_its_own_is_no_reason_to_take_a_standby() {
+    let mut hosts = headless(2);
+    node(&mut hosts, 3)["detail"] = json!("Timeline not matched");
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
+    let given = [("n1", "0/100", 1), ("n2", "0/100", 1), ("n3", "9/0", 1)];
+    let choice = chosen(&good(over(&hosts, "")), &given).unwrap();
+    assert_eq!(choice.to, "n2");
+    // Nor does it confirm what the new primary commits.
+    assert_eq!(choice.sync_names.as_deref(), Some(""));
+    assert!(chosen(&good(over(&hosts, "n3")), &given).is_err());
+}
+
+#[test]
+fn the_proof_is_each_primarys_own_and_holds_for_the_best_alone() {
+    let mut hosts = headless(3);
+    node(&mut hosts, 4)["running"] = json!(false);
+    node(&mut hosts, 4)["role"] = json!("primary");
+    hosts[3].2["og_guc"]["after"][SYNC_NAMES] = json!("ANY 1(dn_6002,dn_6003)");
+    parameter(&mut hosts, SYNC_NAMES, Some(""));
+    let given = [("n1", "0/200", 1), ("n2", "0/100", 1), ("n3", "0/100", 1), ("n4", "0/50", 1)];
+    assert!(chosen(&good(over(&hosts, "")), &given).unwrap_err()[0].starts_with("n1 holds 256 bytes"));
+    let mut hosts = headless(2);
+    parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
+    let given = ends(&[("n1", "0/300", 1), ("n2", "0/200", 1), ("n3", "0/100", 1)]);
+    let options = Options { og_accept_loss: true, ..Options::default() };
+    let choice = choose(&good(over(&hosts, "n3")), &given, &options).unwrap();
+    assert!(choice.loses && !choice.loss.contains("no acknowledged commit"), "{choice:?}");
 }

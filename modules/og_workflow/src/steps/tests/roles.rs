@@ -102,7 +102,7 @@ fn fail_over(hosts: &[Given], target: &str, say: impl FnMut(&str, &NodeCall) -> 
 /// How far the logs go.
 fn ends(call: &NodeCall, farthest: &str) -> Option<Value> {
     let lsn = if call.node.as_deref() == Some(farthest) { "1/0" } else { "0/FF" };
-    let end = json!({"lsn": lsn, "term": 2});
+    let end = json!({"lsn": lsn, "term": 2, "is_end": true});
     call.args.contains_key("log_end").then(|| json!({"failed": false, "log_end": end}))
 }
 
@@ -119,16 +119,18 @@ fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
         [
             "Inspect all nodes: n1,n2,n3",
             "Prove that the primary is lost: n1,n2,n3",
+            "Inspect the ends of the logs: n2,n3,n1",
             "Acquire the cluster lock: n2",
             "Acquire the cluster lock: n3",
             "Stop the old primary: n1",
             "Inspect the ends of the logs: n2,n3,n1",
+            "Record the old primary as standby: n1",
             "Fail over: n3",
             "Wait until the members follow the new primary: n2",
             "Update cluster_static_config: n3,n2,n1",
             "Inspect the cluster again: n1,n2,n3",
+            "Record the failover: n2",
             "Record the failover: n3",
-            "Release the cluster lock: n2",
         ]
     );
     assert_eq!(forced, [(Some("n3".to_owned()), Some(json!(false)))]);
@@ -142,7 +144,8 @@ fn an_old_primary_that_cannot_be_reached_is_cut_off_first() {
     let at = |step: &str| done.steps.iter().position(|s| s.starts_with(step)).unwrap();
     let channels = at("Remove the old primary's replication channels: n2,n3");
     let rules = at("Remove the old primary's pg_hba.conf rules: n2,n3");
-    assert!(channels < rules && rules < at("Inspect the ends of the logs: n2,n3"));
+    let last = done.steps.iter().rposition(|s| s.starts_with("Inspect the ends of the logs: n2,n3")).unwrap();
+    assert!(at("Inspect the ends of the logs") < channels && channels < rules && rules < last);
     let told = "n1 could not be reached: if it lives";
     assert!(done.outcome.warnings.iter().any(|text| text.starts_with(told)));
 }
@@ -165,5 +168,44 @@ fn nothing_is_promoted_when_the_loss_is_not_accepted() {
     let done = fail_over(&headless(2), "n2", |_, call| ends(call, "n1"));
     assert!(done.why().contains("n1 holds"), "{}", done.why());
     assert!(!done.steps.iter().any(|step| step.starts_with("Fail over")));
-    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock: n2,n3"));
+    // All of it is found before anything is changed.
+    assert!(
+        done.steps.iter().all(|s| s.starts_with("Inspect") || s.starts_with("Prove")),
+        "{:?}",
+        done.steps
+    );
+}
+
+#[test]
+fn what_is_left_after_the_promotion_is_recorded_for_the_next_run() {
+    let mut left = Vec::new();
+    let done = fail_over(&headless(2), "", |step, call| {
+        if call.program == "og_static_conf" && step.starts_with("Update") {
+            return Some(super::fails());
+        }
+        left.extend((step == "Record what is left to be done").then(|| call.args["purpose"].clone()));
+        ends(call, "n3")
+    });
+    assert!(done.outcome.failed && done.outcome.incomplete);
+    let [record] = &left[..] else { panic!("{left:?}") };
+    assert!(record.as_str().unwrap().contains("failover of n1"), "{record}");
+    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock: n2"));
+}
+
+#[test]
+fn an_old_primary_that_is_started_meanwhile_is_not_replaced() {
+    let mut looks = 0;
+    let done = fail_over(&headless(2), "n2", |_, call| {
+        let asks = call.args.contains_key("log_end");
+        looks += usize::from(asks && call.node.as_deref() == Some("n1"));
+        if asks && looks == 2 && call.node.as_deref() == Some("n1") {
+            let node = json!({"running": true, "answered": true, "role": "primary"});
+            return Some(
+                json!({"failed": false, "node": node, "log_end": {"lsn": "0/FF", "term": 2, "is_end": true}}),
+            );
+        }
+        ends(call, "n2")
+    });
+    assert!(done.why().contains("n1: its server was started again meanwhile"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Fail over")));
 }

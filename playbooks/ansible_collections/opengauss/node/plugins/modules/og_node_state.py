@@ -1155,9 +1155,15 @@ log_end:
         - The newest term of a primary that the node knows; null where it knows none.
       type: int
       returned: when known
+    is_end:
+      description:
+        - Whether the log was read to its end; else it may go further.
+      type: bool
+      returned: always
   sample:
     lsn: "0/17FDE28"
     term: 1
+    is_end: true
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."
