@@ -125,7 +125,8 @@ def test_the_readme_lists_every_variable():
     targets = {entry["targets"] for entry in REGISTRY["workflows"]}
     expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in targets}
     assert {k: v.strip('`"') for k, v in rows} == expected
-    assert len(rows) == len(expected)
+    # Some stand with each of the workflows that take them.
+    assert len(dict(rows)) == len(expected)
 
 
 @pytest.mark.versions

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, readme
+from conftest import ON_NODES, ROOT, blocks, readme
 from test_salt_workflows import FAKE, Nodes
 
 EXAMPLE = ROOT / "playbooks/cluster.example.json"
@@ -284,3 +284,18 @@ def test_readme(three):
     for words in ran:
         three.good(*words[1:])
     assert three.states()["n4"]["built"] and not three.states()["n2"]["running"]
+
+
+def test_monitoring(three):
+    """What the page on monitoring tells to type, into files of this test."""
+    folder = three.root / ".config/opengauss-node"
+    folder.mkdir(parents=True)
+    (folder / "shop.json").write_text((three.root / "cluster.json").read_text())
+    lines = [line for _, text in blocks("docs/monitoring.md") for line in text.splitlines()]
+    assert len(lines) == 4
+    for line in lines:
+        words = [str(three.root / os.path.basename(word)) if word.startswith("/") else word for word in shlex.split(line)]
+        assert words[:2] == ["og", "status"]
+        three.good(*words[1:])
+        files = [three.root / word for word in words if word.endswith((".prom", ".html", ".svg"))]
+        assert all(file.read_text() for file in files) and len(files) == int("--nagios" not in words)

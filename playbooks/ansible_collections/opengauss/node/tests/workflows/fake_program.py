@@ -63,7 +63,8 @@ def og_guc(state):
     channels = {f"replconninfo{i}": json.dumps(c) for i, c in enumerate(state["channels"], 1)}
     if STATE == "query":
         known = {**values, **channels}
-        return {"after": {name: known.get(name) for name in ARGS["names"]}, "running": state.get("works_with", {})}
+        names = ARGS.get("names", list(known))
+        return {"after": {name: known.get(name) for name in names}, "running": state.get("works_with", {})}
     if STATE == "absent":
         for name in ARGS.get("names") or ARGS["parameters"]:
             values.pop(name, None)
