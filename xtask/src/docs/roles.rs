@@ -160,9 +160,21 @@ fn defaults(workflows: &Workflows) -> String {
     for field in variables(false).iter().chain(workflows.common()) {
         out.push_str(&default(field, ""));
     }
+    let mut there = std::collections::BTreeSet::new();
     for entry in og_registry::WORKFLOWS {
         let own = targets(entry).into_iter().chain(workflows.own(entry).into_iter().cloned());
-        let own: String = own.map(|field| default(&field, &format!("{}: ", entry.name))).collect();
+        let own: String = own
+            .filter(|field| there.insert(field.name.clone()))
+            .map(|field| {
+                // Several workflows may take it.
+                let takes = |other: &&WorkflowEntry| {
+                    other.options.contains(&&*field.name) || std::ptr::eq(*other, entry)
+                };
+                let names: Vec<_> =
+                    og_registry::WORKFLOWS.iter().filter(takes).map(|other| other.name).collect();
+                default(&field, &format!("{}: ", names.join(", ")))
+            })
+            .collect();
         if !own.is_empty() {
             let _ = write!(out, "\n{own}");
         }
