@@ -209,7 +209,8 @@ pub fn prepared_warning(prepared: &[Prepared]) -> Option<String> {
 }
 
 /// Words behind which a literal of SQL is a secret: `PASSWORD 'p'`, `IDENTIFIED BY 'p' REPLACE 'q'`, `gs_encrypt('t', 'k')`.
-const SECRET_WORDS: [&str; 5] = ["password", "passwd", "identified", "encrypt", "decrypt"];
+const SECRET_WORDS: [&str; 9] =
+    ["password", "passwd", "identified", "encrypt", "decrypt", "secret", "access_key", "token", "credential"];
 
 /// Returns the statement as it may be told: masked first, for of a secret that is cut the rest would not be known for one.
 fn show(query: &str) -> String {
@@ -278,6 +279,10 @@ mod tests {
             "select gs_encrypt('x', 'Gauss@123')",
             "select dblink('host=h password=Gauss@123')",
             "alter role r password $$Gauss@123$$",
+            "create foreign table f () server s options (secret_access_key 'Gauss@123')",
+            "create server s options (ACCESS_KEY 'Gauss@123')",
+            "select set_config('app.token', 'Gauss@123', true)",
+            "create server s options (credentials 'Gauss@123')",
         ] {
             assert!(!show(secret).contains("Gauss"), "{}", show(secret));
         }

@@ -117,8 +117,9 @@ pub struct Options {
     pub og_drop_commits: DropCommits,
     /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
-    /// Repair the nodes that are named also where that gives up what they hold and the primary has not: data of another
-    /// database system, a longer log, or a newer term; and, of two primaries, the one that is named.
+    /// Repair the nodes that are named also where that gives up what they hold and the primary may not have: an old primary,
+    /// a log that differs or may differ, a longer one, a newer term, or data of another database system; and, of two
+    /// primaries, the one that is named.
     pub og_repair_force: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.

@@ -438,9 +438,9 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         The key of the pillar that has the cluster.
 
     og_repair_force (bool, default false)
-        Repair the nodes that are named also where that gives up what they hold and the primary has
-        not: data of another database system, a longer log, or a newer term; and, of two primaries,
-        the one that is named.
+        Repair the nodes that are named also where that gives up what they hold and the primary may
+        not have: an old primary, a log that differs or may differ, a longer one, a newer term, or
+        data of another database system; and, of two primaries, the one that is named.
 
     og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
         Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there

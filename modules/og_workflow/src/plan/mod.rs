@@ -157,10 +157,14 @@ impl Shared {
         purpose: Purpose,
     ) -> Self {
         let id = |n: &Node| n.id.map_or_else(String::new, |id| id.to_string());
+        let seen = primary.seen();
+        let found = purpose_of(seen.lock.as_ref().or(seen.last_lock.as_ref()));
+        // Another workflow than the one that is to add them must not lose them.
+        let rules = if purpose.rules.is_empty() { found.rules } else { purpose.rules };
         Self {
             primary: primary.name.clone(),
             members: names(members.iter().copied()),
-            purpose,
+            purpose: Purpose { rules, ..purpose },
             targets: targets.to_vec(),
             file_ids: nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
             locals: nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),

@@ -43,6 +43,10 @@ pub struct Repair {
     pub start: BTreeMap<String, Role>,
     /// By node whose server runs in another role, the one that it gets.
     pub restart: BTreeMap<String, Role>,
+    /// Nodes that stream, and are stopped for their repair: one after the other.
+    pub streaming: Vec<String>,
+    /// By node that is named, or for which steps were made in this run, why it is not repaired any further.
+    pub refused: BTreeMap<String, String>,
     /// Nodes that are given time to stream by themselves, or after what is done to them.
     pub settle: Vec<String>,
     /// Nodes that are built.
@@ -99,13 +103,15 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
     Outlook::of(c, Some(plan))
 }
 
-/// The nodes that may be repaired: those named, else the members and whoever has the primary's data and follows.
+/// The nodes that may be repaired: those named, else the members and whoever has the primary's data and is recorded by it.
+/// One that was dropped, or was cloned from a member, is none of them.
 fn concerned<'a>(c: &Cluster<'a>, head: &Node) -> Vec<&'a Node> {
     if !c.targets.is_empty() {
         return c.targets.clone();
     }
     let same = |n: &Node| n.system_id().is_some() && n.system_id() == head.system_id();
-    c.nodes.iter().filter(|n| c.members.contains(n) || same(n)).collect()
+    let recorded = |n: &Node| same(n) && Files::record_of(head, n).is_some();
+    c.nodes.iter().filter(|n| c.members.contains(n) || recorded(n)).collect()
 }
 
 fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
@@ -126,6 +132,8 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         channels: BTreeMap::new(),
         start: BTreeMap::new(),
         restart: BTreeMap::new(),
+        streaming: Vec::new(),
+        refused: BTreeMap::new(),
         settle: Vec::new(),
         builds: Vec::new(),
         builds_at_once: 1,
@@ -167,13 +175,19 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
 /// Why a node's pg_hba.conf is to be made anew, and its rules then: its own good ones, or else those of another member.
 fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<Rule>)> {
     let seen = n.seen();
-    let (cause, why) = match (&seen.no_rules, seen.broken_lines.first()) {
+    let (cause, why) = match (&seen.no_rules, access::broken_lines(n)) {
         (Some(why), _) => (Cause::NoHba, why.clone()),
-        (None, Some(broken)) => {
-            (Cause::BrokenHba, format!("line {} of pg_hba.conf: {}", broken.line, broken.message))
-        }
+        (None, Some(broken)) => (Cause::BrokenHba, broken),
         (None, None) => return None,
     };
+    if n.streams() && !c.targets.contains(&n) {
+        c.warnings.push(format!(
+            "{}: it streams by the rules that it read at its start, and does not start again: {why}; og repair {} makes \
+             pg_hba.conf anew",
+            n.name, n.name
+        ));
+        return None;
+    }
     let good = |m: &&Node| !m.seen().rules.is_empty() && m.seen().broken_lines.is_empty();
     let mut others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n).filter(good).collect();
     others.sort_by_key(|m| (Some(*m) != c.primary, m.live_role().is_none(), m.id));
@@ -183,11 +197,17 @@ fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, Stri
         Some(other) => (other.seen().rules.clone(), format!("the rules of {}", other.name)),
         None => (Vec::new(), "rules for the members alone".to_owned()),
     };
+    let left_out = if cause == Cause::BrokenHba {
+        let lines = access::left_out(n);
+        format!("; {lines} left out, and a line that kept somebody out is gone, too: look with -n --diff")
+    } else {
+        String::new()
+    };
     c.warnings.push(format!(
-        "{}: pg_hba.conf is made anew from {from}; rules for clients that it had beside them must be added again (og_hba)",
+        "{}: pg_hba.conf is made anew from {from}{left_out}; rules for clients that it had beside them must be added again (og_hba)",
         n.name
     ));
-    let rules = access::made_anew(c, &base, &options.og_hba_method);
+    let rules = access::made_anew(c, n, &base, &options.og_hba_method);
     Some((cause, why, rules))
 }
 
@@ -205,13 +225,13 @@ fn of_standbys(
         c.warnings.push(why);
     }
     for n in concerned.iter().copied().filter(|n| *n != primary) {
-        if !is_known(c, n) {
+        if !is_known(c, &mut plan, n, tried) {
             continue;
         }
         let force = forced.contains(&n.name);
         let view = View { c: &*c, head: primary, tried, force };
         match view.cause(n) {
-            Err(why) => refuse(c, n, why),
+            Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => of_healthy(c, &mut plan, n, options),
             Ok(Some((cause, evidence))) => {
                 let again = tried.contains(&n.name);
@@ -219,7 +239,7 @@ fn of_standbys(
             }
         }
     }
-    spare_commits(c, &mut plan, primary);
+    spare_commits(c, &mut plan, primary, tried);
     let built: Vec<&Node> =
         c.nodes.iter().filter(|n| plan.builds.iter().any(|build| build.node == n.name)).collect();
     let all: Vec<&Node> = c.members.clone();
@@ -235,20 +255,25 @@ fn of_standbys(
 }
 
 /// Whether the node answered. One that was not named is left alone when it did not.
-fn is_known(c: &mut Cluster, n: &Node) -> bool {
+fn is_known(c: &mut Cluster, plan: &mut Repair, n: &Node, tried: &[String]) -> bool {
     let why = match (&n.seen().unreachable, &n.seen().state_error) {
         (Some(why), _) => format!("{}: cannot be reached: {why}", n.name),
         (None, Some(why)) => unreadable(n, why),
         (None, None) if n.seen.is_none() => return false,
         (None, None) => return true,
     };
-    refuse(c, n, why);
+    refuse(c, plan, n, why, tried);
     false
 }
 
-/// What stands against the repair of a node: a finding when it was named; else the others are repaired all the same.
-fn refuse(c: &mut Cluster, n: &Node, why: String) {
-    if c.targets.contains(&n) {
+/// What stands against the repair of a node: a finding when it was named; else the others are repaired all the same, and
+/// so they are when the run has begun.
+fn refuse(c: &mut Cluster, plan: &mut Repair, n: &Node, why: String, tried: &[String]) {
+    let named = c.targets.contains(&n);
+    if tried.contains(&n.name) || named && !tried.is_empty() {
+        let own = why.strip_prefix(&format!("{}: ", n.name)).unwrap_or(&why);
+        plan.refused.insert(n.name.clone(), own.to_owned());
+    } else if named {
         c.findings.push(why);
     } else {
         c.warnings.push(format!("{why}; it is not repaired"));
@@ -323,7 +348,8 @@ fn remedy(
         Cause::NotConnected if !again => {
             plan.settle.push(name.clone());
             c.warnings.push(format!(
-                "{name}: why it does not receive cannot be told; it is given a moment, and then rebuilt incrementally"
+                "{name}: why it does not receive cannot be told; it is given a moment{}",
+                if force { ", and then rebuilt incrementally" } else { "" }
             ));
             "wait for a moment".to_owned()
         }
@@ -370,7 +396,9 @@ fn remedy(
             "add the rules and the replication channels that lack".to_owned()
         }
     };
-    if !n.streams() && cause != Cause::OtherSystem {
+    // Rules that let in a second primary are for when it is none any more.
+    let is_second = cause == Cause::OldPrimary && n.state().running;
+    if !n.streams() && cause != Cause::OtherSystem && !is_second {
         connect(c, plan, n, options);
     }
     plan.cases.push(Case { node: name, cause, evidence, remedy });
@@ -399,12 +427,13 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
 }
 
 /// A node that streams is stopped only where commits do not wait for it.
-fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node) {
+fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node, tried: &[String]) {
     let stops = |n: &&Node| {
         n.streams()
             && (plan.restart.contains_key(&n.name) || plan.builds.iter().any(|build| build.node == n.name))
     };
     let stopped: Vec<&Node> = c.nodes.iter().filter(stops).collect();
+    plan.streaming = self::names(stopped.iter().copied());
     let names = primary.works_with(SYNC_NAMES).and_then(|text| StandbyNames::parse(text).ok());
     let goes_on = primary.works_with(MOST_AVAILABLE).is_some_and(|value| value.eq_ignore_ascii_case("on"));
     let Some(names) = names.filter(|_| !goes_on) else { return };
@@ -417,7 +446,8 @@ fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node) {
                  take it out of synchronous_standby_names (og_guc)",
                 n.name
             );
-            refuse(c, n, why);
+            refuse(c, plan, n, why, tried);
+            plan.streaming.retain(|name| *name != n.name);
             plan.restart.remove(&n.name);
             plan.builds.retain(|build| build.node != n.name);
             plan.own_rules.remove(&n.name);

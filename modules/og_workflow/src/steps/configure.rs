@@ -26,9 +26,22 @@ pub(super) fn configure(it: &mut Run) -> Go {
     let done = steps(it, &og, rolling.as_ref());
     it.end(&locks, done)?;
     if !restarts {
+        it.warnings.extend(lowered_limits(&og));
         it.warnings.extend(pending_in_words(&og.pending(&nodes)));
     }
     Ok(())
+}
+
+/// That no standby starts with less of a limit than its primary runs with.
+fn lowered_limits(og: &Configure) -> Option<String> {
+    let names: Vec<_> = og.lowered.iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        let (names, primary) = (names.join(", "), &og.shared.primary);
+        format!(
+            "{names}: until the primary is restarted no standby may restart: it would have less of it than {primary} runs \
+             with, and not start; og restart restarts them in the right order"
+        )
+    })
 }
 
 /// The plan of the restarts.

@@ -11,6 +11,8 @@ mod switchover;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use og_common::protocol::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -366,6 +368,7 @@ pub fn run(
         diagnoses: false,
         leader: None,
         more_parameters: None,
+        owed_rules: BTreeMap::new(),
         reason: None,
     };
     let done = match workflow.entry() {
@@ -407,6 +410,8 @@ struct Run<'a> {
     /// The parameters that are asked for beside [`PARAMETERS`] when all programs are asked, and which of all that are set
     /// wait for a restart.
     more_parameters: Option<Vec<String>>,
+    /// By node, pg_hba.conf rules of its own that a build replaced, and which are still to be added again.
+    owed_rules: BTreeMap<String, Vec<crate::seen::Rule>>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }
@@ -588,6 +593,7 @@ impl Run<'_> {
 
     /// Takes the lock on each of these nodes, or on none.
     fn lock_nodes(&mut self, og: &Shared, nodes: &[String]) -> Go {
+        self.owed_rules.clone_from(&og.purpose.rules);
         let o = &self.how.options;
         let own = json!({
             "state": "held",
@@ -646,7 +652,17 @@ impl Run<'_> {
         self.unlock_nodes(std::slice::from_ref(&og.primary))
     }
 
+    /// Releases the lock on these nodes; with rules that are still to be added again it ends by itself, for the next repair
+    /// to find them in its record.
     fn unlock_nodes(&mut self, nodes: &[String]) -> Go {
+        if !self.owed_rules.is_empty() {
+            let what = "repair".to_owned();
+            let record = Purpose { what, rules: self.owed_rules.clone(), ..Purpose::default() };
+            for node in nodes {
+                self.leave_at("Record the nodes' own pg_hba.conf rules in the lock", node, &record)?;
+            }
+            return Ok(());
+        }
         let own = json!({"state": "released", "owner": self.how.owner});
         let done = self.quiet("Release the cluster lock", "og_lock", on(nodes, &own))?;
         gate(&[&done])
@@ -673,9 +689,10 @@ impl Run<'_> {
 
     /// The same on any node, for any record that a later run is to find.
     fn leave_at(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
+        let record = Purpose { rules: self.owed_rules.clone(), ..record.clone() };
         let own = args(json!({
             "state": "held",
-            "purpose": serde_json::to_string(record).unwrap_or_default(),
+            "purpose": serde_json::to_string(&record).unwrap_or_default(),
             "ttl": 1,
             "owner": self.how.owner,
         }));

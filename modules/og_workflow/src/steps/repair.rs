@@ -28,6 +28,10 @@ struct Progress {
     failed: BTreeMap<String, String>,
     /// By node, its own rules, which a build replaced.
     own_rules: BTreeMap<String, Vec<Rule>>,
+    /// The last node that streamed and was stopped.
+    stopped: Option<String>,
+    /// The one of them that did not stream again.
+    away: Option<String>,
     /// Nodes that were repaired.
     repaired: BTreeSet<String>,
     /// Whether the recorded roles may be stale.
@@ -80,6 +84,9 @@ fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
             };
             og = next;
             tell(it, &og);
+        }
+        for (node, why) in &og.refused {
+            done.failed.entry(node.clone()).or_insert_with(|| why.clone());
         }
         og.cases.retain(|case| !done.failed.contains_key(&case.node));
         if og.cases.is_empty() {
@@ -146,17 +153,37 @@ fn start(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     step(it, done, title, "og_node_state", own)?;
     let change = |(n, role): (&String, &Role)| (n.clone(), json!({"state": "standby", "role": role}));
     let own = calls(done, og.restart.iter().map(change));
-    let restarted: Vec<_> = own.iter().map(|(n, _)| n.clone()).collect();
-    // One after the other, so that never two standbys are away at once.
     for call in own {
-        let node = call.0.clone();
-        step(it, done, "Restart servers in the right role", "og_node_state", vec![call])?;
-        if restarted.len() > 1 && !it.how.check && !done.failed.contains_key(&node) {
-            let wait = json!({"wait": {"db_state": "normal"}, "timeout": SETTLE_TIMEOUT});
-            it.quiet("Wait until it streams", "og_node_state", vec![(node, args(wait))])?;
+        if may_stop(it, og, done, &call.0)? {
+            step(it, done, "Restart servers in the right role", "og_node_state", vec![call])?;
         }
     }
     Ok(())
+}
+
+/// Whether this node may be stopped: one that streams only when the last one that did streams again, so that never two
+/// standbys are away at once.
+fn may_stop(it: &mut Run, og: &Repair, done: &mut Progress, node: &str) -> Go<bool> {
+    if !og.streaming.iter().any(|name| name == node) || it.how.check {
+        return Ok(true);
+    }
+    if let Some(last) = done.stopped.clone().filter(|last| done.away.is_none() && *last != node) {
+        let is_back = if done.failed.contains_key(&last) {
+            false
+        } else {
+            let wait = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
+            it.replay.shown = QUIET;
+            let own = vec![(last.clone(), args(wait))];
+            super::unwell(&[&it.replay.ask("Wait until it streams", "og_node_state", &own)?]).is_empty()
+        };
+        done.away = Some(last).filter(|_| !is_back);
+    }
+    if let Some(away) = done.away.as_ref().filter(|away| *away != node) {
+        done.failed.entry(node.to_owned()).or_insert_with(|| format!("not done, {away} is away"));
+        return Ok(false);
+    }
+    done.stopped = Some(node.to_owned());
+    Ok(true)
 }
 
 /// The builds: incremental where that can serve, in full where it did not.
@@ -194,9 +221,13 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     remember(it, og, done)?;
     // Those that stream one after the other, so that commits never lack more than one of them.
     let (alone, together): (Vec<_>, Vec<_>) = builds.iter().copied().partition(|build| build.streams);
-    let chunks = together.chunks(og.builds_at_once.max(1)).chain(alone.chunks(1));
-    for some in chunks {
+    for some in together.chunks(og.builds_at_once.max(1)) {
         build_some(it, done, some, size)?;
+    }
+    for one in alone.chunks(1) {
+        if may_stop(it, og, done, &one[0].node)? {
+            build_some(it, done, one, size)?;
+        }
     }
     Ok(())
 }
@@ -208,6 +239,7 @@ fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
         return Ok(());
     }
     purpose.rules.clone_from(&done.own_rules);
+    it.owed_rules.clone_from(&done.own_rules);
     let own = json!({
         "state": "held",
         "purpose": serde_json::to_string(&purpose).unwrap_or_default(),
@@ -231,7 +263,8 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
     for (node, answer) in answered.0 {
         let Some(why) = answer.unwell() else { continue };
         // What no other build would do either is no reason for a full one.
-        let harder = ["command_failed", "timeout"].contains(&answer.of_error("kind"));
+        let in_vain = ["disk_full", "not_enough_wal_senders"].contains(&answer.of_error("reason"));
+        let harder = ["command_failed", "timeout"].contains(&answer.of_error("kind")) && !in_vain;
         match incremental.iter().find(|build| build.node == node).filter(|_| harder) {
             Some(build) => {
                 it.warnings.push(format!(
@@ -325,9 +358,7 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
         let own = calls(&done, nodes.iter().map(|n| (n.clone(), wait.clone())));
         step(it, &mut done, "Wait until the repaired nodes stream", "og_node_state", own)?;
     }
-    let back = |(n, rules): (&String, &Vec<Rule>)| (n.clone(), json!({"rules": rules}));
-    let own = calls(&done, done.own_rules.iter().map(back));
-    step(it, &mut done, "Restore the nodes' own pg_hba.conf rules", "og_hba", own)?;
+    restore_rules(it, &mut done)?;
     if done.roles_changed && !og.files.roles.is_empty() {
         let own = write_static(&og.shared, &og.reachable, &og.files);
         step(it, &mut done, "Update cluster_static_config", "og_static_conf", own)?;
@@ -339,4 +370,18 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
     }
     let failed: Vec<_> = done.failed.iter().map(|(n, why)| format!("{n}: {why}")).collect();
     if failed.is_empty() { Ok(()) } else { Err(Stop::Failed(failed.join("\n"))) }
+}
+
+/// The nodes' own rules, also of those whose repair failed. What is not restored stays in the record of the lock.
+fn restore_rules(it: &mut Run, done: &mut Progress) -> Go {
+    let back = |(n, rules): (&String, &Vec<Rule>)| (n.clone(), args(json!({"rules": rules})));
+    let own: Calls = done.own_rules.iter().map(back).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    let answered = it.step("Restore the nodes' own pg_hba.conf rules", "og_hba", own)?;
+    note_failures(done, &answered);
+    it.owed_rules.clone_from(&done.own_rules);
+    it.owed_rules.retain(|n, _| answered.get(n).is_none_or(|answer| answer.unwell().is_some()));
+    Ok(())
 }

@@ -24,7 +24,7 @@ pub const STORY: Story = Story {
         ("a standby that its primary does not know any more is made known", no_channel),
         ("a standby that waits for its role gets it", wrong_role),
         ("of two primaries of one term neither is touched, and the named one is when forced", two_primaries),
-        ("a standby whose log diverged is rebuilt incrementally", diverged),
+        ("a standby whose log diverged is rebuilt incrementally, named and forced", diverged),
         ("a standby whose log was removed on the primary is rebuilt", wal_gone),
         ("a build that died is begun again", died_build),
         ("a primary that lost its pg_hba.conf is started again (document 001)", lost_primary_rules),
@@ -107,9 +107,10 @@ fn own_rules_file(c: &Cluster) -> Result {
     let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
     std::fs::write(&file, text + "host all all 10.99.0.0/33 trust\n").map_err(|e| e.to_string())?;
     repairs(c, "og repair n3", "of pg_hba.conf")?;
-    // One that streams on without the file would not start again.
+    // One that streams on without the file would not start again, and is touched only when it is named.
     std::fs::remove_file(&file).map_err(|e| e.to_string())?;
-    repairs(c, "og repair", "does not start again").map(drop)
+    well(c)?;
+    repairs(c, "og repair n3", "does not start again").map(drop)
 }
 
 fn not_let_in(c: &Cluster) -> Result {
@@ -133,7 +134,8 @@ fn no_channel(c: &Cluster) -> Result {
         return repairs_channel_of_postgres(c);
     }
     c.becomes("n3", "standby", "need_repair")?;
-    repairs(c, "og repair", "no replication channel of n1 leads to it").map(drop)
+    // The primary knows it by its static config at most.
+    repairs(c, "og repair n3", "no replication channel of n1 leads to it").map(drop)
 }
 
 fn repairs_channel_of_postgres(c: &Cluster) -> Result {
@@ -179,6 +181,15 @@ fn two_primaries(c: &Cluster) -> Result {
     lost(c)
 }
 
+/// It is refused when the node is named and not forced, and nothing is changed.
+fn is_refused(c: &Cluster, node: &str, words: &str) -> Result {
+    let told = Shell::of(c)?.run(&format!("og repair {node}"))?;
+    if told.status == 0 || !told.changes.is_empty() {
+        return Err(format!("it was not refused:\n{}", told.output));
+    }
+    has(&told, words)
+}
+
 /// What n3 wrote alone is gone everywhere.
 fn lost(c: &Cluster) -> Result {
     for node in ["n1", "n3"] {
@@ -203,7 +214,8 @@ fn diverged(c: &Cluster) -> Result {
         let said = c.module("n3", "og_node_state", json!({}))?["node"]["detail"].to_string();
         Ok(if said.contains("removed") || c.lab().engine() == Engine::Postgres { Ok(()) } else { Err(said) })
     })?;
-    let told = repairs(c, "og repair", "rebuild it incrementally")?;
+    is_refused(c, "n3", "exists only there")?;
+    let told = repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
     if c.lab().engine() != Engine::Postgres {
         has(&told, "its log and its upstream's differ")?;
     }
@@ -298,7 +310,8 @@ fn old_primary(c: &Cluster) -> Result {
     c.becomes("n3", "standby", "Normal")?;
     let (told, seen) = under_load(c, "n2", || {
         c.sql("n2", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")?;
-        Shell::of(c)?.run("og repair")?.must_work()
+        is_refused(c, "n1", "exists only there")?;
+        Shell::of(c)?.run("og repair n1 --repair-force yes")?.must_work()
     })?;
     println!(
         "  {}: og repair of an old primary: {:.1} s, {:?}",

@@ -42,17 +42,17 @@ fn range(rule: &Rule) -> Option<Range> {
     }
 }
 
-/// The rules of a pg_hba.conf that is made anew: those of `base`, and for each member one, where `base` has none.
-pub(super) fn made_anew(c: &Cluster, base: &[Rule], method: &str) -> Vec<Rule> {
+/// The rules of a pg_hba.conf of this node that is made anew: those of `base`, and for each member one, where `base` has none.
+pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[Rule], method: &str) -> Vec<Rule> {
     let mut rules = base.to_vec();
     let local = Rule {
         kind: "local".to_owned(),
         databases: vec!["all".to_owned()],
-        users: vec!["all".to_owned()],
+        users: vec![c.os_user(own)],
         method: Some("trust".to_owned()),
         ..Rule::default()
     };
-    // gs_ctl and every tool come through the socket.
+    // gs_ctl and every tool come through the socket, as the server's own user; nobody else was let in there before.
     if !rules.iter().any(|rule| rule.kind == "local") {
         rules.insert(0, local);
     }
@@ -62,6 +62,21 @@ pub(super) fn made_anew(c: &Cluster, base: &[Rule], method: &str) -> Vec<Rule> {
         }
     }
     rules
+}
+
+/// Why the server refuses pg_hba.conf, where it does, with the numbers of all lines that are left out when the file is made
+/// anew.
+pub(super) fn broken_lines(n: &Node) -> Option<String> {
+    let lines = &n.seen().broken_lines;
+    let first = lines.first()?;
+    Some(format!("line {} of pg_hba.conf: {} ({} left out)", first.line, first.message, left_out(n)))
+}
+
+/// The lines that are left out of a pg_hba.conf that is made anew: `line 4 is` or `lines 4, 7 are`.
+pub(super) fn left_out(n: &Node) -> String {
+    let numbers: Vec<_> = n.seen().broken_lines.iter().map(|broken| broken.line.to_string()).collect();
+    let (line, is) = if numbers.len() == 1 { ("line", "is") } else { ("lines", "are") };
+    format!("{line} {} {is}", numbers.join(", "))
 }
 
 /// Rules of this node that the other one has not.

@@ -117,7 +117,7 @@ pub(super) struct View<'a, 'c> {
     pub(super) head: &'a Node,
     /// Nodes for which a mild remedy was tried in this run.
     pub(super) tried: &'c [String],
-    /// Nodes that were named.
+    /// Whether the node was named, and is forced to give up what it holds.
     pub(super) force: bool,
 }
 
@@ -163,6 +163,7 @@ impl<'a> View<'a, '_> {
                     self.head.name,
                     self.both(n)
                 );
+                self.may_lose(n, Cause::OldPrimary, &evidence)?;
                 Ok(Some((Cause::OldPrimary, evidence)))
             }
             Some(Role::Pending) => {
@@ -216,6 +217,35 @@ impl<'a> View<'a, '_> {
         ))
     }
 
+    /// Refuses what may end in a build of a node that may have been primary itself: only the ends of the two logs are
+    /// known, not where they part.
+    fn may_lose(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
+        if self.force || !matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable) {
+            return Ok(());
+        }
+        let head = &self.head.name;
+        Err(format!(
+            "{}: {}: {evidence}; what it wrote after {head} took over exists only there; keep a copy of its pg_xlog if in \
+             doubt; og_repair_force with this node named gives that up and makes it a standby of {head}",
+            n.name,
+            cause.words()
+        ))
+    }
+
+    /// Refuses a build for a reason that could not be told.
+    fn may_build(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
+        if self.force || cause != Cause::NotConnected || !self.tried.contains(&n.name) {
+            return Ok(());
+        }
+        let head = &self.head.name;
+        Err(format!(
+            "{}: it does not receive, and why cannot be told: {evidence}; look at its server's log and at the network and \
+             the firewall between it and {head}; what it may have written after {head} took over exists only there; keep a \
+             copy of its pg_xlog if in doubt; og_repair_force with this node named rebuilds it all the same",
+            n.name
+        ))
+    }
+
     fn of_stopped(&self, n: &'a Node) -> Result<(Cause, String), Refusal> {
         let (seen, state) = (n.seen(), n.state());
         let found = seen.diagnosis.clone().unwrap_or_default();
@@ -223,17 +253,24 @@ impl<'a> View<'a, '_> {
             .last_error
             .as_deref()
             .map_or_else(String::new, |line| format!("; its log ends with: {line}"));
+        if matches!(state.role, Role::Primary | Role::Normal) {
+            let evidence = format!(
+                "it last ran as {}, and {} is the primary: {}",
+                role_in_words(state.role),
+                self.head.name,
+                self.both(n)
+            );
+            self.may_lose(n, Cause::OldPrimary, &evidence)?;
+            return Ok((Cause::OldPrimary, evidence));
+        }
         if let Some(why) = &seen.no_rules {
             return Ok((
                 Cause::NoHba,
                 format!("its server is stopped, and without pg_hba.conf it does not start: {why}"),
             ));
         }
-        if let Some(broken) = seen.broken_lines.first() {
-            let evidence = format!(
-                "its server is stopped, and does not start with line {} of pg_hba.conf: {}",
-                broken.line, broken.message
-            );
+        if let Some(broken) = access::broken_lines(n) {
+            let evidence = format!("its server is stopped, and does not start with {broken}");
             return Ok((Cause::BrokenHba, evidence));
         }
         if found.obstacle == Some(Obstacle::ConfRefused) && self.tried.contains(&n.name) {
@@ -242,15 +279,6 @@ impl<'a> View<'a, '_> {
                  you trust",
                 n.name
             ));
-        }
-        if matches!(state.role, Role::Primary | Role::Normal) {
-            let evidence = format!(
-                "it last ran as {}, and {} is the primary: {}",
-                role_in_words(state.role),
-                self.head.name,
-                self.both(n)
-            );
-            return Ok((Cause::OldPrimary, evidence));
         }
         Ok(match found.obstacle {
             Some(Obstacle::ConfRefused) => (Cause::BrokenConf, format!("its server does not run{said}")),
@@ -288,7 +316,10 @@ impl<'a> View<'a, '_> {
             let catches_up = db_state == DbState::Catchup;
             return Ok(catches_up.then(|| (Cause::CatchingUp, self.both(n))));
         }
-        Ok(Some(self.of_detached(n, detail)))
+        let (cause, evidence) = self.of_detached(n, detail);
+        self.may_lose(n, cause, &evidence)?;
+        self.may_build(n, cause, &evidence)?;
+        Ok(Some((cause, evidence)))
     }
 
     /// Whether a standby runs as a cascade standby or the other way round. One that streams is taken for what it runs as,

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use og_common::gauss::{Role, lsn_number, lsn_text};
 
+use super::access;
 use crate::cluster::{Node, names, primaries, role_in_words, several_primaries};
+use crate::plan::Files;
 
 /// How far the log goes that a node holds: the term of the primary that wrote it, and its end.
 ///
@@ -67,16 +69,53 @@ impl<'a> Head<'a> {
 pub(super) fn find<'a>(nodes: &'a [Node], targets: &[String], force: bool) -> Result<Head<'a>, String> {
     let running = primaries(nodes);
     match running[..] {
-        [only] => return Ok(Head::Runs(only)),
+        [only] => return is_newest(only, nodes, targets, force).map(|()| Head::Runs(only)),
         [] => {}
         _ => return of_several(&running, targets, force).map(Head::Runs),
     }
     let single = |n: &&Node| n.live_role() == Some(Role::Normal) && n.role == Role::Primary;
     let singles: Vec<&Node> = nodes.iter().filter(single).collect();
     if let [only] = singles[..] {
-        return Ok(Head::Runs(only));
+        all_seen(nodes)?;
+        return is_newest(only, nodes, targets, force).map(|()| Head::Runs(only));
     }
     last_primary(nodes).map(Head::Stopped)
+}
+
+/// Whether no node of the same system knows a newer primary; but for those that are named, and forced to give up what they
+/// hold.
+fn is_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Result<(), String> {
+    let own = Held::new(only);
+    let is_newer = |n: &&Node| {
+        let same = n.system_id().is_some() && n.system_id() == only.system_id();
+        let newer = matches!((Held::new(n).term, own.term), (Some(there), Some(own)) if there > own);
+        n.reachable() && same && newer && !(force && targets.contains(&n.name))
+    };
+    let newer: Vec<&Node> = nodes.iter().filter(is_newer).collect();
+    if newer.is_empty() {
+        return Ok(());
+    }
+    let held: Vec<_> = newer.iter().map(|n| format!("{} has {}", n.name, Held::new(n).words())).collect();
+    Err(format!(
+        "{} runs as {} ({}), and another node was primary after it: {}; find out which node is to be the primary, for          what the newer one wrote is not on {}: stop the wrong one, then og failover; or, where what it wrote alone may be          lost, name it for repair with og_repair_force",
+        only.name,
+        role_in_words(only.state().role),
+        own.words(),
+        held.join(", "),
+        only.name
+    ))
+}
+
+/// Whether every node was seen: of one that was not it may be that it is the primary.
+fn all_seen(nodes: &[Node]) -> Result<(), String> {
+    let unseen: Vec<_> = nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()).collect();
+    if unseen.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "no primary was seen, and of {} nothing is known: one of them may be the primary; reach them first",
+        names(unseen.into_iter()).join(", ")
+    ))
 }
 
 /// Which of two primaries counts: the one of the higher term; or, forced, the one that is not to be overwritten.
@@ -107,13 +146,7 @@ fn of_several<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Resu
 
 /// The node that ran as primary last, where it may run as that again: every node was seen, and none of them holds more.
 fn last_primary(nodes: &[Node]) -> Result<&Node, String> {
-    let unseen: Vec<_> = nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()).collect();
-    if !unseen.is_empty() {
-        return Err(format!(
-            "no primary was seen, and of {} nothing is known: one of them may be the primary; reach them first",
-            names(unseen.into_iter()).join(", ")
-        ));
-    }
+    all_seen(nodes)?;
     let has_data = |n: &&Node| n.system_id().is_some() || n.state().role != Role::Unknown;
     let with_data: Vec<&Node> = nodes.iter().filter(has_data).collect();
     let ahead = |a: &Node, b: &Node| Held::new(a).compare(Held::new(b));
@@ -125,9 +158,26 @@ fn last_primary(nodes: &[Node]) -> Result<&Node, String> {
     let built = |n: &Node| n.state().build.is_some();
     let found: Vec<&Node> = with_data.iter().copied().filter(was).filter(|n| fit(n) && !built(n)).collect();
     if let [only] = found[..] {
-        return Ok(only);
+        let is_empty =
+            |n: &&Node| !has_data(n) && (access::has_channel(only, n) || Files::record_of(only, n).is_some());
+        let empty = names(nodes.iter().filter(is_empty));
+        return if empty.is_empty() { Ok(only) } else { Err(without_data(only, &empty)) };
     }
     Err(nobody(&with_data, &ahead))
+}
+
+/// That members have no data, which may have held more.
+fn without_data(only: &Node, empty: &[String]) -> String {
+    let (has, its) = if empty.len() == 1 { ("has", "its") } else { ("have", "their") };
+    let start = only.command("og_node_state", &[("state", "started"), ("role", "primary")]);
+    format!(
+        "no primary runs, and {} {has} no data, though {} knows {}: what was there is not known, {its} disk may not be \
+         mounted; mount it; or, where nothing was there that {} lacks, start that one yourself: {start}",
+        empty.join(", "),
+        only.name,
+        if empty.len() == 1 { "it" } else { "them" },
+        only.name
+    )
 }
 
 /// That no primary runs and none may be made by a repair, with what each node holds and who could take over.

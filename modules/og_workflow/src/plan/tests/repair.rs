@@ -108,12 +108,21 @@ fn a_missing_or_broken_pg_hba_conf_is_made_anew_before_the_start() {
     assert_eq!((why, json!(plan.start)), (Cause::NoHba, json!({"n3": "standby"})));
     // The rules of the primary, which cover all members, and one for the socket.
     let rules = &plan.restored_rules["n3"];
-    assert_eq!((rules.len(), &*rules[0].kind), (2, "local"));
+    assert_eq!((rules.len(), &*rules[0].kind, &rules[0].users), (2, "local", &words("omm")));
     let mut hosts = stopped(3);
-    hosts[2].2["og_hba"]["errors"] = json!([{"line": 4, "message": "unknown method \"x\""}]);
+    hosts[2].2["og_hba"]["errors"] =
+        json!([{"line": 4, "message": "unknown method \"x\""}, {"line": 7, "message": "y"}]);
     hosts[2].2["og_hba"]["rules"][0]["rule"]["address"] = json!("10.0.0.3/32");
     let (why, plan) = cause(&hosts);
     assert_eq!(why, Cause::BrokenHba);
+    assert!(plan.cases[0].evidence.contains("(lines 4, 7 are left out)"), "{}", plan.cases[0].evidence);
+    let said = repairing(&hosts, "", false).warnings.join("\n");
+    assert!(
+        said.contains(
+            "lines 4, 7 are left out, and a line that kept somebody out is gone, too: look with -n --diff"
+        ),
+        "{said}"
+    );
     // Its own good rule, and those by which the others come.
     let addresses: Vec<_> = plan.restored_rules["n3"].iter().filter_map(|r| r.address.as_deref()).collect();
     assert_eq!(addresses, ["10.0.0.3/32", "10.0.0.1/32", "10.0.0.2/32"]);
@@ -124,8 +133,12 @@ fn a_standby_that_streams_without_pg_hba_conf_gets_one_and_goes_on() {
     let mut hosts = three();
     let error = json!({"kind": "not_found", "detail": "there is no pg_hba.conf"});
     hosts[2].2["og_hba"] = json!({"failed": true, "msg": "m", "error": error.clone()});
-    let (why, plan) = cause(&hosts);
-    assert_eq!((why, plan.restored_rules.len()), (Cause::NoHba, 1));
+    // It is well: it is touched only when it is named.
+    let outlook = repairing(&hosts, "", false);
+    assert!(outlook.warnings[0].contains("og repair n3 makes pg_hba.conf anew"), "{:?}", outlook.warnings);
+    assert_eq!(self::plan(outlook).cases, []);
+    let plan = self::plan(repairing(&hosts, "n3", false));
+    assert_eq!((plan.cases[0].cause, plan.restored_rules.len()), (Cause::NoHba, 1));
     assert!(plan.start.is_empty() && plan.restart.is_empty() && plan.builds.is_empty());
     // The primary's own is left to a person.
     let mut hosts = three();
@@ -149,6 +162,9 @@ fn what_lacks_between_a_standby_and_its_upstream_is_added_there() {
     let mut hosts = detached("Disconnected", json!({}));
     hosts[0].2 = seen(1, "primary", true, &[2]);
     hosts[0].2["og_node_state"]["identity"] = json!({"system_id": "77"});
+    // Dropped, or a clone, as far as the primary knows.
+    assert_eq!(self::plan(repairing(&hosts, "", false)).cases, []);
+    hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": [{"id": 3, "name": "n3"}]});
     let (why, plan) = cause(&hosts);
     assert_eq!(why, Cause::UpstreamDoesNotKnowIt);
     assert_eq!(json!(plan.channels), json!({"n1": [{"host": "10.0.0.3", "base_port": 26000}]}));
@@ -158,27 +174,48 @@ fn what_lacks_between_a_standby_and_its_upstream_is_added_there() {
     assert_eq!((why, plan.channels["n3"].len()), (Cause::NoChannelToUpstream, 2));
 }
 
-#[test]
-fn a_log_that_cannot_be_followed_is_rebuilt_incrementally_first() {
-    for (obstacle, wanted) in [
-        (json!("log_diverged"), Cause::Diverged),
-        (json!("log_removed"), Cause::WalGone),
-        (json!(null), Cause::LogUnusable),
+/// Refused, whether named or not, unless it is named and forced; returns the plan then.
+fn only_forced(hosts: &[Given]) -> Repair {
+    let told = refusal(hosts, "n3");
+    for words in [
+        "n3 has term 1, log up to 0/4000000",
+        "exists only there; keep a copy of its pg_xlog if in doubt; og_repair_force with this node named",
     ] {
-        let found = json!({"obstacle": obstacle, "holds": "0/4000000", "term": 1});
-        let (why, plan) = cause(&detached("WAL segment removed", found));
-        assert_eq!((why, modes(&plan)), (wanted, json!([["n3", "incremental", false]])));
+        assert!(told.contains(words), "{told}");
+    }
+    for force in [false, true] {
+        let outlook = repairing(hosts, "", force);
+        let said = outlook.warnings.join("\n");
+        assert!(said.starts_with("n3: ") && said.ends_with("; it is not repaired"), "{said}");
+        assert_eq!(plan(outlook).cases, []);
+    }
+    plan(repairing(hosts, "n3", true))
+}
+
+#[test]
+fn a_log_that_was_removed_is_made_up_for_and_one_that_may_have_parted_only_when_forced() {
+    let found = |obstacle: Value| json!({"obstacle": obstacle, "holds": "0/4000000", "term": 1});
+    let (why, plan) = cause(&detached("WAL segment removed", found(json!("log_removed"))));
+    assert_eq!((why, modes(&plan)), (Cause::WalGone, json!([["n3", "incremental", false]])));
+    for (obstacle, wanted) in [(json!("log_diverged"), Cause::Diverged), (json!(null), Cause::LogUnusable)] {
+        let forced = only_forced(&detached("WAL segment removed", found(obstacle)));
+        assert_eq!((forced.cases[0].cause, modes(&forced)), (wanted, json!([["n3", "incremental", true]])));
     }
 }
 
 #[test]
-fn a_reason_that_cannot_be_told_is_given_time_before_a_build() {
+fn a_reason_that_cannot_be_told_is_given_time_and_no_build_unless_forced() {
     let hosts = detached("Connecting...", json!({}));
     let (why, plan) = cause(&hosts);
     assert_eq!((why, &plan.settle), (Cause::NotConnected, &words("n3")));
     assert!(plan.builds.is_empty());
     assert!(repairing(&hosts, "", false).warnings[0].contains("cannot be told"));
-    assert_eq!(modes(&tried(&hosts, "n3")), json!([["n3", "incremental", false]]));
+    let after = tried(&hosts, "n3");
+    assert!(after.cases.is_empty() && after.builds.is_empty());
+    let told = &after.refused["n3"];
+    assert!(told.starts_with("it does not receive") && told.contains("keep a copy of its pg_xlog"), "{told}");
+    let forced = repair(&nodes(&hosts), &words("n3"), &options(true), &words("n3")).plan.unwrap();
+    assert_eq!(modes(&forced), json!([["n3", "incremental", true]]));
 }
 
 #[test]
@@ -209,23 +246,42 @@ fn a_build_that_died_is_begun_again_in_full() {
 
 #[test]
 fn a_node_that_holds_more_than_the_primary_is_not_touched() {
-    for found in [
-        json!({"obstacle": "log_diverged", "holds": "0/5000028", "term": 1}),
-        json!({"obstacle": "older_term", "holds": "0/4000000", "term": 5}),
-    ] {
-        let hosts = detached("WAL segment removed", found);
-        let told = refusal(&hosts, "n3");
-        assert!(told.starts_with("n3: holds what the primary has not: n3 has term"), "{told}");
-        assert!(told.contains("og_repair_force"), "{told}");
-        // Not named, it is left alone.
-        let outlook = repairing(&hosts, "", false);
-        assert!(outlook.warnings[0].ends_with("it is not repaired"), "{:?}", outlook.warnings);
-        assert_eq!(plan(outlook).cases, []);
-        assert_eq!(plan(repairing(&hosts, "", true)).cases, []);
-        assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
-    }
+    let found = json!({"obstacle": "log_diverged", "holds": "0/5000028", "term": 1});
+    let hosts = detached("WAL segment removed", found);
+    let told = refusal(&hosts, "n3");
+    assert!(told.starts_with("n3: holds what the primary has not: n3 has term"), "{told}");
+    assert!(told.contains("og_repair_force"), "{told}");
+    // Not named, it is left alone.
+    let outlook = repairing(&hosts, "", false);
+    assert!(outlook.warnings[0].ends_with("it is not repaired"), "{:?}", outlook.warnings);
+    assert_eq!(plan(outlook).cases, []);
+    assert_eq!(plan(repairing(&hosts, "", true)).cases, []);
+    assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
     let told = refusal(&detached("", json!({"holds": "0/5000028", "term": 1})), "n3");
     assert!(told.contains("40 bytes more, from 0/5000000 to 0/5000028"), "{told}");
+}
+
+#[test]
+fn around_a_primary_that_is_not_the_newest_nothing_is_repaired() {
+    let found = json!({"obstacle": "older_term", "holds": "0/4000000", "term": 5});
+    let hosts = detached("WAL segment removed", found);
+    for targets in ["", "n3", "n2"] {
+        let told = refusal(&hosts, targets);
+        assert!(
+            told.starts_with("n1 runs as primary (term 1, log up to 0/5000000), and another node"),
+            "{told}"
+        );
+        assert!(told.contains("n3 has term 5, log up to 0/4000000"), "{told}");
+    }
+    assert!(repairing(&hosts, "", true).plan.is_none());
+    assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
+    // A single node counts only where everybody was seen.
+    let mut hosts = three();
+    set(&mut hosts, 1, "role", json!("normal"));
+    assert!(repairing(&hosts, "", false).plan.is_some());
+    hosts[2].2 = json!(null);
+    let told = refusal(&hosts, "");
+    assert!(told.contains("of n3 nothing is known"), "{told}");
 }
 
 #[test]
@@ -262,17 +318,23 @@ fn the_older_of_two_primaries_becomes_a_standby_and_equal_ones_are_left_to_a_per
     assert_eq!((&*forced.shared.primary, json!(forced.restart)), ("n1", json!({"n3": "standby"})));
     assert!(repairing(&hosts, "", true).plan.is_none());
     set(&mut hosts, 1, "term", json!(2));
-    let plan = plan(repairing(&hosts, "", false));
+    // Rules for it are added when it is no primary any more.
+    hosts[0].2["og_hba"]["rules"][0]["rule"]["address"] = json!("10.0.0.2/32");
+    let plan = only_forced(&hosts);
     assert_eq!((plan.cases[0].cause, json!(plan.restart)), (Cause::OldPrimary, json!({"n3": "standby"})));
-    assert!(plan.builds.is_empty());
+    assert!(plan.builds.is_empty() && plan.rules.is_empty() && plan.channels.is_empty());
 }
 
 #[test]
-fn an_old_primary_that_came_back_is_started_as_a_standby() {
+fn an_old_primary_that_came_back_is_started_as_a_standby_only_when_forced() {
     let mut hosts = stopped(3);
     set(&mut hosts, 3, "role", json!("primary"));
     diagnosis(&mut hosts, 3, json!({"holds": "0/4000000", "term": 1}));
-    let outlook = repairing(&hosts, "", false);
+    // Also where its pg_hba.conf alone keeps it from starting.
+    hosts[2].2["og_hba"]["errors"] = json!([{"line": 4, "message": "unknown method"}]);
+    only_forced(&hosts);
+    hosts[2].2["og_hba"]["errors"] = json!([]);
+    let outlook = repairing(&hosts, "n3", true);
     assert!(
         outlook.warnings[0].contains("what it committed and n1 did not receive is lost"),
         "{:?}",
@@ -299,6 +361,15 @@ fn without_a_primary_the_last_one_is_started_when_nobody_holds_more() {
     assert_eq!((&*plan.cases[0].node, plan.cases[0].cause), ("n1", Cause::NoHba));
     assert_eq!((json!(plan.start), plan.restored_rules.contains_key("n1")), (json!({"n1": "primary"}), true));
     assert!(plan.cases[0].evidence.contains("term 1, log up to 0/4000080"), "{}", plan.cases[0].evidence);
+    // A member has no data: its disk may not be mounted.
+    let held = std::mem::replace(&mut hosts[2].2, seen(3, "unknown", false, &[]));
+    let told = refusal(&hosts, "");
+    assert!(told.contains("n3 has no data, though n1 knows it") && told.contains("og_node_state"), "{told}");
+    hosts[0].2["og_replconninfo"]["channels"] = json!([]);
+    assert!(repairing(&hosts, "", false).plan.is_some());
+    hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": [{"id": 3, "name": "n3"}]});
+    assert!(refusal(&hosts, "").contains("n3 has no data"));
+    hosts[2].2 = held;
     // Somebody holds more.
     diagnosis(&mut hosts, 3, json!({"holds": "0/4000090", "term": 1}));
     let told = refusal(&hosts, "");
@@ -361,7 +432,7 @@ fn a_spare_is_no_node_to_repair() {
 
 #[test]
 fn the_nodes_own_rules_are_kept_for_after_the_build() {
-    let mut hosts = detached("WAL segment removed", json!({"obstacle": "log_diverged"}));
+    let mut hosts = detached("WAL segment removed", json!({"obstacle": "log_removed"}));
     let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
     hosts[2].2["og_hba"]["rules"].as_array_mut().unwrap().push(json!({"line": 2, "text": "x", "rule": own}));
     let (_, plan) = cause(&hosts);

@@ -18,11 +18,10 @@ fn stopped(seen: &mut Value) {
     seen["og_node_state"]["node"]["receiver"] = json!(null);
 }
 
-fn diverged(seen: &mut Value) {
+fn behind(seen: &mut Value) {
     seen["og_node_state"]["node"]["receiver"] = json!(null);
     seen["og_node_state"]["node"]["db_state"] = json!("need_repair");
-    seen["og_node_state"]["diagnosis"] =
-        json!({"obstacle": "log_diverged", "last_error": "FATAL:  crc mismatched"});
+    seen["og_node_state"]["diagnosis"] = json!({"obstacle": "log_removed", "last_error": "FATAL:  requested WAL segment has already been removed"});
     let own = json!({"type": "host", "databases": ["app"], "users": ["u"], "address": "10.1.0.0/16", "method": "sha256"});
     seen["og_hba"]["rules"].as_array_mut().unwrap().push(json!({"line": 2, "text": "x", "rule": own}));
 }
@@ -76,14 +75,14 @@ fn a_stopped_standby_is_started_and_looked_at_again() {
 #[test]
 fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announced() {
     let after = ailing(|_| ());
-    let run = |kind: Option<&str>| {
+    let run = |kind: Option<&str>, reason: &str| {
         let mut modes = Vec::new();
         let mend = mends(&after);
-        let done = told(&ailing(diverged), Workflow::Repair, "n3", &none(), true, |step, call| {
+        let done = told(&ailing(behind), Workflow::Repair, "n3", &none(), true, |step, call| {
             if builds(call) {
                 modes.push(format!("{step} {}", call.args["mode"].as_str().unwrap()));
                 if let Some(kind) = kind.filter(|_| call.args["mode"] == "incremental") {
-                    let error = json!({"kind": kind, "detail": "gs_ctl said no"});
+                    let error = json!({"kind": kind, "reason": reason, "detail": "gs_ctl said no"});
                     return Some(json!({"failed": true, "changed": true, "msg": "m", "error": error}));
                 }
             }
@@ -91,7 +90,7 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
         });
         (modes, done)
     };
-    let (modes, done) = run(None);
+    let (modes, done) = run(None, "");
     assert_eq!(modes, ["Rebuild standbys incrementally incremental"]);
     let done = done.well();
     assert_eq!(
@@ -116,7 +115,7 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
         ),
         "{said}"
     );
-    let (modes, done) = run(Some("command_failed"));
+    let (modes, done) = run(Some("command_failed"), "");
     assert_eq!(
         modes,
         ["Rebuild standbys incrementally incremental", "Rebuild standbys in full (4.9 KiB each) full"]
@@ -127,10 +126,16 @@ fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announ
         "{said}"
     );
     // A refusal is none for a full build to override.
-    let (modes, done) = run(Some("refused"));
-    assert_eq!(modes.len(), 1);
-    assert_eq!(done.why(), "n3: gs_ctl said no");
-    assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
+    for (kind, reason) in
+        [("refused", ""), ("command_failed", "disk_full"), ("command_failed", "not_enough_wal_senders")]
+    {
+        let (modes, done) = run(Some(kind), reason);
+        assert_eq!(modes.len(), 1);
+        assert_eq!(done.why(), "n3: gs_ctl said no");
+        // What it had replaced is restored all the same.
+        assert!(done.steps.contains(&"Restore the nodes' own pg_hba.conf rules: n3".to_owned()));
+        assert!(done.steps.last().unwrap().starts_with("Release the cluster lock"));
+    }
 }
 
 #[test]
@@ -172,10 +177,9 @@ fn what_fails_on_one_node_does_not_keep_another_from_its_repair() {
 #[test]
 fn check_mode_foresees_the_first_steps_and_waits_for_nothing() {
     let how = How { check: true, ..none() };
-    for (change, step) in [
-        (stopped as fn(&mut Value), "Start the servers: n3"),
-        (diverged, "Rebuild standbys incrementally: n3"),
-    ] {
+    for (change, step) in
+        [(stopped as fn(&mut Value), "Start the servers: n3"), (behind, "Rebuild standbys incrementally: n3")]
+    {
         let done = told(&ailing(change), Workflow::Repair, "", &how, true, nothing).well();
         assert!(done.steps.contains(&step.to_owned()), "{:?}", done.steps);
         assert!(!done.steps.iter().any(|step| step.starts_with("Wait")), "{:?}", done.steps);
@@ -201,4 +205,61 @@ fn a_run_that_goes_on_after_another_one_finds_what_is_left() {
     })
     .well();
     assert_eq!(waits, [("Wait for builds that run".to_owned(), json!("auto"), json!("wait"))]);
+}
+
+#[test]
+fn own_rules_that_were_not_restored_stay_in_the_record_of_the_lock() {
+    let after = ailing(|_| ());
+    let mend = mends(&after);
+    let mut left = Vec::new();
+    let done = told(&ailing(behind), Workflow::Repair, "", &none(), true, |step, call| {
+        if call.program == "og_lock" && call.args.get("ttl") == Some(&json!(1)) {
+            left.push(call.args["purpose"].as_str().unwrap().to_owned());
+        }
+        if step.starts_with("Restore") { Some(fails()) } else { mend(step, call) }
+    });
+    assert_eq!(done.why(), "n3: made to fail");
+    let [purpose] = &left[..] else { panic!("{:?}", done.steps) };
+    assert!(purpose.contains("10.1.0.0/16"), "{purpose}");
+    assert!(!done.steps.iter().any(|step| step.starts_with("Release")), "{:?}", done.steps);
+    // Another workflow, whatever comes of it, does not lose them.
+    let mut given = cluster(2);
+    given[0].2["og_lock"]["lock"] = json!({"owner": DEAD, "purpose": purpose});
+    let mut kept = Vec::new();
+    told(&given, Workflow::Drop, "n3", &none(), true, |_, call| {
+        if call.program == "og_lock" {
+            kept.extend(call.args.get("purpose").map(|text| text.as_str().unwrap().contains("10.1.0.0/16")));
+        }
+        None
+    })
+    .well();
+    assert!(kept.len() >= 2 && kept.iter().all(|keeps| *keeps), "{kept:?}");
+}
+
+#[test]
+fn of_standbys_that_stream_the_next_is_stopped_only_when_the_last_is_back() {
+    let unseen = |seen: &mut Value| {
+        seen["og_node_state"]["node"]["tablespaces"] =
+            json!({"names": ["dn_6001"], "running": "x", "configured": "x", "damage": "not_seen"});
+    };
+    let mut given = ailing(unseen);
+    unseen(&mut given[1].2);
+    let after = ailing(|_| ());
+    let run = |what: &str| {
+        let mend = mends(&after);
+        let mut built = Vec::new();
+        let done = told(&given, Workflow::Repair, "", &none(), true, |step, call| {
+            if builds(call) {
+                built.push(call.node.clone().unwrap());
+            }
+            let fails_here = what == step || what == "build" && builds(call);
+            if fails_here { Some(fails()) } else { mend(step, call) }
+        });
+        (built.join(","), done.outcome.msg.unwrap_or_default())
+    };
+    assert_eq!(run(""), ("n2,n3".to_owned(), String::new()));
+    let (built, why) = run("build");
+    assert_eq!((&*built, &*why), ("n2", "n2: made to fail\nn3: not done, n2 is away"));
+    let (built, why) = run("Wait until it streams");
+    assert_eq!((&*built, &*why), ("n2", "n3: not done, n2 is away"));
 }

@@ -154,6 +154,20 @@ fn a_lowered_limit_is_set_and_counts_on_the_primary_first() {
 }
 
 #[test]
+fn a_lowered_limit_without_restarts_keeps_standbys_from_restarting_which_is_told() {
+    let said = |value: u64| {
+        configure(&pending(2, "300", "300"), value, false, false, |_, _| None)
+            .well()
+            .outcome
+            .warnings
+            .join("\n")
+    };
+    let wanted = "max_connections: until the primary is restarted no standby may restart: it would have less of it than n1";
+    assert!(said(200).contains(wanted), "{}", said(200));
+    assert!(!said(400).contains(wanted));
+}
+
+#[test]
 fn what_one_node_does_not_take_is_set_on_none() {
     let say = |step: &str, call: &NodeCall| {
         (step == "Validate the parameters" && call.node.as_deref() == Some("n3")).then(fails)
