@@ -22,6 +22,8 @@ pub enum Obstacle {
     NotLetIn,
     /// None of its upstream's replication channels names it.
     NotInChannelList,
+    /// Its upstream cannot read the record at its log's end: that was removed there, or was never there.
+    LogUnmatched,
     /// Its upstream is of another database system.
     OtherSystem,
     /// It could not load its pg_hba.conf.
@@ -58,6 +60,11 @@ impl Obstacle {
         // Of a setting that a reload cannot change, the server says that its file has errors, too.
         if line.contains("unaffected changes were applied") {
             return None;
+        }
+        // Of a record that cannot be read the upstream tells no checksum, but 0 or 1 (`NONE_REC_CRC`, `IGNORE_REC_CRC`).
+        // Source: SRV `replicainternal.h` and `walsender.cpp` v6.0.2.
+        if line.contains(WORDS[0].0) && [",0]", ",1]"].iter().any(|crc| line.contains(crc)) {
+            return Some(Self::LogUnmatched);
         }
         WORDS.iter().find(|(words, _)| line.contains(words)).map(|(_, obstacle)| *obstacle)
     }
@@ -135,7 +142,9 @@ mod tests {
     #[test]
     fn the_reason_of_a_recorded_standby_is_read_from_its_log() {
         let (obstacle, line) = read_log(DIVERGED);
-        assert_eq!(obstacle, Some(Obstacle::LogDiverged));
+        assert_eq!(obstacle, Some(Obstacle::LogUnmatched));
+        let other = "x FATAL:  standby's local request lsn[0/1] 's crc mismatched with remote server crc(local, remote):[1,2].";
+        assert_eq!(read_log(other).0, Some(Obstacle::LogDiverged));
         assert!(line.unwrap().starts_with("FATAL:  standby's local request lsn[0/400CCA20]"));
         assert_eq!(read_log(NOT_LET_IN).0, Some(Obstacle::NotLetIn));
     }

@@ -481,7 +481,8 @@ fn keeps_commits(primary: &Node, og: &Failover) -> Option<String> {
     let value = StandbyNames::parse(text).ok()?;
     let [group] = &value.groups[..] else { return None };
     // Whoever it had a channel to may have been the one that confirmed.
-    let members = og.members.len().saturating_sub(1).max(primary.seen().peers.len());
+    let cascades = og.members.iter().filter(|n| n.live_role() == Some(Role::CascadeStandby)).count();
+    let members = og.members.len().saturating_sub(1).max(primary.seen().peers.len()).saturating_sub(cascades);
     let total = if value.is_star() { members } else { group.members.len() };
     let is_candidate =
         |n: &&Node| value.is_star() || group.members.iter().any(|m| m.eq_ignore_ascii_case(&n.app_name));

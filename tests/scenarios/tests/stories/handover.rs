@@ -226,6 +226,10 @@ fn frozen(c: &Cluster) -> Result {
         let client = scope.spawn(|| client.end());
         let over =
             fail_over(c, "n2", &Seen::default(), &["-e", "og_failover=n2", "-e", "og_confirm_dead=n1"]);
+        if over.is_err() {
+            // Else its client waits for ever.
+            c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+        }
         let seen = client.join().map_err(|_| "the client panicked".to_owned())?.map_err(|e| e.to_string())?;
         over.map(|()| seen)
     })?;

@@ -365,6 +365,7 @@ impl<'a> View<'a, '_> {
         let cause = match found.obstacle {
             Some(Obstacle::LogDiverged) => Cause::Diverged,
             Some(Obstacle::LogRemoved) => Cause::WalGone,
+            Some(Obstacle::LogUnmatched) => Cause::LogUnusable,
             _ if detail.contains("Timeline not matched") => Cause::Diverged,
             _ if detail.contains("WAL segment removed") => Cause::LogUnusable,
             Some(Obstacle::NotLetIn) => Cause::NotLetIn,

@@ -1123,6 +1123,9 @@ diagnosis:
         - "C(older_term): It has followed a primary of a higher term than its upstream's."
         - "C(not_let_in): No rule of its upstream's pg_hba.conf covers its address."
         - "C(not_in_channel_list): None of its upstream's replication channels names it."
+        - >-
+          C(log_unmatched): Its upstream cannot read the record at its log's end: that was removed there, or
+          was never there.
         - "C(other_system): Its upstream is of another database system."
         - "C(hba_refused): It could not load its pg_hba.conf."
         - "C(conf_refused): It could not load its postgresql.conf."
