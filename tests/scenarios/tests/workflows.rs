@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
         for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
-            let why_not = why_not.clone().or_else(|| stories::lacks(story));
+            let why_not = why_not.clone().or_else(|| stories::lacks(story, engine));
             match &why_not {
                 None => jobs.push((story, engine)),
                 Some(why) => {
