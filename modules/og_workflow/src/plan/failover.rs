@@ -99,7 +99,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         c.findings.extend(misplaced(n, nodes));
     }
     let is_member = |n: &Node| members.contains(&n);
-    let silent = standbys.iter().filter(|n| is_member(n) && is_hung(n) && !confirmed(n));
+    let silent = standbys.iter().filter(|n| is_member(n) && is_hung(n));
     c.findings.extend(silent.map(|n| silent_standby(n)));
     let alive: Vec<&Node> = alive.into_iter().filter(|n| is_member(n)).collect();
     let resumed = resumed(&alive, targets);

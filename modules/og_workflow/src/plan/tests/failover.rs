@@ -207,6 +207,8 @@ fn a_standby_that_does_not_answer_is_no_witness() {
     let found = over(&hosts, "n2").findings;
     assert!(found[0].contains("whether it still receives from the primary cannot be told"), "{found:?}");
     assert!(found[1].contains("n2 alone has lost it"), "{found:?}");
+    // Nor is its silence an option's to pass over: it may receive all the while.
+    assert!(only(with(&hosts, "n2", &dead("n1,n3"))).starts_with("n3: its server runs and does not answer"));
 }
 
 #[test]
