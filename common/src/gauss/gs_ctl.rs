@@ -323,7 +323,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_promote(&self, call: &Call, failover: bool, limit: Duration) -> Result<Outcome, Error> {
         if !failover {
-            // It would look once a second, and then three times more; whoever calls looks oftener himself.
+            // When it waits, gs_ctl polls once a second, and three times more after the promotion; the caller polls more often.
             let program = self.gs_ctl(call, "switchover").await?;
             return run(&program.arg("-W").limit(Some(limit))).await;
         }

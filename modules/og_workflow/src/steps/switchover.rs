@@ -28,18 +28,10 @@ pub(super) fn switchover(it: &mut Run, targets: &[String]) -> Go {
     }
     it.lock_nodes(&og.shared, &locked)?;
     match steps(it, &og) {
-        // What is still under way keeps others out until the lock ends.
+        // The lock stays with a change of roles that is under way: until it expires, or a run on this controller finds that
+        // this one has ended.
         Err(Stop::Failed(why)) if it.reason == Some(Reason::UnderWay) => Err(Stop::Failed(why)),
-        Err(Stop::Failed(why)) => {
-            let why = match it.unlock_nodes(&locked) {
-                Ok(()) => why,
-                Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
-                Err(ask) => return Err(ask),
-            };
-            Err(Stop::Failed(why))
-        }
-        Err(ask) => Err(ask),
-        Ok(()) => it.unlock_nodes(&locked),
+        done => it.end(&locked, done),
     }
 }
 
