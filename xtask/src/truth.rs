@@ -8,12 +8,20 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use crate::setup;
 use crate::shell::{Result, cargo, run};
 
-/// `truth --count N --seed N --om FOLDER`.
+/// `truth --count N --seed N --engine NAME --kind NAME --om FOLDER`.
 pub fn command() -> Command {
     Command::new("truth")
         .about("Hold our reading of pg_hba.conf and postgresql.conf against real servers, with files made at random; with --om, the files of clusters against OM instead")
         .arg(number("count").default_value("2000").help("Files of each kind"))
         .arg(number("seed").default_value("1").help("Where to begin; a disagreement tells its own"))
+        .arg(Arg::new("engine").long("engine").value_name("NAME").help("One engine alone: postgres, opengauss-3.0.5, …"))
+        .arg(
+            Arg::new("kind")
+                .long("kind")
+                .value_name("NAME")
+                .value_parser(["pg_control", "pg_hba.conf", "postgresql.conf"])
+                .help("One kind of file alone"),
+        )
         .arg(
             Arg::new("om")
                 .long("om")
@@ -40,6 +48,11 @@ pub fn run_all(matches: &ArgMatches) -> Result {
         .args(["test", "--package", "og_truth", "--test", if om.is_some() { "om" } else { "truth" }])
         .env("OG_TRUTH_COUNT", given("count"))
         .env("OG_TRUTH_SEED", given("seed"));
+    for (option, variable) in [("engine", "OG_TRUTH_ENGINE"), ("kind", "OG_TRUTH_KIND")] {
+        if let Some(name) = matches.get_one::<String>(option) {
+            command.env(variable, name);
+        }
+    }
     if let Some(folder) = om {
         let folder = folder.canonicalize().map_err(|e| format!("{}: {e}", folder.display()))?;
         command.env("OG_TRUTH_OM", folder);
