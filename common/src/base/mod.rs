@@ -5,6 +5,7 @@ pub mod clock;
 mod done;
 mod error;
 pub(crate) mod json;
+pub mod metrics;
 mod report;
 pub mod secret;
 
