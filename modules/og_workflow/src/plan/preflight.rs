@@ -73,7 +73,6 @@ pub(super) const POLICIES: &[Policy] = &[
                     "memory.overcommit",
                     "memory.peers",
                     "disk.room",
-                    "disk.use",
                     "disk.inodes",
                     "ports.free",
                     "ports.ephemeral",
@@ -99,6 +98,8 @@ pub(super) const POLICIES: &[Policy] = &[
             tell(
                 On::Targets,
                 &[
+                    // How full a disk is tells nothing of whether the copy fits, which disk.room looks at.
+                    "disk.use",
                     "memory.swap",
                     "memory.huge_pages",
                     "disk.file_system",
@@ -114,7 +115,7 @@ pub(super) const POLICIES: &[Policy] = &[
                     "network.mtu",
                 ],
             ),
-            tell(On::Others, &["disk.use", "disk.inodes", "sync.now", "server.backup"]),
+            tell(On::Others, &["sync.now", "server.backup"]),
             tell(On::All, &["names.hosts", "managed.paused"]),
         ],
     },
@@ -155,12 +156,19 @@ pub(super) const POLICIES: &[Policy] = &[
                     "server.archiving",
                 ],
             ),
-            tell(On::Targets, &["limits.open_files_running", "limits.processes", "settings.pending_restart"]),
             tell(
-                On::All,
+                On::Targets,
                 &[
                     "disk.use",
                     "disk.inodes",
+                    "limits.open_files_running",
+                    "limits.processes",
+                    "settings.pending_restart",
+                ],
+            ),
+            tell(
+                On::All,
+                &[
                     "clock.difference",
                     "names.hosts",
                     "security.keys",
@@ -533,7 +541,10 @@ fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Ve
         Workflow::Repair => {
             let is_ill =
                 |n: &&Node| !n.state().running || n.state().db_state.is_some_and(|s| s != DbState::Normal);
-            marked(nodes.iter().filter(is_ill).collect(), &|_| true)
+            let known = around(TargetKind::Repaired);
+            // Without a primary it is not known who belongs to it.
+            let known = if known.is_empty() { nodes.iter().collect() } else { known };
+            marked(known.into_iter().filter(is_ill).collect(), &|_| true)
         }
         Workflow::Status | Workflow::Preflight | Workflow::Owner => Vec::new(),
     }
