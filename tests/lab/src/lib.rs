@@ -45,6 +45,7 @@ mod lab;
 mod net;
 mod node;
 mod ssh;
+pub mod wire;
 
 pub use engine::Engine;
 pub use engine::opengauss::{Installation, installations, none_installed};
