@@ -196,7 +196,7 @@ pub(super) async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
             && local.is_ipv4() == remote.is_ipv4()
             && let Err(e) = socket.bind(SocketAddr::new(local, 0))
         {
-            crate::base::debug(|| format!("cannot bind to {local}: {e}"));
+            tracing::debug!("cannot bind to {local}: {e}");
         }
         match socket.connect(remote).await {
             Ok(stream) => return Ok(stream),
