@@ -14,6 +14,7 @@
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+pub mod cm_query;
 mod config_file;
 pub mod control;
 pub mod diagnosis;
@@ -41,6 +42,7 @@ mod tests;
 mod trial;
 pub mod version;
 pub mod wal;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
