@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Node;
-use super::peer::{CONNECT_TIMEOUT, Channel, FOR_REPLICATION, begin, connect, own_user, send, until_ready};
+use super::peer::{
+    CONNECT_TIMEOUT, ChannelEnds, FOR_REPLICATION, begin, connect, own_user, send, until_ready,
+};
 
 /// The server's WAL senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ const ASKED: &str = "select (select count(*) from pg_tablespace where oid >= 163
 
 impl Node {
     /// Asks the server at the other end of this channel. Takes at most six seconds, and for a moment one of its senders.
-    pub async fn ask_source(&self, channel: &Channel) -> Source {
+    pub async fn ask_source(&self, channel: &ChannelEnds) -> Source {
         let address = format!("{}:{}", channel.remote_host, channel.remote_port);
         let mut source = Source { address, ..Source::default() };
         let user = own_user();
@@ -78,7 +80,7 @@ struct Refusal {
 
 /// The columns of the answer to one statement.
 async fn ask(
-    channel: &Channel,
+    channel: &ChannelEnds,
     user: &str,
     parameters: &[&str],
     statement: &str,
@@ -127,7 +129,8 @@ mod tests {
                 }
             }
         });
-        let channel = Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+        let channel =
+            ChannelEnds { remote_host: "127.0.0.1".to_owned(), remote_port, ..ChannelEnds::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let source = runtime.block_on(Node::at("/").ask_source(&channel));
         server.join().unwrap();

@@ -51,4 +51,4 @@ pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
 pub use kills::KillPoints;
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
-pub use node::{Node, NodeSpec, Role};
+pub use node::{LabNode, NodeSpec, Role};

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
         for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
-            let why_not = why_not.clone().or_else(|| stories::lacks(story, engine));
+            let why_not = why_not.clone().or_else(|| stories::missing_requirement(story, engine));
             match &why_not {
                 None => jobs.push((story, engine)),
                 Some(why) => {
@@ -82,8 +82,8 @@ fn main() -> ExitCode {
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| {
-                    while let Some((story, engine)) = next(&waiting) {
-                        tell(story, engine, programs, &told);
+                    while let Some((story, engine)) = next_job(&waiting) {
+                        run_story(story, engine, programs, &told);
                     }
                 });
             }
@@ -104,11 +104,11 @@ fn engines() -> Vec<Engine> {
     engines
 }
 
-fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
+fn next_job(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
-fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
+fn run_story(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
     let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
     let engine_label = engine.label().replace("opengauss", "o").replace("postgres", "p");
     let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);
