@@ -41,6 +41,7 @@ mod tests;
 mod trial;
 pub mod version;
 pub mod wal;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
