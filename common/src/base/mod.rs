@@ -6,6 +6,7 @@ mod done;
 mod error;
 pub(crate) mod json;
 pub mod log;
+pub mod metrics;
 mod report;
 pub mod secret;
 

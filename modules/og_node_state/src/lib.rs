@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod managed;
+mod metrics;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
 use og_common::gauss::{Node, NodeState, lsn_text};
-use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
+use og_common::protocol::{Call, Error, Example, Export, Module, Report, Rule};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -55,6 +56,7 @@ impl Module for NodeStateModule {
         Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
         Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose"] },
     ];
+    const EXPORTS: &'static [Export<Output>] = &[metrics::PROMETHEUS];
     type Args = Args;
     type Output = Output;
 
