@@ -50,7 +50,7 @@ impl Module for Echo {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         match args.state {
-            State::Present => og_common::protocol::debug(|| format!("words: {:?}", args.words)),
+            State::Present => tracing::debug!("words: {:?}", args.words),
             State::Waiting => {
                 eprintln!("waiting");
                 call.saw("nothing yet");

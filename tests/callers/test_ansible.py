@@ -68,6 +68,7 @@ def test_examples_are_tasks(name, documented, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", WITHOUT_SERVER)
 def test_examples_run(name, documented, node, programs):
     tasks = yaml.safe_load(for_node(documented[f"opengauss.node.{name}"]["examples"], node))
@@ -141,6 +142,7 @@ VAULTED = """!vault |
 """
 
 
+@pytest.mark.in_turn
 @pytest.mark.versions
 def test_a_value_out_of_a_vault(node, programs):
     """Written in the task itself, and in a variable that the task does not name."""
@@ -164,6 +166,7 @@ def test_a_value_out_of_a_vault(node, programs):
     assert {"wal_keep_segments = 300", "max_connections = 300"} <= set(files(node)["postgresql.conf"].splitlines())
 
 
+@pytest.mark.in_turn
 @pytest.mark.versions
 def test_without_the_collection(node, programs):
     """A program in library/ is a binary module."""

@@ -69,6 +69,7 @@ def test_it_works_with_what_it_brings(installed, tmp_path):
     assert re.search(r"n1 .* stopped", status) and "no primary runs" in status, status
 
 
+@pytest.mark.in_turn
 @pytest.mark.versions
 def test_install_puts_the_programs_where_it_is_told(installed, tmp_path):
     (tmp_path / "inventory.json").write_text(json.dumps({"opengauss": {"hosts": {"n1": LOCAL}}}))
@@ -160,6 +161,7 @@ def told(value):
     return [told(v) for v in value] if isinstance(value, list) else value
 
 
+@pytest.mark.in_turn
 @pytest.mark.versions
 def test_inventory_of_a_cluster_that_is_there(installed, tmp_path):
     om = Om(tmp_path, installed, "seed_1p2s1c")
@@ -177,6 +179,7 @@ def test_inventory_of_a_cluster_that_is_there(installed, tmp_path):
     assert by_xml == by_config
 
 
+@pytest.mark.in_turn
 def test_inventory_says_what_is_wrong(installed, tmp_path):
     om = Om(tmp_path, installed, "seed_1p2s1c")
     assert f"there is no {tmp_path}/elsewhere" in " ".join(om.hosts(code=1, path="elsewhere").split())

@@ -77,6 +77,7 @@ def test_one_remote_command_a_task(host, run, pipelining):
     assert len(host.programs()) == 1 and oct(next(host.programs()[0].iterdir()).stat().st_mode)[-3:] == "700"
 
 
+@pytest.mark.in_turn
 def test_paramiko(host, run):
     """A connection plugin that gives a command no standard input."""
     pytest.importorskip("paramiko")
@@ -103,6 +104,7 @@ def libssh(host, run, tmp_path):
 
 
 @needs_sudo
+@pytest.mark.in_turn
 def test_libssh(host, run, libssh):
     """Another one, with a channel for each command: a large input, a failure, other users, and a host that is not the one that is known."""
     (variables, known), data = libssh, f"/home/{hosts.DBA}/data"
@@ -128,6 +130,7 @@ SECRET = "$6$ogtest$Zc3lCHV0CFqbnAb.MjCZg9gwC580VJDAXibgN0/KjI3E1f4H59VeF0edAPZr
 
 
 @needs_sudo
+@pytest.mark.in_turn
 def test_a_password_for_sudo(run):
     """Also where the arguments go through a file, which sudo must not take for the password, nor the terminal echo it."""
     data, shadow = f"/home/{hosts.DBA}/data", f"sed -i 's|^{hosts.USER}:[*]|{hosts.USER}:{SECRET}|' /etc/shadow"
@@ -144,6 +147,7 @@ def test_a_password_for_sudo(run):
 
 
 @needs_sudo
+@pytest.mark.in_turn
 @pytest.mark.parametrize(
     "user, defaults",
     [("root", ""), (hosts.DBA, ""), ("root", "Defaults requiretty"), pytest.param(hosts.DBA, "Defaults requiretty", marks=pytest.mark.versions)],
@@ -162,6 +166,7 @@ def test_become(run, user, defaults):
 
 
 @needs_sudo
+@pytest.mark.in_turn
 def test_sudo_that_refuses(run):
     with hosts.Host(sudo="ALL=(ALL) PASSWD: ALL") as host:
         host.put(DATA, NODE_FILES)
@@ -182,6 +187,7 @@ def test_what_a_task_may_say(host, run):
     assert mistaken["failed"] and "/rulse: unknown argument (did you mean rules?)" in mistaken["msg"]
 
 
+@pytest.mark.in_turn
 def test_no_log(host, run):
     """Neither what Ansible prints nor what the program is told to echo has the arguments."""
     [result] = run(host, [rule(no_log=True)], "-vvvv")
@@ -195,6 +201,7 @@ def test_wrong_arguments_are_told_before_anything_is_sent(host, run):
     assert wrong["error"]["kind"] == "bad_args" and "perhaps" in wrong["msg"] and host.commands() == 0
 
 
+@pytest.mark.in_turn
 def test_timeout(host, run):
     """A task that takes too long ends in time, and so does its program on the node."""
     run(host, [rule(check_mode=True)])
@@ -227,6 +234,7 @@ def test_diff_is_a_unified_diff(host, run):
         assert " host all all 10.0.0.0/8 sha256" in run.output
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("damage", [b"", b"\x7fELF and no more"])
 def test_a_damaged_program_is_put_there_again(host, run, damage):
     run(host, [rule(check_mode=True)])
@@ -236,6 +244,7 @@ def test_a_damaged_program_is_put_there_again(host, run, damage):
     assert result["changed"], result
 
 
+@pytest.mark.in_turn
 def test_another_architecture(run, few_programs, tmp_path):
     """The node's own machine counts: what is there for it is taken, and what is missing is named."""
     with hosts.Host(wrap="setarch i686") as host:
@@ -254,6 +263,7 @@ def test_another_architecture(run, few_programs, tmp_path):
         assert result["msg"] == "as i686", result
 
 
+@pytest.mark.in_turn
 def test_no_python(run):
     hide = 'for p in /usr/bin/python3* /usr/local/bin/python3*; do if [ -f "$p" ]; then mount --bind /dev/null "$(readlink -f "$p")"; fi; done'
     with hosts.Host(defect=hide) as host:
@@ -262,6 +272,7 @@ def test_no_python(run):
         assert python["rc"] != 0 and (first["changed"], second["changed"]) == (True, False)
 
 
+@pytest.mark.in_turn
 def test_home_without_programs(run):
     """A home mounted noexec: told, with the variable that helps; it does help."""
     with hosts.Host(defect="mount -o remount,noexec /home") as host:
@@ -287,6 +298,7 @@ def test_full_disks(run):
         assert host.programs() == [] and hba(host) == NODE_FILES["pg_hba.conf"]
 
 
+@pytest.mark.in_turn
 def test_a_wrong_host_key(host, run):
     other = host.base / "other"
     host._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other))
@@ -296,6 +308,7 @@ def test_a_wrong_host_key(host, run):
     assert hba(host) == NODE_FILES["pg_hba.conf"]
 
 
+@pytest.mark.in_turn
 def test_a_host_that_is_not_there(host, run):
     [result] = run(host, [rule()], ansible_port=1)
     assert result["unreachable"] and "Connection refused" in result["msg"], result

@@ -117,6 +117,7 @@ def test_functions(minion, node):
     assert not {"invocation", "ansible_facts"} & set(minion.good("og.node_state"))
 
 
+@pytest.mark.in_turn
 def test_settings_from_several_places(minion, node, tmp_path):
     """Those of the pillar count beside those of the configuration, which count more."""
     pillar = {"og": {"bin_dir": "/nowhere", "os_user": "omm"}, "opengauss": {"hosts": {"n1": {"id": 1, "data_dir": str(node)}}}}
@@ -125,6 +126,7 @@ def test_settings_from_several_places(minion, node, tmp_path):
     assert (found["os_user"], found["data_dir"]) == ("omm", str(node)) and found["bin_dir"] != "/nowhere"
 
 
+@pytest.mark.in_turn
 def test_a_state_that_only_tests(minion, node):
     """`test: true` in a state is for that state alone."""
     before = files(node)
@@ -159,6 +161,7 @@ def test_failures(minion, node):
     assert files(node) == before
 
 
+@pytest.mark.in_turn
 def test_watch(tmp_path, node, programs):
     """A server that runs is reloaded, or restarted where that is asked for, when what it watches changed; else left alone."""
     folder = tmp_path / "programs"
@@ -202,6 +205,7 @@ def test_secrets_stay_out_of_the_log(minion, node):
     assert status != 0 and "no wrod" in states["secret"]["comment"]
 
 
+@pytest.mark.in_turn
 def test_programs_from_the_master(tmp_path, node, programs):
     """Where no program is installed, the one of the master's files serves."""
     minion = Minion(tmp_path, node)
@@ -212,6 +216,7 @@ def test_programs_from_the_master(tmp_path, node, programs):
     assert done.returncode != 0 and "og:bin_dir is not set" in done.stdout
 
 
+@pytest.mark.in_turn
 def test_programs_put_into_a_folder(tmp_path, node, programs):
     """For salt-ssh, and for whoever wants them there."""
     minion = Minion(tmp_path, node, tmp_path / "opt/node")
@@ -225,6 +230,7 @@ def test_programs_put_into_a_folder(tmp_path, node, programs):
     assert minion.good("og.hba", "state=query")["rule_count"] == 3
 
 
+@pytest.mark.in_turn
 def test_doc(minion):
     """sys.doc and sys.state_doc tell each program's arguments."""
     calls, states = minion.good("sys.doc", "og"), minion.good("sys.state_doc", "og")
@@ -252,6 +258,7 @@ def test_readme(minion, node):
     assert {s["result"] for s in minion.good("state.apply", "replication").values()} == {True}
 
 
+@pytest.mark.in_turn
 def test_readme_of_several_clusters(minion, node):
     """The call is about the node of the cluster that it names; `og:cluster` names one for all calls."""
     file = minion.root / "pillar/cluster.sls"

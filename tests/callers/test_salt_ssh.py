@@ -72,6 +72,7 @@ class Master:
         return json.loads(done.stdout)["n1"], done.returncode, output
 
 
+@pytest.mark.in_turn
 def test_what_readme_tells(tmp_path, few_programs):
     """The programs come to the node; functions tell what is there; states foresee and change."""
     commands = readme(SECTION)[-1]

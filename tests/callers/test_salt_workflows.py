@@ -220,6 +220,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("cluster", "what", "nodes", "options", "change", "broken"), RUNS)
 def test_steps_are_those_of_the_roles(tmp_path, programs, cluster, what, nodes, options, change, broken):
     """The same nodes under Ansible and under Salt: steps of the same titles in the same order, and nodes that end the same."""

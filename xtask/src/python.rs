@@ -60,6 +60,7 @@ fn thinned(tests: &mut Command) -> &mut Command {
         println!(
             "skipped: tests whose logic a unit test holds, as their mark `exhaustive` names (cargo xtask test --all)"
         );
+        println!("skipped: tests marked `in_turn` whose turn it is not (cargo xtask test --all)");
         tests.args(["-m", "not exhaustive"]);
     }
     tests
@@ -101,7 +102,8 @@ fn path(first: &Path) -> Result<OsString> {
 
 /// The marks of tests.
 const MARKERS: &str = "markers=versions: run with every release of ansible-core that the collection is for
-exhaustive(test): run with --all alone; the named unit test holds the same logic";
+exhaustive(test): run with --all alone; the named unit test holds the same logic
+in_turn: run by one of three runs, and with --all";
 
 fn pytest(tools: &Tools) -> Command {
     let mut command = program(tools, "pytest");

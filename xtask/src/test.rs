@@ -128,6 +128,8 @@ struct Selection {
     all: bool,
     /// Which third of the kill points.
     third: u64,
+    /// Which third of the long stories and of the tests in Python that take turns.
+    turn: u64,
     opengauss: Vec<og_lab::Installation>,
     left_out: Vec<og_lab::Installation>,
 }
@@ -147,7 +149,9 @@ impl Selection {
                 opengauss.push(left_out.remove(at));
             }
         }
-        Self { all, third: commit_number() % THIRDS, opengauss, left_out }
+        let number = commit_number();
+        // Both change with the commit, and neither with the other: a long story meets all its kill points in the end.
+        Self { all, third: number % THIRDS, turn: number / THIRDS % THIRDS, opengauss, left_out }
     }
 
     /// What the stages are told.
@@ -161,6 +165,7 @@ impl Selection {
             variables.push(("OG_STAND_INS", target().join("release").display().to_string()));
         } else {
             variables.push((KILLS, format!("{}/{THIRDS}", self.third)));
+            variables.push((TURN, format!("{}/{THIRDS}", self.turn)));
             variables.push(("OG_BUILT", target().join("modules-dev").display().to_string()));
             variables.push(("OG_STAND_INS", target().join("debug").display().to_string()));
         }
@@ -185,9 +190,11 @@ impl Selection {
             write!(
                 text,
                 "\nonly with --all: programs as shipped (here: the dev profile), the kill points and moments of a build outside of \
-                 third {} of {THIRDS} (another with each commit), {}the tests in Python whose logic a unit test of og_workflow \
+                 third {} of {THIRDS} (another with each commit), the scenarios and tests that take turns outside of third {} of \
+                 {THIRDS}, {}the tests in Python whose logic a unit test of og_workflow \
                  holds, ansible-core 2.15 and 2.17, Salt's master and minions, Salt 3006",
                 self.third + 1,
+                self.turn + 1,
                 if self.opengauss.is_empty() { "" } else { "the scenarios on PostgreSQL, " }
             )
         };
@@ -231,6 +238,8 @@ pub fn is_thinned() -> bool {
 
 /// The variable that chooses kill points; with `--all` it is not set.
 const KILLS: &str = "OG_KILLS";
+/// The variable that chooses among the scenarios and tests that take turns.
+const TURN: &str = "OG_TURN";
 
 /// Where the stage `build` leaves word of the programs of tests that it built.
 fn executables_file() -> PathBuf {

@@ -5,6 +5,7 @@ pub mod clock;
 mod done;
 mod error;
 pub(crate) mod json;
+pub mod log;
 mod report;
 pub mod secret;
 
@@ -13,10 +14,3 @@ pub(crate) use call::{environment_data_dir, run_as};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use report::{Diff, Report};
-
-/// Writes a line to standard error when the environment has `OG_LOG=debug`; never anything secret.
-pub fn debug(message: impl FnOnce() -> String) {
-    if std::env::var_os("OG_LOG").is_some_and(|v| v == "debug") {
-        eprintln!("{}", secret::text(&message()));
-    }
-}

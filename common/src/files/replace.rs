@@ -206,7 +206,9 @@ fn write_like(temporary: &Path, content: &[u8], target: &Path, old: Option<&Meta
         file.set_permissions(Permissions::from_mode(old.mode() & 0o7777)).map_err(fail("set mode of"))?;
         copy_attributes(target, temporary)?;
     }
-    file.sync_all().map_err(fail("sync"))
+    file.sync_all().map_err(fail("sync"))?;
+    tracing::debug!("{}: {} bytes written for {}", temporary.display(), content.len(), target.display());
+    Ok(())
 }
 
 /// Gives `to` the extended attributes of `from`: ACL, SELinux label, user attributes.

@@ -15,6 +15,7 @@
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+pub mod cm_query;
 mod config_file;
 pub mod control;
 pub mod diagnosis;
@@ -43,6 +44,7 @@ mod tests;
 mod trial;
 pub mod version;
 pub mod wal;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,17 +1,17 @@
 //! Asks the servers at the other end of this node's replication channels what they are, as `gs_ctl build` does: a
 //! replication connection, then `IDENTIFY_MODE` and `IDENTIFY_SYSTEM`.
 //!
-//! gsql cannot make such a connection, so the few messages of the protocol that are needed are spoken here.
+//! gsql cannot make such a connection.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::version::MOST_CHANNELS;
+use super::wire::{Connection, FOR_REPLICATION};
 use super::{Node, Role, lsn_number};
 use crate::conf::ConfFile;
 use crate::replconn;
@@ -22,11 +22,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const AFTER_END: Duration = Duration::from_millis(300);
 /// How many times as long a peer that was reached may take to answer.
 const ANSWER_FACTOR: u32 = 4;
-/// An answer is a few hundred bytes; more is no server of this kind.
-const MOST: usize = 64 * 1024;
-/// Protocol 3.0, which every release speaks.
-const PROTOCOL: u32 = 3 << 16;
-
 /// The two ends of a replication channel, as far as a connection needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
@@ -172,7 +167,7 @@ async fn ask_once(
     limit: Duration,
     answer_factor: u32,
 ) -> std::io::Result<Found> {
-    let mut stream = match timeout(limit, connect(channel)).await {
+    let stream = match timeout(limit, connect(channel)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(e)) => {
             let words = e.to_string();
@@ -182,7 +177,7 @@ async fn ask_once(
     };
     // It is there, and may have much to do, such as starting eight builds at once.
     let patience = limit * answer_factor;
-    match timeout(patience, talk(&mut stream, user)).await {
+    match timeout(patience, talk(stream, user)).await {
         Ok(answer) => answer,
         // The machine lives, for its kernel took the connection: a server that swaps or is frozen is not gone.
         Err(_) => Ok(Found::Reserved(format!(
@@ -201,7 +196,7 @@ pub(super) async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
             && local.is_ipv4() == remote.is_ipv4()
             && let Err(e) = socket.bind(SocketAddr::new(local, 0))
         {
-            crate::base::debug(|| format!("cannot bind to {local}: {e}"));
+            tracing::debug!("cannot bind to {local}: {e}");
         }
         match socket.connect(remote).await {
             Ok(stream) => return Ok(stream),
@@ -211,129 +206,44 @@ pub(super) async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-/// What a program says of itself to be let in for replication commands, as `gs_ctl build` does.
-pub(super) const FOR_REPLICATION: &[&str] =
-    &["database", "replication", "replication", "true", "application_name", "gs_ctl"];
-
-/// Begins a connection as `user` with these parameters.
-pub(super) async fn begin(stream: &mut TcpStream, user: &str, parameters: &[&str]) -> std::io::Result<()> {
-    let mut body = PROTOCOL.to_be_bytes().to_vec();
-    for word in ["user", user].iter().chain(parameters).chain(&[""]) {
-        body.extend_from_slice(word.as_bytes());
-        body.push(0);
-    }
-    send(stream, None, &body).await
-}
-
 /// The user we run as.
 pub(super) fn own_user() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
     user.ok().flatten().map(|user| user.name).unwrap_or_default()
 }
 
-async fn talk(stream: &mut TcpStream, user: &str) -> std::io::Result<Found> {
-    begin(stream, user, FOR_REPLICATION).await?;
-    if let Some(words) = until_ready(stream, &mut Vec::new()).await? {
-        return Ok(Found::Reserved(words));
-    }
-    let mut values = Vec::new();
-    send(stream, Some(b'Q'), b"IDENTIFY_MODE\0").await?;
-    let role = if until_ready(stream, &mut values).await?.is_none() {
+async fn talk(stream: TcpStream, user: &str) -> std::io::Result<Found> {
+    let mut server = match Connection::log_in(stream, user, FOR_REPLICATION).await? {
+        Ok(server) => server,
+        Err(words) => return Ok(Found::Reserved(words)),
+    };
+    let role = if let Ok(values) = server.ask("IDENTIFY_MODE").await? {
         values.first().and_then(|v| v.parse().ok()).map_or(Role::Unknown, Role::of_number)
     } else {
         // PostgreSQL has no such command, and tells a standby by this.
-        send(stream, Some(b'Q'), b"SHOW transaction_read_only\0").await?;
-        until_ready(stream, &mut values).await?;
+        let values = server.ask("SHOW transaction_read_only").await?.unwrap_or_default();
         match values.first().map(String::as_str) {
             Some("off") => Role::Primary,
             Some("on") => Role::Standby,
             _ => Role::Unknown,
         }
     };
-    values.clear();
-    send(stream, Some(b'Q'), b"IDENTIFY_SYSTEM\0").await?;
-    until_ready(stream, &mut values).await?;
+    let values = server.ask("IDENTIFY_SYSTEM").await?.unwrap_or_default();
     let system_id = values.first().and_then(|v| v.parse().ok());
     // Number, timeline, position.
     let lsn = values.get(2).and_then(|v| lsn_number(v)).filter(|lsn| *lsn > 0);
-    values.clear();
-    let asked = send(stream, Some(b'Q'), b"IDENTIFY_VERSION\0").await;
     // Server, protocol, term; who does not know the command has told what it is all the same.
-    let term = match asked {
-        Ok(()) if until_ready(stream, &mut values).await.is_ok() => {
-            values.get(2).and_then(|v| v.parse().ok())
-        }
-        _ => None,
-    };
-    let term = term.filter(|term| *term > 0);
-    // Says goodbye; whether it is heard does not matter.
-    let _ = send(stream, Some(b'X'), &[]).await;
+    let values = server.ask("IDENTIFY_VERSION").await.ok().and_then(Result::ok).unwrap_or_default();
+    let term = values.get(2).and_then(|v| v.parse().ok()).filter(|term| *term > 0);
+    server.end().await;
     Ok(Found::Server { role, system_id, lsn, term })
-}
-
-pub(super) async fn send(stream: &mut TcpStream, kind: Option<u8>, body: &[u8]) -> std::io::Result<()> {
-    let length = u32::try_from(body.len() + 4).map_err(std::io::Error::other)?;
-    let mut message: Vec<u8> = kind.into_iter().collect();
-    message.extend_from_slice(&length.to_be_bytes());
-    message.extend_from_slice(body);
-    stream.write_all(&message).await
-}
-
-/// Reads until the server is ready for the next command, keeping the columns of rows; or the words of its error.
-pub(super) async fn until_ready(
-    stream: &mut TcpStream,
-    values: &mut Vec<String>,
-) -> std::io::Result<Option<String>> {
-    let mut failure = None;
-    loop {
-        let kind = stream.read_u8().await?;
-        let length = usize::try_from(stream.read_u32().await?).unwrap_or(0);
-        if !(4..=MOST).contains(&length) {
-            return Err(std::io::Error::other("it does not speak the server's protocol"));
-        }
-        let mut body = vec![0; length - 4];
-        stream.read_exact(&mut body).await?;
-        match kind {
-            b'Z' => return Ok(failure),
-            b'E' if is_fatal(&body) => return Ok(Some(error_words(&body))),
-            b'E' => failure = Some(error_words(&body)),
-            b'R' if body != [0; 4] => return Ok(Some("it wants a password".to_owned())),
-            b'D' => values.extend(columns(&body)),
-            _ => {}
-        }
-    }
-}
-
-/// Whether the server closes the connection after this error.
-fn is_fatal(body: &[u8]) -> bool {
-    body.split(|b| *b == 0).any(|field| field == b"SFATAL" || field == b"SPANIC" || field == b"VFATAL")
-}
-
-/// The message field of an error.
-fn error_words(body: &[u8]) -> String {
-    let field = body.split(|b| *b == 0).find_map(|field| field.strip_prefix(b"M"));
-    field.map_or_else(|| "it refuses".to_owned(), |text| String::from_utf8_lossy(text).trim().to_owned())
-}
-
-/// The columns of a row; a null is left out.
-fn columns(body: &[u8]) -> Vec<String> {
-    let mut rest = body.get(2..).unwrap_or(&[]);
-    let mut columns = Vec::new();
-    while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            rest = tail;
-            continue;
-        };
-        let Some((value, tail)) = tail.split_at_checked(length) else { break };
-        columns.push(String::from_utf8_lossy(value).into_owned());
-        rest = tail;
-    }
-    columns
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -348,14 +258,6 @@ mod tests {
             (found[0].remote_host.as_str(), found[0].remote_port, found[0].number),
             ("10.0.0.3", 26101, 1)
         );
-    }
-
-    #[test]
-    fn rows_with_nulls_are_taken_apart() {
-        let body = b"\0\x03\0\0\0\x012\xff\xff\xff\xff\0\0\0\x02ab";
-        assert_eq!(columns(body), ["2", "ab"]);
-        assert_eq!(columns(b"\0\x01\0\0\0\x09x"), Vec::<String>::new());
-        assert_eq!(columns(b""), Vec::<String>::new());
     }
 
     /// Answers one connection with these bytes at each message, as a server of this role.

@@ -52,6 +52,14 @@ impl Outcome {
         CommandRecord::new(self.cmd.clone(), self.rc, &self.stdout, &self.stderr)
     }
 
+    /// For who asked for a log: the program, its exit and its time; at the level `trace` what it said, too.
+    fn log(&self, took: Duration) {
+        let Self { rc, cmd, timed_out, .. } = self;
+        let end = if *timed_out { "ended by us, its time was over" } else { "ended" };
+        tracing::debug!("{}: {end}, exit status {rc}, after {} ms", cmd.join(" "), took.as_millis());
+        tracing::trace!(stdout = self.stdout, stderr = self.stderr);
+    }
+
     /// The last words of the program that say something, for a one-line message.
     #[must_use]
     pub fn last_words(&self) -> String {
@@ -191,6 +199,7 @@ impl Program {
     /// # Errors
     /// `not_found`, `permission` or `io` when it cannot be started. A bad exit status or a timeout is no error here.
     pub async fn run(&self) -> Result<Outcome, Error> {
+        let begun = Instant::now();
         let mut command = self.command();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         if self.input.is_some() {
@@ -241,14 +250,16 @@ impl Program {
             }
         }
         let status = status.map_err(|e| Error::io("wait for", &self.path, &e))?;
-        Ok(Outcome {
+        let outcome = Outcome {
             rc: rc(status),
             truncated: out.dropped || err.dropped,
             stdout: out.text(),
             stderr: err.text(),
             timed_out,
             cmd: self.words(),
-        })
+        };
+        outcome.log(begun.elapsed());
+        Ok(outcome)
     }
 
     /// Starts it in a session of its own with both streams going to the end of `log`, and leaves it running.
@@ -275,6 +286,7 @@ impl Program {
         };
         command.stdout(stream()?).stderr(stream()?);
         let child = self.started(command.spawn())?;
+        tracing::debug!("{}: started, and left running", self.words().join(" "));
         Ok(Running { guard: Guard::of(&child, false), child, cmd: self.words() })
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Node;
-use super::peer::{CONNECT_TIMEOUT, Channel, FOR_REPLICATION, begin, connect, own_user, send, until_ready};
+use super::peer::{CONNECT_TIMEOUT, Channel, connect, own_user};
+use super::wire::{Connection, FOR_REPLICATION};
 
 /// The server's WAL senders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Source {
 }
 
 /// How a program says that it is gs_rewind, which a standby's address may be.
-const FOR_SQL: &[&str] = &["database", "postgres", "application_name", "gs_rewind"];
+const FOR_SQL: &[(&str, &str)] = &[("database", "postgres"), ("application_name", "gs_rewind")];
 
 const ASKED: &str = "select (select count(*) from pg_tablespace where oid >= 16384), \
      (select count(*) from pg_stat_get_wal_senders()), current_setting('max_wal_senders')";
@@ -80,27 +81,19 @@ struct Refusal {
 async fn ask(
     channel: &Channel,
     user: &str,
-    parameters: &[&str],
+    parameters: &[(&str, &str)],
     statement: &str,
     limit: Duration,
 ) -> std::io::Result<Result<Vec<String>, Refusal>> {
     let talk = async {
-        let mut stream = connect(channel).await?;
-        begin(&mut stream, user, parameters).await?;
-        if let Some(words) = until_ready(&mut stream, &mut Vec::new()).await? {
-            return Ok(Err(Refusal { fatal: true, words }));
-        }
-        let mut values = Vec::new();
-        let mut body = statement.as_bytes().to_vec();
-        body.push(0);
-        send(&mut stream, Some(b'Q'), &body).await?;
-        let failed = until_ready(&mut stream, &mut values).await?;
-        // Says goodbye; whether it is heard does not matter.
-        let _ = send(&mut stream, Some(b'X'), &[]).await;
-        Ok(match failed {
-            Some(words) => Err(Refusal { fatal: false, words }),
-            None => Ok(values),
-        })
+        let stream = connect(channel).await?;
+        let mut server = match Connection::log_in(stream, user, parameters).await? {
+            Ok(server) => server,
+            Err(words) => return Ok(Err(Refusal { fatal: true, words })),
+        };
+        let answer = server.ask(statement).await?;
+        server.end().await;
+        Ok(answer.map_err(|words| Refusal { fatal: false, words }))
     };
     timeout(limit, talk).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

@@ -16,7 +16,7 @@ use super::runtime::{hold_signals, release_signals, report_panics, within_runtim
 use super::schema::{call_schema, common_schema};
 use super::user::become_user;
 use super::{Module, hosts};
-use crate::base::{Call, Done, Error, ErrorKind, Report, secret};
+use crate::base::{Call, Done, Error, ErrorKind, Report, log, secret};
 
 /// Runs the module as a program: arguments from the command line, file or standard input; one JSON object and a
 /// newline on standard output; exit status 0, 1 (failed) or 2 (unusable arguments).
@@ -25,6 +25,7 @@ pub fn main<M: Module>() -> ExitCode {
     let start = Instant::now();
     hold_signals();
     report_panics(start);
+    log::start();
     let matches =
         match command::<M>().arg(hosts::served_flag()).after_long_help(lazy_help::<M>()).try_get_matches() {
             Ok(matches) => matches,

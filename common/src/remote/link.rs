@@ -37,6 +37,8 @@ const MOST_ENDING: usize = 500;
 pub(super) struct Link {
     session: Session,
     own: bool,
+    /// The host's name, for the log.
+    host: String,
 }
 
 /// Whether a command's input ends after what is written.
@@ -80,7 +82,7 @@ impl Link {
         if let Some(kept) = kept(host, config).await? {
             let session = Session::resume_mux(kept.into_boxed_path(), None);
             if session.check().await.is_ok() {
-                return Ok(Self { session, own: false });
+                return Ok(Self { session, own: false, host: host.name.clone() });
             }
         }
         let mut builder = SessionBuilder::default();
@@ -102,9 +104,14 @@ impl Link {
             builder.port(port);
         }
         match builder.connect_mux(&host.name).await {
-            Ok(session) => Ok(Self { session, own: true }),
+            Ok(session) => Ok(Self { session, own: true, host: host.name.clone() }),
             Err(e) => Err(unreachable(host, &e)),
         }
+    }
+
+    /// The host's name.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Whether the connection still stands; the own one ends `IDLE` seconds after its last use.
@@ -118,7 +125,7 @@ impl Link {
             && let Err(e) = self.session.close().await
         {
             // It ends by itself after a while.
-            crate::base::debug(|| format!("closing the connection: {}", told(&e)));
+            tracing::debug!("closing the connection: {}", told(&e));
         }
     }
 
@@ -186,7 +193,7 @@ async fn text(source: Option<impl AsyncRead + Unpin>) -> String {
     if let Some(source) = source
         && let Err(e) = source.take(MOST_OUTPUT).read_to_end(&mut bytes).await
     {
-        crate::base::debug(|| format!("reading from the host: {e}"));
+        tracing::debug!("reading from the host: {e}");
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -204,7 +211,7 @@ async fn lines(
         match (&mut source).take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).await {
             Ok(0) => return kept,
             Err(e) => {
-                crate::base::debug(|| format!("reading from the host: {e}"));
+                tracing::debug!("reading from the host: {e}");
                 return kept;
             }
             Ok(_) => {}

@@ -9,6 +9,7 @@ mod link;
 mod program;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -107,7 +108,15 @@ impl Connection {
     ) -> Result<Output, Error> {
         let mut words = vec![RUN, "sh", &program.name, program.folder(), &program.hash];
         words.extend(flags);
-        self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await
+        let begun = Instant::now();
+        let output = self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await?;
+        let (name, host) = (&program.name, self.0.host());
+        tracing::debug!(
+            "{host}: {name} ended, exit status {}, after {} ms",
+            output.status,
+            begun.elapsed().as_millis()
+        );
+        Ok(output)
     }
 
     /// Whether the connection still stands; it ends by itself some time after its last use.

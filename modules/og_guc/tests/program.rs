@@ -277,6 +277,30 @@ fn the_server_program_is_given_the_file_as_it_shall_be() {
 }
 
 #[test]
+fn the_log_tells_of_outside_programs_and_written_files_when_asked() {
+    let node = Node::new(CONF.as_bytes());
+    let home = node.home("cat >/dev/null; echo the-words-of-the-server");
+    let log = |level: &str, port: u16| {
+        let args = json!({"data_dir": node.0.path(), "parameters": {"port": port}, "gauss_home": home});
+        let mut command = Command::new(env!("CARGO_BIN_EXE_og_guc"));
+        command.env_remove("PGDATA").env("OG_LOG", level).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
+    };
+    let told = log("debug", 6000);
+    assert!(
+        told.contains("bin/gaussdb -c config_file=/dev/stdin") && told.contains("exit status 0, after "),
+        "{told}"
+    );
+    assert!(told.contains("postgresql.conf") && told.contains(" bytes written for "), "{told}");
+    assert!(!told.contains("the-words-of-the-server"), "{told}");
+    assert!(log("trace", 6001).contains("the-words-of-the-server"));
+    assert_eq!(log("", 6002), "");
+    assert!(log("much", 6003).contains("OG_LOG is no level of the log"));
+}
+
+#[test]
 fn where_the_server_program_cannot_run_values_are_held_against_gs_gucs_list() {
     let node = Node::new(CONF.as_bytes());
     let home = node.home("echo 'error while loading shared libraries' >&2; exit 127");

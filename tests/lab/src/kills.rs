@@ -1,4 +1,5 @@
-//! Which of many points a test kills a program at: all of them, or every third one, and others the next time.
+//! Which of many points a test kills a program at, and which of its longer stories it tells: all of them, or a third, and
+//! others the next time.
 
 /// The kill points that are chosen: every `every`-th, beginning with the one of this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +10,21 @@ pub struct KillPoints {
 
 /// The variable that chooses: `N/M` means every M-th, beginning with the N-th, counted from 0.
 const VARIABLE: &str = "OG_KILLS";
+
+/// The variable that chooses among long stories: `N/M` means part N of M, counted from 0.
+const TURN: &str = "OG_TURN";
+
+/// Whether it is the turn of the story of this number, as the environment says; it is always when it says nothing.
+///
+/// # Errors
+/// It says something else than `N/M` with N below M.
+pub fn is_turn_of(story: usize) -> Result<bool, String> {
+    let Some(text) = std::env::var_os(TURN) else { return Ok(true) };
+    let text = text.to_string_lossy();
+    let KillPoints { first, every } =
+        KillPoints::parse(&text).ok_or_else(|| format!("{TURN}={text} is not N/M with N below M"))?;
+    Ok(story % every == first)
+}
 
 impl KillPoints {
     /// What the environment chooses; all of them when it says nothing.

@@ -45,10 +45,11 @@ mod lab;
 mod net;
 mod node;
 mod ssh;
+pub mod wire;
 
 pub use engine::Engine;
 pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
-pub use kills::KillPoints;
+pub use kills::{KillPoints, is_turn_of};
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
 pub use node::{Node, NodeSpec, Role};

@@ -21,11 +21,13 @@ type Scenario = fn(&Cluster) -> Result;
 struct Story {
     name: &'static str,
     nodes: &'static [(&'static str, Role)],
+    /// So many of its scenarios, from the first, are gone through in every run; the others in one of three.
+    always: usize,
     scenarios: &'static [(&'static str, Scenario)],
 }
 
-/// A story on an engine.
-type Job = (&'static Story, Engine);
+/// A story on an engine, and which of its scenarios.
+type Job = (&'static Story, Engine, &'static [(&'static str, Scenario)]);
 
 /// Stories that run side by side: most of their time is waiting for servers.
 const AT_ONCE: usize = 2;
@@ -61,14 +63,32 @@ fn main() -> ExitCode {
         println!("opengauss ... skipped: {}", og_lab::none_installed());
         tally.skipped += stories::ALL.iter().map(|story| story.scenarios.len()).sum::<usize>();
     }
+    let mut later = 0;
+    // Who names stories wants them whole.
+    let is_whole = |number| {
+        if words.iter().any(|word| word.contains('/')) { Ok(true) } else { og_lab::is_turn_of(number) }
+    };
     for engine in engines() {
         let lacks = og_lab::missing(engine);
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
-        for story in stories::ALL.iter().filter(|story| wanted(story, engine)) {
+        for (number, story) in stories::ALL.iter().enumerate().filter(|(_, story)| wanted(story, engine)) {
+            let scenarios = match is_whole(number) {
+                Ok(true) => story.scenarios,
+                Ok(false) => &story.scenarios[..story.always],
+                Err(e) => {
+                    println!("{e}");
+                    return ExitCode::FAILURE;
+                }
+            };
             let why_not = why_not.clone().or_else(|| stories::lacks(story, engine));
             match &why_not {
-                None => jobs.push((story, engine)),
+                None => {
+                    later += story.scenarios.len() - scenarios.len();
+                    if !scenarios.is_empty() {
+                        jobs.push((story, engine, scenarios));
+                    }
+                }
                 Some(why) => {
                     println!("{engine}/{} ... skipped: {why}", story.name);
                     tally.skipped += story.scenarios.len();
@@ -76,14 +96,18 @@ fn main() -> ExitCode {
             }
         }
     }
+    if later > 0 {
+        println!("skipped: {later} scenarios whose turn it is not (cargo xtask test --all)");
+        tally.skipped += later;
+    }
     if let Ok(programs) = &programs {
         let waiting = Mutex::new(jobs.into_iter());
         let told = Mutex::new(&mut tally);
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| {
-                    while let Some((story, engine)) = next(&waiting) {
-                        tell(story, engine, programs, &told);
+                    while let Some(job) = next(&waiting) {
+                        tell(job, programs, &told);
                     }
                 });
             }
@@ -108,7 +132,7 @@ fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
-fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Tally>) {
+fn tell((story, engine, scenarios): Job, programs: &Programs, told: &Mutex<&mut Tally>) {
     let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
     let engine_label = engine.label().replace("opengauss", "o").replace("postgres", "p");
     let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);
@@ -124,7 +148,7 @@ fn tell(story: &Story, engine: Engine, programs: &Programs, told: &Mutex<&mut Ta
     };
     println!("{engine}/{}: lab up in {:.1} s", story.name, start.elapsed().as_secs_f64());
     let mut broken = false;
-    for (title, scenario) in story.scenarios {
+    for (title, scenario) in scenarios {
         let name = format!("{engine}/{}: {title}", story.name);
         if broken {
             println!("{name} ... not run: the scenario before it failed");

@@ -178,7 +178,11 @@ impl<'a> Cluster<'a> {
                 let looked = self.nodes.iter().filter(|n| !aside(n));
                 let looked: Vec<_> = looked.map(|n| format!("{} {}", n.name, in_words(n))).collect();
                 let looked = if looked.is_empty() { "no other node".to_owned() } else { looked.join(", ") };
-                findings.push(format!("no primary runs ({looked})"));
+                let why = self.nodes.iter().filter(|n| !aside(n)).filter_map(|n| {
+                    let why = n.seen.as_ref()?.unreachable.as_ref()?;
+                    Some(format!("; {}: {why}", n.name))
+                });
+                findings.push(format!("no primary runs ({looked}){}", why.collect::<String>()));
             }
         }
         let primary = if let [only] = found[..] { Some(only) } else { None };

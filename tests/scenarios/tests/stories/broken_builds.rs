@@ -16,6 +16,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "broken_builds",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
+    always: 0,
     scenarios: &[("a node whose build was killed at twenty moments is added all the same", killed)],
 };
 

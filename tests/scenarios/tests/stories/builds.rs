@@ -18,6 +18,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "builds",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby)],
+    always: 2,
     scenarios: &[
         ("a full build whose gs_ctl is killed is begun again", full_killed),
         ("a full build whose network is cut is begun again", full_cut),

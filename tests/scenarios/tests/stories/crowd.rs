@@ -20,6 +20,7 @@ pub const STORY: Story = Story {
         ("n8", Role::Spare),
         ("n9", Role::Spare),
     ],
+    always: 0,
     scenarios: &[
         ("eight standbys at once, by as many builds as the senders allow", eight_at_once),
         ("all but one are dropped at once", seven_dropped),

@@ -11,6 +11,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "growth",
     nodes: &[("n1", Role::Primary), ("n2", Role::Spare), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
+    always: 6,
     scenarios: &[
         ("a single node gains a standby", single_to_pair),
         ("a standby and a cascade standby at once", two_at_once),

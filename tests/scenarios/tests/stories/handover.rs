@@ -23,6 +23,7 @@ pub const STORY: Story = Story {
         ("n3", Role::Standby),
         ("n4", Role::CascadeStandby),
     ],
+    always: 2,
     scenarios: &[
         ("a switchover is foretold and loses no row", switchover),
         ("who cannot take over is refused, a member that is down done without by name", refused),

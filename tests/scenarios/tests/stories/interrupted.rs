@@ -14,6 +14,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "interrupted",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
+    always: 0,
     scenarios: &[
         ("expand killed after each task in turn", expand_killed),
         ("drop killed after each task in turn", drop_killed),

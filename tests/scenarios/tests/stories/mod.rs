@@ -29,22 +29,23 @@ use serde_json::Value;
 
 use crate::Story;
 
-/// All stories.
+/// All stories, those that take longest first; of those whose numbers differ by three, one run of `cargo xtask test` tells
+/// the same.
 pub const ALL: &[Story] = &[
+    handover::STORY,
+    repair::STORY,
+    interrupted::STORY,
     broken_builds::STORY,
+    refused::STORY,
+    rolling::STORY,
     builds::STORY,
+    roles::STORY,
     crowd::STORY,
     growth::STORY,
-    handover::STORY,
-    interrupted::STORY,
-    refused::STORY,
-    repair::STORY,
-    roles::STORY,
-    rolling::STORY,
-    salt::STORY,
-    sessions::STORY,
     shell::STORY,
     tablespaces::STORY,
+    sessions::STORY,
+    salt::STORY,
 ];
 
 /// What the story lacks beside an engine, in words.

@@ -13,6 +13,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "refused",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare)],
+    always: 1,
     scenarios: &[
         ("bad input ends before the first change", bad_input),
         ("a wrong inventory ends before the first change", wrong_inventory),

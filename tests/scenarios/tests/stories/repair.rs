@@ -17,6 +17,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "repair",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Standby)],
+    always: 3,
     scenarios: &[
         ("a cluster that is well is left alone", well),
         ("a standby that was stopped, or killed, is started", stopped),

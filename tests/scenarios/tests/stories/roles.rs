@@ -13,6 +13,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "roles",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Standby)],
+    always: 1,
     scenarios: &[
         ("a whole cluster is stopped, started and restarted in turn", ordinary),
         ("a primary that was killed starts beside its standbys", killed),

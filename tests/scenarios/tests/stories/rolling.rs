@@ -18,6 +18,7 @@ pub const STORY: Story = Story {
         ("n3", Role::Standby),
         ("n4", Role::CascadeStandby),
     ],
+    always: 2,
     scenarios: &[
         ("what no node takes, or each has of its own, is refused", refused),
         ("max_connections is raised with one switchover, as check mode predicts", raised),

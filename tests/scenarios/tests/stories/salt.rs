@@ -14,6 +14,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "salt",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
+    always: 1,
     scenarios: &[("what README tells to type does what Ansible does", as_readme_says)],
 };
 

@@ -11,6 +11,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "sessions",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby)],
+    always: 2,
     scenarios: &[
         ("checkpoints leave few dirty pages", checkpoints),
         ("a long transaction is told, waited for and ended, and nothing else", long_transaction),

@@ -10,6 +10,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "shell",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
+    always: 4,
     scenarios: &[
         ("og expand does what Ansible does", expands),
         ("og drop, killed and typed again", drops),

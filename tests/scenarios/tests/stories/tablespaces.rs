@@ -11,6 +11,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "tablespaces",
     nodes: &[("n1", Role::Primary), ("n2", Role::Spare), ("n3", Role::Spare)],
+    always: 0,
     scenarios: &[
         ("a cluster with a tablespace is expanded, and written to", expand),
         ("a failover keeps what is in tablespaces", failover),

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap_complete::CompleteEnv;
-use og_common::protocol::{Error, ErrorKind, secret, take_in};
+use og_common::protocol::{Error, ErrorKind, log, secret, take_in};
 use og_workflow::Workflows;
 use og_workflow::args::Outcome;
 use og_workflow::engine::Engine;
@@ -31,6 +31,7 @@ const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
     CompleteEnv::with_factory(command::command).complete();
+    log::start();
     let invocation = match command::parse() {
         Ok(invocation) => invocation,
         Err(e) => {

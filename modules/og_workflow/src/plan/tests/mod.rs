@@ -332,7 +332,9 @@ fn two_primaries_and_none() {
     assert!(only(dropping(&hosts, "n2")).contains("n1 and n3 run as primary"));
     let mut hosts = cluster(2);
     hosts[0].2 = json!(null);
-    assert!(only(dropping(&hosts, "n2")).contains("no primary runs (n1 unreachable, n2 standby"));
+    let told = only(dropping(&hosts, "n2"));
+    assert!(told.contains("no primary runs (n1 unreachable, n2 standby"), "{told}");
+    assert!(told.contains("; n1: no route"), "{told}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::conf::{Channel, Situation, adopt, slot_name};
 use super::identify::{self, Identity};
 use super::server::{Server, Upstream, newest_log, user};
 use super::state::{DbState, Mode, State};
-use super::wire::Client;
+use crate::wire::Client;
 
 /// The end of the log, as openGauss tells it.
 const POSITION: &str = "select (case when pg_is_in_recovery() \

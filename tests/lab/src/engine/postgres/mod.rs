@@ -23,7 +23,6 @@ mod initdb;
 mod query;
 mod server;
 mod state;
-mod wire;
 
 pub use ctl::main as gs_ctl;
 pub use gsql::main as gsql;

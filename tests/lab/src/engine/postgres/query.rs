@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::ctl::Ctl;
 use super::server::{Server, socket_dir, user};
 use super::state::{DbState, Mode, State};
-use super::wire::{Client, Failure};
+use crate::wire::{Client, Failure};
 
 const SENDERS: &str = "select s.pid, s.state, s.sent_lsn, coalesce(s.write_lsn, s.sent_lsn), coalesce(s.flush_lsn, s.sent_lsn), \
      coalesce(s.replay_lsn, s.sent_lsn), s.sync_state, s.sync_priority, s.client_addr, s.client_port, \

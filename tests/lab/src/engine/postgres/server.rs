@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::conf::{Channel, Settings, Situation};
 use super::hba::Rules;
 use super::state::{DbState, Mode, State};
-use super::wire::{Client, Failure, Rows};
+use crate::wire::{Client, Failure, Rows};
 
 /// One server, by its data directory. What the stand-ins know about it is kept beside that, in `DATA_DIR.lab`, so that
 /// neither a build nor a curious module trips over it.
