@@ -99,7 +99,7 @@ fn nodes() -> Vec<Present> {
                                 receiver: (running && receives && role.follows()).then(Receiver::default),
                                 ..NodeState::default()
                             };
-                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn > 0) };
+                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn > 0), last: None };
                             nodes.push(Present {
                                 node,
                                 started_as,
