@@ -47,7 +47,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// `permission` or `io`.
-pub fn mark(path: &Path) -> Result<(), Error> {
+pub fn create_mark(path: &Path) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
@@ -104,10 +104,10 @@ mod tests {
         let (precious, link) = (folder.path().join("precious"), folder.path().join("mark"));
         std::fs::write(&precious, "text").unwrap();
         std::os::unix::fs::symlink(&precious, &link).unwrap();
-        assert!(mark(&link).is_err());
+        assert!(create_mark(&link).is_err());
         assert_eq!(std::fs::read(&precious).unwrap(), b"text");
         std::fs::remove_file(&link).unwrap();
-        mark(&link).unwrap();
-        mark(&link).unwrap();
+        create_mark(&link).unwrap();
+        create_mark(&link).unwrap();
     }
 }

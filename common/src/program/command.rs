@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::result::written;
+use super::result::write_stdout;
 use super::schema::{args_help, args_schema, result_schema};
 use super::{Module, hosts};
 use crate::base::{Error, secret};
@@ -94,5 +94,5 @@ pub(super) fn export<M: Module>(matches: &ArgMatches, output: &M::Output) -> Res
 }
 
 pub(super) fn show(text: &str) -> ExitCode {
-    written(|out| writeln!(out, "{text}"), ExitCode::SUCCESS)
+    write_stdout(|out| writeln!(out, "{text}"), ExitCode::SUCCESS)
 }

@@ -73,7 +73,7 @@ fn receive_lag(progress: &Progress) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use og_common::gauss::{NodeState, Receiver, Sender, Slot};
+    use og_common::gauss::{NodeState, Receiver, Sender, ReplicationSlot};
     use og_preflight::facts::Certificate;
 
     use super::*;
@@ -110,10 +110,10 @@ mod tests {
             db_state: DbState::Normal,
             detail: Some("Normal".to_owned()),
             receiver: Some(Receiver { progress, ..Receiver::default() }),
-            slots: Some(vec![Slot {
+            slots: Some(vec![ReplicationSlot {
                 name: "dn_6003".to_owned(),
                 retained_bytes: Some(16),
-                ..Slot::default()
+                ..ReplicationSlot::default()
             }]),
             ..NodeState::default()
         });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{BuildProgress, DbState, Diagnosis, Identity, Role};
+use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role, lsn_number};
 use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ pub struct Seen {
     pub identity: Identity,
     /// Why its server is not well, where that was asked for and it is not.
     pub diagnosis: Option<Diagnosis>,
+    /// The failovers that are recorded there, the newest last.
+    pub forks: Vec<Fork>,
+    /// The records of its log that it was asked for.
+    pub log_records: LogRecords,
     /// Why the host by which the others reach it is no address of its machine.
     pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
@@ -108,6 +112,33 @@ pub struct LogPosition {
     pub term: Option<u64>,
     /// Whether the log was read to its end.
     pub is_end: bool,
+    /// The last record that recovery would replay.
+    pub last_record: Option<LogRecord>,
+}
+
+/// The records of a log, as og_node_state tells them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LogRecords {
+    /// By the place that was asked for, the record that begins there.
+    #[serde(rename = "log_records")]
+    pub records: BTreeMap<String, Option<LogRecord>>,
+    /// Where the log begins that is still there.
+    #[serde(rename = "log_begin")]
+    pub begin: Option<String>,
+}
+
+impl LogRecords {
+    /// Whether this log, which goes up to `end`, has the other one's record; none where that cannot be told.
+    #[must_use]
+    pub fn have(&self, record: &LogRecord, end: Option<u64>) -> Option<bool> {
+        if let Some(own) = self.records.get(&record.begin)? {
+            return Some(own == record);
+        }
+        // Not there, and neither removed nor still to come.
+        let (begin, place) = (lsn_number(self.begin.as_deref()?)?, lsn_number(&record.begin)?);
+        (begin <= place && place < end?).then_some(false)
+    }
 }
 
 /// A transaction of a client, as og_session tells it.
@@ -293,6 +324,9 @@ struct OfNodeState {
     os_user: Option<String>,
     identity: Option<Identity>,
     diagnosis: Option<Diagnosis>,
+    forks: Vec<Fork>,
+    #[serde(flatten)]
+    log_records: LogRecords,
 }
 
 #[derive(Default, Deserialize)]
@@ -392,6 +426,7 @@ impl Seen {
                 self.os_user = told.os_user;
                 self.identity = told.identity.unwrap_or_default();
                 self.diagnosis = told.diagnosis;
+                (self.forks, self.log_records) = (told.forks, told.log_records);
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use og_common::gauss::managed::{ManagedBy, Manager};
 use og_common::gauss::tablespaces::{Damage, Tablespaces};
 use og_common::gauss::{
-    BuildProgress, Content, DbState, Identity, NodeState, Progress, Receiver, Role, Slot,
+    BuildProgress, Content, DbState, Identity, NodeState, Progress, Receiver, ReplicationSlot, Role,
 };
 
 use super::Severity::{Error, Info, Unknown, Warning};
@@ -194,11 +194,11 @@ fn node(n: u8) -> Facts {
             slots: Some(if standby {
                 Vec::new()
             } else {
-                vec![Slot {
+                vec![ReplicationSlot {
                     name: "dn_6002".to_owned(),
                     kind: "physical".to_owned(),
                     active: true,
-                    ..Slot::default()
+                    ..ReplicationSlot::default()
                 }]
             }),
             ..NodeState::default()

@@ -211,7 +211,7 @@ fn sockets(root: &Root, pid: u32) -> Result<BTreeSet<u64>, String> {
 }
 
 /// Takes in the channels.
-pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
+pub fn read_channels(facts: &mut Facts, channels: &[peer::ChannelEnds]) {
     for channel in channels {
         facts.channels.push(Channel {
             number: channel.number,
@@ -225,7 +225,7 @@ pub fn read_channels(facts: &mut Facts, channels: &[peer::Channel]) {
 }
 
 /// Finds where the channels' own ends are, side by side.
-pub async fn find_local_ends(channels: &[peer::Channel]) -> Vec<LocalEnd> {
+pub async fn find_local_ends(channels: &[peer::ChannelEnds]) -> Vec<LocalEnd> {
     let mut asked = Vec::new();
     for channel in channels {
         let host = og_common::replconn::Host::new(channel.local_host.clone());

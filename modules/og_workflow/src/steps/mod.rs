@@ -28,7 +28,7 @@ use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
 use crate::plan::{self, Case, Files, Outlook, PARAMETERS, PREFLIGHT, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
-use crate::seen::{PROGRAMS, SESSIONS, Seen};
+use crate::seen::{LogRecords, PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
 use crate::text::unified;
 
@@ -486,9 +486,45 @@ impl Run<'_> {
             let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::of(&own))
         };
-        let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        let mut nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        if diagnoses && programs.starts_with(&PROGRAMS) {
+            self.compare_logs(&mut nodes)?;
+        }
         self.leader = plan::leader(&nodes).map(|n| n.name.clone());
         Ok(nodes)
+    }
+
+    /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.
+    fn compare_logs(&mut self, nodes: &mut [Node]) -> Go {
+        let last = |n: &Node| n.seen().diagnosis.as_ref().and_then(|d| d.last_record.clone());
+        let mut places: Vec<String> = nodes.iter().filter_map(last).map(|record| record.begin).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        places.extend(nodes.iter().flat_map(|n| &n.seen().forks).map(|fork| fork.record.begin.clone()));
+        let has_log = |n: &&Node| n.reachable() && n.seen().state_error.is_none() && n.system_id().is_some();
+        let asked: Vec<String> = nodes.iter().filter(has_log).map(|n| n.name.clone()).collect();
+        for (name, records) in self.log_records(&asked, places)? {
+            if let Some(seen) = nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.seen.as_mut()) {
+                seen.log_records = records;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks these nodes for the records of their logs at these places.
+    fn log_records(&mut self, nodes: &[String], mut places: Vec<String>) -> Go<BTreeMap<String, LogRecords>> {
+        places.sort();
+        places.dedup();
+        let own = json!({
+            "state": "query",
+            "log_records": places,
+            "timeout": self.how.options.og_look_timeout,
+        });
+        self.replay.shown = QUIET;
+        let done = self.replay.ask("Compare the logs", "og_node_state", &on(nodes, &own))?;
+        let told = |(name, answer): (String, Answer)| Some((name, answer.read().ok()?));
+        Ok(done.0.into_iter().filter_map(told).collect())
     }
 
     /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
@@ -697,12 +733,17 @@ impl Run<'_> {
 
     /// Releases the lock on these nodes, whatever came of the steps.
     fn end(&mut self, locked: &[String], done: Go) -> Go {
+        self.end_by(done, |it| it.unlock_nodes(locked))
+    }
+
+    /// Ends a run by `release`, whatever came of the steps; says so when that fails too.
+    fn end_by(&mut self, done: Go, release: impl FnOnce(&mut Self) -> Go) -> Go {
         let why = match done {
-            Ok(()) => return self.unlock_nodes(locked),
+            Ok(()) => return release(self),
             Err(Stop::Failed(why)) => why,
             ask => return ask,
         };
-        Err(Stop::Failed(match self.unlock_nodes(locked) {
+        Err(Stop::Failed(match release(self) {
             Ok(()) => why,
             Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
             Err(ask) => return Err(ask),
@@ -725,15 +766,6 @@ impl Run<'_> {
         }));
         let done = self.quiet(name, "og_lock", vec![(node.to_owned(), own)])?;
         gate(&[&done])
-    }
-
-    /// Releases the lock of a run that failed; says so when that fails too.
-    fn ended(&mut self, og: &Shared, why: String) -> Go<String> {
-        match self.unlock(og) {
-            Ok(()) => Ok(why),
-            Err(Stop::Failed(too)) => Ok(format!("{why}; and the lock was not released: {too}")),
-            Err(ask) => Err(ask),
-        }
     }
 
     /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.

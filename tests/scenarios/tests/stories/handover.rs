@@ -6,12 +6,13 @@ use std::time::Duration;
 use og_lab::{Engine, Role};
 use og_scenarios::client::{Seen, TABLE};
 use og_scenarios::cluster::{Cluster, Result, differing};
-use og_scenarios::roaming::roam;
+use og_scenarios::roaming::write_on_any;
+use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 use serde_json::{Value, json};
 
+use super::check_nothing_left;
 use super::interrupted::killed_after_each_task;
-use super::nothing_left;
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -29,8 +30,12 @@ pub const STORY: Story = Story {
         ("a switchover killed after each task in turn", killed),
         ("of two switchovers at once one is made", two_at_once),
         ("of two standbys the one that holds more takes over", farthest),
+        ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
         ("a frozen primary is replaced only when a person says so", frozen),
-        ("a primary that is cut off is replaced, and what it acknowledged is kept", cut_off),
+        (
+            "a primary that is cut off is replaced, and what it acknowledged is kept, also when it is thawed",
+            cut_off,
+        ),
     ],
 };
 
@@ -49,7 +54,7 @@ fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
     let target = format!("og_switchover={to}");
     let args = [&["-e", &target], args].concat();
     c.sql(from, &og_scenarios::client::create_table())?;
-    let (run, seen) = roam(c, &[from, to], || c.play("switchover.yml", &args)?.must_work())?;
+    let (run, seen) = write_on_any(c, &[from, to], || c.run_playbook("switchover.yml", &args)?.must_work())?;
     println!(
         "  {}: switchover {from} to {to}: {:.1} s, nobody could commit for {:.2} s, {} rows",
         c.lab().engine(),
@@ -61,7 +66,7 @@ fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
 }
 
 /// That the primary holds each row that was acknowledged.
-fn holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
+fn check_holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
     let (wanted, between) = (seen.rows().to_string(), format!("n between {} and {}", seen.first, seen.last));
     let has = c.sql(primary, &format!("select count(*) from {TABLE} where {between}"))?;
     if seen.acknowledged.is_none() || has == wanted {
@@ -73,7 +78,8 @@ fn holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
 fn switchover(c: &Cluster) -> Result {
     c.sql("n1", &og_scenarios::client::create_table())?;
     let before = c.settled_configuration()?;
-    let foretold = c.play("switchover.yml", &["-e", "og_switchover=n2", "--check", "--diff"])?.must_work()?;
+    let foretold =
+        c.run_playbook("switchover.yml", &["-e", "og_switchover=n2", "--check", "--diff"])?.must_work()?;
     if let files @ [_, ..] = &differing(&before, &c.configuration()?)[..] {
         return Err(format!("check mode changed {}", files.join(", ")));
     }
@@ -82,15 +88,15 @@ fn switchover(c: &Cluster) -> Result {
         return Err(format!("check mode does not foretell the switchover: {:?}", foretold.changes()));
     }
     switch(c, "n1", "n2", &[])?;
-    c.at_rest(&roles("n2"))?;
-    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    c.check_at_rest(&roles("n2"))?;
+    check_nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 /// The playbook fails with these words.
-fn fails(c: &Cluster, playbook: &str, args: &[&str], words: &str) -> Result {
-    let run = c.play(playbook, args)?.must_fail()?;
+fn check_fails(c: &Cluster, playbook: &str, args: &[&str], words: &str) -> Result {
+    let run = c.run_playbook(playbook, args)?.must_fail()?;
     let told = run.output.split_whitespace().collect::<Vec<_>>().join(" ");
     if told.contains(words) { Ok(()) } else { Err(format!("it does not say {words:?}:\n{}", run.output)) }
 }
@@ -101,15 +107,15 @@ fn state(c: &Cluster, node: &str, args: Value) -> Result<Value> {
 }
 
 fn refused(c: &Cluster) -> Result {
-    fails(c, "switchover.yml", &["-e", "og_switchover=n4"], "is a cascade standby and follows")?;
-    fails(
+    check_fails(c, "switchover.yml", &["-e", "og_switchover=n4"], "is a cascade standby and follows")?;
+    check_fails(
         c,
         "failover.yml",
         &["-e", "og_failover=n2"],
         "n1 runs as primary and answers, so nothing is lost",
     )?;
     state(c, "n3", json!({"state": "stopped"}))?;
-    fails(
+    check_fails(
         c,
         "switchover.yml",
         &["-e", "og_switchover=n2"],
@@ -117,30 +123,30 @@ fn refused(c: &Cluster) -> Result {
     )?;
     switch(c, "n1", "n2", &["-e", "og_without=n3"])?;
     state(c, "n3", json!({"state": "started"}))?;
-    c.becomes("n3", "standby", "Normal")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
     // Its files are brought up to date now.
-    c.play("switchover.yml", &["-e", "og_switchover=n2"])?.must_work()?;
-    c.at_rest(&roles("n2"))?;
+    c.run_playbook("switchover.yml", &["-e", "og_switchover=n2"])?.must_work()?;
+    c.check_at_rest(&roles("n2"))?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 fn killed(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     let kills = killed_after_each_task(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
-    let seen = client.end().map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
     println!("  {}: killed {kills} times", c.lab().engine());
-    holds(c, &seen, "n2")?;
-    c.at_rest(&roles("n2"))?;
-    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    check_holds(c, &seen, "n2")?;
+    c.check_at_rest(&roles("n2"))?;
+    check_nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 fn two_at_once(c: &Cluster) -> Result {
     let runs = std::thread::scope(|scope| {
         let play = |to: &'static str| {
-            scope.spawn(move || c.play("switchover.yml", &["-e", &format!("og_switchover={to}")]))
+            scope.spawn(move || c.run_playbook("switchover.yml", &["-e", &format!("og_switchover={to}")]))
         };
         [play("n2"), play("n3")].map(|run| run.join().unwrap_or_else(|_| Err("a run panicked".to_owned())))
     });
@@ -153,28 +159,101 @@ fn two_at_once(c: &Cluster) -> Result {
         (true, _) => "n2",
         (false, false) => return Err(format!("none was made:\n{}\n{}", first.output, second.output)),
     };
-    c.at_rest(&roles(primary))?;
+    c.check_at_rest(&roles(primary))?;
     switch(c, primary, "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
-/// Makes the node a standby of the primary that there is, whatever it was; the files, too.
-fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
-    let result = c.module(node, "og_build", json!({"force": true, "timeout": 120}))?;
-    if result["failed"] == true {
-        return Err(format!("og_build on {node}: {result}"));
+/// Takes an old primary in again. Only what it says that it holds alone is a reason for force, and that is kept aside then.
+/// Returns whether it held nothing.
+fn repair(c: &Cluster, node: &str, primary: &str) -> Result<bool> {
+    let shell = Shell::new(c)?;
+    let told = shell.run(&format!("og repair {node}"))?;
+    let held_nothing = told.status == 0;
+    if held_nothing && !told.output.contains("so nothing of it is lost") {
+        return Err(format!("it does not say why nothing is lost:\n{}", told.output));
     }
-    c.becomes(node, "standby", "Normal")?;
+    if !held_nothing {
+        for words in ["bytes of log that", "og_repair_force with this node named"] {
+            if !told.output.contains(words) || !told.changes.is_empty() {
+                return Err(format!("it does not say {words:?}, or changed something:\n{}", told.output));
+            }
+        }
+        shell.run(&format!("og repair {node} --repair-force yes"))?.must_work()?;
+        let data = &c.node(node)?.data_dir;
+        let name = data.file_name().unwrap_or_default().to_string_lossy();
+        let beside = data.parent().map(std::fs::read_dir).transpose().map_err(|e| e.to_string())?;
+        let begin = format!("{name}_log_0-");
+        let is_copy = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&begin);
+        if !beside.into_iter().flatten().flatten().any(|entry| is_copy(&entry)) {
+            return Err(format!("nothing is kept beside {}", data.display()));
+        }
+    }
+    println!("  {}: repair of the old primary {node}, which held nothing: {held_nothing}", c.lab().engine());
+    c.wait_for_state(node, "standby", "Normal")?;
+    c.check_at_rest(&roles(primary))?;
+    let again = shell.run("og repair")?.must_work()?;
+    if again.changes.is_empty() {
+        Ok(held_nothing)
+    } else {
+        Err(format!("it repairs again: {}", again.output))
+    }
+}
+
+/// The same, and n1 is the primary again.
+fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
+    repair(c, node, primary)?;
     switch(c, primary, "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
+}
+
+/// No standby receives any more.
+fn nobody_receives(c: &Cluster, standbys: &[&str]) -> Result {
+    c.wait_until("no standby receives", || {
+        for node in standbys {
+            if state(c, node, json!({}))?["node"]["receiver"].is_object() {
+                return Ok(Err(format!("{node} does")));
+            }
+        }
+        Ok(Ok(()))
+    })
+}
+
+fn fork(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = client.stop().map_err(|e| e.to_string())?;
+    c.check_at_rest(&roles("n1"))?;
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n2", "n3"])?;
+    fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
+    if !repair(c, "n1", "n2")? {
+        return Err("n1 was idle, and is said to hold something of its own".to_owned());
+    }
+    // Nobody receives what n2 commits now.
+    c.lab().cut("n2").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n1", "n3"])?;
+    c.sql(
+        "n2",
+        "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n",
+    )?;
+    c.lab().kill_server("n2").map_err(|e| e.to_string())?;
+    c.lab().reconnect("n2").map_err(|e| e.to_string())?;
+    fail_over(c, "n1", &seen, &["-e", "og_failover=n1"])?;
+    if repair(c, "n2", "n1")? {
+        return Err("n2 wrote a table alone, and is said to hold nothing of its own".to_owned());
+    }
+    let left = c.sql("n2", "select count(*) from pg_class where relname = 'og_lost'")?;
+    if left == "0" { Ok(()) } else { Err("n2 has what it wrote alone".to_owned()) }
 }
 
 /// A failover that must work; every row that was acknowledged before is there.
 fn fail_over(c: &Cluster, to: &str, seen: &Seen, args: &[&str]) -> Result {
-    let run = c.play("failover.yml", &[&["-e", "og_failover_force=true"], args].concat())?.must_work()?;
+    let run =
+        c.run_playbook("failover.yml", &[&["-e", "og_failover_force=true"], args].concat())?.must_work()?;
     println!("  {}: failover to {to}: {:.1} s", c.lab().engine(), run.took.as_secs_f64());
-    c.becomes(to, "primary", "Normal")?;
-    holds(c, seen, to)
+    c.wait_for_state(to, "primary", "Normal")?;
+    check_holds(c, seen, to)
 }
 
 fn farthest(c: &Cluster) -> Result {
@@ -183,27 +262,24 @@ fn farthest(c: &Cluster) -> Result {
     // n3 is left behind: commits wait for one standby, which n2 is by then.
     c.lab().cut("n3").map_err(|e| e.to_string())?;
     let so_far = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
-    c.until("more rows are committed without n3", || {
+    c.wait_until("more rows are committed without n3", || {
         let now = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
         let more = now.parse::<u64>().unwrap_or(0) > so_far.parse::<u64>().unwrap_or(0) + 100;
         Ok(more.then_some(()).ok_or(now))
     })?;
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
-    let seen = client.end().map_err(|e| e.to_string())?;
-    c.lab().uncut("n3").map_err(|e| e.to_string())?;
-    c.until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
-    fails(
+    let seen = client.finish().map_err(|e| e.to_string())?;
+    c.lab().reconnect("n3").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n2", "n3"])?;
+    check_fails(
         c,
         "failover.yml",
         &["-e", "og_failover=n3 og_failover_force=true"],
         "n3 holds less of the log than n2",
     )?;
     fail_over(c, "n2", &seen, &[])?;
-    c.becomes("n3", "standby", "Normal")?;
-    fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
+    check_fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
     take_in(c, "n1", "n2")
 }
 
@@ -211,20 +287,14 @@ fn frozen(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(500));
     let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
-    let done = Command::new("kill").args(["-STOP", &pid]).status().map_err(|e| e.to_string())?;
-    if !done.success() {
-        return Err("kill failed".to_owned());
-    }
-    c.until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
+    signal(&pid, "-STOP")?;
+    nobody_receives(c, &["n2", "n3"])?;
     let force = "og_failover_force=true";
     let words = format!("n1: its server (pid {pid}) runs and does not answer");
-    fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
+    check_fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
     // Its clients hang with it, and end with it.
     let ended = std::thread::scope(|scope| {
-        let client = scope.spawn(|| client.end());
+        let client = scope.spawn(|| client.finish());
         let over =
             fail_over(c, "n2", &Seen::default(), &["-e", "og_failover=n2", "-e", "og_confirm_dead=n1"]);
         if over.is_err() {
@@ -234,7 +304,7 @@ fn frozen(c: &Cluster) -> Result {
         let seen = client.join().map_err(|_| "the client panicked".to_owned())?.map_err(|e| e.to_string())?;
         over.map(|()| seen)
     })?;
-    holds(c, &ended, "n2")?;
+    check_holds(c, &ended, "n2")?;
     take_in(c, "n1", "n2")
 }
 
@@ -246,14 +316,17 @@ fn cut_off(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(500));
     c.lab().cut("n1").map_err(|e| e.to_string())?;
-    c.until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
-    // Its clients still reach it, and what they commit now waits for a standby for ever.
-    let over = c.play("failover.yml", &["-e", "og_failover=n2", "-e", "og_failover_force=true"]);
+    nobody_receives(c, &["n2", "n3"])?;
+    // It is frozen, too, from before the failover until it is over; its clients still reach it.
+    let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
+    signal(&pid, "-STOP")?;
+    let over = c.run_playbook("failover.yml", &["-e", "og_failover=n2", "-e", "og_failover_force=true"]);
+    signal(&pid, "-CONT")?;
+    c.lab().reconnect("n1").map_err(|e| e.to_string())?;
+    // What they commit now waits for a standby for ever: none comes back to it.
+    std::thread::sleep(Duration::from_secs(3));
     let server = c.lab().kill_server("n1").map_err(|e| e.to_string());
-    let seen = client.end().map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
     server?;
     let run = over?.must_work()?;
     println!(
@@ -261,9 +334,15 @@ fn cut_off(c: &Cluster) -> Result {
         c.lab().engine(),
         run.took.as_secs_f64()
     );
-    holds(c, &seen, "n2")?;
+    check_holds(c, &seen, "n2")?;
     if !run.output.contains("n1 could not be reached") {
         return Err(format!("it does not say what the old primary can still do:\n{}", run.output));
     }
-    c.becomes("n3", "standby", "Normal")
+    c.wait_for_state("n3", "standby", "Normal")?;
+    repair(c, "n1", "n2").map(drop)
+}
+
+fn signal(pid: &str, signal: &str) -> Result {
+    let done = Command::new("kill").args([signal, pid]).status().map_err(|e| e.to_string())?;
+    if done.success() { Ok(()) } else { Err(format!("kill {signal} {pid} failed")) }
 }

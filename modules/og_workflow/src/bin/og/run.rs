@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
-use og_common::remote::{Connection, Host, Program, Request, check_config};
+use og_common::remote::{Connection, Program, Request, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
@@ -128,7 +128,7 @@ impl Hosts {
                 return Ok(connection);
             }
         }
-        let parsed: Host = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
+        let parsed: SshHost = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
         let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), stop).await?);
         self.put(host, new.clone());
         Ok(new)
