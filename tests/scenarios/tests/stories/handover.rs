@@ -148,7 +148,8 @@ fn beside_gs_ctl(c: &Cluster) -> Result {
             }
             let node = c.node(to)?;
             let data = node.data_dir.display().to_string();
-            let done = node.exec(["gs_ctl", "switchover", "-D", &data]).output().map_err(|e| e.to_string())?;
+            let done =
+                node.exec(["gs_ctl", "switchover", "-D", &data]).output().map_err(|e| e.to_string())?;
             if done.status.success() {
                 c.becomes(to, "primary", "Normal")
             } else {
