@@ -57,14 +57,14 @@ impl Module for Echo {
                 for word in &args.words {
                     call.did(format!("gave {word} back"));
                 }
-                call.keep(&Output { words: args.words.clone(), uid: 0 });
+                call.record_output(&Output { words: args.words.clone(), uid: 0 });
                 std::future::pending::<()>().await;
             }
             State::Mistaken => panic!("on purpose {:?}", args.password.map(|p| p.len())),
         }
         let actions = if args.words.is_empty() { vec![] } else { vec!["gave words back".to_owned()] };
         let output = Output { words: args.words, uid: nix::unistd::Uid::effective().as_raw() };
-        Ok(Report::of(actions, "gave them back", output))
+        Ok(Report::new(actions, "gave them back", output))
     }
 }
 

@@ -25,10 +25,10 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
 
 /// The one object on standard output, and the exit status.
 fn call(input: &str) -> (Value, i32) {
-    told(&run(&mut echo(), input.as_bytes()))
+    read_result(&run(&mut echo(), input.as_bytes()))
 }
 
-fn told(output: &Output) -> (Value, i32) {
+fn read_result(output: &Output) -> (Value, i32) {
     let text = std::str::from_utf8(&output.stdout).unwrap();
     assert_eq!(text.matches('\n').count(), 1, "one line: {text:?}");
     (serde_json::from_str(text).unwrap(), output.status.code().unwrap())
@@ -63,7 +63,7 @@ fn a_secret_is_masked_wherever_it_comes_back() {
         serde_json::json!({"password": "it's \"S3cret\"", "words": ["say it's \"S3cret\" twice", "a"]});
     let output = run(echo().env("OG_LOG", "debug"), args.to_string().as_bytes());
     assert!(!output.stderr.is_empty() && !String::from_utf8_lossy(&output.stderr).contains("S3cret"));
-    let (result, _) = told(&output);
+    let (result, _) = read_result(&output);
     assert_eq!(result["words"], serde_json::json!(["say VALUE_SPECIFIED_IN_NO_LOG_PARAMETER twice", "a"]));
     assert!(!result.to_string().contains("S3cret"), "{result}");
     // Also in what is said of arguments that cannot be used, and of a call that ended in the middle.
@@ -129,7 +129,7 @@ fn a_signal_that_comes_before_the_first_instruction_is_told_too() {
         .unwrap();
     // Nothing comes through it, so only the signal can end the program.
     let open = child.stdin.take();
-    let (result, code) = told(&child.wait_with_output().unwrap());
+    let (result, code) = read_result(&child.wait_with_output().unwrap());
     drop(open);
     assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("interrupted")), "{result}");
     assert!(result["msg"].as_str().unwrap().contains("SIGTERM"));
@@ -150,25 +150,25 @@ fn unusable_arguments_are_exit_2() {
         assert_eq!((code, &result["error"]["kind"]), (2, &Value::from("bad_args")), "{input}");
         assert_eq!(result["failed"], true);
     }
-    let (result, code) = told(&run(echo().arg("--nonsense"), b""));
+    let (result, code) = read_result(&run(echo().arg("--nonsense"), b""));
     assert_eq!((code, &result["error"]["kind"]), (2, &Value::from("bad_args")));
 }
 
 #[test]
 fn arguments_can_be_checked_without_doing_anything() {
-    let (wrong, code) = told(&run(echo().arg("--validate"), b"{\"wrds\": 1}"));
+    let (wrong, code) = read_result(&run(echo().arg("--validate"), b"{\"wrds\": 1}"));
     assert_eq!((code, &wrong["error"]), (2, &call("{\"wrds\": 1}").0["error"]));
     let (fine, code) =
-        told(&run(echo().arg("--validate"), b"{\"words\": \"a\", \"data_dir\": \"/nonexistent\"}"));
+        read_result(&run(echo().arg("--validate"), b"{\"words\": \"a\", \"data_dir\": \"/nonexistent\"}"));
     assert_eq!((code, fine.get("words")), (0, None));
     // Elsewhere it would be done.
-    let (wrong, code) = told(&run(echo().args(["--validate", "--host", "n1"]), b"{\"words\": \"a\"}"));
+    let (wrong, code) = read_result(&run(echo().args(["--validate", "--host", "n1"]), b"{\"words\": \"a\"}"));
     assert_eq!((code, &wrong["error"]["kind"]), (2, &Value::from("bad_args")));
 }
 
 #[test]
 fn a_missing_file_of_arguments_is_said() {
-    let (result, code) = told(&run(echo().arg("/nonexistent/args.json"), b""));
+    let (result, code) = read_result(&run(echo().arg("/nonexistent/args.json"), b""));
     assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("not_found")));
 }
 
@@ -206,7 +206,7 @@ fn signals_end_it_with_a_result() {
         assert_eq!(said, "waiting\n");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
         nix::sys::signal::kill(pid, signal).unwrap();
-        let (result, code) = told(&child.wait_with_output().unwrap());
+        let (result, code) = read_result(&child.wait_with_output().unwrap());
         assert_eq!((code, &result["error"]["kind"]), (1, &Value::from("interrupted")));
         assert!(result["msg"].as_str().unwrap().contains(name));
         assert_eq!((&result["changed"], &result["actions"][0]), (&true.into(), &"gave a back".into()));

@@ -125,7 +125,7 @@ impl Hosts {
 
     /// The lines of the answer by host, and the exit status; no connection is left.
     fn end(&self, child: Child) -> (Vec<Value>, i32) {
-        let (lines, code) = told(&child.wait_with_output().unwrap());
+        let (lines, code) = read_results(&child.wait_with_output().unwrap());
         let left: Vec<_> = fs::read_dir(self.path("tmp")).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
         (lines, code)
@@ -144,7 +144,7 @@ impl Hosts {
     }
 
     /// Waits until the program runs, or runs no more, at the host.
-    fn until(&self, name: &str, runs: bool) {
+    fn wait_until(&self, name: &str, runs: bool) {
         let home = self.home(name);
         let end = Instant::now() + LIMIT;
         loop {
@@ -162,7 +162,7 @@ impl Hosts {
     }
 }
 
-fn told(output: &Output) -> (Vec<Value>, i32) {
+fn read_results(output: &Output) -> (Vec<Value>, i32) {
     let text = std::str::from_utf8(&output.stdout).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     lines.sort_by_key(|line| line["host"].to_string());
@@ -237,8 +237,8 @@ fn ctrl_c_ends_it_there_too() {
     let Some(hosts) = Hosts::new(&["a", "b"]) else { return };
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let child = hosts.start(&["a", "b"], r#"{"state": "waiting"}"#);
-        hosts.until("a", true);
-        hosts.until("b", true);
+        hosts.wait_until("a", true);
+        hosts.wait_until("b", true);
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
         let (lines, code) = hosts.end(child);
         assert_eq!((lines.len(), code), (2, 1), "{lines:?}");
@@ -246,8 +246,8 @@ fn ctrl_c_ends_it_there_too() {
             assert_eq!(line["error"]["kind"], "interrupted", "{line}");
             assert!(line.get("invocation").is_some(), "its own last word: {line}");
         }
-        hosts.until("a", false);
-        hosts.until("b", false);
+        hosts.wait_until("a", false);
+        hosts.wait_until("b", false);
     }
 }
 
@@ -255,11 +255,11 @@ fn ctrl_c_ends_it_there_too() {
 fn a_connection_cut_in_the_middle_ends_both_sides() {
     let Some(hosts) = Hosts::new(&["a", "b"]) else { return };
     let child = hosts.start(&["a", "b"], r#"{"state": "waiting", "timeout": 5}"#);
-    hosts.until("a", true);
+    hosts.wait_until("a", true);
     for pid in hosts.connections("a") {
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     }
-    hosts.until("a", false);
+    hosts.wait_until("a", false);
     let (lines, code) = hosts.end(child);
     let kinds: Vec<_> = lines.iter().map(|line| &line["error"]["kind"]).collect();
     assert_eq!((kinds, code), (vec![&Value::from("unreachable"), &Value::from("timeout")], 1), "{lines:?}");

@@ -23,7 +23,7 @@ pub const PROGRAMS: &[Program] = &[
     program::<og_session::Sessions>(),
     program::<og_slot::ReplicationSlots>(),
     program::<og_static_conf::StaticConf>().edits_text(),
-    program::<og_workflow::Workflows>().on_controller(),
+    program::<og_workflow::Workflows>().with_controller(),
 ];
 
 /// One program, and what others cannot learn from itself.
@@ -68,7 +68,7 @@ const fn program<M: Module>() -> Program {
 }
 
 impl Program {
-    const fn on_controller(mut self) -> Self {
+    const fn with_controller(mut self) -> Self {
         self.on_nodes = false;
         self
     }

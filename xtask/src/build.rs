@@ -25,7 +25,7 @@ impl Linking {
     }
 
     /// What the flag asks for.
-    pub fn of(matches: &ArgMatches) -> Self {
+    pub fn from_matches(matches: &ArgMatches) -> Self {
         if matches.get_flag("static") { Self::Static } else { Self::Dynamic }
     }
 

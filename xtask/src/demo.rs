@@ -26,10 +26,10 @@ const DROP: [&str; 2] = ["-e", "og_drop=n2"];
 
 /// Runs the demo.
 pub fn run(matches: &ArgMatches) -> Result {
-    say("Install and build what is missing");
+    print_heading("Install and build what is missing");
     let programs = programs()?;
     let engine = engine(matches)?;
-    say(&format!("Bring up n1 (primary) and n2 (standby) on {engine}, and n3 and n4 beside them"));
+    print_heading(&format!("Bring up n1 (primary) and n2 (standby) on {engine}, and n3 and n4 beside them"));
     let nodes = vec![
         NodeSpec::new("n1", Role::Primary),
         NodeSpec::new("n2", Role::Standby),
@@ -37,7 +37,7 @@ pub fn run(matches: &ArgMatches) -> Result {
         NodeSpec::new("n4", Role::SpareCascade),
     ];
     let cluster = Cluster::up(LAB, engine, nodes, &programs)?;
-    let shown = show(&cluster);
+    let shown = show_cluster(&cluster);
     if matches.get_flag("keep") {
         println!("\nThe lab is left running. Run a playbook on it:");
         println!("  {}", playbook_line(cluster.lab(), &programs, "status.yml"));
@@ -47,20 +47,20 @@ pub fn run(matches: &ArgMatches) -> Result {
     shown
 }
 
-fn show(cluster: &Cluster) -> Result {
+fn show_cluster(cluster: &Cluster) -> Result {
     table(cluster)?;
     let client = cluster.client("n1", Duration::ZERO)?;
     let began = Instant::now();
     let worked = workflows(cluster);
     let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
     let [expanded, dropped] = worked?;
-    say("Look for every row on every member");
-    cluster.all_hold(&seen, &["n1", "n3", "n4"])?;
-    cluster.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
-    say("Run both workflows again: nothing is left to do");
+    print_heading("Look for every row on every member");
+    cluster.wait_for_rows(&seen, &["n1", "n3", "n4"])?;
+    cluster.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    print_heading("Run both workflows again: nothing is left to do");
     // n2 is gone, so what was expanded and what was dropped is still so.
     for (playbook, args) in [("expand.yml", EXPAND), ("drop.yml", DROP)] {
-        let run = cluster.play(playbook, &args)?.must_work()?;
+        let run = cluster.run_playbook(playbook, &args)?.must_work()?;
         println!("{playbook}: changed={} in {:.1} s", run.changes().len(), run.took.as_secs_f64());
         if !run.changes().is_empty() {
             return Err(format!("the second run changed {:?}\n{}", run.changes(), run.output));
@@ -70,8 +70,8 @@ fn show(cluster: &Cluster) -> Result {
 }
 
 fn workflows(cluster: &Cluster) -> Result<[Run; 2]> {
-    say("Expand: n3 as standby and n4 as cascade standby, at once");
-    let expanded = cluster.play("expand.yml", &EXPAND)?.must_work()?;
+    print_heading("Expand: n3 as standby and n4 as cascade standby, at once");
+    let expanded = cluster.run_playbook("expand.yml", &EXPAND)?.must_work()?;
     println!(
         "{} tasks, {} changes, {:.1} s",
         expanded.tasks,
@@ -82,8 +82,8 @@ fn workflows(cluster: &Cluster) -> Result<[Run; 2]> {
     for name in ["n3", "n4"] {
         println!("{name} holds {} rows", cluster.sql(name, &format!("select count(*) from {TABLE}"))?);
     }
-    say("Drop n2, the first standby");
-    let dropped = cluster.play("drop.yml", &DROP)?.must_work()?;
+    print_heading("Drop n2, the first standby");
+    let dropped = cluster.run_playbook("drop.yml", &DROP)?.must_work()?;
     println!(
         "{} tasks, {} changes, {:.1} s",
         dropped.tasks,
@@ -96,7 +96,7 @@ fn workflows(cluster: &Cluster) -> Result<[Run; 2]> {
 
 fn report(seen: &Seen, began: Instant, expanded: &Run, dropped: &Run) -> Result {
     let gap = |run: &Run| seen.longest_gap(run.started, run.started + run.took).as_secs_f64();
-    say("Report");
+    print_heading("Report");
     println!("rows written                  {}", seen.rows());
     println!("rows lost                     0 (each was found on every member)");
     println!("failed commits                {}", seen.failures.len());
@@ -120,9 +120,9 @@ fn report(seen: &Seen, began: Instant, expanded: &Run, dropped: &Run) -> Result 
 
 /// The cluster table, as status.yml shows it.
 fn table(cluster: &Cluster) -> Result {
-    cluster.play("status.yml", &[])?.must_work()?.show_table()
+    cluster.run_playbook("status.yml", &[])?.must_work()?.show_table()
 }
 
-fn say(what: &str) {
+fn print_heading(what: &str) {
     println!("\n== {what}");
 }

@@ -31,7 +31,7 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
     let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
-    let programs = build::release(Linking::of(matches))?;
+    let programs = build::release(Linking::from_matches(matches))?;
     let mut tree = Tree { prefix, files: 0, written: 0 };
     for program in og_registry::PROGRAMS {
         let (name, mut command) = (program.name, (program.command)());

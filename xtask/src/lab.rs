@@ -149,8 +149,8 @@ fn line(within: &process::Command, inventory: &Path, programs: &Programs, playbo
 fn status(matches: &ArgMatches) -> Result {
     let programs = programs()?;
     let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
-    let cluster = Cluster::of(lab, &programs)?;
-    let run = cluster.play("status.yml", &[])?;
+    let cluster = Cluster::from_lab(lab, &programs)?;
+    let run = cluster.run_playbook("status.yml", &[])?;
     cluster.keep();
     match run.must_work() {
         Ok(run) => run.show_table(),

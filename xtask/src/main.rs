@@ -91,9 +91,11 @@ fn main() -> ExitCode {
         Some(("install", m)) => install::run(m),
         Some(("lab", m)) => lab::run(m),
         Some(("truth", m)) => truth::run_all(m),
-        Some(("build", m)) => build::release(Linking::of(m)).map(|folder| println!("{}", folder.display())),
+        Some(("build", m)) => {
+            build::release(Linking::from_matches(m)).map(|folder| println!("{}", folder.display()))
+        }
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
-        Some(("collection", m)) => collection::run_all(Linking::of(m)),
+        Some(("collection", m)) => collection::run_all(Linking::from_matches(m)),
         Some(("lines", _)) => lines::run(),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("check", _)) => check::run_all(),

@@ -18,7 +18,7 @@ pub fn playbooks(tools: &Tools) -> Result {
     run(program(tools, "ansible-lint").arg("-q").current_dir(&folder))?;
     let mut tests = pytest(tools);
     tests.arg("playbooks/ansible_collections/opengauss/node/tests").env("OG_PROGRAMS", modules());
-    run(thinned(&mut tests))
+    run(thin_out(&mut tests))
 }
 
 /// The names of the playbooks.
@@ -51,11 +51,11 @@ pub fn callers(tools: &Tools, salt: &Path, which: &str) -> Result {
         .env("OG_COLLECTION", package)
         .env("OG_PROGRAMS", modules())
         .env("OG_SALT", salt);
-    run(thinned(&mut tests))
+    run(thin_out(&mut tests))
 }
 
 /// Without `--all`, leaves out the tests that name the unit test which holds the same.
-fn thinned(tests: &mut Command) -> &mut Command {
+fn thin_out(tests: &mut Command) -> &mut Command {
     if crate::test::is_thinned() {
         println!(
             "skipped: tests whose logic a unit test holds, as their mark `exhaustive` names (cargo xtask test --all)"
@@ -81,8 +81,8 @@ pub fn salt_alone(lts: bool) -> Result {
 }
 
 /// The collection with an older release of ansible-core: the tests that are marked for it.
-pub fn older(tools: &Tools, version: &str) -> Result {
-    let Some(programs) = setup::older(version)? else { return Ok(()) };
+pub fn older_ansible(tools: &Tools, version: &str) -> Result {
+    let Some(programs) = setup::older_ansible(version)? else { return Ok(()) };
     let mut tests = pytest(tools);
     tests.args(["-m", "versions", "tests/callers", "playbooks/ansible_collections/opengauss/node/tests"]);
     tests.env("OG_COLLECTION", crate::collection::package_file()).env("OG_PROGRAMS", modules());

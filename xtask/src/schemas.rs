@@ -6,7 +6,7 @@ use crate::shell::{Result, cargo, output, root, run, target};
 /// Writes the schemas, or with `check` says which of the committed ones are not what the types give.
 pub fn run_all(check: bool) -> Result {
     build()?;
-    make(check)
+    write_schemas(check)
 }
 
 /// Builds the programs that tell their schemas.
@@ -20,7 +20,7 @@ pub fn build() -> Result {
 }
 
 /// The same with the programs that are built already.
-pub fn make(check: bool) -> Result {
+pub fn write_schemas(check: bool) -> Result {
     let folder = root().join("schemas");
     let mut stale = Vec::new();
     for name in modules() {

@@ -60,7 +60,8 @@ pub fn bench() -> Result {
 
 /// Installs what is missing of these, when root; says what is missing, when not.
 fn packages(wanted: &[Package]) -> Result {
-    let missing: Vec<_> = wanted.iter().filter(|(_, program)| !present(program)).map(|(p, _)| *p).collect();
+    let missing: Vec<_> =
+        wanted.iter().filter(|(_, program)| !is_present(program)).map(|(p, _)| *p).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -112,7 +113,7 @@ impl Drop for NoDaemons {
 }
 
 /// Whether a program of the PATH, or a path with at most one `*` in a folder's name, is there.
-fn present(program: &str) -> bool {
+fn is_present(program: &str) -> bool {
     let Some((before, after)) = program.split_once('*') else {
         return if program.starts_with('/') { PathBuf::from(program).exists() } else { has(program) };
     };
@@ -138,7 +139,7 @@ pub fn for_tests() -> Result<Tools> {
 const OLDER: [(&str, u32); 2] = [("2.15", 11), ("2.17", 12)];
 
 /// The folder of programs of an older release, or none when this Python cannot run it.
-pub fn older(version: &str) -> Result<Option<PathBuf>> {
+pub fn older_ansible(version: &str) -> Result<Option<PathBuf>> {
     let Some((_, newest)) = OLDER.iter().find(|(name, _)| *name == version) else {
         return Err(format!("ansible-core {version} is not one that the collection is tested with"));
     };
@@ -206,16 +207,17 @@ fn install(environment: &Path, pins: &str) -> Result {
         .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
         .arg(root().join("playbooks").join(pins)))?;
     let stamp = environment.join(pins);
-    std::fs::write(&stamp, wanted(pins)?).map_err(|e| format!("cannot write {}: {e}", stamp.display()))
+    std::fs::write(&stamp, wanted_packages(pins)?)
+        .map_err(|e| format!("cannot write {}: {e}", stamp.display()))
 }
 
 /// Whether the environment has what the file pins: its copy of the file is the last thing written there.
 fn installed(environment: &Path, pins: &str) -> Result<bool> {
-    let wanted = wanted(pins)?;
+    let wanted = wanted_packages(pins)?;
     Ok(std::fs::read(environment.join(pins)).is_ok_and(|there| there == wanted))
 }
 
-fn wanted(pins: &str) -> Result<Vec<u8>> {
+fn wanted_packages(pins: &str) -> Result<Vec<u8>> {
     let file = root().join("playbooks").join(pins);
     std::fs::read(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))
 }

@@ -103,12 +103,12 @@ pub fn run_all(stages: &[Stage], variables: &[(&str, String)]) -> Result<Vec<Row
             let done = running.remove(at);
             let outcome = if status.success() { Outcome::Passed } else { Outcome::Failed };
             let row = row(done.stage, outcome, done.since - start, done.since.elapsed());
-            tell(&row);
+            report_row(&row);
             rows[position(stages, done.stage.name)] = Some(row);
         }
-        for next in startable(stages, &rows, &running, capacity) {
+        for next in find_startable(stages, &rows, &running, capacity) {
             match next {
-                Startable::Now(stage) => running.push(begin(stage, variables)?),
+                Startable::Now(stage) => running.push(start_stage(stage, variables)?),
                 Startable::Never(stage, needed) => {
                     let row = row(stage, Outcome::NotRun(needed), start.elapsed(), Duration::ZERO);
                     rows[position(stages, stage.name)] = Some(row);
@@ -133,7 +133,7 @@ enum Startable<'a> {
 }
 
 /// The stages that can begin now, and those that never will, in the order of the list.
-fn startable<'a>(
+fn find_startable<'a>(
     stages: &'a [Stage],
     rows: &[Option<Row>],
     running: &[Running<'_>],
@@ -167,7 +167,7 @@ fn startable<'a>(
     found
 }
 
-fn begin<'a>(stage: &'a Stage, variables: &[(&str, String)]) -> Result<Running<'a>> {
+fn start_stage<'a>(stage: &'a Stage, variables: &[(&str, String)]) -> Result<Running<'a>> {
     let path = log(stage.name);
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
     let out = File::create(&path).map_err(failed)?;
@@ -205,7 +205,7 @@ fn row(stage: &Stage, outcome: Outcome, began: Duration, took: Duration) -> Row 
 }
 
 /// Says how the stage ended; shows all its output when it failed.
-fn tell(row: &Row) {
+fn report_row(row: &Row) {
     let (name, took) = (row.name, row.took.as_secs_f64());
     if row.outcome == Outcome::Passed {
         println!("== {name}: {took:.0} s");
@@ -248,7 +248,7 @@ mod tests {
         Stage { name, needs, cargo, load, work: || Ok(()) }
     }
 
-    fn ended(name: &'static str, outcome: Outcome) -> Row {
+    fn ended_row(name: &'static str, outcome: Outcome) -> Row {
         Row { name, outcome, began: Duration::ZERO, took: Duration::ZERO, tally: Tally::default() }
     }
 
@@ -271,15 +271,15 @@ mod tests {
             stage("callers", &["build", "setup"], false, Load::Works),
         ];
         let mut rows: Vec<Option<Row>> = stages.iter().map(|_| None).collect();
-        assert_eq!(names(&startable(&stages, &rows, &[], 4)), ["build", "setup"]);
-        rows[0] = Some(ended("build", Outcome::Passed));
-        rows[1] = Some(ended("setup", Outcome::Passed));
+        assert_eq!(names(&find_startable(&stages, &rows, &[], 4)), ["build", "setup"]);
+        rows[0] = Some(ended_row("build", Outcome::Passed));
+        rows[1] = Some(ended_row("setup", Outcome::Passed));
         // doc waits for cargo, callers for room.
-        assert_eq!(names(&startable(&stages, &rows, &[], 4)), ["lints", "scenarios"]);
-        assert_eq!(names(&startable(&stages, &rows, &[], 5)), ["lints", "scenarios", "callers"]);
-        rows[1] = Some(ended("setup", Outcome::Failed));
+        assert_eq!(names(&find_startable(&stages, &rows, &[], 4)), ["lints", "scenarios"]);
+        assert_eq!(names(&find_startable(&stages, &rows, &[], 5)), ["lints", "scenarios", "callers"]);
+        rows[1] = Some(ended_row("setup", Outcome::Failed));
         assert_eq!(
-            names(&startable(&stages, &rows, &[], 4)),
+            names(&find_startable(&stages, &rows, &[], 4)),
             ["lints", "scenarios never: setup", "callers never: setup"]
         );
     }
@@ -287,6 +287,6 @@ mod tests {
     #[test]
     fn a_stage_alone_needs_nothing_that_was_not_asked_for() {
         let stages = [stage("callers", &["build"], false, Load::Works)];
-        assert_eq!(names(&startable(&stages, &[None], &[], 1)), ["callers"]);
+        assert_eq!(names(&find_startable(&stages, &[None], &[], 1)), ["callers"]);
     }
 }

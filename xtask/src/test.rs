@@ -72,8 +72,8 @@ fn stages(all: bool) -> Vec<Stage> {
     ];
     if all {
         stages.extend([
-            stage("ansible-2.15", &["collection"], Works, || python::older(&tools(), "2.15")),
-            stage("ansible-2.17", &["collection"], Works, || python::older(&tools(), "2.17")),
+            stage("ansible-2.15", &["collection"], Works, || python::older_ansible(&tools(), "2.15")),
+            stage("ansible-2.17", &["collection"], Works, || python::older_ansible(&tools(), "2.17")),
             stage("salt-story", &["build", "salt"], Waits, || salt_story("salt")),
             // The labs of both have one name.
             stage("salt-lts", &["salt-story", "collection"], Works, || {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the task says on a machine with no program on the PATH, and with a cargo that does nothing but fail.
-fn told(args: &[&str]) -> String {
+fn run_setup(args: &[&str]) -> String {
     let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
     std::fs::create_dir_all(&empty).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -23,13 +23,13 @@ fn a_collection_needs_neither_a_lab_nor_what_the_tests_need() {
         println!("skipped: no ansible-core here (cargo xtask setup)");
         return;
     }
-    let said = told(&["collection"]);
+    let said = run_setup(&["collection"]);
     assert!(said.contains("/bin/false build"), "{said}");
 }
 
 #[test]
 fn a_demo_needs_a_lab_and_no_more() {
-    let said = told(&["demo", "--engine", "opengauss"]);
+    let said = run_setup(&["demo", "--engine", "opengauss"]);
     let asked = said.split_once("are missing: ").unwrap().1;
     assert!(asked.contains("iproute2"), "{said}");
     for other in ["postgresql", "strace", "mandoc", "shellcheck", "busybox", "sudo", "python3-dev"] {

@@ -135,7 +135,7 @@ impl Call {
         let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
         let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
         let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
-        Err(error.hint(run_as(&owner)))
+        Err(error.hint(run_as_hint(&owner)))
     }
 
     /// How long to wait for another writer.
@@ -152,11 +152,11 @@ impl Call {
 
     /// Notes what was last seen, for the message if time runs out and for progress reports.
     pub fn saw(&self, what: impl Into<String>) {
-        self.saw_bytes(what, None, None);
+        self.record_progress(what, None, None);
     }
 
     /// Notes what was last seen of a copy: the bytes copied, and how many there are in all where that is known.
-    pub fn saw_bytes(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
+    pub fn record_progress(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
         let msg = what.into();
         if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
             let progress = Progress { msg: secret::text(&msg).into_owned(), bytes, total_bytes };
@@ -174,7 +174,7 @@ impl Call {
 }
 
 /// The hint on who may do it.
-pub(crate) fn run_as(user: &str) -> String {
+pub(crate) fn run_as_hint(user: &str) -> String {
     if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
 }
 
@@ -189,8 +189,8 @@ mod tests {
 
     #[test]
     fn root_is_named_once() {
-        assert_eq!(run_as("omm"), "run it as omm or as root");
-        assert_eq!(run_as("root"), "run it as root");
+        assert_eq!(run_as_hint("omm"), "run it as omm or as root");
+        assert_eq!(run_as_hint("root"), "run it as root");
     }
 
     #[test]

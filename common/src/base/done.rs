@@ -28,7 +28,7 @@ struct Begun {
 
 impl Done {
     /// The error, which says all that was done before it.
-    pub(crate) fn before(&self, error: Error) -> Error {
+    pub(crate) fn complete_error(&self, error: Error) -> Error {
         let Changes { actions, begun, keys } = &*self.0.borrow();
         let mut actions = actions.clone();
         let mut error = error;
@@ -38,7 +38,7 @@ impl Done {
             actions.push(format!("{} (begun, and goes on)", begun.action));
             error = error.reason(Reason::GoesOn).hint(&begun.goes_on);
         }
-        let error = error.after(actions);
+        let error = error.with_actions(actions);
         let changed = !error.failure().actions.is_empty();
         if changed { error.with_keys(keys.clone()) } else { error }
     }
@@ -66,7 +66,7 @@ impl Call {
     }
 
     /// What was noted has been taken back.
-    pub fn undid(&self) {
+    pub fn clear_actions(&self) {
         self.done.0.borrow_mut().actions.clear();
     }
 
@@ -78,7 +78,7 @@ impl Call {
 
     /// Notes the module's own keys of the result, for a call that fails after it did something: whoever takes it back
     /// reads there what it was.
-    pub fn keep(&self, output: &impl Serialize) {
+    pub fn record_output(&self, output: &impl Serialize) {
         if let Ok(Value::Object(keys)) = serde_json::to_value(output) {
             self.done.0.borrow_mut().keys = keys;
         }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_call_that_ends_in_the_middle_of_a_step_says_what_goes_on() {
         let call = Call::default();
-        let told = |kind| call.done.before(Error::new(kind, "x").hint("call again"));
+        let told = |kind| call.done.complete_error(Error::new(kind, "x").hint("call again"));
         call.did("a");
         call.begins("b", "the server does b without us");
         for kind in [ErrorKind::Timeout, ErrorKind::Interrupted] {
@@ -116,13 +116,13 @@ mod tests {
     #[test]
     fn an_error_says_what_was_done_before_it() {
         let (call, error) = (Call::default(), || Error::new(ErrorKind::Timeout, "late"));
-        call.keep(&json!({"added": [1]}));
-        assert_eq!(call.done.before(error()), error(), "nothing was done");
+        call.record_output(&json!({"added": [1]}));
+        assert_eq!(call.done.complete_error(error()), error(), "nothing was done");
         call.did("a");
-        let told = call.done.before(error().after(vec!["b".to_owned()]));
+        let told = call.done.complete_error(error().with_actions(vec!["b".to_owned()]));
         assert_eq!(told.failure().actions, ["a", "b"]);
         assert_eq!(told.failure().keys["added"], json!([1]));
-        call.undid();
-        assert_eq!(call.done.before(error()), error());
+        call.clear_actions();
+        assert_eq!(call.done.complete_error(error()), error());
     }
 }

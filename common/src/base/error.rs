@@ -205,7 +205,7 @@ pub struct Failure {
     pub command: Option<CommandRecord>,
     /// What had been changed before the failure and stays changed.
     pub actions: Vec<String>,
-    /// The module's own keys of the result, as far as they were known; see [`Call::keep`](super::Call::keep).
+    /// The module's own keys of the result, as far as they were known; see [`Call::record_output`](super::Call::record_output).
     pub keys: Map<String, Value>,
 }
 
@@ -260,7 +260,8 @@ impl Error {
             std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
             _ => ErrorKind::Io,
         };
-        let error = Self::new(kind, format!("cannot {what} {}: {}", path.display(), plain(source)));
+        let error =
+            Self::new(kind, format!("cannot {what} {}: {}", path.display(), describe_io_error(source)));
         let full =
             matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
         let error = if full {
@@ -309,7 +310,7 @@ impl Error {
 
     /// Says what had been changed before this failure and stays changed; the result's `changed` follows it.
     #[must_use]
-    pub fn after(mut self, mut actions: Vec<String>) -> Self {
+    pub fn with_actions(mut self, mut actions: Vec<String>) -> Self {
         actions.append(&mut self.0.actions);
         self.0.actions = actions;
         self
@@ -368,7 +369,7 @@ impl std::fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// The operating system's words without Rust's ` (os error 2)`.
-fn plain(source: &std::io::Error) -> String {
+fn describe_io_error(source: &std::io::Error) -> String {
     let text = source.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -6,11 +6,12 @@ mod done;
 mod error;
 pub(crate) mod json;
 pub mod log;
+pub mod metrics;
 mod report;
 pub mod secret;
 
 pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
-pub(crate) use call::{environment_data_dir, run_as};
+pub(crate) use call::{environment_data_dir, run_as_hint};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use report::{Diff, Report};

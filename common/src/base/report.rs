@@ -23,7 +23,7 @@ pub struct Diff {
 impl Diff {
     /// The change of the file at `path`, secrets masked; bytes that are no UTF-8 are shown as replacement characters.
     #[must_use]
-    pub fn of(path: &Path, before: &[u8], after: &[u8]) -> Self {
+    pub fn new(path: &Path, before: &[u8], after: &[u8]) -> Self {
         let header = path.display().to_string();
         Self {
             before_header: header.clone(),
@@ -71,7 +71,7 @@ impl<O> Report<O> {
     }
 
     /// A report of what was done; `changed` is whether anything was.
-    pub fn of(actions: Vec<String>, msg: impl Into<String>, output: O) -> Self {
+    pub fn new(actions: Vec<String>, msg: impl Into<String>, output: O) -> Self {
         Self { changed: !actions.is_empty(), actions, ..Self::unchanged(msg, output) }
     }
 

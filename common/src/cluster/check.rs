@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 /// At any of these in a string the server's programs end with status 1 (`check_input_for_security`).
 pub(super) const FORBIDDEN: &str = "|;&$<>`\\'\"{}()[]~*?!";
 
-pub(super) fn cluster(cluster: &Cluster) -> Result<(), Error> {
+pub(super) fn check_cluster(cluster: &Cluster) -> Result<(), Error> {
     if cluster.nodes.is_empty() {
         return Err(Error::refused("a cluster has at least one node"));
     }
@@ -19,64 +19,69 @@ pub(super) fn cluster(cluster: &Cluster) -> Result<(), Error> {
             cluster.nodes.len()
         )));
     }
-    cluster.nodes.iter().try_for_each(one)?;
-    together(&cluster.nodes)?;
-    groups(cluster)?;
-    cm(cluster)
+    cluster.nodes.iter().try_for_each(check_node)?;
+    check_nodes_together(&cluster.nodes)?;
+    check_groups(cluster)?;
+    check_cm(cluster)
 }
 
 /// The nodes beside each other: what is wrong with some of them stays wrong whatever others come.
-pub(super) fn together(nodes: &[Node]) -> Result<(), Error> {
-    twice(nodes)?;
-    families(nodes)
+pub(super) fn check_nodes_together(nodes: &[Node]) -> Result<(), Error> {
+    check_duplicates(nodes)?;
+    check_address_families(nodes)
 }
 
-fn bad(node: &Node, what: impl std::fmt::Display) -> Error {
+fn invalid_node(node: &Node, what: impl std::fmt::Display) -> Error {
     Error::refused(format!("node {}: {what}", node.name))
 }
 
 /// One node by itself.
-pub(super) fn one(node: &Node) -> Result<(), Error> {
-    word("name", &node.name, 64).map_err(|e| bad(node, e))?;
-    word("zone", &node.zone, 64).map_err(|e| bad(node, e))?;
+pub(super) fn check_node(node: &Node) -> Result<(), Error> {
+    check_word("name", &node.name, 64).map_err(|e| invalid_node(node, e))?;
+    check_word("zone", &node.zone, 64).map_err(|e| invalid_node(node, e))?;
     let ids = [("id", node.id), ("CM agent's id", node.cm_agent.id)];
     let servers = node.cm_server.iter().map(|s| ("CM server's id", s.id));
     let data_nodes = node.data_nodes.iter().map(|d| ("instance_id", d.id));
     // In the file a CM server with the number 0 is none.
     if let Some((what, _)) = ids.into_iter().chain(servers).chain(data_nodes).find(|(_, id)| *id == 0) {
-        return Err(bad(node, format!("the {what} must be 1 or more")));
+        return Err(invalid_node(node, format!("the {what} must be 1 or more")));
     }
     // No other is ever written, and a node given as JSON cannot say one.
     if node.cm_agent.group != AGENT_GROUP {
-        return Err(bad(
+        return Err(invalid_node(
             node,
             format!("the CM agent's group is {}, it must be {AGENT_GROUP}", node.cm_agent.group),
         ));
     }
     if !(1..=10).contains(&node.zone_priority) {
-        return Err(bad(node, format!("zone_priority is {}, it must be 1 to 10", node.zone_priority))
-            .gauss_code("GAUSS-53206"));
+        return Err(invalid_node(
+            node,
+            format!("zone_priority is {}, it must be 1 to 10", node.zone_priority),
+        )
+        .gauss_code("GAUSS-53206"));
     }
-    list(node, "address", &node.addresses)?;
-    list(node, "ssh_address", &node.ssh_addresses)?;
-    list(node, "cm_agent_address", &node.cm_agent.addresses)?;
+    check_addresses(node, "address", &node.addresses)?;
+    check_addresses(node, "ssh_address", &node.ssh_addresses)?;
+    check_addresses(node, "cm_agent_address", &node.cm_agent.addresses)?;
     if !node.cm_dir.is_empty() {
-        folder(node, "cm_dir", &node.cm_dir)?;
+        check_folder(node, "cm_dir", &node.cm_dir)?;
     }
     if let Some(server) = &node.cm_server {
-        list(node, "cm_server.listen_address", &server.listen_addresses)?;
-        list(node, "cm_server.ha_address", &server.ha_addresses)?;
-        port(node, "cm_server.port", server.port)?;
-        port(node, "cm_server.ha_port", server.ha_port)?;
+        check_addresses(node, "cm_server.listen_address", &server.listen_addresses)?;
+        check_addresses(node, "cm_server.ha_address", &server.ha_addresses)?;
+        check_port(node, "cm_server.port", server.port)?;
+        check_port(node, "cm_server.ha_port", server.ha_port)?;
         if !matches!(server.role, Role::Primary | Role::Standby) {
-            return Err(bad(node, format!("a CM server is no {}", server.role)).gauss_code("GAUSS-51204"));
+            return Err(
+                invalid_node(node, format!("a CM server is no {}", server.role)).gauss_code("GAUSS-51204")
+            );
         }
         if !server.float_address.is_empty() {
-            list(node, "cm_server.float_address", &[Address::as_written(&server.float_address)])?;
+            check_addresses(node, "cm_server.float_address", &[Address::as_written(&server.float_address)])?;
         }
     }
     if node.data_nodes.len() > MAX_DATA_NODES {
-        return Err(bad(
+        return Err(invalid_node(
             node,
             format!(
                 "{} data nodes: the server's programs read at most {MAX_DATA_NODES}",
@@ -84,31 +89,30 @@ pub(super) fn one(node: &Node) -> Result<(), Error> {
             ),
         ));
     }
-    node.data_nodes.iter().try_for_each(|d| data_node(node, d))
+    node.data_nodes.iter().try_for_each(|d| check_data_node(node, d))
 }
 
-fn data_node(node: &Node, d: &DataNode) -> Result<(), Error> {
-    folder(node, "data_dir", &d.data_dir)?;
+fn check_data_node(node: &Node, d: &DataNode) -> Result<(), Error> {
+    check_folder(node, "data_dir", &d.data_dir)?;
     for (what, dir) in [("xlog_dir", &d.xlog_dir), ("ssd_dir", &d.ssd_dir)] {
         if !dir.is_empty() {
-            folder(node, what, dir)?;
+            check_folder(node, what, dir)?;
         }
     }
-    list(node, "listen_address", &d.listen_addresses)?;
-    list(node, "ha_address", &d.ha_addresses)?;
-    port(node, "base_port", d.port)?;
-    port(node, "ha_port", d.ha_port)?;
+    check_addresses(node, "listen_address", &d.listen_addresses)?;
+    check_addresses(node, "ha_address", &d.ha_addresses)?;
+    check_port(node, "base_port", d.port)?;
+    check_port(node, "ha_port", d.ha_port)?;
     if node.data_nodes.iter().filter(|o| o.data_dir == d.data_dir).count() > 1 {
-        return Err(
-            bad(node, format!("two data nodes have the data_dir {}", d.data_dir)).gauss_code("GAUSS-51638")
-        );
+        return Err(invalid_node(node, format!("two data nodes have the data_dir {}", d.data_dir))
+            .gauss_code("GAUSS-51638"));
     }
     Ok(())
 }
 
 /// A name: not empty, short enough, none of the characters at which the readers stop, nothing that would break the
 /// lists and text files names stand in.
-fn word(what: &str, text: &str, max: usize) -> Result<(), String> {
+fn check_word(what: &str, text: &str, max: usize) -> Result<(), String> {
     if text.is_empty() {
         return Err(format!("{what} is empty"));
     }
@@ -125,48 +129,58 @@ fn word(what: &str, text: &str, max: usize) -> Result<(), String> {
 }
 
 /// A folder: absolute, short enough, of allowed characters.
-fn folder(node: &Node, what: &str, path: &str) -> Result<(), Error> {
+fn check_folder(node: &Node, what: &str, path: &str) -> Result<(), Error> {
     if !path.starts_with('/') {
-        return Err(bad(node, format!("{what} {path:?} is not an absolute path")).gauss_code("GAUSS-50213"));
+        return Err(
+            invalid_node(node, format!("{what} {path:?} is not an absolute path")).gauss_code("GAUSS-50213")
+        );
     }
     if path.len() > 1023 {
-        return Err(bad(node, format!("{what} has {} bytes, the server's programs read 1023", path.len())));
+        return Err(invalid_node(
+            node,
+            format!("{what} has {} bytes, the server's programs read 1023", path.len()),
+        ));
     }
     match path.chars().find(|c| FORBIDDEN.contains(*c) || c.is_whitespace() || c.is_control() || *c == ',') {
-        Some(c) => Err(bad(node, format!("{what} {path:?} holds {c:?}, at which openGauss's programs stop"))
-            .gauss_code("GAUSS-50219")),
+        Some(c) => Err(invalid_node(
+            node,
+            format!("{what} {path:?} holds {c:?}, at which openGauss's programs stop"),
+        )
+        .gauss_code("GAUSS-50219")),
         None => Ok(()),
     }
 }
 
-fn list(node: &Node, what: &str, list: &[Address]) -> Result<(), Error> {
+fn check_addresses(node: &Node, what: &str, list: &[Address]) -> Result<(), Error> {
     if list.is_empty() {
-        return Err(bad(node, format!("{what} is missing")).gauss_code("GAUSS-51207"));
+        return Err(invalid_node(node, format!("{what} is missing")).gauss_code("GAUSS-51207"));
     }
     if list.len() > MAX_ADDRESSES {
-        return Err(bad(
+        return Err(invalid_node(
             node,
             format!("{what} has {} addresses, the file has room for {MAX_ADDRESSES}", list.len()),
         ));
     }
     match list.iter().find(|a| a.ip().is_none()) {
         Some(a) => {
-            Err(bad(node, format!("{what} {:?} is no IP address", a.as_str())).gauss_code("GAUSS-50603"))
+            Err(invalid_node(node, format!("{what} {:?} is no IP address", a.as_str()))
+                .gauss_code("GAUSS-50603"))
         }
         None => Ok(()),
     }
 }
 
-fn port(node: &Node, what: &str, port: u32) -> Result<(), Error> {
+fn check_port(node: &Node, what: &str, port: u32) -> Result<(), Error> {
     if (1024..=65535).contains(&port) {
         Ok(())
     } else {
-        Err(bad(node, format!("{what} is {port}, it must be 1024 to 65535")).gauss_code("GAUSS-51233"))
+        Err(invalid_node(node, format!("{what} is {port}, it must be 1024 to 65535"))
+            .gauss_code("GAUSS-51233"))
     }
 }
 
 /// Nothing that tells nodes apart is there twice.
-fn twice(nodes: &[Node]) -> Result<(), Error> {
+fn check_duplicates(nodes: &[Node]) -> Result<(), Error> {
     let mut taken: HashMap<(&str, String), &str> = HashMap::new();
     for node in nodes {
         let mut keys = vec![
@@ -192,7 +206,7 @@ fn twice(nodes: &[Node]) -> Result<(), Error> {
 }
 
 /// OM refuses IPv4 and IPv6 in one cluster.
-fn families(nodes: &[Node]) -> Result<(), Error> {
+fn check_address_families(nodes: &[Node]) -> Result<(), Error> {
     let mut all = nodes.iter().flat_map(|n| {
         n.addresses
             .iter()
@@ -211,7 +225,7 @@ fn families(nodes: &[Node]) -> Result<(), Error> {
     }
 }
 
-fn groups(cluster: &Cluster) -> Result<(), Error> {
+fn check_groups(cluster: &Cluster) -> Result<(), Error> {
     let mut groups: BTreeMap<u32, Vec<(&Node, &DataNode)>> = BTreeMap::new();
     for (n, d) in cluster.data_nodes() {
         groups.entry(d.group).or_default().push((n, d));
@@ -248,7 +262,7 @@ fn groups(cluster: &Cluster) -> Result<(), Error> {
     Ok(())
 }
 
-fn cm(cluster: &Cluster) -> Result<(), Error> {
+fn check_cm(cluster: &Cluster) -> Result<(), Error> {
     let dirs = cluster.nodes.iter().filter(|n| !n.cm_dir.is_empty()).count();
     let servers = cluster.nodes.iter().filter(|n| n.cm_server.is_some()).count();
     if dirs != 0 && dirs != cluster.nodes.len() {

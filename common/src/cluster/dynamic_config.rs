@@ -58,8 +58,8 @@ impl DynamicConfig {
     ///
     /// # Errors
     /// `refused` unless exactly one server is the primary (OM: GAUSS-51230).
-    pub fn of(cluster: &Cluster, roles: &Roles, time: i64) -> Result<Self, Error> {
-        one_primary(cluster, roles)?;
+    pub fn new(cluster: &Cluster, roles: &Roles, time: i64) -> Result<Self, Error> {
+        check_single_primary(cluster, roles)?;
         let nodes = cluster
             .nodes
             .iter()
@@ -200,7 +200,7 @@ fn live_node(bytes: &[u8], r: &mut Reader, n: usize) -> Result<LiveNode, Error> 
     Ok(LiveNode { id, name, data_nodes })
 }
 
-fn one_primary(cluster: &Cluster, roles: &Roles) -> Result<(), Error> {
+fn check_single_primary(cluster: &Cluster, roles: &Roles) -> Result<(), Error> {
     let primaries: Vec<String> = cluster
         .data_nodes()
         .filter(|(_, d)| roles.get(&d.id) == Some(&Role::Primary))
@@ -225,7 +225,7 @@ fn one_primary(cluster: &Cluster, roles: &Roles) -> Result<(), Error> {
 /// # Errors
 /// `refused` unless exactly one server is the primary.
 pub fn print_dnrole(cluster: &Cluster, roles: &Roles) -> Result<String, Error> {
-    one_primary(cluster, roles)?;
+    check_single_primary(cluster, roles)?;
     let mut text = String::new();
     for (n, d) in cluster.data_nodes() {
         let code = roles.get(&d.id).map_or(9, |r| r.code());

@@ -197,9 +197,9 @@ pub struct CmServer {
     /// Primary or standby as configured; CM elects the live one itself.
     pub role: Role,
     /// What OM writes as the CM server's peer: by a slip of its writer the first data node of the group with the same
-    /// number. [`Cluster::link`] fills it.
+    /// number. [`Cluster::link_peers`] fills it.
     pub peer_addresses: Vec<Address>,
-    /// That data node's port. [`Cluster::link`] fills it.
+    /// That data node's port. [`Cluster::link_peers`] fills it.
     pub peer_port: u32,
 }
 
@@ -237,8 +237,8 @@ pub struct DataNode {
     pub ha_addresses: Vec<Address>,
     /// The port for that: `port` + 1.
     pub ha_port: u32,
-    /// The other servers of its group as the file has them. [`Cluster::link`] fills it.
-    pub peers: Vec<Peer>,
+    /// The other servers of its group as the file has them. [`Cluster::link_peers`] fills it.
+    pub peers: Vec<PeerRecord>,
 }
 
 impl DataNode {
@@ -251,7 +251,7 @@ impl DataNode {
 
 /// Another server as a data node's record has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct PeerRecord {
     /// Its data directory.
     pub data_dir: String,
     /// Where it replicates.
@@ -302,12 +302,12 @@ impl Cluster {
     ///
     /// A primary's peers are sorted by number, the others' stand in the order of the nodes
     /// (OM `DbClusterInfo.__getDNPeerInstance`, `__packCmsInfo`).
-    pub fn link(&mut self) {
-        let mut groups: BTreeMap<u32, Vec<(u32, Peer)>> = BTreeMap::new();
+    pub fn link_peers(&mut self) {
+        let mut groups: BTreeMap<u32, Vec<(u32, PeerRecord)>> = BTreeMap::new();
         for (_, d) in self.data_nodes() {
             groups.entry(d.group).or_default().push((
                 d.id,
-                Peer {
+                PeerRecord {
                     data_dir: d.data_dir.clone(),
                     ha_addresses: d.ha_addresses.clone(),
                     ha_port: d.ha_port,
@@ -317,7 +317,7 @@ impl Cluster {
         }
         for node in &mut self.nodes {
             for d in &mut node.data_nodes {
-                let mut others: Vec<&(u32, Peer)> =
+                let mut others: Vec<&(u32, PeerRecord)> =
                     groups.get(&d.group).into_iter().flatten().filter(|(id, _)| *id != d.id).collect();
                 if d.role == Role::Primary {
                     others.sort_by_key(|(id, _)| *id);
@@ -337,10 +337,10 @@ impl Cluster {
         }
     }
 
-    /// The cluster as [`Cluster::link`] leaves it.
+    /// The cluster as [`Cluster::link_peers`] leaves it.
     #[must_use]
-    pub fn linked(mut self) -> Self {
-        self.link();
+    pub fn with_linked_peers(mut self) -> Self {
+        self.link_peers();
         self
     }
 
@@ -350,7 +350,7 @@ impl Cluster {
     /// # Errors
     /// `refused`, naming the node and what is wrong with it, with OM's own error number where it has one.
     pub fn check(&self) -> Result<(), Error> {
-        check::cluster(self)
+        check::check_cluster(self)
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn wrong_checksum(node: usize, begin: usize, hint: &str) -> Error {
 }
 
 /// Where the first byte is that is not 0. Nearly all of a file is 0: whole pages are compared at a time.
-fn used(bytes: &[u8]) -> Option<usize> {
+fn used_length(bytes: &[u8]) -> Option<usize> {
     const NONE: [u8; PAGE] = [0; PAGE];
     let page = bytes.chunks(PAGE).position(|page| page != &NONE[..page.len()])? * PAGE;
     bytes[page..].iter().position(|b| *b != 0).map(|at| page + at)
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         let field = self.take(what, width)?;
         let end = field.iter().position(|b| *b == 0).unwrap_or(width);
         let (text, rest) = field.split_at(end);
-        if used(rest).is_some() {
+        if used_length(rest).is_some() {
             return Err(Error::corrupt(format!("{what} at byte {at} has bytes behind its end")));
         }
         String::from_utf8(text.to_vec())
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
     /// `len` bytes that must be 0.
     pub(super) fn zeros(&mut self, what: &str, len: usize) -> Result<(), Error> {
         let at = self.at;
-        match used(self.take(what, len)?) {
+        match used_length(self.take(what, len)?) {
             Some(n) => Err(Error::corrupt(format!("{what}: byte {} should be 0", at + n))),
             None => Ok(()),
         }

@@ -12,7 +12,9 @@ use super::page::{
     u32_at, wrong_checksum,
 };
 use super::spec::{self, Difference};
-use super::{Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, Peer, Role};
+use super::{
+    Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, PeerRecord, Role,
+};
 use crate::base::{Error, ErrorKind};
 
 /// The layout that openGauss's OM writes: only data nodes, one primary and its standbys.
@@ -89,7 +91,7 @@ impl StaticConfig {
                 }
                 slots = Some(new);
             }
-            nodes.push(node(&mut r, found.unwrap_or(SLOTS)).map_err(|e| within(n, &e))?);
+            nodes.push(read_node(&mut r, found.unwrap_or(SLOTS)).map_err(|e| locate_error(n, &e))?);
         }
         r.zeros("the room behind a record", r.at().next_multiple_of(PAGE) - r.at())?;
         if r.at() != bytes.len() {
@@ -100,7 +102,7 @@ impl StaticConfig {
             )));
         }
         let cluster = Cluster { nodes };
-        unambiguous(&cluster)?;
+        check_unambiguous(&cluster)?;
         Ok(Self { layout, time, local, slots: slots.unwrap_or(SLOTS), cluster })
     }
 
@@ -170,7 +172,7 @@ impl StaticConfig {
     }
 }
 
-fn within(n: usize, error: &Error) -> Error {
+fn locate_error(n: usize, error: &Error) -> Error {
     let mut new = Error::new(error.kind(), format!("in the record of node {n}: {}", error.failure().detail));
     if let Some(hint) = &error.failure().hint {
         new = new.hint(hint);
@@ -224,7 +226,7 @@ fn record_slots(bytes: &[u8], begin: usize, n: usize) -> Result<Option<usize>, E
     Err(wrong_checksum(n, begin, WHEN_DAMAGED))
 }
 
-fn role(r: &mut Reader, what: &str) -> Result<Role, Error> {
+fn read_role(r: &mut Reader, what: &str) -> Result<Role, Error> {
     let at = r.at();
     let code = r.u32(what)?;
     Role::from_code(code).ok_or_else(|| {
@@ -233,7 +235,7 @@ fn role(r: &mut Reader, what: &str) -> Result<Role, Error> {
 }
 
 /// A part of the record that openGauss's OM leaves empty.
-fn absent(r: &mut Reader, what: &str, len: usize) -> Result<(), Error> {
+fn read_absent(r: &mut Reader, what: &str, len: usize) -> Result<(), Error> {
     let at = r.at();
     r.zeros(what, len).map_err(|e| match e.kind() {
         ErrorKind::Corrupt if r.at() >= at + len => {
@@ -243,7 +245,7 @@ fn absent(r: &mut Reader, what: &str, len: usize) -> Result<(), Error> {
     })
 }
 
-fn node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
+fn read_node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
     r.u32("the checksum")?;
     let id = r.u32("the node's id")?;
     let name = r.string("the node's name", NAME)?;
@@ -251,21 +253,21 @@ fn node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
     let zone_priority = r.u32("azPriority")?;
     let addresses = r.addresses("backIp")?;
     let ssh_addresses = r.addresses("sshIp")?;
-    let (cm_dir, cm_server) = cm_server(r)?;
+    let (cm_dir, cm_server) = read_cm_server(r)?;
     let cm_agent = CmAgent {
         id: r.u32("the CM agent's id")?,
         group: r.i32("the CM agent's group")?,
         addresses: r.addresses("the CM agent's addresses")?,
     };
-    absent(r, "the GTM", GTM)?;
-    absent(r, "the GTM proxy", GTM_PROXY)?;
-    absent(r, "the coordinator", COORDINATOR)?;
+    read_absent(r, "the GTM", GTM)?;
+    read_absent(r, "the GTM proxy", GTM_PROXY)?;
+    read_absent(r, "the coordinator", COORDINATOR)?;
     let count = r.u32("the count of data nodes")?;
     let mut data_nodes = Vec::new();
     for _ in 0..count {
-        data_nodes.push(data_node(r, slots)?);
+        data_nodes.push(read_data_node(r, slots)?);
     }
-    absent(r, "etcd", ETCD)?;
+    read_absent(r, "etcd", ETCD)?;
     Ok(Node {
         id,
         name,
@@ -280,7 +282,7 @@ fn node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
     })
 }
 
-fn cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
+fn read_cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
     let at = r.at();
     let id = r.u32("the CM server's id")?;
     let group = r.u32("the CM server's group")?;
@@ -294,7 +296,7 @@ fn cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
         port: r.u32("the CM server's port")?,
         ha_addresses: r.addresses("the CM server's HA addresses")?,
         ha_port: r.u32("the CM server's HA port")?,
-        role: role(r, "the CM server's role")?,
+        role: read_role(r, "the CM server's role")?,
         peer_addresses: r.addresses("the CM server's peer")?,
         peer_port: r.u32("the CM server's peer")?,
     };
@@ -321,7 +323,7 @@ fn cm_server(r: &mut Reader) -> Result<(String, Option<CmServer>), Error> {
     }
 }
 
-fn data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
+fn read_data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
     let mut d = DataNode {
         id: r.u32("the data node's id")?,
         group: r.u32("the data node's group")?,
@@ -330,7 +332,7 @@ fn data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
         ssd_dir: r.string("the ssd folder", PATH)?,
         listen_addresses: r.addresses("the data node's addresses")?,
         port: r.u32("the port")?,
-        role: role(r, "the data node's role")?,
+        role: read_role(r, "the data node's role")?,
         ha_addresses: r.addresses("the HA addresses")?,
         ha_port: r.u32("the HA port")?,
         peers: Vec::with_capacity(slots),
@@ -342,11 +344,11 @@ fn data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
         ));
     }
     for _ in 0..slots {
-        d.peers.push(Peer {
+        d.peers.push(PeerRecord {
             data_dir: r.string("a peer's data directory", PATH)?,
             ha_addresses: r.addresses("a peer's HA addresses")?,
             ha_port: r.u32("a peer's HA port")?,
-            role: role(r, "a peer's role")?,
+            role: read_role(r, "a peer's role")?,
         });
     }
     while d.peers.last().is_some_and(is_free) {
@@ -356,7 +358,7 @@ fn data_node(r: &mut Reader, slots: usize) -> Result<DataNode, Error> {
 }
 
 /// An unused slot.
-fn is_free(peer: &Peer) -> bool {
+fn is_free(peer: &PeerRecord) -> bool {
     peer.data_dir.is_empty()
         && peer.ha_addresses.is_empty()
         && peer.ha_port == 0
@@ -364,7 +366,7 @@ fn is_free(peer: &Peer) -> bool {
 }
 
 /// What the rest relies on: names and ids say which node is meant.
-fn unambiguous(cluster: &Cluster) -> Result<(), Error> {
+fn check_unambiguous(cluster: &Cluster) -> Result<(), Error> {
     let mut names = HashSet::new();
     let mut ids = HashSet::new();
     for node in &cluster.nodes {

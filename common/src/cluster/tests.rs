@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::dynamic_config::{DynamicConfig, LiveDataNode, LiveNode, Roles, parse_dnrole, print_dnrole};
 use super::spec::{Edit, NodeSpec, build, describe, differences, edit};
 use super::static_config::{LAYOUT, SLOTS, StaticConfig};
-use super::xml::{Document, Globals, fresh};
+use super::xml::{Document, Globals, print_new};
 use super::*;
 use crate::base::ErrorKind;
 
@@ -61,7 +61,7 @@ fn every_sample_is_printed_as_it_was_and_its_derived_parts_are_derived_alike() {
         let bytes = vector(&name);
         let parsed = StaticConfig::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(parsed.print().unwrap(), bytes, "{name}");
-        assert_eq!(parsed.cluster.clone().linked(), parsed.cluster, "{name}");
+        assert_eq!(parsed.cluster.clone().with_linked_peers(), parsed.cluster, "{name}");
         parsed.cluster.check().unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!((parsed.time, parsed.layout, parsed.slots), (TIME, LAYOUT, slots), "{name}");
     }
@@ -366,7 +366,7 @@ fn differences_name_node_and_field() {
     let mut there = here.clone();
     there.nodes[1].zone = "AZ2".to_owned();
     there.nodes.remove(3);
-    there.link();
+    there.link_peers();
     let found = differences(&here, &there);
     let short: Vec<_> = found.iter().map(|d| (d.node.as_str(), d.field.as_str())).collect();
     assert_eq!(
@@ -383,7 +383,7 @@ fn differences_name_node_and_field() {
 
     let mut turned = here.clone();
     turned.nodes.swap(1, 3);
-    turned.link();
+    turned.link_peers();
     let found = differences(&here, &turned);
     let places: Vec<_> =
         found.iter().filter(|d| d.field == "place").map(|d| (d.node.as_str(), &d.here, &d.there)).collect();
@@ -417,7 +417,7 @@ fn dynamic_configs_are_read_and_written_as_om_does() {
         let cluster = sample(folder).cluster;
         assert!(parsed.fits(&cluster));
         let roles: Roles = parsed.nodes.iter().flat_map(|n| &n.data_nodes).map(|d| (d.id, d.role)).collect();
-        let made = DynamicConfig::of(&cluster, &roles, TIME).unwrap();
+        let made = DynamicConfig::new(&cluster, &roles, TIME).unwrap();
         assert_eq!(made, parsed, "{folder}/{file}");
         if !file.ends_with("switchover") {
             let theirs = json(&format!("{folder}/dynamic_readback.json"));
@@ -455,7 +455,7 @@ fn live_roles_need_exactly_one_primary() {
     assert_eq!(read[2], ("stb2.opengauss.com".to_owned(), None));
     assert_eq!(read[1].1, Some(Role::Primary));
     for bad in [roles(&[(6001, Role::Standby)]), roles(&[(6001, Role::Primary), (6002, Role::Primary)])] {
-        let error = DynamicConfig::of(&cluster, &bad, TIME).unwrap_err();
+        let error = DynamicConfig::new(&cluster, &bad, TIME).unwrap_err();
         assert_eq!(error.failure().gauss_code.as_deref(), Some("GAUSS-51230"));
     }
     assert!(parse_dnrole("a=7\n").unwrap_err().failure().detail.contains("line 1"));

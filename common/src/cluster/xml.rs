@@ -1,7 +1,7 @@
 //! `cluster_config.xml`: the description of a cluster that a person writes and OM installs from.
 //!
 //! [`Document`] reads it by OM's rules (`DbClusterInfo.initFromXml` and the parameter lists of `ClusterParams.py` and
-//! `DeviceListParams.py`) and changes it in place, every other byte staying as it is; [`fresh`] writes a new one.
+//! `DeviceListParams.py`) and changes it in place, every other byte staying as it is; [`print_new`] writes a new one.
 
 mod edit;
 mod read;
@@ -88,14 +88,14 @@ const DEVICE_PARAMS: &[&str] = &[
 pub fn text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|e| {
         let valid = std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default();
-        let (line, column) = place(valid, valid.len());
+        let (line, column) = line_and_column(valid, valid.len());
         Error::corrupt(format!("line {line}, column {column}: not UTF-8")).gauss_code("GAUSS-51236")
     })
 }
 
 /// The text to be shown: without the password that OM lets a file have.
 #[must_use]
-pub fn masked(text: &str) -> String {
+pub fn mask_values(text: &str) -> String {
     let mut shown = text.to_owned();
     for param in Document::parse_any(text).map(|d| d.cluster).unwrap_or_default().iter().rev() {
         if param.name == "password" {
@@ -106,7 +106,7 @@ pub fn masked(text: &str) -> String {
 }
 
 /// Line and column of a byte, both from 1, the column in characters.
-fn place(text: &str, at: usize) -> (usize, usize) {
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rfind('\n').map_or(0, |n| n + 1);
     (before.matches('\n').count() + 1, before[line..].chars().count() + 1)
@@ -169,7 +169,7 @@ impl<'a> Document<'a> {
 
     /// The parameters that OM does not know, each as the error that OM since 6.0 makes of it.
     #[must_use]
-    pub fn unknown(&self) -> &[Error] {
+    pub fn unknown_params(&self) -> &[Error] {
         &self.unknown
     }
 
@@ -185,7 +185,7 @@ impl<'a> Document<'a> {
     /// `corrupt` with line, column, parameter and OM's own error number, for all that OM refuses; `refused` for what only
     /// shows in the whole ([`Cluster::check`]).
     pub fn cluster(&self) -> Result<Cluster, Error> {
-        read::cluster(self)
+        read::read_cluster(self)
     }
 
     /// The text changed so that it describes `wanted`: nodes added and dropped, the primary moved, cascade standbys
@@ -194,8 +194,8 @@ impl<'a> Document<'a> {
     /// # Errors
     /// As [`Document::cluster`]; `refused` when the nodes that stay differ from `wanted` in anything else, naming what,
     /// or when the file cannot be changed in place.
-    pub fn edited(&self, wanted: &Cluster) -> Result<String, Error> {
-        edit::edited(self, wanted)
+    pub fn edit_text(&self, wanted: &Cluster) -> Result<String, Error> {
+        edit::edit_text(self, wanted)
     }
 
     /// The parameter of the whole cluster that counts: the first of its name.
@@ -213,8 +213,8 @@ impl<'a> Document<'a> {
     }
 
     /// An error about something at this place of the file.
-    fn located(&self, at: usize, e: &Error) -> Error {
-        let (line, column) = place(self.text, at);
+    fn locate_error(&self, at: usize, e: &Error) -> Error {
+        let (line, column) = line_and_column(self.text, at);
         let failure = e.failure();
         let new = Error::new(e.kind(), format!("line {line}, column {column}: {}", failure.detail));
         match &failure.gauss_code {
@@ -225,7 +225,7 @@ impl<'a> Document<'a> {
 }
 
 fn error(text: &str, at: usize, what: impl std::fmt::Display, code: &str) -> Error {
-    let (line, column) = place(text, at);
+    let (line, column) = line_and_column(text, at);
     Error::corrupt(format!("line {line}, column {column}: {what}")).gauss_code(code)
 }
 
@@ -354,9 +354,9 @@ impl Walk {
         known: &[&str],
         family: impl Fn(&str) -> bool,
     ) -> Result<Option<Param>, Error> {
-        let (name, value) = attributes(text, tag, element.start)?;
+        let (name, value) = read_attributes(text, tag, element.start)?;
         if !known.contains(&name.as_str()) && !family(&name) {
-            self.unknown.push(unknown(text, element.start, &name, known));
+            self.unknown.push(unknown_param_error(text, element.start, &name, known));
             return Ok(None);
         }
         let Some((value, raw)) = value else {
@@ -382,7 +382,7 @@ impl Walk {
     }
 }
 
-fn unknown(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
+fn unknown_param_error(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
     let near = known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(&k.to_lowercase(), &name.to_lowercase()), *k))
@@ -399,7 +399,7 @@ fn unknown(text: &str, at: usize, name: &str, known: &[&str]) -> Error {
 type Valued = (String, Range<usize>);
 
 /// The name of a PARAM and its value, if it has one.
-fn attributes(text: &str, tag: &BytesStart, at: usize) -> Result<(String, Option<Valued>), Error> {
+fn read_attributes(text: &str, tag: &BytesStart, at: usize) -> Result<(String, Option<Valued>), Error> {
     let mut name = None;
     let mut value = None;
     for attribute in tag.attributes() {
@@ -422,7 +422,7 @@ fn attributes(text: &str, tag: &BytesStart, at: usize) -> Result<(String, Option
 }
 
 /// Python's `os.path.normpath`.
-fn normal(path: &str) -> String {
+fn normalize_path(path: &str) -> String {
     let slashes = if path.starts_with("//") && !path.starts_with("///") {
         "//"
     } else if path.starts_with('/') {
@@ -466,8 +466,8 @@ pub struct Globals {
 ///
 /// # Errors
 /// `refused` for a cluster that such a file cannot describe, naming what it cannot say.
-pub fn fresh(cluster: &Cluster, globals: &Globals) -> Result<String, Error> {
-    let primary = sayable(cluster)?;
+pub fn print_new(cluster: &Cluster, globals: &Globals) -> Result<String, Error> {
+    let primary = check_expressible(cluster)?;
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ROOT>\n    <CLUSTER>\n");
     let mut put = |name: &str, value: &str| {
         // A String takes all that is written to it.
@@ -475,7 +475,7 @@ pub fn fresh(cluster: &Cluster, globals: &Globals) -> Result<String, Error> {
             writeln!(out, "        <PARAM name=\"{name}\" value=\"{}\"/>", quick_xml::escape::escape(value));
     };
     put("clusterName", &globals.name);
-    put("nodeNames", &joined(cluster.nodes.iter().map(|n| n.name.as_str())));
+    put("nodeNames", &join_items(cluster.nodes.iter().map(|n| n.name.as_str())));
     put("gaussdbAppPath", &globals.app_path);
     for (name, value) in [
         ("gaussdbLogPath", &globals.log_path),
@@ -487,20 +487,20 @@ pub fn fresh(cluster: &Cluster, globals: &Globals) -> Result<String, Error> {
             put(name, value);
         }
     }
-    put("backIp1s", &joined(cluster.nodes.iter().map(|n| first(&n.addresses))));
+    put("backIp1s", &join_items(cluster.nodes.iter().map(|n| first_address(&n.addresses))));
     out += "    </CLUSTER>\n    <DEVICELIST>\n";
     for node in &cluster.nodes {
-        out += &device(node, cluster, primary).print("        ", "    ", "\n");
+        out += &new_device(node, cluster, primary).print("        ", "    ", "\n");
         out += "\n";
     }
     out += "    </DEVICELIST>\n</ROOT>\n";
     let again = Document::parse(&out)?.cluster()?;
-    same(&again, cluster)?;
+    check_same(&again, cluster)?;
     Ok(out)
 }
 
 /// The cluster's one primary, when the cluster is of the kind that the file can describe at all.
-fn sayable(cluster: &Cluster) -> Result<&Node, Error> {
+fn check_expressible(cluster: &Cluster) -> Result<&Node, Error> {
     let groups: std::collections::BTreeSet<u32> = cluster.data_nodes().map(|(_, d)| d.group).collect();
     if groups.len() > 1 || cluster.nodes.iter().any(|n| n.data_nodes.len() > 1) {
         return Err(Error::refused(
@@ -511,9 +511,9 @@ fn sayable(cluster: &Cluster) -> Result<&Node, Error> {
 }
 
 /// Whether what an XML file says is the wanted cluster, ids aside.
-fn same(said: &Cluster, wanted: &Cluster) -> Result<(), Error> {
+fn check_same(said: &Cluster, wanted: &Cluster) -> Result<(), Error> {
     let said = spec::compare_with(&spec::without_ids(said), wanted)?;
-    match spec::differences(&said, &wanted.clone().linked()).first() {
+    match spec::differences(&said, &wanted.clone().with_linked_peers()).first() {
         None => Ok(()),
         Some(d) => Err(Error::refused(format!(
             "cluster_config.xml and the static config disagree on {} of node {}: {} there, {} here",
@@ -523,16 +523,16 @@ fn same(said: &Cluster, wanted: &Cluster) -> Result<(), Error> {
     }
 }
 
-fn joined<'t>(items: impl Iterator<Item = &'t str>) -> String {
+fn join_items<'t>(items: impl Iterator<Item = &'t str>) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-fn first(list: &[Address]) -> &str {
+fn first_address(list: &[Address]) -> &str {
     list.first().map_or("", Address::as_str)
 }
 
 /// The data nodes in the order of `dataNode1`: the primary, then the others by number.
-fn group<'c>(cluster: &'c Cluster, primary: &Node) -> Vec<(&'c Node, &'c DataNode)> {
+fn group_members<'c>(cluster: &'c Cluster, primary: &Node) -> Vec<(&'c Node, &'c DataNode)> {
     let mut all: Vec<_> = cluster.data_nodes().collect();
     all.sort_by_key(|(n, d)| (n.name != primary.name, d.id));
     all
@@ -556,13 +556,13 @@ impl NewDevice {
     }
 }
 
-fn device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
+fn new_device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
     let mut params: Vec<(&'static str, String)> = vec![
         ("name", node.name.clone()),
         ("azName", node.zone.clone()),
         ("azPriority", node.zone_priority.to_string()),
-        ("backIp1", first(&node.addresses).to_owned()),
-        ("sshIp1", first(&node.ssh_addresses).to_owned()),
+        ("backIp1", first_address(&node.addresses).to_owned()),
+        ("sshIp1", first_address(&node.ssh_addresses).to_owned()),
     ];
     if !node.cm_dir.is_empty() {
         params.push(("cmDir", node.cm_dir.clone()));
@@ -577,16 +577,19 @@ fn device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
                 ("cmsNum", "1".to_owned()),
                 ("cmServerPortBase", server.port.to_string()),
                 ("cmServerlevel", server.level.to_string()),
-                ("cmServerListenIp1", joined(servers.iter().map(|(_, s)| first(&s.listen_addresses)))),
-                ("cmServerHaIp1", joined(servers.iter().map(|(_, s)| first(&s.ha_addresses)))),
-                ("cmServerRelation", joined(servers.iter().map(|(n, _)| n.name.as_str()))),
+                (
+                    "cmServerListenIp1",
+                    join_items(servers.iter().map(|(_, s)| first_address(&s.listen_addresses))),
+                ),
+                ("cmServerHaIp1", join_items(servers.iter().map(|(_, s)| first_address(&s.ha_addresses)))),
+                ("cmServerRelation", join_items(servers.iter().map(|(n, _)| n.name.as_str()))),
             ]);
         } else {
             params.push(("cmServerPortStandby", server.port.to_string()));
         }
     }
     if node.name == primary.name {
-        let all = group(cluster, primary);
+        let all = group_members(cluster, primary);
         let mut items = Vec::new();
         for (i, (n, d)) in all.iter().enumerate() {
             if i > 0 {
@@ -599,10 +602,13 @@ fn device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
         params.push(("dataPortBase", port.to_string()));
         params.push(("dataNode1", items.join(",")));
         if all.iter().any(|(_, d)| !d.xlog_dir.is_empty()) {
-            params.push(("dataNodeXlogPath1", joined(all.iter().map(|(_, d)| d.xlog_dir.as_str()))));
+            params.push(("dataNodeXlogPath1", join_items(all.iter().map(|(_, d)| d.xlog_dir.as_str()))));
         }
         if all.iter().any(|(n, d)| d.listen_addresses != n.addresses) {
-            params.push(("dataListenIp1", joined(all.iter().map(|(_, d)| first(&d.listen_addresses)))));
+            params.push((
+                "dataListenIp1",
+                join_items(all.iter().map(|(_, d)| first_address(&d.listen_addresses))),
+            ));
         }
     } else if is_cascade(node) {
         params.push(("cascadeRole", "on".to_owned()));

@@ -35,19 +35,19 @@ impl Includes {
     pub fn read(file: &ConfFile, path: &Path) -> Self {
         let mut found = Self::default();
         for directive in file.includes() {
-            found.follow(&directive, path, directive.line, 1);
+            found.follow_include(&directive, path, directive.line, 1);
         }
         found
     }
 
     /// The setting that an include makes of `name` after all that `file` itself sets of it, and that therefore counts.
     #[must_use]
-    pub fn overrides(&self, file: &ConfFile, name: &str) -> Option<&Included> {
+    pub fn find_override(&self, file: &ConfFile, name: &str) -> Option<&Included> {
         let included = self.settings.get(&name.to_ascii_lowercase())?;
         file.get(name).is_none_or(|own| own.line < included.directive).then_some(included)
     }
 
-    fn follow(&mut self, directive: &Setting, from: &Path, line: usize, depth: usize) {
+    fn follow_include(&mut self, directive: &Setting, from: &Path, line: usize, depth: usize) {
         let name = directive.text();
         let path = from.parent().unwrap_or(Path::new("/")).join(&*name);
         let place = format!("line {} of {} includes {}", directive.line, from.display(), path.display());
@@ -72,9 +72,9 @@ impl Includes {
                 error.line, error.message
             ));
         }
-        for setting in file.active() {
+        for setting in file.active_settings() {
             if super::is_include(&setting.name) {
-                self.follow(&setting, &path, line, depth + 1);
+                self.follow_include(&setting, &path, line, depth + 1);
             } else {
                 let name = setting.name.to_ascii_lowercase();
                 self.settings.insert(name, Included { path: path.clone(), setting, directive: line });
@@ -100,12 +100,12 @@ mod tests {
         let file = ConfFile::parse(text);
         let found = Includes::read(&file, &dir.path().join("postgresql.conf"));
         assert_eq!(found.problems, Vec::<String>::new());
-        assert_eq!(found.overrides(&file, "port"), None);
-        let deep = found.overrides(&file, "MAX_CONNECTIONS").unwrap();
+        assert_eq!(found.find_override(&file, "port"), None);
+        let deep = found.find_override(&file, "MAX_CONNECTIONS").unwrap();
         assert_eq!((deep.setting.line, deep.directive), (2, 4));
         assert!(deep.path.ends_with("deep.conf"));
-        assert_eq!(found.overrides(&file, "work_mem").unwrap().setting.value, b"2MB");
-        assert_eq!(found.overrides(&file, "ssl"), None);
+        assert_eq!(found.find_override(&file, "work_mem").unwrap().setting.value, b"2MB");
+        assert_eq!(found.find_override(&file, "ssl"), None);
     }
 
     #[test]

@@ -32,22 +32,22 @@ pub(super) enum Token {
 }
 
 /// What a line without its `\n` holds: nothing but blanks and a comment, or one setting.
-pub(super) fn line(text: &[u8]) -> Result<Option<Found>, LineError> {
-    let Some((token, name)) = next(text, 0) else { return Ok(None) };
+pub(super) fn scan_line(text: &[u8]) -> Result<Option<Found>, LineError> {
+    let Some((token, name)) = next_token(text, 0) else { return Ok(None) };
     if !matches!(token, Token::Id | Token::QualifiedId) {
-        return Err(near(text, Some(name)));
+        return Err(error_near(text, Some(name)));
     }
-    let mut after = next(text, name.end);
+    let mut after = next_token(text, name.end);
     let equals = after.as_ref().is_some_and(|(token, _)| *token == Token::Equals);
     if let (true, Some((_, at))) = (equals, &after) {
-        after = next(text, at.end);
+        after = next_token(text, at.end);
     }
     let value = match after {
         Some((Token::Id | Token::String | Token::Integer | Token::Real | Token::Unquoted, at)) => at,
-        other => return Err(near(text, other.map(|(_, at)| at))),
+        other => return Err(error_near(text, other.map(|(_, at)| at))),
     };
-    if let Some((_, at)) = next(text, value.end) {
-        return Err(near(text, Some(at)));
+    if let Some((_, at)) = next_token(text, value.end) {
+        return Err(error_near(text, Some(at)));
     }
     let raw = &text[value.clone()];
     if let Some(nul) = raw.iter().position(|&byte| byte == 0) {
@@ -67,14 +67,14 @@ pub(super) fn commented_name(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// The one token that `text` is from its first to its last byte.
-pub(super) fn whole(text: &[u8]) -> Option<Token> {
-    match next(text, 0) {
+pub(super) fn scan_whole(text: &[u8]) -> Option<Token> {
+    match next_token(text, 0) {
         Some((token, at)) if at == (0..text.len()) => Some(token),
         _ => None,
     }
 }
 
-fn near(text: &[u8], at: Option<Range<usize>>) -> LineError {
+fn error_near(text: &[u8], at: Option<Range<usize>>) -> LineError {
     match at {
         Some(at) => LineError {
             column: at.start + 1,
@@ -88,7 +88,7 @@ fn near(text: &[u8], at: Option<Range<usize>>) -> LineError {
 }
 
 /// The next token at or after `from`; `None` at the end of the line or at a comment.
-fn next(text: &[u8], from: usize) -> Option<(Token, Range<usize>)> {
+fn next_token(text: &[u8], from: usize) -> Option<(Token, Range<usize>)> {
     let start = from + count(&text[from..], |b| matches!(b, b' ' | b'\t' | b'\r'));
     let rest = &text[start..];
     let (token, length) = match *rest.first()? {

@@ -3,7 +3,7 @@
 //! The grammar is the server's own (`guc-file.l`): one setting a line, `name [=] value [# comment]`, names without
 //! regard to case, the last occurrence counts. Every byte that is not part of a changed value stays: comments, order,
 //! spacing, CRLF, a missing final newline, bytes which are no UTF-8. A file with syntax errors is still read, for
-//! looking at; the server would take nothing of it, so whoever wants to change it asks [`ConfFile::sound`] first.
+//! looking at; the server would take nothing of it, so whoever wants to change it asks [`ConfFile::require_valid`] first.
 
 mod include;
 mod lexer;
@@ -19,7 +19,7 @@ use std::{
 use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
-pub use value::{is_on, same_value, valid_name};
+pub use value::{check_name, is_on, same_value};
 
 /// A line which the server cannot understand. One such line, and it takes nothing of the whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +56,11 @@ impl Setting {
     }
 
     /// Keeps the secrets in it out of what is told.
-    pub(crate) fn keep_secrets(&self) {
+    pub(crate) fn register_secrets(&self) {
         if secret::is_secret(&self.name) {
-            secret::keep(&self.text());
+            secret::register(&self.text());
         } else {
-            secret::keep_named(&self.text());
+            secret::register_named(&self.text());
         }
     }
 
@@ -136,7 +136,7 @@ impl ConfFile {
     ///
     /// # Errors
     /// `corrupt` with line and column of the first error.
-    pub fn sound(self, path: &Path) -> Result<Self, Error> {
+    pub fn require_valid(self, path: &Path) -> Result<Self, Error> {
         let errors = self.errors();
         let Some(first) = errors.first() else { return Ok(self) };
         let more = match errors.len() - 1 {
@@ -157,12 +157,12 @@ impl ConfFile {
 
     /// Every active setting in the order of the file, repeated ones too, `include` directives left out.
     pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.active().filter(|setting| !is_include(&setting.name))
+        self.active_settings().filter(|setting| !is_include(&setting.name))
     }
 
     /// The `include` and `include_if_exists` directives: what the files they name set is not known here.
     pub fn includes(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.active().filter(|setting| is_include(&setting.name))
+        self.active_settings().filter(|setting| is_include(&setting.name))
     }
 
     /// The setting that counts for `name`: its last occurrence.
@@ -184,13 +184,13 @@ impl ConfFile {
     /// # Errors
     /// `bad_args` when the name is no parameter's name or the value holds a newline or NUL.
     pub fn set(&mut self, name: &str, value: &str) -> Result<bool, Error> {
-        valid_name(name)?;
-        value::valid_value(name, value)?;
+        check_name(name)?;
+        value::check_value(name, value)?;
         if let Some(index) = self.last_active(name) {
-            return Ok(self.change(index, value));
+            return Ok(self.change_line(index, value));
         }
         let (at, like) = match self.last_commented(name) {
-            Some(index) => (self.after_comment(index), index),
+            Some(index) => (self.index_after_comment(index), index),
             None => (self.lines.len(), self.lines.len().saturating_sub(1)),
         };
         let end = self.line_end(like);
@@ -211,8 +211,8 @@ impl ConfFile {
     /// As [`ConfFile::set`]; nothing is changed then.
     pub fn set_all(&mut self, wanted: &[(String, String)]) -> Result<Vec<bool>, Error> {
         for (name, value) in wanted {
-            valid_name(name)?;
-            value::valid_value(name, value)?;
+            check_name(name)?;
+            value::check_value(name, value)?;
         }
         if wanted.len() < FEW {
             return wanted.iter().map(|(name, value)| self.set(name, value)).collect();
@@ -230,11 +230,11 @@ impl ConfFile {
         for (name, value) in wanted {
             let lower = name.to_ascii_lowercase();
             if let Some(index) = active.get(&lower) {
-                changed.push(self.change(*index, value));
+                changed.push(self.change_line(*index, value));
                 continue;
             }
             let (at, like) = match commented.get(lower.as_bytes()) {
-                Some(index) => (self.after_comment(*index), *index),
+                Some(index) => (self.index_after_comment(*index), *index),
                 None => (self.lines.len(), self.lines.len().saturating_sub(1)),
             };
             let end = self.line_end(like);
@@ -295,7 +295,7 @@ impl ConfFile {
         true
     }
 
-    fn active(&self) -> impl Iterator<Item = Setting> + '_ {
+    fn active_settings(&self) -> impl Iterator<Item = Setting> + '_ {
         self.lines.iter().enumerate().filter_map(|(index, line)| line.setting(index))
     }
 
@@ -313,7 +313,7 @@ impl ConfFile {
     }
 
     /// The place below the comment at `index`: the indented comment lines which follow it belong to it.
-    fn after_comment(&self, index: usize) -> usize {
+    fn index_after_comment(&self, index: usize) -> usize {
         let belongs = |line: &&Line| {
             line.bytes.first().is_some_and(|b| matches!(b, b' ' | b'\t'))
                 && line.bytes.trim_ascii_start().starts_with(b"#")
@@ -328,7 +328,7 @@ impl ConfFile {
         if like.is_some_and(|line| line.bytes.ends_with(b"\r\n")) { b"\r\n" } else { b"\n" }
     }
 
-    fn change(&mut self, index: usize, wanted: &str) -> bool {
+    fn change_line(&mut self, index: usize, wanted: &str) -> bool {
         let line = &mut self.lines[index];
         let Content::Setting { value, name_at, value_at, equals, .. } = &line.content else { return false };
         if same_value(value, wanted.as_bytes()) {
@@ -348,7 +348,7 @@ impl ConfFile {
 
 impl Line {
     fn parse(bytes: &[u8]) -> Self {
-        let content = match lexer::line(bytes.strip_suffix(b"\n").unwrap_or(bytes)) {
+        let content = match lexer::scan_line(bytes.strip_suffix(b"\n").unwrap_or(bytes)) {
             Ok(None) => Content::Nothing,
             Ok(Some(found)) => Content::Setting {
                 name: String::from_utf8_lossy(&bytes[found.name.clone()]).into_owned(),

@@ -181,7 +181,7 @@ fn a_byte_order_mark_is_told() {
     for text in ["\u{feff}port = 5432\n", "\u{feff}# comment\n", "\u{feff}"] {
         let file = ConfFile::parse(text.as_bytes());
         assert_eq!(file.to_bytes(), text.as_bytes());
-        let error = file.sound(Path::new("/d/postgresql.conf")).unwrap_err();
+        let error = file.require_valid(Path::new("/d/postgresql.conf")).unwrap_err();
         assert!(error.failure().detail.contains("line 1, column 1: a byte order mark"), "{error}");
     }
 }
@@ -232,7 +232,7 @@ fn errors_have_line_and_column() {
         ),
     ]
     "#);
-    let error = file.sound(Path::new("/d/postgresql.conf")).unwrap_err();
+    let error = file.require_valid(Path::new("/d/postgresql.conf")).unwrap_err();
     assert_eq!(error.kind(), crate::base::ErrorKind::Corrupt);
     assert!(error.failure().detail.contains("line 2, column 5"), "{error}");
 }
@@ -335,7 +335,7 @@ fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     let file = ConfFile::parse(text);
     let read = oracle::read(text);
     let errors: Vec<_> = file.errors().into_iter().map(|error| error.line).collect();
-    let ours: Vec<_> = file.active().map(|s| (s.name, s.value, s.line)).collect();
+    let ours: Vec<_> = file.active_settings().map(|s| (s.name, s.value, s.line)).collect();
     let theirs: Vec<_> = read
         .settings
         .into_iter()

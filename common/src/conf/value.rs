@@ -8,10 +8,10 @@ use crate::base::Error;
 ///
 /// # Errors
 /// `bad_args`, naming it.
-pub fn valid_name(name: &str) -> Result<(), Error> {
+pub fn check_name(name: &str) -> Result<(), Error> {
     let named = name.is_ascii()
         && name.len() <= 63
-        && matches!(lexer::whole(name.as_bytes()), Some(Token::Id | Token::QualifiedId));
+        && matches!(lexer::scan_whole(name.as_bytes()), Some(Token::Id | Token::QualifiedId));
     if !named {
         return Err(Error::bad_args(format!("{name:?} is not a name a parameter can have"))
             .hint("a name has letters, digits and _, and may have one dot"));
@@ -22,7 +22,7 @@ pub fn valid_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn valid_value(name: &str, value: &str) -> Result<(), Error> {
+pub(super) fn check_value(name: &str, value: &str) -> Result<(), Error> {
     let what = match value.chars().find(|c| matches!(c, '\0' | '\n' | '\r')) {
         None => return Ok(()),
         Some('\0') => "NUL",
@@ -41,7 +41,7 @@ pub fn same_value(one: &[u8], other: &[u8]) -> bool {
         return true;
     }
     let (Ok(one), Ok(other)) = (std::str::from_utf8(one), std::str::from_utf8(other)) else { return false };
-    match (truth(one), truth(other)) {
+    match (parse_bool(one), parse_bool(other)) {
         (Some(one), Some(other)) => one == other,
         _ => matches!((Number::parse(one), Number::parse(other)), (Some(one), Some(other)) if one == other),
     }
@@ -49,7 +49,7 @@ pub fn same_value(one: &[u8], other: &[u8]) -> bool {
 
 /// The value as it is written in a new line: numbers and truth words bare, all else quoted.
 pub(super) fn print_new(value: &str) -> String {
-    if is_plain_number(value) || truth(value).is_some() { value.to_owned() } else { quote(value) }
+    if is_plain_number(value) || parse_bool(value).is_some() { value.to_owned() } else { quote(value) }
 }
 
 /// The value as it is written in the place of `old`: bare only where the old one was bare too.
@@ -57,7 +57,7 @@ pub(super) fn print_like(old: &[u8], value: &str) -> String {
     if old.starts_with(b"'") {
         return quote(value);
     }
-    let word = lexer::whole(value.as_bytes()) == Some(Token::Id);
+    let word = lexer::scan_whole(value.as_bytes()) == Some(Token::Id);
     if word || is_plain_number(value) { value.to_owned() } else { quote(value) }
 }
 
@@ -85,10 +85,10 @@ fn quote(value: &str) -> String {
 /// Whether the value is one of the words for true.
 #[must_use]
 pub fn is_on(value: &str) -> bool {
-    truth(value.trim()) == Some(true)
+    parse_bool(value.trim()) == Some(true)
 }
 
-fn truth(word: &str) -> Option<bool> {
+fn parse_bool(word: &str) -> Option<bool> {
     let is = |words: [&str; 4]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     if is(["on", "true", "yes", "1"]) {
         Some(true)

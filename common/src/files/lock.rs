@@ -30,11 +30,11 @@ impl FileLock {
     ///
     /// # Errors
     /// `busy`, naming the process that holds it; `permission` or `io`.
-    pub async fn of(file: &Path, call: &Call) -> Result<Self, Error> {
+    pub async fn acquire(file: &Path, call: &Call) -> Result<Self, Error> {
         // The server and gs_guc know only the name in the data directory, and so take that one's lock. The target's comes
         // always second: nobody waits for one who waits for him.
         let own = record_lock(file, call).await?;
-        let target = match target(file) {
+        let target = match lock_target(file) {
             Some(target) => Some(record_lock(&target, call).await?),
             None => None,
         };
@@ -43,14 +43,14 @@ impl FileLock {
 }
 
 /// The file that a symbolic link leads to.
-fn target(file: &Path) -> Option<PathBuf> {
+fn lock_target(file: &Path) -> Option<PathBuf> {
     if file.is_symlink() { std::fs::canonicalize(file).ok() } else { None }
 }
 
 async fn record_lock(file: &Path, call: &Call) -> Result<File, Error> {
     let path = with_suffix(file, ".lock");
     let lock = open_lock(&path)?;
-    wait(call, || match fcntl(&lock, FcntlArg::F_SETLK(&whole_file())) {
+    wait_for_lock(call, || match fcntl(&lock, FcntlArg::F_SETLK(&whole_file_flock())) {
         Ok(_) => Ok(None),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(Some(record_holder(&lock))),
         Err(e) => Err(Error::io("lock", &path, &e.into())),
@@ -75,7 +75,7 @@ impl NodeLock {
     pub async fn of(data_dir: &Path, call: &Call) -> Result<Self, Error> {
         let mut folder = Some(File::open(data_dir).map_err(|e| Error::io("open", data_dir, &e))?);
         let mut taken = None;
-        wait(call, || {
+        wait_for_lock(call, || {
             let Some(file) = folder.take() else { return Ok(None) };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => {
@@ -113,7 +113,7 @@ impl Held {
                 format!(
                     "{} {state} by {}; waited {} s",
                     path.display(),
-                    pid.map_or_else(|| "another process".to_owned(), describe),
+                    pid.map_or_else(|| "another process".to_owned(), describe_process),
                     waited.as_secs()
                 ),
             )
@@ -125,7 +125,7 @@ impl Held {
 }
 
 /// Calls `attempt` until it says that nobody holds the lock, or until `lock_timeout` has passed.
-async fn wait(
+async fn wait_for_lock(
     call: &Call,
     mut attempt: impl FnMut() -> Result<Option<Option<u32>>, Error>,
 ) -> Result<(), Held> {
@@ -137,7 +137,10 @@ async fn wait(
                 return Err(Held::By(holder, start.elapsed()));
             }
             Some(holder) => {
-                call.saw(format!("a lock held by {}", holder.map_or("another process".to_owned(), describe)));
+                call.saw(format!(
+                    "a lock held by {}",
+                    holder.map_or("another process".to_owned(), describe_process)
+                ));
                 tokio::time::sleep(INTERVAL).await;
             }
         }
@@ -174,7 +177,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// A write lock on every byte of a file, also those to come.
 #[allow(clippy::cast_possible_truncation)] // C's constants are int, its fields short; the values are 0 and 1.
-fn whole_file() -> libc::flock {
+fn whole_file_flock() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -186,7 +189,7 @@ fn whole_file() -> libc::flock {
 
 /// The process that holds a record lock on the file.
 fn record_holder(lock: &File) -> Option<u32> {
-    let mut wanted = whole_file();
+    let mut wanted = whole_file_flock();
     fcntl(lock, FcntlArg::F_GETLK(&mut wanted)).ok()?;
     u32::try_from(wanted.l_pid).ok().filter(|pid| *pid > 0)
 }
@@ -204,7 +207,7 @@ fn folder_holder(folder: &File) -> Option<u32> {
 }
 
 /// A process as a person knows it, such as `gs_guc (pid 4711)`.
-fn describe(pid: u32) -> String {
+fn describe_process(pid: u32) -> String {
     match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) => format!("{} (pid {pid})", name.trim()),
         Err(_) => format!("pid {pid}"),
@@ -252,12 +255,12 @@ mod tests {
             println!("skipped: no python3");
             return;
         };
-        let error = block_on(FileLock::of(&file, &call(0))).unwrap_err();
+        let error = block_on(FileLock::acquire(&file, &call(0))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().contains(&format!("(pid {})", other.id())), "{error}");
         drop(other.stdin.take());
         other.wait().unwrap();
-        block_on(FileLock::of(&file, &call(0))).unwrap();
+        block_on(FileLock::acquire(&file, &call(0))).unwrap();
     }
 
     #[test]
@@ -273,20 +276,20 @@ mod tests {
                 println!("skipped: no python3");
                 return;
             };
-            let error = block_on(FileLock::of(&link, &call(0))).unwrap_err();
+            let error = block_on(FileLock::acquire(&link, &call(0))).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Busy);
             assert!(error.to_string().contains(&format!("(pid {})", other.id())), "{error}");
             drop(other.stdin.take());
             other.wait().unwrap();
         }
-        block_on(FileLock::of(&link, &call(0))).unwrap();
+        block_on(FileLock::acquire(&link, &call(0))).unwrap();
     }
 
     #[test]
     fn a_new_lock_file_is_like_that_of_gs_guc() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("postgresql.conf");
-        let _lock = block_on(FileLock::of(&file, &call(0))).unwrap();
+        let _lock = block_on(FileLock::acquire(&file, &call(0))).unwrap();
         assert_eq!(std::fs::read(folder.path().join("postgresql.conf.lock")).unwrap(), [0; 1024]);
     }
 

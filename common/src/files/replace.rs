@@ -35,7 +35,7 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
 /// `permission` or `io`; `busy` when the file holds something else, or is gone.
 pub fn remove_read(path: &Path, read: &[u8]) -> Result<(), Error> {
     let target = resolve(path)?;
-    holds(&target, read)?;
+    check_unchanged(&target, read)?;
     std::fs::remove_file(&target).map_err(|e| Error::io("remove", &target, &e))?;
     let folder = target.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync the folder of", &target, &e))
@@ -79,11 +79,11 @@ fn exchange(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(Error::io("look at", &target, &e)),
     };
-    let (folder, temporary) = temporary(&target)?;
+    let (folder, temporary) = create_temporary(&target)?;
     let written = write_like(&temporary, content, &target, old.as_ref())
         // As late as can be: what comes between this and the renaming are a few system calls.
         .and_then(|()| match expected {
-            Expected::Content(read) => holds(&target, read),
+            Expected::Content(read) => check_unchanged(&target, read),
             Expected::Any | Expected::Missing => Ok(()),
         })
         .and_then(|()| keep_backup(&target, old.is_some() && backup))
@@ -98,7 +98,9 @@ fn exchange(
         });
     // Whoever took the file away may have done so at any of these steps.
     let written = written.map_err(|e| match expected {
-        Expected::Content(read) if e.kind() == ErrorKind::NotFound => holds(&target, read).err().unwrap_or(e),
+        Expected::Content(read) if e.kind() == ErrorKind::NotFound => {
+            check_unchanged(&target, read).err().unwrap_or(e)
+        }
         _ => e,
     });
     if written.is_err() {
@@ -111,7 +113,7 @@ fn exchange(
             .hint(
                 "the new file is in place, but a power failure may bring the old one back; look at the disk",
             )
-            .after(vec![format!("replaced {}", target.display())])
+            .with_actions(vec![format!("replaced {}", target.display())])
     })?;
     Ok(kept)
 }
@@ -119,7 +121,7 @@ fn exchange(
 /// Gives the temporary file the name of a file that must not exist: unlike rename(2), link(2) replaces nothing.
 fn link_new(temporary: &Path, target: &Path) -> Result<(), Error> {
     std::fs::hard_link(temporary, target).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => changed(target, "was made by somebody else"),
+        std::io::ErrorKind::AlreadyExists => changed_error(target, "was made by somebody else"),
         _ => Error::io("create", target, &e),
     })?;
     std::fs::remove_file(temporary).map_err(|e| Error::io("remove", temporary, &e))
@@ -151,17 +153,17 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
 }
 
 /// That the file still holds what was read of it.
-fn holds(target: &Path, read: &[u8]) -> Result<(), Error> {
+fn check_unchanged(target: &Path, read: &[u8]) -> Result<(), Error> {
     let what = match super::read(target) {
         Ok(now) if now == read => return Ok(()),
         Ok(_) => "was changed by somebody else",
         Err(e) if e.kind() == ErrorKind::NotFound => "was taken away",
         Err(e) => return Err(e),
     };
-    Err(changed(target, what))
+    Err(changed_error(target, what))
 }
 
-fn changed(target: &Path, what: &str) -> Error {
+fn changed_error(target: &Path, what: &str) -> Error {
     Error::new(
         ErrorKind::Busy,
         format!("{} {what} while this call was at work; it is left as it is", target.display()),
@@ -171,7 +173,7 @@ fn changed(target: &Path, what: &str) -> Error {
 }
 
 /// The folder of `target`, and the temporary file in it.
-fn temporary(target: &Path) -> Result<(PathBuf, PathBuf), Error> {
+fn create_temporary(target: &Path) -> Result<(PathBuf, PathBuf), Error> {
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(Error::bad_args(format!("{} names no file", target.display())));
     };

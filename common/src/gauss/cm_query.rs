@@ -159,13 +159,12 @@ impl CmInstance {
         let (node_id, rest) = node_number(cell)?;
         let (node, rest) = next_word(rest)?;
         let (word, after) = next_word(rest)?;
-        let (instance_id, rest) = match word.parse::<u32>() {
-            Ok(id) => (id, after),
+        let (instance_id, rest) = if let Ok(id) = word.parse::<u32>() {
+            (id, after)
+        } else {
             // The address comes first.
-            Err(_) => {
-                let (id, after) = next_word(after)?;
-                (id.parse().ok()?, after)
-            }
+            let (id, after) = next_word(after)?;
+            (id.parse().ok()?, after)
         };
         let rest = match next_word(rest)? {
             (port, after) if port.parse::<u16>().is_ok() => after,

@@ -147,7 +147,7 @@ impl<'n> ConfigFile<'n> {
     /// As [`files::read`].
     pub fn read(&self) -> Result<Vec<u8>, Error> {
         let text = files::read(&self.path)?;
-        secret::keep_named(&String::from_utf8_lossy(&text));
+        secret::register_named(&String::from_utf8_lossy(&text));
         Ok(text)
     }
 
@@ -157,8 +157,8 @@ impl<'n> ConfigFile<'n> {
     /// `corrupt` with line and column when the server could not understand it.
     pub fn parse(&self, text: &[u8]) -> Result<ConfFile, Error> {
         let file = ConfFile::parse(text);
-        file.settings().for_each(|setting| setting.keep_secrets());
-        file.sound(&self.path)
+        file.settings().for_each(|setting| setting.register_secrets());
+        file.require_valid(&self.path)
     }
 
     /// Reads the file and plans, and, if there is something to do, takes the locks, reads the file again, and plans anew
@@ -176,13 +176,13 @@ impl<'n> ConfigFile<'n> {
             Ok(text) => text,
             Err(error) => {
                 // A build takes it away for a while.
-                self.await_rest(call).await?;
+                self.wait_until_at_rest(call).await?;
                 return Err(error);
             }
         };
         let mut planned = plan(text).await?;
         if !planned.is_empty() {
-            self.await_rest(call).await?;
+            self.wait_until_at_rest(call).await?;
         }
         if call.check || (planned.is_empty() && !self.owes_reload()) {
             return Ok((Transaction { file: self, locks: None }, planned));
@@ -193,15 +193,15 @@ impl<'n> ConfigFile<'n> {
             planned = plan(text).await?;
         }
         if !planned.is_empty() {
-            self.await_rest(call).await?;
+            self.wait_until_at_rest(call).await?;
         }
         Ok((Transaction { file: self, locks: Some(locks) }, planned))
     }
 
     /// Waits until the node is neither built nor changing its role.
-    async fn await_rest(&self, call: &Call) -> Result<(), Error> {
+    async fn wait_until_at_rest(&self, call: &Call) -> Result<(), Error> {
         match (self.policy.guard, self.node) {
-            (Guard::AtRest { force }, Some(node)) => node.at_rest(call, force).await,
+            (Guard::AtRest { force }, Some(node)) => node.wait_until_at_rest(call, force).await,
             (Guard::HeldByCaller, _) | (_, None) => Ok(()),
         }
     }
@@ -216,18 +216,18 @@ impl<'n> ConfigFile<'n> {
                 Ok(lock) => Some(lock),
                 Err(error) => {
                     // A build holds it, too, and may take hours.
-                    self.await_rest(call).await?;
+                    self.wait_until_at_rest(call).await?;
                     return Err(error);
                 }
             },
             None => None,
         };
-        Ok(Locks { node: node_lock, file: FileLock::of(&self.path, call).await? })
+        Ok(Locks { node: node_lock, file: FileLock::acquire(&self.path, call).await? })
     }
 
     /// Whether a call that was cut short wrote the file and left its reload undone, which this one may do.
     fn owes_reload(&self) -> bool {
-        self.server().is_some() && OwedReload::of(&self.path).is_set()
+        self.server().is_some() && OwedReload::new(&self.path).is_set()
     }
 
     /// Reloads the server and verifies that it accepted the file and the new values of `names`.
@@ -245,9 +245,9 @@ impl<'n> ConfigFile<'n> {
     /// What a reload means for the file, by the server's words of it.
     fn verify(&self, outcome: Reload, words: Vec<String>, names: &[String]) -> Result<Saved, Error> {
         let name = self.kind.file_name();
-        let disliked: Vec<String> = words.iter().filter(|word| disliked(word, names)).cloned().collect();
+        let disliked: Vec<String> = words.iter().filter(|word| rejects_value(word, names)).cloned().collect();
         let locked = is_locked_out(&outcome);
-        if locked || !disliked.is_empty() || outcome.refused(name) {
+        if locked || !disliked.is_empty() || outcome.is_refused(name) {
             return Err(self.refusal(&outcome, &words, &disliked, locked));
         }
         let mut saved = Saved::default();
@@ -265,8 +265,11 @@ impl<'n> ConfigFile<'n> {
             Reload::Unseen(why) => saved.warnings.push(unseen(&why)),
         }
         saved.actions.push(RELOAD.to_owned());
-        saved.restart =
-            names.iter().filter(|name| words.iter().any(|word| waits(word, name))).cloned().collect();
+        saved.restart = names
+            .iter()
+            .filter(|name| words.iter().any(|word| waits_for_restart(word, name)))
+            .cloned()
+            .collect();
         saved.warnings.extend(words.into_iter().filter(|word| word.contains("could not bind")));
         Ok(saved)
     }
@@ -305,11 +308,11 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// `command_failed` with the server's words when it refused the file.
-    pub async fn settle(self, call: &Call) -> Result<Saved, Error> {
+    pub async fn settle_reload(self, call: &Call) -> Result<Saved, Error> {
         let Some(node) = self.file.server() else { return Ok(Saved::default()) };
-        let _locks = self.locks.map(|locks| (locks.node, self.file.kept_in_reload(locks.file)));
+        let _locks = self.locks.map(|locks| (locks.node, self.file.lock_during_reload(locks.file)));
         let saved = self.file.reload_and_verify(node, call, &[]).await?;
-        OwedReload::of(&self.file.path).settle();
+        OwedReload::new(&self.file.path).clear();
         Ok(saved)
     }
 
@@ -334,7 +337,7 @@ impl Transaction<'_> {
 
 impl ConfigFile<'_> {
     /// The file's lock, as far as it may be held while the server reads the file.
-    fn kept_in_reload(&self, lock: FileLock) -> Option<FileLock> {
+    fn lock_during_reload(&self, lock: FileLock) -> Option<FileLock> {
         Some(lock).filter(|_| self.kind == ConfigKind::Hba)
     }
 }
@@ -354,20 +357,20 @@ fn is_locked_out(outcome: &Reload) -> bool {
 }
 
 /// Whether this line of the server's log says that it did not like the value of one of these.
-fn disliked(word: &str, names: &[String]) -> bool {
+fn rejects_value(word: &str, names: &[String]) -> bool {
     const BAD: [&str; 4] =
         ["invalid value for", "outside the valid range for", "requires a", "permission denied to set"];
     // A value may have such words in it.
     let told = word.split("\" changed to ").next().unwrap_or(word);
-    BAD.iter().any(|bad| told.contains(bad)) && names.iter().any(|name| about(told, name))
+    BAD.iter().any(|bad| told.contains(bad)) && names.iter().any(|name| is_about_parameter(told, name))
 }
 
 /// Whether this line of the server's log says that the parameter waits for a restart.
-fn waits(word: &str, name: &str) -> bool {
-    word.contains("cannot be changed without restarting") && about(word, name)
+fn waits_for_restart(word: &str, name: &str) -> bool {
+    word.contains("cannot be changed without restarting") && is_about_parameter(word, name)
 }
 
-fn about(word: &str, name: &str) -> bool {
+fn is_about_parameter(word: &str, name: &str) -> bool {
     word.to_ascii_lowercase().contains(&format!("parameter \"{}\"", name.to_ascii_lowercase()))
 }
 
@@ -421,17 +424,21 @@ mod tests {
     #[test]
     fn the_servers_words_on_a_value() {
         let names = ["work_mem".to_owned()];
-        assert!(disliked("LOG:  invalid value for parameter \"work_mem\": \"7mb\"", &names));
-        assert!(disliked(
+        assert!(rejects_value("LOG:  invalid value for parameter \"work_mem\": \"7mb\"", &names));
+        assert!(rejects_value(
             "LOG:  1 is outside the valid range for parameter \"work_mem\" (64 .. 2147483647)",
             &names
         ));
-        assert!(disliked("LOG:  parameter \"work_mem\" requires a numeric value", &names));
-        assert!(!disliked("LOG:  parameter \"WORK_MEM\" changed to \"invalid value for\"", &names));
+        assert!(rejects_value("LOG:  parameter \"work_mem\" requires a numeric value", &names));
+        assert!(!rejects_value("LOG:  parameter \"WORK_MEM\" changed to \"invalid value for\"", &names));
         let removed = "LOG:  parameter \"work_mem\" removed from configuration file, reset to default";
-        assert!(!disliked(removed, &names));
-        assert!(!disliked("LOG:  invalid value for parameter \"port\": \"x\"", &names));
+        assert!(!rejects_value(removed, &names));
+        assert!(!rejects_value("LOG:  invalid value for parameter \"port\": \"x\"", &names));
         let word = "LOG:  parameter \"port\" cannot be changed without restarting the server";
-        assert!(waits(word, "port") && !waits(word, "por") && !disliked(word, &["port".to_owned()]));
+        assert!(
+            waits_for_restart(word, "port")
+                && !waits_for_restart(word, "por")
+                && !rejects_value(word, &["port".to_owned()])
+        );
     }
 }

@@ -83,7 +83,7 @@ impl More {
     /// What the primary has, when a standby with `wanted` of the limit `name`, and all else as in `conf`, has less of it.
     /// With a thread pool nothing is known of `max_connections`.
     #[must_use]
-    pub fn above(&self, name: &str, wanted: u32, conf: &ConfFile) -> Option<u32> {
+    pub fn primary_limit_above(&self, name: &str, wanted: u32, conf: &ConfFile) -> Option<u32> {
         let there = match name {
             "max_connections" => {
                 let text = |name: &str| conf.get(name).map(|setting| setting.text().trim().to_owned());
@@ -104,7 +104,7 @@ impl More {
     pub fn short(&self, conf: &ConfFile) -> Vec<String> {
         let short = |name: &&str| {
             let own = conf.get(name)?.text().trim().parse().ok()?;
-            let there = self.above(name, own, conf)?;
+            let there = self.primary_limit_above(name, own, conf)?;
             Some(format!("{name} = {own} is less than its primary's {there}"))
         };
         LIMITS.iter().filter_map(short).collect()

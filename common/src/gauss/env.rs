@@ -60,7 +60,7 @@ impl Environment {
             Self::from_bashrc(call).await?
         };
         if let Some(home) = &common.gauss_home {
-            learnt.prefer(home);
+            learnt.prefer_home(home);
         }
         Ok(learnt)
     }
@@ -69,7 +69,7 @@ impl Environment {
     #[must_use]
     pub fn with_home(home: &Path) -> Self {
         let mut env = Self { vars: user_vars(), source: "gauss_home".to_owned() };
-        env.prefer(home);
+        env.prefer_home(home);
         env
     }
 
@@ -129,7 +129,7 @@ impl Environment {
     }
 
     /// Puts `home` before whatever was learnt.
-    fn prefer(&mut self, home: &Path) {
+    fn prefer_home(&mut self, home: &Path) {
         self.vars.insert("GAUSSHOME".into(), home.into());
         for (key, dir) in [("PATH", "bin"), ("LD_LIBRARY_PATH", "lib")] {
             let mut value = home.join(dir).into_os_string();

@@ -48,24 +48,24 @@ impl Exchange<'_> {
         (kind, lock): (ConfigKind, Option<FileLock>),
         tell: impl AsyncFnOnce() -> Result<T, Error>,
     ) -> Result<(Option<PathBuf>, T), Error> {
-        self.owed().set()?;
+        self.owed_reload().set()?;
         let backup = self.write(call)?;
         let lock = lock.filter(|_| kind == ConfigKind::Hba);
         let error = match tell().await {
             Ok(told) => {
-                self.owed().settle();
+                self.owed_reload().clear();
                 return Ok((backup, told));
             }
             Err(error) => error,
         };
         let mut words = match self.put_back(call, lock).await {
             Ok(()) => {
-                let again = again(node, call, kind, self.restored(), &error).await;
-                self.owed().settle();
-                call.undid();
+                let again = reload_restored_file(node, call, kind, self.restored_note(), &error).await;
+                self.owed_reload().clear();
+                call.clear_actions();
                 // It is the file that is there.
                 let left = backup.filter(|backup| std::fs::remove_file(backup).is_err());
-                return Err(and(&error, self.path, &(again + &kept(left.as_deref()))));
+                return Err(extend_error(&error, self.path, &(again + &backup_note(left.as_deref()))));
             }
             Err(e) if e.kind() == ErrorKind::Busy => {
                 format!("the old file was not put back: {}", e.failure().detail)
@@ -74,15 +74,15 @@ impl Exchange<'_> {
                 "the old file could not be put back, and at its next start the server reads the new one: {e}"
             ),
         };
-        words += &kept(backup.as_deref());
-        Err(and(&error, self.path, &words))
+        words += &backup_note(backup.as_deref());
+        Err(extend_error(&error, self.path, &words))
     }
 
     /// Puts the old text back, or removes the file where there was none, unless someone else has changed the file since.
     async fn put_back(&self, call: &Call, lock: Option<FileLock>) -> Result<(), Error> {
         let _lock = match lock {
             Some(lock) => lock,
-            None => FileLock::of(self.path, call).await?,
+            None => FileLock::acquire(self.path, call).await?,
         };
         match self.old {
             Some(old) => files::replace_read(self.path, self.new, old, false).map(drop),
@@ -91,24 +91,30 @@ impl Exchange<'_> {
     }
 
     /// What [`Exchange::put_back`] has done, in words.
-    fn restored(&self) -> &'static str {
+    fn restored_note(&self) -> &'static str {
         if self.old.is_some() { "the old file is back in place" } else { "the new file is removed again" }
     }
 
-    fn owed(&self) -> OwedReload {
-        OwedReload::of(self.path)
+    fn owed_reload(&self) -> OwedReload {
+        OwedReload::new(self.path)
     }
 }
 
 /// Tells the server of the old file, and says how that went.
-async fn again(node: &Node, call: &Call, kind: ConfigKind, restored: &str, first: &Error) -> String {
+async fn reload_restored_file(
+    node: &Node,
+    call: &Call,
+    kind: ConfigKind,
+    restored: &str,
+    first: &Error,
+) -> String {
     if first.kind() == ErrorKind::Busy {
         // It did not come to the new one.
         return restored.to_owned();
     }
     let file = kind.file_name();
     match node.reload(call).await {
-        Ok(outcome) if outcome.refused(file) => {
+        Ok(outcome) if outcome.is_refused(file) => {
             let words = if let Reload::Refused(words) = outcome { words.join("; ") } else { String::new() };
             format!("{restored}, which it does not take either: {words}")
         }
@@ -121,12 +127,12 @@ async fn again(node: &Node, call: &Call, kind: ConfigKind, restored: &str, first
 }
 
 /// Where the old file is kept.
-fn kept(backup: Option<&Path>) -> String {
+fn backup_note(backup: Option<&Path>) -> String {
     backup.map_or_else(String::new, |path| format!("; the old file is in {}", path.display()))
 }
 
 /// The error, and what became of the file.
-fn and(error: &Error, path: &Path, words: &str) -> Error {
+fn extend_error(error: &Error, path: &Path, words: &str) -> Error {
     let failure = error.failure();
     let hint = failure.hint.as_deref().unwrap_or("reload: never leaves the reload to you");
     let mut told = Error::new(failure.kind, format!("{}; {words}", failure.detail))
@@ -162,10 +168,10 @@ mod tests {
             Exchange { path: &path, old: Some(b"old"), new: b"new", backup: true, actions: &actions };
         let made =
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-                let lock = FileLock::of(&path, &call).await.unwrap();
+                let lock = FileLock::acquire(&path, &call).await.unwrap();
                 let tell = async || -> Result<(), Error> {
                     assert_eq!(std::fs::read(&path).unwrap(), b"new");
-                    assert!(OwedReload::of(&path).is_set());
+                    assert!(OwedReload::new(&path).is_set());
                     meanwhile(dir.path());
                     Err(Error::new(ErrorKind::CommandFailed, "not taken").hint("do better"))
                 };
@@ -190,7 +196,7 @@ mod tests {
             let (dir, detail, changed) = refused(kind, |_| {});
             assert_eq!((detail.as_str(), changed), ("not taken; the old file is back in place", false));
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"old");
-            assert!(!OwedReload::of(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
+            assert!(!OwedReload::new(&dir.path().join("f")).is_set() && backups(dir.path()) == 0);
         }
     }
 
@@ -208,7 +214,7 @@ mod tests {
             assert!(changed && backups(dir.path()) == 1);
             assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), text.as_bytes());
             // The next call tells the server again, and hears the same.
-            assert!(OwedReload::of(&dir.path().join("f")).is_set());
+            assert!(OwedReload::new(&dir.path().join("f")).is_set());
         }
     }
 }

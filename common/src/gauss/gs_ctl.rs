@@ -257,7 +257,7 @@ impl Node {
     /// gs_ctl with `command -D DATA_DIR`.
     pub(super) async fn gs_ctl(&self, call: &Call, command: &str) -> Result<Program, Error> {
         let program = self.env(call).await?.program("gs_ctl")?;
-        Ok(program.without(super::gsql::DISTURBING).arg(command).arg("-D").arg(&self.data_dir))
+        Ok(program.without_env(super::gsql::DISTURBING).arg(command).arg("-D").arg(&self.data_dir))
     }
 
     /// `gs_ctl query`.

@@ -75,7 +75,7 @@ impl Node {
             .with_command(outcome.record()));
         }
         if outcome.rc != 0 {
-            return Err(Error::command(format!("SQL failed: {}", words(&outcome)), outcome.record()));
+            return Err(Error::command(format!("SQL failed: {}", error_words(&outcome)), outcome.record()));
         }
         if outcome.truncated {
             return Err(Error::command("SQL gave more output than can be taken in", outcome.record()));
@@ -92,9 +92,9 @@ impl Node {
         })?;
         Ok(env
             .program("gsql")?
-            .without(DISTURBING)
+            .without_env(DISTURBING)
             .env("PGCONNECT_TIMEOUT", "10")
-            .keep(KEEP)
+            .with_kept_bytes(KEEP)
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
             .args(["-F", &COLUMN.to_string(), "-R", &ROW.to_string()])
             .arg("-p")
@@ -114,7 +114,7 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 }
 
 /// The server's own words: its ERROR or FATAL line, and nothing of notices.
-fn words(outcome: &Outcome) -> String {
+fn error_words(outcome: &Outcome) -> String {
     let line = outcome.stderr.lines().find(|l| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|w| l.contains(w)));
     line.map_or_else(|| outcome.last_words(), |l| l.trim().to_owned())
 }

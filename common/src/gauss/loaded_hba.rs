@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Node, Reload};
 use crate::base::{Call, Error};
-use crate::hba::{Address, HbaFile, Name, Range, Rule, parse_ip};
+use crate::hba::{Address, HbaFile, HbaRule, Name, Range, parse_ip};
 
 const RULES: &str = "select type, database, users, address, method from gs_get_hba_conf()";
 /// How long the server may take to answer.
@@ -31,15 +31,15 @@ impl Node {
     pub async fn has_loaded(&self, call: &Call, wanted: &HbaFile) -> Option<bool> {
         self.version(call).await.filter(|release| release.shows_hba_rules())?;
         let rows = self.sql_within(call, RULES, LIMIT).await.ok()?;
-        let wanted: Vec<Rule> = wanted.rules().map(|(_, rule)| rule).collect();
+        let wanted: Vec<HbaRule> = wanted.rules().map(|(_, rule)| rule).collect();
         Some(are_shown(&wanted, &rows))
     }
 }
 
 /// Whether these rows of type, databases, users, address and method show these rules, in their order. Names are shown
 /// without their escapes, addresses as values; what is not shown, such as most options, is not compared.
-fn are_shown(wanted: &[Rule], rows: &[Vec<String>]) -> bool {
-    let same = |rule: &Rule, row: &Vec<String>| {
+fn are_shown(wanted: &[HbaRule], rows: &[Vec<String>]) -> bool {
+    let same = |rule: &HbaRule, row: &Vec<String>| {
         let [kind, databases, users, address, method] = row.as_slice() else { return false };
         rule.kind.as_str() == kind
             && names(&rule.databases, databases)
@@ -92,7 +92,7 @@ mod tests {
 
     fn shown(file: &str, rows: &[[&str; 5]]) -> bool {
         let file = HbaFile::parse(file.as_bytes());
-        let rules: Vec<Rule> = file.rules().map(|(_, rule)| rule).collect();
+        let rules: Vec<HbaRule> = file.rules().map(|(_, rule)| rule).collect();
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
         are_shown(&rules, &rows)
     }

@@ -116,7 +116,7 @@ impl ManagedBy {
     pub fn objection(&self, act: Act, data_dir: &Path) -> Option<Objection> {
         let cm = self.by == Manager::Cm;
         if cm && let Some(why) = self.cm_reacts(act) {
-            let seen = self.seen();
+            let seen = self.describe_manager();
             let hint = format!(
                 "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
                 self.cm_command(act, data_dir)
@@ -193,7 +193,7 @@ impl ManagedBy {
     }
 
     /// What tells of CM, in words.
-    fn seen(&self) -> String {
+    fn describe_manager(&self) -> String {
         let process = |name: &str, pid: Option<u32>| pid.map(|pid| format!("{name} is process {pid}"));
         let mut seen: Vec<String> = [
             process("cm_agent", self.agent),
@@ -312,7 +312,7 @@ impl Node {
             return;
         }
         let found: Vec<Program> =
-            programs(uid).into_iter().filter(|program| belongs(program, homes)).collect();
+            programs(uid).into_iter().filter(|program| belongs_to_home(program, homes)).collect();
         let pid = |name: &str| found.iter().find(|program| program.name == name).map(|program| program.pid);
         (managed.agent, managed.monitor, managed.server) =
             (pid("cm_agent"), pid("om_monitor"), pid("cm_server"));
@@ -363,7 +363,7 @@ impl Node {
 }
 
 /// Whether a program of CM is of one of these installations; one whose own cannot be told counts.
-fn belongs(program: &Program, homes: &BTreeSet<PathBuf>) -> bool {
+fn belongs_to_home(program: &Program, homes: &BTreeSet<PathBuf>) -> bool {
     homes.is_empty() || program.home.as_ref().is_none_or(|home| homes.contains(home))
 }
 

@@ -60,8 +60,8 @@ pub use identity::{Content, Identity};
 use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
-    BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, Slot,
-    lsn_number, lsn_text, tells_of_a_lost_primary,
+    BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, ReplicationSlot, Role,
+    Sender, lsn_number, lsn_text, tells_of_a_lost_primary,
 };
 pub use state_file::StateFile;
 pub use trial::Trial;
@@ -88,7 +88,7 @@ pub enum Reload {
     Taken,
     /// No server runs here; the files count at its next start.
     NotRunning,
-    /// The server kept the old file; its own words. [`Reload::refused`] tells which file they are about.
+    /// The server kept the old file; its own words. [`Reload::is_refused`] tells which file they are about.
     Refused(Vec<String>),
     /// The server was signalled, but nothing could be seen of what it made of it; why.
     Unseen(String),
@@ -199,11 +199,11 @@ impl Node {
         let build = self.build();
         let file = self.state_file();
         let Some(pid) = self.running() else {
-            return Ok(self.stopped(file.as_ref(), build));
+            return Ok(self.stopped_state(file.as_ref(), build));
         };
         if postmaster_pid::is_frozen(pid) {
             // gs_ctl would wait ten seconds for it, and say the same.
-            let last = self.stopped(file.as_ref(), build);
+            let last = self.stopped_state(file.as_ref(), build);
             let db_state = file.map_or(DbState::Unknown, |file| file.db_state);
             let detail = Some(format!("process {pid} is stopped (T)"));
             return Ok(NodeState { running: true, frozen: true, pid: Some(pid), db_state, detail, ..last });
@@ -211,7 +211,7 @@ impl Node {
         let outcome = self.ctl_query(call).await?;
         let Some(mut state) = gs_ctl::parse_query(&outcome.stdout) else {
             return match self.running() {
-                None => Ok(self.stopped(self.state_file().as_ref(), self.build())),
+                None => Ok(self.stopped_state(self.state_file().as_ref(), self.build())),
                 Some(_) => Err(Error::command(
                     format!("gs_ctl query tells nothing of the server that runs: {}", outcome.last_words()),
                     outcome.record(),
@@ -230,7 +230,7 @@ impl Node {
         Ok(state)
     }
 
-    /// [`Node::query`], and what takes more to learn: version, log position and slots, and [`Node::query_beside`].
+    /// [`Node::query`], and what takes more to learn: version, log position and slots, and [`Node::query_surroundings`].
     ///
     /// # Errors
     /// As [`Node::query`].
@@ -247,17 +247,17 @@ impl Node {
         } else {
             state.version = self.version(call).await.map(ToString::to_string);
         }
-        self.query_beside(call, &mut state).await;
+        self.query_surroundings(call, &mut state).await;
         Ok(state)
     }
 
     /// Fills in what is told beside the server's own state: who else is in charge of it, and its tablespaces.
-    pub async fn query_beside(&self, call: &Call, state: &mut NodeState) {
+    pub async fn query_surroundings(&self, call: &Call, state: &mut NodeState) {
         state.managed_by = self.managed_by(call, false).await;
         state.tablespaces = self.tablespaces(call).await;
     }
 
-    fn stopped(&self, file: Option<&StateFile>, build: Option<BuildProgress>) -> NodeState {
+    fn stopped_state(&self, file: Option<&StateFile>, build: Option<BuildProgress>) -> NodeState {
         NodeState {
             role: file.map_or(Role::Unknown, |f| f.role),
             db_state: match &build {
@@ -284,13 +284,13 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::sql`].
-    pub async fn streaming(&self, call: &Call) -> Result<Vec<String>, Error> {
+    pub async fn streaming_standbys(&self, call: &Call) -> Result<Vec<String>, Error> {
         let rows = self.sql_within(call, STREAMING, Duration::from_secs(30)).await?;
         Ok(rows.into_iter().flatten().map(|name| standby_name(&name).to_owned()).collect())
     }
 
     /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
-    pub async fn holds(&self, call: &Call) -> Option<u64> {
+    pub async fn log_end_lsn(&self, call: &Call) -> Option<u64> {
         Some(self.log_end(call).await.lsn).filter(|lsn| *lsn > 0)
     }
 
@@ -349,12 +349,12 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::sql`].
-    pub async fn slots(&self, call: &Call) -> Result<Vec<Slot>, Error> {
+    pub async fn slots(&self, call: &Call) -> Result<Vec<ReplicationSlot>, Error> {
         Ok(self.newest_and_slots(call).await?.1)
     }
 
     /// The newest log position (written on a primary, replayed on a standby) and the slots.
-    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<String>, Vec<Slot>), Error> {
+    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<String>, Vec<ReplicationSlot>), Error> {
         let mut rows = self.sql_within(call, SLOTS, Duration::from_secs(30)).await?.into_iter();
         let newest = rows.next().and_then(|row| position(row.first()?));
         Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
@@ -387,12 +387,12 @@ fn position(text: &str) -> Option<String> {
     lsn_number(text).filter(|number| *number > 0).map(|_| text.to_owned())
 }
 
-fn slot(row: Vec<String>, newest: Option<&str>) -> Option<Slot> {
+fn slot(row: Vec<String>, newest: Option<&str>) -> Option<ReplicationSlot> {
     let [name, kind, active, restart, _] = <[String; 5]>::try_from(row).ok()?;
     let restart_lsn = position(&restart);
     let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
     let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
-    Some(Slot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
+    Some(ReplicationSlot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
 }
 
 /// Whether this process is a gs_ctl: a number from a file may by now belong to somebody else.

@@ -15,7 +15,7 @@ pub struct OwedReload(PathBuf);
 impl OwedReload {
     /// The mark that belongs to `file`, set or not.
     #[must_use]
-    pub fn of(file: &Path) -> Self {
+    pub fn new(file: &Path) -> Self {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         Self(file.with_file_name(format!(".{name}.og_reload")))
     }
@@ -31,11 +31,11 @@ impl OwedReload {
     /// # Errors
     /// `permission` or `io`.
     pub fn set(&self) -> Result<(), Error> {
-        files::mark(&self.0)
+        files::create_mark(&self.0)
     }
 
     /// Takes it away. One that stays costs a reload too many next time, and nothing else.
-    pub fn settle(&self) {
+    pub fn clear(&self) {
         drop(std::fs::remove_file(&self.0));
     }
 }

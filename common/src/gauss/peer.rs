@@ -24,7 +24,7 @@ const AFTER_END: Duration = Duration::from_millis(300);
 const ANSWER_FACTOR: u32 = 4;
 /// The two ends of a replication channel, as far as a connection needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Channel {
+pub struct ChannelEnds {
     /// Which replconninfo it is.
     pub number: u8,
     /// Our address: what the other end's rules look at.
@@ -59,7 +59,7 @@ pub enum Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The channel.
-    pub channel: Channel,
+    pub channel: ChannelEnds,
     /// What is there.
     pub found: Found,
 }
@@ -74,7 +74,7 @@ impl Peer {
     /// In a few words, for messages.
     #[must_use]
     pub fn words(&self) -> String {
-        let Channel { remote_host, remote_port, .. } = &self.channel;
+        let ChannelEnds { remote_host, remote_port, .. } = &self.channel;
         match &self.found {
             Found::Silent(why) => format!("{remote_host}:{remote_port} cannot be reached ({why})"),
             Found::Reserved(why) => format!("{remote_host}:{remote_port} does not tell what it is ({why})"),
@@ -95,7 +95,7 @@ pub fn words(peers: &[Peer]) -> String {
 impl Node {
     /// The replication channels in the node's postgresql.conf.
     #[must_use]
-    pub fn channels(&self) -> Vec<Channel> {
+    pub fn channels(&self) -> Vec<ChannelEnds> {
         let text = crate::files::read(&self.data_dir.join("postgresql.conf")).unwrap_or_default();
         channels(&text)
     }
@@ -128,12 +128,12 @@ impl Node {
 }
 
 /// The channels in the text of a postgresql.conf; a value that the server would refuse is none.
-fn channels(text: &[u8]) -> Vec<Channel> {
+fn channels(text: &[u8]) -> Vec<ChannelEnds> {
     let conf = ConfFile::parse(text);
     let channel = |number: usize| {
         let value = conf.get(&format!("replconninfo{number}"))?;
-        let channel = replconn::Channel::parse(&value.text()).ok().flatten()?;
-        Some(Channel {
+        let channel = replconn::ReplicationChannel::parse(&value.text()).ok().flatten()?;
+        Some(ChannelEnds {
             number: u8::try_from(number).ok()?,
             local_host: channel.local.host.text().to_owned(),
             remote_host: channel.remote.host.text().to_owned(),
@@ -146,7 +146,7 @@ fn channels(text: &[u8]) -> Vec<Channel> {
 
 /// Asks a peer, and asks it once more if it ends the connection without a word: a server that is shutting down resets new
 /// connections, and is gone a moment later.
-async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
+async fn ask(channel: &ChannelEnds, user: &str, limit: Duration) -> Found {
     match ask_once(channel, user, limit, ANSWER_FACTOR).await {
         Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
             tokio::time::sleep(AFTER_END).await;
@@ -162,7 +162,7 @@ async fn ask(channel: &Channel, user: &str, limit: Duration) -> Found {
 /// # Errors
 /// Of a peer that took the connection.
 async fn ask_once(
-    channel: &Channel,
+    channel: &ChannelEnds,
     user: &str,
     limit: Duration,
     answer_factor: u32,
@@ -187,7 +187,7 @@ async fn ask_once(
     }
 }
 
-pub(super) async fn connect(channel: &Channel) -> std::io::Result<TcpStream> {
+pub(super) async fn connect(channel: &ChannelEnds) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for remote in lookup_host((channel.remote_host.as_str(), channel.remote_port)).await? {
         let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -218,7 +218,7 @@ async fn talk(stream: TcpStream, user: &str) -> std::io::Result<Found> {
         Err(words) => return Ok(Found::Reserved(words)),
     };
     let role = if let Ok(values) = server.ask("IDENTIFY_MODE").await? {
-        values.first().and_then(|v| v.parse().ok()).map_or(Role::Unknown, Role::of_number)
+        values.first().and_then(|v| v.parse().ok()).map_or(Role::Unknown, Role::from_number)
     } else {
         // PostgreSQL has no such command, and tells a standby by this.
         let values = server.ask("SHOW transaction_read_only").await?.unwrap_or_default();
@@ -265,7 +265,8 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let remote_port = listener.local_addr().unwrap().port();
-            let channel = Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+            let channel =
+                ChannelEnds { remote_host: "127.0.0.1".to_owned(), remote_port, ..ChannelEnds::default() };
             let server = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 for answer in bytes {
@@ -286,8 +287,11 @@ mod tests {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let remote_port = listener.local_addr().unwrap().port();
-                let channel =
-                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                let channel = ChannelEnds {
+                    remote_host: "127.0.0.1".to_owned(),
+                    remote_port,
+                    ..ChannelEnds::default()
+                };
                 let server = async move {
                     let (stream, _) = listener.accept().await.unwrap();
                     // Closed before it is read, a connection is reset.
@@ -342,8 +346,11 @@ mod tests {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let remote_port = listener.local_addr().unwrap().port();
-                let channel =
-                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                let channel = ChannelEnds {
+                    remote_host: "127.0.0.1".to_owned(),
+                    remote_port,
+                    ..ChannelEnds::default()
+                };
                 ask(&channel, "omm", Duration::from_millis(20)).await
             });
         let words = "it takes connections and said nothing within 0.08 s";
@@ -357,8 +364,11 @@ mod tests {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let remote_port = listener.local_addr().unwrap().port();
                 drop(listener);
-                let channel =
-                    Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+                let channel = ChannelEnds {
+                    remote_host: "127.0.0.1".to_owned(),
+                    remote_port,
+                    ..ChannelEnds::default()
+                };
                 ask(&channel, "omm", CONNECT_TIMEOUT).await
             });
         assert_eq!(found, Found::Silent("connection refused".to_owned()));

@@ -62,18 +62,18 @@ impl PostmasterPid {
 /// Whether this process is there and no zombie.
 #[must_use]
 pub fn lives(pid: u32) -> bool {
-    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    process_state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// Whether this process was stopped (SIGSTOP) and does nothing until it is told to go on (SIGCONT), or is held by a
 /// debugger.
 #[must_use]
 pub fn is_frozen(pid: u32) -> bool {
-    state(pid).is_some_and(|state| matches!(state, 'T' | 't'))
+    process_state(pid).is_some_and(|state| matches!(state, 'T' | 't'))
 }
 
 /// The kernel's letter for what a process does.
-fn state(pid: u32) -> Option<char> {
+fn process_state(pid: u32) -> Option<char> {
     // It stands behind the last parenthesis: a program's name may have some of its own.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
 }

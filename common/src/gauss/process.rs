@@ -92,7 +92,7 @@ impl Program {
 
     /// Gives it these bytes to read on its standard input, which is empty otherwise.
     #[must_use]
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn with_input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
         self
     }
@@ -127,7 +127,7 @@ impl Program {
 
     /// Takes environment variables away.
     #[must_use]
-    pub fn without(mut self, keys: &[&str]) -> Self {
+    pub fn without_env(mut self, keys: &[&str]) -> Self {
         for key in keys {
             self.env.remove(OsStr::new(key));
         }
@@ -142,7 +142,7 @@ impl Program {
             self.env.insert("LC_CTYPE".into(), all);
         }
         self.env.insert("LC_MESSAGES".into(), "C".into());
-        self.without(&["LANGUAGE"])
+        self.without_env(&["LANGUAGE"])
     }
 
     /// How long it may run; `None` is for ever.
@@ -154,7 +154,7 @@ impl Program {
 
     /// How much of each stream is kept, in bytes; the end counts.
     #[must_use]
-    pub fn keep(mut self, bytes: usize) -> Self {
+    pub fn with_kept_bytes(mut self, bytes: usize) -> Self {
         self.keep = bytes;
         self
     }
@@ -169,7 +169,7 @@ impl Program {
 
     /// Program and arguments, for messages.
     #[must_use]
-    pub fn words(&self) -> Vec<String> {
+    pub fn command_line(&self) -> Vec<String> {
         std::iter::once(self.path.as_os_str())
             .chain(self.args.iter().map(OsString::as_os_str))
             .map(|w| w.to_string_lossy().into_owned())
@@ -188,7 +188,10 @@ impl Program {
         command
     }
 
-    fn started(&self, child: std::io::Result<tokio::process::Child>) -> Result<tokio::process::Child, Error> {
+    fn check_started(
+        &self,
+        child: std::io::Result<tokio::process::Child>,
+    ) -> Result<tokio::process::Child, Error> {
         child.map_err(|e| Error::io("run", &self.path, &e))
     }
 
@@ -205,8 +208,8 @@ impl Program {
         if self.input.is_some() {
             command.stdin(Stdio::piped());
         }
-        let mut child = self.started(command.spawn())?;
-        let guard = Guard::of(&child, self.spare_children);
+        let mut child = self.check_started(command.spawn())?;
+        let guard = Guard::new(&child, self.spare_children);
         if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
             // A program that does not read it all has its reasons, which its own words tell.
             tokio::spawn(async move { stdin.write_all(&input).await });
@@ -218,9 +221,9 @@ impl Program {
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
-                () = next(&mut stdout, &mut out) => {}
-                () = next(&mut stderr, &mut err) => {}
-                () = until(end), if !timed_out => {
+                () = read_block(&mut stdout, &mut out) => {}
+                () = read_block(&mut stderr, &mut err) => {}
+                () = sleep_until(end), if !timed_out => {
                     timed_out = true;
                     guard.signal(Signal::SIGTERM);
                     if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {
@@ -233,7 +236,7 @@ impl Program {
         if timed_out {
             guard.signal(Signal::SIGKILL);
         }
-        guard.done();
+        guard.finish();
         // What the program wrote before its end is in the pipe by now; a daemon's later words are not waited for.
         let drained = Instant::now() + Duration::from_millis(200);
         for (stream, kept) in [
@@ -251,12 +254,12 @@ impl Program {
         }
         let status = status.map_err(|e| Error::io("wait for", &self.path, &e))?;
         let outcome = Outcome {
-            rc: rc(status),
+            rc: exit_code(status),
             truncated: out.dropped || err.dropped,
             stdout: out.text(),
             stderr: err.text(),
             timed_out,
-            cmd: self.words(),
+            cmd: self.command_line(),
         };
         outcome.log(begun.elapsed());
         Ok(outcome)
@@ -285,13 +288,13 @@ impl Program {
             None => self.command(),
         };
         command.stdout(stream()?).stderr(stream()?);
-        let child = self.started(command.spawn())?;
-        tracing::debug!("{}: started, and left running", self.words().join(" "));
-        Ok(Running { guard: Guard::of(&child, false), child, cmd: self.words() })
+        let child = self.check_started(command.spawn())?;
+        tracing::debug!("{}: started, and left running", self.command_line().join(" "));
+        Ok(Running { guard: Guard::new(&child, false), child, cmd: self.command_line() })
     }
 }
 
-/// A program that runs beside us; ended, with all it started, when this is dropped, unless [`Running::leave`] is called.
+/// A program that runs beside us; ended, with all it started, when this is dropped, unless [`Running::detach`] is called.
 #[derive(Debug)]
 pub struct Running {
     child: tokio::process::Child,
@@ -305,24 +308,24 @@ impl Running {
     ///
     /// # Errors
     /// `io`.
-    pub fn ended(&mut self) -> Result<Option<i32>, Error> {
+    pub fn try_wait(&mut self) -> Result<Option<i32>, Error> {
         match self.child.try_wait() {
             Ok(None) => Ok(None),
             Ok(Some(status)) => {
                 self.guard.disarm();
-                Ok(Some(rc(status)))
+                Ok(Some(exit_code(status)))
             }
             Err(e) => Err(Error::io("wait for", Path::new(&self.cmd[0]), &e)),
         }
     }
 
     /// Lets it go on without us.
-    pub fn leave(mut self) {
+    pub fn detach(mut self) {
         self.guard.disarm();
     }
 
     /// Ends it and what it started.
-    pub async fn end(mut self) {
+    pub async fn kill(mut self) {
         self.guard.signal(Signal::SIGTERM);
         let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
         self.guard.signal(Signal::SIGKILL);
@@ -330,12 +333,12 @@ impl Running {
     }
 }
 
-fn rc(status: ExitStatus) -> i32 {
+fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1)
 }
 
-async fn until(end: Option<Instant>) {
+async fn sleep_until(end: Option<Instant>) {
     match end {
         Some(end) => tokio::time::sleep_until(end.into()).await,
         None => std::future::pending().await,
@@ -343,7 +346,7 @@ async fn until(end: Option<Instant>) {
 }
 
 /// Reads the next block; a stream that has ended is not looked at again.
-async fn next<R: AsyncRead + Unpin>(stream: &mut Option<R>, kept: &mut Kept) {
+async fn read_block<R: AsyncRead + Unpin>(stream: &mut Option<R>, kept: &mut Kept) {
     let Some(reader) = stream else { return std::future::pending().await };
     let mut block = vec![0_u8; 16 * 1024];
     match reader.read(&mut block).await {
@@ -385,7 +388,7 @@ impl Kept {
     }
 }
 
-/// Ends the process group when dropped before [`Guard::done`].
+/// Ends the process group when dropped before [`Guard::finish`].
 #[derive(Debug)]
 struct Guard {
     pid: Option<Pid>,
@@ -393,7 +396,7 @@ struct Guard {
 }
 
 impl Guard {
-    fn of(child: &tokio::process::Child, alone: bool) -> Self {
+    fn new(child: &tokio::process::Child, alone: bool) -> Self {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         Self { pid, alone }
     }
@@ -409,7 +412,7 @@ impl Guard {
         self.pid = None;
     }
 
-    fn done(mut self) {
+    fn finish(mut self) {
         self.disarm();
     }
 }

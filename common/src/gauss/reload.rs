@@ -28,13 +28,13 @@ const MOMENT: Duration = Duration::from_millis(300);
 impl Reload {
     /// Whether the server refused this file, such as `pg_hba.conf`; the words may be about another one.
     #[must_use]
-    pub fn refused(&self, file: &str) -> bool {
-        matches!(self, Self::Refused(words) if words.iter().any(|w| refuses(w, file)))
+    pub fn is_refused(&self, file: &str) -> bool {
+        matches!(self, Self::Refused(words) if words.iter().any(|w| says_refused(w, file)))
     }
 }
 
 /// Whether this line of the log says that the whole of `file` is not taken.
-fn refuses(line: &str, file: &str) -> bool {
+fn says_refused(line: &str, file: &str) -> bool {
     match file {
         "pg_hba.conf" => line.contains("hba") && line.contains("not reloaded"),
         "postgresql.conf" => line.contains("no changes were applied"),
@@ -43,8 +43,8 @@ fn refuses(line: &str, file: &str) -> bool {
 }
 
 /// Whether this line says it of any file.
-fn refuses_any(line: &str) -> bool {
-    REFUSABLE.iter().any(|file| refuses(line, file))
+fn says_any_refused(line: &str) -> bool {
+    REFUSABLE.iter().any(|file| says_refused(line, file))
 }
 
 /// Whether it was the server that did not let us in, and not that we did not reach it.
@@ -59,7 +59,7 @@ fn was_locked_out(text: &str) -> bool {
 }
 
 /// Whether the server says that it has begun to read its files.
-fn begun_in(text: &str) -> bool {
+fn says_begun(text: &str) -> bool {
     text.contains("SIGHUP") || was_locked_out(text)
 }
 
@@ -110,7 +110,7 @@ impl Node {
             let log = ServerLog::watch(&dir);
             let outcome = self.ctl_reload(call).await?;
             // What counts is what the server says, and not what gs_ctl says of it.
-            if outcome.rc != 0 && log.wait(begun_in, SIGNALLED).await.is_err() {
+            if outcome.rc != 0 && log.wait_for_text(says_begun, SIGNALLED).await.is_err() {
                 if self.running().is_none() {
                     return Ok((Reload::NotRunning, Vec::new()));
                 }
@@ -124,8 +124,8 @@ impl Node {
                 Err(why) => return Ok((Reload::Unseen(why), Vec::new())),
             };
             if !was_locked_out(&text) {
-                let words = words(&text);
-                let refused = words.iter().any(|w| refuses_any(w));
+                let words = complaints_in(&text);
+                let refused = words.iter().any(|w| says_any_refused(w));
                 let reasons = || words.iter().filter(|w| !is_noise(w)).cloned().collect();
                 let seen = || unseen.map_or(Reload::Taken, Reload::Unseen);
                 return Ok((if refused { Reload::Refused(reasons()) } else { seen() }, words));
@@ -149,7 +149,7 @@ impl Node {
     /// What the log says from the signal to the mark, and why that is no proof of a file that was taken, when it is none;
     /// or why it cannot be known.
     async fn observe(&self, call: &Call, log: &ServerLog) -> Result<(String, Option<String>), String> {
-        let text = log.wait(begun_in, PATIENCE).await.map_err(|_| {
+        let text = log.wait_for_text(says_begun, PATIENCE).await.map_err(|_| {
             format!("its log in {} does not say that it reads its files again", log.dir().display())
         })?;
         if was_locked_out(&text) {
@@ -165,21 +165,23 @@ impl Node {
         }
         let text = match &asked {
             Ok(_) => {
-                if let Err(text) = log.wait(|text| text.contains(&mark), PATIENCE).await {
+                if let Err(text) = log.wait_for_text(|text| text.contains(&mark), PATIENCE).await {
                     return Ok((text, told("does not show a session that came afterwards")));
                 }
                 // Where it is written in two forms, the other one may come first.
                 let plain = |text: &str| text.lines().any(|l| is_plain(l) && l.contains(&mark));
-                match log.wait(plain, MOMENT).await {
+                match log.wait_for_text(plain, MOMENT).await {
                     Ok(text) => text,
                     Err(text) => return Ok((text, told(UNREADABLE))),
                 }
             }
             // A session that the server refuses (pending role, no rule for us any more) proves the order of things as
             // well, but leaves no mark that is ours; then the logger gets a moment.
-            Err(error) if was_refused(error) => log.wait(|_| false, MOMENT).await.unwrap_or_else(|text| text),
+            Err(error) if was_refused(error) => {
+                log.wait_for_text(|_| false, MOMENT).await.unwrap_or_else(|text| text)
+            }
             Err(error) => {
-                let seen = log.wait(|text| text.lines().any(refuses_any), REFUSAL).await;
+                let seen = log.wait_for_text(|text| text.lines().any(says_any_refused), REFUSAL).await;
                 seen.map_err(|_| format!("it could not be asked afterwards: {error}"))?
             }
         };
@@ -189,32 +191,33 @@ impl Node {
 }
 
 /// What the log says of the files, without the lines' own prefixes, each line once.
-fn words(text: &str) -> Vec<String> {
+fn complaints_in(text: &str) -> Vec<String> {
     let from = text.find("SIGHUP").unwrap_or(0);
     let lines = || text[from..].lines().skip(1);
-    let words = about_files(lines().filter_map(|line| from_level(line, ["", ":"])).map(str::to_owned));
+    let words =
+        lines_about_files(lines().filter_map(|line| cut_to_level(line, ["", ":"])).map(str::to_owned));
     if !words.is_empty() {
         return words;
     }
     // A csvlog alone, in which a quote is two.
     let unquoted = |line: &str| line.trim_start_matches(',').replace("\"\"", "\"");
-    about_files(lines().filter_map(|line| from_level(line, [",", ","])).map(unquoted))
+    lines_about_files(lines().filter_map(|line| cut_to_level(line, [",", ","])).map(unquoted))
 }
 
 /// What a server program that reads its files at a start says of them on its standard error.
-pub(super) fn words_at_start(text: &str) -> Vec<String> {
-    about_files(text.lines().filter_map(|line| from_level(line, ["", ":"])).map(str::to_owned))
+pub(super) fn start_complaints(text: &str) -> Vec<String> {
+    lines_about_files(text.lines().filter_map(|line| cut_to_level(line, ["", ":"])).map(str::to_owned))
 }
 
 /// The line from its level on, which stands between these marks.
-fn from_level<'a>(line: &'a str, [before, after]: [&str; 2]) -> Option<&'a str> {
+fn cut_to_level<'a>(line: &'a str, [before, after]: [&str; 2]) -> Option<&'a str> {
     let levels = ["LOG", "WARNING", "ERROR", "FATAL", "CONTEXT", "DETAIL", "HINT"];
     let start = levels.iter().filter_map(|level| line.find(&format!("{before}{level}{after}"))).min()?;
     Some(line[start..].trim())
 }
 
 /// Those that are about the files, each once, without secrets.
-fn about_files(said: impl Iterator<Item = String>) -> Vec<String> {
+fn lines_about_files(said: impl Iterator<Item = String>) -> Vec<String> {
     const ABOUT: &[&str] = &[
         "hba",
         "configuration file",
@@ -254,11 +257,11 @@ mod tests {
 
     #[test]
     fn a_refused_hba_file_is_told_from_the_noise_of_duplicates() {
-        let words = words(REFUSED);
+        let words = complaints_in(REFUSED);
         assert_eq!(words.len(), 5);
         let reload = Reload::Refused(words);
-        assert!(reload.refused("pg_hba.conf"));
-        assert!(!reload.refused("postgresql.conf"));
+        assert!(reload.is_refused("pg_hba.conf"));
+        assert!(!reload.is_refused("postgresql.conf"));
     }
 
     #[test]
@@ -266,7 +269,7 @@ mod tests {
         let text = "LOG:  received SIGHUP\nLOG:  parameter \"x.password\" changed to \"S3cret\"\n\
             LOG:  parameter \"archive_command\" changed to \"curl https://u:S3cret@h\"\n\
             DETAIL:  pg_hba.conf line 3: \"host all all all ldap ldapbindpasswd=S3cret\"\n";
-        let words = words(text);
+        let words = complaints_in(text);
         assert_eq!(words.len(), 3);
         assert!(!words.concat().contains("S3cret"), "{words:?}");
     }
@@ -280,7 +283,7 @@ mod tests {
         std::fs::write(&newer, "WARNING:  pg_hba.conf not reloaded\n").unwrap();
         let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
         std::fs::File::options().append(true).open(&older).unwrap().set_modified(an_hour_ago).unwrap();
-        assert!(words(&log.text()).iter().any(|word| refuses_any(word)), "{}", log.text());
+        assert!(complaints_in(&log.text()).iter().any(|word| says_any_refused(word)), "{}", log.text());
     }
 
     #[test]
@@ -288,18 +291,18 @@ mod tests {
         let csv = "2026-11-21 01:02:03.1 UTC,,,9,,6,1,,,,0,LOG,00000,\"received SIGHUP, reloading\",,,\"\"\n\
             2026-11-21 01:02:03.1 UTC,,,9,,6,2,,,,0,LOG,00000,\"parameter \"\"port\"\" requires\",,,\"\"\n\
             2026-11-21 01:02:03.1 UTC,,,9,,6,3,,,,0,WARNING,01000,\"pg_hba.conf not reloaded\",,,\"\"\n";
-        let words = words(csv);
+        let words = complaints_in(csv);
         assert!(words[0].starts_with("LOG,00000,\"parameter \"port\" requires"), "{words:?}");
-        assert!(words.len() == 2 && refuses_any(&words[1]) && !is_readable(csv));
+        assert!(words.len() == 2 && says_any_refused(&words[1]) && !is_readable(csv));
     }
 
     #[test]
     fn postgresqls_own_words_are_understood() {
-        assert!(refuses("LOG:  pg_hba.conf was not reloaded", "pg_hba.conf"));
-        assert!(refuses("LOG:  /d/pg_hba.conf was not reloaded", "pg_hba.conf"));
+        assert!(says_refused("LOG:  pg_hba.conf was not reloaded", "pg_hba.conf"));
+        assert!(says_refused("LOG:  /d/pg_hba.conf was not reloaded", "pg_hba.conf"));
         let line = "LOG:  configuration file \"/d/postgresql.conf\" contains errors; no changes were applied";
-        assert!(refuses(line, "postgresql.conf"));
+        assert!(says_refused(line, "postgresql.conf"));
         let line = "LOG:  configuration file \"/d/postgresql.conf\" contains errors; unaffected changes were applied";
-        assert!(!refuses(line, "postgresql.conf"));
+        assert!(!says_refused(line, "postgresql.conf"));
     }
 }

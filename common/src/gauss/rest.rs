@@ -28,7 +28,7 @@ impl Node {
     ///
     /// # Errors
     /// `busy`, naming what goes on.
-    pub async fn at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
+    pub async fn wait_until_at_rest(&self, call: &Call, force: bool) -> Result<(), Error> {
         self.await_build(call).await;
         if let Some(build) = self.build().filter(|build| build.running) {
             let pid = build.pid.unwrap_or_default();
@@ -41,7 +41,7 @@ impl Node {
             .hint("wait for the build (if_building: wait); og_build with state: query follows it"));
         }
         let begun = Instant::now();
-        while let Some(state) = self.turning().filter(|_| !force) {
+        while let Some(state) = self.changing_state().filter(|_| !force) {
             call.saw(format!("the server changes its role ({state})"));
             if begun.elapsed() >= call.lock_timeout() {
                 return Err(Error::new(
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// The state of a server that is about to be primary, or to be it no longer.
-    fn turning(&self) -> Option<DbState> {
+    fn changing_state(&self) -> Option<DbState> {
         self.running()?;
         let state = self.state_file()?.db_state;
         matches!(state, DbState::WaitPromoting | DbState::Promoting | DbState::Demoting).then_some(state)
@@ -96,7 +96,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap()
-            .block_on(node.at_rest(&call, force))
+            .block_on(node.wait_until_at_rest(&call, force))
     }
 
     #[test]
@@ -132,7 +132,7 @@ mod tests {
         call.common.if_building = Some(crate::base::IfBuilding::Wait);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut rest = std::pin::pin!(node.at_rest(&call, false));
+            let mut rest = std::pin::pin!(node.wait_until_at_rest(&call, false));
             // It waits as long as the build runs, and no longer.
             let end_build = async {
                 tokio::task::yield_now().await;

@@ -30,9 +30,9 @@ impl Node {
     fn log_dir_in_file(&self) -> PathBuf {
         let named = crate::files::read(&self.data_dir.join("postgresql.conf")).ok().and_then(|text| {
             // The log may quote them.
-            secret::keep_named(&String::from_utf8_lossy(&text));
+            secret::register_named(&String::from_utf8_lossy(&text));
             let file = ConfFile::parse(&text);
-            file.settings().for_each(|setting| setting.keep_secrets());
+            file.settings().for_each(|setting| setting.register_secrets());
             Some(file.get("log_directory")?.text().into_owned())
         });
         self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
@@ -133,7 +133,7 @@ impl ServerLog {
     }
 
     /// Waits until what was written since is as wanted; in vain: what was written all the same.
-    pub(super) async fn wait(
+    pub(super) async fn wait_for_text(
         &self,
         wanted: impl Fn(&str) -> bool,
         patience: Duration,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Node;
-use super::peer::{CONNECT_TIMEOUT, Channel, connect, own_user};
+use super::peer::{CONNECT_TIMEOUT, ChannelEnds, connect, own_user};
 use super::wire::{Connection, FOR_REPLICATION};
 
 /// The server's WAL senders.
@@ -43,7 +43,7 @@ const ASKED: &str = "select (select count(*) from pg_tablespace where oid >= 163
 
 impl Node {
     /// Asks the server at the other end of this channel. Takes at most six seconds, and for a moment one of its senders.
-    pub async fn ask_source(&self, channel: &Channel) -> Source {
+    pub async fn ask_source(&self, channel: &ChannelEnds) -> Source {
         let address = format!("{}:{}", channel.remote_host, channel.remote_port);
         let mut source = Source { address, ..Source::default() };
         let user = own_user();
@@ -79,7 +79,7 @@ struct Refusal {
 
 /// The columns of the answer to one statement.
 async fn ask(
-    channel: &Channel,
+    channel: &ChannelEnds,
     user: &str,
     parameters: &[(&str, &str)],
     statement: &str,
@@ -120,7 +120,8 @@ mod tests {
                 }
             }
         });
-        let channel = Channel { remote_host: "127.0.0.1".to_owned(), remote_port, ..Channel::default() };
+        let channel =
+            ChannelEnds { remote_host: "127.0.0.1".to_owned(), remote_port, ..ChannelEnds::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let source = runtime.block_on(Node::at("/").ask_source(&channel));
         server.join().unwrap();

@@ -32,6 +32,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// The roles of servers that serve clients.
+    pub const SERVING: [Self; 4] = [Self::Primary, Self::Standby, Self::CascadeStandby, Self::Normal];
+
     /// From gs_ctl's words, such as `Cascade Standby`.
     #[must_use]
     pub fn of(words: &str) -> Self {
@@ -50,7 +53,7 @@ impl Role {
 
     /// From the server's own number (`ServerMode` in replicainternal.h, since 1.1.0).
     #[must_use]
-    pub fn of_number(number: i32) -> Self {
+    pub fn from_number(number: i32) -> Self {
         match number {
             1 => Self::Normal,
             2 => Self::Primary,
@@ -250,7 +253,7 @@ pub struct Receiver {
 
 /// A replication slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Slot {
+pub struct ReplicationSlot {
     /// Name.
     pub name: String,
     /// `physical` or `logical`.
@@ -328,7 +331,7 @@ pub struct NodeState {
     /// From whom this server receives.
     pub receiver: Option<Receiver>,
     /// Replication slots; only where the server was asked for them.
-    pub slots: Option<Vec<Slot>>,
+    pub slots: Option<Vec<ReplicationSlot>>,
     /// The build that runs or died; null otherwise.
     pub build: Option<BuildProgress>,
     /// Who else is in charge of the server; only where that was looked for.

@@ -44,7 +44,7 @@ impl StateFile {
         }
         let number = |at| word(at).map(|n| u32::try_from(n).unwrap_or(0));
         Some(Self {
-            role: Role::of_number(word(0)?),
+            role: Role::from_number(word(0)?),
             static_connections: number(4)?,
             db_state: match word(8)? {
                 1 => DbState::Normal,

@@ -169,7 +169,7 @@ fn directories(data_dir: &Path) -> BTreeMap<String, BTreeSet<String>> {
 
 /// Whether the server's own directory of some tablespace is empty while one of another name is not.
 #[must_use]
-pub fn is_beside(data_dir: &Path, own: &str) -> bool {
+pub fn has_directory_of_another_name(data_dir: &Path, own: &str) -> bool {
     let filled = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some());
     std::fs::read_dir(data_dir.join("pg_tblspc")).into_iter().flatten().flatten().any(|space| {
         let inside = std::fs::read_dir(space.path()).into_iter().flatten().flatten();

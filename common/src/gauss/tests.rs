@@ -314,8 +314,10 @@ fn a_daemon_that_holds_the_output_is_not_waited_for() {
 
 #[test]
 fn of_much_output_the_end_is_kept() {
-    let program =
-        Program::new("/bin/sh").arg("-c").arg("yes 0123456789 | head -c 50000000; echo the end").keep(1000);
+    let program = Program::new("/bin/sh")
+        .arg("-c")
+        .arg("yes 0123456789 | head -c 50000000; echo the end")
+        .with_kept_bytes(1000);
     let outcome = block_on(program.env("PATH", "/usr/bin:/bin").run()).unwrap();
     assert!(outcome.truncated && outcome.stdout.len() == 1000);
     assert!(outcome.stdout.ends_with("the end\n"));
@@ -366,7 +368,7 @@ fn a_refused_reload_comes_with_the_servers_words() {
     fake.serve();
     reloading(&fake, "LOG:  invalid authentication method \"bogus\"\\nWARNING:  pg_hba.conf not reloaded\\n");
     let reload = block_on(fake.node.reload(&fake.call)).unwrap();
-    assert!(reload.refused("pg_hba.conf") && !reload.refused("postgresql.conf"));
+    assert!(reload.is_refused("pg_hba.conf") && !reload.is_refused("postgresql.conf"));
     assert!(matches!(&reload, Reload::Refused(words) if words[0].contains("bogus")));
 }
 
@@ -400,7 +402,9 @@ fn a_log_that_cannot_be_read_proves_nothing() {
     gsql("t,,,LOG,00000,");
     let csv = "t,,,LOG,00000,\"received SIGHUP, reloading configuration files\"";
     assert!(matches!(told(csv), Reload::Unseen(why) if why.contains("log_destination")));
-    assert!(told(&format!("{csv}\nt,,,WARNING,01000,\"pg_hba.conf not reloaded\"")).refused("pg_hba.conf"));
+    assert!(
+        told(&format!("{csv}\nt,,,WARNING,01000,\"pg_hba.conf not reloaded\"")).is_refused("pg_hba.conf")
+    );
     // What is written from the reload on is csv.
     let plain = "LOG:  received SIGHUP, reloading configuration files";
     assert!(matches!(told(plain), Reload::Unseen(_)));

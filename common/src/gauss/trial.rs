@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Node;
 use super::gsql::DISTURBING;
 use super::process::{Outcome, time_left};
-use super::reload::words_at_start;
+use super::reload::start_complaints;
 use crate::base::Call;
 
 /// How long the program may take for what takes it a tenth of a second.
@@ -35,10 +35,10 @@ impl Node {
             Err(error) => return Trial::Unseen(error.failure().detail.clone()),
         };
         let outcome = program
-            .without(DISTURBING)
+            .without_env(DISTURBING)
             .args(["-c", "config_file=/dev/stdin", "-C", "port", "-D"])
             .arg(&self.data_dir)
-            .input(text)
+            .with_input(text)
             .limit(Some(time_left(call, LIMIT)))
             .run()
             .await;
@@ -61,7 +61,7 @@ fn verdict(outcome: &Outcome) -> Trial {
         return Trial::Unseen(format!("gaussdb -C ended with {}: {}", outcome.rc, outcome.last_words()));
     }
     // That the file has errors is known by the time when somebody reads the words.
-    let words = words_at_start(&said).into_iter().filter(|word| !word.contains("contains errors"));
+    let words = start_complaints(&said).into_iter().filter(|word| !word.contains("contains errors"));
     Trial::Bad(words.map(|word| word.replace("/dev/stdin", "postgresql.conf")).collect())
 }
 

@@ -104,13 +104,13 @@ impl Range {
             (Self::V6 { network, mask }, Self::V6 { network: n, mask: m }) => {
                 mask & m == mask && n & mask == network
             }
-            (Self::V4 { .. }, Self::V6 { .. }) => self.promoted().covers(other),
+            (Self::V4 { .. }, Self::V6 { .. }) => self.to_ipv6().covers(other),
             (Self::V6 { .. }, Self::V4 { .. }) => false,
         }
     }
 
     /// An IPv4 range among the IPv6 addresses.
-    fn promoted(self) -> Self {
+    fn to_ipv6(self) -> Self {
         match self {
             Self::V4 { network, mask } => Self::V6 {
                 network: 0xffff_0000_0000 | u128::from(network),
@@ -216,7 +216,7 @@ impl Range {
             Self::V6 { network, mask } => {
                 let local = (mask.leading_ones() >= 7 && network >> 121 == 0xfc >> 1)
                     || (mask.leading_ones() >= 10 && network >> 118 == 0xfe80 >> 6);
-                let mapped = Self::V4 { network: 0, mask: 0 }.promoted();
+                let mapped = Self::V4 { network: 0, mask: 0 }.to_ipv6();
                 (mask.leading_ones() < WIDE_V6 && !local) || self.covers(&mapped)
             }
         }

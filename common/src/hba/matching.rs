@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::address::{Address, Range, host_matches};
 use super::lexer::{Token, entries};
-use super::rule::{Column, Kind, Method, Name, Rule};
+use super::rule::{Column, HbaRule, Kind, Method, Name};
 use super::{Brief, HbaFile, Reach};
 
 /// How a client comes.
@@ -52,10 +52,10 @@ impl Surroundings {
     /// Reads the files that the rules of `file` and these others, standing in the folder `dir`, include, and, when one of
     /// them asks for it, the addresses of this machine.
     #[must_use]
-    pub fn of(file: &HbaFile, others: &[&Rule], dir: &Path) -> Self {
+    pub fn of(file: &HbaFile, others: &[&HbaRule], dir: &Path) -> Self {
         let mut included = HashMap::new();
         let mut near = others.iter().any(|rule| Reach::from(rule.address.as_ref()) == Reach::Near);
-        let mut include = |rule: &Rule| {
+        let mut include = |rule: &HbaRule| {
             for name in rule.databases.iter().chain(&rule.users) {
                 if let Name::Include(name) = name
                     && !included.contains_key(name)
@@ -95,7 +95,7 @@ impl Surroundings {
 
     /// Why the server refuses the rule on account of its `@file`: one that lists nothing ends the line for it.
     #[must_use]
-    pub fn problem(&self, rule: &Rule) -> Option<String> {
+    pub fn problem(&self, rule: &HbaRule) -> Option<String> {
         for names in [&rule.databases, &rule.users] {
             let empty = |name: &Name| match name {
                 Name::Include(file) => {
@@ -160,7 +160,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn and(self, other: impl FnOnce() -> Self) -> Self {
+    fn and_then(self, other: impl FnOnce() -> Self) -> Self {
         match self {
             Self::Yes => other(),
             Self::No => Self::No,
@@ -172,7 +172,7 @@ impl Answer {
     }
 
     /// One of several names.
-    fn any(answers: impl Iterator<Item = Self>) -> Self {
+    fn any_of(answers: impl Iterator<Item = Self>) -> Self {
         let mut result = Self::No;
         for answer in answers {
             match answer {
@@ -255,7 +255,7 @@ fn is_keyword(word: &[u8]) -> bool {
 ///
 /// Source: `check_hba` in hba.cpp of release 3.0.5.
 #[must_use]
-pub fn limit_of_trust(rule: &Rule, connection: &Connection<'_>, initial: Option<&str>) -> Option<String> {
+pub fn limit_of_trust(rule: &HbaRule, connection: &Connection<'_>, initial: Option<&str>) -> Option<String> {
     let first = initial.is_some_and(|name| name.as_bytes() == connection.user);
     match (connection.route, &rule.method) {
         (Route::Local, Method::Trust) if first => Some(
@@ -279,19 +279,19 @@ pub fn limit_of_trust(rule: &Rule, connection: &Connection<'_>, initial: Option<
     }
 }
 
-fn matches(rule: &Rule, connection: &Connection<'_>, around: &Surroundings) -> Answer {
+fn matches(rule: &HbaRule, connection: &Connection<'_>, around: &Surroundings) -> Answer {
     Answer::from(kind_matches(rule.kind, connection.route))
-        .and(|| match (&rule.address, connection.route) {
+        .and_then(|| match (&rule.address, connection.route) {
             (Some(address), Route::Tcp { client, .. }) => address_matches(address, client, around),
             _ => Answer::Yes,
         })
-        .and(|| {
+        .and_then(|| {
             let names = around.expand(&rule.databases, Column::Databases);
-            Answer::any(names.iter().map(|n| database_matches(n, connection)))
+            Answer::any_of(names.iter().map(|n| database_matches(n, connection)))
         })
-        .and(|| {
+        .and_then(|| {
             let names = around.expand(&rule.users, Column::Users);
-            Answer::any(names.iter().map(|n| user_matches(n, connection.user)))
+            Answer::any_of(names.iter().map(|n| user_matches(n, connection.user)))
         })
 }
 
@@ -353,20 +353,20 @@ fn member(user: &[u8], role: &[u8]) -> Answer {
 impl Surroundings {
     /// Whether the rule is for the connection.
     #[must_use]
-    pub fn is_for(&self, rule: &Rule, connection: &Connection<'_>) -> Answer {
+    pub fn is_for(&self, rule: &HbaRule, connection: &Connection<'_>) -> Answer {
         matches(rule, connection, self)
     }
 
     /// Whether `earlier`, standing first, decides every connection that `later` is for, so that the server never comes
     /// to that one.
     #[must_use]
-    pub fn covers(&self, earlier: &Rule, later: &Rule) -> Answer {
-        self.covers_place(earlier, later).and(|| {
+    pub fn covers(&self, earlier: &HbaRule, later: &HbaRule) -> Answer {
+        self.covers_place(earlier, later).and_then(|| {
             let users = self.atoms(&later.users, Column::Users);
             let mut all = Answer::Yes;
             for database in self.atoms(&later.databases, Column::Databases) {
                 for user in &users {
-                    all = all.and(|| self.covers_names(earlier, &database, user));
+                    all = all.and_then(|| self.covers_names(earlier, &database, user));
                 }
             }
             all
@@ -383,7 +383,7 @@ impl Surroundings {
     }
 
     /// Whether it is for all clients of the other one.
-    fn covers_place(&self, earlier: &Rule, later: &Rule) -> Answer {
+    fn covers_place(&self, earlier: &HbaRule, later: &HbaRule) -> Answer {
         if !earlier.kind.covers(later.kind) {
             return Answer::No;
         }
@@ -421,11 +421,11 @@ impl Surroundings {
     }
 
     /// Whether it is for this database and user.
-    fn covers_names(&self, earlier: &Rule, database: &Name, user: &Name) -> Answer {
+    fn covers_names(&self, earlier: &HbaRule, database: &Name, user: &Name) -> Answer {
         let either = |names: &[Name], column, covers: &dyn Fn(&Name) -> Answer| {
-            Answer::any(names.iter().map(|name| match name {
+            Answer::any_of(names.iter().map(|name| match name {
                 Name::Include(_) => {
-                    Answer::any(self.atoms(std::slice::from_ref(name), column).iter().map(covers))
+                    Answer::any_of(self.atoms(std::slice::from_ref(name), column).iter().map(covers))
                 }
                 name => covers(name),
             }))
@@ -433,7 +433,7 @@ impl Surroundings {
         let databases = |mine: &Name| covers_database(mine, database, user);
         let users = |mine: &Name| covers_user(mine, user);
         either(&earlier.databases, Column::Databases, &databases)
-            .and(|| either(&earlier.users, Column::Users, &users))
+            .and_then(|| either(&earlier.users, Column::Users, &users))
     }
 }
 
@@ -485,7 +485,7 @@ const MOST_PAIRS: usize = 4096;
 
 /// A rule for which it is looked whether earlier lines hide it.
 struct Later<'a> {
-    rule: &'a Rule,
+    rule: &'a HbaRule,
     /// The index of the first line that is no longer before it.
     limit: usize,
     /// The pairs of database and user that nothing has decided yet; `None` when there are too many.
@@ -494,7 +494,7 @@ struct Later<'a> {
 }
 
 impl<'a> Later<'a> {
-    fn new(rule: &'a Rule, limit: usize, around: &Surroundings) -> Self {
+    fn new(rule: &'a HbaRule, limit: usize, around: &Surroundings) -> Self {
         let (databases, users) =
             (around.atoms(&rule.databases, Column::Databases), around.atoms(&rule.users, Column::Users));
         let pair =
@@ -520,7 +520,7 @@ impl<'a> Later<'a> {
     }
 
     /// Takes off it what the earlier rule on this line decides.
-    fn meet(&mut self, index: usize, earlier: &Rule, around: &Surroundings) {
+    fn exclude_decided(&mut self, index: usize, earlier: &HbaRule, around: &Surroundings) {
         let place = around.covers_place(earlier, self.rule);
         if place == Answer::No {
             return;
@@ -529,7 +529,7 @@ impl<'a> Later<'a> {
         match &mut self.pairs {
             Some(pairs) => pairs.retain(|(database, user)| {
                 let answer = around.covers_names(earlier, database, user);
-                every = std::mem::replace(&mut every, Answer::No).and(|| answer.clone());
+                every = std::mem::replace(&mut every, Answer::No).and_then(|| answer.clone());
                 !(place == Answer::Yes && answer == Answer::Yes)
             }),
             None => every = around.covers(earlier, self.rule),
@@ -548,7 +548,7 @@ impl<'a> Later<'a> {
 impl HbaFile {
     /// For each of these rules, that stands before the line of an index, what the lines before it leave to it.
     #[must_use]
-    pub fn hiding(&self, rules: &[(&Rule, usize)], around: &Surroundings) -> Vec<Hidden> {
+    pub fn find_hidden(&self, rules: &[(&HbaRule, usize)], around: &Surroundings) -> Vec<Hidden> {
         let mut later: Vec<Later<'_>> =
             rules.iter().map(|&(rule, limit)| Later::new(rule, limit, around)).collect();
         let mut places: Vec<(u32, usize)> = Vec::new();
@@ -589,7 +589,7 @@ impl HbaFile {
             }
             let Some(earlier) = self.rule(index) else { continue };
             for &n in &candidates {
-                later[n].meet(index, &earlier, around);
+                later[n].exclude_decided(index, &earlier, around);
             }
         }
         later.into_iter().map(|one| one.hidden).collect()
@@ -599,11 +599,11 @@ impl HbaFile {
 /// Rules by their address, to find quickly those which may cover another.
 #[derive(Debug, Default)]
 pub struct CoverIndex<'a> {
-    all: Vec<(usize, &'a Rule)>,
-    local: Vec<(usize, &'a Rule)>,
+    all: Vec<(usize, &'a HbaRule)>,
+    local: Vec<(usize, &'a HbaRule)>,
     /// Rules for `all`, `samehost`, `samenet` and host names.
-    wide: Vec<(usize, &'a Rule)>,
-    ranges: HashMap<Range, Vec<(usize, &'a Rule)>>,
+    wide: Vec<(usize, &'a HbaRule)>,
+    ranges: HashMap<Range, Vec<(usize, &'a HbaRule)>>,
     /// The masks that occur, so that only these need be tried.
     masks: BTreeSet<Mask>,
 }
@@ -616,7 +616,7 @@ enum Mask {
 
 impl<'a> CoverIndex<'a> {
     /// Adds a rule under a number of the caller's.
-    pub fn add(&mut self, number: usize, rule: &'a Rule) {
+    pub fn add(&mut self, number: usize, rule: &'a HbaRule) {
         match &rule.address {
             None => self.local.push((number, rule)),
             Some(Address::Range(range)) => {
@@ -646,7 +646,7 @@ impl<'a> CoverIndex<'a> {
     }
 
     /// The rules for ranges that hold this one.
-    fn wider(&self, range: Range) -> impl Iterator<Item = &[(usize, &'a Rule)]> {
+    fn wider(&self, range: Range) -> impl Iterator<Item = &[(usize, &'a HbaRule)]> {
         self.masks.iter().filter_map(move |&mask| {
             let wider = match (mask, range) {
                 (Mask::V4(mask), Range::V4 { network, .. }) => Range::V4 { network: network & mask, mask },
@@ -664,8 +664,8 @@ impl<'a> CoverIndex<'a> {
 
     /// The numbers of the rules that surely cover this one, in no order.
     #[must_use]
-    pub fn covering(&self, rule: &Rule, around: &Surroundings) -> Vec<usize> {
-        let mut lists: Vec<&[(usize, &Rule)]> = Vec::new();
+    pub fn find_covering(&self, rule: &HbaRule, around: &Surroundings) -> Vec<usize> {
+        let mut lists: Vec<&[(usize, &HbaRule)]> = Vec::new();
         match &rule.address {
             None => lists.push(&self.local),
             Some(Address::Range(range)) => {
@@ -674,7 +674,7 @@ impl<'a> CoverIndex<'a> {
             }
             Some(_) => lists.push(&self.all),
         }
-        let covers = |one: &Rule| around.covers(one, rule) == Answer::Yes;
+        let covers = |one: &HbaRule| around.covers(one, rule) == Answer::Yes;
         lists.into_iter().flatten().filter(|(_, one)| covers(one)).map(|&(number, _)| number).collect()
     }
 }

@@ -22,8 +22,8 @@ pub use matching::{
 };
 pub use quick::{Brief, Reach};
 pub use rule::{
-    Column, Key, Kind, Method, Name, Places, Problem, ProblemPart, Rule, in_quotes, is_in_quotes, name_set,
-    unquote, writable,
+    Column, HbaRule, Key, Kind, Method, Name, Places, Problem, ProblemPart, check_writable, is_in_quotes,
+    name_set, quote, unquote,
 };
 
 /// A pg_hba.conf: its bytes, and what each line is. A rule is parsed into values when it is asked for.
@@ -100,11 +100,11 @@ impl HbaFile {
                 Some((quick::Quick::Comment, end)) => (LineKind::Comment, end, 1),
                 Some((quick::Quick::Rule(brief), end)) => (LineKind::Rule(brief), end, 1),
                 None => {
-                    let (kind, end) = slow_line(&bytes, at);
+                    let (kind, end) = scan_line(&bytes, at);
                     (kind, end, line_ends(&bytes[at..end]))
                 }
             };
-            lines.push(Line { start: narrow(at), number: narrow(number), kind });
+            lines.push(Line { start: narrow_index(at), number: narrow_index(number), kind });
             number += ended;
             at = end;
         }
@@ -151,7 +151,7 @@ impl HbaFile {
 
     /// [`HbaFile::text`] as it may be shown, secrets masked.
     #[must_use]
-    pub fn shown(&self, index: usize) -> String {
+    pub fn masked_text(&self, index: usize) -> String {
         secret::text(&self.text(index)).into_owned()
     }
 
@@ -163,7 +163,7 @@ impl HbaFile {
 
     /// The rule on the line of this index, and where its method stands in the line's bytes.
     #[must_use]
-    pub fn rule_at(&self, index: usize) -> Option<(Rule, Places)> {
+    pub fn rule_at(&self, index: usize) -> Option<(HbaRule, Places)> {
         let line = self.lines.get(index)?;
         if !matches!(line.kind, LineKind::Rule(_)) {
             return None;
@@ -175,12 +175,12 @@ impl HbaFile {
 
     /// The rule on the line of this index.
     #[must_use]
-    pub fn rule(&self, index: usize) -> Option<Rule> {
+    pub fn rule(&self, index: usize) -> Option<HbaRule> {
         self.rule_at(index).map(|(rule, _)| rule)
     }
 
     /// The rules with the index of their line, in order, each parsed when its turn comes.
-    pub fn rules(&self) -> impl Iterator<Item = (usize, Rule)> {
+    pub fn rules(&self) -> impl Iterator<Item = (usize, HbaRule)> {
         self.briefs().filter_map(|(index, _)| Some((index, self.rule(index)?)))
     }
 
@@ -206,7 +206,7 @@ impl HbaFile {
 
     /// Whether the rule on the line can have this identity, as far as that is told without parsing it.
     #[must_use]
-    pub fn may_be(&self, index: usize, brief: &Brief, rule: &Rule) -> bool {
+    pub fn may_have_identity(&self, index: usize, brief: &Brief, rule: &HbaRule) -> bool {
         if brief.kind != rule.kind || brief.reach != Reach::from(rule.address.as_ref()) {
             return false;
         }
@@ -265,7 +265,7 @@ impl HbaFile {
 }
 
 /// Reads a line with the scanner: what it is, and where it ends.
-fn slow_line(bytes: &[u8], at: usize) -> (LineKind, usize) {
+fn scan_line(bytes: &[u8], at: usize) -> (LineKind, usize) {
     let Some(entry) = lexer::entry_at(bytes, at) else { return (LineKind::Blank, bytes.len()) };
     let end = entry.span.end;
     if entry.fields.is_empty() {
@@ -280,7 +280,7 @@ fn slow_line(bytes: &[u8], at: usize) -> (LineKind, usize) {
 }
 
 /// A place in a file, which is never as long.
-fn narrow(place: usize) -> u32 {
+fn narrow_index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
@@ -297,8 +297,8 @@ impl Line {
     }
 }
 
-impl From<&Rule> for Brief {
-    fn from(rule: &Rule) -> Self {
+impl From<&HbaRule> for Brief {
+    fn from(rule: &HbaRule) -> Self {
         let includes = rule.databases.iter().chain(&rule.users).any(|name| matches!(name, Name::Include(_)));
         let reach = Reach::from(rule.address.as_ref());
         Self { kind: rule.kind, method: rule.method, reach, includes, words: None }
@@ -318,7 +318,7 @@ impl From<Option<&Address>> for Reach {
     }
 }
 
-impl Rule {
+impl HbaRule {
     /// Reads one line as it stands in a file.
     ///
     /// # Errors
@@ -327,10 +327,10 @@ impl Rule {
         Self::from_bytes(line.as_bytes())
     }
 
-    /// [`Rule::parse`] of bytes that may be no UTF-8.
+    /// [`HbaRule::parse`] of bytes that may be no UTF-8.
     ///
     /// # Errors
-    /// As [`Rule::parse`].
+    /// As [`HbaRule::parse`].
     pub fn from_bytes(line: &[u8]) -> Result<Self, Problem> {
         let problem =
             |message: &str| Problem { offset: 0, message: message.to_owned(), part: ProblemPart::Other };

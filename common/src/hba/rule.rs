@@ -133,7 +133,7 @@ impl Name {
             [] => return Err("it is empty; an empty name is given as \"\" in double quotes".to_owned()),
             word => Self::from_word(column, word),
         };
-        writable(value)?;
+        check_writable(value)?;
         if name.token_length() > MAX_TOKEN {
             return Err(format!("it is longer than the {MAX_TOKEN} bytes that the server takes"));
         }
@@ -147,7 +147,7 @@ impl Name {
         let marked = |mark: char, bytes: &[u8]| {
             let text = text(bytes)?;
             Some(if is_in_quotes(&text) {
-                format!("{mark}{}", in_quotes(&text))
+                format!("{mark}{}", quote(&text))
             } else {
                 format!("{mark}{text}")
             })
@@ -162,7 +162,7 @@ impl Name {
             Self::Named(name) => {
                 let text = text(name)?;
                 let itself = Self::from_value(column, &text).is_ok_and(|read| read == *self);
-                Some(if itself { text } else { in_quotes(&text) })
+                Some(if itself { text } else { quote(&text) })
             }
         }
     }
@@ -214,7 +214,7 @@ pub fn is_in_quotes(value: &str) -> bool {
 
 /// The value in double quotes.
 #[must_use]
-pub fn in_quotes(value: &str) -> String {
+pub fn quote(value: &str) -> String {
     format!("\"{}\"", value.replace('"', "\"\""))
 }
 
@@ -238,7 +238,7 @@ pub fn unquote(value: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Why not.
-pub fn writable(value: &str) -> Result<(), String> {
+pub fn check_writable(value: &str) -> Result<(), String> {
     if value.contains(['\n', '\0']) {
         return Err("it holds a line break or NUL, which no line of the file can".to_owned());
     }
@@ -358,7 +358,7 @@ impl Method {
 
 /// A rule: who may connect from where, and how they prove it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct HbaRule {
     /// The first column.
     pub kind: Kind,
     /// The databases, as written.
@@ -394,7 +394,7 @@ pub fn name_set(names: &[Name]) -> Cow<'_, [Name]> {
     Cow::Owned(set)
 }
 
-impl Rule {
+impl HbaRule {
     /// Its identity.
     #[must_use]
     pub fn key(&self) -> Key<'_> {
@@ -471,8 +471,8 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
-    /// [`Rule::to_bytes`]; bytes that are no UTF-8 as replacement characters.
+impl fmt::Display for HbaRule {
+    /// [`HbaRule::to_bytes`]; bytes that are no UTF-8 as replacement characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
     }
@@ -510,23 +510,23 @@ pub struct Places {
 }
 
 /// Parses the fields of an entry which has some.
-pub fn parse(entry: &Entry) -> Result<(Rule, Places), Problem> {
+pub fn parse(entry: &Entry) -> Result<(HbaRule, Places), Problem> {
     let mut fields = Fields { entry, next: 0 };
-    let token = fields.single("connection type", "")?;
+    let token = fields.take_single("connection type", "")?;
     let Some(kind) = Kind::parse(&token.text) else {
         return Err(fields.problem(format!("invalid connection type \"{}\"", token.lossy())));
     };
     let databases = fields.take("database specification")?.tokens.iter().map(Name::database).collect();
     let users = fields.take("role specification")?.tokens.iter().map(Name::user).collect();
-    let address = if kind == Kind::Local { None } else { Some(address(&mut fields)?) };
+    let address = if kind == Kind::Local { None } else { Some(parse_address(&mut fields)?) };
 
     let ended = fields.next >= entry.fields.len() && entry.too_long.is_none();
     let token = fields
-        .single("authentication type", "authentication method")
+        .take_single("authentication type", "authentication method")
         .map_err(|p| if ended { Problem { part: ProblemPart::MissingMethod, ..p } } else { p })?;
     let place = fields.entry.fields[fields.next - 1].span.clone();
     let method =
-        method(kind, token).map_err(|m| Problem { part: ProblemPart::Method, ..fields.problem(m) })?;
+        parse_method(kind, token).map_err(|m| Problem { part: ProblemPart::Method, ..fields.problem(m) })?;
     let mut places = Places { method: place.start, end: place.end };
 
     let mut options = Vec::new();
@@ -534,18 +534,18 @@ pub fn parse(entry: &Entry) -> Result<(Rule, Places), Problem> {
         let field = fields.take("authentication option")?;
         places.end = field.span.end;
         for token in &field.tokens {
-            options.push(option(kind, method, token).map_err(|m| fields.problem(m))?);
+            options.push(parse_option(kind, method, token).map_err(|m| fields.problem(m))?);
         }
     }
-    mandatory(method, &options).map_err(|m| fields.problem(m))?;
+    check_mandatory_options(method, &options).map_err(|m| fields.problem(m))?;
     if let Some(offset) = entry.too_long {
         // Cut short in its last column the line may still pass the server, but not mean what it says.
-        return Err(too_long(offset));
+        return Err(too_long_error(offset));
     }
-    Ok((Rule { kind, databases, users, address, method, options }, places))
+    Ok((HbaRule { kind, databases, users, address, method, options }, places))
 }
 
-fn too_long(offset: usize) -> Problem {
+fn too_long_error(offset: usize) -> Problem {
     Problem {
         offset,
         message: format!("authentication file token too long: the server takes at most {MAX_TOKEN} bytes"),
@@ -573,7 +573,7 @@ impl<'a> Fields<'a> {
     fn take(&mut self, what: &str) -> Result<&'a Field, Problem> {
         let Some(field) = self.entry.fields.get(self.next) else {
             if let Some(offset) = self.entry.too_long {
-                return Err(too_long(offset));
+                return Err(too_long_error(offset));
             }
             let end = self.entry.fields.last().map_or(self.entry.span.start, |f| f.span.end);
             let message = format!("end-of-line before {what}");
@@ -584,7 +584,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, which must have one value only.
-    fn single(&mut self, what: &str, missing: &str) -> Result<&'a Token, Problem> {
+    fn take_single(&mut self, what: &str, missing: &str) -> Result<&'a Token, Problem> {
         let field = self.take(if missing.is_empty() { what } else { missing })?;
         match field.tokens.as_slice() {
             [token] if token.included().is_some() => {
@@ -596,8 +596,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
-    let token = fields.single("host address", "IP address specification")?;
+fn parse_address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
+    let token = fields.take_single("host address", "IP address specification")?;
     for (word, address) in
         [("all", Address::All), ("samehost", Address::SameHost), ("samenet", Address::SameNet)]
     {
@@ -623,7 +623,7 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
             .map(Address::Range)
             .ok_or_else(|| fields.problem(format!("invalid CIDR mask in address \"{}\"", token.lossy())));
     }
-    let token = fields.single("netmask", "netmask specification")?;
+    let token = fields.take_single("netmask", "netmask specification")?;
     let Some(mask) = parse_ip(&token.text) else {
         return Err(
             fields.problem(format!("invalid IP mask \"{}\": Name or service not known", token.lossy()))
@@ -633,7 +633,7 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
 }
 
 /// The method, if it may stand in a rule of this kind.
-fn method(kind: Kind, token: &Token) -> Result<Method, String> {
+fn parse_method(kind: Kind, token: &Token) -> Result<Method, String> {
     let Some(method) = Method::parse(&token.text) else {
         // sspi is known to every build and supported on Windows only.
         let why = if token.text == b"sspi" { ": not supported by this build" } else { "" };
@@ -657,7 +657,7 @@ fn method(kind: Kind, token: &Token) -> Result<Method, String> {
 }
 
 /// One `name=value`, if it may stand behind this method.
-fn option(kind: Kind, method: Method, token: &Token) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn parse_option(kind: Kind, method: Method, token: &Token) -> Result<(Vec<u8>, Vec<u8>), String> {
     let Some(equals) = token.text.iter().position(|&c| c == b'=').filter(|_| token.included().is_none())
     else {
         return Err(format!("authentication option not in name=value format: {}", token.lossy()));
@@ -710,7 +710,7 @@ fn option(kind: Kind, method: Method, token: &Token) -> Result<(Vec<u8>, Vec<u8>
 }
 
 /// Whether options are missing or exclude each other.
-fn mandatory(method: Method, options: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
+fn check_mandatory_options(method: Method, options: &[(Vec<u8>, Vec<u8>)]) -> Result<(), String> {
     if method != Method::Ldap {
         return Ok(());
     }

@@ -86,7 +86,7 @@ fn a_joined_line_counts_as_the_lines_it_is_made_of() {
 
 #[test]
 fn identity_is_by_value() {
-    let same = |a: &str, b: &str| Rule::parse(a).unwrap().key() == Rule::parse(b).unwrap().key();
+    let same = |a: &str, b: &str| HbaRule::parse(a).unwrap().key() == HbaRule::parse(b).unwrap().key();
     for (a, b) in [
         ("host all all 10.0.0.5/32 trust", "host\tall all 10.0.0.5 255.255.255.255 md5 # x"),
         ("host a,b all 10.1.2.3/8 trust", "host b, a,a all 10.0.0.0/8 trust"),
@@ -117,7 +117,7 @@ fn options_are_checked_as_the_server_does() {
         "local all all peer map=m",
         "host all all all gss include_realm=1 krb_realm=X",
     ] {
-        Rule::parse(good).unwrap_or_else(|p| panic!("{good}: {p:?}"));
+        HbaRule::parse(good).unwrap_or_else(|p| panic!("{good}: {p:?}"));
     }
     for bad in [
         "hostssl all all all cert clientcert=0",
@@ -133,7 +133,7 @@ fn options_are_checked_as_the_server_does() {
         "host all all 1.1.1.1 ::1 trust",
         "host all all @file trust",
     ] {
-        assert!(Rule::parse(bad).is_err(), "{bad}");
+        assert!(HbaRule::parse(bad).is_err(), "{bad}");
     }
 }
 
@@ -187,7 +187,7 @@ fn an_odd_host_is_printed_so_that_it_is_read_again() {
     let file = HbaFile::parse(file.as_bytes());
     assert_eq!(file.rules().count(), 4);
     for (_, rule) in file.rules() {
-        assert_eq!(Rule::from_bytes(&rule.to_bytes()), Ok(rule));
+        assert_eq!(HbaRule::from_bytes(&rule.to_bytes()), Ok(rule));
     }
 }
 
@@ -200,7 +200,7 @@ fn trust_means_less_than_it_says() {
         };
         let (database, replication) = (&b"postgres"[..], false);
         let connection = Connection { route, database, user: user.as_bytes(), replication };
-        limit_of_trust(&Rule::parse(line).unwrap(), &connection, Some("omm")).unwrap_or_default()
+        limit_of_trust(&HbaRule::parse(line).unwrap(), &connection, Some("omm")).unwrap_or_default()
     };
     assert!(limit("local all all trust", "local", "omm").contains("operating system's user"));
     assert!(limit("local all all trust", "local", "app").contains("asks app for a password"));
@@ -231,7 +231,7 @@ fn replication_and_databases_are_apart() {
 
 #[test]
 fn what_covers_what() {
-    let rule = |line: &str| Rule::parse(line).unwrap();
+    let rule = |line: &str| HbaRule::parse(line).unwrap();
     for (wide, narrow) in [
         ("host all all 0.0.0.0/0 reject", "host all omm 10.0.0.5/32 trust"),
         ("host all all all md5", "hostssl db u samenet cert"),
@@ -295,8 +295,8 @@ proptest! {
 
     #[test]
     fn what_a_rule_prints_reads_back_as_itself(line in any_line()) {
-        if let Ok(rule) = Rule::parse(&line) {
-            let again = Rule::parse(&rule.to_string()).map_err(|p| TestCaseError::fail(format!("{rule}: {p:?}")))?;
+        if let Ok(rule) = HbaRule::parse(&line) {
+            let again = HbaRule::parse(&rule.to_string()).map_err(|p| TestCaseError::fail(format!("{rule}: {p:?}")))?;
             prop_assert_eq!(&again, &rule);
         }
     }
@@ -320,7 +320,7 @@ proptest! {
                     prop_assert_eq!(bare(mine), bare(its));
                     let rule = quick.rule(index).unwrap();
                     prop_assert_eq!(&Some(rule.clone()), &slow.rule(index));
-                    prop_assert!(quick.may_be(index, mine, &rule));
+                    prop_assert!(quick.may_have_identity(index, mine, &rule));
                     if let Some([database, user]) = quick.words(index, mine) {
                         prop_assert!(rule.databases[0].is_word(Column::Databases, database));
                         prop_assert!(rule.users[0].is_word(Column::Users, user));
@@ -335,19 +335,19 @@ proptest! {
     fn the_index_finds_what_a_search_finds(lines in proptest::collection::vec(any_line(), 0..30), line in any_line()) {
         let file = HbaFile::parse(lines.join("\n").as_bytes());
         let around = Surroundings::default();
-        if let Ok(rule) = Rule::parse(&line) {
-            let rules: Vec<(usize, Rule)> = file.rules().collect();
+        if let Ok(rule) = HbaRule::parse(&line) {
+            let rules: Vec<(usize, HbaRule)> = file.rules().collect();
             let mut index = CoverIndex::default();
             for (n, rule) in &rules {
                 index.add(*n, rule);
             }
-            let mut found = index.covering(&rule, &around);
+            let mut found = index.find_covering(&rule, &around);
             found.sort_unstable();
             let all: Vec<usize> = rules.iter().filter(|(_, r)| r.covers(&rule)).map(|(i, _)| *i).collect();
             prop_assert_eq!(&found, &all);
             prop_assert!(all.is_empty() || index.may_cover(&Brief::from(&rule)));
             // Of lines that decide all of it by themselves, hiding finds the first, or an earlier one that ends it.
-            let hidden = file.hiding(&[(&rule, file.lines().len())], &around);
+            let hidden = file.find_hidden(&[(&rule, file.lines().len())], &around);
             if let Some(first) = all.first() {
                 prop_assert!(hidden[0].line.is_some_and(|line| line <= *first));
             }

@@ -14,11 +14,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::Module;
-use super::input::{MOST_INPUT, read_request, typed};
-use super::result::{error_object, written};
+use super::input::{MOST_INPUT, check_and_type, read_request};
+use super::result::{error_object, write_stdout};
 use super::runtime::release_signals;
 use crate::base::{Error, ErrorKind, secret};
-use crate::remote::{Caller, Host};
+use crate::remote::{Caller, SshHost};
 
 /// The flags.
 pub(super) fn flags() -> [Arg; 3] {
@@ -28,7 +28,7 @@ pub(super) fn flags() -> [Arg; 3] {
             .long("host")
             .value_name("HOST")
             .action(ArgAction::Append)
-            .value_parser(clap::value_parser!(Host))
+            .value_parser(clap::value_parser!(SshHost))
             .value_hint(clap::ValueHint::Hostname)
             .conflicts_with_all(conflicts)
             .help("Run it at [USER@]HOST[:PORT], over ssh; given several times, a line is printed for each as it finishes"),
@@ -60,7 +60,7 @@ pub(super) fn served_flag() -> Arg {
 
 /// Runs the call on each host that `--host` names, or returns `None` when it names none.
 pub(super) fn run<M: Module>(matches: &ArgMatches, start: Instant) -> Option<Result<ExitCode, Error>> {
-    let hosts: Vec<Host> = matches.get_many("host")?.cloned().collect();
+    let hosts: Vec<SshHost> = matches.get_many("host")?.cloned().collect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -68,12 +68,12 @@ pub(super) fn run<M: Module>(matches: &ArgMatches, start: Instant) -> Option<Res
         }
     };
     let code = runtime.block_on(async {
-        let stop = stopped().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot watch signals: {e}")))?;
+        let stop = watch_stop_signals().map_err(|e| Error::new(ErrorKind::Internal, format!("cannot watch signals: {e}")))?;
         let mut stopped = stop.clone();
         tokio::select! {
             caller = caller::<M>(matches, &hosts) => {
                 let forks = usize::from(*matches.get_one::<u16>("forks").unwrap_or(&1));
-                Ok(all(Arc::new(caller?), hosts, forks, &stop, (start, M::PASSED_ON)).await)
+                Ok(call_all(Arc::new(caller?), hosts, forks, &stop, (start, M::PASSED_ON)).await)
             }
             _ = stopped.wait_for(|stop| *stop) => Err(Error::new(ErrorKind::Interrupted, "ended before any host was asked")),
         }
@@ -84,7 +84,7 @@ pub(super) fn run<M: Module>(matches: &ArgMatches, start: Instant) -> Option<Res
 }
 
 /// Turns true at SIGTERM and SIGINT.
-fn stopped() -> std::io::Result<watch::Receiver<bool>> {
+fn watch_stop_signals() -> std::io::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     release_signals();
     let (tell, told) = watch::channel(false);
@@ -101,14 +101,14 @@ fn stopped() -> std::io::Result<watch::Receiver<bool>> {
 }
 
 /// Reads the arguments and checks them as a call on this machine does, before any host is asked.
-async fn caller<M: Module>(matches: &ArgMatches, hosts: &[Host]) -> Result<Caller, Error> {
+async fn caller<M: Module>(matches: &ArgMatches, hosts: &[SshHost]) -> Result<Caller, Error> {
     let mut seen = HashSet::new();
     if let Some(twice) = hosts.iter().find(|host| !seen.insert(host.given.as_str())) {
         return Err(Error::bad_args(format!("--host {twice} is given twice")));
     }
     let request = read_request::<M>(matches.get_one::<PathBuf>("file")).await?;
     secret::keep_all(&request.args);
-    typed::<M>(request.args.clone())?;
+    check_and_type::<M>(request.args.clone())?;
     let mut arguments = request.args;
     arguments.extend(request.ansible.into_iter().map(|(key, value)| (format!("_ansible_{key}"), value)));
     let flags = [("check", "--check"), ("diff", "--diff")];
@@ -119,9 +119,9 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[Host]) -> Result<Calle
 }
 
 /// Calls all of them, and prints each one's answer as it comes; returns the exit status.
-async fn all(
+async fn call_all(
     caller: Arc<Caller>,
-    hosts: Vec<Host>,
+    hosts: Vec<SshHost>,
     forks: usize,
     stop: &watch::Receiver<bool>,
     (start, passed_on): (Instant, &[&str]),
@@ -149,13 +149,13 @@ async fn all(
         // A map of texts and numbers can always be written.
         let mut line = secret::to_json(&object, passed_on).unwrap_or_default();
         line.push(b'\n');
-        code = written(|out| out.write_all(&line), code);
+        code = write_stdout(|out| out.write_all(&line), code);
     }
     code
 }
 
 /// The first line of standard input, and what becomes ready when that ends: whoever waits for the answer is gone.
-pub(super) async fn served() -> std::io::Result<(Vec<u8>, oneshot::Receiver<()>)> {
+pub(super) async fn read_served_line() -> std::io::Result<(Vec<u8>, oneshot::Receiver<()>)> {
     let (line_to, line) = oneshot::channel();
     let (gone_to, gone) = oneshot::channel();
     std::thread::spawn(move || {

@@ -17,17 +17,17 @@ pub(super) const MOST_INPUT: u64 = 64 << 20;
 /// The request of a call over ssh, and what becomes ready when the caller is gone.
 pub(super) async fn served_request() -> Result<(Request, Option<tokio::sync::oneshot::Receiver<()>>), Error> {
     let (text, gone) =
-        hosts::served().await.map_err(|e| Error::io("read", Path::new("standard input"), &e))?;
+        hosts::read_served_line().await.map_err(|e| Error::io("read", Path::new("standard input"), &e))?;
     Ok((Request::parse(&text)?, Some(gone)))
 }
 
 /// The arguments with every value of its type, by the schema and the rules.
-pub(super) fn typed<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+pub(super) fn check_and_type<M: Module>(mut values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
     if M::PASSED_ON.is_empty() {
         refuse_masked(&values)?;
     }
     check::<M>(&mut values)?;
-    types::<M>(values)
+    deserialize_args::<M>(values)
 }
 
 /// Refuses what a result shows in the place of a secret: written into a file, it would be the secret.
@@ -53,7 +53,7 @@ fn check<M: Module>(values: &mut Map<String, Value>) -> Result<(), Error> {
 }
 
 /// Makes the typed arguments of checked values.
-fn types<M: Module>(values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
+fn deserialize_args<M: Module>(values: Map<String, Value>) -> Result<(Common, M::Args), Error> {
     let all = Value::Object(values);
     let common = Common::deserialize(&all).map_err(|e| Error::bad_args(e.to_string()))?;
     let args = serde_json::from_value::<M::Args>(all).map_err(|e| Error::bad_args(e.to_string()))?;
@@ -78,7 +78,7 @@ pub struct TakenIn<A> {
 pub fn take_in<M: Module>(text: &[u8]) -> Result<TakenIn<M::Args>, Error> {
     let mut values = Request::parse(text)?.args;
     check::<M>(&mut values)?;
-    let (common, args) = types::<M>(values.clone())?;
+    let (common, args) = deserialize_args::<M>(values.clone())?;
     Ok(TakenIn { values, common, args })
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn read_request<M: Module>(file: Option<&PathBuf>) -> Result<Re
     if text.len() as u64 > MOST_INPUT {
         return Err(Error::bad_args(format!("the arguments are larger than {} MiB", MOST_INPUT >> 20)));
     }
-    Request::parse(&text).inspect_err(|_| secret::keep_named(&String::from_utf8_lossy(&text)))
+    Request::parse(&text).inspect_err(|_| secret::register_named(&String::from_utf8_lossy(&text)))
 }
 
 fn read_bounded(source: impl Read) -> std::io::Result<Vec<u8>> {

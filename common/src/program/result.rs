@@ -66,7 +66,7 @@ pub(super) fn finish<O: Serialize>(
 ) -> ExitCode {
     let report = match result {
         Ok(report) => report,
-        Err(error) => return failed(start, invocation, &error),
+        Err(error) => return print_failure(start, invocation, &error),
     };
     let success = Success {
         changed: report.changed,
@@ -78,7 +78,7 @@ pub(super) fn finish<O: Serialize>(
         backup_file: report.backup_file.as_deref(),
         ansible_facts: report.ansible_facts.as_ref(),
         output: &report.output,
-        end: End::of(start, invocation),
+        end: End::new(start, invocation),
     };
     match secret::to_json(&success, passed_on) {
         Ok(mut text) => {
@@ -87,12 +87,12 @@ pub(super) fn finish<O: Serialize>(
         }
         Err(e) => {
             let error = Error::new(ErrorKind::Internal, format!("cannot write the result: {e}"));
-            failed(start, invocation, &error.after(report.actions))
+            print_failure(start, invocation, &error.with_actions(report.actions))
         }
     }
 }
 
-pub(super) fn failed(start: Instant, invocation: &Map<String, Value>, error: &Error) -> ExitCode {
+pub(super) fn print_failure(start: Instant, invocation: &Map<String, Value>, error: &Error) -> ExitCode {
     let mut object = error_object(error, start);
     object.insert("invocation".to_owned(), json!({ "module_args": invocation }));
     // A map of texts and numbers can always be written.
@@ -127,11 +127,11 @@ fn print(text: &[u8], code: ExitCode) -> ExitCode {
     if PRINTED.swap(true, Ordering::SeqCst) {
         return code;
     }
-    written(|out| out.write_all(text), code)
+    write_stdout(|out| out.write_all(text), code)
 }
 
 /// Writes to standard output and returns `code`, or failure when that cannot be written, which is then told.
-pub(super) fn written(
+pub(super) fn write_stdout(
     write: impl FnOnce(&mut std::io::StdoutLock<'static>) -> std::io::Result<()>,
     code: ExitCode,
 ) -> ExitCode {
@@ -182,7 +182,7 @@ struct Invocation<'a> {
 }
 
 impl<'a> End<'a> {
-    fn of(start: Instant, module_args: &'a Map<String, Value>) -> Self {
+    fn new(start: Instant, module_args: &'a Map<String, Value>) -> Self {
         Self { elapsed_ms: elapsed_ms(start), invocation: Invocation { module_args } }
     }
 }

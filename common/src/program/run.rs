@@ -8,10 +8,10 @@ use clap::ArgMatches;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::command::{command, document, lazy_help, show, view};
-use super::input::{read_request, served_request, typed};
+use super::command::{command, document, export, lazy_help, show, view};
+use super::input::{check_and_type, read_request, served_request};
 use super::intake::{Request, choice_names};
-use super::result::{echo, failed, finish};
+use super::result::{echo, finish, print_failure};
 use super::runtime::{hold_signals, release_signals, report_panics, within_runtime};
 use super::schema::{call_schema, common_schema};
 use super::user::become_user;
@@ -37,7 +37,7 @@ pub fn main<M: Module>() -> ExitCode {
                 drop(e.print());
                 let message = e.to_string();
                 let line = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
-                return failed(start, &Map::new(), &Error::bad_args(line).hint("see --help"));
+                return print_failure(start, &Map::new(), &Error::bad_args(line).hint("see --help"));
             }
         };
     if let Some(text) = document::<M>(&matches) {
@@ -61,7 +61,7 @@ pub fn main<M: Module>() -> ExitCode {
     match hosts::run::<M>(&matches, start) {
         None => {}
         Some(Ok(code)) => return code,
-        Some(Err(e)) => return failed(start, &Map::new(), &e),
+        Some(Err(e)) => return print_failure(start, &Map::new(), &e),
     }
     if matches.get_flag("validate") {
         let (invocation, result) = within_runtime(|_| validate::<M>(&matches));
@@ -92,10 +92,14 @@ async fn call<M: Module>(
         Err(e) => return (Map::new(), Err(e)),
     };
     if flags.no_log {
-        keep_arguments::<M>(&request.args);
+        register_secrets::<M>(&request.args);
     }
     let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
-    let act = act::<M>(request.args, flags, start, done);
+    let act = async {
+        let report = act::<M>(request.args, flags, start, done).await?;
+        export::<M>(matches, &report.output).map_err(|e| e.with_output(&report.output))?;
+        Ok(report)
+    };
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
         result = act => result,
@@ -110,7 +114,7 @@ async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Resul
     let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
         Ok(request) => {
             secret::keep_all(&request.args);
-            typed::<M>(request.args)
+            check_and_type::<M>(request.args)
         }
         Err(e) => Err(e),
     };
@@ -144,7 +148,7 @@ async fn act<M: Module>(
     start: Instant,
     done: Done,
 ) -> Result<Report<M::Output>, Error> {
-    let (common, args) = typed::<M>(args)?;
+    let (common, args) = check_and_type::<M>(args)?;
     let switched = become_user(&common, M::anchor(&args))?;
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     // A limit beyond what the clock can count to is none.
@@ -162,7 +166,7 @@ async fn act<M: Module>(
         None => M::run(&call, args).await,
         Some(deadline) => {
             let limited = tokio::time::timeout_at(deadline.into(), M::run(&call, args));
-            limited.await.unwrap_or_else(|_| Err(expired(&call, limit)))
+            limited.await.unwrap_or_else(|_| Err(timeout_error(&call, limit)))
         }
     };
     let mut report = result.map_err(|e| if call.no_log { e.without_output() } else { e })?;
@@ -172,7 +176,7 @@ async fn act<M: Module>(
     Ok(report)
 }
 
-fn expired(call: &Call, limit: u64) -> Error {
+fn timeout_error(call: &Call, limit: u64) -> Error {
     let seen = call.last_seen();
     let seen = if seen.is_empty() { String::new() } else { format!("; last seen: {seen}") };
     Error::new(ErrorKind::Timeout, format!("not finished within {limit} s{seen}"))
@@ -181,13 +185,13 @@ fn expired(call: &Call, limit: u64) -> Error {
 
 /// Keeps the arguments of a call that nothing is to be told of, as far as they are its own: not where the node is, and not
 /// the words that the schema itself names.
-fn keep_arguments<M: Module>(args: &Map<String, Value>) {
+fn register_secrets<M: Module>(args: &Map<String, Value>) {
     let schema = call_schema::<M>(args);
     let common = common_schema();
     for (name, value) in args.iter().filter(|(name, _)| !common.contains_key(*name)) {
         let words = schema["properties"].get(name).map(choice_names).unwrap_or_default();
         if !value.as_str().is_some_and(|word| words.contains(&word)) {
-            secret::keep_value(value);
+            secret::register_value(value);
         }
     }
 }

@@ -8,21 +8,21 @@ use serde_json::Map;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::result::failed;
+use super::result::print_failure;
 use crate::base::{Done, Error, ErrorKind};
 
 /// Keeps SIGTERM and SIGINT back until [`release_signals`], when there is somebody to hear them.
 pub(super) fn hold_signals() {
     // The signals are ones that a process may block; nothing else is refused.
-    let _ = heard().thread_block();
+    let _ = handled_signals().thread_block();
 }
 
 /// Lets the signals through that [`hold_signals`] kept back.
 pub(super) fn release_signals() {
-    let _ = heard().thread_unblock();
+    let _ = handled_signals().thread_unblock();
 }
 
-fn heard() -> SigSet {
+fn handled_signals() -> SigSet {
     SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT])
 }
 
@@ -57,7 +57,7 @@ where
     let (invocation, result) = run().unwrap_or_else(|e| {
         (Map::new(), Err(Error::new(ErrorKind::Internal, format!("cannot start the runtime: {e}"))))
     });
-    (invocation, result.map_err(|e| done.before(e)))
+    (invocation, result.map_err(|e| done.complete_error(e)))
 }
 
 /// A panic is a failure like any other to the caller: one JSON object, exit status 1.
@@ -72,7 +72,7 @@ pub(super) fn report_panics(start: Instant) {
         let place = panic.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
         let error = Error::new(ErrorKind::Internal, format!("a mistake in this program{place}: {what}"))
             .hint("please report it with the arguments of the call");
-        failed(start, &Map::new(), &error);
+        print_failure(start, &Map::new(), &error);
         std::process::exit(1);
     }));
 }

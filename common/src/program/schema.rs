@@ -22,7 +22,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 /// What [`intake_schema`] says of the arguments that this call gives; of the others no more than their names and
 /// defaults. Writing out a whole schema would take most of a call's time.
 pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
-    let mut body = parts_of::<M::Args>();
+    let mut body = schema_with_defs::<M::Args>();
     let own = properties(&mut body);
     let common = common_schema();
     let mut all = Map::new();
@@ -31,7 +31,7 @@ pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
             continue;
         }
         if args.contains_key(&key) {
-            put_together(&mut schema, body.get("$defs").unwrap_or(&Value::Null), MOST_NESTED);
+            inline_defs(&mut schema, body.get("$defs").unwrap_or(&Value::Null), MOST_NESTED);
         }
         all.insert(key, schema);
     }
@@ -45,19 +45,19 @@ pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
 
 /// The properties of the common arguments.
 pub(super) fn common_schema() -> Map<String, Value> {
-    properties(&mut parts_of::<Common>())
+    properties(&mut schema_with_defs::<Common>())
 }
 
 /// Types within types; no module has as many.
 const MOST_NESTED: usize = 16;
 
 /// The schema with each type of its own once, in `$defs`.
-fn parts_of<T: JsonSchema>() -> Value {
+fn schema_with_defs<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 /// Adds what is said of a type to what is said of the argument that has it, which counts more.
-fn under(said: &mut Map<String, Value>, of_type: Value) {
+fn merge_type_into(said: &mut Map<String, Value>, of_type: Value) {
     if let Value::Object(of_type) = of_type {
         for (key, value) in of_type {
             said.entry(key).or_insert(value);
@@ -66,16 +66,16 @@ fn under(said: &mut Map<String, Value>, of_type: Value) {
 }
 
 /// Puts the types of `defs` in the places that refer to them, as [`schema_of`] has them.
-fn put_together(schema: &mut Value, defs: &Value, depth: usize) {
+fn inline_defs(schema: &mut Value, defs: &Value, depth: usize) {
     match schema {
-        Value::Array(items) => items.iter_mut().for_each(|item| put_together(item, defs, depth)),
+        Value::Array(items) => items.iter_mut().for_each(|item| inline_defs(item, defs, depth)),
         Value::Object(map) => {
             let name = map.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/$defs/"));
             if let Some(def) = name.and_then(|name| defs.get(name)).filter(|_| depth > 0) {
                 let mut def = def.clone();
-                put_together(&mut def, defs, depth - 1);
+                inline_defs(&mut def, defs, depth - 1);
                 map.shift_remove("$ref");
-                under(map, def);
+                merge_type_into(map, def);
                 return;
             }
             // An optional type; null is taken away before anything is checked.
@@ -84,10 +84,10 @@ fn put_together(schema: &mut Value, defs: &Value, depth: usize) {
             });
             if let Some(only) = optional.map(|list| list.swap_remove(0)) {
                 map.shift_remove("anyOf");
-                under(map, only);
-                return put_together(schema, defs, depth);
+                merge_type_into(map, only);
+                return inline_defs(schema, defs, depth);
             }
-            map.values_mut().for_each(|value| put_together(value, defs, depth));
+            map.values_mut().for_each(|value| inline_defs(value, defs, depth));
         }
         _ => {}
     }
@@ -257,16 +257,16 @@ fn assert_calls_follow<M: Module>(printed: &Value) {
     let names: Vec<&String> = printed["properties"].as_object().into_iter().flat_map(Map::keys).collect();
     let args = names.iter().map(|name| ((*name).clone(), Value::Bool(true))).collect();
     let (mut printed, mut checked) = (printed.clone(), call_schema::<M>(&args));
-    plain(&mut printed);
-    plain(&mut checked);
+    strip_annotations(&mut printed);
+    strip_annotations(&mut checked);
     assert_eq!(printed, checked, "{}", M::NAME);
 }
 
 #[cfg(debug_assertions)]
 /// Takes away what the intake does not look at: words, and that null may be given.
-fn plain(schema: &mut Value) {
+fn strip_annotations(schema: &mut Value) {
     match schema {
-        Value::Array(items) => items.iter_mut().for_each(plain),
+        Value::Array(items) => items.iter_mut().for_each(strip_annotations),
         Value::Object(map) => {
             for key in ["description", "title", "format", "examples"] {
                 if map.get(key).is_some_and(|v| !v.is_object()) {
@@ -284,14 +284,14 @@ fn plain(schema: &mut Value) {
                     map.insert(key.to_owned(), only);
                 }
             }
-            map.values_mut().for_each(plain);
+            map.values_mut().for_each(strip_annotations);
             for key in ["anyOf", "oneOf"] {
                 if let Some(Value::Array(list)) =
                     map.get_mut(key).filter(|l| l.as_array().is_some_and(|l| l.len() == 1))
                 {
                     let only = list.remove(0);
                     map.shift_remove(key);
-                    under(map, only);
+                    merge_type_into(map, only);
                 }
             }
             // Variants of a variant are variants.

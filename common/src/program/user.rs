@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User};
 
-use crate::base::{Common, Error, ErrorKind, environment_data_dir, run_as};
+use crate::base::{Common, Error, ErrorKind, environment_data_dir, run_as_hint};
 
 /// Run by root, becomes the node's user, and tells whether that is another one; run by anyone else, checks that it is that
 /// user.
@@ -18,7 +18,7 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
                 format!("os_user is {}, but this runs as uid {me}", user.name),
             )
             .at("/os_user")
-            .hint(run_as(&user.name))),
+            .hint(run_as_hint(&user.name))),
             _ => Ok(false),
         };
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// `[user@]host[:port]`; what is not given is left to ssh's own configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub struct SshHost {
     /// As it was given, which names it in results.
     pub given: String,
     pub(super) user: Option<String>,
@@ -13,22 +13,22 @@ pub struct Host {
     pub(super) port: Option<u16>,
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for SshHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.given)
     }
 }
 
-impl Host {
+impl SshHost {
     /// The ssh command by which a person tries the way there.
-    pub(super) fn by_hand(&self) -> String {
+    pub(super) fn manual_command(&self) -> String {
         let port = self.port.map(|port| format!("-p {port} ")).unwrap_or_default();
         let user = self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         format!("ssh -o BatchMode=yes {port}{user}{} true", self.name)
     }
 }
 
-impl FromStr for Host {
+impl FromStr for SshHost {
     type Err = String;
 
     fn from_str(given: &str) -> Result<Self, String> {
@@ -86,12 +86,12 @@ mod tests {
             ("fe80::1", None, "fe80::1", None),
             ("a@corp@n1", Some("a@corp"), "n1", None),
         ] {
-            let host: Host = given.parse().unwrap();
+            let host: SshHost = given.parse().unwrap();
             assert_eq!((host.user.as_deref(), host.name.as_str(), host.port), (user, name, port), "{given}");
             assert_eq!(host.to_string(), given);
         }
-        let host: Host = "omm@[::1]:22".parse().unwrap();
-        assert_eq!(host.by_hand(), "ssh -o BatchMode=yes -p 22 omm@::1 true");
+        let host: SshHost = "omm@[::1]:22".parse().unwrap();
+        assert_eq!(host.manual_command(), "ssh -o BatchMode=yes -p 22 omm@::1 true");
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             "n1;id",
             "`id`@n1",
         ] {
-            assert!(given.parse::<Host>().is_err(), "{given}");
+            assert!(given.parse::<SshHost>().is_err(), "{given}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 
-use super::Host;
+use super::SshHost;
 use crate::base::{Error, ErrorKind};
 
 /// A host that does not take a connection for so long is unreachable.
@@ -64,7 +64,7 @@ pub(super) struct Output {
 
 impl Output {
     /// The end of what it said, for a message.
-    pub fn ending(&self) -> String {
+    pub fn last_output(&self) -> String {
         let said = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines: Vec<_> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         if lines.is_empty() {
@@ -78,8 +78,8 @@ impl Output {
 
 impl Link {
     /// Connects, or uses the connection that the user's own ssh keeps open.
-    pub async fn open(host: &Host, config: Option<&Path>) -> Result<Self, Error> {
-        if let Some(kept) = kept(host, config).await? {
+    pub async fn open(host: &SshHost, config: Option<&Path>) -> Result<Self, Error> {
+        if let Some(kept) = find_kept_socket(host, config).await? {
             let session = Session::resume_mux(kept.into_boxed_path(), None);
             if session.check().await.is_ok() {
                 return Ok(Self { session, own: false, host: host.name.clone() });
@@ -105,7 +105,7 @@ impl Link {
         }
         match builder.connect_mux(&host.name).await {
             Ok(session) => Ok(Self { session, own: true, host: host.name.clone() }),
-            Err(e) => Err(unreachable(host, &e)),
+            Err(e) => Err(unreachable_error(host, &e)),
         }
     }
 
@@ -125,7 +125,7 @@ impl Link {
             && let Err(e) = self.session.close().await
         {
             // It ends by itself after a while.
-            tracing::debug!("closing the connection: {}", told(&e));
+            tracing::debug!("closing the connection: {}", describe_error(&e));
         }
     }
 
@@ -146,7 +146,7 @@ impl Link {
             .stdin(openssh::Stdio::piped())
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::piped());
-        let mut child = command.spawn().await.map_err(|e| lost(&told(&e)))?;
+        let mut child = command.spawn().await.map_err(|e| connection_lost_error(&describe_error(&e)))?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let input = input.to_vec();
         let writer = tokio::spawn(async move {
@@ -181,7 +181,7 @@ impl Link {
             }
             // What ssh says of it is the same as for a process that a signal ended.
             Err(openssh::Error::RemoteProcessTerminated) => output.lost = Some("the host is gone".to_owned()),
-            Err(e) => output.lost = Some(told(&e)),
+            Err(e) => output.lost = Some(describe_error(&e)),
         }
         Ok(output)
     }
@@ -225,7 +225,7 @@ async fn lines(
 
 /// The control socket of a connection to this host that the user's own ssh keeps open. One that would not notice
 /// when the host goes away is left alone.
-async fn kept(host: &Host, config: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+async fn find_kept_socket(host: &SshHost, config: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     let mut command = tokio::process::Command::new("ssh");
     command.arg("-G");
     if let Some(config) = config {
@@ -248,11 +248,11 @@ async fn kept(host: &Host, config: Option<&Path>) -> Result<Option<PathBuf>, Err
             format!("ssh cannot use its configuration: {said}"),
         ));
     }
-    Ok(kept_in(&String::from_utf8_lossy(&done.stdout)).filter(|path| path.exists()))
+    Ok(kept_socket_in(&String::from_utf8_lossy(&done.stdout)).filter(|path| path.exists()))
 }
 
 /// The control socket in what `ssh -G` prints.
-fn kept_in(settings: &str) -> Option<PathBuf> {
+fn kept_socket_in(settings: &str) -> Option<PathBuf> {
     let of = |key| {
         settings.lines().find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key)).map(|(_, v)| v)
     };
@@ -262,30 +262,30 @@ fn kept_in(settings: &str) -> Option<PathBuf> {
 }
 
 /// The error with its cause.
-fn told(error: &openssh::Error) -> String {
+fn describe_error(error: &openssh::Error) -> String {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     format!("{error}{cause}")
 }
 
 /// A connection that ended before the answer came.
-pub(super) fn lost(why: &str) -> Error {
+pub(super) fn connection_lost_error(why: &str) -> Error {
     Error::new(ErrorKind::Unreachable, format!("the connection was lost: {why}"))
         .hint("whether the work there was done is not known; the same call again carries on")
 }
 
 /// A command that was told to end, and whose end was not seen.
-pub(super) fn not_ended(why: &str) -> Error {
+pub(super) fn not_ended_error(why: &str) -> Error {
     Error::new(ErrorKind::Unreachable, format!("told to end, and its end was not seen: {why}"))
         .hint("it may still be at work there; the same call again carries on")
 }
 
 /// A host to which there is no connection, from what ssh said.
-fn unreachable(host: &Host, error: &openssh::Error) -> Error {
+fn unreachable_error(host: &SshHost, error: &openssh::Error) -> Error {
     let said = match error {
         openssh::Error::Connect(cause) => cause.to_string(),
-        other => told(other),
+        other => describe_error(other),
     };
-    let by_hand = format!("try it by hand: {}", host.by_hand());
+    let by_hand = format!("try it by hand: {}", host.manual_command());
     let (what, hint) = if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         (
             "its host key is not the one that known_hosts has".to_owned(),
@@ -319,25 +319,25 @@ mod tests {
         let settings = |path: &str, alive: &str| {
             format!("host n1\ncontrolmaster auto\ncontrolpath {path}\nserveraliveinterval {alive}\n")
         };
-        assert_eq!(kept_in(&settings("/run/a b", "3")), Some(PathBuf::from("/run/a b")));
-        assert_eq!(kept_in(&settings("/run/ab", "0")), None);
-        assert_eq!(kept_in(&settings("none", "3")), None);
-        assert_eq!(kept_in("host n1\n"), None);
+        assert_eq!(kept_socket_in(&settings("/run/a b", "3")), Some(PathBuf::from("/run/a b")));
+        assert_eq!(kept_socket_in(&settings("/run/ab", "0")), None);
+        assert_eq!(kept_socket_in(&settings("none", "3")), None);
+        assert_eq!(kept_socket_in("host n1\n"), None);
     }
 
     #[test]
     fn the_end_of_what_was_said() {
         let output = Output { stderr: " \na\nb\n\nc\nd\n".to_owned(), ..Output::default() };
-        assert_eq!(output.ending(), "b / c / d");
-        assert_eq!(Output { status: 3, ..Output::default() }.ending(), "status 3, no output");
+        assert_eq!(output.last_output(), "b / c / d");
+        assert_eq!(Output { status: 3, ..Output::default() }.last_output(), "status 3, no output");
     }
 
     #[test]
     fn a_wrong_key_a_missing_key_and_a_refused_one() {
-        let host: Host = "omm@n1".parse().unwrap();
+        let host: SshHost = "omm@n1".parse().unwrap();
         let error = |said: &str| {
             let cause = std::io::Error::other(said.to_owned());
-            unreachable(&host, &openssh::Error::Connect(cause))
+            unreachable_error(&host, &openssh::Error::Connect(cause))
         };
         for (said, detail) in [
             (

@@ -15,9 +15,9 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::base::{CommandRecord, Error, ErrorKind};
-use link::{Input, Link, Output, lost, not_ended};
+use link::{Input, Link, Output, connection_lost_error, not_ended_error};
 
-pub use host::Host;
+pub use host::SshHost;
 pub use program::Program;
 
 /// The folder of the user there that holds the programs, one folder below it for each content.
@@ -52,13 +52,13 @@ impl Connection {
     /// # Errors
     /// `unreachable`; `interrupted` when `stop` turns true first.
     pub async fn open(
-        host: &Host,
+        host: &SshHost,
         config: Option<&Path>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         tokio::select! {
             link = Link::open(host, config) => link.map(Self),
-            () = turned(&mut stop) => Err(interrupted()),
+            () = wait_until_true(&mut stop) => Err(interrupted_error()),
         }
     }
 
@@ -75,20 +75,22 @@ impl Connection {
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Map<String, Value>, Error> {
         let first = self.run(request, &mut stop, hear).await?;
-        let Some((system, machine)) = missing(&first) else { return result(request.program, &first) };
+        let Some((system, machine)) = missing_program(&first) else {
+            return parse_result(request.program, &first);
+        };
         let fitting = request.program.for_machine(system, machine)?;
         let program = fitting.as_ref().unwrap_or(request.program);
         let request = Request { program, ..request };
         // A program for another machine has another content, and may be there already.
         let mut answer = if fitting.is_some() { self.run(request, &mut stop, hear).await? } else { first };
-        if missing(&answer).is_some() {
+        if missing_program(&answer).is_some() {
             tokio::select! {
                 sent = send(&self.0, program) => sent?,
-                () = turned(&mut stop) => return Err(interrupted()),
+                () = wait_until_true(&mut stop) => return Err(interrupted_error()),
             }
             answer = self.run(request, &mut stop, hear).await?;
         }
-        if missing(&answer).is_some() {
+        if missing_program(&answer).is_some() {
             return Err(Error::new(
                 ErrorKind::Permission,
                 format!("{FOLDER}/{}/{} is there now and cannot be run", program.folder(), program.name),
@@ -97,7 +99,7 @@ impl Connection {
                 "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
             )));
         }
-        result(program, &answer)
+        parse_result(program, &answer)
     }
 
     async fn run(
@@ -109,7 +111,8 @@ impl Connection {
         let mut words = vec![RUN, "sh", &program.name, program.folder(), &program.hash];
         words.extend(flags);
         let begun = Instant::now();
-        let output = self.0.run(&words, arguments.as_bytes(), Input::Open, turned(stop), hear).await?;
+        let output =
+            self.0.run(&words, arguments.as_bytes(), Input::Open, wait_until_true(stop), hear).await?;
         let (name, host) = (&program.name, self.0.host());
         tracing::debug!(
             "{host}: {name} ended, exit status {}, after {} ms",
@@ -131,15 +134,15 @@ impl Connection {
 }
 
 /// The object that the program printed; what a login shell printed before it is passed over.
-fn result(program: &Program, output: &Output) -> Result<Map<String, Value>, Error> {
+fn parse_result(program: &Program, output: &Output) -> Result<Map<String, Value>, Error> {
     let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
     match (last.map(serde_json::from_str), &output.lost) {
         (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
-        (_, Some(why)) => Err(if output.stopped { not_ended(why) } else { lost(why) }),
-        _ if output.stopped => Err(interrupted()),
+        (_, Some(why)) => Err(if output.stopped { not_ended_error(why) } else { connection_lost_error(why) }),
+        _ if output.stopped => Err(interrupted_error()),
         _ => Err(Error::new(
             ErrorKind::CommandFailed,
-            format!("{} ended there without a result: {}", program.name, output.ending()),
+            format!("{} ended there without a result: {}", program.name, output.last_output()),
         )
         .hint("whether it did its work is not known; the same call again carries on")
         .with_command(CommandRecord::new(
@@ -177,12 +180,16 @@ impl Caller {
         arguments: String,
     ) -> Result<Self, Error> {
         config.map(check_config).transpose()?;
-        let program = Program::running(name)?;
+        let program = Program::from_running(name)?;
         Ok(Self { program, config: config.map(Path::to_path_buf), flags, arguments })
     }
 
     /// Runs it on the host and returns what it prints there; when `stop` turns true, ends it there first.
-    pub async fn call(&self, host: &Host, stop: watch::Receiver<bool>) -> Result<Map<String, Value>, Error> {
+    pub async fn call(
+        &self,
+        host: &SshHost,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Map<String, Value>, Error> {
         let connection = Connection::open(host, self.config.as_deref(), stop.clone()).await?;
         let request = Request { program: &self.program, flags: &self.flags, arguments: &self.arguments };
         let result = connection.call(request, stop, &mut |_| false).await;
@@ -197,30 +204,30 @@ async fn send(link: &Link, program: &Program) -> Result<(), Error> {
     let never = std::future::pending();
     let output = link.run(&words, &program.content, Input::Closed, never, &mut |_| false).await?;
     if let Some(why) = &output.lost {
-        return Err(lost(why));
+        return Err(connection_lost_error(why));
     }
     if output.status == 0 {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Io,
-        format!("cannot put {} into {FOLDER} there: {}", program.name, output.ending()),
+        format!("cannot put {} into {FOLDER} there: {}", program.name, output.last_output()),
     ))
 }
 
 /// System and machine, when the host says that it has not the program.
-fn missing(output: &Output) -> Option<(&str, &str)> {
+fn missing_program(output: &Output) -> Option<(&str, &str)> {
     let last = output.stdout.lines().next_back()?;
     last.strip_prefix(MISSING)?.trim().split_once(' ')
 }
 
-fn interrupted() -> Error {
+fn interrupted_error() -> Error {
     Error::new(ErrorKind::Interrupted, "ended before this host had answered")
         .hint("the same call again carries on")
 }
 
 /// Waits until it is true.
-async fn turned(stop: &mut watch::Receiver<bool>) {
+async fn wait_until_true(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody is left who could say so.
         std::future::pending::<()>().await;
@@ -234,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_program_that_was_told_to_end_has_ended_only_where_that_was_seen() {
-        let program = Program::running("og_x").unwrap();
+        let program = Program::from_running("og_x").unwrap();
         let kind = |lost: Option<&str>, stdout: &str| {
             let output = Output {
                 stdout: stdout.to_owned(),
@@ -242,7 +249,7 @@ mod tests {
                 lost: lost.map(str::to_owned),
                 ..Output::default()
             };
-            result(&program, &output).map_err(|e| e.kind())
+            parse_result(&program, &output).map_err(|e| e.kind())
         };
         assert_eq!(kind(None, ""), Err(ErrorKind::Interrupted));
         assert_eq!(kind(Some("it did not end within 10 s"), ""), Err(ErrorKind::Unreachable));

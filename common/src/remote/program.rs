@@ -22,7 +22,7 @@ impl Program {
     ///
     /// # Errors
     /// Its file cannot be read.
-    pub fn running(name: &str) -> Result<Self, Error> {
+    pub fn from_running(name: &str) -> Result<Self, Error> {
         // Its path may have been given to a newer one meanwhile; this is the one that runs.
         let own = Path::new("/proc/self/exe");
         let path = std::env::current_exe().map_err(|e| Error::io("find", own, &e))?;

@@ -65,7 +65,7 @@ impl Host {
             Some(format!("{bad:?} cannot be part of a host"))
         } else if !first.is_ascii_alphanumeric() && first != ':' {
             Some("a host begins with a letter, a digit or a colon".into())
-        } else if let Some(problem) = self.no_single_machine() {
+        } else if let Some(problem) = self.single_machine_problem() {
             Some(problem)
         } else if text.len() > MAX_HOST {
             Some(format!("a host has at most {MAX_HOST} characters"))
@@ -78,7 +78,7 @@ impl Host {
     }
 
     /// Why a text that has the shape of an address is none, or none of a single machine. A server takes all of them.
-    fn no_single_machine(&self) -> Option<String> {
+    fn single_machine_problem(&self) -> Option<String> {
         let text = &self.text;
         match self.address {
             Some(address) if address.is_unspecified() => {
@@ -143,14 +143,14 @@ pub struct End {
 impl End {
     /// Whether it is the same place: host and port.
     #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same_place(&self, other: &Self) -> bool {
         self.host == other.host && self.port == other.port
     }
 }
 
 /// A channel between this node and another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Channel {
+pub struct ReplicationChannel {
     /// This node's end.
     pub local: End,
     /// The other node's end.
@@ -177,7 +177,7 @@ impl fmt::Display for ParseError {
     }
 }
 
-impl Channel {
+impl ReplicationChannel {
     /// Reads a value; blanks alone are no channel.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Channel {
     }
 }
 
-impl fmt::Display for Channel {
+impl fmt::Display for ReplicationChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (side, end) in [("local", &self.local), ("remote", &self.remote)] {
             let gap = if side == "local" { "" } else { " " };

@@ -1,6 +1,6 @@
 //! A value as the server takes it apart.
 
-use super::{Channel, End, Host, ParseError};
+use super::{End, Host, ParseError, ReplicationChannel};
 
 /// Keys with a meaning of their own here; all others are kept as they are.
 pub(super) const KNOWN: [&str; 10] = [
@@ -26,7 +26,7 @@ const OPTIONAL: [&str; 6] = [
     "iscrossregion",
 ];
 
-pub(super) fn value(value: &str) -> Result<Option<Channel>, ParseError> {
+pub(super) fn value(value: &str) -> Result<Option<ReplicationChannel>, ParseError> {
     if value.bytes().all(|byte| byte == b' ') {
         return Ok(None);
     }
@@ -41,8 +41,8 @@ pub(super) fn value(value: &str) -> Result<Option<Channel>, ParseError> {
     Ok(Some(channel))
 }
 
-fn channel(text: &str) -> Result<Channel, ParseError> {
-    Ok(Channel {
+fn channel(text: &str) -> Result<ReplicationChannel, ParseError> {
+    Ok(ReplicationChannel {
         local: end(text, "local")?,
         remote: end(text, "remote")?,
         cascade: flag(text, "iscascade"),

@@ -8,8 +8,8 @@ use super::*;
 const USUAL: &str = "localhost=10.0.0.1 localport=26001 localheartbeatport=26005 localservice=26004 \
                      remotehost=10.0.0.2 remoteport=26001 remoteheartbeatport=26005 remoteservice=26004";
 
-fn parse(value: &str) -> Channel {
-    Channel::parse(value).unwrap().unwrap()
+fn parse(value: &str) -> ReplicationChannel {
+    ReplicationChannel::parse(value).unwrap().unwrap()
 }
 
 #[derive(Deserialize)]
@@ -30,7 +30,12 @@ fn takes_what_the_server_took() {
         assert_eq!(file.errors(), [], "{case}");
         for setting in file.settings() {
             let refused = value_refused.contains(&setting.name);
-            assert_eq!(Channel::parse(&setting.text()).is_err(), refused, "{case}: {}", setting.text());
+            assert_eq!(
+                ReplicationChannel::parse(&setting.text()).is_err(),
+                refused,
+                "{case}: {}",
+                setting.text()
+            );
         }
     }
 }
@@ -64,14 +69,14 @@ fn unknown_keys_are_kept() {
 fn further_addresses_are_kept() {
     let value = format!("{USUAL}, localhost=10.1.0.1 localport=1 remotehost=10.1.0.2 remoteport=2");
     assert_eq!(parse(&value).to_string(), value);
-    assert!(Channel::parse(&format!("{USUAL}, hello")).is_err());
+    assert!(ReplicationChannel::parse(&format!("{USUAL}, hello")).is_err());
 }
 
 #[test]
 fn blanks_are_no_channel() {
-    assert_eq!(Channel::parse("").unwrap(), None);
-    assert_eq!(Channel::parse("   ").unwrap(), None);
-    assert_eq!(Channel::parse("hello").unwrap_err().to_string(), "localhost is missing");
+    assert_eq!(ReplicationChannel::parse("").unwrap(), None);
+    assert_eq!(ReplicationChannel::parse("   ").unwrap(), None);
+    assert_eq!(ReplicationChannel::parse("hello").unwrap_err().to_string(), "localhost is missing");
 }
 
 #[test]
@@ -122,7 +127,7 @@ fn an_end() -> impl Strategy<Value = End> {
     )
 }
 
-fn a_channel() -> impl Strategy<Value = Channel> {
+fn a_channel() -> impl Strategy<Value = ReplicationChannel> {
     (
         an_end(),
         an_end(),
@@ -130,7 +135,7 @@ fn a_channel() -> impl Strategy<Value = Channel> {
         any::<bool>(),
         proptest::collection::vec("[xyz]{1,3}=[0-9a-z]{1,4}", 0..3),
     )
-        .prop_map(|(local, remote, cascade, cross_region, extra)| Channel {
+        .prop_map(|(local, remote, cascade, cross_region, extra)| ReplicationChannel {
             local,
             remote,
             cascade,
@@ -171,7 +176,7 @@ proptest! {
 
     #[test]
     fn never_panics(value in "(localhost|localport|remotehost|remoteport|iscascade|[ =,:]|[a-zé0-9]{1,3}){0,20}") {
-        if let Ok(Some(channel)) = Channel::parse(&value)
+        if let Ok(Some(channel)) = ReplicationChannel::parse(&value)
             && channel.local.host.problem().is_none()
             && channel.remote.host.problem().is_none()
         {

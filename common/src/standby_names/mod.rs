@@ -31,14 +31,14 @@ pub struct StandbyNames {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// How the number is written and meant.
-    pub rule: Rule,
+    pub rule: SyncRule,
     /// The standbys' names; the single name `*` is any standby.
     pub members: Vec<String>,
 }
 
 /// Which members of a group are waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum SyncRule {
     /// `a,b`: the first one that streams.
     List,
     /// `N(a,b)`: the first N that stream.
@@ -171,10 +171,10 @@ impl StandbyNames {
         after.add(edit)?;
         after.groups.retain(|group| !group.members.is_empty());
         if after.groups.len() > 1 && edit.method == Some(Method::First) {
-            return Err(several_groups("the method FIRST cannot be used"));
+            return Err(several_groups_error("the method FIRST cannot be used"));
         }
         for group in &mut after.groups {
-            group.number(edit);
+            group.set_number(edit);
         }
         Ok(after)
     }
@@ -212,9 +212,9 @@ impl StandbyNames {
             self.groups[0].members.clear();
         }
         match self.groups.as_mut_slice() {
-            [] => self.groups.push(Group { rule: Rule::Any(1), members: new }),
+            [] => self.groups.push(Group { rule: SyncRule::Any(1), members: new }),
             [group] => group.members.extend(new),
-            _ => return Err(several_groups(&format!("where to add {} is open", new.join(", ")))),
+            _ => return Err(several_groups_error(&format!("where to add {} is open", new.join(", ")))),
         }
         Ok(())
     }
@@ -225,15 +225,15 @@ impl Group {
     #[must_use]
     pub fn count(&self) -> u32 {
         match self.rule {
-            Rule::List => 1,
-            Rule::Count(n) | Rule::First(n) | Rule::Any(n) => n,
+            SyncRule::List => 1,
+            SyncRule::Count(n) | SyncRule::First(n) | SyncRule::Any(n) => n,
         }
     }
 
     /// Applies method and number; a rule that already means what is wanted stays as it is written.
-    fn number(&mut self, edit: &Edit) {
+    fn set_number(&mut self, edit: &Edit) {
         let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        let any = matches!(self.rule, Rule::Any(_));
+        let any = matches!(self.rule, SyncRule::Any(_));
         let method = edit.method.unwrap_or(if any { Method::Any } else { Method::First });
         let number = match edit.number {
             Number::Keep => self.count(),
@@ -247,9 +247,9 @@ impl Group {
             return;
         }
         self.rule = match (method, self.rule) {
-            (Method::Any, _) => Rule::Any(number),
-            (Method::First, Rule::Count(_)) => Rule::Count(number),
-            (Method::First, _) => Rule::First(number),
+            (Method::Any, _) => SyncRule::Any(number),
+            (Method::First, SyncRule::Count(_)) => SyncRule::Count(number),
+            (Method::First, _) => SyncRule::First(number),
         };
     }
 }
@@ -261,10 +261,10 @@ impl fmt::Display for StandbyNames {
             let members: Vec<_> = group.members.iter().map(|name| print_name(name)).collect();
             let members = members.join(",");
             match group.rule {
-                Rule::List => write!(f, "{comma}{members}")?,
-                Rule::Count(n) => write!(f, "{comma}{n}({members})")?,
-                Rule::First(n) => write!(f, "{comma}FIRST {n}({members})")?,
-                Rule::Any(n) => write!(f, "{comma}ANY {n}({members})")?,
+                SyncRule::List => write!(f, "{comma}{members}")?,
+                SyncRule::Count(n) => write!(f, "{comma}{n}({members})")?,
+                SyncRule::First(n) => write!(f, "{comma}FIRST {n}({members})")?,
+                SyncRule::Any(n) => write!(f, "{comma}ANY {n}({members})")?,
             }
         }
         Ok(())
@@ -287,7 +287,7 @@ fn contains(names: &[String], name: &str) -> bool {
 /// What to do with a value that is not edited.
 pub const SET_WHOLE: &str = "set the whole value with parameters: {synchronous_standby_names: …}";
 
-fn several_groups(what: &str) -> Error {
+fn several_groups_error(what: &str) -> Error {
     Error::bad_args(format!("synchronous_standby_names has several groups: {what}")).hint(SET_WHOLE)
 }
 

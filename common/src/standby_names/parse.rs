@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Group, ParseError, Rule, StandbyNames};
+use super::{Group, ParseError, StandbyNames, SyncRule};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -28,12 +28,12 @@ pub(super) fn parse(value: &str) -> Result<StandbyNames, ParseError> {
     let mut groups = vec![parser.group()?];
     while parser.at < parser.tokens.len() {
         // Only groups with a method can be combined, and a bare list has taken every comma already.
-        if !matches!(groups[0].rule, Rule::Any(_) | Rule::First(_)) {
-            return Err(parser.unexpected());
+        if !matches!(groups[0].rule, SyncRule::Any(_) | SyncRule::First(_)) {
+            return Err(parser.unexpected_error());
         }
-        parser.sign(',')?;
+        parser.expect_sign(',')?;
         let group = parser.group()?;
-        if !matches!(group.rule, Rule::Any(_) | Rule::First(_)) {
+        if !matches!(group.rule, SyncRule::Any(_) | SyncRule::First(_)) {
             return Err(error(parser.column(), "only ANY groups can be combined"));
         }
         groups.push(group);
@@ -67,7 +67,7 @@ fn check(groups: &[Group]) -> Result<(), ParseError> {
         return Err(error(1, &format!("more than {MAX_GROUPS} groups")));
     }
     for group in groups {
-        if combined && !matches!(group.rule, Rule::Any(_)) {
+        if combined && !matches!(group.rule, SyncRule::Any(_)) {
             return Err(error(1, "only ANY groups can be combined"));
         }
         let star = group.members.iter().any(|name| name == "*");
@@ -98,18 +98,18 @@ impl Parser {
         let rule = match self.peek() {
             Some(Token::Any) => {
                 self.at += 1;
-                Rule::Any(self.number()?)
+                SyncRule::Any(self.number()?)
             }
             Some(Token::First) => {
                 self.at += 1;
-                Rule::First(self.number()?)
+                SyncRule::First(self.number()?)
             }
-            Some(Token::Number(_)) if number_first => Rule::Count(self.number()?),
-            _ => return Ok(Group { rule: Rule::List, members: self.list()? }),
+            Some(Token::Number(_)) if number_first => SyncRule::Count(self.number()?),
+            _ => return Ok(Group { rule: SyncRule::List, members: self.list()? }),
         };
-        self.sign('(')?;
+        self.expect_sign('(')?;
         let members = self.list()?;
-        self.sign(')')?;
+        self.expect_sign(')')?;
         Ok(Group { rule, members })
     }
 
@@ -118,7 +118,7 @@ impl Parser {
         loop {
             match self.peek() {
                 Some(Token::Name(name) | Token::Number(name)) => names.push(name.clone()),
-                _ => return Err(self.unexpected()),
+                _ => return Err(self.unexpected_error()),
             }
             self.at += 1;
             if self.peek() != Some(&Token::Sign(',')) {
@@ -129,15 +129,15 @@ impl Parser {
     }
 
     fn number(&mut self) -> Result<u32, ParseError> {
-        let Some(Token::Number(digits)) = self.peek() else { return Err(self.unexpected()) };
+        let Some(Token::Number(digits)) = self.peek() else { return Err(self.unexpected_error()) };
         let number = digits.parse::<u32>().map_err(|_| error(self.column(), "the number is too great"))?;
         self.at += 1;
         Ok(number)
     }
 
-    fn sign(&mut self, sign: char) -> Result<(), ParseError> {
+    fn expect_sign(&mut self, sign: char) -> Result<(), ParseError> {
         if self.peek() != Some(&Token::Sign(sign)) {
-            return Err(self.unexpected());
+            return Err(self.unexpected_error());
         }
         self.at += 1;
         Ok(())
@@ -151,7 +151,7 @@ impl Parser {
         self.tokens.get(self.at).map_or(self.end, |(column, _)| *column)
     }
 
-    fn unexpected(&self) -> ParseError {
+    fn unexpected_error(&self) -> ParseError {
         let what = match self.peek() {
             None => "something is missing".to_owned(),
             Some(Token::Any) => "ANY is not expected".to_owned(),
@@ -178,7 +178,7 @@ fn scan(value: &str) -> Result<Vec<(usize, Token)>, ParseError> {
                 continue;
             }
             '"' => {
-                let (name, after) = quoted(&letters, at)?;
+                let (name, after) = scan_quoted(&letters, at)?;
                 at = after;
                 Token::Name(name)
             }
@@ -207,7 +207,7 @@ fn scan(value: &str) -> Result<Vec<(usize, Token)>, ParseError> {
     Ok(tokens)
 }
 
-fn quoted(letters: &[char], start: usize) -> Result<(String, usize), ParseError> {
+fn scan_quoted(letters: &[char], start: usize) -> Result<(String, usize), ParseError> {
     let mut name = String::new();
     let mut at = start + 1;
     while let Some(&letter) = letters.get(at) {

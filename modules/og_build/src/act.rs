@@ -10,7 +10,7 @@ use og_common::gauss::{BuildMode, DbState, Node, NodeState};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
 
 use crate::args::{Args, Mode, Output, Status};
-use crate::cause::{Cause, cause, closed};
+use crate::cause::{Cause, closed_source, find_cause};
 use crate::log;
 use crate::plan::{self, Plan};
 
@@ -45,25 +45,25 @@ pub async fn build(
     let server = node.running();
     let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
     // Even a build that fails has stopped the server.
-    call.did(format!("began to {}", plan.words()));
+    call.did(format!("began to {}", plan.describe()));
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
     watch.total = args.min_free;
     let rc = loop {
-        if let Some(rc) = running.ended()? {
+        if let Some(rc) = running.try_wait()? {
             break rc;
         }
         if !args.wait && (begun.elapsed() >= FIRST || node.build().is_some_and(|b| b.running)) {
-            running.leave();
+            running.detach();
             output.build_status = Status::Running;
             return Ok(());
         }
-        let stalls = watch.building(call, node, &path);
+        let stalls = watch.watch_build(call, node, &path);
         let late = call.deadline.is_some_and(|end| Instant::now() + LAST >= end);
         if stalls || late {
-            let words = log::last_words(&log::tail(&path), 3).join("; ");
+            let words = log::last_words(&log::read_tail(&path), 3).join("; ");
             let cmd = running.cmd.clone();
-            running.end().await;
+            running.kill().await;
             let why = if stalls {
                 format!("the build made no progress for {} s", args.stall_timeout)
             } else {
@@ -72,7 +72,7 @@ pub async fn build(
             let mut error =
                 Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}")).hint(GIVEN_UP);
             if let Some(Cause { reason: Some(reason), detail, hint }) =
-                cause(&log::tail(&path), &Source::default(), free_space(&node.data_dir).ok())
+                find_cause(&log::read_tail(&path), &Source::default(), free_space(&node.data_dir).ok())
             {
                 error = Error::new(ErrorKind::Timeout, format!("{why}: {detail}")).reason(reason).hint(hint);
             }
@@ -81,22 +81,26 @@ pub async fn build(
         tokio::time::sleep(INTERVAL).await;
     };
     output.bytes_copied = watch.done_kb * 1024;
-    let text = log::tail(&path);
+    let text = log::read_tail(&path);
     output.last_words = log::last_words(&text, 5);
     output.mode_used = log::mode_used(&text);
     let record = record(running.cmd.clone(), rc, &path);
-    let state = settle(call, node, args, rc).await?;
+    let state = wait_until_streaming(call, node, args, rc).await?;
     if !state.healthy() {
         output.build_status = Status::Failed;
         let what = format!("the node does not stream after the build: it is {}", state.words());
-        return Err(failed(node, &what, &output.last_words, (&path, &server_log)).await.with_command(record));
+        return Err(build_error(node, &what, &output.last_words, (&path, &server_log))
+            .await
+            .with_command(record));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
     let untouched = server.is_some() && node.running() == server;
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
         let what = format!("gs_ctl ended before the build was done; the node is {}", state.words());
-        return Err(failed(node, &what, &output.last_words, (&path, &server_log)).await.with_command(record));
+        return Err(build_error(node, &what, &output.last_words, (&path, &server_log))
+            .await
+            .with_command(record));
     }
     if state.role != plan.role {
         output.build_status = Status::Failed;
@@ -111,15 +115,20 @@ pub async fn build(
 }
 
 /// The error of a build that failed, with the cause that gs_ctl, the built server's own log, the disk or the primary tells.
-async fn failed(node: &Node, what: &str, words: &[String], (log, server_log): (&Path, &ServerLog)) -> Error {
-    let text = log::tail(log) + "\n" + &server_log.fatal_lines().join("\n");
+async fn build_error(
+    node: &Node,
+    what: &str,
+    words: &[String],
+    (log, server_log): (&Path, &ServerLog),
+) -> Error {
+    let text = log::read_tail(log) + "\n" + &server_log.fatal_lines().join("\n");
     let free = free_space(&node.data_dir).ok();
     let peers = node.peers().await;
-    let (source, lost) = match plan::source(&peers) {
+    let (source, lost) = match plan::choose_source(&peers) {
         Ok((peer, _)) => (node.ask_source(&peer.channel).await, None),
-        Err(error) => (closed(&peers), Some(error)),
+        Err(error) => (closed_source(&peers), Some(error)),
     };
-    let told = cause(&text, &source, free).or_else(|| {
+    let told = find_cause(&text, &source, free).or_else(|| {
         let failure = lost.as_ref()?.failure();
         let hint = failure.hint.clone().unwrap_or_default();
         Some(Cause { reason: failure.reason, detail: failure.detail.clone(), hint })
@@ -137,7 +146,7 @@ async fn failed(node: &Node, what: &str, words: &[String], (log, server_log): (&
 }
 
 /// Waits until the built node streams, or will not.
-async fn settle(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeState, Error> {
+async fn wait_until_streaming(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeState, Error> {
     let mut watch = Watch::new(args.stall_timeout);
     let begun = Instant::now();
     loop {
@@ -151,7 +160,7 @@ async fn settle(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeSt
         if needs_repair && begun.elapsed() > SETTLING.min(Duration::from_secs(args.stall_timeout)) {
             return Ok(state);
         }
-        if watch.stalls(&format!("{} {:?}", state.db_state, state.lsn)) {
+        if watch.is_stalled(&format!("{} {:?}", state.db_state, state.lsn)) {
             return Ok(state);
         }
         tokio::time::sleep(INTERVAL).await;
@@ -159,7 +168,7 @@ async fn settle(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeSt
 }
 
 fn record(cmd: Vec<String>, rc: i32, path: &Path) -> CommandRecord {
-    CommandRecord::new(cmd, rc, &log::tail(path), "")
+    CommandRecord::new(cmd, rc, &log::read_tail(path), "")
 }
 
 /// Notices when nothing changes any more.
@@ -182,7 +191,7 @@ impl Watch {
     }
 
     /// Whether what is seen has been the same for too long.
-    fn stalls(&mut self, seen: &str) -> bool {
+    fn is_stalled(&mut self, seen: &str) -> bool {
         if self.seen != seen {
             seen.clone_into(&mut self.seen);
             self.since = Instant::now();
@@ -191,7 +200,7 @@ impl Watch {
     }
 
     /// Looks at a build that runs: what it counts, what it says, and, when both are silent, the size of the folder.
-    fn building(&mut self, call: &Call, node: &Node, log: &Path) -> bool {
+    fn watch_build(&mut self, call: &Call, node: &Node, log: &Path) -> bool {
         let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
         self.done_kb = self.done_kb.max(done_kb);
         let said = std::fs::metadata(log).map_or(0, |m| m.len());
@@ -200,7 +209,7 @@ impl Watch {
             self.walked = Instant::now();
         }
         let done = self.done_kb * 1024;
-        call.saw_bytes(format!("the build runs, {} copied", human(done)), Some(done), self.total);
-        self.stalls(&format!("{done_kb} {said} {}", self.size))
+        call.record_progress(format!("the build runs, {} copied", human(done)), Some(done), self.total);
+        self.is_stalled(&format!("{done_kb} {said} {}", self.size))
     }
 }

@@ -28,7 +28,7 @@ pub struct Cause {
 /// Returns the cause of a build's failure; `None` when nothing tells it. `words`: what gs_ctl and the built server said;
 /// `free`: bytes that are free where the data directory is.
 #[must_use]
-pub fn cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
+pub fn find_cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
     if is_out_of_room(words) || free.is_some_and(|free| free < FULL) {
         let free = free.map_or_else(String::new, |free| format!(" ({} are free)", human(free)));
         return Some(Cause {
@@ -40,15 +40,15 @@ pub fn cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
     }
     let refusal = source.refusal.as_deref().unwrap_or_default();
     let none_left = source.senders.is_some_and(|senders| senders.allowed.saturating_sub(senders.used) < 2);
-    if none_left || is_full(refusal) || is_full(words) {
+    if none_left || says_senders_full(refusal) || says_senders_full(words) {
         return Some(Cause {
             reason: Some(Reason::NotEnoughWalSenders),
-            detail: no_senders(source).failure().detail.clone(),
+            detail: no_senders_error(source).failure().detail.clone(),
             hint: RAISE.to_owned(),
         });
     }
-    if let Some(said) = [refusal, words].into_iter().find(|text| keeps_out(text)) {
-        let line = said.lines().find(|line| keeps_out(line)).unwrap_or_default().trim();
+    if let Some(said) = [refusal, words].into_iter().find(|text| says_not_let_in(text)) {
+        let line = said.lines().find(|line| says_not_let_in(line)).unwrap_or_default().trim();
         return Some(Cause {
             reason: None,
             detail: format!("{} does not let this node in: {line}", source.address),
@@ -64,7 +64,7 @@ pub fn cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
 
 /// What is known of the source where none of the peers tells that it is a primary: the words of the first that answers.
 #[must_use]
-pub fn closed(peers: &[Peer]) -> Source {
+pub fn closed_source(peers: &[Peer]) -> Source {
     let words = |peer: &Peer| match &peer.found {
         Found::Reserved(words) => Some(words.clone()),
         _ => None,
@@ -77,7 +77,7 @@ pub fn closed(peers: &[Peer]) -> Source {
 
 /// That the source has too few WAL senders left, with the numbers where they are known.
 #[must_use]
-pub fn no_senders(source: &Source) -> Error {
+pub fn no_senders_error(source: &Source) -> Error {
     let detail = match (source.senders, source.refusal.as_deref()) {
         (Some(senders), _) => format!(
             "{} has {} of {} WAL senders (max_wal_senders) in use, and a full build takes two",
@@ -91,12 +91,12 @@ pub fn no_senders(source: &Source) -> Error {
 
 /// Whether the server says that its WAL senders are all in use.
 #[must_use]
-pub fn is_full(words: &str) -> bool {
+pub fn says_senders_full(words: &str) -> bool {
     words.contains("max_wal_senders")
 }
 
 /// Whether the server says that it does not let this node in.
-fn keeps_out(words: &str) -> bool {
+fn says_not_let_in(words: &str) -> bool {
     [
         "no pg_hba.conf entry",
         "pg_hba.conf rejects",
@@ -117,8 +117,8 @@ pub fn unreachable_hint(peers: &[Peer]) -> String {
     let silent = peers.iter().any(|peer| matches!(peer.found, Found::Silent(_)));
     match () {
         () if peers.is_empty() => "give the node a channel to its primary first: og_replconninfo".to_owned(),
-        () if reserved(is_full) => RAISE.to_owned(),
-        () if reserved(keeps_out) => LET_IN.to_owned(),
+        () if reserved(says_senders_full) => RAISE.to_owned(),
+        () if reserved(says_not_let_in) => LET_IN.to_owned(),
         () if silent => "start the primary, or correct the channels (og_replconninfo)".to_owned(),
         () => "make a node the primary first (og_node_state with state primary there)".to_owned(),
     }
@@ -127,7 +127,7 @@ pub fn unreachable_hint(peers: &[Peer]) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use og_common::gauss::peer::Channel;
+    use og_common::gauss::peer::ChannelEnds;
     use og_common::gauss::source::Senders;
 
     use super::*;
@@ -139,37 +139,38 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_as_that() {
         let words = "could not write to file \"/d/base/1/2\": No space left on device";
-        let full = cause(words, &source(), Some(3 << 30)).unwrap();
+        let full = find_cause(words, &source(), Some(3 << 30)).unwrap();
         assert_eq!(full.reason, Some(Reason::DiskFull));
         assert!(full.detail.contains("3072 MiB are free"), "{full:?}");
-        assert_eq!(cause("", &source(), Some(100)).unwrap().reason, Some(Reason::DiskFull));
-        assert_eq!(cause("", &source(), Some(3 << 30)), None);
+        assert_eq!(find_cause("", &source(), Some(100)).unwrap().reason, Some(Reason::DiskFull));
+        assert_eq!(find_cause("", &source(), Some(3 << 30)), None);
     }
 
     #[test]
     fn too_few_wal_senders_are_told_with_the_numbers() {
         let senders = |used| Source { senders: Some(Senders { used, allowed: 4 }), ..source() };
-        let found = cause("", &senders(3), None).unwrap();
+        let found = find_cause("", &senders(3), None).unwrap();
         assert_eq!(found.reason, Some(Reason::NotEnoughWalSenders));
         assert!(found.detail.contains("3 of 4 WAL senders"), "{found:?}");
-        assert_eq!(cause("", &senders(2), None), None);
+        assert_eq!(find_cause("", &senders(2), None), None);
         let said = "number of requested standby connections exceeds max_wal_senders (currently 4)";
         let refusal = Source { refusal: Some(said.to_owned()), ..source() };
-        assert!(cause("", &refusal, None).unwrap().detail.contains("currently 4"));
-        assert_eq!(cause(said, &source(), None).unwrap().reason, Some(Reason::NotEnoughWalSenders));
+        assert!(find_cause("", &refusal, None).unwrap().detail.contains("currently 4"));
+        assert_eq!(find_cause(said, &source(), None).unwrap().reason, Some(Reason::NotEnoughWalSenders));
     }
 
     #[test]
     fn the_question_of_being_let_in_is_asked_only_where_that_was_seen() {
         let shut =
             Source { refusal: Some("no pg_hba.conf entry for host \"10.0.0.2\"".to_owned()), ..source() };
-        assert!(cause("", &shut, None).unwrap().hint.contains("og_hba"));
+        assert!(find_cause("", &shut, None).unwrap().hint.contains("og_hba"));
         let busy = Source { refusal: Some("the database system is starting up".to_owned()), ..source() };
-        assert!(!cause("", &busy, None).unwrap().hint.contains("pg_hba.conf"));
-        let found = |found| vec![Peer { channel: Channel::default(), found }];
-        let source = closed(&found(Found::Reserved("exceeds max_wal_senders (currently 1)".to_owned())));
+        assert!(!find_cause("", &busy, None).unwrap().hint.contains("pg_hba.conf"));
+        let found = |found| vec![Peer { channel: ChannelEnds::default(), found }];
+        let source =
+            closed_source(&found(Found::Reserved("exceeds max_wal_senders (currently 1)".to_owned())));
         assert!(
-            cause("", &source, None)
+            find_cause("", &source, None)
                 .unwrap()
                 .detail
                 .ends_with(":0 has no WAL sender left: exceeds max_wal_senders (currently 1)")

@@ -56,7 +56,7 @@ pub async fn keep_log(call: &Call, node: &Node, args: &Args) -> Result<Report<Ou
         let done = tokio::task::spawn_blocking(move || copy(&files, &target)).await;
         done.unwrap_or_else(|e| Err(Error::new(ErrorKind::Io, format!("the copy was broken off: {e}"))))?;
     }
-    Ok(Report::of(vec![format!("copy {what}")], msg, output))
+    Ok(Report::new(vec![format!("copy {what}")], msg, output))
 }
 
 /// Refuses a server that writes: a copy of a log that changes is none.

@@ -64,30 +64,30 @@ impl Module for Build {
             State::Present => {}
         }
         node.await_build(call).await;
-        let mut present = look(call, &node, &args).await?;
-        let mut plan = permitted(call, &node, &args, plan(&present, &args)).await?;
+        let mut present = inspect(call, &node, &args).await?;
+        let mut plan = permit_plan(call, &node, &args, plan(&present, &args)).await?;
         let mut output = Output::default();
         let mut actions = plan.as_ref().map(Plan::actions).unwrap_or_default();
         if plan.is_some() && !call.check {
             let _lock = NodeLock::of(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
-            present = look(call, &node, &args).await?;
-            plan = permitted(call, &node, &args, self::plan(&present, &args)).await?;
+            present = inspect(call, &node, &args).await?;
+            plan = permit_plan(call, &node, &args, self::plan(&present, &args)).await?;
             actions = match &plan {
                 Some(plan) => build(call, &node, &args, (&present, plan), &mut output).await?,
                 None => Vec::new(),
             };
         }
         output.node = node.query(call).await?;
-        node.query_beside(call, &mut output.node).await;
+        node.query_surroundings(call, &mut output.node).await;
         let msg = message(&output, plan.as_ref(), call.check);
         let unseen = output.node.tablespaces.as_ref().and_then(|found| found.warning(output.node.role));
-        Ok(Report::of(actions, msg, output).with_warnings(unseen))
+        Ok(Report::new(actions, msg, output).with_warnings(unseen))
     }
 }
 
 /// Returns the plan where nobody else is in charge of the server, or there is nothing to do.
-async fn permitted(
+async fn permit_plan(
     call: &Call,
     node: &Node,
     args: &Args,
@@ -111,20 +111,20 @@ async fn build(
     output: &mut Output,
 ) -> Result<Vec<String>, Error> {
     let old = present.node_name.as_deref();
-    let earlier = names::earlier(present.tablespaces.as_ref(), old);
+    let earlier = names::earlier_names(present.tablespaces.as_ref(), old);
     if let Some(name) = &plan.node_name {
-        names::set(call, node, name).await?;
+        names::set_node_name(call, node, name).await?;
     }
     if let Err(error) = act::build(call, node, args, plan, output).await {
         if let Some(name) = &plan.node_name
-            && let Err(e) = names::restore(call, node, old, name).await
+            && let Err(e) = names::restore_node_name(call, node, old, name).await
         {
             let hint = error.failure().hint.clone().unwrap_or_default();
             return Err(error.hint(format!("{hint}; the node's earlier name could not be put back: {e}")));
         }
         return Err(error);
     }
-    call.did(plan.words());
+    call.did(plan.describe());
     let mut actions = plan.actions();
     if output.build_status == Status::Completed {
         let full = output.mode_used == Some(og_common::gauss::BuildMode::Full);
@@ -138,7 +138,7 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
     let words = output.node.words();
     match (plan, check, output.build_status) {
         (None, ..) => format!("no build is needed: {words}"),
-        (Some(plan), true, _) => format!("would {}; now {words}", plan.words()),
+        (Some(plan), true, _) => format!("would {}; now {words}", plan.describe()),
         (Some(_), false, Status::Running) => "the build runs; follow it with state: query".to_owned(),
         (Some(_), false, _) => {
             let how = match output.mode_used {
@@ -154,7 +154,7 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
 /// How long a standby is given to find its primary again, before it is believed to need a build.
 const RECOVERY: Duration = Duration::from_secs(8);
 
-async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
+async fn inspect(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
     let mut state = node.query(call).await?;
     let end = Instant::now() + RECOVERY;
     while plan::may_recover(&state, args) && Instant::now() < end {
@@ -176,9 +176,9 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
     };
     // A node that streams needs nothing, and so nobody is asked. What it holds is looked at before its primary is.
     if !plan::needs_nothing(&present, args) {
-        present.holds = node.holds(call).await;
+        present.holds = node.log_end_lsn(call).await;
         present.peers = node.peers().await;
-        present.source = match plan::source(&present.peers) {
+        present.source = match plan::choose_source(&present.peers) {
             Ok((peer, _)) => node.ask_source(&peer.channel).await,
             // The plan tells that there is none.
             Err(_) => Source::default(),
@@ -190,9 +190,9 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
 /// Tells how the last build stands.
 async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
     let mut state = node.query(call).await?;
-    node.query_beside(call, &mut state).await;
+    node.query_surroundings(call, &mut state).await;
     let path = log::path(&node.data_dir);
-    let text = log::tail(&path);
+    let text = log::read_tail(&path);
     let build_status = match &state.build {
         Some(build) if build.running => Status::Running,
         Some(_) => Status::Failed,

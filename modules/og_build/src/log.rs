@@ -52,7 +52,7 @@ pub fn begin(path: &Path) -> Result<File, Error> {
 
 /// The end of the log; empty when there is none.
 #[must_use]
-pub fn tail(path: &Path) -> String {
+pub fn read_tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();

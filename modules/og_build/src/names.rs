@@ -1,18 +1,20 @@
 //! The name of the node and those of its tablespaces' directories, which must be the same.
 
 use og_common::conf::ConfFile;
-use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces, directories_of, is_beside};
+use og_common::gauss::tablespaces::{
+    Damage, NODE_NAME, Tablespaces, directories_of, has_directory_of_another_name,
+};
 use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node};
 use og_common::protocol::{Call, Error, ErrorKind};
 
-use crate::plan::renames;
+use crate::plan::rename_action;
 
 /// Gives the node this name, with which its server starts next.
 ///
 /// # Errors
 /// As [`ConfigFile::begin`] and `Transaction::commit`.
-pub async fn set(call: &Call, node: &Node, name: &str) -> Result<(), Error> {
-    let actions = [renames(name)];
+pub async fn set_node_name(call: &Call, node: &Node, name: &str) -> Result<(), Error> {
+    let actions = [rename_action(name)];
     write(call, node, name, &actions).await
 }
 
@@ -52,7 +54,7 @@ impl ConfigPlan for Renamed {
 ///
 /// # Errors
 /// As [`set`].
-pub async fn restore(call: &Call, node: &Node, old: Option<&str>, new: &str) -> Result<(), Error> {
+pub async fn restore_node_name(call: &Call, node: &Node, old: Option<&str>, new: &str) -> Result<(), Error> {
     let Some(old) = old else { return Ok(()) };
     if node.build().is_some() {
         return Ok(());
@@ -81,7 +83,7 @@ pub async fn verify(
     let own = found.running.clone().or_else(|| found.configured.clone()).unwrap_or_default();
     let other = found.names.iter().find(|name| **name != own);
     // gs_ctl makes an empty directory of the node's own name beside the one that it copies.
-    let beside = full && source != Some(own.as_str()) && is_beside(&node.data_dir, &own);
+    let beside = full && source != Some(own.as_str()) && has_directory_of_another_name(&node.data_dir, &own);
     if let Some(other) = other.filter(|_| beside || found.damage == Damage::NotSeen) {
         let detail = format!(
             "the node was built and streams, and does not see its tablespaces: their directories are named after {other}, \
@@ -103,7 +105,7 @@ pub async fn verify(
 
 /// The names under which the node itself has had its tablespaces.
 #[must_use]
-pub fn earlier(found: Option<&Tablespaces>, configured: Option<&str>) -> Vec<String> {
+pub fn earlier_names(found: Option<&Tablespaces>, configured: Option<&str>) -> Vec<String> {
     let mut names: Vec<String> = found.iter().filter_map(|found| found.running.clone()).collect();
     names.extend(configured.map(str::to_owned));
     names.sort();

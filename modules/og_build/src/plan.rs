@@ -45,7 +45,7 @@ pub struct Plan {
 impl Plan {
     /// As `actions` say it.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub fn describe(&self) -> String {
         let mode = match self.mode {
             BuildMode::Auto => "incrementally where that serves, else in full",
             BuildMode::Incremental => "incrementally",
@@ -57,14 +57,14 @@ impl Plan {
     /// All that is done, as `actions` say it.
     #[must_use]
     pub fn actions(&self) -> Vec<String> {
-        let renames = self.node_name.as_deref().map(renames);
-        renames.into_iter().chain([self.words()]).collect()
+        let renames = self.node_name.as_deref().map(rename_action);
+        renames.into_iter().chain([self.describe()]).collect()
     }
 }
 
 /// That the node gets its primary's name, as `actions` say it.
 #[must_use]
-pub fn renames(name: &str) -> String {
+pub fn rename_action(name: &str) -> String {
     format!("set {NODE_NAME} to {name}, the primary's: its tablespaces' directories are named after it")
 }
 
@@ -88,13 +88,13 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     if needs_nothing(present, args) {
         return Ok(None);
     }
-    may_be_overwritten(node, args)?;
-    is_on_its_way(node, args)?;
-    can_be_asked(node, args)?;
-    let (peer, source) = source(&present.peers)?;
+    refuse_unsafe_overwrite(node, args)?;
+    refuse_changing_state(node, args)?;
+    refuse_unanswered(node, args)?;
+    let (peer, source) = choose_source(&present.peers)?;
     if !args.force {
-        only_primary(&present.peers)?;
-        source_is_newest(present, peer)?;
+        check_only_primary(&present.peers)?;
+        check_source_is_newest(present, peer)?;
     }
     if let (Some(needed), Some(room)) = (args.min_free, present.room)
         && room < needed
@@ -110,9 +110,9 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     }
     let was = if node.role == Role::CascadeStandby { node.role } else { Role::Standby };
     let role = args.role.map_or(was, Role::from);
-    let mode = mode(present, args, source)?;
+    let mode = choose_mode(present, args, source)?;
     if !args.force {
-        senders_are_left(present, mode)?;
+        check_senders_left(present, mode)?;
     }
     Ok(Some(Plan { mode, role, node_name: other_name(present).map(str::to_owned) }))
 }
@@ -137,25 +137,26 @@ fn other_name(present: &Present) -> Option<&str> {
 
 /// Refuses a build for which the source has no WAL senders left: it would fail with the server stopped. One that streams
 /// gives its own back.
-fn senders_are_left(present: &Present, mode: BuildMode) -> Result<(), Error> {
+fn check_senders_left(present: &Present, mode: BuildMode) -> Result<(), Error> {
     let Some(senders) = present.source.senders else { return Ok(()) };
     let needed = if mode == BuildMode::Full { 2 } else { 1 };
     let own = u32::from(present.node.receiver.is_some());
     if senders.allowed.saturating_sub(senders.used) + own >= needed {
         return Ok(());
     }
-    Err(cause::no_senders(&present.source).hint(format!("{}; force: true tries all the same", cause::RAISE)))
+    Err(cause::no_senders_error(&present.source)
+        .hint(format!("{}; force: true tries all the same", cause::RAISE)))
 }
 
 /// Whether the node needs no build, whatever its peers are. One that is behind and catches up needs none.
 #[must_use]
 pub fn is_well(node: &NodeState, args: &Args) -> bool {
     let catches_up = node.db_state == DbState::Catchup && node.receiver.is_some();
-    serves(node, args) && node.answered && (node.healthy() || catches_up)
+    is_left_if_streaming(node, args) && node.answered && (node.healthy() || catches_up)
 }
 
 /// Whether a standby is to be left as it is, if it streams.
-fn serves(node: &NodeState, args: &Args) -> bool {
+fn is_left_if_streaming(node: &NodeState, args: &Args) -> bool {
     let as_wanted = args.role.is_none_or(|role| Role::from(role) == node.role);
     args.mode == Mode::Auto && node.running && node.role.follows() && as_wanted
 }
@@ -164,17 +165,20 @@ fn serves(node: &NodeState, args: &Args) -> bool {
 /// standby says that it needs repair.
 #[must_use]
 pub fn may_recover(node: &NodeState, args: &Args) -> bool {
-    serves(node, args) && !is_well(node, args) && node.build.is_none() && !node.has_lost_its_primary()
+    is_left_if_streaming(node, args)
+        && !is_well(node, args)
+        && node.build.is_none()
+        && !node.has_lost_its_primary()
 }
 
 /// Refuses a standby that starts or changes its role: replaying its log after a crash may take minutes, and nothing is
 /// wrong with it then.
-fn is_on_its_way(node: &NodeState, args: &Args) -> Result<(), Error> {
+fn refuse_changing_state(node: &NodeState, args: &Args) -> Result<(), Error> {
     let on_its_way = matches!(
         node.db_state,
         DbState::Starting | DbState::WaitPromoting | DbState::Promoting | DbState::Demoting
     );
-    if !serves(node, args) || !on_its_way {
+    if !is_left_if_streaming(node, args) || !on_its_way {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Busy, format!("the server is {}", node.db_state.words().to_lowercase()))
@@ -183,8 +187,8 @@ fn is_on_its_way(node: &NodeState, args: &Args) -> Result<(), Error> {
 }
 
 /// Refuses a standby that last said that it streams, and does not let gs_ctl in to say it again.
-fn can_be_asked(node: &NodeState, args: &Args) -> Result<(), Error> {
-    if !serves(node, args) || node.answered || node.db_state != DbState::Normal {
+fn refuse_unanswered(node: &NodeState, args: &Args) -> Result<(), Error> {
+    if !is_left_if_streaming(node, args) || node.answered || node.db_state != DbState::Normal {
         return Ok(());
     }
     let why = node.detail.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
@@ -193,7 +197,7 @@ fn can_be_asked(node: &NodeState, args: &Args) -> Result<(), Error> {
         .hint("are its own addresses in its pg_hba.conf (og_hba)? mode: full or incremental builds all the same"))
 }
 
-fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
+fn refuse_unsafe_overwrite(node: &NodeState, args: &Args) -> Result<(), Error> {
     if node.running && node.role == Role::Primary {
         return Err(Error::refused("the node is a running primary, and a build would delete what it holds")
             .hint("make another node primary first: og_node_state with state primary there"));
@@ -210,7 +214,7 @@ fn may_be_overwritten(node: &NodeState, args: &Args) -> Result<(), Error> {
 }
 
 /// Refuses to copy from a primary that is behind what this node holds: its copy may be the only one of that.
-fn source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
+fn check_source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
     let Found::Server { system_id, lsn, term, .. } = &peer.found else { return Ok(()) };
     // Positions of different systems cannot be compared.
     if present.system_id.is_none() || present.system_id != *system_id {
@@ -241,7 +245,7 @@ fn source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
 
 /// The primary that a build would copy from, and its system's number. A server that tells to be something else than a
 /// primary or a standby is taken where there is no primary: gs_ctl will find out.
-pub fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
+pub fn choose_source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
     let of = |wanted: &[Role]| {
         peers.iter().find_map(|peer| match &peer.found {
             Found::Server { role, system_id, .. } if wanted.contains(role) => Some((peer, *system_id)),
@@ -253,15 +257,16 @@ pub fn source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
             "no primary can be reached through this node's replication channels: {}",
             peer::words(peers)
         ));
-        let full =
-            peers.iter().any(|peer| matches!(&peer.found, Found::Reserved(words) if cause::is_full(words)));
+        let full = peers
+            .iter()
+            .any(|peer| matches!(&peer.found, Found::Reserved(words) if cause::says_senders_full(words)));
         if full { error.reason(Reason::NotEnoughWalSenders) } else { error }
             .hint(cause::unreachable_hint(peers))
     })
 }
 
 /// Refuses when two servers say that they are the primary: gs_ctl copies from whichever answers first.
-fn only_primary(peers: &[Peer]) -> Result<(), Error> {
+fn check_only_primary(peers: &[Peer]) -> Result<(), Error> {
     let primaries: Vec<_> = peers.iter().filter(|peer| peer.is_primary()).map(Peer::words).collect();
     if primaries.len() < 2 {
         return Ok(());
@@ -270,7 +275,7 @@ fn only_primary(peers: &[Peer]) -> Result<(), Error> {
         .hint("stop the wrong one first; force: true builds from whichever gs_ctl finds"))
 }
 
-fn mode(present: &Present, args: &Args, source: Option<u64>) -> Result<BuildMode, Error> {
+fn choose_mode(present: &Present, args: &Args, source: Option<u64>) -> Result<BuildMode, Error> {
     let interrupted = present.node.build.as_ref().is_some_and(|b| b.interrupted);
     let foreign = match (present.system_id, source) {
         (Some(own), Some(source)) => own != source,

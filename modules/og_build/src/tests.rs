@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, Found, Peer};
 use og_common::gauss::source::{Senders, Source};
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
@@ -18,7 +18,7 @@ fn args(value: serde_json::Value) -> Args {
 }
 
 fn peer(role: Role, system_id: Option<u64>) -> Peer {
-    Peer { channel: Channel::default(), found: Found::Server { role, system_id, lsn: None, term: None } }
+    Peer { channel: ChannelEnds::default(), found: Found::Server { role, system_id, lsn: None, term: None } }
 }
 
 /// A standby that has lost its primary's log.
@@ -121,7 +121,7 @@ fn a_standby_that_streams_and_cannot_be_asked_is_not_built_over() {
 fn the_primary_is_the_one_that_says_so() {
     // A single server that was installed anew stands before it in the channels.
     let lagging = Peer {
-        channel: Channel::default(),
+        channel: ChannelEnds::default(),
         found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(0x4000), term: None },
     };
     let peers = vec![peer(Role::Normal, Some(9)), lagging.clone()];
@@ -178,7 +178,7 @@ fn what_holds_data_of_its_own_is_not_overwritten() {
 #[test]
 fn the_only_up_to_date_copy_is_not_overwritten() {
     let primary = |lsn, term| Peer {
-        channel: Channel::default(),
+        channel: ChannelEnds::default(),
         found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(lsn), term },
     };
     let mut present = Present { holds: Some(0x5000), peers: vec![primary(0x5000, Some(2))], ..broken() };
@@ -200,8 +200,8 @@ fn nothing_is_stopped_when_there_is_no_primary_to_copy_from() {
     let mut present = broken();
     present.peers = vec![
         peer(Role::Standby, Some(1)),
-        Peer { channel: Channel::default(), found: Found::Silent("connection refused".to_owned()) },
-        Peer { channel: Channel::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) },
+        Peer { channel: ChannelEnds::default(), found: Found::Silent("connection refused".to_owned()) },
+        Peer { channel: ChannelEnds::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) },
     ];
     let words = refused(&present, json!({}));
     assert!(words.contains("connection refused") && words.contains("no pg_hba.conf entry"), "{words}");
@@ -387,7 +387,7 @@ fn a_build_that_is_not_waited_for_goes_on() {
 }
 
 /// A primary that has a tablespace, senders enough, and this name.
-fn named(name: &str) -> Source {
+fn named_source(name: &str) -> Source {
     Source {
         address: "10.0.0.1:26001".to_owned(),
         node_name: Some(name.to_owned()),
@@ -405,7 +405,8 @@ fn spaces(names: &[&str], running: Option<&str>, configured: Option<&str>) -> Op
 #[test]
 fn a_node_gets_its_primarys_name_before_it_copies_its_tablespaces() {
     let plan_of = |present: &Present| plan(present, &args(json!({"mode": "full"}))).unwrap().unwrap();
-    let mut present = Present { source: named("dn_6001"), node_name: Some("dn_6002".to_owned()), ..broken() };
+    let mut present =
+        Present { source: named_source("dn_6001"), node_name: Some("dn_6002".to_owned()), ..broken() };
     let planned = plan_of(&present);
     assert_eq!(planned.node_name.as_deref(), Some("dn_6001"));
     assert!(planned.actions()[0].starts_with("set pgxc_node_name to dn_6001"));
@@ -428,24 +429,26 @@ fn a_standby_that_does_not_see_its_tablespaces_is_built_in_full() {
         // It may be a leftover, and so it alone is no reason.
         (spaces(&["dn_6001", "dn_6002"], one, one), false),
     ] {
-        let present = Present { tablespaces: found, source: named("dn_6001"), ..broken() };
+        let present = Present { tablespaces: found, source: named_source("dn_6001"), ..broken() };
         assert_eq!(planned(&present, json!({})).unwrap().0, BuildMode::Full);
         assert!(refused(&present, json!({"mode": "incremental"})).contains("tablespaces"));
         let present = Present { node: streaming().node, ..present };
         assert_eq!(planned(&present, json!({})).is_some(), streams);
     }
     // Healthy, but of another name than the primary it would copy from.
-    let own = Present { tablespaces: spaces(&["dn_6002"], two, two), source: named("dn_6001"), ..broken() };
+    let own =
+        Present { tablespaces: spaces(&["dn_6002"], two, two), source: named_source("dn_6001"), ..broken() };
     assert_eq!(planned(&own, json!({})).unwrap().0, BuildMode::Full);
     assert_eq!(planned(&Present { node: streaming().node, ..own }, json!({})), None);
-    let same = Present { tablespaces: spaces(&["dn_6001"], one, one), source: named("dn_6001"), ..broken() };
+    let same =
+        Present { tablespaces: spaces(&["dn_6001"], one, one), source: named_source("dn_6001"), ..broken() };
     assert_eq!(planned(&same, json!({})).unwrap().0, BuildMode::Auto);
 }
 
 #[test]
 fn a_build_for_which_no_wal_senders_are_left_is_refused_with_the_numbers() {
     let with = |used| {
-        let source = Source { senders: Some(Senders { used, allowed: 4 }), ..named("dn_6001") };
+        let source = Source { senders: Some(Senders { used, allowed: 4 }), ..named_source("dn_6001") };
         Present { source, ..broken() }
     };
     let error = plan(&with(3), &args(json!({"mode": "full"}))).unwrap_err();

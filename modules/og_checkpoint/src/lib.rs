@@ -57,7 +57,7 @@ impl Module for Checkpoint {
             }
             if made > 0 {
                 if call.deadline.is_some_and(|end| Instant::now() + INTERVAL + MARGIN > end) {
-                    return Err(too_many(&before, &now, &args, made));
+                    return Err(too_many_error(&before, &now, &args, made));
                 }
                 tokio::time::sleep(INTERVAL).await;
             }
@@ -70,14 +70,14 @@ impl Module for Checkpoint {
             }
             made += 1;
             now = inspect(call, &node).await?;
-            call.keep(&now.output(&before));
+            call.record_output(&now.output(&before));
             call.saw(plan::message(&now.output(&before), made, false));
         }
         let output = now.output(&before);
         let actions = if made > 0 { vec!["make a checkpoint".to_owned()] } else { Vec::new() };
         let warnings = plan::warnings(&before, &now, &args, if call.check { 0 } else { made });
         let msg = plan::message(&output, made, call.check);
-        Ok(Report::of(actions, msg, output).with_warnings(warnings))
+        Ok(Report::new(actions, msg, output).with_warnings(warnings))
     }
 }
 
@@ -93,7 +93,7 @@ async fn inspect(call: &Call, node: &Node) -> Result<Progress, Error> {
     })
 }
 
-fn too_many(before: &Progress, now: &Progress, args: &Args, made: u64) -> Error {
+fn too_many_error(before: &Progress, now: &Progress, args: &Args, made: u64) -> Error {
     let output = now.output(before);
     let most = args.max_dirty_pages.unwrap_or_default();
     let dirty = now.dirty_pages.unwrap_or_default();

@@ -111,7 +111,7 @@ pub fn message(output: &Output, made: u64, check: bool) -> String {
 mod tests {
     use super::*;
 
-    fn at(dirty_pages: Option<u64>) -> Progress {
+    fn with_dirty_pages(dirty_pages: Option<u64>) -> Progress {
         Progress { dirty_pages, ..Progress::default() }
     }
 
@@ -122,46 +122,54 @@ mod tests {
     #[test]
     fn what_servers_print_is_read() {
         let primary = row(["21462", "0/B76C638", "false"]);
-        assert_eq!(primary, Progress { newest: Some(0x0B76_C638), ..at(Some(21462)) });
+        assert_eq!(primary, Progress { newest: Some(0x0B76_C638), ..with_dirty_pages(Some(21462)) });
         let standby = row(["0", "(1,0/D000148)", "true"]);
-        assert_eq!(standby, Progress { newest: Some(0x0D00_0148), standby: true, ..at(Some(0)) });
+        assert_eq!(
+            standby,
+            Progress { newest: Some(0x0D00_0148), standby: true, ..with_dirty_pages(Some(0)) }
+        );
         // Full checkpoints, or PostgreSQL; nothing replayed yet.
-        assert_eq!(row(["", "(0,0/0)", "t"]), Progress { standby: true, ..at(None) });
+        assert_eq!(row(["", "(0,0/0)", "t"]), Progress { standby: true, ..with_dirty_pages(None) });
         assert_eq!(Progress::parse(&[]), Progress::default());
     }
 
     #[test]
     fn recovery_begins_at_the_redo_position() {
-        let now = Progress { newest: Some(500), redo: Some(200), checkpoint: Some(300), ..at(Some(3)) };
-        let output = now.output(&at(Some(9)));
+        let now = Progress {
+            newest: Some(500),
+            redo: Some(200),
+            checkpoint: Some(300),
+            ..with_dirty_pages(Some(3))
+        };
+        let output = now.output(&with_dirty_pages(Some(9)));
         assert_eq!((output.dirty_pages_before, output.dirty_pages_after), (Some(9), Some(3)));
         assert_eq!((output.redo_bytes, output.checkpoint_lsn.as_deref()), (Some(300), Some("0/12C")));
-        assert_eq!(at(None).redo_bytes(), None);
+        assert_eq!(with_dirty_pages(None).redo_bytes(), None);
     }
 
     #[test]
     fn a_checkpoint_is_made_while_too_many_pages_are_dirty() {
         let args = |max_dirty_pages| Args { state: State::Done, max_dirty_pages };
-        assert!(needs_checkpoint(&at(Some(11)), &args(Some(10)), 5));
-        assert!(!needs_checkpoint(&at(Some(10)), &args(Some(10)), 0));
-        assert!(needs_checkpoint(&at(Some(0)), &args(None), 0));
-        assert!(!needs_checkpoint(&at(Some(9)), &args(None), 1));
+        assert!(needs_checkpoint(&with_dirty_pages(Some(11)), &args(Some(10)), 5));
+        assert!(!needs_checkpoint(&with_dirty_pages(Some(10)), &args(Some(10)), 0));
+        assert!(needs_checkpoint(&with_dirty_pages(Some(0)), &args(None), 0));
+        assert!(!needs_checkpoint(&with_dirty_pages(Some(9)), &args(None), 1));
         let query = Args { state: State::Query, max_dirty_pages: Some(0) };
-        assert!(!needs_checkpoint(&at(Some(9)), &query, 0));
+        assert!(!needs_checkpoint(&with_dirty_pages(Some(9)), &query, 0));
     }
 
     #[test]
     fn pages_that_are_not_counted_cost_one_checkpoint_and_a_warning() {
         let args = Args { state: State::Done, max_dirty_pages: Some(10) };
-        assert!(needs_checkpoint(&at(None), &args, 0));
-        assert!(!needs_checkpoint(&at(None), &args, 1));
-        assert_eq!(warnings(&at(None), &at(None), &args, 1).len(), 1);
-        assert!(warnings(&at(Some(1)), &at(Some(0)), &args, 1).is_empty());
+        assert!(needs_checkpoint(&with_dirty_pages(None), &args, 0));
+        assert!(!needs_checkpoint(&with_dirty_pages(None), &args, 1));
+        assert_eq!(warnings(&with_dirty_pages(None), &with_dirty_pages(None), &args, 1).len(), 1);
+        assert!(warnings(&with_dirty_pages(Some(1)), &with_dirty_pages(Some(0)), &args, 1).is_empty());
     }
 
     #[test]
     fn a_restartpoint_that_did_not_come_is_told() {
-        let standby = |lsn| Progress { standby: true, checkpoint: Some(lsn), ..at(Some(0)) };
+        let standby = |lsn| Progress { standby: true, checkpoint: Some(lsn), ..with_dirty_pages(Some(0)) };
         assert_eq!(warnings(&standby(1), &standby(1), &Args::default(), 1).len(), 1);
         assert!(warnings(&standby(1), &standby(2), &Args::default(), 1).is_empty());
         assert!(warnings(&standby(1), &standby(1), &Args::default(), 0).is_empty());

@@ -23,7 +23,7 @@ pub struct Args {
     /// An edit of `synchronous_standby_names` as a list of names, whatever form it has.
     pub synchronous_standbys: Option<Standbys>,
     /// Whether a running server is told to read the file when it changed.
-    pub reload: ReloadWish,
+    pub reload: ReloadPolicy,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
     /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
@@ -51,7 +51,7 @@ pub enum State {
 /// Whether to reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ReloadWish {
+pub enum ReloadPolicy {
     /// When the file changed and the server runs.
     #[default]
     Auto,

@@ -41,7 +41,7 @@ pub async fn check(
     let role = node.state_file().map_or(Role::Unknown, |state| state.role);
     let control = node.control().and_then(|control| control.more);
     let touched: Vec<_> = LIMITS.into_iter().filter(|name| changes(name)).collect();
-    for problem in limits(&touched, role, control.as_ref(), file, &plan.file) {
+    for problem in find_limits(&touched, role, control.as_ref(), file, &plan.file) {
         match problem {
             Limit::Below(words) if !force => {
                 return Err(Error::refused(words).at("/parameters").hint(
@@ -53,7 +53,7 @@ pub async fn check(
     }
     let by = [STANDBY_NAMES, MOST_AVAILABLE].into_iter().find(|name| changes(name));
     if let Some(by) = by
-        && let Some(words) = waits(call, node, (file, &plan.file), foreseen).await
+        && let Some(words) = find_commit_waits(call, node, (file, &plan.file), foreseen).await
     {
         match words {
             Waits::Already(words) => warnings.push(words),
@@ -112,7 +112,7 @@ enum Limit {
     Order(String),
 }
 
-fn limits(
+fn find_limits(
     changed: &[&str],
     role: Role,
     primary: Option<&More>,
@@ -132,7 +132,9 @@ fn limits(
                  restart {first}"
             )));
         }
-        let below = primary.filter(|_| role.follows()).and_then(|primary| primary.above(name, wanted, new));
+        let below = primary
+            .filter(|_| role.follows())
+            .and_then(|primary| primary.primary_limit_above(name, wanted, new));
         if let Some(there) = below {
             found.push(Limit::Below(format!(
                 "{name} = {wanted} is less than the {there} of this standby's primary: with less the server may not \
@@ -153,13 +155,13 @@ enum Waits {
 }
 
 /// Whether commits on this running primary would wait for standbys that do not stream.
-async fn waits(
+async fn find_commit_waits(
     call: &Call,
     node: &Node,
     (old, new): (&ConfFile, &ConfFile),
     foreseen: &[String],
 ) -> Option<Waits> {
-    if waited_for(new).groups.is_empty() {
+    if awaited_names(new).groups.is_empty() {
         return None;
     }
     node.running()?;
@@ -173,28 +175,28 @@ async fn waits(
     let begun = Instant::now();
     loop {
         // A server that cannot be asked cannot be told of the change either, and says so then.
-        let mut streaming = node.streaming(call).await.ok()?;
+        let mut streaming = node.streaming_standbys(call).await.ok()?;
         streaming.extend_from_slice(foreseen);
-        let (Waits::Already(words) | Waits::Now(words)) = &hang(old, new, &streaming)?;
+        let (Waits::Already(words) | Waits::Now(words)) = &commit_waits(old, new, &streaming)?;
         call.saw(words.clone());
         if begun.elapsed() >= PATIENCE {
-            return hang(old, new, &streaming);
+            return commit_waits(old, new, &streaming);
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
 /// What the new file makes of commits on a primary, when the standbys of these names stream.
-fn hang(old: &ConfFile, new: &ConfFile, streaming: &[String]) -> Option<Waits> {
-    let missing = waited_for(new).missing(streaming)?;
+fn commit_waits(old: &ConfFile, new: &ConfFile, streaming: &[String]) -> Option<Waits> {
+    let missing = awaited_names(new).missing(streaming)?;
     let words = format!("commits would wait for ever: {missing}");
-    let already = waited_for(old).missing(streaming).is_some();
+    let already = awaited_names(old).missing(streaming).is_some();
     Some(if already { Waits::Already(words) } else { Waits::Now(words) })
 }
 
 /// Whom commits wait for by this file, also when nobody is there: none when `most_available_sync` lets them go on, or
 /// when the names cannot be understood, of which others tell.
-fn waited_for(file: &ConfFile) -> StandbyNames {
+fn awaited_names(file: &ConfFile) -> StandbyNames {
     if file.get(MOST_AVAILABLE).is_some_and(|setting| is_on(&setting.text())) {
         return StandbyNames::default();
     }
@@ -206,7 +208,7 @@ fn waited_for(file: &ConfFile) -> StandbyNames {
 mod tests {
     use super::*;
 
-    fn found(role: Role, old: &str, new: &str) -> Vec<Limit> {
+    fn find_limits_of(role: Role, old: &str, new: &str) -> Vec<Limit> {
         let primary = More {
             max_connections: 250,
             max_prepared_transactions: 200,
@@ -214,12 +216,12 @@ mod tests {
             lsn: 0,
         };
         let file = |text: &str| ConfFile::parse(text.as_bytes());
-        limits(&LIMITS, role, Some(&primary), &file(old), &file(new))
+        find_limits(&LIMITS, role, Some(&primary), &file(old), &file(new))
     }
 
     #[test]
     fn a_standby_is_not_made_smaller_than_its_primary() {
-        let below = |new: &str| found(Role::Standby, "", new).len();
+        let below = |new: &str| find_limits_of(Role::Standby, "", new).len();
         assert_eq!(below("max_connections = 200\n"), 0);
         assert_eq!(below("max_connections = 199\n"), 1);
         assert_eq!(below("max_connections = 199\nmax_inner_tool_connections = 60\n"), 0);
@@ -227,13 +229,15 @@ mod tests {
         assert_eq!(below("max_connections = 199\nenable_thread_pool = on\n"), 0);
         assert_eq!(below("max_locks_per_transaction = 255\nmax_prepared_transactions = 199\n"), 2);
         assert_eq!(below("max_locks_per_transaction = 256\nmax_prepared_transactions = 999\n"), 0);
-        assert!(matches!(&found(Role::CascadeStandby, "", "max_connections = 1\n")[..], [Limit::Below(w)]
-            if w.contains("max_connections = 1 is less than the 200")));
+        assert!(
+            matches!(&find_limits_of(Role::CascadeStandby, "", "max_connections = 1\n")[..], [Limit::Below(w)]
+            if w.contains("max_connections = 1 is less than the 200"))
+        );
     }
 
     #[test]
     fn on_a_primary_the_order_of_the_restarts_is_told() {
-        let told = |old: &str, new: &str| match &found(Role::Primary, old, new)[..] {
+        let told = |old: &str, new: &str| match &find_limits_of(Role::Primary, old, new)[..] {
             [Limit::Order(words)] => words.clone(),
             other => format!("{other:?}"),
         };
@@ -245,13 +249,13 @@ mod tests {
             told("max_connections = 9\n", "max_connections = 1\n")
                 .ends_with("the primary before the standbys")
         );
-        assert!(found(Role::Normal, "", "max_connections = 1\n").is_empty());
+        assert!(find_limits_of(Role::Normal, "", "max_connections = 1\n").is_empty());
     }
 
     #[test]
     fn commits_do_not_begin_to_wait_without_a_word() {
         let file = |text: &str| ConfFile::parse(text.as_bytes());
-        let found = |old: &str, new: &str| hang(&file(old), &file(new), &["dn_6002".to_owned()]);
+        let found = |old: &str, new: &str| commit_waits(&file(old), &file(new), &["dn_6002".to_owned()]);
         let (on, off) = ("most_available_sync = on\n", "most_available_sync = off\n");
         let (served, not) =
             ("synchronous_standby_names = 'dn_6002'\n", "synchronous_standby_names = 'dn_6003'\n");

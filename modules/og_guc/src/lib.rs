@@ -21,7 +21,7 @@ use og_common::{
     protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
 };
 
-pub use args::{Args, MethodWish, NumberWish, NumberWord, Output, ReloadWish, Standbys, State};
+pub use args::{Args, MethodWish, NumberWish, NumberWord, Output, ReloadPolicy, Standbys, State};
 use plan::{Plan, Wanted};
 use server::Facts;
 
@@ -75,10 +75,10 @@ impl Module for Guc {
         if args.state == State::Present && args.parameters.is_empty() && args.synchronous_standbys.is_none() {
             return Err(Error::bad_args("one of parameters, synchronous_standbys is needed"));
         }
-        let wanted = Wanted::of(&args)?;
+        let wanted = Wanted::from_args(&args)?;
         let node = Node::of(call)?;
         let policy = EditPolicy {
-            reload: args.reload == ReloadWish::Auto,
+            reload: args.reload == ReloadPolicy::Auto,
             guard: Guard::AtRest { force: args.force },
         };
         let file = ConfigFile::conf(&node, policy);
@@ -95,9 +95,9 @@ impl Module for Guc {
         };
         let (transaction, planned) = file.begin(call, || file.read().map(Some), plan).await?;
         if planned.is_empty() {
-            return unchanged(call, &node, file.path(), transaction, planned).await;
+            return report_unchanged(call, &node, file.path(), transaction, planned).await;
         }
-        change(call, &node, &file, (transaction, planned), &wanted, &args).await
+        apply_change(call, &node, &file, (transaction, planned), &wanted, &args).await
     }
 }
 
@@ -125,33 +125,33 @@ async fn query(
     wanted: &Wanted,
     named: bool,
 ) -> Report<Output> {
-    let values = plan::show(conf, &wanted.show);
-    let mut warnings = plan::look_at(conf, values.keys());
-    warnings.extend(set_again(path, conf, values.keys()));
+    let values = plan::current_values(conf, &wanted.show);
+    let mut warnings = plan::file_warnings(conf, values.keys());
+    warnings.extend(included_overrides(path, conf, values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
     if node.running().is_some() {
         let asked: Vec<String> = output.after.keys().cloned().collect();
         match Facts::ask(node, call, &asked).await {
             Ok(facts) => {
-                output.pending = facts.pending(&output.after);
+                output.pending = facts.pending_restart(&output.after);
                 output.restart_required =
                     output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
                 if named {
-                    output.running = facts.running(&asked);
+                    output.running = facts.running_values(&asked);
                 }
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
         }
     }
     let set = output.after.values().flatten().count();
-    output.before = masked(output.before);
-    output.after = masked(output.after);
+    output.before = mask_values(output.before);
+    output.after = mask_values(output.after);
     let what = if set == 1 { "1 parameter is".to_owned() } else { format!("{set} parameters are") };
     Report::unchanged(format!("{what} set in {}", path.display()), output).with_warnings(warnings)
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
-async fn unchanged(
+async fn report_unchanged(
     call: &Call,
     node: &Node,
     path: &Path,
@@ -159,7 +159,7 @@ async fn unchanged(
     Planned { plan, .. }: Planned,
 ) -> Result<Report<Output>, Error> {
     let mut warnings = plan.warnings;
-    warnings.extend(set_again(path, &plan.file, plan.before.keys()));
+    warnings.extend(included_overrides(path, &plan.file, plan.before.keys()));
     let mut output = Output::default();
     // The call that wrote it may have been made before the server's restart, and the restart not.
     let late = |(name, _): &(&String, _)| known::needs_restart(name);
@@ -167,27 +167,27 @@ async fn unchanged(
     if !late.is_empty() && node.running().is_some() {
         match Facts::ask(node, call, &late.keys().cloned().collect::<Vec<_>>()).await {
             Ok(facts) => {
-                output.pending = facts.pending(&late);
+                output.pending = facts.pending_restart(&late);
                 output.restart_required.clone_from(&output.pending);
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
         }
     }
-    (output.before, output.after) = (masked(plan.before), masked(plan.after));
+    (output.before, output.after) = (mask_values(plan.before), mask_values(plan.after));
     if !transaction.owes_reload(call) {
         return Ok(Report::unchanged("nothing to change", output).with_warnings(warnings));
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
     if !call.check {
-        let saved = transaction.settle(call).await?;
+        let saved = transaction.settle_reload(call).await?;
         output.reloaded = saved.reloaded;
         actions = saved.actions;
         warnings.extend(saved.warnings);
     }
-    Ok(Report::of(actions, "the server was told of a change made before", output).with_warnings(warnings))
+    Ok(Report::new(actions, "the server was told of a change made before", output).with_warnings(warnings))
 }
 
-async fn change(
+async fn apply_change(
     call: &Call,
     node: &Node,
     file: &ConfigFile<'_>,
@@ -195,10 +195,10 @@ async fn change(
     wanted: &Wanted,
     args: &Args,
 ) -> Result<Report<Output>, Error> {
-    let reload = args.reload == ReloadWish::Auto;
+    let reload = args.reload == ReloadPolicy::Auto;
     let running = node.running().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
-    warnings.extend(set_again(file.path(), &plan.file, plan.before.keys()));
+    warnings.extend(included_overrides(file.path(), &plan.file, plan.before.keys()));
     guard::release(call, node, &plan, args.force).await?;
     warnings.extend(guard::check(call, node, &conf, &plan, (reload, args)).await?);
     let mut facts = None;
@@ -213,7 +213,7 @@ async fn change(
     if let Some(facts) = &facts {
         facts.check(node, call, wanted).await?;
     }
-    warnings.extend(overwritten(node, call, &plan.changed).await);
+    warnings.extend(overwrite_warning(node, call, &plan.changed).await);
     let needs_restart = |name: &str| match &facts {
         Some(facts) => facts.needs_restart(name),
         None => known::needs_restart(name),
@@ -224,9 +224,10 @@ async fn change(
     if !running {
         warnings.extend(stopped::check(call, node, (&text, &plan.changed), wanted, args.force).await?);
     }
-    let diff = Diff::of(file.path(), &old, &text);
+    let diff = Diff::new(file.path(), &old, &text);
     let msg = summary(call, &plan.changed, file.path());
-    let mut output = Output { before: masked(plan.before), after: masked(plan.after), ..Output::default() };
+    let mut output =
+        Output { before: mask_values(plan.before), after: mask_values(plan.after), ..Output::default() };
     let mut actions = plan.actions;
     let mut backup_file = None;
     if call.check {
@@ -235,7 +236,7 @@ async fn change(
         }
         output.pending = restart.iter().filter(|_| running).cloned().collect();
     } else {
-        call.keep(&output);
+        call.record_output(&output);
         let (names, backup) = (&plan.changed, args.backup);
         let new = NewFile { old: Some(&old), new: &text, names, actions: &actions, backup };
         let saved = transaction.commit(call, new).await?;
@@ -251,15 +252,15 @@ async fn change(
         }
     }
     output.restart_required = restart.into_iter().collect();
-    let mut report = Report::of(actions, msg, output).with_diff(diff).with_warnings(warnings);
+    let mut report = Report::new(actions, msg, output).with_diff(diff).with_warnings(warnings);
     report.backup_file = backup_file;
     Ok(report)
 }
 
 /// The values as they may be shown.
-fn masked(values: BTreeMap<String, Option<String>>) -> BTreeMap<String, Option<String>> {
+fn mask_values(values: BTreeMap<String, Option<String>>) -> BTreeMap<String, Option<String>> {
     let mask = |(name, value): (String, Option<String>)| {
-        let shown = value.map(|value| secret::shown(&name, &value).into_owned());
+        let shown = value.map(|value| secret::mask_value(&name, &value).into_owned());
         (name, shown)
     };
     values.into_iter().map(mask).collect()
@@ -271,13 +272,17 @@ fn summary(call: &Call, changed: &[String], path: &Path) -> String {
 }
 
 /// What an included file sets again, so that the value in the node's own file does not count.
-fn set_again<'a>(path: &Path, file: &ConfFile, names: impl Iterator<Item = &'a String>) -> Vec<String> {
+fn included_overrides<'a>(
+    path: &Path,
+    file: &ConfFile,
+    names: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
     if file.includes().next().is_none() {
         return Vec::new();
     }
     let found = Includes::read(file, path);
     let again = |name: &String| {
-        let included = found.overrides(file, name)?;
+        let included = found.find_override(file, name)?;
         Some(format!(
             "{name} is set in {} line {}, which line {} includes: that value counts, and not this file's",
             included.path.display(),
@@ -289,7 +294,7 @@ fn set_again<'a>(path: &Path, file: &ConfFile, names: impl Iterator<Item = &'a S
 }
 
 /// A standby's file is replaced by its primary's, but for the reserved parameters.
-async fn overwritten(node: &Node, call: &Call, changed: &[String]) -> Option<String> {
+async fn overwrite_warning(node: &Node, call: &Call, changed: &[String]) -> Option<String> {
     let role = node.state_file().map_or(Role::Unknown, |state| state.role);
     if !role.follows() {
         return None;

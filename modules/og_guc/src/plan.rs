@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use og_common::{
-    conf::{ConfFile, Setting, valid_name},
+    conf::{ConfFile, Setting, check_name},
     gauss::version::MOST_CHANNELS,
     protocol::{Error, secret},
-    replconn::Channel,
+    replconn::ReplicationChannel,
     standby_names::{Edit, Number, SET_WHOLE, StandbyNames},
 };
 use serde_json::Value;
@@ -51,17 +51,17 @@ impl Wanted {
     ///
     /// # Errors
     /// `bad_args` with the place of the argument.
-    pub fn of(args: &Args) -> Result<Self, Error> {
+    pub fn from_args(args: &Args) -> Result<Self, Error> {
         let mut names: Vec<String> = Vec::new();
         let mut seen: HashMap<String, &String> = HashMap::with_capacity(args.parameters.len());
         let mut listed: HashSet<String> = args.names.iter().map(|name| name.to_ascii_lowercase()).collect();
         for (index, name) in args.names.iter().enumerate() {
-            valid_name(name).map_err(|e| e.at(format!("/names/{index}")))?;
+            check_name(name).map_err(|e| e.at(format!("/names/{index}")))?;
             names.push(name.clone());
         }
         for (name, value) in &args.parameters {
             let at = format!("/parameters/{name}");
-            valid_name(name).map_err(|e| e.at(&at))?;
+            check_name(name).map_err(|e| e.at(&at))?;
             if let Some(twin) = seen.insert(name.to_ascii_lowercase(), name) {
                 let at = format!("/parameters/{twin}");
                 return Err(Error::bad_args(format!("{twin} and {name} are one parameter")).at(at));
@@ -120,7 +120,7 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
         if !number.parse::<usize>().is_ok_and(|n| plain(&n)) {
             return Err(Error::bad_args(format!("there is no {name}; a server has replconninfo1 to 8")));
         }
-        Channel::parse(value).map_err(|e| refused(&e))?;
+        ReplicationChannel::parse(value).map_err(|e| refused(&e))?;
     }
     ConfFile::default().set(&name, value).map(|_| ())
 }
@@ -147,10 +147,11 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
         let before = value(&old, name);
         if changed {
             plan.changed.push(name.clone());
-            let was = before
-                .as_ref()
-                .map_or_else(|| "not set".to_owned(), |old| format!("was {:?}", secret::shown(name, old)));
-            plan.actions.push(format!("set {name} to {:?} ({was})", secret::shown(name, new)));
+            let was = before.as_ref().map_or_else(
+                || "not set".to_owned(),
+                |old| format!("was {:?}", secret::mask_value(name, old)),
+            );
+            plan.actions.push(format!("set {name} to {:?} ({was})", secret::mask_value(name, new)));
         }
         plan.before.insert(name.clone(), before);
         plan.after.insert(name.clone(), value(&now, name));
@@ -160,18 +161,18 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
         if before.is_some() && plan.file.unset(name) {
             plan.changed.push(name.clone());
             let was = before.as_deref().unwrap_or_default();
-            plan.actions.push(format!("unset {name} (was {:?})", secret::shown(name, was)));
+            plan.actions.push(format!("unset {name} (was {:?})", secret::mask_value(name, was)));
         }
         plan.before.insert(name.clone(), before);
         plan.after.insert(name.clone(), None);
     }
-    look(file, &mut plan);
+    add_file_warnings(file, &mut plan);
     Ok(plan)
 }
 
 /// The values asked for, or all of them.
 #[must_use]
-pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String>> {
+pub fn current_values(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String>> {
     if names.is_empty() {
         // Later occurrences win, under one name.
         return file
@@ -186,7 +187,7 @@ pub fn show(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String
 }
 
 /// What makes the file other than it looks.
-pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+pub fn file_warnings(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut all: HashMap<String, Vec<String>> = HashMap::new();
     let mut odd: HashMap<String, usize> = HashMap::new();
@@ -225,8 +226,8 @@ pub fn look_at(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) ->
     warnings
 }
 
-fn look(file: &ConfFile, plan: &mut Plan) {
-    let warnings = look_at(file, plan.before.keys());
+fn add_file_warnings(file: &ConfFile, plan: &mut Plan) {
+    let warnings = file_warnings(file, plan.before.keys());
     plan.warnings.extend(warnings);
 }
 

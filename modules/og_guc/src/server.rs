@@ -9,7 +9,7 @@ use og_common::{
 };
 
 use crate::plan::Wanted;
-use crate::spec::{Spec, size, truth};
+use crate::spec::{Spec, parse_bool, unit_size};
 
 /// One row of pg_settings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,10 +42,10 @@ impl Facts {
             );
             rows.extend(node.sql(call, &statement).await?);
         }
-        Ok(Self::of(rows))
+        Ok(Self::from_rows(rows))
     }
 
-    fn of(rows: Vec<Vec<String>>) -> Self {
+    fn from_rows(rows: Vec<Vec<String>>) -> Self {
         let row = |row: Vec<String>| {
             let [name, context, kind, setting, unit, least, most]: [String; 7] = row.try_into().ok()?;
             let range = least.parse().ok().zip(most.parse().ok());
@@ -86,22 +86,22 @@ impl Facts {
     }
 
     /// The parameters whose value in the file is not the one the server works with.
-    pub fn pending(&self, file: &BTreeMap<String, Option<String>>) -> Vec<String> {
+    pub fn pending_restart(&self, file: &BTreeMap<String, Option<String>>) -> Vec<String> {
         let differs = |(name, value): (&String, &Option<String>)| {
             let (Some(fact), Some(value)) = (self.get(name), value) else { return None };
             // What a session may set for itself says nothing of the file.
             let global = matches!(fact.context.as_str(), "postmaster" | "sighup");
-            (global && fact.works_with(value) == Some(false)).then(|| name.clone())
+            (global && fact.has_value(value) == Some(false)).then(|| name.clone())
         };
         file.iter().filter_map(differs).collect()
     }
 
     /// What the server works with, of these parameters. A session's own settings, such as application_name, are not the
     /// server's; secrets are masked.
-    pub fn running(&self, names: &[String]) -> BTreeMap<String, String> {
+    pub fn running_values(&self, names: &[String]) -> BTreeMap<String, String> {
         let value = |name: &String| {
             let fact = self.get(name).filter(|f| matches!(f.context.as_str(), "postmaster" | "sighup"))?;
-            Some((name.clone(), secret::shown(name, &fact.setting).into_owned()))
+            Some((name.clone(), secret::mask_value(name, &fact.setting).into_owned()))
         };
         names.iter().filter_map(value).collect()
     }
@@ -122,13 +122,13 @@ impl Fact {
     }
 
     /// Whether the server works with this value; `None` when that cannot be told.
-    fn works_with(&self, value: &str) -> Option<bool> {
+    fn has_value(&self, value: &str) -> Option<bool> {
         match self.kind.as_str() {
-            "bool" => Some(truth(value)? == truth(&self.setting)?),
+            "bool" => Some(parse_bool(value)? == parse_bool(&self.setting)?),
             "integer" | "int64" | "real" => {
-                let (number, unit) = amount(value)?;
-                let (setting, _) = amount(&self.setting)?;
-                let factor = if unit.is_empty() { 1.0 } else { size(unit)? / size(&self.unit)? };
+                let (number, unit) = parse_amount(value)?;
+                let (setting, _) = parse_amount(&self.setting)?;
+                let factor = if unit.is_empty() { 1.0 } else { unit_size(unit)? / unit_size(&self.unit)? };
                 Some((number * factor - setting).abs() <= setting.abs() * 1e-9)
             }
             "enum" => Some(
@@ -140,7 +140,7 @@ impl Fact {
     }
 }
 
-fn amount(value: &str) -> Option<(f64, &str)> {
+fn parse_amount(value: &str) -> Option<(f64, &str)> {
     let value = value.trim();
     if value.len() > 1 && value.starts_with('0') && value.bytes().all(|b| matches!(b, b'0'..=b'7')) {
         return Some((f64::from(u32::from_str_radix(value, 8).ok()?), ""));
@@ -166,16 +166,16 @@ mod tests {
 
     #[test]
     fn values_are_compared_in_the_servers_units() {
-        assert_eq!(fact("integer", "16384", "kB").works_with("16MB"), Some(true));
-        assert_eq!(fact("integer", "4096", "8kB").works_with("32MB"), Some(true));
-        assert_eq!(fact("integer", "600", "s").works_with("10min"), Some(true));
-        assert_eq!(fact("integer", "600", "s").works_with("11min"), Some(false));
-        assert_eq!(fact("integer", "40", "").works_with("41"), Some(false));
-        assert_eq!(fact("integer", "40", "").works_with("1MB"), None);
-        assert_eq!(fact("integer", "384", "").works_with("0600"), Some(true));
-        assert_eq!(fact("bool", "on", "").works_with("true"), Some(true));
-        assert_eq!(fact("enum", "hot_standby", "").works_with("HOT_STANDBY"), Some(true));
-        assert_eq!(fact("string", "a", "").works_with("A"), Some(false));
+        assert_eq!(fact("integer", "16384", "kB").has_value("16MB"), Some(true));
+        assert_eq!(fact("integer", "4096", "8kB").has_value("32MB"), Some(true));
+        assert_eq!(fact("integer", "600", "s").has_value("10min"), Some(true));
+        assert_eq!(fact("integer", "600", "s").has_value("11min"), Some(false));
+        assert_eq!(fact("integer", "40", "").has_value("41"), Some(false));
+        assert_eq!(fact("integer", "40", "").has_value("1MB"), None);
+        assert_eq!(fact("integer", "384", "").has_value("0600"), Some(true));
+        assert_eq!(fact("bool", "on", "").has_value("true"), Some(true));
+        assert_eq!(fact("enum", "hot_standby", "").has_value("HOT_STANDBY"), Some(true));
+        assert_eq!(fact("string", "a", "").has_value("A"), Some(false));
     }
 
     #[test]
@@ -194,16 +194,16 @@ mod tests {
     fn pending_is_what_the_server_does_not_work_with() {
         let row =
             |words: [&str; 5]| [&words[..], &["", ""]].concat().into_iter().map(str::to_owned).collect();
-        let facts = Facts::of(vec![
+        let facts = Facts::from_rows(vec![
             row(["max_connections", "postmaster", "integer", "40", ""]),
             row(["port", "postmaster", "integer", "25000", ""]),
             row(["work_mem", "user", "integer", "16384", "kB"]),
         ]);
         let file = [("max_connections", "42"), ("port", "25000"), ("work_mem", "1MB")];
         let file = file.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
-        assert_eq!(facts.pending(&file), ["max_connections"]);
+        assert_eq!(facts.pending_restart(&file), ["max_connections"]);
         let names = ["Port", "work_mem", "other"].map(str::to_owned);
-        assert_eq!(facts.running(&names), [("Port".to_owned(), "25000".to_owned())].into());
+        assert_eq!(facts.running_values(&names), [("Port".to_owned(), "25000".to_owned())].into());
         assert!(facts.needs_restart("MAX_CONNECTIONS") && !facts.needs_restart("work_mem"));
     }
 }

@@ -24,17 +24,17 @@ impl Spec {
         let is_no =
             |kind: &str| Err(Error::bad_args(format!("{name} is of type {kind}, which {value:?} is not")));
         match self.kind.as_str() {
-            "bool" if truth(value).is_none() => is_no("bool"),
+            "bool" if parse_bool(value).is_none() => is_no("bool"),
             "int" | "integer" | "int64" => match integer(value) {
-                Some((number, unit)) => self.within(name, value, number, unit),
+                Some((number, unit)) => self.check_range(name, value, number, unit),
                 None => is_no("integer"),
             },
             "real" => match real(value) {
-                Some((number, unit)) => self.within(name, value, number, unit),
+                Some((number, unit)) => self.check_range(name, value, number, unit),
                 None => is_no("real"),
             },
             // The words of an enum that are not shown are other forms of yes and no.
-            "enum" if !self.words.is_empty() && truth(value).is_none() => {
+            "enum" if !self.words.is_empty() && parse_bool(value).is_none() => {
                 if self.words.iter().any(|word| word.eq_ignore_ascii_case(value)) {
                     return Ok(());
                 }
@@ -44,8 +44,8 @@ impl Spec {
         }
     }
 
-    fn within(&self, name: &str, value: &str, number: f64, unit: &str) -> Result<(), Error> {
-        let factor = match (unit, size(unit), size(&self.unit)) {
+    fn check_range(&self, name: &str, value: &str, number: f64, unit: &str) -> Result<(), Error> {
+        let factor = match (unit, unit_size(unit), unit_size(&self.unit)) {
             ("", ..) => 1.0,
             (_, None, _) => {
                 return Err(Error::bad_args(format!("{value:?} has no unit that {name} knows"))
@@ -67,7 +67,7 @@ impl Spec {
 }
 
 /// The server's parse_bool, which takes beginnings of the words too.
-pub fn truth(value: &str) -> Option<bool> {
+pub fn parse_bool(value: &str) -> Option<bool> {
     let value = value.trim().to_ascii_lowercase();
     let begins = |word: &str| !value.is_empty() && word.starts_with(&value);
     if value == "on" || value == "1" || begins("true") || begins("yes") {
@@ -124,7 +124,7 @@ fn unit(rest: &str) -> Option<&str> {
 }
 
 /// A unit in bytes or milliseconds; pages are 8 kB.
-pub fn size(unit: &str) -> Option<f64> {
+pub fn unit_size(unit: &str) -> Option<f64> {
     let known = [
         ("kB", 1024.0),
         ("8kB", 8192.0),

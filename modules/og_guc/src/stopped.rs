@@ -22,7 +22,7 @@ pub async fn check(
 ) -> Result<Vec<String>, Error> {
     let why = match node.try_conf(call, text).await {
         Trial::Good => return Ok(Vec::new()),
-        Trial::Bad(words) => return judge(&words, changed, force),
+        Trial::Bad(words) => return judge_complaints(&words, changed, force),
         Trial::Unseen(why) => why,
     };
     let Some(list) = List::read(node, call).await else {
@@ -36,19 +36,19 @@ pub async fn check(
         match list.check(name, value) {
             Ok(told) => warnings.extend(told),
             Err(error) if force => warnings.push(error.failure().detail.clone()),
-            Err(error) => return Err(refused(name, &error.failure().detail)),
+            Err(error) => return Err(refused_error(name, &error.failure().detail)),
         }
     }
     Ok(warnings)
 }
 
 /// What the server's words on the whole file mean for a change of these parameters.
-fn judge(words: &[String], changed: &[String], force: bool) -> Result<Vec<String>, Error> {
+fn judge_complaints(words: &[String], changed: &[String], force: bool) -> Result<Vec<String>, Error> {
     let said = words.join("; ");
     let lower = said.to_ascii_lowercase();
     let concerns = |name: &&String| lower.contains(&format!("parameter \"{}\"", name.to_ascii_lowercase()));
     match changed.iter().find(concerns) {
-        Some(name) if !force => Err(refused(name, &said)),
+        Some(name) if !force => Err(refused_error(name, &said)),
         Some(_) => Ok(vec![format!("the server will not start with this: {said}")]),
         None => Ok(vec![format!(
             "the server would not start with this file, before the change and after: {said}"
@@ -56,7 +56,7 @@ fn judge(words: &[String], changed: &[String], force: bool) -> Result<Vec<String
     }
 }
 
-fn refused(name: &str, why: &str) -> Error {
+fn refused_error(name: &str, why: &str) -> Error {
     Error::refused(format!("the server would not start with this: {why}"))
         .at(format!("/parameters/{name}"))
         .hint("correct it; force: true writes it all the same")
@@ -72,14 +72,15 @@ mod tests {
     #[test]
     fn only_what_changes_is_refused() {
         let words = ["LOG:  invalid value for parameter \"port\": \"abc\"".to_owned()];
-        let refused = judge(&words, &["Port".to_owned()], false).unwrap_err();
+        let refused = judge_complaints(&words, &["Port".to_owned()], false).unwrap_err();
         assert_eq!(
             (refused.kind(), refused.failure().path.as_deref()),
             (ErrorKind::Refused, Some("/parameters/Port"))
         );
-        assert!(judge(&words, &["Port".to_owned()], true).unwrap()[0].contains("will not start"));
+        assert!(judge_complaints(&words, &["Port".to_owned()], true).unwrap()[0].contains("will not start"));
         assert!(
-            judge(&words, &["por".to_owned()], false).unwrap()[0].contains("before the change and after")
+            judge_complaints(&words, &["por".to_owned()], false).unwrap()[0]
+                .contains("before the change and after")
         );
     }
 }

@@ -17,9 +17,9 @@ const CONF: &str = "# a comment: gr\u{fc}n\n\
                     \n\
                     # end";
 
-struct Node(tempfile::TempDir);
+struct TestNode(tempfile::TempDir);
 
-impl Node {
+impl TestNode {
     fn new(conf: &[u8]) -> Self {
         let node = Self(tempfile::tempdir().unwrap());
         std::fs::write(node.conf(), conf).unwrap();
@@ -80,7 +80,7 @@ fn files(dir: &Path) -> Vec<String> {
 
 #[test]
 fn sets_once_and_keeps_all_else() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let args = json!({"parameters": {"port": 6000, "wal_keep_segments": "64", "most_available_sync": true,
         "log_line_prefix": "it's %m"}, "diff": true});
     let result = node.call(args.clone());
@@ -115,7 +115,7 @@ fn sets_once_and_keeps_all_else() {
 
 #[test]
 fn check_mode_says_the_same_and_writes_nothing() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let args = |check: bool| json!({"parameters": {"port": 6000}, "check_mode": check, "diff": true});
     let said = node.call(args(true));
     assert_eq!((node.text().as_str(), files(node.0.path())), (CONF, vec!["postgresql.conf".to_owned()]));
@@ -127,7 +127,7 @@ fn check_mode_says_the_same_and_writes_nothing() {
 
 #[test]
 fn synchronous_standbys_shrink_before_a_node_goes() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let edit = |edit: Value| node.call(json!({"synchronous_standbys": edit}));
     let value = |result: &Value| result["after"]["synchronous_standby_names"].as_str().unwrap().to_owned();
     assert_eq!(value(&edit(json!({"remove": ["dn_6003"]}))), "ANY 2(dn_6002,dn_6004)");
@@ -147,7 +147,7 @@ fn synchronous_standbys_shrink_before_a_node_goes() {
 
 #[test]
 fn absent_and_query() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let result = node.call(json!({"state": "absent", "names": ["port", "nothing"]}));
     assert_eq!(result["before"], json!({"port": "5432", "nothing": null}));
     assert_eq!(result["after"], json!({"port": null, "nothing": null}));
@@ -162,7 +162,7 @@ fn absent_and_query() {
 #[test]
 fn backup_and_bytes_that_are_no_utf8() {
     let old = b"# \xd6\xd0\xce\xc4\r\nport = 1\r\n";
-    let node = Node::new(old);
+    let node = TestNode::new(old);
     let result = node.call(json!({"parameters": {"port": 2, "a_new": "x"}, "backup": true}));
     assert_eq!(std::fs::read(node.conf()).unwrap(), b"# \xd6\xd0\xce\xc4\r\nport = 2\r\na_new = 'x'\r\n");
     assert_eq!(std::fs::read(result["backup_file"].as_str().unwrap()).unwrap(), old);
@@ -170,13 +170,13 @@ fn backup_and_bytes_that_are_no_utf8() {
 
 #[test]
 fn refuses_and_says_where() {
-    let broken = Node::new(b"port = 1\nthis is wrong\n");
+    let broken = TestNode::new(b"port = 1\nthis is wrong\n");
     let result = broken.call(json!({"parameters": {"port": 2}}));
     assert_eq!(result["error"]["kind"], "corrupt");
     assert!(result["error"]["detail"].as_str().unwrap().contains("line 2, column 9"), "{result}");
     assert_eq!(broken.text(), "port = 1\nthis is wrong\n");
 
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     for (args, at) in [
         (json!({"parameters": {"po rt": 1}}), "/parameters/po rt"),
         (json!({"parameters": {"a": "x\ny"}}), "/parameters/a"),
@@ -209,7 +209,7 @@ fn refuses_and_says_where() {
 
 #[test]
 fn a_standby_is_told_that_its_primary_overwrites() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let mut state = [0_u8; 72];
     state[0] = 3;
     std::fs::write(node.0.path().join("gaussdb.state"), state).unwrap();
@@ -239,7 +239,7 @@ const WORDS: &str = "cat >/dev/null\necho '0 LOG:  invalid value for parameter \
 
 #[test]
 fn what_would_keep_a_stopped_server_from_starting_is_refused() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let home = node.home(WORDS);
     let args = |force: bool, check: bool| json!({"parameters": {"port": "abc"}, "gauss_home": home, "force": force, "check_mode": check});
     for check in [true, false] {
@@ -267,7 +267,7 @@ fn what_would_keep_a_stopped_server_from_starting_is_refused() {
 
 #[test]
 fn the_server_program_is_given_the_file_as_it_shall_be() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let home = node.home("printf '%s ' \"$@\" >\"$(dirname \"$0\")/args\"; cat >\"$(dirname \"$0\")/given\"");
     let result = node.call(json!({"parameters": {"port": 6000}, "gauss_home": home}));
     assert_eq!((&result["changed"], &result["warnings"]), (&json!(true), &Value::Null), "{result}");
@@ -278,7 +278,7 @@ fn the_server_program_is_given_the_file_as_it_shall_be() {
 
 #[test]
 fn the_log_tells_of_outside_programs_and_written_files_when_asked() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let home = node.home("cat >/dev/null; echo the-words-of-the-server");
     let log = |level: &str, port: u16| {
         let args = json!({"data_dir": node.0.path(), "parameters": {"port": port}, "gauss_home": home});
@@ -302,7 +302,7 @@ fn the_log_tells_of_outside_programs_and_written_files_when_asked() {
 
 #[test]
 fn where_the_server_program_cannot_run_values_are_held_against_gs_gucs_list() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let home = node.home("echo 'error while loading shared libraries' >&2; exit 127");
     let set = |parameters: Value| node.call(json!({"parameters": parameters, "gauss_home": home}));
     let unchecked = set(json!({"port": "abd"}));
@@ -320,7 +320,7 @@ fn where_the_server_program_cannot_run_values_are_held_against_gs_gucs_list() {
 
 #[test]
 fn what_an_include_sets_again_is_told() {
-    let node = Node::new(b"port = 1\nwork_mem = 1MB\ninclude 'more.conf'\n");
+    let node = TestNode::new(b"port = 1\nwork_mem = 1MB\ninclude 'more.conf'\n");
     std::fs::write(node.0.path().join("more.conf"), "# x\nport = 7\n").unwrap();
     let home = node.home("exit 0");
     let told = |args: Value| {
@@ -344,14 +344,14 @@ fn what_an_include_sets_again_is_told() {
 
 #[test]
 fn bytes_that_are_no_utf8_are_told_and_never_rewritten() {
-    let node = Node::new(b"log_line_prefix = '\xd6\xd0'\nsynchronous_standby_names = 'a,\xff'\n");
+    let node = TestNode::new(b"log_line_prefix = '\xd6\xd0'\nsynchronous_standby_names = 'a,\xff'\n");
     let query = node.call(json!({"state": "query"}));
     for line in [1, 2] {
         assert!(query["warnings"].to_string().contains(&format!("in line {line} is not UTF-8")), "{query}");
     }
     let edit = node.call(json!({"synchronous_standbys": {"add": ["b"]}}));
     assert_eq!(edit["error"]["kind"], "corrupt", "{edit}");
-    let mark = Node::new(b"\xef\xbb\xbfport = 1\n");
+    let mark = TestNode::new(b"\xef\xbb\xbfport = 1\n");
     assert!(
         mark.call(json!({"state": "query"}))["error"]["detail"].as_str().unwrap().contains("byte order mark")
     );
@@ -359,7 +359,7 @@ fn bytes_that_are_no_utf8_are_told_and_never_rewritten() {
 
 #[test]
 fn several_groups_are_refused_where_the_release_has_none() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let groups = |release: &str, names: &str| {
         let home = node.home(&format!("echo 'gaussdb (openGauss {release} build 1) compiled at x'"));
         node.call(json!({"parameters": {"synchronous_standby_names": names}, "gauss_home": home}))
@@ -376,7 +376,7 @@ fn several_groups_are_refused_where_the_release_has_none() {
 
 #[test]
 fn channels_beyond_the_eighth_are_of_three_releases() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let ninth = |release: &str| {
         let home = node.home(&format!("echo 'gaussdb (openGauss {release} build 1) compiled at x'"));
         node.call(json!({"parameters": {"replconninfo9": ""}, "gauss_home": home}))
@@ -391,7 +391,7 @@ fn channels_beyond_the_eighth_are_of_three_releases() {
 struct Server(std::process::Child);
 
 impl Server {
-    fn of(node: &Node) -> Self {
+    fn new(node: &TestNode) -> Self {
         let child = Command::new("sleep").arg("600").current_dir(node.0.path()).spawn().unwrap();
         std::fs::write(
             node.0.path().join("postmaster.pid"),
@@ -411,8 +411,8 @@ impl Drop for Server {
 
 #[test]
 fn a_server_that_cannot_be_told_gets_its_old_file_back() {
-    let node = Node::new(CONF.as_bytes());
-    let _server = Server::of(&node);
+    let node = TestNode::new(CONF.as_bytes());
+    let _server = Server::new(&node);
     // There is no gs_ctl in this folder.
     let args = |reload: &str| {
         json!({"parameters": {"wal_keep_segments": 9}, "gauss_home": node.0.path(), "reload": reload,
@@ -440,13 +440,13 @@ fn a_server_that_cannot_be_told_gets_its_old_file_back() {
 
 #[test]
 fn a_reload_left_undone_is_made_up_for() {
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     std::fs::write(node.0.path().join(".postgresql.conf.og_reload"), "").unwrap();
     let args =
         |check: bool| json!({"parameters": {"port": 5432}, "gauss_home": node.0.path(), "check_mode": check});
     // No server, nothing to tell.
     assert_eq!(node.call(args(false))["changed"], false);
-    let _server = Server::of(&node);
+    let _server = Server::new(&node);
     let said = node.call(args(true));
     assert_eq!(said["changed"], true, "{said}");
     assert!(said["actions"][0].as_str().unwrap().contains("reload"), "{said}");
@@ -457,9 +457,9 @@ fn a_reload_left_undone_is_made_up_for() {
 #[test]
 fn a_restart_that_is_due_is_told_again() {
     use std::os::unix::fs::PermissionsExt;
-    let node = Node::new(CONF.as_bytes());
+    let node = TestNode::new(CONF.as_bytes());
     let pid = node.0.path().join("postmaster.pid");
-    let _server = Server::of(&node);
+    let _server = Server::new(&node);
     let text = std::fs::read_to_string(&pid).unwrap();
     std::fs::write(&pid, format!("{text}1795276947\n26000\n/tmp\n127.0.0.1\n")).unwrap();
     let bin = node.0.path().join("home/bin");
@@ -489,7 +489,7 @@ fn a_restart_that_is_due_is_told_again() {
 #[test]
 fn secrets_are_not_shown() {
     let conf = "archive_command = 'curl https://u:old-secret@h/%f'\napp.api_token = 'old-secret'\npassword_policy = 1\n";
-    let node = Node::new(conf.as_bytes());
+    let node = TestNode::new(conf.as_bytes());
     let args = json!({"parameters": {"app.api_token": "new-secret", "app.conninfo": "host=h password=new-secret",
         "password_policy": 0}, "diff": true});
     let result = node.call(args);
@@ -554,14 +554,14 @@ proptest! {
             json!({"parameters": {"app.note": format!("say {secret}")}}),
         ];
         for mut args in calls {
-            let node = Node::new(text.as_bytes());
+            let node = TestNode::new(text.as_bytes());
             args["data_dir"] = json!(node.0.path());
             args["diff"] = json!(true);
             let said = written(&args.to_string());
             prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}: {}", args, said);
         }
         // A file that the server refuses.
-        let node = Node::new(format!("{text}=\n").as_bytes());
+        let node = TestNode::new(format!("{text}=\n").as_bytes());
         let said = written(&json!({"data_dir": node.0.path(), "state": "query"}).to_string());
         prop_assert!(!said.contains(&head) && !said.contains(&tail), "{}", said);
     }

@@ -27,7 +27,7 @@ pub struct Args {
     /// Keep the old file beside the new one.
     pub backup: bool,
     /// auto: reload the server when the file changed and the server runs; never: leave that to the caller.
-    pub reload: Reload,
+    pub reload: ReloadPolicy,
     /// Do it even if `os_user` can then no longer connect through the local socket, strangers get in without a password,
     /// or a switchover is under way.
     pub force: bool,
@@ -54,7 +54,7 @@ pub enum State {
 /// Whether to reload the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Reload {
+pub enum ReloadPolicy {
     /// When the file changed and the server runs.
     #[default]
     Auto,

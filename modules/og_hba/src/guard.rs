@@ -1,6 +1,8 @@
 //! What is refused without `force`, and what is warned about.
 
-use og_common::hba::{Address, Brief, Connection, HbaFile, Method, Range, Reach, Route, Rule, Surroundings};
+use og_common::hba::{
+    Address, Brief, Connection, HbaFile, HbaRule, Method, Range, Reach, Route, Surroundings,
+};
 use og_common::protocol::Error;
 
 use crate::Target;
@@ -20,7 +22,7 @@ enum Entrance {
 }
 
 impl Entrance {
-    fn of(user: &str, file: &HbaFile, around: &Surroundings) -> Self {
+    fn find(user: &str, file: &HbaFile, around: &Surroundings) -> Self {
         let connection = Connection {
             route: Route::Local,
             database: b"postgres",
@@ -44,7 +46,7 @@ impl Entrance {
     }
 
     /// The line and method by which the user gets in, or may.
-    fn by(&self) -> Option<(usize, Method)> {
+    fn line_and_method(&self) -> Option<(usize, Method)> {
         match *self {
             Self::Line(line, method) | Self::Unknown(_, _, (line, method)) => Some((line, method)),
             Self::Closed => None,
@@ -54,7 +56,7 @@ impl Entrance {
 
 /// Refuses to shut out the node's own user, whom gs_ctl and all the tools come as; warns when it needs a password now, and
 /// when only the server knows whether it still gets in.
-pub fn own_user(
+pub fn check_own_user(
     target: &Target,
     user: &str,
     old: &HbaFile,
@@ -62,14 +64,14 @@ pub fn own_user(
     around: &Surroundings,
 ) -> Result<Option<String>, Error> {
     let freely = |method| matches!(method, Method::Trust | Method::Peer);
-    let before = Entrance::of(user, old, around);
-    let Some((line, was)) = before.by() else { return Ok(None) };
-    Ok(match Entrance::of(user, new, around) {
+    let before = Entrance::find(user, old, around);
+    let Some((line, was)) = before.line_and_method() else { return Ok(None) };
+    Ok(match Entrance::find(user, new, around) {
         Entrance::Closed => {
             return Err(Error::refused(format!(
                 "{user} could no longer connect through the local socket, as gs_ctl does; line {} lets it in now: {}",
                 old.number(line),
-                old.shown(line)
+                old.masked_text(line)
             ))
             .at(target.path.display())
             .hint("keep a rule such as \"local all all trust\", or pass force: true"));
@@ -78,7 +80,7 @@ pub fn own_user(
             "{user} may no longer be able to connect through the local socket, as gs_ctl does: only the server knows \
              {why} (line {}: {})",
             new.number(line),
-            new.shown(line)
+            new.masked_text(line)
         )),
         Entrance::Line(line, method) if freely(was) && !freely(method) => Some(format!(
             "{user} now needs a password through the local socket (line {}, {}): tools that have none, such as gsql in \
@@ -91,8 +93,8 @@ pub fn own_user(
 }
 
 /// Warns when a file that is made has no rule by which the node's own user gets in through the local socket.
-pub fn own_user_in_new_file(user: &str, new: &HbaFile, around: &Surroundings) -> Option<String> {
-    matches!(Entrance::of(user, new, around), Entrance::Closed).then(|| {
+pub fn check_own_user_in_new_file(user: &str, new: &HbaFile, around: &Surroundings) -> Option<String> {
+    matches!(Entrance::find(user, new, around), Entrance::Closed).then(|| {
         format!(
             "by the rules of the new file {user} cannot connect through the local socket, as gs_ctl does; add a rule \
              such as \"local all all trust\""
@@ -113,8 +115,13 @@ fn may_trust_strangers(brief: &Brief) -> bool {
 
 /// Refuses a rule, added or made so, by which strangers get in without proof; warns of those that were there before, or
 /// came by `force`.
-pub fn strangers(target: &Target, file: &HbaFile, plan: &Plan, force: bool) -> Result<Vec<String>, Error> {
-    let open = |line: &Numbered| line.rule.as_ref().is_some_and(Rule::trusts_strangers);
+pub fn check_strangers(
+    target: &Target,
+    file: &HbaFile,
+    plan: &Plan,
+    force: bool,
+) -> Result<Vec<String>, Error> {
+    let open = |line: &Numbered| line.rule.as_ref().is_some_and(HbaRule::trusts_strangers);
     let made =
         plan.updated.iter().filter(|(was, now)| !(open(was) && was.text == now.text)).map(|(_, now)| now);
     if let Some(line) = plan.added.iter().chain(made).find(|line| open(line) && !force) {
@@ -139,7 +146,7 @@ pub fn strangers(target: &Target, file: &HbaFile, plan: &Plan, force: bool) -> R
             format!(
                 "line {} lets anyone in the world in without a password: {}",
                 file.number(index),
-                file.shown(index)
+                file.masked_text(index)
             )
         })
         .collect();

@@ -15,7 +15,7 @@ use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node,
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
 use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
 
-use args::{Args, Insert, Match, Reload, RuleArg, State, Type};
+use args::{Args, Insert, Match, ReloadPolicy, RuleArg, State, Type};
 use output::{Entry, Output, Update};
 use plan::{Goal, Numbered, Place, Plan};
 use rules::Wanted;
@@ -63,15 +63,15 @@ impl Module for Hba {
     type Output = Output;
 
     fn anchor(args: &Args) -> Option<&Path> {
-        args.path.as_deref().map(standing)
+        args.path.as_deref().map(existing_path)
     }
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let target = Target::of(call, &args)?;
-        let Some(goal) = goal(&args)? else { return query(&target, args.probe.as_ref()) };
+        let target = Target::from_args(call, &args)?;
+        let Some(goal) = parse_goal(&args)? else { return query(&target, args.probe.as_ref()) };
         let create = args.create || args.state == State::Exact;
         let file = target.config_file(args.reload, args.force);
-        let plan = async |text| Seen::of(&target, text, &goal);
+        let plan = async |text| Seen::new(&target, text, &goal);
         let (transaction, seen) = file.begin(call, || target.read_or_none(create), plan).await?;
         let mut warnings = seen.plan.warnings.clone();
         let rules = check(&target, &seen, args.force, &mut warnings)?;
@@ -87,29 +87,29 @@ impl Module for Hba {
                 if call.check {
                     report.actions.push(RELOAD.to_owned());
                 } else {
-                    note(transaction.settle(call).await?, &mut report);
+                    add_saved(transaction.settle_reload(call).await?, &mut report);
                 }
             }
             return Ok(report);
         }
         let (old, new) = (seen.text(), plan.after.as_ref().map(HbaFile::bytes).unwrap_or_default());
         if call.diff {
-            report.diff.push(Diff::of(&target.path, old.unwrap_or_default(), new));
+            report.diff.push(Diff::new(&target.path, old.unwrap_or_default(), new));
         }
         if call.check {
             report.actions.extend(file.server().map(|_| RELOAD.to_owned()));
             return Ok(report);
         }
-        call.keep(&report.output);
+        call.record_output(&report.output);
         let actions = report.actions.clone();
         let new = NewFile { old, new, names: &[], actions: &actions, backup: args.backup };
-        note(transaction.commit(call, new).await?, &mut report);
+        add_saved(transaction.commit(call, new).await?, &mut report);
         Ok(report)
     }
 }
 
 /// Adds what came of writing the file and of the reload to the report.
-fn note(saved: Saved, report: &mut Report<Output>) {
+fn add_saved(saved: Saved, report: &mut Report<Output>) {
     report.backup_file = saved.backup_file;
     report.output.reloaded = saved.reloaded;
     report.warnings.extend(saved.warnings);
@@ -117,7 +117,7 @@ fn note(saved: Saved, report: &mut Report<Output>) {
 }
 
 /// The file, or, where it is yet to be made, the folder it goes to.
-fn standing(path: &Path) -> &Path {
+fn existing_path(path: &Path) -> &Path {
     if path.exists() { path } else { path.parent().unwrap_or(path) }
 }
 
@@ -131,7 +131,7 @@ struct Target {
 }
 
 impl Target {
-    fn of(call: &Call, args: &Args) -> Result<Self, Error> {
+    fn from_args(call: &Call, args: &Args) -> Result<Self, Error> {
         let (path, node) = match &args.path {
             Some(path) if !path.is_absolute() => {
                 let detail = format!("path must be absolute, not {}", path.display());
@@ -144,19 +144,19 @@ impl Target {
                 (locate::hba_file(&node)?, Some(node))
             }
         };
-        let owned = node.as_ref().map_or(standing(&path), |n| n.data_dir.as_path());
+        let owned = node.as_ref().map_or(existing_path(&path), |n| n.data_dir.as_path());
         let user = call.common.os_user.clone().or_else(|| initial_user(owned));
         Ok(Self { path, node, user })
     }
 
     /// The file as one that is changed.
-    fn config_file(&self, reload: Reload, force: bool) -> ConfigFile<'_> {
-        let policy = EditPolicy { reload: reload == Reload::Auto, guard: Guard::AtRest { force } };
+    fn config_file(&self, reload: ReloadPolicy, force: bool) -> ConfigFile<'_> {
+        let policy = EditPolicy { reload: reload == ReloadPolicy::Auto, guard: Guard::AtRest { force } };
         ConfigFile::hba(self.path.clone(), self.node.as_ref(), policy)
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        self.config_file(Reload::Never, false).read().map_err(|e| match e.kind() {
+        self.config_file(ReloadPolicy::Never, false).read().map_err(|e| match e.kind() {
             protocol::ErrorKind::NotFound => {
                 e.hint("state: exact makes the file, and so does state: present with create: true")
             }
@@ -181,7 +181,7 @@ impl Target {
 
     /// What `@file` and `samehost` stand for here, in the file and in these rules.
     fn surroundings(&self, file: &HbaFile, wanted: &[Wanted]) -> Surroundings {
-        let rules: Vec<&hba::Rule> = wanted.iter().map(|one| &one.rule).collect();
+        let rules: Vec<&hba::HbaRule> = wanted.iter().map(|one| &one.rule).collect();
         Surroundings::of(file, &rules, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
@@ -196,7 +196,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(target: &Target, text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
+    fn new(target: &Target, text: Option<Vec<u8>>, goal: &Goal) -> Result<Self, Error> {
         let exists = text.is_some();
         let file = HbaFile::from_bytes(text.unwrap_or_default());
         let around = target.surroundings(&file, goal.wanted());
@@ -216,7 +216,7 @@ impl ConfigPlan for Seen {
 }
 
 /// The goal that the arguments describe; none for a query.
-fn goal(args: &Args) -> Result<Option<Goal>, Error> {
+fn parse_goal(args: &Args) -> Result<Option<Goal>, Error> {
     let place = match &args.insert {
         Insert::Auto => Place::Auto,
         Insert::First => Place::First,
@@ -226,15 +226,18 @@ fn goal(args: &Args) -> Result<Option<Goal>, Error> {
     };
     let rules = &args.rules.0;
     Ok(match args.state {
-        State::Present => Some(Goal::Present(each(rules, RuleArg::wanted)?, place)),
-        State::Absent => Some(Goal::Absent(each(rules, RuleArg::pattern)?)),
-        State::Exact => Some(Goal::Exact(each(rules, RuleArg::wanted)?)),
+        State::Present => Some(Goal::Present(read_rules(rules, RuleArg::wanted)?, place)),
+        State::Absent => Some(Goal::Absent(read_rules(rules, RuleArg::pattern)?)),
+        State::Exact => Some(Goal::Exact(read_rules(rules, RuleArg::wanted)?)),
         State::Query => None,
     })
 }
 
 /// Reads each rule, telling it its place in the arguments.
-fn each<T>(rules: &[RuleArg], read: impl Fn(&RuleArg, &str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+fn read_rules<T>(
+    rules: &[RuleArg],
+    read: impl Fn(&RuleArg, &str) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
     rules.iter().enumerate().map(|(n, rule)| read(rule, &format!("/rules/{n}"))).collect()
 }
 
@@ -242,8 +245,8 @@ fn each<T>(rules: &[RuleArg], read: impl Fn(&RuleArg, &str) -> Result<T, Error>)
 fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) -> Result<usize, Error> {
     let Seen { file, around, plan, exists } = seen;
     let Some(after) = &plan.after else {
-        warnings.extend(refused(target, &file.refusals(around)));
-        warnings.extend(guard::strangers(target, file, plan, force)?);
+        warnings.extend(describe_refusals(target, &file.refusals(around)));
+        warnings.extend(guard::check_strangers(target, file, plan, force)?);
         return Ok(file.rule_count());
     };
     if let Some(first) = after.refusals(around).first() {
@@ -252,7 +255,7 @@ fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) 
                 format!("{} would be left without any rule, which the server refuses", target.path.display());
             return Err(Error::refused(detail).at(target.path.display()).hint("give at least one rule"));
         }
-        return Err(refuses(target, seen, first));
+        return Err(refused_file_error(target, seen, first));
     }
     for rule in plan.added.iter().chain(plan.updated.iter().map(|(_, now)| now)) {
         if let Some(method) = rule.rule.as_ref().map(|r| r.method).filter(|m| m.depends_on_build()) {
@@ -263,19 +266,19 @@ fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) 
             ));
         }
     }
-    warnings.extend(guard::strangers(target, after, plan, force)?);
+    warnings.extend(guard::check_strangers(target, after, plan, force)?);
     if let Some(user) = &target.user {
         if !exists {
-            warnings.extend(guard::own_user_in_new_file(user, after, around));
+            warnings.extend(guard::check_own_user_in_new_file(user, after, around));
         } else if !force {
-            warnings.extend(guard::own_user(target, user, file, after, around)?);
+            warnings.extend(guard::check_own_user(target, user, file, after, around)?);
         }
     }
     Ok(after.rule_count())
 }
 
 /// The error for a new file that the server would refuse.
-fn refuses(target: &Target, seen: &Seen, refusal: &Refusal) -> Error {
+fn refused_file_error(target: &Target, seen: &Seen, refusal: &Refusal) -> Error {
     let path = target.path.display();
     if let Some(line) = seen.plan.added.iter().find(|a| a.number == refusal.line) {
         return Error::bad_args(format!("{}: {}", line.text, refusal.message)).at("/rules");
@@ -288,7 +291,7 @@ fn refuses(target: &Target, seen: &Seen, refusal: &Refusal) -> Error {
 }
 
 /// Warnings about what the server would refuse in a file that stays as it is.
-fn refused(target: &Target, refusals: &[Refusal]) -> Vec<String> {
+fn describe_refusals(target: &Target, refusals: &[Refusal]) -> Vec<String> {
     const SHOWN: usize = 5;
     let path = target.path.display();
     let mut warnings: Vec<String> = refusals
@@ -333,19 +336,19 @@ fn report(target: &Target, plan: &Plan, rules: usize, warnings: Vec<String>, che
         let (added, removed, updated) = (plan.added.len(), plan.removed.len(), plan.updated.len());
         format!("{path}: {added} {done}added, {removed} {done}removed, {updated} {done}changed")
     };
-    Report::of(actions, msg, output).with_warnings(warnings)
+    Report::new(actions, msg, output).with_warnings(warnings)
 }
 
 fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error> {
     let file = HbaFile::from_bytes(target.read()?);
     let around = target.surroundings(&file, &[]);
     let refusals = file.refusals(&around);
-    let mut warnings = refused(target, &refusals);
-    warnings.extend(guard::strangers(target, &file, &Plan::default(), false)?);
+    let mut warnings = describe_refusals(target, &refusals);
+    warnings.extend(guard::check_strangers(target, &file, &Plan::default(), false)?);
     let initial = target.user.as_deref();
     let matched = probe.map(|probe| decide(&file, &around, probe, initial, &mut warnings)).transpose()?;
     let rules: Vec<Entry> =
-        file.briefs().map(|(index, _)| Entry::from(&Numbered::of(&file, index))).collect();
+        file.briefs().map(|(index, _)| Entry::from(&Numbered::from_line(&file, index))).collect();
     warnings.extend(rules.iter().filter(|entry| entry.rule.is_none()).map(|entry| {
         format!(
             "line {} holds bytes that are not UTF-8: it cannot be given as fields, only be edited by hand",
@@ -371,7 +374,7 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
 }
 
 /// The client that a rule's address stands for, when it is one alone.
-fn one_client(address: &str) -> Option<IpAddr> {
+fn single_client(address: &str) -> Option<IpAddr> {
     let (ip, bits) = address.split_once('/').map_or((address, None), |(ip, bits)| (ip, Some(bits)));
     let ip = hba::parse_whole_ip(ip)?;
     let all = if ip.is_ipv4() { "32" } else { "128" };
@@ -398,7 +401,7 @@ fn decide(
             return Err(Error::bad_args("/match/address: is missing").at("/match/address"));
         }
         (kind, Some(address)) => {
-            let client = one_client(address.trim()).ok_or_else(|| {
+            let client = single_client(address.trim()).ok_or_else(|| {
                 Error::bad_args(format!("/match/address: \"{address}\" is not the address of one client"))
                     .at("/match/address")
                     .hint("give an IP address, such as 10.0.0.5 or 10.0.0.5/32")
@@ -417,7 +420,7 @@ fn decide(
         warnings.push(format!(
             "line {} may decide before: only the server knows {why}: {}",
             file.number(*line),
-            file.shown(*line)
+            file.masked_text(*line)
         ));
     }
     let Some(line) = decision.line else { return Ok(None) };
@@ -426,7 +429,7 @@ fn decide(
     {
         warnings.push(format!("line {} decides, but {limit}", file.number(line)));
     }
-    Ok(Some(Entry::from(&Numbered::of(file, line))))
+    Ok(Some(Entry::from(&Numbered::from_line(file, line))))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use og_common::hba::{Address, Column, Kind, Name, Range, Refusal, Rule, in_quotes, is_host_name};
+use og_common::hba::{Address, Column, HbaRule, Kind, Name, Range, Refusal, is_host_name, quote};
 use og_common::protocol::secret;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -110,7 +110,7 @@ impl From<&Numbered> for Entry {
 impl RuleFields {
     /// The fields that give this rule again as an argument; `None` when something in it is no UTF-8.
     #[must_use]
-    pub fn from_rule(rule: &Rule) -> Option<Self> {
+    pub fn from_rule(rule: &HbaRule) -> Option<Self> {
         let list =
             |names: &[Name], column| names.iter().map(|name| name.to_value(column)).collect::<Option<_>>();
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
@@ -118,7 +118,7 @@ impl RuleFields {
             Some(Address::Range(range)) if range.prefix().is_none() => split(range),
             Some(Address::Host(name)) => {
                 let name = text(name)?;
-                (Some(if is_plain_host(&name) { name } else { in_quotes(&name) }), None)
+                (Some(if is_plain_host(&name) { name } else { quote(&name) }), None)
             }
             address => (address.as_ref().map(Address::to_string), None),
         };
@@ -144,7 +144,7 @@ fn is_plain_host(name: &str) -> bool {
 
 /// An option as it may be shown.
 fn option(name: &str, value: &str) -> (String, String) {
-    (name.to_owned(), secret::shown(name, value).into_owned())
+    (name.to_owned(), secret::mask_value(name, value).into_owned())
 }
 
 /// Address and mask of a range, each by itself.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use og_common::hba::{Brief, CoverIndex, HbaFile, Key, Kind, LineKind, Reach, Rule, Surroundings};
+use og_common::hba::{Brief, CoverIndex, HbaFile, HbaRule, Key, Kind, LineKind, Reach, Surroundings};
 use og_common::protocol::{Error, secret};
 
 use crate::rules::{Pattern, Wanted};
@@ -42,14 +42,14 @@ pub struct Numbered {
     /// Its text, secrets masked.
     pub text: String,
     /// Its rule; none for a line which the server refuses.
-    pub rule: Option<Rule>,
+    pub rule: Option<HbaRule>,
 }
 
 impl Numbered {
     /// A line as it stands in a file.
     #[must_use]
-    pub fn of(file: &HbaFile, index: usize) -> Self {
-        Self { number: file.number(index), text: file.shown(index), rule: file.rule(index) }
+    pub fn from_line(file: &HbaFile, index: usize) -> Self {
+        Self { number: file.number(index), text: file.masked_text(index), rule: file.rule(index) }
     }
 }
 
@@ -96,16 +96,16 @@ pub fn plan(file: &HbaFile, goal: &Goal, around: &Surroundings) -> Result<Plan, 
     match goal {
         Goal::Present(wanted, place) => {
             let wanted = distinct(wanted)?;
-            present(file, &wanted, place, around, &mut edits)?;
+            plan_present(file, &wanted, place, around, &mut edits)?;
             Ok(edits.apply(file, &wanted, *place != Place::Auto, around))
         }
         Goal::Absent(patterns) => {
-            absent(file, patterns, &mut edits);
+            plan_absent(file, patterns, &mut edits);
             Ok(edits.apply(file, &[], false, around))
         }
         Goal::Exact(wanted) => {
             let wanted = distinct(wanted)?;
-            exact(file, &wanted, &mut edits);
+            plan_exact(file, &wanted, &mut edits);
             Ok(edits.apply(file, &wanted, false, around))
         }
     }
@@ -137,13 +137,15 @@ impl<'a> Sought<'a> {
     }
 
     /// Which of them is the rule on this line.
-    fn find(&self, file: &HbaFile, index: usize, brief: &Brief) -> Option<usize> {
+    fn find_wanted(&self, file: &HbaFile, index: usize, brief: &Brief) -> Option<usize> {
         let place = (brief.kind, brief.reach);
         if self.few.as_ref().is_some_and(|few| !few.contains(&place)) {
             return None;
         }
         let near = self.places.get(&place)?;
-        if near.len() <= FEW && !near.iter().any(|&n| file.may_be(index, brief, &self.wanted[n].rule)) {
+        if near.len() <= FEW
+            && !near.iter().any(|&n| file.may_have_identity(index, brief, &self.wanted[n].rule))
+        {
             return None;
         }
         self.keys.get(&file.rule(index)?.key()).copied()
@@ -186,7 +188,7 @@ struct Insertion {
 }
 
 /// The line with another rule's method and options in place of its own; `None` when they are the same.
-fn with_method(file: &HbaFile, index: usize, rule: &Rule) -> Option<Vec<u8>> {
+fn with_method(file: &HbaFile, index: usize, rule: &HbaRule) -> Option<Vec<u8>> {
     let line = file.line(index);
     let (old, at) = file.rule_at(index)?;
     (!old.same_method(rule)).then(|| [&line[..at.method], &rule.method_bytes(), &line[at.end..]].concat())
@@ -200,7 +202,7 @@ struct Edits {
     inserts: BTreeMap<usize, Vec<Insertion>>,
 }
 
-fn present(
+fn plan_present(
     file: &HbaFile,
     wanted: &[&Wanted],
     place: &Place,
@@ -211,7 +213,7 @@ fn present(
     let mut found: Vec<Option<usize>> = vec![None; wanted.len()];
     if !wanted.is_empty() {
         for (index, brief) in file.briefs() {
-            if let Some(n) = sought.find(file, index, brief) {
+            if let Some(n) = sought.find_wanted(file, index, brief) {
                 // The first decides; a later one is never reached.
                 found[n].get_or_insert(index);
             }
@@ -231,7 +233,7 @@ fn present(
     let agreeing = |pattern: &Pattern| {
         let found: Vec<usize> = file
             .briefs()
-            .filter(|(index, b)| pattern.agrees_with(file, *index, b))
+            .filter(|(index, b)| pattern.matches_line(file, *index, b))
             .map(|(index, _)| index)
             .collect();
         let none = || Error::not_found("no rule agrees with the one that insert names").at("/insert");
@@ -239,7 +241,7 @@ fn present(
     };
     let at = match place {
         Place::Auto => {
-            place_automatically(file, &new, around, edits);
+            place_rules(file, &new, around, edits);
             return Ok(());
         }
         Place::First => file.briefs().next().map_or(end, |(index, _)| index),
@@ -252,11 +254,11 @@ fn present(
 }
 
 /// Puts each new rule right before the first one that would hide it, else at the end.
-fn place_automatically(file: &HbaFile, new: &[&Wanted], around: &Surroundings, edits: &mut Edits) {
+fn place_rules(file: &HbaFile, new: &[&Wanted], around: &Surroundings, edits: &mut Edits) {
     let end = file.lines().len();
-    let rules: Vec<(&Rule, usize)> = new.iter().map(|one| (&one.rule, end)).collect();
+    let rules: Vec<(&HbaRule, usize)> = new.iter().map(|one| (&one.rule, end)).collect();
     let mut before: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (n, hidden) in file.hiding(&rules, around).into_iter().enumerate() {
+    for (n, hidden) in file.find_hidden(&rules, around).into_iter().enumerate() {
         before.entry(hidden.line.unwrap_or(end)).or_default().push(n);
     }
     // Only new rules at the same place can still hide each other: one that stands further up hides nothing which the
@@ -265,7 +267,7 @@ fn place_automatically(file: &HbaFile, new: &[&Wanted], around: &Surroundings, e
         let mut placed = CoverIndex::default();
         let mut order: Vec<usize> = Vec::with_capacity(group.len());
         for n in group {
-            let hiding: HashSet<usize> = placed.covering(&new[n].rule, around).into_iter().collect();
+            let hiding: HashSet<usize> = placed.find_covering(&new[n].rule, around).into_iter().collect();
             let position =
                 if hiding.is_empty() { None } else { order.iter().position(|o| hiding.contains(o)) };
             order.insert(position.unwrap_or(order.len()), n);
@@ -275,15 +277,15 @@ fn place_automatically(file: &HbaFile, new: &[&Wanted], around: &Surroundings, e
     }
 }
 
-fn absent(file: &HbaFile, patterns: &[Pattern], edits: &mut Edits) {
+fn plan_absent(file: &HbaFile, patterns: &[Pattern], edits: &mut Edits) {
     for (index, brief) in file.briefs() {
-        if patterns.iter().any(|p| p.agrees_with(file, index, brief)) {
+        if patterns.iter().any(|p| p.matches_line(file, index, brief)) {
             edits.fates.insert(index, Fate::Remove);
         }
     }
 }
 
-fn exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
+fn plan_exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
     let sought = Sought::new(wanted);
     // Which rule wanted each line is, if any; a line that the server refuses is none.
     let lines: Vec<(usize, Option<usize>)> = file
@@ -291,7 +293,7 @@ fn exact(file: &HbaFile, wanted: &[&Wanted], edits: &mut Edits) {
         .iter()
         .enumerate()
         .filter_map(|(index, line)| match &line.kind {
-            LineKind::Rule(brief) => Some((index, sought.find(file, index, brief))),
+            LineKind::Rule(brief) => Some((index, sought.find_wanted(file, index, brief))),
             LineKind::Invalid(_) => Some((index, None)),
             LineKind::Blank | LineKind::Comment => None,
         })
@@ -361,7 +363,7 @@ impl Insertion {
 
 impl Edits {
     /// Gives the rule on this line the method and options of another one, unless it has them.
-    fn set_method(&mut self, file: &HbaFile, index: usize, rule: &Rule) {
+    fn set_method(&mut self, file: &HbaFile, index: usize, rule: &HbaRule) {
         if let Some(bytes) = with_method(file, index, rule) {
             self.fates.insert(index, Fate::Replace(bytes));
         }
@@ -372,10 +374,10 @@ impl Edits {
     fn apply(self, file: &HbaFile, wanted: &[&Wanted], place: bool, around: &Surroundings) -> Plan {
         let mut plan = Plan::default();
         if self.fates.is_empty() && self.inserts.is_empty() {
-            plan.warnings = hidden(file, wanted, &[], around);
+            plan.warnings = find_hidden(file, wanted, &[], around);
             return plan;
         }
-        let mut out = Output::new(file);
+        let mut out = RuleWriter::new(file);
         let mut new_lines = Vec::new();
         let moved: HashSet<usize> = self.inserts.values().flatten().filter_map(|i| i.moved).collect();
         let touched: BTreeSet<usize> = self.fates.keys().chain(self.inserts.keys()).copied().collect();
@@ -394,7 +396,7 @@ impl Edits {
                     new_lines.push((number, Some(index)));
                 }
                 Some(Fate::Remove) if moved.contains(&index) => {}
-                Some(Fate::Remove) => plan.removed.push(Numbered::of(file, index)),
+                Some(Fate::Remove) => plan.removed.push(Numbered::from_line(file, index)),
             }
             from = index + 1;
         }
@@ -406,19 +408,19 @@ impl Edits {
             let found = lines.partition_point(|l| l.number() < number);
             // A comma at the end of the line before has joined it to that one: then it is no rule, and the server refuses the file.
             let new = match lines.get(found).filter(|line| line.number() == number) {
-                Some(_) => Numbered::of(&after, found),
+                Some(_) => Numbered::from_line(&after, found),
                 None => Numbered { number, text: text_of(after.bytes(), number), rule: None },
             };
             if let Some(index) = old {
-                plan.updated.push((Numbered::of(file, index), new));
+                plan.updated.push((Numbered::from_line(file, index), new));
             } else {
                 added.push(found);
                 plan.added.push(new);
             }
         }
-        plan.warnings = hidden(&after, wanted, &added, around);
+        plan.warnings = find_hidden(&after, wanted, &added, around);
         if place {
-            plan.warnings.extend(newly_hidden(&after, &plan.added, around));
+            plan.warnings.extend(find_newly_hidden(&after, &plan.added, around));
         }
         plan.after = Some(after);
         plan
@@ -432,13 +434,13 @@ fn text_of(bytes: &[u8], number: usize) -> String {
 }
 
 /// The text that grows line by line.
-struct Output {
+struct RuleWriter {
     bytes: Vec<u8>,
     line: usize,
     line_end: &'static str,
 }
 
-impl Output {
+impl RuleWriter {
     fn new(file: &HbaFile) -> Self {
         let room = file.bytes().len() + file.bytes().len() / 64 + 256;
         Self { bytes: Vec::with_capacity(room), line: 1, line_end: file.line_end() }
@@ -488,30 +490,30 @@ fn line_ends(bytes: &[u8]) -> usize {
 
 /// Warnings about rules wanted that the server never comes to, because earlier lines decide all they are for, and about
 /// those on the lines `added` of which only the server knows.
-fn hidden(file: &HbaFile, wanted: &[&Wanted], added: &[usize], around: &Surroundings) -> Vec<String> {
+fn find_hidden(file: &HbaFile, wanted: &[&Wanted], added: &[usize], around: &Surroundings) -> Vec<String> {
     if wanted.is_empty() {
         return Vec::new();
     }
     let sought = Sought::new(wanted);
-    let found: Vec<(usize, &Rule)> = file
+    let found: Vec<(usize, &HbaRule)> = file
         .briefs()
-        .filter_map(|(index, brief)| Some((index, &wanted[sought.find(file, index, brief)?].rule)))
+        .filter_map(|(index, brief)| Some((index, &wanted[sought.find_wanted(file, index, brief)?].rule)))
         .collect();
-    let rules: Vec<(&Rule, usize)> = found.iter().map(|&(index, rule)| (rule, index)).collect();
+    let rules: Vec<(&HbaRule, usize)> = found.iter().map(|&(index, rule)| (rule, index)).collect();
     let added: HashSet<usize> = added.iter().copied().collect();
     let mut warnings = Vec::new();
-    for ((line, _), hidden) in found.iter().zip(file.hiding(&rules, around)) {
+    for ((line, _), hidden) in found.iter().zip(file.find_hidden(&rules, around)) {
         let number = file.number(*line);
         match (hidden.line, hidden.unknown) {
             (Some(first), _) => warnings.push(format!(
                 "line {number} is never reached: line {} decides all that it is for: {}",
                 file.number(first),
-                file.shown(first)
+                file.masked_text(first)
             )),
             (None, Some((first, why))) if added.contains(line) => warnings.push(format!(
                 "line {number} may never be reached: line {} may decide all that it is for, only the server knows {why}: {}",
                 file.number(first),
-                file.shown(first)
+                file.masked_text(first)
             )),
             _ => {}
         }
@@ -520,7 +522,7 @@ fn hidden(file: &HbaFile, wanted: &[&Wanted], added: &[usize], around: &Surround
 }
 
 /// Warnings about old rules which new ones hide.
-fn newly_hidden(file: &HbaFile, added: &[Numbered], around: &Surroundings) -> Vec<String> {
+fn find_newly_hidden(file: &HbaFile, added: &[Numbered], around: &Surroundings) -> Vec<String> {
     let mut index = CoverIndex::default();
     let mut new = HashSet::new();
     for line in added {
@@ -536,11 +538,11 @@ fn newly_hidden(file: &HbaFile, added: &[Numbered], around: &Surroundings) -> Ve
             continue;
         }
         let Some(rule) = file.rule(line) else { continue };
-        let first = index.covering(&rule, around).into_iter().filter(|&other| other < number).min();
+        let first = index.find_covering(&rule, around).into_iter().filter(|&other| other < number).min();
         if let Some(first) = first {
             warnings.push(format!(
                 "line {number} is no longer reached: the new line {first} decides all that it is for: {}",
-                file.shown(line)
+                file.masked_text(line)
             ));
         }
     }

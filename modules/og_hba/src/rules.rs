@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::hba::{
-    self, Address, Brief, Column, HbaFile, Kind, Method, Name, ProblemPart, Range, Reach, Rule,
+    self, Address, Brief, Column, HbaFile, HbaRule, Kind, Method, Name, ProblemPart, Range, Reach,
 };
 use og_common::protocol::{Error, secret};
 
@@ -13,7 +13,7 @@ use crate::args::{Fields, Items, RuleArg};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Its value.
-    pub rule: Rule,
+    pub rule: HbaRule,
     /// The line to write when it is new, without line end.
     pub line: Vec<u8>,
     /// The argument it came from, a JSON pointer.
@@ -40,7 +40,7 @@ pub struct Pattern {
 impl Pattern {
     /// Whether a rule agrees with all that is given.
     #[must_use]
-    pub fn agrees(&self, rule: &Rule) -> bool {
+    pub fn matches_rule(&self, rule: &HbaRule) -> bool {
         let set = |names: &Option<Vec<Name>>, of: &[Name]| {
             names
                 .as_ref()
@@ -51,22 +51,22 @@ impl Pattern {
             && self.address.as_ref().is_none_or(|a| rule.address.as_ref() == Some(a))
             && set(&self.databases, &rule.databases)
             && set(&self.users, &rule.users)
-            && self.options.as_ref().is_none_or(|o| *o == sorted(&rule.options))
+            && self.options.as_ref().is_none_or(|o| *o == sort_options(&rule.options))
     }
 }
 
 impl Pattern {
     /// Whether the rule on a line of the file agrees; it is parsed only where it may.
     #[must_use]
-    pub fn agrees_with(&self, file: &HbaFile, index: usize, brief: &Brief) -> bool {
+    pub fn matches_line(&self, file: &HbaFile, index: usize, brief: &Brief) -> bool {
         let may = self.kind.is_none_or(|kind| kind == brief.kind)
             && self.method.is_none_or(|method| method == brief.method)
             && self.address.as_ref().is_none_or(|address| Reach::from(Some(address)) == brief.reach);
-        may && file.rule(index).is_some_and(|rule| self.agrees(&rule))
+        may && file.rule(index).is_some_and(|rule| self.matches_rule(&rule))
     }
 }
 
-fn sorted(options: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn sort_options(options: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     options.iter().cloned().collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
@@ -79,9 +79,9 @@ impl RuleArg {
         match self {
             Self::Line(text) => {
                 let line = text.trim();
-                let rule = written(at, line)?;
-                if let Some(option) = masked(&rule.options) {
-                    return Err(bad_mask(at, option));
+                let rule = parse_written(at, line)?;
+                if let Some(option) = find_masked(&rule.options) {
+                    return Err(masked_option_error(at, option));
                 }
                 Ok(Wanted { rule, line: line.as_bytes().to_vec(), at: at.to_owned() })
             }
@@ -98,12 +98,12 @@ impl RuleArg {
             Self::Line(text) => text.trim(),
             Self::Fields(fields) => return fields.pattern(at),
         };
-        hba::writable(text).map_err(|why| line_error(at, text, &why))?;
+        hba::check_writable(text).map_err(|why| line_error(at, text, &why))?;
         // As for gs_guc a line may end before the method.
-        let (rule, method) = match Rule::parse(text) {
+        let (rule, method) = match HbaRule::parse(text) {
             Ok(rule) => (rule, true),
             Err(problem) if problem.part == ProblemPart::MissingMethod => {
-                (Rule::parse(&format!("{text} trust")).map_err(|_| bad_line(at, text, &problem))?, false)
+                (HbaRule::parse(&format!("{text} trust")).map_err(|_| bad_line(at, text, &problem))?, false)
             }
             Err(problem) => return Err(bad_line(at, text, &problem)),
         };
@@ -113,7 +113,7 @@ impl RuleArg {
             users: Some(hba::name_set(&rule.users).into_owned()),
             address: rule.address,
             method: method.then_some(rule.method),
-            options: (method && !rule.options.is_empty()).then(|| sorted(&rule.options)),
+            options: (method && !rule.options.is_empty()).then(|| sort_options(&rule.options)),
         })
     }
 }
@@ -130,9 +130,9 @@ fn bad_line(at: &str, text: &str, problem: &hba::Problem) -> Error {
 }
 
 /// The rule that a line says.
-fn written(at: &str, line: &str) -> Result<Rule, Error> {
-    let rule = Rule::parse(line).map_err(|p| bad_line(at, line, &p))?;
-    hba::writable(line).map_err(|why| line_error(at, line, &why))?;
+fn parse_written(at: &str, line: &str) -> Result<HbaRule, Error> {
+    let rule = HbaRule::parse(line).map_err(|p| bad_line(at, line, &p))?;
+    hba::check_writable(line).map_err(|why| line_error(at, line, &why))?;
     Ok(rule)
 }
 
@@ -141,18 +141,18 @@ fn line_error(at: &str, line: &str, why: &str) -> Error {
 }
 
 /// The option that has the mask of a secret for its value, as results show it.
-fn masked(options: &[(Vec<u8>, Vec<u8>)]) -> Option<&[u8]> {
+fn find_masked(options: &[(Vec<u8>, Vec<u8>)]) -> Option<&[u8]> {
     options.iter().find(|(_, value)| value == secret::MASK.as_bytes()).map(|(name, _)| name.as_slice())
 }
 
-fn bad_mask(at: &str, option: &[u8]) -> Error {
+fn masked_option_error(at: &str, option: &[u8]) -> Error {
     let option = String::from_utf8_lossy(option);
     Error::bad_args(format!("{at}: {option} is the mask under which results hide a secret"))
         .at(at)
         .hint(format!("give {option} itself, or leave the rule out"))
 }
 
-fn bad(at: &str, key: &str, what: impl std::fmt::Display) -> Error {
+fn bad_key(at: &str, key: &str, what: impl std::fmt::Display) -> Error {
     let at = format!("{at}/{key}");
     // It may be a piece of a rule, such as the options behind a method.
     Error::bad_args(format!("{at}: {}", secret::text(&what.to_string()))).at(at)
@@ -164,45 +164,44 @@ impl Fields {
         let all = || vec![Name::All];
         let kind = pattern.kind.unwrap_or(Kind::Host);
         if kind == Kind::Local && pattern.address.is_some() {
-            return Err(bad(at, "address", "a local rule has no address"));
+            return Err(bad_key(at, "address", "a local rule has no address"));
         }
         if kind != Kind::Local && pattern.address.is_none() {
-            return Err(
-                bad(at, "address", "is missing").hint("give an address, such as 10.0.0.5/32, or type: local")
-            );
+            return Err(bad_key(at, "address", "is missing")
+                .hint("give an address, such as 10.0.0.5/32, or type: local"));
         }
         let Some(method) = pattern.method else {
-            return Err(bad(at, "method", "is missing").hint("such as sha256, trust or reject"));
+            return Err(bad_key(at, "method", "is missing").hint("such as sha256, trust or reject"));
         };
-        let rule = Rule {
+        let rule = HbaRule {
             kind,
-            databases: names(at, "databases", self.databases.as_ref(), Column::Databases)?
+            databases: parse_names(at, "databases", self.databases.as_ref(), Column::Databases)?
                 .unwrap_or_else(all),
-            users: names(at, "users", self.users.as_ref(), Column::Users)?.unwrap_or_else(all),
+            users: parse_names(at, "users", self.users.as_ref(), Column::Users)?.unwrap_or_else(all),
             address: pattern.address,
             method,
             options: pattern.options.unwrap_or_default(),
         };
-        if let Some(option) = masked(&rule.options) {
-            return Err(bad_mask(&format!("{at}/options"), option));
+        if let Some(option) = find_masked(&rule.options) {
+            return Err(masked_option_error(&format!("{at}/options"), option));
         }
         let mut line = rule.to_bytes();
         // The server's own checks: what goes with what.
-        match Rule::from_bytes(&line) {
+        match HbaRule::from_bytes(&line) {
             Ok(read) if read == rule => {}
-            Ok(_) => return Err(bad(at, "options", "an option does not read back as it was given")),
+            Ok(_) => return Err(bad_key(at, "options", "an option does not read back as it was given")),
             Err(problem) => {
                 let key = if self.options.is_some() && problem.part != ProblemPart::Method {
                     "options"
                 } else {
                     "method"
                 };
-                return Err(bad(at, key, problem.message));
+                return Err(bad_key(at, key, problem.message));
             }
         }
         if let Some(comment) = &self.comment {
             if comment.contains(['\n', '\r', '\0']) {
-                return Err(bad(at, "comment", "must be one line"));
+                return Err(bad_key(at, "comment", "must be one line"));
             }
             line.extend(b"    # ");
             line.extend(comment.trim().trim_start_matches('#').trim_start().as_bytes());
@@ -214,20 +213,23 @@ impl Fields {
         let method = self.method.as_deref().map(|text| {
             Method::parse(text.as_bytes()).ok_or_else(|| {
                 let known: Vec<_> = Method::ALL.iter().map(|m| m.as_str()).collect();
-                bad(at, "method", format!("\"{text}\" is no method of openGauss"))
+                bad_key(at, "method", format!("\"{text}\" is no method of openGauss"))
                     .hint(format!("known: {}", known.join(", ")))
             })
         });
         let options = self.options.as_ref().map(|options| {
-            options.iter().map(|(n, v)| (n.clone().into_bytes(), switch(n, v).into_bytes())).collect()
+            options
+                .iter()
+                .map(|(n, v)| (n.clone().into_bytes(), normalize_switch(n, v).into_bytes()))
+                .collect()
         });
         let pattern = Pattern {
             kind: self.kind.map(Kind::from),
-            databases: names(at, "databases", self.databases.as_ref(), Column::Databases)?
+            databases: parse_names(at, "databases", self.databases.as_ref(), Column::Databases)?
                 .map(|n| hba::name_set(&n).into_owned()),
-            users: names(at, "users", self.users.as_ref(), Column::Users)?
+            users: parse_names(at, "users", self.users.as_ref(), Column::Users)?
                 .map(|n| hba::name_set(&n).into_owned()),
-            address: self.address(at)?,
+            address: self.parse_address(at)?,
             method: method.transpose()?,
             options,
         };
@@ -237,16 +239,16 @@ impl Fields {
         Ok(pattern)
     }
 
-    fn address(&self, at: &str) -> Result<Option<Address>, Error> {
+    fn parse_address(&self, at: &str) -> Result<Option<Address>, Error> {
         let netmask = self.netmask.as_deref().map(str::trim);
         let Some(text) = self.address.as_deref().map(str::trim) else {
             return match netmask {
-                Some(_) => Err(bad(at, "netmask", "a netmask without an address")),
+                Some(_) => Err(bad_key(at, "netmask", "a netmask without an address")),
                 None => Ok(None),
             };
         };
         let no_mask = |what: &str| match netmask {
-            Some(_) => Err(bad(at, "netmask", format!("does not go with {what}"))),
+            Some(_) => Err(bad_key(at, "netmask", format!("does not go with {what}"))),
             None => Ok(()),
         };
         for (word, address) in
@@ -258,14 +260,14 @@ impl Fields {
         }
         if hba::is_in_quotes(text) {
             no_mask("a host name")?;
-            let name = hba::unquote(text).and_then(|name| hba::writable(&name).map(|()| name));
-            let name = name.map_err(|why| bad(at, "address", format!("{text}: {why}")))?;
+            let name = hba::unquote(text).and_then(|name| hba::check_writable(&name).map(|()| name));
+            let name = name.map_err(|why| bad_key(at, "address", format!("{text}: {why}")))?;
             return Ok(Some(Address::Host(name.to_ascii_lowercase().into_bytes())));
         }
         let (ip, bits) = text.split_once('/').map_or((text, None), |(ip, bits)| (ip, Some(bits)));
         let Some(ip) = hba::parse_whole_ip(ip) else {
             if let Some(other) = hba::parse_ip(ip.as_bytes()) {
-                return Err(bad(
+                return Err(bad_key(
                     at,
                     "address",
                     format!("\"{ip}\" is not a whole address, the server would read {other}"),
@@ -273,7 +275,11 @@ impl Fields {
                 .hint("give four decimal parts without leading zeros"));
             }
             if bits.is_some() || !hba::is_host_name(text) {
-                return Err(bad(at, "address", format!("\"{text}\" is neither an address nor a host name")));
+                return Err(bad_key(
+                    at,
+                    "address",
+                    format!("\"{text}\" is neither an address nor a host name"),
+                ));
             }
             no_mask("a host name")?;
             return Ok(Some(Address::Host(text.to_ascii_lowercase().into_bytes())));
@@ -281,10 +287,10 @@ impl Fields {
         let prefix = |key: &str, bits: &str| {
             let digits = bits.bytes().all(|c| c.is_ascii_digit());
             let bits = bits.parse().ok().filter(|_| digits).and_then(|bits| Range::cidr(ip, bits));
-            bits.ok_or_else(|| bad(at, key, format!("is no mask length for {ip}")))
+            bits.ok_or_else(|| bad_key(at, key, format!("is no mask length for {ip}")))
         };
         let range = match (bits, netmask) {
-            (Some(_), Some(_)) => return Err(bad(at, "netmask", "the address has a /mask already")),
+            (Some(_), Some(_)) => return Err(bad_key(at, "netmask", "the address has a /mask already")),
             (Some(bits), None) => prefix("address", bits)?,
             (None, Some(mask)) if !mask.is_empty() && mask.bytes().all(|c| c.is_ascii_digit()) => {
                 prefix("netmask", mask)?
@@ -293,7 +299,7 @@ impl Fields {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                 let mask = hba::parse_whole_ip(mask);
                 mask.and_then(|mask| Range::of(ip, mask)).ok_or_else(|| {
-                    bad(at, "netmask", format!("is no whole {family} mask and no number of bits"))
+                    bad_key(at, "netmask", format!("is no whole {family} mask and no number of bits"))
                 })?
             }
             (None, None) => Range::single(ip),
@@ -303,7 +309,7 @@ impl Fields {
 }
 
 /// The server knows only 1 for yes in these; whatever else it silently takes for no.
-fn switch(name: &str, value: &str) -> String {
+fn normalize_switch(name: &str, value: &str) -> String {
     match (name, value) {
         ("clientcert" | "ldaptls" | "include_realm", "true") => "1".to_owned(),
         ("clientcert" | "ldaptls" | "include_realm", "false") => "0".to_owned(),
@@ -311,14 +317,19 @@ fn switch(name: &str, value: &str) -> String {
     }
 }
 
-fn names(at: &str, key: &str, items: Option<&Items>, column: Column) -> Result<Option<Vec<Name>>, Error> {
+fn parse_names(
+    at: &str,
+    key: &str,
+    items: Option<&Items>,
+    column: Column,
+) -> Result<Option<Vec<Name>>, Error> {
     let name = |value: &str, at: &str, key: &str| {
-        Name::from_value(column, value).map_err(|why| bad(at, key, format!("\"{value}\": {why}")))
+        Name::from_value(column, value).map_err(|why| bad_key(at, key, format!("\"{value}\": {why}")))
     };
     let names: Vec<Name> = match items {
         None => return Ok(None),
         Some(Items::Text(text)) => {
-            split(text).into_iter().map(|value| name(value, at, key)).collect::<Result<_, _>>()?
+            split_list(text).into_iter().map(|value| name(value, at, key)).collect::<Result<_, _>>()?
         }
         Some(Items::List(items)) => {
             let at = format!("{at}/{key}");
@@ -327,13 +338,13 @@ fn names(at: &str, key: &str, items: Option<&Items>, column: Column) -> Result<O
         }
     };
     if names.is_empty() {
-        return Err(bad(at, key, "the list is empty"));
+        return Err(bad_key(at, key, "the list is empty"));
     }
     Ok(Some(names))
 }
 
 /// A list written as text: names with commas between them, and blanks around; in double quotes both belong to a name.
-fn split(text: &str) -> Vec<&str> {
+fn split_list(text: &str) -> Vec<&str> {
     let mut quoted = false;
     let comma = |c: char| {
         quoted ^= c == '"';
@@ -377,8 +388,8 @@ mod tests {
             (json!({"address": "\"all\"", "method": "md5"}), "host all all \"all\" md5"),
         ] {
             let object = rule(object).unwrap();
-            assert_eq!(object.rule, Rule::parse(line).unwrap(), "{line}");
-            assert_eq!(Rule::from_bytes(&object.line).unwrap(), object.rule);
+            assert_eq!(object.rule, HbaRule::parse(line).unwrap(), "{line}");
+            assert_eq!(HbaRule::from_bytes(&object.line).unwrap(), object.rule);
         }
         let line =
             rule(json!({"address": "1.2.3.4", "method": "trust", "comment": "#  for x"})).unwrap().line;
@@ -390,7 +401,7 @@ mod tests {
         let names = |value: Value| {
             let rule = rule(json!({"databases": value, "address": "all", "method": "md5"})).unwrap();
             // What is written means the same to the server.
-            assert_eq!(Rule::from_bytes(&rule.line).unwrap(), rule.rule);
+            assert_eq!(HbaRule::from_bytes(&rule.line).unwrap(), rule.rule);
             rule.rule.databases
         };
         let plain = |name: &str| Name::Named(name.into());
@@ -411,7 +422,7 @@ mod tests {
         assert_eq!(names(json!("a#b, \"c, d\",all")), [plain("a#b"), plain("c, d"), Name::All]);
         assert_eq!(
             names(json!(["a#b"])),
-            hba::name_set(&Rule::parse("host \"a#b\" all all md5").unwrap().databases).into_owned()
+            hba::name_set(&HbaRule::parse("host \"a#b\" all all md5").unwrap().databases).into_owned()
         );
         let role = rule(json!({"users": ["+a b", "all"], "address": "all", "method": "md5"})).unwrap();
         assert_eq!(role.rule.users, [Name::Role(b"a b".into()), Name::All]);
@@ -428,11 +439,11 @@ mod tests {
         ) {
             let plain = !bytes.iter().any(|c| matches!(c, b'\n' | 0));
             let column = [Column::Databases, Column::Users][place];
-            let mut rule = Rule::parse("host all all all md5").unwrap();
+            let mut rule = HbaRule::parse("host all all all md5").unwrap();
             let name = Name::Named(bytes.clone());
             if place == 0 { rule.databases = vec![name.clone()] } else { rule.users = vec![name.clone()] }
             if plain {
-                proptest::prop_assert_eq!(Rule::from_bytes(&rule.to_bytes()).unwrap(), rule);
+                proptest::prop_assert_eq!(HbaRule::from_bytes(&rule.to_bytes()).unwrap(), rule);
             }
             match name.to_value(column) {
                 None => proptest::prop_assert!(std::str::from_utf8(&bytes).is_err()),
@@ -508,7 +519,7 @@ mod tests {
     #[test]
     fn a_pattern_compares_what_is_given() {
         let pattern = |value: Value| serde_json::from_value::<RuleArg>(value).unwrap().pattern("/x").unwrap();
-        let rule = Rule::parse("host a,b omm 192.168.0.1 255.255.255.255 trust").unwrap();
+        let rule = HbaRule::parse("host a,b omm 192.168.0.1 255.255.255.255 trust").unwrap();
         for yes in [
             json!({"address": "192.168.0.1"}),
             json!({"databases": "b,a"}),
@@ -516,7 +527,7 @@ mod tests {
             json!("host b,a omm 192.168.0.1/32"),
             json!("host b,a omm 192.168.0.1/32 trust"),
         ] {
-            assert!(pattern(yes.clone()).agrees(&rule), "{yes}");
+            assert!(pattern(yes.clone()).matches_rule(&rule), "{yes}");
         }
         for no in [
             json!({"address": "192.168.0.12"}),
@@ -525,7 +536,7 @@ mod tests {
             json!({"users": "\"all\""}),
             json!("host b,a omm 192.168.0.1/32 md5"),
         ] {
-            assert!(!pattern(no.clone()).agrees(&rule), "{no}");
+            assert!(!pattern(no.clone()).matches_rule(&rule), "{no}");
         }
     }
 }

@@ -20,7 +20,11 @@ fn args(value: Value) -> Args {
 }
 
 fn planned(file: &str, value: Value) -> Result<Plan, Error> {
-    plan::plan(&HbaFile::parse(file.as_bytes()), &goal(&args(value))?.unwrap(), &Surroundings::default())
+    plan::plan(
+        &HbaFile::parse(file.as_bytes()),
+        &parse_goal(&args(value))?.unwrap(),
+        &Surroundings::default(),
+    )
 }
 
 /// The text that the plan makes of this one.
@@ -116,7 +120,7 @@ fn what_stands_outside_of_the_file_hides_too() {
     let token = |text: &str| og_common::hba::Token { text: text.into(), quoted: false };
     around.included.insert(b"list".to_vec(), Some(vec![token("a"), token("u")]));
     let number = |file: &str, rule: &str| {
-        let goal = goal(&args(json!({"rules": [rule]}))).unwrap().unwrap();
+        let goal = parse_goal(&args(json!({"rules": [rule]}))).unwrap().unwrap();
         plan::plan(&HbaFile::parse(file.as_bytes()), &goal, &around).unwrap().added[0].number
     };
     assert_eq!(number("host all @list all reject\n", "host d u 10.0.0.9/32 md5"), 1);
@@ -206,7 +210,7 @@ fn exact_keeps_comments_and_what_stands_in_order() {
 #[test]
 fn line_ends_and_foreign_bytes_stay() {
     let file = b"# \xc4\xe3\xba\xc3\r\nlocal all all trust";
-    let goal = goal(&args(json!({"rules": ["host all all 1.1.1.1/32 md5"]}))).unwrap().unwrap();
+    let goal = parse_goal(&args(json!({"rules": ["host all all 1.1.1.1/32 md5"]}))).unwrap().unwrap();
     let plan = plan::plan(&HbaFile::parse(file), &goal, &Surroundings::default()).unwrap();
     assert_eq!(
         plan.after.as_ref().unwrap().bytes(),
@@ -228,8 +232,8 @@ fn rules_that_contradict_each_other_are_refused() {
 fn checked(file: &str, value: Value, force: bool) -> Result<Vec<String>, Error> {
     let target = Target { path: "/nowhere/pg_hba.conf".into(), node: None, user: Some("omm".to_owned()) };
     let mut warnings = Vec::new();
-    let goal = goal(&args(value))?.unwrap();
-    let seen = Seen::of(&target, Some(file.as_bytes().to_vec()), &goal)?;
+    let goal = parse_goal(&args(value))?.unwrap();
+    let seen = Seen::new(&target, Some(file.as_bytes().to_vec()), &goal)?;
     check(&target, &seen, force, &mut warnings)?;
     Ok(warnings)
 }
@@ -373,8 +377,8 @@ proptest! {
     fn what_is_wanted_is_there_afterwards(file in any_file(), value in any_goal()) {
         let Ok(plan) = planned(&file, value.clone()) else { return Ok(()) };
         let after = HbaFile::parse(text(&plan, &file).as_bytes());
-        let there: Vec<og_common::hba::Rule> = after.rules().map(|(_, r)| r).collect();
-        match goal(&args(value)).unwrap().unwrap() {
+        let there: Vec<og_common::hba::HbaRule> = after.rules().map(|(_, r)| r).collect();
+        match parse_goal(&args(value)).unwrap().unwrap() {
             Goal::Present(wanted, place) => for one in wanted {
                 let first = there.iter().find(|r| r.key() == one.rule.key());
                 prop_assert!(first.is_some_and(|r| r.same_method(&one.rule)));
@@ -383,12 +387,12 @@ proptest! {
                     prop_assert!(!there[..at].iter().any(|r| r.covers(&one.rule)), "a new rule is never dead");
                 }
             },
-            Goal::Absent(patterns) => prop_assert!(!there.iter().any(|r| patterns.iter().any(|p| p.agrees(r)))),
+            Goal::Absent(patterns) => prop_assert!(!there.iter().any(|r| patterns.iter().any(|p| p.matches_rule(r)))),
             Goal::Exact(wanted) => {
                 let mut keys: Vec<_> = wanted.iter().map(|w| w.rule.key()).collect();
                 let mut seen = std::collections::HashSet::new();
                 keys.retain(|k| seen.insert(k.clone()));
-                prop_assert_eq!(there.iter().map(og_common::hba::Rule::key).collect::<Vec<_>>(), keys);
+                prop_assert_eq!(there.iter().map(og_common::hba::HbaRule::key).collect::<Vec<_>>(), keys);
                 prop_assert!(there.iter().all(|r| wanted.iter().any(|w| w.rule.key() == r.key() && w.rule.same_method(r))));
             }
         }
@@ -404,13 +408,13 @@ proptest! {
         which in 0..4usize,
     ) {
         use og_common::hba::{Address, Name};
-        let mut rule = og_common::hba::Rule::parse("host all all all md5").unwrap();
+        let mut rule = og_common::hba::HbaRule::parse("host all all all md5").unwrap();
         let name = |n: usize| if which == n { word.as_bytes().to_vec() } else { names[n].clone() };
         rule.databases = vec![Name::Named(name(0))];
         rule.users = vec![Name::Named(name(1)), Name::Role(b"g h".to_vec())];
         rule.address = Some(Address::Host(name(2).to_ascii_lowercase()));
         // What no server reads so is no rule.
-        if og_common::hba::Rule::from_bytes(&rule.to_bytes()).as_ref() != Ok(&rule) {
+        if og_common::hba::HbaRule::from_bytes(&rule.to_bytes()).as_ref() != Ok(&rule) {
             return Ok(());
         }
         let Some(fields) = output::RuleFields::from_rule(&rule) else {
@@ -423,12 +427,12 @@ proptest! {
         let fields = serde_json::to_value(fields).unwrap();
         let back = serde_json::from_value::<RuleArg>(fields).unwrap().wanted("/rules/0").unwrap();
         prop_assert_eq!(back.rule.clone(), rule);
-        prop_assert_eq!(og_common::hba::Rule::from_bytes(&back.line).unwrap(), back.rule);
+        prop_assert_eq!(og_common::hba::HbaRule::from_bytes(&back.line).unwrap(), back.rule);
     }
 
     #[test]
     fn rules_from_a_query_are_taken_back(line in any_rule()) {
-        let rule = og_common::hba::Rule::parse(&line).unwrap();
+        let rule = og_common::hba::HbaRule::parse(&line).unwrap();
         let fields = serde_json::to_value(output::RuleFields::from_rule(&rule).unwrap()).unwrap();
         let back = serde_json::from_value::<RuleArg>(fields).unwrap().wanted("/rules/0").unwrap();
         prop_assert_eq!(back.rule.key(), rule.key());

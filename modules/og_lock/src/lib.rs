@@ -96,7 +96,8 @@ impl Module for Lock {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let data_dir = call.data_dir()?;
         let write = !call.check && args.state != State::Query;
-        let _lock = if write { Some(FileLock::of(&data_dir.join(record::FILE), call).await?) } else { None };
+        let _lock =
+            if write { Some(FileLock::acquire(&data_dir.join(record::FILE), call).await?) } else { None };
         let present = match record::read(&data_dir) {
             // With force even a record that nobody can read is replaced.
             Err(e) if args.force && e.kind() == ErrorKind::Corrupt => None,
@@ -128,7 +129,7 @@ impl Module for Lock {
                     Some(r) => vec![format!("took the lock from {} for {owner}", r.owner)],
                     None => vec![format!("took the lock for {owner}")],
                 };
-                let msg = format!("held by {owner} until {}{}", record.until, why(&record));
+                let msg = format!("held by {owner} until {}{}", record.until, purpose_clause(&record));
                 (Some(record), actions, msg)
             }
             Plan::Remove => {
@@ -140,7 +141,7 @@ impl Module for Lock {
         };
         let since = present.as_ref().and_then(|record| record.since_epoch);
         let age_s = since.map(|since| now.saturating_sub(since));
-        Ok(Report::of(actions, msg, Output { lock, previous: present, age_s }))
+        Ok(Report::new(actions, msg, Output { lock, previous: present, age_s }))
     }
 }
 
@@ -150,12 +151,12 @@ fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> 
     match args.state {
         State::Query => Ok(Plan::Nothing),
         State::Held => match other {
-            Some(holder) if !args.force => Err(busy(holder)),
+            Some(holder) if !args.force => Err(busy_error(holder)),
             _ => Ok(Plan::Write(Record::new(owner, &args.purpose, args.ttl, now, present))),
         },
         State::Released => match (present, other) {
             (None, _) => Ok(Plan::Nothing),
-            (Some(_), Some(holder)) if !args.force => Err(busy(holder)),
+            (Some(_), Some(holder)) if !args.force => Err(busy_error(holder)),
             // One that had expired is cleared away too.
             (Some(_), _) => Ok(Plan::Remove),
         },
@@ -163,17 +164,17 @@ fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> 
 }
 
 fn held_by(r: &Record) -> String {
-    format!("held by {} since {} until {}{}", r.owner, r.since, r.until, why(r))
+    format!("held by {} since {} until {}{}", r.owner, r.since, r.until, purpose_clause(r))
 }
 
-fn busy(holder: &Record) -> Error {
+fn busy_error(holder: &Record) -> Error {
     let detail = format!("the lock is {}", held_by(holder));
     Error::new(ErrorKind::Busy, detail)
         .reason(Reason::LockHeld)
         .hint("wait until it is released, or take it with force: true")
 }
 
-fn why(record: &Record) -> String {
+fn purpose_clause(record: &Record) -> String {
     if record.purpose.is_empty() { String::new() } else { format!(" for: {}", record.purpose) }
 }
 

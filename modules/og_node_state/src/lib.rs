@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod managed;
+mod metrics;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use og_common::clock;
 use og_common::conf::ConfFile;
 use og_common::files::{FileLock, NodeLock};
 use og_common::gauss::{Fork, LogRecord, Node, NodeState, fork, lsn_number, lsn_text};
-use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
+use og_common::protocol::{Call, Error, Example, Export, Module, Report, Rule};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -58,6 +59,7 @@ impl Module for NodeStateModule {
         Rule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
         Rule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
     ];
+    const EXPORTS: &'static [Export<Output>] = &[metrics::PROMETHEUS];
     type Args = Args;
     type Output = Output;
 
@@ -140,7 +142,7 @@ impl Module for NodeStateModule {
 /// Puts the failover on record, unless it is the last one there.
 async fn record_fork(call: &Call, node: &Node, wanted: &Fork) -> Result<Report<Output>, Error> {
     let path = node.data_dir.join(fork::FILE);
-    let _lock = if call.check { None } else { Some(FileLock::of(&path, call).await?) };
+    let _lock = if call.check { None } else { Some(FileLock::acquire(&path, call).await?) };
     let known = fork::read(&node.data_dir)?.last().is_some_and(|last| last.is_same(wanted));
     let actions = if known {
         Vec::new()
@@ -154,7 +156,7 @@ async fn record_fork(call: &Call, node: &Node, wanted: &Fork) -> Result<Report<O
         )]
     };
     let output = Output { node: node.query(call).await?, ..Output::default() };
-    Ok(Report::of(actions, output.node.words(), output))
+    Ok(Report::new(actions, output.node.words(), output))
 }
 
 /// Tells the records of the log that were asked for.

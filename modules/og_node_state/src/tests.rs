@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, Found, Peer};
 use og_common::gauss::{
     BuildProgress, DbState, Endpoint, LogEnd, NodeState, Progress, Receiver, Role, Sender,
 };
@@ -30,13 +30,13 @@ fn stopped(role: Role) -> NodeState {
 
 fn is(role: Role) -> Peer {
     Peer {
-        channel: Channel::default(),
+        channel: ChannelEnds::default(),
         found: Found::Server { role, system_id: None, lsn: None, term: None },
     }
 }
 
 fn silent() -> Peer {
-    Peer { channel: Channel::default(), found: Found::Silent("connection refused".to_owned()) }
+    Peer { channel: ChannelEnds::default(), found: Found::Silent("connection refused".to_owned()) }
 }
 
 fn steps(node: NodeState, peers: Vec<Peer>, value: serde_json::Value) -> Result<Vec<Step>, ErrorKind> {
@@ -137,7 +137,7 @@ fn failover_wants_the_old_primary_gone() {
     assert_eq!(with(vec![silent(), is(Role::Standby)]), Ok(vec![Step::Failover]));
     assert_eq!(with(vec![is(Role::Standby), is(Role::Primary)]), Err(ErrorKind::Refused));
     let reserved =
-        Peer { channel: Channel::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) };
+        Peer { channel: ChannelEnds::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) };
     assert_eq!(with(vec![reserved]), Err(ErrorKind::Refused));
     // Nobody can be asked, or the log still comes.
     assert_eq!(with(vec![]), Err(ErrorKind::Refused));
@@ -170,7 +170,11 @@ fn a_failover_takes_the_standby_that_holds_most() {
     node.detail = Some("Disconnected".to_owned());
     node.receiver = None;
     let other = |lsn| Peer {
-        channel: Channel { remote_host: "10.0.0.3".to_owned(), remote_port: 26001, ..Channel::default() },
+        channel: ChannelEnds {
+            remote_host: "10.0.0.3".to_owned(),
+            remote_port: 26001,
+            ..ChannelEnds::default()
+        },
         found: Found::Server { role: Role::Standby, system_id: Some(1), lsn, term: None },
     };
     let mut present = Present {
@@ -392,7 +396,7 @@ fn why(present: &Present, value: serde_json::Value) -> Option<Reason> {
 
 fn standby_at(lsn: u64) -> Peer {
     let found = Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(lsn), term: Some(3) };
-    Peer { channel: Channel { remote_host: "10.0.0.3".to_owned(), ..Channel::default() }, found }
+    Peer { channel: ChannelEnds { remote_host: "10.0.0.3".to_owned(), ..ChannelEnds::default() }, found }
 }
 
 /// A node whose log ends at 0x5000 in term 3, with one peer.

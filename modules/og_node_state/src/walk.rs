@@ -1,7 +1,7 @@
 //! Walks all combinations of what can be asked of a node, what it is, and what is seen of the others.
 #![allow(clippy::unwrap_used)]
 
-use og_common::gauss::peer::{Channel, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, Found, Peer};
 use og_common::gauss::{DbState, LogEnd, NodeState, Receiver, Role};
 use og_common::protocol::ErrorKind;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::transition::Refusal;
 const OWN: u64 = 0x5000;
 
 fn peer(found: Found) -> Peer {
-    Peer { channel: Channel::default(), found }
+    Peer { channel: ChannelEnds::default(), found }
 }
 
 /// What one peer can be: role, and its log beside this node's.

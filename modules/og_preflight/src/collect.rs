@@ -143,6 +143,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         }
         None => {}
     }
+    facts.clock.answered_at = os::now();
     Ok(facts)
 }
 
@@ -152,12 +153,12 @@ fn has_copied_data(purpose: Purpose) -> bool {
 }
 
 /// What is to be reached from here, each from the address that the server would use.
-fn targets(args: &Args, channels: &[peer::Channel]) -> Vec<(Target, Option<IpAddr>)> {
+fn targets(args: &Args, channels: &[peer::ChannelEnds]) -> Vec<(Target, Option<IpAddr>)> {
     let wanted = args.wanted.reach.iter().map(|target| (target.clone(), None));
     if !args.wanted.reach.is_empty() {
         return wanted.collect();
     }
-    let channel = |channel: &peer::Channel| {
+    let channel = |channel: &peer::ChannelEnds| {
         let target = Target { host: channel.remote_host.clone(), port: channel.remote_port };
         (target, channel.local_host.parse().ok())
     };
@@ -173,7 +174,7 @@ fn names(facts: &Facts, args: &Args) -> BTreeSet<String> {
 }
 
 /// What the source behind each channel says to a build, side by side: each takes one of its senders for a moment.
-async fn ask_sources(node: &Node, channels: Vec<peer::Channel>) -> Vec<SourceAnswer> {
+async fn ask_sources(node: &Node, channels: Vec<peer::ChannelEnds>) -> Vec<SourceAnswer> {
     let mut asked = Vec::new();
     for channel in channels {
         let node = Node::at(&node.data_dir);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::{
     protocol::Error,
-    replconn::{Channel, End, Host},
+    replconn::{End, Host, ReplicationChannel},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,9 +22,9 @@ pub struct Args {
     /// This node's end of every channel. With `query` only its host is looked at: whether this machine has that address.
     pub local: Option<Local>,
     /// The other nodes. With `absent` a host alone means whatever port it has.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerArg>,
     /// Whether a running server is told to read the file when it changed.
-    pub reload: ReloadWish,
+    pub reload: ReloadPolicy,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
     /// Do it even if the last channel of a running primary goes while standbys receive from it, a new channel lacks the
@@ -53,7 +53,7 @@ pub enum State {
 /// Whether to reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ReloadWish {
+pub enum ReloadPolicy {
     /// When the file changed and the server runs.
     #[default]
     Auto,
@@ -87,7 +87,7 @@ pub struct Local {
 
 /// Another node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub struct Peer {
+pub struct PeerArg {
     /// Address or name, IPv4 or IPv6.
     pub host: String,
     /// The port for clients; stands for `port` = base + 1, `service_port` = base + 4, `heartbeat_port` = base + 5.
@@ -128,7 +128,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn of(at: &str, host: &str, [base, port, heartbeat, service]: [Option<u16>; 4]) -> Result<Self, Error> {
+    fn new(at: &str, host: &str, [base, port, heartbeat, service]: [Option<u16>; 4]) -> Result<Self, Error> {
         let host = Host::new(host.trim());
         if host.text().is_empty() {
             return Err(Error::bad_args("host is empty").at(format!("{at}/host")));
@@ -156,20 +156,20 @@ impl Place {
     }
 
     /// As `Place::of` this node's end; the port must be known.
-    pub fn local(local: &Local) -> Result<Self, Error> {
+    pub fn from_local(local: &Local) -> Result<Self, Error> {
         let ports = [local.base_port, local.port, local.heartbeat_port, local.service_port];
-        Self::of("/local", &local.host, ports)?.with_port("/local")
+        Self::new("/local", &local.host, ports)?.require_port("/local")
     }
 
     /// As `Place::of` the other end; the port must be known unless `open`.
-    pub fn peer(index: usize, peer: &Peer, open: bool) -> Result<Self, Error> {
+    pub fn from_peer(index: usize, peer: &PeerArg, open: bool) -> Result<Self, Error> {
         let at = format!("/peers/{index}");
         let ports = [peer.base_port, peer.port, peer.heartbeat_port, peer.service_port];
-        let place = Self::of(&at, &peer.host, ports)?;
-        if open { Ok(place) } else { place.with_port(&at) }
+        let place = Self::new(&at, &peer.host, ports)?;
+        if open { Ok(place) } else { place.require_port(&at) }
     }
 
-    fn with_port(self, at: &str) -> Result<Self, Error> {
+    fn require_port(self, at: &str) -> Result<Self, Error> {
         if self.port.is_none() {
             return Err(Error::bad_args(format!("{at}: one of port, base_port is needed")).at(at));
         }
@@ -178,7 +178,7 @@ impl Place {
 
     /// Whether this is the place of that end; an open port is any.
     #[must_use]
-    pub fn is(&self, end: &End) -> bool {
+    pub fn is_at_end(&self, end: &End) -> bool {
         self.host == end.host && self.port.is_none_or(|port| port == end.port)
     }
 }
@@ -190,7 +190,7 @@ pub struct Numbered {
     pub number: usize,
     /// The channel.
     #[serde(flatten)]
-    pub channel: Channel,
+    pub channel: ReplicationChannel,
 }
 
 /// Result of og_replconninfo.

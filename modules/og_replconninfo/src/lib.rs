@@ -9,11 +9,11 @@ use og_common::{
         ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Role, Sender, Transaction, Version,
     },
     protocol::{Call, Diff, Error, Example, Module, Report, Rule},
-    replconn::{self, Channel, Host},
+    replconn::{self, Host, ReplicationChannel},
 };
 
-pub use args::{Args, Local, LocalHost, Numbered, Output, Peer, ReloadWish, State};
-use plan::{Plan, Slot, Wanted};
+pub use args::{Args, Local, LocalHost, Numbered, Output, PeerArg, ReloadPolicy, State};
+use plan::{ChannelParameter, Plan, Wanted};
 
 /// The parameter that says for whom commits wait.
 const SYNC_NAMES: &str = "synchronous_standby_names";
@@ -59,20 +59,20 @@ impl Module for ReplConnInfo {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let policy = EditPolicy {
-            reload: args.reload == ReloadWish::Auto,
+            reload: args.reload == ReloadPolicy::Auto,
             guard: Guard::AtRest { force: args.force },
         };
         if args.state == State::Query {
             let node = Node::of(call)?;
             let file = ConfigFile::conf(&node, policy);
             let mut report = query(call, &node, &file.parse(&file.read()?)?).await;
-            report.output.local = args.local.as_ref().map(local_host).transpose()?;
+            report.output.local = args.local.as_ref().map(resolve_local_host).transpose()?;
             return Ok(report);
         }
-        let wanted = Wanted::of(&args)?;
+        let wanted = Wanted::from_args(&args)?;
         let node = Node::of(call)?;
         if let Some(local) = wanted.local() {
-            ours(&local.host)?;
+            check_local_host(&local.host)?;
         }
         let file = ConfigFile::conf(&node, policy);
         let plan = async |text: Option<Vec<u8>>| {
@@ -83,9 +83,9 @@ impl Module for ReplConnInfo {
         };
         let (transaction, planned) = file.begin(call, || file.read().map(Some), plan).await?;
         if planned.is_empty() {
-            return unchanged(call, transaction, planned.plan).await;
+            return report_unchanged(call, transaction, planned.plan).await;
         }
-        change(call, &node, &file, (transaction, planned), &args).await
+        apply_change(call, &node, &file, (transaction, planned), &args).await
     }
 }
 
@@ -107,7 +107,7 @@ impl ConfigPlan for Planned {
 }
 
 /// Why a server here could not listen on this host, if it could not.
-fn why_not_here(host: &Host) -> Option<String> {
+fn foreign_host_problem(host: &Host) -> Option<String> {
     match replconn::is_local(host) {
         Ok(true) => None,
         Ok(false) => Some(format!("{host} is no address of this machine")),
@@ -116,18 +116,18 @@ fn why_not_here(host: &Host) -> Option<String> {
 }
 
 /// What a query tells of this node's end.
-fn local_host(local: &Local) -> Result<LocalHost, Error> {
+fn resolve_local_host(local: &Local) -> Result<LocalHost, Error> {
     let host = Host::new(local.host.trim());
     if let Some(problem) = host.problem() {
         return Err(Error::bad_args(format!("{:?} is no host: {problem}", host.text())).at("/local/host"));
     }
-    let problem = why_not_here(&host);
+    let problem = foreign_host_problem(&host);
     Ok(LocalHost { host: host.text().to_owned(), is_here: problem.is_none(), problem })
 }
 
 /// Refuses a host on which the server could not listen: it would take it at reload, and die at its next start.
-fn ours(host: &Host) -> Result<(), Error> {
-    let Some(why) = why_not_here(host) else { return Ok(()) };
+fn check_local_host(host: &Host) -> Result<(), Error> {
+    let Some(why) = foreign_host_problem(host) else { return Ok(()) };
     let addresses: Vec<_> = replconn::addresses().iter().map(ToString::to_string).collect();
     let hint = if addresses.is_empty() { "loopback addresses alone".into() } else { addresses.join(", ") };
     Err(Error::refused(format!("{why}; the server would not start with it"))
@@ -143,31 +143,32 @@ async fn plan_channels(call: &Call, node: &Node, conf: &ConfFile, wanted: &Wante
 }
 
 async fn query(call: &Call, node: &Node, conf: &ConfFile) -> Report<Output> {
-    let beyond = !plan::strays(conf, plan::most(None)).is_empty();
-    let most = plan::most(if beyond { node.version(call).await } else { None });
-    let slots = plan::slots(conf, most);
-    let channels = plan::numbered(&slots);
-    let strays = plan::strays(conf, most);
+    let beyond = !plan::unknown_channels(conf, plan::max_channels(None)).is_empty();
+    let most = plan::max_channels(if beyond { node.version(call).await } else { None });
+    let slots = plan::read_channels(conf, most);
+    let channels = plan::number_channels(&slots);
+    let strays = plan::unknown_channels(conf, most);
     let mut warnings: Vec<String> =
-        strays.into_iter().map(|(name, line)| plan::unknown(&name, line, most)).collect();
+        strays.into_iter().map(|(name, line)| plan::unknown_channel_message(&name, line, most)).collect();
     for (index, slot) in slots.iter().enumerate() {
-        let name = plan::name(index + 1);
+        let name = plan::parameter_name(index + 1);
         match slot {
-            Slot::Broken(text, why) => {
+            ChannelParameter::Broken(text, why) => {
                 warnings.push(format!("{name} = '{text}' is no channel: {why}; the server would not start"));
             }
-            Slot::Channel(channel, _) if replconn::is_local(&channel.local.host) == Ok(false) => warnings
-                .push(format!(
+            ChannelParameter::Channel(channel, _) if replconn::is_local(&channel.local.host) == Ok(false) => {
+                warnings.push(format!(
                     "{name}: {} is no address of this machine; the server would not start",
                     channel.local.host
-                )),
+                ));
+            }
             _ => {}
         }
-        if let Slot::Channel(channel, _) = slot {
-            warnings.extend(odd(channel).into_iter().map(|what| format!("{name}: {what}")));
+        if let ChannelParameter::Channel(channel, _) = slot {
+            warnings.extend(odd_ends(channel).into_iter().map(|what| format!("{name}: {what}")));
         }
     }
-    warnings.extend(hole(&channels));
+    warnings.extend(gap_warning(&channels));
     let count = channels.len();
     let output = Output { channels, ..Output::default() };
     let msg = format!("{count} channel{}", if count == 1 { "" } else { "s" });
@@ -175,7 +176,7 @@ async fn query(call: &Call, node: &Node, conf: &ConfFile) -> Report<Output> {
 }
 
 /// What a server takes for an end of a channel without a word, and with which nobody can connect.
-fn odd(channel: &Channel) -> Vec<String> {
+fn odd_ends(channel: &ReplicationChannel) -> Vec<String> {
     let mut found = Vec::new();
     for (side, end) in [("local", &channel.local), ("remote", &channel.remote)] {
         if let Some(problem) = end.host.problem() {
@@ -189,7 +190,11 @@ fn odd(channel: &Channel) -> Vec<String> {
 }
 
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
-async fn unchanged(call: &Call, transaction: Transaction<'_>, plan: Plan) -> Result<Report<Output>, Error> {
+async fn report_unchanged(
+    call: &Call,
+    transaction: Transaction<'_>,
+    plan: Plan,
+) -> Result<Report<Output>, Error> {
     let mut output = Output { channels: plan.channels, ..Output::default() };
     let mut warnings = plan.warnings;
     if !transaction.owes_reload(call) {
@@ -197,30 +202,30 @@ async fn unchanged(call: &Call, transaction: Transaction<'_>, plan: Plan) -> Res
     }
     let mut actions = vec!["reload the server, which an interrupted call left undone".to_owned()];
     if !call.check {
-        let saved = transaction.settle(call).await?;
+        let saved = transaction.settle_reload(call).await?;
         output.reloaded = saved.reloaded;
         actions = saved.actions;
         warnings.extend(saved.warnings);
     }
-    Ok(Report::of(actions, "the server was told of a change made before", output).with_warnings(warnings))
+    Ok(Report::new(actions, "the server was told of a change made before", output).with_warnings(warnings))
 }
 
-async fn change(
+async fn apply_change(
     call: &Call,
     node: &Node,
     file: &ConfigFile<'_>,
     (transaction, Planned { text: old, conf, mut plan }): (Transaction<'_>, Planned),
     args: &Args,
 ) -> Result<Report<Output>, Error> {
-    let reload = args.reload == ReloadWish::Auto;
+    let reload = args.reload == ReloadPolicy::Auto;
     let running = node.running().is_some();
     if !args.force {
-        plan::uwal(&plan)?;
+        plan::check_uwal(&plan)?;
     }
     let mut warnings = std::mem::take(&mut plan.warnings);
-    warnings.extend(effects(call, node, &conf, &plan, (running, reload, args)).await?);
+    warnings.extend(find_effects(call, node, &conf, &plan, (running, reload, args)).await?);
     let text = plan.file.to_bytes();
-    let diff = Diff::of(file.path(), &old, &text);
+    let diff = Diff::new(file.path(), &old, &text);
     let verb = if call.check { "would change" } else { "changed" };
     let msg = format!("{verb} {} in {}", plan.changed.join(", "), file.path().display());
     let mut output = Output {
@@ -237,7 +242,7 @@ async fn change(
             actions.push(RELOAD.into());
         }
     } else {
-        call.keep(&output);
+        call.record_output(&output);
         let (names, backup) = (&plan.changed, args.backup);
         let new = NewFile { old: Some(&old), new: &text, names, actions: &actions, backup };
         let saved = transaction.commit(call, new).await?;
@@ -246,7 +251,7 @@ async fn change(
         warnings.extend(saved.warnings);
         backup_file = saved.backup_file;
     }
-    let mut report = Report::of(actions, msg, output).with_diff(diff).with_warnings(warnings);
+    let mut report = Report::new(actions, msg, output).with_diff(diff).with_warnings(warnings);
     report.backup_file = backup_file;
     Ok(report)
 }
@@ -255,14 +260,14 @@ async fn change(
 ///
 /// # Errors
 /// `refused`, unless `force`, when standbys of a running primary would be shut out.
-async fn effects(
+async fn find_effects(
     call: &Call,
     node: &Node,
     conf: &ConfFile,
     plan: &Plan,
     (running, reload, args): (bool, bool, &Args),
 ) -> Result<Vec<String>, Error> {
-    let mut warnings: Vec<String> = hole(&plan.channels).into_iter().collect();
+    let mut warnings: Vec<String> = gap_warning(&plan.channels).into_iter().collect();
     let cleared = plan.channels.is_empty();
     if !running || !(reload || cleared) {
         return Ok(warnings);
@@ -274,7 +279,7 @@ async fn effects(
         Err(_) => (node.state_file().map_or(Role::Unknown, |state| state.role), None),
     };
     if cleared && role == Role::Primary && !args.force {
-        shuts_out(senders.as_deref())?;
+        check_senders(senders.as_deref())?;
     }
     if !reload {
         return Ok(warnings);
@@ -301,13 +306,13 @@ async fn effects(
     }
     let replaced = !plan.removed.is_empty() || !plan.updated.is_empty();
     if !cleared {
-        warnings.extend(cuts(release, replaced, !plan.added.is_empty()));
+        warnings.extend(cut_warning(release, replaced, !plan.added.is_empty()));
     }
     Ok(warnings)
 }
 
 /// Which replication connections end by the reload, of a server of this release.
-fn cuts(release: Option<&Version>, replaced: bool, added: bool) -> Option<String> {
+fn cut_warning(release: Option<&Version>, replaced: bool, added: bool) -> Option<String> {
     let all = "ends every replication connection of this server for some seconds, in which synchronous commits wait";
     if replaced && release.is_none_or(Version::reload_cuts_all_streams) {
         Some(format!("changing or removing a channel {all}"))
@@ -325,7 +330,7 @@ fn cuts(release: Option<&Version>, replaced: bool, added: bool) -> Option<String
 }
 
 /// Refuses to take the last channel from a primary while somebody receives from it, or that is not known.
-fn shuts_out(senders: Option<&[Sender]>) -> Result<(), Error> {
+fn check_senders(senders: Option<&[Sender]>) -> Result<(), Error> {
     let who = match senders {
         Some([]) => return Ok(()),
         Some(senders) => {
@@ -344,7 +349,7 @@ fn shuts_out(senders: Option<&[Sender]>) -> Result<(), Error> {
 }
 
 /// Only replconninfo1 makes a single node a primary.
-fn hole(channels: &[Numbered]) -> Option<String> {
+fn gap_warning(channels: &[Numbered]) -> Option<String> {
     let first = channels.first()?.number;
     (first > 1).then(|| format!("replconninfo1 is empty and replconninfo{first} is not: a single node becomes primary by number 1 alone"))
 }
@@ -359,7 +364,7 @@ mod tests {
     #[test]
     fn what_a_reload_cuts_depends_on_the_release() {
         let told = |release: &str, replaced: bool, added: bool| {
-            cuts(Version::parse(release).as_ref(), replaced, added).unwrap_or_default()
+            cut_warning(Version::parse(release).as_ref(), replaced, added).unwrap_or_default()
         };
         for release in ["2.1.0", "3.0.5", "5.1.0", "unknown"] {
             assert!(told(release, true, false).contains("ends every replication connection"), "{release}");
@@ -373,7 +378,7 @@ mod tests {
 
     #[test]
     fn what_the_server_takes_and_cannot_use_is_told() {
-        let odd = |value: &str| odd(&Channel::parse(value).unwrap().unwrap()).join("; ");
+        let odd = |value: &str| odd_ends(&ReplicationChannel::parse(value).unwrap().unwrap()).join("; ");
         assert_eq!(odd("localhost=10.0.0.1 localport=1 remotehost=10.0.0.2 remoteport=2"), "");
         let told = odd("localhost=10.0.0.256 localport=99999 remotehost=10.0.0.2:26001 remoteport=0");
         for part in ["10.0.0.256 is no host", "localport=99999", "10.0.0.2:26001 is no host", "remoteport=0"]
@@ -384,11 +389,11 @@ mod tests {
 
     #[test]
     fn a_primary_keeps_its_last_channel_as_long_as_somebody_receives() {
-        shuts_out(Some(&[])).unwrap();
+        check_senders(Some(&[])).unwrap();
         let peer = Some(Endpoint { host: "10.0.0.2".into(), port: 4711 });
-        let error = shuts_out(Some(&[Sender { peer, ..Sender::default() }])).unwrap_err();
+        let error = check_senders(Some(&[Sender { peer, ..Sender::default() }])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.to_string().contains("10.0.0.2 still receive"), "{error}");
-        assert_eq!(shuts_out(None).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(check_senders(None).unwrap_err().kind(), ErrorKind::Refused);
     }
 }

@@ -7,18 +7,18 @@ use og_common::{
         version::{CHANNELS, MOST_CHANNELS},
     },
     protocol::Error,
-    replconn::{Channel, End},
+    replconn::{End, ReplicationChannel},
 };
 
 use crate::args::{Args, Numbered, Place, State};
 
 /// What one replconninfoN holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum ChannelParameter {
     /// Not set, or set to nothing.
     Empty,
     /// A channel, and its text.
-    Channel(Channel, String),
+    Channel(ReplicationChannel, String),
     /// A text with which the server would not start, and why.
     Broken(String, String),
 }
@@ -57,11 +57,11 @@ impl Wanted {
     ///
     /// # Errors
     /// `bad_args` with the place of the argument; `refused` when there are more peers than numbers.
-    pub fn of(args: &Args) -> Result<Self, Error> {
-        let local = args.local.as_ref().map(Place::local).transpose()?;
+    pub fn from_args(args: &Args) -> Result<Self, Error> {
+        let local = args.local.as_ref().map(Place::from_local).transpose()?;
         let mut peers: Vec<(Place, Option<bool>, Option<bool>)> = Vec::new();
         for (index, peer) in args.peers.iter().enumerate() {
-            let place = Place::peer(index, peer, args.state == State::Absent)?;
+            let place = Place::from_peer(index, peer, args.state == State::Absent)?;
             let at = format!("/peers/{index}");
             if peers.iter().any(|(other, ..)| other.host == place.host && other.port == place.port) {
                 return Err(Error::bad_args(format!("the peer {} is given twice", place.host)).at(at));
@@ -75,13 +75,13 @@ impl Wanted {
             return Err(Error::bad_args("local is needed: this node's end of the channels").at("/local"));
         }
         if args.state != State::Absent && peers.len() > MOST_CHANNELS {
-            return Err(too_many(peers.len(), MOST_CHANNELS));
+            return Err(too_many_error(peers.len(), MOST_CHANNELS));
         }
         Ok(Self { state: args.state, local, peers })
     }
 
     /// Whether the channel of this number is one to be taken away.
-    fn is_unwanted(&self, slot: &Slot) -> bool {
+    fn is_unwanted(&self, slot: &ChannelParameter) -> bool {
         self.peers.iter().any(|(place, ..)| leads_to(slot, place))
     }
 
@@ -94,23 +94,23 @@ impl Wanted {
 
 /// How many channels a server has; of an unknown release as many as all have.
 #[must_use]
-pub fn most(release: Option<&Version>) -> usize {
+pub fn max_channels(release: Option<&Version>) -> usize {
     release.map_or(CHANNELS, Version::max_channels)
 }
 
 /// What the first `most` parameters hold.
 #[must_use]
-pub fn slots(file: &ConfFile, most: usize) -> Vec<Slot> {
+pub fn read_channels(file: &ConfFile, most: usize) -> Vec<ChannelParameter> {
     let slot = |number| {
-        let Some(setting) = file.get(&name(number)) else { return Slot::Empty };
+        let Some(setting) = file.get(&parameter_name(number)) else { return ChannelParameter::Empty };
         let text = setting.text().into_owned();
         if !setting.is_text() {
-            return Slot::Broken(text, "it is not UTF-8".into());
+            return ChannelParameter::Broken(text, "it is not UTF-8".into());
         }
-        match Channel::parse(&text) {
-            Ok(None) => Slot::Empty,
-            Ok(Some(channel)) => Slot::Channel(channel, text),
-            Err(error) => Slot::Broken(text, error.to_string()),
+        match ReplicationChannel::parse(&text) {
+            Ok(None) => ChannelParameter::Empty,
+            Ok(Some(channel)) => ChannelParameter::Channel(channel, text),
+            Err(error) => ChannelParameter::Broken(text, error.to_string()),
         }
     };
     (1..=most).map(slot).collect()
@@ -119,7 +119,7 @@ pub fn slots(file: &ConfFile, most: usize) -> Vec<Slot> {
 /// Parameters that look like channels and that a server with `most` of them does not know, each with its line: it would
 /// not start with one.
 #[must_use]
-pub fn strays(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
+pub fn unknown_channels(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
     let mut found: Vec<(String, usize)> = Vec::new();
     for setting in file.settings() {
         let lower = setting.name.to_ascii_lowercase();
@@ -138,9 +138,11 @@ pub fn strays(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
 
 /// The channels with their numbers.
 #[must_use]
-pub fn numbered(slots: &[Slot]) -> Vec<Numbered> {
-    let channel = |(index, slot): (usize, &Slot)| match slot {
-        Slot::Channel(channel, _) => Some(Numbered { number: index + 1, channel: channel.clone() }),
+pub fn number_channels(slots: &[ChannelParameter]) -> Vec<Numbered> {
+    let channel = |(index, slot): (usize, &ChannelParameter)| match slot {
+        ChannelParameter::Channel(channel, _) => {
+            Some(Numbered { number: index + 1, channel: channel.clone() })
+        }
         _ => None,
     };
     slots.iter().enumerate().filter_map(channel).collect()
@@ -149,20 +151,20 @@ pub fn numbered(slots: &[Slot]) -> Vec<Numbered> {
 /// Whether the plan may be another one for some release than for an unknown one.
 #[must_use]
 pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
-    let slots = slots(file, CHANNELS);
+    let slots = read_channels(file, CHANNELS);
     let moves = wanted.state == State::Absent && {
         let goes = slots.iter().position(|slot| wanted.is_unwanted(slot));
         goes.is_some_and(|at| {
-            slots[at..].iter().any(|slot| *slot != Slot::Empty && !wanted.is_unwanted(slot))
+            slots[at..].iter().any(|slot| *slot != ChannelParameter::Empty && !wanted.is_unwanted(slot))
         })
     };
-    let used = slots.iter().filter(|slot| **slot != Slot::Empty).count();
+    let used = slots.iter().filter(|slot| **slot != ChannelParameter::Empty).count();
     let wants = match wanted.state {
         State::Exact => wanted.peers.len(),
         State::Present => used + wanted.peers.len(),
         State::Absent | State::Query => 0,
     };
-    moves || wants > CHANNELS || !strays(file, CHANNELS).is_empty()
+    moves || wants > CHANNELS || !unknown_channels(file, CHANNELS).is_empty()
 }
 
 /// What has to change, on a server of this release.
@@ -170,32 +172,32 @@ pub fn needs_release(file: &ConfFile, wanted: &Wanted) -> bool {
 /// # Errors
 /// `refused` when there are not numbers enough; `corrupt` when a value cannot be understood and is not to be replaced.
 pub fn plan(file: &ConfFile, wanted: &Wanted, release: Option<&Version>) -> Result<Plan, Error> {
-    let most = most(release);
-    let before = slots(file, most);
+    let most = max_channels(release);
+    let before = read_channels(file, most);
     let after = match wanted.state {
         State::Query => before.clone(),
-        State::Exact if wanted.peers.len() > most => return Err(too_many(wanted.peers.len(), most)),
-        State::Exact => exact(&before, wanted),
-        State::Present => present(sound(file, &before)?, wanted)?,
-        State::Absent => absent(sound(file, &before)?, wanted, release),
+        State::Exact if wanted.peers.len() > most => return Err(too_many_error(wanted.peers.len(), most)),
+        State::Exact => plan_exact(&before, wanted),
+        State::Present => plan_present(require_unbroken(file, &before)?, wanted)?,
+        State::Absent => plan_absent(require_unbroken(file, &before)?, wanted, release),
     };
-    let mut plan = Plan { file: file.clone(), channels: numbered(&after), ..Plan::default() };
+    let mut plan = Plan { file: file.clone(), channels: number_channels(&after), ..Plan::default() };
     for (index, (old, new)) in before.iter().zip(&after).enumerate() {
-        let (number, name) = (index + 1, name(index + 1));
+        let (number, name) = (index + 1, parameter_name(index + 1));
         let changed = match (old, new) {
             (old, new) if old == new => continue,
-            (_, Slot::Channel(_, text)) => plan.file.set(&name, text)?,
+            (_, ChannelParameter::Channel(_, text)) => plan.file.set(&name, text)?,
             _ => plan.file.unset(&name),
         };
         let (list, action) = match (old, new) {
-            (Slot::Empty, Slot::Channel(channel, _)) => {
-                (&mut plan.added, format!("add {name} to {}", shown(channel)))
+            (ChannelParameter::Empty, ChannelParameter::Channel(channel, _)) => {
+                (&mut plan.added, format!("add {name} to {}", describe_remote(channel)))
             }
-            (_, Slot::Channel(channel, _)) => {
-                (&mut plan.updated, format!("change {name}, now to {}", shown(channel)))
+            (_, ChannelParameter::Channel(channel, _)) => {
+                (&mut plan.updated, format!("change {name}, now to {}", describe_remote(channel)))
             }
-            (Slot::Channel(channel, _), _) => {
-                (&mut plan.removed, format!("remove {name}, was to {}", shown(channel)))
+            (ChannelParameter::Channel(channel, _), _) => {
+                (&mut plan.removed, format!("remove {name}, was to {}", describe_remote(channel)))
             }
             _ => (&mut plan.removed, format!("remove {name}")),
         };
@@ -205,13 +207,13 @@ pub fn plan(file: &ConfFile, wanted: &Wanted, release: Option<&Version>) -> Resu
             plan.changed.push(name);
         }
     }
-    for (name, line) in strays(file, most) {
+    for (name, line) in unknown_channels(file, most) {
         if wanted.state == State::Exact {
             plan.file.unset(&name);
             plan.actions.push(format!("remove {name}, which a server does not have"));
             plan.changed.push(name);
         } else {
-            plan.warnings.push(unknown(&name, line, most));
+            plan.warnings.push(unknown_channel_message(&name, line, most));
         }
     }
     Ok(plan)
@@ -219,7 +221,7 @@ pub fn plan(file: &ConfFile, wanted: &Wanted, release: Option<&Version>) -> Resu
 
 /// That the server does not know a parameter.
 #[must_use]
-pub fn unknown(name: &str, line: usize, most: usize) -> String {
+pub fn unknown_channel_message(name: &str, line: usize, most: usize) -> String {
     format!("line {line} sets {name}, and a server has {most} channels: it would not start")
 }
 
@@ -227,7 +229,7 @@ pub fn unknown(name: &str, line: usize, most: usize) -> String {
 ///
 /// # Errors
 /// `refused`.
-pub fn uwal(plan: &Plan) -> Result<(), Error> {
+pub fn check_uwal(plan: &Plan) -> Result<(), Error> {
     if !plan.file.get("enable_uwal").is_some_and(|setting| is_on(&setting.text())) {
         return Ok(());
     }
@@ -239,47 +241,52 @@ pub fn uwal(plan: &Plan) -> Result<(), Error> {
         None => Ok(()),
         Some(numbered) => Err(Error::refused(format!(
             "enable_uwal is on, and {} would lack remotenodeid, remoteuwalhost and remoteuwalport",
-            name(numbered.number)
+            parameter_name(numbered.number)
         ))
         .at("/peers")
         .hint("set the whole value with og_guc; force: true leaves the keys out")),
     }
 }
 
-fn exact(before: &[Slot], wanted: &Wanted) -> Vec<Slot> {
-    let mut after: Vec<Slot> = (0..wanted.peers.len()).map(|index| slot(before, wanted, index)).collect();
-    after.resize(before.len().max(after.len()), Slot::Empty);
+fn plan_exact(before: &[ChannelParameter], wanted: &Wanted) -> Vec<ChannelParameter> {
+    let mut after: Vec<ChannelParameter> =
+        (0..wanted.peers.len()).map(|index| plan_channel(before, wanted, index)).collect();
+    after.resize(before.len().max(after.len()), ChannelParameter::Empty);
     after
 }
 
-fn present(mut slots: Vec<Slot>, wanted: &Wanted) -> Result<Vec<Slot>, Error> {
+fn plan_present(mut slots: Vec<ChannelParameter>, wanted: &Wanted) -> Result<Vec<ChannelParameter>, Error> {
     for (index, (place, ..)) in wanted.peers.iter().enumerate() {
         let at = slots.iter().position(|slot| leads_to(slot, place));
-        let at = at.or_else(|| slots.iter().position(|slot| *slot == Slot::Empty));
+        let at = at.or_else(|| slots.iter().position(|slot| *slot == ChannelParameter::Empty));
         let Some(at) = at else {
-            return Err(too_many(slots.len() + 1, slots.len()));
+            return Err(too_many_error(slots.len() + 1, slots.len()));
         };
-        slots[at] = slot(&slots, wanted, index);
+        slots[at] = plan_channel(&slots, wanted, index);
     }
     Ok(slots)
 }
 
 /// Later channels move up where a removal ends every replication connection anyway; where only those of channels that
 /// change end, the others keep their numbers, but for number 1, by which alone a single node becomes primary.
-fn absent(slots: Vec<Slot>, wanted: &Wanted, release: Option<&Version>) -> Vec<Slot> {
-    let goes = |slot: &Slot| wanted.is_unwanted(slot);
+fn plan_absent(
+    slots: Vec<ChannelParameter>,
+    wanted: &Wanted,
+    release: Option<&Version>,
+) -> Vec<ChannelParameter> {
+    let goes = |slot: &ChannelParameter| wanted.is_unwanted(slot);
     let Some(first) = slots.iter().position(goes) else { return slots };
     let most = slots.len();
     if release.is_none_or(Version::reload_cuts_all_streams) {
-        let moved = slots[first..].iter().filter(|slot| !goes(slot) && **slot != Slot::Empty);
-        let mut after: Vec<Slot> = slots[..first].iter().chain(moved).cloned().collect();
-        after.resize(most, Slot::Empty);
+        let moved = slots[first..].iter().filter(|slot| !goes(slot) && **slot != ChannelParameter::Empty);
+        let mut after: Vec<ChannelParameter> = slots[..first].iter().chain(moved).cloned().collect();
+        after.resize(most, ChannelParameter::Empty);
         return after;
     }
-    let mut after: Vec<Slot> =
-        slots.into_iter().map(|slot| if goes(&slot) { Slot::Empty } else { slot }).collect();
+    let mut after: Vec<ChannelParameter> =
+        slots.into_iter().map(|slot| if goes(&slot) { ChannelParameter::Empty } else { slot }).collect();
     if first == 0
-        && let Some(last) = after.iter().rposition(|slot| *slot != Slot::Empty)
+        && let Some(last) = after.iter().rposition(|slot| *slot != ChannelParameter::Empty)
     {
         after.swap(0, last);
     }
@@ -287,33 +294,33 @@ fn absent(slots: Vec<Slot>, wanted: &Wanted, release: Option<&Version>) -> Vec<S
 }
 
 /// The channel to the peer as it is wanted; its text stays where it says the same.
-fn slot(present: &[Slot], wanted: &Wanted, index: usize) -> Slot {
+fn plan_channel(present: &[ChannelParameter], wanted: &Wanted, index: usize) -> ChannelParameter {
     let (place, cascade, cross_region) = &wanted.peers[index];
     let old = present.iter().find_map(|slot| match slot {
-        Slot::Channel(channel, text) if place.is(&channel.remote) => Some((channel, text)),
+        ChannelParameter::Channel(channel, text) if place.is_at_end(&channel.remote) => Some((channel, text)),
         _ => None,
     });
     let keep = wanted.state == State::Present;
     let flag = |wish: &Option<bool>, now: Option<bool>| wish.unwrap_or(keep && now.unwrap_or(false));
     let local = wanted.local.as_ref().unwrap_or(place);
-    let channel = Channel {
-        local: end(local, old.map(|(channel, _)| &channel.local)),
-        remote: end(place, old.map(|(channel, _)| &channel.remote)),
+    let channel = ReplicationChannel {
+        local: plan_end(local, old.map(|(channel, _)| &channel.local)),
+        remote: plan_end(place, old.map(|(channel, _)| &channel.remote)),
         cascade: flag(cascade, old.map(|(channel, _)| channel.cascade)),
         cross_region: flag(cross_region, old.map(|(channel, _)| channel.cross_region)),
         extra: old.map(|(channel, _)| channel.extra.clone()).unwrap_or_default(),
         more: old.map(|(channel, _)| channel.more.clone()).unwrap_or_default(),
     };
     match old {
-        Some((same, text)) if *same == channel => Slot::Channel(channel, text.clone()),
+        Some((same, text)) if *same == channel => ChannelParameter::Channel(channel, text.clone()),
         _ => {
             let text = channel.to_string();
-            Slot::Channel(channel, text)
+            ChannelParameter::Channel(channel, text)
         }
     }
 }
 
-fn end(wish: &Place, old: Option<&End>) -> End {
+fn plan_end(wish: &Place, old: Option<&End>) -> End {
     End {
         host: wish.host.clone(),
         port: wish.port.or(old.map(|old| old.port)).unwrap_or_default(),
@@ -322,15 +329,15 @@ fn end(wish: &Place, old: Option<&End>) -> End {
     }
 }
 
-fn leads_to(slot: &Slot, place: &Place) -> bool {
-    matches!(slot, Slot::Channel(channel, _) if place.is(&channel.remote))
+fn leads_to(slot: &ChannelParameter, place: &Place) -> bool {
+    matches!(slot, ChannelParameter::Channel(channel, _) if place.is_at_end(&channel.remote))
 }
 
 /// The slots, none of them broken.
-fn sound(file: &ConfFile, slots: &[Slot]) -> Result<Vec<Slot>, Error> {
+fn require_unbroken(file: &ConfFile, slots: &[ChannelParameter]) -> Result<Vec<ChannelParameter>, Error> {
     for (index, slot) in slots.iter().enumerate() {
-        if let Slot::Broken(text, why) = slot {
-            let name = name(index + 1);
+        if let ChannelParameter::Broken(text, why) = slot {
+            let name = parameter_name(index + 1);
             let line = file.get(&name).map_or(0, |setting| setting.line);
             return Err(Error::corrupt(format!(
                 "postgresql.conf: line {line}, column 1: {name} = '{text}' is no channel: {why}; the server would not start"
@@ -341,13 +348,13 @@ fn sound(file: &ConfFile, slots: &[Slot]) -> Result<Vec<Slot>, Error> {
     Ok(slots.to_vec())
 }
 
-fn too_many(wanted: usize, most: usize) -> Error {
+fn too_many_error(wanted: usize, most: usize) -> Error {
     Error::refused(format!("{wanted} channels are wanted, and a server has {most}"))
         .hint("let further standbys follow a standby (cascade)")
         .at("/peers")
 }
 
-fn shown(channel: &Channel) -> String {
+fn describe_remote(channel: &ReplicationChannel) -> String {
     let host = channel.remote.host.text();
     if host.contains(':') {
         format!("[{host}]:{}", channel.remote.port)
@@ -358,7 +365,7 @@ fn shown(channel: &Channel) -> String {
 
 /// The name of a parameter by its number.
 #[must_use]
-pub fn name(number: usize) -> String {
+pub fn parameter_name(number: usize) -> String {
     format!("replconninfo{number}")
 }
 

@@ -8,9 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-struct Node(tempfile::TempDir);
+struct TestNode(tempfile::TempDir);
 
-impl Node {
+impl TestNode {
     fn new(conf: &str) -> Self {
         let node = Self(tempfile::tempdir().unwrap());
         std::fs::write(node.0.path().join("postgresql.conf"), conf).unwrap();
@@ -49,7 +49,7 @@ fn wanted() -> Value {
 
 #[test]
 fn writes_reads_and_clears() {
-    let node = Node::new(CONF);
+    let node = TestNode::new(CONF);
     let result = node.call(wanted());
     assert_eq!(result["changed"], true, "{result}");
     assert_eq!(
@@ -97,7 +97,7 @@ fn writes_reads_and_clears() {
 
 #[test]
 fn check_mode_says_the_same_and_writes_nothing() {
-    let node = Node::new(CONF);
+    let node = TestNode::new(CONF);
     let mut args = wanted();
     args["diff"] = json!(true);
     args["check_mode"] = json!(true);
@@ -112,7 +112,7 @@ fn check_mode_says_the_same_and_writes_nothing() {
 
 #[test]
 fn refuses_before_anything_is_written() {
-    let node = Node::new(CONF);
+    let node = TestNode::new(CONF);
     let mut foreign = wanted();
     // Set aside for documents (RFC 5737): nobody's.
     foreign["local"]["host"] = json!("192.0.2.77");
@@ -132,7 +132,7 @@ fn refuses_before_anything_is_written() {
 
 #[test]
 fn query_tells_what_would_not_start() {
-    let node = Node::new(
+    let node = TestNode::new(
         "replconninfo2 = 'hello'\nreplconninfo3 = 'localhost=192.0.2.77 localport=1 remotehost=a remoteport=1'\n",
     );
     let result = node.call(json!({"state": "query"}));
@@ -144,7 +144,7 @@ fn query_tells_what_would_not_start() {
 
 #[test]
 fn query_tells_whether_the_local_host_is_this_machine() {
-    let node = Node::new(CONF);
+    let node = TestNode::new(CONF);
     let told = |host: &str| node.call(json!({"state": "query", "local": {"host": host}}))["local"].clone();
     assert_eq!(told("127.0.0.1"), json!({"host": "127.0.0.1", "is_here": true}));
     let other = told("192.0.2.77");
@@ -159,7 +159,7 @@ fn query_tells_whether_the_local_host_is_this_machine() {
 /// A server that gs_ctl never ends to reload.
 #[test]
 fn a_call_that_ends_in_the_reload_says_what_it_wrote() {
-    let node = Node::new(CONF);
+    let node = TestNode::new(CONF);
     let (data, home) = (node.0.path(), tempfile::tempdir().unwrap());
     let bin = home.path().join("bin");
     // Written by a child, as this process forks in other tests meanwhile ("text file busy").

@@ -62,27 +62,29 @@ impl Module for Sessions {
         }
         while args.state == State::Absent && !call.check && !activity.sessions.is_empty() {
             if args.method == Method::Terminate {
-                let chosen: BTreeSet<_> = activity.untold(&told).map(|session| session.key.clone()).collect();
+                let chosen: BTreeSet<_> =
+                    activity.not_yet_ended(&told).map(|session| session.key.clone()).collect();
                 let now_told = terminate(call, &node, dialect, &args, &chosen).await?;
-                for session in activity.untold(&told).filter(|session| now_told.contains(&session.key)) {
-                    call.did(plan::action(&session.transaction));
+                for session in activity.not_yet_ended(&told).filter(|session| now_told.contains(&session.key))
+                {
+                    call.did(plan::end_action(&session.transaction));
                     ended.push(session.transaction.clone());
                 }
                 told.extend(now_told);
-                call.keep(&activity.output(&ended));
+                call.record_output(&activity.output(&ended));
             }
-            call.saw(activity.waits_for());
+            call.saw(activity.describe_awaited());
             if call.deadline.is_some_and(|end| Instant::now() + INTERVAL + MARGIN > end) {
-                return Err(left(&activity, &ended, &args));
+                return Err(sessions_left_error(&activity, &ended, &args));
             }
             tokio::time::sleep(INTERVAL).await;
             activity = inspect(call, &node, dialect, &args, &told).await?;
         }
-        let actions = ended.iter().map(plan::action).collect();
+        let actions = ended.iter().map(plan::end_action).collect();
         let output = activity.output(&ended);
         let msg = message(&output, &args, call.check);
         let stay = if args.state == State::Absent { plan::prepared_warning(&output.prepared) } else { None };
-        Ok(Report::of(actions, msg, output).with_warnings(stay))
+        Ok(Report::new(actions, msg, output).with_warnings(stay))
     }
 }
 
@@ -112,7 +114,7 @@ async fn terminate(
     Ok(rows.into_iter().filter_map(|row| row.into_iter().next()).collect())
 }
 
-fn left(activity: &Activity, ended: &[Transaction], args: &Args) -> Error {
+fn sessions_left_error(activity: &Activity, ended: &[Transaction], args: &Args) -> Error {
     let hint = match args.method {
         Method::Wait => {
             "raise timeout, end these transactions in their applications, or use method: terminate"
@@ -128,7 +130,7 @@ fn left(activity: &Activity, ended: &[Transaction], args: &Args) -> Error {
             format!("{n} sessions with transactions of {} s or older are left", args.min_age)
         }
     };
-    Error::new(ErrorKind::Timeout, format!("{detail}: {}", activity.waits_for()))
+    Error::new(ErrorKind::Timeout, format!("{detail}: {}", activity.describe_awaited()))
         .reason(Reason::LongTransactions)
         .hint(hint)
         .with_output(&activity.output(ended))

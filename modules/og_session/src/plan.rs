@@ -140,7 +140,7 @@ impl Activity {
                 application,
                 state,
                 age_s,
-                query: show(&query),
+                query: shorten_query(&query),
             };
             let is_long = age.is_some_and(|age| age >= u64::from(min_age));
             activity.sessions.push(Session { key, transaction, is_long });
@@ -151,7 +151,7 @@ impl Activity {
     }
 
     /// Returns the sessions that are to be told to end: their transactions are long, and they were not told yet.
-    pub fn untold(&self, told: &BTreeSet<String>) -> impl Iterator<Item = &Session> {
+    pub fn not_yet_ended(&self, told: &BTreeSet<String>) -> impl Iterator<Item = &Session> {
         self.sessions.iter().filter(|session| session.is_long && !told.contains(&session.key))
     }
 
@@ -168,8 +168,9 @@ impl Activity {
 
     /// Returns what is waited for, in words; empty when there is nothing.
     #[must_use]
-    pub fn waits_for(&self) -> String {
-        let named: Vec<_> = self.sessions.iter().take(3).map(|session| name(&session.transaction)).collect();
+    pub fn describe_awaited(&self) -> String {
+        let named: Vec<_> =
+            self.sessions.iter().take(3).map(|session| describe_transaction(&session.transaction)).collect();
         match self.sessions.len() {
             0 => String::new(),
             1..=3 => named.join("; "),
@@ -180,7 +181,7 @@ impl Activity {
 
 /// Names a transaction.
 #[must_use]
-pub fn name(of: &Transaction) -> String {
+pub fn describe_transaction(of: &Transaction) -> String {
     let Transaction { pid, user, database, client, state, age_s, .. } = of;
     let session = of.session_id.filter(|id| id != pid).map_or(String::new(), |id| format!(", session {id}"));
     format!("pid {pid}{session} of {user} from {client} on {database} ({state}, {age_s} s)")
@@ -188,7 +189,7 @@ pub fn name(of: &Transaction) -> String {
 
 /// Returns the action that ends the session of a transaction.
 #[must_use]
-pub fn action(of: &Transaction) -> String {
+pub fn end_action(of: &Transaction) -> String {
     // Without its age, which the next call would tell otherwise.
     let Transaction { pid, user, database, client, .. } = of;
     format!("end session of {user} from {client} on {database} (pid {pid})")
@@ -213,7 +214,7 @@ const SECRET_WORDS: [&str; 9] =
     ["password", "passwd", "identified", "encrypt", "decrypt", "secret", "access_key", "token", "credential"];
 
 /// Returns the statement as it may be told: masked first, for of a secret that is cut the rest would not be known for one.
-fn show(query: &str) -> String {
+fn shorten_query(query: &str) -> String {
     let masked = secret::text(query);
     let lower = masked.to_ascii_lowercase();
     let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
@@ -263,7 +264,7 @@ mod tests {
         let rows = || vec![session("1@1", "20", ""), session("2@1", "", ""), session("3@1", "16", "")];
         let read = Activity::parse(rows(), 15);
         let told = keys(&["1@1", "2@1"]);
-        assert_eq!(read.untold(&told).map(|s| &*s.key).collect::<Vec<_>>(), ["3@1"]);
+        assert_eq!(read.not_yet_ended(&told).map(|s| &*s.key).collect::<Vec<_>>(), ["3@1"]);
         // The second one has no transaction any more, but is there: waited for, and no long transaction.
         assert_eq!(read.sessions.len(), 3);
         assert_eq!(read.output(&[]).transactions.len(), 2);
@@ -271,8 +272,8 @@ mod tests {
 
     #[test]
     fn statements_are_told_masked_and_cut() {
-        assert_eq!(show(&"é".repeat(300)).chars().count(), 200);
-        assert_eq!(show("select 'a' from t"), "select 'a' from t");
+        assert_eq!(shorten_query(&"é".repeat(300)).chars().count(), 200);
+        assert_eq!(shorten_query("select 'a' from t"), "select 'a' from t");
         for secret in [
             "alter user u identified by 'Gauss@123' replace 'Gauss@124'",
             "CREATE ROLE r PASSWORD \"Gauss@123",
@@ -284,7 +285,7 @@ mod tests {
             "select set_config('app.token', 'Gauss@123', true)",
             "create server s options (credentials 'Gauss@123')",
         ] {
-            assert!(!show(secret).contains("Gauss"), "{}", show(secret));
+            assert!(!shorten_query(secret).contains("Gauss"), "{}", shorten_query(secret));
         }
     }
 

@@ -8,7 +8,7 @@ pub mod plan;
 use std::time::Duration;
 
 use og_common::files::NodeLock;
-use og_common::gauss::{Node, Slot};
+use og_common::gauss::{Node, ReplicationSlot};
 use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ pub struct Args {
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
     /// The slots as they are after the call.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<ReplicationSlot>,
     /// Names of the slots that were made.
     pub created: Vec<String>,
     /// Names of the slots that were dropped.
@@ -133,7 +133,7 @@ impl Module for ReplicationSlots {
             plan.drop.append(&mut plan.in_use);
         }
         if !plan.in_use.is_empty() && args.if_active == IfActive::Fail {
-            return Err(in_use(&plan.in_use));
+            return Err(in_use_error(&plan.in_use));
         }
         let actions = plan.actions();
         if acting && !actions.is_empty() {
@@ -147,11 +147,11 @@ impl Module for ReplicationSlots {
         }
         let msg = message(&slots, &plan, call.check);
         let output = Output { slots, created: plan.create, dropped: plan.drop, skipped: plan.in_use };
-        Ok(Report::of(actions, msg, output))
+        Ok(Report::new(actions, msg, output))
     }
 }
 
-fn in_use(names: &[String]) -> Error {
+fn in_use_error(names: &[String]) -> Error {
     Error::refused(format!("a standby streams through {}", names.join(", ")))
         .hint("stop that standby first, or use if_active: wait or skip; there is no override")
 }
@@ -168,7 +168,7 @@ async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
             // No row: somebody connected, or somebody else dropped it, since we looked.
             let now = node.slots(call).await?;
             if now.iter().any(|slot| slot.name == *name && slot.active) {
-                return Err(in_use(std::slice::from_ref(name)));
+                return Err(in_use_error(std::slice::from_ref(name)));
             }
         }
         call.did(format!("dropped slot {name}"));
@@ -186,7 +186,7 @@ async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
     }
 }
 
-fn message(slots: &[Slot], plan: &Plan, check: bool) -> String {
+fn message(slots: &[ReplicationSlot], plan: &Plan, check: bool) -> String {
     let would = if check { "would be " } else { "" };
     match (&plan.create[..], &plan.drop[..]) {
         ([], []) => {

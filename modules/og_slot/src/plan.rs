@@ -1,6 +1,6 @@
 //! From the slots there are and the slots wanted to what is to be done.
 
-use og_common::gauss::Slot;
+use og_common::gauss::ReplicationSlot;
 use og_common::protocol::Error;
 
 use crate::{Args, State};
@@ -30,7 +30,7 @@ impl Plan {
 
 /// What is to be done.
 #[must_use]
-pub fn plan(present: &[Slot], args: &Args) -> Plan {
+pub fn plan(present: &[ReplicationSlot], args: &Args) -> Plan {
     let mut plan = Plan::default();
     for name in &args.names {
         let there = present.iter().find(|slot| slot.name == *name);
@@ -97,12 +97,12 @@ mod tests {
         }
     }
 
-    fn present() -> Vec<Slot> {
-        let slot = |name: &str, active| Slot {
+    fn present() -> Vec<ReplicationSlot> {
+        let slot = |name: &str, active| ReplicationSlot {
             name: name.into(),
             kind: "physical".into(),
             active,
-            ..Slot::default()
+            ..ReplicationSlot::default()
         };
         vec![slot("dn_6002", true), slot("dn_6003", false)]
     }

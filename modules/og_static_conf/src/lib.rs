@@ -103,16 +103,16 @@ impl Module for StaticConf {
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let env = environment(call, &args).await?;
-        let place = place(&args, &env)?;
+        let place = find_path(&args, &env)?;
         match args.state {
             State::Query => {
-                let file = place.clone().map(found).transpose()?;
+                let file = place.clone().map(read_found).transpose()?;
                 let told = unknown_params(call, &file.iter().collect::<Vec<_>>()).await?;
                 let mut report = query(&args, place)?;
                 report.warnings.extend(told);
                 Ok(report)
             }
-            State::Present => present(call, &args, place, &env).await,
+            State::Present => handle_present(call, &args, place, &env).await,
         }
     }
 }
@@ -124,7 +124,7 @@ async fn environment(call: &Call, args: &Args) -> Result<Environment, Error> {
 }
 
 /// The static config's path, when it is given or GAUSSHOME is known.
-fn place(args: &Args, env: &Environment) -> Result<Option<PathBuf>, Error> {
+fn find_path(args: &Args, env: &Environment) -> Result<Option<PathBuf>, Error> {
     let place = args
         .path
         .clone()
@@ -144,7 +144,7 @@ fn place(args: &Args, env: &Environment) -> Result<Option<PathBuf>, Error> {
 }
 
 /// The file's bytes; nothing when it is not there.
-fn look(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match files::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -152,12 +152,12 @@ fn look(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-fn found(path: PathBuf) -> Result<Found, Error> {
-    Ok(Found { bytes: look(&path)?, path })
+fn read_found(path: PathBuf) -> Result<Found, Error> {
+    Ok(Found { bytes: read_if_present(&path)?, path })
 }
 
 /// Says in which file it was, for the readers know only bytes.
-fn in_file<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
+fn locate_error<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
     result.map_err(|e| {
         let failure = e.failure();
         let mut new =
@@ -179,12 +179,12 @@ fn is_xml(bytes: &[u8]) -> bool {
 }
 
 fn read_static(path: &Path) -> Result<Option<StaticConfig>, Error> {
-    look(path)?.map(|bytes| in_file(path, StaticConfig::parse(&bytes))).transpose()
+    read_if_present(path)?.map(|bytes| locate_error(path, StaticConfig::parse(&bytes))).transpose()
 }
 
 fn read_xml(path: &Path) -> Result<Cluster, Error> {
     let bytes = files::read(path)?;
-    in_file(path, cluster_of(&bytes))
+    locate_error(path, cluster_of(&bytes))
 }
 
 /// The cluster of a cluster_config.xml.
@@ -203,8 +203,8 @@ async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Er
             file.bytes.as_deref().filter(|bytes| is_xml(bytes)).and_then(|bytes| xml::text(bytes).ok());
         // What else is wrong with a file is told where it is read.
         let Some(document) = text.and_then(|text| xml::Document::parse_any(text).ok()) else { continue };
-        for error in document.unknown() {
-            found.push(in_file::<()>(&file.path, Err(error.clone())).err());
+        for error in document.unknown_params() {
+            found.push(locate_error::<()>(&file.path, Err(error.clone())).err());
         }
     }
     let mut found: Vec<Error> = found.into_iter().flatten().collect();
@@ -225,16 +225,19 @@ async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Er
 }
 
 fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
-    let path = place.ok_or_else(plan::no_place)?;
-    let bytes = look(&path)?;
+    let path = place.ok_or_else(plan::no_path_error)?;
+    let bytes = read_if_present(&path)?;
     if let Some(bytes) = bytes.as_deref().filter(|bytes| args.verify.is_none() && is_xml(bytes)) {
-        let cluster = in_file(&path, cluster_of(bytes))?;
-        return Ok(Report::unchanged(names(&cluster), Output { path: Some(path), ..described(&cluster) }));
+        let cluster = locate_error(&path, cluster_of(bytes))?;
+        return Ok(Report::unchanged(
+            names(&cluster),
+            Output { path: Some(path), ..output_of_cluster(&cluster) },
+        ));
     }
-    let config = bytes.map(|bytes| in_file(&path, StaticConfig::parse(&bytes))).transpose()?;
+    let config = bytes.map(|bytes| locate_error(&path, StaticConfig::parse(&bytes))).transpose()?;
     let differences = match (&args.verify, &config) {
         (None, _) => None,
-        (Some(verify), Some(config)) => Some(compared(verify, config)?),
+        (Some(verify), Some(config)) => Some(compare(verify, config)?),
         (Some(_), None) => {
             return Err(
                 Error::not_found(format!("there is no {} to compare", path.display())).at(path.display())
@@ -243,7 +246,7 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     };
     let dynamic = path.with_file_name("cluster_dynamic_config");
     let mut warnings = Vec::new();
-    let bytes = look(&dynamic)?;
+    let bytes = read_if_present(&dynamic)?;
     let roles = match bytes.as_deref().map(DynamicConfig::parse) {
         None => None,
         Some(Ok(dynamic)) => Some(roles(&dynamic)),
@@ -275,20 +278,20 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
         Some(list) => format!("{} nodes, {} differences", config.cluster.nodes.len(), list.len()),
         None => names(&config.cluster),
     };
-    let output = Output { path: Some(path), roles, differences, ..output(&config) };
+    let output = Output { path: Some(path), roles, differences, ..output_of_config(&config) };
     Ok(Report::unchanged(msg, output).with_warnings(warnings))
 }
 
 /// What differs between the file and what it is compared with.
-fn compared(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Difference>, Error> {
+fn compare(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Difference>, Error> {
     let present = &config.cluster;
     let there = match (&verify.xml, &verify.nodes, &verify.path) {
         (Some(path), None, None) => {
             let said = read_xml(path)?;
             // Where the links lead counts only if the file says so.
-            let mut links = links::of(&said);
+            let mut links = links::find_links(&said);
             links.retain(|_, real| present.data_nodes().any(|(_, d)| d.data_dir == *real));
-            let said = links::followed(said, &links, Some(present));
+            let said = links::follow_links(said, &links, Some(present));
             spec::compare_with(&spec::without_ids(&said), present)?
         }
         (None, Some(nodes), None) => spec::compare_with(nodes, present)?,
@@ -313,7 +316,7 @@ fn names(cluster: &Cluster) -> String {
 }
 
 /// What every file says of a cluster.
-fn described(cluster: &Cluster) -> Output {
+fn output_of_cluster(cluster: &Cluster) -> Output {
     Output {
         exists: true,
         primary: cluster.primary().map(|n| n.name.clone()),
@@ -327,17 +330,17 @@ fn described(cluster: &Cluster) -> Output {
 }
 
 /// What a static config says.
-fn output(config: &StaticConfig) -> Output {
+fn output_of_config(config: &StaticConfig) -> Output {
     Output {
         local: config.local_node().map(|n| n.name.clone()),
         time: Some(config.time),
         layout: Some(config.layout),
         peer_slots: Some(config.slots),
-        ..described(&config.cluster)
+        ..output_of_cluster(&config.cluster)
     }
 }
 
-async fn present(
+async fn handle_present(
     call: &Call,
     args: &Args,
     place: Option<PathBuf>,
@@ -360,7 +363,7 @@ async fn present(
         .hint("state: query says what the file says"));
     }
     if place.is_none() && args.for_all.is_none() {
-        return Err(plan::no_place());
+        return Err(plan::no_path_error());
     }
     let mut folders: Vec<PathBuf> = [place.as_deref(), args.write_xml.as_deref()]
         .into_iter()
@@ -382,15 +385,15 @@ async fn present(
             locks.push(NodeLock::of(folder, call).await?);
         }
     }
-    let present = read(args, place, env)?;
-    let source = args.xml.clone().map(found).transpose()?;
+    let present = read_present(args, place, env)?;
+    let source = args.xml.clone().map(read_found).transpose()?;
     let files: Vec<&Found> = source.iter().chain(&present.write_xml).collect();
     let told = unknown_params(call, &files).await?;
     let mut plan = plan(args, &present)?;
     plan.warnings.extend(told);
     let mut backup = None;
     for change in plan.changes.iter().filter(|_| !call.check) {
-        let kept = apply(change, present.before(&change.path), args.backup)?;
+        let kept = apply(change, present.content_before(&change.path), args.backup)?;
         call.did(&change.action);
         backup = backup.or(kept);
     }
@@ -399,20 +402,20 @@ async fn present(
 }
 
 /// Reads all that the plan looks at.
-fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Present, Error> {
-    let beside = |name: &str| place.as_ref().map(|p| found(p.with_file_name(name))).transpose();
+fn read_present(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Present, Error> {
+    let beside = |name: &str| place.as_ref().map(|p| read_found(p.with_file_name(name))).transpose();
     let (dynamic, dnrole) = (beside("cluster_dynamic_config")?, beside("cluster_dnrole_config")?);
-    let file = place.map(found).transpose()?;
+    let file = place.map(read_found).transpose()?;
     let config = file
         .as_ref()
-        .and_then(|f| f.bytes.as_deref().map(|bytes| in_file(&f.path, StaticConfig::parse(bytes))));
+        .and_then(|f| f.bytes.as_deref().map(|bytes| locate_error(&f.path, StaticConfig::parse(bytes))));
     let mut present = Present {
         dynamic,
         dnrole,
         config: config.transpose()?,
         file,
         xml: args.xml.as_deref().map(read_xml).transpose()?,
-        write_xml: args.write_xml.clone().map(found).transpose()?,
+        write_xml: args.write_xml.clone().map(read_found).transpose()?,
         links: Links::new(),
         copies: Vec::new(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
@@ -422,15 +425,15 @@ fn read(args: &Args, place: Option<PathBuf>, env: &Environment) -> Result<Presen
     if present.file.is_some() {
         // This is a node of the cluster, where OM would follow links.
         if let Some(cluster) = &present.xml {
-            present.links = links::of(cluster);
+            present.links = links::find_links(cluster);
         }
-        if let Some(cluster) = present.write_xml.as_ref().and_then(plan::said) {
-            present.links.extend(links::of(&cluster));
+        if let Some(cluster) = present.write_xml.as_ref().and_then(plan::parse_xml_cluster) {
+            present.links.extend(links::find_links(&cluster));
         }
     }
     if let Some(folder) = &args.for_all {
-        for node in &plan::wanted(args, &present)?.nodes {
-            present.copies.push(found(folder.join(copy_name(&node.name)))?);
+        for node in &plan::wanted_cluster(args, &present)?.nodes {
+            present.copies.push(read_found(folder.join(copy_name(&node.name)))?);
         }
     }
     Ok(present)
@@ -480,10 +483,15 @@ fn report(
     let old = present.config.as_ref().map(|c| &c.cluster);
     let mut out = match &plan.config {
         Some(config) => {
-            let nodes = Nodes::between(old, &config.cluster);
-            Output { added: nodes.added, dropped: nodes.dropped, updated: nodes.updated, ..output(config) }
+            let nodes = Nodes::compare(old, &config.cluster);
+            Output {
+                added: nodes.added,
+                dropped: nodes.dropped,
+                updated: nodes.updated,
+                ..output_of_config(config)
+            }
         }
-        None => Output { exists: false, ..described(&plan.cluster) },
+        None => Output { exists: false, ..output_of_cluster(&plan.cluster) },
     };
     out.path = present.file.as_ref().map(|f| f.path.clone());
     out.copies = plan.copies;
@@ -495,7 +503,7 @@ fn report(
         (several, false) => format!("{} files changed: {nodes} nodes", several.len()),
         (several, true) => format!("{} files would change: {nodes} nodes", several.len()),
     };
-    let mut report = Report::of(done, msg, out).with_warnings(plan.warnings);
+    let mut report = Report::new(done, msg, out).with_warnings(plan.warnings);
     report.diff = plan.changes.into_iter().map(|c| c.diff).collect();
     report.backup_file = backup;
     report

@@ -10,13 +10,13 @@ use og_common::cluster::{Cluster, Node};
 pub type Links = BTreeMap<String, String>;
 
 /// Where the data directories of a cluster lead on this machine; only those that lead elsewhere.
-pub fn of(cluster: &Cluster) -> Links {
+pub fn find_links(cluster: &Cluster) -> Links {
     let dirs = cluster.data_nodes().map(|(_, d)| d.data_dir.as_str());
-    dirs.map(|dir| (dir.to_owned(), real(dir))).filter(|(dir, real)| dir != real).collect()
+    dirs.map(|dir| (dir.to_owned(), resolve_path(dir))).filter(|(dir, real)| dir != real).collect()
 }
 
 /// Python's `os.path.realpath`: what is not there is taken as it is written.
-fn real(path: &str) -> String {
+fn resolve_path(path: &str) -> String {
     let mut rest: Vec<Component> = Vec::new();
     let mut known = Path::new(path);
     loop {
@@ -34,34 +34,34 @@ fn real(path: &str) -> String {
 
 /// The cluster of an XML file as a static config has it: links followed, but for a folder that `present` names as the XML
 /// file does.
-pub fn followed(mut said: Cluster, links: &Links, present: Option<&Cluster>) -> Cluster {
+pub fn follow_links(mut said: Cluster, links: &Links, present: Option<&Cluster>) -> Cluster {
     for node in &mut said.nodes {
         let old = present.and_then(|p| p.node(&node.name));
         for d in &mut node.data_nodes {
-            if let Some(real) = links.get(&d.data_dir).filter(|_| !has(old, &d.data_dir)) {
+            if let Some(real) = links.get(&d.data_dir).filter(|_| !has_data_dir(old, &d.data_dir)) {
                 d.data_dir.clone_from(real);
             }
         }
     }
-    said.linked()
+    said.with_linked_peers()
 }
 
 /// The cluster in the words of the XML file, which says `said`: a folder that is another only by links is named as there.
-pub fn in_words_of(said: &Cluster, links: &Links, wanted: &Cluster) -> Cluster {
+pub fn restore_links(said: &Cluster, links: &Links, wanted: &Cluster) -> Cluster {
     let mut wanted = wanted.clone();
     for node in &mut wanted.nodes {
         let Some(there) = said.node(&node.name) else { continue };
         for d in &mut node.data_nodes {
             let named = there.data_nodes.iter().find(|t| links.get(&t.data_dir) == Some(&d.data_dir));
-            if let Some(named) = named.filter(|_| !has(Some(there), &d.data_dir)) {
+            if let Some(named) = named.filter(|_| !has_data_dir(Some(there), &d.data_dir)) {
                 d.data_dir.clone_from(&named.data_dir);
             }
         }
     }
-    wanted.linked()
+    wanted.with_linked_peers()
 }
 
-fn has(node: Option<&Node>, dir: &str) -> bool {
+fn has_data_dir(node: Option<&Node>, dir: &str) -> bool {
     node.is_some_and(|n| n.data_nodes.iter().any(|d| d.data_dir == dir))
 }
 
@@ -84,8 +84,8 @@ mod tests {
         for (path, leads) in
             [("data", "disk"), ("data/db1/x", "disk/db1/x"), ("disk/a", "disk/a"), ("no/a", "no/a")]
         {
-            assert_eq!(real(&at(path)), at(leads));
+            assert_eq!(resolve_path(&at(path)), at(leads));
         }
-        assert_eq!(real("/"), "/");
+        assert_eq!(resolve_path("/"), "/");
     }
 }

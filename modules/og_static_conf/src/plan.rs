@@ -8,8 +8,8 @@ use og_common::cluster::{Address, Cluster, DataNode, spec, xml};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Args, Dynamic};
-use crate::in_file;
 use crate::links::{self, Links};
+use crate::locate_error;
 
 /// Mode of a new static config: OM's.
 const STATIC_MODE: u32 = 0o750;
@@ -57,7 +57,7 @@ pub struct Present {
 impl Present {
     /// What was read of the file at `path`; nothing when it was not there or not looked at.
     #[must_use]
-    pub fn before(&self, path: &Path) -> Option<&[u8]> {
+    pub fn content_before(&self, path: &Path) -> Option<&[u8]> {
         let several = [&self.file, &self.dynamic, &self.dnrole, &self.write_xml];
         let mut files = several.into_iter().flatten().chain(&self.copies);
         files.find(|found| found.path == path)?.bytes.as_deref()
@@ -97,7 +97,7 @@ pub struct Plan {
 }
 
 /// Nothing says which file is meant.
-pub fn no_place() -> Error {
+pub fn no_path_error() -> Error {
     Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
 }
 
@@ -108,7 +108,7 @@ pub fn no_place() -> Error {
 /// to edit.
 pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
     let old = present.config.as_ref();
-    let cluster = wanted(args, present)?;
+    let cluster = wanted_cluster(args, present)?;
     let mut plan =
         Plan { changes: Vec::new(), config: None, copies: Vec::new(), warnings: Vec::new(), cluster };
     let base = StaticConfig {
@@ -121,7 +121,7 @@ pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
     if let Some(file) =
         present.file.as_ref().filter(|_| args.for_all.is_none() || args.local.is_some() || old.is_some())
     {
-        let config = StaticConfig { local: local(args, present, &plan.cluster)?, ..base.clone() };
+        let config = StaticConfig { local: find_local_id(args, present, &plan.cluster)?, ..base.clone() };
         let config = match old {
             // Only the time would differ: the file stays.
             Some(old) if old.same_but_time(&config) => old.clone(),
@@ -131,14 +131,14 @@ pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
             }
         };
         plan.config = Some(config);
-        dynamic(args, present, &mut plan)?;
+        plan_dynamic(args, present, &mut plan)?;
     } else if args.roles.is_some() {
         return Err(Error::bad_args("roles are written beside the static config, whose place is not known")
             .at("/roles")
             .hint("give path, or gauss_home"));
     }
     for found in &present.copies {
-        copy(found, &base, &mut plan)?;
+        plan_copy(found, &base, &mut plan)?;
     }
     if let Some(found) = &present.write_xml {
         write_xml(args, present, found, &mut plan)?;
@@ -147,14 +147,14 @@ pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
 }
 
 /// The cluster as it is asked for.
-pub(crate) fn wanted(args: &Args, present: &Present) -> Result<Cluster, Error> {
+pub(crate) fn wanted_cluster(args: &Args, present: &Present) -> Result<Cluster, Error> {
     let old = present.config.as_ref().map(|c| &c.cluster);
     if let Some(nodes) = &args.nodes {
         return spec::build(nodes, old)
             .map_err(|e| if e.failure().path.is_none() { e.at("/nodes") } else { e });
     }
     if let Some(cluster) = &present.xml {
-        let cluster = links::followed(cluster.clone(), &present.links, old);
+        let cluster = links::follow_links(cluster.clone(), &present.links, old);
         let Some(old) = old else { return Ok(cluster) };
         return spec::build(&spec::without_ids(&cluster), Some(old));
     }
@@ -165,7 +165,7 @@ pub(crate) fn wanted(args: &Args, present: &Present) -> Result<Cluster, Error> {
                 file.path.display()
             ))
             .at(file.path.display()),
-            None => no_place(),
+            None => no_path_error(),
         });
     };
     spec::edit(
@@ -179,7 +179,7 @@ pub(crate) fn wanted(args: &Args, present: &Present) -> Result<Cluster, Error> {
 }
 
 /// The id of the node that the copy is for.
-fn local(args: &Args, present: &Present, cluster: &Cluster) -> Result<u32, Error> {
+fn find_local_id(args: &Args, present: &Present, cluster: &Cluster) -> Result<u32, Error> {
     let names = || cluster.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(key) = &args.local {
         return cluster.find(key).map(|n| n.id).ok_or_else(|| {
@@ -211,14 +211,14 @@ fn static_change(path: &Path, old: Option<&StaticConfig>, new: &StaticConfig) ->
         mode: STATIC_MODE,
         old: old.is_some(),
         action: format!("write {}: {}", path.display(), summary(old.map(|o| &o.cluster), &new.cluster)),
-        diff: Diff::of(path, old.map(draw).unwrap_or_default().as_bytes(), draw(new).as_bytes()),
+        diff: Diff::new(path, old.map(draw).unwrap_or_default().as_bytes(), draw(new).as_bytes()),
     })
 }
 
 /// What changes, in a few words.
 fn summary(old: Option<&Cluster>, new: &Cluster) -> String {
     let Some(old) = old else { return format!("{} nodes", new.nodes.len()) };
-    let changes = Nodes::between(Some(old), new);
+    let changes = Nodes::compare(Some(old), new);
     let mut words = Vec::new();
     for (what, names) in [("add", changes.added), ("drop", changes.dropped), ("change", changes.updated)] {
         if !names.is_empty() {
@@ -242,7 +242,7 @@ pub struct Nodes {
 impl Nodes {
     /// From `old` to `new`.
     #[must_use]
-    pub fn between(old: Option<&Cluster>, new: &Cluster) -> Self {
+    pub fn compare(old: Option<&Cluster>, new: &Cluster) -> Self {
         let none = Cluster::default();
         let old = old.unwrap_or(&none);
         let mut nodes = Self::default();
@@ -262,7 +262,7 @@ impl Nodes {
     }
 }
 
-fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error> {
+fn plan_dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error> {
     let (Some(dynamic), Some(dnrole)) = (&present.dynamic, &present.dnrole) else { return Ok(()) };
     let old = dynamic.bytes.as_deref().map(DynamicConfig::parse);
     changes_own_file(args, present, &dynamic.path, plan)?;
@@ -273,7 +273,7 @@ fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error>
                 .hint("another program wrote it; where none does, dynamic: remove takes it away first"));
         }
         let roles = live_roles(roles, plan)?;
-        let new = DynamicConfig::of(&plan.cluster, &roles, present.now)?;
+        let new = DynamicConfig::new(&plan.cluster, &roles, present.now)?;
         if !matches!(&old, Some(Ok(old)) if old.nodes == new.nodes) {
             let before = old.as_ref().and_then(|o| o.as_ref().ok()).map(draw_dynamic).unwrap_or_default();
             plan.changes.push(Change {
@@ -282,7 +282,7 @@ fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error>
                 mode: DYNAMIC_MODE,
                 old: dynamic.bytes.is_some(),
                 action: format!("write {}: the live roles", dynamic.path.display()),
-                diff: Diff::of(&dynamic.path, before.as_bytes(), draw_dynamic(&new).as_bytes()),
+                diff: Diff::new(&dynamic.path, before.as_bytes(), draw_dynamic(&new).as_bytes()),
             });
         }
         let text = print_dnrole(&plan.cluster, &roles)?.into_bytes();
@@ -292,7 +292,7 @@ fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error>
                 mode: DYNAMIC_MODE,
                 old: dnrole.bytes.is_some(),
                 action: format!("write {}: the live roles", dnrole.path.display()),
-                diff: Diff::of(&dnrole.path, dnrole.bytes.as_deref().unwrap_or_default(), &text),
+                diff: Diff::new(&dnrole.path, dnrole.bytes.as_deref().unwrap_or_default(), &text),
                 after: Some(text),
             });
         }
@@ -311,7 +311,7 @@ fn dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), Error>
                 mode: DYNAMIC_MODE,
                 old: true,
                 action: format!("remove {}", found.path.display()),
-                diff: Diff::of(&found.path, &before, &[]),
+                diff: Diff::new(&found.path, &before, &[]),
             });
         }
         return Ok(());
@@ -400,7 +400,7 @@ fn live_roles(
     Ok(roles)
 }
 
-fn copy(found: &Found, base: &StaticConfig, plan: &mut Plan) -> Result<(), Error> {
+fn plan_copy(found: &Found, base: &StaticConfig, plan: &mut Plan) -> Result<(), Error> {
     plan.copies.push(found.path.clone());
     let Some(node) = plan.cluster.nodes.iter().find(|n| found.path.ends_with(copy_name(&n.name))) else {
         return Ok(());
@@ -422,7 +422,7 @@ pub fn copy_name(node: &str) -> String {
 }
 
 /// The cluster in an XML file, if it can be read.
-pub(crate) fn said(found: &Found) -> Option<Cluster> {
+pub(crate) fn parse_xml_cluster(found: &Found) -> Option<Cluster> {
     let text = xml::text(found.bytes.as_deref()?).ok()?;
     xml::Document::parse_any(text).ok()?.cluster().ok()
 }
@@ -431,11 +431,11 @@ fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> 
     let (before, after) = if let Some(bytes) = &found.bytes {
         let edited = |text| {
             let document = xml::Document::parse_any(text)?;
-            let wanted = links::in_words_of(&document.cluster()?, &present.links, &plan.cluster);
-            document.edited(&wanted)
+            let wanted = links::restore_links(&document.cluster()?, &present.links, &plan.cluster);
+            document.edit_text(&wanted)
         };
-        let text = in_file(&found.path, xml::text(bytes))?;
-        (text, in_file(&found.path, edited(text))?)
+        let text = locate_error(&found.path, xml::text(bytes))?;
+        (text, locate_error(&found.path, edited(text))?)
     } else {
         let params = args.cluster.clone().unwrap_or_default();
         let known = present.globals.clone();
@@ -451,7 +451,7 @@ fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> 
             return Err(Error::bad_args("a new XML file needs cluster.app_path, and GAUSSHOME is not known")
                 .at("/cluster/app_path"));
         }
-        ("", xml::fresh(&plan.cluster, &globals)?)
+        ("", xml::print_new(&plan.cluster, &globals)?)
     };
     if before != after {
         plan.changes.push(Change {
@@ -459,7 +459,11 @@ fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> 
             mode: XML_MODE,
             old: found.bytes.is_some(),
             action: format!("write {}", found.path.display()),
-            diff: Diff::of(&found.path, xml::masked(before).as_bytes(), xml::masked(&after).as_bytes()),
+            diff: Diff::new(
+                &found.path,
+                xml::mask_values(before).as_bytes(),
+                xml::mask_values(&after).as_bytes(),
+            ),
             after: Some(after.into_bytes()),
         });
     }
@@ -478,8 +482,8 @@ pub fn draw(config: &StaticConfig) -> String {
             n.name,
             n.zone,
             n.zone_priority,
-            list(&n.addresses),
-            list(&n.ssh_addresses)
+            join_addresses(&n.addresses),
+            join_addresses(&n.ssh_addresses)
         ));
         if let Some(s) = &n.cm_server {
             lines.push(format!("  CM server {} {} port {} {}", s.id, s.role, s.port, n.cm_dir));
@@ -492,7 +496,7 @@ pub fn draw(config: &StaticConfig) -> String {
                 d.group,
                 d.role,
                 d.port,
-                list(&d.listen_addresses),
+                join_addresses(&d.listen_addresses),
                 d.data_dir
             ));
         }
@@ -501,7 +505,7 @@ pub fn draw(config: &StaticConfig) -> String {
     lines.join("\n")
 }
 
-fn list(addresses: &[Address]) -> String {
+fn join_addresses(addresses: &[Address]) -> String {
     addresses.iter().map(Address::as_str).collect::<Vec<_>>().join(",")
 }
 

@@ -47,17 +47,17 @@ struct Card {
 }
 
 impl Card {
-    fn of(zone: usize, level: usize, node: &Node, server: Option<&DataNode>, groups: usize) -> Self {
+    fn new(zone: usize, level: usize, node: &Node, server: Option<&DataNode>, groups: usize) -> Self {
         let mut lines = Vec::new();
         let mut title = node.name.clone();
         let mut put = |class, text: String| {
             title += "\n";
             title += &text;
-            lines.extend(broken(&text).into_iter().map(|text| Line { text, class }));
+            lines.extend(break_lines(&text).into_iter().map(|text| Line { text, class }));
         };
         if let Some(d) = server {
             let group = if groups > 1 { format!(", group {}", d.group) } else { String::new() };
-            put("r", format!("{}{group}", words(d.role)));
+            put("r", format!("{}{group}", role_name(d.role)));
             put("t", format!("node {}, {}", node.id, d.name()));
             d.listen_addresses.iter().for_each(|a| put("t", socket(a, d.port)));
             if d.ha_addresses != d.listen_addresses || d.ha_port != d.port.saturating_add(1) {
@@ -78,7 +78,7 @@ impl Card {
             put("t", format!("CM server {}, port {}", s.id, s.port));
         }
         let mut named: Vec<_> =
-            broken(&node.name).into_iter().map(|text| Line { text, class: "n" }).collect();
+            break_lines(&node.name).into_iter().map(|text| Line { text, class: "n" }).collect();
         named.extend(lines);
         Self { zone, level, role: server.map(|d| d.role), lines: named, title, x: 0, y: 0 }
     }
@@ -93,7 +93,7 @@ impl Card {
     }
 }
 
-fn words(role: Role) -> &'static str {
+fn role_name(role: Role) -> &'static str {
     match role {
         Role::Primary => "primary",
         Role::Standby => "standby",
@@ -119,7 +119,7 @@ fn width(text: &str) -> usize {
 }
 
 /// The text in lines; what is longer than the most lines loses its middle.
-fn broken(text: &str) -> Vec<String> {
+fn break_lines(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut at = 0;
     for c in text.chars() {
@@ -145,7 +145,7 @@ fn broken(text: &str) -> Vec<String> {
 }
 
 /// Text as it may stand in XML.
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -168,7 +168,7 @@ struct Wire {
 }
 
 /// What hangs on what.
-struct Plan {
+struct Layout {
     cards: Vec<Card>,
     /// Pairs of cards: what receives, and from whom.
     links: Vec<(usize, usize)>,
@@ -178,15 +178,15 @@ struct Plan {
 
 /// Sorts the servers into rows: in each group the primary, the standbys with the cascade standbys of their zone, then
 /// the cascade standbys of other zones; at last the machines without a server.
-fn plan(cluster: &Cluster, zones: &[&str]) -> Plan {
-    let mut plan = Plan { cards: Vec::new(), links: Vec::new(), rows: Vec::new() };
+fn plan_layout(cluster: &Cluster, zones: &[&str]) -> Layout {
+    let mut plan = Layout { cards: Vec::new(), links: Vec::new(), rows: Vec::new() };
     let zone = |n: &Node| zones.iter().position(|z| *z == n.zone).unwrap_or(0);
     let groups: BTreeSet<u32> = cluster.data_nodes().map(|(_, d)| d.group).collect();
     for group in &groups {
         let members: Vec<_> = cluster.data_nodes().filter(|(_, d)| d.group == *group).collect();
         let primary = members.iter().find(|(_, d)| d.role == Role::Primary);
         let mut put = |cards: &mut Vec<Card>, level, (n, d): (&Node, &DataNode), from: Option<usize>| {
-            cards.push(Card::of(zone(n), level, n, Some(d), groups.len()));
+            cards.push(Card::new(zone(n), level, n, Some(d), groups.len()));
             plan.links.extend(from.map(|from| (cards.len() - 1, from)));
             cards.len() - 1
         };
@@ -220,7 +220,7 @@ fn plan(cluster: &Cluster, zones: &[&str]) -> Plan {
     let mut last = Vec::new();
     for node in cluster.nodes.iter().filter(|n| n.data_nodes.is_empty()) {
         last.push(plan.cards.len());
-        plan.cards.push(Card::of(zone(node), 0, node, None, groups.len()));
+        plan.cards.push(Card::new(zone(node), 0, node, None, groups.len()));
     }
     plan.rows.push(last);
     plan.rows.retain(|r| !r.is_empty());
@@ -242,12 +242,12 @@ fn zones(cluster: &Cluster) -> Vec<&str> {
 #[must_use]
 pub fn draw(cluster: &Cluster, about: &str) -> String {
     let zones = zones(cluster);
-    let mut plan = plan(cluster, &zones);
+    let mut plan = plan_layout(cluster, &zones);
     let text = plan.cards.iter().flat_map(|c| &c.lines).map(|l| width(&l.text)).max().unwrap_or(0).max(24);
     let card_width = text * CHAR + 2 * PAD;
     // Two levels of indentation, and a gutter on the right.
     let deepest = plan.cards.iter().map(|c| c.level).max().unwrap_or(0);
-    let labels: Vec<Vec<String>> = zones.iter().map(|z| broken(z)).collect();
+    let labels: Vec<Vec<String>> = zones.iter().map(|z| break_lines(z)).collect();
     let zone_width = card_width + deepest * GAP + 2 * GAP;
     let zone_x = |zone: usize| MARGIN + zone * (zone_width + ZONE_GAP);
     let head = ZONE_HEAD + (labels.iter().map(Vec::len).max().unwrap_or(1) - 1) * LINE;
@@ -270,10 +270,10 @@ pub fn draw(cluster: &Cluster, about: &str) -> String {
         y = ends.into_iter().max().unwrap_or(y) + GAP / 2;
     }
     let bottom = y - GAP / 2;
-    let wires = wires(&plan, &row_of, &row_tops, |zone| zone_x(zone) + zone_width - GAP / 2);
+    let wires = route_wires(&plan, &row_of, &row_tops, |zone| zone_x(zone) + zone_width - GAP / 2);
 
     let drawing = zone_x(zones.len().saturating_sub(1)) + zone_width + MARGIN;
-    let counts = counts(cluster);
+    let counts = describe_counts(cluster);
     let dashed = wires.iter().any(|w| w.dashed);
     let mut notes = vec!["Roles are those of the file, the live ones may differ."];
     if dashed {
@@ -312,7 +312,12 @@ pub fn draw(cluster: &Cluster, about: &str) -> String {
 }
 
 /// The lines between the cards.
-fn wires(plan: &Plan, row_of: &[usize], row_tops: &[usize], right: impl Fn(usize) -> usize) -> Vec<Wire> {
+fn route_wires(
+    plan: &Layout,
+    row_of: &[usize],
+    row_tops: &[usize],
+    right: impl Fn(usize) -> usize,
+) -> Vec<Wire> {
     plan.links
         .iter()
         .map(|(to, from)| {
@@ -341,18 +346,18 @@ fn wires(plan: &Plan, row_of: &[usize], row_tops: &[usize], right: impl Fn(usize
         .collect()
 }
 
-fn counts(cluster: &Cluster) -> String {
+fn describe_counts(cluster: &Cluster) -> String {
     let count = |role| cluster.data_nodes().filter(|(_, d)| d.role == role).count();
-    let mut parts = vec![many(cluster.nodes.len(), "node")];
+    let mut parts = vec![count_words(cluster.nodes.len(), "node")];
     for role in [Role::Primary, Role::Standby, Role::CascadeStandby, Role::DummyStandby] {
         if count(role) > 0 {
-            parts.push(many(count(role), words(role)));
+            parts.push(count_words(count(role), role_name(role)));
         }
     }
     parts.join(", ")
 }
 
-fn many(count: usize, what: &str) -> String {
+fn count_words(count: usize, what: &str) -> String {
     let plural = match (count, what.strip_suffix('y')) {
         (1, _) => what.to_owned(),
         (_, Some(stem)) if what == "primary" => format!("{stem}ies"),
@@ -376,7 +381,7 @@ text {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, "Liberation Mono", mon
 <defs><marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>
 <rect width="{width}" height="{height}" fill="#ffffff"/>
 "##,
-        counts = escaped(counts)
+        counts = escape(counts)
     );
     put_text(&mut out, "h", MARGIN, MARGIN + 14, counts);
     put_text(&mut out, "s", MARGIN, MARGIN + 14 + LINE, about);
@@ -392,7 +397,7 @@ fn put_card(out: &mut String, card: &Card, width: usize) {
         Some(Role::DummyStandby) | None => "o",
     };
     // A String takes all that is written to it.
-    let _ = writeln!(out, "<g><title>{}</title>", escaped(&card.title));
+    let _ = writeln!(out, "<g><title>{}</title>", escape(&card.title));
     let _ = writeln!(out, r#"<rect class="c" x="{x}" y="{y}" width="{width}" height="{height}" rx="6"/>"#);
     let _ = writeln!(out, r#"<rect class="{color}" x="{x}" y="{y}" width="5" height="{height}" rx="2"/>"#);
     for (i, line) in card.lines.iter().enumerate() {
@@ -403,7 +408,7 @@ fn put_card(out: &mut String, card: &Card, width: usize) {
 }
 
 fn put_text(out: &mut String, class: &str, x: usize, y: usize, text: &str) {
-    let _ = writeln!(out, r#"<text class="{class}" x="{x}" y="{y}">{}</text>"#, escaped(text));
+    let _ = writeln!(out, r#"<text class="{class}" x="{x}" y="{y}">{}</text>"#, escape(text));
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use og_common::cluster::{Address, Cluster, Role};
 use og_common::files;
 use og_common::protocol::{Error, View};
 
-use crate::{cluster_of, in_file, is_xml, svg};
+use crate::{cluster_of, is_xml, locate_error, svg};
 
 /// The flags and what they print.
 pub const VIEWS: &[View] = &[
@@ -17,13 +17,13 @@ pub const VIEWS: &[View] = &[
         flag: "table",
         value_name: "FILE",
         help: "Print the nodes of a cluster_static_config or cluster_config.xml as gs_om -t status --detail does",
-        render: table_of,
+        render: render_table,
     },
     View {
         flag: "svg",
         value_name: "FILE",
         help: "Print a picture of a cluster_static_config or cluster_config.xml: zones, primary, standbys, cascade standbys",
-        render: svg_of,
+        render: render_svg,
     },
 ];
 
@@ -37,22 +37,22 @@ fn read(path: &Path) -> Result<Shown, Error> {
     let bytes = files::read(path)?;
     if is_xml(&bytes) {
         return Ok(Shown {
-            cluster: in_file(path, cluster_of(&bytes))?,
+            cluster: locate_error(path, cluster_of(&bytes))?,
             about: "from cluster_config.xml".to_owned(),
         });
     }
-    let config = in_file(path, StaticConfig::parse(&bytes))?;
+    let config = locate_error(path, StaticConfig::parse(&bytes))?;
     let local = config.local_node().map_or_else(|| format!("node {}", config.local), |n| n.name.clone());
     // A time before 1970 is none that anybody wrote.
     let time = u64::try_from(config.time).map_or_else(|_| config.time.to_string(), clock::rfc3339);
     Ok(Shown { about: format!("copy of {local}, written {time}"), cluster: config.cluster })
 }
 
-fn table_of(path: &Path) -> Result<String, Error> {
+fn render_table(path: &Path) -> Result<String, Error> {
     read(path).map(|shown| table(&shown.cluster))
 }
 
-fn svg_of(path: &Path) -> Result<String, Error> {
+fn render_svg(path: &Path) -> Result<String, Error> {
     read(path).map(|shown| svg::draw(&shown.cluster, &shown.about))
 }
 

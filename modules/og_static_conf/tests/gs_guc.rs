@@ -46,8 +46,8 @@ impl Home {
         std::fs::write(&pssh, format!("#!/bin/sh\necho \"$@\" >> {}\n", home.path("asked").display()))
             .unwrap();
         std::fs::set_permissions(&pssh, std::fs::Permissions::from_mode(0o755)).unwrap();
-        home.own(home.folder.path());
-        home.own(&home.path("bin"));
+        home.chown_to_user(home.folder.path());
+        home.chown_to_user(&home.path("bin"));
         Some(home)
     }
 
@@ -55,7 +55,7 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    fn own(&self, path: &Path) {
+    fn chown_to_user(&self, path: &Path) {
         if self.root {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         }
@@ -67,8 +67,8 @@ impl Home {
         std::fs::create_dir(&folder).unwrap();
         let conf = folder.join("postgresql.conf");
         std::fs::write(&conf, format!("port = {port}\n")).unwrap();
-        self.own(&folder);
-        self.own(&conf);
+        self.chown_to_user(&folder);
+        self.chown_to_user(&conf);
         folder
     }
 
@@ -83,7 +83,7 @@ impl Home {
         child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        self.own(&self.path("bin/cluster_static_config"));
+        self.chown_to_user(&self.path("bin/cluster_static_config"));
     }
 
     fn gs_guc(&self, args: &[&str]) -> (bool, String) {
@@ -104,7 +104,7 @@ impl Home {
     }
 
     /// The nodes that were asked, each by its name.
-    fn asked(&self) -> Vec<String> {
+    fn asked_nodes(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("asked")).unwrap_or_default();
         let mut names: Vec<String> = text
             .lines()
@@ -137,7 +137,7 @@ fn it_checks_every_node_of_our_file() {
     let (good, text) = home.gs_guc(&["check", "-N", "all", "-I", "all", "-c", "port"]);
     assert!(good, "{text}");
     assert!(text.contains("port=26000"), "{text}");
-    assert_eq!(home.asked(), ["og1", "og4", "og5"]);
+    assert_eq!(home.asked_nodes(), ["og1", "og4", "og5"]);
 }
 
 #[test]

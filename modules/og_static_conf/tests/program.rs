@@ -13,9 +13,9 @@ fn vector(name: &str) -> PathBuf {
 }
 
 /// A GAUSSHOME with a folder bin.
-struct Home(tempfile::TempDir);
+struct GaussHome(tempfile::TempDir);
 
-impl Home {
+impl GaussHome {
     fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(home.path("bin")).unwrap();
@@ -23,7 +23,7 @@ impl Home {
     }
 
     /// With the static config of a sample.
-    fn of(sample: &str) -> Self {
+    fn from_sample(sample: &str) -> Self {
         let home = Self::new();
         let bytes = std::fs::read(vector(sample).join("cluster_static_config")).unwrap();
         std::fs::write(home.file(), bytes).unwrap();
@@ -105,7 +105,7 @@ fn timeless(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn from_the_xml_comes_the_file_that_om_writes() {
-    let home = Home::new();
+    let home = GaussHome::new();
     let args = json!({"xml": vector("seed_1p2s1c/cluster_config.xml"), "local": "stb1.opengauss.com"});
     let result = home.change(&args);
     assert_eq!(result["local"], "stb1.opengauss.com");
@@ -120,14 +120,14 @@ fn from_the_xml_comes_the_file_that_om_writes() {
 #[test]
 fn nodes_given_back_change_nothing() {
     for sample in ["seed_1p2s1c", "with_cm_1p2s", "one_primary_eight_standbys"] {
-        let home = Home::of(sample);
+        let home = GaussHome::from_sample(sample);
         let before = home.bytes();
         let query = home.call(json!({"state": "query"}));
         assert_eq!(query["changed"], false);
         let again = home.call(json!({"nodes": query["nodes"]}));
         assert_eq!(again["changed"], false, "{again}");
         assert!(home.bytes() == before);
-        let elsewhere = Home::new();
+        let elsewhere = GaussHome::new();
         elsewhere.change(&json!({"nodes": query["nodes"], "local": "1"}));
         assert!(timeless(&elsewhere.bytes()) == timeless(&before));
     }
@@ -135,7 +135,7 @@ fn nodes_given_back_change_nothing() {
 
 #[test]
 fn a_drop_leaves_its_hole_and_the_same_bytes_as_om() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let result = home.change(&json!({"drop": "stb1.opengauss.com", "diff": true}));
     assert_eq!(result["dropped"], json!(["stb1.opengauss.com"]));
     let theirs = std::fs::read(vector("seed_1p2s1c/cluster_static_config.after_drop_stb1")).unwrap();
@@ -148,7 +148,7 @@ fn a_drop_leaves_its_hole_and_the_same_bytes_as_om() {
 
 #[test]
 fn the_live_roles_go_beside_the_file() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let roles = json!({"prod.opengauss.com": "primary", "stb1.opengauss.com": "standby",
         "stb2.opengauss.com": "standby", "casstb.opengauss.com": "cascade_standby"});
     let result = home.change(&json!({"roles": roles}));
@@ -186,7 +186,7 @@ fn the_record_of_roles_that_cm_keeps_is_never_touched() {
         // The static config may have been written anew without CM.
         ("seed_1p2s1c", Some(of_cm.as_slice())),
     ] {
-        let home = Home::of(sample);
+        let home = GaussHome::from_sample(sample);
         if let Some(bytes) = bytes {
             std::fs::write(home.path("bin/cluster_dynamic_config"), bytes).unwrap();
         }
@@ -208,7 +208,7 @@ fn the_record_of_roles_that_cm_keeps_is_never_touched() {
 
 #[test]
 fn a_record_of_roles_that_cannot_be_read_is_not_overwritten() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     std::fs::write(home.path("bin/cluster_dynamic_config"), "somebody's notes").unwrap();
     let before = home.files();
     let result = home.call(json!({"roles": {"prod.opengauss.com": "primary"}}));
@@ -221,7 +221,7 @@ fn a_record_of_roles_that_cannot_be_read_is_not_overwritten() {
 
 #[test]
 fn an_addition_goes_into_the_xml_and_to_every_copy() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let xml = home.path("cluster_config.xml");
     let text = std::fs::read_to_string(vector("seed_1p2s1c/cluster_config.xml")).unwrap();
     std::fs::write(&xml, text.replace("<CLUSTER>", "<CLUSTER><!-- mind the gap -->")).unwrap();
@@ -249,7 +249,7 @@ fn an_addition_goes_into_the_xml_and_to_every_copy() {
 
 #[test]
 fn every_server_is_named_and_files_of_older_tools_differ_in_their_room() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let query =
         home.call(json!({"state": "query", "verify": {"path": vector("old_om/v2.1.0/seed_1p2s1c.bin")}}));
     assert_eq!(query["differences"], json!([{"node": "", "field": "peer_slots", "here": 8, "there": 7}]));
@@ -272,7 +272,7 @@ fn every_server_is_named_and_files_of_older_tools_differ_in_their_room() {
 
 #[test]
 fn a_folder_that_is_not_there_is_said_before_anything_is_written() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let before = home.bytes();
     let missing = home.path("nowhere");
     for check in [true, false] {
@@ -301,7 +301,7 @@ fn a_controller_without_opengauss_makes_copies_alone() {
 
 #[test]
 fn one_clear_error_and_the_old_file_untouched() {
-    let home = Home::of("seed_1p2s1c");
+    let home = GaussHome::from_sample("seed_1p2s1c");
     let before = home.bytes();
     let new = |name: &str, address: &str| json!([{"name": name, "address": address}]);
     let foreign = home.path("foreign.xml");
@@ -377,7 +377,7 @@ fn one_clear_error_and_the_old_file_untouched() {
 
 #[test]
 fn a_link_in_the_xml_is_followed_as_om_does_and_stays_in_the_xml() {
-    let home = Home::new();
+    let home = GaussHome::new();
     let at = |name: &str| home.path(name).canonicalize().unwrap();
     std::fs::create_dir(home.path("disk")).unwrap();
     std::os::unix::fs::symlink(at("disk"), home.path("data")).unwrap();
@@ -391,15 +391,16 @@ fn a_link_in_the_xml_is_followed_as_om_does_and_stays_in_the_xml() {
         assert_eq!(node["data_dir"], json!(at("disk").join("db1")));
     }
     assert_eq!(std::fs::read_to_string(&xml).unwrap(), text);
-    let verify =
-        |home: &Home| home.call(json!({"state": "query", "verify": {"xml": xml}}))["differences"].clone();
+    let verify = |home: &GaussHome| {
+        home.call(json!({"state": "query", "verify": {"xml": xml}}))["differences"].clone()
+    };
     assert_eq!(verify(&home), json!([]));
     home.change(&json!({"drop": ["2"], "write_xml": xml}));
     let text = std::fs::read_to_string(&xml).unwrap();
     assert!(text.contains(&format!("name=\"dataNode1\" value=\"{}\"", link.display())), "{text}");
     assert_eq!(verify(&home), json!([]));
     // What a static config has as it is written stays.
-    let other = Home::new();
+    let other = GaussHome::new();
     let node = json!([{"name": "prod.opengauss.com", "address": "192.168.0.11", "data_dir": link, "base_port": 26000}]);
     other.change(&json!({"nodes": node, "local": "1"}));
     assert_eq!(other.call(json!({"xml": xml, "write_xml": xml}))["changed"], false);
@@ -408,7 +409,7 @@ fn a_link_in_the_xml_is_followed_as_om_does_and_stays_in_the_xml() {
 
 #[test]
 fn a_damaged_file_is_named_and_never_rewritten() {
-    let home = Home::of("one_primary_one_standby");
+    let home = GaussHome::from_sample("one_primary_one_standby");
     let mut bytes = home.bytes();
     bytes[50000] ^= 1;
     std::fs::write(home.file(), &bytes).unwrap();
@@ -427,7 +428,7 @@ fn a_damaged_file_is_named_and_never_rewritten() {
 
 #[test]
 fn what_is_not_there_is_said_and_no_error_for_a_query() {
-    let home = Home::new();
+    let home = GaussHome::new();
     let result = home.call(json!({"state": "query"}));
     assert_eq!((&result["exists"], &result["failed"]), (&json!(false), &json!(false)));
     assert_eq!(home.call(json!({"drop": ["x"]}))["error"]["kind"], "not_found");
@@ -448,7 +449,7 @@ fn a_query_reads_a_cluster_config_xml_too() {
 
 #[test]
 fn a_link_stays_and_a_mode_stays() {
-    let home = Home::new();
+    let home = GaussHome::new();
     let real = home.path("real_config");
     std::fs::copy(vector("seed_1p2s1c/cluster_static_config"), &real).unwrap();
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -462,7 +463,7 @@ fn a_link_stays_and_a_mode_stays() {
 
 #[test]
 fn old_tools_files_keep_their_room_for_peers() {
-    let home = Home::new();
+    let home = GaussHome::new();
     std::fs::copy(vector("old_om/v2.1.0/seed_1p2s1c.bin"), home.file()).unwrap();
     let result = home.change(&json!({"drop": ["stb1.opengauss.com"]}));
     assert_eq!(result["peer_slots"], 7);
@@ -481,7 +482,7 @@ fn the_views_print_a_table_or_a_picture_and_errors_on_standard_error() {
     let svg = String::from_utf8(view(&["--svg", file]).stdout).unwrap();
     assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
 
-    let home = Home::new();
+    let home = GaussHome::new();
     std::fs::write(home.file(), b"no static config at all, but long enough to have a header").unwrap();
     let bad = view(&["--table", home.file().to_str().unwrap()]);
     assert_eq!((bad.status.code(), bad.stdout.as_slice()), (Some(1), &b""[..]));

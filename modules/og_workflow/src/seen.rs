@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role, lsn_number};
+use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,6 +72,34 @@ pub struct Seen {
     pub lock_age: Option<u64>,
     /// Transactions of clients that have been open for long, where they were asked for.
     pub transactions: Vec<Transaction>,
+    /// What its preflight checks look at, where they were asked for.
+    pub facts: Option<Box<Facts>>,
+    /// Why these checks could not be made.
+    pub unchecked: Option<String>,
+}
+
+/// Returns the facts of a node from the answer of og_preflight, with the times at which its caller sent the call and had the
+/// answer.
+///
+/// # Errors
+/// Why there are none.
+pub fn facts_of(answer: &Answer) -> Result<Facts, String> {
+    if let Some(why) = answer.error() {
+        return Err(why);
+    }
+    let told: OfPreflight = answer.read().map_err(|e| format!("its facts cannot be read: {e}"))?;
+    let mut facts = told.facts.ok_or("it told no facts")?;
+    facts.clock.sent_at = told.sent_at.or(facts.clock.sent_at);
+    facts.clock.received_at = told.received_at.or(facts.clock.received_at);
+    Ok(facts)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfPreflight {
+    facts: Option<Facts>,
+    sent_at: Option<u64>,
+    received_at: Option<u64>,
 }
 
 /// How far a log goes, as og_node_state tells it.
@@ -365,6 +394,13 @@ impl Seen {
             return seen;
         }
         for (program, answer) in answers {
+            if *program == crate::plan::PREFLIGHT {
+                match facts_of(answer) {
+                    Ok(facts) => seen.facts = Some(Box::new(facts)),
+                    Err(why) => seen.unchecked = Some(why),
+                }
+                continue;
+            }
             let error = answer.error().or_else(|| seen.take(program, answer).err());
             if *program == PROGRAMS[0] {
                 seen.state_error.clone_from(&error);

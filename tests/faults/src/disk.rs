@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Uid, User};
 
 use crate::cases::Case;
-use crate::sandbox::{Sandbox, Tried, mode};
+use crate::sandbox::{Sandbox, Tried, set_mode};
 
 /// What is wrong with the disk or the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +54,13 @@ pub static MAY_MOUNT: AtomicBool = AtomicBool::new(false);
 struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn on(path: &'a Path, options: &str) -> Tried<Self> {
+    fn mount(path: &'a Path, options: &str) -> Tried<Self> {
         if !MAY_MOUNT.load(Ordering::SeqCst) {
             return Err("skipped: no mount namespace of our own".to_owned());
         }
         let mounted = mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options));
         mounted.map_err(|e| format!("skipped: cannot mount a tmpfs: {}", e.desc()))?;
-        mode(path, 0o700)?;
+        set_mode(path, 0o700)?;
         Ok(Self(path))
     }
 }
@@ -74,7 +74,7 @@ impl Drop for Mounted<'_> {
 
 /// Does the harm, calls the module, and looks at what it said and left. Where the harm can be undone, the same call then
 /// does its work.
-pub fn harmed(case: Case, fault: Fault) -> Tried {
+pub fn run_harmed(case: Case, fault: Fault) -> Tried {
     if !Uid::effective().is_root() && !matches!(fault, Fault::Vanished | Fault::Folder | Fault::Pipe) {
         return Err("skipped: needs root".to_owned());
     }
@@ -82,7 +82,9 @@ pub fn harmed(case: Case, fault: Fault) -> Tried {
     let data = node.data();
     let file = data.join(case.file);
     let _mounted = match fault {
-        Fault::Full | Fault::NoInodes | Fault::ReadOnly => Some(Mounted::on(&data, "size=1m,nr_inodes=64")?),
+        Fault::Full | Fault::NoInodes | Fault::ReadOnly => {
+            Some(Mounted::mount(&data, "size=1m,nr_inodes=64")?)
+        }
         _ => None,
     };
     case.fill(&node)?;
@@ -98,7 +100,7 @@ pub fn harmed(case: Case, fault: Fault) -> Tried {
     let judged = ran.and_then(|ran| {
         let after = if broken_link { None } else { Some(node.files()?) };
         if kinds.is_empty() {
-            if ran.well()?["changed"] != true || after == before {
+            if ran.require_success()?["changed"] != true || after == before {
                 return Err("it changed nothing".to_owned());
             }
             if fault == Fault::LinkedFile && !file.is_symlink() {
@@ -106,7 +108,7 @@ pub fn harmed(case: Case, fault: Fault) -> Tried {
             }
             return Ok("done as ever".to_owned());
         }
-        let kind = ran.failed(kinds)?;
+        let kind = ran.require_failure(kinds)?;
         if after != before {
             return Err(format!("{kind}, but the node was changed"));
         }
@@ -120,7 +122,7 @@ pub fn harmed(case: Case, fault: Fault) -> Tried {
         return Ok(kind);
     }
     let done = node.call(case.module, &args)?;
-    done.well().map_err(|e| format!("afterwards it {e}"))?;
+    done.require_success().map_err(|e| format!("afterwards it {e}"))?;
     Ok(format!("{kind}, nothing changed; then done"))
 }
 
@@ -168,16 +170,16 @@ fn harm(
             &["io"]
         }
         Fault::ClosedFolder => {
-            give(data, &[])?;
-            mode(data, 0o500)?;
+            give_ownership(data, &[])?;
+            set_mode(data, 0o500)?;
             let data = data.to_path_buf();
-            undo = Box::new(move || mode(&data, 0o700));
+            undo = Box::new(move || set_mode(&data, 0o700));
             &["permission"]
         }
         Fault::ClosedFile | Fault::OtherOwner => {
-            give(data, &[case.file])?;
+            give_ownership(data, &[case.file])?;
             let closed = fault == Fault::ClosedFile;
-            mode(file, if closed { 0o600 } else { 0o644 })?;
+            set_mode(file, if closed { 0o600 } else { 0o644 })?;
             let (file, owner) = (file.to_path_buf(), nobody()?);
             undo = Box::new(move || {
                 chown(&file, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())).map_err(io)
@@ -234,7 +236,7 @@ fn nobody() -> Tried<User> {
 }
 
 /// Gives the data directory to a user without rights, but for some files.
-fn give(data: &Path, but: &[&str]) -> Tried<()> {
+fn give_ownership(data: &Path, but: &[&str]) -> Tried<()> {
     let user = nobody()?;
     let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     for entry in fs::read_dir(data).map_err(|e| e.to_string())? {

@@ -173,8 +173,8 @@ pub fn arguments(module: &str) -> Tried {
                     continue;
                 }
                 let mut hostile = call.clone();
-                put(&mut hostile, &place, value.clone());
-                unharmed(&node, module, hostile.to_string().as_bytes())
+                put_value(&mut hostile, &place, value.clone());
+                check_unharmed(&node, module, hostile.to_string().as_bytes())
                     .map_err(|e| format!("{place} = {}: {e}", shown(value)))?;
                 tried += 1;
             }
@@ -183,7 +183,7 @@ pub fn arguments(module: &str) -> Tried {
         for name in values.iter().filter_map(Value::as_str).step_by(stride) {
             let mut hostile = call.clone();
             hostile[name] = json!(1);
-            unharmed(&node, module, hostile.to_string().as_bytes())
+            check_unharmed(&node, module, hostile.to_string().as_bytes())
                 .map_err(|e| format!("an argument {}: {e}", shown(&json!(name))))?;
             tried += 1;
         }
@@ -229,7 +229,7 @@ pub fn garbage(module: &str) -> Tried {
     );
     for input in &inputs {
         let text = String::from_utf8_lossy(&input[..input.len().min(40)]).into_owned();
-        unharmed(&node, module, input).map_err(|e| format!("{text:?}: {e}"))?;
+        check_unharmed(&node, module, input).map_err(|e| format!("{text:?}: {e}"))?;
     }
     Ok(format!("{} inputs", inputs.len()))
 }
@@ -261,9 +261,10 @@ pub fn environment() -> Tried {
     let file = node.path("open/env");
     for text in FILES {
         std::fs::write(&file, text).map_err(|e| e.to_string())?;
-        crate::sandbox::mode(&file, 0o644)?;
+        crate::sandbox::set_mode(&file, 0o644)?;
         let args = json!({"data_dir": node.data(), "env_file": file, "timeout": 2});
-        unharmed(&node, "og_node_state", args.to_string().as_bytes()).map_err(|e| format!("{text}: {e}"))?;
+        check_unharmed(&node, "og_node_state", args.to_string().as_bytes())
+            .map_err(|e| format!("{text}: {e}"))?;
         std::fs::remove_file(&file).map_err(|e| e.to_string())?;
     }
     Ok(format!("{} files", FILES.len()))
@@ -311,7 +312,7 @@ fn leaves(value: &Value, at: &str, places: &mut Vec<String>) {
     }
 }
 
-fn put(args: &mut Value, place: &str, value: Value) {
+fn put_value(args: &mut Value, place: &str, value: Value) {
     match args.pointer_mut(place) {
         Some(there) => *there = value,
         None => args[place.trim_start_matches('/')] = value,
@@ -319,9 +320,9 @@ fn put(args: &mut Value, place: &str, value: Value) {
 }
 
 /// Calls the module: one result that is no mistake of the program, in time, and nothing outside the node is touched.
-fn unharmed(node: &Sandbox, module: &str, args: &[u8]) -> Tried<()> {
+fn check_unharmed(node: &Sandbox, module: &str, args: &[u8]) -> Tried<()> {
     let ran = node.call_with(&["sh", "-c", MEMORY, "sh"], module, args)?;
-    let told = ran.told()?;
+    let told = ran.result()?;
     let expected = if ran.kind() == "bad_args" { 2 } else { i32::from(told["failed"] == true) };
     if ran.kind() == "internal" || ran.status != expected {
         return Err(format!("exit status {}: {}", ran.status, brief(told)));

@@ -52,29 +52,29 @@ const MOST: usize = 500;
 
 /// Kills the run at each step. In each case every file is the old or the new one, and the same call again ends as an
 /// undisturbed one, with nothing left over.
-pub fn killed(case: Case) -> Tried {
-    let steps = each(case, &CHANGING, "signal=SIGKILL")?;
+pub fn run_killed(case: Case) -> Tried {
+    let steps = disturb_each(case, &CHANGING, "signal=SIGKILL")?;
     Ok(format!("{steps} steps, old or new at each; again: done"))
 }
 
 /// Makes each step fail: the result is true, and nothing is half done.
-pub fn failing(case: Case, error: &str) -> Tried {
-    let steps = each(case, &FAILING, &format!("error={error}"))?;
+pub fn run_failing(case: Case, error: &str) -> Tried {
+    let steps = disturb_each(case, &FAILING, &format!("error={error}"))?;
     Ok(format!("{steps} steps, each told truly; again: done"))
 }
 
 /// Disturbs the first, second, … of each of these calls, as far as they are chosen, and returns how many there were.
-fn each(case: Case, calls: &[&str], fault: &str) -> Tried<u32> {
-    let wanted = undisturbed(case)?;
-    let made = made(case)?;
+fn disturb_each(case: Case, calls: &[&str], fault: &str) -> Tried<u32> {
+    let wanted = run_undisturbed(case)?;
+    let made = trace_calls(case)?;
     let points = KillPoints::from_env()?;
     let mut steps = 0;
     for (row, call) in calls.iter().filter(|call| made.contains(&format!(" {call}("))).enumerate() {
-        for n in points.of_row(row) {
+        for n in points.points_of_row(row) {
             if n > MOST {
                 return Err(format!("more than {MOST} times {call}"));
             }
-            if !step(case, &wanted, call, fault, n)? {
+            if !disturb_one(case, &wanted, call, fault, n)? {
                 break;
             }
             steps += 1;
@@ -84,15 +84,15 @@ fn each(case: Case, calls: &[&str], fault: &str) -> Tried<u32> {
 }
 
 /// The calls of an undisturbed run, as strace prints them.
-fn made(case: Case) -> Tried<String> {
+fn trace_calls(case: Case) -> Tried<String> {
     let node = case.node()?;
     let log = node.path("strace.log");
     let words = ["strace", "-f", "-qq", "-o", &log.display().to_string()];
-    node.call_under(&words, case.module, &case.args(&node))?.well()?;
+    node.call_under(&words, case.module, &case.args(&node))?.require_success()?;
     std::fs::read_to_string(log).map_err(|e| e.to_string())
 }
 
-fn undisturbed(case: Case) -> Tried<Files> {
+fn run_undisturbed(case: Case) -> Tried<Files> {
     if !crate::has("strace") {
         return Err("skipped: strace is not installed".to_owned());
     }
@@ -103,19 +103,19 @@ fn undisturbed(case: Case) -> Tried<Files> {
     }
     let args = case.args(&node);
     let first = node.call(case.module, &args)?;
-    if first.well()?["changed"] != true {
+    if first.require_success()?["changed"] != true {
         return Err("the undisturbed run changes nothing".to_owned());
     }
-    settled(case, &node)?;
+    check_settled(case, &node)?;
     node.files()
 }
 
 /// That the run is done: again changes nothing, and the server has loaded what is there.
-fn settled(case: Case, node: &Sandbox) -> Tried<()> {
+fn check_settled(case: Case, node: &Sandbox) -> Tried<()> {
     let again = node.call(case.module, &case.args(node))?;
     let lock = case.module == "og_lock";
-    if again.well()?["changed"] != false && !lock {
-        return Err(format!("the same call once more: {}", brief(again.told()?)));
+    if again.require_success()?["changed"] != false && !lock {
+        return Err(format!("the same call once more: {}", brief(again.result()?)));
     }
     if case.serves {
         let loaded = std::fs::read(node.path("loaded").join(case.file)).unwrap_or_default();
@@ -127,7 +127,7 @@ fn settled(case: Case, node: &Sandbox) -> Tried<()> {
 }
 
 /// One run whose n-th such call is disturbed; whether there was one.
-fn step(case: Case, wanted: &Files, name: &str, fault: &str, n: usize) -> Tried<bool> {
+fn disturb_one(case: Case, wanted: &Files, name: &str, fault: &str, n: usize) -> Tried<bool> {
     let node = case.node()?;
     let args = case.args(&node);
     let old = node.files()?;
@@ -143,7 +143,7 @@ fn step(case: Case, wanted: &Files, name: &str, fault: &str, n: usize) -> Tried<
         return Ok(hit);
     }
     if ran.kind() == "internal" {
-        return Err(format!("{name} {n}: {}", brief(ran.told()?)));
+        return Err(format!("{name} {n}: {}", brief(ran.result()?)));
     }
     let at = |words: String| {
         let last = log.lines().rev().find(|l| l.contains("INJECTED") || l.contains('(')).unwrap_or_default();
@@ -172,13 +172,13 @@ fn step(case: Case, wanted: &Files, name: &str, fault: &str, n: usize) -> Tried<
         }
     }
     let again = node.call(case.module, &args)?;
-    again.well().map_err(|e| at(format!("the same call again {e}")))?;
+    again.require_success().map_err(|e| at(format!("the same call again {e}")))?;
     let now = node.files()?;
     if now != *wanted {
         let names: Vec<_> = now.iter().filter(|(k, v)| wanted.get(*k) != Some(v)).map(|(k, _)| k).collect();
         return Err(at(format!("after the same call again differ: {names:?}")));
     }
-    settled(case, &node).map_err(at)?;
+    check_settled(case, &node).map_err(at)?;
     Ok(hit)
 }
 

@@ -59,7 +59,7 @@ const MEMORY: &str = r#"ulimit -v 150000; exec "$@""#;
 
 impl Lie {
     /// The lines of shell in the place of the honest ones.
-    fn of(self, honest: &str) -> String {
+    fn script(self, honest: &str) -> String {
         match self {
             Self::Hangs => "exec sleep 100".to_owned(),
             Self::Dies => "kill -9 $$".to_owned(),
@@ -93,45 +93,45 @@ esac"#;
 const DROP: &str = r#"[ -e "$home/slot" ] && echo x; rm -f "$home/slot""#;
 
 /// Tells the lie, and looks at the result and at what is.
-pub fn told(work: Work, lie: Lie) -> Tried {
-    let mut stage = Stage::of(work)?;
+pub fn run_with_lie(work: Work, lie: Lie) -> Tried {
+    let mut stage = Stage::new(work)?;
     let before = stage.node.files()?;
-    stage.lie(lie)?;
+    stage.install_lie(lie)?;
     let limit = ["sh", "-c", MEMORY, "sh"];
     let ran = stage.node.call_under(&limit, stage.module, &stage.args)?;
-    let told = ran.told()?.clone();
+    let told = ran.result()?.clone();
     if ran.kind() == "internal" || ran.took.as_secs() > 20 {
         return Err(format!("after {} s: {}", ran.took.as_secs(), brief(&told)));
     }
-    let done = stage.done();
-    let said = judged(work, lie, &ran, &told, done)?;
+    let done = stage.is_done();
+    let said = judge_result(work, lie, &ran, &told, done)?;
     if let Work::Reload(_) = work
         && told["failed"] == true
         && ran.kind() != "timeout"
-        && (stage.node.files()? != before || stage.changed(&stage.loaded()))
+        && (stage.node.files()? != before || stage.is_changed(&stage.loaded_rules()))
     {
         return Err(format!("failed, but the old file is not what counts: {}", brief(&told)));
     }
     if matches!(work, Work::Reload(_)) && stage.node.files()? != before && told["changed"] != true {
         return Err(format!("it wrote the file and does not say so: {}", brief(&told)));
     }
-    stage.honest()?;
+    stage.install_honest_programs()?;
     if work == Work::Build {
         // The listener stands for a primary; what it would be built from is of no matter here.
         return Ok(said);
     }
     let again = stage.node.call(stage.module, &stage.args)?;
-    again.well().map_err(|e| format!("{said}; then, by an honest one, {e}"))?;
+    again.require_success().map_err(|e| format!("{said}; then, by an honest one, {e}"))?;
     // A reload that nobody saw is owed by nobody: the result said so.
     let unseen = told["failed"] == false && told["reloaded"] == false;
-    if !stage.done() && !unseen {
-        return Err(format!("{said}; then, by an honest one, not done: {}", brief(again.told()?)));
+    if !stage.is_done() && !unseen {
+        return Err(format!("{said}; then, by an honest one, not done: {}", brief(again.result()?)));
     }
     Ok(format!("{said}; then done"))
 }
 
 /// Whether what it said is what is.
-fn judged(work: Work, lie: Lie, ran: &Ran, told: &Value, done: bool) -> Tried {
+fn judge_result(work: Work, lie: Lie, ran: &Ran, told: &Value, done: bool) -> Tried {
     let failed = told["failed"] == true;
     let kinds: &[&str] = if lie == Lie::Hangs { &["timeout"] } else { &["command_failed", "timeout"] };
     match (work, lie) {
@@ -145,11 +145,11 @@ fn judged(work: Work, lie: Lie, ran: &Ran, told: &Value, done: bool) -> Tried {
             }
         }
         // The statement may have been undone with the session; the next call sees.
-        (Work::DropSlot, Lie::DoesItAndFails) => ran.failed(kinds),
+        (Work::DropSlot, Lie::DoesItAndFails) => ran.require_failure(kinds),
         _ if done && failed => Err(format!("it was done, but {}", brief(told))),
         _ if !done && !failed => Err(format!("it was not done, but {}", brief(told))),
         _ if done => Ok("done, and says so".to_owned()),
-        _ => ran.failed(kinds),
+        _ => ran.require_failure(kinds),
     }
 }
 
@@ -162,7 +162,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn of(work: Work) -> Tried<Self> {
+    fn new(work: Work) -> Tried<Self> {
         let mut node = Sandbox::new()?;
         CASES[0].fill(&node)?;
         let text = |e: std::io::Error| e.to_string();
@@ -202,16 +202,16 @@ impl Stage {
             node.start()?;
         }
         let stage = Self { work, module, node, args };
-        stage.honest()?;
+        stage.install_honest_programs()?;
         Ok(stage)
     }
 
-    fn honest(&self) -> Tried<()> {
+    fn install_honest_programs(&self) -> Tried<()> {
         self.programs(&|honest| honest.to_owned())
     }
 
-    fn lie(&mut self, lie: Lie) -> Tried<()> {
-        self.programs(&|honest| lie.of(honest))
+    fn install_lie(&mut self, lie: Lie) -> Tried<()> {
+        self.programs(&|honest| lie.script(honest))
     }
 
     /// Writes the programs; the one command that the work is about goes through `bend`.
@@ -225,7 +225,7 @@ impl Stage {
             Work::DropSlot => ("none", String::new()),
         };
         let lines = bend(&honest);
-        self.node.program(
+        self.node.write_program(
             "gs_ctl",
             &format!("case \"$1\" in\nquery)\n{QUERY} ;;\n{command})\n{lines} ;;\nesac"),
         )?;
@@ -233,11 +233,11 @@ impl Stage {
             Work::DropSlot => SLOTS.replace("DROP", &bend(DROP)),
             _ => crate::sandbox::GSQL.to_owned(),
         };
-        self.node.program("gsql", &gsql)
+        self.node.write_program("gsql", &gsql)
     }
 
     /// Whether the work is done.
-    fn done(&self) -> bool {
+    fn is_done(&self) -> bool {
         let pid = std::fs::read_to_string(self.node.data().join("postmaster.pid")).unwrap_or_default();
         let runs = pid.lines().next().is_some_and(|pid| {
             std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
@@ -245,7 +245,7 @@ impl Stage {
         match self.work {
             Work::Reload(module) => {
                 let file = std::fs::read(self.node.data().join(file_of(module))).unwrap_or_default();
-                file == self.loaded() && self.changed(&file)
+                file == self.loaded_rules() && self.is_changed(&file)
             }
             Work::Start | Work::Build => runs,
             Work::Stop => !runs,
@@ -257,12 +257,12 @@ impl Stage {
     }
 
     /// What the server has loaded of the module's file.
-    fn loaded(&self) -> Vec<u8> {
+    fn loaded_rules(&self) -> Vec<u8> {
         std::fs::read(self.node.path("loaded").join(file_of(self.module))).unwrap_or_default()
     }
 
     /// Whether this text is the one that was wanted.
-    fn changed(&self, text: &[u8]) -> bool {
+    fn is_changed(&self, text: &[u8]) -> bool {
         let text = String::from_utf8_lossy(text);
         match self.module {
             "og_hba" => text.contains("192.168.0.12"),

@@ -55,16 +55,18 @@ fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let mut trials = Vec::new();
     for case in cases::CASES {
-        trials.push(Trial::new(case.name(), "killed at every step", move || kill::killed(case)));
-        trials.push(Trial::new(case.name(), "each step fails with EIO", move || kill::failing(case, "EIO")));
+        trials.push(Trial::new(case.name(), "killed at every step", move || kill::run_killed(case)));
+        trials.push(Trial::new(case.name(), "each step fails with EIO", move || {
+            kill::run_failing(case, "EIO")
+        }));
     }
     for case in cases::CASES.into_iter().filter(|case| !case.serves) {
         for (fault, name) in disk::FAULTS {
-            trials.push(Trial::new(case.name(), name, move || disk::harmed(case, fault)));
+            trials.push(Trial::new(case.name(), name, move || disk::run_harmed(case, fault)));
         }
     }
     trials.extend([
-        Trial::new("og_hba", "50 at once", together::rules),
+        Trial::new("og_hba", "50 at once", together::add_rules),
         Trial::new("og_guc", "50 at once", together::parameters),
         Trial::new("og_lock", "50 owners at once", together::owners),
         Trial::new("og_hba", "beside the real gs_guc", together::beside_gs_guc),
@@ -79,11 +81,11 @@ fn main() -> ExitCode {
         Trial::new("og_slot", "a slot that is in use", refused::used_slot),
         Trial::new("og_guc", "a standby smaller than its primary", refused::small_standby),
         Trial::new("all that edit", "in a switchover or a build", refused::not_at_rest),
-        Trial::new("docs/safety.md", "each row has its test", refused::documented),
+        Trial::new("docs/safety.md", "each row has its test", refused::check_documented),
     ]);
     for (module, file) in [("og_hba", "pg_hba.conf"), ("og_guc", "postgresql.conf")] {
         for (gone, fault) in [(false, "file swapped meanwhile"), (true, "file taken away meanwhile")] {
-            trials.push(Trial::new(module, fault, move || refused::swapped(module, file, gone)));
+            trials.push(Trial::new(module, fault, move || refused::swap_file(module, file, gone)));
         }
     }
     // These wait more than they work.
@@ -93,7 +95,8 @@ fn main() -> ExitCode {
     ];
     for (work, module, command) in lies::WORKS {
         for (lie, name) in lies::LIES {
-            waiting.push(Trial::new(module, format!("{command} {name}"), move || lies::told(work, lie)));
+            waiting
+                .push(Trial::new(module, format!("{command} {name}"), move || lies::run_with_lie(work, lie)));
         }
     }
     let mut rows = Vec::new();
@@ -122,7 +125,7 @@ fn run(trials: &[Trial], workers: usize) -> Vec<Row> {
                     let n = next.fetch_add(1, Ordering::SeqCst);
                     trials.get(n).map(|t| (n, t))
                 } {
-                    let row = Row::of(&trial.module, &trial.fault, (trial.work)());
+                    let row = Row::new(&trial.module, &trial.fault, (trial.work)());
                     rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((n, row));
                 }
             });

@@ -27,8 +27,8 @@ esac"#;
 fn primary() -> Tried<Sandbox> {
     let mut node = Sandbox::new()?;
     CASES[0].fill(&node)?;
-    node.program("gs_ctl", GS_CTL)?;
-    node.program("gsql", GSQL)?;
+    node.write_program("gs_ctl", GS_CTL)?;
+    node.write_program("gsql", GSQL)?;
     node.start()?;
     Ok(node)
 }
@@ -42,30 +42,30 @@ fn common(node: &Sandbox, mut own: Value) -> Value {
 }
 
 /// Refused with these words and nothing written; with `force` not refused.
-fn refused(node: &Sandbox, module: &str, own: Value, words: &str) -> Tried {
+fn check_refused(node: &Sandbox, module: &str, own: Value, words: &str) -> Tried {
     let before = node.files()?;
     let mut args = common(node, own);
     let ran = node.call(module, &args)?;
-    ran.failed(&["refused"])?;
-    let told = ran.told()?["msg"].to_string();
+    ran.require_failure(&["refused"])?;
+    let told = ran.result()?["msg"].to_string();
     if !told.contains(words) || !told.contains("force") || node.files()? != before {
         return Err(format!("expected {words:?} and nothing written, but {told}"));
     }
     args["force"] = json!(true);
-    node.call(module, &args)?.well()?;
+    node.call(module, &args)?.require_success()?;
     Ok("refused; with force not".to_owned())
 }
 
 /// og_replconninfo: the last channel of a running primary.
 pub fn last_channel() -> Tried {
     let channels = json!({"state": "exact", "peers": []});
-    refused(&primary()?, "og_replconninfo", channels, "last channel of a running primary")
+    check_refused(&primary()?, "og_replconninfo", channels, "last channel of a running primary")
 }
 
 /// og_slot: one through which a standby streams. No `force` there.
 pub fn used_slot() -> Tried {
     let node = primary()?;
-    node.program(
+    node.write_program(
         "gsql",
         r#"for last; do :; done
 case "$last" in
@@ -75,7 +75,7 @@ esac"#,
     )?;
     let mut args = common(&node, json!({"state": "absent", "names": ["dn_6002"]}));
     args["check_mode"] = json!(false);
-    node.call("og_slot", &args)?.failed(&["refused"])?;
+    node.call("og_slot", &args)?.require_failure(&["refused"])?;
     if node.path("dropped").exists() { Err("it was dropped".to_owned()) } else { Ok("refused".to_owned()) }
 }
 
@@ -84,21 +84,26 @@ pub fn commits_that_hang() -> Tried {
     let node = primary()?;
     node.write("postgresql.conf", "synchronous_standby_names = 'dn_6002'\n")?;
     let names = |value: &str| json!({"parameters": {"synchronous_standby_names": value}});
-    node.call("og_guc", &common(&node, names("ANY 1(dn_6002,dn_6003)")))?.well()?;
+    node.call("og_guc", &common(&node, names("ANY 1(dn_6002,dn_6003)")))?.require_success()?;
     let mut spared = names("ANY 2(dn_6002,dn_6003)");
     spared["parameters"]["most_available_sync"] = json!(true);
-    node.call("og_guc", &common(&node, spared))?.well()?;
+    node.call("og_guc", &common(&node, spared))?.require_success()?;
     // A workflow in check mode has built no standby yet; what it foresees is no way round the refusal.
     let mut foreseen = names("ANY 2(dn_6002,dn_6003)");
     foreseen["foreseen_standbys"] = json!(["dn_6003"]);
     let mut foreseen = common(&node, foreseen);
     let checked = node.call("og_guc", &foreseen)?;
-    if checked.well()?.get("warnings").and_then(Value::as_array).is_some_and(|told| !told.is_empty()) {
-        return Err(format!("a false alarm: {}", checked.told()?["warnings"]));
+    if checked
+        .require_success()?
+        .get("warnings")
+        .and_then(Value::as_array)
+        .is_some_and(|told| !told.is_empty())
+    {
+        return Err(format!("a false alarm: {}", checked.result()?["warnings"]));
     }
     foreseen["check_mode"] = json!(false);
-    node.call("og_guc", &foreseen)?.failed(&["refused"])?;
-    refused(&node, "og_guc", names("ANY 2(dn_6002,dn_6003)"), "2 of dn_6002, dn_6003 must confirm")
+    node.call("og_guc", &foreseen)?.require_failure(&["refused"])?;
+    check_refused(&node, "og_guc", names("ANY 2(dn_6002,dn_6003)"), "2 of dn_6002, dn_6003 must confirm")
 }
 
 /// og_guc: commits that went on although nobody was there for them, and would begin to wait.
@@ -107,9 +112,9 @@ pub fn commits_let_go_on_no_more() -> Tried {
     let off = || json!({"parameters": {"most_available_sync": false}});
     let conf = |names: &str| format!("synchronous_standby_names = '{names}'\nmost_available_sync = on\n");
     node.write("postgresql.conf", conf("ANY 1(dn_6002,dn_6003)"))?;
-    node.call("og_guc", &common(&node, off()))?.well()?;
+    node.call("og_guc", &common(&node, off()))?.require_success()?;
     node.write("postgresql.conf", conf("ANY 1(dn_6003)"))?;
-    refused(&node, "og_guc", off(), "1 of dn_6003 must confirm")
+    check_refused(&node, "og_guc", off(), "1 of dn_6003 must confirm")
 }
 
 /// og_guc: a standby smaller than its primary.
@@ -129,7 +134,7 @@ pub fn small_standby() -> Tried {
     state[0] = 3;
     node.write("gaussdb.state", state)?;
     let fewer = json!({"parameters": {"max_connections": 199}});
-    refused(&node, "og_guc", fewer, "less than the 200 of this standby's primary")
+    check_refused(&node, "og_guc", fewer, "less than the 200 of this standby's primary")
 }
 
 /// All that edit: a node in the middle of a switchover, or of a build, which `force` does not override.
@@ -140,7 +145,7 @@ pub fn not_at_rest() -> Tried {
     (state[0], state[8]) = (2, 5);
     node.write("gaussdb.state", state)?;
     for (module, own) in edits() {
-        node.call(module, &common(&node, own))?.failed(&["busy"])?;
+        node.call(module, &common(&node, own))?.require_failure(&["busy"])?;
     }
     state[8] = 1;
     node.write("gaussdb.state", state)?;
@@ -153,7 +158,7 @@ pub fn not_at_rest() -> Tried {
     for (module, mut own) in edits() {
         own["force"] = json!(true);
         let ran = node.call(module, &common(&node, own));
-        tried = tried.and_then(|_| ran?.failed(&["busy"]));
+        tried = tried.and_then(|_| ran?.require_failure(&["busy"]));
     }
     build.kill().and_then(|()| build.wait()).map_err(|e| e.to_string())?;
     tried.map(|_| "busy, also with force while it is built".to_owned())
@@ -161,7 +166,7 @@ pub fn not_at_rest() -> Tried {
 
 /// Somebody else writes the file, or takes it away, between its reading and its replacing: a tracer holds the module at
 /// the moment when its own new file is complete.
-pub fn swapped(module: &'static str, file: &'static str, gone: bool) -> Tried {
+pub fn swap_file(module: &'static str, file: &'static str, gone: bool) -> Tried {
     if !crate::has("strace") {
         return Err("skipped: no strace".to_owned());
     }
@@ -192,7 +197,7 @@ pub fn swapped(module: &'static str, file: &'static str, gone: bool) -> Tried {
         done.map_err(|e| e.to_string())?;
         ran
     })?;
-    ran.failed(&["busy"])?;
+    ran.require_failure(&["busy"])?;
     let there = std::fs::read(&path).ok();
     if there.as_deref() != (!gone).then_some(&theirs[..]) || ours.exists() {
         return Err(format!("{file} is now {there:?}, and ours is left: {}", ours.exists()));
@@ -208,7 +213,7 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
 }
 
 /// Each row of docs/safety.md names a test, and that test is there.
-pub fn documented() -> Tried {
+pub fn check_documented() -> Tried {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let text = std::fs::read_to_string(root.join("docs/safety.md")).map_err(|e| e.to_string())?;
     let rows = text.lines().filter(|line| line.starts_with("| og_"));

@@ -41,7 +41,7 @@ pub struct Ran {
 
 impl Ran {
     /// The result.
-    pub fn told(&self) -> Tried<&Value> {
+    pub fn result(&self) -> Tried<&Value> {
         self.result.as_ref().ok_or_else(|| format!("no result, exit status {}", self.status))
     }
 
@@ -51,14 +51,14 @@ impl Ran {
     }
 
     /// That it did not fail.
-    pub fn well(&self) -> Tried<&Value> {
-        let told = self.told()?;
+    pub fn require_success(&self) -> Tried<&Value> {
+        let told = self.result()?;
         if told["failed"] == false { Ok(told) } else { Err(format!("failed: {}", told["msg"])) }
     }
 
     /// That it failed with one of these kinds, and said why.
-    pub fn failed(&self, kinds: &[&str]) -> Tried {
-        let told = self.told()?;
+    pub fn require_failure(&self, kinds: &[&str]) -> Tried {
+        let told = self.result()?;
         let detail = told["error"]["detail"].as_str().unwrap_or_default();
         if told["failed"] != true || !kinds.contains(&self.kind()) || detail.len() < 10 {
             return Err(format!("expected {}, but {}", kinds.join(" or "), brief(told)));
@@ -82,12 +82,12 @@ impl Sandbox {
         let dir = tempfile::Builder::new().prefix("og_faults").tempdir().map_err(|e| e.to_string())?;
         let sandbox = Self { dir, server: None, user: None };
         // Another user must come through to the data directory.
-        mode(sandbox.dir.path(), 0o755)?;
+        set_mode(sandbox.dir.path(), 0o755)?;
         for name in ["bin", "lib", "data", "loaded", "open"] {
             let folder = sandbox.path(name);
             fs::create_dir(&folder).map_err(|e| e.to_string())?;
         }
-        mode(&sandbox.data(), 0o700)?;
+        set_mode(&sandbox.data(), 0o700)?;
         Ok(sandbox)
     }
 
@@ -137,7 +137,7 @@ impl Sandbox {
     }
 
     /// Writes a program of a few lines of shell. `$home` is the sandbox in it.
-    pub fn program(&self, name: &str, script: &str) -> Tried<()> {
+    pub fn write_program(&self, name: &str, script: &str) -> Tried<()> {
         let text = format!("#!/bin/sh\nhome={}\n{script}\n", self.dir.path().display());
         let path = self.path("bin").join(name);
         // By a child: a file that this process had open for writing could be held by the fork of another thread.
@@ -152,8 +152,8 @@ impl Sandbox {
     /// Programs that behave, and something that lives in the data directory as a server does: `gs_ctl reload` copies what
     /// the server has loaded to `loaded`.
     pub fn serve(&mut self) -> Tried<()> {
-        self.program("gs_ctl", GS_CTL)?;
-        self.program("gsql", GSQL)?;
+        self.write_program("gs_ctl", GS_CTL)?;
+        self.write_program("gsql", GSQL)?;
         fs::create_dir_all(self.data().join("pg_log")).map_err(|e| e.to_string())?;
         self.start()
     }
@@ -188,7 +188,7 @@ impl Sandbox {
     pub fn call_with(&self, under: &[&str], module: &str, args: &[u8]) -> Tried<Ran> {
         let file = self.path("args.json");
         fs::write(&file, args).map_err(|e| e.to_string())?;
-        mode(&file, 0o644)?;
+        set_mode(&file, 0o644)?;
         let out = self.path("out.json");
         let stdout = fs::File::create(&out).map_err(|e| e.to_string())?;
         let own = self.path("bin").join(module);
@@ -243,7 +243,7 @@ pub fn program(module: &str) -> PathBuf {
 }
 
 /// Sets a mode.
-pub fn mode(path: &Path, mode: u32) -> Tried<()> {
+pub fn set_mode(path: &Path, mode: u32) -> Tried<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -262,7 +262,7 @@ fn read_into(folder: &Path, prefix: &str, files: &mut Files) -> std::io::Result<
             read_into(&entry.path(), &format!("{name}/"), files)?;
         } else if meta.is_file() {
             let bytes = fs::read(entry.path())?;
-            let bytes = timeless(&name, bytes);
+            let bytes = strip_times(&name, bytes);
             files.insert(name, bytes);
         }
     }
@@ -270,7 +270,7 @@ fn read_into(folder: &Path, prefix: &str, files: &mut Files) -> std::io::Result<
 }
 
 /// A file's content without what depends on when it was written.
-fn timeless(name: &str, mut bytes: Vec<u8>) -> Vec<u8> {
+fn strip_times(name: &str, mut bytes: Vec<u8>) -> Vec<u8> {
     if name.contains("cluster_") && !name.contains("xml") && bytes.len() > 20 {
         // The header's checksum and its time.
         bytes[0..4].fill(0);

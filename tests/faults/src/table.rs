@@ -26,7 +26,7 @@ pub struct Row {
 
 impl Row {
     /// A line from what a trial returned.
-    pub fn of(module: &str, fault: &str, tried: Result<String, String>) -> Self {
+    pub fn new(module: &str, fault: &str, tried: Result<String, String>) -> Self {
         let outcome = match tried {
             Ok(words) => Outcome::Held(words),
             Err(words) => match words.strip_prefix("skipped: ") {

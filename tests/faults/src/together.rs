@@ -13,7 +13,7 @@ const MANY: usize = 50;
 const OPENGAUSS: &str = "/opt/openGauss";
 
 /// Calls the module with all these arguments at once.
-fn at_once(node: &Sandbox, module: &str, all: &[Value]) -> Tried<Vec<Value>> {
+fn call_at_once(node: &Sandbox, module: &str, all: &[Value]) -> Tried<Vec<Value>> {
     let mut children = Vec::new();
     for (n, args) in all.iter().enumerate() {
         let file = node.path(&format!("args{n}.json"));
@@ -30,7 +30,7 @@ fn at_once(node: &Sandbox, module: &str, all: &[Value]) -> Tried<Vec<Value>> {
 }
 
 /// A node, and arguments that are the same but for what `vary` makes of their number.
-fn many(module: &str, vary: impl Fn(&mut Value, usize)) -> Tried<(Sandbox, Vec<Value>)> {
+fn call_many(module: &str, vary: impl Fn(&mut Value, usize)) -> Tried<(Sandbox, Vec<Value>)> {
     let case = CASES.into_iter().find(|c| c.module == module).ok_or("no such case")?;
     let node = case.node()?;
     let base = json!({"data_dir": node.data(), "gauss_home": node.path(""), "lock_timeout": 60});
@@ -43,7 +43,7 @@ fn many(module: &str, vary: impl Fn(&mut Value, usize)) -> Tried<(Sandbox, Vec<V
     Ok((node, all))
 }
 
-fn all_well(results: &[Value]) -> Tried<()> {
+fn require_all_succeeded(results: &[Value]) -> Tried<()> {
     match results.iter().find(|r| r["failed"] != false || r["changed"] != true) {
         Some(bad) => Err(brief(bad)),
         None => Ok(()),
@@ -51,10 +51,10 @@ fn all_well(results: &[Value]) -> Tried<()> {
 }
 
 /// Each adds a rule.
-pub fn rules() -> Tried {
+pub fn add_rules() -> Tried {
     let (node, all) =
-        many("og_hba", |args, n| args["rules"] = json!([format!("host all all 10.1.0.{n}/32 trust")]))?;
-    all_well(&at_once(&node, "og_hba", &all)?)?;
+        call_many("og_hba", |args, n| args["rules"] = json!([format!("host all all 10.1.0.{n}/32 trust")]))?;
+    require_all_succeeded(&call_at_once(&node, "og_hba", &all)?)?;
     let text = std::fs::read_to_string(node.data().join("pg_hba.conf")).map_err(|e| e.to_string())?;
     let there = (0..MANY).filter(|n| text.contains(&format!(" 10.1.0.{n}/32 "))).count();
     if there == MANY {
@@ -66,8 +66,8 @@ pub fn rules() -> Tried {
 
 /// Each sets a parameter.
 pub fn parameters() -> Tried {
-    let (node, all) = many("og_guc", |args, n| args["parameters"] = json!({format!("app.p{n}"): n}))?;
-    all_well(&at_once(&node, "og_guc", &all)?)?;
+    let (node, all) = call_many("og_guc", |args, n| args["parameters"] = json!({format!("app.p{n}"): n}))?;
+    require_all_succeeded(&call_at_once(&node, "og_guc", &all)?)?;
     let text = std::fs::read_to_string(node.data().join("postgresql.conf")).map_err(|e| e.to_string())?;
     let there = (0..MANY).filter(|n| text.lines().any(|l| l == format!("app.p{n} = {n}"))).count();
     if there == MANY {
@@ -79,8 +79,8 @@ pub fn parameters() -> Tried {
 
 /// Each wants the cluster's lock: one gets it, the others are told who has it.
 pub fn owners() -> Tried {
-    let (node, all) = many("og_lock", |args, n| args["owner"] = json!(format!("owner{n}")))?;
-    let results = at_once(&node, "og_lock", &all)?;
+    let (node, all) = call_many("og_lock", |args, n| args["owner"] = json!(format!("owner{n}")))?;
+    let results = call_at_once(&node, "og_lock", &all)?;
     let (held, busy): (Vec<_>, Vec<_>) = results.iter().partition(|r| r["failed"] == false);
     let [winner] = held[..] else { return Err(format!("{} hold it", held.len())) };
     let name = winner["lock"]["owner"].as_str().unwrap_or("?");
@@ -133,12 +133,12 @@ pub fn beside_gs_guc() -> Tried {
         let theirs = scope.spawn(|| (0..EACH).filter(|n| gs_guc(*n)).collect::<Vec<_>>());
         let mut ours = Vec::new();
         for pair in all.chunks(2) {
-            ours.push(at_once(&node, "og_hba", pair));
+            ours.push(call_at_once(&node, "og_hba", pair));
         }
         (ours, theirs.join().unwrap_or_default())
     });
     for results in ours {
-        all_well(&results?)?;
+        require_all_succeeded(&results?)?;
     }
     let text = std::fs::read_to_string(node.data().join("pg_hba.conf")).map_err(|e| e.to_string())?;
     // gs_guc writes its rules with blanks and tabs of its own.

@@ -19,7 +19,7 @@ impl Error {
 
     /// An error of the file system at `path`.
     #[must_use]
-    pub fn at(path: &Path, error: &std::io::Error) -> Self {
+    pub fn from_io(path: &Path, error: &std::io::Error) -> Self {
         Self(format!("{}: {error}", path.display()))
     }
 }
@@ -40,7 +40,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
     }
     Err(Error::new(format!(
         "{} ({}): {}{}",
-        words(command),
+        command_text(command),
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
@@ -52,10 +52,10 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
     command
         .stdin(std::process::Stdio::null())
         .output()
-        .map_err(|e| Error::new(format!("{}: {e}", words(command))))
+        .map_err(|e| Error::new(format!("{}: {e}", command_text(command))))
 }
 
-fn words(command: &Command) -> String {
+fn command_text(command: &Command) -> String {
     let mut line = command.get_program().to_string_lossy().into_owned();
     for arg in command.get_args() {
         line.push(' ');

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::node::Node;
+use crate::node::LabNode;
 
 /// The inventory as YAML.
-pub(crate) fn text(base: &Path, nodes: &[Node]) -> String {
+pub(crate) fn text(base: &Path, nodes: &[LabNode]) -> String {
     let ssh = crate::ssh::folder(base);
     let mut text = format!(
         "all:\n  vars:\n    ansible_ssh_private_key_file: {}\n    ansible_ssh_common_args: {}\n    ansible_python_interpreter: {}\n  children:\n",

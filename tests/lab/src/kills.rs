@@ -46,7 +46,7 @@ impl KillPoints {
 
     /// The numbers of the points of one row, counted from 1 and without an end. Rows of other numbers begin elsewhere, for
     /// many have but one or two points.
-    pub fn of_row(self, row: usize) -> impl Iterator<Item = usize> {
+    pub fn points_of_row(self, row: usize) -> impl Iterator<Item = usize> {
         (1 + (self.first + row) % self.every..).step_by(self.every)
     }
 
@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn as_many_runs_as_there_are_parts_meet_every_point_once() {
         for row in 0..4 {
-            let part = |first: usize| KillPoints::parse(&format!("{first}/3")).unwrap().of_row(row).take(5);
+            let part =
+                |first: usize| KillPoints::parse(&format!("{first}/3")).unwrap().points_of_row(row).take(5);
             let mut met: Vec<usize> = (0..3).flat_map(part).collect();
             met.sort_unstable();
             assert_eq!(met, (1..=15).collect::<Vec<_>>());

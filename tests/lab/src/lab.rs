@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result, output, run};
-use crate::node::{Node, NodeSpec, Role};
+use crate::node::{LabNode, NodeSpec, Role};
 use crate::{inventory, net, ssh};
 
 /// Where labs leave word of themselves, so that another process can use them or clean up after a crash.
@@ -48,7 +48,7 @@ pub struct Lab {
     base: PathBuf,
     bridge: String,
     control: String,
-    nodes: Vec<Node>,
+    nodes: Vec<LabNode>,
 }
 
 /// Two characters that tell the labs of this checkout from those of another one on the same machine: a lab removes an
@@ -152,11 +152,11 @@ impl Lab {
         if let Some(lab) = lab
             && lab.base.join(MARKER).exists()
         {
-            fs::remove_dir_all(&lab.base).map_err(|e| Error::at(&lab.base, &e))?;
+            fs::remove_dir_all(&lab.base).map_err(|e| Error::from_io(&lab.base, &e))?;
         }
         let state = state_dir(name);
         if state.exists() {
-            fs::remove_dir_all(&state).map_err(|e| Error::at(&state, &e))?;
+            fs::remove_dir_all(&state).map_err(|e| Error::from_io(&state, &e))?;
         }
         Ok(())
     }
@@ -175,12 +175,12 @@ impl Lab {
 
     /// Its nodes, in the order asked for.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[LabNode] {
         &self.nodes
     }
 
     /// The node of this name.
-    pub fn node(&self, name: &str) -> Result<&Node> {
+    pub fn node(&self, name: &str) -> Result<&LabNode> {
         self.nodes
             .iter()
             .find(|n| n.name == name)
@@ -259,14 +259,14 @@ impl Lab {
     }
 
     /// The wire of a node that was cut off is put back.
-    pub fn uncut(&self, node: &str) -> Result<()> {
+    pub fn reconnect(&self, node: &str) -> Result<()> {
         net::set_link(&self.bridge, &self.node(node)?.port_name, true)
     }
 
     /// Fault: the node's server is killed, as by the kernel when memory runs out. Returns when it and its children are gone.
     pub fn kill_server(&self, node: &str) -> Result<()> {
         let path = self.node(node)?.data_dir.join("postmaster.pid");
-        let text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
+        let text = fs::read_to_string(&path).map_err(|e| Error::from_io(&path, &e))?;
         let pid: i32 = text
             .lines()
             .next()
@@ -325,11 +325,11 @@ impl Lab {
 
     /// Chooses everything there is to choose, and writes it down before anything is made.
     fn plan(options: &LabOptions) -> Result<Self> {
-        fs::create_dir_all(STATE).map_err(|e| Error::at(Path::new(STATE), &e))?;
+        fs::create_dir_all(STATE).map_err(|e| Error::from_io(Path::new(STATE), &e))?;
         let lock = Path::new(STATE).join(".lock");
-        let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
+        let file = fs::File::create(&lock).map_err(|e| Error::from_io(&lock, &e))?;
         let _held =
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::from_io(&lock, &e.into()))?;
         // Two useradd at once give the user's number and his home to different users.
         let user = os_user()?;
         let taken: Vec<u8> = Self::names().iter().filter_map(|n| Some(Self::open(n).ok()?.index)).collect();
@@ -343,7 +343,7 @@ impl Lab {
             .zip(1_u32..)
             .map(|(spec, id)| {
                 let dir = base.join(&spec.name);
-                Node {
+                LabNode {
                     name: spec.name.clone(),
                     id,
                     role: spec.role,
@@ -375,9 +375,9 @@ impl Lab {
             nodes,
         };
         let dir = state_dir(&lab.name);
-        fs::create_dir_all(&dir).map_err(|e| Error::at(&dir, &e))?;
+        fs::create_dir_all(&dir).map_err(|e| Error::from_io(&dir, &e))?;
         let text = serde_json::to_vec_pretty(&lab).map_err(|e| Error::new(e.to_string()))?;
-        fs::write(dir.join("state.json"), text).map_err(|e| Error::at(&dir, &e))?;
+        fs::write(dir.join("state.json"), text).map_err(|e| Error::from_io(&dir, &e))?;
         Ok(lab)
     }
 
@@ -386,7 +386,8 @@ impl Lab {
         self.network()?;
         ssh::prepare(&self.base, &self.nodes)?;
         let inventory = inventory::text(&self.base, &self.nodes);
-        fs::write(self.inventory_path(), inventory).map_err(|e| Error::at(&self.inventory_path(), &e))?;
+        fs::write(self.inventory_path(), inventory)
+            .map_err(|e| Error::from_io(&self.inventory_path(), &e))?;
         self.engine.install(&self.base, &options.programs, &self.nodes)?;
         for node in &self.nodes {
             ssh::start(&self.base, node)?;
@@ -400,16 +401,16 @@ impl Lab {
         let make = |dir: &Path, mode: u32| {
             fs::create_dir_all(dir)
                 .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(mode)))
-                .map_err(|e| Error::at(dir, &e))
+                .map_err(|e| Error::from_io(dir, &e))
         };
         if self.base.exists() && !self.base.join(MARKER).exists() {
             return Err(Error::new(format!("{} is there already and is no lab's", self.base.display())));
         }
         if self.base.exists() {
-            fs::remove_dir_all(&self.base).map_err(|e| Error::at(&self.base, &e))?;
+            fs::remove_dir_all(&self.base).map_err(|e| Error::from_io(&self.base, &e))?;
         }
         make(&self.base, 0o755)?;
-        fs::write(self.base.join(MARKER), "").map_err(|e| Error::at(&self.base, &e))?;
+        fs::write(self.base.join(MARKER), "").map_err(|e| Error::from_io(&self.base, &e))?;
         make(&self.base.join("sock"), 0o755)?;
         make(&self.base.join("tblspc"), 0o755)?;
         for node in &self.nodes {
@@ -424,13 +425,13 @@ impl Lab {
     }
 
     fn network(&self) -> Result<()> {
-        net::add(&self.bridge)?;
+        net::add_namespace(&self.bridge)?;
         net::add_bridge(&self.bridge)?;
-        net::add(&self.control)?;
-        net::plug(&self.bridge, "ctl", &self.control, &self.control_address())?;
+        net::add_namespace(&self.control)?;
+        net::plug_in(&self.bridge, "ctl", &self.control, &self.control_address())?;
         for node in &self.nodes {
-            net::add(&node.namespace)?;
-            net::plug(&self.bridge, &node.port_name, &node.namespace, &node.address)?;
+            net::add_namespace(&node.namespace)?;
+            net::plug_in(&self.bridge, &node.port_name, &node.namespace, &node.address)?;
         }
         Ok(())
     }
@@ -438,7 +439,7 @@ impl Lab {
     /// Starts the cluster, upstream before downstream, and waits until all of it is Normal.
     fn start(&self) -> Result<()> {
         let limit = Duration::from_secs(60);
-        let members: Vec<&Node> = self.nodes.iter().filter(|n| !n.role.is_spare()).collect();
+        let members: Vec<&LabNode> = self.nodes.iter().filter(|n| !n.role.is_spare()).collect();
         let alone = members.len() == 1;
         for (role, seen) in [
             (Role::Primary, if alone { "Normal" } else { "Primary" }),
@@ -521,7 +522,7 @@ fn os_user() -> Result<User> {
     // useradd writes '!', which sshd without PAM takes for a locked account; '*' is "no password" and no more.
     let shadow = Path::new("/etc/shadow");
     let locked = fs::read_to_string(shadow)
-        .map_err(|e| Error::at(shadow, &e))?
+        .map_err(|e| Error::from_io(shadow, &e))?
         .lines()
         .any(|l| l.strip_prefix(USER).is_some_and(|l| l.starts_with(":!")));
     if locked {
@@ -531,7 +532,7 @@ fn os_user() -> Result<User> {
 }
 
 fn chown_to(path: &Path, user: &User) -> Result<()> {
-    chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Error::at(path, &e))
+    chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Error::from_io(path, &e))
 }
 
 /// Whether `child` is a child process of `parent`; no longer, once it has ended.

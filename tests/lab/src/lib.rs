@@ -52,4 +52,4 @@ pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
 pub use kills::{KillPoints, is_turn_of};
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
-pub use node::{Node, NodeSpec, Role};
+pub use node::{LabNode, NodeSpec, Role};

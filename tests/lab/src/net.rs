@@ -10,7 +10,7 @@ fn ip(args: &[&str]) -> Result<String> {
 }
 
 /// Makes a namespace with its loopback up.
-pub(crate) fn add(namespace: &str) -> Result<()> {
+pub(crate) fn add_namespace(namespace: &str) -> Result<()> {
     ip(&["netns", "add", namespace])?;
     ip(&["-n", namespace, "link", "set", "lo", "up"])?;
     Ok(())
@@ -24,7 +24,7 @@ pub(crate) fn add_bridge(namespace: &str) -> Result<()> {
 }
 
 /// Wires a namespace to the bridge: `eth0` with this address inside, `port` at the bridge.
-pub(crate) fn plug(bridge: &str, port: &str, namespace: &str, address: &str) -> Result<()> {
+pub(crate) fn plug_in(bridge: &str, port: &str, namespace: &str, address: &str) -> Result<()> {
     ip(&["-n", namespace, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", bridge])?;
     ip(&["-n", bridge, "link", "set", port, "master", "br0", "up"])?;
     ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;

@@ -58,7 +58,7 @@ impl NodeSpec {
 
 /// A node of a lab that is up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
+pub struct LabNode {
     /// Its name, which is its host name too.
     pub name: String,
     /// Its number, from 1.
@@ -108,8 +108,8 @@ exec "$@""#;
 /// Reads the node's environment, then runs the rest.
 const LOGIN: &str = r#". "$MPPDB_ENV_SEPARATE_PATH"; cd; exec "$@""#;
 
-impl Node {
-    /// The folder behind [`Node::tablespace_dir`], as it is seen from outside of the node.
+impl LabNode {
+    /// The folder behind [`LabNode::tablespace_dir`], as it is seen from outside of the node.
     #[must_use]
     pub fn own_tablespace_dir(&self) -> PathBuf {
         self.dir.join("tblspc")

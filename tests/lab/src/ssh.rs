@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result, run};
-use crate::node::Node;
+use crate::node::LabNode;
 
 /// The folder of the lab's own keys.
 pub(crate) fn folder(base: &Path) -> PathBuf {
@@ -13,9 +13,9 @@ pub(crate) fn folder(base: &Path) -> PathBuf {
 }
 
 /// Makes the client's key and everybody's host keys, `known_hosts` and a client configuration (`ssh -F … node1`).
-pub(crate) fn prepare(base: &Path, nodes: &[Node]) -> Result<()> {
+pub(crate) fn prepare(base: &Path, nodes: &[LabNode]) -> Result<()> {
     let dir = folder(base);
-    std::fs::create_dir_all(&dir).map_err(|e| Error::at(&dir, &e))?;
+    std::fs::create_dir_all(&dir).map_err(|e| Error::from_io(&dir, &e))?;
     keygen(&dir.join("id_ed25519"), "lab")?;
     let public = read(&dir.join("id_ed25519.pub"))?;
     // sshd reads it as the user who logs in.
@@ -61,10 +61,10 @@ pub(crate) fn prepare(base: &Path, nodes: &[Node]) -> Result<()> {
 }
 
 /// Starts the node's sshd; it listens when this returns.
-pub(crate) fn start(base: &Path, node: &Node) -> Result<()> {
+pub(crate) fn start(base: &Path, node: &LabNode) -> Result<()> {
     // Privilege separation wants this folder, which a machine that never ran sshd has not.
     let run_dir = Path::new("/run/sshd");
-    std::fs::create_dir_all(run_dir).map_err(|e| Error::at(run_dir, &e))?;
+    std::fs::create_dir_all(run_dir).map_err(|e| Error::from_io(run_dir, &e))?;
     run(node
         .exec_root(["/usr/sbin/sshd", "-f"])
         .arg(folder(base).join(format!("sshd_{}.conf", node.name)))
@@ -79,9 +79,9 @@ fn keygen(path: &Path, comment: &str) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::at(path, &e))
+    std::fs::read_to_string(path).map_err(|e| Error::from_io(path, &e))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|e| Error::at(path, &e))
+    std::fs::write(path, text).map_err(|e| Error::from_io(path, &e))
 }

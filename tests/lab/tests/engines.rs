@@ -43,7 +43,7 @@ impl Up {
         words(&self.lab().exec_on(node, call).unwrap().output().unwrap())
     }
 
-    fn is(&self, node: &str, role: &str, state: &str) {
+    fn wait_for_state(&self, node: &str, role: &str, state: &str) {
         self.lab().wait_for(node, role, state, LIMIT).unwrap();
     }
 
@@ -52,7 +52,7 @@ impl Up {
     }
 
     /// Waits until a query gives this.
-    fn shows(&self, node: &str, sql: &str, wanted: &str) {
+    fn wait_for_value(&self, node: &str, sql: &str, wanted: &str) {
         let end = std::time::Instant::now() + LIMIT;
         loop {
             let seen = self.lab().sql(node, sql).unwrap_or_else(|e| e.to_string());
@@ -74,7 +74,7 @@ impl Up {
     }
 
     /// Waits until the server's log says this; openGauss reads a bad pg_hba.conf three times before it says so.
-    fn logs(&self, node: &str, words: &str) {
+    fn wait_for_log(&self, node: &str, words: &str) {
         let dir = self.lab().node(node).unwrap().data_dir.join("pg_log");
         let end = std::time::Instant::now() + LIMIT;
         loop {
@@ -119,10 +119,10 @@ fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     names_no_files_on_its_command_line(&up);
     up.sql("n1", "create table t (a int)");
     up.sql("n1", "insert into t values (1)");
-    up.shows("n2", "select sum(a) from t", "1");
-    up.shows("n3", "select sum(a) from t", "1");
-    up.shows("n1", "select slot_name, active from pg_replication_slots", "dn_6002|t");
-    up.shows("n2", "select slot_name, active from pg_replication_slots", "dn_6003|t");
+    up.wait_for_value("n2", "select sum(a) from t", "1");
+    up.wait_for_value("n3", "select sum(a) from t", "1");
+    up.wait_for_value("n1", "select slot_name, active from pg_replication_slots", "dn_6002|t");
+    up.wait_for_value("n2", "select slot_name, active from pg_replication_slots", "dn_6003|t");
 
     // A running server is not started twice, a primary is not built; the statuses are openGauss's.
     assert_eq!(up.ctl("n1", &["start", "-M", "primary"]).0, 0);
@@ -133,18 +133,18 @@ fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     // Switchover: the old primary follows, the cascade finds an upstream that is a standby.
     let (rc, said) = up.ctl("n2", &["switchover", "-t", "30"]);
     assert!(rc == 0 && said.contains("switchover completed"), "{said}");
-    up.is("n2", "Primary", "Normal");
-    up.is("n1", "Standby", "Normal");
-    up.is("n3", "Cascade Standby", "Normal");
+    up.wait_for_state("n2", "Primary", "Normal");
+    up.wait_for_state("n1", "Standby", "Normal");
+    up.wait_for_state("n3", "Cascade Standby", "Normal");
     up.sql("n2", "insert into t values (2)");
-    up.shows("n1", "select sum(a) from t", "3");
-    up.shows("n3", "select sum(a) from t", "3");
+    up.wait_for_value("n1", "select sum(a) from t", "3");
+    up.wait_for_value("n3", "select sum(a) from t", "3");
     assert!(up.read("n1", "postmaster.opts").contains("\"-M\" \"standby\""));
 
     // Failover while the primary lives: two primaries, and what the old one wrote alone is rewound by a build.
     assert_eq!(up.ctl("n1", &["failover"]).0, 0);
-    up.is("n1", "Primary", "Normal");
-    up.is("n2", "Primary", "Normal");
+    up.wait_for_state("n1", "Primary", "Normal");
+    up.wait_for_state("n2", "Primary", "Normal");
     up.append("n2", "postgresql.conf", "synchronous_standby_names = ''\n");
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
     up.sql("n2", "insert into t values (100)");
@@ -153,8 +153,8 @@ fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     assert_eq!(rc, 1, "{said}");
     let (rc, said) = up.ctl("n2", &["build", "-b", "incremental", "-M", "standby"]);
     assert_eq!(rc, 0, "{said}");
-    up.is("n2", "Standby", "Normal");
-    up.shows("n2", "select sum(a) from t", "3");
+    up.wait_for_state("n2", "Standby", "Normal");
+    up.wait_for_value("n2", "select sum(a) from t", "3");
 
     // A full build of a folder that lost its data: own parameters stay, the rules are the primary's.
     assert_eq!(up.ctl("n2", &["stop", "-m", "fast"]).0, 0);
@@ -163,11 +163,11 @@ fn streams_switches_over_fails_over_and_is_rebuilt(engine: Engine) {
     up.append("n2", "postgresql.conf", "# mine\n");
     let (rc, said) = up.ctl("n2", &["build", "-b", "full", "-M", "standby"]);
     assert_eq!(rc, 0, "{said}");
-    up.is("n2", "Standby", "Normal");
+    up.wait_for_state("n2", "Standby", "Normal");
     assert!(!up.read("n2", "pg_hba.conf").contains("# mine"));
     assert!(up.read("n2", "postgresql.conf").contains("'dn_6002'"));
     assert_eq!(up.read("n2", "gs_build.pid"), "0");
-    up.shows("n2", "select sum(a) from t", "3");
+    up.wait_for_value("n2", "select sum(a) from t", "3");
 }
 
 /// Whether a program says that no rule lets it in; from 5.0 on the server closes the connection without a word.
@@ -180,21 +180,21 @@ fn is_shut_out(said: &str) -> bool {
 fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     let Some(up) = Up::new("join", engine, &[Role::Primary, Role::Spare]) else { return };
     let (one, two) = (up.lab().node("n1").unwrap(), up.lab().node("n2").unwrap());
-    let channel = |a: &og_lab::Node, b: &og_lab::Node| {
+    let channel = |a: &og_lab::LabNode, b: &og_lab::LabNode| {
         format!(
             "replconninfo1 = 'localhost={} localport=26001 remotehost={} remoteport=26001'\n",
             a.address, b.address
         )
     };
     // A single node waits for nobody, though '*' stands in its file.
-    up.is("n1", "Normal", "Normal");
+    up.wait_for_state("n1", "Normal", "Normal");
     up.sql("n1", "create table t as select 1 as a");
     assert_eq!(up.sql("n1", "show synchronous_standby_names"), "*");
 
     up.append("n2", "postgresql.conf", &channel(two, one));
     let (rc, said) = up.ctl("n2", &["build", "-b", "full", "-M", "standby"]);
     assert!(rc == 1 && is_shut_out(&said), "{rc} {said}");
-    up.logs("n1", &format!("no pg_hba.conf entry for host \"{}\"", two.address));
+    up.wait_for_log("n1", &format!("no pg_hba.conf entry for host \"{}\"", two.address));
 
     // A bad line: the reload is refused in silence, and the good line beside it with it.
     let good = format!("host all all {}/32 trust\n", two.address);
@@ -202,8 +202,8 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     up.append("n1", "pg_hba.conf", &format!("host all all 1.1.1.1/33 trust\n{good}"));
     up.append("n1", "postgresql.conf", &format!("synchronous_standby_names = ''\n{}", channel(one, two)));
     assert_eq!(up.ctl("n1", &["reload"]).0, 0);
-    up.logs("n1", "WARNING:  pg_hba.conf not reloaded");
-    up.is("n1", "Primary", "Normal");
+    up.wait_for_log("n1", "WARNING:  pg_hba.conf not reloaded");
+    up.wait_for_state("n1", "Primary", "Normal");
     assert_eq!(up.ctl("n2", &["build", "-b", "full", "-M", "standby"]).0, 1);
 
     fs::write(one.data_dir.join("pg_hba.conf"), before + &good).unwrap();
@@ -213,7 +213,7 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
         rc == 0 && said.contains("from different systems") && said.contains("auto build build completed"),
         "{said}"
     );
-    up.is("n2", "Standby", "Normal");
+    up.wait_for_state("n2", "Standby", "Normal");
 
     // Without a line for its own address gs_ctl cannot ask the server, and says so with status 0.
     let own = up.read("n2", "pg_hba.conf");
@@ -231,13 +231,13 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     }
     fs::write(two.data_dir.join("pg_hba.conf"), own).unwrap();
     assert_eq!(up.ctl("n2", &["reload"]).0, 0);
-    up.is("n2", "Standby", "Normal");
+    up.wait_for_state("n2", "Standby", "Normal");
 
     // An unknown parameter: refused, the next start would fail, and the standby gets it all the same.
     let before = up.read("n1", "postgresql.conf");
     up.append("n1", "postgresql.conf", "no_such_parameter = 1\n");
     assert_eq!(up.ctl("n1", &["reload"]).0, 0);
-    up.logs("n1", "contains errors; no changes were applied");
+    up.wait_for_log("n1", "contains errors; no changes were applied");
     assert!(
         up.lab()
             .sql("n1", "show no_such_parameter")
@@ -247,7 +247,7 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     );
     fs::write(one.data_dir.join("postgresql.conf"), before).unwrap();
     assert_eq!(up.ctl("n1", &["reload"]).0, 0);
-    up.shows("n2", "select count(*) from t", "1");
+    up.wait_for_value("n2", "select count(*) from t", "1");
 
     // The channel goes: the stream is cut, and stays so. From 6.0 on a channel that goes cuts nobody by itself.
     up.append("n1", "postgresql.conf", "replconninfo1 = ''\n");
@@ -255,8 +255,8 @@ fn a_newcomer_gets_in_by_channel_and_rule_alone(engine: Engine) {
     if engine.label().contains("-6.") {
         return;
     }
-    up.shows("n1", "select count(*) from pg_stat_replication", "0");
-    up.is("n2", "Standby", "Need repair");
+    up.wait_for_value("n1", "select count(*) from pg_stat_replication", "0");
+    up.wait_for_state("n2", "Standby", "Need repair");
 }
 
 fn is_found_again_reached_by_ssh_and_cut_off(engine: Engine) {
@@ -276,9 +276,9 @@ fn is_found_again_reached_by_ssh_and_cut_off(engine: Engine) {
 
     lab.cut("n2").unwrap();
     assert_ne!(words(&ssh("n2", "true")).0, 0);
-    up.is("n2", "Standby", "Need repair");
-    lab.uncut("n2").unwrap();
-    up.is("n2", "Standby", "Normal");
+    up.wait_for_state("n2", "Standby", "Need repair");
+    lab.reconnect("n2").unwrap();
+    up.wait_for_state("n2", "Standby", "Normal");
     assert_eq!(words(&ssh("n2", "true")).0, 0);
 }
 

@@ -91,7 +91,7 @@ impl Client {
     /// # Errors
     /// The program ended by itself, or its pipes broke.
     pub fn stop(self) -> std::io::Result<Seen> {
-        let seen = self.end()?;
+        let seen = self.finish()?;
         seen.ended.clone().map_or(Ok(seen), |why| Err(std::io::Error::other(why)))
     }
 
@@ -99,7 +99,7 @@ impl Client {
     ///
     /// # Errors
     /// Its thread panicked.
-    pub fn end(self) -> std::io::Result<Seen> {
+    pub fn finish(self) -> std::io::Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         self.worker.join().map_err(|_| std::io::Error::other("the client's thread panicked"))?
     }
@@ -122,7 +122,7 @@ fn write_rows(
         let mut answer = String::new();
         // With most_available_sync a commit warns that it did not wait for a standby, and is one all the same.
         let mut read = || {
-            while answer.is_empty() || is_aside(&answer) {
+            while answer.is_empty() || is_notice(&answer) {
                 answer = answers.next().ok_or_else(|| std::io::Error::other("gsql ended"))??;
             }
             Ok::<_, std::io::Error>(())
@@ -133,7 +133,7 @@ fn write_rows(
         }
         if answer == "INSERT 0 1" {
             let now = Instant::now();
-            note(&mut seen.gaps, Gap { from: acknowledged, length: now - acknowledged });
+            note_gap(&mut seen.gaps, Gap { from: acknowledged, length: now - acknowledged });
             acknowledged = now;
             seen.acknowledged = Some(now);
             seen.last = n;
@@ -155,12 +155,12 @@ fn write_rows(
 }
 
 /// Whether the server says this besides its answer.
-fn is_aside(line: &str) -> bool {
+fn is_notice(line: &str) -> bool {
     ["WARNING:", "NOTICE:", "DETAIL:", "HINT:"].iter().any(|word| line.starts_with(word))
 }
 
 /// Keeps the ten longest gaps.
-fn note(gaps: &mut Vec<Gap>, gap: Gap) {
+fn note_gap(gaps: &mut Vec<Gap>, gap: Gap) {
     let place = gaps.partition_point(|g| g.length >= gap.length);
     if place < 10 {
         gaps.insert(place, gap);
@@ -203,7 +203,7 @@ mod tests {
         let from = Instant::now();
         let mut gaps = Vec::new();
         for ms in 0..30 {
-            note(&mut gaps, Gap { from, length: Duration::from_millis(ms * 7 % 31) });
+            note_gap(&mut gaps, Gap { from, length: Duration::from_millis(ms * 7 % 31) });
         }
         assert_eq!(gaps.len(), 10);
         assert!(gaps.is_sorted_by(|a, b| a.length >= b.length));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use og_lab::{Engine, Lab, LabOptions, Node, NodeSpec};
+use og_lab::{Engine, Lab, LabNode, LabOptions, NodeSpec};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Seen, TABLE, create_table};
@@ -60,14 +60,14 @@ impl Cluster {
             programs: programs.stand_ins.clone(),
         };
         let lab = Lab::up(&options).map_err(|e| e.to_string())?;
-        Self::of(lab, programs)
+        Self::from_lab(lab, programs)
     }
 
     /// Takes over a lab that is up.
     ///
     /// # Errors
     /// The modules cannot be copied to where the nodes' user can run them.
-    pub fn of(lab: Lab, programs: &Programs) -> Result<Self> {
+    pub fn from_lab(lab: Lab, programs: &Programs) -> Result<Self> {
         let scratch = lab.base_dir().join("controller");
         let bin = lab.base_dir().join("modules");
         let copy = || -> std::io::Result<()> {
@@ -123,7 +123,7 @@ impl Cluster {
     ///
     /// # Errors
     /// There is none.
-    pub fn node(&self, name: &str) -> Result<&Node> {
+    pub fn node(&self, name: &str) -> Result<&LabNode> {
         self.lab().node(name).map_err(|e| e.to_string())
     }
 
@@ -131,7 +131,7 @@ impl Cluster {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn play(&self, playbook: &str, args: &[&str]) -> Result<Run> {
+    pub fn run_playbook(&self, playbook: &str, args: &[&str]) -> Result<Run> {
         self.ansible.run(self.lab().exec_ctl(["env"]), playbook, args, None)
     }
 
@@ -139,7 +139,7 @@ impl Cluster {
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn play_killed(&self, playbook: &str, args: &[&str], tasks: usize) -> Result<Run> {
+    pub fn run_playbook_killed(&self, playbook: &str, args: &[&str], tasks: usize) -> Result<Run> {
         self.ansible.run(self.lab().exec_ctl(["env"]), playbook, args, Some(tasks))
     }
 
@@ -223,11 +223,11 @@ impl Cluster {
     ///
     /// # Errors
     /// A node that does not get there, with what it has.
-    pub fn all_hold(&self, seen: &Seen, nodes: &[&str]) -> Result {
+    pub fn wait_for_rows(&self, seen: &Seen, nodes: &[&str]) -> Result {
         for name in nodes {
             let wanted = seen.last.to_string();
             let statement = format!("select count(*) from {TABLE} where n <= {}", seen.last);
-            self.until(&format!("{name} holds all {wanted} rows"), || {
+            self.wait_until(&format!("{name} holds all {wanted} rows"), || {
                 let has = self.sql(name, &statement)?;
                 Ok((has == wanted).then_some(()).ok_or(has))
             })?;
@@ -239,8 +239,8 @@ impl Cluster {
     ///
     /// # Errors
     /// What it was instead.
-    pub fn becomes(&self, name: &str, role: &str, db_state: &str) -> Result {
-        self.until(&format!("{name} is {role} {db_state}"), || {
+    pub fn wait_for_state(&self, name: &str, role: &str, db_state: &str) -> Result {
+        self.wait_until(&format!("{name} is {role} {db_state}"), || {
             let node = &self.module(name, "og_node_state", json!({"state": "query"}))?["node"];
             let now = format!(
                 "{} {}",
@@ -256,16 +256,16 @@ impl Cluster {
     ///
     /// # Errors
     /// The first thing that does not hold.
-    pub fn at_rest(&self, roles: &[(&str, &str)]) -> Result {
+    pub fn check_at_rest(&self, roles: &[(&str, &str)]) -> Result {
         for (name, role) in roles {
-            self.becomes(name, role, "Normal")?;
+            self.wait_for_state(name, role, "Normal")?;
         }
         let members = roles
             .iter()
             .map(|(name, _)| Ok(self.node(name)?.instance.clone()))
             .collect::<Result<Vec<_>>>()?;
         for (name, _) in roles {
-            self.until(&format!("every slot on {name} is in use by a member"), || {
+            self.wait_until(&format!("every slot on {name} is in use by a member"), || {
                 let result = self.module(name, "og_slot", json!({"state": "query"}))?;
                 let slots = result["slots"].as_array().cloned().unwrap_or_default();
                 let idle = slots.iter().find(|slot| {
@@ -278,7 +278,7 @@ impl Cluster {
         let (primary, _) =
             roles.iter().find(|(_, r)| matches!(*r, "primary" | "normal")).ok_or("no primary")?;
         let names = self.sync_names(primary)?;
-        match named(&names).iter().find(|n| !members.contains(n)) {
+        match parse_names(&names).iter().find(|n| !members.contains(n)) {
             Some(stranger) => {
                 Err(format!("synchronous_standby_names '{names}' names {stranger}, which is no member"))
             }
@@ -322,7 +322,7 @@ impl Cluster {
     /// As [`Self::configuration`]; or they do not come to rest.
     pub fn settled_configuration(&self) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         let mut looks = vec![self.configuration()?];
-        self.until("the servers leave their files alone", || {
+        self.wait_until("the servers leave their files alone", || {
             looks.push(self.configuration()?);
             let last = &looks[looks.len().saturating_sub(QUIET)..];
             let quiet = last.len() == QUIET && last.windows(2).all(|w| w[0] == w[1]);
@@ -334,7 +334,7 @@ impl Cluster {
     ///
     /// # Errors
     /// What was last seen, when it did not come within a minute.
-    pub fn until<T>(
+    pub fn wait_until<T>(
         &self,
         what: &str,
         mut look: impl FnMut() -> Result<std::result::Result<T, String>>,
@@ -373,7 +373,7 @@ pub fn differing(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, 
 }
 
 /// The names in a value of `synchronous_standby_names`.
-fn named(value: &str) -> Vec<String> {
+fn parse_names(value: &str) -> Vec<String> {
     let words = value.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     words.filter(|w| w.starts_with("dn_")).map(str::to_owned).collect()
 }

@@ -86,7 +86,7 @@ impl Deaths {
     ///
     /// # Errors
     /// The marks cannot be read.
-    pub fn so_far(&self) -> Result<(usize, BTreeSet<String>)> {
+    pub fn count_deaths(&self) -> Result<(usize, BTreeSet<String>)> {
         let read = || -> std::io::Result<Vec<String>> {
             fs::read_dir(&self.marks)?.map(|mark| fs::read_to_string(mark?.path())).collect()
         };

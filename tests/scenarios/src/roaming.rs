@@ -26,7 +26,7 @@ pub struct Roamed {
 ///
 /// # Errors
 /// What kept it from working; rows that are missing.
-pub fn roam<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, Roamed)> {
+pub fn write_on_any<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, Roamed)> {
     let stop = AtomicBool::new(false);
     let commands = nodes.iter().map(|name| gsql(c, name)).collect::<Result<Vec<_>>>()?;
     let (done, seen) = std::thread::scope(|scope| {
@@ -40,7 +40,7 @@ pub fn roam<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Result<T>) ->
         return Err("the client committed nothing".to_owned());
     }
     for name in nodes {
-        c.until(&format!("{name} holds all acknowledged rows"), || {
+        c.wait_until(&format!("{name} holds all acknowledged rows"), || {
             let text = c.sql(name, &format!("select n from {TABLE}"))?;
             let there: BTreeSet<u64> = text.lines().filter_map(|n| n.trim().parse().ok()).collect();
             let missing: Vec<_> = seen.rows.difference(&there).take(5).collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use og_lab::{Lab, Node};
+use og_lab::{Lab, LabNode};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Result};
@@ -81,7 +81,7 @@ impl<'a> Salt<'a> {
             let minion = salt.minion(node, last).spawn();
             salt.daemons.push(minion.map_err(|e| format!("cannot start the minion of {}: {e}", node.name))?);
         }
-        salt.answering()?;
+        salt.wait_for_minions()?;
         Ok(salt)
     }
 
@@ -102,7 +102,7 @@ impl<'a> Salt<'a> {
     /// # Errors
     /// It cannot be started.
     pub fn run(&self, program: &str, words: &[&str]) -> Result<Answer> {
-        Self::answer(self.master(&["timeout", "--signal=KILL", MOST_SECONDS, program]).args(words))
+        Self::run_command(self.master(&["timeout", "--signal=KILL", MOST_SECONDS, program]).args(words))
     }
 
     /// Runs a line of shell on the master, as a user types it.
@@ -117,7 +117,7 @@ impl<'a> Salt<'a> {
     ///
     /// # Errors
     /// It ends without having come there.
-    pub fn killed(&self, line: &str, step: &str) -> Result {
+    pub fn run_killed(&self, line: &str, step: &str) -> Result {
         let mut child = self
             .master(&["sh", "-c", &format!("exec {line}")])
             .stderr(Stdio::piped())
@@ -135,7 +135,7 @@ impl<'a> Salt<'a> {
         Err(format!("{line} never came to {step:?}: {told:#?}"))
     }
 
-    fn answer(command: &mut Command) -> Result<Answer> {
+    fn run_command(command: &mut Command) -> Result<Answer> {
         let done = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -197,7 +197,7 @@ impl<'a> Salt<'a> {
         Ok(())
     }
 
-    fn minion(&self, node: &Node, as_user: bool) -> Command {
+    fn minion(&self, node: &LabNode, as_user: bool) -> Command {
         // The user of the servers may not enter the folder that Salt was installed into.
         let here = self.root.join("python");
         let user = [
@@ -272,13 +272,13 @@ impl<'a> Salt<'a> {
             let folder = self.root.join(&node.name);
             let known = self.root.join("master/pki/minions").join(&node.name);
             fs::copy(folder.join("pki/minion.pub"), known)
-                .and_then(|_| if last { give(&folder, node) } else { Ok(()) })
+                .and_then(|_| if last { chown_to_node(&folder, node) } else { Ok(()) })
                 .map_err(|e| format!("the key of {}: {e}", node.name))?;
         }
         Ok(())
     }
 
-    fn answering(&self) -> Result {
+    fn wait_for_minions(&self) -> Result {
         let end = Instant::now() + PATIENCE;
         loop {
             let seen = self.run("salt", &["*", "test.ping"])?;
@@ -319,17 +319,17 @@ impl Drop for Salt<'_> {
 }
 
 /// The nodes, the last of them marked.
-fn nodes(lab: &Lab) -> impl Iterator<Item = (&Node, bool)> {
+fn nodes(lab: &Lab) -> impl Iterator<Item = (&LabNode, bool)> {
     let count = lab.nodes().len();
     lab.nodes().iter().enumerate().map(move |(i, node)| (node, i + 1 == count))
 }
 
 /// Makes the node's user the owner of a folder and all in it.
-fn give(path: &Path, node: &Node) -> std::io::Result<()> {
+fn chown_to_node(path: &Path, node: &LabNode) -> std::io::Result<()> {
     std::os::unix::fs::chown(path, Some(node.os_ids.0), Some(node.os_ids.1))?;
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
-            give(&entry?.path(), node)?;
+            chown_to_node(&entry?.path(), node)?;
         }
     }
     Ok(())

@@ -52,10 +52,10 @@ impl<'a> Shell<'a> {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn of(cluster: &'a Cluster) -> Result<Self> {
+    pub fn new(cluster: &'a Cluster) -> Result<Self> {
         let lab = cluster.lab();
         let folder = lab.base_dir().join("shell");
-        let host = |n: &og_lab::Node| {
+        let host = |n: &og_lab::LabNode| {
             let ssh = format!("{}@{}:{}", n.os_user, n.address, n.ssh_port);
             let own = json!({"address": n.address, "ssh": ssh, "id": n.id, "role": n.role.word(), "data_dir": n.data_dir,
                 "env_file": n.env_file, "base_port": n.base_port});
@@ -105,7 +105,7 @@ impl<'a> Shell<'a> {
     ///
     /// # Errors
     /// It ends without having come there.
-    pub fn killed(&self, line: &str, step: &str) -> Result {
+    pub fn run_killed(&self, line: &str, step: &str) -> Result {
         let failed = |e: std::io::Error| format!("cannot run {line}: {e}");
         let mut child = self
             .command(&["sh", "-c"], &format!("exec {}", self.with_config(line)))

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
                     return ExitCode::FAILURE;
                 }
             };
-            let why_not = why_not.clone().or_else(|| stories::lacks(story, engine));
+            let why_not = why_not.clone().or_else(|| stories::missing_requirement(story, engine));
             match &why_not {
                 None => {
                     later += story.scenarios.len() - scenarios.len();
@@ -106,8 +106,8 @@ fn main() -> ExitCode {
         std::thread::scope(|scope| {
             for _ in 0..AT_ONCE {
                 scope.spawn(|| {
-                    while let Some(job) = next(&waiting) {
-                        tell(job, programs, &told);
+                    while let Some(job) = next_job(&waiting) {
+                        run_story(job, programs, &told);
                     }
                 });
             }
@@ -128,11 +128,11 @@ fn engines() -> Vec<Engine> {
     engines
 }
 
-fn next(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
+fn next_job(waiting: &Mutex<impl Iterator<Item = Job>>) -> Option<Job> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
-fn tell((story, engine, scenarios): Job, programs: &Programs, told: &Mutex<&mut Tally>) {
+fn run_story((story, engine, scenarios): Job, programs: &Programs, told: &Mutex<&mut Tally>) {
     let count = |how: &dyn Fn(&mut Tally)| how(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
     let engine_label = engine.label().replace("opengauss", "o").replace("postgres", "p");
     let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);

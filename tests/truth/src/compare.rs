@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use og_common::conf::ConfFile;
-use og_common::hba::{Connection, Decision, HbaFile, Method, Route, Rule, Surroundings, limit_of_trust};
+use og_common::hba::{Connection, Decision, HbaFile, HbaRule, Method, Route, Surroundings, limit_of_trust};
 use og_lab::Engine;
 
 use crate::Result;
@@ -34,7 +34,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, verdict: &Verdict) {
+    fn count_verdict(&mut self, verdict: &Verdict) {
         self.words = Some(verdict.words.clone());
         if verdict.taken {
             self.taken += 1;
@@ -65,12 +65,12 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         let file = HbaFile::parse(&bytes);
         let around = {
             let (file, data) = (&file, &server.data);
-            server.inside(|| Surroundings::of(file, &[], data))?
+            server.run_in_namespace(|| Surroundings::of(file, &[], data))?
         };
         let refusals = file.refusals(&around);
-        let verdict = server.take("pg_hba.conf", &bytes)?;
-        tally.count(&verdict);
-        let told = |what: String| format!("seed {own}: {what}\n{}\n", show(&bytes));
+        let verdict = server.load_file("pg_hba.conf", &bytes)?;
+        tally.count_verdict(&verdict);
+        let told = |what: String| format!("seed {own}: {what}\n{}\n", show_bytes(&bytes));
         // What a server lacks cannot be seen in the file: a method that was not built in, root certificates.
         let lacking =
             ["not supported by this build", "ssl_ca_file"].iter().any(|words| verdict.words.contains(words));
@@ -93,9 +93,13 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
             };
             let decision = file.decide(&connection, &around);
             let (user, database) = (client.user.clone(), client.database.clone());
-            let at =
-                Knock { door: server.door(client.address), user, database, replication: client.replication };
-            let answer = server.inside(|| knock(&at))??;
+            let at = Knock {
+                door: server.door_for(client.address),
+                user,
+                database,
+                replication: client.replication,
+            };
+            let answer = server.run_in_namespace(|| knock(&at))??;
             let expected = answers(&file, &decision, server, &connection);
             if !expected.contains(&answer) {
                 tally.differ.push(told(format!(
@@ -104,7 +108,7 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
             }
         }
     }
-    server.take("pg_hba.conf", &before)?;
+    server.load_file("pg_hba.conf", &before)?;
     tally.took = start.elapsed();
     Ok(tally)
 }
@@ -114,7 +118,7 @@ fn answers(file: &HbaFile, decision: &Decision, server: &Server, connection: &Co
     // From another machine, a client that openGauss turns away for coming by such a rule tells that it is the rule.
     let here = matches!(connection.route, Route::Local)
         || matches!(connection.route, Route::Tcp { client, .. } if client.is_loopback());
-    let asks = |rule: &Rule| {
+    let asks = |rule: &HbaRule| {
         server.engine().is_opengauss()
             && here
             && limit_of_trust(rule, connection, Some(server.admin())).is_some()
@@ -147,8 +151,8 @@ pub fn conf(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         let seed = seed.wrapping_add(number as u64);
         let mut rng = Rng::with_seed(seed);
         let bytes = write::conf(&mut rng, dialect(server));
-        let told = |bytes: &[u8], what: String| format!("seed {seed}: {what}\n{}\n", show(bytes));
-        if let Some(why) = look(server, &own, &bytes, &mut tally)? {
+        let told = |bytes: &[u8], what: String| format!("seed {seed}: {what}\n{}\n", show_bytes(bytes));
+        if let Some(why) = compare_conf(server, &own, &bytes, &mut tally)? {
             tally.differ.push(told(&bytes, why));
         }
         let mut file = ConfFile::parse(&bytes);
@@ -163,23 +167,23 @@ pub fn conf(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         let read = file.get(name).map(|s| s.value);
         if read.as_deref() != Some(value.as_bytes()) {
             tally.differ.push(told(&bytes, format!("we set {name} to {value:?} and read {read:?}")));
-        } else if let Some(why) = look(server, &own, &bytes, &mut tally)? {
+        } else if let Some(why) = compare_conf(server, &own, &bytes, &mut tally)? {
             tally.differ.push(told(&bytes, format!("after we set {name} to {value:?}: {why}")));
         }
     }
-    server.take("postgresql.conf", &own)?;
+    server.load_file("postgresql.conf", &own)?;
     tally.took = start.elapsed();
     Ok(tally)
 }
 
 /// Gives the server these lines behind its own file; says where it reads them otherwise than we do.
-fn look(server: &mut Server, own: &[u8], bytes: &[u8], tally: &mut Tally) -> Result<Option<String>> {
+fn compare_conf(server: &mut Server, own: &[u8], bytes: &[u8], tally: &mut Tally) -> Result<Option<String>> {
     let whole = [own, b"\n", bytes].concat();
     let file = ConfFile::parse(&whole);
     let errors = file.errors();
-    let verdict = server.take("postgresql.conf", &whole)?;
+    let verdict = server.load_file("postgresql.conf", &whole)?;
     let syntax = verdict.words.contains("syntax error");
-    tally.count(&verdict);
+    tally.count_verdict(&verdict);
     if syntax == errors.is_empty() {
         return Ok(Some(format!("we say {errors:?}; the server says {:?}", verdict.words)));
     }
@@ -190,8 +194,13 @@ fn look(server: &mut Server, own: &[u8], bytes: &[u8], tally: &mut Tally) -> Res
     tally.asked += values.len();
     let differ = values.into_iter().find_map(|(name, server)| {
         let ours = file.get(&name).map(|s| s.value);
-        (ours.as_ref() != Some(&server))
-            .then(|| format!("{name}: we read {:?}, the server {:?}", ours.map(|v| show(&v)), show(&server)))
+        (ours.as_ref() != Some(&server)).then(|| {
+            format!(
+                "{name}: we read {:?}, the server {:?}",
+                ours.map(|v| show_bytes(&v)),
+                show_bytes(&server)
+            )
+        })
     });
     Ok(differ)
 }
@@ -226,7 +235,7 @@ fn read_by(server: &Server, file: &ConfFile, taken: bool) -> Result<BTreeMap<Str
 }
 
 /// Bytes for a person: what is no plain text is escaped, line ends stay.
-fn show(bytes: &[u8]) -> String {
+fn show_bytes(bytes: &[u8]) -> String {
     let lines = bytes.split(|b| *b == b'\n').map(|line| format!("    {}", line.escape_ascii()));
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -89,7 +89,7 @@ impl Server {
             Engine::OpenGauss(_) => Self::opengauss(engine)?,
             Engine::Postgres => Self::postgres()?,
         };
-        server.until("lets us in", |s| s.ask("select 1").map(drop))?;
+        server.wait_until("lets us in", |s| s.ask("select 1").map(drop))?;
         for user in USERS {
             let how = if engine.is_opengauss() { " password 'Lab_Passw0rd'" } else { "" };
             server.ask(&format!("create user \"{user}\"{how}"))?;
@@ -128,7 +128,7 @@ impl Server {
             port: node.base_port,
             socket: node.dir.join("tmp").join(format!(".s.PGSQL.{}", node.base_port)),
             network,
-            logs: Logs::of(node.data_dir.join("pg_log")),
+            logs: Logs::new(node.data_dir.join("pg_log")),
             home: Home::Lab(Some(lab)),
             marks: 0,
         };
@@ -136,7 +136,7 @@ impl Server {
         let text = fs::read_to_string(&conf).map_err(|e| e.to_string())?;
         fs::write(&conf, format!("{text}\nlisten_addresses = '*'\nlog_min_messages = log\n"))
             .map_err(|e| e.to_string())?;
-        server.hup()?;
+        server.send_sighup()?;
         Ok(server)
     }
 
@@ -193,7 +193,7 @@ impl Server {
             port: 5432,
             socket: folder.path().join(".s.PGSQL.5432"),
             network: PathBuf::from(format!("/proc/{}/ns/net", child.id())),
-            logs: Logs::of(logs),
+            logs: Logs::new(logs),
             home: Home::Own(child, folder),
             marks: 0,
         })
@@ -253,7 +253,7 @@ impl Server {
 
     /// The door for a client from this address, or through the local socket.
     #[must_use]
-    pub fn door(&self, client: Option<IpAddr>) -> Door {
+    pub fn door_for(&self, client: Option<IpAddr>) -> Door {
         client.map_or_else(|| Door::Socket(self.socket.clone()), |ip| Door::Tcp(ip, self.port))
     }
 
@@ -261,7 +261,7 @@ impl Server {
     ///
     /// # Errors
     /// The network cannot be entered.
-    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+    pub fn run_in_namespace<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let network =
             fs::File::open(&self.network).map_err(|e| format!("{}: {e}", self.network.display()))?;
         // A thread has a network of its own.
@@ -280,24 +280,26 @@ impl Server {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub fn take(&mut self, name: &str, text: &[u8]) -> Result<Verdict> {
+    pub fn load_file(&mut self, name: &str, text: &[u8]) -> Result<Verdict> {
         let path = self.data.join(name);
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         let logs = self.logs.sizes();
-        self.hup()?;
-        self.until("says that it reads its files", |s| {
-            let told = s.logs.since(&logs).contains("SIGHUP");
+        self.send_sighup()?;
+        self.wait_until("says that it reads its files", |s| {
+            let told = s.logs.text_since(&logs).contains("SIGHUP");
             if told { Ok(()) } else { Err("nothing in its log".to_owned()) }
         })?;
         // The signal is handled to its end before the next connection is taken.
         self.marks += 1;
         let mark = format!("mark {} of {}", self.marks, std::process::id());
-        self.until("lets us in", |s| s.ask(&format!("do $$ begin raise log '{mark}'; end $$")).map(drop))?;
-        self.until("has written its log", |s| {
-            let told = s.logs.since(&logs).contains(&mark);
+        self.wait_until("lets us in", |s| {
+            s.ask(&format!("do $$ begin raise log '{mark}'; end $$")).map(drop)
+        })?;
+        self.wait_until("has written its log", |s| {
+            let told = s.logs.text_since(&logs).contains(&mark);
             if told { Ok(()) } else { Err("no mark in it".to_owned()) }
         })?;
-        let said = self.logs.since(&logs);
+        let said = self.logs.text_since(&logs);
         let about =
             ["hba", "configuration", "invalid", "rror", "end-of-line", "not supported", "token", "parameter"];
         let words: Vec<&str> =
@@ -311,14 +313,14 @@ impl Server {
         Ok(Verdict { taken: !refused, words: words.join("\n") })
     }
 
-    fn hup(&self) -> Result {
+    fn send_sighup(&self) -> Result {
         let path = self.data.join("postmaster.pid");
         let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let pid = text.lines().next().and_then(|l| l.parse().ok()).ok_or("no pid in postmaster.pid")?;
         kill(Pid::from_raw(pid), Signal::SIGHUP).map_err(|e| format!("cannot signal the server: {e}"))
     }
 
-    fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Result<T>) -> Result<T> {
+    fn wait_until<T>(&self, what: &str, look: impl Fn(&Self) -> Result<T>) -> Result<T> {
         let end = Instant::now() + PATIENCE;
         loop {
             match look(self) {
@@ -361,7 +363,7 @@ impl Drop for Server {
 struct Logs(PathBuf);
 
 impl Logs {
-    fn of(folder: PathBuf) -> Self {
+    fn new(folder: PathBuf) -> Self {
         Self(folder)
     }
 
@@ -374,7 +376,7 @@ impl Logs {
     }
 
     /// What was written since the files had these sizes.
-    fn since(&self, sizes: &[(PathBuf, u64)]) -> String {
+    fn text_since(&self, sizes: &[(PathBuf, u64)]) -> String {
         use std::io::{Read, Seek, SeekFrom};
         let mut text = Vec::new();
         for file in self.files() {

@@ -19,7 +19,7 @@ pub enum Dialect {
 }
 
 /// One of these.
-fn one<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
+fn choose_one<'a>(rng: &mut Rng, of: &[&'a str]) -> &'a str {
     of.get(rng.usize(..of.len().max(1))).copied().unwrap_or_default()
 }
 
@@ -29,7 +29,7 @@ fn once_in(rng: &mut Rng, n: u32) -> bool {
 }
 
 /// Up to two changes of a byte of the text.
-fn scratch(rng: &mut Rng, text: &mut Vec<u8>, bytes: &[u8]) {
+fn damage(rng: &mut Rng, text: &mut Vec<u8>, bytes: &[u8]) {
     for _ in 0..rng.usize(1..=2) {
         let at = rng.usize(..=text.len());
         let byte = bytes.get(rng.usize(..bytes.len())).copied().unwrap_or(b' ');

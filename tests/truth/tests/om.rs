@@ -35,13 +35,13 @@ fn run(checkout: &Path) -> Result<bool> {
     let count = number("OG_TRUTH_COUNT")?.unwrap_or(COUNT);
     let seed = number("OG_TRUTH_SEED")?.unwrap_or(1);
     let mut om = Om::start(checkout)?;
-    let tally = compare::all(&mut om, seed, count)?;
-    tell(&tally);
+    let tally = compare::compare_all(&mut om, seed, count)?;
+    report_tally(&tally);
     // A run in which nothing is taken or nothing refused says nothing.
     Ok(tally.differ.is_empty() && tally.clusters > 0 && tally.taken > 0 && tally.refused > 0)
 }
 
-fn tell(tally: &Tally) {
+fn report_tally(tally: &Tally) {
     println!(
         "{} clusters, {} files of ours equal to OM's; {} XML files with a mistake refused by both with the same number, {} \
          with another, {} taken by both, {} refused by us alone; {} disagreements",

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         } else {
             count
         };
-        if let Err(e) = on(engine, seed, few, &mut counts) {
+        if let Err(e) = run_on(engine, seed, few, &mut counts) {
             println!("{engine} ... FAILED: {e}");
             counts.failed += 1;
         }
@@ -80,7 +80,7 @@ impl Counts {
     }
 }
 
-fn on(engine: Engine, seed: u64, count: usize, counts: &mut Counts) -> Result {
+fn run_on(engine: Engine, seed: u64, count: usize, counts: &mut Counts) -> Result {
     let mut server = Server::up(engine)?;
     if is_chosen("OG_TRUTH_KIND", "pg_control") {
         let (fields, differ) = control::compare(&server)?;
@@ -92,11 +92,11 @@ fn on(engine: Engine, seed: u64, count: usize, counts: &mut Counts) -> Result {
     }
     if is_chosen("OG_TRUTH_KIND", "pg_hba.conf") {
         let hba = compare::hba(&mut server, seed, count)?;
-        tell(engine, "pg_hba.conf", seed, &hba, counts);
+        report_tally(engine, "pg_hba.conf", seed, &hba, counts);
     }
     if is_chosen("OG_TRUTH_KIND", "postgresql.conf") {
         let conf = compare::conf(&mut server, seed, count)?;
-        tell(engine, "postgresql.conf", seed, &conf, counts);
+        report_tally(engine, "postgresql.conf", seed, &conf, counts);
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ fn is_chosen(variable: &str, name: &str) -> bool {
     std::env::var(variable).map_or(true, |chosen| chosen == name)
 }
 
-fn tell(engine: Engine, name: &str, seed: u64, tally: &Tally, counts: &mut Counts) {
+fn report_tally(engine: Engine, name: &str, seed: u64, tally: &Tally, counts: &mut Counts) {
     println!(
         "{engine}: {name} from seed {seed}: {} taken, {} refused, {} answers compared, {} disagreements ({:.0} s)",
         tally.taken,

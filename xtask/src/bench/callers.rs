@@ -49,8 +49,8 @@ pub fn sections(depth: Depth) -> Result<Vec<Section>> {
     let bench = Bench { lab: &lab, programs: &programs, tools: &tools, peer };
     let done = bench
         .medians(depth.choose(30, 6), &mut section)
-        .and_then(|()| bench.many_nodes(depth, nodes))
-        .and_then(|many| Ok(vec![section, bench.large(depth)?, many]));
+        .and_then(|()| bench.measure_many_nodes(depth, nodes))
+        .and_then(|many| Ok(vec![section, bench.measure_large(depth)?, many]));
     let down = lab.down().map_err(|e| e.to_string());
     done.and_then(|sections| down.map(|()| sections))
 }
@@ -117,7 +117,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn large(&self, depth: Depth) -> Result<Section> {
+    fn measure_large(&self, depth: Depth) -> Result<Section> {
         let tasks = depth.choose(60, 10);
         let nodes: Vec<_> = self.lab.nodes().iter().take(20).map(|node| node.name.as_str()).collect();
         let title = format!("A play of {tasks} tasks on {} nodes", nodes.len());
@@ -138,7 +138,7 @@ impl Bench<'_> {
     }
 
     /// One call on ten and on all nodes, by `--host` and by Ansible: time and the controller's memory for each node.
-    fn many_nodes(&self, depth: Depth, all: usize) -> Result<Section> {
+    fn measure_many_nodes(&self, depth: Depth, all: usize) -> Result<Section> {
         let mut section = Section::new(
             "Many nodes",
             "One rule that is there, on many nodes at once; time and memory of the controller, for each node. The programs are on the nodes already.",
@@ -149,7 +149,7 @@ impl Bench<'_> {
             // The programs are carried there before the first call counts.
             let (mut by_host, mut by_ansible) = (Vec::new(), Vec::new());
             for round in 0..=depth.choose(3, 1) {
-                let hosts = self.on_hosts(nodes)?;
+                let hosts = self.measure_hosts(nodes)?;
                 let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
                 let (name, args) = &kinds(None)[0];
                 let played = self.play(&names.join(","), &[task(0, name, args)], false)?;
@@ -171,12 +171,12 @@ impl Bench<'_> {
                 }
             }
         }
-        flat(&mut section.rows);
+        limit_rows(&mut section.rows);
         Ok(section)
     }
 
     /// The program on these nodes by `--host`: how long it took, and the controller's memory in megabytes.
-    fn on_hosts(&self, nodes: &[og_lab::Node]) -> Result<(Duration, f64)> {
+    fn measure_hosts(&self, nodes: &[og_lab::LabNode]) -> Result<(Duration, f64)> {
         let folder = self.lab.base_dir().join("bench");
         std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let first = nodes.first().ok_or("no nodes")?;
@@ -264,7 +264,7 @@ fn memory_in(file: &Path) -> Result<f64> {
 }
 
 /// Holds what each of all nodes costs against what each of a few does.
-fn flat(rows: &mut [Row]) {
+fn limit_rows(rows: &mut [Row]) {
     let half = rows.len() / 2;
     let (few, all) = rows.split_at_mut(half);
     for (few, all) in few.iter().zip(all) {

@@ -107,7 +107,7 @@ fn report(known: &Counts, now: &Counts) -> Result {
     if !lost.is_empty() {
         return Err(format!("{lost:?} are known and were not counted"));
     }
-    let grown = grown(&known.instructions, &now.instructions);
+    let grown = grown_counts(&known.instructions, &now.instructions);
     for (path, count) in &now.instructions {
         let before = known.instructions.get(path).map_or_else(|| "?".to_owned(), u64::to_string);
         println!("{path:<45} {before:>12} {count:>12}");
@@ -124,7 +124,7 @@ fn report(known: &Counts, now: &Counts) -> Result {
 }
 
 /// The paths that take more than they may, or are not known.
-fn grown(known: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> Vec<String> {
+fn grown_counts(known: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> Vec<String> {
     let is_more = |path: &String, count: u64| {
         known.get(path).is_none_or(|before| count * 100 > before * (100 + TOLERANCE_PERCENT))
     };
@@ -154,7 +154,7 @@ fn count(programs: &Path) -> Result<Counts> {
     for n in 0..800 {
         let _ = writeln!(parameters, "#parameter_{n} = 10\t\t\t# what it is good for");
     }
-    let (static_file, query) = super::static_conf::file_of(&folder, 64)?;
+    let (static_file, query) = super::static_conf::write_file(&folder, 64)?;
     let mut instructions = BTreeMap::new();
     for path in hot_paths(&data, &static_file, &query) {
         // Each begins with the same files.
@@ -239,11 +239,11 @@ fn instructions_of(programs: &Path, folder: &Path, path: &HotPath) -> Result<u64
             String::from_utf8_lossy(&told.stdout)
         ));
     }
-    collected(&text).ok_or_else(|| format!("{}: valgrind tells no count:\n{text}", path.name))
+    parse_collected(&text).ok_or_else(|| format!("{}: valgrind tells no count:\n{text}", path.name))
 }
 
 /// The number in valgrind's line `==7== Collected : 123`.
-fn collected(text: &str) -> Option<u64> {
+fn parse_collected(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
@@ -258,12 +258,12 @@ mod tests {
         };
         let known = counts(&[("a", 100), ("b", 100), ("c", 100)]);
         let now = counts(&[("a", 105), ("b", 106), ("c", 1), ("d", 1)]);
-        assert_eq!(grown(&known, &now), ["b", "d"]);
+        assert_eq!(grown_counts(&known, &now), ["b", "d"]);
     }
 
     #[test]
     fn the_count_is_found() {
-        assert_eq!(collected("==12== Events    : Ir\n==12== Collected : 4567\n==12==\n"), Some(4567));
-        assert_eq!(collected("nothing"), None);
+        assert_eq!(parse_collected("==12== Events    : Ir\n==12== Collected : 4567\n==12==\n"), Some(4567));
+        assert_eq!(parse_collected("nothing"), None);
     }
 }

@@ -17,10 +17,10 @@ struct Bench {
     folder: PathBuf,
     data: PathBuf,
     programs: PathBuf,
-    peers: Vec<Peer>,
+    peers: Vec<PeerProgram>,
 }
 
-struct Peer {
+struct PeerProgram {
     version: &'static str,
     home: &'static Path,
 }
@@ -33,7 +33,7 @@ pub fn sections(depth: Depth) -> Result<Vec<Section>> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(|e| format!("cannot make {}: {e}", data.display()))?;
     let found = og_lab::installations();
-    let peers = found.iter().map(|one| Peer { version: one.version(), home: one.home() }).collect();
+    let peers = found.iter().map(|one| PeerProgram { version: one.version(), home: one.home() }).collect();
     let bench = Bench { data, programs: build::release(Linking::Dynamic)?, peers, folder };
     bench.write("PG_VERSION", "9.2\n")?;
     bench.write("postgresql.conf", "port = 26000\n")?;
@@ -74,7 +74,7 @@ impl Bench {
     }
 
     /// A turn that writes the file anew, when there is one, and calls the program with these arguments.
-    fn ours<'a>(
+    fn our_turn<'a>(
         &'a self,
         program: &'static str,
         file: Option<(&'static str, &'a str)>,
@@ -90,7 +90,12 @@ impl Bench {
     }
 
     /// The same of a gs_guc.
-    fn theirs<'a>(&'a self, peer: &'a Peer, file: (&'static str, &'a str), words: &'a [&'a str]) -> Turn<'a> {
+    fn their_turn<'a>(
+        &'a self,
+        peer: &'a PeerProgram,
+        file: (&'static str, &'a str),
+        words: &'a [&'a str],
+    ) -> Turn<'a> {
         Turn {
             prepare: Box::new(move || self.write(file.0, file.1)),
             run: Box::new(move || {
@@ -131,13 +136,13 @@ impl Bench {
         let calls = [
             (
                 "og_hba, a rule that is there",
-                self.ours("og_hba", None, &json!({"rules": [RULE], "reload": "never"})),
+                self.our_turn("og_hba", None, &json!({"rules": [RULE], "reload": "never"})),
             ),
             (
                 "og_guc, a value that is set",
-                self.ours("og_guc", None, &json!({"parameters": {"port": 26000}, "reload": "never"})),
+                self.our_turn("og_guc", None, &json!({"parameters": {"port": 26000}, "reload": "never"})),
             ),
-            ("og_lock, a query", self.ours("og_lock", None, &json!({"state": "query"}))),
+            ("og_lock, a query", self.our_turn("og_lock", None, &json!({"state": "query"}))),
         ];
         let (titles, mut turns): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
         turns.push(nothing());
@@ -173,11 +178,13 @@ impl Bench {
             let file = rules_file(count);
             let with_rule = format!("{file}{RULE}\n");
             let mut turns = vec![
-                self.ours("og_hba", Some(("pg_hba.conf", &file)), &add),
-                self.ours("og_hba", Some(("pg_hba.conf", &with_rule)), &add),
-                self.ours("og_hba", Some(("pg_hba.conf", &file)), &many),
+                self.our_turn("og_hba", Some(("pg_hba.conf", &file)), &add),
+                self.our_turn("og_hba", Some(("pg_hba.conf", &with_rule)), &add),
+                self.our_turn("og_hba", Some(("pg_hba.conf", &file)), &many),
             ];
-            turns.extend(self.peers.iter().map(|peer| self.theirs(peer, ("pg_hba.conf", &file), &guc_words)));
+            turns.extend(
+                self.peers.iter().map(|peer| self.their_turn(peer, ("pg_hba.conf", &file), &guc_words)),
+            );
             let costs = take_turns(rounds, &turns)?;
             let users = |at: usize| costs_of(&costs[at], |c: &Cost| c.user);
             let of = |what: &str| format!("{what}, {count} rules");
@@ -253,10 +260,10 @@ impl Bench {
         let one = json!({"parameters": {"wal_keep_segments": 256}, "reload": "never"});
         let words = ["-c", "wal_keep_segments=256"];
         let mut turns = vec![
-            self.ours("og_guc", Some(("postgresql.conf", &long)), &one),
-            self.ours("og_replconninfo", Some(("postgresql.conf", &comments)), &channels),
+            self.our_turn("og_guc", Some(("postgresql.conf", &long)), &one),
+            self.our_turn("og_replconninfo", Some(("postgresql.conf", &comments)), &channels),
         ];
-        turns.extend(self.peers.iter().map(|peer| self.theirs(peer, ("postgresql.conf", &long), &words)));
+        turns.extend(self.peers.iter().map(|peer| self.their_turn(peer, ("postgresql.conf", &long), &words)));
         let costs = take_turns(depth.choose(30, 8), &turns)?;
         let cpus = |at: usize| costs_of(&costs[at], |c: &Cost| c.cpu);
         let mut ours =

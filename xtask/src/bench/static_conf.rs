@@ -24,16 +24,16 @@ pub fn sections(depth: Depth, om: Option<&Path>) -> Result<Vec<Section>> {
         section.skipped.push("OM's reader: --om names no checkout of openGauss-OM".to_owned());
     }
     for (nodes, runs, limit) in [(1, depth.choose(300, 50), 2.0), (1024, depth.choose(30, 5), 60.0)] {
-        let (file, args, size) = written(&folder, nodes)?;
+        let (file, args, size) = write_files(&folder, nodes)?;
         let text =
             std::fs::read_to_string(&args).map_err(|e| format!("cannot read {}: {e}", args.display()))?;
         let (file, folder) = (&file, &folder);
         let mut turns = vec![
-            turn(|| cost(&mut Command::new(&program), &text)),
-            turn(|| cost(Command::new(&program).arg("--table").arg(file), "")),
+            new_turn(|| cost(&mut Command::new(&program), &text)),
+            new_turn(|| cost(Command::new(&program).arg("--table").arg(file), "")),
         ];
         if let Some(om) = om {
-            turns.push(turn(move || {
+            turns.push(new_turn(move || {
                 let mut reader = Command::new("python3");
                 reader.arg(root().join("tests/truth/om/om.py")).arg(om);
                 let ask = serde_json::json!({"do": "static", "path": file, "out": folder.join("by_om"), "local": 1});
@@ -60,7 +60,7 @@ pub fn sections(depth: Depth, om: Option<&Path>) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-fn turn<'a>(run: impl Fn() -> Result<Cost> + 'a) -> Turn<'a> {
+fn new_turn<'a>(run: impl Fn() -> Result<Cost> + 'a) -> Turn<'a> {
     Turn { prepare: Box::new(|| Ok(())), run: Box::new(run) }
 }
 
@@ -70,14 +70,14 @@ fn size_mb(bytes: u64) -> f64 {
 }
 
 /// Writes the file of a cluster of this size; returns it and the arguments that query it.
-pub fn file_of(folder: &Path, nodes: u32) -> Result<(PathBuf, serde_json::Value)> {
-    let (file, _, _) = written(folder, nodes)?;
+pub fn write_file(folder: &Path, nodes: u32) -> Result<(PathBuf, serde_json::Value)> {
+    let (file, _, _) = write_files(folder, nodes)?;
     let query = serde_json::json!({"state": "query", "path": file});
     Ok((file, query))
 }
 
 /// Writes the file of a cluster of this size, and the arguments that query it.
-fn written(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
+fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
     let cluster = cluster(nodes);
     cluster.check().map_err(|e| e.to_string())?;
     let config = StaticConfig { layout: LAYOUT, time: 1_611_212_345, local: 1, slots: SLOTS, cluster };
@@ -122,5 +122,5 @@ fn cluster(nodes: u32) -> Cluster {
             addresses,
         }
     };
-    Cluster { nodes: (0..nodes).map(node).collect() }.linked()
+    Cluster { nodes: (0..nodes).map(node).collect() }.with_linked_peers()
 }

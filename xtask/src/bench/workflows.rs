@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use og_lab::{Engine, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
-use og_scenarios::roaming::roam;
+use og_scenarios::roaming::write_on_any;
 use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 
@@ -127,8 +127,13 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
             let cluster = Cluster::up("bench", engine, nodes, &programs)?;
             for step in course.steps {
                 let (took, gap) = measure(&cluster, step)?;
-                put(&mut measured, step.title.to_owned(), Some(step.seconds), took);
-                put(&mut measured, format!("{}: longest wait of a commit", step.title), Some(step.gap), gap);
+                record_value(&mut measured, step.title.to_owned(), Some(step.seconds), took);
+                record_value(
+                    &mut measured,
+                    format!("{}: longest wait of a commit", step.title),
+                    Some(step.gap),
+                    gap,
+                );
             }
             if course.status {
                 status(&cluster, depth, &mut measured, &mut section.skipped)?;
@@ -150,7 +155,7 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-fn put(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
+fn record_value(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
     let value = value.as_secs_f64();
     match measured.iter_mut().find(|(known, _, _)| *known == title) {
         Some((_, _, values)) => values.push(value),
@@ -161,7 +166,7 @@ fn put(measured: &mut Measured, title: String, limit: Option<f64>, value: Durati
 /// How long it takes and how long commits wait meanwhile.
 fn measure(cluster: &Cluster, step: &Step) -> Result<(Duration, Duration)> {
     let client = cluster.client("n1", PAUSE)?;
-    let run = cluster.play(step.playbook, step.args).and_then(Run::must_work);
+    let run = cluster.run_playbook(step.playbook, step.args).and_then(Run::must_work);
     let seen = client.stop().map_err(|e| format!("the client: {e}"))?;
     let run = run?;
     if let Some(failure) = seen.failures.first() {
@@ -186,7 +191,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
     ]);
     let nodes = nodes.map(|(name, role)| NodeSpec::new(name, role)).collect();
     let cluster = Cluster::up("bench", engine, nodes, programs)?;
-    let shell = Shell::of(&cluster)?;
+    let shell = Shell::new(&cluster)?;
     for node in ["n1", "n2", "n3"] {
         let own = serde_json::json!({"shared_buffers": "1GB", "max_process_memory": "4GB", "checkpoint_timeout": "1h",
             "checkpoint_segments": 1024, "pagewriter_sleep": 3_600_000});
@@ -198,7 +203,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
     for node in ["n2", "n3", "n1"] {
         cluster.module(node, "og_node_state", serde_json::json!({"state": "restarted"}))?;
     }
-    cluster.becomes("n2", "standby", "Normal")?;
+    cluster.wait_for_state("n2", "standby", "Normal")?;
     cluster.sql("n1", &og_scenarios::client::create_table())?;
     let (mut from, mut to) = ("n1", "n2");
     for dirty in [false, true] {
@@ -210,7 +215,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                     cluster.sql(from, DIRTY)?;
                 }
                 let begun = Instant::now();
-                let (took, seen) = roam(&cluster, &["n1", "n2"], || {
+                let (took, seen) = write_on_any(&cluster, &["n1", "n2"], || {
                     if which == "og" {
                         shell.run(&format!("og switchover {to}"))?.must_work()?;
                     } else {
@@ -223,12 +228,12 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                 })?;
                 let gap = seen.gaps.first().copied().unwrap_or_default();
                 for (node, role) in [(to, "primary"), (from, "standby"), ("n3", "standby")] {
-                    cluster.becomes(node, role, "Normal")?;
+                    cluster.wait_for_state(node, role, "Normal")?;
                 }
                 let limit = (which == "og").then_some(8.0).filter(|_| !dirty);
-                put(measured, format!("{title}{how}"), limit, took);
+                record_value(measured, format!("{title}{how}"), limit, took);
                 let limit = (which == "og").then_some(2.5).filter(|_| !dirty);
-                put(measured, format!("{title}{how}: nobody can commit"), limit, gap);
+                record_value(measured, format!("{title}{how}: nobody can commit"), limit, gap);
                 std::mem::swap(&mut from, &mut to);
             }
         }
@@ -238,20 +243,20 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
 
 /// The state of the whole cluster: well, with a node that does not answer, and with slow links.
 fn status(cluster: &Cluster, depth: Depth, measured: &mut Measured, skipped: &mut Vec<String>) -> Result {
-    let shell = Shell::of(cluster)?;
+    let shell = Shell::new(cluster)?;
     let count = cluster.lab().nodes().len();
     let mut look = |how: &str, limit: Option<f64>, may_fail: bool| -> Result {
         for _ in 0..depth.choose(5, 2) {
             let told = shell.run(STATUS)?;
             let told = if may_fail { told } else { told.must_work()? };
-            put(measured, format!("{STATUS} of {count} nodes{how}"), limit, told.took);
+            record_value(measured, format!("{STATUS} of {count} nodes{how}"), limit, told.took);
             let start = Instant::now();
-            let run = cluster.play("status.yml", &[])?;
+            let run = cluster.run_playbook("status.yml", &[])?;
             let took = start.elapsed();
             if !may_fail {
                 run.must_work()?;
             }
-            put(measured, format!("status.yml of {count} nodes{how}"), None, took);
+            record_value(measured, format!("status.yml of {count} nodes{how}"), None, took);
         }
         Ok(())
     };
@@ -259,7 +264,7 @@ fn status(cluster: &Cluster, depth: Depth, measured: &mut Measured, skipped: &mu
     let last = cluster.lab().nodes().last().map(|node| node.name.clone()).unwrap_or_default();
     cluster.lab().cut(&last).map_err(|e| e.to_string())?;
     let looked = look(", one of them dead", Some(2.5), true);
-    cluster.lab().uncut(&last).map_err(|e| e.to_string())?;
+    cluster.lab().reconnect(&last).map_err(|e| e.to_string())?;
     looked?;
     if let Err(why) = delay_links(cluster) {
         skipped.push(format!("links with a delay of 40 ms: {why}"));

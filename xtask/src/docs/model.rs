@@ -163,7 +163,7 @@ const COMMON: [&str; 15] = [
 /// is the module's own must have been seen.
 fn samples(schema: &Value, recorded: &Value) -> Result<Map<String, Value>> {
     let mut strict = schema.clone();
-    close(&mut strict);
+    close_objects(&mut strict);
     let fits = jsonschema::validator_for(&strict).map_err(|e| e.to_string())?;
     let recorded = recorded.as_array().ok_or("the samples are no list of results")?;
     let mut samples = Map::new();
@@ -191,11 +191,11 @@ fn samples(schema: &Value, recorded: &Value) -> Result<Map<String, Value>> {
 }
 
 /// Lets no object of the schema have keys that it does not name: what a program no longer prints stays in no sample.
-fn close(schema: &mut Value) {
+fn close_objects(schema: &mut Value) {
     match schema {
-        Value::Array(all) => all.iter_mut().for_each(close),
+        Value::Array(all) => all.iter_mut().for_each(close_objects),
         Value::Object(own) => {
-            own.values_mut().for_each(close);
+            own.values_mut().for_each(close_objects);
             if own.get("properties").is_some_and(Value::is_object)
                 && !own.contains_key("additionalProperties")
             {
@@ -239,10 +239,10 @@ fn fields(schema: &Value) -> Vec<Field> {
 
 fn field(name: &str, schema: &Value, required: bool) -> Field {
     let mut shapes = Vec::new();
-    alternatives(schema, &mut shapes);
+    collect_alternatives(schema, &mut shapes);
     let mut items = Vec::new();
     for array in shapes.iter().filter(|s| s["type"] == "array") {
-        alternatives(&array["items"], &mut items);
+        collect_alternatives(&array["items"], &mut items);
     }
     // What may be a list is documented as one: a text in its stead is split into one.
     let list = !items.is_empty() || shapes.iter().any(|s| s["type"] == "array");
@@ -254,12 +254,13 @@ fn field(name: &str, schema: &Value, required: bool) -> Field {
         let told: Vec<_> =
             description.iter().flat_map(|d| d.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
         if !words.iter().all(|w| told.contains(&w.as_str())) {
-            let about =
-                |s: &Value| Some(format!("`{}`: {}", s["const"].as_str()?, flat(s["description"].as_str()?)));
+            let about = |s: &Value| {
+                Some(format!("`{}`: {}", s["const"].as_str()?, join_lines(s["description"].as_str()?)))
+            };
             description.extend(shapes.iter().filter_map(about).collect::<Vec<_>>());
         }
     } else if !words.is_empty() && !words.iter().all(|w| description.iter().any(|d| d.contains(w))) {
-        description.push(format!("One of {}, or a dictionary.", quoted(&words, "or")));
+        description.push(format!("One of {}, or a dictionary.", quote_words(&words, "or")));
     }
     let mut inner: Vec<Field> = Vec::new();
     for object in shapes.iter().filter(|s| s.get("properties").is_some()) {
@@ -285,10 +286,10 @@ fn field(name: &str, schema: &Value, required: bool) -> Field {
 }
 
 /// The shapes that a value may have, `null` aside, for that means "not given".
-fn alternatives(schema: &Value, shapes: &mut Vec<Value>) {
+fn collect_alternatives(schema: &Value, shapes: &mut Vec<Value>) {
     if let Some(several) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
         for one in several {
-            alternatives(one, shapes);
+            collect_alternatives(one, shapes);
         }
     } else if let Some(types) = schema["type"].as_array() {
         for one in types.iter().filter(|t| *t != "null") {
@@ -327,15 +328,15 @@ fn kind(shapes: &[Value]) -> Kind {
 
 fn sentences(schema: &Value) -> Vec<String> {
     let text = schema["description"].as_str().unwrap_or_default();
-    text.split("\n\n").map(flat).filter(|s| !s.is_empty()).collect()
+    text.split("\n\n").map(join_lines).filter(|s| !s.is_empty()).collect()
 }
 
-fn flat(text: &str) -> String {
+fn join_lines(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `a`, `b` and `c`.
-fn quoted<T: AsRef<str>>(words: &[T], last: &str) -> String {
+fn quote_words<T: AsRef<str>>(words: &[T], last: &str) -> String {
     let all: Vec<_> = words.iter().map(|w| format!("`{}`", w.as_ref())).collect();
     match &all[..] {
         [front @ .., end] if !front.is_empty() => format!("{} {last} {end}", front.join(", ")),
@@ -388,7 +389,7 @@ fn rules(schema: &Value, args: &mut [Field]) -> Result {
     for arg in args {
         let told = |notes: &Notes| -> Vec<String> {
             let mine = notes.iter().filter(|(a, _, _)| *a == arg.name);
-            mine.map(|(_, key, values)| format!("when `{key}` is {}.", quoted(values, "or"))).collect()
+            mine.map(|(_, key, values)| format!("when `{key}` is {}.", quote_words(values, "or"))).collect()
         };
         let (musts, mays) = (told(&needed), told(&only));
         arg.states =
@@ -400,7 +401,7 @@ fn rules(schema: &Value, args: &mut [Field]) -> Result {
             arg.description.extend(mays.iter().map(|when| format!("Only {when}")));
         }
         if let Some((_, others)) = apart.iter().find(|(a, _)| *a == arg.name) {
-            arg.description.push(format!("Not together with {}.", quoted(others, "or")));
+            arg.description.push(format!("Not together with {}.", quote_words(others, "or")));
         }
     }
     Ok(())

@@ -17,7 +17,7 @@ pub fn block(value: &Value, indent: usize) -> String {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
                 let _ = write!(out, "{:indent$}{}:", "", text(key));
-                behind(&mut out, value, indent);
+                write_after_key(&mut out, value, indent);
             }
         }
         Value::Array(list) if !list.is_empty() => {
@@ -27,7 +27,7 @@ pub fn block(value: &Value, indent: usize) -> String {
                     let _ = write!(out, "{:indent$}- {}", "", inner.trim_start());
                 } else {
                     let _ = write!(out, "{:indent$}-", "");
-                    behind(&mut out, item, indent);
+                    write_after_key(&mut out, item, indent);
                 }
             }
         }
@@ -39,7 +39,7 @@ pub fn block(value: &Value, indent: usize) -> String {
 }
 
 /// What stands behind `key:` or `-`.
-fn behind(out: &mut String, value: &Value, indent: usize) {
+fn write_after_key(out: &mut String, value: &Value, indent: usize) {
     let nested = match value {
         Value::Object(map) => !map.is_empty(),
         Value::Array(list) => !list.is_empty(),
@@ -48,7 +48,7 @@ fn behind(out: &mut String, value: &Value, indent: usize) {
     if nested {
         out.push('\n');
         out.push_str(&block(value, indent + 2));
-    } else if let Some(long) = value.as_str().filter(|t| foldable(t, indent)) {
+    } else if let Some(long) = value.as_str().filter(|t| is_foldable(t, indent)) {
         out.push_str(" >-\n");
         fold(out, long, indent + 2);
     } else {
@@ -70,7 +70,7 @@ fn text(words: &str) -> String {
 }
 
 /// Whether the text is long, and folding gives it back unchanged.
-fn foldable(words: &str, indent: usize) -> bool {
+fn is_foldable(words: &str, indent: usize) -> bool {
     words.chars().count() + indent > WIDTH
         && !words.starts_with(' ')
         && !words.ends_with(' ')

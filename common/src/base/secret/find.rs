@@ -6,10 +6,10 @@
 use super::is_secret;
 
 /// Where they stand, in order and apart from each other.
-pub(super) fn all(text: &str) -> Vec<(usize, usize)> {
-    let mut found = assigned(text);
-    found.extend(in_addresses(text));
-    found.extend(settings(text));
+pub(super) fn find_secrets(text: &str) -> Vec<(usize, usize)> {
+    let mut found = find_assigned(text);
+    found.extend(find_in_addresses(text));
+    found.extend(find_in_settings(text));
     found.sort_unstable();
     let mut apart: Vec<(usize, usize)> = Vec::with_capacity(found.len());
     for (start, end) in found {
@@ -22,7 +22,7 @@ pub(super) fn all(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// Where the values of `NAME=VALUE` and `"NAME": VALUE` stand whose names are those of secrets.
-fn assigned(text: &str) -> Vec<(usize, usize)> {
+fn find_assigned(text: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut done = 0;
@@ -52,7 +52,7 @@ fn assigned(text: &str) -> Vec<(usize, usize)> {
         // In pg_hba.conf all of it may be in double quotes.
         let around = name.matches('"').count() % 2 == 1;
         let word = text[..at].rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
-        let (start, end) = value(bytes, start, around, text[word..at].contains("://"));
+        let (start, end) = value_range(bytes, start, around, text[word..at].contains("://"));
         if end > start {
             found.push((start, end));
             done = end;
@@ -62,16 +62,16 @@ fn assigned(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// Where the value that begins at `start` stands without the quotes around it.
-fn value(bytes: &[u8], start: usize, around: bool, in_address: bool) -> (usize, usize) {
+fn value_range(bytes: &[u8], start: usize, around: bool, in_address: bool) -> (usize, usize) {
     let line = bytes[start..].iter().position(|c| *c == b'\n').map_or(bytes.len(), |n| start + n);
     let rest = &bytes[start..line];
     let closed = |quote: &[u8]| {
         let first = start + quote.len();
-        let end = closing(&bytes[first..line], quote).map_or(line, |n| first + n);
+        let end = find_closing_quote(&bytes[first..line], quote).map_or(line, |n| first + n);
         let behind = bytes.get(end + quote.len()).filter(|_| end + quote.len() < line);
         // In pg_hba.conf a word goes on behind a quote.
         let more = behind.is_some_and(|c| !c.is_ascii_whitespace() && !b",;)]}'\"\\#".contains(c));
-        if more { (first, word(bytes, end + quote.len(), line, false)) } else { (first, end) }
+        if more { (first, word_end(bytes, end + quote.len(), line, false)) } else { (first, end) }
     };
     let opening: &[u8] = match rest {
         // Quotes within quotes are doubled or have backslashes.
@@ -82,16 +82,16 @@ fn value(bytes: &[u8], start: usize, around: bool, in_address: bool) -> (usize, 
         [b'\'', ..] => b"'",
         [b'"', ..] if !around => b"\"",
         _ if around => {
-            let end = closing(rest, b"\"").map_or(line, |n| start + n);
+            let end = find_closing_quote(rest, b"\"").map_or(line, |n| start + n);
             return (start, end);
         }
-        _ => return (start, word(bytes, start, line, in_address)),
+        _ => return (start, word_end(bytes, start, line, in_address)),
     };
     closed(opening)
 }
 
 /// Where the quote ends that was opened: one that is doubled or has a backslash before it is part of the value.
-fn closing(bytes: &[u8], quote: &[u8]) -> Option<usize> {
+fn find_closing_quote(bytes: &[u8], quote: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < bytes.len() {
         let backslashes = bytes[at..].iter().take_while(|c| **c == b'\\').count();
@@ -120,7 +120,7 @@ fn closing(bytes: &[u8], quote: &[u8]) -> Option<usize> {
 }
 
 /// Where the word ends: at a blank that is neither in double quotes nor behind a backslash.
-fn word(bytes: &[u8], start: usize, line: usize, in_address: bool) -> usize {
+fn word_end(bytes: &[u8], start: usize, line: usize, in_address: bool) -> usize {
     let (mut at, mut in_quotes) = (start, false);
     while at < line {
         match bytes[at] {
@@ -141,7 +141,7 @@ fn word(bytes: &[u8], start: usize, line: usize, in_address: bool) -> usize {
 }
 
 /// Where the passwords of `scheme://user:password@host` stand.
-fn in_addresses(text: &str) -> Vec<(usize, usize)> {
+fn find_in_addresses(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("://") {
         let rest = &text[at + 3..];
@@ -161,7 +161,7 @@ fn in_addresses(text: &str) -> Vec<(usize, usize)> {
 }
 
 /// Where the values of postgresql.conf's lines `NAME VALUE` stand, also of those behind a `#`.
-fn settings(text: &str) -> Vec<(usize, usize)> {
+fn find_in_settings(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -178,7 +178,7 @@ fn settings(text: &str) -> Vec<(usize, usize)> {
         let start = line.len() - line[begin + length..].trim_start().len();
         let value = &line[start..];
         if let Some(quoted) = value.strip_prefix('\'') {
-            let end = closing(quoted.as_bytes(), b"'").unwrap_or(quoted.len());
+            let end = find_closing_quote(quoted.as_bytes(), b"'").unwrap_or(quoted.len());
             found.push((from + start + 1, from + start + 1 + end));
         } else if name.contains(['_', '.']) && !value.starts_with('=') {
             let end = value.find([' ', '\t', '#']).unwrap_or(value.len());
@@ -196,9 +196,9 @@ fn settings(text: &str) -> Vec<(usize, usize)> {
 mod tests {
     use super::*;
 
-    fn masked(text: &str) -> String {
+    fn mask_all(text: &str) -> String {
         let (mut shown, mut from) = (String::new(), 0);
-        for (start, end) in all(text) {
+        for (start, end) in find_secrets(text) {
             shown.push_str(&text[from..start]);
             shown.push_str("<>");
             from = end;
@@ -242,7 +242,7 @@ mod tests {
             ("curl 'https://u:p:q@host/%f?token=1&x=2'", "curl 'https://u:<>@host/%f?token=<>&x=2'"),
             ("https://u:p/q@host", "https://u:<>@host"),
         ] {
-            assert_eq!(masked(text), wanted, "{text}");
+            assert_eq!(mask_all(text), wanted, "{text}");
         }
     }
 
@@ -257,7 +257,7 @@ mod tests {
             "password=",
             "\"password=\" x",
         ] {
-            assert_eq!(masked(text), text);
+            assert_eq!(mask_all(text), text);
         }
     }
 }

@@ -32,7 +32,7 @@ struct Known {
 }
 
 /// Keeps this value out of all that the program writes, as it is and in every quoting that a result may show it in.
-pub fn keep(value: &str) {
+pub fn register(value: &str) {
     let add = |known: &mut Known, value: &str| {
         let lower = value.to_ascii_lowercase();
         if value.trim().len() < SHORTEST || value == MASK || NO_SECRETS.contains(&lower.as_str()) {
@@ -41,7 +41,7 @@ pub fn keep(value: &str) {
         if known.values.insert(value.to_owned()) {
             let depth = if known.values.len() > MANY { 1 } else { NESTED };
             for spelling in spellings(value, depth) {
-                known.add(spelling);
+                known.add_spelling(spelling);
             }
         }
     };
@@ -55,12 +55,12 @@ pub fn keep(value: &str) {
 }
 
 /// Keeps each secret in a text that gives it a name, such as `password=p`: the whole of a file, or an argument.
-pub fn keep_named(text: &str) {
-    for (start, end) in super::find::all(text) {
+pub fn register_named(text: &str) {
+    for (start, end) in super::find::find_secrets(text) {
         let written = &text[start..end];
-        keep(written);
+        register(written);
         for value in read_back(written) {
-            keep(&value);
+            register(&value);
         }
     }
 }
@@ -68,36 +68,36 @@ pub fn keep_named(text: &str) {
 /// Keeps each secret among arguments: what is under the name of one, and what is named within a text.
 pub fn keep_all(args: &Map<String, Value>) {
     for (name, value) in args {
-        if is_secret(name) { keep_value(value) } else { keep_within(value) }
+        if is_secret(name) { register_value(value) } else { register_within(value) }
     }
 }
 
 /// Keeps every text and number of the value.
-pub fn keep_value(value: &Value) {
+pub fn register_value(value: &Value) {
     match value {
         Value::Null | Value::Bool(_) => {}
-        Value::Number(number) => keep(&number.to_string()),
+        Value::Number(number) => register(&number.to_string()),
         Value::String(text) => {
-            keep(text);
+            register(text);
             // In JSON text its values are secrets, too; its names may be.
             if let Some(value) = json_text(text) {
-                keep_value(&value);
+                register_value(&value);
             }
         }
-        Value::Array(items) => items.iter().for_each(keep_value),
-        Value::Object(map) => map.values().for_each(keep_value),
+        Value::Array(items) => items.iter().for_each(register_value),
+        Value::Object(map) => map.values().for_each(register_value),
     }
 }
 
-fn keep_within(value: &Value) {
+fn register_within(value: &Value) {
     match value {
         Value::String(text) => {
             if let Some(value) = json_text(text) {
-                keep_within(&value);
+                register_within(&value);
             }
-            keep_named(text);
+            register_named(text);
         }
-        Value::Array(items) => items.iter().for_each(keep_within),
+        Value::Array(items) => items.iter().for_each(register_within),
         Value::Object(map) => keep_all(map),
         _ => {}
     }
@@ -114,8 +114,8 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
 }
 
 impl Known {
-    fn add(&mut self, spelling: String) {
-        let Some(head) = head(spelling.as_bytes()) else { return };
+    fn add_spelling(&mut self, spelling: String) {
+        let Some(head) = first_bytes(spelling.as_bytes()) else { return };
         let list = self.spellings.entry(head).or_default();
         let at = list.partition_point(|other| other.len() >= spelling.len());
         list.insert(at, spelling.into_bytes().into_boxed_slice());
@@ -127,9 +127,9 @@ impl Known {
         }
         let bytes = text.as_bytes();
         let (mut shown, mut from, mut at) = (String::new(), 0, 0);
-        while let Some(head) = head(&bytes[at..]) {
+        while let Some(head) = first_bytes(&bytes[at..]) {
             // A spelling is UTF-8, and so begins and ends where characters of the text do.
-            match self.spellings.get(&head).and_then(|list| list.iter().find(|s| stands(bytes, at, s))) {
+            match self.spellings.get(&head).and_then(|list| list.iter().find(|s| matches_at(bytes, at, s))) {
                 Some(spelling) => {
                     shown.push_str(&text[from..at]);
                     shown.push_str(MASK);
@@ -147,12 +147,12 @@ impl Known {
     }
 }
 
-fn head(bytes: &[u8]) -> Option<[u8; SHORTEST]> {
+fn first_bytes(bytes: &[u8]) -> Option<[u8; SHORTEST]> {
     bytes.first_chunk::<SHORTEST>().copied()
 }
 
 /// Whether the secret stands at this place; digits are none within a longer number.
-fn stands(text: &[u8], at: usize, secret: &[u8]) -> bool {
+fn matches_at(text: &[u8], at: usize, secret: &[u8]) -> bool {
     let digit = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_digit);
     text[at..].starts_with(secret)
         && !(secret.iter().all(u8::is_ascii_digit)
@@ -166,7 +166,7 @@ fn spellings(value: &str, depth: usize) -> BTreeSet<String> {
     for _ in 0..depth {
         let mut next = Vec::new();
         for text in &last {
-            for spelled in quoted(text) {
+            for spelled in quotings(text) {
                 if all.insert(spelled.clone()) {
                     next.push(spelled);
                 }
@@ -177,7 +177,7 @@ fn spellings(value: &str, depth: usize) -> BTreeSet<String> {
     all
 }
 
-fn quoted(text: &str) -> Vec<String> {
+fn quotings(text: &str) -> Vec<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
     if text.chars().all(plain) {
         return Vec::new();
@@ -222,7 +222,7 @@ fn read_back(written: &str) -> BTreeSet<String> {
                 text.replace("\"\"", "\""),
                 text.replace("\"\"", "\0").replace('"', "").replace('\0', "\""),
                 text.trim_matches(['\'', '"', '\\']).to_owned(),
-                unpercent(text),
+                decode_percent(text),
             ];
             for value in read {
                 if value != *text && all.insert(value.clone()) {
@@ -245,7 +245,7 @@ fn unescape(text: &str) -> String {
     .collect()
 }
 
-fn unpercent(text: &str) -> String {
+fn decode_percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut read, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_value_is_masked_however_it_is_quoted() {
-        keep("a\"b'c\\d e");
+        register("a\"b'c\\d e");
         for text in [
             "x a\"b'c\\d e y",
             "x a\"\"b'c\\d e y",
@@ -284,19 +284,19 @@ mod tests {
     #[test]
     fn what_would_be_found_in_any_word_is_no_value() {
         for value in ["", "abc", "   ", "true", "None", MASK] {
-            keep(value);
+            register(value);
             assert_eq!(mask("abc True none    x"), "abc True none    x");
         }
-        keep("1234");
+        register("1234");
         assert_eq!(mask("line 12345, 1234, 51234"), format!("line 12345, {MASK}, 51234"));
     }
 
     #[test]
     fn the_longest_of_several_is_masked() {
-        keep("ab-cd");
-        keep("ab-cd-ef");
+        register("ab-cd");
+        register("ab-cd-ef");
         assert_eq!(mask("ab-cd-ef ab-cd"), format!("{MASK} {MASK}"));
-        keep("line one\nline two");
+        register("line one\nline two");
         assert_eq!(mask("  line two"), format!("  {MASK}"));
         assert_eq!(mask("line one line two"), MASK);
     }

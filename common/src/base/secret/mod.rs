@@ -1,6 +1,6 @@
 //! What is a secret, and how it is shown.
 //!
-//! A secret is known as a value once it was met ([`keep`]): in the arguments, in a file that was read. It is also known by
+//! A secret is known as a value once it was met ([`register`]): in the arguments, in a file that was read. It is also known by
 //! its name in a text. [`to_json`] writes a result, and lets neither pass.
 
 mod find;
@@ -9,7 +9,7 @@ mod write;
 
 use std::borrow::Cow;
 
-pub use known::{keep, keep_all, keep_named, keep_value};
+pub use known::{keep_all, register, register_named, register_value};
 pub use write::to_json;
 
 /// What stands in the place of a secret; Ansible's own words for it.
@@ -30,22 +30,22 @@ pub fn is_secret(name: &str) -> bool {
 
 /// The value of `name` as it may be shown.
 #[must_use]
-pub fn shown<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+pub fn mask_value<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
     if is_secret(name) && !value.is_empty() { Cow::Borrowed(MASK) } else { text(value) }
 }
 
-/// A text that may have secrets in it, such as `host=h password=p`, `https://user:p@host` or one that was [kept](keep),
+/// A text that may have secrets in it, such as `host=h password=p`, `https://user:p@host` or one that is [registered](register),
 /// without them.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     // What is known is masked whole; by its name it might be found in part.
     match known::mask(text) {
-        Cow::Borrowed(text) => without(text, &find::all(text)),
-        Cow::Owned(text) => Cow::Owned(without(&text, &find::all(&text)).into_owned()),
+        Cow::Borrowed(text) => mask_ranges(text, &find::find_secrets(text)),
+        Cow::Owned(text) => Cow::Owned(mask_ranges(&text, &find::find_secrets(&text)).into_owned()),
     }
 }
 
-fn without<'a>(text: &'a str, secrets: &[(usize, usize)]) -> Cow<'a, str> {
+fn mask_ranges<'a>(text: &'a str, secrets: &[(usize, usize)]) -> Cow<'a, str> {
     if secrets.is_empty() {
         return Cow::Borrowed(text);
     }
@@ -127,8 +127,8 @@ mod tests {
         masked("curl 'https://u:p:q@host/%f?token=1&x=2'", "curl 'https://u:MASK@host/%f?token=MASK&x=2'");
         masked("\u{fc}password=\u{fc}\nb", "\u{fc}password=MASK\nb");
         same("\"password=\" x");
-        assert_eq!(shown("x.secret", "v"), MASK);
-        assert_eq!(shown("x.secret", ""), "");
-        assert_eq!(shown("port", "v"), "v");
+        assert_eq!(mask_value("x.secret", "v"), MASK);
+        assert_eq!(mask_value("x.secret", ""), "");
+        assert_eq!(mask_value("port", "v"), "v");
     }
 }

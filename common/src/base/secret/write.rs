@@ -33,7 +33,7 @@ struct Masking<'a> {
 }
 
 impl Masking<'_> {
-    fn shown(&self, string: &str) -> String {
+    fn mask_string(&self, string: &str) -> String {
         let passed_on = self.keys.first().is_some_and(|key| self.passed_on.contains(&key.as_str()));
         let closed = self.keys.last().is_some_and(|key| CLOSED.contains(&key.as_str()));
         if self.in_key || passed_on || closed || string.is_empty() {
@@ -43,7 +43,7 @@ impl Masking<'_> {
     }
 
     /// Writes a number or a word, which may be a key and then stands in quotes.
-    fn plain<W: ?Sized + Write>(&mut self, writer: &mut W, plain: &str) -> io::Result<()> {
+    fn write_plain<W: ?Sized + Write>(&mut self, writer: &mut W, plain: &str) -> io::Result<()> {
         match &mut self.string {
             Some(string) => {
                 string.push_str(plain);
@@ -57,7 +57,7 @@ impl Masking<'_> {
 macro_rules! plain {
     ($($name:ident: $type:ty),*) => {
         $(fn $name<W: ?Sized + Write>(&mut self, writer: &mut W, value: $type) -> io::Result<()> {
-            self.plain(writer, &value.to_string())
+            self.write_plain(writer, &value.to_string())
         })*
     };
 }
@@ -72,7 +72,7 @@ impl Formatter for Masking<'_> {
     }
 
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        self.plain(writer, fragment)
+        self.write_plain(writer, fragment)
     }
 
     fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
@@ -87,12 +87,12 @@ impl Formatter for Masking<'_> {
             CharEscape::Tab => '\t',
             CharEscape::AsciiControl(byte) => char::from(byte),
         };
-        self.plain(writer, char.encode_utf8(&mut [0; 4]))
+        self.write_plain(writer, char.encode_utf8(&mut [0; 4]))
     }
 
     fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         let string = self.string.take().unwrap_or_default();
-        serde_json::to_writer(&mut *writer, &self.shown(&string))?;
+        serde_json::to_writer(&mut *writer, &self.mask_string(&string))?;
         if self.in_key {
             self.keys.push(string);
         }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_by_value_by_name_and_by_key() {
-        secret::keep("S3cr\"et");
+        secret::register("S3cr\"et");
         let value = json!({"msg": "it is S3cr\"et", "list": [["password=p q"]], "app.token": ["t", ""], "n": {"token": {"x": "y"}},
             "next": {"args": {"password": "S3cr\"et"}}, "error": {"kind": "busy"}, "S3cr\"et": 1});
         let masked = json!({"msg": format!("it is {MASK}"), "list": [[format!("password={MASK} q")]], "app.token": [MASK, ""],

@@ -18,14 +18,14 @@ use crate::base::Error;
 /// `bad_args` for a list that contradicts itself or lacks something; `refused` when it would move an id, for another
 /// cluster than `present`, or for a cluster that openGauss's programs would not read ([`Cluster::check`]).
 pub fn build(specs: &[NodeSpec], present: Option<&Cluster>) -> Result<Cluster, Error> {
-    listed_once(specs)?;
+    check_listed_once(specs)?;
     // A server that was installed alone has a file of its own, with its own ids, when it comes into a cluster.
-    let present = present.filter(|p| !joins_from_alone(specs, p));
+    let present = present.filter(|p| !is_single_node_joining(specs, p));
     if let Some(present) = present {
         if !present.nodes.iter().any(|n| specs.iter().any(|s| s.name == n.name)) {
             return Err(Error::refused(format!(
                 "the file is of another cluster: it has {}, and none of the nodes given",
-                names(present)
+                node_names(present)
             ))
             .hint("check the names and the path; if the file is to be replaced, move it away first"));
         }
@@ -36,7 +36,7 @@ pub fn build(specs: &[NodeSpec], present: Option<&Cluster>) -> Result<Cluster, E
     }
     let mut cluster = assemble(specs, present, None)?;
     cluster.nodes.sort_by_key(|n| n.id);
-    cluster.link();
+    cluster.link_peers();
     cluster.check()?;
     Ok(cluster)
 }
@@ -47,7 +47,7 @@ pub fn build(specs: &[NodeSpec], present: Option<&Cluster>) -> Result<Cluster, E
 /// # Errors
 /// `bad_args` for a list that contradicts itself or lacks something.
 pub fn compare_with(specs: &[NodeSpec], present: &Cluster) -> Result<Cluster, Error> {
-    listed_once(specs)?;
+    check_listed_once(specs)?;
     let mut specs = specs.to_vec();
     for spec in &mut specs {
         let Some(node) = present.node(&spec.name) else { continue };
@@ -74,7 +74,7 @@ pub fn compare_with(specs: &[NodeSpec], present: &Cluster) -> Result<Cluster, Er
     }
     let mut cluster = assemble(&specs, None, None)?;
     cluster.nodes.sort_by_key(|n| n.id);
-    Ok(cluster.linked())
+    Ok(cluster.with_linked_peers())
 }
 
 /// What to change in a present cluster.
@@ -96,7 +96,7 @@ pub struct Edit<'a> {
 /// `bad_args` for a list that contradicts itself; `not_found` for a primary that is not there; `refused` for the drop of
 /// the last node or of the primary, and as for [`build`].
 pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
-    listed_once(edit.add).map_err(|e| e.at("/add"))?;
+    check_listed_once(edit.add).map_err(|e| e.at("/add"))?;
     let mut cluster = present.clone();
     if let Some(primary) = edit.primary {
         make_primary(&mut cluster, primary)?;
@@ -134,16 +134,16 @@ pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
         // Nothing is asked for: a file that is odd in another way stays readable and stays as it is.
         return Ok(cluster);
     }
-    cluster.link();
+    cluster.link_peers();
     cluster.check()?;
     Ok(cluster)
 }
 
-fn names(cluster: &Cluster) -> String {
+fn node_names(cluster: &Cluster) -> String {
     cluster.nodes.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn listed_once(specs: &[NodeSpec]) -> Result<(), Error> {
+fn check_listed_once(specs: &[NodeSpec]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     match specs.iter().find(|s| !seen.insert(s.name.as_str())) {
         Some(twice) => {
@@ -155,7 +155,7 @@ fn listed_once(specs: &[NodeSpec]) -> Result<(), Error> {
 
 /// Whether `present` is the file of a server that was installed alone and now comes into a cluster: with other ids, or,
 /// where none is given, as a standby.
-fn joins_from_alone(specs: &[NodeSpec], present: &Cluster) -> bool {
+fn is_single_node_joining(specs: &[NodeSpec], present: &Cluster) -> bool {
     let [alone] = present.nodes.as_slice() else { return false };
     let Some(spec) = specs.iter().find(|s| s.name == alone.name) else { return false };
     let server = alone.data_nodes.first();
@@ -170,8 +170,11 @@ fn joins_from_alone(specs: &[NodeSpec], present: &Cluster) -> bool {
 
 fn make_primary(cluster: &mut Cluster, key: &str) -> Result<(), Error> {
     let Some(node) = cluster.find(key) else {
-        return Err(Error::not_found(format!("node {key} is not in the file: it has {}", names(cluster)))
-            .at("/primary"));
+        return Err(Error::not_found(format!(
+            "node {key} is not in the file: it has {}",
+            node_names(cluster)
+        ))
+        .at("/primary"));
     };
     let (id, groups): (u32, Vec<u32>) = (node.id, node.data_nodes.iter().map(|d| d.group).collect());
     let mut seen = HashSet::new();
@@ -204,7 +207,7 @@ struct Taken {
 }
 
 impl Taken {
-    fn of(cluster: &Cluster) -> Self {
+    fn from_cluster(cluster: &Cluster) -> Self {
         Self {
             nodes: cluster.nodes.iter().map(|n| n.id).collect(),
             instances: cluster.data_nodes().map(|(_, d)| d.id).collect(),
@@ -215,14 +218,14 @@ impl Taken {
 }
 
 /// Takes the next free id from `first` on.
-fn free(taken: &mut BTreeSet<u32>, first: u32) -> u32 {
+fn take_free_id(taken: &mut BTreeSet<u32>, first: u32) -> u32 {
     let id = next_free(first, taken);
     taken.insert(id);
     id
 }
 
 /// The id to use: the one given, else the one it has, else 0, which is filled in later.
-fn kept(node: &str, what: &str, given: Option<u32>, has: Option<u32>) -> Result<u32, Error> {
+fn keep_id(node: &str, what: &str, given: Option<u32>, has: Option<u32>) -> Result<u32, Error> {
     match (given, has) {
         (Some(given), Some(has)) if given != has => {
             Err(Error::refused(format!("node {node}: the {what} is {has} in the file and cannot become {given}"))
@@ -242,7 +245,7 @@ fn assemble(
     pattern: Option<&Cluster>,
 ) -> Result<Cluster, Error> {
     let mut nodes = Vec::with_capacity(specs.len());
-    let primary = PrimarySettings::of(specs, present, pattern);
+    let primary = PrimarySettings::from_specs(specs, present, pattern);
     for (i, spec) in specs.iter().enumerate() {
         let old = present.and_then(|p| p.node(&spec.name));
         let single = specs.len() == 1 && pattern.is_none();
@@ -250,32 +253,32 @@ fn assemble(
             .map_err(|e| if e.failure().path.is_none() { e.at(format!("/{i}")) } else { e })?;
         nodes.push(node);
     }
-    let mut taken = Taken::of(&Cluster { nodes: nodes.clone() });
+    let mut taken = Taken::from_cluster(&Cluster { nodes: nodes.clone() });
     if let Some(pattern) = pattern {
-        let others = Taken::of(pattern);
+        let others = Taken::from_cluster(pattern);
         taken.nodes.extend(others.nodes);
         taken.instances.extend(others.instances);
         taken.agents.extend(others.agents);
         taken.servers.extend(others.servers);
     }
-    number(&mut nodes, &mut taken);
+    assign_ids(&mut nodes, &mut taken);
     Ok(Cluster { nodes })
 }
 
 /// Gives an id to all that has none yet: data nodes group by group, the primary first.
-fn number(nodes: &mut [Node], taken: &mut Taken) {
+fn assign_ids(nodes: &mut [Node], taken: &mut Taken) {
     for node in nodes.iter_mut() {
         if node.id == 0 {
-            node.id = free(&mut taken.nodes, 1);
+            node.id = take_free_id(&mut taken.nodes, 1);
         }
         if node.cm_agent.id == 0 {
-            node.cm_agent.id = free(&mut taken.agents, FIRST_AGENT);
+            node.cm_agent.id = take_free_id(&mut taken.agents, FIRST_AGENT);
         }
     }
     for primary in [true, false] {
         for server in nodes.iter_mut().filter_map(|n| n.cm_server.as_mut()) {
             if server.id == 0 && (server.role == Role::Primary) == primary {
-                server.id = free(&mut taken.servers, 1);
+                server.id = take_free_id(&mut taken.servers, 1);
             }
         }
     }
@@ -286,7 +289,7 @@ fn number(nodes: &mut [Node], taken: &mut Taken) {
         for primary in [true, false] {
             for d in nodes.iter_mut().flat_map(|n| n.data_nodes.iter_mut()) {
                 if d.id == 0 && d.group == group && (d.role == Role::Primary) == primary {
-                    d.id = free(&mut taken.instances, FIRST_INSTANCE);
+                    d.id = take_free_id(&mut taken.instances, FIRST_INSTANCE);
                 }
             }
         }
@@ -302,7 +305,7 @@ struct PrimarySettings {
 }
 
 impl PrimarySettings {
-    fn of(specs: &[NodeSpec], present: Option<&Cluster>, pattern: Option<&Cluster>) -> Self {
+    fn from_specs(specs: &[NodeSpec], present: Option<&Cluster>, pattern: Option<&Cluster>) -> Self {
         if let Some(pattern) = pattern {
             let primaries: Vec<&DataNode> =
                 pattern.data_nodes().map(|(_, d)| d).filter(|d| d.role == Role::Primary).collect();
@@ -388,7 +391,7 @@ fn node(
         let port = d.base_port.unwrap_or_else(|| primary.port_of(group));
         let default = if single { Role::Primary } else { Role::Standby };
         data_nodes.push(DataNode {
-            id: kept(name, "instance_id", d.instance_id, has.map(|h| h.id))?,
+            id: keep_id(name, "instance_id", d.instance_id, has.map(|h| h.id))?,
             group,
             data_dir: d.data_dir.clone(),
             xlog_dir: d.xlog_dir.clone().unwrap_or_default(),
@@ -404,9 +407,9 @@ fn node(
     // A node that comes into a cluster with CM gets what OM would give it: its cmServerRelation counts every node.
     let like = pattern.and_then(|p| p.primary().or_else(|| p.nodes.first()));
     let cm_dir = spec.cm_dir.clone().or_else(|| like.map(|l| l.cm_dir.clone())).unwrap_or_default();
-    let cm_server = cm_server(spec, old, pattern, &addresses)?;
+    let cm_server = build_cm_server(spec, old, pattern, &addresses)?;
     Ok(Node {
-        id: kept(name, "id", spec.id, old.map(|o| o.id))?,
+        id: keep_id(name, "id", spec.id, old.map(|o| o.id))?,
         name: name.clone(),
         zone: spec.zone.clone().unwrap_or_else(|| "AZ1".to_owned()),
         zone_priority: spec.zone_priority.unwrap_or(1),
@@ -414,7 +417,7 @@ fn node(
         cm_dir,
         cm_server,
         cm_agent: CmAgent {
-            id: kept(name, "cm_agent_id", spec.cm_agent_id, old.map(|o| o.cm_agent.id))?,
+            id: keep_id(name, "cm_agent_id", spec.cm_agent_id, old.map(|o| o.cm_agent.id))?,
             group: AGENT_GROUP,
             addresses: or_address(&spec.cm_agent_address),
         },
@@ -440,7 +443,7 @@ fn flat_settings(spec: &NodeSpec) -> Vec<&'static str> {
     .collect()
 }
 
-fn cm_server(
+fn build_cm_server(
     spec: &NodeSpec,
     old: Option<&Node>,
     pattern: Option<&Cluster>,
@@ -465,7 +468,7 @@ fn cm_server(
     let or_address =
         |given: &Option<Addresses>| given.as_ref().map_or_else(|| addresses.to_vec(), Addresses::list);
     Ok(Some(CmServer {
-        id: kept(&spec.name, "CM server's id", given.id, has.map(|h| h.id))?,
+        id: keep_id(&spec.name, "CM server's id", given.id, has.map(|h| h.id))?,
         group: given.group.unwrap_or(1),
         level: given.level.unwrap_or(1),
         float_address: given.float_address.clone().unwrap_or_default(),

@@ -63,12 +63,12 @@ pub fn differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
         }
     }
     list.extend(there.nodes.iter().filter(|n| here.node(&n.name).is_none()).map(|n| only(n, false)));
-    list.extend(places(here, there));
+    list.extend(place_differences(here, there));
     list
 }
 
 /// Nodes of both that stand in another order: for each the number of its place among them.
-fn places(here: &Cluster, there: &Cluster) -> Vec<Difference> {
+fn place_differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
     fn names(of: &Cluster) -> HashSet<&str> {
         of.nodes.iter().map(|n| n.name.as_str()).collect()
     }

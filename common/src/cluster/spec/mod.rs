@@ -30,7 +30,7 @@ impl Addresses {
         }
     }
 
-    fn of(list: &[Address]) -> Self {
+    fn from_list(list: &[Address]) -> Self {
         match list {
             [one] => Self::One(one.to_string()),
             _ => Self::List(list.iter().map(ToString::to_string).collect()),
@@ -38,8 +38,8 @@ impl Addresses {
     }
 
     /// `list`, unless it is what is taken anyway.
-    fn unless(list: &[Address], default: &[Address]) -> Option<Self> {
-        (list != default).then(|| Self::of(list))
+    fn from_list_unless(list: &[Address], default: &[Address]) -> Option<Self> {
+        (list != default).then(|| Self::from_list(list))
     }
 }
 
@@ -183,7 +183,7 @@ pub fn describe(cluster: &Cluster) -> Vec<NodeSpec> {
     cluster.nodes.iter().map(describe_node).collect()
 }
 
-fn filled(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -193,21 +193,21 @@ fn describe_node(n: &Node) -> NodeSpec {
         id: Some(n.id),
         zone: Some(n.zone.clone()),
         zone_priority: Some(n.zone_priority),
-        address: Addresses::of(&n.addresses),
-        ssh_address: Some(Addresses::of(&n.ssh_addresses)),
-        cm_dir: filled(&n.cm_dir),
+        address: Addresses::from_list(&n.addresses),
+        ssh_address: Some(Addresses::from_list(&n.ssh_addresses)),
+        cm_dir: non_empty(&n.cm_dir),
         cm_agent_id: Some(n.cm_agent.id),
-        cm_agent_address: Addresses::unless(&n.cm_agent.addresses, &n.addresses),
+        cm_agent_address: Addresses::from_list_unless(&n.cm_agent.addresses, &n.addresses),
         cm_server: n.cm_server.as_ref().map(|s| CmServerSpec {
             id: Some(s.id),
             group: Some(s.group),
             level: Some(s.level),
             port: Some(s.port),
             role: Some(s.role),
-            listen_address: Addresses::unless(&s.listen_addresses, &n.addresses),
-            ha_address: Addresses::unless(&s.ha_addresses, &n.addresses),
+            listen_address: Addresses::from_list_unless(&s.listen_addresses, &n.addresses),
+            ha_address: Addresses::from_list_unless(&s.ha_addresses, &n.addresses),
             ha_port: (s.ha_port != s.port.saturating_add(1)).then_some(s.ha_port),
-            float_address: filled(&s.float_address),
+            float_address: non_empty(&s.float_address),
         }),
         ..NodeSpec::default()
     };
@@ -215,11 +215,11 @@ fn describe_node(n: &Node) -> NodeSpec {
         [d] if d.group == 1 && d.ssd_dir.is_empty() => {
             spec.base_port = Some(d.port);
             spec.data_dir = Some(d.data_dir.clone());
-            spec.xlog_dir = filled(&d.xlog_dir);
+            spec.xlog_dir = non_empty(&d.xlog_dir);
             spec.role = Some(d.role);
             spec.instance_id = Some(d.id);
-            spec.listen_address = Addresses::unless(&d.listen_addresses, &n.addresses);
-            spec.ha_address = Addresses::unless(&d.ha_addresses, &n.addresses);
+            spec.listen_address = Addresses::from_list_unless(&d.listen_addresses, &n.addresses);
+            spec.ha_address = Addresses::from_list_unless(&d.ha_addresses, &n.addresses);
             spec.ha_port = (d.ha_port != d.port.saturating_add(1)).then_some(d.ha_port);
         }
         several => {
@@ -230,12 +230,12 @@ fn describe_node(n: &Node) -> NodeSpec {
                         instance_id: Some(d.id),
                         group: Some(d.group),
                         data_dir: d.data_dir.clone(),
-                        xlog_dir: filled(&d.xlog_dir),
-                        ssd_dir: filled(&d.ssd_dir),
+                        xlog_dir: non_empty(&d.xlog_dir),
+                        ssd_dir: non_empty(&d.ssd_dir),
                         base_port: Some(d.port),
                         role: Some(d.role),
-                        listen_address: Addresses::unless(&d.listen_addresses, &n.addresses),
-                        ha_address: Addresses::unless(&d.ha_addresses, &n.addresses),
+                        listen_address: Addresses::from_list_unless(&d.listen_addresses, &n.addresses),
+                        ha_address: Addresses::from_list_unless(&d.ha_addresses, &n.addresses),
                         ha_port: (d.ha_port != d.port.saturating_add(1)).then_some(d.ha_port),
                     })
                     .collect(),

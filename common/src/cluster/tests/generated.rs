@@ -105,7 +105,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                     }
                 })
                 .collect();
-            Cluster { nodes }.linked()
+            Cluster { nodes }.with_linked_peers()
         })
 }
 
@@ -154,7 +154,7 @@ fn any_full_cluster() -> impl Strategy<Value = Cluster> {
                     node.data_nodes.push(second);
                 }
             }
-            cluster.linked()
+            cluster.with_linked_peers()
         },
     )
 }
@@ -196,7 +196,7 @@ proptest! {
         // Of two groups only one has its primary now.
         let live = |d: &DataNode| if d.group == 2 { Role::Standby } else { d.role };
         let roles: Roles = cluster.data_nodes().map(|(_, d)| (d.id, live(d))).collect();
-        let config = DynamicConfig::of(&cluster, &roles, time).unwrap();
+        let config = DynamicConfig::new(&cluster, &roles, time).unwrap();
         let bytes = config.print().unwrap();
         prop_assert_eq!(DynamicConfig::parse(&bytes).unwrap(), config);
         prop_assert_eq!(parse_dnrole(&print_dnrole(&cluster, &roles).unwrap()).unwrap().len(), roles.len());
@@ -220,17 +220,17 @@ proptest! {
             d.port = 26000;
             d.ha_port = 26001;
         }
-        cluster.link();
-        let xml = fresh(&cluster, &globals()).unwrap();
+        cluster.link_peers();
+        let xml = print_new(&cluster, &globals()).unwrap();
         let document = Document::parse(&xml).unwrap();
-        prop_assert_eq!(document.edited(&cluster).unwrap(), xml.clone());
+        prop_assert_eq!(document.edit_text(&cluster).unwrap(), xml.clone());
         // Without its last standby.
         let last = cluster.nodes.iter().rev().find(|n| n.data_nodes.iter().all(|d| d.role != Role::Primary));
         if let Some(last) = last.filter(|n| n.cm_server.is_none() || (n.id != cluster.nodes[0].id && cluster.nodes.len() > 2)) {
             let drop = [last.name.clone()];
             let smaller = edit(&cluster, Edit { drop: &drop, ..Edit::default() }).unwrap();
-            let edited = document.edited(&smaller).unwrap();
-            let fresh_again = fresh(&smaller, &globals()).unwrap();
+            let edited = document.edit_text(&smaller).unwrap();
+            let fresh_again = print_new(&smaller, &globals()).unwrap();
             prop_assert_eq!(&edited, &fresh_again);
         }
     }
@@ -259,7 +259,7 @@ proptest! {
         let bad = format!("{}{new}{}", &good[..at], &good[end..]);
         if let Ok(document) = Document::parse(&bad) {
             drop(document.cluster());
-            drop(document.edited(&sample("seed_1p2s1c").cluster));
+            drop(document.edit_text(&sample("seed_1p2s1c").cluster));
         }
     }
 }

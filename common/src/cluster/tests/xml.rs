@@ -35,7 +35,7 @@ pub(super) fn globals() -> Globals {
 #[test]
 fn a_fresh_xml_is_the_one_the_sample_was_made_from() {
     for name in FOLDERS {
-        let xml = fresh(&sample(name).cluster, &globals()).unwrap();
+        let xml = print_new(&sample(name).cluster, &globals()).unwrap();
         assert_eq!(xml.trim_end(), text(&format!("{name}/cluster_config.xml")).trim_end(), "{name}");
     }
 }
@@ -44,7 +44,7 @@ fn a_fresh_xml_is_the_one_the_sample_was_made_from() {
 fn an_xml_in_agreement_stays_byte_for_byte() {
     for name in FOLDERS {
         let xml = text(&format!("{name}/cluster_config.xml")).replace('\n', "\r\n") + "<!-- end -->";
-        assert_eq!(Document::parse(&xml).unwrap().edited(&sample(name).cluster).unwrap(), xml);
+        assert_eq!(Document::parse(&xml).unwrap().edit_text(&sample(name).cluster).unwrap(), xml);
     }
 }
 
@@ -66,9 +66,9 @@ fn a_drop_and_an_addition_change_their_own_lines_of_the_xml() {
     let drop = ["stb1.opengauss.com".to_owned()];
     let add = [NodeSpec { zone: Some("AZ2".into()), ..spec("new", "192.168.0.20") }];
     let new = edit(&old, Edit { drop: &drop, add: &add, primary: None }).unwrap();
-    let edited = Document::parse(&xml).unwrap().edited(&new).unwrap();
+    let edited = Document::parse(&xml).unwrap().edit_text(&new).unwrap();
     insta::assert_snapshot!(edited);
-    let back = Document::parse(&edited).unwrap().edited(&new).unwrap();
+    let back = Document::parse(&edited).unwrap().edit_text(&new).unwrap();
     assert_eq!(back, edited);
 }
 
@@ -79,7 +79,7 @@ fn the_primary_moves_in_the_xml() {
     let drop = ["prod.opengauss.com".to_owned()];
     let new =
         edit(&old, Edit { drop: &drop, primary: Some("casstb.opengauss.com"), ..Edit::default() }).unwrap();
-    let edited = Document::parse(&xml).unwrap().edited(&new).unwrap();
+    let edited = Document::parse(&xml).unwrap().edit_text(&new).unwrap();
     let (gone, come) = changed_lines(&xml, &edited);
     assert!(gone.iter().any(|l| l.contains("name=\"cascadeRole\" value=\"on\"")), "{gone:?}");
     assert!(
@@ -98,7 +98,7 @@ fn a_node_comes_into_the_lists_of_cm() {
     let add = [spec("node4", "10.0.0.4")];
     let drop = ["node2".to_owned()];
     let new = edit(&old, Edit { add: &add, drop: &drop, primary: None }).unwrap();
-    let edited = Document::parse(&xml).unwrap().edited(&new).unwrap();
+    let edited = Document::parse(&xml).unwrap().edit_text(&new).unwrap();
     assert!(edited.contains(r#"name="cmServerRelation" value="node1,node3,node4""#), "{edited}");
     assert!(edited.contains(r#"name="cmServerListenIp1" value="10.0.0.1,10.0.0.3,10.0.0.4""#), "{edited}");
 }
@@ -108,7 +108,7 @@ fn a_damaged_xml_is_refused_with_its_place_or_read_and_never_a_panic() {
     let good = text("seed_1p2s1c/cluster_config.xml");
     let whole = sample("seed_1p2s1c").cluster;
     let read = |text: &str| match Document::parse(text).and_then(|d| d.cluster()) {
-        Ok(cluster) => assert!(cluster.linked().check().is_ok()),
+        Ok(cluster) => assert!(cluster.with_linked_peers().check().is_ok()),
         Err(e) => assert!(e.failure().detail.starts_with("line "), "{e}\n{text}"),
     };
     let last = good.rfind("</ROOT>").unwrap();
@@ -126,13 +126,13 @@ fn a_damaged_xml_is_refused_with_its_place_or_read_and_never_a_panic() {
 #[test]
 fn an_xml_that_disagrees_is_refused() {
     let xml = text("seed_1p2s1c/cluster_config.xml").replace("26000", "26001");
-    let error = Document::parse(&xml).unwrap().edited(&sample("seed_1p2s1c").cluster).unwrap_err();
+    let error = Document::parse(&xml).unwrap().edit_text(&sample("seed_1p2s1c").cluster).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(
         error.failure().detail.contains("base_port of node prod.opengauss.com: 26001 there, 26000 here"),
         "{error}"
     );
-    let error = Document::parse(&xml).unwrap().edited(&sample("with_cm_1p2s").cluster).unwrap_err();
+    let error = Document::parse(&xml).unwrap().edit_text(&sample("with_cm_1p2s").cluster).unwrap_err();
     assert!(error.failure().detail.contains("another cluster"), "{error}");
 }
 
@@ -278,7 +278,7 @@ fn parameters_that_older_releases_passed_over_are_told_and_kept() {
     let old =
         old.replacen("name=\"sshIp1\"", "name=\"sshIp2\" value=\"10.9.9.9\"/><PARAM name=\"sshIp1\"", 1);
     let document = Document::parse_any(&old).unwrap();
-    let told: Vec<_> = document.unknown().iter().map(|error| error.failure().detail.clone()).collect();
+    let told: Vec<_> = document.unknown_params().iter().map(|error| error.failure().detail.clone()).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
         told[0].contains("OM knows no parameter \"gtmNum\"") && told[1].contains("\"sshIp2\""),
@@ -286,6 +286,6 @@ fn parameters_that_older_releases_passed_over_are_told_and_kept() {
     );
     let cluster = document.cluster().unwrap();
     assert!(cluster == Document::parse(&good).unwrap().cluster().unwrap());
-    assert_eq!(document.edited(&cluster).unwrap(), old);
+    assert_eq!(document.edit_text(&cluster).unwrap(), old);
     assert_eq!(Document::parse(&old).unwrap_err().failure().gauss_code.as_deref(), Some("GAUSS-51258"));
 }

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Cluster, Device, Document, Node, Param, device, first, is_cascade, same, sayable};
+use super::{
+    Cluster, Device, Document, Node, Param, check_expressible, check_same, first_address, is_cascade,
+    new_device,
+};
 use crate::base::Error;
 
 /// Lists on the primary's DEVICE with an item for each server, in the order of `dataNode1`.
@@ -20,9 +23,9 @@ const OF_PRIMARY: [&str; 7] = [
     "floatIpMap1",
 ];
 
-pub(super) fn edited(doc: &Document, wanted: &Cluster) -> Result<String, Error> {
+pub(super) fn edit_text(doc: &Document, wanted: &Cluster) -> Result<String, Error> {
     let said = doc.cluster()?;
-    if same(&said, wanted).is_ok() {
+    if check_same(&said, wanted).is_ok() {
         return Ok(doc.text.to_owned());
     }
     if !said.nodes.iter().any(|n| wanted.node(&n.name).is_some()) {
@@ -30,16 +33,16 @@ pub(super) fn edited(doc: &Document, wanted: &Cluster) -> Result<String, Error> 
             "cluster_config.xml is of another cluster: it has none of the static config's nodes",
         ));
     }
-    let new_primary = sayable(wanted)?;
-    let old_primary = sayable(&said)?;
+    let new_primary = check_expressible(wanted)?;
+    let old_primary = check_expressible(&said)?;
     let mut edits = Edits::default();
-    cluster_lists(doc, &said, wanted, &mut edits);
-    servers(doc, wanted, old_primary, new_primary, &mut edits)?;
-    cm_servers(doc, wanted, &mut edits)?;
-    devices(doc, &said, wanted, new_primary, &mut edits);
+    edit_cluster_lists(doc, &said, wanted, &mut edits);
+    edit_servers(doc, wanted, old_primary, new_primary, &mut edits)?;
+    edit_cm_servers(doc, wanted, &mut edits)?;
+    edit_devices(doc, &said, wanted, new_primary, &mut edits);
     let text = edits.apply(doc.text);
     let again = Document::parse(&text)?.cluster()?;
-    same(&again, wanted)?;
+    check_same(&again, wanted)?;
     Ok(text)
 }
 
@@ -84,11 +87,11 @@ fn set_list(doc: &Document, param: &Param, list: &[String], edits: &mut Edits) {
 }
 
 /// nodeNames and backIp1s: the dropped go, the new come at the end.
-fn cluster_lists(doc: &Document, said: &Cluster, wanted: &Cluster, edits: &mut Edits) {
+fn edit_cluster_lists(doc: &Document, said: &Cluster, wanted: &Cluster, edits: &mut Edits) {
     let new: Vec<&Node> = wanted.nodes.iter().filter(|n| said.node(&n.name).is_none()).collect();
     for (name, of_new) in [
         ("nodeNames", (|n: &Node| n.name.clone()) as fn(&Node) -> String),
-        ("backIp1s", |n: &Node| first(&n.addresses).to_owned()),
+        ("backIp1s", |n: &Node| first_address(&n.addresses).to_owned()),
     ] {
         let Some(param) = doc.param(name) else { continue };
         let mut list: Vec<String> = items(doc, param)
@@ -111,7 +114,7 @@ struct Server {
 }
 
 /// dataNode1 and the lists beside it, and their move to another DEVICE with the primary.
-fn servers(
+fn edit_servers(
     doc: &Document,
     wanted: &Cluster,
     old_primary: &Node,
@@ -148,7 +151,7 @@ fn servers(
                 *name,
                 match *name {
                     "dataNodeXlogPath1" => d.xlog_dir.clone(),
-                    "dataListenIp1" => first(&d.listen_addresses).to_owned(),
+                    "dataListenIp1" => first_address(&d.listen_addresses).to_owned(),
                     _ => {
                         return Err(Error::refused(format!(
                             "cluster_config.xml has {name}, and the static config does not say what it is for node {}",
@@ -198,7 +201,7 @@ fn servers(
         .iter()
         .filter(|p| OF_PRIMARY.contains(&p.name.as_str()))
         .map(|p| {
-            edits.replace(line(doc.text, &p.element), "");
+            edits.replace(line_range(doc.text, &p.element), "");
             let new = values.iter().find(|(v, _)| v.element == p.element).map(|(_, list)| list.join(","));
             (
                 p.name.clone(),
@@ -217,7 +220,7 @@ fn servers(
 }
 
 /// cmServerRelation and the lists beside it.
-fn cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Result<(), Error> {
+fn edit_cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Result<(), Error> {
     let Some(main) = doc.devices.iter().find(|d| d.param("cmServerRelation").is_some()) else {
         return Ok(());
     };
@@ -246,8 +249,8 @@ fn cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Result<(),
         for node in &new {
             let Some(server) = &node.cm_server else { continue };
             list.push(match *name {
-                "cmServerListenIp1" => first(&server.listen_addresses).to_owned(),
-                "cmServerHaIp1" => first(&server.ha_addresses).to_owned(),
+                "cmServerListenIp1" => first_address(&server.listen_addresses).to_owned(),
+                "cmServerHaIp1" => first_address(&server.ha_addresses).to_owned(),
                 _ => node.name.clone(),
             });
         }
@@ -257,10 +260,10 @@ fn cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Result<(),
 }
 
 /// DEVICEs go and come; cascadeRole follows the role.
-fn devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Node, edits: &mut Edits) {
+fn edit_devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Node, edits: &mut Edits) {
     for found in &doc.devices {
         match wanted.node(&found.name) {
-            None => edits.replace(line(doc.text, &found.element), ""),
+            None => edits.replace(line_range(doc.text, &found.element), ""),
             Some(node) => {
                 let was = said.node(&found.name).is_some_and(is_cascade);
                 let param = found.param("cascadeRole");
@@ -279,9 +282,9 @@ fn devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Node, edi
         }
     }
     let Some(last) = doc.devices.last() else { return };
-    let layout = Layout::of(doc, last);
+    let layout = Layout::from_device(doc, last);
     for node in wanted.nodes.iter().filter(|n| said.node(&n.name).is_none()) {
-        let mut new = device(node, wanted, primary);
+        let mut new = new_device(node, wanted, primary);
         // The first CM server keeps the list of all.
         new.params.retain(|(name, _)| !name.starts_with("cmServer") || *name == "cmServerPortStandby");
         let text = new.print(&layout.indent, &layout.step, layout.newline);
@@ -297,8 +300,8 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(doc: &Document, device: &Device) -> Self {
-        let indent = indent(doc.text, device.element.start).unwrap_or_default();
+    fn from_device(doc: &Document, device: &Device) -> Self {
+        let indent = leading_indent(doc.text, device.element.start).unwrap_or_default();
         let inner = device.params.first().and_then(|p| indent_of_param(doc.text, p));
         Self {
             step: inner
@@ -312,19 +315,19 @@ impl Layout {
 }
 
 /// The blanks before a place, when nothing else stands before it on its line.
-fn indent(text: &str, at: usize) -> Option<&str> {
+fn leading_indent(text: &str, at: usize) -> Option<&str> {
     let begin = text[..at].rfind('\n').map_or(0, |n| n + 1);
     let before = &text[begin..at];
     before.chars().all(|c| c == ' ' || c == '\t').then_some(before)
 }
 
 fn indent_of_param<'t>(text: &'t str, param: &Param) -> Option<&'t str> {
-    indent(text, param.element.start)
+    leading_indent(text, param.element.start)
 }
 
 /// An element with the line it stands on, when it stands there alone; else the element.
-fn line(text: &str, element: &Range<usize>) -> Range<usize> {
-    let Some(blanks) = indent(text, element.start) else { return element.clone() };
+fn line_range(text: &str, element: &Range<usize>) -> Range<usize> {
+    let Some(blanks) = leading_indent(text, element.start) else { return element.clone() };
     let after = &text[element.end..];
     let rest = after.trim_start_matches([' ', '\t', '\r']);
     match rest.strip_prefix('\n') {

@@ -4,16 +4,16 @@ mod servers;
 
 use super::super::check::{self, FORBIDDEN};
 use super::super::{AGENT_GROUP, Address, Cluster, CmAgent, CmServer, FIRST_AGENT, Node, Role};
-use super::{Device, Document, Param, normal};
+use super::{Device, Document, Param, normalize_path};
 use crate::base::{Error, ErrorKind};
 
-pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
-    globals(doc)?;
-    let names = node_names(doc)?;
-    let back_ips = back_ips(doc)?;
+pub(super) fn read_cluster(doc: &Document) -> Result<Cluster, Error> {
+    check_globals(doc)?;
+    let names = read_node_names(doc)?;
+    let back_ips = read_back_ips(doc)?;
     let mut nodes = Vec::with_capacity(names.len());
     for (id, name) in (1..).zip(&names) {
-        nodes.push(basics(doc, id, name)?);
+        nodes.push(read_basics(doc, id, name)?);
     }
     for (i, node) in nodes.iter().enumerate() {
         if back_ips.get(i) != node.addresses.first() {
@@ -30,25 +30,25 @@ pub(super) fn cluster(doc: &Document) -> Result<Cluster, Error> {
             ));
         }
     }
-    cm_dirs(doc, &nodes)?;
-    cm_servers(doc, &mut nodes)?;
-    servers::data_nodes(doc, &mut nodes)?;
+    read_cm_dirs(doc, &nodes)?;
+    read_cm_servers(doc, &mut nodes)?;
+    servers::read_data_nodes(doc, &mut nodes)?;
     for node in &mut nodes {
         node.data_nodes.sort_by_key(|d| d.id);
     }
-    let cluster = Cluster { nodes }.linked();
-    whole(doc, &cluster)?;
+    let cluster = Cluster { nodes }.with_linked_peers();
+    check_complete(doc, &cluster)?;
     cluster.check()?;
     Ok(cluster)
 }
 
 /// What [`Cluster::check`] asks, with the place of the DEVICE that it is about.
-fn whole(doc: &Document, cluster: &Cluster) -> Result<(), Error> {
+fn check_complete(doc: &Document, cluster: &Cluster) -> Result<(), Error> {
     for (i, node) in cluster.nodes.iter().enumerate() {
-        let found = check::one(node).and_then(|()| check::together(&cluster.nodes[..=i]));
+        let found = check::check_node(node).and_then(|()| check::check_nodes_together(&cluster.nodes[..=i]));
         found.map_err(|e| {
             let at = doc.device(&node.name).map_or(doc.cluster_at, |d| d.element.start);
-            doc.located(at, &e)
+            doc.locate_error(at, &e)
         })?;
     }
     if cluster.data_nodes().next().is_none() {
@@ -57,19 +57,19 @@ fn whole(doc: &Document, cluster: &Cluster) -> Result<(), Error> {
     Ok(())
 }
 
-fn globals(doc: &Document) -> Result<(), Error> {
+fn check_globals(doc: &Document) -> Result<(), Error> {
     for (name, is_path) in [("clusterName", false), ("gaussdbAppPath", true)] {
         let param = doc
             .param(name)
             .ok_or_else(|| doc.error(doc.cluster_at, format!("CLUSTER has no {name}"), "GAUSS-50204"))?;
-        allowed(doc, param, param.value.trim())?;
+        check_allowed(doc, param, param.value.trim())?;
         if is_path {
-            absolute(doc, param, param.value.trim())?;
+            check_absolute(doc, param, param.value.trim())?;
         }
     }
     if let Some(param) = doc.param("gaussdbLogPath").filter(|p| !p.value.trim().is_empty()) {
-        allowed(doc, param, param.value.trim())?;
-        absolute(doc, param, param.value.trim())?;
+        check_allowed(doc, param, param.value.trim())?;
+        check_absolute(doc, param, param.value.trim())?;
     }
     for name in ["enable_dcf", "enable_dss", "enable_uwal"] {
         if let Some(param) = doc.param(name).filter(|p| !["", "on", "off"].contains(&p.value.trim())) {
@@ -103,7 +103,7 @@ fn globals(doc: &Document) -> Result<(), Error> {
 }
 
 /// OM's `checkPathVaild`.
-fn allowed(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
+fn check_allowed(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
     match value.chars().find(|c| FORBIDDEN.contains(*c) || matches!(c, ' ' | '\n')) {
         Some(c) => Err(doc.error(
             param.element.start,
@@ -114,7 +114,7 @@ fn allowed(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
     }
 }
 
-fn absolute(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
+fn check_absolute(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
     if value.starts_with('/') {
         return Ok(());
     }
@@ -125,7 +125,7 @@ fn absolute(doc: &Document, param: &Param, value: &str) -> Result<(), Error> {
     ))
 }
 
-fn node_names(doc: &Document) -> Result<Vec<String>, Error> {
+fn read_node_names(doc: &Document) -> Result<Vec<String>, Error> {
     let param = doc
         .param("nodeNames")
         .ok_or_else(|| doc.error(doc.cluster_at, "CLUSTER has no nodeNames", "GAUSS-50204"))?;
@@ -164,14 +164,14 @@ fn node_names(doc: &Document) -> Result<Vec<String>, Error> {
     }
 }
 
-fn back_ips(doc: &Document) -> Result<Vec<Address>, Error> {
+fn read_back_ips(doc: &Document) -> Result<Vec<Address>, Error> {
     let param = doc
         .param("backIp1s")
         .ok_or_else(|| doc.error(doc.cluster_at, "CLUSTER has no backIp1s", "GAUSS-50204"))?;
-    param.value.split(',').map(|ip| address(doc, param, ip)).collect()
+    param.value.split(',').map(|ip| parse_address(doc, param, ip)).collect()
 }
 
-fn address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> {
+fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> {
     let address = Address::canonical(text);
     if address.ip().is_none() {
         return Err(doc.error(
@@ -184,28 +184,28 @@ fn address(doc: &Document, param: &Param, text: &str) -> Result<Address, Error> 
 }
 
 /// A DEVICE's parameter as OM reads it; `None` when it is not there.
-fn read<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
+fn read_param<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
     let param = device.param(name)?;
     let value = param.value.trim();
     let path = name.starts_with("dataNode") || name.find("Dir").is_some_and(|at| at > 0);
-    Some((param, if path && !value.is_empty() { normal(value) } else { value.to_owned() }))
+    Some((param, if path && !value.is_empty() { normalize_path(value) } else { value.to_owned() }))
 }
 
 /// A DEVICE's parameter when it is there and not empty.
-fn filled<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
-    read(device, name).filter(|(_, value)| !value.is_empty())
+fn read_filled_param<'d>(device: &'d Device, name: &str) -> Option<(&'d Param, String)> {
+    read_param(device, name).filter(|(_, value)| !value.is_empty())
 }
 
-fn number(doc: &Document, device: &Device, name: &str) -> Result<Option<i64>, Error> {
-    let Some((param, value)) = filled(device, name) else { return Ok(None) };
+fn read_number(doc: &Document, device: &Device, name: &str) -> Result<Option<i64>, Error> {
+    let Some((param, value)) = read_filled_param(device, name) else { return Ok(None) };
     value.parse().map(Some).map_err(|_| {
         doc.error(param.element.start, format!("{name} is {value:?}, it must be a number"), "GAUSS-50204")
     })
 }
 
 /// A port, `default` when it is not given.
-fn port(doc: &Document, device: &Device, name: &str, default: u32) -> Result<u32, Error> {
-    let Some(value) = number(doc, device, name)? else { return Ok(default) };
+fn read_port(doc: &Document, device: &Device, name: &str, default: u32) -> Result<u32, Error> {
+    let Some(value) = read_number(doc, device, name)? else { return Ok(default) };
     // The next port is used, too.
     u32::try_from(value).ok().filter(|p| (1024..65535).contains(p)).ok_or_else(|| {
         let at = device.param(name).map_or(device.element.start, |p| p.element.start);
@@ -217,24 +217,24 @@ fn port(doc: &Document, device: &Device, name: &str, default: u32) -> Result<u32
     })
 }
 
-fn device<'d>(doc: &'d Document, name: &str) -> Result<&'d Device, Error> {
+fn find_device<'d>(doc: &'d Document, name: &str) -> Result<&'d Device, Error> {
     doc.device(name)
         .ok_or_else(|| doc.error(doc.cluster_at, format!("there is no DEVICE {name:?}"), "GAUSS-51236"))
 }
 
-fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
-    let device = device(doc, name)?;
+fn read_basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
+    let device = find_device(doc, name)?;
     let at = device.element.start;
     let missing = |what: &str, code| doc.error(at, format!("DEVICE {name} has no {what}"), code);
-    let (back, ip) = filled(device, "backIp1").ok_or_else(|| missing("backIp1", "GAUSS-51207"))?;
-    let addresses = vec![address(doc, back, &ip)?];
-    let ssh_addresses = match filled(device, "sshIp1") {
-        Some((param, ip)) => vec![address(doc, param, &ip)?],
+    let (back, ip) = read_filled_param(device, "backIp1").ok_or_else(|| missing("backIp1", "GAUSS-51207"))?;
+    let addresses = vec![parse_address(doc, back, &ip)?];
+    let ssh_addresses = match read_filled_param(device, "sshIp1") {
+        Some((param, ip)) => vec![parse_address(doc, param, &ip)?],
         None => addresses.clone(),
     };
     // OM connects by it; the static config has no room for it.
-    number(doc, device, "sshPort")?;
-    let (named, zone) = read(device, "azName").ok_or_else(|| missing("azName", "GAUSS-50204"))?;
+    read_number(doc, device, "sshPort")?;
+    let (named, zone) = read_param(device, "azName").ok_or_else(|| missing("azName", "GAUSS-50204"))?;
     if zone.is_empty() {
         return Err(doc.error(
             named.element.start,
@@ -242,7 +242,7 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
             "GAUSS-51212",
         ));
     }
-    let priority = number(doc, device, "azPriority")?.unwrap_or(0);
+    let priority = read_number(doc, device, "azPriority")?.unwrap_or(0);
     let zone_priority = u32::try_from(priority).ok().filter(|p| (1..=10).contains(p)).ok_or_else(|| {
         let at = device.param("azPriority").map_or(at, |p| p.element.start);
         doc.error(at, format!("azPriority of DEVICE {name} is {priority}, it must be 1 to 10"), "GAUSS-53206")
@@ -253,7 +253,7 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
         zone,
         zone_priority,
         ssh_addresses,
-        cm_dir: read(device, "cmDir").map(|(_, dir)| dir).unwrap_or_default(),
+        cm_dir: read_param(device, "cmDir").map(|(_, dir)| dir).unwrap_or_default(),
         cm_server: None,
         cm_agent: CmAgent { id: FIRST_AGENT + id - 1, group: AGENT_GROUP, addresses: addresses.clone() },
         data_nodes: Vec::new(),
@@ -261,7 +261,7 @@ fn basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
     })
 }
 
-fn cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
+fn read_cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
     let (with, without): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|n| !n.cm_dir.is_empty());
     match (without.first(), with.is_empty()) {
         (Some(lacks), false) => Err(doc.error(
@@ -274,14 +274,15 @@ fn cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
 }
 
 /// A list with an address for each of `count` servers; `None` when it is not given.
-fn address_list(
+fn read_address_list(
     doc: &Document,
     device: &Device,
     name: &str,
     count: usize,
 ) -> Result<Option<Vec<Address>>, Error> {
-    let Some((param, value)) = filled(device, name) else { return Ok(None) };
-    let list: Vec<Address> = value.split(',').map(|ip| address(doc, param, ip)).collect::<Result<_, _>>()?;
+    let Some((param, value)) = read_filled_param(device, name) else { return Ok(None) };
+    let list: Vec<Address> =
+        value.split(',').map(|ip| parse_address(doc, param, ip)).collect::<Result<_, _>>()?;
     if list.len() == count {
         return Ok(Some(list));
     }
@@ -292,13 +293,13 @@ fn address_list(
     ))
 }
 
-fn cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+fn read_cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
     let mut next = 1;
     let mut group = 0;
     for main in 0..nodes.len() {
-        let device = device(doc, &nodes[main].name)?;
+        let device = find_device(doc, &nodes[main].name)?;
         let at = device.element.start;
-        match number(doc, device, "cmsNum")?.unwrap_or(0) {
+        match read_number(doc, device, "cmsNum")?.unwrap_or(0) {
             0 => continue,
             1 => {}
             n => {
@@ -310,7 +311,7 @@ fn cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
             }
         }
         group += 1;
-        let (param, relation) = filled(device, "cmServerRelation").ok_or_else(|| {
+        let (param, relation) = read_filled_param(device, "cmServerRelation").ok_or_else(|| {
             doc.error(at, format!("DEVICE {} has no cmServerRelation", device.name), "GAUSS-50204")
         })?;
         let hosts: Vec<&str> = relation.split(',').map(str::trim).collect();
@@ -321,17 +322,17 @@ fn cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
                 "GAUSS-50204",
             ));
         }
-        let level = match number(doc, device, "cmServerlevel")? {
+        let level = match read_number(doc, device, "cmServerlevel")? {
             Some(level) => Some(level),
-            None => number(doc, device, "cmServerLevel")?,
+            None => read_number(doc, device, "cmServerLevel")?,
         };
         let level = level.and_then(|l| u32::try_from(l).ok()).ok_or_else(|| {
             doc.error(at, format!("DEVICE {} has no cmServerlevel", device.name), "GAUSS-50204")
         })?;
         // OM looks at cmServerPortBase only on the first two nodes (`check_conf_cm_state`).
-        let port = if main < 2 { port(doc, device, "cmServerPortBase", 5000)? } else { 5000 };
-        let listen = address_list(doc, device, "cmServerListenIp1", hosts.len())?;
-        let ha = address_list(doc, device, "cmServerHaIp1", hosts.len())?;
+        let port = if main < 2 { read_port(doc, device, "cmServerPortBase", 5000)? } else { 5000 };
+        let listen = read_address_list(doc, device, "cmServerListenIp1", hosts.len())?;
+        let ha = read_address_list(doc, device, "cmServerHaIp1", hosts.len())?;
         for (i, host) in hosts.iter().enumerate() {
             // The first one is this node, whatever the list says.
             let place = if i == 0 { Some(main) } else { nodes.iter().position(|n| n.name == **host) };

@@ -44,7 +44,7 @@ impl Problem {
 /// `bad_args` with every problem found, each with its place.
 pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[Rule]) -> Result<(), Error> {
     let mut problems = Vec::new();
-    object(args, schema, "", &mut problems);
+    check_object(args, schema, "", &mut problems);
     if problems.is_empty() {
         for rule in rules {
             rule.check(args, schema, &mut problems);
@@ -63,7 +63,7 @@ pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[Rule
     Err(Error::bad_args(detail.join("; ")).at(if first.at.is_empty() { "/" } else { &first.at }))
 }
 
-fn object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+fn check_object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
     map.retain(|_, value| !value.is_null());
     let known = schema.get("properties").and_then(Value::as_object);
     let open = schema.get("additionalProperties").filter(|s| **s != Value::Bool(false));
@@ -74,7 +74,9 @@ fn object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut
         let (parent, at) = (at, pointer(at, key));
         match (known.and_then(|k| k.get(key)), open) {
             (Some(schema), _) | (None, Some(schema)) => coerce(value, schema, &at, problems),
-            (None, None) => problems.push(unknown(parent, key, &keys(schema).collect::<Vec<_>>())),
+            (None, None) => {
+                problems.push(unknown_key_problem(parent, key, &keys(schema).collect::<Vec<_>>()));
+            }
         }
     }
     for name in
@@ -93,7 +95,7 @@ fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Proble
         return;
     }
     if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
-        return any_of(value, schema, variants, at, problems);
+        return coerce_any_of(value, schema, variants, at, problems);
     }
     let wanted: Vec<&str> = match schema.get("type") {
         Some(Value::String(one)) => vec![one],
@@ -110,12 +112,12 @@ fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Proble
         };
         *value = converted;
     }
-    if let Some(problem) = bounds(value, schema) {
+    if let Some(problem) = bounds_problem(value, schema) {
         problems.push(Problem::new(at, problem));
     }
-    choices(value, schema, at, problems);
+    check_choices(value, schema, at, problems);
     match value {
-        Value::Object(map) => object(map, schema, at, problems),
+        Value::Object(map) => check_object(map, schema, at, problems),
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
                 for (n, item) in items.iter_mut().enumerate() {
@@ -132,19 +134,26 @@ fn coerce(value: &mut Value, schema: &Value, at: &str, problems: &mut Vec<Proble
 
 /// The first variant that takes the value as it is, else the first that takes it converted; when none does, the
 /// problems of the one nearest to the value's own type.
-fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, problems: &mut Vec<Problem>) {
+fn coerce_any_of(
+    value: &mut Value,
+    schema: &Value,
+    variants: &[Value],
+    at: &str,
+    problems: &mut Vec<Problem>,
+) {
     let variants: Vec<_> = variants.iter().filter(|v| v.get("type") != Some(&Value::from("null"))).collect();
     // A list or an object given as text takes the way of a real one.
-    if let Some(inner) = contained(value).filter(|inner| variants.iter().any(|v| fits(inner, v))) {
+    if let Some(inner) = parse_contained(value).filter(|inner| variants.iter().any(|v| has_type_of(inner, v)))
+    {
         *value = inner;
     }
     if variants.iter().all(|v| v.get("const").is_some() || v.get("enum").is_some()) {
-        return choices(value, schema, at, problems);
+        return check_choices(value, schema, at, problems);
     }
     let mut best: Option<(Nearness, Vec<Problem>)> = None;
     for same_type in [true, false] {
         for variant in &variants {
-            let natural = fits(value, variant);
+            let natural = has_type_of(value, variant);
             if natural != same_type {
                 continue;
             }
@@ -163,18 +172,18 @@ fn any_of(value: &mut Value, schema: &Value, variants: &[Value], at: &str, probl
         }
     }
     let words = choice_names(schema);
-    let objects = variants.iter().filter(|variant| value.is_object() && fits(value, variant));
+    let objects = variants.iter().filter(|variant| value.is_object() && has_type_of(value, variant));
     match best {
         // None of several is meant more than another one.
         Some((Nearness { keys: 0, .. }, _)) if objects.clone().count() > 1 => {
             let known: Vec<_> = objects.flat_map(|variant| keys(variant)).collect();
             let given = value.as_object().into_iter().flat_map(Map::keys);
-            problems.extend(given.map(|key| unknown(at, key, &known)));
+            problems.extend(given.map(|key| unknown_key_problem(at, key, &known)));
         }
         Some((best, found)) if best.natural && (!value.is_string() || words.is_empty()) => {
             problems.extend(found);
         }
-        _ if !words.is_empty() => choices(value, schema, at, problems),
+        _ if !words.is_empty() => check_choices(value, schema, at, problems),
         Some((_, found)) => problems.extend(found),
         None => {}
     }
@@ -199,20 +208,20 @@ fn common_keys(value: &Value, schema: &Value) -> usize {
     keys(schema).filter(|key| value.get(key).is_some()).count()
 }
 
-fn unknown(at: &str, key: &str, known: &[&str]) -> Problem {
+fn unknown_key_problem(at: &str, key: &str, known: &[&str]) -> Problem {
     let hint = nearest(key, known)
         .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean {near}?"));
     Problem::new(&pointer(at, key), format!("unknown argument ({hint})"))
 }
 
 /// The list or object that a text is.
-fn contained(value: &Value) -> Option<Value> {
+fn parse_contained(value: &Value) -> Option<Value> {
     let text = value.as_str().filter(|text| text.trim_start().starts_with(['[', '{']))?;
     json::parse(text).ok().filter(|value| value.is_array() || value.is_object())
 }
 
 /// Whether the value has the variant's JSON type without conversion.
-fn fits(value: &Value, variant: &Value) -> bool {
+fn has_type_of(value: &Value, variant: &Value) -> bool {
     if variant.get("const").is_some() || variant.get("enum").is_some() {
         return value.is_string();
     }
@@ -223,12 +232,12 @@ fn fits(value: &Value, variant: &Value) -> bool {
             .get("anyOf")
             .or_else(|| variant.get("oneOf"))
             .and_then(Value::as_array)
-            .is_none_or(|inner| inner.iter().any(|v| fits(value, v))),
+            .is_none_or(|inner| inner.iter().any(|v| has_type_of(value, v))),
     }
 }
 
 /// Checks a value against the words that the schema allows, if it names any.
-fn choices(value: &Value, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
+fn check_choices(value: &Value, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
     let words = choice_names(schema);
     if words.is_empty() {
         return;
@@ -255,7 +264,7 @@ pub(super) fn choice_names(schema: &Value) -> Vec<&str> {
     variants.into_iter().flatten().flat_map(choice_names).collect()
 }
 
-fn bounds(value: &Value, schema: &Value) -> Option<String> {
+fn bounds_problem(value: &Value, schema: &Value) -> Option<String> {
     let number = value.as_f64()?;
     let limit = |key| schema.get(key).and_then(Value::as_f64);
     if let Some(least) = limit("minimum").filter(|least| number < *least) {

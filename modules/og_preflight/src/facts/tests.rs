@@ -208,9 +208,9 @@ fn what_blocks_for_too_long_is_left_alone() {
     assert_eq!(runtime.block_on(blocked), None);
     let limit = std::time::Duration::from_secs(600);
     assert_eq!(runtime.block_on(network::run_detached(limit, || 5)), Some(5));
-    let channel = |host: &str| og_common::gauss::peer::Channel {
+    let channel = |host: &str| og_common::gauss::peer::ChannelEnds {
         local_host: host.to_owned(),
-        ..og_common::gauss::peer::Channel::default()
+        ..og_common::gauss::peer::ChannelEnds::default()
     };
     let channels = [channel("127.0.0.1"), channel("192.0.2.1")];
     let ends = runtime.block_on(network::find_local_ends(&channels));

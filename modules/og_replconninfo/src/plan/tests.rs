@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::*;
 
 fn wanted(args: Value) -> Wanted {
-    Wanted::of(&serde_json::from_value(args).unwrap()).unwrap()
+    Wanted::from_args(&serde_json::from_value(args).unwrap()).unwrap()
 }
 
 fn planned(file: &ConfFile, want: &Wanted) -> Result<Plan, Error> {
     super::plan(file, want, None)
 }
 
-fn of_release(file: &ConfFile, want: &Wanted, release: &str) -> Result<Plan, Error> {
+fn planned_for_release(file: &ConfFile, want: &Wanted, release: &str) -> Result<Plan, Error> {
     super::plan(file, want, Version::parse(release).as_ref())
 }
 
@@ -131,18 +131,18 @@ fn where_only_changed_channels_are_cut_the_others_keep_their_numbers() {
     let file = file(&[&value(2), &value(3), &value(4), &value(5)]);
     let without = |n: u32| wanted(json!({"state": "absent", "peers": [peer(n)]}));
     let at = |n: usize, host: &str| (n, host.to_owned());
-    let plan = of_release(&file, &without(3), "6.0.2").unwrap();
+    let plan = planned_for_release(&file, &without(3), "6.0.2").unwrap();
     assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(3, "10.0.0.4"), at(4, "10.0.0.5")]);
     assert_eq!((&plan.removed[..], &plan.updated[..]), (&[2][..], &[][..]));
     // Number 1 is filled, with the last one.
-    let plan = of_release(&file, &without(2), "6.0.2").unwrap();
+    let plan = planned_for_release(&file, &without(2), "6.0.2").unwrap();
     assert_eq!(remotes(&plan), [at(1, "10.0.0.5"), at(2, "10.0.0.3"), at(3, "10.0.0.4")]);
     assert_eq!((&plan.removed[..], &plan.updated[..]), (&[4][..], &[1][..]));
-    let plan = of_release(&file, &without(5), "6.0.2").unwrap();
+    let plan = planned_for_release(&file, &without(5), "6.0.2").unwrap();
     assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(2, "10.0.0.3"), at(3, "10.0.0.4")]);
     // Where all are cut, later ones move up, as they do of a release that is not known.
     for release in ["5.1.0", "unknown"] {
-        let plan = of_release(&file, &without(3), release).unwrap();
+        let plan = planned_for_release(&file, &without(3), release).unwrap();
         assert_eq!(remotes(&plan), [at(1, "10.0.0.2"), at(2, "10.0.0.4"), at(3, "10.0.0.5")]);
     }
     assert!(needs_release(&file, &without(3)) && !needs_release(&file, &without(5)));
@@ -157,10 +157,10 @@ fn parameters_that_no_server_has_are_told_or_cleared() {
     assert_eq!((plan.changed.len(), plan.warnings.len()), (0, 2), "{:?}", plan.warnings);
     assert!(plan.warnings[0].contains("line 2 sets replconninfo9, and a server has 8"));
     assert!(needs_release(&file, &want));
-    assert_eq!(of_release(&file, &want, "3.0.2").unwrap().warnings.len(), 1);
+    assert_eq!(planned_for_release(&file, &want, "3.0.2").unwrap().warnings.len(), 1);
     let plan = planned(&file, &wanted(json!({"local": local(), "peers": [peer(2)]}))).unwrap();
     assert_eq!(plan.changed, ["replconninfo9", "replconninfo0"]);
-    assert_eq!(strays(&plan.file, 8), []);
+    assert_eq!(unknown_channels(&plan.file, 8), []);
 }
 
 #[test]
@@ -172,14 +172,14 @@ fn channels_of_a_server_with_uwal_have_its_keys() {
         let want = wanted(json!({"state": state, "local": local(), "peers": [peer(n)]}));
         planned(&file, &want).unwrap()
     };
-    let error = uwal(&of("present", 3)).unwrap_err();
+    let error = check_uwal(&of("present", 3)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("replconninfo2 would lack"), "{error}");
-    uwal(&of("present", 2)).unwrap();
-    uwal(&of("absent", 2)).unwrap();
+    check_uwal(&of("present", 2)).unwrap();
+    check_uwal(&of("absent", 2)).unwrap();
     let off = ConfFile::parse(text.replace("= on", "= off").as_bytes());
     let want = wanted(json!({"state": "present", "local": local(), "peers": [peer(3)]}));
-    uwal(&planned(&off, &want).unwrap()).unwrap();
+    check_uwal(&planned(&off, &want).unwrap()).unwrap();
 }
 
 #[test]
@@ -196,13 +196,16 @@ fn more_than_a_server_has_is_refused() {
     let nine = wanted(json!({"local": local(), "peers": peers}));
     assert!(needs_release(&ConfFile::default(), &nine));
     for release in ["unknown", "3.0.3", "6.0.2"] {
-        let error = of_release(&ConfFile::default(), &nine, release).unwrap_err();
+        let error = planned_for_release(&ConfFile::default(), &nine, release).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
     }
-    assert_eq!(of_release(&ConfFile::default(), &nine, "3.0.1").unwrap().channels.len(), 9);
+    assert_eq!(planned_for_release(&ConfFile::default(), &nine, "3.0.1").unwrap().channels.len(), 9);
     let peers: Vec<_> = (2..22).map(peer).collect();
     let args = json!({"local": local(), "peers": peers});
-    assert_eq!(Wanted::of(&serde_json::from_value(args).unwrap()).unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(
+        Wanted::from_args(&serde_json::from_value(args).unwrap()).unwrap_err().kind(),
+        ErrorKind::Refused
+    );
     let values: Vec<_> = (2..10).map(value).collect();
     let full = file(&values.iter().map(String::as_str).collect::<Vec<_>>());
     let one = wanted(json!({"state": "present", "local": local(), "peers": [peer(10)]}));
@@ -234,7 +237,7 @@ fn arguments_that_contradict_themselves() {
         (json!({"local": local(), "peers": [{"host": "", "port": 1}]}), "/peers/0/host"),
         (json!({"local": local(), "peers": [{"host": "a", "port": 1, "base_port": 1}]}), "/peers/0/port"),
     ] {
-        let error = Wanted::of(&serde_json::from_value(args.clone()).unwrap()).unwrap_err();
+        let error = Wanted::from_args(&serde_json::from_value(args.clone()).unwrap()).unwrap_err();
         assert_eq!((error.kind(), error.failure().path.as_deref()), (ErrorKind::BadArgs, Some(at)), "{args}");
     }
 }
@@ -264,12 +267,12 @@ proptest! {
         let values: Vec<_> = values.iter().map(String::as_str).collect();
         let peers: Vec<_> = peers.into_iter().map(peer).collect();
         let want = wanted(json!({"state": state, "local": local(), "peers": peers}));
-        let Ok(plan) = of_release(&file(&values), &want, &release) else { return Ok(()) };
-        let again = of_release(&plan.file, &want, &release).unwrap();
+        let Ok(plan) = planned_for_release(&file(&values), &want, &release) else { return Ok(()) };
+        let again = planned_for_release(&plan.file, &want, &release).unwrap();
         prop_assert_eq!(&again.changed, &Vec::<String>::new());
         prop_assert_eq!(&again.channels, &plan.channels);
         // What is said is what the file says.
-        prop_assert_eq!(&numbered(&slots(&ConfFile::parse(&plan.file.to_bytes()), 18)), &plan.channels);
+        prop_assert_eq!(&number_channels(&read_channels(&ConfFile::parse(&plan.file.to_bytes()), 18)), &plan.channels);
         if state == "exact" {
             prop_assert_eq!(plan.channels.iter().map(|c| c.number).collect::<Vec<_>>(), (1..=peers.len()).collect::<Vec<_>>());
         }

@@ -35,7 +35,7 @@ impl Host {
         let Self { name, ssh, .. } = self;
         let wrong =
             |e| Error::bad_args(format!("ssh cannot go to {ssh}: {e}")).at(format!("/cluster/hosts/{name}"));
-        ssh.parse::<og_common::remote::Host>().map(drop).map_err(wrong)
+        ssh.parse::<og_common::remote::SshHost>().map(drop).map_err(wrong)
     }
 
     /// The arguments that each program gets there.

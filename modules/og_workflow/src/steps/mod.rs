@@ -26,7 +26,7 @@ use crate::cluster::{Host, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Case, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Case, Files, Outlook, PARAMETERS, PREFLIGHT, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{LogRecords, PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
@@ -88,6 +88,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "og_build_room",
             "og_build_parallel",
             "og_rollback",
+            "og_accept",
         ],
         run: expand::expand,
     },
@@ -109,7 +110,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "These nodes are no part of the cluster",
             required: true,
         }),
-        options: &["og_drop_commits", "og_drop_clear"],
+        options: &["og_drop_commits", "og_drop_clear", "og_accept"],
         run: drop::drop,
     },
     WorkflowEntry {
@@ -151,6 +152,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "og_restart_commits",
             "og_wait_sessions",
             "og_switch_back",
+            "og_accept",
         ],
         run: |it, _| configure::configure(it),
     },
@@ -172,7 +174,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "No setting of the cluster waits for a restart; nodes that are named were restarted",
             required: false,
         }),
-        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back"],
+        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept"],
         run: restart::restart,
     },
     WorkflowEntry {
@@ -193,7 +195,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "This node is the primary of the cluster",
             required: true,
         }),
-        options: &["og_long_transactions", "og_without"],
+        options: &["og_long_transactions", "og_without", "og_accept"],
         run: switchover::switchover,
     },
     WorkflowEntry {
@@ -355,6 +357,10 @@ pub fn run(
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
     let mut it = Run {
+        workflow,
+        targets,
+        checks: false,
+        checked: false,
         how,
         hosts,
         replay,
@@ -393,6 +399,13 @@ struct Done {
 
 /// One run.
 struct Run<'a> {
+    workflow: Workflow,
+    /// The nodes that it is about.
+    targets: &'a [String],
+    /// Whether the next look makes the preflight checks, too.
+    checks: bool,
+    /// Whether they were made.
+    checked: bool,
     how: &'a How,
     hosts: &'a [Host],
     replay: Replay<'a>,
@@ -425,6 +438,8 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
+        let purpose = plan::preflight::purpose(self.workflow).filter(|_| self.checks);
+        let targets = self.targets;
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
@@ -457,7 +472,11 @@ impl Run<'_> {
                 (*program, own)
             });
             let all = args(json!({"state": "query", "timeout": timeout}));
-            asked.chain(asks_all.then_some(("og_guc", all))).collect::<Vec<_>>()
+            let checks = purpose.map(|purpose| {
+                let wanted = plan::preflight::wanted(host, hosts, targets, purpose);
+                (PREFLIGHT, args(preflight::question(purpose, &wanted, timeout)))
+            });
+            asked.chain(asks_all.then_some(("og_guc", all))).chain(checks).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
@@ -530,8 +549,16 @@ impl Run<'_> {
         plan: impl Fn(&[Node], &Options) -> Outlook<P>,
     ) -> Go<P> {
         let mut looked = false;
+        // Once: a later look of the same run is after the same hosts.
+        let checks = !std::mem::replace(&mut self.checked, true);
         loop {
-            let outlook = plan(&self.look(step, programs, &[])?, &self.how.options);
+            self.checks = checks;
+            let nodes = self.look(step, programs, &[])?;
+            self.checks = false;
+            let mut outlook = plan(&nodes, &self.how.options);
+            if checks {
+                plan::add_preflight(&mut outlook, &nodes, self.workflow, self.targets, &self.how.options);
+            }
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.

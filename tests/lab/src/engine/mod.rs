@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, run};
-use crate::node::{Node, Role};
+use crate::node::{LabNode, Role};
 
 pub mod opengauss;
 pub mod postgres;
@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Lays out each node's GAUSSHOME and environment file.
-    pub(crate) fn install(self, base: &Path, built: &Path, nodes: &[Node]) -> Result<()> {
+    pub(crate) fn install(self, base: &Path, built: &Path, nodes: &[LabNode]) -> Result<()> {
         let source = match self {
             Self::Postgres => install_stand_ins(base, built)?,
             Self::OpenGauss(installation) => installation.home().to_owned(),
@@ -73,7 +73,7 @@ impl Engine {
             for dir in ["lib", "share", "etc"] {
                 if source.join(dir).exists() {
                     let link = node.gauss_home.join(dir);
-                    symlink(source.join(dir), &link).map_err(|e| Error::at(&link, &e))?;
+                    symlink(source.join(dir), &link).map_err(|e| Error::from_io(&link, &e))?;
                 }
             }
             let home = node.gauss_home.display();
@@ -83,13 +83,13 @@ impl Engine {
                 node.socket_dir.display(),
                 node.dir.join("log").display(),
             );
-            fs::write(&node.env_file, text).map_err(|e| Error::at(&node.env_file, &e))?;
+            fs::write(&node.env_file, text).map_err(|e| Error::from_io(&node.env_file, &e))?;
         }
         Ok(())
     }
 
     /// The parameters which keep a server small.
-    fn small(self) -> &'static [(&'static str, &'static str)] {
+    fn small_settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Postgres => &[],
             Self::OpenGauss(_) => opengauss::SMALL,
@@ -106,14 +106,14 @@ impl Engine {
 
     /// Makes an initialised data directory; two of different `family` have different system identifiers. The first time
     /// it is made by gs_initdb and kept: that takes longer than all the rest of bringing up a lab.
-    fn initdb(self, node: &Node, family: &str) -> Result<()> {
+    fn initdb(self, node: &LabNode, family: &str) -> Result<()> {
         let cache = Path::new(CACHE);
-        fs::create_dir_all(cache).map_err(|e| Error::at(cache, &e))?;
+        fs::create_dir_all(cache).map_err(|e| Error::from_io(cache, &e))?;
         let stem = format!("{self}-{}-{}-{family}", self.identity()?, node.os_ids.0);
         let lock = cache.join(format!("{stem}.lock"));
-        let file = fs::File::create(&lock).map_err(|e| Error::at(&lock, &e))?;
+        let file = fs::File::create(&lock).map_err(|e| Error::from_io(&lock, &e))?;
         let held =
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::at(&lock, &e.into()))?;
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::from_io(&lock, &e.into()))?;
         let template = cache.join(&stem);
         if !template.exists() {
             initdb(node, &node.data_dir)?;
@@ -121,13 +121,13 @@ impl Engine {
             // Named after all of the template: with_extension would cut the name at a version's dot.
             let part = cache.join(format!("{stem}.part"));
             if part.exists() {
-                fs::remove_dir_all(&part).map_err(|e| Error::at(&part, &e))?;
+                fs::remove_dir_all(&part).map_err(|e| Error::from_io(&part, &e))?;
             }
-            copy(&node.data_dir, &part)?;
-            return fs::rename(&part, &template).map_err(|e| Error::at(&template, &e));
+            copy_tree(&node.data_dir, &part)?;
+            return fs::rename(&part, &template).map_err(|e| Error::from_io(&template, &e));
         }
         drop(held);
-        copy(&template, &node.data_dir)
+        copy_tree(&template, &node.data_dir)
     }
 }
 
@@ -138,8 +138,8 @@ const CACHE: &str = "/var/cache/og-lab";
 const SENDERS: &str = "16";
 
 /// Makes all data directories and their configuration.
-pub(crate) fn create(engine: Engine, nodes: &[Node]) -> Result<()> {
-    let members: Vec<&Node> = nodes.iter().filter(|n| !n.role.is_spare()).collect();
+pub(crate) fn create(engine: Engine, nodes: &[LabNode]) -> Result<()> {
+    let members: Vec<&LabNode> = nodes.iter().filter(|n| !n.role.is_spare()).collect();
     thread::scope(|scope| {
         // Nothing ran there yet: members that begin with the same data are what a build would give, in no time.
         let mut running = Vec::new();
@@ -158,7 +158,7 @@ pub(crate) fn create(engine: Engine, nodes: &[Node]) -> Result<()> {
 }
 
 /// Runs the node's gs_initdb.
-fn initdb(node: &Node, dir: &Path) -> Result<()> {
+fn initdb(node: &LabNode, dir: &Path) -> Result<()> {
     let data = dir.display().to_string();
     let name = format!("--nodename={}", node.instance);
     run(&mut node.exec([
@@ -177,14 +177,14 @@ fn initdb(node: &Node, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     // Of an openGauss's 630 MB half a gigabyte are zeros, for its double writes.
     run(std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to))?;
     Ok(())
 }
 
 /// The one name that OM gives to all members, `dn_6001_6002`; a spare has its own.
-fn node_name(node: &Node, members: &[&Node]) -> String {
+fn node_name(node: &LabNode, members: &[&LabNode]) -> String {
     if node.role.is_spare() {
         return node.instance.clone();
     }
@@ -193,22 +193,22 @@ fn node_name(node: &Node, members: &[&Node]) -> String {
 }
 
 /// What OM's installation would have written: addresses, ports, names, and for members their channels and rules.
-fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
+fn configure(engine: Engine, node: &LabNode, members: &[&LabNode]) -> Result<()> {
     let path = node.data_dir.join("postgresql.conf");
-    let mut text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
-    for (name, value) in engine.small() {
-        set(&mut text, name, value);
+    let mut text = fs::read_to_string(&path).map_err(|e| Error::from_io(&path, &e))?;
+    for (name, value) in engine.small_settings() {
+        set_parameter(&mut text, name, value);
     }
     // As OM has it: the server's own four are too few for a third standby.
-    set(&mut text, "max_wal_senders", SENDERS);
-    set(&mut text, "port", &node.base_port.to_string());
-    set(&mut text, "listen_addresses", &format!("'{}'", node.address));
-    set(&mut text, "local_bind_address", &format!("'{}'", node.address));
-    set(&mut text, "unix_socket_directory", &format!("'{}'", node.socket_dir.display()));
-    set(&mut text, "application_name", &format!("'{}'", node.instance));
+    set_parameter(&mut text, "max_wal_senders", SENDERS);
+    set_parameter(&mut text, "port", &node.base_port.to_string());
+    set_parameter(&mut text, "listen_addresses", &format!("'{}'", node.address));
+    set_parameter(&mut text, "local_bind_address", &format!("'{}'", node.address));
+    set_parameter(&mut text, "unix_socket_directory", &format!("'{}'", node.socket_dir.display()));
+    set_parameter(&mut text, "application_name", &format!("'{}'", node.instance));
     let member = !node.role.is_spare();
-    set(&mut text, "pgxc_node_name", &format!("'{}'", node_name(node, members)));
-    set(&mut text, "available_zone", "'AZ1'");
+    set_parameter(&mut text, "pgxc_node_name", &format!("'{}'", node_name(node, members)));
+    set_parameter(&mut text, "available_zone", "'AZ1'");
     let peers = members.iter().filter(|p| member && p.name != node.name);
     for (peer, number) in peers.zip(1..) {
         let cascade = if peer.role == Role::CascadeStandby { " iscascade=true" } else { "" };
@@ -223,13 +223,13 @@ fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
             peer.base_port + 5,
             peer.base_port + 4,
         );
-        set(&mut text, &format!("replconninfo{number}"), &value);
+        set_parameter(&mut text, &format!("replconninfo{number}"), &value);
     }
-    fs::write(&path, text).map_err(|e| Error::at(&path, &e))?;
+    fs::write(&path, text).map_err(|e| Error::from_io(&path, &e))?;
 
     let path = node.data_dir.join("pg_hba.conf");
-    let mut text = fs::read_to_string(&path).map_err(|e| Error::at(&path, &e))?;
-    let allowed = |p: &&&Node| p.name == node.name || member;
+    let mut text = fs::read_to_string(&path).map_err(|e| Error::from_io(&path, &e))?;
+    let allowed = |p: &&&LabNode| p.name == node.name || member;
     for peer in [&node].into_iter().chain(members.iter()).filter(allowed) {
         let line = format!(
             "host    all             {}             {}/32           trust\n",
@@ -239,11 +239,11 @@ fn configure(engine: Engine, node: &Node, members: &[&Node]) -> Result<()> {
             text.push_str(&line);
         }
     }
-    fs::write(&path, text).map_err(|e| Error::at(&path, &e))
+    fs::write(&path, text).map_err(|e| Error::from_io(&path, &e))
 }
 
 /// Sets a parameter in the text of postgresql.conf: in its own line, commented or not, else at the end.
-fn set(text: &mut String, name: &str, value: &str) {
+fn set_parameter(text: &mut String, name: &str, value: &str) {
     let is = |line: &str| {
         let line = line.trim_start().trim_start_matches('#').trim_start();
         line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))
@@ -261,7 +261,7 @@ fn set(text: &mut String, name: &str, value: &str) {
 fn install_stand_ins(base: &Path, built: &Path) -> Result<PathBuf> {
     let home = base.join("programs");
     let bin = home.join("bin");
-    fs::create_dir_all(&bin).map_err(|e| Error::at(&bin, &e))?;
+    fs::create_dir_all(&bin).map_err(|e| Error::from_io(&bin, &e))?;
     for program in ["gs_ctl", "gsql", "gs_initdb"] {
         let from = built.join(program);
         fs::copy(&from, bin.join(program)).map_err(|e| {
@@ -279,19 +279,19 @@ fn install_stand_ins(base: &Path, built: &Path) -> Result<PathBuf> {
                   *) exec \"$(dirname \"$(readlink -f \"$0\")\")/../libexec/gaussdb\" \"$@\" ;;\nesac\n";
     fs::write(&gaussdb, script)
         .and_then(|()| fs::set_permissions(&gaussdb, fs::Permissions::from_mode(0o755)))
-        .map_err(|e| Error::at(&gaussdb, &e))?;
+        .map_err(|e| Error::from_io(&gaussdb, &e))?;
     let libexec = home.join("libexec");
-    fs::create_dir_all(&libexec).map_err(|e| Error::at(&libexec, &e))?;
+    fs::create_dir_all(&libexec).map_err(|e| Error::from_io(&libexec, &e))?;
     let server = postgres::bin_dir()?.join("postgres");
-    symlink(&server, libexec.join("gaussdb")).map_err(|e| Error::at(&server, &e))?;
+    symlink(&server, libexec.join("gaussdb")).map_err(|e| Error::from_io(&server, &e))?;
     Ok(home)
 }
 
 fn link_all(from: &Path, to: &Path) -> Result<()> {
-    for entry in fs::read_dir(from).map_err(|e| Error::at(from, &e))? {
-        let entry = entry.map_err(|e| Error::at(from, &e))?;
+    for entry in fs::read_dir(from).map_err(|e| Error::from_io(from, &e))? {
+        let entry = entry.map_err(|e| Error::from_io(from, &e))?;
         let link = to.join(entry.file_name());
-        symlink(entry.path(), &link).map_err(|e| Error::at(&link, &e))?;
+        symlink(entry.path(), &link).map_err(|e| Error::from_io(&link, &e))?;
     }
     Ok(())
 }
@@ -301,8 +301,8 @@ mod tests {
     #[test]
     fn a_parameter_is_set_in_its_own_line() {
         let mut text = "#port = 5432\t# c\nports = 1\nport = 1\n#port = 2".to_owned();
-        super::set(&mut text, "port", "26000");
-        super::set(&mut text, "new", "'x'");
+        super::set_parameter(&mut text, "port", "26000");
+        super::set_parameter(&mut text, "new", "'x'");
         assert_eq!(text, "#port = 5432\t# c\nports = 1\nport = 1\nport = 26000\nnew = 'x'\n");
     }
 }

@@ -89,7 +89,7 @@ impl Installation {
     /// What tells one build of openGauss from another.
     pub(super) fn identity(self) -> Result<String> {
         let server = self.home.join("bin/gaussdb");
-        let meta = std::fs::metadata(&server).map_err(|e| Error::at(&server, &e))?;
+        let meta = std::fs::metadata(&server).map_err(|e| Error::from_io(&server, &e))?;
         Ok(format!("{}-{}-{}", self.version, meta.size(), meta.mtime()))
     }
 }

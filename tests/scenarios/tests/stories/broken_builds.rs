@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 use og_lab::{KillPoints, Role};
 use og_scenarios::cluster::{Cluster, Result, differing};
 
-use super::builds::builder;
-use super::{nothing_left, outcome, under_load};
+use super::builds::find_builder;
+use super::{check_nothing_left, configuration_of_nodes, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -35,14 +35,14 @@ fn duration(c: &Cluster) -> Result<Duration> {
         let watcher = scope.spawn(|| {
             let mut span: Option<(Instant, Instant)> = None;
             while !done.load(Ordering::SeqCst) {
-                if builder(&data).is_some() {
+                if find_builder(&data).is_some() {
                     span = Some((span.map_or_else(Instant::now, |(from, _)| from), Instant::now()));
                 }
                 std::thread::sleep(GLANCE);
             }
             span
         });
-        let run = c.play("expand.yml", &ADD).and_then(og_scenarios::workflow::Run::must_work);
+        let run = c.run_playbook("expand.yml", &ADD).and_then(og_scenarios::workflow::Run::must_work);
         done.store(true, Ordering::SeqCst);
         let span = watcher.join().map_err(|_| "the watcher panicked".to_owned())?;
         run?;
@@ -58,7 +58,7 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
         let killer = scope.spawn(|| {
             let mut begun = None;
             while !done.load(Ordering::SeqCst) {
-                if let Some(pid) = builder(&data)
+                if let Some(pid) = find_builder(&data)
                     && begun.get_or_insert_with(Instant::now).elapsed() >= time
                 {
                     // It may have ended in this very moment.
@@ -68,7 +68,7 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
             }
             false
         });
-        let run = c.play("expand.yml", &ADD);
+        let run = c.run_playbook("expand.yml", &ADD);
         done.store(true, Ordering::SeqCst);
         let died = killer.join().map_err(|_| "the killer panicked".to_owned())?;
         let run = run?;
@@ -90,8 +90,8 @@ fn part_of(takes: Duration, moment: usize) -> Duration {
 
 fn killed(c: &Cluster) -> Result {
     let takes = duration(c)?;
-    c.play("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
-    let before = outcome(c)?;
+    c.run_playbook("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
+    let before = configuration_of_nodes(c)?;
     let own = c.node("n3")?.dir.clone();
     let staying = |files: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>| {
         files
@@ -102,23 +102,23 @@ fn killed(c: &Cluster) -> Result {
     };
     // Kill points are counted from 1.
     let moments: Vec<_> =
-        KillPoints::from_env()?.of_row(0).take_while(|m| *m <= MOMENTS).map(|m| m - 1).collect();
+        KillPoints::from_env()?.points_of_row(0).take_while(|m| *m <= MOMENTS).map(|m| m - 1).collect();
     let mut broken = 0;
     let (_, seen) = under_load(c, "n1", || {
         for moment in &moments {
             if expand_killed_after(c, part_of(takes, *moment))? {
                 broken += 1;
-                let changed = differing(&staying(&before), &staying(&outcome(c)?));
+                let changed = differing(&staying(&before), &staying(&configuration_of_nodes(c)?));
                 if !changed.is_empty() {
                     return Err(format!("moment {moment}: not as before: {}", changed.join(", ")));
                 }
                 // Nothing stands against another run.
-                c.play("expand.yml", &[&ADD[..], &["--check"]].concat())?.must_work()?;
+                c.run_playbook("expand.yml", &[&ADD[..], &["--check"]].concat())?.must_work()?;
             } else {
-                c.play("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
+                c.run_playbook("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;
             }
         }
-        c.play("expand.yml", &ADD)?.must_work()
+        c.run_playbook("expand.yml", &ADD)?.must_work()
     })?;
     println!(
         "  {}: {broken} of {} builds of {:.1} s were broken",
@@ -126,7 +126,7 @@ fn killed(c: &Cluster) -> Result {
         moments.len(),
         takes.as_secs_f64()
     );
-    c.all_hold(&seen, &["n1", "n2", "n3"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])?;
-    nothing_left(c, "expand.yml", &["-e", "og_add=n3"])
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])?;
+    check_nothing_left(c, "expand.yml", &["-e", "og_add=n3"])
 }

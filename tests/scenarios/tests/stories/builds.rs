@@ -40,24 +40,29 @@ const STALL: u32 = 8;
 type Moment = fn(&Path) -> bool;
 
 /// The node's data is being replaced.
-fn copying(data: &Path) -> bool {
+fn is_copying(data: &Path) -> bool {
     data.join("build_completed.start").exists()
 }
 
 /// A gs_ctl builds.
-fn building(data: &Path) -> bool {
-    builder(data).is_some()
+fn is_building(data: &Path) -> bool {
+    find_builder(data).is_some()
 }
 
 /// The gs_ctl that builds this node, as gs_build.pid says and /proc confirms.
-pub(super) fn builder(data: &Path) -> Option<i32> {
+pub(super) fn find_builder(data: &Path) -> Option<i32> {
     let pid: i32 = std::fs::read_to_string(data.join("gs_build.pid")).ok()?.trim().parse().ok()?;
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|_| pid > 0)?;
     words.split(|b| *b == 0).next()?.ends_with(b"gs_ctl").then_some(pid)
 }
 
 /// Runs og_build on n2 and does this at that moment of it; returns what og_build said.
-fn broken_off(c: &Cluster, args: Value, moment: Moment, act: impl FnOnce(&Path) -> Result) -> Result<Value> {
+fn disturb_build(
+    c: &Cluster,
+    args: Value,
+    moment: Moment,
+    act: impl FnOnce(&Path) -> Result,
+) -> Result<Value> {
     let data = c.node("n2")?.data_dir.clone();
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -80,7 +85,7 @@ fn broken_off(c: &Cluster, args: Value, moment: Moment, act: impl FnOnce(&Path) 
 }
 
 fn kill_builder(data: &Path) -> Result {
-    let pid = builder(data).ok_or("no gs_ctl builds")?;
+    let pid = find_builder(data).ok_or("no gs_ctl builds")?;
     kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|e| format!("kill {pid}: {e}"))
 }
 
@@ -94,8 +99,8 @@ fn must_fail(c: &Cluster, result: &Value) -> Result {
 }
 
 /// The next og_build makes the node stream, and one more finds nothing to do.
-fn mends(c: &Cluster) -> Result {
-    let built = c.until("og_build makes the node stream again", || {
+fn check_rebuild(c: &Cluster) -> Result {
+    let built = c.wait_until("og_build makes the node stream again", || {
         let built = c.module("n2", "og_build", json!({"stall_timeout": 60}))?;
         // What was broken off may take a moment to end.
         Ok(if built["error"]["kind"] == "busy" { Err(built.to_string()) } else { Ok(built) })
@@ -103,7 +108,7 @@ fn mends(c: &Cluster) -> Result {
     if built["failed"] == true {
         return Err(format!("the next og_build: {built}"));
     }
-    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby")])?;
     match c.module("n2", "og_build", json!({}))? {
         again if again["changed"] == false => Ok(()),
         again => Err(format!("og_build of a node that streams: {again}")),
@@ -112,7 +117,7 @@ fn mends(c: &Cluster) -> Result {
 
 /// Does this while a client commits on the primary, for which nothing may change: its rules and parameters, and no
 /// commit fails. n2 is not waited for.
-fn unharmed(c: &Cluster, work: impl FnOnce() -> Result) -> Result {
+fn check_unharmed(c: &Cluster, work: impl FnOnce() -> Result) -> Result {
     let nobody = json!({"parameters": {"synchronous_standby_names": ""}});
     let set = c.module("n1", "og_guc", nobody)?;
     if set["failed"] == true {
@@ -128,36 +133,36 @@ fn unharmed(c: &Cluster, work: impl FnOnce() -> Result) -> Result {
     if before != own(c)? {
         return Err("the primary's files were changed".to_owned());
     }
-    c.all_hold(&seen, &["n1", "n2"])
+    c.wait_for_rows(&seen, &["n1", "n2"])
 }
 
 fn full_killed(c: &Cluster) -> Result {
-    unharmed(c, || {
-        let result = broken_off(c, json!({"mode": "full"}), copying, kill_builder)?;
+    check_unharmed(c, || {
+        let result = disturb_build(c, json!({"mode": "full"}), is_copying, kill_builder)?;
         must_fail(c, &result)?;
         let data = c.node("n2")?.data_dir.clone();
-        if !copying(&data) {
+        if !is_copying(&data) {
             return Err("build_completed.start is gone after the kill".to_owned());
         }
         let node = &c.module("n2", "og_node_state", json!({"state": "query"}))?["node"];
         if node["build"]["interrupted"] != true || node["build"]["running"] == true {
             return Err(format!("a build that died is not told: {node}"));
         }
-        mends(c)
+        check_rebuild(c)
     })
 }
 
 /// Cuts n2 off at this moment of its build, until og_build has given up.
 fn cut_off(c: &Cluster, mode: &str, moment: Moment) -> Result {
-    unharmed(c, || {
+    check_unharmed(c, || {
         let args = json!({"mode": mode, "stall_timeout": STALL, "timeout": 60});
         let cut = |_: &Path| c.lab().cut("n2").map_err(|e| e.to_string());
-        let result = broken_off(c, args, moment, cut);
-        c.lab().uncut("n2").map_err(|e| e.to_string())?;
+        let result = disturb_build(c, args, moment, cut);
+        c.lab().reconnect("n2").map_err(|e| e.to_string())?;
         // The kernel remembers for some seconds that nobody answered at that address.
         let (node, primary) = (c.node("n2")?, &c.node("n1")?.address);
         let knock = format!("exec 3<>/dev/tcp/{primary}/22");
-        c.until("n1 can be reached again", || {
+        c.wait_until("n1 can be reached again", || {
             let asked =
                 node.exec(["timeout", "2", "bash", "-c", &knock]).output().map_err(|e| e.to_string())?;
             let said = String::from_utf8_lossy(&asked.stderr).into_owned();
@@ -167,33 +172,33 @@ fn cut_off(c: &Cluster, mode: &str, moment: Moment) -> Result {
         if result["failed"] != true {
             return Err(format!("a build without a network: {result}"));
         }
-        mends(c)
+        check_rebuild(c)
     })
 }
 
 fn full_cut(c: &Cluster) -> Result {
-    cut_off(c, "full", copying)
+    cut_off(c, "full", is_copying)
 }
 
 fn incremental_cut(c: &Cluster) -> Result {
-    cut_off(c, "incremental", building)
+    cut_off(c, "incremental", is_building)
 }
 
 fn incremental_killed(c: &Cluster) -> Result {
-    unharmed(c, || {
-        let result = broken_off(c, json!({"mode": "incremental"}), building, kill_builder)?;
+    check_unharmed(c, || {
+        let result = disturb_build(c, json!({"mode": "incremental"}), is_building, kill_builder)?;
         if result["failed"] != true {
             return Err(format!("an incremental build whose gs_ctl was killed: {result}"));
         }
-        mends(c)
+        check_rebuild(c)
     })
 }
 
 fn two_at_once(c: &Cluster) -> Result {
     let mut built = Value::Null;
-    unharmed(c, || {
+    check_unharmed(c, || {
         let mut second = Value::Null;
-        let first = broken_off(c, json!({"mode": "full"}), building, |_| {
+        let first = disturb_build(c, json!({"mode": "full"}), is_building, |_| {
             second = c.module("n2", "og_build", json!({"mode": "full", "lock_timeout": 0}))?;
             Ok(())
         })?;
@@ -201,7 +206,7 @@ fn two_at_once(c: &Cluster) -> Result {
             return Err(format!("the first: {first}\nthe second: {second}"));
         }
         built = first;
-        mends(c)
+        check_rebuild(c)
     })?;
     samples(c, built)
 }
@@ -210,7 +215,7 @@ fn two_at_once(c: &Cluster) -> Result {
 fn primary_lost(c: &Cluster, mode: &str, moment: Moment) -> Result {
     let lose = |_: &Path| c.lab().kill_server("n1").map_err(|e| e.to_string());
     let args = json!({"mode": mode, "stall_timeout": STALL, "timeout": 60});
-    let result = broken_off(c, args, moment, lose)?;
+    let result = disturb_build(c, args, moment, lose)?;
     must_fail(c, &result)?;
     // Nothing is begun while there is nobody to copy from.
     let vain = c.module("n2", "og_build", json!({}))?;
@@ -221,15 +226,15 @@ fn primary_lost(c: &Cluster, mode: &str, moment: Moment) -> Result {
     if back["failed"] == true {
         return Err(back.to_string());
     }
-    mends(c)
+    check_rebuild(c)
 }
 
 fn full_primary_lost(c: &Cluster) -> Result {
-    primary_lost(c, "full", copying)
+    primary_lost(c, "full", is_copying)
 }
 
 fn incremental_primary_lost(c: &Cluster) -> Result {
-    primary_lost(c, "incremental", building)
+    primary_lost(c, "incremental", is_building)
 }
 
 /// What the samples of documentation show is what the programs print: those that say nothing of their own where no server
@@ -245,7 +250,7 @@ fn samples(c: &Cluster, built: Value) -> Result {
     let diagnosed =
         seen("n2", "og_node_state", json!({"state": "query", "diagnose": true, "log_end": true}))?;
     seen("n2", "og_node_state", json!({"state": "started"}))?;
-    c.becomes("n2", "standby", "Normal")?;
+    c.wait_for_state("n2", "standby", "Normal")?;
     let printed = [
         ("og_build", vec![built, seen("n2", "og_build", query())?]),
         (

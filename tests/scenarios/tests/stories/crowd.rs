@@ -4,7 +4,7 @@
 use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 
-use super::{nothing_left, play};
+use super::{check_nothing_left, run_playbook};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -36,23 +36,23 @@ fn eight_at_once(c: &Cluster) -> Result {
     if senders != "16" {
         return Err(format!("the primary has {senders} senders, not OM's 16"));
     }
-    let (run, seen) = play(c, "expand.yml", &add)?;
+    let (run, seen) = run_playbook(c, "expand.yml", &add)?;
     let times = run.task_times.iter().filter(|(name, _)| name.ends_with("Build standbys")).count();
     if times != 2 {
         return Err(format!("the builds were to be made in two parts, not {times}:\n{}", run.output));
     }
     let members = [&["n1"][..], &STANDBYS].concat();
-    c.all_hold(&seen, &members)?;
+    c.wait_for_rows(&seen, &members)?;
     let roles: Vec<_> =
         [("n1", "primary")].into_iter().chain(STANDBYS.map(|name| (name, "standby"))).collect();
-    c.at_rest(&roles)?;
-    nothing_left(c, "expand.yml", &add)
+    c.check_at_rest(&roles)?;
+    check_nothing_left(c, "expand.yml", &add)
 }
 
 fn seven_dropped(c: &Cluster) -> Result {
     let drop = ["-e", "og_drop=n2,n3,n4,n5,n6,n7,n8"];
-    let (_, seen) = play(c, "drop.yml", &drop)?;
-    c.all_hold(&seen, &["n1", "n9"])?;
-    c.at_rest(&[("n1", "primary"), ("n9", "standby")])?;
-    nothing_left(c, "drop.yml", &drop)
+    let (_, seen) = run_playbook(c, "drop.yml", &drop)?;
+    c.wait_for_rows(&seen, &["n1", "n9"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n9", "standby")])?;
+    check_nothing_left(c, "drop.yml", &drop)
 }

@@ -5,7 +5,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 use serde_json::json;
 
-use super::{foretold, nothing_left, play};
+use super::{check_nothing_left, predict_changes, run_playbook};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -23,21 +23,21 @@ pub const STORY: Story = Story {
 };
 
 fn single_to_pair(c: &Cluster) -> Result {
-    let predicted = foretold(c, "expand.yml", &["-e", "og_add=n2"])?;
-    let (run, seen) = play(c, "expand.yml", &["-e", "og_add=n2"])?;
+    let predicted = predict_changes(c, "expand.yml", &["-e", "og_add=n2"])?;
+    let (run, seen) = run_playbook(c, "expand.yml", &["-e", "og_add=n2"])?;
     if predicted != run.changes() {
         return Err(format!("check mode predicted {predicted:#?}, the run did {:#?}", run.changes()));
     }
-    c.all_hold(&seen, &["n1", "n2"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
-    nothing_left(c, "expand.yml", &["-e", "og_add=n2"])
+    c.wait_for_rows(&seen, &["n1", "n2"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    check_nothing_left(c, "expand.yml", &["-e", "og_add=n2"])
 }
 
 fn two_at_once(c: &Cluster) -> Result {
-    let (_, seen) = play(c, "expand.yml", &["-e", "og_add=n3,n4"])?;
-    c.all_hold(&seen, &["n1", "n2", "n3", "n4"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
-    nothing_left(c, "expand.yml", &["-e", "og_add=n3,n4"])
+    let (_, seen) = run_playbook(c, "expand.yml", &["-e", "og_add=n3,n4"])?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3", "n4"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    check_nothing_left(c, "expand.yml", &["-e", "og_add=n3,n4"])
 }
 
 /// The standby that the cascade standby streams from.
@@ -58,54 +58,54 @@ fn drop_upstream(c: &Cluster) -> Result {
     let left = if victim == "n2" { "n3" } else { "n2" };
     let args = ["-e".to_owned(), format!("og_drop={victim}")];
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let predicted = foretold(c, "drop.yml", &args)?;
-    let (run, seen) = play(c, "drop.yml", &args)?;
+    let predicted = predict_changes(c, "drop.yml", &args)?;
+    let (run, seen) = run_playbook(c, "drop.yml", &args)?;
     if predicted != run.changes() {
         return Err(format!("check mode predicted {predicted:#?}, the run did {:#?}", run.changes()));
     }
-    c.all_hold(&seen, &["n1", left, "n4"])?;
-    c.at_rest(&[("n1", "primary"), (left, "standby"), ("n4", "cascade_standby")])?;
-    nothing_left(c, "drop.yml", &args)
+    c.wait_for_rows(&seen, &["n1", left, "n4"])?;
+    c.check_at_rest(&[("n1", "primary"), (left, "standby"), ("n4", "cascade_standby")])?;
+    check_nothing_left(c, "drop.yml", &args)
 }
 
 fn expand_again(c: &Cluster) -> Result {
     let args = ["-e", "og_add=n2,n3", "-e", "og_sync_standbys=any", "-e", "og_sync_num=1"];
-    let (_, seen) = play(c, "expand.yml", &args)?;
-    c.all_hold(&seen, &["n1", "n2", "n3", "n4"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    let (_, seen) = run_playbook(c, "expand.yml", &args)?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3", "n4"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     let names = c.sync_names("n1")?;
     if !["ANY 1", "dn_6002", "dn_6003"].iter().all(|part| names.contains(part)) {
         return Err(format!(
             "commits shall wait for any one of the two standbys, but the names are '{names}'"
         ));
     }
-    nothing_left(c, "expand.yml", &args)
+    check_nothing_left(c, "expand.yml", &args)
 }
 
 fn drop_dead(c: &Cluster) -> Result {
     c.lab().cut("n3").map_err(|e| e.to_string())?;
-    let dropped = play(c, "drop.yml", &["-e", "og_drop=n3"]);
-    c.lab().uncut("n3").map_err(|e| e.to_string())?;
+    let dropped = run_playbook(c, "drop.yml", &["-e", "og_drop=n3"]);
+    c.lab().reconnect("n3").map_err(|e| e.to_string())?;
     let (_, seen) = dropped?;
     let names = c.sync_names("n1")?;
     if names.contains("dn_6003") {
         return Err(format!("the dead node is still waited for: '{names}'"));
     }
-    c.all_hold(&seen, &["n1", "n2", "n4"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n4", "cascade_standby")])?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n4"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n4", "cascade_standby")])?;
     // The host is back, its server still runs: the same drop finishes the work.
-    let (_, seen) = play(c, "drop.yml", &["-e", "og_drop=n3"])?;
+    let (_, seen) = run_playbook(c, "drop.yml", &["-e", "og_drop=n3"])?;
     let node = &c.module("n3", "og_node_state", json!({"state": "query"}))?["node"];
     if node["running"] == true {
         return Err(format!("the dropped node still runs: {node}"));
     }
-    c.all_hold(&seen, &["n1", "n2", "n4"])?;
-    nothing_left(c, "drop.yml", &["-e", "og_drop=n3"])
+    c.wait_for_rows(&seen, &["n1", "n2", "n4"])?;
+    check_nothing_left(c, "drop.yml", &["-e", "og_drop=n3"])
 }
 
 fn down_to_one(c: &Cluster) -> Result {
-    let (_, seen) = play(c, "drop.yml", &["-e", "og_drop=n2,n4", "-e", "og_drop_commits=available"])?;
-    c.all_hold(&seen, &["n1"])?;
+    let (_, seen) = run_playbook(c, "drop.yml", &["-e", "og_drop=n2,n4", "-e", "og_drop_commits=available"])?;
+    c.wait_for_rows(&seen, &["n1"])?;
     let names = c.sync_names("n1")?;
     if !names.is_empty() {
         return Err(format!("no standby is left, but synchronous_standby_names is '{names}'"));
@@ -114,5 +114,5 @@ fn down_to_one(c: &Cluster) -> Result {
     if result["slots"].as_array().is_none_or(|s| !s.is_empty()) {
         return Err(format!("no standby is left, but slots are: {}", result["slots"]));
     }
-    nothing_left(c, "drop.yml", &["-e", "og_drop=n2,n4"])
+    check_nothing_left(c, "drop.yml", &["-e", "og_drop=n2,n4"])
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use og_lab::{Engine, KillPoints, Role};
 use og_scenarios::client::{Seen, TABLE};
 use og_scenarios::cluster::{Cluster, Result, differing};
-use og_scenarios::roaming::roam;
+use og_scenarios::roaming::write_on_any;
 use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 use serde_json::{Value, json};
 
+use super::check_nothing_left;
 use super::interrupted::killed_after_each_task;
-use super::nothing_left;
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -55,7 +55,7 @@ fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
     let target = format!("og_switchover={to}");
     let args = [&["-e", &target], args].concat();
     c.sql(from, &og_scenarios::client::create_table())?;
-    let (run, seen) = roam(c, &[from, to], || c.play("switchover.yml", &args)?.must_work())?;
+    let (run, seen) = write_on_any(c, &[from, to], || c.run_playbook("switchover.yml", &args)?.must_work())?;
     println!(
         "  {}: switchover {from} to {to}: {:.1} s, nobody could commit for {:.2} s, {} rows",
         c.lab().engine(),
@@ -67,7 +67,7 @@ fn switch(c: &Cluster, from: &str, to: &str, args: &[&str]) -> Result<Run> {
 }
 
 /// That the primary holds each row that was acknowledged.
-fn holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
+fn check_holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
     let (wanted, between) = (seen.rows().to_string(), format!("n between {} and {}", seen.first, seen.last));
     let has = c.sql(primary, &format!("select count(*) from {TABLE} where {between}"))?;
     if seen.acknowledged.is_none() || has == wanted {
@@ -79,7 +79,8 @@ fn holds(c: &Cluster, seen: &Seen, primary: &str) -> Result {
 fn switchover(c: &Cluster) -> Result {
     c.sql("n1", &og_scenarios::client::create_table())?;
     let before = c.settled_configuration()?;
-    let foretold = c.play("switchover.yml", &["-e", "og_switchover=n2", "--check", "--diff"])?.must_work()?;
+    let foretold =
+        c.run_playbook("switchover.yml", &["-e", "og_switchover=n2", "--check", "--diff"])?.must_work()?;
     if let files @ [_, ..] = &differing(&before, &c.configuration()?)[..] {
         return Err(format!("check mode changed {}", files.join(", ")));
     }
@@ -88,15 +89,15 @@ fn switchover(c: &Cluster) -> Result {
         return Err(format!("check mode does not foretell the switchover: {:?}", foretold.changes()));
     }
     switch(c, "n1", "n2", &[])?;
-    c.at_rest(&roles("n2"))?;
-    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    c.check_at_rest(&roles("n2"))?;
+    check_nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 /// The playbook fails with these words.
-fn fails(c: &Cluster, playbook: &str, args: &[&str], words: &str) -> Result {
-    let run = c.play(playbook, args)?.must_fail()?;
+fn check_fails(c: &Cluster, playbook: &str, args: &[&str], words: &str) -> Result {
+    let run = c.run_playbook(playbook, args)?.must_fail()?;
     let told = run.output.split_whitespace().collect::<Vec<_>>().join(" ");
     if told.contains(words) { Ok(()) } else { Err(format!("it does not say {words:?}:\n{}", run.output)) }
 }
@@ -107,15 +108,15 @@ fn state(c: &Cluster, node: &str, args: Value) -> Result<Value> {
 }
 
 fn refused(c: &Cluster) -> Result {
-    fails(c, "switchover.yml", &["-e", "og_switchover=n4"], "is a cascade standby and follows")?;
-    fails(
+    check_fails(c, "switchover.yml", &["-e", "og_switchover=n4"], "is a cascade standby and follows")?;
+    check_fails(
         c,
         "failover.yml",
         &["-e", "og_failover=n2"],
         "n1 runs as primary and answers, so nothing is lost",
     )?;
     state(c, "n3", json!({"state": "stopped"}))?;
-    fails(
+    check_fails(
         c,
         "switchover.yml",
         &["-e", "og_switchover=n2"],
@@ -123,12 +124,12 @@ fn refused(c: &Cluster) -> Result {
     )?;
     switch(c, "n1", "n2", &["-e", "og_without=n3"])?;
     state(c, "n3", json!({"state": "started"}))?;
-    c.becomes("n3", "standby", "Normal")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
     // Its files are brought up to date now.
-    c.play("switchover.yml", &["-e", "og_switchover=n2"])?.must_work()?;
-    c.at_rest(&roles("n2"))?;
+    c.run_playbook("switchover.yml", &["-e", "og_switchover=n2"])?.must_work()?;
+    c.check_at_rest(&roles("n2"))?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 /// Tells the figures; how long a change of roles takes is the server's.
@@ -141,17 +142,17 @@ fn beside_gs_ctl(c: &Cluster) -> Result {
     for (from, to, by_og) in
         [("n1", "n2", true), ("n2", "n1", false), ("n1", "n2", false), ("n2", "n1", true)].repeat(2)
     {
-        let ((), seen) = roam(c, &[from, to], || {
+        let ((), seen) = write_on_any(c, &[from, to], || {
             std::thread::sleep(Duration::from_secs(2));
             if by_og {
-                return Shell::of(c)?.run(&format!("og switchover {to}"))?.must_work().map(drop);
+                return Shell::new(c)?.run(&format!("og switchover {to}"))?.must_work().map(drop);
             }
             let node = c.node(to)?;
             let data = node.data_dir.display().to_string();
             let done =
                 node.exec(["gs_ctl", "switchover", "-D", &data]).output().map_err(|e| e.to_string())?;
             if done.status.success() {
-                c.becomes(to, "primary", "Normal")
+                c.wait_for_state(to, "primary", "Normal")
             } else {
                 Err(String::from_utf8_lossy(&done.stdout).into_owned())
             }
@@ -163,29 +164,29 @@ fn beside_gs_ctl(c: &Cluster) -> Result {
             seen.gaps.first().map_or(0.0, Duration::as_secs_f64),
             seen.rows.len()
         );
-        c.becomes(from, "standby", "Normal")?;
+        c.wait_for_state(from, "standby", "Normal")?;
     }
     // What gs_ctl leaves as it was.
-    c.play("switchover.yml", &["-e", "og_switchover=n1"])?.must_work()?;
-    c.at_rest(&roles("n1"))
+    c.run_playbook("switchover.yml", &["-e", "og_switchover=n1"])?.must_work()?;
+    c.check_at_rest(&roles("n1"))
 }
 
 fn killed(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     let kills = killed_after_each_task(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
-    let seen = client.end().map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
     println!("  {}: killed {kills} times", c.lab().engine());
-    holds(c, &seen, "n2")?;
-    c.at_rest(&roles("n2"))?;
-    nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
+    check_holds(c, &seen, "n2")?;
+    c.check_at_rest(&roles("n2"))?;
+    check_nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
     switch(c, "n2", "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 fn two_at_once(c: &Cluster) -> Result {
     let runs = std::thread::scope(|scope| {
         let play = |to: &'static str| {
-            scope.spawn(move || c.play("switchover.yml", &["-e", &format!("og_switchover={to}")]))
+            scope.spawn(move || c.run_playbook("switchover.yml", &["-e", &format!("og_switchover={to}")]))
         };
         [play("n2"), play("n3")].map(|run| run.join().unwrap_or_else(|_| Err("a run panicked".to_owned())))
     });
@@ -198,15 +199,15 @@ fn two_at_once(c: &Cluster) -> Result {
         (true, _) => "n2",
         (false, false) => return Err(format!("none was made:\n{}\n{}", first.output, second.output)),
     };
-    c.at_rest(&roles(primary))?;
+    c.check_at_rest(&roles(primary))?;
     switch(c, primary, "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 /// Takes an old primary in again. Only what it says that it holds alone is a reason for force, and that is kept aside then.
 /// Returns whether it held nothing.
 fn repair(c: &Cluster, node: &str, primary: &str) -> Result<bool> {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let told = shell.run(&format!("og repair {node}"))?;
     let held_nothing = told.status == 0;
     if held_nothing && !told.output.contains("so nothing of it is lost") {
@@ -229,8 +230,8 @@ fn repair(c: &Cluster, node: &str, primary: &str) -> Result<bool> {
         }
     }
     println!("  {}: repair of the old primary {node}, which held nothing: {held_nothing}", c.lab().engine());
-    c.becomes(node, "standby", "Normal")?;
-    c.at_rest(&roles(primary))?;
+    c.wait_for_state(node, "standby", "Normal")?;
+    c.check_at_rest(&roles(primary))?;
     let again = shell.run("og repair")?.must_work()?;
     if again.changes.is_empty() {
         Ok(held_nothing)
@@ -243,12 +244,12 @@ fn repair(c: &Cluster, node: &str, primary: &str) -> Result<bool> {
 fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
     repair(c, node, primary)?;
     switch(c, primary, "n1", &[])?;
-    c.at_rest(&roles("n1"))
+    c.check_at_rest(&roles("n1"))
 }
 
 /// No standby receives any more.
 fn nobody_receives(c: &Cluster, standbys: &[&str]) -> Result {
-    c.until("no standby receives", || {
+    c.wait_until("no standby receives", || {
         for node in standbys {
             if state(c, node, json!({}))?["node"]["receiver"].is_object() {
                 return Ok(Err(format!("{node} does")));
@@ -262,7 +263,7 @@ fn fork(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(300));
     let seen = client.stop().map_err(|e| e.to_string())?;
-    c.at_rest(&roles("n1"))?;
+    c.check_at_rest(&roles("n1"))?;
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     nobody_receives(c, &["n2", "n3"])?;
     fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
@@ -277,7 +278,7 @@ fn fork(c: &Cluster) -> Result {
         "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n",
     )?;
     c.lab().kill_server("n2").map_err(|e| e.to_string())?;
-    c.lab().uncut("n2").map_err(|e| e.to_string())?;
+    c.lab().reconnect("n2").map_err(|e| e.to_string())?;
     fail_over(c, "n1", &seen, &["-e", "og_failover=n1"])?;
     if repair(c, "n2", "n1")? {
         return Err("n2 wrote a table alone, and is said to hold nothing of its own".to_owned());
@@ -288,10 +289,11 @@ fn fork(c: &Cluster) -> Result {
 
 /// A failover that must work; every row that was acknowledged before is there.
 fn fail_over(c: &Cluster, to: &str, seen: &Seen, args: &[&str]) -> Result {
-    let run = c.play("failover.yml", &[&["-e", "og_failover_force=true"], args].concat())?.must_work()?;
+    let run =
+        c.run_playbook("failover.yml", &[&["-e", "og_failover_force=true"], args].concat())?.must_work()?;
     println!("  {}: failover to {to}: {:.1} s", c.lab().engine(), run.took.as_secs_f64());
-    c.becomes(to, "primary", "Normal")?;
-    holds(c, seen, to)
+    c.wait_for_state(to, "primary", "Normal")?;
+    check_holds(c, seen, to)
 }
 
 fn farthest(c: &Cluster) -> Result {
@@ -300,24 +302,24 @@ fn farthest(c: &Cluster) -> Result {
     // n3 is left behind: commits wait for one standby, which n2 is by then.
     c.lab().cut("n3").map_err(|e| e.to_string())?;
     let so_far = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
-    c.until("more rows are committed without n3", || {
+    c.wait_until("more rows are committed without n3", || {
         let now = c.sql("n1", &format!("select count(*) from {TABLE}"))?;
         let more = now.parse::<u64>().unwrap_or(0) > so_far.parse::<u64>().unwrap_or(0) + 100;
         Ok(more.then_some(()).ok_or(now))
     })?;
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
-    let seen = client.end().map_err(|e| e.to_string())?;
-    c.lab().uncut("n3").map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
+    c.lab().reconnect("n3").map_err(|e| e.to_string())?;
     nobody_receives(c, &["n2", "n3"])?;
-    fails(
+    check_fails(
         c,
         "failover.yml",
         &["-e", "og_failover=n3 og_failover_force=true"],
         "n3 holds less of the log than n2",
     )?;
     fail_over(c, "n2", &seen, &[])?;
-    c.becomes("n3", "standby", "Normal")?;
-    fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
+    check_fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
     take_in(c, "n1", "n2")
 }
 
@@ -329,10 +331,10 @@ fn frozen(c: &Cluster) -> Result {
     nobody_receives(c, &["n2", "n3"])?;
     let force = "og_failover_force=true";
     let words = format!("n1: its server (pid {pid}) runs and does not answer");
-    fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
+    check_fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
     // Its clients hang with it, and end with it.
     let ended = std::thread::scope(|scope| {
-        let client = scope.spawn(|| client.end());
+        let client = scope.spawn(|| client.finish());
         let over =
             fail_over(c, "n2", &Seen::default(), &["-e", "og_failover=n2", "-e", "og_confirm_dead=n1"]);
         if over.is_err() {
@@ -342,7 +344,7 @@ fn frozen(c: &Cluster) -> Result {
         let seen = client.join().map_err(|_| "the client panicked".to_owned())?.map_err(|e| e.to_string())?;
         over.map(|()| seen)
     })?;
-    holds(c, &ended, "n2")?;
+    check_holds(c, &ended, "n2")?;
     take_in(c, "n1", "n2")
 }
 
@@ -358,13 +360,13 @@ fn cut_off(c: &Cluster) -> Result {
     // It is frozen, too, from before the failover until it is over; its clients still reach it.
     let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
     signal(&pid, "-STOP")?;
-    let over = c.play("failover.yml", &["-e", "og_failover_force=true"]);
+    let over = c.run_playbook("failover.yml", &["-e", "og_failover_force=true"]);
     signal(&pid, "-CONT")?;
-    c.lab().uncut("n1").map_err(|e| e.to_string())?;
+    c.lab().reconnect("n1").map_err(|e| e.to_string())?;
     // What they commit now waits for a standby for ever: none comes back to it.
     std::thread::sleep(Duration::from_secs(3));
     let server = c.lab().kill_server("n1").map_err(|e| e.to_string());
-    let seen = client.end().map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
     server?;
     let run = over?.must_work()?;
     println!(
@@ -375,11 +377,11 @@ fn cut_off(c: &Cluster) -> Result {
     // Each of them may have been the one that received last.
     let role = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["role"] == "primary");
     let (primary, other) = if role("n2")? { ("n2", "n3") } else { ("n3", "n2") };
-    holds(c, &seen, primary)?;
+    check_holds(c, &seen, primary)?;
     if !run.output.contains("n1 could not be reached") {
         return Err(format!("it does not say what the old primary can still do:\n{}", run.output));
     }
-    c.becomes(other, "standby", "Normal")?;
+    c.wait_for_state(other, "standby", "Normal")?;
     repair(c, "n1", primary).map(drop)
 }
 

@@ -49,14 +49,14 @@ pub const ALL: &[Story] = &[
 ];
 
 /// What the story lacks beside an engine, in words.
-pub fn lacks(story: &Story, engine: Engine) -> Option<String> {
+pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name];
     if engine == Engine::Postgres && of_roles.contains(&story.name) {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
         );
     }
-    if story.name == salt::STORY.name { salt::lacks() } else { None }
+    if story.name == salt::STORY.name { salt::missing_requirement() } else { None }
 }
 
 /// After each commit of a client: without one, the clients of the clusters that run side by side have the processors for
@@ -79,8 +79,8 @@ fn under_load<T>(cluster: &Cluster, primary: &str, work: impl FnOnce() -> Result
 }
 
 /// A playbook under load; says how long it took and how long commits had to wait at most.
-fn play(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<(Run, Seen)> {
-    let (run, seen) = under_load(cluster, "n1", || cluster.play(playbook, args)?.must_work())?;
+fn run_playbook(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<(Run, Seen)> {
+    let (run, seen) = under_load(cluster, "n1", || cluster.run_playbook(playbook, args)?.must_work())?;
     let gap = seen.longest_gap(run.started, run.started + run.took);
     println!(
         "  {}: {playbook} {}: {:.1} s, {} tasks, {} changes, longest commit gap {:.3} s",
@@ -96,7 +96,7 @@ fn play(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<(Run, Seen)>
 
 /// Runs `work` and watches meanwhile that the primary's `synchronous_standby_names` never names `gone` while that node's
 /// server is not there: as long as it did, commits would wait for it.
-fn never_waited_for<T>(cluster: &Cluster, gone: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn check_never_waited_for<T>(cluster: &Cluster, gone: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = AtomicBool::new(false);
     let (primary, target) = (cluster.node("n1")?, cluster.node(gone)?);
     std::thread::scope(|scope| {
@@ -104,7 +104,7 @@ fn never_waited_for<T>(cluster: &Cluster, gone: &str, work: impl FnOnce() -> Res
             let mut seen_stopped = None;
             while !done.load(Ordering::Relaxed) {
                 // First the server, then the names: the other way round a name that has just gone would be held against it.
-                let stopped = !serves(target);
+                let stopped = !is_serving(target);
                 let text = std::fs::read(primary.data_dir.join("postgresql.conf")).unwrap_or_default();
                 let names = ConfFile::parse(&text)
                     .get("synchronous_standby_names")
@@ -127,15 +127,15 @@ fn never_waited_for<T>(cluster: &Cluster, gone: &str, work: impl FnOnce() -> Res
 }
 
 /// Whether a server runs in the node's data directory.
-fn serves(node: &og_lab::Node) -> bool {
+fn is_serving(node: &og_lab::LabNode) -> bool {
     let pid = std::fs::read_to_string(node.data_dir.join("postmaster.pid")).unwrap_or_default();
     let pid = pid.lines().next().unwrap_or_default().trim().to_owned();
     !pid.is_empty() && std::path::Path::new("/proc").join(pid).join("cwd").read_link().is_ok()
 }
 
 /// The same playbook again must find nothing to do.
-fn nothing_left(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result {
-    let run = cluster.play(playbook, args)?.must_work()?;
+fn check_nothing_left(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result {
+    let run = cluster.run_playbook(playbook, args)?.must_work()?;
     match run.changes()[..] {
         [] => Ok(()),
         _ => Err(format!("the second {playbook} changed something: {:?}", run.changes())),
@@ -143,9 +143,9 @@ fn nothing_left(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result {
 }
 
 /// In check mode the playbook changes no file of any node; returns what it says it would change.
-fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<String>> {
+fn predict_changes(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<String>> {
     let before = cluster.settled_configuration()?;
-    let run = cluster.play(playbook, &[args, &["--check", "--diff"]].concat())?.must_work()?;
+    let run = cluster.run_playbook(playbook, &[args, &["--check", "--diff"]].concat())?.must_work()?;
     match differing(&before, &cluster.configuration()?)[..] {
         [] => Ok(run.changes()),
         ref files => Err(format!("check mode changed {}", files.join(", "))),
@@ -153,7 +153,7 @@ fn foretold(cluster: &Cluster, playbook: &str, args: &[&str]) -> Result<Vec<Stri
 }
 
 /// As Ansible's tasks are called without the role before their names.
-fn short(changes: Vec<String>) -> Vec<String> {
+fn shorten(changes: Vec<String>) -> Vec<String> {
     let without_role = |c: String| match c.split_once(": ") {
         Some((node, task)) => format!("{node}: {}", task.rsplit(" : ").next().unwrap_or(task)),
         None => c,
@@ -164,8 +164,8 @@ fn short(changes: Vec<String>) -> Vec<String> {
 }
 
 /// What the configuration files of all nodes say; of the static config, which has the time of its writing, its nodes.
-fn outcome(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
-    let mut files = effective(&c.settled_configuration()?);
+fn configuration_of_nodes(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = effective_lines(&c.settled_configuration()?);
     for node in c.lab().nodes() {
         let path = node.gauss_home.join("bin/cluster_static_config");
         if let Some(content) = files.get_mut(&path) {
@@ -179,7 +179,7 @@ fn outcome(c: &Cluster) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
 
 /// The files without their comments: what a channel leaves behind when it is taken away is a comment, so that the
 /// primary's line does not take its place.
-fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
+fn effective_lines(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
     let lines = |text: &[u8]| -> Vec<u8> {
         let kept = text.split(|b| *b == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
         kept.collect::<Vec<_>>().join(&b'\n')
@@ -188,7 +188,7 @@ fn effective(files: &BTreeMap<PathBuf, Vec<u8>>) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// Returns the result of a call that must not fail.
-fn well(result: Value) -> Result<Value> {
+fn require_success(result: Value) -> Result<Value> {
     if result["failed"] == false { Ok(result) } else { Err(result.to_string()) }
 }
 
@@ -197,21 +197,25 @@ fn has_sample_keys(program: &str, results: Vec<Value>) -> Result {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../schemas/samples/{program}.json"));
     let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     let (mut shown, mut had) = (BTreeSet::new(), BTreeSet::new());
-    keys(&serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?, "", &mut shown);
-    keys(&results.into(), "", &mut had);
+    collect_keys(
+        &serde_json::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?,
+        "",
+        &mut shown,
+    );
+    collect_keys(&results.into(), "", &mut had);
     // What only a failure has.
     let left: Vec<_> = shown.difference(&had).filter(|key| !key.starts_with("/error")).collect();
     if left.is_empty() { Ok(()) } else { Err(format!("{}: keys that no call had: {left:?}", file.display())) }
 }
 
 /// The paths of all keys of a result, whatever its lists hold.
-fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+fn collect_keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     for one in value.as_array().into_iter().flatten() {
-        keys(one, path, found);
+        collect_keys(one, path, found);
     }
     for (key, own) in value.as_object().into_iter().flatten() {
         let path = format!("{path}/{key}");
-        keys(own, &path, found);
+        collect_keys(own, &path, found);
         found.insert(path);
     }
 }

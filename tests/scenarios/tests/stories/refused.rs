@@ -7,7 +7,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use serde_json::{Value, json};
 
-use super::{effective, never_waited_for, play, under_load};
+use super::{check_never_waited_for, effective_lines, run_playbook, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -26,9 +26,9 @@ pub const STORY: Story = Story {
 };
 
 /// Runs the playbook, which must fail with these words and leave every configuration file as it was.
-fn refuses(c: &Cluster, playbook: &str, args: &[&str], words: &[&str]) -> Result {
+fn check_refused(c: &Cluster, playbook: &str, args: &[&str], words: &[&str]) -> Result {
     let before = c.settled_configuration()?;
-    let run = c.play(playbook, args)?.must_fail()?;
+    let run = c.run_playbook(playbook, args)?.must_fail()?;
     let changed = differing(&before, &c.configuration()?);
     if !changed.is_empty() {
         return Err(format!(
@@ -52,19 +52,19 @@ fn inventory(hosts: &Value) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-fn refuses_with(c: &Cluster, hosts: &Value, playbook: &str, extra: &str, words: &[&str]) -> Result {
+fn check_refused_with(c: &Cluster, hosts: &Value, playbook: &str, extra: &str, words: &[&str]) -> Result {
     let file = inventory(hosts)?;
     let path = file.path().to_string_lossy().into_owned();
-    refuses(c, playbook, &["-i", &path, "-e", extra], words)
+    check_refused(c, playbook, &["-i", &path, "-e", extra], words)
 }
 
 fn bad_input(c: &Cluster) -> Result {
-    refuses(c, "expand.yml", &["-e", "og_add=n33"], &["n33", "inventory"])?;
-    refuses(c, "drop.yml", &["-e", "og_drop=n33"], &["n33", "inventory"])?;
-    refuses(c, "drop.yml", &["-e", "og_drop=n1"], &["n1", "primary"])?;
-    refuses(c, "expand.yml", &[], &["og_add"])?;
-    refuses(c, "drop.yml", &[], &["og_drop"])?;
-    refuses_with(
+    check_refused(c, "expand.yml", &["-e", "og_add=n33"], &["n33", "inventory"])?;
+    check_refused(c, "drop.yml", &["-e", "og_drop=n33"], &["n33", "inventory"])?;
+    check_refused(c, "drop.yml", &["-e", "og_drop=n1"], &["n1", "primary"])?;
+    check_refused(c, "expand.yml", &[], &["og_add"])?;
+    check_refused(c, "drop.yml", &[], &["og_drop"])?;
+    check_refused_with(
         c,
         &json!({"n3": {"data_dir": "/nonexistent/data"}}),
         "expand.yml",
@@ -72,7 +72,13 @@ fn bad_input(c: &Cluster) -> Result {
         &["n3", "/nonexistent/data"],
     )?;
     let taken = c.node("n2")?.address.clone();
-    refuses_with(c, &json!({"n3": {"address": taken}}), "expand.yml", "og_add=n3", &["n3", "n2", &taken])?;
+    check_refused_with(
+        c,
+        &json!({"n3": {"address": taken}}),
+        "expand.yml",
+        "og_add=n3",
+        &["n3", "n2", &taken],
+    )?;
     let many: serde_json::Map<String, Value> = (0..8)
         .map(|n| {
             let own = json!({"ansible_connection": "local", "address": format!("10.255.255.{n}"), "id": 100 + n,
@@ -82,7 +88,7 @@ fn bad_input(c: &Cluster) -> Result {
         .collect();
     let names: Vec<_> = many.keys().cloned().collect();
     let extra = format!("og_add={}", names.join(","));
-    refuses_with(c, &Value::Object(many), "expand.yml", &extra, &["9 standbys"])
+    check_refused_with(c, &Value::Object(many), "expand.yml", &extra, &["9 standbys"])
 }
 
 /// A slip in the inventory: each is found before anything is changed, whatever the workflow.
@@ -90,24 +96,24 @@ fn wrong_inventory(c: &Cluster) -> Result {
     let other = c.node("n2")?;
     // n3 is n2 under another name, by ssh or by the address; n3's ssh leads to n2; its port is another.
     let twin = json!({"n3": {"ansible_host": other.address, "data_dir": other.data_dir}});
-    refuses_with(c, &twin, "expand.yml", "og_add=n3", &["n2 and n3 are one node under several names"])?;
+    check_refused_with(c, &twin, "expand.yml", "og_add=n3", &["n2 and n3 are one node under several names"])?;
     let address = c.node("n3")?.address.clone();
     let astray = json!({"n3": {"ansible_host": other.address, "address": address}});
-    refuses_with(
+    check_refused_with(
         c,
         &astray,
         "expand.yml",
         "og_add=n3",
         &["n3: ssh leads to another machine than its address"],
     )?;
-    refuses_with(
+    check_refused_with(
         c,
         &json!({"n2": {"base_port": 26100}}),
         "drop.yml",
         "og_drop=n2",
         &["n2: its server listens on port 26000, the inventory says base_port 26100"],
     )?;
-    refuses_with(
+    check_refused_with(
         c,
         &json!({"n2": {"id": 9}}),
         "drop.yml",
@@ -115,17 +121,23 @@ fn wrong_inventory(c: &Cluster) -> Result {
         &["by its id in the inventory it would be dn_6009"],
     )?;
     let lost = json!({"n2": {"data_dir": "/nonexistent/data"}});
-    refuses_with(c, &lost, "drop.yml", "og_drop=n2", &["n2: its state cannot be read", "/nonexistent/data"])?;
+    check_refused_with(
+        c,
+        &lost,
+        "drop.yml",
+        "og_drop=n2",
+        &["n2: its state cannot be read", "/nonexistent/data"],
+    )?;
     let file = inventory(&lost)?;
     let path = file.path().to_string_lossy().into_owned();
-    refuses(c, "status.yml", &["-i", &path], &["n2: its state cannot be read", "/nonexistent/data"])?;
-    refuses(
+    check_refused(c, "status.yml", &["-i", &path], &["n2: its state cannot be read", "/nonexistent/data"])?;
+    check_refused(
         c,
         "drop.yml",
         &["-e", "og_drop=n2", "--limit", "n2"],
         &["n1, n3: were not looked at, hidden by --limit"],
     )?;
-    refuses(
+    check_refused(
         c,
         "drop.yml",
         &["-e", "og_drop=n2", "-e", "og_drop_commit=available"],
@@ -140,7 +152,7 @@ fn broken_files(c: &Cluster) -> Result {
         |m| std::fs::set_permissions(&hba, std::fs::Permissions::from_mode(m)).map_err(|e| e.to_string());
     // Root reads a file of any mode, the nodes' user does not.
     mode(0o000)?;
-    let unreadable = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "pg_hba.conf"]);
+    let unreadable = check_refused(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "pg_hba.conf"]);
     mode(0o600)?;
     unreadable?;
     let conf = data.join("postgresql.conf");
@@ -148,7 +160,7 @@ fn broken_files(c: &Cluster) -> Result {
     let bad = [&good[..], b"\nwork_mem = 'never closed\n"].concat();
     let owner = std::fs::metadata(&conf).map_err(|e| e.to_string())?;
     std::fs::write(&conf, bad).map_err(|e| e.to_string())?;
-    let corrupt = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "postgresql.conf"]);
+    let corrupt = check_refused(c, "expand.yml", &["-e", "og_add=n3"], &["n1", "postgresql.conf"]);
     std::fs::write(&conf, good).map_err(|e| e.to_string())?;
     std::fs::set_permissions(&conf, owner.permissions()).map_err(|e| e.to_string())?;
     corrupt
@@ -160,15 +172,15 @@ fn busy(c: &Cluster) -> Result {
     if held["failed"] == true {
         return Err(held.to_string());
     }
-    let expand = refuses(c, "expand.yml", &["-e", "og_add=n3"], &["dba@elsewhere"]);
-    let drop = refuses(c, "drop.yml", &["-e", "og_drop=n2"], &["dba@elsewhere"]);
+    let expand = check_refused(c, "expand.yml", &["-e", "og_add=n3"], &["dba@elsewhere"]);
+    let drop = check_refused(c, "drop.yml", &["-e", "og_drop=n2"], &["dba@elsewhere"]);
     c.module("n1", "og_lock", json!({"state": "released", "owner": "dba@elsewhere"}))?;
     expand.and(drop)
 }
 
 /// Two expands started at the same moment: one works, the other is told who does.
 fn two_at_once(c: &Cluster) -> Result {
-    let run = || c.play("expand.yml", &["-e", "og_add=n3"]);
+    let run = || c.run_playbook("expand.yml", &["-e", "og_add=n3"]);
     let (first, second) = std::thread::scope(|scope| {
         let other = scope.spawn(run);
         let one = run();
@@ -181,18 +193,18 @@ fn two_at_once(c: &Cluster) -> Result {
     if !bad.output.contains("the lock is held by") {
         return Err(format!("the second run does not say who holds the lock:\n{}", bad.output));
     }
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])
 }
 
 fn failing_build(c: &Cluster) -> Result {
     let before = c.settled_configuration()?;
     // A rule that turns the newcomer away: the build cannot connect.
     let args = ["-e", "og_add=n3", "-e", "og_hba_method=reject"];
-    let (run, seen) = under_load(c, "n1", || c.play("expand.yml", &args)?.must_fail())?;
-    c.all_hold(&seen, &["n1", "n2"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    let (run, seen) = under_load(c, "n1", || c.run_playbook("expand.yml", &args)?.must_fail())?;
+    c.wait_for_rows(&seen, &["n1", "n2"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby")])?;
     let newcomer = c.node("n3")?.dir.clone();
-    let changed = differing(&effective(&before), &effective(&c.settled_configuration()?));
+    let changed = differing(&effective_lines(&before), &effective_lines(&c.settled_configuration()?));
     let old: Vec<_> = changed.iter().filter(|f| !std::path::Path::new(f).starts_with(&newcomer)).collect();
     if !old.is_empty() {
         return Err(format!("the failed expand left changes in {old:?}\n{}", run.output));
@@ -207,9 +219,9 @@ fn drop_live(c: &Cluster) -> Result {
     if set["failed"] == true {
         return Err(set.to_string());
     }
-    let (_, seen) = never_waited_for(c, "n3", || play(c, "drop.yml", &["-e", "og_drop=n3"]))?;
-    c.all_hold(&seen, &["n1", "n2"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby")])?;
+    let (_, seen) = check_never_waited_for(c, "n3", || run_playbook(c, "drop.yml", &["-e", "og_drop=n3"]))?;
+    c.wait_for_rows(&seen, &["n1", "n2"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby")])?;
     match c.sync_names("n1")? {
         names if names.contains("dn_6002") => Ok(()),
         names => Err(format!("the standby that is left was taken off too: '{names}'")),

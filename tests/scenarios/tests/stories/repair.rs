@@ -9,7 +9,7 @@ use og_scenarios::cluster::{Cluster, Result};
 use og_scenarios::shell::{Shell, Told};
 use serde_json::{Value, json};
 
-use super::builds::builder;
+use super::builds::find_builder;
 use super::interrupted::killed_after_each_task;
 use super::under_load;
 use crate::Story;
@@ -41,17 +41,17 @@ pub const STORY: Story = Story {
 
 const ROLES: [(&str, &str); 3] = [("n1", "primary"), ("n2", "standby"), ("n3", "standby")];
 
-fn does(c: &Cluster, node: &str, module: &str, args: Value) -> Result<Value> {
+fn call_module(c: &Cluster, node: &str, module: &str, args: Value) -> Result<Value> {
     let words = args.to_string();
     let result = c.module(node, module, args)?;
     if result["failed"] == false { Ok(result) } else { Err(format!("{module} on {node} {words}: {result}")) }
 }
 
 fn state(c: &Cluster, node: &str, args: Value) -> Result {
-    does(c, node, "og_node_state", args).map(drop)
+    call_module(c, node, "og_node_state", args).map(drop)
 }
 
-fn has(told: &Told, words: &str) -> Result {
+fn check_told(told: &Told, words: &str) -> Result {
     if told.output.contains(words) {
         Ok(())
     } else {
@@ -60,16 +60,16 @@ fn has(told: &Told, words: &str) -> Result {
 }
 
 /// Repairs under load: foretold without a change, done, and nothing left; the cause is told, and no row is lost.
-fn repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
-    let shell = Shell::of(c)?;
+fn check_repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
+    let shell = Shell::new(c)?;
     let (told, seen) = under_load(c, "n1", || {
         let check = shell.run(&line.replacen("og repair", "og repair -n", 1))?.must_work()?;
-        has(&check, cause)?;
+        check_told(&check, cause)?;
         if check.changes.is_empty() {
             return Err(format!("check mode foresees nothing:\n{}", check.output));
         }
         let told = shell.run(line)?.must_work()?;
-        has(&told, cause)?;
+        check_told(&told, cause)?;
         Ok(told)
     })?;
     println!(
@@ -78,15 +78,15 @@ fn repairs(c: &Cluster, line: &str, cause: &str) -> Result<Told> {
         told.took.as_secs_f64(),
         told.changes
     );
-    c.all_hold(&seen, &["n1", "n2", "n3"])?;
-    c.at_rest(&ROLES)?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
+    c.check_at_rest(&ROLES)?;
     well(c)?;
     Ok(told)
 }
 
 /// Nothing is left to repair.
 fn well(c: &Cluster) -> Result {
-    let told = Shell::of(c)?.run("og repair")?.must_work()?;
+    let told = Shell::new(c)?.run("og repair")?.must_work()?;
     if told.changes.is_empty() {
         Ok(())
     } else {
@@ -96,32 +96,32 @@ fn well(c: &Cluster) -> Result {
 
 fn stopped(c: &Cluster) -> Result {
     state(c, "n3", json!({"state": "stopped"}))?;
-    repairs(c, "og repair", "its server was stopped")?;
+    check_repairs(c, "og repair", "its server was stopped")?;
     c.lab().kill_server("n3").map_err(|e| e.to_string())?;
-    repairs(c, "og repair n3", "its server ended without stopping").map(drop)
+    check_repairs(c, "og repair n3", "its server ended without stopping").map(drop)
 }
 
 fn own_rules_file(c: &Cluster) -> Result {
     let file = c.node("n3")?.data_dir.join("pg_hba.conf");
     state(c, "n3", json!({"state": "stopped"}))?;
     std::fs::remove_file(&file).map_err(|e| e.to_string())?;
-    repairs(c, "og repair", "make pg_hba.conf anew")?;
+    check_repairs(c, "og repair", "make pg_hba.conf anew")?;
     state(c, "n3", json!({"state": "stopped"}))?;
     let text = std::fs::read_to_string(&file).map_err(|e| e.to_string())?;
     std::fs::write(&file, text + "host all all 10.99.0.0/33 trust\n").map_err(|e| e.to_string())?;
-    repairs(c, "og repair n3", "of pg_hba.conf")?;
+    check_repairs(c, "og repair n3", "of pg_hba.conf")?;
     // One that streams on without the file would not start again, and is touched only when it is named.
     std::fs::remove_file(&file).map_err(|e| e.to_string())?;
     well(c)?;
-    repairs(c, "og repair n3", "does not start again").map(drop)
+    check_repairs(c, "og repair n3", "does not start again").map(drop)
 }
 
 fn not_let_in(c: &Cluster) -> Result {
     let address = format!("{}/32", c.node("n3")?.address);
-    does(c, "n1", "og_hba", json!({"state": "absent", "rules": [{"address": address}]}))?;
+    call_module(c, "n1", "og_hba", json!({"state": "absent", "rules": [{"address": address}]}))?;
     state(c, "n3", json!({"state": "restarted"}))?;
-    c.becomes("n3", "standby", "need_repair")?;
-    repairs(c, "og repair", "lets ").map(drop)
+    c.wait_for_state("n3", "standby", "need_repair")?;
+    check_repairs(c, "og repair", "lets ").map(drop)
 }
 
 fn no_channel(c: &Cluster) -> Result {
@@ -130,22 +130,23 @@ fn no_channel(c: &Cluster) -> Result {
         json!({"host": own.address, "base_port": own.base_port}),
         json!({"host": peer.address, "base_port": peer.base_port}),
     );
-    does(c, "n1", "og_replconninfo", json!({"state": "absent", "local": local, "peers": [peer]}))?;
+    call_module(c, "n1", "og_replconninfo", json!({"state": "absent", "local": local, "peers": [peer]}))?;
     state(c, "n3", json!({"state": "restarted"}))?;
     if c.lab().engine() == Engine::Postgres {
         // Its primary lets everybody in who has a rule.
         return repairs_channel_of_postgres(c);
     }
-    c.becomes("n3", "standby", "need_repair")?;
+    c.wait_for_state("n3", "standby", "need_repair")?;
     // The primary knows it by its static config at most.
-    repairs(c, "og repair n3", "no replication channel of n1 leads to it").map(drop)
+    check_repairs(c, "og repair n3", "no replication channel of n1 leads to it").map(drop)
 }
 
 fn repairs_channel_of_postgres(c: &Cluster) -> Result {
     let (own, peer) = (c.node("n1")?, c.node("n3")?);
     let peers = json!([{"host": peer.address, "base_port": peer.base_port}]);
     let local = json!({"host": own.address, "base_port": own.base_port});
-    does(c, "n1", "og_replconninfo", json!({"state": "present", "local": local, "peers": peers})).map(drop)
+    call_module(c, "n1", "og_replconninfo", json!({"state": "present", "local": local, "peers": peers}))
+        .map(drop)
 }
 
 fn wrong_role(c: &Cluster) -> Result {
@@ -154,10 +155,10 @@ fn wrong_role(c: &Cluster) -> Result {
         return Ok(());
     }
     state(c, "n3", json!({"state": "restarted", "role": "pending"}))?;
-    repairs(c, "og repair", "pending")?;
+    check_repairs(c, "og repair", "pending")?;
     state(c, "n3", json!({"state": "restarted", "role": "cascade_standby"}))?;
-    c.becomes("n3", "cascade_standby", "Normal")?;
-    repairs(c, "og repair n3", "the inventory says standby").map(drop)
+    c.wait_for_state("n3", "cascade_standby", "Normal")?;
+    check_repairs(c, "og repair n3", "the inventory says standby").map(drop)
 }
 
 /// Makes n3 a primary beside n1, which writes what nobody else has.
@@ -172,25 +173,25 @@ fn split(c: &Cluster) -> Result {
 
 fn two_primaries(c: &Cluster) -> Result {
     split(c)?;
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     for line in ["og repair", "og repair n3", "og repair n2", "og repair --repair-force yes"] {
         let told = shell.run(line)?;
         if told.status == 0 || !told.changes.is_empty() {
             return Err(format!("{line}: it was not refused:\n{}", told.output));
         }
-        has(&told, "n1 and n3 run as primary")?;
+        check_told(&told, "n1 and n3 run as primary")?;
     }
-    repairs(c, "og repair n3 --repair-force yes", "it runs as primary")?;
+    check_repairs(c, "og repair n3 --repair-force yes", "it runs as primary")?;
     lost(c)
 }
 
 /// It is refused when the node is named and not forced, and nothing is changed.
-fn is_refused(c: &Cluster, node: &str, words: &str) -> Result {
-    let told = Shell::of(c)?.run(&format!("og repair {node}"))?;
+fn check_refused(c: &Cluster, node: &str, words: &str) -> Result {
+    let told = Shell::new(c)?.run(&format!("og repair {node}"))?;
     if told.status == 0 || !told.changes.is_empty() {
         return Err(format!("it was not refused:\n{}", told.output));
     }
-    has(&told, words)
+    check_told(&told, words)
 }
 
 /// What n3 wrote alone is gone everywhere.
@@ -212,16 +213,16 @@ fn diverged(c: &Cluster) -> Result {
         c.sql("n1", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")
     })?;
     state(c, "n3", json!({"state": "started", "role": "standby"}))?;
-    c.becomes("n3", "standby", "need_repair")?;
-    c.until("it gives its reason", || {
+    c.wait_for_state("n3", "standby", "need_repair")?;
+    c.wait_until("it gives its reason", || {
         let said = c.module("n3", "og_node_state", json!({}))?["node"]["detail"].to_string();
         Ok(if said.contains("removed") || c.lab().engine() == Engine::Postgres { Ok(()) } else { Err(said) })
     })?;
-    is_refused(c, "n3", "exists only there")?;
-    let told = repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
+    check_refused(c, "n3", "exists only there")?;
+    let told = check_repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
     if c.lab().engine() != Engine::Postgres {
-        has(&told, "its log and its upstream's differ")?;
-        has(&told, "by place and checksum")?;
+        check_told(&told, "its log and its upstream's differ")?;
+        check_told(&told, "by place and checksum")?;
     }
     lost(c)
 }
@@ -233,23 +234,23 @@ fn wal_gone(c: &Cluster) -> Result {
     }
     let prune = |value: &str| {
         let own = json!({"parameters": {"max_size_for_xlog_prune": value, "wal_keep_segments": "2"}});
-        does(c, "n1", "og_guc", own).map(drop)
+        call_module(c, "n1", "og_guc", own).map(drop)
     };
     state(c, "n3", json!({"state": "stopped"}))?;
-    does(c, "n1", "og_slot", json!({"state": "absent", "names": [c.node("n3")?.instance]}))?;
+    call_module(c, "n1", "og_slot", json!({"state": "absent", "names": [c.node("n3")?.instance]}))?;
     prune("65536kB")?;
     for _ in 0..16 {
         c.sql("n1", "create table og_more as select 1 as n; drop table og_more; select pg_switch_xlog()")?;
         c.sql("n1", "checkpoint")?;
     }
     state(c, "n3", json!({"state": "started", "role": "standby"}))?;
-    c.until("it lacks what was removed", || {
+    c.wait_until("it lacks what was removed", || {
         let said = c.module("n3", "og_node_state", json!({}))?["node"]["detail"].to_string();
         Ok(if said.contains("removed") { Ok(()) } else { Err(said) })
     })?;
     // The server tells of it as of a log that differs.
-    is_refused(c, "n3", "exists only there")?;
-    repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
+    check_refused(c, "n3", "exists only there")?;
+    check_repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
     prune("2147483647kB")
 }
 
@@ -257,9 +258,9 @@ fn died_build(c: &Cluster) -> Result {
     let data = c.node("n3")?.data_dir.clone();
     std::thread::scope(|scope| {
         let build = scope.spawn(|| c.module("n3", "og_build", json!({"mode": "full"})));
-        let killed = c.until("a build that copies", || {
+        let killed = c.wait_until("a build that copies", || {
             let copies = data.join("build_completed.start").exists();
-            Ok(builder(&data).filter(|_| copies).ok_or("none".to_owned()))
+            Ok(find_builder(&data).filter(|_| copies).ok_or("none".to_owned()))
         });
         let killed = killed.and_then(|pid| {
             let kill =
@@ -269,7 +270,7 @@ fn died_build(c: &Cluster) -> Result {
         drop(build.join());
         killed
     })?;
-    repairs(c, "og repair", "a build of it died").map(drop)
+    check_repairs(c, "og repair", "a build of it died").map(drop)
 }
 
 fn killed(c: &Cluster) -> Result {
@@ -278,8 +279,8 @@ fn killed(c: &Cluster) -> Result {
     let args = ["-e", "og_repair=n3 og_repair_force=true"];
     let (kills, seen) = under_load(c, "n1", || killed_after_each_task(c, "repair.yml", &args))?;
     println!("  {}: killed {kills} times", c.lab().engine());
-    c.all_hold(&seen, &["n1", "n2", "n3"])?;
-    c.at_rest(&ROLES)?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
+    c.check_at_rest(&ROLES)?;
     lost(c)?;
     well(c)
 }
@@ -297,23 +298,23 @@ fn lose_rules(c: &Cluster) -> Result {
     if c.module("n1", "og_node_state", json!({"state": "started", "timeout": 30}))?["failed"] == false {
         return Err("n1 started without pg_hba.conf".to_owned());
     }
-    c.becomes("n2", "standby", "need_repair")
+    c.wait_for_state("n2", "standby", "need_repair")
 }
 
 fn lost_primary_rules(c: &Cluster) -> Result {
-    let seen = rows(c)?;
+    let seen = write_rows(c)?;
     lose_rules(c)?;
-    let told = Shell::of(c)?.run("og repair")?.must_work()?;
+    let told = Shell::new(c)?.run("og repair")?.must_work()?;
     println!("  {}: og repair of document 001: {:.1} s", c.lab().engine(), told.took.as_secs_f64());
-    has(&told, "no primary runs, n1 was it last")?;
-    c.at_rest(&ROLES)?;
-    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    check_told(&told, "no primary runs, n1 was it last")?;
+    c.check_at_rest(&ROLES)?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
     well(c)?;
-    c.all_hold(&rows(c)?, &["n1", "n2", "n3"])
+    c.wait_for_rows(&write_rows(c)?, &["n1", "n2", "n3"])
 }
 
 /// The client commits some rows.
-fn rows(c: &Cluster) -> Result<Seen> {
+fn write_rows(c: &Cluster) -> Result<Seen> {
     let ((), seen) = under_load(c, "n1", || {
         std::thread::sleep(Duration::from_millis(300));
         Ok(())
@@ -325,17 +326,17 @@ fn old_primary(c: &Cluster) -> Result {
     lose_rules(c)?;
     // As the document does it: the standby is started as primary, and writes what the old one has not.
     state(c, "n2", json!({"state": "restarted", "role": "primary", "force": true}))?;
-    c.becomes("n3", "standby", "Normal")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
     let (told, seen) = under_load(c, "n2", || {
         c.sql("n2", "create table og_more as select generate_series(1, 200000) as n; drop table og_more")?;
-        let shell = Shell::of(c)?;
+        let shell = Shell::new(c)?;
         let told = shell.run("og repair n1")?;
         // Its last record before it stopped may or may not have been sent.
         if told.status == 0 {
-            has(&told, "so nothing of it is lost")?;
+            check_told(&told, "so nothing of it is lost")?;
             return Ok(told);
         }
-        is_refused(c, "n1", "og_repair_force with this node named")?;
+        check_refused(c, "n1", "og_repair_force with this node named")?;
         shell.run("og repair n1 --repair-force yes")?.must_work()
     })?;
     println!(
@@ -344,13 +345,13 @@ fn old_primary(c: &Cluster) -> Result {
         told.took.as_secs_f64(),
         told.changes
     );
-    has(&told, "n1")?;
-    c.at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
-    c.all_hold(&seen, &["n1", "n2", "n3"])?;
+    check_told(&told, "n1")?;
+    c.check_at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
     well(c)?;
     // And back, as the document ends.
-    Shell::of(c)?.run("og switchover n1")?.must_work()?;
-    c.at_rest(&ROLES)
+    Shell::new(c)?.run("og switchover n1")?.must_work()?;
+    c.check_at_rest(&ROLES)
 }
 
 fn no_primary(c: &Cluster) -> Result {
@@ -359,10 +360,10 @@ fn no_primary(c: &Cluster) -> Result {
     c.sql("n2", "set synchronous_commit = local; create table og_more as select generate_series(1, 1000) as n; drop table og_more")?;
     state(c, "n2", json!({"state": "stopped"}))?;
     state(c, "n2", json!({"state": "started", "role": "standby"}))?;
-    let told = Shell::of(c)?.run("og repair")?;
+    let told = Shell::new(c)?.run("og repair")?;
     if told.status == 0 || !told.changes.is_empty() {
         return Err(format!("it was not refused:\n{}", told.output));
     }
-    has(&told, "no primary runs, and a repair makes none")?;
-    has(&told, "og failover n2")
+    check_told(&told, "no primary runs, and a repair makes none")?;
+    check_told(&told, "og failover n2")
 }

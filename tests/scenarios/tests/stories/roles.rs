@@ -30,14 +30,14 @@ fn state(c: &Cluster, node: &str, args: Value) -> Result<Value> {
     c.module(node, "og_node_state", args)
 }
 
-fn does(c: &Cluster, node: &str, args: Value) -> Result<Value> {
+fn call_module(c: &Cluster, node: &str, args: Value) -> Result<Value> {
     let words = args.to_string();
     let result = state(c, node, args)?;
     if result["failed"] == false { Ok(result) } else { Err(format!("{node} {words}: {result}")) }
 }
 
 /// The call must be refused for this reason, and leave the server as it is.
-fn refuses(c: &Cluster, node: &str, args: &Value, reason: &str) -> Result {
+fn check_refused(c: &Cluster, node: &str, args: &Value, reason: &str) -> Result {
     let pid = || Ok::<_, String>(state(c, node, json!({}))?["node"]["pid"].clone());
     let before = pid()?;
     let result = state(c, node, args.clone())?;
@@ -47,7 +47,7 @@ fn refuses(c: &Cluster, node: &str, args: &Value, reason: &str) -> Result {
     if pid()? == before { Ok(()) } else { Err(format!("{node} {args} was refused and did something")) }
 }
 
-fn rows(c: &Cluster, primary: &str) -> Result {
+fn write_rows(c: &Cluster, primary: &str) -> Result {
     under_load(c, primary, || {
         std::thread::sleep(Duration::from_millis(300));
         Ok(())
@@ -61,7 +61,7 @@ fn rebuild(c: &Cluster, node: &str) -> Result {
     if result["failed"] == true {
         return Err(format!("og_build on {node}: {result}"));
     }
-    c.becomes(node, "standby", "Normal")
+    c.wait_for_state(node, "standby", "Normal")
 }
 
 const STOP: &str = r#"{"state": "stopped"}"#;
@@ -73,26 +73,26 @@ fn value(text: &str) -> Value {
 
 fn well(c: &Cluster, primary: &str) -> Result {
     for node in ["n1", "n2", "n3"] {
-        c.becomes(node, if node == primary { "primary" } else { "standby" }, "Normal")?;
+        c.wait_for_state(node, if node == primary { "primary" } else { "standby" }, "Normal")?;
     }
     Ok(())
 }
 
 fn ordinary(c: &Cluster) -> Result {
-    rows(c, "n1")?;
+    write_rows(c, "n1")?;
     // The primary first: its standbys hold the checkpoint of its end, too.
     for node in ["n1", "n2", "n3"] {
-        does(c, node, value(STOP))?;
+        call_module(c, node, value(STOP))?;
     }
     for node in ["n2", "n1", "n3"] {
-        does(c, node, value(START))?;
+        call_module(c, node, value(START))?;
     }
     well(c, "n1")?;
     for node in ["n3", "n2", "n1"] {
-        does(c, node, json!({"state": "restarted"}))?;
+        call_module(c, node, json!({"state": "restarted"}))?;
         well(c, "n1")?;
     }
-    rows(c, "n1")
+    write_rows(c, "n1")
 }
 
 fn killed(c: &Cluster) -> Result {
@@ -101,17 +101,17 @@ fn killed(c: &Cluster) -> Result {
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     // It dies with the server; what it committed is there, and what is there is everywhere.
     drop(client.stop());
-    does(c, "n1", value(START))?;
+    call_module(c, "n1", value(START))?;
     well(c, "n1")?;
-    rows(c, "n1")
+    write_rows(c, "n1")
 }
 
 fn only_primary(c: &Cluster) -> Result {
     for role in ["standby", "cascade_standby", "pending"] {
-        refuses(c, "n1", &json!({"state": "restarted", "role": role}), "only_primary")?;
+        check_refused(c, "n1", &json!({"state": "restarted", "role": role}), "only_primary")?;
     }
-    refuses(c, "n1", &json!({"state": "standby"}), "only_primary")?;
-    refuses(c, "n1", &json!({"state": "started", "role": "normal"}), "wrong_role")
+    check_refused(c, "n1", &json!({"state": "standby"}), "only_primary")?;
+    check_refused(c, "n1", &json!({"state": "started", "role": "normal"}), "wrong_role")
 }
 
 fn frozen(c: &Cluster) -> Result {
@@ -123,7 +123,7 @@ fn frozen(c: &Cluster) -> Result {
     };
     signal("-STOP")?;
     let seen = state(c, "n2", json!({"wait": {"db_state": "normal"}, "timeout": 2}));
-    let told = refuses(c, "n2", &json!({"state": "started"}), "frozen");
+    let told = check_refused(c, "n2", &json!({"state": "started"}), "frozen");
     signal("-CONT")?;
     let (seen, ()) = (seen?, told?);
     let words = format!("process {pid} is stopped (T)");
@@ -155,64 +155,64 @@ fn two_switchovers(c: &Cluster) -> Result {
     }
     // Back to where the next scenario begins.
     let nodes = ["n1", "n2", "n3"];
-    let primary = c.until("one node is primary", || {
+    let primary = c.wait_until("one node is primary", || {
         let found = nodes
             .into_iter()
             .find(|node| state(c, node, json!({})).is_ok_and(|seen| seen["node"]["role"] == "primary"));
         Ok(found.ok_or("none".to_owned()))
     })?;
     well(c, primary)?;
-    does(c, "n1", json!({"state": "primary"}))?;
+    call_module(c, "n1", json!({"state": "primary"}))?;
     well(c, "n1")
 }
 
 fn old_primary(c: &Cluster) -> Result {
-    does(c, "n1", value(STOP))?;
+    call_module(c, "n1", value(STOP))?;
     // n2 takes over and writes what n1 has not; then it is a standby like any other.
-    c.becomes("n2", "standby", "need_repair")?;
-    does(c, "n2", json!({"state": "primary", "transition": "failover"}))?;
-    c.becomes("n3", "standby", "Normal")?;
-    rows(c, "n2")?;
-    does(c, "n2", value(STOP))?;
-    does(c, "n2", json!({"state": "started", "role": "standby"}))?;
+    c.wait_for_state("n2", "standby", "need_repair")?;
+    call_module(c, "n2", json!({"state": "primary", "transition": "failover"}))?;
+    c.wait_for_state("n3", "standby", "Normal")?;
+    write_rows(c, "n2")?;
+    call_module(c, "n2", value(STOP))?;
+    call_module(c, "n2", json!({"state": "started", "role": "standby"}))?;
     for call in [value(START), json!({"state": "started", "role": "primary"}), json!({"state": "restarted"})]
     {
-        refuses(c, "n1", &call, "holds_less")?;
+        check_refused(c, "n1", &call, "holds_less")?;
     }
     // Nobody holds more than n2, which comes back as what it was.
-    does(c, "n2", json!({"state": "restarted", "role": "primary"}))?;
-    refuses(c, "n1", &value(START), "second_primary")?;
+    call_module(c, "n2", json!({"state": "restarted", "role": "primary"}))?;
+    check_refused(c, "n1", &value(START), "second_primary")?;
     rebuild(c, "n1")?;
     well(c, "n2")
 }
 
 fn lagging(c: &Cluster) -> Result {
-    does(c, "n3", value(STOP))?;
-    rows(c, "n2")?;
-    c.becomes("n1", "standby", "Normal")?;
-    does(c, "n2", value(STOP))?;
-    does(c, "n3", value(START))?;
+    call_module(c, "n3", value(STOP))?;
+    write_rows(c, "n2")?;
+    c.wait_for_state("n1", "standby", "Normal")?;
+    call_module(c, "n2", value(STOP))?;
+    call_module(c, "n3", value(START))?;
     for call in [
         json!({"state": "restarted", "role": "primary"}),
         json!({"state": "primary", "transition": "failover"}),
     ] {
-        refuses(c, "n3", &call, "holds_less")?;
+        check_refused(c, "n3", &call, "holds_less")?;
     }
-    does(c, "n2", value(START))?;
+    call_module(c, "n2", value(START))?;
     well(c, "n2")?;
     // Nor a healthy one: its primary lives.
-    refuses(c, "n3", &json!({"state": "restarted", "role": "primary"}), "second_primary")
+    check_refused(c, "n3", &json!({"state": "restarted", "role": "primary"}), "second_primary")
 }
 
 fn second_primary(c: &Cluster) -> Result {
-    does(c, "n3", json!({"state": "restarted", "role": "primary", "force": true}))?;
+    call_module(c, "n3", json!({"state": "restarted", "role": "primary", "force": true}))?;
     for node in ["n2", "n3"] {
         for call in [json!({"state": "restarted"}), json!({"state": "restarted", "role": "primary"})] {
-            refuses(c, node, &call, "second_primary")?;
+            check_refused(c, node, &call, "second_primary")?;
         }
     }
     // One of them may step down, as the other one is seen.
-    does(c, "n3", value(STOP))?;
+    call_module(c, "n3", value(STOP))?;
     rebuild(c, "n3")?;
     well(c, "n2")
 }

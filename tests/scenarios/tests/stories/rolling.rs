@@ -4,7 +4,7 @@
 use og_lab::Role;
 use og_scenarios::client::create_table;
 use og_scenarios::cluster::{Cluster, Result, differing};
-use og_scenarios::roaming::{Roamed, roam};
+use og_scenarios::roaming::{Roamed, write_on_any};
 use og_scenarios::shell::{Shell, Told};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ const LIMIT: &str = "max_connections";
 
 /// The primary, when there is exactly one.
 fn primary(c: &Cluster) -> Result<String> {
-    c.until("one node is primary", || {
+    c.wait_until("one node is primary", || {
         let mut found = Vec::new();
         for name in NODES {
             let node = &c.module(name, "og_node_state", json!({"state": "query"}))?["node"];
@@ -46,9 +46,9 @@ fn primary(c: &Cluster) -> Result<String> {
 }
 
 /// What all nodes run with.
-fn all_run_with(c: &Cluster, name: &str, value: &str) -> Result {
+fn check_all_run_with(c: &Cluster, name: &str, value: &str) -> Result {
     for node in NODES {
-        c.until(&format!("{node} runs with {name} {value}"), || {
+        c.wait_until(&format!("{node} runs with {name} {value}"), || {
             let now = c.sql(node, &format!("show {name}"))?;
             Ok(if now == value { Ok(()) } else { Err(now) })
         })?;
@@ -56,7 +56,7 @@ fn all_run_with(c: &Cluster, name: &str, value: &str) -> Result {
     Ok(())
 }
 
-fn at_rest(c: &Cluster) -> Result {
+fn check_at_rest(c: &Cluster) -> Result {
     let primary = primary(c)?;
     let roles: Vec<(&str, &str)> = NODES
         .iter()
@@ -69,7 +69,7 @@ fn at_rest(c: &Cluster) -> Result {
             (*name, role)
         })
         .collect();
-    c.at_rest(&roles)
+    c.check_at_rest(&roles)
 }
 
 fn limit(c: &Cluster) -> Result<u64> {
@@ -89,7 +89,7 @@ fn show(c: &Cluster, line: &str, told: &Told, seen: &Roamed) {
     );
 }
 
-fn nothing_left(shell: &Shell, line: &str) -> Result {
+fn check_nothing_left(shell: &Shell, line: &str) -> Result {
     let told = shell.run(line)?.must_work()?;
     if told.changes.is_empty() {
         Ok(())
@@ -99,9 +99,9 @@ fn nothing_left(shell: &Shell, line: &str) -> Result {
 }
 
 fn refused(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     c.sql("n1", &create_table())?;
-    at_rest(c)?;
+    check_at_rest(c)?;
     let before = c.settled_configuration()?;
     for (line, words) in [
         ("og configure listen_addresses=*", "listen_addresses is each node's own"),
@@ -125,7 +125,7 @@ fn refused(c: &Cluster) -> Result {
 }
 
 fn raised(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let wanted = limit(c)? + 20;
     let line = format!("og configure {LIMIT}={wanted} --configure-restart yes");
     let before = c.settled_configuration()?;
@@ -133,10 +133,10 @@ fn raised(c: &Cluster) -> Result {
     if let [_, ..] = differing(&before, &c.configuration()?)[..] {
         return Err("check mode changed files".to_owned());
     }
-    let (told, seen) = roam(c, &NODES, || shell.run(&line)?.must_work())?;
+    let (told, seen) = write_on_any(c, &NODES, || shell.run(&line)?.must_work())?;
     show(c, &line, &told, &seen);
-    all_run_with(c, LIMIT, &wanted.to_string())?;
-    at_rest(c)?;
+    check_all_run_with(c, LIMIT, &wanted.to_string())?;
+    check_at_rest(c)?;
     // Which slots nobody uses any more is seen after the switchover alone.
     let made = told.changes.iter().filter(|change| !change.ends_with("Drop unused replication slots"));
     if !made.eq(&foretold.changes) {
@@ -145,45 +145,45 @@ fn raised(c: &Cluster) -> Result {
     if primary(c)? == "n1" {
         return Err("n1 is the primary still".to_owned());
     }
-    nothing_left(&shell, &line)?;
-    nothing_left(&shell, "og restart")
+    check_nothing_left(&shell, &line)?;
+    check_nothing_left(&shell, "og restart")
 }
 
 fn killed(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let wanted = limit(c)? + 20;
     let line = format!("og configure {LIMIT}={wanted} --configure-restart yes --switch-back yes");
-    let (told, seen) = roam(c, &NODES, || {
+    let (told, seen) = write_on_any(c, &NODES, || {
         let was = primary(c)?;
-        shell.killed(&line, "Restart the standbys")?;
-        shell.killed(&line, "Restart the old primary")?;
+        shell.run_killed(&line, "Restart the standbys")?;
+        shell.run_killed(&line, "Restart the old primary")?;
         let told = shell.run(&line)?.must_work()?;
         let is = primary(c)?;
         if was == is { Ok(told) } else { Err(format!("{was} was the primary, now {is} is")) }
     })?;
     show(c, &line, &told, &seen);
-    all_run_with(c, LIMIT, &wanted.to_string())?;
-    at_rest(c)?;
-    nothing_left(&shell, &line)
+    check_all_run_with(c, LIMIT, &wanted.to_string())?;
+    check_at_rest(c)?;
+    check_nothing_left(&shell, &line)
 }
 
 fn lowered(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let wanted = limit(c)? - 40;
     let line = format!("og configure {LIMIT}={wanted} --configure-restart yes");
     let was = primary(c)?;
-    let (told, seen) = roam(c, &NODES, || shell.run(&line)?.must_work())?;
+    let (told, seen) = write_on_any(c, &NODES, || shell.run(&line)?.must_work())?;
     show(c, &line, &told, &seen);
-    all_run_with(c, LIMIT, &wanted.to_string())?;
-    at_rest(c)?;
+    check_all_run_with(c, LIMIT, &wanted.to_string())?;
+    check_at_rest(c)?;
     if primary(c)? != was {
         return Err(format!("{was} was restarted in place, and is no primary any more"));
     }
-    nothing_left(&shell, &line)
+    check_nothing_left(&shell, &line)
 }
 
 fn at_leisure(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let senders = c.sql(&primary(c)?, "show max_wal_senders")?;
     let senders = senders.parse::<u64>().map_err(|e| format!("{senders}: {e}"))? + 1;
     let line = format!("og configure log_min_duration_statement=7s max_wal_senders={senders}");
@@ -191,12 +191,12 @@ fn at_leisure(c: &Cluster) -> Result {
     if !told.output.contains("max_wal_senders counts only after a restart") {
         return Err(format!("that it waits is not told:\n{}", told.output));
     }
-    all_run_with(c, "log_min_duration_statement", "7s")?;
-    at_rest(c)?;
-    nothing_left(&shell, &line)?;
-    let (told, seen) = roam(c, &NODES, || shell.run("og restart")?.must_work())?;
+    check_all_run_with(c, "log_min_duration_statement", "7s")?;
+    check_at_rest(c)?;
+    check_nothing_left(&shell, &line)?;
+    let (told, seen) = write_on_any(c, &NODES, || shell.run("og restart")?.must_work())?;
     show(c, "og restart", &told, &seen);
-    all_run_with(c, "max_wal_senders", &senders.to_string())?;
-    at_rest(c)?;
-    nothing_left(&shell, "og restart")
+    check_all_run_with(c, "max_wal_senders", &senders.to_string())?;
+    check_at_rest(c)?;
+    check_nothing_left(&shell, "og restart")
 }

@@ -8,7 +8,7 @@ use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::salt::{Answer, Salt};
 use serde_json::{Value, json};
 
-use super::{foretold, nothing_left, outcome, short, under_load};
+use super::{check_nothing_left, configuration_of_nodes, predict_changes, shorten, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -23,7 +23,7 @@ const SECRET: &str = "Gauss-4711";
 /// The variable that names the folder of Salt's programs.
 const SALT: &str = "OG_SALT";
 
-pub fn lacks() -> Option<String> {
+pub fn missing_requirement() -> Option<String> {
     std::env::var_os(SALT)
         .is_none()
         .then(|| format!("{SALT} does not name the folder of Salt's programs; `cargo xtask salt` runs this"))
@@ -36,20 +36,20 @@ fn as_readme_says(c: &Cluster) -> Result {
     };
     let salt = Salt::up(c, &PathBuf::from(bin))?;
     for line in install {
-        typed(c, &salt, line)?.must_work()?;
+        run_typed(c, &salt, line)?.must_work()?;
     }
     describe(c, &salt)?;
     for line in run {
         match &line.split_whitespace().skip(1).collect::<Vec<_>>()[..] {
             ["og.status", _] => {
-                let seen = typed(c, &salt, line)?.must_work()?;
-                expect(&seen, "n4    ", seen.value["cluster"].to_string().contains("n1    "))?;
+                let seen = run_typed(c, &salt, line)?.must_work()?;
+                require(&seen, "n4    ", seen.value["cluster"].to_string().contains("n1    "))?;
             }
             ["og.expand", nodes, "test=True"] => {
-                predicts(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?;
+                check_prediction(c, &salt, line, "expand.yml", &format!("og_add={nodes}"))?;
             }
-            ["og.expand", nodes] => expands(c, &salt, line, nodes)?,
-            ["og.drop", nodes] => drops(c, &salt, line, nodes)?,
+            ["og.expand", nodes] => check_expand(c, &salt, line, nodes)?,
+            ["og.drop", nodes] => check_drop(c, &salt, line, nodes)?,
             _ => return Err(format!("README says {line:?}, which this test does not know")),
         }
     }
@@ -70,9 +70,9 @@ fn by_hand(c: &Cluster, salt: &Salt) -> Result {
     let orchestrate =
         |words: [&str; 2]| salt.run("salt-run", &["state.orchestrate", words[0], words[1]])?.must_work();
     orchestrate(["examples.add_standby", r#"pillar={"new": "n2"}"#])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")])?;
     orchestrate(["examples.drop_standby", r#"pillar={"gone": "n2"}"#])?;
-    c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])
+    c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])
 }
 
 /// The indented blocks of README's section on Salt that consist of commands, by line.
@@ -97,14 +97,14 @@ fn readme() -> Result<Vec<Vec<String>>> {
 }
 
 /// Types a line of README in a shell on the master, with the lab's folders for the documented ones.
-fn typed(c: &Cluster, salt: &Salt, line: &str) -> Result<Answer> {
+fn run_typed(c: &Cluster, salt: &Salt, line: &str) -> Result<Answer> {
     let line = line
         .replace("/path/printed/by/cargo-xtask-build", &c.modules().display().to_string())
         .replace("/srv/salt", &salt.files().display().to_string());
     salt.shell(&line)
 }
 
-fn expect(seen: &Answer, what: &str, holds: bool) -> Result {
+fn require(seen: &Answer, what: &str, holds: bool) -> Result {
     if holds { Ok(()) } else { Err(format!("expected: {what}\n{}", seen.output)) }
 }
 
@@ -130,49 +130,49 @@ fn describe(c: &Cluster, salt: &Salt) -> Result {
 }
 
 /// Salt says what it would change, which is what Ansible's check mode says, and changes nothing.
-fn predicts(c: &Cluster, salt: &Salt, line: &str, playbook: &str, extra: &str) -> Result {
-    let by_ansible = short(foretold(c, playbook, &["-e", extra])?);
+fn check_prediction(c: &Cluster, salt: &Salt, line: &str, playbook: &str, extra: &str) -> Result {
+    let by_ansible = shorten(predict_changes(c, playbook, &["-e", extra])?);
     let before = c.settled_configuration()?;
-    let by_salt = typed(c, salt, line)?.must_work()?;
+    let by_salt = run_typed(c, salt, line)?.must_work()?;
     let changed = differing(&before, &c.configuration()?);
-    expect(&by_salt, &format!("no change of {changed:?}"), changed.is_empty())?;
-    expect(&by_salt, &format!("{by_ansible:#?}"), by_salt.changes() == by_ansible)
+    require(&by_salt, &format!("no change of {changed:?}"), changed.is_empty())?;
+    require(&by_salt, &format!("{by_ansible:#?}"), by_salt.changes() == by_ansible)
 }
 
 /// The line under load does what Ansible foretells, and leaves neither Salt nor Ansible anything to do.
-fn does(c: &Cluster, salt: &Salt, line: &str, playbook: &str, extra: &str) -> Result {
-    let by_ansible = short(foretold(c, playbook, &["-e", extra])?);
-    let (done, seen) = under_load(c, "n1", || typed(c, salt, line)?.must_work())?;
-    expect(&done, &format!("{by_ansible:#?}"), done.changes() == by_ansible)?;
-    c.all_hold(&seen, &["n1"])?;
-    let again = typed(c, salt, line)?.must_work()?;
-    expect(&again, "nothing to do", again.changes().is_empty() && again.value["changed"] == false)?;
-    nothing_left(c, playbook, &["-e", extra])
+fn check_run(c: &Cluster, salt: &Salt, line: &str, playbook: &str, extra: &str) -> Result {
+    let by_ansible = shorten(predict_changes(c, playbook, &["-e", extra])?);
+    let (done, seen) = under_load(c, "n1", || run_typed(c, salt, line)?.must_work())?;
+    require(&done, &format!("{by_ansible:#?}"), done.changes() == by_ansible)?;
+    c.wait_for_rows(&seen, &["n1"])?;
+    let again = run_typed(c, salt, line)?.must_work()?;
+    require(&again, "nothing to do", again.changes().is_empty() && again.value["changed"] == false)?;
+    check_nothing_left(c, playbook, &["-e", extra])
 }
 
-fn expands(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
+fn check_expand(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     let extra = format!("og_add={nodes}");
-    does(c, salt, line, "expand.yml", &extra)?;
+    check_run(c, salt, line, "expand.yml", &extra)?;
     let roles = [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
-    c.at_rest(&roles)?;
-    let by_salt = outcome(c)?;
+    c.check_at_rest(&roles)?;
+    let by_salt = configuration_of_nodes(c)?;
     // The same by Ansible, from where it began.
-    c.play("drop.yml", &["-e", &format!("og_drop={nodes}")])?.must_work()?;
-    c.play("expand.yml", &["-e", &extra])?.must_work()?;
-    c.at_rest(&roles)?;
-    let differ = differing(&by_salt, &outcome(c)?);
+    c.run_playbook("drop.yml", &["-e", &format!("og_drop={nodes}")])?.must_work()?;
+    c.run_playbook("expand.yml", &["-e", &extra])?.must_work()?;
+    c.check_at_rest(&roles)?;
+    let differ = differing(&by_salt, &configuration_of_nodes(c)?);
     if differ.is_empty() { Ok(()) } else { Err(format!("Salt and Ansible make other files: {differ:?}")) }
 }
 
 /// Killed while the minions work at a step, the same line takes up what is left.
-fn drops(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
+fn check_drop(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     let extra = format!("og_drop={nodes}");
-    predicts(c, salt, &format!("{line} test=True"), "drop.yml", &extra)?;
-    salt.killed(line, "Remove their replication channels")?;
-    let (_, seen) = under_load(c, "n1", || typed(c, salt, line)?.must_work())?;
-    c.all_hold(&seen, &["n1"])?;
-    c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
-    nothing_left(c, "drop.yml", &["-e", &extra])
+    check_prediction(c, salt, &format!("{line} test=True"), "drop.yml", &extra)?;
+    salt.run_killed(line, "Remove their replication channels")?;
+    let (_, seen) = under_load(c, "n1", || run_typed(c, salt, line)?.must_work())?;
+    c.wait_for_rows(&seen, &["n1"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    check_nothing_left(c, "drop.yml", &["-e", &extra])
 }
 
 /// The result of the only state of an orchestration.
@@ -185,17 +185,17 @@ fn only_state(seen: &Answer) -> &Value {
 
 fn orchestrated(c: &Cluster, salt: &Salt, line: &str) -> Result {
     let before = c.settled_configuration()?;
-    let seen = typed(c, salt, line)?.must_work()?;
+    let seen = run_typed(c, salt, line)?.must_work()?;
     let state = only_state(&seen);
     let foreseen = state["result"].is_null() && state["changes"]["n2"].is_array();
-    expect(&seen, "a prediction for n2", foreseen)?;
+    require(&seen, "a prediction for n2", foreseen)?;
     let changed = differing(&before, &c.configuration()?);
-    expect(&seen, &format!("no change of {changed:?}"), changed.is_empty())?;
+    require(&seen, &format!("no change of {changed:?}"), changed.is_empty())?;
     // A run that is refused says so in its exit status.
     let refused =
         salt.run("salt-run", &["state.orchestrate", "opengauss.drop", r#"pillar={"og_drop": "n1"}"#])?;
     let said = only_state(&refused)["comment"].to_string();
-    expect(&refused, "a refusal", !refused.ok && said.contains("n1 is the primary"))
+    require(&refused, "a refusal", !refused.ok && said.contains("n1 is the primary"))
 }
 
 /// A secret that is named as of the pillar comes into the file, and into no log of a minion at the level debug.
@@ -203,12 +203,12 @@ fn secrets(c: &Cluster, salt: &Salt) -> Result {
     let sls = "word:\n  og.guc_present:\n    - show_changes: false\n    - parameters:\n        log_line_prefix: pillar://word\n";
     fs::write(salt.files().join("word.sls"), sls).map_err(|e| e.to_string())?;
     let done = salt.run("salt", &["n1", "state.apply", "word"])?.must_work()?;
-    expect(&done, "a change", done.output.contains("not shown"))?;
+    require(&done, "a change", done.output.contains("not shown"))?;
     let file =
         fs::read_to_string(c.node("n1")?.data_dir.join("postgresql.conf")).map_err(|e| e.to_string())?;
-    expect(&done, "the secret in the file", file.contains(SECRET))?;
+    require(&done, "the secret in the file", file.contains(SECRET))?;
     let logs = salt.minion_logs()?;
-    expect(&done, "a log at the level debug", logs.contains("[DEBUG") && logs.contains("og.guc_present"))?;
+    require(&done, "a log at the level debug", logs.contains("[DEBUG") && logs.contains("og.guc_present"))?;
     let shown: Vec<_> = logs.lines().filter(|l| l.contains(SECRET)).collect();
     if shown.is_empty() { Ok(()) } else { Err(format!("a minion's log has the secret: {shown:#?}")) }
 }

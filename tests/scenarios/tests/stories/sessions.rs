@@ -5,7 +5,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 use serde_json::{Value, json};
 
-use super::{has_sample_keys, under_load, well};
+use super::{has_sample_keys, require_success, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -23,12 +23,12 @@ fn checkpoints(c: &Cluster) -> Result {
         "n1",
         "create table pages as select g as n, repeat('x', 500) as x from generate_series(1, 20000) g",
     )?;
-    let asked = well(c.module("n1", "og_checkpoint", json!({"state": "query"}))?)?;
+    let asked = require_success(c.module("n1", "og_checkpoint", json!({"state": "query"}))?)?;
     let args = || json!({"max_dirty_pages": 100});
     let mut foreseen = args();
     foreseen["check_mode"] = json!(true);
-    let foreseen = well(c.module("n1", "og_checkpoint", foreseen)?)?;
-    let made = well(c.module("n1", "og_checkpoint", args())?)?;
+    let foreseen = require_success(c.module("n1", "og_checkpoint", foreseen)?)?;
+    let made = require_success(c.module("n1", "og_checkpoint", args())?)?;
     if asked["changed"] != false || foreseen["changed"] != true || made["changed"] != true {
         return Err(format!("asked {asked}, foreseen {foreseen}, made {made}"));
     }
@@ -37,7 +37,7 @@ fn checkpoints(c: &Cluster) -> Result {
     {
         return Err(format!("no checkpoint was made: {asked}, then {made}"));
     }
-    let again = well(c.module("n1", "og_checkpoint", args())?)?;
+    let again = require_success(c.module("n1", "og_checkpoint", args())?)?;
     let counts = c.lab().engine().is_opengauss();
     let judged = made["dirty_pages_after"].as_u64().is_some_and(|pages| pages <= 100);
     // PostgreSQL does not count them: one checkpoint each time, and a warning.
@@ -45,7 +45,7 @@ fn checkpoints(c: &Cluster) -> Result {
     if judged != counts || warned == counts || again["changed"] == counts {
         return Err(format!("made {made}, again {again}"));
     }
-    well(c.module("n2", "og_checkpoint", json!({}))?)?;
+    require_success(c.module("n2", "og_checkpoint", json!({}))?)?;
     has_sample_keys("og_checkpoint", vec![asked, made])
 }
 
@@ -58,8 +58,8 @@ fn long_transaction(c: &Cluster) -> Result {
     let (told, seen) = under_load(c, "n1", || {
         std::thread::scope(|scope| {
             let client = scope.spawn(|| c.sql("n1", "begin; select 'ours', pg_sleep(600)"));
-            let told = c.until("a long transaction", || {
-                let told = well(session(json!({"min_age": 2}))?)?;
+            let told = c.wait_until("a long transaction", || {
+                let told = require_success(session(json!({"min_age": 2}))?)?;
                 let found = told["transactions"].as_array().is_some_and(|all| all.len() == 1);
                 Ok(if found { Ok(told) } else { Err(told.to_string()) })
             });
@@ -71,12 +71,12 @@ fn long_transaction(c: &Cluster) -> Result {
                 if waited["error"]["kind"] != "timeout" || waited["error"]["reason"] != "long_transactions" {
                     return Err(format!("it was not waited for: {waited}"));
                 }
-                let foreseen = well(absent("terminate", true, 60)?)?;
-                let ended = well(absent("terminate", false, 60)?)?;
+                let foreseen = require_success(absent("terminate", true, 60)?)?;
+                let ended = require_success(absent("terminate", false, 60)?)?;
                 if foreseen["actions"] != ended["actions"] || ended["changed"] != true {
                     return Err(format!("foreseen {foreseen}, done {ended}"));
                 }
-                let again = well(absent("terminate", false, 60)?)?;
+                let again = require_success(absent("terminate", false, 60)?)?;
                 if again["changed"] == false { Ok(vec![told, ended]) } else { Err(format!("again {again}")) }
             });
             if ended.is_err() {
@@ -92,8 +92,8 @@ fn long_transaction(c: &Cluster) -> Result {
     if c.lab().engine().is_opengauss() {
         c.sql("n1", "rollback prepared 'order 4711'")?;
     }
-    c.all_hold(&seen, &["n1", "n2"])?;
+    c.wait_for_rows(&seen, &["n1", "n2"])?;
     // The standby streams as before: no WAL sender was ended.
-    c.becomes("n2", "standby", "normal")?;
+    c.wait_for_state("n2", "standby", "normal")?;
     if c.lab().engine().is_opengauss() { has_sample_keys("og_session", told) } else { Ok(()) }
 }

@@ -4,7 +4,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::shell::{Shell, Told};
 
-use super::{foretold, outcome, short, under_load};
+use super::{configuration_of_nodes, predict_changes, shorten, under_load};
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -12,8 +12,8 @@ pub const STORY: Story = Story {
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
     always: 4,
     scenarios: &[
-        ("og expand does what Ansible does", expands),
-        ("og drop, killed and typed again", drops),
+        ("og expand does what Ansible does", check_expand),
+        ("og drop, killed and typed again", check_drop),
         ("what is refused is told, and nothing changed", refused),
         ("a standby comes and goes by the modules alone", by_hand),
     ],
@@ -23,7 +23,7 @@ const ADD: &str = "og_add=n3,n4";
 const ROLES: [(&str, &str); 4] =
     [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
 
-fn same(what: &str, by_ansible: &[String], by_shell: &Told) -> Result {
+fn check_same_changes(what: &str, by_ansible: &[String], by_shell: &Told) -> Result {
     if by_shell.changes == by_ansible {
         return Ok(());
     }
@@ -31,7 +31,7 @@ fn same(what: &str, by_ansible: &[String], by_shell: &Told) -> Result {
 }
 
 /// The line tells what it would change, and changes nothing.
-fn predicts(c: &Cluster, shell: &Shell, line: &str) -> Result<Told> {
+fn check_prediction(c: &Cluster, shell: &Shell, line: &str) -> Result<Told> {
     let before = c.settled_configuration()?;
     let told = shell.run(line)?.must_work()?;
     match differing(&before, &c.configuration()?)[..] {
@@ -45,43 +45,43 @@ fn show(c: &Cluster, line: &str, told: &Told) {
     println!("  {engine}: {line}: {took:.1} s, {} changes", told.changes.len());
 }
 
-fn expands(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
-    let by_ansible = short(foretold(c, "expand.yml", &["-e", ADD])?);
-    same("check", &by_ansible, &predicts(c, &shell, "og expand -n --diff n3,n4")?)?;
+fn check_expand(c: &Cluster) -> Result {
+    let shell = Shell::new(c)?;
+    let by_ansible = shorten(predict_changes(c, "expand.yml", &["-e", ADD])?);
+    check_same_changes("check", &by_ansible, &check_prediction(c, &shell, "og expand -n --diff n3,n4")?)?;
     let (told, seen) = under_load(c, "n1", || shell.run("og expand n3,n4")?.must_work())?;
     show(c, "og expand n3,n4", &told);
-    same("run", &by_ansible, &told)?;
-    c.all_hold(&seen, &["n1", "n2", "n3", "n4"])?;
-    c.at_rest(&ROLES)?;
-    same("again", &[], &shell.run("og expand n3,n4")?.must_work()?)?;
-    let by_shell = outcome(c)?;
+    check_same_changes("run", &by_ansible, &told)?;
+    c.wait_for_rows(&seen, &["n1", "n2", "n3", "n4"])?;
+    c.check_at_rest(&ROLES)?;
+    check_same_changes("again", &[], &shell.run("og expand n3,n4")?.must_work()?)?;
+    let by_shell = configuration_of_nodes(c)?;
     // The same by Ansible, from where it began.
-    c.play("drop.yml", &["-e", "og_drop=n3,n4"])?.must_work()?;
-    let run = c.play("expand.yml", &["-e", ADD])?.must_work()?;
+    c.run_playbook("drop.yml", &["-e", "og_drop=n3,n4"])?.must_work()?;
+    let run = c.run_playbook("expand.yml", &["-e", ADD])?.must_work()?;
     // n2 streams, and n4 may follow it: it need not wait for n3.
     if !run.task_times.iter().any(|(name, _)| name.ends_with("Build standbys and cascade standbys")) {
         return Err(format!("n4 was not built beside n3:\n{}", run.output));
     }
-    c.at_rest(&ROLES)?;
-    match differing(&by_shell, &outcome(c)?)[..] {
+    c.check_at_rest(&ROLES)?;
+    match differing(&by_shell, &configuration_of_nodes(c)?)[..] {
         [] => Ok(()),
         ref files => Err(format!("the shell and Ansible make other files: {files:?}")),
     }
 }
 
 /// Killed while the nodes work at a step, the same line takes up what is left.
-fn drops(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+fn check_drop(c: &Cluster) -> Result {
+    let shell = Shell::new(c)?;
     let line = "og drop n2";
-    let by_ansible = short(foretold(c, "drop.yml", &["-e", "og_drop=n2"])?);
-    same("check", &by_ansible, &predicts(c, &shell, "og drop --check n2")?)?;
-    shell.killed(line, "Remove their replication channels")?;
+    let by_ansible = shorten(predict_changes(c, "drop.yml", &["-e", "og_drop=n2"])?);
+    check_same_changes("check", &by_ansible, &check_prediction(c, &shell, "og drop --check n2")?)?;
+    shell.run_killed(line, "Remove their replication channels")?;
     let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
     show(c, line, &told);
-    c.all_hold(&seen, &["n1"])?;
-    c.at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
-    same("again", &[], &shell.run(line)?.must_work()?)?;
+    c.wait_for_rows(&seen, &["n1"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;
+    check_same_changes("again", &[], &shell.run(line)?.must_work()?)?;
     let table = shell.run("og status")?.must_work()?.output;
     if table.lines().any(|row| row.starts_with("n2 ") && row.contains("stopped")) {
         return Ok(());
@@ -90,7 +90,7 @@ fn drops(c: &Cluster) -> Result {
 }
 
 fn refused(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let before = c.settled_configuration()?;
     for (line, status, words) in [
         ("og drop n1", 1, "n1 is the primary"),
@@ -110,7 +110,7 @@ fn refused(c: &Cluster) -> Result {
 
 /// The scripts and playbooks that compose the modules by hand.
 fn by_hand(c: &Cluster) -> Result {
-    let shell = Shell::of(c)?;
+    let shell = Shell::new(c)?;
     let node = |name: &str| -> Result<String> {
         let n = c.lab().node(name).map_err(|e| e.to_string())?;
         Ok(format!("{}@{}:{}", n.os_user, n.address, n.data_dir.display()))
@@ -122,15 +122,15 @@ fn by_hand(c: &Cluster) -> Result {
     let with = [("n1", "primary"), ("n2", "standby"), ("n3", "standby"), ("n4", "cascade_standby")];
     let without = [("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")];
     // A node that comes back may keep slots that it had for others; the workflows drop such, these few lines do not.
-    let all_stream = || with.iter().try_for_each(|(name, role)| c.becomes(name, role, "normal"));
+    let all_stream = || with.iter().try_for_each(|(name, role)| c.wait_for_state(name, role, "normal"));
     for _ in 0..2 {
         script("add-standby")?;
         all_stream()?;
     }
-    c.play("examples/drop_standby.yml", &["-e", "gone=n2"])?.must_work()?;
-    c.at_rest(&without)?;
-    c.play("examples/add_standby.yml", &["-e", "new=n2"])?.must_work()?;
+    c.run_playbook("examples/drop_standby.yml", &["-e", "gone=n2"])?.must_work()?;
+    c.check_at_rest(&without)?;
+    c.run_playbook("examples/add_standby.yml", &["-e", "new=n2"])?.must_work()?;
     all_stream()?;
     script("drop-standby")?;
-    c.at_rest(&without)
+    c.check_at_rest(&without)
 }

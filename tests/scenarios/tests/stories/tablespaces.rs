@@ -5,7 +5,7 @@ use og_lab::Role;
 use og_scenarios::cluster::{Cluster, Result};
 use serde_json::json;
 
-use super::play;
+use super::run_playbook;
 use crate::Story;
 
 pub const STORY: Story = Story {
@@ -21,7 +21,7 @@ pub const STORY: Story = Story {
 };
 
 /// Makes a tablespace of this name on n1, and a table in it; the folder is there on every node.
-fn make(c: &Cluster, name: &str) -> Result {
+fn make_tablespace(c: &Cluster, name: &str) -> Result {
     for node in c.lab().nodes() {
         let made = node.exec(["mkdir", "-m", "700", &place(c, name)?]).status().map_err(|e| e.to_string())?;
         if !made.success() {
@@ -47,11 +47,11 @@ fn content(c: &Cluster, node: &str, table: &str) -> Result<String> {
 }
 
 /// Waits until these nodes have the same in these tables as the primary.
-fn same(c: &Cluster, primary: &str, nodes: &[&str], tables: &[&str]) -> Result {
+fn check_same_content(c: &Cluster, primary: &str, nodes: &[&str], tables: &[&str]) -> Result {
     for table in tables {
         let wanted = content(c, primary, table)?;
         for node in nodes {
-            c.until(&format!("{node} has in {table} what {primary} has: {wanted}"), || {
+            c.wait_until(&format!("{node} has in {table} what {primary} has: {wanted}"), || {
                 let has = content(c, node, table)?;
                 Ok(if has == wanted { Ok(()) } else { Err(has) })
             })?;
@@ -69,15 +69,15 @@ fn write(c: &Cluster, primary: &str, table: &str) -> Result {
 }
 
 fn expand(c: &Cluster) -> Result {
-    make(c, "one")?;
+    make_tablespace(c, "one")?;
     c.sql("n1", "checkpoint")?;
-    play(c, "expand.yml", &["-e", "og_add=n2,n3"])?;
-    c.at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])?;
-    same(c, "n1", &["n2", "n3"], &["in_one"])?;
+    run_playbook(c, "expand.yml", &["-e", "og_add=n2,n3"])?;
+    c.check_at_rest(&[("n1", "primary"), ("n2", "standby"), ("n3", "standby")])?;
+    check_same_content(c, "n1", &["n2", "n3"], &["in_one"])?;
     write(c, "n1", "in_one")?;
-    make(c, "two")?;
+    make_tablespace(c, "two")?;
     write(c, "n1", "in_two")?;
-    same(c, "n1", &["n2", "n3"], &["in_one", "in_two"])?;
+    check_same_content(c, "n1", &["n2", "n3"], &["in_one", "in_two"])?;
     let names = ["n1", "n2", "n3"].map(|node| c.sql(node, "show pgxc_node_name"));
     match &names {
         // PostgreSQL has no such parameter, and names no folder after a node.
@@ -91,41 +91,41 @@ fn failover(c: &Cluster) -> Result {
     let wanted = [content(c, "n1", "in_one")?, content(c, "n1", "in_two")?];
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     // For a moment it may receive from the one that dies, and is not promoted then.
-    let promoted = c.until("n2 takes over", || {
+    let promoted = c.wait_until("n2 takes over", || {
         let told = c.module("n2", "og_node_state", json!({"state": "primary", "transition": "failover"}))?;
         let early = told["error"]["reason"] == "primary_may_be_alive";
         Ok(if early { Err(told.to_string()) } else { Ok(told) })
     })?;
-    done(&promoted)?;
+    require_success(&promoted)?;
     let has = [content(c, "n2", "in_one")?, content(c, "n2", "in_two")?];
     if has != wanted {
         return Err(format!("n1 had {wanted:?}, and n2 has {has:?}"));
     }
-    c.becomes("n3", "standby", "normal")?;
+    c.wait_for_state("n3", "standby", "normal")?;
     write(c, "n2", "in_one")?;
-    same(c, "n2", &["n3"], &["in_one", "in_two"])
+    check_same_content(c, "n2", &["n3"], &["in_one", "in_two"])
 }
 
 fn restart(c: &Cluster) -> Result {
     let wanted = [content(c, "n2", "in_one")?, content(c, "n2", "in_two")?];
     for (node, role) in [("n3", "standby"), ("n2", "primary")] {
-        done(&c.module(node, "og_node_state", json!({"state": "restarted"}))?)?;
-        c.becomes(node, role, "normal")?;
+        require_success(&c.module(node, "og_node_state", json!({"state": "restarted"}))?)?;
+        c.wait_for_state(node, role, "normal")?;
     }
     let has = [content(c, "n2", "in_one")?, content(c, "n2", "in_two")?];
     if has != wanted {
         return Err(format!("before the restart n2 had {wanted:?}, now it has {has:?}"));
     }
-    same(c, "n2", &["n3"], &["in_one", "in_two"])
+    check_same_content(c, "n2", &["n3"], &["in_one", "in_two"])
 }
 
 fn rebuild(c: &Cluster) -> Result {
-    done(&c.module("n1", "og_build", json!({"mode": "full", "force": true}))?)?;
-    c.becomes("n1", "standby", "normal")?;
+    require_success(&c.module("n1", "og_build", json!({"mode": "full", "force": true}))?)?;
+    c.wait_for_state("n1", "standby", "normal")?;
     write(c, "n2", "in_two")?;
-    same(c, "n2", &["n1", "n3"], &["in_one", "in_two"])
+    check_same_content(c, "n2", &["n1", "n3"], &["in_one", "in_two"])
 }
 
-fn done(result: &serde_json::Value) -> Result {
+fn require_success(result: &serde_json::Value) -> Result {
     if result["failed"] == true { Err(result.to_string()) } else { Ok(()) }
 }

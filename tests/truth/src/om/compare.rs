@@ -54,30 +54,30 @@ impl fmt::Display for Differ {
 ///
 /// # Errors
 /// When OM's code does not run.
-pub fn all(om: &mut Om, seed: u64, count: u64) -> Result<Tally> {
+pub fn compare_all(om: &mut Om, seed: u64, count: u64) -> Result<Tally> {
     let mut tally = Tally::default();
     for seed in seed..seed + count {
         let mut rng = Rng::with_seed(seed);
         let xml = write::xml(&mut rng);
         let about = xml.clone();
         let mut differ = |what: String| tally.differ.push(Differ { seed, what, about: about.clone() });
-        let Some(cluster) = good(om, &xml, &mut differ)? else { continue };
+        let Some(cluster) = compare_good(om, &xml, &mut differ)? else { continue };
         tally.clusters += 1;
-        let aged = write::aged(&mut rng, &cluster);
+        let aged = write::vary_cluster(&mut rng, &cluster);
         if let Err(e) = aged.check() {
             return Err(format!("seed {seed} makes no good cluster: {e}"));
         }
         let files = static_config(om, &mut rng, &aged, &mut differ)?;
         tally.files += 1 + files + dynamic_config(om, &mut rng, &aged, &mut differ)?;
         for _ in 0..10 {
-            let bad = write::spoilt(&mut rng, &xml);
-            mistake(om, seed, &bad, &mut tally)?;
+            let bad = write::add_mistake(&mut rng, &xml);
+            compare_mistake(om, seed, &bad, &mut tally)?;
         }
     }
     Ok(tally)
 }
 
-fn config(cluster: Cluster, local: u32) -> StaticConfig {
+fn static_config_of(cluster: Cluster, local: u32) -> StaticConfig {
     StaticConfig { layout: LAYOUT, time: TIME, local, slots: SLOTS, cluster }
 }
 
@@ -86,11 +86,11 @@ fn ours(xml: &str) -> std::result::Result<Cluster, Error> {
 }
 
 /// A good XML file: both read the same, and write the same bytes.
-fn good(om: &mut Om, xml: &str, differ: &mut impl FnMut(String)) -> Result<Option<Cluster>> {
+fn compare_good(om: &mut Om, xml: &str, differ: &mut impl FnMut(String)) -> Result<Option<Cluster>> {
     let cluster = match (ours(xml), om.xml(xml)?) {
         (Ok(cluster), Answer::Read(theirs)) => {
             // OM has what it read, not yet what it derives when it writes.
-            same(&without_peers(as_om(&cluster)), &without_peers(theirs), differ);
+            check_same(&without_peers(as_om(&cluster)), &without_peers(theirs), differ);
             cluster
         }
         (ours, theirs) => {
@@ -98,8 +98,8 @@ fn good(om: &mut Om, xml: &str, differ: &mut impl FnMut(String)) -> Result<Optio
             return Ok(None);
         }
     };
-    let bytes = config(cluster.clone(), 1).print().map_err(|e| e.to_string())?;
-    same_bytes("the static config from the XML file", &bytes, &om.written("by_om")?, differ);
+    let bytes = static_config_of(cluster.clone(), 1).print().map_err(|e| e.to_string())?;
+    check_same_bytes("the static config from the XML file", &bytes, &om.written("by_om")?, differ);
     Ok(Some(cluster))
 }
 
@@ -111,19 +111,19 @@ fn static_config(
     differ: &mut impl FnMut(String),
 ) -> Result<usize> {
     let local = cluster.nodes.get(rng.usize(..cluster.nodes.len())).map_or(1, |n| n.id);
-    let config = config(cluster.clone(), local);
+    let config = static_config_of(cluster.clone(), local);
     let bytes = config.print().map_err(|e| e.to_string())?;
     match om.static_config(&bytes, local)? {
         Answer::Read(theirs) => {
-            same(&as_om(cluster), &theirs, differ);
-            same_bytes("a static config that OM read", &bytes, &om.written("by_om")?, differ);
+            check_same(&as_om(cluster), &theirs, differ);
+            check_same_bytes("a static config that OM read", &bytes, &om.written("by_om")?, differ);
         }
         Answer::Refused(words) => differ(format!("OM does not read a static config: {words}")),
     }
     let mut other = config;
     other.layout = 201;
     match om.static_config(&other.print().map_err(|e| e.to_string())?, local)? {
-        Answer::Read(theirs) => same(&as_om(cluster), &theirs, differ),
+        Answer::Read(theirs) => check_same(&as_om(cluster), &theirs, differ),
         Answer::Refused(words) => differ(format!("OM does not read layout 201: {words}")),
     }
     Ok(1)
@@ -155,8 +155,8 @@ fn dynamic_config(
         roles.extend(role.map(|r| (*id, r)));
         status.push(format!("{i}  {name} {ip} 26000      {id} /gauss/data/db1   P {words} Normal"));
     }
-    let static_bytes = config(cluster.clone(), 1).print().map_err(|e| e.to_string())?;
-    let ours = DynamicConfig::of(cluster, &roles, TIME);
+    let static_bytes = static_config_of(cluster.clone(), 1).print().map_err(|e| e.to_string())?;
+    let ours = DynamicConfig::new(cluster, &roles, TIME);
     let theirs = om.roles(&static_bytes, &Value::Object(said), &status)?;
     let ours = match (ours, theirs) {
         (Ok(ours), Answer::Read(_)) => ours,
@@ -167,9 +167,9 @@ fn dynamic_config(
         }
     };
     let bytes = ours.print().map_err(|e| e.to_string())?;
-    same_bytes("the dynamic config", &bytes, &om.written("cluster_dynamic_config")?, differ);
+    check_same_bytes("the dynamic config", &bytes, &om.written("cluster_dynamic_config")?, differ);
     let text = print_dnrole(cluster, &roles).map_err(|e| e.to_string())?;
-    same_bytes("cluster_dnrole_config", text.as_bytes(), &om.written("cluster_dnrole_config")?, differ);
+    check_same_bytes("cluster_dnrole_config", text.as_bytes(), &om.written("cluster_dnrole_config")?, differ);
     match om.dynamic(&bytes)? {
         Answer::Read(theirs) => {
             let ours: Vec<Value> = ours
@@ -182,7 +182,7 @@ fn dynamic_config(
                     json!({"id": n.id, "name": n.name, "data_nodes": servers})
                 })
                 .collect();
-            same(&Value::from(ours), &theirs, differ);
+            check_same(&Value::from(ours), &theirs, differ);
         }
         Answer::Refused(words) => differ(format!("OM does not read the dynamic config: {words}")),
     }
@@ -190,15 +190,20 @@ fn dynamic_config(
 }
 
 /// An XML file with a mistake: refused by both, or read alike.
-fn mistake(om: &mut Om, seed: u64, xml: &str, tally: &mut Tally) -> Result {
+fn compare_mistake(om: &mut Om, seed: u64, xml: &str, tally: &mut Tally) -> Result {
     let mut found = Vec::new();
     match (ours(xml), om.xml(xml)?) {
         (Ok(cluster), Answer::Read(_)) => {
             tally.taken += 1;
-            let bytes = config(cluster, 1).print().map_err(|e| e.to_string())?;
-            same_bytes("the static config from the XML file", &bytes, &om.written("by_om")?, &mut |w| {
-                found.push(w);
-            });
+            let bytes = static_config_of(cluster, 1).print().map_err(|e| e.to_string())?;
+            check_same_bytes(
+                "the static config from the XML file",
+                &bytes,
+                &om.written("by_om")?,
+                &mut |w| {
+                    found.push(w);
+                },
+            );
         }
         (Err(e), Answer::Refused(words)) => {
             let code = e.failure().gauss_code.clone().unwrap_or_default();
@@ -208,7 +213,11 @@ fn mistake(om: &mut Om, seed: u64, xml: &str, tally: &mut Tally) -> Result {
                 let words = words.lines().next().unwrap_or_default();
                 *tally
                     .otherwise
-                    .entry(format!("{code} {}\n  OM: {}", shape(&e.failure().detail), shape(words)))
+                    .entry(format!(
+                        "{code} {}\n  OM: {}",
+                        error_shape(&e.failure().detail),
+                        error_shape(words)
+                    ))
                     .or_default() += 1;
             } else {
                 tally.refused += 1;
@@ -216,7 +225,7 @@ fn mistake(om: &mut Om, seed: u64, xml: &str, tally: &mut Tally) -> Result {
         }
         (Ok(_), Answer::Refused(words)) => found.push(format!("OM refuses what we take: {words}")),
         (Err(e), Answer::Read(_)) => {
-            *tally.stricter.entry(shape(&e.failure().detail)).or_default() += 1;
+            *tally.stricter.entry(error_shape(&e.failure().detail)).or_default() += 1;
         }
     }
     tally.differ.extend(found.into_iter().map(|what| Differ { seed, what, about: xml.to_owned() }));
@@ -224,7 +233,7 @@ fn mistake(om: &mut Om, seed: u64, xml: &str, tally: &mut Tally) -> Result {
 }
 
 /// Words without what is different each time: places, names, numbers.
-fn shape(words: &str) -> String {
+fn error_shape(words: &str) -> String {
     let mut shape = String::new();
     for word in words.split(' ') {
         let word = if word.chars().any(|c| c.is_ascii_digit() || matches!(c, '"' | '\'' | '/')) {
@@ -238,7 +247,7 @@ fn shape(words: &str) -> String {
     shape
 }
 
-fn same(ours: &Value, theirs: &Value, differ: &mut impl FnMut(String)) {
+fn check_same(ours: &Value, theirs: &Value, differ: &mut impl FnMut(String)) {
     if ours != theirs {
         let path = first_difference(ours, theirs, "");
         differ(format!("read otherwise{path}"));
@@ -259,7 +268,7 @@ fn first_difference(ours: &Value, theirs: &Value, at: &str) -> String {
     }
 }
 
-fn same_bytes(what: &str, ours: &[u8], theirs: &[u8], differ: &mut impl FnMut(String)) {
+fn check_same_bytes(what: &str, ours: &[u8], theirs: &[u8], differ: &mut impl FnMut(String)) {
     if ours != theirs {
         let at = ours.iter().zip(theirs).position(|(a, b)| a != b);
         let from = at.unwrap_or_default().saturating_sub(8);

@@ -16,12 +16,12 @@ fn once_in(rng: &mut Rng, n: u32) -> bool {
 }
 
 /// One of these.
-fn one<'a, T: ?Sized>(rng: &mut Rng, of: &[&'a T]) -> &'a T {
+fn choose_one<'a, T: ?Sized>(rng: &mut Rng, of: &[&'a T]) -> &'a T {
     of[rng.usize(..of.len())]
 }
 
 /// `text` with blanks around it now and then, as people write lists.
-fn loose(rng: &mut Rng, text: &str) -> String {
+fn add_blanks(rng: &mut Rng, text: &str) -> String {
     match rng.u8(..12) {
         0 => format!(" {text}"),
         1 => format!("{text} "),
@@ -29,12 +29,12 @@ fn loose(rng: &mut Rng, text: &str) -> String {
     }
 }
 
-fn loose_list<'t>(rng: &mut Rng, items: impl IntoIterator<Item = &'t str>) -> String {
-    items.into_iter().map(|i| loose(rng, i)).collect::<Vec<_>>().join(",")
+fn write_loose_list<'t>(rng: &mut Rng, items: impl IntoIterator<Item = &'t str>) -> String {
+    items.into_iter().map(|i| add_blanks(rng, i)).collect::<Vec<_>>().join(",")
 }
 
-fn name(rng: &mut Rng, i: usize) -> String {
-    let first = one(rng, &["n", "db", "node-", "Prod", "stb1.opengauss.com-", "zürich", "数据"]);
+fn make_name(rng: &mut Rng, i: usize) -> String {
+    let first = choose_one(rng, &["n", "db", "node-", "Prod", "stb1.opengauss.com-", "zürich", "数据"]);
     let mut name = format!("{first}{i}");
     if once_in(rng, 6) {
         while name.len() < NAME {
@@ -44,7 +44,7 @@ fn name(rng: &mut Rng, i: usize) -> String {
     name
 }
 
-fn address(rng: &mut Rng, v6: bool, i: usize) -> String {
+fn make_address(rng: &mut Rng, v6: bool, i: usize) -> String {
     if !v6 {
         return format!("10.{}.{}.{}", i / 100, i % 100, rng.u8(1..250));
     }
@@ -58,7 +58,8 @@ fn address(rng: &mut Rng, v6: bool, i: usize) -> String {
 
 /// A folder, written in one of the ways that mean the same.
 fn folder(rng: &mut Rng, number: usize) -> String {
-    let mut path = format!("/gauss/{}/db{number}", one(rng, &["data", "data.1", "a/b-c/d_e", "größe"]));
+    let mut path =
+        format!("/gauss/{}/db{number}", choose_one(rng, &["data", "data.1", "a/b-c/d_e", "größe"]));
     if once_in(rng, 8) {
         path.push('/');
         while path.len() < PATH {
@@ -98,15 +99,15 @@ pub fn xml(rng: &mut Rng) -> String {
     let zones = rng.usize(1..=3);
     let mut machines: Vec<Machine> = (0..count)
         .map(|i| {
-            let (name, address) = (name(rng, i), address(rng, v6, i));
+            let (name, address) = (make_name(rng, i), make_address(rng, v6, i));
             let mut params = Vec::new();
             put(&mut params, "name", name.clone());
             put(&mut params, "azName", format!("AZ{}", i % zones + 1));
             put(&mut params, "azPriority", rng.usize(1..=10).to_string());
-            put(&mut params, "backIp1", loose(rng, &address));
+            put(&mut params, "backIp1", add_blanks(rng, &address));
             match rng.u8(..4) {
                 0 => {}
-                1 => put(&mut params, "sshIp1", self::address(rng, v6, i)),
+                1 => put(&mut params, "sshIp1", self::make_address(rng, v6, i)),
                 _ => put(&mut params, "sshIp1", address.clone()),
             }
             if once_in(rng, 9) {
@@ -116,13 +117,13 @@ pub fn xml(rng: &mut Rng) -> String {
         })
         .collect();
     if count > 1 && once_in(rng, 3) {
-        cm(rng, &mut machines);
+        add_cm(rng, &mut machines);
     }
-    servers(rng, &mut machines);
+    add_servers(rng, &mut machines);
     print(rng, &machines)
 }
 
-fn cm(rng: &mut Rng, machines: &mut [Machine]) {
+fn add_cm(rng: &mut Rng, machines: &mut [Machine]) {
     for machine in machines.iter_mut() {
         put(&mut machine.params, "cmDir", "/gauss/data/cm");
     }
@@ -132,11 +133,11 @@ fn cm(rng: &mut Rng, machines: &mut [Machine]) {
         rng.shuffle(&mut order);
     }
     order.insert(0, main);
-    let names = loose_list(rng, order.iter().map(|i| machines[*i].name.as_str()));
-    let addresses = loose_list(rng, order.iter().map(|i| machines[*i].address.as_str()));
+    let names = write_loose_list(rng, order.iter().map(|i| machines[*i].name.as_str()));
+    let addresses = write_loose_list(rng, order.iter().map(|i| machines[*i].address.as_str()));
     let listed = once_in(rng, 2).then_some(addresses);
     let port = rng.u32(1024..65000);
-    let level = one(rng, &["cmServerlevel", "cmServerLevel"]);
+    let level = choose_one(rng, &["cmServerlevel", "cmServerLevel"]);
     let params = &mut machines[main].params;
     put(params, "cmsNum", "1");
     if !once_in(rng, 4) {
@@ -150,7 +151,7 @@ fn cm(rng: &mut Rng, machines: &mut [Machine]) {
     }
 }
 
-fn servers(rng: &mut Rng, machines: &mut [Machine]) {
+fn add_servers(rng: &mut Rng, machines: &mut [Machine]) {
     let count = machines.len();
     let groups = if once_in(rng, 4) { rng.usize(1..=count.min(3)) } else { 1 };
     let size = rng.usize(1..=count.min(9));
@@ -175,7 +176,7 @@ fn servers(rng: &mut Rng, machines: &mut [Machine]) {
                 && !mains.contains(host)
                 && !machines[*host].params.iter().any(|p| p.0 == "cascadeRole")
             {
-                let role = one(rng, &["on", "on", "off"]);
+                let role = choose_one(rng, &["on", "on", "off"]);
                 put(&mut machines[*host].params, "cascadeRole", role);
             }
         }
@@ -189,10 +190,10 @@ fn servers(rng: &mut Rng, machines: &mut [Machine]) {
                 }
             })
             .collect();
-        let nodes = loose_list(rng, items.iter().map(String::as_str));
+        let nodes = write_loose_list(rng, items.iter().map(String::as_str));
         let port = rng.u32(1024..65000);
-        let addresses = loose_list(rng, addresses.iter().map(String::as_str));
-        let logs = loose_list(rng, logs.iter().map(String::as_str));
+        let addresses = write_loose_list(rng, addresses.iter().map(String::as_str));
+        let logs = write_loose_list(rng, logs.iter().map(String::as_str));
         let sync = rng.usize(..size);
         let params = &mut machines[main].params;
         put(params, "dataNum", "1");
@@ -213,20 +214,20 @@ fn servers(rng: &mut Rng, machines: &mut [Machine]) {
 }
 
 fn same_family(rng: &mut Rng, like: &str, i: usize) -> String {
-    address(rng, like.contains(':'), i + 60)
+    make_address(rng, like.contains(':'), i + 60)
 }
 
 fn print(rng: &mut Rng, machines: &[Machine]) -> String {
     let mut cluster = Vec::new();
     put(&mut cluster, "clusterName", "dbCluster");
-    put(&mut cluster, "nodeNames", loose_list(rng, machines.iter().map(|m| m.name.as_str())));
-    put(&mut cluster, "gaussdbAppPath", one(rng, &["/gauss/app", "/gauss//app/", "/gauss/x/../app"]));
+    put(&mut cluster, "nodeNames", write_loose_list(rng, machines.iter().map(|m| m.name.as_str())));
+    put(&mut cluster, "gaussdbAppPath", choose_one(rng, &["/gauss/app", "/gauss//app/", "/gauss/x/../app"]));
     if once_in(rng, 2) {
         put(&mut cluster, "gaussdbLogPath", "/var/log/gauss");
     }
     put(&mut cluster, "gaussdbToolPath", "/gauss/om");
     put(&mut cluster, "corePath", "/gauss/core");
-    put(&mut cluster, "backIp1s", loose_list(rng, machines.iter().map(|m| m.address.as_str())));
+    put(&mut cluster, "backIp1s", write_loose_list(rng, machines.iter().map(|m| m.address.as_str())));
     if once_in(rng, 8) {
         put(&mut cluster, "clusterType", "single-inst");
     }
@@ -260,7 +261,7 @@ fn params(rng: &mut Rng, text: &mut String, mut list: Vec<Param>, indent: &str) 
 }
 
 /// A good cluster that no XML file describes: ids with holes, several addresses, ports and roles of their own.
-pub fn aged(rng: &mut Rng, cluster: &Cluster) -> Cluster {
+pub fn vary_cluster(rng: &mut Rng, cluster: &Cluster) -> Cluster {
     let mut cluster = cluster.clone();
     let v6 = cluster.nodes.first().is_some_and(|n| n.addresses.iter().any(|a| a.as_str().contains(':')));
     let (mut id, mut agent) = (0, 10_000);
@@ -273,7 +274,7 @@ pub fn aged(rng: &mut Rng, cluster: &Cluster) -> Cluster {
         let mut more = |rng: &mut Rng, list: &mut Vec<Address>| {
             while list.len() < 3 && once_in(rng, 4) {
                 extra += 1;
-                list.push(Address::canonical(&address(rng, v6, extra)));
+                list.push(Address::canonical(&make_address(rng, v6, extra)));
             }
         };
         more(rng, &mut node.addresses);
@@ -308,7 +309,7 @@ pub fn aged(rng: &mut Rng, cluster: &Cluster) -> Cluster {
             d.role = Role::CascadeStandby;
         }
     }
-    cluster.linked()
+    cluster.with_linked_peers()
 }
 
 /// What a parameter may say instead.
@@ -370,7 +371,7 @@ const TEXTS: [&str; 8] =
     ["<!DOCTYPE x>", "</DEVICE>", "<DEVICE>", "<PARAM/>", "<X/>", "text", "&lt;", "<PARAM name='a'/>"];
 
 /// The XML with one mistake, or with what looks like one.
-pub fn spoilt(rng: &mut Rng, xml: &str) -> String {
+pub fn add_mistake(rng: &mut Rng, xml: &str) -> String {
     let lines: Vec<&str> = xml.lines().collect();
     let params: Vec<usize> = (0..lines.len()).filter(|i| lines[*i].contains("<PARAM")).collect();
     let at = params[rng.usize(..params.len())];
@@ -382,7 +383,7 @@ pub fn spoilt(rng: &mut Rng, xml: &str) -> String {
     let name_end = name.and_then(|v| line[v..].find(['"', '\'']).map(|e| v + e));
     match (rng.u8(..20), value.zip(end), name.zip(name_end)) {
         (0..=8, Some((from, to)), _) => {
-            let given = one(rng, &VALUES);
+            let given = choose_one(rng, &VALUES);
             new[at] = format!("{}{given}{}", &line[..from], &line[to..]);
         }
         // An item of a list, or the end of a word.
@@ -392,12 +393,12 @@ pub fn spoilt(rng: &mut Rng, xml: &str) -> String {
             match rng.u8(..3) {
                 0 => drop(items.remove(which)),
                 1 => items.insert(which, items[which]),
-                _ => items[which] = one(rng, &VALUES),
+                _ => items[which] = choose_one(rng, &VALUES),
             }
             new[at] = format!("{}{}{}", &line[..from], items.join(","), &line[to..]);
         }
         (12..=13, _, Some((from, to))) => {
-            let given = one(rng, &NAMES);
+            let given = choose_one(rng, &NAMES);
             new[at] = format!("{}{given}{}", &line[..from], &line[to..]);
         }
         (14..=15, ..) => drop(new.remove(at)),
@@ -408,7 +409,7 @@ pub fn spoilt(rng: &mut Rng, xml: &str) -> String {
             new.insert(at, lines[from].to_owned());
         }
         (18, ..) => {
-            new.insert(at, one(rng, &TEXTS).to_owned());
+            new.insert(at, choose_one(rng, &TEXTS).to_owned());
         }
         _ => {
             // A whole DEVICE goes.

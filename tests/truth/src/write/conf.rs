@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{Dialect, once_in, one, scratch};
+use super::{Dialect, choose_one, damage, once_in};
 
 /// Parameters with any text as their value, which both servers take at a reload.
 pub const TEXTS: [&str; 2] = ["log_line_prefix", "syslog_ident"];
@@ -91,7 +91,7 @@ fn lines(rng: &mut Rng, dialect: Dialect) -> Vec<u8> {
         let mistake = mistakes && once_in(rng, 5);
         let mut line = line(rng, dialect, mistake).into_bytes();
         if mistakes && once_in(rng, 6) {
-            scratch(rng, &mut line, b" \t'\\#=.-+:/\rax09_\"\xc3\x0b\x0c");
+            damage(rng, &mut line, b" \t'\\#=.-+:/\rax09_\"\xc3\x0b\x0c");
         }
         file.extend(line);
         file.extend(if once_in(rng, 12) { &b"\r\n"[..] } else { b"\n" });
@@ -104,30 +104,30 @@ fn lines(rng: &mut Rng, dialect: Dialect) -> Vec<u8> {
 
 fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
     if once_in(rng, 10) {
-        return one(rng, &["", "# a comment", "  \t", "#work_mem = 1", "\t# x = 'y'"]).to_owned();
+        return choose_one(rng, &["", "# a comment", "  \t", "#work_mem = 1", "\t# x = 'y'"]).to_owned();
     }
     let (mut name, mut value) = if rng.bool() {
-        (one(rng, &TEXTS), one(rng, &WORDS))
+        (choose_one(rng, &TEXTS), choose_one(rng, &WORDS))
     } else {
         let (name, values) = TYPED[rng.usize(..TYPED.len())];
-        (name, one(rng, values))
+        (name, choose_one(rng, values))
     };
     if dialect == Dialect::Common && once_in(rng, 4) {
-        name = one(rng, &["og.a", "og.b", "Og.A", "o_g.x1"]);
-        value = one(rng, &WORDS);
+        name = choose_one(rng, &["og.a", "og.b", "Og.A", "o_g.x1"]);
+        value = choose_one(rng, &WORDS);
     }
     if mistake {
         if once_in(rng, 5) {
             let names = ["1a", "a b", "no_such_parameter", "a.b.c", "-a", "a.", "'a'", "a-b", "work_mem2"];
-            name = one(rng, &names);
+            name = choose_one(rng, &names);
         } else {
-            value = one(rng, &MISTAKES);
+            value = choose_one(rng, &MISTAKES);
         }
     }
     let name = if once_in(rng, 6) { name.to_uppercase() } else { name.to_owned() };
-    let equals = one(rng, &[" = ", "=", " ", "  =  ", "\t", " =", "= "]);
-    let before = if once_in(rng, 10) { one(rng, &[" ", "\t"]) } else { "" };
-    let behind = if once_in(rng, 6) { one(rng, &[" # why", "# why", "\t", "#"]) } else { "" };
+    let equals = choose_one(rng, &[" = ", "=", " ", "  =  ", "\t", " =", "= "]);
+    let before = if once_in(rng, 10) { choose_one(rng, &[" ", "\t"]) } else { "" };
+    let behind = if once_in(rng, 6) { choose_one(rng, &[" # why", "# why", "\t", "#"]) } else { "" };
     format!("{before}{name}{equals}{value}{behind}")
 }
 
@@ -140,7 +140,7 @@ const SHAPES: [&str; 24] = [
 /// A parameter and a value to be set, as plain text.
 pub fn settings(rng: &mut Rng) -> (&'static str, String) {
     if rng.bool() {
-        return (TEXTS[rng.usize(..TEXTS.len())], one(rng, &SHAPES).to_owned());
+        return (TEXTS[rng.usize(..TEXTS.len())], choose_one(rng, &SHAPES).to_owned());
     }
     let alphabet: Vec<char> = "ab'\\\"#=%mé \t,;$(){}[]0n".chars().collect();
     let value =

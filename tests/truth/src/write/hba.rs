@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use og_common::hba::{Address, Column, HbaFile, Kind, Method, Name, Range, Rule};
+use og_common::hba::{Address, Column, HbaFile, HbaRule, Kind, Method, Name, Range};
 
-use super::{Dialect, once_in, one, scratch};
+use super::{Dialect, choose_one, damage, once_in};
 use crate::server::{ADDRESSES, USERS};
 
 const DATABASES: [&str; 12] = [
@@ -83,7 +83,7 @@ pub fn hba(rng: &mut Rng, dialect: Dialect, admin: &str) -> Vec<u8> {
             let mistake = mistakes && once_in(rng, 4);
             let mut line = line(rng, dialect, mistake).into_bytes();
             if mistakes && once_in(rng, 6) {
-                scratch(rng, &mut line, b" \t,\"#/=+.:*\rax01-@\\\xc3");
+                damage(rng, &mut line, b" \t,\"#/=+.:*\rax01-@\\\xc3");
             }
             file.extend(line);
             file.extend(if once_in(rng, 12) { &b"\r\n"[..] } else { b"\n" });
@@ -120,7 +120,7 @@ fn value(rng: &mut Rng, dialect: Dialect) -> String {
     let mut name = String::new();
     for _ in 0..rng.usize(1..=5) {
         if rng.bool() {
-            name.push_str(one(rng, &MARKS));
+            name.push_str(choose_one(rng, &MARKS));
         } else {
             name.push(char::from(rng.u8(0x20..0x7f)));
         }
@@ -133,21 +133,21 @@ fn value(rng: &mut Rng, dialect: Dialect) -> String {
 }
 
 /// A rule as og_hba writes it for an object: its fields are values, whatever they hold.
-fn written(rng: &mut Rng, dialect: Dialect) -> Option<Rule> {
+fn written(rng: &mut Rng, dialect: Dialect) -> Option<HbaRule> {
     let mut names = |column: Column, words: &[&str]| {
         let mut names = Vec::new();
         for _ in 0..rng.usize(1..=2) {
-            let value = if once_in(rng, 3) { one(rng, words).to_owned() } else { value(rng, dialect) };
+            let value = if once_in(rng, 3) { choose_one(rng, words).to_owned() } else { value(rng, dialect) };
             names.push(Name::from_value(column, &value).ok()?);
         }
         Some(names)
     };
     let databases = names(Column::Databases, &["all", "sameuser", "\"all\"", "d1", "replication"])?;
     let users = names(Column::Users, &["all", "+g1", "\"all\"", "u1", "\"+g1\""])?;
-    let ip: IpAddr = one(rng, &ADDRESSES).parse().ok()?;
+    let ip: IpAddr = choose_one(rng, &ADDRESSES).parse().ok()?;
     let range = Range::cidr(ip, rng.u32(..=if ip.is_ipv4() { 32 } else { 128 }))?;
     let local = once_in(rng, 3);
-    Some(Rule {
+    Some(HbaRule {
         kind: if local { Kind::Local } else { Kind::Host },
         databases,
         users,
@@ -164,58 +164,58 @@ fn line(rng: &mut Rng, dialect: Dialect, mistake: bool) -> String {
         return rule.to_string();
     }
     if once_in(rng, 12) {
-        return one(rng, &["", "# a comment", "   ", "\t# host all all all trust", "#"]).to_owned();
+        return choose_one(rng, &["", "# a comment", "   ", "\t# host all all all trust", "#"]).to_owned();
     }
-    let mut kind = one(rng, &["host", "host", "host", "host", "local", "hostnossl", "hostssl"]);
-    let (mut databases, mut users) = (one(rng, &DATABASES), one(rng, &NAMES));
+    let mut kind = choose_one(rng, &["host", "host", "host", "host", "local", "hostnossl", "hostssl"]);
+    let (mut databases, mut users) = (choose_one(rng, &DATABASES), choose_one(rng, &NAMES));
     let mut address = if kind == "local" { String::new() } else { address(rng) };
-    let mut method = one(rng, &GOOD_METHODS);
+    let mut method = choose_one(rng, &GOOD_METHODS);
     let mut option = "";
     if kind == "local" && once_in(rng, 4) {
         method = "peer";
-        option = one(rng, &["", "map=m"]);
+        option = choose_one(rng, &["", "map=m"]);
     }
     if dialect == Dialect::OpenGauss && once_in(rng, 8) {
-        method = one(rng, &OWN_METHODS);
-        option = one(rng, &OWN_OPTIONS);
+        method = choose_one(rng, &OWN_METHODS);
+        option = choose_one(rng, &OWN_OPTIONS);
     }
     if dialect == Dialect::OpenGauss && once_in(rng, 30) {
-        users = one(rng, &["@nosuch", "u1,@nosuch", "\"@nosuch\""]);
+        users = choose_one(rng, &["@nosuch", "u1,@nosuch", "\"@nosuch\""]);
     }
     let mut words = 9;
     if mistake {
         match rng.u8(..9) {
-            0 => kind = one(rng, &["hots", "HOST", "host,local", "hostgss", "\"host\""]),
-            1 => databases = one(rng, &["\"\"", ",", "d1,,d2", "\"d1", "d\"1\""]),
-            2 => users = one(rng, &["\"\"", "+", "\"u1", "u1,", "\"u\"\"1\""]),
-            3 | 4 => one(rng, &ODD).clone_into(&mut address),
-            5 => method = one(rng, &BAD_METHODS),
-            6 => option = one(rng, &OPTIONS),
-            7 => one(rng, &WORDS).clone_into(&mut address),
+            0 => kind = choose_one(rng, &["hots", "HOST", "host,local", "hostgss", "\"host\""]),
+            1 => databases = choose_one(rng, &["\"\"", ",", "d1,,d2", "\"d1", "d\"1\""]),
+            2 => users = choose_one(rng, &["\"\"", "+", "\"u1", "u1,", "\"u\"\"1\""]),
+            3 | 4 => choose_one(rng, &ODD).clone_into(&mut address),
+            5 => method = choose_one(rng, &BAD_METHODS),
+            6 => option = choose_one(rng, &OPTIONS),
+            7 => choose_one(rng, &WORDS).clone_into(&mut address),
             _ => words = rng.usize(1..5),
         }
     }
-    let gap = one(rng, &[" ", "    ", "\t", " \t "]);
+    let gap = choose_one(rng, &[" ", "    ", "\t", " \t "]);
     let all = [kind, databases, users, &address, method, option];
     let mut line = all.iter().filter(|w| !w.is_empty()).take(words).copied().collect::<Vec<_>>().join(gap);
     if once_in(rng, 8) {
-        line.push_str(one(rng, &[" # why", "#why", "   ", "\t"]));
+        line.push_str(choose_one(rng, &[" # why", "#why", "   ", "\t"]));
     }
     if once_in(rng, 20) {
-        line.insert_str(0, one(rng, &[" ", "\t", ",", "  "]));
+        line.insert_str(0, choose_one(rng, &[" ", "\t", ",", "  "]));
     }
     line
 }
 
 fn address(rng: &mut Rng) -> String {
-    let host = one(rng, &ADDRESSES);
+    let host = choose_one(rng, &ADDRESSES);
     let v6 = host.contains(':');
     match rng.u8(..10) {
-        0 => one(rng, &["all", "samehost", "samenet", "localhost"]).to_owned(),
-        1 | 2 if !v6 => format!("{host} {}", one(rng, &MASKS)),
+        0 => choose_one(rng, &["all", "samehost", "samenet", "localhost"]).to_owned(),
+        1 | 2 if !v6 => format!("{host} {}", choose_one(rng, &MASKS)),
         1 if v6 => format!(
             "{host} {}",
-            one(rng, &["ffff:ffff::", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff::ffff"])
+            choose_one(rng, &["ffff:ffff::", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff::ffff"])
         ),
         3..6 => format!("{host}/{}", if v6 { 128 } else { 32 }),
         _ => format!("{host}/{}", rng.u8(..=if v6 { 128 } else { 32 })),
@@ -244,9 +244,9 @@ pub fn knocks(rng: &mut Rng, dialect: Dialect, file: &HbaFile, many: usize) -> V
     };
     let mut clients = Vec::new();
     while clients.len() < many {
-        let mut user = one(rng, &USERS).to_owned();
-        let mut database = one(rng, &["postgres", "d1", "d2", "d 3", "u1", "all"]).to_owned();
-        let mut address = one(rng, &ADDRESSES).parse().ok();
+        let mut user = choose_one(rng, &USERS).to_owned();
+        let mut database = choose_one(rng, &["postgres", "d1", "d2", "d 3", "u1", "all"]).to_owned();
+        let mut address = choose_one(rng, &ADDRESSES).parse().ok();
         if let Some(rule) = rules.get(rng.usize(..rules.len().max(1))).filter(|_| rng.bool()) {
             // openGauss asks no further for a user that does not exist.
             // Nor is such a user a member of the role of its name.

@@ -3,21 +3,24 @@
 use std::collections::BTreeSet;
 
 use super::super::super::{DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Node, Role, next_free};
-use super::super::{Device, Document, Param, normal};
-use super::{absolute, address_list, allowed, device, filled, number, port, read};
+use super::super::{Device, Document, Param, normalize_path};
+use super::{
+    check_absolute, check_allowed, find_device, read_address_list, read_filled_param, read_number,
+    read_param, read_port,
+};
 use crate::base::Error;
 
 /// Between the ports of two primaries on one machine (OM `PORT_STEP_SIZE`).
 const PORT_STEP: u32 = 20;
 
 /// dataNode1 of each DEVICE that has a primary, and the lists beside it.
-pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+pub(super) fn read_data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
     let mut taken = BTreeSet::new();
     let mut group = 0;
     for main in 0..nodes.len() {
-        let device = device(doc, &nodes[main].name)?;
+        let device = find_device(doc, &nodes[main].name)?;
         let at = device.element.start;
-        match number(doc, device, "dataNum")?.unwrap_or(0) {
+        match read_number(doc, device, "dataNum")?.unwrap_or(0) {
             0 => continue,
             1 => {}
             n => {
@@ -35,14 +38,14 @@ pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error
         // A primary that came here as another group's standby counts for the ports of later ones.
         let step = u32::try_from(nodes[main].data_nodes.iter().filter(|d| d.role == Role::Primary).count())
             .unwrap_or(0);
-        let port = port(doc, device, "dataPortBase", DEFAULT_PORT)? + step * PORT_STEP;
+        let port = read_port(doc, device, "dataPortBase", DEFAULT_PORT)? + step * PORT_STEP;
         let (param, items) = hosts_and_folders(doc, device)?;
         let count = items.len().div_ceil(2);
         sizes(doc, param, nodes, group, count)?;
         let xlogs = xlog_list(doc, device, count)?;
         sync_number(doc, device, count)?;
         float_map(doc, device, count)?;
-        let listen = address_list(doc, device, "dataListenIp1", count)?;
+        let listen = read_address_list(doc, device, "dataListenIp1", count)?;
         for i in 0..count {
             let (host, dir) = if i == 0 {
                 (main, &items[0])
@@ -60,9 +63,9 @@ pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error
                 })?;
                 (host, &items[2 * i])
             };
-            let data_dir = real(dir);
-            allowed(doc, param, &data_dir)?;
-            absolute(doc, param, &data_dir)?;
+            let data_dir = resolve_links(dir);
+            check_allowed(doc, param, &data_dir)?;
+            check_absolute(doc, param, &data_dir)?;
             let id = next_free(FIRST_INSTANCE, &taken);
             taken.insert(id);
             let node = &mut nodes[host];
@@ -98,7 +101,7 @@ pub(super) fn data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error
 
 /// dataNode1: the primary's folder, then host and folder of each standby.
 fn hosts_and_folders<'d>(doc: &Document, device: &'d Device) -> Result<(&'d Param, Vec<String>), Error> {
-    let (param, value) = read(device, "dataNode1").ok_or_else(|| {
+    let (param, value) = read_param(device, "dataNode1").ok_or_else(|| {
         doc.error(
             device.element.start,
             format!("dataNum of node {} is 1, but it has no dataNode1", device.name),
@@ -119,8 +122,8 @@ fn hosts_and_folders<'d>(doc: &Document, device: &'d Device) -> Result<(&'d Para
 }
 
 /// Python's `os.path.realpath`, as far as the text alone tells.
-fn real(path: &str) -> String {
-    let path = normal(path);
+fn resolve_links(path: &str) -> String {
+    let path = normalize_path(path);
     if path.starts_with("//") { path[1..].to_owned() } else { path }
 }
 
@@ -146,8 +149,10 @@ fn sizes(doc: &Document, param: &Param, nodes: &[Node], group: u32, count: usize
 
 /// With cascadeRole on, all servers of the node become cascade standbys.
 fn cascade(doc: &Document, node: &mut Node) -> Result<(), Error> {
-    let device = device(doc, &node.name)?;
-    let Some((param, _)) = read(device, "cascadeRole").filter(|(_, v)| v == "on") else { return Ok(()) };
+    let device = find_device(doc, &node.name)?;
+    let Some((param, _)) = read_param(device, "cascadeRole").filter(|(_, v)| v == "on") else {
+        return Ok(());
+    };
     if doc.param("enable_dcf").is_some_and(|p| p.value.trim() == "on") {
         return Err(doc.error(param.element.start, "cascadeRole does not go with enable_dcf", "GAUSS-51244"));
     }
@@ -158,7 +163,7 @@ fn cascade(doc: &Document, node: &mut Node) -> Result<(), Error> {
 }
 
 fn xlog_list(doc: &Document, device: &Device, count: usize) -> Result<Vec<String>, Error> {
-    let Some((param, value)) = filled(device, "dataNodeXlogPath1") else { return Ok(Vec::new()) };
+    let Some((param, value)) = read_filled_param(device, "dataNodeXlogPath1") else { return Ok(Vec::new()) };
     let list: Vec<String> = value.split(',').map(|p| p.trim().to_owned()).collect();
     if list.len() != count {
         return Err(doc.error(
@@ -172,20 +177,20 @@ fn xlog_list(doc: &Document, device: &Device, count: usize) -> Result<Vec<String
         ));
     }
     for path in &list {
-        allowed(doc, param, path)?;
-        absolute(doc, param, path)?;
+        check_allowed(doc, param, path)?;
+        check_absolute(doc, param, path)?;
     }
     Ok(list)
 }
 
 fn sync_number(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
-    let Some((param, value)) = read(device, "dataNode1_syncNum") else { return Ok(()) };
+    let Some((param, value)) = read_param(device, "dataNode1_syncNum") else { return Ok(()) };
     if value.is_empty() {
         // Unlike other numbers, OM has no default for one that is there.
         let text = "dataNode1_syncNum is empty, it must be a number";
         return Err(doc.error(param.element.start, text.to_owned(), "GAUSS-50204"));
     }
-    let Some(n) = number(doc, device, "dataNode1_syncNum")? else { return Ok(()) };
+    let Some(n) = read_number(doc, device, "dataNode1_syncNum")? else { return Ok(()) };
     if usize::try_from(n).is_ok_and(|n| n < count) {
         return Ok(());
     }
@@ -197,7 +202,7 @@ fn sync_number(doc: &Document, device: &Device, count: usize) -> Result<(), Erro
 }
 
 fn float_map(doc: &Document, device: &Device, count: usize) -> Result<(), Error> {
-    let Some((param, value)) = filled(device, "floatIpMap1") else { return Ok(()) };
+    let Some((param, value)) = read_filled_param(device, "floatIpMap1") else { return Ok(()) };
     let names: Vec<&str> = value.split(',').map(str::trim).collect();
     if names.len() != count {
         return Err(doc.error(

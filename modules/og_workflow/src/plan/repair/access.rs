@@ -13,7 +13,7 @@ pub(super) fn lets_in(rules: &[Rule], address: &str, user: &str, own: &str) -> O
     let client: IpAddr = canonical(address).parse().ok()?;
     for rule in rules {
         // A line that cannot be read is none for the server either.
-        let Ok(parsed) = hba::Rule::parse(&line(rule)) else { continue };
+        let Ok(parsed) = hba::HbaRule::parse(&line(rule)) else { continue };
         match is_for(&parsed, client, user) {
             Answer::Yes => return admits(parsed.method, own),
             Answer::No => {}
@@ -24,7 +24,7 @@ pub(super) fn lets_in(rules: &[Rule], address: &str, user: &str, own: &str) -> O
 }
 
 /// Whether a rule is for the server of another node, which comes without SSL.
-fn is_for(rule: &hba::Rule, client: IpAddr, user: &str) -> Answer {
+fn is_for(rule: &hba::HbaRule, client: IpAddr, user: &str) -> Answer {
     let connection = |replication| Connection {
         route: Route::Tcp { client, ssl: false },
         database: b"postgres",

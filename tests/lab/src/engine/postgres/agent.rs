@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::conf::{Channel, Situation, adopt, slot_name};
+use super::conf::{LabChannel, Situation, merge_upstream_file, slot_name};
 use super::identify::{self, Identity};
 use super::server::{Server, Upstream, newest_log, user};
 use super::state::{DbState, Mode, State};
@@ -98,7 +98,7 @@ struct Agent {
 /// Runs until its server is gone.
 pub fn main(server: Server) -> ExitCode {
     let Some(postmaster) = server.pid() else { return ExitCode::FAILURE };
-    let port = server.loaded().port() + 1;
+    let port = server.loaded_settings().port() + 1;
     let end = Instant::now() + Duration::from_secs(5);
     let listener = loop {
         match TcpListener::bind(("0.0.0.0", port)) {
@@ -124,7 +124,7 @@ pub fn main(server: Server) -> ExitCode {
         }
     });
     let following = Arc::clone(&agent);
-    thread::spawn(move || following.follow());
+    thread::spawn(move || following.run_standby());
     loop {
         if !agent.turning.load(Ordering::SeqCst) && agent.server.pid() != Some(agent.postmaster) {
             return ExitCode::SUCCESS;
@@ -147,7 +147,7 @@ impl Agent {
         BufReader::new(stream).take(65536).read_line(&mut line)?;
         let Ok(request) = serde_json::from_str::<Request>(&line) else { return Ok(()) };
         let peer = stream.peer_addr()?;
-        let reply = match self.admits(&request, peer, stream.local_addr()?) {
+        let reply = match self.check_admission(&request, peer, stream.local_addr()?) {
             Ok(()) => self.reply(&request, peer.ip()),
             Err(refused) => {
                 self.server.log(&refused);
@@ -173,7 +173,7 @@ impl Agent {
 
     /// What one is told who speaks the server's own protocol: no more than a build would be.
     fn identity(&self, stream: &TcpStream) -> io::Result<Identity> {
-        let admitted = self.admits(&Request::Build, stream.peer_addr()?, stream.local_addr()?);
+        let admitted = self.check_admission(&Request::Build, stream.peer_addr()?, stream.local_addr()?);
         if let Err(refused) = &admitted {
             self.server.log(refused);
         }
@@ -184,18 +184,18 @@ impl Agent {
     }
 
     /// openGauss's two checks of a peer: the rules, and the channels.
-    fn admits(&self, request: &Request, peer: SocketAddr, own: SocketAddr) -> Result<(), String> {
+    fn check_admission(&self, request: &Request, peer: SocketAddr, own: SocketAddr) -> Result<(), String> {
         let ip = peer.ip();
         if ip == own.ip() {
             return Ok(());
         }
-        let rules = self.server.rules();
+        let rules = self.server.loaded_rules();
         if !rules.covers(ip) {
             return Err(format!("FATAL:  no pg_hba.conf entry for host \"{ip}\"."));
         }
         let listed = self
             .server
-            .loaded()
+            .loaded_settings()
             .channels()
             .iter()
             .any(|c| c.remote_host.parse::<IpAddr>().is_ok_and(|host| host == ip));
@@ -216,8 +216,8 @@ impl Agent {
         let mut reply = Reply {
             role: server.role().words().to_owned(),
             state: State::read(&server.data).map_or("", |s| s.word.words()).to_owned(),
-            sql_port: server.loaded().port(),
-            generation: hash(&server.note("sighup.conf")),
+            sql_port: server.loaded_settings().port(),
+            generation: hash(&server.read_note("sighup.conf")),
             ..Reply::default()
         };
         match server.ask("select system_identifier from pg_control_system()") {
@@ -240,18 +240,18 @@ impl Agent {
                     let _ = server.ask(&sql);
                 }
             }
-            Request::Conf => reply.body = server.note("sighup.conf"),
-            Request::Rules => reply.body = server.text("pg_hba.conf"),
+            Request::Conf => reply.body = server.read_note("sighup.conf"),
+            Request::Rules => reply.body = server.read_text("pg_hba.conf"),
             Request::Wal(segment) => {
                 let there = segment.chars().all(|c| c.is_ascii_hexdigit())
                     && server.data.join("pg_wal").join(segment).exists();
                 there.to_string().clone_into(&mut reply.body);
             }
-            Request::Demote => reply.refused = self.demote(),
+            Request::Demote => reply.refused = self.demote_server(),
             Request::Swap => {
                 if server.role() == Mode::Standby {
                     let _ = server.set_mode(Mode::Cascade);
-                    let _ = server.adapt(&Situation { upstream: None, ..server.situation() });
+                    let _ = server.adapt_files(&Situation { upstream: None, ..server.situation() });
                 } else {
                     reply.refused = Some("FATAL:  only a standby swaps with its cascade standby".to_owned());
                 }
@@ -261,7 +261,7 @@ impl Agent {
     }
 
     /// Takes the primary down in order: its walsenders send all there is before they go.
-    fn demote(&self) -> Option<String> {
+    fn demote_server(&self) -> Option<String> {
         if self.server.role() != Mode::Primary {
             return Some("FATAL:  only a primary can be demoted".to_owned());
         }
@@ -276,7 +276,7 @@ impl Agent {
     }
 
     /// Keeps the server where it belongs, for ever.
-    fn follow(&self) {
+    fn run_standby(&self) {
         let mut client: Option<Client> = None;
         let mut memory = Memory::default();
         loop {
@@ -287,7 +287,7 @@ impl Agent {
                 client = self.server.connect().ok();
             }
             if let Some(asked) = &mut client
-                && self.look(asked, &mut memory).is_none()
+                && self.observe_upstream(asked, &mut memory).is_none()
             {
                 client = None;
             }
@@ -296,7 +296,7 @@ impl Agent {
     }
 
     /// One look at the server, and what follows from it. None if it does not answer.
-    fn look(&self, client: &mut Client, memory: &mut Memory) -> Option<()> {
+    fn observe_upstream(&self, client: &mut Client, memory: &mut Memory) -> Option<()> {
         let server = &self.server;
         let rows = client
             .ask(
@@ -308,10 +308,10 @@ impl Agent {
         let row = rows.first()?;
         let (mode, recovery) = (server.mode(), row[1] == "t");
         let mut state = State::new(server.role(), DbState::Normal, server.connections());
-        if mode.recovers() && recovery {
+        if mode.is_in_recovery() && recovery {
             let streams = row[2] == "streaming";
             if mode != Mode::Pending {
-                self.upstream(&row[0], streams, memory);
+                self.follow_upstream(&row[0], streams, memory);
             }
             if !streams {
                 state.word = DbState::NeedRepair;
@@ -322,11 +322,11 @@ impl Agent {
                 };
             }
             state.channel = server.upstream().channel.max(1);
-        } else if !mode.recovers() {
+        } else if !mode.is_in_recovery() {
             let partner = row[3] == "t";
             let now = server.situation();
             if now.partner != partner {
-                let _ = server.adapt(&Situation { partner, ..now });
+                let _ = server.adapt_files(&Situation { partner, ..now });
             }
         } else {
             // Left recovery, and whoever did it has not noted it yet.
@@ -337,7 +337,7 @@ impl Agent {
     }
 
     /// A standby's business with its upstream.
-    fn upstream(&self, system_id: &str, streams: bool, memory: &mut Memory) {
+    fn follow_upstream(&self, system_id: &str, streams: bool, memory: &mut Memory) {
         let server = &self.server;
         let now = server.situation();
         if streams {
@@ -359,14 +359,14 @@ impl Agent {
                 return;
             }
             if !serves(server.mode(), &reply, true) {
-                let _ = server.adapt(&Situation { upstream: None, ..now });
+                let _ = server.adapt_files(&Situation { upstream: None, ..now });
                 return;
             }
             (known.role, known.state, known.detail) = (reply.role, reply.state, None);
-            self.keep(&known);
+            self.remember_upstream(&known);
             if memory.generation != Some(reply.generation)
                 && let Ok(conf) = call(&known.host, known.port, &Request::Conf, PATIENCE)
-                && self.take(&conf.body).is_ok()
+                && self.take_upstream_file(&conf.body).is_ok()
             {
                 memory.generation = Some(reply.generation);
             }
@@ -378,11 +378,11 @@ impl Agent {
         if memory.sent.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
             return;
         }
-        let mut detail = memory.scan(&server.data.join("pg_log"));
-        let settings = server.loaded();
+        let mut detail = memory.scan_log(&server.data.join("pg_log"));
+        let settings = server.loaded_settings();
         let cascade = server.mode() == Mode::Cascade;
         let request = Request::Stream { name: settings.application_name().to_owned(), cascade };
-        let mut channels: Vec<Channel> = settings.channels();
+        let mut channels: Vec<LabChannel> = settings.channels();
         channels.sort_by_key(|c| c.cascade);
         for channel in channels {
             let Ok(reply) = call(&channel.remote_host, channel.remote_port, &request, PATIENCE) else {
@@ -395,7 +395,7 @@ impl Agent {
                 detail = Some("System id not matched".to_owned());
                 continue;
             }
-            self.keep(&Upstream {
+            self.remember_upstream(&Upstream {
                 detail: detail.clone(),
                 host: channel.remote_host.clone(),
                 port: channel.remote_port,
@@ -406,17 +406,17 @@ impl Agent {
             memory.sent = Some(Instant::now());
             let upstream = Some((channel.remote_host, reply.sql_port));
             if now.upstream != upstream {
-                let _ = server.adapt(&Situation { upstream, ..now });
+                let _ = server.adapt_files(&Situation { upstream, ..now });
             }
             return;
         }
-        self.keep(&Upstream { detail, ..server.upstream() });
+        self.remember_upstream(&Upstream { detail, ..server.upstream() });
         if now.upstream.is_some() {
-            let _ = server.adapt(&Situation { upstream: None, ..now });
+            let _ = server.adapt_files(&Situation { upstream: None, ..now });
         }
     }
 
-    fn keep(&self, known: &Upstream) {
+    fn remember_upstream(&self, known: &Upstream) {
         if *known != self.server.upstream()
             && let Ok(text) = serde_json::to_string(known)
         {
@@ -425,11 +425,11 @@ impl Agent {
     }
 
     /// Takes over the upstream's postgresql.conf, under gs_guc's lock.
-    fn take(&self, upstream: &str) -> io::Result<()> {
+    fn take_upstream_file(&self, upstream: &str) -> io::Result<()> {
         let path = self.server.data.join("postgresql.conf");
         let _held = record_lock(&self.server.data.join("postgresql.conf.lock"))?;
-        let own = self.server.text("postgresql.conf");
-        let new = adopt(&own, upstream);
+        let own = self.server.read_text("postgresql.conf");
+        let new = merge_upstream_file(&own, upstream);
         if new == own {
             return Ok(());
         }
@@ -470,7 +470,7 @@ struct Memory {
 
 impl Memory {
     /// Why the server cannot stream, from what its log says newly; `None` if it does not say.
-    fn scan(&mut self, dir: &std::path::Path) -> Option<String> {
+    fn scan_log(&mut self, dir: &std::path::Path) -> Option<String> {
         let newest = newest_log(dir)?;
         let at = match &self.log {
             Some((path, at)) if *path == newest => *at,

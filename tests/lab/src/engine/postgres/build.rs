@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::agent::{self, Reply, Request};
-use super::conf::Channel;
+use super::conf::LabChannel;
 use super::ctl::{Ctl, say_force, start};
 use super::server::{Server, user};
 use super::state::{DbState, Mode, State};
@@ -55,18 +55,18 @@ pub fn build(ctl: &Ctl, server: &Server) -> u8 {
     if note_pid(ctl, server, &std::process::id().to_string()).is_err() {
         return 1;
     }
-    if server.pid().is_some() && !server.mode().recovers() && server.role() == Mode::Primary {
+    if server.pid().is_some() && !server.mode().is_in_recovery() && server.role() == Mode::Primary {
         ctl.say("The local server run as Primary,build cannot be executed.");
         return 1;
     }
     if server.pid().is_some() {
         print!("waiting for server to shut down...");
         if !server.stop(Signal::SIGINT, Duration::from_secs(60)) {
-            server.kill();
+            server.kill_server();
         }
         println!(". done\nserver stopped");
     } else {
-        server.settle();
+        server.settle_files();
         say_force(ctl, server);
     }
     if !server.data.join("postgresql.conf").exists() {
@@ -80,10 +80,11 @@ pub fn build(ctl: &Ctl, server: &Server) -> u8 {
     let mode = ctl
         .mode
         .as_deref()
-        .and_then(Mode::of_option)
+        .and_then(Mode::from_option)
         .filter(|m| *m == Mode::Cascade)
         .unwrap_or(Mode::Standby);
-    let built = if full { full_build(ctl, server, mode, "full") } else { incremental(ctl, server, mode) };
+    let built =
+        if full { full_build(ctl, server, mode, "full") } else { incremental_build(ctl, server, mode) };
     if !built {
         return 1;
     }
@@ -104,16 +105,16 @@ fn note_pid(ctl: &Ctl, server: &Server, pid: &str) -> io::Result<()> {
 }
 
 fn note_state(server: &Server, mode: Mode, build_mode: u32, done: u64) {
-    let connections = u32::try_from(server.file().channels().len()).unwrap_or(0);
+    let connections = u32::try_from(server.read_settings().channels().len()).unwrap_or(0);
     let state = State { build_mode, done, ..State::new(mode, DbState::Building, connections) };
     let _ = state.write(&server.data);
 }
 
 /// The first channel whose peer is a primary that lets this node be built.
-fn source(ctl: &Ctl, server: &Server, program: &str) -> Option<(Channel, Reply)> {
-    server.file().node_name().clone_into(&mut ctl.name.borrow_mut());
+fn find_source(ctl: &Ctl, server: &Server, program: &str) -> Option<(LabChannel, Reply)> {
+    server.read_settings().node_name().clone_into(&mut ctl.name.borrow_mut());
     ctl.say("Get repl_auth_mode is  and repl_uuid is ");
-    for channel in server.file().channels() {
+    for channel in server.read_settings().channels() {
         let (host, port) = (&channel.remote_host, channel.remote_port);
         let reply = agent::call(host, port, &Request::Build, Duration::from_secs(2));
         let words = match reply {
@@ -145,7 +146,7 @@ fn full_build(ctl: &Ctl, server: &Server, mode: Mode, name: &str) -> bool {
     ctl.say("set gaussdb state file when full build build:db state(BUILDING_STATE), server mode(STANDBY_MODE), build mode(FULL_BUILD).");
     note_state(server, mode, 2, 0);
     let data = server.data.display();
-    let Some((channel, reply)) = source(ctl, server, "gs_ctl") else {
+    let Some((channel, reply)) = find_source(ctl, server, "gs_ctl") else {
         ctl.say(&format!("full build failed({data})."));
         return false;
     };
@@ -201,7 +202,7 @@ fn full_copy(ctl: &Ctl, server: &Server, mode: Mode, host: &str, port: u16) -> i
         }
     }
     let base = server.side.join(format!("base.{}", std::process::id()));
-    let mut copy = Command::new(bin("pg_basebackup")?)
+    let mut copy = Command::new(find_program("pg_basebackup")?)
         .args([
             "--checkpoint=fast",
             "--wal-method=stream",
@@ -223,7 +224,7 @@ fn full_copy(ctl: &Ctl, server: &Server, mode: Mode, host: &str, port: u16) -> i
     while copy.try_wait()?.is_none() {
         waited += 1;
         if waited % 10 == 0 {
-            note_state(server, mode, 2, size(&base) / 1024);
+            note_state(server, mode, 2, size_of_tree(&base) / 1024);
         }
         sleep(Duration::from_millis(20));
     }
@@ -231,7 +232,7 @@ fn full_copy(ctl: &Ctl, server: &Server, mode: Mode, host: &str, port: u16) -> i
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
-    note_state(server, mode, 2, size(&base) / 1024);
+    note_state(server, mode, 2, size_of_tree(&base) / 1024);
     ctl.say("finish receive tar files");
     ctl.say("waiting for background process to finish streaming...");
     fs::remove_file(data.join("backup_label"))?;
@@ -257,17 +258,17 @@ fn full_copy(ctl: &Ctl, server: &Server, mode: Mode, host: &str, port: u16) -> i
     fs::write(data.join("rewind_lable"), "FULL_BUILD")?;
     fs::rename(data.join("build_completed.start"), data.join("build_completed.done"))?;
     ctl.say("rename build status file success");
-    done(server, mode);
+    finish_build(server, mode);
     Ok(())
 }
 
-fn done(server: &Server, mode: Mode) {
-    let connections = u32::try_from(server.file().channels().len()).unwrap_or(0);
+fn finish_build(server: &Server, mode: Mode) {
+    let connections = u32::try_from(server.read_settings().channels().len()).unwrap_or(0);
     let _ = State::new(mode, DbState::Starting, connections).write(&server.data);
 }
 
 /// Up to three attempts; in the modes that allow it, a full build after them.
-fn incremental(ctl: &Ctl, server: &Server, mode: Mode) -> bool {
+fn incremental_build(ctl: &Ctl, server: &Server, mode: Mode) -> bool {
     let alone = ctl.build_mode.as_deref() == Some("incremental");
     let mut unreachable = false;
     for _ in 0..3 {
@@ -302,7 +303,7 @@ fn incremental(ctl: &Ctl, server: &Server, mode: Mode) -> bool {
 }
 
 fn rewind(ctl: &Ctl, server: &Server, mode: Mode) -> io::Result<Rewound> {
-    let Some((channel, reply)) = source(ctl, server, "gs_ctl") else { return Ok(Rewound::NoPrimary) };
+    let Some((channel, reply)) = find_source(ctl, server, "gs_ctl") else { return Ok(Rewound::NoPrimary) };
     let fatal = |words: &str| {
         ctl.say_as("gs_rewind", &format!("{words} \n \ngs_rewind receive FATAL, it will exit"));
         Ok(Rewound::Failed)
@@ -316,8 +317,11 @@ fn rewind(ctl: &Ctl, server: &Server, mode: Mode) -> io::Result<Rewound> {
     );
     note_state(server, mode, 3, 0);
     let host = &channel.remote_host;
-    let control =
-        Command::new(bin("pg_controldata")?).arg("-D").arg(&server.data).env("LC_ALL", "C").output()?;
+    let control = Command::new(find_program("pg_controldata")?)
+        .arg("-D")
+        .arg(&server.data)
+        .env("LC_ALL", "C")
+        .output()?;
     let control = String::from_utf8_lossy(&control.stdout).into_owned();
     let value = |key: &str| {
         control.lines().find_map(|l| l.strip_prefix(key)).map(str::trim).unwrap_or_default().to_owned()
@@ -349,7 +353,7 @@ fn rewind(ctl: &Ctl, server: &Server, mode: Mode) -> io::Result<Rewound> {
     if logs.exists() {
         fs::rename(&logs, keep.join("pg_log"))?;
     }
-    let output = Command::new(bin("pg_rewind")?)
+    let output = Command::new(find_program("pg_rewind")?)
         .arg("-D")
         .arg(&server.data)
         .arg(format!("--config-file={}", server.side.join("postgresql.conf").display()))
@@ -380,7 +384,7 @@ fn rewind(ctl: &Ctl, server: &Server, mode: Mode) -> io::Result<Rewound> {
         fs::write(server.data.join("pg_hba.conf"), rules.body)?;
     }
     ctl.say_as("gs_rewind", "execute file map success");
-    done(server, mode);
+    finish_build(server, mode);
     Ok(Rewound::Done)
 }
 
@@ -389,12 +393,12 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The bytes under a folder which changes meanwhile.
-fn size(path: &Path) -> u64 {
+fn size_of_tree(path: &Path) -> u64 {
     fs::read_dir(path).map_or(0, |entries| {
         entries
             .flatten()
             .map(|e| match e.metadata() {
-                Ok(meta) if meta.is_dir() => size(&e.path()),
+                Ok(meta) if meta.is_dir() => size_of_tree(&e.path()),
                 Ok(meta) => meta.len(),
                 Err(_) => 0,
             })
@@ -402,6 +406,6 @@ fn size(path: &Path) -> u64 {
     })
 }
 
-fn bin(program: &str) -> io::Result<std::path::PathBuf> {
+fn find_program(program: &str) -> io::Result<std::path::PathBuf> {
     super::bin_dir().map(|dir| dir.join(program)).map_err(io::Error::other)
 }

@@ -55,7 +55,7 @@ pub struct Settings(BTreeMap<String, String>);
 
 /// One replication channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Channel {
+pub struct LabChannel {
     /// Its number: 3 of replconninfo3.
     pub number: u8,
     /// `localhost`.
@@ -92,7 +92,7 @@ impl Settings {
                     let name = name.to_ascii_lowercase();
                     if !name.contains('.')
                         && !name.starts_with("include")
-                        && !known().contains_key(name.as_str())
+                        && !known_parameters().contains_key(name.as_str())
                     {
                         errors.push(format!(
                             "LOG:  unrecognized configuration parameter \"{name}\" in file \"{path}\" line {number}"
@@ -124,27 +124,27 @@ impl Settings {
         self.0.get(name).map(String::as_str)
     }
 
-    fn or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+    fn get_or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
         self.get(name).unwrap_or(default)
     }
 
-    fn on(&self, name: &str) -> bool {
+    fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1"))
     }
 
     /// The port for clients.
     pub fn port(&self) -> u16 {
-        self.or("port", "5432").parse().unwrap_or(5432)
+        self.get_or("port", "5432").parse().unwrap_or(5432)
     }
 
     /// The name by which its upstream knows it.
     pub fn application_name(&self) -> &str {
-        self.or("application_name", "")
+        self.get_or("application_name", "")
     }
 
     /// The node's name in gs_ctl's output.
     pub fn node_name(&self) -> &str {
-        self.or("pgxc_node_name", "")
+        self.get_or("pgxc_node_name", "")
     }
 
     /// The folder of its socket.
@@ -154,29 +154,30 @@ impl Settings {
 
     /// Whether `most_available_sync` is on.
     pub fn most_available(&self) -> bool {
-        self.on("most_available_sync")
+        self.is_on("most_available_sync")
     }
 
     /// `synchronous_standby_names`, which is `*` where the file is silent.
     pub fn standby_names(&self) -> &str {
-        self.or("synchronous_standby_names", "*")
+        self.get_or("synchronous_standby_names", "*")
     }
 
     /// The replication channels, by number.
-    pub fn channels(&self) -> Vec<Channel> {
+    pub fn channels(&self) -> Vec<LabChannel> {
         (1..=8)
             .filter_map(|number| channel(number, self.get(&format!("replconninfo{number}"))?).ok().flatten())
             .collect()
     }
 
     /// Whether the first channel is set: then a server that is no standby is a primary.
-    pub fn replicates(&self) -> bool {
+    pub fn has_channel(&self) -> bool {
         self.channels().iter().any(|c| c.number == 1)
     }
 
     /// Keeps what only a start can change.
-    pub fn reloaded(&self, mut new: Self) -> Self {
-        for name in known().iter().filter(|(_, p)| p.context == "postmaster").map(|(name, _)| name) {
+    pub fn with_start_values_kept(&self, mut new: Self) -> Self {
+        for name in known_parameters().iter().filter(|(_, p)| p.context == "postmaster").map(|(name, _)| name)
+        {
             match self.0.get(*name) {
                 Some(value) => new.0.insert((*name).to_owned(), value.clone()),
                 None => new.0.remove(*name),
@@ -186,7 +187,7 @@ impl Settings {
     }
 
     /// The text PostgreSQL is given in place of the file.
-    pub fn translated(&self, data_dir: &str, side: &str, now: &Situation) -> String {
+    pub fn to_postgres(&self, data_dir: &str, side: &str, now: &Situation) -> String {
         let mut text = String::from("# Written by the lab at each start and reload.\n");
         let mut put = |name: &str, value: &str| {
             let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
@@ -194,17 +195,17 @@ impl Settings {
         put("data_directory", data_dir);
         put("hba_file", &format!("{side}/pg_hba.conf"));
         put("port", &self.port().to_string());
-        put("listen_addresses", self.or("listen_addresses", "localhost"));
+        put("listen_addresses", self.get_or("listen_addresses", "localhost"));
         put("unix_socket_directories", self.socket_dir(&now.socket_dir));
         put("password_encryption", "scram-sha-256");
         for (name, value) in FIXED {
             put(name, value);
         }
         for name in ["wal_sender_timeout", "wal_receiver_timeout"] {
-            put(name, self.or(name, "6s"));
+            put(name, self.get_or(name, "6s"));
         }
         put("wal_receiver_status_interval", "1s");
-        let segments: u64 = self.or("wal_keep_segments", "16").parse().unwrap_or(16);
+        let segments: u64 = self.get_or("wal_keep_segments", "16").parse().unwrap_or(16);
         put("wal_keep_size", &format!("{}MB", segments.min(65536) * 16));
         if let Some(kib) =
             self.get("max_size_for_xlog_prune").and_then(|v| v.trim_end_matches("kB").parse::<u64>().ok())
@@ -212,7 +213,7 @@ impl Settings {
         {
             put("max_slot_wal_keep_size", &format!("{kib}kB"));
         }
-        let waits = !now.recovery && self.replicates() && (!self.most_available() || now.partner);
+        let waits = !now.recovery && self.has_channel() && (!self.most_available() || now.partner);
         put("synchronous_standby_names", if waits { first_group(self.standby_names()) } else { "" });
         if let Some((host, port)) = &now.upstream {
             let name = self.application_name();
@@ -238,8 +239,9 @@ impl Settings {
     /// All parameters, a line each: what the lab's `pg_settings` shows, and whether the file has it.
     pub fn table(&self) -> String {
         let mut text = String::new();
-        for (name, known) in known() {
-            let value = known.shown(self.or(name, known.default)).replace(['\t', '\n', '\r'], " ");
+        for (name, known) in known_parameters() {
+            let value =
+                known.canonical_value(self.get_or(name, known.default)).replace(['\t', '\n', '\r'], " ");
             let _ = writeln!(
                 text,
                 "{name}\t{value}\t{}\t{}\t{}\t{}\t{}",
@@ -300,7 +302,7 @@ pub fn slot_name(name: &str) -> String {
 }
 
 /// What the standby's file becomes when its upstream's file arrives: that text, but for the reserved parameters.
-pub fn adopt(own: &str, upstream: &str) -> String {
+pub fn merge_upstream_file(own: &str, upstream: &str) -> String {
     let mut mine: BTreeMap<String, &str> = BTreeMap::new();
     for line in own.lines() {
         if let Ok(Some((name, _))) = assignment(line)
@@ -352,7 +354,7 @@ struct Parameter {
     default: &'static str,
 }
 
-fn known() -> &'static BTreeMap<&'static str, Parameter> {
+fn known_parameters() -> &'static BTreeMap<&'static str, Parameter> {
     static MAP: OnceLock<BTreeMap<&'static str, Parameter>> = OnceLock::new();
     MAP.get_or_init(|| {
         KNOWN
@@ -369,7 +371,7 @@ fn known() -> &'static BTreeMap<&'static str, Parameter> {
 
 impl Parameter {
     /// A value of the file as pg_settings shows it: in the parameter's own unit, `on` for every way to say so.
-    fn shown(&self, value: &str) -> String {
+    fn canonical_value(&self, value: &str) -> String {
         if self.kind == "bool" {
             let on = ["on", "true", "yes", "1", "t", "y"].contains(&value.to_ascii_lowercase().as_str());
             return if on { "on" } else { "off" }.to_owned();
@@ -468,7 +470,7 @@ fn bad_value(name: &str, value: &str) -> Option<String> {
 }
 
 /// The channel a value names; `None` for the empty value.
-fn channel(number: u8, value: &str) -> Result<Option<Channel>, ()> {
+fn channel(number: u8, value: &str) -> Result<Option<LabChannel>, ()> {
     if value.trim().is_empty() {
         return Ok(None);
     }
@@ -485,7 +487,7 @@ fn channel(number: u8, value: &str) -> Result<Option<Channel>, ()> {
     let remote_port = port("remoteport")?;
     let local_host = pairs.get("localhost").filter(|h| !h.contains(['*', ',', '\''])).ok_or(())?;
     let remote_host = pairs.get("remotehost").filter(|h| !h.contains([',', '\''])).ok_or(())?;
-    Ok(Some(Channel {
+    Ok(Some(LabChannel {
         number,
         local_host: (*local_host).to_owned(),
         remote_host: (*remote_host).to_owned(),
@@ -554,7 +556,7 @@ mod tests {
         let channel = "replconninfo1='localhost=10.0.0.1 localport=1 remotehost=10.0.0.2 remoteport=2'\n";
         let names = |text: &str, partner| {
             let now = Situation { partner, ..Situation::default() };
-            let text = Settings::parse(text, "p").unwrap().translated("/d", "/s", &now);
+            let text = Settings::parse(text, "p").unwrap().to_postgres("/d", "/s", &now);
             text.lines().find_map(|l| l.strip_prefix("synchronous_standby_names = ")).unwrap().to_owned()
         };
         assert_eq!(names("", false), "''");
@@ -572,7 +574,7 @@ mod tests {
         let own = "port = 2\nwork_mem = 1MB\nreplconninfo1 = ''\napplication_name = 'b'\n";
         let upstream = "# c\nport = 1\nwork_mem = 2MB\n#application_name = ''\nreplconninfo2 = 'x'\n";
         assert_eq!(
-            adopt(own, upstream),
+            merge_upstream_file(own, upstream),
             "# c\nport = 2\nwork_mem = 2MB\napplication_name = 'b'\n#replconninfo2 = 'x'\nreplconninfo1 = ''\n"
         );
     }

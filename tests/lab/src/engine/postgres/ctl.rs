@@ -88,7 +88,7 @@ impl Ctl {
     pub fn say_as(&self, program: &str, words: &str) {
         println!(
             "[{}][{}][{}][{program}]: {words}",
-            super::server::now(' '),
+            super::server::timestamp(' '),
             std::process::id(),
             self.name.borrow()
         );
@@ -104,7 +104,7 @@ impl Ctl {
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|error| {
             let words = error.to_string();
             let words = words.split(" (os error").next().unwrap_or_default();
-            print!("{}", self.line(&format!("can't create lock file \"{}\" : {words}", path.display())));
+            print!("{}", self.log_line(&format!("can't create lock file \"{}\" : {words}", path.display())));
             1
         })?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
@@ -113,10 +113,10 @@ impl Ctl {
         })
     }
 
-    fn line(&self, words: &str) -> String {
+    fn log_line(&self, words: &str) -> String {
         format!(
             "[{}][{}][{}][gs_ctl]: {words}",
-            super::server::now(' '),
+            super::server::timestamp(' '),
             std::process::id(),
             self.name.borrow()
         )
@@ -223,10 +223,10 @@ fn start_command(ctl: &Ctl, server: &Server) -> u8 {
         ctl.say(&format!("{}/postgresql.conf cannot be opened.", server.data.display()));
         return 1;
     }
-    let Some(mode) = ctl.mode.as_deref().map_or(Some(Mode::Normal), Mode::of_option) else {
+    let Some(mode) = ctl.mode.as_deref().map_or(Some(Mode::Normal), Mode::from_option) else {
         ctl.say("waiting for server to start...");
         println!(".0 [BACKEND] FATAL:  the options of -M is not recognized");
-        return could_not(ctl, 256);
+        return report_failed_start(ctl, 256);
     };
     start(ctl, server, mode)
 }
@@ -253,7 +253,7 @@ pub fn start(ctl: &Ctl, server: &Server, mode: Mode) -> u8 {
             } else {
                 println!(".{}", words.join("\n"));
             }
-            could_not(ctl, code)
+            report_failed_start(ctl, code)
         }
         Ok(Started::Late) => {
             println!(".");
@@ -263,19 +263,19 @@ pub fn start(ctl: &Ctl, server: &Server, mode: Mode) -> u8 {
         }
         Err(error) => {
             println!(".FATAL:  {error}");
-            could_not(ctl, 256)
+            report_failed_start(ctl, 256)
         }
     }
 }
 
-fn could_not(ctl: &Ctl, code: u32) -> u8 {
+fn report_failed_start(ctl: &Ctl, code: u32) -> u8 {
     ctl.say(&format!("waitpid 0 failed, exitstatus is {code}, ret is 2\n"));
     ctl.say("stopped waiting");
     ctl.say("could not start server\nExamine the log output.");
     1
 }
 
-fn signal_of(ctl: &Ctl) -> Result<Signal, u8> {
+fn stop_signal(ctl: &Ctl) -> Result<Signal, u8> {
     match ctl.stop_mode.as_deref() {
         None | Some("fast" | "f") => Ok(Signal::SIGINT),
         Some("immediate" | "i") => Ok(Signal::SIGQUIT),
@@ -287,13 +287,13 @@ fn signal_of(ctl: &Ctl) -> Result<Signal, u8> {
 }
 
 fn stop(ctl: &Ctl, server: &Server) -> u8 {
-    let signal = match signal_of(ctl) {
+    let signal = match stop_signal(ctl) {
         Ok(signal) => signal,
         Err(status) => return status,
     };
     ctl.say(&format!("gs_ctl stopped ,datadir is {} ", server.data.display()));
     let pid_file = server.data.join("postmaster.pid");
-    let text = server.text("postmaster.pid");
+    let text = server.read_text("postmaster.pid");
     if text.is_empty() {
         ctl.say(&format!(" PID file \"{}\" does not exist.", pid_file.display()));
         ctl.say("Is server running?");
@@ -319,7 +319,7 @@ fn stop(ctl: &Ctl, server: &Server) -> u8 {
         return 0;
     }
     if signal == Signal::SIGQUIT {
-        server.kill();
+        server.kill_server();
         say_force(ctl, server);
         return 0;
     }
@@ -339,7 +339,7 @@ pub fn say_force(ctl: &Ctl, server: &Server) {
 }
 
 fn restart(ctl: &Ctl, server: &Server) -> u8 {
-    let signal = match signal_of(ctl) {
+    let signal = match stop_signal(ctl) {
         Ok(signal) => signal,
         Err(status) => return status,
     };
@@ -365,10 +365,10 @@ fn restart(ctl: &Ctl, server: &Server) -> u8 {
             return 1;
         }
     }
-    let mode = ctl.mode.as_deref().map_or(Some(server.mode()), Mode::of_option);
+    let mode = ctl.mode.as_deref().map_or(Some(server.mode()), Mode::from_option);
     match mode {
         Some(mode) => start(ctl, server, mode),
-        None => could_not(ctl, 256),
+        None => report_failed_start(ctl, 256),
     }
 }
 
@@ -395,7 +395,7 @@ fn status(ctl: &Ctl, server: &Server) -> u8 {
     ctl.say(&format!("gs_ctl status,datadir is {} ", server.data.display()));
     if let Some(pid) = server.pid() {
         println!("gs_ctl: server is running (PID: {pid})");
-        println!("{}", server.text("postmaster.opts"));
+        println!("{}", server.read_text("postmaster.opts"));
         return 0;
     }
     println!("no server running\n");
@@ -403,7 +403,7 @@ fn status(ctl: &Ctl, server: &Server) -> u8 {
 }
 
 /// The first lines of switchover and failover; the exit status if that is all.
-fn running(ctl: &Ctl, server: &Server, what: &str) -> Result<Flock<File>, u8> {
+fn lock_running(ctl: &Ctl, server: &Server, what: &str) -> Result<Flock<File>, u8> {
     ctl.say(&format!("gs_ctl {what} ,datadir is {} ", server.data.display()));
     let held = ctl.lock(server, &format!("Another gs_ctl command is still running,{what} failed !"), 1)?;
     ctl.say(&format!("{what} term ({})", ctl.term));
@@ -419,7 +419,7 @@ fn switchover(ctl: &Ctl, server: &Server) -> u8 {
     if ctl.force {
         ctl.say("Performing a Forced Switchover");
     }
-    let _held = match running(ctl, server, "switchover") {
+    let _held = match lock_running(ctl, server, "switchover") {
         Ok(held) => held,
         Err(status) => return status,
     };
@@ -429,17 +429,17 @@ fn switchover(ctl: &Ctl, server: &Server) -> u8 {
         0
     };
     let mode = server.mode();
-    if !mode.recovers() {
+    if !mode.is_in_recovery() {
         return done();
     }
     let seconds = ctl.seconds.unwrap_or(60);
     let end = Instant::now() + Duration::from_secs(seconds);
-    println!("{}", ctl.line("waiting for server to switchover..."));
+    println!("{}", ctl.log_line("waiting for server to switchover..."));
     while Instant::now() < end {
         let streams = server
             .ask("select 1 from pg_catalog.pg_stat_wal_receiver where status = 'streaming'")
             .is_ok_and(|rows| !rows.is_empty());
-        if streams && turn(server, mode, end) {
+        if streams && wait_for_mode(server, mode, end) {
             ctl.say("done");
             return done();
         }
@@ -452,7 +452,7 @@ fn switchover(ctl: &Ctl, server: &Server) -> u8 {
 }
 
 /// Swaps roles with the upstream.
-fn turn(server: &Server, mode: Mode, end: Instant) -> bool {
+fn wait_for_mode(server: &Server, mode: Mode, end: Instant) -> bool {
     let upstream = server.upstream();
     let ask = |request: &Request| {
         agent::call(
@@ -466,7 +466,7 @@ fn turn(server: &Server, mode: Mode, end: Instant) -> bool {
     if mode == Mode::Cascade {
         return ask(&Request::Swap)
             && server.set_mode(Mode::Standby).is_ok()
-            && server.adapt(&Situation { upstream: None, ..server.situation() }).is_ok();
+            && server.adapt_files(&Situation { upstream: None, ..server.situation() }).is_ok();
     }
     if !ask(&Request::Demote) {
         return false;
@@ -483,12 +483,12 @@ fn turn(server: &Server, mode: Mode, end: Instant) -> bool {
 }
 
 fn failover(ctl: &Ctl, server: &Server) -> u8 {
-    let _held = match running(ctl, server, "failover") {
+    let _held = match lock_running(ctl, server, "failover") {
         Ok(held) => held,
         Err(status) => return status,
     };
-    if server.mode().recovers() {
-        println!("{}", ctl.line(" waiting for server to failover..."));
+    if server.mode().is_in_recovery() {
+        println!("{}", ctl.log_line(" waiting for server to failover..."));
         if !server.promote() {
             ctl.say(" failed");
             return 1;
@@ -503,7 +503,7 @@ fn failover(ctl: &Ctl, server: &Server) -> u8 {
 
 fn notify(ctl: &Ctl, server: &Server) -> u8 {
     ctl.say(&format!("gs_ctl notify ,datadir is {} ", server.data.display()));
-    let Some(mode) = ctl.mode.as_deref().and_then(Mode::of_option) else {
+    let Some(mode) = ctl.mode.as_deref().and_then(Mode::from_option) else {
         ctl.say("the parameter of notify must be specified");
         return 1;
     };

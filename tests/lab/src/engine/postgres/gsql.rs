@@ -11,7 +11,7 @@ pub fn main() -> ExitCode {
         println!("gsql (openGauss 3.0.5 build 4db7019a) compiled at 2026-11-21 02:42:00 commit 0 last mr  ");
         return ExitCode::SUCCESS;
     }
-    let (args, stop) = translated(std::env::args().skip(1).collect());
+    let (args, stop) = to_psql_args(std::env::args().skip(1).collect());
     let Ok(bin) = super::bin_dir() else {
         eprintln!("gsql: no PostgreSQL here");
         return ExitCode::from(2);
@@ -37,7 +37,7 @@ pub fn main() -> ExitCode {
 }
 
 /// psql's arguments for gsql's, and whether it shall stop at an error.
-fn translated(args: Vec<String>) -> (Vec<String>, bool) {
+fn to_psql_args(args: Vec<String>) -> (Vec<String>, bool) {
     let (mut new, mut command, mut stop) = (Vec::new(), None, false);
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
@@ -64,7 +64,7 @@ fn translated(args: Vec<String>) -> (Vec<String>, bool) {
         }
     }
     if let Some(command) = command {
-        new.extend(["-c".to_owned(), show(&command)]);
+        new.extend(["-c".to_owned(), to_show_query(&command)]);
     }
     (new, stop)
 }
@@ -74,7 +74,7 @@ fn is_stop(setting: &str) -> bool {
 }
 
 /// `show NAME` goes to the lab's view of openGauss's parameters, which PostgreSQL does not know.
-fn show(sql: &str) -> String {
+fn to_show_query(sql: &str) -> String {
     let words: Vec<&str> = sql.trim().trim_end_matches(';').split_whitespace().collect();
     match words[..] {
         [verb, name]
@@ -94,10 +94,13 @@ mod tests {
     #[test]
     fn gsqls_habits() {
         let words = |s: &str| s.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let (args, stop) = translated(words("-At -r -W pw -v ON_ERROR_STOP=1 -c a -c b -p 1"));
+        let (args, stop) = to_psql_args(words("-At -r -W pw -v ON_ERROR_STOP=1 -c a -c b -p 1"));
         assert_eq!(args, words("-At -v ON_ERROR_STOP=1 -p 1 -c b"));
         assert!(stop);
-        assert_eq!(show("SHOW replconninfo1;"), "select og_lab.show('replconninfo1') as replconninfo1");
-        assert_eq!(show("show all of it"), "show all of it");
+        assert_eq!(
+            to_show_query("SHOW replconninfo1;"),
+            "select og_lab.show('replconninfo1') as replconninfo1"
+        );
+        assert_eq!(to_show_query("show all of it"), "show all of it");
     }
 }

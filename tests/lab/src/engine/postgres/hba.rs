@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 /// The rules of a file, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rules(Vec<Rule>);
+pub struct Rules(Vec<HbaLine>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Rule {
+struct HbaLine {
     kind: String,
     databases: String,
     users: String,
@@ -116,7 +116,7 @@ impl Address {
 }
 
 /// The rule in a line, nothing for a blank or a comment, or openGauss's words against it.
-fn rule(line: &str) -> Result<Option<Rule>, String> {
+fn rule(line: &str) -> Result<Option<HbaLine>, String> {
     let words = words(line)?;
     let mut words = words.into_iter();
     let Some(kind) = words.next() else { return Ok(None) };
@@ -148,7 +148,7 @@ fn rule(line: &str) -> Result<Option<Rule>, String> {
     if let Some(bad) = options.iter().find(|o| !o.contains('=')) {
         return Err(format!("authentication option not in name=value format: {bad}"));
     }
-    Ok(Some(Rule { kind, databases, users, address, method: bare.to_owned(), options }))
+    Ok(Some(HbaLine { kind, databases, users, address, method: bare.to_owned(), options }))
 }
 
 fn address(text: &str, words: &mut impl Iterator<Item = String>) -> Result<Address, String> {

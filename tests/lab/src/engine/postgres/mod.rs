@@ -55,7 +55,7 @@ pub(super) fn identity() -> Result<String> {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     use std::os::unix::fs::MetadataExt as _;
     let server = bin_dir()?.join("postgres");
-    let meta = std::fs::metadata(&server).map_err(|e| Error::at(&server, &e))?;
+    let meta = std::fs::metadata(&server).map_err(|e| Error::from_io(&server, &e))?;
     let mut hasher = DefaultHasher::new();
     (server, meta.size(), meta.mtime(), initdb::INGREDIENTS).hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))

@@ -35,7 +35,7 @@ pub fn query(ctl: &Ctl, server: &Server) -> u8 {
         ));
         return 1;
     }
-    match seen(server, &pid_text) {
+    match describe_server(server, &pid_text) {
         Ok(text) => print!("{text}"),
         Err(words) => print!("{}", second_shape(server, &words)),
     }
@@ -43,9 +43,9 @@ pub fn query(ctl: &Ctl, server: &Server) -> u8 {
 }
 
 /// What the server shows, or why it could not be asked.
-fn seen(server: &Server, pid_text: &str) -> Result<String, String> {
+fn describe_server(server: &Server, pid_text: &str) -> Result<String, String> {
     let mut client = connect(pid_text)?;
-    let mut ask = |sql: &str| client.ask(sql).map_err(|f| words_of(f, "", 0));
+    let mut ask = |sql: &str| client.ask(sql).map_err(|f| describe_failure(f, "", 0));
     let role = server.role();
     let receiver = ask(RECEIVER)?;
     let (state, detail) = match role {
@@ -54,21 +54,21 @@ fn seen(server: &Server, pid_text: &str) -> Result<String, String> {
         _ => (DbState::Normal, "Normal".to_owned()),
     };
     let mut text = String::from(" HA state:           \n");
-    let mut put = |key: &str, value: &str| text.push_str(&tabbed(key, value));
+    let mut put = |key: &str, value: &str| text.push_str(&tab_line(key, value));
     put("local_role", role.words());
     put("static_connections", &server.connections().to_string());
     put("db_state", state.words());
     put("detail_information", &detail);
     text.push_str("\n Senders info:       \n");
     let senders = ask(SENDERS)?;
-    let most = if server.loaded().most_available() { "On" } else { "Off" };
+    let most = if server.loaded_settings().most_available() { "On" } else { "Off" };
     let local_ip = pid_text.lines().nth(5).map_or("", str::trim);
-    let ha_port = server.loaded().port() + 1;
+    let ha_port = server.loaded_settings().port() + 1;
     for (i, row) in senders.iter().filter(|r| r.len() == 14).enumerate() {
         if i > 0 {
             text.push('\n');
         }
-        let mut put = |key: &str, value: &str| text.push_str(&tabbed(key, value));
+        let mut put = |key: &str, value: &str| text.push_str(&tab_line(key, value));
         let build = row[1] == "backup";
         let state = match row[1].as_str() {
             "streaming" => "Streaming",
@@ -77,7 +77,7 @@ fn seen(server: &Server, pid_text: &str) -> Result<String, String> {
         };
         put("sender_pid", &row[0]);
         put("local_role", role.words());
-        put("peer_role", if role.recovers() && !build { "Cascade Standby" } else { "Standby" });
+        put("peer_role", if role.is_in_recovery() && !build { "Cascade Standby" } else { "Standby" });
         put("peer_state", if state == "Streaming" { "Normal" } else { "Catchup" });
         put("state", state);
         for (key, column) in [("sent", 2), ("write", 10), ("flush", 10), ("replay", 11)] {
@@ -87,7 +87,7 @@ fn seen(server: &Server, pid_text: &str) -> Result<String, String> {
             put(&format!("receiver_{key}_location"), &row[column]);
         }
         put("sync_percent", if row[4] == row[10] || state == "Streaming" { "100%" } else { "99%" });
-        put("sync_state", &capital(&row[6]));
+        put("sync_state", &capitalize(&row[6]));
         put("sync_priority", &row[7]);
         put("sync_most_available", most);
         put("channel", &format!("{local_ip}:{ha_port}-->{}:{}", row[8], row[9]));
@@ -100,7 +100,7 @@ fn seen(server: &Server, pid_text: &str) -> Result<String, String> {
     text.push_str(" Receiver info:      \n");
     if let Some(row) = receiver.first().filter(|r| r.len() == 7) {
         let upstream = server.upstream();
-        let mut put = |key: &str, value: &str| text.push_str(&tabbed(key, value));
+        let mut put = |key: &str, value: &str| text.push_str(&tab_line(key, value));
         put("receiver_pid", &row[0]);
         put("local_role", role.words());
         put("peer_role", if upstream.role.is_empty() { "Unknown" } else { &upstream.role });
@@ -133,9 +133,9 @@ fn connect(pid_text: &str) -> Result<Client, String> {
     let both = |words: &str| format!("(connect to V5 server) {words}\n(connect to V1 server) {words}\n");
     let try_once = || {
         if outside {
-            Client::tcp(host, port, &user(), limit).map_err(|f| words_of(f, host, port))
+            Client::tcp(host, port, &user(), limit).map_err(|f| describe_failure(f, host, port))
         } else {
-            Client::unix(dir.as_ref(), port, &user(), limit).map_err(|f| words_of(f, &dir, port))
+            Client::unix(dir.as_ref(), port, &user(), limit).map_err(|f| describe_failure(f, &dir, port))
         }
     };
     match try_once() {
@@ -149,7 +149,7 @@ fn connect(pid_text: &str) -> Result<Client, String> {
     }
 }
 
-fn words_of(failure: Failure, host: &str, port: u16) -> String {
+fn describe_failure(failure: Failure, host: &str, port: u16) -> String {
     match failure {
         Failure::Server(words) => words.replace("no encryption", "SSL off"),
         Failure::Timeout => format!("wait {host}:{port} timeout expired"),
@@ -191,7 +191,7 @@ pub fn querybuild(ctl: &Ctl, server: &Server) -> u8 {
     let running = fs::read_to_string(server.data.join("gs_build.pid"))
         .ok()
         .and_then(|p| p.trim().parse().ok())
-        .is_some_and(|pid: i32| pid > 0 && super::server::alive(pid));
+        .is_some_and(|pid: i32| pid > 0 && super::server::is_process_alive(pid));
     let line = |key: &str, value: &str| println!("        {key:<30}: {value}");
     println!(" HA state:");
     let (role, word) = match (state.word, running) {
@@ -221,11 +221,11 @@ pub fn querybuild(ctl: &Ctl, server: &Server) -> u8 {
 }
 
 /// A line of the first shape.
-fn tabbed(key: &str, value: &str) -> String {
+fn tab_line(key: &str, value: &str) -> String {
     format!("\t{key:<31}: {value}\n")
 }
 
-fn capital(word: &str) -> String {
+fn capitalize(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
@@ -256,7 +256,7 @@ fn local_port(pid: &str, host: &str) -> Option<u16> {
 mod tests {
     #[test]
     fn small_words() {
-        assert_eq!(super::capital("potential"), "Potential");
+        assert_eq!(super::capitalize("potential"), "Potential");
         assert_eq!(super::percent("50", "100"), "50%");
         assert_eq!(super::percent("0", "0"), "100%");
     }

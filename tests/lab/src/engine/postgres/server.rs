@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::conf::{Channel, Settings, Situation};
+use super::conf::{LabChannel, Settings, Situation};
 use super::hba::Rules;
 use super::state::{DbState, Mode, State};
 use crate::wire::{Client, Failure, Rows};
@@ -69,35 +69,35 @@ impl Server {
     pub fn pid(&self) -> Option<i32> {
         let text = fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
         let pid = text.lines().next()?.trim().parse().ok()?;
-        alive(pid).then_some(pid)
+        is_process_alive(pid).then_some(pid)
     }
 
     /// The settings in the file as it stands now.
-    pub fn file(&self) -> Settings {
-        Settings::parse(&self.text("postgresql.conf"), "").unwrap_or_default()
+    pub fn read_settings(&self) -> Settings {
+        Settings::parse(&self.read_text("postgresql.conf"), "").unwrap_or_default()
     }
 
     /// The settings the running server was given; those of the file if it never ran.
-    pub fn loaded(&self) -> Settings {
+    pub fn loaded_settings(&self) -> Settings {
         match fs::read(self.side.join("loaded.conf")) {
             Ok(text) => Settings::parse(&String::from_utf8_lossy(&text), "").unwrap_or_default(),
-            Err(_) => self.file(),
+            Err(_) => self.read_settings(),
         }
     }
 
     /// The rules the running server was given.
-    pub fn rules(&self) -> Rules {
+    pub fn loaded_rules(&self) -> Rules {
         let text = fs::read(self.side.join("loaded.hba")).unwrap_or_default();
         Rules::parse(&String::from_utf8_lossy(&text), "").unwrap_or_default()
     }
 
     /// A file of the data directory, as text.
-    pub fn text(&self, name: &str) -> String {
+    pub fn read_text(&self, name: &str) -> String {
         fs::read(self.data.join(name)).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
     /// A file of the folder beside it, as text.
-    pub fn note(&self, name: &str) -> String {
+    pub fn read_note(&self, name: &str) -> String {
         fs::read_to_string(self.side.join(name)).unwrap_or_default()
     }
 
@@ -110,7 +110,7 @@ impl Server {
 
     /// How it was started.
     pub fn mode(&self) -> Mode {
-        Mode::of_option(self.note("mode").trim()).unwrap_or(Mode::Normal)
+        Mode::from_option(self.read_note("mode").trim()).unwrap_or(Mode::Normal)
     }
 
     /// Notes a mode, as postmaster.opts too, so that a restart keeps it.
@@ -126,31 +126,31 @@ impl Server {
     /// The mode as seen: a server which is no standby is a primary where it has a first channel, else normal.
     pub fn role(&self) -> Mode {
         match self.mode() {
-            mode if mode.recovers() => mode,
-            _ if self.loaded().replicates() => Mode::Primary,
+            mode if mode.is_in_recovery() => mode,
+            _ if self.loaded_settings().has_channel() => Mode::Primary,
             _ => Mode::Normal,
         }
     }
 
     /// What the server is doing.
     pub fn situation(&self) -> Situation {
-        serde_json::from_str(&self.note("situation")).unwrap_or_default()
+        serde_json::from_str(&self.read_note("situation")).unwrap_or_default()
     }
 
     /// What the agent knows of the upstream.
     pub fn upstream(&self) -> Upstream {
-        serde_json::from_str(&self.note("upstream")).unwrap_or_default()
+        serde_json::from_str(&self.read_note("upstream")).unwrap_or_default()
     }
 
     /// `static_connections`: grows with the channels at once, shrinks at a restart alone.
     pub fn connections(&self) -> u32 {
-        self.note("connections").trim().parse().unwrap_or(0)
+        self.read_note("connections").trim().parse().unwrap_or(0)
     }
 
     /// A connection of the stand-ins' own.
     pub fn connect(&self) -> Result<Client, Failure> {
-        let dir = self.loaded().socket_dir(&socket_dir()).to_owned();
-        Client::unix(Path::new(&dir), self.loaded().port(), "og_lab", Duration::from_secs(5))
+        let dir = self.loaded_settings().socket_dir(&socket_dir()).to_owned();
+        Client::unix(Path::new(&dir), self.loaded_settings().port(), "og_lab", Duration::from_secs(5))
     }
 
     /// One statement on a connection of its own.
@@ -164,7 +164,7 @@ impl Server {
         let newest = newest_log(&dir).unwrap_or_else(|| dir.join("postgresql-0.log"));
         let _ = fs::create_dir_all(&dir);
         if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(newest) {
-            let prefix = format!("{} omm [unknown] localhost 0 0[0:0#0]  0 [BACKEND] ", now(' '));
+            let prefix = format!("{} omm [unknown] localhost 0 0[0:0#0]  0 [BACKEND] ", timestamp(' '));
             // A log that cannot be written is no reason to fail what is logged.
             let _ = file.write_all(format!("{prefix}{words}\n").as_bytes());
         }
@@ -179,7 +179,7 @@ impl Server {
     /// Writes the translated files for a situation; true if they changed.
     fn render(&self, settings: &Settings, rules: &Rules, now: &Situation) -> io::Result<bool> {
         let conf =
-            settings.translated(&self.data.display().to_string(), &self.side.display().to_string(), now);
+            settings.to_postgres(&self.data.display().to_string(), &self.side.display().to_string(), now);
         let mut peers: Vec<IpAddr> = Vec::new();
         for channel in settings.channels() {
             peers.extend(channel.remote_host.parse::<IpAddr>().ok());
@@ -188,7 +188,7 @@ impl Server {
         peers.sort_unstable();
         peers.dedup();
         let hba = rules.translated(&peers, &user());
-        let changed = self.note("postgresql.conf") != conf || self.note("pg_hba.conf") != hba;
+        let changed = self.read_note("postgresql.conf") != conf || self.read_note("pg_hba.conf") != hba;
         if changed {
             self.set_note("postgresql.conf", &conf)?;
             self.set_note("pg_hba.conf", &hba)?;
@@ -199,9 +199,9 @@ impl Server {
     }
 
     /// Brings the running server in line with a new situation.
-    pub fn adapt(&self, now: &Situation) -> io::Result<()> {
+    pub fn adapt_files(&self, now: &Situation) -> io::Result<()> {
         let _held = self.lock()?;
-        if self.render(&self.loaded(), &self.rules(), now)? {
+        if self.render(&self.loaded_settings(), &self.loaded_rules(), now)? {
             self.signal(Signal::SIGHUP);
         }
         Ok(())
@@ -217,21 +217,21 @@ impl Server {
     /// What `gs_ctl reload` and the arrival of the primary's file do. Refusals go to the log alone, as with openGauss.
     pub fn reload(&self) -> io::Result<()> {
         let held = self.lock()?;
-        let old = self.loaded();
-        let text = self.text("postgresql.conf");
+        let old = self.loaded_settings();
+        let text = self.read_text("postgresql.conf");
         // Sent to the standbys even if this server refuses it.
         self.set_note("sighup.conf", &text)?;
         let conf = Settings::parse(&text, &self.data.join("postgresql.conf").display().to_string());
-        let hba_text = self.text("pg_hba.conf");
+        let hba_text = self.read_text("pg_hba.conf");
         let hba = Rules::parse(&hba_text, &self.data.join("pg_hba.conf").display().to_string());
         let mut words = Vec::new();
         let mut signal = false;
         let settings = match conf {
             Ok(new) => {
                 signal = true;
-                let new = old.reloaded(new);
+                let new = old.with_start_values_kept(new);
                 self.set_note("loaded.conf", &new.dump())?;
-                self.set_note("connections", &self.connections().max(count(&new)).to_string())?;
+                self.set_note("connections", &self.connections().max(count_connections(&new)).to_string())?;
                 new
             }
             Err(refused) => {
@@ -247,7 +247,7 @@ impl Server {
             }
         }
         let before = self.loaded_at();
-        signal |= self.render(&settings, &self.rules(), &self.situation())?;
+        signal |= self.render(&settings, &self.loaded_rules(), &self.situation())?;
         if signal {
             self.signal(Signal::SIGHUP);
         } else {
@@ -283,25 +283,26 @@ impl Server {
 
     /// Starts the server and its agent.
     pub fn start(&self, mode: Mode, log: Option<&Path>, limit: Duration) -> io::Result<Started> {
-        let (settings, rules) = match self.readable() {
+        let (settings, rules) = match self.read_valid_files() {
             Ok(both) => both,
             Err(refused) => return Ok(refused),
         };
         fs::create_dir_all(&self.side)?;
         self.stop_agent();
-        self.settle();
+        self.settle_files();
         self.set_note("loaded.conf", &settings.dump())?;
-        self.set_note("sighup.conf", &self.text("postgresql.conf"))?;
-        self.set_note("loaded.hba", &self.text("pg_hba.conf"))?;
-        self.set_note("connections", &count(&settings).to_string())?;
+        self.set_note("sighup.conf", &self.read_text("postgresql.conf"))?;
+        self.set_note("loaded.hba", &self.read_text("pg_hba.conf"))?;
+        self.set_note("connections", &count_connections(&settings).to_string())?;
         self.set_note("upstream", "{}")?;
         let signal = self.data.join("standby.signal");
-        if mode.recovers() {
+        if mode.is_in_recovery() {
             fs::write(&signal, "")?;
         } else if signal.exists() {
             fs::remove_file(&signal)?;
         }
-        let now = Situation { recovery: mode.recovers(), socket_dir: socket_dir(), ..Situation::default() };
+        let now =
+            Situation { recovery: mode.is_in_recovery(), socket_dir: socket_dir(), ..Situation::default() };
         {
             let _held = self.lock()?;
             self.render(&settings, &rules, &now)?;
@@ -330,7 +331,7 @@ impl Server {
                 return Ok(Started::Refused(said.lines().map(str::to_owned).collect(), code * 256));
             }
             // Line 8 of postmaster.pid is the word pg_ctl itself waits for.
-            let text = self.text("postmaster.pid");
+            let text = self.read_text("postmaster.pid");
             let up = text.lines().nth(7).is_some_and(|w| matches!(w.trim(), "ready" | "standby"));
             if up && text.lines().next().is_some_and(|p| p.trim() == child.id().to_string()) {
                 break;
@@ -343,14 +344,14 @@ impl Server {
             sleep(Duration::from_millis(20));
         }
         self.set_mode(mode)?;
-        let state = if mode.recovers() { DbState::NeedRepair } else { DbState::Normal };
+        let state = if mode.is_in_recovery() { DbState::NeedRepair } else { DbState::Normal };
         State::new(self.role(), state, self.connections()).write(&self.data)?;
         self.start_agent()?;
         Ok(Started::Up)
     }
 
     /// The files a start reads, or what openGauss says of them before it goes down.
-    fn readable(&self) -> Result<(Settings, Rules), Started> {
+    fn read_valid_files(&self) -> Result<(Settings, Rules), Started> {
         if self.data.join("build_completed.start").exists() {
             let words = "gaussdb: Uncompleted build is detected, please build again and then start database after its success.";
             return Err(Started::Refused(vec![words.to_owned()], 512));
@@ -363,7 +364,7 @@ impl Server {
             Started::Refused(words, 256)
         };
         let path = self.data.join("postgresql.conf").display().to_string();
-        let settings = Settings::parse(&self.text("postgresql.conf"), &path).map_err(|words| {
+        let settings = Settings::parse(&self.read_text("postgresql.conf"), &path).map_err(|words| {
             refuse(words, format!("FATAL:  configuration file \"{path}\" contains errors"))
         })?;
         for channel in settings.channels() {
@@ -397,7 +398,7 @@ impl Server {
         let Some(pid) = self.pid() else { return true };
         let _ = kill(Pid::from_raw(pid), signal);
         let end = Instant::now() + limit;
-        while alive(pid) {
+        while is_process_alive(pid) {
             if Instant::now() >= end {
                 return false;
             }
@@ -416,7 +417,7 @@ impl Server {
     }
 
     /// Clears away what a killed server left: its children end by themselves, its pid file does not.
-    pub fn settle(&self) {
+    pub fn settle_files(&self) {
         let pid_file = self.data.join("postmaster.pid");
         if !pid_file.exists() || self.pid().is_some() {
             return;
@@ -431,18 +432,18 @@ impl Server {
             sleep(Duration::from_millis(20));
         }
         // PostgreSQL would take the number for a living server where nobody has reaped the dead one yet.
-        let settings = self.file();
+        let settings = self.read_settings();
         let lock = format!(".s.PGSQL.{}.lock", settings.port());
         let lock = Path::new(settings.socket_dir(&socket_dir())).join(lock);
         let owner = fs::read_to_string(&lock).ok().and_then(|t| t.lines().next()?.trim().parse().ok());
-        if owner.is_some_and(|pid| !alive(pid)) {
+        if owner.is_some_and(|pid| !is_process_alive(pid)) {
             let _ = fs::remove_file(lock);
         }
         let _ = fs::remove_file(pid_file);
     }
 
     /// Kills what is left of the server.
-    pub fn kill(&self) {
+    pub fn kill_server(&self) {
         self.signal(Signal::SIGKILL);
         let end = Instant::now() + Duration::from_secs(5);
         while self.pid().is_some() && Instant::now() < end {
@@ -474,7 +475,7 @@ impl Server {
 
     /// Ends the agent and waits until it is gone; never the caller itself.
     fn stop_agent(&self) {
-        let Ok(pid) = self.note("agent.pid").trim().parse::<i32>() else { return };
+        let Ok(pid) = self.read_note("agent.pid").trim().parse::<i32>() else { return };
         let is_agent = fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|c| String::from_utf8_lossy(&c).contains("internal-agent"));
         if !is_agent || u32::try_from(pid) == Ok(std::process::id()) {
@@ -482,7 +483,7 @@ impl Server {
         }
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         let end = Instant::now() + Duration::from_secs(2);
-        while alive(pid) && Instant::now() < end {
+        while is_process_alive(pid) && Instant::now() < end {
             sleep(Duration::from_millis(5));
         }
     }
@@ -496,7 +497,7 @@ impl Server {
         if promoted {
             let _ = self.set_mode(Mode::Primary);
             let now = Situation { recovery: false, upstream: None, partner: true, ..self.situation() };
-            let _ = self.adapt(&now);
+            let _ = self.adapt_files(&now);
             let _ = State::new(self.role(), DbState::Normal, self.connections()).write(&self.data);
         }
         promoted
@@ -504,16 +505,16 @@ impl Server {
 }
 
 /// Whether nothing that was there has changed or gone; an addition disturbs nobody.
-fn channels_kept(old: &[Channel], new: &[Channel]) -> bool {
+fn channels_kept(old: &[LabChannel], new: &[LabChannel]) -> bool {
     old.iter().all(|channel| new.contains(channel))
 }
 
-fn count(settings: &Settings) -> u32 {
+fn count_connections(settings: &Settings) -> u32 {
     u32::try_from(settings.channels().len()).unwrap_or(0)
 }
 
 /// Whether a process of this pid lives and is no zombie.
-pub fn alive(pid: i32) -> bool {
+pub fn is_process_alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|s| s.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X'])))
 }
@@ -556,7 +557,7 @@ pub fn user() -> String {
 }
 
 /// The time as in logs: date, `between`, time with milliseconds, in UTC.
-pub fn now(between: char) -> String {
+pub fn timestamp(between: char) -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let (seconds, millis) = (since.as_secs(), since.subsec_millis());
     let (mut days, of_day) = (seconds / 86400, seconds % 86400);

@@ -44,14 +44,14 @@ impl Mode {
     }
 
     /// The mode that -M names.
-    pub fn of_option(text: &str) -> Option<Self> {
+    pub fn from_option(text: &str) -> Option<Self> {
         [Self::Primary, Self::Standby, Self::Cascade, Self::Pending]
             .into_iter()
             .find(|m| m.option() == Some(text))
     }
 
     /// Whether its server is in recovery.
-    pub fn recovers(self) -> bool {
+    pub fn is_in_recovery(self) -> bool {
         matches!(self, Self::Standby | Self::Cascade | Self::Pending)
     }
 }
