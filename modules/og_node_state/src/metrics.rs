@@ -73,7 +73,7 @@ fn receive_lag(progress: &Progress) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use og_common::gauss::{NodeState, Receiver, Sender, ReplicationSlot};
+    use og_common::gauss::{NodeState, Receiver, ReplicationSlot, Sender};
     use og_preflight::facts::Certificate;
 
     use super::*;
