@@ -101,7 +101,7 @@ impl More {
 
     /// The limits of which a standby with this file has less than its primary, each in a few words.
     #[must_use]
-    pub fn short(&self, conf: &ConfFile) -> Vec<String> {
+    pub fn limits_below_primary(&self, conf: &ConfFile) -> Vec<String> {
         let short = |name: &&str| {
             let own = conf.get(name)?.text().trim().parse().ok()?;
             let there = self.primary_limit_above(name, own, conf)?;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Node;
+use super::ServerNode;
 use super::server_log::newest_tail;
 use super::state::lsn_text;
 use crate::base::{Call, secret};
@@ -97,7 +97,7 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
     for line in text.lines().rev() {
         let level =
             ["FATAL:", "PANIC:", "WARNING:", "ERROR:", "LOG:"].iter().filter_map(|l| line.find(l)).min();
-        let words = || secret::words(line[level.unwrap_or(0)..].trim()).into_owned();
+        let words = || secret::mask_line(line[level.unwrap_or(0)..].trim()).into_owned();
         if let Some(obstacle) = Obstacle::from_line(line) {
             return (Some(obstacle), Some(words()));
         }
@@ -113,11 +113,11 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
     (None, fatal)
 }
 
-impl Node {
+impl ServerNode {
     /// Returns why the node's server is not well, as far as its files and its log tell.
     pub async fn diagnose(&self, call: &Call) -> Diagnosis {
         let log = self.log_end(call).await;
-        let stopped = self.running().is_none();
+        let stopped = self.running_pid().is_none();
         // What a server says before its logger runs stands in the file that it was started with.
         let text = newest_tail(&self.log_dir(call).await, &self.start_log());
         let (obstacle, last_error) = read_log(&text);

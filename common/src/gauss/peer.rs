@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::version::MOST_CHANNELS;
 use super::wire::{Connection, FOR_REPLICATION};
-use super::{Node, Role, lsn_number};
+use super::{Role, ServerNode, lsn_number};
 use crate::conf::ConfFile;
 use crate::replconn;
 
@@ -57,14 +57,14 @@ pub enum Found {
 
 /// A channel and what was found at its other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct ChannelPeer {
     /// The channel.
     pub channel: ChannelEnds,
     /// What is there.
     pub found: Found,
 }
 
-impl Peer {
+impl ChannelPeer {
     /// Whether it tells that it is a primary.
     #[must_use]
     pub fn is_primary(&self) -> bool {
@@ -85,14 +85,14 @@ impl Peer {
 
 /// What all peers are, for messages.
 #[must_use]
-pub fn words(peers: &[Peer]) -> String {
+pub fn words(peers: &[ChannelPeer]) -> String {
     if peers.is_empty() {
         return "postgresql.conf has no replconninfo".to_owned();
     }
-    peers.iter().map(Peer::words).collect::<Vec<_>>().join(", ")
+    peers.iter().map(ChannelPeer::words).collect::<Vec<_>>().join(", ")
 }
 
-impl Node {
+impl ServerNode {
     /// The replication channels in the node's postgresql.conf.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelEnds> {
@@ -102,14 +102,14 @@ impl Node {
 
     /// Asks all peers at once, giving each three seconds to be reached and twelve to tell what it is; one that ends the
     /// connection without a word is asked once more, for a shorter time.
-    pub async fn peers(&self) -> Vec<Peer> {
+    pub async fn peers(&self) -> Vec<ChannelPeer> {
         let user = own_user();
         let mut asked = Vec::new();
         for channel in self.channels() {
             let user = user.clone();
             asked.push(tokio::spawn(async move {
                 let found = ask(&channel, &user, CONNECT_TIMEOUT).await;
-                Peer { channel, found }
+                ChannelPeer { channel, found }
             }));
         }
         let mut peers = Vec::new();

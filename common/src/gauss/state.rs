@@ -66,7 +66,7 @@ impl Role {
 
     /// Whether it follows another server.
     #[must_use]
-    pub fn follows(self) -> bool {
+    pub fn is_following(self) -> bool {
         matches!(self, Self::Standby | Self::CascadeStandby | Self::MainStandby | Self::StandbyCluster)
     }
 
@@ -341,17 +341,17 @@ pub struct NodeState {
 impl NodeState {
     /// Whether it is a standby that streams, or a primary or single server that is well.
     #[must_use]
-    pub fn healthy(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.running
             && self.answered
             && self.db_state == DbState::Normal
-            && (!self.role.follows() || self.receiver.is_some())
+            && (!self.role.is_following() || self.receiver.is_some())
     }
 
     /// Whether it says that it cannot follow its primary any more, and will not by itself (words of `gs_ctl query`).
     #[must_use]
     pub fn has_lost_its_primary(&self) -> bool {
-        self.detail.as_deref().is_some_and(tells_of_a_lost_primary)
+        self.detail.as_deref().is_some_and(is_lost_primary_detail)
     }
 
     /// In a few words, for messages: `standby, Need repair (Disconnected)`.
@@ -378,7 +378,7 @@ impl NodeState {
 
 /// Whether a standby's reason for `Need repair` says that it cannot follow its primary any more.
 #[must_use]
-pub fn tells_of_a_lost_primary(detail: &str) -> bool {
+pub fn is_lost_primary_detail(detail: &str) -> bool {
     ["WAL segment removed", "System id not matched", "Timeline not matched"]
         .iter()
         .any(|words| detail.contains(words))

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
-use og_common::gauss::{Node, NodeState, lsn_text};
-use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
+use og_common::gauss::{NodeState, ServerNode, lsn_text};
+use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -50,16 +50,16 @@ impl Module for NodeStateModule {
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "primary", "transition": "failover"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
-        Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
-        Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose"] },
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
+        ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
+        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose"] },
     ];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         if args.state != State::Query {
             node.await_build(call).await;
         }
@@ -67,7 +67,7 @@ impl Module for NodeStateModule {
         let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
-            let _lock = NodeLock::of(&node.data_dir, call).await?;
+            let _lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = look(call, &node, &args).await?;
             steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
@@ -77,9 +77,9 @@ impl Module for NodeStateModule {
             for step in &steps {
                 let done = act::step(call, &node, &args, &present, *step, &mut report.output).await;
                 report.warnings.extend(done.map_err(|e| because(e, &short))?);
-                call.did(step.words());
+                call.record_action(step.words());
             }
-            report.actions = call.done();
+            report.actions = call.recorded_actions();
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
             report.warnings = unasked(&present, &args, &steps);
@@ -105,7 +105,7 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
-            if args.diagnose && !report.output.node.healthy() {
+            if args.diagnose && !report.output.node.is_healthy() {
                 report.output.diagnosis = Some(node.diagnose(call).await);
             }
             if args.log_end {
@@ -125,7 +125,7 @@ impl Module for NodeStateModule {
 
 /// That a standby which is started has less of something than its primary.
 fn smaller(steps: &[Step], short: &[String]) -> Vec<String> {
-    if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.follows())) {
+    if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.is_following())) {
         return Vec::new();
     }
     let told = |words: &String| {
@@ -146,14 +146,14 @@ fn because(error: Error, noticed: &[String]) -> Error {
 /// The call's own limit ends a wait; this only keeps the clock from running over.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
+async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
     let opts = std::fs::read_to_string(node.data_dir.join("postmaster.opts")).unwrap_or_default();
     let mut present =
         Present { node: node.query(call).await?, started_as: role_of_opts(&opts), ..Present::default() };
     // A standby that has just been started does not stream for two seconds; a switchover can wait for that.
     if args.state == State::Primary && args.transition == Transition::Switchover && !args.force {
         let settling = |state: &NodeState| {
-            let settles = state.running && state.role.follows() && !state.healthy();
+            let settles = state.running && state.role.is_following() && !state.is_healthy();
             settles.then(|| state.words())
         };
         let seen = act::until(call, node, args, SETTLING, settling).await?;
@@ -174,7 +174,7 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
         && let Some(primary) = node.control().and_then(|control| control.more)
     {
         let text = std::fs::read(node.data_dir.join("postgresql.conf")).unwrap_or_default();
-        present.short = primary.short(&ConfFile::parse(&text));
+        present.short = primary.limits_below_primary(&ConfFile::parse(&text));
     }
     Ok(present)
 }

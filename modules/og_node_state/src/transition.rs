@@ -2,8 +2,8 @@
 //!
 //! docs/safety.md has a row for each [`Refusal`]; a test holds the two together, and another one walks all combinations.
 
-use og_common::gauss::disk::human;
-use og_common::gauss::peer::{self, Found, Peer};
+use og_common::gauss::disk::format_bytes;
+use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::{LogEnd, Role, lsn_text};
 use og_common::protocol::{Error, Reason};
 
@@ -45,20 +45,20 @@ pub struct Change<'a> {
     /// The number of its database system.
     pub system_id: Option<u64>,
     /// What the other ends of its replication channels are.
-    pub peers: &'a [Peer],
+    pub peers: &'a [ChannelPeer],
 }
 
 /// Why a change is refused unless it is forced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// There would be two primaries.
-    SecondPrimary(&'a Peer),
+    SecondPrimary(&'a ChannelPeer),
     /// The old primary may live; what was seen.
     PrimaryMayBeAlive(String),
     /// Somebody holds more of the log.
     HoldsLess {
         /// Who.
-        peer: &'a Peer,
+        peer: &'a ChannelPeer,
         /// Up to where.
         theirs: u64,
         /// Up to where this node holds it.
@@ -67,14 +67,14 @@ pub enum Refusal<'a> {
     /// Somebody has followed a newer primary.
     OlderTerm {
         /// Who.
-        peer: &'a Peer,
+        peer: &'a ChannelPeer,
         /// The term of his primary.
         theirs: u64,
         /// The newest term that this node knows.
         own: u64,
     },
     /// How far the node's own log goes is not known, and somebody's is.
-    LogUnknown(&'a Peer),
+    LogUnknown(&'a ChannelPeer),
     /// It lacks what was written after it had ceased to follow.
     LeftBehind,
     /// No primary would be left.
@@ -144,7 +144,7 @@ fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
 }
 
 /// The peers at which something listens that does not tell what it is.
-pub fn unclear(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+pub fn unclear(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
     peers.iter().filter(|peer| match peer.found {
         Found::Reserved(_) => true,
         Found::Server { role, .. } => role == Role::Unknown,
@@ -154,7 +154,7 @@ pub fn unclear(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
 
 /// Positions and terms can be compared only within one system.
 fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    let mut most: Option<(u64, &Peer)> = None;
+    let mut most: Option<(u64, &ChannelPeer)> = None;
     for peer in change.peers {
         let Found::Server { system_id, lsn, term, .. } = peer.found else { continue };
         if change.system_id.zip(system_id).is_some_and(|(own, theirs)| own != theirs) {
@@ -295,15 +295,15 @@ impl Refusal<'_> {
             Self::Lagging(lag) => (
                 format!(
                     "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
-                    human(lag)
+                    format_bytes(lag)
                 ),
                 "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides".to_owned(),
             ),
         };
         let error = Error::refused(detail).reason(reason).hint(hint);
         match change.by {
-            By::Failover | By::Switchover => error.at("/transition"),
-            By::Start | By::Notify => error.at("/state"),
+            By::Failover | By::Switchover => error.with_path("/transition"),
+            By::Start | By::Notify => error.with_path("/state"),
         }
     }
 }

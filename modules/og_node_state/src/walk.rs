@@ -1,7 +1,7 @@
 //! Walks all combinations of what can be asked of a node, what it is, and what is seen of the others.
 #![allow(clippy::unwrap_used)]
 
-use og_common::gauss::peer::{ChannelEnds, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{DbState, LogEnd, NodeState, Receiver, Role};
 use og_common::protocol::ErrorKind;
 use serde_json::json;
@@ -12,12 +12,12 @@ use crate::transition::Refusal;
 
 const OWN: u64 = 0x5000;
 
-fn peer(found: Found) -> Peer {
-    Peer { channel: ChannelEnds::default(), found }
+fn peer(found: Found) -> ChannelPeer {
+    ChannelPeer { channel: ChannelEnds::default(), found }
 }
 
 /// What one peer can be: role, and its log beside this node's.
-fn peers() -> Vec<Peer> {
+fn peers() -> Vec<ChannelPeer> {
     let mut all = vec![
         peer(Found::Silent("connection refused".to_owned())),
         peer(Found::Reserved("it says nothing".to_owned())),
@@ -39,7 +39,7 @@ fn peers() -> Vec<Peer> {
 }
 
 /// None, one, and pairs.
-fn seen() -> Vec<Vec<Peer>> {
+fn seen() -> Vec<Vec<ChannelPeer>> {
     let all = peers();
     let mut seen = vec![vec![]];
     seen.extend(all.iter().map(|one| vec![one.clone()]));
@@ -96,7 +96,8 @@ fn nodes() -> Vec<Present> {
                                 role,
                                 db_state,
                                 detail: Some(detail.to_owned()),
-                                receiver: (running && receives && role.follows()).then(Receiver::default),
+                                receiver: (running && receives && role.is_following())
+                                    .then(Receiver::default),
                                 ..NodeState::default()
                             };
                             let log = LogEnd { lsn, term: Some(2).filter(|_| lsn > 0) };
@@ -121,7 +122,7 @@ fn nodes() -> Vec<Present> {
 fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
     match steps.last()? {
         Step::Switchover | Step::Failover => Some(true),
-        Step::Notify(role) => Some(!role.follows()),
+        Step::Notify(role) => Some(!role.is_following()),
         Step::Start(Some(role)) => Some(*role == Role::Primary),
         // As the server itself decides.
         Step::Start(None) => Some(args.role.is_some() || present.node.role != Role::MainStandby),
@@ -129,7 +130,7 @@ fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
     }
 }
 
-fn holds_more(present: &Present, peer: &Peer) -> bool {
+fn holds_more(present: &Present, peer: &ChannelPeer) -> bool {
     match peer.found {
         Found::Server { system_id, lsn, term, .. } => {
             system_id != Some(9)

@@ -73,7 +73,7 @@ impl Engine {
             Ok((outcome, 0)) => Ok(Turn::Done(Box::new(outcome))),
             Ok((_, left)) => {
                 Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
-                    .at("/answers")
+                    .with_path("/answers")
                     .hint("give the same arguments each time, and the answers in the order of the calls"))
             }
         }

@@ -226,7 +226,7 @@ pub fn read_channels(facts: &mut Facts, channels: &[peer::ChannelEnds]) {
 pub async fn find_local_ends(channels: &[peer::ChannelEnds]) -> Vec<LocalEnd> {
     let mut asked = Vec::new();
     for channel in channels {
-        let host = og_common::replconn::Host::new(channel.local_host.clone());
+        let host = og_common::replconn::ChannelHost::new(channel.local_host.clone());
         // The resolver blocks.
         asked.push(tokio::spawn(run_detached(LIMIT, move || match og_common::replconn::is_local(&host) {
             Ok(true) => LocalEnd::Here,

@@ -33,8 +33,10 @@ impl Host {
     /// `bad_args` when it cannot.
     pub fn check_ssh(&self) -> Result<(), Error> {
         let Self { name, ssh, .. } = self;
-        let wrong =
-            |e| Error::bad_args(format!("ssh cannot go to {ssh}: {e}")).at(format!("/cluster/hosts/{name}"));
+        let wrong = |e| {
+            Error::bad_args(format!("ssh cannot go to {ssh}: {e}"))
+                .with_path(format!("/cluster/hosts/{name}"))
+        };
         ssh.parse::<og_common::remote::SshHost>().map(drop).map_err(wrong)
     }
 

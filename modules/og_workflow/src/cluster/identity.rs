@@ -15,7 +15,7 @@ impl Cluster<'_> {
         self.findings.extend(same_directory(self.nodes, involved));
         for n in self.targets.clone() {
             // A server that was stopped before it ever followed may have any name in its file.
-            if !self.is_adding() || n.live_role().is_some_and(Role::follows) {
+            if !self.is_adding() || n.live_role().is_some_and(Role::is_following) {
                 self.check_name(n);
             }
             let recorded = self.primary.and_then(|primary| record_elsewhere(primary, n));

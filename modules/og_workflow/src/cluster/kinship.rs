@@ -98,7 +98,7 @@ pub fn foreign(n: &Node, primary: &Node, kin: &[&Node]) -> Option<String> {
     {
         return Some(systems());
     }
-    if same == Some(true) || !n.state().role.follows() {
+    if same == Some(true) || !n.state().role.is_following() {
         return None;
     }
     if let Some(host) = n.upstream().filter(|_| n.streams()) {
@@ -132,7 +132,7 @@ pub fn strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
     }
     let mut told: BTreeSet<String> = keys.into_iter().map(|(host, _)| host).collect();
     for n in kin {
-        for sender in n.state().senders.iter().filter(|sender| sender.peer_role.follows()) {
+        for sender in n.state().senders.iter().filter(|sender| sender.peer_role.is_following()) {
             let Some(host) = sender.peer.as_ref().map(|peer| canonical(&peer.host)) else { continue };
             let strange = host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback())
                 && !nodes.iter().any(|n| has_address(n, &host));
@@ -146,7 +146,7 @@ pub fn strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
 
 /// Whether its server runs as a follower of another one.
 fn follows(n: &Node) -> bool {
-    n.live_role().is_some_and(Role::follows)
+    n.live_role().is_some_and(Role::is_following)
 }
 
 /// Whether two nodes hold the same database system; none when that is not known.

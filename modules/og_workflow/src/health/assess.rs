@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::state::{lsn_number, tells_of_a_lost_primary};
+use og_common::gauss::state::{is_lost_primary_detail, lsn_number};
 use og_common::gauss::{DbState, Role};
 use og_common::standby_names::StandbyNames;
 
@@ -101,7 +101,7 @@ impl<'a> Inspection<'a> {
             Some(written?.saturating_sub(own))
         };
         let receiver = state.receiver.as_ref();
-        let follows = readable && state.running && n.live_role().is_some_and(Role::follows);
+        let follows = readable && state.running && n.live_role().is_some_and(Role::is_following);
         let flushed = receiver.and_then(|r| r.flush.as_deref().or(r.received.as_deref()));
         let replayed = receiver.and_then(|r| r.replay.as_deref()).or(state.lsn.as_deref());
         let upstream = n.upstream().map(|address| {
@@ -301,7 +301,7 @@ impl<'a> Inspection<'a> {
         let mut found = Vec::new();
         match state.db_state.unwrap_or(DbState::Unknown) {
             DbState::Normal => {}
-            DbState::NeedRepair if tells_of_a_lost_primary(detail) => {
+            DbState::NeedRepair if is_lost_primary_detail(detail) => {
                 let fix = format!("repair it: og repair {}", n.name);
                 found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
             }

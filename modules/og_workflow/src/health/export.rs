@@ -103,7 +103,7 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
         "Whether a parameter in postgresql.conf counts only after a restart.",
         each(&|node| number(waits(node))),
     );
-    let standby = |node: &NodeHealth| node.role.is_some_and(Role::follows);
+    let standby = |node: &NodeHealth| node.role.is_some_and(Role::is_following);
     metric(
         "opengauss_switchover_ready",
         "Whether a switchover to the standby could begin.",

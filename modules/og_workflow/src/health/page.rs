@@ -137,7 +137,7 @@ fn findings(findings: &[Finding], out: &mut String) {
 /// Why standbys are not ready for what may come; nothing where all are.
 fn readiness(nodes: &[NodeHealth], out: &mut String) {
     let mut lines = Vec::new();
-    for node in nodes.iter().filter(|node| node.role.is_none_or(Role::follows)) {
+    for node in nodes.iter().filter(|node| node.role.is_none_or(Role::is_following)) {
         for (what, ready) in [("switchover", &node.switchover_ready), ("failover", &node.failover_ready)] {
             lines.extend(unready(&node.name, what, ready));
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Role, lsn_number, tells_of_a_lost_primary};
+use og_common::gauss::{Role, is_lost_primary_detail, lsn_number};
 use og_common::standby_names::{Edit, StandbyNames};
 
 use super::{Files, MOST_AVAILABLE, Outlook, Purpose, SYNC_NAMES, Shared, purpose_of};
@@ -72,7 +72,7 @@ pub struct Choice {
 pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Failover> {
     let mut c = Cluster::unled(nodes, targets, TargetKind::Kept(VARIABLE));
     let runs = |n: &&Node| n.reachable() && n.live_role().is_some();
-    let follows = |n: &&Node| n.live_role().is_some_and(Role::follows);
+    let follows = |n: &&Node| n.live_role().is_some_and(Role::is_following);
     let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
     let dead: Vec<&str> =
         options.og_confirm_dead.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
@@ -191,7 +191,7 @@ fn is_hung(n: &Node) -> bool {
 
 /// Whether it may have been the primary when it last ran, or may be one that does not answer: it is not known to follow.
 fn is_dead_primary(n: &Node) -> bool {
-    !n.state().role.follows() && (!n.state().running || is_hung(n))
+    !n.state().role.is_following() && (!n.state().running || is_hung(n))
 }
 
 /// The members, as the first survivor, the cluster's files and the record of a failover that was broken off know them: a lost
@@ -208,7 +208,7 @@ fn members_of<'a>(root: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
             lost.split(',').any(|name| name == n.name)
         })
     };
-    let follows = |n: &Node| n.live_role().is_some_and(Role::follows);
+    let follows = |n: &Node| n.live_role().is_some_and(Role::is_following);
     let is = |n: &&Node| near.contains(n) || (same(n) && follows(n)) || recorded(n) || named(n);
     nodes.iter().filter(is).collect()
 }
@@ -335,7 +335,7 @@ impl Ends<'_> {
     /// Whether it had ceased to follow; its log is one of its own then, which may be long.
     fn is_behind(&self, name: &str) -> bool {
         let detail = self.node(name).and_then(|n| n.state().detail.as_deref());
-        detail.is_some_and(tells_of_a_lost_primary)
+        detail.is_some_and(is_lost_primary_detail)
     }
 
     /// The standby that holds most; of equals the one that is named.

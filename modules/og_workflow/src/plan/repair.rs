@@ -308,8 +308,8 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
 /// The role in which a node follows.
 fn role_of(n: &Node, cause: Cause) -> Role {
     let state = n.state().role;
-    let said = if n.role.follows() { n.role } else { Role::Standby };
-    if cause == Cause::WrongRole || !state.follows() { said } else { state }
+    let said = if n.role.is_following() { n.role } else { Role::Standby };
+    if cause == Cause::WrongRole || !state.is_following() { said } else { state }
 }
 
 fn remedy(

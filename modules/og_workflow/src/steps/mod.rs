@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use og_common::protocol::Rule;
+use og_common::protocol::ArgRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -303,9 +303,9 @@ impl WorkflowEntry {
 }
 
 /// What each workflow needs of the arguments of og_workflow.
-pub const RULES: [Rule; WORKFLOWS.len()] = {
+pub const RULES: [ArgRule; WORKFLOWS.len()] = {
     const CLUSTER: &[&str] = &["cluster"];
-    let mut rules = [Rule::AnyOf(CLUSTER); WORKFLOWS.len()];
+    let mut rules = [ArgRule::AnyOf(CLUSTER); WORKFLOWS.len()];
     let mut at = 0;
     while at < WORKFLOWS.len() {
         let entry = &WORKFLOWS[at];
@@ -313,7 +313,7 @@ pub const RULES: [Rule; WORKFLOWS.len()] = {
             Some(targets) if targets.required => &["cluster", "targets"],
             _ => CLUSTER,
         };
-        rules[at] = Rule::RequiredIf { key: "workflow", value: entry.name, needs };
+        rules[at] = ArgRule::RequiredIf { key: "workflow", value: entry.name, needs };
         at += 1;
     }
     rules

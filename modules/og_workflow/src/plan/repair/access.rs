@@ -33,12 +33,12 @@ fn range(rule: &Rule) -> Option<Range> {
     let (host, bits) = address.split_once('/').map_or((address, None), |(host, bits)| (host, Some(bits)));
     let ip = parse_whole_ip(host)?;
     match (bits, rule.netmask.as_deref()) {
-        (Some(bits), _) => Range::cidr(ip, bits.parse().ok()?),
+        (Some(bits), _) => Range::from_prefix(ip, bits.parse().ok()?),
         (None, Some(mask)) => match mask.parse() {
-            Ok(bits) => Range::cidr(ip, bits),
-            Err(_) => Range::of(ip, parse_whole_ip(mask)?),
+            Ok(bits) => Range::from_prefix(ip, bits),
+            Err(_) => Range::from_mask(ip, parse_whole_ip(mask)?),
         },
-        (None, None) => Some(Range::single(ip)),
+        (None, None) => Some(Range::from_ip(ip)),
     }
 }
 

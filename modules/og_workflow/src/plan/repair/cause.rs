@@ -378,7 +378,7 @@ impl<'a> View<'a, '_> {
 
 /// Whether the node receives from its upstream at this moment.
 fn is_attached(n: &Node) -> bool {
-    n.streams() && n.live_role().is_some_and(Role::follows)
+    n.streams() && n.live_role().is_some_and(Role::is_following)
 }
 
 /// The members that this node may receive from: the primary, or, of a cascade standby, the standbys that run.
