@@ -6,6 +6,7 @@ mod done;
 mod error;
 pub(crate) mod json;
 pub mod log;
+mod lsn;
 mod report;
 pub mod secret;
 
@@ -13,4 +14,5 @@ pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
 pub(crate) use call::{environment_data_dir, run_as_hint};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
+pub use lsn::Lsn;
 pub use report::{Diff, Report};

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ServerNode;
 use super::server_log::newest_tail;
-use super::state::lsn_text;
-use crate::base::{Call, secret};
+use crate::base::{Call, Lsn, secret};
 
 /// What a server wrote when it could not follow its upstream, or could not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,7 +74,7 @@ impl Obstacle {
 #[serde(default)]
 pub struct Diagnosis {
     /// How far the log goes that the node holds, written or received, read from its files where its server does not run.
-    pub holds: Option<String>,
+    pub holds: Option<Lsn>,
     /// The newest term in that log or in the node's files.
     pub term: Option<u64>,
     /// Of a server that does not run: whether it ended without taking away its postmaster.pid, by a crash, a signal or
@@ -122,7 +121,7 @@ impl ServerNode {
         let text = newest_tail(&self.log_dir(call).await, &self.start_log());
         let (obstacle, last_error) = read_log(&text);
         Diagnosis {
-            holds: Some(log.lsn).filter(|lsn| *lsn > 0).map(lsn_text),
+            holds: Some(log.lsn).filter(|lsn| lsn.is_valid()),
             term: log.term,
             crashed: stopped && self.data_dir.join("postmaster.pid").exists(),
             obstacle,

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::process::{Outcome, Program};
-use super::state::{DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, lsn_number};
+use super::state::{DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender};
 use super::{BuildMode, ServerNode};
-use crate::base::{Call, Error};
+use crate::base::{Call, Error, Lsn};
 
 /// Takes gs_ctl's `[time][pid][node][gs_ctl]: ` from a line.
 #[must_use]
@@ -98,7 +98,7 @@ fn value<'a>(rows: &'a [Row<'_>], key: &str) -> Option<&'a str> {
 }
 
 fn progress(rows: &[Row<'_>]) -> Progress {
-    let position = |key: &str| value(rows, key).map(str::to_owned);
+    let position = |key: &str| value(rows, key).and_then(Lsn::parse);
     let mut progress = Progress {
         sent: position("sender_sent_location"),
         sender_write: position("sender_write_location"),
@@ -112,10 +112,9 @@ fn progress(rows: &[Row<'_>]) -> Progress {
         sync_percent: value(rows, "sync_percent").and_then(|v| v.trim_end_matches('%').parse().ok()),
     };
     // What the sender has flushed is what can be lost; a position of 0/0 is one not known yet.
-    let has =
-        [&progress.sender_flush, &progress.sent].into_iter().flatten().filter_map(|l| lsn_number(l)).max();
-    let replayed = progress.replay.as_deref().and_then(lsn_number).filter(|l| *l > 0);
-    progress.lag_bytes = has.zip(replayed).map(|(has, replayed)| has.saturating_sub(replayed));
+    let has = [progress.sender_flush, progress.sent].into_iter().flatten().max();
+    let replayed = progress.replay.filter(|lsn| lsn.is_valid());
+    progress.lag_bytes = has.zip(replayed).map(|(has, replayed)| has.bytes_since(replayed));
     progress
 }
 

@@ -58,7 +58,7 @@ use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
     BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, ReplicationSlot, Role,
-    Sender, is_lost_primary_detail, lsn_number, lsn_text,
+    Sender, is_lost_primary_detail,
 };
 pub use state_file::StateFile;
 pub use trial::Trial;
@@ -67,7 +67,7 @@ pub use wal::LogEnd;
 
 use control::ControlFile;
 
-use crate::base::{Call, Error};
+use crate::base::{Call, Error, Lsn};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]
@@ -218,11 +218,10 @@ impl ServerNode {
         state.pid = Some(pid);
         state.build = build;
         state.term = file.as_ref().map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file());
-        state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay.clone());
+        state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay);
         if state.lsn.is_none() {
-            let sent =
-                state.senders.iter().filter_map(|s| s.progress.sent.as_deref()).filter_map(lsn_number).max();
-            state.lsn = sent.map(lsn_text);
+            let sent = state.senders.iter().filter_map(|s| s.progress.sent).max();
+            state.lsn = sent;
         }
         Ok(state)
     }
@@ -264,7 +263,7 @@ impl ServerNode {
             },
             static_connections: file.map(|f| f.static_connections),
             term: file.map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file()),
-            lsn: file.map(|f| f.lsn).filter(|lsn| *lsn > 0).map(lsn_text),
+            lsn: file.map(|f| f.lsn).filter(|lsn| lsn.is_valid()),
             build,
             ..NodeState::default()
         }
@@ -287,8 +286,8 @@ impl ServerNode {
     }
 
     /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
-    pub async fn log_end_lsn(&self, call: &Call) -> Option<u64> {
-        Some(self.log_end(call).await.lsn).filter(|lsn| *lsn > 0)
+    pub async fn log_end_lsn(&self, call: &Call) -> Option<Lsn> {
+        Some(self.log_end(call).await.lsn).filter(|lsn| lsn.is_valid())
     }
 
     /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
@@ -312,16 +311,13 @@ impl ServerNode {
         if self.running_pid().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
             let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
             let columns = asked.into_iter().flatten().flatten();
-            let told: Vec<_> = columns
-                .filter_map(|text| position(&text).as_deref().and_then(lsn_number))
-                .map(Some)
-                .collect();
+            let told: Vec<_> = columns.filter_map(|text| position(&text)).map(Some).collect();
             is_end |= !told.is_empty();
             known.extend(told);
         }
         let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
         let end = LogEnd {
-            lsn: known.into_iter().flatten().max().unwrap_or(0),
+            lsn: known.into_iter().flatten().max().unwrap_or_default(),
             term: terms.into_iter().flatten().max().filter(|term| *term > 0),
         };
         (end, is_end)
@@ -336,10 +332,10 @@ impl ServerNode {
     }
 
     /// The newest log position (written on a primary, replayed on a standby) and the slots.
-    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<String>, Vec<ReplicationSlot>), Error> {
+    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<Lsn>, Vec<ReplicationSlot>), Error> {
         let mut rows = self.sql_within(call, SLOTS, Duration::from_secs(30)).await?.into_iter();
         let newest = rows.next().and_then(|row| position(row.first()?));
-        Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
+        Ok((newest, rows.filter_map(|row| slot(row, newest)).collect()))
     }
 }
 
@@ -363,17 +359,17 @@ const SLOTS: &str = "select case when pg_is_in_recovery() then pg_last_xlog_repl
      from pg_replication_slots order by place, 1";
 
 /// A log position; on a standby openGauss gives a pair of timeline and position, `(1,0/4000928)`.
-fn position(text: &str) -> Option<String> {
+fn position(text: &str) -> Option<Lsn> {
     let text = text.trim_matches(['(', ')']);
     let text = text.rsplit(',').next().unwrap_or(text);
-    lsn_number(text).filter(|number| *number > 0).map(|_| text.to_owned())
+    Lsn::parse(text).filter(|lsn| lsn.is_valid())
 }
 
-fn slot(row: Vec<String>, newest: Option<&str>) -> Option<ReplicationSlot> {
+fn slot(row: Vec<String>, newest: Option<Lsn>) -> Option<ReplicationSlot> {
     let [name, kind, active, restart, _] = <[String; 5]>::try_from(row).ok()?;
     let restart_lsn = position(&restart);
-    let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
-    let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
+    let kept = restart_lsn.zip(newest);
+    let retained_bytes = kept.map(|(old, new)| new.bytes_since(old));
     Some(ReplicationSlot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
 }
 

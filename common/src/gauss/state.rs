@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::managed::ManagedBy;
 use super::tablespaces::Tablespaces;
+use crate::base::Lsn;
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -183,21 +184,21 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Sent.
-    pub sent: Option<String>,
+    pub sent: Option<Lsn>,
     /// Written by the sender.
-    pub sender_write: Option<String>,
+    pub sender_write: Option<Lsn>,
     /// Flushed by the sender.
-    pub sender_flush: Option<String>,
+    pub sender_flush: Option<Lsn>,
     /// Replayed by the sender.
-    pub sender_replay: Option<String>,
+    pub sender_replay: Option<Lsn>,
     /// Received.
-    pub received: Option<String>,
+    pub received: Option<Lsn>,
     /// Written by the receiver.
-    pub write: Option<String>,
+    pub write: Option<Lsn>,
     /// Flushed by the receiver.
-    pub flush: Option<String>,
+    pub flush: Option<Lsn>,
     /// Replayed by the receiver.
-    pub replay: Option<String>,
+    pub replay: Option<Lsn>,
     /// Bytes that the sender has and the receiver has not replayed.
     pub lag_bytes: Option<u64>,
     /// gs_ctl's `sync_percent`.
@@ -259,7 +260,7 @@ pub struct ReplicationSlot {
     /// Whether somebody is connected to it.
     pub active: bool,
     /// The oldest log position it keeps; null when it keeps none.
-    pub restart_lsn: Option<String>,
+    pub restart_lsn: Option<Lsn>,
     /// Bytes of log between that and the newest.
     pub retained_bytes: Option<u64>,
 }
@@ -322,7 +323,7 @@ pub struct NodeState {
     /// Term of the primary it knows.
     pub term: Option<u64>,
     /// Newest log position: written on a primary, replayed on a standby.
-    pub lsn: Option<String>,
+    pub lsn: Option<Lsn>,
     /// Who receives from this server.
     pub senders: Vec<Sender>,
     /// From whom this server receives.
@@ -382,18 +383,4 @@ pub fn is_lost_primary_detail(detail: &str) -> bool {
     ["WAL segment removed", "System id not matched", "Timeline not matched"]
         .iter()
         .any(|words| detail.contains(words))
-}
-
-/// The number behind a log position such as `0/1001ABA8`.
-#[must_use]
-pub fn lsn_number(text: &str) -> Option<u64> {
-    let (high, low) = text.trim().split_once('/')?;
-    let (high, low) = (u32::from_str_radix(high, 16).ok()?, u32::from_str_radix(low, 16).ok()?);
-    Some(u64::from(high) << 32 | u64::from(low))
-}
-
-/// A log position as the server writes it.
-#[must_use]
-pub fn lsn_text(number: u64) -> String {
-    format!("{:X}/{:X}", number >> 32, number & 0xFFFF_FFFF)
 }

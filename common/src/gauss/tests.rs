@@ -195,7 +195,7 @@ fn every_recorded_state_file_is_understood() {
         assert_eq!(file.role.name().split('_').next().unwrap(), role.split('_').next().unwrap(), "{name}");
         let words = file.db_state.words().replace(' ', "").to_ascii_uppercase();
         assert_eq!(words, dump.dec["state"].as_str().unwrap().replace('_', ""), "{name}");
-        assert_eq!(lsn_text(file.lsn), dump.dec["lsn"].as_str().unwrap(), "{name}");
+        assert_eq!(file.lsn.to_string(), dump.dec["lsn"].as_str().unwrap(), "{name}");
         assert_eq!(Some(file.term), dump.dec["term"].as_u64(), "{name}");
         assert_eq!(Some(u64::from(file.connected_by)), dump.dec["idx"].as_u64(), "{name}");
         assert_eq!(StateFile::parse(&bytes[..71]), None);
@@ -488,7 +488,7 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
 #[test]
 fn slots_carry_what_they_hold_back() {
     let row = ["dn_6002", "physical", "true", "0/1000", "1"].map(str::to_owned).to_vec();
-    let slot = slot(row, position("(1,1/0)").as_deref()).unwrap();
+    let slot = slot(row, position("(1,1/0)")).unwrap();
     assert!(slot.active && slot.retained_bytes == Some(0x1_0000_0000 - 0x1000));
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::control::ControlFile;
+use crate::base::Lsn;
 
 /// `XLOG_BLCKSZ`.
 const PAGE: u64 = 8192;
@@ -24,7 +25,7 @@ const MOST: u32 = 0x3fff_e000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnd {
     /// The end of the last record.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// The term of the primary that wrote it; PostgreSQL has none.
     pub term: Option<u64>,
 }
@@ -57,7 +58,7 @@ pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     let segment = segment_size(&dir)?;
     let mut log =
         Log { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX, fails: false };
-    log.follow(control.checkpoint).filter(|_| !log.fails)
+    log.follow(control.checkpoint.as_u64()).filter(|_| !log.fails)
 }
 
 /// The log's files, and the part of them that is looked at.
@@ -84,11 +85,11 @@ impl Log {
             match self.skip(begin, u64::from(length)) {
                 Ok(end) => {
                     let end = if self.switches(&header) { end.next_multiple_of(self.segment) } else { end };
-                    found = Some(LogEnd { lsn: end, term });
+                    found = Some(LogEnd { lsn: Lsn::new(end), term });
                     (at, previous) = (end, Some(begin));
                 }
                 // The begin of a record, up to a page that was not written any more.
-                Err(end) => return found.map(|found| LogEnd { lsn: found.lsn.max(end), ..found }),
+                Err(end) => return found.map(|found| LogEnd { lsn: found.lsn.max(Lsn::new(end)), ..found }),
             }
         }
     }
@@ -307,7 +308,13 @@ mod tests {
             }
             end(
                 dir.path(),
-                &ControlFile { system_id: 1, version: 923, checkpoint: self.records[0], redo: 0, more: None },
+                &ControlFile {
+                    system_id: 1,
+                    version: 923,
+                    checkpoint: Lsn::new(self.records[0]),
+                    redo: Lsn::new(0),
+                    more: None,
+                },
             )
         }
     }
@@ -317,18 +324,18 @@ mod tests {
         let mut log = Writer::new();
         for length in [80, 33, 8100, 40, 30_000, 700, 8192, 51] {
             log.record(length, 3, [0, 10]);
-            assert_eq!(log.end(), Some(LogEnd { lsn: log.at, term: Some(3) }), "{length}");
+            assert_eq!(log.end(), Some(LogEnd { lsn: Lsn::new(log.at), term: Some(3) }), "{length}");
         }
         // Over the end of the segment, and at a page's very end.
         log.record(SEGMENT - 60_000, 3, [0, 10]);
         log.record(100_000, 4, [0, 10]);
-        assert_eq!(log.end(), Some(LogEnd { lsn: log.at, term: Some(4) }));
+        assert_eq!(log.end(), Some(LogEnd { lsn: Lsn::new(log.at), term: Some(4) }));
         let fill = PAGE - log.at % PAGE;
         log.record(if fill < 32 { fill + PAGE - PAGE_HEADER } else { fill }, 4, [0, 10]);
         assert!(log.at.is_multiple_of(PAGE));
-        assert_eq!(log.end().unwrap().lsn, log.at);
+        assert_eq!(log.end().unwrap().lsn, Lsn::new(log.at));
         log.record(32, 4, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, log.at);
+        assert_eq!(log.end().unwrap().lsn, Lsn::new(log.at));
     }
 
     #[test]
@@ -338,13 +345,13 @@ mod tests {
         let (end, previous) = (log.at, log.previous);
         log.previous = 77;
         log.record(80, 1, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, end);
+        assert_eq!(log.end().unwrap().lsn, Lsn::new(end));
         // Nor a page of another place.
         (log.at, log.previous) = (end, previous);
         log.record(20_000, 1, [0, 10]);
         let second = FIRST + PAGE;
         log.put(second + 8, &5_u64.to_le_bytes());
-        assert_eq!(log.end().unwrap().lsn, second, "up to the page that is missing");
+        assert_eq!(log.end().unwrap().lsn, Lsn::new(second), "up to the page that is missing");
     }
 
     #[test]
@@ -352,7 +359,7 @@ mod tests {
         let mut log = Writer::new();
         log.record(80, 1, [0, 10]);
         log.record(32, 1, [0x40, 0]);
-        assert_eq!(log.end().unwrap().lsn, FIRST + SEGMENT);
+        assert_eq!(log.end().unwrap().lsn, Lsn::new(FIRST + SEGMENT));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use og_common::gauss::disk::format_bytes;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::source::Source;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
-use og_common::gauss::{BuildMode, DbState, NodeState, Role, lsn_text};
-use og_common::protocol::{Error, ErrorKind, Reason};
+use og_common::gauss::{BuildMode, DbState, NodeState, Role};
+use og_common::protocol::{Error, ErrorKind, Lsn, Reason};
 
 use crate::args::{Args, Mode, State};
 use crate::cause;
@@ -22,7 +22,7 @@ pub struct Present {
     /// Bytes that a full copy could take: free ones and those of the old copy; asked only when `min_free` is given.
     pub room: Option<u64>,
     /// How far the log has come that the node holds.
-    pub holds: Option<u64>,
+    pub holds: Option<Lsn>,
     /// What the primary tells that would be copied from; not asked where no build is foreseen.
     pub source: Source,
     /// The node's `pgxc_node_name`, with which it starts next.
@@ -229,9 +229,9 @@ fn check_source_is_newest(present: &Present, peer: &ChannelPeer) -> Result<(), E
     let behind = match (present.holds, *lsn) {
         (Some(own), Some(there)) if own > there => Some(format!(
             "has its log up to {} only, and this node holds {} bytes more, up to {}",
-            lsn_text(there),
-            own - there,
-            lsn_text(own)
+            there,
+            own.bytes_since(there),
+            own
         )),
         _ => None,
     };

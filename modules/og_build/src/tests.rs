@@ -8,7 +8,7 @@ use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::source::{Senders, Source};
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
-use og_common::protocol::{Call, ErrorKind, Module, Reason};
+use og_common::protocol::{Call, ErrorKind, Lsn, Module, Reason};
 use serde_json::json;
 
 use super::*;
@@ -125,10 +125,15 @@ fn the_primary_is_the_one_that_says_so() {
     // A single server that was installed anew stands before it in the channels.
     let lagging = ChannelPeer {
         channel: ChannelEnds::default(),
-        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(0x4000), term: None },
+        found: Found::Server {
+            role: Role::Primary,
+            system_id: Some(1),
+            lsn: Some(Lsn::new(0x4000)),
+            term: None,
+        },
     };
     let peers = vec![peer(Role::Normal, Some(9)), lagging.clone()];
-    let mut present = Present { peers, holds: Some(0x5000), ..broken() };
+    let mut present = Present { peers, holds: Some(Lsn::new(0x5000)), ..broken() };
     assert!(refused(&present, json!({})).contains("4096 bytes more"));
     present.holds = None;
     assert_eq!(planned(&present, json!({})), Some((BuildMode::Auto, Role::Standby)));
@@ -182,9 +187,10 @@ fn what_holds_data_of_its_own_is_not_overwritten() {
 fn the_only_up_to_date_copy_is_not_overwritten() {
     let primary = |lsn, term| ChannelPeer {
         channel: ChannelEnds::default(),
-        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(lsn), term },
+        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(Lsn::new(lsn)), term },
     };
-    let mut present = Present { holds: Some(0x5000), peers: vec![primary(0x5000, Some(2))], ..broken() };
+    let mut present =
+        Present { holds: Some(Lsn::new(0x5000)), peers: vec![primary(0x5000, Some(2))], ..broken() };
     present.node.term = Some(2);
     assert!(planned(&present, json!({})).is_some());
     present.peers = vec![primary(0x4000, Some(2))];

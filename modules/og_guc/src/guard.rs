@@ -206,6 +206,8 @@ fn awaited_names(file: &ConfFile) -> StandbyNames {
 
 #[cfg(test)]
 mod tests {
+    use og_common::protocol::Lsn;
+
     use super::*;
 
     fn find_limits_of(role: Role, old: &str, new: &str) -> Vec<Limit> {
@@ -213,7 +215,7 @@ mod tests {
             max_connections: 250,
             max_prepared_transactions: 200,
             max_locks_per_transaction: 256,
-            lsn: 0,
+            lsn: Lsn::INVALID,
         };
         let file = |text: &str| ConfFile::parse(text.as_bytes());
         find_limits(&LIMITS, role, Some(&primary), &file(old), &file(new))

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use og_common::conf::ConfFile;
 use og_common::files::NodeLock;
-use og_common::gauss::{NodeState, ServerNode, lsn_text};
+use og_common::gauss::{NodeState, ServerNode};
 use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
@@ -110,7 +110,7 @@ impl Module for NodeStateModule {
             }
             if args.log_end {
                 let (end, is_end) = node.log_end_and_proof(call).await;
-                let lsn = (end.lsn > 0).then(|| lsn_text(end.lsn));
+                let lsn = Some(end.lsn).filter(|lsn| lsn.is_valid());
                 report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end });
             }
             let mut facts = serde_json::Map::new();

@@ -4,7 +4,7 @@ use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{
     BuildProgress, DbState, Endpoint, LogEnd, NodeState, Progress, Receiver, Role, Sender,
 };
-use og_common::protocol::{ErrorKind, Reason};
+use og_common::protocol::{ErrorKind, Lsn, Reason};
 use serde_json::json;
 
 use super::*;
@@ -181,12 +181,12 @@ fn a_failover_takes_the_standby_that_holds_most() {
     };
     let mut present = Present {
         node,
-        peers: vec![silent(), other(Some(0x5000))],
-        log: LogEnd { lsn: 0x5000, term: None },
+        peers: vec![silent(), other(Some(Lsn::new(0x5000)))],
+        log: LogEnd { lsn: Lsn::new(0x5000), term: None },
         ..Present::default()
     };
     assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
-    present.log.lsn = 0x4000;
+    present.log.lsn = Lsn::new(0x4000);
     let error = plan(&present, &args(fail.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
@@ -397,7 +397,8 @@ fn why(present: &Present, value: serde_json::Value) -> Option<Reason> {
 }
 
 fn standby_at(lsn: u64) -> ChannelPeer {
-    let found = Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(lsn), term: Some(3) };
+    let found =
+        Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(Lsn::new(lsn)), term: Some(3) };
     ChannelPeer {
         channel: ChannelEnds { remote_host: "10.0.0.3".to_owned(), ..ChannelEnds::default() },
         found,
@@ -406,7 +407,7 @@ fn standby_at(lsn: u64) -> ChannelPeer {
 
 /// A node whose log ends at 0x5000 in term 3, with one peer.
 fn at_0x5000(node: NodeState, peer: ChannelPeer) -> Present {
-    let log = LogEnd { lsn: 0x5000, term: Some(3) };
+    let log = LogEnd { lsn: Lsn::new(0x5000), term: Some(3) };
     Present { node, peers: vec![peer], log, system_id: Some(1), has_channel: true, ..Present::default() }
 }
 
@@ -420,7 +421,7 @@ fn an_old_primary_is_not_started_beside_a_standby_that_holds_more() {
     ] {
         let old = at_0x5000(stopped(Role::Primary), standby_at(0x5001));
         assert_eq!(why(&old, value.clone()), Some(Reason::HoldsLess), "{value}");
-        let newer = Present { log: LogEnd { lsn: 0x9000, term: Some(2) }, ..old.clone() };
+        let newer = Present { log: LogEnd { lsn: Lsn::new(0x9000), term: Some(2) }, ..old.clone() };
         assert_eq!(why(&newer, value.clone()), Some(Reason::OlderTerm), "{value}");
         let unread = Present { log: LogEnd::default(), ..old.clone() };
         assert_eq!(why(&unread, value.clone()), Some(Reason::LogUnknown), "{value}");

@@ -4,8 +4,8 @@
 
 use og_common::gauss::disk::format_bytes;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
-use og_common::gauss::{LogEnd, Role, lsn_text};
-use og_common::protocol::{Error, Reason};
+use og_common::gauss::{LogEnd, Role};
+use og_common::protocol::{Error, Lsn, Reason};
 
 /// How the node comes to its new role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub enum Refusal<'a> {
         /// Who.
         peer: &'a ChannelPeer,
         /// Up to where.
-        theirs: u64,
+        theirs: Lsn,
         /// Up to where this node holds it.
-        own: u64,
+        own: Lsn,
     },
     /// Somebody has followed a newer primary.
     OlderTerm {
@@ -154,7 +154,7 @@ pub fn unclear(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
 
 /// Positions and terms can be compared only within one system.
 fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    let mut most: Option<(u64, &ChannelPeer)> = None;
+    let mut most: Option<(Lsn, &ChannelPeer)> = None;
     for peer in change.peers {
         let Found::Server { system_id, lsn, term, .. } = peer.found else { continue };
         if change.system_id.zip(system_id).is_some_and(|(own, theirs)| own != theirs) {
@@ -174,8 +174,8 @@ fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     // A primary that restarts has what its standbys have; when it cannot be asked, its restart may be the cure.
     let stays = change.running && leads(change.is);
     match most {
-        Some((_, peer)) if change.log.lsn == 0 && !stays => Err(Refusal::LogUnknown(peer)),
-        Some((theirs, peer)) if change.log.lsn > 0 && theirs > change.log.lsn => {
+        Some((_, peer)) if !change.log.lsn.is_valid() && !stays => Err(Refusal::LogUnknown(peer)),
+        Some((theirs, peer)) if change.log.lsn.is_valid() && theirs > change.log.lsn => {
             Err(Refusal::HoldsLess { peer, theirs, own: change.log.lsn })
         }
         _ => Ok(()),
@@ -250,10 +250,10 @@ impl Refusal<'_> {
             Self::HoldsLess { peer, theirs, own } => (
                 format!(
                     "{what}, for this node lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
-                    theirs - own,
+                    theirs.bytes_since(own),
                     peer.words(),
-                    lsn_text(theirs),
-                    lsn_text(own)
+                    theirs,
+                    own
                 ),
                 "make that one primary; force: true takes this one, and what it lacks is lost".to_owned(),
             ),
@@ -272,7 +272,7 @@ impl Refusal<'_> {
             Self::LeftBehind => (
                 format!(
                     "the standby had ceased to follow before the primary was lost ({node}); its log ends at {}",
-                    if change.log.lsn > 0 { lsn_text(change.log.lsn) } else { "an unknown place".to_owned() }
+                    if change.log.lsn.is_valid() { change.log.lsn.to_string() } else { "an unknown place".to_owned() }
                 ),
                 "make another standby primary; force: true takes this one, and what was written since is lost".to_owned(),
             ),

@@ -3,7 +3,7 @@
 
 use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{DbState, LogEnd, NodeState, Receiver, Role};
-use og_common::protocol::ErrorKind;
+use og_common::protocol::{ErrorKind, Lsn};
 use serde_json::json;
 
 use crate::args::Args;
@@ -23,15 +23,15 @@ fn peers() -> Vec<ChannelPeer> {
         peer(Found::Reserved("it says nothing".to_owned())),
     ];
     for role in [Role::Primary, Role::Standby, Role::Pending, Role::Normal, Role::Unknown] {
-        for lsn in [None, Some(OWN - 8), Some(OWN), Some(OWN + 8)] {
+        for lsn in [None, Some(Lsn::new(OWN - 8)), Some(Lsn::new(OWN)), Some(Lsn::new(OWN + 8))] {
             all.push(peer(Found::Server { role, system_id: Some(1), lsn, term: Some(2) }));
         }
     }
     for (system_id, lsn, term) in [
-        (Some(9), Some(OWN + 8), Some(9)),
-        (None, Some(OWN + 8), None),
-        (Some(1), Some(OWN - 8), Some(3)),
-        (Some(1), Some(OWN + 8), Some(1)),
+        (Some(9), Some(Lsn::new(OWN + 8)), Some(9)),
+        (None, Some(Lsn::new(OWN + 8)), None),
+        (Some(1), Some(Lsn::new(OWN - 8)), Some(3)),
+        (Some(1), Some(Lsn::new(OWN + 8)), Some(1)),
     ] {
         all.push(peer(Found::Server { role: Role::Standby, system_id, lsn, term }));
     }
@@ -88,7 +88,7 @@ fn nodes() -> Vec<Present> {
         for role in roles {
             for started_as in starts {
                 for (db_state, receives, detail) in fares {
-                    for lsn in [0, OWN] {
+                    for lsn in [Lsn::INVALID, Lsn::new(OWN)] {
                         for has_channel in [false, true] {
                             let node = NodeState {
                                 running,
@@ -100,7 +100,7 @@ fn nodes() -> Vec<Present> {
                                     .then(Receiver::default),
                                 ..NodeState::default()
                             };
-                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn > 0) };
+                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn.is_valid()) };
                             nodes.push(Present {
                                 node,
                                 started_as,
@@ -182,7 +182,7 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
                         assert!(primaries <= hands_over, "a second primary: {}", what());
                         let more = peers.iter().find(|peer| holds_more(&present, peer));
                         let stays = node.running && (led || node.role == Role::Unknown);
-                        let judged = hands_over == 0 && (present.log.lsn > 0 || !stays);
+                        let judged = hands_over == 0 && (present.log.lsn.is_valid() || !stays);
                         assert!(!judged || more.is_none(), "it holds less: {}", what());
                     }
                     Some(false) if led => {

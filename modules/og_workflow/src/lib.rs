@@ -28,7 +28,7 @@ use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Repo
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
-use cluster::Host;
+use cluster::InventoryHost;
 use engine::{Engine, Turn};
 use owner::Owner;
 
@@ -135,12 +135,12 @@ fn check_names(cluster: &Described, names: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-fn hosts(cluster: &Described) -> Result<Vec<Host>, Error> {
+fn hosts(cluster: &Described) -> Result<Vec<InventoryHost>, Error> {
     let mut hosts = Vec::new();
     for (name, own) in &cluster.hosts {
         let mut vars = cluster.vars.clone();
         vars.extend(own.as_object().cloned().unwrap_or_default());
-        hosts.push(Host::new(name, vars));
+        hosts.push(InventoryHost::new(name, vars));
     }
     if hosts.is_empty() {
         return Err(Error::bad_args("the cluster has no hosts").with_path("/cluster/hosts"));

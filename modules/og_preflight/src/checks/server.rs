@@ -11,7 +11,7 @@ use super::cluster::{has_port, leads_to};
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
 use crate::facts::settings::bytes;
-use crate::facts::{Channel, LocalEnd, SourceAnswer};
+use crate::facts::{ChannelFacts, LocalEnd, SourceAnswer};
 
 const MIB: u64 = 1 << 20;
 
@@ -621,7 +621,7 @@ fn channels_source(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let primary = c.other_primary();
-    let is_source = |channel: &Channel| {
+    let is_source = |channel: &ChannelFacts| {
         primary
             .map(|primary| leads_to(&channel.remote_host, primary) && has_port(primary, channel.remote_port))
     };

@@ -54,7 +54,7 @@ pub fn nagios(health: &ClusterHealth, limits: LagLimits) -> (u8, String) {
 #[must_use]
 pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     let mut out = String::new();
-    let cluster = escaped(cluster);
+    let cluster = escape_label(cluster);
     let number = |known: Option<bool>| known.map(u64::from);
     let mut metric = |name: &str, help: &str, samples: Vec<(String, u64)>| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
@@ -63,20 +63,20 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
         }
     };
     let each = |value: &dyn Fn(&NodeHealth) -> Option<u64>| {
-        let of = |node: &NodeHealth| Some((format!(",node=\"{}\"", escaped(&node.name)), value(node)?));
+        let of = |node: &NodeHealth| Some((format!(",node=\"{}\"", escape_label(&node.name)), value(node)?));
         health.nodes.iter().filter_map(of).collect::<Vec<_>>()
     };
     metric("opengauss_up", "Whether the server runs.", each(&|node| number(node.running)));
     let roles = [Role::Primary, Role::Standby, Role::CascadeStandby, Role::Normal];
     let role = |node: &NodeHealth, role: Role| {
-        let labels = format!(",node=\"{}\",role=\"{}\"", escaped(&node.name), role.name());
+        let labels = format!(",node=\"{}\",role=\"{}\"", escape_label(&node.name), role.name());
         Some((labels, u64::from(node.role? == role && node.running?)))
     };
     let samples = health.nodes.iter().flat_map(|node| roles.iter().filter_map(move |own| role(node, *own)));
     metric("opengauss_role", "1 for the role in which the server runs.", samples.collect());
     let states = |node: &NodeHealth| {
         let state = node.db_state?;
-        Some((format!(",node=\"{}\",state=\"{}\"", escaped(&node.name), escaped(state.words())), 1))
+        Some((format!(",node=\"{}\",state=\"{}\"", escape_label(&node.name), escape_label(state.words())), 1))
     };
     metric("opengauss_db_state", "1 for the server state.", health.nodes.iter().filter_map(states).collect());
     let well = |node: &NodeHealth| node.db_state.map(|state| state == DbState::Normal);
@@ -144,6 +144,6 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     out
 }
 
-fn escaped(label: &str) -> String {
+fn escape_label(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

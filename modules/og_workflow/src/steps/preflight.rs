@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Host, Run, args};
-use crate::plan::listed;
+use super::{InventoryHost, Run, args};
+use crate::plan::list_findings;
 use crate::replay::{Go, Stop};
 
 /// What the preflight checks found on one node.
@@ -55,19 +55,19 @@ pub(super) fn preflight(it: &mut Run) -> Go {
             (host.name.clone(), args(own))
         })
         .collect();
-    let done = it.quiet("Check all nodes", "og_preflight", calls)?;
-    let facts_of = |host: &Host| {
+    let done = it.ask_quietly("Check all nodes", "og_preflight", calls)?;
+    let facts_of = |host: &InventoryHost| {
         if it.how.left_out.contains(&host.name) {
             return Err(Unchecked::Failed("not checked: it is left out of the call (--limit)".to_owned()));
         }
         let Some((_, answer)) = done.0.iter().find(|(node, _)| *node == host.name) else {
             return Err(Unchecked::Failed("not checked: it gave no answer".to_owned()));
         };
-        match (answer.unreachable(), answer.error()) {
+        match (answer.unreachable_reason(), answer.error()) {
             (Some(why), _) => Err(Unchecked::Unreachable(format!("not checked, unreachable: {why}"))),
             (None, Some(why)) => Err(Unchecked::Failed(why)),
             // What cannot be read is nothing that passed.
-            (None, None) => serde_json::from_value(answer.part("facts"))
+            (None, None) => serde_json::from_value(answer.read_key("facts"))
                 .map_err(|e| Unchecked::Failed(format!("not checked: its facts cannot be read: {e}"))),
         }
     };
@@ -84,7 +84,7 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     });
     it.findings = errors.collect();
     it.preflight = Some(found);
-    if it.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(listed(&it.findings, ""))) }
+    if it.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(list_findings(&it.findings, ""))) }
 }
 
 /// Why there are no facts of a node.

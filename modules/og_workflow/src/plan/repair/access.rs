@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use og_common::hba::{Range, parse_whole_ip};
 
 use crate::cluster::{Cluster, Node, canonical};
-use crate::seen::Rule;
+use crate::seen::RuleRecord;
 
 /// Whether the rules let a server of this user come from this address: the first rule that matches decides. None where a
 /// rule before that may match, by a name.
-pub(super) fn lets_in(rules: &[Rule], address: &str, user: &str) -> Option<bool> {
+pub(super) fn lets_in(rules: &[RuleRecord], address: &str, user: &str) -> Option<bool> {
     let client: IpAddr = canonical(address).parse().ok()?;
     let any = |list: &[String], words: &[&str]| list.iter().any(|item| words.contains(&item.as_str()));
     for rule in rules.iter().filter(|rule| matches!(rule.kind.as_str(), "host" | "hostnossl")) {
@@ -28,7 +28,7 @@ pub(super) fn lets_in(rules: &[Rule], address: &str, user: &str) -> Option<bool>
     Some(false)
 }
 
-fn range(rule: &Rule) -> Option<Range> {
+fn range(rule: &RuleRecord) -> Option<Range> {
     let address = rule.address.as_deref()?;
     let (host, bits) = address.split_once('/').map_or((address, None), |(host, bits)| (host, Some(bits)));
     let ip = parse_whole_ip(host)?;
@@ -43,14 +43,14 @@ fn range(rule: &Rule) -> Option<Range> {
 }
 
 /// The rules of a pg_hba.conf of this node that is made anew: those of `base`, and for each member one, where `base` has none.
-pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[Rule], method: &str) -> Vec<Rule> {
+pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleRecord], method: &str) -> Vec<RuleRecord> {
     let mut rules = base.to_vec();
-    let local = Rule {
+    let local = RuleRecord {
         kind: "local".to_owned(),
         databases: vec!["all".to_owned()],
         users: vec![c.os_user(own)],
         method: Some("trust".to_owned()),
-        ..Rule::default()
+        ..RuleRecord::default()
     };
     // gs_ctl and every tool come through the socket, as the server's own user; nobody else was let in there before.
     if !rules.iter().any(|rule| rule.kind == "local") {
@@ -80,10 +80,10 @@ pub(super) fn left_out(n: &Node) -> String {
 }
 
 /// Rules of this node that the other one has not.
-pub(super) fn own_rules(n: &Node, other: &Node) -> Vec<Rule> {
-    let key = |rule: &Rule| (rule.kind.clone(), rule.netmask.clone());
-    let there = |rule: &&Rule| {
-        let same = |other: &Rule| key(other) == key(rule) && other.identity() == rule.identity();
+pub(super) fn own_rules(n: &Node, other: &Node) -> Vec<RuleRecord> {
+    let key = |rule: &RuleRecord| (rule.kind.clone(), rule.netmask.clone());
+    let there = |rule: &&RuleRecord| {
+        let same = |other: &RuleRecord| key(other) == key(rule) && other.identity() == rule.identity();
         !other.seen().rules.iter().any(same)
     };
     n.seen().rules.iter().filter(there).cloned().collect()
