@@ -21,7 +21,7 @@ pub mod remote;
 pub mod replconn;
 pub mod standby_names;
 
-pub use base::clock;
+pub use base::{clock, metrics};
 
 /// The names that modules import, whichever layer has them.
 pub mod protocol {

@@ -47,6 +47,8 @@ class Nodes:
 
     def __init__(self, root, members, names):
         self.root, self.hosts = root, {}
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests/vectors/preflight/healthy.json", root)
         for n in range(1, 6):
             single = members == 1 or n > members
             state = {
@@ -248,6 +250,28 @@ def test_steps_are_those_of_the_roles(tmp_path, programs, cluster, what, nodes, 
     ended = json.dumps({name: ansible.state(name) for name in master.hosts}), json.dumps(master.states())
     # The nodes' folders stand in the cluster's own file.
     assert json.loads(ended[0].replace(str(ansible.root / "nodes"), "")) == json.loads(ended[1].replace(str(master.root), ""))
+
+
+def test_a_preflight_error_refuses_until_it_is_accepted(three):
+    """And nothing was changed before."""
+    folder = three.root / "n4"
+    state = json.loads((folder / "state.json").read_text())
+    failed = {"failed": True, "msg": "m", "error": {"kind": "io", "detail": "no /proc here", "hint": "mount it"}}
+    (folder / "state.json").write_text(json.dumps({**state, "preflight": failed}))
+    done = three.run("expand", "n4")
+    why = "n4: its preflight checks could not be made: no /proc here; mount it"
+    assert done["failed"] and why in done["msg"] and three.log() == [], done
+    done = three.run("expand", "n4", og_accept="preflight")
+    assert not done["failed"] and f"accepted (og_accept=preflight): {why}" in done["warnings"], done
+
+
+def test_whoever_is_compared_by_its_clock_is_told_when_it_was_asked(three):
+    minions = three.runner()._Minions(three.hosts, "opengauss")
+    args = {"state": "query", "timeout": 5, "data_dir": three.hosts["n1"]["data_dir"]}
+    calls = [{"node": "n1", "program": "og_node_state", "args": args, **own} for own in ({"timed": True}, {})]
+    timed, plain = minions.answers(calls, False)
+    assert timed["sent_at"] <= timed["received_at"] and "sent_at" not in plain
+    assert {key: timed[key] for key in plain} == plain
 
 
 def test_options_are_those_of_the_roles():

@@ -7,6 +7,7 @@ mod error;
 pub(crate) mod json;
 pub mod log;
 mod lsn;
+pub mod metrics;
 mod report;
 pub mod secret;
 

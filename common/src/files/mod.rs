@@ -5,7 +5,7 @@ mod replace;
 
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -55,10 +55,35 @@ pub fn create_mark(path: &Path) -> Result<(), Error> {
     options.custom_flags(flags.bits()).open(path).map(drop).map_err(|e| Error::io("write", path, &e))
 }
 
+/// Writes a file for others to read, such as a collector of metrics or a web server: whole or not at all, and readable for all.
+///
+/// # Errors
+/// `permission` or `io`.
+pub fn publish(path: &Path, content: &[u8]) -> Result<(), Error> {
+    if path.exists() {
+        return replace(path, content, false).map(drop);
+    }
+    create(path, content)?;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path, readable).map_err(|e| Error::io("make readable for all", path, &e))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_published_is_readable_for_all_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("og.prom");
+        for text in ["a 1\n", "a 2\n"] {
+            publish(&path, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn what_is_no_file_is_not_read() {

@@ -8,18 +8,21 @@
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`source`]: what the server tells that a build copies from
 //! * [`diagnosis`]: why a server does not serve or does not follow
+//! * [`fork`]: where the log of a new primary parts from its predecessor's
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+pub mod cm_query;
 mod config_file;
 pub mod control;
 pub mod diagnosis;
 pub mod disk;
 pub mod env;
 mod exchange;
+pub mod fork;
 pub mod gs_ctl;
 pub mod gsql;
 mod identity;
@@ -50,8 +53,9 @@ pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,
     unseen_reload_warning,
 };
-pub use diagnosis::{Diagnosis, Obstacle};
+pub use diagnosis::{Diagnosis, LogRecord, Obstacle};
 pub use env::Environment;
+pub use fork::Fork;
 pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
 use owed::OwedReload;
@@ -63,7 +67,7 @@ pub use state::{
 pub use state_file::StateFile;
 pub use trial::Trial;
 pub use version::Version;
-pub use wal::LogEnd;
+pub use wal::{LogEnd, WalRecord};
 
 use control::ControlFile;
 
@@ -316,11 +320,26 @@ impl ServerNode {
             known.extend(told);
         }
         let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
+        let lsn = known.into_iter().flatten().max().unwrap_or_default();
         let end = LogEnd {
-            lsn: known.into_iter().flatten().max().unwrap_or_default(),
+            lsn,
             term: terms.into_iter().flatten().max().filter(|term| *term > 0),
+            // Where other files tell of more than was read, there is more behind the last record that was.
+            last: read.filter(|end| end.lsn >= lsn).and_then(|end| end.last),
         };
         (end, is_end)
+    }
+
+    /// Reads the records of the log that begin at these places, none where there is none or it was removed; and where the first
+    /// segment begins that is there.
+    pub async fn log_records(&self, places: &[u64]) -> (Vec<Option<WalRecord>>, Option<u64>) {
+        let nothing = (vec![None; places.len()], None);
+        let Some(control) = self.control() else { return nothing };
+        let (dir, places) = (self.data_dir.clone(), places.to_vec());
+        let read = tokio::task::spawn_blocking(move || {
+            (wal::records_at(&dir, &control, &places), wal::oldest(&dir, &control))
+        });
+        read.await.unwrap_or(nothing)
     }
 
     /// The replication slots, with what each keeps of the log.

@@ -33,6 +33,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// The roles of servers that serve clients.
+    pub const SERVING: [Self; 4] = [Self::Primary, Self::Standby, Self::CascadeStandby, Self::Normal];
+
     /// From gs_ctl's words, such as `Cascade Standby`.
     #[must_use]
     pub fn of(words: &str) -> Self {

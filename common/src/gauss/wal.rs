@@ -28,6 +28,22 @@ pub struct LogEnd {
     pub lsn: Lsn,
     /// The term of the primary that wrote it; PostgreSQL has none.
     pub term: Option<u64>,
+    /// The last record that recovery would replay; none where that is not known.
+    pub last: Option<WalRecord>,
+}
+
+/// A record of the log, whose checksum is right.
+///
+/// Two logs in which the same record stands at the same place are the same up to its end: each record names the one before
+/// it. The server itself compares its log with its upstream's so, when it begins to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalRecord {
+    /// Where it begins, behind a page's header.
+    pub begin: u64,
+    /// Where the next one may begin.
+    pub end: u64,
+    /// Its checksum.
+    pub crc: u32,
 }
 
 /// How a record's header is laid out.
@@ -41,24 +57,48 @@ struct Layout {
     previous: usize,
     info: usize,
     manager: usize,
+    /// The checksum (CRC-32C), the header's last field: of what follows the header, and of the header before it.
+    crc: usize,
 }
 
-const OPENGAUSS: Layout = Layout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25 };
-const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 16, manager: 17 };
+const OPENGAUSS: Layout = Layout { length: 32, term: Some(4), previous: 16, info: 24, manager: 25, crc: 28 };
+const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 16, manager: 17, crc: 20 };
 
 /// Follows the log from the last checkpoint, which `control` names, to its end. `None` when the files cannot be read so: a disk
 /// that fails in the middle is no end.
 ///
 /// Each record names the one before it, so that what an older log left in the same files is not taken for a part of it.
-/// Checksums are not looked at: what is sent to a standby had been flushed before, so a torn record lies behind it.
+/// A record that is torn counts for how far the log goes, and ends what recovery would replay.
 #[must_use]
 pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
-    let layout = if control.is_opengauss() { OPENGAUSS } else { POSTGRESQL };
-    let dir = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|dir| dir.is_dir())?;
-    let segment = segment_size(&dir)?;
-    let mut log =
-        Log { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX, fails: false };
+    let mut log = Log::open(data_dir, control)?;
     log.follow(control.checkpoint.as_u64()).filter(|_| !log.fails)
+}
+
+/// Reads the record that begins at each of these places; `None` where there is none, or its segment was removed.
+#[must_use]
+pub fn records_at(data_dir: &Path, control: &ControlFile, places: &[u64]) -> Vec<Option<WalRecord>> {
+    let Some(mut log) = Log::open(data_dir, control) else { return vec![None; places.len()] };
+    places.iter().map(|place| log.record_at(*place)).collect()
+}
+
+/// Where the first segment of the log begins that is there.
+#[must_use]
+pub fn oldest(data_dir: &Path, control: &ControlFile) -> Option<u64> {
+    let log = Log::open(data_dir, control)?;
+    segments(&log.dir).iter().filter_map(|name| log.begin_of(name)).min()
+}
+
+/// The files of the segments that have a part of the log between these two places, in order; `None` when there is no log.
+#[must_use]
+pub fn segments_of(data_dir: &Path, control: &ControlFile, from: u64, to: u64) -> Option<Vec<PathBuf>> {
+    let log = Log::open(data_dir, control)?;
+    let mut names = segments(&log.dir);
+    names.sort_by(|a, b| (&a[8..], &a[..8]).cmp(&(&b[8..], &b[..8])));
+    let is_in = |name: &String| {
+        log.begin_of(name).is_some_and(|begin| begin < to && from < begin.saturating_add(log.segment))
+    };
+    Some(names.into_iter().filter(is_in).map(|name| log.dir.join(name)).collect())
 }
 
 /// The log's files, and the part of them that is looked at.
@@ -74,22 +114,81 @@ struct Log {
 }
 
 impl Log {
+    fn open(data_dir: &Path, control: &ControlFile) -> Option<Self> {
+        let layout = if control.is_opengauss() { OPENGAUSS } else { POSTGRESQL };
+        let dir = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|dir| dir.is_dir())?;
+        let segment = segment_size(&dir)?;
+        Some(Self { dir, segment, layout, file: None, block: Vec::new(), block_at: u64::MAX, fails: false })
+    }
+
+    /// Where the segment of this file begins.
+    fn begin_of(&self, name: &str) -> Option<u64> {
+        let number = |part: Option<&str>| u64::from_str_radix(part?, 16).ok();
+        let in_one = (1_u64 << 32) / self.segment;
+        Some((number(name.get(8..16))? * in_one + number(name.get(16..24))?) * self.segment)
+    }
+
+    fn record_at(&mut self, place: u64) -> Option<WalRecord> {
+        let (header, begin) = self.record(place, None).filter(|(_, begin)| *begin == place)?;
+        let end = self.end_of(&header, begin).ok()?;
+        self.check(&header, begin, end)
+    }
+
+    /// The end of the record that begins so; else the end of its last page that is there.
+    fn end_of(&mut self, header: &[u8], begin: u64) -> Result<u64, u64> {
+        let end = self.skip(begin, word(header, 0).map_or(0, u64::from))?;
+        Ok(if self.switches(header) { end.next_multiple_of(self.segment) } else { end })
+    }
+
+    /// The record, where its checksum is right.
+    fn check(&mut self, header: &[u8], begin: u64, end: u64) -> Option<WalRecord> {
+        let stated = word(header, self.layout.crc)?;
+        let (mut at, mut rest, mut skip) = (begin, u64::from(word(header, 0)?), self.layout.length);
+        let mut crc = 0;
+        while rest > 0 {
+            if at.is_multiple_of(PAGE) {
+                at += header_length(self.page(at)?)?;
+            }
+            let length = (PAGE - at % PAGE).min(rest);
+            let from = usize::try_from(at % PAGE).ok()?;
+            let own = skip.min(length);
+            let part = self
+                .page(at)?
+                .get(from + usize::try_from(own).ok()?..from + usize::try_from(length).ok()?)?;
+            crc = crc32c::crc32c_append(crc, part);
+            (at, rest, skip) = (at + length, rest - length, skip - own);
+        }
+        crc = crc32c::crc32c_append(crc, header.get(..self.layout.crc)?);
+        (crc == stated).then_some(WalRecord { begin, end, crc })
+    }
+
     fn follow(&mut self, checkpoint: u64) -> Option<LogEnd> {
         let mut found: Option<LogEnd> = None;
+        // A record that is torn has none behind it that is whole; else the disk has spoiled it, and what lies behind counts.
+        let (mut is_torn, mut is_spoiled) = (false, false);
         let (mut at, mut previous) = (checkpoint, None);
         loop {
-            let Some((header, begin)) = self.record(at, previous) else { return found };
+            let Some((header, begin)) = self.record(at, previous) else {
+                return found.map(|found| LogEnd { last: found.last.filter(|_| !is_spoiled), ..found });
+            };
             let term = self.layout.term.and_then(|at| word(&header, at)).filter(|term| *term > 0);
             let term = term.map(u64::from).or(found.and_then(|found| found.term));
-            let length = word(&header, 0)?;
-            match self.skip(begin, u64::from(length)) {
+            match self.end_of(&header, begin) {
                 Ok(end) => {
-                    let end = if self.switches(&header) { end.next_multiple_of(self.segment) } else { end };
-                    found = Some(LogEnd { lsn: Lsn::new(end), term });
+                    let before = found.and_then(|found| found.last);
+                    let record = self.check(&header, begin, end);
+                    is_spoiled |= is_torn && record.is_some();
+                    is_torn |= record.is_none();
+                    found = Some(LogEnd { lsn: Lsn::new(end), term, last: record.or(before) });
                     (at, previous) = (end, Some(begin));
                 }
                 // The begin of a record, up to a page that was not written any more.
-                Err(end) => return found.map(|found| LogEnd { lsn: found.lsn.max(Lsn::new(end)), ..found }),
+                Err(end) => {
+                    return found.map(|found| {
+                        let last = found.last.filter(|_| !is_spoiled);
+                        LogEnd { lsn: found.lsn.max(Lsn::new(end)), last, ..found }
+                    });
+                }
             }
         }
     }
@@ -282,6 +381,8 @@ mod tests {
             record[4..8].copy_from_slice(&term.to_le_bytes());
             record[16..24].copy_from_slice(&self.previous.to_le_bytes());
             (record[24], record[25]) = (info, manager);
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&record[32..]), &record[..28]);
+            record[28..32].copy_from_slice(&crc.to_le_bytes());
             self.previous = self.at;
             self.records.push(self.at);
             let mut rest = &record[..];
@@ -300,19 +401,24 @@ mod tests {
         }
 
         fn end(&self) -> Option<LogEnd> {
+            self.read(end)
+        }
+
+        fn read<T>(&self, read: impl FnOnce(&Path, &ControlFile) -> T) -> T {
             let dir = tempfile::tempdir().unwrap();
             let folder = dir.path().join("pg_xlog");
             std::fs::create_dir(&folder).unwrap();
             for (number, part) in self.bytes.chunks(usize::try_from(SEGMENT).unwrap()).enumerate() {
                 std::fs::write(folder.join(format!("0000000100000000{:08X}", number + 3)), part).unwrap();
             }
-            end(
+            let checkpoint = self.records.first().copied().unwrap_or(FIRST);
+            read(
                 dir.path(),
                 &ControlFile {
                     system_id: 1,
                     version: 923,
-                    checkpoint: Lsn::new(self.records[0]),
-                    redo: Lsn::new(0),
+                    checkpoint: Lsn::new(checkpoint),
+                    redo: Lsn::INVALID,
                     more: None,
                 },
             )
@@ -324,18 +430,20 @@ mod tests {
         let mut log = Writer::new();
         for length in [80, 33, 8100, 40, 30_000, 700, 8192, 51] {
             log.record(length, 3, [0, 10]);
-            assert_eq!(log.end(), Some(LogEnd { lsn: Lsn::new(log.at), term: Some(3) }), "{length}");
+            let end = log.end().unwrap();
+            assert_eq!((end.lsn.as_u64(), end.term), (log.at, Some(3)), "{length}");
+            assert_eq!(end.last.map(|last| (last.begin, last.end)), Some((log.previous, log.at)), "{length}");
         }
         // Over the end of the segment, and at a page's very end.
         log.record(SEGMENT - 60_000, 3, [0, 10]);
         log.record(100_000, 4, [0, 10]);
-        assert_eq!(log.end(), Some(LogEnd { lsn: Lsn::new(log.at), term: Some(4) }));
+        assert_eq!(log.end().map(|end| (end.lsn.as_u64(), end.term)), Some((log.at, Some(4))));
         let fill = PAGE - log.at % PAGE;
         log.record(if fill < 32 { fill + PAGE - PAGE_HEADER } else { fill }, 4, [0, 10]);
         assert!(log.at.is_multiple_of(PAGE));
-        assert_eq!(log.end().unwrap().lsn, Lsn::new(log.at));
+        assert_eq!(log.end().unwrap().lsn.as_u64(), log.at);
         log.record(32, 4, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, Lsn::new(log.at));
+        assert_eq!(log.end().unwrap().lsn.as_u64(), log.at);
     }
 
     #[test]
@@ -345,13 +453,50 @@ mod tests {
         let (end, previous) = (log.at, log.previous);
         log.previous = 77;
         log.record(80, 1, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, Lsn::new(end));
+        assert_eq!(log.end().unwrap().lsn.as_u64(), end);
         // Nor a page of another place.
         (log.at, log.previous) = (end, previous);
         log.record(20_000, 1, [0, 10]);
         let second = FIRST + PAGE;
         log.put(second + 8, &5_u64.to_le_bytes());
-        assert_eq!(log.end().unwrap().lsn, Lsn::new(second), "up to the page that is missing");
+        assert_eq!(log.end().unwrap().lsn.as_u64(), second, "up to the page that is missing");
+    }
+
+    #[test]
+    fn a_torn_record_ends_what_recovery_replays() {
+        let mut log = Writer::new();
+        log.record(80, 1, [0, 10]);
+        log.record(9000, 1, [0, 10]);
+        let (whole, torn) = (log.records[0], log.records[1]);
+        log.put(torn + 8190, &[9]);
+        let end = log.end().unwrap();
+        assert_eq!((end.lsn.as_u64(), end.last.unwrap().begin), (log.at, whole));
+        // With more behind it that is whole, where the log ends cannot be said.
+        let at = log.at;
+        log.record(60, 1, [0, 10]);
+        assert_eq!(log.end().unwrap().last, None);
+        (log.at, log.previous) = (at, torn);
+        assert_eq!(log.read(|dir, control| records_at(dir, control, &[torn])), [None]);
+    }
+
+    #[test]
+    fn two_logs_are_told_apart_by_a_record_at_the_same_place() {
+        let mut log = Writer::new();
+        log.record(80, 1, [0, 10]);
+        let mut other = Writer { bytes: log.bytes.clone(), records: log.records.clone(), ..log };
+        log.record(9000, 1, [0, 10]);
+        other.record(9000, 2, [0, 10]);
+        let last = log.end().unwrap().last.unwrap();
+        let places = [log.records[0], last.begin, last.begin + 8, last.end, FIRST + 9 * SEGMENT];
+        let at = |log: &Writer| log.read(|dir, control| records_at(dir, control, &places));
+        let (own, its) = (at(&log), at(&other));
+        assert_eq!(own[0], its[0]);
+        assert_eq!(own[1], Some(last));
+        assert!(its[1].is_some_and(|there| there != last && there.end == last.end));
+        assert_eq!(own[2..], [None, None, None]);
+        assert_eq!(log.read(oldest), Some(FIRST));
+        let files = |from, to| log.read(|dir, control| segments_of(dir, control, from, to).unwrap().len());
+        assert_eq!((files(0, u64::MAX), files(FIRST + SEGMENT, u64::MAX), files(0, FIRST + 1)), (2, 1, 1));
     }
 
     #[test]
@@ -359,7 +504,7 @@ mod tests {
         let mut log = Writer::new();
         log.record(80, 1, [0, 10]);
         log.record(32, 1, [0x40, 0]);
-        assert_eq!(log.end().unwrap().lsn, Lsn::new(FIRST + SEGMENT));
+        assert_eq!(log.end().unwrap().lsn.as_u64(), FIRST + SEGMENT);
     }
 
     #[test]

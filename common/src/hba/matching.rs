@@ -351,6 +351,12 @@ fn member(user: &[u8], role: &[u8]) -> Answer {
 }
 
 impl Surroundings {
+    /// Whether the rule is for the connection.
+    #[must_use]
+    pub fn is_for(&self, rule: &HbaRule, connection: &Connection<'_>) -> Answer {
+        matches(rule, connection, self)
+    }
+
     /// Whether `earlier`, standing first, decides every connection that `later` is for, so that the server never comes
     /// to that one.
     #[must_use]

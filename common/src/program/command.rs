@@ -9,7 +9,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::result::write_stdout;
 use super::schema::{args_help, args_schema, result_schema};
 use super::{Module, hosts};
-use crate::base::Error;
+use crate::base::{Error, secret};
+use crate::files;
 
 /// The command line that the program takes.
 #[must_use]
@@ -48,6 +49,14 @@ pub fn command<M: Module>() -> Command {
                 .conflicts_with_all(["file", "check", "diff", "validate", "schema", "examples"])
                 .help(view.help)
         }))
+        .args(M::EXPORTS.iter().map(|export| {
+            Arg::new(export.flag)
+                .long(export.flag)
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .conflicts_with_all(["host", "validate", "schema", "examples"])
+                .help(export.help)
+        }))
         .after_help("Prints exactly one JSON object. --help lists the arguments and examples.")
 }
 
@@ -74,6 +83,14 @@ pub(super) fn document<M: Module>(matches: &ArgMatches) -> Option<String> {
 /// The text of the view that is asked for.
 pub(super) fn view<M: Module>(matches: &ArgMatches) -> Option<Result<String, Error>> {
     M::VIEWS.iter().find_map(|v| matches.get_one::<PathBuf>(v.flag).map(|file| (v.render)(file)))
+}
+
+/// Writes the files that are asked for beside the result.
+pub(super) fn export<M: Module>(matches: &ArgMatches, output: &M::Output) -> Result<(), Error> {
+    M::EXPORTS.iter().try_for_each(|export| match matches.get_one::<PathBuf>(export.flag) {
+        Some(path) => files::publish(path, secret::mask_text(&(export.render)(output)).as_bytes()),
+        None => Ok(()),
+    })
 }
 
 pub(super) fn show(text: &str) -> ExitCode {

@@ -40,12 +40,14 @@ pub trait Module {
     const RULES: &'static [ArgRule] = &[];
     /// What the program prints for a person instead of the one JSON object.
     const VIEWS: &'static [View] = &[];
+    /// Files that a call writes beside its result, for other programs.
+    const EXPORTS: &'static [Export<Self::Output>] = &[];
     /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
     const PASSED_ON: &'static [&'static str] = &[];
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.
     type Args: DeserializeOwned + JsonSchema;
     /// The module's own keys of the result.
-    type Output: Serialize + JsonSchema;
+    type Output: Serialize + JsonSchema + 'static;
 
     /// The file whose owner the call acts as when run by root and neither `os_user` nor `data_dir` is given.
     fn anchor(_args: &Self::Args) -> Option<&std::path::Path> {
@@ -77,6 +79,18 @@ pub struct View {
     pub help: &'static str,
     /// Makes the text.
     pub render: fn(&std::path::Path) -> Result<String, Error>,
+}
+
+/// A flag of a module's own, with a file behind it that a call which did not fail writes beside its result: whole or not at all,
+/// and readable for all.
+#[derive(Debug)]
+pub struct Export<O> {
+    /// The flag without its dashes, such as `prometheus`.
+    pub flag: &'static str,
+    /// What `--help` says of it.
+    pub help: &'static str,
+    /// Makes the text from the module's own keys of the result.
+    pub render: fn(&O) -> String,
 }
 
 /// What holds between arguments; enforced at intake and printed in the schema.

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::command::{command, document, lazy_help, show, view};
+use super::command::{command, document, export, lazy_help, show, view};
 use super::input::{check_and_type, read_request, served_request};
 use super::intake::{Request, choice_names};
 use super::result::{echo, finish, print_failure};
@@ -95,7 +95,11 @@ async fn call<M: Module>(
         register_secrets::<M>(&request.args);
     }
     let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
-    let act = act::<M>(request.args, flags, start, done);
+    let act = async {
+        let report = act::<M>(request.args, flags, start, done).await?;
+        export::<M>(matches, &report.output).map_err(|e| e.with_output(&report.output))?;
+        Ok(report)
+    };
     let Some(gone) = gone else { return (invocation, act.await) };
     let result = tokio::select! {
         result = act => result,

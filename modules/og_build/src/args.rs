@@ -13,6 +13,8 @@ pub enum State {
     Present,
     /// Tell how far a build is, change nothing.
     Query,
+    /// What the node holds of the log is copied into a folder beside the data directory, before a build gives it up.
+    LogKept,
 }
 
 /// How to build.
@@ -68,6 +70,8 @@ pub struct Args {
     /// Bytes that the copy needs: the build is refused where there are less, counting what the old copy gives back. Best
     /// the primary's size, which `state: query` tells there as `data_bytes`.
     pub min_free: Option<u64>,
+    /// With `state: log_kept`: the LSN from which on the log is copied. Default: all that is there.
+    pub keep_from: Option<String>,
 }
 
 impl Default for Args {
@@ -80,6 +84,7 @@ impl Default for Args {
             wait: true,
             stall_timeout: 300,
             min_free: None,
+            keep_from: None,
         }
     }
 }
@@ -114,6 +119,9 @@ pub struct Output {
     /// With `state: query`: the size of the data directory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_bytes: Option<u64>,
+    /// With `state: log_kept`: the folder that the log was copied into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_copy: Option<String>,
     /// Where the build's own words are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_file: Option<String>,

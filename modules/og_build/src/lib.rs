@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod cause;
+mod keep;
 mod log;
 mod names;
 mod plan;
@@ -44,18 +45,23 @@ impl Module for Build {
         },
         Example { title: "How far is it?", args: r#"{"data_dir": "/gauss/data/dn1", "state": "query"}"# },
     ];
-    const RULES: &'static [ArgRule] = &[ArgRule::OnlyIf {
-        key: "state",
-        values: &["present"],
-        allows: &["mode", "role", "force", "wait", "min_free", "stall_timeout"],
-    }];
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::OnlyIf {
+            key: "state",
+            values: &["present"],
+            allows: &["mode", "role", "force", "wait", "min_free", "stall_timeout"],
+        },
+        ArgRule::OnlyIf { key: "state", values: &["log_kept"], allows: &["keep_from"] },
+    ];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = ServerNode::from_call(call)?;
-        if args.state == State::Query {
-            return query(call, &node).await;
+        match args.state {
+            State::Query => return query(call, &node).await,
+            State::LogKept => return keep::keep_log(call, &node, &args).await,
+            State::Present => {}
         }
         node.await_build(call).await;
         let mut present = inspect(call, &node, &args).await?;
@@ -205,6 +211,7 @@ async fn query(call: &Call, node: &ServerNode) -> Result<Report<Output>, Error> 
     };
     let unseen = state.tablespaces.as_ref().and_then(|found| found.warning(state.role));
     let output = Output {
+        log_copy: None,
         build_status,
         mode_used: log::mode_used(&text).filter(|_| build_status == Status::Completed),
         bytes_copied,

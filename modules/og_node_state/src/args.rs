@@ -1,6 +1,8 @@
 //! What the module takes and gives.
 
-use og_common::gauss::{DbState, Diagnosis, Identity, NodeState, Role, StopMode};
+use std::collections::BTreeMap;
+
+use og_common::gauss::{DbState, Diagnosis, Fork, Identity, LogRecord, NodeState, Role, StopMode};
 use og_common::protocol::Lsn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ pub enum State {
     Primary,
     /// Runs as standby (or, with `role`, as cascade standby).
     Standby,
+    /// Has the failover `fork` on record, in its data directory.
+    ForkRecorded,
 }
 
 /// The role to start a server in.
@@ -110,6 +114,10 @@ pub struct Args {
     /// With `state: query`, also tell how far the log goes that the node holds, whether its server runs or not; it is read from
     /// its last checkpoint on.
     pub log_end: bool,
+    /// With `state: query`: tell the records of the log that begin at these places, to compare two logs with each other.
+    pub log_records: Vec<String>,
+    /// With `state: fork_recorded`: the failover, for the repair of the old primary.
+    pub fork: Option<Fork>,
     /// Milliseconds between two looks.
     #[schemars(range(min = 10, max = 60_000))]
     pub interval_ms: u64,
@@ -126,6 +134,8 @@ impl Default for Args {
             wait: None,
             diagnose: false,
             log_end: false,
+            log_records: Vec::new(),
+            fork: None,
             interval_ms: 200,
         }
     }
@@ -140,6 +150,8 @@ pub struct LogPosition {
     pub term: Option<u64>,
     /// Whether the log was read to its end; else it may go further.
     pub is_end: bool,
+    /// The last record that recovery would replay; null where it cannot be read.
+    pub last_record: Option<LogRecord>,
 }
 
 /// The module's own keys of the result.
@@ -159,6 +171,15 @@ pub struct Output {
     /// With `log_end`: how far the log goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_end: Option<LogPosition>,
+    /// With `log_records`: by each place the record that begins there; null where there is none, or it was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_records: Option<BTreeMap<String, Option<LogRecord>>>,
+    /// With `log_records`: where the first segment of the log begins that is there; null where that cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_begin: Option<String>,
+    /// With `state: query`: the failovers that are recorded on the node, the newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<Fork>,
     /// With `state: reloaded`: whether the server was seen to take its files; null when that could not be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<bool>,

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod managed;
+mod metrics;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,11 @@ mod walk;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use og_common::clock;
 use og_common::conf::ConfFile;
-use og_common::files::NodeLock;
-use og_common::gauss::{NodeState, ServerNode};
-use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
+use og_common::files::{FileLock, NodeLock};
+use og_common::gauss::{Fork, LogRecord, NodeState, ServerNode, fork};
+use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -53,13 +55,19 @@ impl Module for NodeStateModule {
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
         ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
-        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose"] },
+        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose", "log_records"] },
+        ArgRule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
+        ArgRule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
     ];
+    const EXPORTS: &'static [Export<Output>] = &[metrics::PROMETHEUS];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let node = ServerNode::from_call(call)?;
+        if let (State::ForkRecorded, Some(wanted)) = (args.state, &args.fork) {
+            return record_fork(call, &node, wanted).await;
+        }
         if args.state != State::Query {
             node.await_build(call).await;
         }
@@ -111,7 +119,15 @@ impl Module for NodeStateModule {
             if args.log_end {
                 let (end, is_end) = node.log_end_and_proof(call).await;
                 let lsn = Some(end.lsn).filter(|lsn| lsn.is_valid());
-                report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end });
+                let last_record = end.last.map(LogRecord::from);
+                report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end, last_record });
+            }
+            if !args.log_records.is_empty() {
+                tell_log_records(&node, &args, &mut report.output).await?;
+            }
+            match fork::read(&node.data_dir) {
+                Ok(forks) => report.output.forks = forks,
+                Err(e) => report.warnings.push(e.to_string()),
             }
             let mut facts = serde_json::Map::new();
             if let Ok(value) = serde_json::to_value(&report.output.node) {
@@ -121,6 +137,41 @@ impl Module for NodeStateModule {
         }
         Ok(report)
     }
+}
+
+/// Puts the failover on record, unless it is the last one there.
+async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Report<Output>, Error> {
+    let path = node.data_dir.join(fork::FILE);
+    let _lock = if call.check { None } else { Some(FileLock::acquire(&path, call).await?) };
+    let known = fork::read(&node.data_dir)?.last().is_some_and(|last| last.is_same(wanted));
+    let actions = if known {
+        Vec::new()
+    } else {
+        if !call.check {
+            fork::add(&node.data_dir, Fork { at: clock::rfc3339(clock::now()), ..wanted.clone() })?;
+        }
+        vec![format!(
+            "record that the log of {} is its own from {} on",
+            wanted.new_primary, wanted.record.end
+        )]
+    };
+    let output = Output { node: node.query(call).await?, ..Output::default() };
+    Ok(Report::new(actions, output.node.words(), output))
+}
+
+/// Tells the records of the log that were asked for.
+async fn tell_log_records(node: &ServerNode, args: &Args, output: &mut Output) -> Result<(), Error> {
+    let place = |text: &String| {
+        Lsn::parse(text)
+            .map(Lsn::as_u64)
+            .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/log_records"))
+    };
+    let places: Vec<u64> = args.log_records.iter().map(place).collect::<Result<_, _>>()?;
+    let (records, begin) = node.log_records(&places).await;
+    let records = records.into_iter().map(|record| record.map(LogRecord::from));
+    output.log_records = Some(args.log_records.iter().cloned().zip(records).collect());
+    output.log_begin = begin.map(Lsn::new).map(|lsn| lsn.to_string());
+    Ok(())
 }
 
 /// That a standby which is started has less of something than its primary.

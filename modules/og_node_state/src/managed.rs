@@ -10,7 +10,7 @@ use crate::plan::Step;
 /// The change that the arguments ask for; `None` for what CM, DCF and DSS leave to everybody.
 fn act(args: &Args) -> Option<Act> {
     match args.state {
-        State::Query | State::Reloaded => None,
+        State::Query | State::Reloaded | State::ForkRecorded => None,
         State::Started => Some(Act::Start),
         State::Stopped if args.stop_mode == StopMode::Immediate => Some(Act::StopImmediate),
         State::Stopped => Some(Act::Stop),

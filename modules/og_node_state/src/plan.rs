@@ -84,7 +84,7 @@ pub fn needs_peers(present: &Present, args: &Args) -> bool {
     let node = &present.node;
     let starts = || start_as(present, args).1 || (node.running && leads(node.role));
     match args.state {
-        State::Query | State::Stopped | State::Reloaded => false,
+        State::Query | State::Stopped | State::Reloaded | State::ForkRecorded => false,
         State::Started => !node.running && starts(),
         State::Restarted => starts(),
         State::Primary => node.running && node.role != Role::Primary,
@@ -136,7 +136,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         is_thawed(node, args)?;
     }
     match args.state {
-        State::Query => Ok(Vec::new()),
+        State::Query | State::ForkRecorded => Ok(Vec::new()),
         State::Started if node.running => match args.role.map(Role::from) {
             Some(role) if !is_role(node.role, role) => {
                 Err(Error::refused(format!("the server runs as {}, not as {role}", node.role))

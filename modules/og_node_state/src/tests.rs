@@ -182,7 +182,7 @@ fn a_failover_takes_the_standby_that_holds_most() {
     let mut present = Present {
         node,
         peers: vec![silent(), other(Some(Lsn::new(0x5000)))],
-        log: LogEnd { lsn: Lsn::new(0x5000), term: None },
+        log: LogEnd { lsn: Lsn::new(0x5000), term: None, last: None },
         ..Present::default()
     };
     assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
@@ -407,7 +407,7 @@ fn standby_at(lsn: u64) -> ChannelPeer {
 
 /// A node whose log ends at 0x5000 in term 3, with one peer.
 fn at_0x5000(node: NodeState, peer: ChannelPeer) -> Present {
-    let log = LogEnd { lsn: Lsn::new(0x5000), term: Some(3) };
+    let log = LogEnd { lsn: Lsn::new(0x5000), term: Some(3), ..LogEnd::default() };
     Present { node, peers: vec![peer], log, system_id: Some(1), has_channel: true, ..Present::default() }
 }
 
@@ -421,7 +421,10 @@ fn an_old_primary_is_not_started_beside_a_standby_that_holds_more() {
     ] {
         let old = at_0x5000(stopped(Role::Primary), standby_at(0x5001));
         assert_eq!(why(&old, value.clone()), Some(Reason::HoldsLess), "{value}");
-        let newer = Present { log: LogEnd { lsn: Lsn::new(0x9000), term: Some(2) }, ..old.clone() };
+        let newer = Present {
+            log: LogEnd { lsn: Lsn::new(0x9000), term: Some(2), ..LogEnd::default() },
+            ..old.clone()
+        };
         assert_eq!(why(&newer, value.clone()), Some(Reason::OlderTerm), "{value}");
         let unread = Present { log: LogEnd::default(), ..old.clone() };
         assert_eq!(why(&unread, value.clone()), Some(Reason::LogUnknown), "{value}");

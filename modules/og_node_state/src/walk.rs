@@ -100,7 +100,7 @@ fn nodes() -> Vec<Present> {
                                     .then(Receiver::default),
                                 ..NodeState::default()
                             };
-                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn.is_valid()) };
+                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn.is_valid()), last: None };
                             nodes.push(Present {
                                 node,
                                 started_as,

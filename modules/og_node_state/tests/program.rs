@@ -322,3 +322,42 @@ fn a_start_after_a_full_disk_that_runs_out_of_time_goes_on() {
     assert_eq!(actions[0], "remove the empty gaussdb.state", "{started}");
     assert!(actions[1].as_str().unwrap().ends_with("(begun, and goes on)"), "{started}");
 }
+
+#[test]
+fn the_state_is_written_as_metrics_that_the_collector_takes() {
+    let node = Node::new(GS_CTL, 0);
+    let data = node.home.path().join("data");
+    std::fs::write(data.join("postgresql.conf"), "application_name = 'dn_6001'\n").unwrap();
+    let file = node.home.path().join("og.prom");
+    let call = |file: &std::path::Path, args: &Value| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_og_node_state"));
+        Node::told(command.arg("--prometheus").arg(file), args)
+    };
+    let args = json!({"data_dir": data, "gauss_home": node.home.path()});
+    let result = call(&file, &args);
+    assert_eq!(result["failed"], false, "{result}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in [
+        r#"opengauss_up{node="dn_6001"} 1"#,
+        r#"opengauss_role{node="dn_6001",role="primary"} 1"#,
+        r#"opengauss_db_state{node="dn_6001",state="Normal",detail=""} 1"#,
+    ] {
+        assert!(text.lines().any(|own| own == line), "{line} is not in\n{text}");
+    }
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o644);
+    // What cannot be read leaves the old values, which grow old.
+    assert_eq!(call(&file, &json!({"data_dir": node.home.path().join("none")}))["failed"], true);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    let lost = call(&node.home.path().join("none/og.prom"), &args);
+    assert_eq!(
+        (&lost["error"]["kind"], &lost["node"]["running"]),
+        (&json!("not_found"), &json!(true)),
+        "{lost}"
+    );
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap());
+    match promtool.output() {
+        Ok(told) => assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr)),
+        Err(e) => println!("skipped: promtool check metrics: {e}"),
+    }
+}

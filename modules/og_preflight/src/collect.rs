@@ -143,6 +143,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
         }
         None => {}
     }
+    facts.clock.answered_at = os::now();
     Ok(facts)
 }
 

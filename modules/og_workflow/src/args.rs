@@ -112,6 +112,9 @@ pub struct Options {
     /// The nodes that the change is about, such as `n3,n4`: those to be added, dropped or rebuilt, or the standby that is to
     /// become primary.
     pub og_preflight_nodes: String,
+    /// Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do not refuse the workflow; it tells
+    /// that they were accepted. `preflight` is that of a node on which the checks could not be made.
+    pub og_accept: String,
     /// What synchronous commits do while a channel is taken away: openGauss then ends all replication connections of that
     /// server, and its standbys are back after two to three seconds.
     pub og_drop_commits: DropCommits,
@@ -196,6 +199,7 @@ impl Default for Options {
             og_rollback: true,
             og_preflight_for: Purpose::Any,
             og_preflight_nodes: String::new(),
+            og_accept: String::new(),
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
             og_repair_force: false,
@@ -339,6 +343,10 @@ pub struct NodeCall {
     pub program: String,
     /// Its arguments.
     pub args: Map<String, Value>,
+    /// Whether the caller adds to the answer when it sent the call and when it had the answer: `sent_at` and `received_at`, in
+    /// milliseconds since 1970 by its own clock.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed: bool,
 }
 
 /// What came of a workflow.

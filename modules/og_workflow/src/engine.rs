@@ -129,7 +129,7 @@ mod tests {
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
-        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args }
+        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args, timed: false }
     }
 
     fn held(owner: &str) -> NodeCall {

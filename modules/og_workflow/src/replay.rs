@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::answer::Answer;
 use crate::args::{Next, NodeCall, Shown};
 use crate::cluster::InventoryHost;
+use crate::plan::PREFLIGHT;
 
 /// Seconds until something that is not over yet is asked for once more.
 const INTERVAL: u64 = 1;
@@ -124,7 +125,13 @@ impl<'a> Replay<'a> {
     ) -> Go<Answer> {
         let mut again = None;
         loop {
-            let call = NodeCall { node: None, host: None, program: program.to_owned(), args: args.clone() };
+            let call = NodeCall {
+                node: None,
+                host: None,
+                program: program.to_owned(),
+                args: args.clone(),
+                timed: false,
+            };
             let begin = self.taken;
             let answer = self.take_answers(step, vec![call], again)?.pop().unwrap_or_default();
             if !not_yet(&answer) {
@@ -143,6 +150,8 @@ impl<'a> Replay<'a> {
             host: host.map(|host| host.ssh.clone()),
             program: program.to_owned(),
             args: all,
+            // The clocks of the nodes are compared.
+            timed: program == PREFLIGHT,
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{BuildProgress, DbState, Diagnosis, Identity, Role};
+use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role};
 use og_common::protocol::Lsn;
+use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -40,6 +41,10 @@ pub struct Seen {
     pub identity: Identity,
     /// Why its server is not well, where that was asked for and it is not.
     pub diagnosis: Option<Diagnosis>,
+    /// The failovers that are recorded there, the newest last.
+    pub forks: Vec<Fork>,
+    /// The records of its log that it was asked for.
+    pub log_records: LogRecords,
     /// Why the host by which the others reach it is no address of its machine.
     pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
@@ -68,6 +73,34 @@ pub struct Seen {
     pub lock_age: Option<u64>,
     /// Transactions of clients that have been open for long, where they were asked for.
     pub transactions: Vec<Transaction>,
+    /// What its preflight checks look at, where they were asked for.
+    pub facts: Option<Box<Facts>>,
+    /// Why these checks could not be made.
+    pub unchecked: Option<String>,
+}
+
+/// Returns the facts of a node from the answer of og_preflight, with the times at which its caller sent the call and had the
+/// answer.
+///
+/// # Errors
+/// Why there are none.
+pub fn facts_of(answer: &Answer) -> Result<Facts, String> {
+    if let Some(why) = answer.error() {
+        return Err(why);
+    }
+    let told: OfPreflight = answer.read().map_err(|e| format!("its facts cannot be read: {e}"))?;
+    let mut facts = told.facts.ok_or("it told no facts")?;
+    facts.clock.sent_at = told.sent_at.or(facts.clock.sent_at);
+    facts.clock.received_at = told.received_at.or(facts.clock.received_at);
+    Ok(facts)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OfPreflight {
+    facts: Option<Facts>,
+    sent_at: Option<u64>,
+    received_at: Option<u64>,
 }
 
 /// How far a log goes, as og_node_state tells it.
@@ -80,6 +113,33 @@ pub struct LogPosition {
     pub term: Option<u64>,
     /// Whether the log was read to its end.
     pub is_end: bool,
+    /// The last record that recovery would replay.
+    pub last_record: Option<LogRecord>,
+}
+
+/// The records of a log, as og_node_state tells them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LogRecords {
+    /// By the place that was asked for, the record that begins there.
+    #[serde(rename = "log_records")]
+    pub records: BTreeMap<String, Option<LogRecord>>,
+    /// Where the log begins that is still there.
+    #[serde(rename = "log_begin")]
+    pub begin: Option<Lsn>,
+}
+
+impl LogRecords {
+    /// Whether this log, which goes up to `end`, has the other one's record; none where that cannot be told.
+    #[must_use]
+    pub fn have(&self, record: &LogRecord, end: Option<Lsn>) -> Option<bool> {
+        if let Some(own) = self.records.get(&record.begin)? {
+            return Some(own == record);
+        }
+        // Not there, and neither removed nor still to come.
+        let (begin, place) = (self.begin?, Lsn::parse(&record.begin)?);
+        (begin <= place && place < end?).then_some(false)
+    }
 }
 
 /// A transaction of a client, as og_session tells it.
@@ -265,6 +325,9 @@ struct OfNodeState {
     os_user: Option<String>,
     identity: Option<Identity>,
     diagnosis: Option<Diagnosis>,
+    forks: Vec<Fork>,
+    #[serde(flatten)]
+    log_records: LogRecords,
 }
 
 #[derive(Default, Deserialize)]
@@ -332,6 +395,13 @@ impl Seen {
             return seen;
         }
         for (program, answer) in answers {
+            if *program == crate::plan::PREFLIGHT {
+                match facts_of(answer) {
+                    Ok(facts) => seen.facts = Some(Box::new(facts)),
+                    Err(why) => seen.unchecked = Some(why),
+                }
+                continue;
+            }
             let error = answer.error().or_else(|| seen.read_answer(program, answer).err());
             if *program == PROGRAMS[0] {
                 seen.state_error.clone_from(&error);
@@ -357,6 +427,7 @@ impl Seen {
                 self.os_user = told.os_user;
                 self.identity = told.identity.unwrap_or_default();
                 self.diagnosis = told.diagnosis;
+                (self.forks, self.log_records) = (told.forks, told.log_records);
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;

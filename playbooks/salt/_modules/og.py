@@ -195,10 +195,12 @@ def build(**arguments):
         # How far is it?
         salt '*' og.build data_dir=/gauss/data/dn1 state=query
 
-    state (present|query, default "present")
+    state (present|query|log_kept, default "present")
         What shall be.
         `present`: The node is built and streams.
         `query`: Tell how far a build is, change nothing.
+        `log_kept`: What the node holds of the log is copied into a folder beside the data directory,
+        before a build gives it up.
 
     mode (auto|incremental|full, default "auto")
         How to build.
@@ -230,6 +232,10 @@ def build(**arguments):
         Bytes that the copy needs: the build is refused where there are less, counting what the old
         copy gives back. Best the primary's size, which `state: query` tells there as `data_bytes`.
         Only when `state` is `present`.
+
+    keep_from (str)
+        With `state: log_kept`: the LSN from which on the log is copied. Default: all that is there.
+        Only when `state` is `log_kept`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -566,7 +572,7 @@ def node_state(**arguments):
         # Make this standby the primary when the old one is lost
         salt '*' og.node_state data_dir=/gauss/data/dn1 state=primary transition=failover
 
-    state (query|started|stopped|restarted|reloaded|primary|standby, default "query")
+    state (query|started|stopped|restarted|reloaded|primary|standby|fork_recorded, default "query")
         What the server shall be.
         `query`: Tell, change nothing.
         `started`: Runs and accepts connections.
@@ -575,6 +581,7 @@ def node_state(**arguments):
         `reloaded`: Has read its configuration files again.
         `primary`: Runs as primary: a standby takes over.
         `standby`: Runs as standby (or, with `role`, as cascade standby).
+        `fork_recorded`: Has the failover `fork` on record, in its data directory.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -615,6 +622,16 @@ def node_state(**arguments):
         With `state: query`, also tell how far the log goes that the node holds, whether its server
         runs or not; it is read from its last checkpoint on.
         Only when `state` is `query`.
+
+    log_records (list of str, default [])
+        With `state: query`: tell the records of the log that begin at these places, to compare two
+        logs with each other.
+        Only when `state` is `query`.
+
+    fork (dict)
+        With `state: fork_recorded`: the failover, for the repair of the old primary.
+        Needed when `state` is `fork_recorded`. Not allowed otherwise.
+        Fields: new_primary, old_primaries, record, term, at.
 
     interval_ms (int, default 200)
         Milliseconds between two looks.

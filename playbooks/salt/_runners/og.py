@@ -203,6 +203,7 @@ class _Minions:
         by_minion = {}
         for call in calls:
             by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
+        sent = time.time_ns() // 1_000_000
         look = all(call["args"].get("state") == "query" for call in calls)
         ask, wait = _LOOKS if look else _CHANGES
         try:
@@ -222,7 +223,10 @@ class _Minions:
         if look:
             self.answered = set(told)
         each = {mid: iter(answers if isinstance(answers, list) else ()) for mid, answers in told.items()}
-        return [self._answer(self.ids[call["node"]], told, each) for call in calls]
+        # By these og_workflow compares the clocks of the nodes.
+        times = {"sent_at": sent, "received_at": time.time_ns() // 1_000_000}
+        told_of = ((call, self._answer(self.ids[call["node"]], told, each)) for call in calls)
+        return [{**answer, **times} if call.get("timed") else answer for call, answer in told_of]
 
     @staticmethod
     def _answer(mid, told, each):
@@ -327,6 +331,11 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         that the cluster knew before stay. Nothing is taken away when another node has become primary
         meanwhile.
 
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -386,6 +395,11 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
     og_drop_clear (bool, default false)
         Clear the replication channels of the dropped node, so that it cannot come back by itself.
+
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
@@ -520,6 +534,11 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     og_switch_back (bool, default false)
         After the old primary was restarted, make it primary again, by a second switchover.
 
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -583,6 +602,11 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
     og_switch_back (bool, default false)
         After the old primary was restarted, make it primary again, by a second switchover.
 
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -642,6 +666,11 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
 
     og_without (str, default "")
         Members that cannot take part, such as `n4`, and are done without.
+
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.

@@ -200,6 +200,42 @@ def build_present(name, **arguments):
     return _apply("og_build", "present", name, arguments)
 
 
+def build_log_kept(name, **arguments):
+    r"""
+    Build this standby from its primary, where it needs it: log_kept.
+
+    keep_from (str)
+        With `state: log_kept`: the LSN from which on the log is copied. Default: all that is there.
+        Only when `state` is `log_kept`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 0)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _apply("og_build", "log_kept", name, arguments)
+
+
 def checkpoint_done(name, **arguments):
     r"""
     Checkpoints and dirty pages of this node: done.
@@ -1071,6 +1107,60 @@ def node_state_standby(name, **arguments):
 
     """
     return _apply("og_node_state", "standby", name, arguments)
+
+
+def node_state_fork_recorded(name, **arguments):
+    r"""
+    Tell the state of a node's openGauss server, start, stop, reload or promote it: fork_recorded.
+
+    force (bool, default false)
+        Do it although another primary is alive or cannot be excluded, another node holds more of the
+        log, no primary would be left, or this standby lags or needs repair.
+
+    stop_mode (fast|immediate, default "fast")
+        How the server is stopped.
+        `fast`: Sessions are ended, everything is written.
+        `immediate`: Everything is dropped; the next start recovers.
+
+    wait (dict)
+        Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is
+        waited for.
+        Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
+
+    fork (dict)
+        With `state: fork_recorded`: the failover, for the repair of the old primary.
+        Needed when `state` is `fork_recorded`. Not allowed otherwise.
+        Fields: new_primary, old_primaries, record, term, at.
+
+    interval_ms (int, default 200)
+        Milliseconds between two looks.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 300)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _apply("og_node_state", "fork_recorded", name, arguments)
 
 
 def replconninfo_exact(name, **arguments):

@@ -572,14 +572,16 @@ impl ClockDifference {
 }
 
 /// Returns how much the clock of a node is ahead of another's, from what the same caller saw of both: each answer was read
-/// between its sending and its coming back. The accuracy is the time that both calls took together.
+/// between its sending and its coming back. The accuracy is the time that both calls were on their way together.
 #[must_use]
 pub fn clock_difference(one: &Clock, other: &Clock) -> Option<ClockDifference> {
     let bounds = |clock: &Clock| -> Option<(i64, i64)> {
         let number = |ms: Option<u64>| i64::try_from(ms?).ok();
         let (read, sent, received) =
             (number(clock.read_at)?, number(clock.sent_at)?, number(clock.received_at)?);
-        Some((read - received, read - sent))
+        // The answer of another version tells only when it was begun.
+        let answered = number(clock.answered_at).unwrap_or(read);
+        Some((answered - received, read - sent))
     };
     let ((least, most), (other_least, other_most)) = (bounds(one)?, bounds(other)?);
     Some(ClockDifference {

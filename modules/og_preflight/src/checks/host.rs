@@ -435,8 +435,9 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
             format_bytes(needed),
             format_bytes(total)
         );
-        // A server that runs has shown that it starts.
-        if c.facts.server.running && !c.starts_here() {
+        // A server that runs with it has shown that it starts.
+        let runs_with = c.facts.settings.runs_with("max_process_memory", KIB);
+        if c.facts.server.running && (runs_with || !c.starts_here()) {
             j.warning("", message, seen);
         } else {
             j.error("", message, seen);

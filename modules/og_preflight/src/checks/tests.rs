@@ -100,6 +100,7 @@ fn node(n: u8) -> Facts {
         },
         clock: Clock {
             read_at: Some(NOW),
+            answered_at: Some(NOW),
             sent_at: Some(NOW - 50),
             received_at: Some(NOW + 50),
             kept_by: Some("chronyd".to_owned()),
@@ -153,7 +154,7 @@ fn node(n: u8) -> Facts {
             remote_port: 26001,
             source: SourceAnswer::LetIn,
         }],
-        reached: vec![Reached { host: address(other), port: 26001, problem: None }],
+        reached: vec![Reached { host: address(other), port: 26001, problem: None, refused: false }],
         hosts: Hosts {
             names: BTreeMap::from([("db".to_owned(), vec!["10.0.0.9".to_owned()])]),
             hostname_mode: Some(0o644),
@@ -318,7 +319,10 @@ fn limit(soft: u64) -> Limit {
 
 fn broken() -> Vec<Broken> {
     vec![
-        Broken("memory.process", Error, Restart, STANDBY, |c| c.node.memory.total = Some(8 * GIB)),
+        Broken("memory.process", Error, Restart, STANDBY, |c| {
+            c.node.settings.file.insert("max_process_memory".to_owned(), "64GB".to_owned());
+        }),
+        Broken("memory.process", Warning, Restart, STANDBY, |c| c.node.memory.total = Some(8 * GIB)),
         Broken("memory.process", Warning, Any, STANDBY, |c| c.node.memory.total = Some(8 * GIB)),
         Broken("memory.process", Warning, Any, STANDBY, |c| c.node.memory.available = Some(GIB)),
         Broken("memory.process", Error, Restart, STANDBY, |c| {
@@ -725,8 +729,12 @@ fn broken() -> Vec<Broken> {
         Broken("settings.limits", Error, Any, STANDBY, |c| c.set("max_connections", "100")),
         Broken("settings.limits", Error, Any, STANDBY, |c| c.set("max_locks_per_transaction", "100")),
         Broken("settings.limits", Unknown, Any, STANDBY, |c| c.set("max_connections", "")),
-        Broken("clock.difference", Warning, Any, STANDBY, |c| c.node.clock.read_at = Some(NOW + 2_000)),
-        Broken("clock.difference", Error, Any, STANDBY, |c| c.node.clock.read_at = Some(NOW - 61_000)),
+        Broken("clock.difference", Warning, Any, STANDBY, |c| {
+            (c.node.clock.read_at, c.node.clock.answered_at) = (Some(NOW + 2_000), Some(NOW + 2_000));
+        }),
+        Broken("clock.difference", Error, Any, STANDBY, |c| {
+            (c.node.clock.read_at, c.node.clock.answered_at) = (Some(NOW - 61_000), Some(NOW - 61_000));
+        }),
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.sent_at = None),
         Broken("clock.difference", Unknown, Any, STANDBY, |c| c.node.clock.received_at = Some(NOW + 5_000)),
         Broken("channels.from_peers", Error, Any, STANDBY, |c| {
@@ -926,6 +934,7 @@ fn a_spare_is_no_error_of_a_change_that_leaves_it_alone() {
 fn clocks_are_compared_as_exactly_as_the_calls_took() {
     let clock = |read_at, sent_at, received_at| Clock {
         read_at: Some(read_at),
+        answered_at: None,
         sent_at: Some(sent_at),
         received_at: Some(received_at),
         kept_by: None,
@@ -940,6 +949,10 @@ fn clocks_are_compared_as_exactly_as_the_calls_took() {
     let same = clock_difference(&clock(10_050, 10_000, 10_100), &clock(10_010, 10_000, 10_100)).unwrap();
     assert_eq!((same.at_least(), same.at_most()), (0, Some(140)));
     assert_eq!(clock_difference(&Clock::default(), &clock(1, 1, 1)), None);
+    // A call that takes 5 s on the node, of which it is 20 ms on its way, tells as much as a short one.
+    let long = Clock { answered_at: Some(15_050 + 5_000), ..clock(15_050, 10_000, 15_020) };
+    let difference = clock_difference(&long, &clock(10_000, 10_000, 10_000)).unwrap();
+    assert_eq!(difference, ClockDifference { least: 5_030, most: Some(5_050) });
 }
 
 #[test]
@@ -984,4 +997,13 @@ fn facts_are_read_back_as_they_were_written() {
     let facts = node(2);
     let text = serde_json::to_string(&facts).unwrap();
     assert_eq!(serde_json::from_str::<Facts>(&text).unwrap(), facts);
+}
+
+/// The tests of the workflows have their nodes from there.
+#[test]
+fn the_healthy_node_of_the_vectors_is_the_one_of_these_tests() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/preflight/healthy.json");
+    let there: Facts = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let text = serde_json::to_string_pretty(&node(2)).unwrap();
+    assert_eq!(there, node(2), "{path} is to hold:\n{text}");
 }

@@ -114,6 +114,8 @@ pub struct Reached {
     pub port: u16,
     /// Why not; null when it is reached.
     pub problem: Option<String>,
+    /// Whether the host answered that nobody listens on the port: the way to it is open.
+    pub refused: bool,
 }
 
 /// What names lead to here.
@@ -299,14 +301,15 @@ pub async fn reach(targets: Vec<(Target, Option<IpAddr>)>) -> Vec<Reached> {
     let mut asked = Vec::new();
     for (target, from) in targets {
         asked.push(tokio::spawn(async move {
-            let problem = match timeout(LIMIT, connect(&target, from)).await {
-                Ok(Ok(())) => None,
+            let (problem, refused) = match timeout(LIMIT, connect(&target, from)).await {
+                Ok(Ok(())) => (None, false),
                 Ok(Err(e)) => {
-                    Some(e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
+                    let words = e.to_string().split(" (os error").next().unwrap_or_default().to_lowercase();
+                    (Some(words), e.kind() == std::io::ErrorKind::ConnectionRefused)
                 }
-                Err(_) => Some(format!("no answer within {} s", LIMIT.as_secs_f32())),
+                Err(_) => (Some(format!("no answer within {} s", LIMIT.as_secs_f32())), false),
             };
-            Reached { host: target.host, port: target.port, problem }
+            Reached { host: target.host, port: target.port, problem, refused }
         }));
     }
     let mut all = Vec::new();

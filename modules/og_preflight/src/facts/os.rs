@@ -45,13 +45,15 @@ pub struct User {
     pub home: Option<String>,
 }
 
-/// The node's clock when it was read, and the caller's before and after: the clocks differ by more than
-/// `read_at` - `received_at` and less than `read_at` - `sent_at`.
+/// The node's clock when the facts were begun and done, and the caller's before and after: the node's is ahead by at least
+/// `answered_at` - `received_at` and at most `read_at` - `sent_at`, however long the call took in between.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Clock {
     /// The node's clock, in milliseconds since 1970.
     pub read_at: Option<u64>,
+    /// The node's clock when all else had been read, in milliseconds since 1970.
+    pub answered_at: Option<u64>,
     /// The caller's clock when it sent the call, as the argument `sent_at` had it.
     pub sent_at: Option<u64>,
     /// The caller's clock when it had the answer; the caller fills it in. Null: the time that the call took is not known, and the
@@ -91,6 +93,7 @@ const WATCHERS: [&str; 6] = ["mogha", "keepalived", "patroni", "pgautofailover",
 
 /// Reads what [`System`], [`User`], [`Clock`] and [`Memory`] have. `pid` is the server's.
 pub fn read(facts: &mut Facts, root: &Root, pid: Option<u32>, sent_at: Option<u64>) {
+    facts.clock.read_at = now();
     read_system(facts, root);
     read_user(facts);
     let processes = processes(root);
@@ -105,9 +108,13 @@ pub fn read(facts: &mut Facts, root: &Root, pid: Option<u32>, sent_at: Option<u6
     }
     facts.clock.sent_at = sent_at;
     read_memory(facts, root, pid);
-    // As late as possible does not matter; that it lies between sending and receiving does.
+}
+
+/// Returns the clock, in milliseconds since 1970.
+#[must_use]
+pub fn now() -> Option<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    facts.clock.read_at = now.and_then(|now| u64::try_from(now.as_millis()).ok());
+    now.and_then(|now| u64::try_from(now.as_millis()).ok())
 }
 
 fn read_system(facts: &mut Facts, root: &Root) {

@@ -108,6 +108,13 @@ impl Settings {
         bytes(self.next(name)?, unit)
     }
 
+    /// Whether the running server has the value with which it starts next; a bare number counts `unit` bytes.
+    #[must_use]
+    pub fn runs_with(&self, name: &str, unit: u64) -> bool {
+        let running = self.running.get(name).and_then(|text| bytes(text, unit));
+        running.is_some() && running == self.next_bytes(name, unit)
+    }
+
     /// Whether the value that counts is one of the words for true.
     #[must_use]
     pub fn is_on(&self, name: &str) -> Option<bool> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use og_common::gauss::{DbState, Role};
+use og_common::metrics::{self, Metric, Metrics};
 
 use super::assess::is_yes;
 use super::{ClusterHealth, NodeHealth, Verdict};
@@ -49,101 +50,75 @@ pub fn nagios(health: &ClusterHealth, limits: LagLimits) -> (u8, String) {
     (status, format!("OPENGAUSS {word} - {line} | {data}"))
 }
 
+/// Whether a restart is due.
+const PENDING_RESTART: Metric = Metric {
+    name: "opengauss_pending_restart",
+    help: "Whether a parameter in postgresql.conf counts only after a restart.",
+};
+/// Whether a standby could take over from a primary that lives.
+const SWITCHOVER_READY: Metric =
+    Metric { name: "opengauss_switchover_ready", help: "Whether a switchover to the standby could begin." };
+/// Whether a standby could take over from one that is lost.
+const FAILOVER_READY: Metric =
+    Metric { name: "opengauss_failover_ready", help: "Whether the standby could take over." };
+/// How many nodes may fail.
+const FAILURES_TOLERATED: Metric =
+    Metric { name: "opengauss_failures_tolerated", help: "Nodes that may still fail before writes stop." };
+/// Whether all is well.
+const HEALTHY: Metric = Metric { name: "opengauss_healthy", help: "Whether everything is as it should be." };
+/// Whether clients are served.
+const USABLE: Metric = Metric { name: "opengauss_usable", help: "Whether the cluster serves." };
+
 /// Returns the metrics of the cluster in Prometheus's text format, for node_exporter's textfile collector. `at`: when the
 /// nodes were inspected, in seconds since 1970. What is not known has no sample.
 #[must_use]
 pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
-    let mut out = String::new();
-    let cluster = escape_label(cluster);
+    let mut page = Metrics::new(&[("cluster", cluster)]);
     let number = |known: Option<bool>| known.map(u64::from);
-    let mut metric = |name: &str, help: &str, samples: Vec<(String, u64)>| {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "{name}{{cluster=\"{cluster}\"{labels}}} {value}");
-        }
-    };
-    let each = |value: &dyn Fn(&NodeHealth) -> Option<u64>| {
-        let of = |node: &NodeHealth| Some((format!(",node=\"{}\"", escape_label(&node.name)), value(node)?));
-        health.nodes.iter().filter_map(of).collect::<Vec<_>>()
-    };
-    metric("opengauss_up", "Whether the server runs.", each(&|node| number(node.running)));
-    let roles = [Role::Primary, Role::Standby, Role::CascadeStandby, Role::Normal];
-    let role = |node: &NodeHealth, role: Role| {
-        let labels = format!(",node=\"{}\",role=\"{}\"", escape_label(&node.name), role.name());
-        Some((labels, u64::from(node.role? == role && node.running?)))
-    };
-    let samples = health.nodes.iter().flat_map(|node| roles.iter().filter_map(move |own| role(node, *own)));
-    metric("opengauss_role", "1 for the role in which the server runs.", samples.collect());
-    let states = |node: &NodeHealth| {
-        let state = node.db_state?;
-        Some((format!(",node=\"{}\",state=\"{}\"", escape_label(&node.name), escape_label(state.words())), 1))
-    };
-    metric("opengauss_db_state", "1 for the server state.", health.nodes.iter().filter_map(states).collect());
+    page.add(metrics::UP, each(health, |node| number(node.running)));
+    let role = |node: &NodeHealth, role: Role| Some(u64::from(node.role? == role && node.running?));
+    let roles = health.nodes.iter().flat_map(|node| {
+        let sample = move |own: &Role| {
+            Some((vec![("node", node.name.as_str()), ("role", own.name())], role(node, *own)?))
+        };
+        Role::SERVING.iter().filter_map(sample)
+    });
+    page.add(metrics::ROLE, roles);
+    let states = health
+        .nodes
+        .iter()
+        .filter_map(|node| Some((vec![("node", node.name.as_str()), ("state", node.db_state?.words())], 1)));
+    page.add(metrics::DB_STATE, states);
     let well = |node: &NodeHealth| node.db_state.map(|state| state == DbState::Normal);
-    metric("opengauss_normal", "Whether the server state is Normal.", each(&|node| number(well(node))));
-    metric("opengauss_streaming", "Whether the standby streams.", each(&|node| number(node.streaming)));
-    metric(
-        "opengauss_receive_lag_bytes",
-        "Bytes of WAL that the primary has written and the standby has not received.",
-        each(&|node| node.receive_lag_bytes),
-    );
-    metric(
-        "opengauss_replay_lag_bytes",
-        "Bytes of WAL that the primary has written and the standby has not replayed.",
-        each(&|node| node.replay_lag_bytes),
-    );
-    metric(
-        "opengauss_slot_retained_bytes",
-        "Bytes of WAL that the replication slots of the node retain.",
-        each(&|node| node.slot_retained_bytes),
-    );
+    page.add(metrics::NORMAL, each(health, |node| number(well(node))));
+    page.add(metrics::STREAMING, each(health, |node| number(node.streaming)));
+    page.add(metrics::RECEIVE_LAG, each(health, |node| node.receive_lag_bytes));
+    page.add(metrics::REPLAY_LAG, each(health, |node| node.replay_lag_bytes));
+    page.add(metrics::SLOT_RETAINED, each(health, |node| node.slot_retained_bytes));
     let waits = |node: &NodeHealth| node.pending_restart.as_ref().map(|waiting| !waiting.is_empty());
-    metric(
-        "opengauss_pending_restart",
-        "Whether a parameter in postgresql.conf counts only after a restart.",
-        each(&|node| number(waits(node))),
-    );
-    let standby = |node: &NodeHealth| node.role.is_some_and(Role::is_following);
-    metric(
-        "opengauss_switchover_ready",
-        "Whether a switchover to the standby could begin.",
-        each(&|node| standby(node).then(|| u64::from(is_yes(&node.switchover_ready)))),
-    );
-    metric(
-        "opengauss_failover_ready",
-        "Whether the standby could take over.",
-        each(&|node| standby(node).then(|| u64::from(is_yes(&node.failover_ready)))),
-    );
-    let whole = |value: Option<u64>| value.map(|value| (String::new(), value)).into_iter().collect();
+    page.add(PENDING_RESTART, each(health, |node| number(waits(node))));
+    let standby =
+        |node: &NodeHealth, ready| node.role.is_some_and(Role::is_following).then_some(u64::from(ready));
+    page.add(SWITCHOVER_READY, each(health, |node| standby(node, is_yes(&node.switchover_ready))));
+    page.add(FAILOVER_READY, each(health, |node| standby(node, is_yes(&node.failover_ready))));
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    metric(
-        "opengauss_sync_candidates",
-        "Standbys that stream and count for synchronous commits.",
-        whole(Some(count(health.commits.candidates.len()))),
-    );
-    metric(
-        "opengauss_failures_tolerated",
-        "Nodes that may still fail before writes stop.",
-        whole(health.failures_tolerated.map(count)),
-    );
-    metric(
-        "opengauss_healthy",
-        "Whether everything is as it should be.",
-        whole(Some(u64::from(health.verdict == Verdict::Healthy))),
-    );
-    metric(
-        "opengauss_usable",
-        "Whether the cluster serves.",
-        whole(match health.verdict {
-            Verdict::Healthy | Verdict::Degraded => Some(1),
-            Verdict::Broken => Some(0),
-            Verdict::Unknown => None,
-        }),
-    );
-    metric("opengauss_collected_timestamp_seconds", "When the nodes were inspected.", whole(Some(at)));
-    out
+    page.add_value(metrics::SYNC_CANDIDATES, Some(count(health.commits.candidates.len())));
+    page.add_value(FAILURES_TOLERATED, health.failures_tolerated.map(count));
+    page.add_value(HEALTHY, Some(u64::from(health.verdict == Verdict::Healthy)));
+    let usable = match health.verdict {
+        Verdict::Healthy | Verdict::Degraded => Some(1),
+        Verdict::Broken => Some(0),
+        Verdict::Unknown => None,
+    };
+    page.add_value(USABLE, usable);
+    page.add_value(metrics::COLLECTED, Some(at));
+    page.into_text()
 }
 
-fn escape_label(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+/// A sample for each node of which the value is known.
+fn each(
+    health: &ClusterHealth,
+    value: impl Fn(&NodeHealth) -> Option<u64>,
+) -> impl Iterator<Item = (Vec<(&'static str, &str)>, u64)> {
+    health.nodes.iter().filter_map(move |node| Some((vec![("node", node.name.as_str())], value(node)?)))
 }

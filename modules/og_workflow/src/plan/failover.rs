@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Role, is_lost_primary_detail};
+use og_common::gauss::{Fork, LogRecord, Role, is_lost_primary_detail};
 use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
 
@@ -14,7 +14,7 @@ use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, find_misplacements, find_strangers, node_names,
     related_nodes,
 };
-use crate::seen::{LogPosition, RuleRecord};
+use crate::seen::{LogPosition, LogRecords, RuleRecord};
 
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_failover";
@@ -65,6 +65,8 @@ pub struct Choice {
     pub force: bool,
     /// What `synchronous_standby_names` is to be there; none where it may stay.
     pub sync_names: Option<String>,
+    /// Where the log of the new primary begins to be its own, for the repair of the old one; none where that cannot be read.
+    pub fork: Option<Fork>,
     /// The cluster's files.
     pub files: Files,
     /// What should be looked at.
@@ -314,7 +316,9 @@ pub fn completed_purpose(to: &str) -> Purpose {
 /// How far the logs go.
 struct Ends<'a> {
     og: &'a Failover,
-    ends: &'a BTreeMap<String, LogPosition>,
+    positions: &'a BTreeMap<String, LogPosition>,
+    /// The records that stand in each log where the last ones of the others begin.
+    logs: &'a BTreeMap<String, LogRecords>,
 }
 
 /// What is lost.
@@ -334,12 +338,12 @@ impl Ends<'_> {
 
     /// Term and end of a log that was read to its end.
     fn end(&self, name: &str) -> Option<(Option<u64>, Lsn)> {
-        let end = self.ends.get(name).filter(|end| end.is_end)?;
+        let end = self.positions.get(name).filter(|end| end.is_end)?;
         Some((end.term, end.lsn?))
     }
 
     fn in_words(&self, name: &str) -> String {
-        let lsn = self.ends.get(name).and_then(|end| end.lsn);
+        let lsn = self.positions.get(name).and_then(|end| end.lsn);
         lsn.map_or_else(|| "an unknown place".to_owned(), |lsn| lsn.to_string())
     }
 
@@ -349,10 +353,33 @@ impl Ends<'_> {
         detail.is_some_and(is_lost_primary_detail)
     }
 
+    fn last(&self, name: &str) -> Option<&LogRecord> {
+        self.positions.get(name).filter(|end| end.is_end)?.last_record.as_ref()
+    }
+
+    /// Whether the log of one node is a part of the other one's: that has its last record at the same place. None where that
+    /// cannot be told.
+    fn is_part_of(&self, name: &str, other: &str) -> Option<bool> {
+        let end = self.end(other).map(|(_, lsn)| lsn);
+        self.logs.get(other)?.have(self.last(name)?, end)
+    }
+
+    /// Whether two logs are proved to differ: neither is a part of the other.
+    fn differ(&self, one: &str, other: &str) -> bool {
+        let parts = [self.is_part_of(one, other), self.is_part_of(other, one)];
+        parts.contains(&Some(false)) && !parts.contains(&Some(true))
+    }
+
+    /// The old primary, where it can be read, whose log differs from this standby's.
+    fn left(&self, name: &str) -> Option<&String> {
+        self.og.stop.iter().find(|old| self.differ(name, old))
+    }
+
     /// The standby that holds most; of equals the one that is named.
     fn farthest_standby(&self) -> Option<&String> {
         let known = self.og.standbys.iter().filter(|name| self.end(name).is_some());
-        let followed: Vec<&String> = known.clone().filter(|name| !self.is_behind(name)).collect();
+        let followed = known.clone().filter(|name| !self.is_behind(name) && self.left(name).is_none());
+        let followed: Vec<&String> = followed.collect();
         let choice = if followed.is_empty() { known.collect() } else { followed };
         choice.into_iter().max_by_key(|name| {
             let named = self.og.wanted.as_ref() == Some(*name);
@@ -367,9 +394,18 @@ impl Ends<'_> {
         let proof = |name: &String| self.node(name).filter(|_| proves).and_then(|n| keeps_commits(n, og));
         let mut it = Loss { findings: Vec::new(), words: Vec::new(), is_costly: false };
         for name in &og.stop {
+            // A torn record behind the last one is none that was acknowledged.
+            let is_part = self.is_part_of(name, to);
+            if is_part == Some(true) {
+                it.words.push(format!("nothing of {name} is lost"));
+                continue;
+            }
             let what = match self.end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
                 Some((its, end)) if its > term || (its == term && end > lsn) => {
                     format!("{name} holds {} bytes that {to} lacks", end.bytes_since(lsn))
+                }
+                Some(_) if is_part == Some(false) => {
+                    format!("the log of {name} differs from that of {to}, which lacks its last record")
                 }
                 Some(_) => {
                     it.words.push(format!("nothing of {name} is lost"));
@@ -415,9 +451,10 @@ impl Ends<'_> {
 pub fn choose(
     og: &Failover,
     ends: &BTreeMap<String, LogPosition>,
+    logs: &BTreeMap<String, LogRecords>,
     options: &Options,
 ) -> Result<Choice, Vec<String>> {
-    let held = Ends { og, ends };
+    let held = Ends { og, positions: ends, logs };
     let all = og.standbys.iter().map(|name| format!("{name} {}", held.in_words(name)));
     let all = all.collect::<Vec<_>>().join(", ");
     let Some(best) = held.farthest_standby() else {
@@ -448,18 +485,35 @@ pub fn choose(
             new.state().detail.as_deref().unwrap_or_default()
         ));
     }
-    let loss = held.loss(&to, end, findings.is_empty());
-    findings.extend(loss.findings);
+    if let Some(old) = held.left(&to) {
+        findings.push(format!(
+            "the log of {to} differs from that of {old}, the old primary, by place and checksum; choose another standby, or give \
+             og_accept_loss=true: what {old} committed since is lost"
+        ));
+    }
+    let differs = |name: &&String| **name != to && !held.is_behind(name) && held.differ(name, &to);
+    // One that differs from the old primary, too, holds nothing of that.
+    let others: Vec<&String> =
+        og.standbys.iter().filter(differs).filter(|name| held.left(name).is_none()).collect();
+    for name in &others {
+        findings.push(format!(
+            "the logs of {name} and {to} differ, by place and checksum, and which of them has what was committed cannot be told; \
+             stop the one that has not, or give og_accept_loss=true"
+        ));
+    }
+    let cost = held.loss(&to, end, findings.is_empty());
+    findings.extend(cost.findings);
     if !findings.is_empty() && !options.og_accept_loss {
         return Err(findings);
     }
+    let is_less = is_less || !others.is_empty() || held.left(&to).is_some();
     let others: Vec<&Node> =
         og.survivors.iter().filter(|name| **name != to).filter_map(|name| held.node(name)).collect();
     let direct = others.iter().filter(|n| n.live_role() == Some(Role::Standby)).count();
     // Who holds more than the new primary, or had ceased to follow before, does not follow it.
     let follows = |n: &&Node| {
         let standby = n.live_role() == Some(Role::Standby) && !held.is_behind(&n.name);
-        standby && held.end(&n.name).is_some_and(|own| own <= end)
+        standby && held.end(&n.name).is_some_and(|own| own <= end) && !held.differ(&n.name, &to)
     };
     let streaming: Vec<&Node> = others.iter().copied().filter(follows).collect();
     let (sync_names, warnings) = sync_names(og, new, &streaming);
@@ -467,8 +521,15 @@ pub fn choose(
     Ok(Choice {
         files: Files::with_roles(new, &members),
         followers: node_names(others.iter().copied()),
-        loss: loss.words.join("; "),
-        loses: loss.is_costly || is_less,
+        loss: cost.words.join("; "),
+        loses: cost.is_costly || is_less,
+        fork: held.last(&to).map(|record| Fork {
+            new_primary: to.clone(),
+            old_primaries: og.stop.iter().chain(&og.lost).cloned().collect(),
+            record: record.clone(),
+            term: end.0,
+            at: String::new(),
+        }),
         // With nobody left to ask, the server's own guard cannot be passed; the proof is this workflow's.
         force: is_less || held.is_behind(&to) || (direct == 0 && !og.lost.is_empty()),
         to,

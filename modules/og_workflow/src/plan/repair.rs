@@ -3,6 +3,7 @@
 mod access;
 mod cause;
 mod head;
+mod own_log;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use crate::seen::RuleRecord;
 use cause::RepairView;
 pub use cause::{Case, Cause};
 use head::Head;
+use own_log::OwnLog;
 
 /// What is to be done in one round. After it the nodes are inspected and planned for again.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -42,6 +44,9 @@ pub struct Repair {
     pub channels: BTreeMap<String, Vec<PeerArg>>,
     /// By node whose server does not run, the role in which it is started.
     pub start: BTreeMap<String, Role>,
+    /// By node that is forced to give up what it holds beside the primary, from where on its log is copied aside before; null
+    /// where it is not known from where on that is its own.
+    pub keep_logs: BTreeMap<String, Option<String>>,
     /// By node whose server runs in another role, the one that it gets.
     pub restart: BTreeMap<String, Role>,
     /// Nodes that stream, and are stopped for their repair: one after the other.
@@ -132,6 +137,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         rules: BTreeMap::new(),
         channels: BTreeMap::new(),
         start: BTreeMap::new(),
+        keep_logs: BTreeMap::new(),
         restart: BTreeMap::new(),
         streaming: Vec::new(),
         refused: BTreeMap::new(),
@@ -230,7 +236,7 @@ fn of_standbys(
             continue;
         }
         let force = forced.contains(&n.name);
-        let view = RepairView { c: &*c, head: primary, tried, force };
+        let view = RepairView { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => of_healthy(c, &mut plan, n, options),
@@ -324,6 +330,13 @@ fn remedy(
 ) {
     let name = n.name.clone();
     let role = role_of(n, cause);
+    let own_log = OwnLog::new(n, primary, c.nodes);
+    let may_hold = matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable)
+        || (cause == Cause::NotConnected && again);
+    if force && may_hold && own_log != OwnLog::Nothing {
+        let from = if let OwnLog::From(fork) = &own_log { Some(fork.record.end.clone()) } else { None };
+        plan.keep_logs.insert(name.clone(), from);
+    }
     // A build brings the primary's file.
     let is_built = |cause: Cause| {
         use Cause::{BeingBuilt, BuildDied, Diverged, LogUnusable, OtherSystem, TablespacesUnseen, WalGone};
@@ -375,13 +388,17 @@ fn remedy(
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
             if cause == Cause::OldPrimary {
                 plan.changes_roles = true;
-                c.warnings.push(format!(
-                    "{name}: becomes a standby of {}; what it committed and {} did not receive is lost when it is rebuilt: \
-                     its log ends at {}",
-                    primary.name,
-                    primary.name,
-                    head::Held::new(n).describe()
-                ));
+                if own_log != OwnLog::Nothing {
+                    c.warnings.push(format!(
+                        "{name}: becomes a standby of {}; what it committed and {} did not receive is lost when it is \
+                         rebuilt: {}",
+                        primary.name,
+                        primary.name,
+                        own_log
+                            .in_words(n)
+                            .unwrap_or_else(|| format!("its log ends at {}", head::Held::new(n).describe()))
+                    ));
+                }
             }
             let verb = if n.state().running {
                 plan.restart.insert(name.clone(), role);
@@ -411,7 +428,8 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     let others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n && m.is_reachable()).collect();
     for m in &others {
         let (rules, user) = (&m.seen().rules, c.os_user(n));
-        let shut = !rules.is_empty() && access::lets_in(rules, &n.address, &user) == Some(false);
+        let let_in = access::lets_in(rules, &n.address, &user, &options.og_hba_method);
+        let shut = !rules.is_empty() && let_in == Some(false);
         // A file that is made anew has them.
         if shut && !plan.restored_rules.contains_key(&m.name) {
             plan.rules.entry(m.name.clone()).or_default().push(c.rule(n, method));
@@ -452,6 +470,7 @@ fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node, tried: &[St
             plan.restart.remove(&n.name);
             plan.builds.retain(|build| build.node != n.name);
             plan.own_rules.remove(&n.name);
+            plan.keep_logs.remove(&n.name);
             plan.cases.retain(|case| case.node != n.name);
         }
     }

@@ -32,10 +32,8 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
             done => done?,
         }
     }
-    match why {
-        Some(why) => Err(Stop::Failed(it.ended(&og.shared, why)?)),
-        None => it.unlock(&og.shared),
-    }
+    let done = why.map_or(Ok(()), |why| Err(Stop::Failed(why)));
+    it.end_by(done, |it| it.unlock(&og.shared))
 }
 
 fn steps(it: &mut Run, og: &Drop) -> Go {

@@ -34,7 +34,7 @@ pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
     }
     let mut brought = Brought::default();
     match steps(it, &og, &mut brought) {
-        Err(Stop::Failed(why)) => return Err(Stop::Failed(handle_failure(it, &og, &brought, why)?)),
+        Err(Stop::Failed(why)) => return handle_failure(it, &og, &brought, why),
         done => done?,
     }
     it.unlock(&og.shared)
@@ -207,8 +207,8 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, bui
     require_success(&[&built])
 }
 
-/// Takes back what the run brought, releases the lock, and returns why it failed.
-fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go<String> {
+/// Takes back what the run brought, releases the lock, and fails with the reason.
+fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go {
     let wanted = it.how.options.og_rollback && !it.how.check;
     // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
     let moved = if wanted && !brought.moved { it.describe_primary_change(&og.shared)? } else { None };
@@ -231,13 +231,9 @@ fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String)
             why,
             ", {SYNC_NAMES} of {primary} is empty until the next expand puts back what it was, {before}"
         );
-        return match it.leave(&og.shared, &og.note) {
-            Ok(()) => Ok(why),
-            Err(Stop::Failed(too)) => Ok(format!("{why}; and the lock was not released: {too}")),
-            Err(ask) => Err(ask),
-        };
+        return it.end_by(Err(Stop::Failed(why)), |it| it.leave(&og.shared, &og.note));
     }
-    it.ended(&og.shared, why)
+    it.end_by(Err(Stop::Failed(why)), |it| it.unlock(&og.shared))
 }
 
 /// Each step is done whatever became of the one before; returns whether all went well.

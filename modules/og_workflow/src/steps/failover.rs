@@ -8,7 +8,7 @@ use super::{Run, args, calls_on, failure_reasons, require_success, write_static}
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Go, Stop};
-use crate::seen::{LogPosition, PROGRAMS, ServerState};
+use crate::seen::{LogPosition, LogRecords, PROGRAMS, ServerState};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;
@@ -23,42 +23,38 @@ pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
         let name = "Prove that the primary is lost";
         og = it.begin_asking(name, &PROGRAMS, |nodes, options| plan::failover(nodes, targets, options))?;
     }
+    let mut logs = Logs::default();
     if og.done.is_none() {
         // All that stands against it, before anything is changed.
-        let ends = log_ends(it, &og)?;
-        choose(it, &og, &ends)?;
+        read_logs(it, &og, &mut logs)?;
+        choose(it, &og, &logs)?;
     }
     let mut locked = og.survivors.clone();
     locked.extend(og.done.iter().filter(|name| !og.survivors.contains(name)).cloned());
     it.lock_nodes(&og.shared, &locked)?;
     let mut promoted = None;
-    let why = match steps(it, &og, &mut promoted) {
-        Err(Stop::Failed(why)) => why,
-        Err(ask) => return Err(ask),
-        Ok(to) => {
-            // The record stays, for whoever has to fail over again, on whichever of them is left then.
-            let record = plan::done_failover(&to);
-            return locked.iter().try_for_each(|node| it.leave_at("Record the failover", node, &record));
-        }
+    let (to, done) = match steps(it, &og, &mut logs, &mut promoted) {
+        Ok(to) => (Some(to), Ok(())),
+        Err(stop) => (None, Err(stop)),
     };
-    let left = match &promoted {
+    it.end_by(done, |it| match (to, promoted) {
+        // The record stays, for whoever has to fail over again, on whichever of them is left then.
+        (Some(to), _) => {
+            let record = plan::done_failover(&to);
+            locked.iter().try_for_each(|node| it.leave_at("Record the failover", node, &record))
+        }
         // The next run goes on from here.
-        Some(to) => {
-            locked.retain(|name| name != to);
-            it.leave_at("Record what is left to be done", to, &og.shared.purpose)
+        (None, Some(to)) => {
+            locked.retain(|name| *name != to);
+            it.leave_at("Record what is left to be done", &to, &og.shared.purpose)
                 .and_then(|()| it.unlock_nodes(&locked))
         }
-        None => it.unlock_nodes(&locked),
-    };
-    Err(Stop::Failed(match left {
-        Ok(()) => why,
-        Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
-        Err(ask) => return Err(ask),
-    }))
+        (None, None) => it.unlock_nodes(&locked),
+    })
 }
 
 /// Returns the new primary, which `promoted` has as soon as it is one.
-fn steps(it: &mut Run, og: &Failover, promoted: &mut Option<String>) -> Go<String> {
+fn steps(it: &mut Run, og: &Failover, logs: &mut Logs, promoted: &mut Option<String>) -> Go<String> {
     // Nobody receives from then on, so what is read next does not change any more.
     let stop = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "immediate"}));
     require_success(&[&it.step("Stop the old primary", "og_node_state", stop)?])?;
@@ -83,8 +79,9 @@ fn steps(it: &mut Run, og: &Failover, promoted: &mut Option<String>) -> Go<Strin
         let rules = it.step("Remove the old primary's pg_hba.conf rules", "og_hba", calls)?;
         require_success(&[&channels, &rules])?;
     }
-    let ends = log_ends(it, og)?;
-    let choice = choose(it, og, &ends)?;
+    read_logs(it, og, logs)?;
+    let choice = choose(it, og, logs)?;
+    record_fork(it, og, &choice)?;
     // So that nobody starts it as primary meanwhile, or afterwards.
     let calls = write_static(&og.shared, &og.stop, &choice.files);
     require_success(&[&it.step("Record the old primary as standby", "og_static_conf", calls)?])?;
@@ -107,11 +104,49 @@ fn steps(it: &mut Run, og: &Failover, promoted: &mut Option<String>) -> Go<Strin
     Ok(choice.to)
 }
 
-fn choose(it: &mut Run, og: &Failover, ends: &BTreeMap<String, LogPosition>) -> Go<Choice> {
-    plan::choose(og, ends, &it.how.options).map_err(|findings| {
+/// How far the logs go, and how they compare.
+#[derive(Default)]
+struct Logs {
+    ends: BTreeMap<String, LogPosition>,
+    records: BTreeMap<String, LogRecords>,
+}
+
+fn choose(it: &mut Run, og: &Failover, logs: &Logs) -> Go<Choice> {
+    plan::choose(og, &logs.ends, &logs.records, &it.how.options).map_err(|findings| {
         it.findings.clone_from(&findings);
         Stop::Failed(plan::list_findings(&findings, ""))
     })
+}
+
+/// Reads how far the logs go; where that is not what it was, also whether each has the last record of the others.
+fn read_logs(it: &mut Run, og: &Failover, logs: &mut Logs) -> Go {
+    let ends = log_ends(it, og)?;
+    if ends == logs.ends {
+        return Ok(());
+    }
+    let last = |end: &LogPosition| end.last_record.as_ref().map(|record| record.begin.clone());
+    let places: Vec<String> = ends.values().filter_map(last).collect();
+    logs.records = if places.len() > 1 {
+        it.log_records(&ends.keys().cloned().collect::<Vec<_>>(), places)?
+    } else {
+        BTreeMap::new()
+    };
+    logs.ends = ends;
+    Ok(())
+}
+
+/// Puts on record where the new primary's log begins to be its own, on all survivors: `repair` of the old primary goes by it.
+fn record_fork(it: &mut Run, og: &Failover, choice: &Choice) -> Go {
+    let Some(fork) = &choice.fork else {
+        it.warnings.push(format!(
+            "{}: the last record of its log cannot be read, so where its own begins is not recorded; the old primary is compared \
+             by its log alone",
+            choice.to
+        ));
+        return Ok(());
+    };
+    let calls = calls_on(&og.survivors, &json!({"state": "fork_recorded", "fork": fork}));
+    require_success(&[&it.step("Record the fork point", "og_node_state", calls)?])
 }
 
 /// How far the log goes on each standby, and on an old primary that can be reached.

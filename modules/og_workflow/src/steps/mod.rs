@@ -26,9 +26,9 @@ use crate::cluster::{InventoryHost, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
-use crate::plan::{self, Case, Files, Outlook, PARAMETERS, Purpose, Shared};
+use crate::plan::{self, Case, Files, Outlook, PARAMETERS, PREFLIGHT, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
-use crate::seen::{PROGRAMS, SESSIONS, Seen};
+use crate::seen::{LogRecords, PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
 use crate::text::unified;
 
@@ -88,6 +88,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "og_build_room",
             "og_build_parallel",
             "og_rollback",
+            "og_accept",
         ],
         run: expand::expand,
     },
@@ -109,7 +110,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "These nodes are no part of the cluster",
             required: true,
         }),
-        options: &["og_drop_commits", "og_drop_clear"],
+        options: &["og_drop_commits", "og_drop_clear", "og_accept"],
         run: drop::drop,
     },
     WorkflowEntry {
@@ -151,6 +152,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "og_restart_commits",
             "og_wait_sessions",
             "og_switch_back",
+            "og_accept",
         ],
         run: |it, _| configure::configure(it),
     },
@@ -172,7 +174,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "No setting of the cluster waits for a restart; nodes that are named were restarted",
             required: false,
         }),
-        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back"],
+        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept"],
         run: restart::restart,
     },
     WorkflowEntry {
@@ -193,7 +195,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "This node is the primary of the cluster",
             required: true,
         }),
-        options: &["og_long_transactions", "og_without"],
+        options: &["og_long_transactions", "og_without", "og_accept"],
         run: switchover::switchover,
     },
     WorkflowEntry {
@@ -355,6 +357,10 @@ pub fn run(
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
     let mut it = Run {
+        workflow,
+        targets,
+        checks: false,
+        checked: false,
         how,
         hosts,
         replay,
@@ -393,6 +399,13 @@ struct Done {
 
 /// One run.
 struct Run<'a> {
+    workflow: Workflow,
+    /// The nodes that it is about.
+    targets: &'a [String],
+    /// Whether the next look makes the preflight checks, too.
+    checks: bool,
+    /// Whether they were made.
+    checked: bool,
     how: &'a How,
     hosts: &'a [InventoryHost],
     replay: Replay<'a>,
@@ -425,6 +438,8 @@ impl Run<'_> {
     // What was seen, and what follows from it.
 
     fn inspect(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
+        let purpose = plan::preflight::purpose(self.workflow).filter(|_| self.checks);
+        let targets = self.targets;
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
@@ -457,7 +472,11 @@ impl Run<'_> {
                 (*program, own)
             });
             let all = args(json!({"state": "query", "timeout": timeout}));
-            asked.chain(asks_all.then_some(("og_guc", all))).collect::<Vec<_>>()
+            let checks = purpose.map(|purpose| {
+                let wanted = plan::preflight::wanted(host, hosts, targets, purpose);
+                (PREFLIGHT, args(preflight::question(purpose, &wanted, timeout)))
+            });
+            asked.chain(asks_all.then_some(("og_guc", all))).chain(checks).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
@@ -467,9 +486,46 @@ impl Run<'_> {
             let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::from_answers(&own))
         };
-        let nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        let mut nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
+        if diagnoses && programs.starts_with(&PROGRAMS) {
+            self.compare_logs(&mut nodes)?;
+        }
         self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
         Ok(nodes)
+    }
+
+    /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.
+    fn compare_logs(&mut self, nodes: &mut [Node]) -> Go {
+        let last = |n: &Node| n.seen().diagnosis.as_ref().and_then(|d| d.last_record.clone());
+        let mut places: Vec<String> = nodes.iter().filter_map(last).map(|record| record.begin).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        places.extend(nodes.iter().flat_map(|n| &n.seen().forks).map(|fork| fork.record.begin.clone()));
+        let has_log =
+            |n: &&Node| n.is_reachable() && n.seen().state_error.is_none() && n.system_id().is_some();
+        let asked: Vec<String> = nodes.iter().filter(has_log).map(|n| n.name.clone()).collect();
+        for (name, records) in self.log_records(&asked, places)? {
+            if let Some(seen) = nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.seen.as_mut()) {
+                seen.log_records = records;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks these nodes for the records of their logs at these places.
+    fn log_records(&mut self, nodes: &[String], mut places: Vec<String>) -> Go<BTreeMap<String, LogRecords>> {
+        places.sort();
+        places.dedup();
+        let own = json!({
+            "state": "query",
+            "log_records": places,
+            "timeout": self.how.options.og_look_timeout,
+        });
+        self.replay.shown = QUIET;
+        let done = self.replay.ask("Compare the logs", "og_node_state", &calls_on(nodes, &own))?;
+        let told = |(name, answer): (String, Answer)| Some((name, answer.read().ok()?));
+        Ok(done.0.into_iter().filter_map(told).collect())
     }
 
     /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
@@ -494,8 +550,16 @@ impl Run<'_> {
         plan: impl Fn(&[Node], &Options) -> Outlook<P>,
     ) -> Go<P> {
         let mut looked = false;
+        // Once: a later look of the same run is after the same hosts.
+        let checks = !std::mem::replace(&mut self.checked, true);
         loop {
-            let outlook = plan(&self.inspect(step, programs, &[])?, &self.how.options);
+            self.checks = checks;
+            let nodes = self.inspect(step, programs, &[])?;
+            self.checks = false;
+            let mut outlook = plan(&nodes, &self.how.options);
+            if checks {
+                plan::add_preflight(&mut outlook, &nodes, self.workflow, self.targets, &self.how.options);
+            }
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
@@ -670,12 +734,17 @@ impl Run<'_> {
 
     /// Releases the lock on these nodes, whatever came of the steps.
     fn end(&mut self, locked: &[String], done: Go) -> Go {
+        self.end_by(done, |it| it.unlock_nodes(locked))
+    }
+
+    /// Ends a run by `release`, whatever came of the steps; says so when that fails too.
+    fn end_by(&mut self, done: Go, release: impl FnOnce(&mut Self) -> Go) -> Go {
         let why = match done {
-            Ok(()) => return self.unlock_nodes(locked),
+            Ok(()) => return release(self),
             Err(Stop::Failed(why)) => why,
             ask => return ask,
         };
-        Err(Stop::Failed(match self.unlock_nodes(locked) {
+        Err(Stop::Failed(match release(self) {
             Ok(()) => why,
             Err(Stop::Failed(too)) => format!("{why}; and the lock was not released: {too}"),
             Err(ask) => return Err(ask),
@@ -698,15 +767,6 @@ impl Run<'_> {
         }));
         let done = self.ask_quietly(name, "og_lock", vec![(node.to_owned(), own)])?;
         require_success(&[&done])
-    }
-
-    /// Releases the lock of a run that failed; says so when that fails too.
-    fn ended(&mut self, og: &Shared, why: String) -> Go<String> {
-        match self.unlock(og) {
-            Ok(()) => Ok(why),
-            Err(Stop::Failed(too)) => Ok(format!("{why}; and the lock was not released: {too}")),
-            Err(ask) => Err(ask),
-        }
     }
 
     /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.

@@ -5,11 +5,13 @@ use og_preflight::checks::{Context, Finding, Judgement, Ready, Severity, Verdict
 use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{InventoryHost, Run, args};
-use crate::plan::list_findings;
+use crate::cluster::Node;
+use crate::plan::{self, PREFLIGHT, list_findings};
 use crate::replay::{Go, Stop};
+use crate::seen::facts_of as facts_in;
 
 /// What the preflight checks found on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -41,21 +43,11 @@ pub(super) fn preflight(it: &mut Run) -> Go {
             "og_preflight_nodes: {name} is no host of the inventory (it has {known})"
         )));
     }
-    let wanted = |node: &str| Wanted { target: targets.iter().any(|name| name == node), ..Wanted::default() };
+    let wanted = |host: &InventoryHost| plan::preflight::wanted(host, it.hosts, &targets, purpose);
     let there = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
-    let calls = there
-        .map(|host| {
-            let own = json!({
-                "state": "query",
-                "for": purpose,
-                "wanted": {"target": wanted(&host.name).target},
-                "fail_on": "never",
-                "timeout": timeout,
-            });
-            (host.name.clone(), args(own))
-        })
-        .collect();
-    let done = it.ask_quietly("Check all nodes", "og_preflight", calls)?;
+    let calls =
+        there.map(|host| (host.name.clone(), args(question(purpose, &wanted(host), timeout)))).collect();
+    let done = it.ask_quietly("Check all nodes", PREFLIGHT, calls)?;
     let facts_of = |host: &InventoryHost| {
         if it.how.left_out.contains(&host.name) {
             return Err(Unchecked::Failed("not checked: it is left out of the call (--limit)".to_owned()));
@@ -63,16 +55,14 @@ pub(super) fn preflight(it: &mut Run) -> Go {
         let Some((_, answer)) = done.0.iter().find(|(node, _)| *node == host.name) else {
             return Err(Unchecked::Failed("not checked: it gave no answer".to_owned()));
         };
-        match (answer.unreachable_reason(), answer.error()) {
-            (Some(why), _) => Err(Unchecked::Unreachable(format!("not checked, unreachable: {why}"))),
-            (None, Some(why)) => Err(Unchecked::Failed(why)),
+        match answer.unreachable_reason() {
+            Some(why) => Err(Unchecked::Unreachable(format!("not checked, unreachable: {why}"))),
             // What cannot be read is nothing that passed.
-            (None, None) => serde_json::from_value(answer.read_key("facts"))
-                .map_err(|e| Unchecked::Failed(format!("not checked: its facts cannot be read: {e}"))),
+            None => facts_in(answer).map_err(|why| Unchecked::Failed(format!("not checked: {why}"))),
         }
     };
-    let nodes: Vec<_> = it.hosts.iter().map(|host| (host.name.clone(), facts_of(host))).collect();
-    let found = judged(&nodes, &wanted, purpose);
+    let nodes: Vec<_> = it.hosts.iter().map(|host| (host, facts_of(host), wanted(host))).collect();
+    let found = judged(nodes, purpose);
     it.table = lines(&found);
     let errors = found.iter().flat_map(|own| {
         let error = own.error.iter().filter(|_| !own.dispensable);
@@ -97,26 +87,27 @@ enum Unchecked {
 
 /// Judges each node with the others as its peers; one that could not be read is no peer.
 fn judged(
-    nodes: &[(String, Result<Facts, Unchecked>)],
-    wanted: &dyn Fn(&str) -> Wanted,
+    mut nodes: Vec<(&InventoryHost, Result<Facts, Unchecked>, Wanted)>,
     purpose: Purpose,
 ) -> Vec<NodePreflight> {
-    let read: Vec<(&Facts, Wanted)> =
-        nodes.iter().filter_map(|(node, facts)| Some((facts.as_ref().ok()?, wanted(node)))).collect();
-    let pairs: Vec<(&Facts, &Wanted)> = read.iter().map(|(facts, wanted)| (*facts, wanted)).collect();
-    let mut judgements = judge_all(&pairs, purpose).into_iter();
+    if purpose == Purpose::Expand {
+        prepare_expand(&mut nodes);
+    }
+    let read: Vec<(&Facts, &Wanted)> =
+        nodes.iter().filter_map(|(_, facts, wanted)| Some((facts.as_ref().ok()?, wanted))).collect();
+    let mut judgements = judge_all(&read, purpose).into_iter();
     nodes
         .iter()
-        .map(|(node, facts)| match facts {
+        .map(|(node, facts, wanted)| match facts {
             Err(why) => NodePreflight {
-                node: node.clone(),
+                node: node.name.clone(),
                 error: Some(match why {
                     Unchecked::Unreachable(why) | Unchecked::Failed(why) => why.clone(),
                 }),
                 dispensable: matches!(why, Unchecked::Unreachable(_))
                     && match purpose {
-                        Purpose::Failover => !wanted(node).target,
-                        Purpose::Drop => wanted(node).target,
+                        Purpose::Failover => !wanted.target,
+                        Purpose::Drop => wanted.target,
                         _ => false,
                     },
                 findings: Vec::new(),
@@ -130,11 +121,9 @@ fn judged(
                     .map(|(other, _)| *other)
                     .filter(|other| !std::ptr::eq(*other, facts))
                     .collect();
-                let own = wanted(node);
-                let context =
-                    Context { facts, peers: &peers, purpose, wanted: &own, peers_read_before: false };
+                let context = Context { facts, peers: &peers, purpose, wanted, peers_read_before: false };
                 NodePreflight {
-                    node: node.clone(),
+                    node: node.name.clone(),
                     error: None,
                     dispensable: false,
                     findings,
@@ -144,6 +133,48 @@ fn judged(
             }
         })
         .collect()
+}
+
+/// Brings facts and wants into the shape that an expand judges them in: ways to a server that does not run yet need only be open,
+/// and the primary needs senders and slots for the new nodes, of which one is built at a time.
+fn prepare_expand(nodes: &mut [(&InventoryHost, Result<Facts, Unchecked>, Wanted)]) {
+    let place = |host: &InventoryHost| Node::new(host, None).key();
+    let known: Vec<_> = nodes
+        .iter()
+        .filter_map(|(host, facts, _)| Some((place(host), facts.as_ref().ok()?.server.running)))
+        .collect();
+    let is_new = |facts: &Facts, wanted: &Wanted| wanted.target && facts.server.receiver.is_none();
+    let new: Vec<bool> = nodes
+        .iter()
+        .filter(|(_, facts, wanted)| facts.as_ref().is_ok_and(|facts| is_new(facts, wanted)))
+        .map(|(host, ..)| Node::new(host, None).becomes_cascade())
+        .collect();
+    let standbys = new.iter().filter(|is_cascade| !**is_cascade).count();
+    for (_, facts, wanted) in nodes.iter_mut() {
+        let Ok(facts) = facts else { continue };
+        plan::preflight::keep_ways(facts, &known);
+        if facts.is_primary() && !new.is_empty() {
+            let channels = facts.channels.len();
+            let senders = channels + standbys + if standbys > 0 { 2 } else { 3 };
+            wanted.senders = u32::try_from(senders).ok();
+            wanted.slots = u32::try_from(channels + standbys).ok();
+        }
+    }
+}
+
+/// How og_preflight is asked. Its findings are judged here, with the facts of the other nodes.
+pub(super) fn question(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value {
+    let mut own = json!({
+        "state": "query",
+        "for": purpose,
+        "wanted": {"target": wanted.target, "port": wanted.port},
+        "fail_on": "never",
+        "timeout": timeout,
+    });
+    if !wanted.reach.is_empty() {
+        own["wanted"]["reach"] = json!(wanted.reach);
+    }
+    own
 }
 
 /// The verdict, a line a node, and the findings with what to do.

@@ -51,11 +51,8 @@ pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
         let name = "Carry out the deferred restore of an earlier run";
         it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
-    match rounds(it, targets, &og) {
-        Err(Stop::Failed(why)) => Err(Stop::Failed(it.ended(&og.shared, why)?)),
-        Err(ask) => Err(ask),
-        Ok(()) => it.unlock(&og.shared),
-    }
+    let done = rounds(it, targets, &og);
+    it.end_by(done, |it| it.unlock(&og.shared))
 }
 
 /// Keeps the causes for the outcome, each node's first one for the same reason once.
@@ -94,6 +91,7 @@ fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
         }
         done.roles_changed |= og.changes_roles;
         configure(it, &og, &mut done)?;
+        keep_logs(it, &og, &mut done)?;
         start(it, &og, &mut done)?;
         build(it, &og, &mut done)?;
         done.repaired.extend(og.cases.iter().map(|case| case.node.clone()));
@@ -143,6 +141,33 @@ fn configure(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     };
     let own = calls(done, og.channels.iter().map(channel));
     step(it, done, "Add replication channels for the nodes", "og_replconninfo", own)
+}
+
+/// Copies aside the logs of nodes that are forced to give up what they hold, as long as nobody writes there.
+fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let writes = og.keep_logs.keys().filter(|n| og.restart.contains_key(*n));
+    let own = calls(done, writes.map(|n| (n.clone(), json!({"state": "stopped"}))));
+    step(it, done, "Stop the old primary", "og_node_state", own)?;
+    let keep = |(n, from): (&String, &Option<String>)| {
+        let own = json!({"state": "log_kept"});
+        (n.clone(), if let Some(from) = from { with_from(own, from) } else { own })
+    };
+    let own = calls(done, og.keep_logs.iter().map(keep));
+    if own.is_empty() {
+        return Ok(());
+    }
+    let name = "Copy the log aside that only the node holds";
+    let answered = it.step(name, "og_build", own)?;
+    for (node, answer) in answered.0.iter().filter(|(_, answer)| answer.failure_reason().is_none()) {
+        it.warnings.push(format!("{node}: {}", answer.text("msg")));
+    }
+    note_failures(done, &answered);
+    Ok(())
+}
+
+fn with_from(mut own: Value, from: &str) -> Value {
+    own["keep_from"] = json!(from);
+    own
 }
 
 /// The servers: started, or restarted in the right role.

@@ -7,6 +7,7 @@ use og_lab::Engine;
 use og_scenarios::client::{Seen, TABLE};
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::roaming::write_on_any;
+use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 use serde_json::{Value, json};
 
@@ -24,8 +25,12 @@ pub const STORY: Story = Story {
         ("a switchover killed after each task in turn", killed),
         ("of two switchovers at once one is made", two_at_once),
         ("of two standbys the one that holds more takes over", farthest),
+        ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
         ("a frozen primary is replaced only when a person says so", frozen),
-        ("a primary that is cut off is replaced, and what it acknowledged is kept", cut_off),
+        (
+            "a primary that is cut off is replaced, and what it acknowledged is kept, also when it is thawed",
+            cut_off,
+        ),
     ],
 };
 
@@ -154,15 +159,87 @@ fn two_at_once(c: &Cluster) -> Result {
     c.check_at_rest(&roles("n1"))
 }
 
-/// Makes the node a standby of the primary that there is, whatever it was; the files, too.
-fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
-    let result = c.module(node, "og_build", json!({"force": true, "timeout": 120}))?;
-    if result["failed"] == true {
-        return Err(format!("og_build on {node}: {result}"));
+/// Takes an old primary in again. Only what it says that it holds alone is a reason for force, and that is kept aside then.
+/// Returns whether it held nothing.
+fn repair(c: &Cluster, node: &str, primary: &str) -> Result<bool> {
+    let shell = Shell::new(c)?;
+    let told = shell.run(&format!("og repair {node}"))?;
+    let held_nothing = told.status == 0;
+    if held_nothing && !told.output.contains("so nothing of it is lost") {
+        return Err(format!("it does not say why nothing is lost:\n{}", told.output));
     }
+    if !held_nothing {
+        for words in ["bytes of log that", "og_repair_force with this node named"] {
+            if !told.output.contains(words) || !told.changes.is_empty() {
+                return Err(format!("it does not say {words:?}, or changed something:\n{}", told.output));
+            }
+        }
+        shell.run(&format!("og repair {node} --repair-force yes"))?.must_work()?;
+        let data = &c.node(node)?.data_dir;
+        let name = data.file_name().unwrap_or_default().to_string_lossy();
+        let beside = data.parent().map(std::fs::read_dir).transpose().map_err(|e| e.to_string())?;
+        let begin = format!("{name}_log_0-");
+        let is_copy = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&begin);
+        if !beside.into_iter().flatten().flatten().any(|entry| is_copy(&entry)) {
+            return Err(format!("nothing is kept beside {}", data.display()));
+        }
+    }
+    println!("  {}: repair of the old primary {node}, which held nothing: {held_nothing}", c.lab().engine());
     c.wait_for_state(node, "standby", "Normal")?;
+    c.check_at_rest(&roles(primary))?;
+    let again = shell.run("og repair")?.must_work()?;
+    if again.changes.is_empty() {
+        Ok(held_nothing)
+    } else {
+        Err(format!("it repairs again: {}", again.output))
+    }
+}
+
+/// The same, and n1 is the primary again.
+fn take_in(c: &Cluster, node: &str, primary: &str) -> Result {
+    repair(c, node, primary)?;
     switch(c, primary, "n1", &[])?;
     c.check_at_rest(&roles("n1"))
+}
+
+/// No standby receives any more.
+fn nobody_receives(c: &Cluster, standbys: &[&str]) -> Result {
+    c.wait_until("no standby receives", || {
+        for node in standbys {
+            if state(c, node, json!({}))?["node"]["receiver"].is_object() {
+                return Ok(Err(format!("{node} does")));
+            }
+        }
+        Ok(Ok(()))
+    })
+}
+
+fn fork(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = client.stop().map_err(|e| e.to_string())?;
+    c.check_at_rest(&roles("n1"))?;
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n2", "n3"])?;
+    fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
+    if !repair(c, "n1", "n2")? {
+        return Err("n1 was idle, and is said to hold something of its own".to_owned());
+    }
+    // Nobody receives what n2 commits now.
+    c.lab().cut("n2").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n1", "n3"])?;
+    c.sql(
+        "n2",
+        "set synchronous_commit = local; create table og_lost as select generate_series(1, 1000) as n",
+    )?;
+    c.lab().kill_server("n2").map_err(|e| e.to_string())?;
+    c.lab().reconnect("n2").map_err(|e| e.to_string())?;
+    fail_over(c, "n1", &seen, &["-e", "og_failover=n1"])?;
+    if repair(c, "n2", "n1")? {
+        return Err("n2 wrote a table alone, and is said to hold nothing of its own".to_owned());
+    }
+    let left = c.sql("n2", "select count(*) from pg_class where relname = 'og_lost'")?;
+    if left == "0" { Ok(()) } else { Err("n2 has what it wrote alone".to_owned()) }
 }
 
 /// A failover that must work; every row that was acknowledged before is there.
@@ -188,10 +265,7 @@ fn farthest(c: &Cluster) -> Result {
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     let seen = client.finish().map_err(|e| e.to_string())?;
     c.lab().reconnect("n3").map_err(|e| e.to_string())?;
-    c.wait_until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
+    nobody_receives(c, &["n2", "n3"])?;
     check_fails(
         c,
         "failover.yml",
@@ -208,14 +282,8 @@ fn frozen(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(500));
     let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
-    let done = Command::new("kill").args(["-STOP", &pid]).status().map_err(|e| e.to_string())?;
-    if !done.success() {
-        return Err("kill failed".to_owned());
-    }
-    c.wait_until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
+    signal(&pid, "-STOP")?;
+    nobody_receives(c, &["n2", "n3"])?;
     let force = "og_failover_force=true";
     let words = format!("n1: its server (pid {pid}) runs and does not answer");
     check_fails(c, "failover.yml", &["-e", "og_failover=n2", "-e", force], &words)?;
@@ -243,12 +311,15 @@ fn cut_off(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(500));
     c.lab().cut("n1").map_err(|e| e.to_string())?;
-    c.wait_until("no standby receives", || {
-        let streams = |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"].is_object());
-        Ok(if streams("n2")? || streams("n3")? { Err("one does".to_owned()) } else { Ok(()) })
-    })?;
-    // Its clients still reach it, and what they commit now waits for a standby for ever.
+    nobody_receives(c, &["n2", "n3"])?;
+    // It is frozen, too, from before the failover until it is over; its clients still reach it.
+    let pid = state(c, "n1", json!({}))?["node"]["pid"].to_string();
+    signal(&pid, "-STOP")?;
     let over = c.run_playbook("failover.yml", &["-e", "og_failover=n2", "-e", "og_failover_force=true"]);
+    signal(&pid, "-CONT")?;
+    c.lab().reconnect("n1").map_err(|e| e.to_string())?;
+    // What they commit now waits for a standby for ever: none comes back to it.
+    std::thread::sleep(Duration::from_secs(3));
     let server = c.lab().kill_server("n1").map_err(|e| e.to_string());
     let seen = client.finish().map_err(|e| e.to_string())?;
     server?;
@@ -262,5 +333,11 @@ fn cut_off(c: &Cluster) -> Result {
     if !run.output.contains("n1 could not be reached") {
         return Err(format!("it does not say what the old primary can still do:\n{}", run.output));
     }
-    c.wait_for_state("n3", "standby", "Normal")
+    c.wait_for_state("n3", "standby", "Normal")?;
+    repair(c, "n1", "n2").map(drop)
+}
+
+fn signal(pid: &str, signal: &str) -> Result {
+    let done = Command::new("kill").args([signal, pid]).status().map_err(|e| e.to_string())?;
+    if done.success() { Ok(()) } else { Err(format!("kill {signal} {pid} failed")) }
 }

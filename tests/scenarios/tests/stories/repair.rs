@@ -10,6 +10,7 @@ use og_scenarios::shell::{Shell, Told};
 use serde_json::{Value, json};
 
 use super::builds::find_builder;
+use super::interrupted::killed_after_each_task;
 use super::under_load;
 use crate::Story;
 
@@ -28,6 +29,7 @@ pub const STORY: Story = Story {
         ("a standby whose log diverged is rebuilt incrementally, named and forced", diverged),
         ("a standby whose log was removed on the primary is rebuilt, named and forced", wal_gone),
         ("a build that died is begun again", died_build),
+        ("a repair killed after each task in turn", killed),
         ("a primary that lost its pg_hba.conf is started again (document 001)", lost_primary_rules),
         (
             "an old primary becomes a standby of the one that was started in its place (document 001)",
@@ -219,7 +221,8 @@ fn diverged(c: &Cluster) -> Result {
     check_refused(c, "n3", "exists only there")?;
     let told = check_repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
     if c.lab().engine() != Engine::Postgres {
-        check_told(&told, "its log differs from its upstream's")?;
+        check_told(&told, "its log and its upstream's differ")?;
+        check_told(&told, "by place and checksum")?;
     }
     lost(c)
 }
@@ -268,6 +271,18 @@ fn died_build(c: &Cluster) -> Result {
         killed
     })?;
     check_repairs(c, "og repair", "a build of it died").map(drop)
+}
+
+fn killed(c: &Cluster) -> Result {
+    split(c)?;
+    state(c, "n3", json!({"state": "stopped"}))?;
+    let args = ["-e", "og_repair=n3 og_repair_force=true"];
+    let (kills, seen) = under_load(c, "n1", || killed_after_each_task(c, "repair.yml", &args))?;
+    println!("  {}: killed {kills} times", c.lab().engine());
+    c.wait_for_rows(&seen, &["n1", "n2", "n3"])?;
+    c.check_at_rest(&ROLES)?;
+    lost(c)?;
+    well(c)
 }
 
 /// Stops all, with the primary's pg_hba.conf gone, and starts what starts.

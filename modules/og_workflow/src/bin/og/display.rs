@@ -609,6 +609,7 @@ mod tests {
             host: None,
             program: "og_build".to_owned(),
             args: serde_json::Map::new(),
+            timed: false,
         };
         let answer = json!({"changed": true, "failed": true, "msg": "m", "error": {"kind": "io"}});
         let event = Event::Answer { call: &call, answer: &answer, quiet: false, at_work: &[] };
@@ -620,7 +621,13 @@ mod tests {
     #[test]
     fn a_line_of_json_stays_one_where_a_secret_is_masked() {
         let args = serde_json::Map::new();
-        let call = NodeCall { node: Some("n3".to_owned()), host: None, program: "og_hba".to_owned(), args };
+        let call = NodeCall {
+            node: Some("n3".to_owned()),
+            host: None,
+            program: "og_hba".to_owned(),
+            args,
+            timed: false,
+        };
         let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});
         let event = Event::Answer { call: &call, answer: &answer, quiet: false, at_work: &[] };
         let line = json_line(&to_json(&event, Duration::from_millis(5))).unwrap();

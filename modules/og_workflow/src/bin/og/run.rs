@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
 use og_common::remote::{Connection, Program, Request, SshHost, check_config};
@@ -378,17 +378,28 @@ async fn call_host(
                 Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
                 None => false,
             };
-            let answer = connection.call(request, stop, &mut hear).await.unwrap_or_else(|e| {
+            let sent_at = now();
+            let mut answer = connection.call(request, stop, &mut hear).await.unwrap_or_else(|e| {
                 if e.kind() == ErrorKind::Unreachable {
                     hosts.forget(&host, &connection);
                 }
                 error_result(&e)
             });
+            if call.timed {
+                answer.insert("sent_at".to_owned(), json!(sent_at));
+                answer.insert("received_at".to_owned(), json!(now()));
+            }
             drop(connection);
             drop(tell.send(News::Answer(at, Value::Object(answer))));
         });
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// The clock of this machine, in milliseconds since 1970; none before that.
+fn now() -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(now.as_millis()).ok()
 }
 
 /// The arguments as a program takes them from its caller: one line.
@@ -455,8 +466,13 @@ mod tests {
     fn what_was_under_way_has_ended_only_where_that_was_seen() {
         let call = |node: &str, state: &str, answer: Value| {
             let args = crate::object(json!({"state": state}));
-            let call =
-                NodeCall { node: Some(node.to_owned()), host: None, program: "og_build".to_owned(), args };
+            let call = NodeCall {
+                node: Some(node.to_owned()),
+                host: None,
+                program: "og_build".to_owned(),
+                args,
+                timed: false,
+            };
             (call, answer)
         };
         let failed = |kind: &str, reason: &str| json!({"failed": true, "changed": false, "msg": "m", "error": {"kind": kind, "reason": reason}});

@@ -1,8 +1,7 @@
 //! How `og status` shows the state of a cluster: as a table, as a tree, as Nagios's line, as files for Prometheus and for a
 //! browser.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 use og_common::files;
@@ -116,7 +115,7 @@ impl View {
         };
         let now = og_common::clock::now();
         if let Some(path) = &self.prometheus {
-            write_whole(path, &prometheus(health, &self.cluster, now))?;
+            files::publish(path, prometheus(health, &self.cluster, now).as_bytes())?;
         }
         if self.html.is_none() && self.svg.is_none() {
             return Ok(());
@@ -124,10 +123,10 @@ impl View {
         // Escaped as in a page a secret is not found any more.
         let shown = masked(health)?;
         if let Some(path) = &self.html {
-            write_whole(path, &page::html(&shown, &self.cluster, now))?;
+            files::publish(path, page::html(&shown, &self.cluster, now).as_bytes())?;
         }
         if let Some(path) = &self.svg {
-            write_whole(path, &picture::svg(&shown))?;
+            files::publish(path, picture::svg(&shown).as_bytes())?;
         }
         Ok(())
     }
@@ -144,16 +143,6 @@ fn masked(health: &ClusterHealth) -> Result<ClusterHealth, Error> {
     masked.map_err(|e| Error::new(ErrorKind::Internal, format!("cannot mask secrets in the state: {e}")))
 }
 
-/// Writes the file whole or not at all; the collector or a web server, another user, reads it.
-fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
-    if path.exists() {
-        return files::replace(path, text.as_bytes(), false).map(drop);
-    }
-    files::create(path, text.as_bytes())?;
-    let readable = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(path, readable).map_err(|e| Error::io("make readable for all", path, &e))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -166,17 +155,5 @@ mod tests {
             Outcome { failed: true, msg: Some("no hosts | at all".to_owned()), ..Outcome::default() };
         assert_eq!(view.nagios(&outcome), Some((3, "OPENGAUSS UNKNOWN - no hosts   at all".to_owned())));
         assert_eq!(View::default().nagios(&outcome), None);
-    }
-
-    #[test]
-    fn files_are_readable_for_all_and_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("og.prom");
-        for text in ["a 1\n", "a 2\n"] {
-            write_whole(&path, text).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
-        }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

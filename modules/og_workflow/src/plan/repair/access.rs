@@ -2,44 +2,74 @@
 
 use std::net::IpAddr;
 
-use og_common::hba::{Range, parse_whole_ip};
+use og_common::hba::{self, Address, Answer, Connection, Method, Route, Surroundings};
 
 use crate::cluster::{Cluster, Node, canonical};
 use crate::seen::RuleRecord;
 
-/// Whether the rules let a server of this user come from this address: the first rule that matches decides. None where a
-/// rule before that may match, by a name.
-pub(super) fn lets_in(rules: &[RuleRecord], address: &str, user: &str) -> Option<bool> {
+/// Whether the rules let a server of this user come from this address: the first rule that is for it decides. `own`: the
+/// method by which the nodes let each other in. None where a rule before that may be for it, or where its method may let it in.
+pub(super) fn lets_in(rules: &[RuleRecord], address: &str, user: &str, own: &str) -> Option<bool> {
     let client: IpAddr = canonical(address).parse().ok()?;
-    let any = |list: &[String], words: &[&str]| list.iter().any(|item| words.contains(&item.as_str()));
-    for rule in rules.iter().filter(|rule| matches!(rule.kind.as_str(), "host" | "hostnossl")) {
-        if !any(&rule.databases, &["all", "replication"]) || !any(&rule.users, &["all", user]) {
-            continue;
-        }
-        match range(rule) {
-            Some(range) if range.contains(client) => return Some(rule.method.as_deref() != Some("reject")),
-            Some(_) => {}
-            None if rule.address.as_deref() == Some("all") => {
-                return Some(rule.method.as_deref() != Some("reject"));
-            }
-            None => return None,
+    for rule in rules {
+        // A line that cannot be read is none for the server either.
+        let Ok(parsed) = hba::HbaRule::parse(&line(rule)) else { continue };
+        match is_for(&parsed, client, user) {
+            Answer::Yes => return admits(parsed.method, own),
+            Answer::No => {}
+            Answer::Unknown(_) => return None,
         }
     }
     Some(false)
 }
 
-fn range(rule: &RuleRecord) -> Option<Range> {
-    let address = rule.address.as_deref()?;
-    let (host, bits) = address.split_once('/').map_or((address, None), |(host, bits)| (host, Some(bits)));
-    let ip = parse_whole_ip(host)?;
-    match (bits, rule.netmask.as_deref()) {
-        (Some(bits), _) => Range::from_prefix(ip, bits.parse().ok()?),
-        (None, Some(mask)) => match mask.parse() {
-            Ok(bits) => Range::from_prefix(ip, bits),
-            Err(_) => Range::from_mask(ip, parse_whole_ip(mask)?),
-        },
-        (None, None) => Some(Range::from_ip(ip)),
+/// Whether a rule is for the server of another node, which comes without SSL.
+fn is_for(rule: &hba::HbaRule, client: IpAddr, user: &str) -> Answer {
+    let connection = |replication| Connection {
+        route: Route::Tcp { client, ssl: false },
+        database: b"postgres",
+        user: user.as_bytes(),
+        replication,
+    };
+    let around = Surroundings::default();
+    // What these stand for is known on that node alone.
+    let is_near = matches!(rule.address, Some(Address::SameHost | Address::SameNet));
+    let includes = rule.databases.iter().chain(&rule.users).any(|name| matches!(name, hba::Name::Include(_)));
+    if is_near || includes {
+        return Answer::Unknown(String::new());
     }
+    match around.is_for(rule, &connection(true)) {
+        Answer::No => around.is_for(rule, &connection(false)),
+        answer => answer,
+    }
+}
+
+/// Whether a server is let in by a rule of this method. It has no password; where the nodes are said to let each other in by
+/// one, somebody has provided for that.
+fn admits(method: Method, own: &str) -> Option<bool> {
+    match method {
+        Method::Trust => Some(true),
+        method if method.as_str() == own => Some(true),
+        Method::Reject | Method::Cert | Method::Peer | Method::Md5 | Method::Sha256 | Method::Sm3 => {
+            Some(false)
+        }
+        Method::Gss | Method::Krb5 | Method::Ident | Method::Ldap | Method::Pam => None,
+    }
+}
+
+/// The rule as a line of the file; its options do not matter here.
+fn line(rule: &RuleRecord) -> String {
+    let list = |names: &[String]| names.join(",");
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!(
+        "{} {} {} {} {} {}",
+        rule.kind,
+        list(&rule.databases),
+        list(&rule.users),
+        optional(&rule.address),
+        optional(&rule.netmask),
+        optional(&rule.method)
+    )
 }
 
 /// The rules of a pg_hba.conf of this node that is made anew: those of `base`, and for each member one, where `base` has none.
@@ -57,8 +87,15 @@ pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleRecord], method: &s
         rules.insert(0, local);
     }
     for n in &c.members {
-        if lets_in(&rules, &n.address, &c.os_user(n)) != Some(true) {
+        let is_in = |rules: &[RuleRecord]| lets_in(rules, &n.address, &c.os_user(n), method) == Some(true);
+        if !is_in(&rules) {
             rules.push(c.rule(n, Some(method)));
+        }
+        // Behind a rule that turns it away it does not count.
+        if !is_in(&rules)
+            && let Some(own) = rules.pop()
+        {
+            rules.insert(usize::from(rules.first().is_some_and(|rule| rule.kind == "local")), own);
         }
     }
     rules

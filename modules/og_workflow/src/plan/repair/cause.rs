@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access;
 use super::head::Held;
+use super::own_log::OwnLog;
 use crate::cluster::{Cluster, Node, changes_role, describe_state, role_in_words};
 
 /// Why a node does not serve or does not follow.
@@ -119,6 +120,8 @@ pub(super) struct RepairView<'a, 'c> {
     pub(super) tried: &'c [String],
     /// Whether the node was named, and is forced to give up what it holds.
     pub(super) force: bool,
+    /// The method by which the nodes let each other in.
+    pub(super) method: &'c str,
 }
 
 impl<'a> RepairView<'a, '_> {
@@ -203,12 +206,14 @@ impl<'a> RepairView<'a, '_> {
             (Some(own), Some(there)) if own > there => Some((own.bytes_since(there), there, own)),
             _ => None,
         };
-        if self.force || !(newer || more.is_some()) {
+        let own_log = self.own_log(n);
+        if self.force || !(newer || more.is_some()) || (!newer && own_log == OwnLog::Nothing) {
             return Ok(());
         }
         let what = more.map_or_else(String::new, |(bytes, from, to)| {
             format!(", {bytes} bytes more, from {from} to {to}")
         });
+        let what = own_log.in_words(n).map_or(what, |words| format!(", {words}"));
         Err(format!(
             "{}: holds what the primary has not: {}{what}; find out which node is to be the primary; og_repair_force with \
              this node named gives up what only it holds",
@@ -217,16 +222,32 @@ impl<'a> RepairView<'a, '_> {
         ))
     }
 
-    /// Refuses what may end in a build of a node that may have been primary itself: only the ends of the two logs are
-    /// known, not where they part.
+    /// What it holds that the primary has not.
+    fn own_log(&self, n: &Node) -> OwnLog {
+        OwnLog::new(n, self.head, self.c.nodes)
+    }
+
+    /// Refuses what may end in a build of a node that may have been primary itself, unless its log is proved to be a part of
+    /// the primary's.
     fn may_lose(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
-        if self.force || !matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable) {
+        let own_log = self.own_log(n);
+        let is_harmless = self.force || own_log == OwnLog::Nothing;
+        if is_harmless || !matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable) {
             return Ok(());
         }
         let head = &self.head.name;
+        let what = own_log.in_words(n).map_or_else(
+            || format!("what it wrote after {head} took over"),
+            |words| format!("it holds {words}: that"),
+        );
+        let stop = if matches!(n.live_role(), Some(Role::Primary | Role::Normal)) {
+            "; where it is stopped first, its log may prove that nothing of it is lost"
+        } else {
+            ""
+        };
         Err(format!(
-            "{}: {}: {evidence}; what it wrote after {head} took over exists only there; keep a copy of its pg_xlog if in \
-             doubt; og_repair_force with this node named gives that up and makes it a standby of {head}",
+            "{}: {}: {evidence}; {what} exists only there; og_repair_force with this node named keeps a copy of that log aside, \
+             gives it up and makes the node a standby of {head}{stop}",
             n.name,
             cause.describe()
         ))
@@ -234,7 +255,8 @@ impl<'a> RepairView<'a, '_> {
 
     /// Refuses a build for a reason that could not be told.
     fn may_build(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
-        if self.force || cause != Cause::NotConnected || !self.tried.contains(&n.name) {
+        let is_tried = cause == Cause::NotConnected && self.tried.contains(&n.name);
+        if self.force || !is_tried || self.own_log(n) == OwnLog::Nothing {
             return Ok(());
         }
         let head = &self.head.name;
@@ -261,7 +283,18 @@ impl<'a> RepairView<'a, '_> {
                 self.both(n)
             );
             self.may_lose(n, Cause::OldPrimary, &evidence)?;
-            return Ok((Cause::OldPrimary, evidence));
+            let proof = match self.own_log(n) {
+                OwnLog::Nothing => {
+                    format!(
+                        "; the last record of its log is in the log of {}, so nothing of it is lost",
+                        self.head.name
+                    )
+                }
+                own_log => {
+                    own_log.in_words(n).map_or_else(String::new, |words| format!("; it holds {words}"))
+                }
+            };
+            return Ok((Cause::OldPrimary, format!("{evidence}{proof}")));
         }
         if let Some(why) = &seen.no_rules {
             return Ok((
@@ -353,7 +386,8 @@ impl<'a> RepairView<'a, '_> {
         }
         let shut = |up: &&Node| {
             let rules = &up.seen().rules;
-            !rules.is_empty() && access::lets_in(rules, &n.address, &self.c.os_user(n)) == Some(false)
+            !rules.is_empty()
+                && access::lets_in(rules, &n.address, &self.c.os_user(n), self.method) == Some(false)
         };
         let shut: Vec<&Node> = ups.iter().copied().filter(shut).collect();
         if !shut.is_empty() && shut.len() == ups.len() {
@@ -372,7 +406,24 @@ impl<'a> RepairView<'a, '_> {
             Some(Obstacle::NotInChannelList) => Cause::UpstreamDoesNotKnowIt,
             _ => Cause::NotConnected,
         };
-        (cause, format!("{words}; {}", self.both(n)))
+        let both = self.both(n);
+        let head = &self.head.name;
+        let of_log = matches!(cause, Cause::Diverged | Cause::WalGone | Cause::LogUnusable);
+        match self.own_log(n) {
+            OwnLog::Nothing if of_log => (
+                Cause::NotConnected,
+                format!("{words}; but the last record of its log is in the log of {head}: {both}"),
+            ),
+            own_log @ (OwnLog::From(_) | OwnLog::Something) => {
+                let what =
+                    own_log.in_words(n).map_or_else(String::new, |words| format!("; it holds {words}"));
+                let differ = format!(
+                    "the last record of its log is not in the log of {head}, by place and checksum{what}"
+                );
+                (if of_log { Cause::Diverged } else { cause }, format!("{words}; {differ}: {both}"))
+            }
+            _ => (cause, format!("{words}; {both}")),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Given, cluster, good, nodes, only, parameter, words};
 use crate::args::Options;
 use crate::plan::{Choice, Failover, MOST_AVAILABLE, Outlook, SYNC_NAMES, choose, failover};
-use crate::seen::LogPosition;
+use crate::seen::{LogPosition, LogRecords};
 
 fn node(hosts: &mut [Given], number: usize) -> &mut Value {
     &mut hosts[number - 1].2["og_node_state"]["node"]
@@ -51,13 +51,13 @@ fn dead(name: &str) -> Options {
 fn ends(given: &[(&str, &str, u64)]) -> BTreeMap<String, LogPosition> {
     let end = |(name, lsn, term): &(&str, &str, u64)| {
         let lsn = Lsn::parse(lsn);
-        ((*name).to_owned(), LogPosition { is_end: lsn.is_some(), lsn, term: Some(*term) })
+        ((*name).to_owned(), LogPosition { is_end: lsn.is_some(), lsn, term: Some(*term), last_record: None })
     };
     given.iter().map(end).collect()
 }
 
 fn chosen(og: &Failover, given: &[(&str, &str, u64)]) -> Result<Choice, Vec<String>> {
-    choose(og, &ends(given), &Options::default())
+    choose(og, &ends(given), &BTreeMap::new(), &Options::default())
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn less_than_the_most_is_taken_only_when_the_loss_is_accepted() {
     assert!(found[0].starts_with("n3 holds less of the log than n2"), "{found:?}");
     assert!(found[1].starts_with("n1 holds 256 bytes that n3 lacks"), "{found:?}");
     let options = Options { og_accept_loss: true, ..Options::default() };
-    let choice = choose(&plan, &ends(&given), &options).unwrap();
+    let choice = choose(&plan, &ends(&given), &BTreeMap::new(), &options).unwrap();
     assert!(choice.force && choice.to == "n3" && choice.loss.contains("256 bytes"), "{choice:?}");
 }
 
@@ -237,7 +237,7 @@ fn a_stopped_node_of_unknown_role_may_have_been_the_primary() {
     // Its log may go further than could be read.
     let mut given = ends(&[("n1", "0/100", 1), ("n2", "0/100", 1), ("n3", "0/100", 1)]);
     given.get_mut("n1").unwrap().is_end = false;
-    let found = choose(&plan, &given, &Options::default()).unwrap_err();
+    let found = choose(&plan, &given, &BTreeMap::new(), &Options::default()).unwrap_err();
     assert!(found[0].starts_with("how much n1 holds that n2 lacks cannot be read"), "{found:?}");
 }
 
@@ -267,6 +267,56 @@ fn the_proof_is_each_primarys_own_and_holds_for_the_best_alone() {
     parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
     let given = ends(&[("n1", "0/300", 1), ("n2", "0/200", 1), ("n3", "0/100", 1)]);
     let options = Options { og_accept_loss: true, ..Options::default() };
-    let choice = choose(&good(over(&hosts, "n3")), &given, &options).unwrap();
+    let choice = choose(&good(over(&hosts, "n3")), &given, &BTreeMap::new(), &options).unwrap();
     assert!(choice.loses && !choice.loss.contains("no acknowledged commit"), "{choice:?}");
+}
+
+/// The ends of the logs with the last record of each, and what stands in each log where these begin; the logs begin at 0/3000000.
+fn logs(
+    given: &[(&str, &str, u32)],
+    records: &[(&str, &[(&str, &str, u32)])],
+) -> (BTreeMap<String, LogPosition>, BTreeMap<String, LogRecords>) {
+    let record =
+        |(_, end, crc): &(&str, &str, u32)| json!({"begin": format!("{end}A"), "end": end, "crc": crc});
+    let end = |it: &(&str, &str, u32)| {
+        let told = json!({"lsn": it.1, "term": 1, "is_end": true, "last_record": record(it)});
+        (it.0.to_owned(), serde_json::from_value(told).unwrap())
+    };
+    let log = |(name, own): &(&str, &[(&str, &str, u32)])| {
+        let own: serde_json::Map<_, _> = own
+            .iter()
+            .map(|it| (format!("{}A", it.0), if it.2 == 0 { Value::Null } else { record(it) }))
+            .collect();
+        let told = json!({"log_records": own, "log_begin": "0/3"});
+        ((*name).to_owned(), serde_json::from_value(told).unwrap())
+    };
+    (given.iter().map(end).collect(), records.iter().map(log).collect())
+}
+
+#[test]
+fn logs_that_differ_are_told_apart_by_their_records() {
+    // Ends 0/40 and 0/50, whose records begin at 0/40A and 0/50A: the places do not matter here, but that both are known.
+    let og = good(over(&headless(2), ""));
+    let choose = |ends: &[(&str, &str, u32)], records: &[(&str, &[(&str, &str, u32)])]| {
+        let (ends, logs) = logs(ends, records);
+        crate::plan::choose(&og, &ends, &logs, &Options::default())
+    };
+    // n3 holds less of the same log, and nothing of n1 is lost though more of its log, torn, was counted.
+    let ends = [("n1", "0/50", 5), ("n2", "0/50", 5), ("n3", "0/40", 4)];
+    let all: &[(&str, &str, u32)] = &[("0/50", "0/50", 5), ("0/40", "0/40", 4)];
+    let choice = choose(&ends, &[("n1", all), ("n2", all), ("n3", &all[1..])]).unwrap();
+    assert_eq!((&*choice.to, &*choice.loss, choice.loses), ("n2", "nothing of n1 is lost", false));
+    let fork = choice.fork.unwrap();
+    assert_eq!((&*fork.new_primary, &*fork.record.end, fork.old_primaries), ("n2", "0/50", words("n1")));
+    // n2's log is one of its own: n1 has another record there. So n3 takes over, and what it lacks is told.
+    let others: &[(&str, &str, u32)] = &[("0/50", "0/50", 7), ("0/40", "0/40", 4)];
+    let parted = [("n1", "0/50", 7), ends[1], ends[2]];
+    let found = choose(&parted, &[("n1", others), ("n2", &all[..1]), ("n3", &all[1..])]).unwrap_err();
+    assert!(found[0].starts_with("n1 holds 16 bytes that n3 lacks"), "{found:?}");
+    // Two standbys whose logs differ, and nobody else to ask.
+    let og = good(with(&cut_off(2), "", &dead("n1")));
+    let (ends, logs) =
+        logs(&ends[1..], &[("n2", &[("0/50", "0/50", 5), ("0/40", "0/40", 8)]), ("n3", &all[1..])]);
+    let found = crate::plan::choose(&og, &ends, &logs, &Options::default()).unwrap_err();
+    assert!(found[0].starts_with("the logs of n3 and n2 differ, by place and checksum"), "{found:?}");
 }

@@ -6,6 +6,7 @@ mod growth;
 mod identity;
 mod managed;
 mod members;
+mod preflight;
 mod repair;
 pub(crate) mod restart;
 pub(crate) mod switchover;
@@ -36,6 +37,39 @@ fn seen(number: i64, role: &str, running: bool, peers: &[i64]) -> Value {
         "og_replconninfo": {"failed": false, "channels": peers.iter().enumerate().map(channel).collect::<Vec<_>>()},
         "og_lock": {"failed": false, "lock": null},
     })
+}
+
+/// What og_preflight says of such a node, on which all is well.
+pub(crate) fn checked(given: &Given) -> Value {
+    const HEALTHY: &str =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/preflight/healthy.json"));
+    let (_, vars, seen) = given;
+    let (number, node) = (vars["id"].as_i64().unwrap(), &seen["og_node_state"]["node"]);
+    let mut facts: Value = serde_json::from_str(HEALTHY).unwrap();
+    facts["name"] = json!(format!("dn_{}", 6000 + number));
+    facts["identity"]["addresses"] = json!([vars["address"]]);
+    facts["identity"]["directory"] = json!(format!("boot{number}:1:1"));
+    facts["system"]["host_name"] = json!(format!("host{number}"));
+    for key in ["channels", "reached"] {
+        facts[key] = json!([]);
+    }
+    for settings in ["file", "running"] {
+        facts["settings"][settings][SYNC_NAMES] = json!("");
+    }
+    for key in ["running", "role", "db_state"] {
+        facts["server"][key] = node[key].clone();
+    }
+    facts["hba"]["admissions"] = json!([]);
+    if node["running"] == json!(false) {
+        facts["settings"]["running"] = json!({});
+        for key in ["pid", "receiver", "slots"] {
+            facts["server"][key] = Value::Null;
+        }
+        facts["server"]["answered"] = json!(false);
+        (facts["activity"], facts["server_limits"]) = (Value::Null, Value::Null);
+        facts["ports"] = json!([{"number": 26000, "state": "free"}]);
+    }
+    json!({"failed": false, "changed": false, "msg": "checked", "facts": facts})
 }
 
 fn host(number: i64, role: &str, seen: Value) -> Given {
@@ -81,6 +115,7 @@ pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
         let answers: Vec<_> = crate::seen::PROGRAMS
             .iter()
             .chain(&[crate::seen::SESSIONS])
+            .chain(seen.get(PREFLIGHT).map(|_| &PREFLIGHT))
             .map(|p| {
                 (*p, if seen.is_null() { lost.clone() } else { seen.get(p).cloned().unwrap_or(json!({})) })
             })

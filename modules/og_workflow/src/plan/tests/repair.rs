@@ -179,7 +179,7 @@ fn only_forced(hosts: &[Given]) -> Repair {
     let told = refusal(hosts, "n3");
     for words in [
         "n3 has term 1, log up to 0/4000000",
-        "exists only there; keep a copy of its pg_xlog if in doubt; og_repair_force with this node named",
+        "exists only there; og_repair_force with this node named keeps a copy of that log aside",
     ] {
         assert!(told.contains(words), "{told}");
     }
@@ -190,6 +190,131 @@ fn only_forced(hosts: &[Given]) -> Repair {
         assert_eq!(plan(outlook).cases, []);
     }
     plan(repairing(hosts, "n3", true))
+}
+
+fn record(begin: &str, end: &str, crc: u32) -> Value {
+    json!({"begin": begin, "end": end, "crc": crc})
+}
+
+/// What this node's log has where records were asked for; it begins at 0/3000000.
+fn has(hosts: &mut [Given], number: usize, records: &[(&str, Value)]) {
+    let told = &mut hosts[number - 1].2["og_node_state"];
+    told["log_begin"] = json!("0/3000000");
+    told["log_records"] =
+        records.iter().map(|(place, record)| ((*place).to_owned(), record.clone())).collect();
+}
+
+/// n3 was the primary before n1, its log ends with this record.
+fn old_primary(last: &Value) -> Vec<Given> {
+    let mut hosts = stopped(3);
+    set(&mut hosts, 3, "role", json!("primary"));
+    diagnosis(&mut hosts, 3, json!({"holds": last["end"], "term": 1, "last_record": last}));
+    hosts
+}
+
+/// n1 took over from n3 at 0/4000000.
+fn failed_over(hosts: &mut [Given]) {
+    let fork = json!({"new_primary": "n1", "old_primaries": ["n3"], "term": 1, "at": "T",
+        "record": record("0/3FFFF80", "0/4000000", 5)});
+    for host in hosts.iter_mut().take(2) {
+        host.2["og_node_state"]["forks"] = json!([fork]);
+    }
+}
+
+#[test]
+fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force() {
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    let mut hosts = old_primary(&last);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    has(&mut hosts, 1, &[("0/3FFFF80", last.clone())]);
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
+    assert!(plan.cases[0].evidence.contains("so nothing of it is lost"), "{}", plan.cases[0].evidence);
+    assert!(plan.keep_logs.is_empty() && plan.changes_roles);
+    // The same place is not enough.
+    has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000000", 6))]);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    // Where the primary's log is removed by now, the record of the failover tells; one of another failover does not.
+    has(&mut hosts, 1, &[]);
+    has(&mut hosts, 3, &[("0/3FFFF80", last.clone())]);
+    failed_over(&mut hosts);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    hosts[0].2["og_node_state"]["forks"][0]["new_primary"] = json!("n2");
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    // It runs: what it writes next is not known.
+    let mut hosts = three();
+    set(&mut hosts, 3, "role", json!("primary"));
+    set(&mut hosts, 3, "receiver", json!(null));
+    set(&mut hosts, 1, "term", json!(2));
+    diagnosis(&mut hosts, 3, json!({"last_record": last}));
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    let told = refusal(&hosts, "n3");
+    assert!(told.contains("exists only there") && told.contains("where it is stopped first"), "{told}");
+}
+
+#[test]
+fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
+    let fork = record("0/3FFFF80", "0/4000000", 5);
+    let mut hosts = old_primary(&record("0/4000200", "0/4000280", 9));
+    failed_over(&mut hosts);
+    has(&mut hosts, 1, &[("0/3FFFF80", fork.clone()), ("0/4000200", json!(null))]);
+    has(&mut hosts, 3, &[("0/3FFFF80", fork)]);
+    let told = refusal(&hosts, "n3");
+    assert!(
+        told.contains("it holds 640 bytes of log that n1 has not, from 0/4000000 to 0/4000280, written after n1 took over"),
+        "{told}"
+    );
+    let forced = plan(repairing(&hosts, "n3", true));
+    assert_eq!(json!(forced.keep_logs), json!({"n3": "0/4000000"}));
+    // Without a fork that both went through, all of its log is kept.
+    has(&mut hosts, 3, &[]);
+    assert_eq!(json!(plan(repairing(&hosts, "n3", true)).keep_logs), json!({"n3": null}));
+}
+
+#[test]
+fn a_standby_is_proved_to_differ_or_not_by_its_last_record() {
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    let found =
+        |last: &Value| json!({"obstacle": null, "holds": "0/4000000", "term": 1, "last_record": last});
+    let mut hosts = detached("WAL segment removed", found(&last));
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, &plan.settle), (Cause::NotConnected, &words("n3")));
+    assert_eq!(modes(&tried(&hosts, "n3")), json!([["n3", "incremental", false]]), "nothing can be lost");
+    has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000008", 5))]);
+    let forced = only_forced(&hosts);
+    assert_eq!((forced.cases[0].cause, json!(forced.keep_logs)), (Cause::Diverged, json!({"n3": null})));
+    assert!(forced.cases[0].evidence.contains("by place and checksum"), "{}", forced.cases[0].evidence);
+    // Where its log was removed, that is not told.
+    has(&mut hosts, 1, &[("0/3FFFF80", json!(null))]);
+    hosts[0].2["og_node_state"]["log_begin"] = json!("0/4000000");
+    assert_eq!(only_forced(&hosts).cases[0].cause, Cause::LogUnusable);
+}
+
+#[test]
+fn a_rule_that_turns_a_standby_away_does_not_let_it_in() {
+    for (method, option, is_shut) in [
+        ("reject", "trust", true),
+        ("cert", "trust", true),
+        ("sha256", "trust", true),
+        ("sha256", "sha256", false),
+    ] {
+        let mut hosts = detached("Disconnected", json!({}));
+        hosts[0].2["og_hba"]["rules"][0]["rule"]["method"] = json!(method);
+        let options = Options { og_hba_method: option.to_owned(), ..options(false) };
+        let plan = plan(repair(&nodes(&hosts), &[], &options, &[]));
+        let wanted = if is_shut { Cause::NotLetIn } else { Cause::NotConnected };
+        assert_eq!(plan.cases[0].cause, wanted, "{method} {option}");
+        assert_eq!(plan.rules.contains_key("n1"), is_shut);
+    }
+    // A file that is made anew has its members' rules before one that turns them away.
+    let mut hosts = stopped(3);
+    hosts[2].2["og_hba"]["errors"] = json!([{"line": 4, "message": "x"}]);
+    hosts[2].2["og_hba"]["rules"][0]["rule"]["method"] = json!("reject");
+    let (_, plan) = cause(&hosts);
+    let rules = &plan.restored_rules["n3"];
+    let last = rules.last().map(|rule| rule.method.as_deref());
+    assert_eq!((rules.len(), last), (5, Some(Some("reject"))), "{rules:?}");
 }
 
 #[test]

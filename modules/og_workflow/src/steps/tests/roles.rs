@@ -99,18 +99,26 @@ fn fail_over(hosts: &[Given], target: &str, say: impl FnMut(&str, &NodeCall) -> 
     told(hosts, Workflow::Failover, target, &how(Options::default()), true, say)
 }
 
-/// How far the logs go.
+/// How far the logs go, which are one as far as the shorter ones go.
 fn ends(call: &NodeCall, farthest: &str) -> Option<Value> {
-    let lsn = if call.node.as_deref() == Some(farthest) { "1/0" } else { "0/FF" };
-    let end = json!({"lsn": lsn, "term": 2, "is_end": true});
+    let is_farthest = call.node.as_deref() == Some(farthest);
+    let (begin, lsn) = if is_farthest { ("0/FFFFFF00", "1/0") } else { ("0/F0", "0/FF") };
+    let record = |begin: &str, end: &str| json!({"begin": begin, "end": end, "crc": 7});
+    let end = json!({"lsn": lsn, "term": 2, "is_end": true, "last_record": record(begin, lsn)});
+    if call.args.contains_key("log_records") {
+        let last = if is_farthest { record(begin, lsn) } else { Value::Null };
+        let records = json!({"0/F0": record("0/F0", "0/FF"), "0/FFFFFF00": last});
+        return Some(json!({"failed": false, "log_records": records, "log_begin": "0/0"}));
+    }
     call.args.contains_key("log_end").then(|| json!({"failed": false, "log_end": end}))
 }
 
 #[test]
 fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
-    let mut forced = Vec::new();
+    let (mut forced, mut forks) = (Vec::new(), Vec::new());
     let done = fail_over(&headless(2), "", |_, call| {
         let force = call.args.get("force").cloned();
+        forks.extend(call.args.get("fork").cloned());
         forced.extend(is_switch(call).then(|| (call.node.clone(), force)));
         ends(call, "n3")
     });
@@ -120,10 +128,12 @@ fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
             "Inspect all nodes: n1,n2,n3",
             "Prove that the primary is lost: n1,n2,n3",
             "Inspect the ends of the logs: n2,n3,n1",
+            "Compare the logs: n1,n2,n3",
             "Acquire the cluster lock: n2",
             "Acquire the cluster lock: n3",
             "Stop the old primary: n1",
             "Inspect the ends of the logs: n2,n3,n1",
+            "Record the fork point: n2,n3",
             "Record the old primary as standby: n1",
             "Fail over: n3",
             "Wait until the members follow the new primary: n2",
@@ -134,6 +144,9 @@ fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
         ]
     );
     assert_eq!(forced, [(Some("n3".to_owned()), Some(json!(false)))]);
+    let fork = json!({"new_primary": "n3", "old_primaries": ["n1"], "term": 2, "at": "",
+        "record": {"begin": "0/FFFFFF00", "end": "1/0", "crc": 7}});
+    assert_eq!(forks, [fork.clone(), fork]);
     let outcome = done.well().outcome;
     assert_eq!((outcome.table[0].as_str(), outcome.warnings.len()), ("nothing of n1 is lost.", 0));
 }
@@ -170,7 +183,7 @@ fn nothing_is_promoted_when_the_loss_is_not_accepted() {
     assert!(!done.steps.iter().any(|step| step.starts_with("Fail over")));
     // All of it is found before anything is changed.
     assert!(
-        done.steps.iter().all(|s| s.starts_with("Inspect") || s.starts_with("Prove")),
+        done.steps.iter().all(|s| ["Inspect", "Prove", "Compare"].iter().any(|begin| s.starts_with(begin))),
         "{:?}",
         done.steps
     );

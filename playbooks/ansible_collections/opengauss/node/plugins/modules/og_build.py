@@ -13,11 +13,15 @@ options:
       - What shall be.
       - "C(present): The node is built and streams."
       - "C(query): Tell how far a build is, change nothing."
+      - >-
+        C(log_kept): What the node holds of the log is copied into a folder beside the data directory, before a
+        build gives it up.
     type: str
     default: present
     choices:
       - present
       - query
+      - log_kept
   mode:
     description:
       - How to build.
@@ -68,6 +72,11 @@ options:
         back. Best the primary's size, which C(state: query) tells there as C(data_bytes).
       - Only when C(state) is C(present).
     type: int
+  keep_from:
+    description:
+      - "With C(state: log_kept): the LSN from which on the log is copied. Default: all that is there."
+      - Only when C(state) is C(log_kept).
+    type: str
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."
@@ -363,6 +372,12 @@ data_bytes:
   type: int
   returned: success
   sample: 41144320
+log_copy:
+  description:
+    - "With C(state: log_kept): the folder that the log was copied into."
+  type: str
+  returned: success
+  sample: /gauss/data/dn3_log_0-32BCAB0_0-32BCB50
 log_file:
   description:
     - Where the build's own words are.

@@ -18,6 +18,7 @@ options:
       - "C(reloaded): Has read its configuration files again."
       - "C(primary): Runs as primary: a standby takes over."
       - "C(standby): Runs as standby (or, with C(role), as cascade standby)."
+      - "C(fork_recorded): Has the failover C(fork) on record, in its data directory."
     type: str
     default: query
     choices:
@@ -28,6 +29,7 @@ options:
       - reloaded
       - primary
       - standby
+      - fork_recorded
   role:
     description:
       - >-
@@ -170,6 +172,62 @@ options:
       - Only when C(state) is C(query).
     type: bool
     default: false
+  log_records:
+    description:
+      - >-
+        With C(state: query): tell the records of the log that begin at these places, to compare two logs with
+        each other.
+      - Only when C(state) is C(query).
+    type: list
+    elements: str
+    default: []
+  fork:
+    description:
+      - "With C(state: fork_recorded): the failover, for the repair of the old primary."
+      - Needed when C(state) is C(fork_recorded). Not allowed otherwise.
+    type: dict
+    suboptions:
+      new_primary:
+        description:
+          - The node that became primary.
+        type: str
+        required: true
+      old_primaries:
+        description:
+          - The nodes of which one was the primary before.
+        type: list
+        elements: str
+        default: []
+      record:
+        description:
+          - "The last record of the new primary's log before it became primary: its own begin where this one ends."
+        type: dict
+        required: true
+        suboptions:
+          begin:
+            description:
+              - Where it begins, such as C(0/1001AB40).
+            type: str
+            required: true
+          end:
+            description:
+              - Where it ends.
+            type: str
+            required: true
+          crc:
+            description:
+              - Its checksum.
+            type: int
+            required: true
+      term:
+        description:
+          - The term of the primary that wrote it; null where it is not known.
+        type: int
+      at:
+        description:
+          - When it was recorded, in UTC.
+        type: str
+        default: ""
   interval_ms:
     description:
       - Milliseconds between two looks.
@@ -1108,6 +1166,27 @@ diagnosis:
         - The newest term in that log or in the node's files.
       type: int
       returned: when known
+    last_record:
+      description:
+        - The last record of that log which recovery would replay; null where it cannot be read.
+      type: dict
+      returned: when known
+      contains:
+        begin:
+          description:
+            - Where it begins, such as C(0/1001AB40).
+          type: str
+          returned: always
+        end:
+          description:
+            - Where it ends.
+          type: str
+          returned: always
+        crc:
+          description:
+            - Its checksum.
+          type: int
+          returned: always
     crashed:
       description:
         - >-
@@ -1163,10 +1242,80 @@ log_end:
         - Whether the log was read to its end; else it may go further.
       type: bool
       returned: always
+    last_record:
+      description:
+        - The last record that recovery would replay; null where it cannot be read.
+        - Its fields are those of C(diagnosis.last_record).
+      type: dict
+      returned: when known
   sample:
     lsn: "0/17FDE28"
     term: 1
     is_end: true
+log_records:
+  description:
+    - >-
+      With C(log_records): by each place the record that begins there; null where there is none, or it was
+      removed.
+  type: dict
+  returned: success
+  sample:
+    "0/32BCAB0":
+      begin: "0/32BCAB0"
+      end: "0/32BCB50"
+      crc: 3082263341
+log_begin:
+  description:
+    - >-
+      With C(log_records): where the first segment of the log begins that is there; null where that cannot be
+      read.
+  type: str
+  returned: success
+  sample: "0/1000000"
+forks:
+  description:
+    - "With C(state: query): the failovers that are recorded on the node, the newest last."
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    new_primary:
+      description:
+        - The node that became primary.
+      type: str
+      returned: always
+    old_primaries:
+      description:
+        - The nodes of which one was the primary before.
+      type: list
+      elements: str
+      returned: when known
+    record:
+      description:
+        - "The last record of the new primary's log before it became primary: its own begin where this one ends."
+        - Its fields are those of C(diagnosis.last_record).
+      type: dict
+      returned: always
+    term:
+      description:
+        - The term of the primary that wrote it; null where it is not known.
+      type: int
+      returned: when known
+    at:
+      description:
+        - When it was recorded, in UTC.
+      type: str
+      returned: when known
+  sample:
+    - new_primary: n2
+      old_primaries:
+        - n1
+      record:
+        begin: "0/32BCAB0"
+        end: "0/32BCB50"
+        crc: 3082263341
+      term: 1
+      at: "2026-11-28T23:58:10Z"
 reloaded:
   description:
     - "With C(state: reloaded): whether the server was seen to take its files; null when that could not be seen."

@@ -569,6 +569,11 @@ facts:
             - The node's clock, in milliseconds since 1970.
           type: int
           returned: when known
+        answered_at:
+          description:
+            - The node's clock when all else had been read, in milliseconds since 1970.
+          type: int
+          returned: when known
         sent_at:
           description:
             - The caller's clock when it sent the call, as the argument C(sent_at) had it.
@@ -909,6 +914,11 @@ facts:
           description:
             - Why not; null when it is reached.
           type: str
+          returned: when known
+        refused:
+          description:
+            - "Whether the host answered that nobody listens on the port: the way to it is open."
+          type: bool
           returned: when known
     hosts:
       description:

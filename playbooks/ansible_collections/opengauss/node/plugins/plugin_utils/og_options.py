@@ -17,6 +17,7 @@ OPTIONS = (
     "og_build_room",
     "og_build_parallel",
     "og_rollback",
+    "og_accept",
     "og_drop_commits",
     "og_drop_clear",
     "og_repair_force",

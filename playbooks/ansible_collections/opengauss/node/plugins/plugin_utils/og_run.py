@@ -20,6 +20,17 @@ from ansible.errors import AnsibleActionFail
 NOT_BEGUN = "the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)"
 
 
+def milliseconds():
+    """The controller's clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def timed(calls, answers, sent, received):
+    """The answers, with the times of the calls where og_workflow compares the clocks of the nodes by them."""
+    times = {"sent_at": sent, "received_at": received}
+    return [{**answer, **times} if call.get("timed") else answer for call, answer in zip(calls, answers)]
+
+
 class Run:
     """A run by the path of its folder; `ask(arguments)` returns what og_workflow answers."""
 

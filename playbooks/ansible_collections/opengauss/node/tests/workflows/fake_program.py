@@ -166,6 +166,26 @@ def og_lock(state):
     return {"previous": lock}
 
 
+def og_preflight(state):
+    """A host on which all is well: `healthy.json` beside the nodes' folders, as this node."""
+    facts = load(f"{ROOT}/healthy.json")
+    facts["name"] = NODE
+    facts["identity"].update(addresses=[state["address"]], directory=NODE)
+    facts["system"]["host_name"] = NODE
+    facts.update(channels=[], reached=[])
+    facts["hba"]["admissions"] = []
+    facts["clock"].update(sent_at=None, received_at=None)
+    told = node(state)
+    facts["server"].update(running=told["running"], role=told["role"], receiver=None, slots=[])
+    for name in ("file", "running"):
+        facts["settings"][name][NAMES] = ""
+    if not state["running"]:
+        facts["server"].update(answered=False, pid=None)
+        facts.update(activity=None, server_limits=None, ports=[{"number": 26000, "state": "free"}])
+        facts["settings"]["running"] = {}
+    return {"facts": facts, **state.get("preflight", {})}
+
+
 def main():
     path = f"{DATA_DIR}/state.json"
     if not os.path.exists(path):

@@ -16,7 +16,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLAYBOOKS = HERE.parents[4]
-PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock"]
+PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock", "og_preflight"]
 RECAP = re.compile(r"^(\w+) +: ok=\d+ +changed=(\d+)", re.MULTILINE)
 
 
@@ -33,6 +33,7 @@ class Cluster:
         shutil.copy(pathlib.Path(os.environ["OG_PROGRAMS"]) / "og_workflow", programs)
         hosts = {}
         (root / "nodes").mkdir()
+        shutil.copy(PLAYBOOKS.parent / "tests/vectors/preflight/healthy.json", root / "nodes")
         for n in range(1, 6):
             single = members == 1 or n > members
             state = {

@@ -1,0 +1,103 @@
+//! Where the log of a new primary parts from that of the primary that it replaced without it, as failovers record it.
+//!
+//! The record stands in the data directory of each survivor. A build copies it with everything else, and there it is as true.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::diagnosis::LogRecord;
+use crate::base::{Error, ErrorKind};
+use crate::files;
+
+/// The file's name.
+pub const FILE: &str = "og_forks.json";
+/// How many failovers are kept; an old primary that was away for more of them is compared by its log alone.
+const MOST: usize = 32;
+
+/// A failover: up to where the logs of the old and the new primary are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fork {
+    /// The node that became primary.
+    pub new_primary: String,
+    /// The nodes of which one was the primary before.
+    #[serde(default)]
+    pub old_primaries: Vec<String>,
+    /// The last record of the new primary's log before it became primary: its own begin where this one ends.
+    pub record: LogRecord,
+    /// The term of the primary that wrote it; null where it is not known.
+    pub term: Option<u64>,
+    /// When it was recorded, in UTC.
+    #[serde(default)]
+    pub at: String,
+}
+
+impl Fork {
+    /// Whether both are the same failover, whenever it was recorded.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let other = Self { at: self.at.clone(), ..other.clone() };
+        *self == other
+    }
+}
+
+fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE)
+}
+
+/// Reads the failovers that are recorded on the node, the newest last; none when there is no file.
+///
+/// # Errors
+/// `permission` or `io`; `corrupt` when the file is not what this program writes.
+pub fn read(data_dir: &Path) -> Result<Vec<Fork>, Error> {
+    let path = path(data_dir);
+    let text = match files::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    serde_json::from_slice(&text).map_err(|e| {
+        Error::corrupt(format!("{} is no record of failovers of this program: {e}", path.display()))
+            .with_path(path.display())
+            .hint("move the file away: old primaries are then compared by their log alone")
+    })
+}
+
+/// Adds a failover to the record.
+///
+/// # Errors
+/// As [`read`]; the old record stands.
+pub fn add(data_dir: &Path, fork: Fork) -> Result<(), Error> {
+    let mut forks = read(data_dir)?;
+    forks.push(fork);
+    let older = forks.len().saturating_sub(MOST);
+    let text = serde_json::to_vec_pretty(&forks[older..]).unwrap_or_default();
+    files::replace(&path(data_dir), &text, false).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn fork(term: u64) -> Fork {
+        let record = LogRecord { begin: "0/10".to_owned(), end: "0/20".to_owned(), crc: 7 };
+        let (new_primary, old_primaries) = ("n2".to_owned(), vec!["n1".to_owned()]);
+        Fork { new_primary, old_primaries, record, term: Some(term), at: String::new() }
+    }
+
+    #[test]
+    fn the_newest_failovers_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).unwrap(), []);
+        for term in 1..=40 {
+            add(dir.path(), fork(term)).unwrap();
+        }
+        let kept = read(dir.path()).unwrap();
+        assert_eq!((kept.len(), kept.last()), (MOST, Some(&fork(40))));
+        assert!(fork(1).is_same(&Fork { at: "later".to_owned(), ..fork(1) }) && !fork(1).is_same(&fork(2)));
+        std::fs::write(path(dir.path()), "{").unwrap();
+        assert_eq!(add(dir.path(), fork(41)).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

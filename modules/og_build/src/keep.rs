@@ -1,0 +1,157 @@
+//! Copying aside what a node holds of the log, before a build gives it up.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use og_common::files::NodeLock;
+use og_common::gauss::disk::{format_bytes, free_space};
+use og_common::gauss::{NodeState, Role, ServerNode, wal};
+use og_common::protocol::{Call, Error, ErrorKind, Lsn, Reason, Report};
+
+use crate::args::{Args, Output};
+
+/// What stays free beside the copy.
+const MARGIN: u64 = 64 << 20;
+
+/// Copies the segments of the log that go from `keep_from` to the log's end into a folder beside the data directory.
+///
+/// # Errors
+/// `refused` while the server writes; `disk_full` where there is no room; `io`.
+pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Report<Output>, Error> {
+    let from = match &args.keep_from {
+        None => 0,
+        Some(text) => Lsn::parse(text)
+            .map(Lsn::as_u64)
+            .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/keep_from"))?,
+    };
+    let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
+    let mut output = Output { node: node.query(call).await?, ..Output::default() };
+    is_still(&output.node)?;
+    let end = node.log_end(call).await.lsn.as_u64();
+    let dir = node.data_dir.clone();
+    let control = node.control();
+    let files = control.and_then(|control| wal::segments_of(&dir, &control, from, end)).unwrap_or_default();
+    let Some(first) = files.first() else {
+        return Err(Error::not_found(format!("no segment of the log from {} on is there", Lsn::new(from))));
+    };
+    let bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len()).sum();
+    let target = folder(&node.data_dir, if from == 0 { None } else { Some(from) }, end)?;
+    let what = format!(
+        "{} segment{} of its log, from {} on ({}), in {}",
+        files.len(),
+        if files.len() == 1 { "" } else { "s" },
+        first.file_name().unwrap_or_default().to_string_lossy(),
+        format_bytes(bytes),
+        target.display()
+    );
+    output.log_copy = Some(target.display().to_string());
+    if holds_all(&target, &files) {
+        return Ok(Report::unchanged(format!("keeps {what}"), output));
+    }
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    has_room(parent, free_space(parent)?, bytes)?;
+    let msg = if call.check { format!("would keep {what}") } else { format!("keeps {what}") };
+    if !call.check {
+        let done = tokio::task::spawn_blocking(move || copy(&files, &target)).await;
+        done.unwrap_or_else(|e| Err(Error::new(ErrorKind::Io, format!("the copy was broken off: {e}"))))?;
+    }
+    Ok(Report::new(vec![format!("copy {what}")], msg, output))
+}
+
+/// Refuses a server that writes: a copy of a log that changes is none.
+fn is_still(state: &NodeState) -> Result<(), Error> {
+    if !state.running || state.role.is_following() || state.role == Role::Pending {
+        return Ok(());
+    }
+    Err(Error::refused(format!("the server runs as {} and writes its log", state.role))
+        .hint("stop it first: og_node_state with state: stopped"))
+}
+
+/// Refuses a copy for which there is no room.
+fn has_room(folder: &Path, free: u64, bytes: u64) -> Result<(), Error> {
+    if free >= bytes.saturating_add(MARGIN) {
+        return Ok(());
+    }
+    let (left, takes) = (format_bytes(free), format_bytes(bytes));
+    let detail = format!("{} has {left} left, and the copy of the log takes {takes}", folder.display());
+    Err(Error::new(ErrorKind::Io, detail)
+        .reason(Reason::DiskFull)
+        .hint("make room there; or copy pg_xlog elsewhere, and build the node by og_build with force"))
+}
+
+/// The folder beside the data directory, named after the part of the log.
+fn folder(data_dir: &Path, from: Option<u64>, end: u64) -> Result<PathBuf, Error> {
+    let real = fs::canonicalize(data_dir).map_err(|e| Error::io("look at", data_dir, &e))?;
+    let place = |lsn: u64| Lsn::new(lsn).to_string().replace('/', "-");
+    let from = from.map_or_else(|| "begin".to_owned(), place);
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    Ok(real.with_file_name(format!("{name}_log_{from}_{}", place(end))))
+}
+
+/// Whether the folder has all of these files already; it gets its name when it is whole.
+fn holds_all(target: &Path, files: &[PathBuf]) -> bool {
+    files.iter().all(|file| file.file_name().is_some_and(|name| target.join(name).is_file()))
+}
+
+fn copy(files: &[PathBuf], target: &Path) -> Result<(), Error> {
+    let part = target.with_extension("part");
+    match fs::remove_dir_all(&part) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &part, &e)),
+        _ => {}
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700).create(&part).map_err(|e| Error::io("make", &part, &e))?;
+    for file in files {
+        let copied = part.join(file.file_name().unwrap_or_default());
+        fs::copy(file, &copied).map_err(|e| Error::io("copy", file, &e))?;
+        File::open(&copied).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &copied, &e))?;
+    }
+    fs::rename(&part, target).map_err(|e| Error::io("rename", &part, &e))?;
+    let parent = target.parent().unwrap_or(Path::new("/"));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("write", parent, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_log_is_copied_only_where_nobody_writes_it_and_there_is_room() {
+        for (running, role, may) in [
+            (true, Role::Primary, false),
+            (true, Role::Normal, false),
+            (true, Role::Standby, true),
+            (true, Role::Pending, true),
+            (false, Role::Primary, true),
+        ] {
+            let state = NodeState { running, role, ..NodeState::default() };
+            assert_eq!(is_still(&state).is_ok(), may, "{running} {role}");
+        }
+        let folder = Path::new("/d");
+        assert!(has_room(folder, 1000 + MARGIN, 1000).is_ok());
+        let failure = has_room(folder, 999 + MARGIN, 1000).unwrap_err();
+        assert_eq!(failure.failure().reason, Some(Reason::DiskFull));
+    }
+
+    #[test]
+    fn the_copy_gets_its_name_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("dn1");
+        fs::create_dir(&data).unwrap();
+        let files: Vec<_> = ["a", "b"].map(|name| data.join(name)).to_vec();
+        for file in &files {
+            fs::write(file, "x").unwrap();
+        }
+        let target = folder(&data, Some(0x5000_A858), 0x6000_0000).unwrap();
+        assert!(target.ends_with("dn1_log_0-5000A858_0-60000000"), "{}", target.display());
+        assert!(!holds_all(&target, &files));
+        // What a killed copy left is begun anew.
+        fs::create_dir(target.with_extension("part")).unwrap();
+        fs::write(target.with_extension("part").join("z"), "half").unwrap();
+        copy(&files, &target).unwrap();
+        assert!(holds_all(&target, &files) && !target.join("z").exists());
+        assert!(folder(&data, None, 1).unwrap().ends_with("dn1_log_begin_0-1"));
+    }
+}

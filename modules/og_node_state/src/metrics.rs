@@ -1,0 +1,172 @@
+//! The state of one node as metrics, for a timer on the node itself.
+
+use og_common::gauss::{DbState, Progress, Role};
+use og_common::metrics::{self, Metrics};
+use og_common::protocol::{Export, Lsn};
+use og_preflight::Facts;
+use og_preflight::facts::{security, server};
+
+use crate::args::Output;
+
+/// `--prometheus`.
+pub(crate) const PROMETHEUS: Export<Output> = Export {
+    flag: "prometheus",
+    help: "With state: query, write the state as metrics to FILE, too, for node_exporter's textfile collector",
+    render: |output| prometheus(output, &own_files(output), og_common::clock::now()),
+};
+
+/// What the node's files tell of its name and its certificates.
+fn own_files(output: &Output) -> Facts {
+    let mut facts = Facts::default();
+    if let Some(identity) = &output.identity {
+        let data_dir = std::path::Path::new(&identity.data_dir);
+        server::read_conf(&mut facts, data_dir);
+        security::read(&mut facts, data_dir);
+        facts.identity.data_dir.clone_from(&identity.data_dir);
+    }
+    facts
+}
+
+/// Returns the metrics. What is not known has no sample.
+fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
+    let node = &output.node;
+    let mut page = Metrics::new(&[("node", files.label())]);
+    page.add_value(metrics::UP, Some(u64::from(node.running)));
+    let is_known = !node.running || node.role != Role::Unknown;
+    let roles = Role::SERVING.iter().filter(|_| is_known);
+    page.add(
+        metrics::ROLE,
+        roles.map(|role| (vec![("role", role.name())], u64::from(node.running && node.role == *role))),
+    );
+    // Of a server that does not run it is what its file said last.
+    let state = Some(node.db_state).filter(|state| node.running && *state != DbState::Unknown);
+    let detail = node.detail.as_deref().and_then(|detail| detail.lines().next()).unwrap_or_default().trim();
+    page.add(metrics::DB_STATE, state.map(|state| (vec![("state", state.words()), ("detail", detail)], 1)));
+    page.add_value(metrics::NORMAL, state.map(|state| u64::from(state == DbState::Normal)));
+    let follows = node.running && node.answered && node.role.is_following();
+    page.add_value(metrics::STREAMING, follows.then(|| u64::from(node.receiver.is_some())));
+    let progress = node.receiver.as_ref().map(|receiver| &receiver.progress);
+    page.add_value(metrics::RECEIVE_LAG, progress.and_then(receive_lag));
+    page.add_value(metrics::REPLAY_LAG, progress.and_then(|progress| progress.lag_bytes));
+    let slots = node.slots.iter().flatten();
+    let retained = slots.filter_map(|slot| Some((vec![("slot", slot.name.as_str())], slot.retained_bytes?)));
+    page.add(metrics::SLOT_RETAINED, retained);
+    let counts = |state: &Option<String>| {
+        let state = state.as_deref().unwrap_or_default().to_ascii_lowercase();
+        ["sync", "quorum", "potential"].contains(&state.as_str())
+    };
+    let leads = node.running && node.answered && node.role == Role::Primary;
+    let candidates = node.senders.iter().filter(|sender| counts(&sender.sync_state)).count();
+    page.add_value(metrics::SYNC_CANDIDATES, leads.then_some(candidates as u64));
+    let ends = files.security.certificates.iter();
+    let ends = ends.filter_map(|one| Some((vec![("file", one.path.as_str())], one.not_after?)));
+    page.add(metrics::CERTIFICATE_EXPIRY, ends);
+    page.add_value(metrics::COLLECTED, Some(at));
+    page.into_text()
+}
+
+/// Bytes that the sender has written and this node has not received.
+fn receive_lag(progress: &Progress) -> Option<u64> {
+    let number = |lsn: &Option<Lsn>| Some((*lsn)?.as_u64());
+    Some(number(&progress.sender_write)?.saturating_sub(number(&progress.received)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use og_common::gauss::{NodeState, Receiver, ReplicationSlot, Sender};
+    use og_preflight::facts::Certificate;
+
+    use super::*;
+
+    fn files() -> Facts {
+        let mut files = Facts { name: Some("dn_6002".to_owned()), ..Facts::default() };
+        let certificate =
+            |path: &str, not_after| Certificate { path: path.to_owned(), not_after, problem: None };
+        files.security.certificates =
+            vec![certificate("/d/server.crt", Some(1_900_000_000)), certificate("/d/ca.crt", None)];
+        files
+    }
+
+    fn text(node: NodeState) -> String {
+        prometheus(&Output { node, ..Output::default() }, &files(), 1_700_000_000)
+    }
+
+    fn sample<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+        text.lines().filter_map(|line| line.strip_prefix(&format!("{name}{{node=\"dn_6002\""))).collect()
+    }
+
+    #[test]
+    fn a_standby_tells_how_far_it_is_behind() {
+        let progress = Progress {
+            sender_write: Lsn::parse("0/2000000"),
+            received: Lsn::parse("0/1F00000"),
+            lag_bytes: Some(2_097_152),
+            ..Progress::default()
+        };
+        let text = text(NodeState {
+            running: true,
+            answered: true,
+            role: Role::Standby,
+            db_state: DbState::Normal,
+            detail: Some("Normal".to_owned()),
+            receiver: Some(Receiver { progress, ..Receiver::default() }),
+            slots: Some(vec![ReplicationSlot {
+                name: "dn_6003".to_owned(),
+                retained_bytes: Some(16),
+                ..ReplicationSlot::default()
+            }]),
+            ..NodeState::default()
+        });
+        assert_eq!(sample(&text, "opengauss_up"), ["} 1"]);
+        assert!(text.contains("opengauss_role{node=\"dn_6002\",role=\"standby\"} 1\n"));
+        assert!(text.contains("opengauss_role{node=\"dn_6002\",role=\"primary\"} 0\n"));
+        assert_eq!(sample(&text, "opengauss_db_state"), [r#",state="Normal",detail="Normal"} 1"#]);
+        assert_eq!(sample(&text, "opengauss_receive_lag_bytes"), ["} 1048576"]);
+        assert_eq!(sample(&text, "opengauss_replay_lag_bytes"), ["} 2097152"]);
+        assert_eq!(sample(&text, "opengauss_slot_retained_bytes"), [r#",slot="dn_6003"} 16"#]);
+        assert_eq!(sample(&text, "opengauss_sync_candidates"), Vec::<&str>::new());
+        let name = "opengauss_certificate_expiry_timestamp_seconds";
+        assert_eq!(sample(&text, name), [r#",file="/d/server.crt"} 1900000000"#]);
+        assert_eq!(sample(&text, "opengauss_collected_timestamp_seconds"), ["} 1700000000"]);
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_sample() {
+        let names =
+            ["opengauss_streaming", "opengauss_normal", "opengauss_db_state", "opengauss_replay_lag_bytes"];
+        let stopped =
+            text(NodeState { role: Role::Standby, db_state: DbState::Normal, ..NodeState::default() });
+        assert_eq!(sample(&stopped, "opengauss_up"), ["} 0"]);
+        assert!(stopped.contains("opengauss_role{node=\"dn_6002\",role=\"standby\"} 0\n"));
+        // It runs, and does not tell what it is.
+        let silent = text(NodeState { running: true, ..NodeState::default() });
+        assert_eq!(sample(&silent, "opengauss_role"), Vec::<&str>::new());
+        for (name, text) in names.iter().flat_map(|name| [(name, &stopped), (name, &silent)]) {
+            assert_eq!(sample(text, name), Vec::<&str>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_primary_counts_those_for_whom_commits_may_wait() {
+        let sender = |state: &str| Sender { sync_state: Some(state.to_owned()), ..Sender::default() };
+        let text = text(NodeState {
+            running: true,
+            answered: true,
+            role: Role::Primary,
+            senders: ["Sync", "Potential", "Async"].map(sender).to_vec(),
+            ..NodeState::default()
+        });
+        assert_eq!(sample(&text, "opengauss_sync_candidates"), ["} 2"]);
+        assert_eq!(sample(&text, "opengauss_streaming"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_page_on_monitoring_names_each_metric() {
+        let page = include_str!("../../../docs/monitoring.md");
+        let names = text(NodeState::default());
+        let names = names.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+        for name in names.map(str::to_owned) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! What the preflight checks of og_preflight mean for a workflow: which of them it is begun with, whose errors refuse it, and
+//! which findings it only tells of.
+//!
+//! What a workflow looks at itself, or puts right as it goes, stands in no list here: nothing is told twice. A finding says
+//! what is wrong and what to do; one that refuses names the option that accepts it.
+
+use std::collections::BTreeSet;
+
+use super::Outlook;
+use crate::args::Options;
+use crate::cluster::{Cluster, InventoryHost, Node, TargetKind, canonical};
+use crate::steps::Workflow;
+use og_common::gauss::DbState;
+use og_preflight::args::{Purpose, Target, Wanted};
+use og_preflight::checks::{self, Finding, Severity, judge_all};
+use og_preflight::facts::Facts;
+
+/// The program that makes the checks.
+pub const PREFLIGHT: &str = "og_preflight";
+/// What `og_accept` names a node by that could not be checked.
+pub const UNCHECKED: &str = "preflight";
+
+/// The nodes that a check matters for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// Those that the workflow is about.
+    Targets,
+    /// The others that belong to the cluster.
+    Others,
+    /// Both.
+    All,
+}
+
+/// What becomes of the findings of some checks.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) on: On,
+    /// Errors refuse the workflow; else they are told as warnings are.
+    pub(super) refuses: bool,
+    pub(super) checks: &'static [&'static str],
+}
+
+const fn refuse(on: On, checks: &'static [&'static str]) -> Rule {
+    Rule { on, refuses: true, checks }
+}
+
+const fn tell(on: On, checks: &'static [&'static str]) -> Rule {
+    Rule { on, refuses: false, checks }
+}
+
+/// Which checks matter to a workflow.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) workflow: Workflow,
+    /// The change that the nodes are checked for.
+    pub(super) purpose: Purpose,
+    pub(super) rules: &'static [Rule],
+}
+
+/// Of several rules for a check and a node the first counts.
+pub(super) const POLICIES: &[Policy] = &[
+    Policy {
+        workflow: Workflow::Expand,
+        purpose: Purpose::Expand,
+        rules: &[
+            // Its server is started by the build, on a host that the cluster does not know.
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "memory.overcommit",
+                    "memory.peers",
+                    "disk.room",
+                    "disk.inodes",
+                    "ports.free",
+                    "ports.ephemeral",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "limits.open_files",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "kernel.remove_ipc",
+                    "programs.release",
+                    "programs.libraries",
+                    "conf.include",
+                    "security.keys",
+                    "same.release",
+                    "same.architecture",
+                    "same.page_size",
+                    "same.user",
+                    "clock.difference",
+                ],
+            ),
+            refuse(On::All, &["disk.writable", "conf.syntax", "channels.reached"]),
+            refuse(On::Others, &["settings.replication"]),
+            tell(
+                On::Targets,
+                &[
+                    // How full a disk is tells nothing of whether the copy fits, which disk.room looks at.
+                    "disk.use",
+                    "memory.swap",
+                    "memory.huge_pages",
+                    "disk.file_system",
+                    "leftovers.cron",
+                    "limits.stack",
+                    "limits.processes",
+                    "limits.address_space",
+                    "clock.service",
+                    "hosts.file_mode",
+                    "security.certificates",
+                    "same.time_zone",
+                    "same.uid",
+                    "network.mtu",
+                ],
+            ),
+            tell(On::Others, &["sync.now", "server.backup"]),
+            tell(On::All, &["names.hosts", "managed.paused"]),
+        ],
+    },
+    Policy {
+        workflow: Workflow::Drop,
+        purpose: Purpose::Drop,
+        rules: &[
+            refuse(On::Others, &["disk.writable", "conf.syntax"]),
+            tell(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
+            tell(On::Others, &["managed.paused"]),
+        ],
+    },
+    Policy {
+        workflow: Workflow::Switchover,
+        purpose: Purpose::Switchover,
+        rules: &[
+            refuse(
+                On::Targets,
+                &[
+                    "hba.clients",
+                    "channels.both_ways",
+                    "channels.local",
+                    "names.tablespaces",
+                    "server.replay_paused",
+                    "settings.senders",
+                    "settings.slots",
+                ],
+            ),
+            refuse(
+                On::All,
+                &[
+                    "disk.writable",
+                    "conf.syntax",
+                    "leftovers.processes",
+                    "channels.reached",
+                    "settings.replication",
+                    "server.backup",
+                    "server.archiving",
+                ],
+            ),
+            tell(
+                On::Targets,
+                &[
+                    "disk.use",
+                    "disk.inodes",
+                    "limits.open_files_running",
+                    "limits.processes",
+                    "settings.pending_restart",
+                ],
+            ),
+            tell(
+                On::All,
+                &[
+                    "clock.difference",
+                    "names.hosts",
+                    "security.keys",
+                    "transactions.idle",
+                    "transactions.prepared",
+                    "slots.logical",
+                    "managed.paused",
+                    "managed.watchers",
+                ],
+            ),
+        ],
+    },
+    Policy {
+        workflow: Workflow::Restart,
+        purpose: Purpose::Restart,
+        rules: &[
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "disk.writable",
+                    "ports.free",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "programs.libraries",
+                    "conf.syntax",
+                    "security.keys",
+                    "channels.local",
+                    "names.tablespaces",
+                    "settings.replication",
+                    "settings.senders",
+                    "settings.slots",
+                    "server.backup",
+                ],
+            ),
+            tell(
+                On::Targets,
+                &[
+                    "memory.overcommit",
+                    "disk.use",
+                    "disk.inodes",
+                    "ports.ephemeral",
+                    "limits.open_files",
+                    "security.certificates",
+                    "transactions.long",
+                    "transactions.idle",
+                    "transactions.prepared",
+                    "managed.paused",
+                    "managed.watchers",
+                ],
+            ),
+        ],
+    },
+    Policy {
+        workflow: Workflow::Configure,
+        // The values count from a start on.
+        purpose: Purpose::Restart,
+        rules: &[refuse(On::All, &["disk.writable", "conf.syntax"]), tell(On::All, &["managed.paused"])],
+    },
+    Policy {
+        workflow: Workflow::Repair,
+        purpose: Purpose::Restart,
+        rules: &[tell(
+            On::All,
+            &[
+                "memory.process",
+                "memory.minimum",
+                "memory.shared_buffers",
+                "memory.overcommit",
+                "disk.use",
+                "disk.inodes",
+                "disk.writable",
+                "ports.free",
+                "leftovers.sockets",
+                "leftovers.processes",
+                "kernel.semaphores",
+                "kernel.shared_memory",
+                "programs.libraries",
+                "conf.syntax",
+                "security.keys",
+                "clock.difference",
+                "server.replay_paused",
+                "managed.watchers",
+            ],
+        )],
+    },
+    Policy {
+        workflow: Workflow::Failover,
+        purpose: Purpose::Failover,
+        rules: &[tell(
+            On::All,
+            &[
+                "disk.use",
+                "disk.inodes",
+                "disk.writable",
+                "conf.syntax",
+                "hba.clients",
+                "limits.open_files_running",
+                "names.tablespaces",
+                "server.replay_paused",
+                "settings.replication",
+                "managed.watchers",
+            ],
+        )],
+    },
+];
+
+/// The checks that the parameters of configure decide, beside those of [`POLICIES`].
+pub(super) const OF_PARAMETERS: &[(&str, &[&str])] = &[
+    ("max_process_memory", &["memory.process", "memory.minimum", "memory.peers"]),
+    ("shared_buffers", &["memory.shared_buffers", "kernel.shared_memory", "memory.peers"]),
+    ("max_connections", &["kernel.semaphores"]),
+    ("max_wal_senders", &["settings.senders"]),
+    ("max_replication_slots", &["settings.slots"]),
+    ("wal_level", &["settings.replication"]),
+    ("hot_standby", &["settings.replication"]),
+    ("enable_stream_replication", &["settings.replication"]),
+    ("full_page_writes", &["settings.page_writes"]),
+    ("enable_incremental_checkpoint", &["settings.page_writes"]),
+    ("enable_double_write", &["settings.page_writes"]),
+];
+
+fn policy(workflow: Workflow) -> Option<&'static Policy> {
+    POLICIES.iter().find(|policy| policy.workflow == workflow)
+}
+
+/// The change that a workflow has its nodes checked for; none where it makes no checks.
+#[must_use]
+pub fn purpose(workflow: Workflow) -> Option<Purpose> {
+    policy(workflow).map(|policy| policy.purpose)
+}
+
+/// What a change needs of a node, as far as the inventory tells it.
+#[must_use]
+pub fn wanted(host: &InventoryHost, hosts: &[InventoryHost], targets: &[String], purpose: Purpose) -> Wanted {
+    let node = Node::new(host, None);
+    let port = |add: i64, node: &Node| u16::try_from(node.base_port + add).ok();
+    // The channels of a node that is added are still to be written.
+    let others = hosts.iter().filter(|other| other.name != host.name && purpose == Purpose::Expand);
+    let reach = others.filter_map(|other| {
+        let other = Node::new(other, None);
+        Some(Target { port: port(1, &other)?, host: other.address })
+    });
+    Wanted {
+        target: targets.contains(&host.name),
+        port: port(0, &node),
+        reach: reach.collect(),
+        ..Wanted::default()
+    }
+}
+
+/// Leaves those ways to other hosts away that a change does not need, and those that were closed as no server runs at their
+/// end. `known`: the replication ports of the nodes that it concerns, and whether their servers run.
+pub fn keep_ways(facts: &mut Facts, known: &[((String, i64), bool)]) {
+    facts.reached.retain(|reached| {
+        let key = (canonical(&reached.host), i64::from(reached.port));
+        known.iter().any(|(other, runs)| *other == key && (*runs || !reached.refused))
+    });
+}
+
+/// Adds what the checks found to what a workflow found itself.
+pub fn add_preflight<P>(
+    outlook: &mut Outlook<P>,
+    nodes: &[Node],
+    workflow: Workflow,
+    targets: &[String],
+    options: &Options,
+) {
+    let Some(policy) = policy(workflow) else { return };
+    let found = Checked::new(nodes, policy, targets, options).found();
+    outlook.findings.extend(found.refusals);
+    outlook.warnings.extend(found.warnings);
+    outlook.plan = outlook.plan.take().filter(|_| outlook.findings.is_empty());
+}
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    refusals: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// A node with what is known of it, as far as the change concerns it.
+struct CheckedNode<'a> {
+    node: &'a Node,
+    is_target: bool,
+    facts: Facts,
+    wanted: Wanted,
+}
+
+struct Checked<'a> {
+    policy: &'a Policy,
+    options: &'a Options,
+    nodes: Vec<CheckedNode<'a>>,
+    /// Nodes on which the checks failed, whether the workflow is about them, and why.
+    unchecked: Vec<(&'a Node, bool, &'a str)>,
+}
+
+/// The same finding on several nodes.
+struct Told<'a> {
+    finding: Finding,
+    /// What it is about on each of them, such as a port.
+    of: String,
+    refuses: bool,
+    nodes: Vec<&'a str>,
+}
+
+impl<'a> Checked<'a> {
+    fn new(nodes: &'a [Node], policy: &'a Policy, targets: &[String], options: &'a Options) -> Self {
+        let involved = involved(nodes, policy.workflow, targets);
+        let known: Vec<_> = involved.iter().map(|(node, _)| (node.key(), node.state().running)).collect();
+        let mut it = Self { policy, options, nodes: Vec::new(), unchecked: Vec::new() };
+        for (node, is_target) in &involved {
+            let (node, is_target, seen) = (*node, *is_target, node.seen());
+            it.unchecked.extend(seen.unchecked.as_deref().map(|why| (node, is_target, why)));
+            let Some(facts) = &seen.facts else { continue };
+            let mut facts = Facts::clone(facts);
+            keep_ways(&mut facts, &known);
+            if policy.workflow == Workflow::Configure {
+                for (name, value) in &options.og_parameters {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    facts.settings.insert_file(&name.to_ascii_lowercase(), value);
+                }
+            }
+            let port = u16::try_from(node.base_port).ok();
+            let wanted = Wanted { target: is_target, port, ..Wanted::default() };
+            it.nodes.push(CheckedNode { node, is_target, facts, wanted });
+        }
+        it
+    }
+
+    /// Whether errors of a check on a node refuse the workflow; none when its findings do not matter to it.
+    fn refuses(&self, id: &str, is_target: bool) -> Option<bool> {
+        let applies = |on: On| match on {
+            On::All => true,
+            On::Targets => is_target,
+            On::Others => !is_target,
+        };
+        let rule = self.policy.rules.iter().find(|rule| applies(rule.on) && rule.checks.contains(&id));
+        let is_set = |name: &str| self.options.og_parameters.keys().any(|key| key.eq_ignore_ascii_case(name));
+        let is_of_parameter = self.policy.workflow == Workflow::Configure
+            && OF_PARAMETERS.iter().any(|(name, checks)| checks.contains(&id) && is_set(name));
+        rule.map(|rule| rule.refuses).or(is_of_parameter.then_some(true))
+    }
+
+    fn found(&self) -> Found {
+        let mut found = Found::default();
+        let accepted = self.accepted(&mut found);
+        self.tell_unchecked(&accepted, &mut found);
+        let pairs: Vec<(&Facts, &Wanted)> = self.nodes.iter().map(|own| (&own.facts, &own.wanted)).collect();
+        let mut told: Vec<Told> = Vec::new();
+        let mut not_made: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+        for (own, judgement) in self.nodes.iter().zip(judge_all(&pairs, self.policy.purpose)) {
+            let mut unknown: Vec<String> = Vec::new();
+            for finding in judgement.findings {
+                let Some(refuses) = self.refuses(&finding.id, own.is_target) else { continue };
+                match finding.severity {
+                    Severity::Info => {}
+                    // It is not passed: it might have refused.
+                    Severity::Unknown => {
+                        let is_new = refuses && !accepted.contains(&*finding.id);
+                        unknown.extend(Some(finding.id).filter(|id| is_new && !unknown.contains(id)));
+                    }
+                    severity => add(&mut told, own, finding, refuses && severity == Severity::Error),
+                }
+            }
+            match not_made.iter_mut().find(|(ids, _)| *ids == unknown) {
+                _ if unknown.is_empty() => {}
+                Some((_, nodes)) => nodes.push(&own.node.name),
+                None => not_made.push((unknown, vec![&own.node.name])),
+            }
+        }
+        for Told { finding, of, refuses, nodes } in told {
+            let text = format!("{}: {of}{}; {}", nodes.join(", "), finding.message, finding.fix);
+            found.add(text, refuses, &finding.id, &accepted);
+        }
+        found.warnings.extend(not_made.into_iter().map(|(ids, nodes)| {
+            let purpose = serde_json::to_value(self.policy.purpose).unwrap_or_default();
+            format!(
+                "{}: could not be checked: {}; og preflight {} tells why",
+                nodes.join(", "),
+                ids.join(", "),
+                purpose.as_str().unwrap_or_default()
+            )
+        }));
+        found
+    }
+
+    /// The checks whose errors are accepted. One that there is not is a refusal.
+    fn accepted(&self, found: &mut Found) -> BTreeSet<&'a str> {
+        let named = self.options.og_accept.split(',').map(str::trim).filter(|id| !id.is_empty());
+        let named: BTreeSet<&str> = named.collect();
+        let known: Vec<&str> = checks::all().map(|check| check.id).chain([UNCHECKED]).collect();
+        for id in named.iter().filter(|id| !known.contains(id)) {
+            let near = og_common::protocol::nearest(id, &known);
+            let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            found.refusals.push(format!(
+                "og_accept: there is no check {id}{near}; og_preflight --explain all lists them"
+            ));
+        }
+        named
+    }
+
+    /// Tells of the nodes on which the checks failed. A rescue goes on without them, and so does the removal of the node.
+    fn tell_unchecked(&self, accepted: &BTreeSet<&str>, found: &mut Found) {
+        for (node, is_target, why) in &self.unchecked {
+            let refuses = match self.policy.workflow {
+                Workflow::Repair | Workflow::Failover => false,
+                Workflow::Drop => !is_target,
+                _ => true,
+            };
+            let text = format!("{}: its preflight checks could not be made: {why}", node.name);
+            found.add(text, refuses, UNCHECKED, accepted);
+        }
+    }
+}
+
+impl Found {
+    /// Adds what a check found, with the option that accepts it where it refuses.
+    fn add(&mut self, text: String, refuses: bool, id: &str, accepted: &BTreeSet<&str>) {
+        if !refuses {
+            self.warnings.push(text);
+        } else if accepted.contains(id) {
+            self.warnings.push(format!("accepted (og_accept={id}): {text}"));
+        } else {
+            self.refusals.push(format!("{text} (og_accept={id} goes on in spite of it)"));
+        }
+    }
+}
+
+/// Adds a finding on a node to those that are told, or the node to the finding where it is told already.
+fn add<'a>(told: &mut Vec<Told<'a>>, own: &CheckedNode<'a>, finding: Finding, refuses: bool) {
+    let of = finding.subject.strip_prefix(own.facts.label()).and_then(|rest| rest.strip_prefix(": "));
+    let of = of.map(|of| format!("{of}: ")).unwrap_or_default();
+    let same = |one: &&mut Told| {
+        let other = &one.finding;
+        (&other.id, &other.message, &other.fix, &one.of, one.refuses)
+            == (&finding.id, &finding.message, &finding.fix, &of, refuses)
+    };
+    match told.iter_mut().find(same) {
+        // A check may find the same twice on one node.
+        Some(one) if one.nodes.contains(&&*own.node.name) => {}
+        Some(one) => one.nodes.push(&own.node.name),
+        None => told.push(Told { finding, of, refuses, nodes: vec![&own.node.name] }),
+    }
+}
+
+/// The nodes that a workflow concerns, and of each whether it is about that node.
+fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Vec<(&'a Node, bool)> {
+    let named = |n: &Node| targets.contains(&n.name);
+    let around = |kind: TargetKind| Cluster::new(nodes, targets, kind).involved_nodes();
+    let marked = |nodes: Vec<&'a Node>, is_target: &dyn Fn(&Node) -> bool| {
+        nodes.into_iter().map(|n| (n, is_target(n))).collect()
+    };
+    // A build that a killed run left starts the server by itself.
+    let is_built = |n: &Node| n.state().build.as_ref().is_some_and(|build| build.running);
+    match workflow {
+        Workflow::Expand => {
+            marked(around(TargetKind::Added), &|n| named(n) && !n.is_streaming() && !is_built(n))
+        }
+        Workflow::Drop => marked(around(TargetKind::Dropped), &named),
+        Workflow::Switchover => marked(around(TargetKind::Kept(super::switchover::VARIABLE)), &named),
+        Workflow::Restart => marked(around(TargetKind::Kept(super::restart::VARIABLE)), &|n| {
+            if targets.is_empty() { !n.seen().pending_restart.is_empty() } else { named(n) }
+        }),
+        Workflow::Configure => marked(around(TargetKind::Kept("")), &|_| false),
+        Workflow::Failover => marked(nodes.iter().filter(|n| n.state().running).collect(), &|_| false),
+        Workflow::Repair => {
+            let is_ill =
+                |n: &&Node| !n.state().running || n.state().db_state.is_some_and(|s| s != DbState::Normal);
+            let known = around(TargetKind::Repaired);
+            // Without a primary it is not known who belongs to it.
+            let known = if known.is_empty() { nodes.iter().collect() } else { known };
+            marked(known.into_iter().filter(is_ill).collect(), &|_| true)
+        }
+        Workflow::Status | Workflow::Preflight | Workflow::Owner => Vec::new(),
+    }
+}

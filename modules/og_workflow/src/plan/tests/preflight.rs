@@ -1,0 +1,266 @@
+//! What the preflight checks mean for each workflow.
+
+use std::collections::BTreeSet;
+
+use og_preflight::checks::{self, Severity};
+use serde_json::{Value, json};
+
+use super::switchover::streaming;
+use super::{Given, checked, fresh, nodes, with, words};
+use crate::args::Options;
+use crate::plan::preflight::{OF_PARAMETERS, On, POLICIES, purpose, wanted};
+use crate::plan::{Outlook, PREFLIGHT, add_preflight};
+use crate::steps::{WORKFLOWS, Workflow};
+
+/// Errors that no workflow is refused for: each finds, or does, more of it itself.
+const FOUND_BY_WORKFLOWS: &[&str] = &[
+    "channels.from_peers",
+    "channels.source",
+    "cluster.directory",
+    "cluster.one_primary",
+    "cluster.system",
+    "hba.own_address",
+    "hba.syntax",
+    "leftovers.data_dir",
+    "managed.by",
+    "names.node_name",
+    "names.unique",
+    "run.build",
+    "run.lock",
+    "server.lag",
+    "server.role",
+    "server.state",
+    "settings.limits",
+    "sync.after",
+    "zones.cascade",
+    // Of what is built anew, or streams, it cannot differ.
+    "same.catalog",
+    "same.encoding",
+];
+
+/// A cluster of n1 (primary) and n2, and n3, which may be added; og_preflight answers.
+fn given() -> Vec<Given> {
+    let mut hosts = with(streaming(1), vec![fresh(3, "standby")]);
+    for host in &mut hosts {
+        let answer = checked(host);
+        host.2[PREFLIGHT] = answer;
+    }
+    hosts
+}
+
+/// The facts of a node, by its number.
+fn facts(hosts: &mut [Given], number: usize) -> &mut Value {
+    &mut hosts[number - 1].2[PREFLIGHT]["facts"]
+}
+
+fn found(
+    hosts: &[Given],
+    workflow: Workflow,
+    targets: &str,
+    options: &Options,
+) -> (Vec<String>, Vec<String>) {
+    let mut outlook: Outlook<()> =
+        Outlook { findings: Vec::new(), warnings: Vec::new(), lock: None, plan: Some(()) };
+    let targets: Vec<String> = words(targets).into_iter().filter(|name| !name.is_empty()).collect();
+    add_preflight(&mut outlook, &nodes(hosts), workflow, &targets, options);
+    assert_eq!(outlook.plan.is_some(), outlook.findings.is_empty());
+    (outlook.findings, outlook.warnings)
+}
+
+fn plain(hosts: &[Given], workflow: Workflow, targets: &str) -> (Vec<String>, Vec<String>) {
+    found(hosts, workflow, targets, &Options::default())
+}
+
+fn accepting(ids: &str) -> Options {
+    Options { og_accept: ids.to_owned(), ..Options::default() }
+}
+
+const NONE: Vec<String> = Vec::new();
+
+#[test]
+fn each_workflow_that_changes_something_has_its_checks() {
+    for entry in WORKFLOWS.iter().filter(|entry| entry.changes) {
+        assert!(purpose(entry.workflow).is_some(), "{}", entry.name);
+    }
+    let mut refuses = BTreeSet::new();
+    for policy in POLICIES {
+        let mut told = BTreeSet::new();
+        for rule in policy.rules {
+            let on: &[On] = if rule.on == On::All { &[On::Targets, On::Others] } else { &[rule.on] };
+            for (id, on) in rule.checks.iter().flat_map(|id| on.iter().map(move |on| (id, on))) {
+                let check = checks::find(id).unwrap_or_else(|| panic!("there is no check {id}"));
+                assert!(told.insert((id, format!("{on:?}"))), "{:?} has {id} twice", policy.workflow);
+                assert!(!rule.refuses || check.severity == Severity::Error, "{id} never weighs as much");
+                let matters = check.purposes.is_empty() || check.purposes.contains(&policy.purpose);
+                assert!(matters, "{id} is never made for {:?}", policy.workflow);
+                refuses.extend(rule.refuses.then_some(*id));
+            }
+        }
+        let rescues = matches!(policy.workflow, Workflow::Repair | Workflow::Failover);
+        assert!(!rescues || policy.rules.iter().all(|rule| !rule.refuses), "a rescue is refused");
+    }
+    refuses.extend(OF_PARAMETERS.iter().flat_map(|(_, ids)| ids.iter().copied()));
+    // Each error is either taken as one by a workflow, only told, or the workflows' own business.
+    let told = POLICIES.iter().flat_map(|policy| policy.rules).flat_map(|rule| rule.checks).copied();
+    let decided: BTreeSet<&str> = told.chain(refuses).chain(FOUND_BY_WORKFLOWS.iter().copied()).collect();
+    let errors = checks::all().filter(|check| check.severity == Severity::Error).map(|check| check.id);
+    assert_eq!(errors.filter(|id| !decided.contains(id)).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn where_all_is_well_nothing_is_said() {
+    let hosts = given();
+    for (workflow, targets) in [
+        (Workflow::Expand, "n3"),
+        (Workflow::Drop, "n2"),
+        (Workflow::Switchover, "n2"),
+        (Workflow::Restart, "n1,n2"),
+        (Workflow::Configure, ""),
+        (Workflow::Repair, ""),
+        (Workflow::Failover, ""),
+    ] {
+        assert_eq!(plain(&hosts, workflow, targets), (NONE, NONE), "{workflow:?}");
+    }
+}
+
+#[test]
+fn an_error_refuses_with_what_to_do_unless_it_is_accepted() {
+    let mut hosts = given();
+    facts(&mut hosts, 3)["system"]["architecture"] = json!("aarch64");
+    let (refusals, _) = plain(&hosts, Workflow::Expand, "n3");
+    assert_eq!(
+        refusals,
+        ["n3: the architecture is aarch64, and x86_64 on dn_6001; use machines of one architecture \
+          (og_accept=same.architecture goes on in spite of it)"]
+    );
+    let (refusals, warnings) =
+        found(&hosts, Workflow::Expand, "n3", &accepting("same.user, same.architecture"));
+    assert_eq!((refusals.len(), warnings.len()), (0, 1));
+    assert!(warnings[0].starts_with("accepted (og_accept=same.architecture): n3: the architecture"));
+    // Another node's host is not what these are about.
+    assert_eq!(plain(&hosts, Workflow::Drop, "n2"), (NONE, NONE));
+    let (refusals, _) = found(&hosts, Workflow::Switchover, "n2", &accepting("same.usr"));
+    assert!(refusals[0].starts_with("og_accept: there is no check same.usr (did you mean same.user?)"));
+}
+
+#[test]
+fn a_switchover_is_not_refused_for_a_clock_or_the_mode_of_a_key() {
+    let mut hosts = given();
+    let own = facts(&mut hosts, 2);
+    let later = own["clock"]["read_at"].as_u64().unwrap() + 61_000;
+    (own["clock"]["read_at"], own["clock"]["answered_at"]) = (json!(later), json!(later));
+    own["security"]["keys"][0]["mode"] = json!(0o644);
+    let (refusals, warnings) = plain(&hosts, Workflow::Switchover, "n2");
+    assert_eq!((refusals, warnings.len()), (NONE, 2), "{warnings:?}");
+    // The server that is restarted would not start with that key; a clock is none of a restart's business.
+    let (refusals, warnings) = plain(&hosts, Workflow::Restart, "n2");
+    assert_eq!((refusals.len(), warnings.len()), (1, 0), "{refusals:?}");
+    // It is told for one node, and for the others not at all.
+    facts(&mut hosts, 2)["disks"][0]["writable"] = json!(false);
+    facts(&mut hosts, 1)["disks"][0]["writable"] = json!(false);
+    let (refusals, _) = plain(&hosts, Workflow::Switchover, "n2");
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert!(refusals[0].starts_with("n1, n2: /data/dn1: the database's user may not write into it; "));
+}
+
+#[test]
+fn a_rescue_is_never_refused() {
+    let mut hosts = given();
+    for number in 1..=3 {
+        let own = facts(&mut hosts, number);
+        own["disks"][0]["writable"] = json!(false);
+        own["conf"]["errors"] = json!(["line 3: x"]);
+    }
+    hosts[1].2["og_node_state"]["node"]["db_state"] = json!("need_repair");
+    for workflow in [Workflow::Repair, Workflow::Failover] {
+        let (refusals, warnings) = plain(&hosts, workflow, "");
+        assert_eq!((refusals, warnings.len()), (NONE, 2), "{warnings:?}");
+    }
+}
+
+#[test]
+fn checks_that_could_not_be_made_are_not_passed() {
+    let mut hosts = given();
+    // A check of many.
+    facts(&mut hosts, 3)["system"]["architecture"] = Value::Null;
+    let (refusals, warnings) = plain(&hosts, Workflow::Expand, "n3");
+    assert_eq!(refusals, NONE);
+    assert_eq!(warnings, ["n3: could not be checked: same.architecture; og preflight expand tells why"]);
+    // All checks of a node.
+    let fails = |hosts: &mut [Given], number: usize| {
+        hosts[number - 1].2[PREFLIGHT] = json!({"failed": true, "msg": "m", "error": {"kind": "timeout", "detail": "not finished", "hint": "wait"}});
+    };
+    fails(&mut hosts, 2);
+    let why = "n2: its preflight checks could not be made: not finished; wait";
+    for (workflow, targets) in [
+        (Workflow::Expand, "n3"),
+        (Workflow::Switchover, "n2"),
+        (Workflow::Restart, "n2"),
+        (Workflow::Configure, ""),
+    ] {
+        let (refusals, _) = plain(&hosts, workflow, targets);
+        assert_eq!(refusals, [format!("{why} (og_accept=preflight goes on in spite of it)")], "{workflow:?}");
+        let (refusals, warnings) = found(&hosts, workflow, targets, &accepting("preflight"));
+        assert!(refusals.is_empty() && warnings[0].ends_with(why), "{warnings:?}");
+    }
+    // What is dropped needs no checks, and a rescue none at all.
+    hosts[1].2["og_node_state"]["node"]["db_state"] = json!("need_repair");
+    for (workflow, targets) in [(Workflow::Drop, "n2"), (Workflow::Repair, ""), (Workflow::Failover, "")] {
+        let (refusals, warnings) = plain(&hosts, workflow, targets);
+        assert_eq!((refusals, warnings), (NONE, vec![why.to_owned()]), "{workflow:?}");
+    }
+    fails(&mut hosts, 1);
+    assert_eq!(plain(&hosts, Workflow::Drop, "n2").0.len(), 1);
+}
+
+#[test]
+fn parameters_are_checked_as_if_they_were_set() {
+    let hosts = given();
+    let setting = |parameters: Value| {
+        let Value::Object(og_parameters) = parameters else { unreachable!() };
+        found(&hosts, Workflow::Configure, "", &Options { og_parameters, ..Options::default() }).0
+    };
+    let refusals = setting(json!({"Max_Process_Memory": "64GB"}));
+    assert!(
+        refusals[0].starts_with("n1, n2: max_process_memory is 64 GiB, and the machine has"),
+        "{refusals:?}"
+    );
+    assert!(setting(json!({"max_connections": 100_000_000}))[0].contains("semaphores"));
+    assert_eq!(setting(json!({"work_mem": "64GB"})), NONE);
+    // What was wrong before is not of these parameters.
+    let mut poor = given();
+    facts(&mut poor, 2)["memory"]["total"] = json!(1 << 30);
+    let parameters = json!({"work_mem": "64MB"}).as_object().cloned().unwrap_or_default();
+    let options = Options { og_parameters: parameters, ..Options::default() };
+    assert_eq!(found(&poor, Workflow::Configure, "", &options), (NONE, NONE));
+}
+
+#[test]
+fn ways_to_a_server_that_does_not_run_need_only_be_open() {
+    let reached = |host: &str, problem: &str, refused: bool| json!([{"host": host, "port": 26001, "problem": problem, "refused": refused}]);
+    let mut hosts = given();
+    facts(&mut hosts, 1)["reached"] = reached("10.0.0.3", "connection refused", true);
+    assert_eq!(plain(&hosts, Workflow::Expand, "n3"), (NONE, NONE));
+    facts(&mut hosts, 1)["reached"] = reached("10.0.0.3", "no answer within 1.5 s", false);
+    let (refusals, _) = plain(&hosts, Workflow::Expand, "n3");
+    assert!(refusals[0].starts_with("n1: 10.0.0.3:26001 is not reached from here"), "{refusals:?}");
+    // A switchover is not about a spare.
+    assert_eq!(plain(&hosts, Workflow::Switchover, "n2"), (NONE, NONE));
+    facts(&mut hosts, 1)["reached"] = reached("10.0.0.2", "connection refused", true);
+    assert_eq!(plain(&hosts, Workflow::Switchover, "n2").0.len(), 1);
+}
+
+#[test]
+fn only_an_expand_asks_for_ways_that_no_channel_has_yet() {
+    let hosts: Vec<_> = given()
+        .iter()
+        .map(|(name, vars, _)| {
+            crate::cluster::InventoryHost::new(name, vars.as_object().cloned().unwrap_or_default())
+        })
+        .collect();
+    let ask = |workflow| wanted(&hosts[2], &hosts, &words("n3"), purpose(workflow).unwrap_or_default());
+    let expand = ask(Workflow::Expand);
+    let to: Vec<_> = expand.reach.iter().map(|to| format!("{}:{}", to.host, to.port)).collect();
+    assert_eq!((expand.target, expand.port, to), (true, Some(26000), words("10.0.0.1:26001,10.0.0.2:26001")));
+    assert!(ask(Workflow::Switchover).reach.is_empty());
+}
