@@ -53,9 +53,9 @@ impl Module for Echo {
             State::Present => tracing::debug!("words: {:?}", args.words),
             State::Waiting => {
                 eprintln!("waiting");
-                call.saw("nothing yet");
+                call.record_seen("nothing yet");
                 for word in &args.words {
-                    call.did(format!("gave {word} back"));
+                    call.record_action(format!("gave {word} back"));
                 }
                 call.record_output(&Output { words: args.words.clone(), uid: 0 });
                 std::future::pending::<()>().await;

@@ -106,19 +106,17 @@ impl Call {
     /// `bad_args` when neither `data_dir` nor `$PGDATA` is given or it is relative; `not_found` when it is no folder;
     /// `permission` when it is another user's.
     pub fn data_dir(&self) -> Result<PathBuf, Error> {
-        let dir =
-            self.common.data_dir.clone().or_else(environment_data_dir).ok_or_else(|| {
-                Error::bad_args("data_dir is not given and PGDATA is not set").at("/data_dir")
-            })?;
+        let dir = self.common.data_dir.clone().or_else(environment_data_dir).ok_or_else(|| {
+            Error::bad_args("data_dir is not given and PGDATA is not set").with_path("/data_dir")
+        })?;
         if !dir.is_absolute() {
             return Err(Error::bad_args(format!("data_dir must be an absolute path, not {}", dir.display()))
-                .at("/data_dir"));
+                .with_path("/data_dir"));
         }
         match std::fs::metadata(&dir) {
             Ok(meta) if meta.is_dir() => self.check_owner(&dir, &meta).map(|()| dir),
-            Ok(_) => {
-                Err(Error::not_found(format!("data_dir {} is not a folder", dir.display())).at("/data_dir"))
-            }
+            Ok(_) => Err(Error::not_found(format!("data_dir {} is not a folder", dir.display()))
+                .with_path("/data_dir")),
             Err(e) => Err(Error::io("open data_dir", &dir, &e)),
         }
     }
@@ -134,7 +132,7 @@ impl Call {
         let owner = nix::unistd::User::from_uid(meta.uid().into()).ok().flatten();
         let owner = owner.map_or_else(|| format!("uid {}", meta.uid()), |user| user.name);
         let detail = format!("data_dir {} belongs to {owner}, and this runs as uid {me}", dir.display());
-        let error = Error::new(ErrorKind::Permission, detail).at("/data_dir");
+        let error = Error::new(ErrorKind::Permission, detail).with_path("/data_dir");
         Err(error.hint(run_as_hint(&owner)))
     }
 
@@ -151,7 +149,7 @@ impl Call {
     }
 
     /// Notes what was last seen, for the message if time runs out and for progress reports.
-    pub fn saw(&self, what: impl Into<String>) {
+    pub fn record_seen(&self, what: impl Into<String>) {
         self.record_progress(what, None, None);
     }
 
@@ -159,7 +157,7 @@ impl Call {
     pub fn record_progress(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
         let msg = what.into();
         if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
-            let progress = Progress { msg: secret::text(&msg).into_owned(), bytes, total_bytes };
+            let progress = Progress { msg: secret::mask_text(&msg).into_owned(), bytes, total_bytes };
             // What is seen and cannot be told is no reason to end the work.
             drop(writeln!(std::io::stderr(), "{}", progress.to_line()));
         }

@@ -47,21 +47,21 @@ impl Done {
 impl Call {
     /// Notes what was done and stays done, as each step ends: a call that fails afterwards, or that a signal or the time
     /// limit ends, says so in its `actions`.
-    pub fn did(&self, what: impl Into<String>) {
+    pub fn record_action(&self, what: impl Into<String>) {
         let mut changes = self.done.0.borrow_mut();
         changes.begun = None;
         changes.actions.push(what.into());
     }
 
     /// Notes that `action` is about to be begun and can then not be called back: a call that a signal or the time limit
-    /// ends before [`Call::did`] or [`Call::did_not`] says it in its `actions`, and `goes_on` as what goes on without it.
-    pub fn begins(&self, action: impl Into<String>, goes_on: impl Into<String>) {
+    /// ends before [`Call::record_action`] or [`Call::clear_begun`] says it in its `actions`, and `goes_on` as what goes on without it.
+    pub fn record_begun(&self, action: impl Into<String>, goes_on: impl Into<String>) {
         let begun = Begun { action: action.into(), goes_on: goes_on.into() };
         self.done.0.borrow_mut().begun = Some(begun);
     }
 
     /// What was begun has come to its end and changed nothing.
-    pub fn did_not(&self) {
+    pub fn clear_begun(&self) {
         self.done.0.borrow_mut().begun = None;
     }
 
@@ -72,7 +72,7 @@ impl Call {
 
     /// What was noted.
     #[must_use]
-    pub fn done(&self) -> Vec<String> {
+    pub fn recorded_actions(&self) -> Vec<String> {
         self.done.0.borrow().actions.clone()
     }
 
@@ -96,8 +96,8 @@ mod tests {
     fn a_call_that_ends_in_the_middle_of_a_step_says_what_goes_on() {
         let call = Call::default();
         let told = |kind| call.done.complete_error(Error::new(kind, "x").hint("call again"));
-        call.did("a");
-        call.begins("b", "the server does b without us");
+        call.record_action("a");
+        call.record_begun("b", "the server does b without us");
         for kind in [ErrorKind::Timeout, ErrorKind::Interrupted] {
             let error = told(kind);
             let failure = error.failure();
@@ -106,10 +106,10 @@ mod tests {
             assert_eq!(failure.hint.as_deref(), Some("the server does b without us"));
         }
         assert_eq!(told(ErrorKind::CommandFailed).failure().actions, ["a"]);
-        call.did_not();
+        call.clear_begun();
         assert_eq!(told(ErrorKind::Timeout).failure().actions, ["a"]);
-        call.begins("b", "");
-        call.did("b");
+        call.record_begun("b", "");
+        call.record_action("b");
         assert_eq!(told(ErrorKind::Timeout).failure().actions, ["a", "b"]);
     }
 
@@ -118,7 +118,7 @@ mod tests {
         let (call, error) = (Call::default(), || Error::new(ErrorKind::Timeout, "late"));
         call.record_output(&json!({"added": [1]}));
         assert_eq!(call.done.complete_error(error()), error(), "nothing was done");
-        call.did("a");
+        call.record_action("a");
         let told = call.done.complete_error(error().with_actions(vec!["b".to_owned()]));
         assert_eq!(told.failure().actions, ["a", "b"]);
         assert_eq!(told.failure().keys["added"], json!([1]));

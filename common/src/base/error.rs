@@ -169,7 +169,7 @@ impl CommandRecord {
     pub fn new(cmd: Vec<String>, rc: i32, stdout: &str, stderr: &str) -> Self {
         let shown = |text: &str| {
             // Of a secret that is cut, the rest would not be known for one.
-            let text = secret::text(text);
+            let text = secret::mask_text(text);
             let mut from = text.len().saturating_sub(SHOWN);
             while !text.is_char_boundary(from) {
                 from += 1;
@@ -269,7 +269,7 @@ impl Error {
         } else {
             error
         };
-        error.at(path.display())
+        error.with_path(path.display())
     }
 
     /// Narrows the kind, for programs.
@@ -289,7 +289,7 @@ impl Error {
     /// Says where: a file, or the JSON pointer of an argument.
     #[must_use]
     #[allow(clippy::needless_pass_by_value)] // `.at(path.display())` is how it is called everywhere.
-    pub fn at(mut self, path: impl ToString) -> Self {
+    pub fn with_path(mut self, path: impl ToString) -> Self {
         self.0.path = Some(path.to_string());
         self
     }

@@ -28,7 +28,7 @@ struct Masked;
 
 impl Write for Masked {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().write_all(secret::text(&String::from_utf8_lossy(line)).as_bytes())?;
+        io::stderr().write_all(secret::mask_text(&String::from_utf8_lossy(line)).as_bytes())?;
         Ok(line.len())
     }
 

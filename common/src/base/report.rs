@@ -28,8 +28,8 @@ impl Diff {
         Self {
             before_header: header.clone(),
             after_header: header,
-            before: secret::text(&String::from_utf8_lossy(before)).into_owned(),
-            after: secret::text(&String::from_utf8_lossy(after)).into_owned(),
+            before: secret::mask_text(&String::from_utf8_lossy(before)).into_owned(),
+            after: secret::mask_text(&String::from_utf8_lossy(after)).into_owned(),
         }
     }
 }

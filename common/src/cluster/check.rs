@@ -1,7 +1,8 @@
 //! What [`Cluster::check`] asks.
 
 use super::{
-    AGENT_GROUP, Address, Cluster, DataNode, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, Role,
+    AGENT_GROUP, Address, Cluster, ClusterNode, DataNode, MAX_ADDRESSES, MAX_DATA_NODES, MAX_NODES,
+    MAX_PEERS, Role,
 };
 use crate::base::Error;
 use std::collections::{BTreeMap, HashMap};
@@ -26,17 +27,17 @@ pub(super) fn check_cluster(cluster: &Cluster) -> Result<(), Error> {
 }
 
 /// The nodes beside each other: what is wrong with some of them stays wrong whatever others come.
-pub(super) fn check_nodes_together(nodes: &[Node]) -> Result<(), Error> {
+pub(super) fn check_nodes_together(nodes: &[ClusterNode]) -> Result<(), Error> {
     check_duplicates(nodes)?;
     check_address_families(nodes)
 }
 
-fn invalid_node(node: &Node, what: impl std::fmt::Display) -> Error {
+fn invalid_node(node: &ClusterNode, what: impl std::fmt::Display) -> Error {
     Error::refused(format!("node {}: {what}", node.name))
 }
 
 /// One node by itself.
-pub(super) fn check_node(node: &Node) -> Result<(), Error> {
+pub(super) fn check_node(node: &ClusterNode) -> Result<(), Error> {
     check_word("name", &node.name, 64).map_err(|e| invalid_node(node, e))?;
     check_word("zone", &node.zone, 64).map_err(|e| invalid_node(node, e))?;
     let ids = [("id", node.id), ("CM agent's id", node.cm_agent.id)];
@@ -92,7 +93,7 @@ pub(super) fn check_node(node: &Node) -> Result<(), Error> {
     node.data_nodes.iter().try_for_each(|d| check_data_node(node, d))
 }
 
-fn check_data_node(node: &Node, d: &DataNode) -> Result<(), Error> {
+fn check_data_node(node: &ClusterNode, d: &DataNode) -> Result<(), Error> {
     check_folder(node, "data_dir", &d.data_dir)?;
     for (what, dir) in [("xlog_dir", &d.xlog_dir), ("ssd_dir", &d.ssd_dir)] {
         if !dir.is_empty() {
@@ -129,7 +130,7 @@ fn check_word(what: &str, text: &str, max: usize) -> Result<(), String> {
 }
 
 /// A folder: absolute, short enough, of allowed characters.
-fn check_folder(node: &Node, what: &str, path: &str) -> Result<(), Error> {
+fn check_folder(node: &ClusterNode, what: &str, path: &str) -> Result<(), Error> {
     if !path.starts_with('/') {
         return Err(
             invalid_node(node, format!("{what} {path:?} is not an absolute path")).gauss_code("GAUSS-50213")
@@ -151,7 +152,7 @@ fn check_folder(node: &Node, what: &str, path: &str) -> Result<(), Error> {
     }
 }
 
-fn check_addresses(node: &Node, what: &str, list: &[Address]) -> Result<(), Error> {
+fn check_addresses(node: &ClusterNode, what: &str, list: &[Address]) -> Result<(), Error> {
     if list.is_empty() {
         return Err(invalid_node(node, format!("{what} is missing")).gauss_code("GAUSS-51207"));
     }
@@ -170,7 +171,7 @@ fn check_addresses(node: &Node, what: &str, list: &[Address]) -> Result<(), Erro
     }
 }
 
-fn check_port(node: &Node, what: &str, port: u32) -> Result<(), Error> {
+fn check_port(node: &ClusterNode, what: &str, port: u32) -> Result<(), Error> {
     if (1024..=65535).contains(&port) {
         Ok(())
     } else {
@@ -180,7 +181,7 @@ fn check_port(node: &Node, what: &str, port: u32) -> Result<(), Error> {
 }
 
 /// Nothing that tells nodes apart is there twice.
-fn check_duplicates(nodes: &[Node]) -> Result<(), Error> {
+fn check_duplicates(nodes: &[ClusterNode]) -> Result<(), Error> {
     let mut taken: HashMap<(&str, String), &str> = HashMap::new();
     for node in nodes {
         let mut keys = vec![
@@ -206,7 +207,7 @@ fn check_duplicates(nodes: &[Node]) -> Result<(), Error> {
 }
 
 /// OM refuses IPv4 and IPv6 in one cluster.
-fn check_address_families(nodes: &[Node]) -> Result<(), Error> {
+fn check_address_families(nodes: &[ClusterNode]) -> Result<(), Error> {
     let mut all = nodes.iter().flat_map(|n| {
         n.addresses
             .iter()
@@ -226,7 +227,7 @@ fn check_address_families(nodes: &[Node]) -> Result<(), Error> {
 }
 
 fn check_groups(cluster: &Cluster) -> Result<(), Error> {
-    let mut groups: BTreeMap<u32, Vec<(&Node, &DataNode)>> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, Vec<(&ClusterNode, &DataNode)>> = BTreeMap::new();
     for (n, d) in cluster.data_nodes() {
         groups.entry(d.group).or_default().push((n, d));
     }

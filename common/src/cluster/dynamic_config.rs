@@ -84,7 +84,7 @@ impl DynamicConfig {
     /// Whether a file is in the layout of CM, which keeps another record under the same name: neither checksum nor length,
     /// then a version; a page for the header, and a time line and the groups of servers behind it.
     #[must_use]
-    pub fn is_of_cm(bytes: &[u8]) -> bool {
+    pub fn is_cm_file(bytes: &[u8]) -> bool {
         const CHECKSUM_AND_LENGTH: [u8; 8] = [0; 8];
         bytes.len() > PAGE
             && bytes[..8] == CHECKSUM_AND_LENGTH
@@ -158,8 +158,9 @@ impl DynamicConfig {
     pub fn fits(&self, cluster: &Cluster) -> bool {
         let here =
             |n: &LiveNode| (n.id, n.name.clone(), n.data_nodes.iter().map(|d| d.id).collect::<Vec<_>>());
-        let there =
-            |n: &super::Node| (n.id, n.name.clone(), n.data_nodes.iter().map(|d| d.id).collect::<Vec<_>>());
+        let there = |n: &super::ClusterNode| {
+            (n.id, n.name.clone(), n.data_nodes.iter().map(|d| d.id).collect::<Vec<_>>())
+        };
         self.nodes.iter().map(here).eq(cluster.nodes.iter().map(there))
     }
 }

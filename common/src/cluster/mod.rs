@@ -147,12 +147,12 @@ impl fmt::Display for Address {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// The nodes.
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<ClusterNode>,
 }
 
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct ClusterNode {
     /// Its number, from 1; it stays when other nodes go.
     pub id: u32,
     /// Its host name, by which it is known everywhere.
@@ -265,30 +265,30 @@ pub struct PeerRecord {
 impl Cluster {
     /// The node of this name.
     #[must_use]
-    pub fn node(&self, name: &str) -> Option<&Node> {
+    pub fn node(&self, name: &str) -> Option<&ClusterNode> {
         self.nodes.iter().find(|n| n.name == name)
     }
 
     /// The node with this number.
     #[must_use]
-    pub fn node_by_id(&self, id: u32) -> Option<&Node> {
+    pub fn node_by_id(&self, id: u32) -> Option<&ClusterNode> {
         self.nodes.iter().find(|n| n.id == id)
     }
 
     /// The node that `key` says: its name or, when no node is named so, its number.
     #[must_use]
-    pub fn find(&self, key: &str) -> Option<&Node> {
+    pub fn find(&self, key: &str) -> Option<&ClusterNode> {
         self.node(key).or_else(|| key.parse().ok().and_then(|id| self.node_by_id(id)))
     }
 
     /// All data nodes with their nodes, in the order of the file.
-    pub fn data_nodes(&self) -> impl Iterator<Item = (&Node, &DataNode)> {
+    pub fn data_nodes(&self) -> impl Iterator<Item = (&ClusterNode, &DataNode)> {
         self.nodes.iter().flat_map(|n| n.data_nodes.iter().map(move |d| (n, d)))
     }
 
     /// The first node that holds a primary.
     #[must_use]
-    pub fn primary(&self) -> Option<&Node> {
+    pub fn primary(&self) -> Option<&ClusterNode> {
         self.data_nodes().find(|(_, d)| d.role == Role::Primary).map(|(n, _)| n)
     }
 

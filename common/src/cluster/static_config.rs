@@ -13,7 +13,7 @@ use super::page::{
 };
 use super::spec::{self, Difference};
 use super::{
-    Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, Node, PeerRecord, Role,
+    Cluster, ClusterNode, CmAgent, CmServer, DataNode, MAX_DATA_NODES, MAX_NODES, MAX_PEERS, PeerRecord, Role,
 };
 use crate::base::{Error, ErrorKind};
 
@@ -134,7 +134,7 @@ impl StaticConfig {
 
     /// The node that this copy is for, if it is in the file.
     #[must_use]
-    pub fn local_node(&self) -> Option<&Node> {
+    pub fn local_node(&self) -> Option<&ClusterNode> {
         self.cluster.node_by_id(self.local)
     }
 
@@ -245,7 +245,7 @@ fn read_absent(r: &mut Reader, what: &str, len: usize) -> Result<(), Error> {
     })
 }
 
-fn read_node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
+fn read_node(r: &mut Reader, slots: usize) -> Result<ClusterNode, Error> {
     r.u32("the checksum")?;
     let id = r.u32("the node's id")?;
     let name = r.string("the node's name", NAME)?;
@@ -268,7 +268,7 @@ fn read_node(r: &mut Reader, slots: usize) -> Result<Node, Error> {
         data_nodes.push(read_data_node(r, slots)?);
     }
     read_absent(r, "etcd", ETCD)?;
-    Ok(Node {
+    Ok(ClusterNode {
         id,
         name,
         zone,
@@ -389,7 +389,7 @@ fn check_unambiguous(cluster: &Cluster) -> Result<(), Error> {
     }
 }
 
-fn put_node(w: &mut Writer, node: &Node, slots: usize) -> Result<(), Error> {
+fn put_node(w: &mut Writer, node: &ClusterNode, slots: usize) -> Result<(), Error> {
     let begin = w.begin();
     w.u32(node.id);
     w.string("name", &node.name, NAME)?;

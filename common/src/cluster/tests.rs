@@ -330,7 +330,7 @@ fn the_largest_cluster_gets_its_ids_and_is_read_again() {
 
 #[test]
 fn no_id_is_nought_and_agents_have_their_group() {
-    type Spoil = fn(&mut Node);
+    type Spoil = fn(&mut ClusterNode);
     let good = sample("with_cm_1p2s").cluster;
     let spoil: [(&str, Spoil); 4] = [
         ("the id", |n| n.id = 0),

@@ -12,7 +12,7 @@ use std::ops::Range;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::{Address, Cluster, DataNode, Node, Role, spec};
+use super::{Address, Cluster, ClusterNode, DataNode, Role, spec};
 use crate::base::Error;
 
 /// What OM takes in `CLUSTER`, besides `floatIp1` and so on.
@@ -85,7 +85,7 @@ const DEVICE_PARAMS: &[&str] = &[
 ///
 /// # Errors
 /// `corrupt` when it is not UTF-8, saying where.
-pub fn text(bytes: &[u8]) -> Result<&str, Error> {
+pub fn decode_text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|e| {
         let valid = std::str::from_utf8(&bytes[..e.valid_up_to()]).unwrap_or_default();
         let (line, column) = line_and_column(valid, valid.len());
@@ -500,7 +500,7 @@ pub fn print_new(cluster: &Cluster, globals: &Globals) -> Result<String, Error> 
 }
 
 /// The cluster's one primary, when the cluster is of the kind that the file can describe at all.
-fn check_expressible(cluster: &Cluster) -> Result<&Node, Error> {
+fn check_expressible(cluster: &Cluster) -> Result<&ClusterNode, Error> {
     let groups: std::collections::BTreeSet<u32> = cluster.data_nodes().map(|(_, d)| d.group).collect();
     if groups.len() > 1 || cluster.nodes.iter().any(|n| n.data_nodes.len() > 1) {
         return Err(Error::refused(
@@ -532,7 +532,7 @@ fn first_address(list: &[Address]) -> &str {
 }
 
 /// The data nodes in the order of `dataNode1`: the primary, then the others by number.
-fn group_members<'c>(cluster: &'c Cluster, primary: &Node) -> Vec<(&'c Node, &'c DataNode)> {
+fn group_members<'c>(cluster: &'c Cluster, primary: &ClusterNode) -> Vec<(&'c ClusterNode, &'c DataNode)> {
     let mut all: Vec<_> = cluster.data_nodes().collect();
     all.sort_by_key(|(n, d)| (n.name != primary.name, d.id));
     all
@@ -556,7 +556,7 @@ impl NewDevice {
     }
 }
 
-fn new_device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
+fn new_device(node: &ClusterNode, cluster: &Cluster, primary: &ClusterNode) -> NewDevice {
     let mut params: Vec<(&'static str, String)> = vec![
         ("name", node.name.clone()),
         ("azName", node.zone.clone()),
@@ -616,6 +616,6 @@ fn new_device(node: &Node, cluster: &Cluster, primary: &Node) -> NewDevice {
     NewDevice { name: node.name.clone(), params }
 }
 
-fn is_cascade(node: &Node) -> bool {
+fn is_cascade(node: &ClusterNode) -> bool {
     node.data_nodes.iter().any(|d| d.role == Role::CascadeStandby)
 }

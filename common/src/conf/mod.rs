@@ -19,7 +19,7 @@ use std::{
 use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
-pub use value::{check_name, is_on, same_value};
+pub use value::{check_name, is_on, is_same_value};
 
 /// A line which the server cannot understand. One such line, and it takes nothing of the whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl ConfFile {
             first.message
         ))
         .hint("correct the line or put a # before it, then call again")
-        .at(path.display()))
+        .with_path(path.display()))
     }
 
     /// Every active setting in the order of the file, repeated ones too, `include` directives left out.
@@ -331,7 +331,7 @@ impl ConfFile {
     fn change_line(&mut self, index: usize, wanted: &str) -> bool {
         let line = &mut self.lines[index];
         let Content::Setting { value, name_at, value_at, equals, .. } = &line.content else { return false };
-        if same_value(value, wanted.as_bytes()) {
+        if is_same_value(value, wanted.as_bytes()) {
             return false;
         }
         let (before, rest) = line.bytes.split_at(value_at.start);

@@ -270,7 +270,7 @@ fn same_values() {
         ("0.5", ".5"),
     ];
     for (one, other) in same {
-        assert!(same_value(one.as_bytes(), other.as_bytes()), "{one} {other}");
+        assert!(is_same_value(one.as_bytes(), other.as_bytes()), "{one} {other}");
     }
     let different = [
         ("on", "off"),
@@ -285,7 +285,7 @@ fn same_values() {
         ("2", "on"),
     ];
     for (one, other) in different {
-        assert!(!same_value(one.as_bytes(), other.as_bytes()), "{one} {other}");
+        assert!(!is_same_value(one.as_bytes(), other.as_bytes()), "{one} {other}");
     }
 }
 
@@ -365,7 +365,7 @@ proptest! {
         prop_assert_eq!(&read.errors, &Vec::<usize>::new(), "{}", text.escape_ascii());
         let [(name, found, _)] = &read.settings[..] else { return Err(TestCaseError::fail("one setting")) };
         prop_assert_eq!(&name[..], b"a");
-        prop_assert!(same_value(found, value.as_bytes()), "{} is read as {}", value, found.escape_ascii());
+        prop_assert!(is_same_value(found, value.as_bytes()), "{} is read as {}", value, found.escape_ascii());
         // Where nothing is to be done the old text stays, which may be another form of the same; else it is this value.
         if text != old.as_bytes() {
             prop_assert_eq!(&found[..], value.as_bytes());
@@ -384,7 +384,7 @@ proptest! {
         let mut file = ConfFile::parse(&text);
         let errors = file.errors().len();
         file.set(&name, &value).unwrap();
-        prop_assert!(same_value(&file.get(&name).unwrap().value, value.as_bytes()));
+        prop_assert!(is_same_value(&file.get(&name).unwrap().value, value.as_bytes()));
         prop_assert_eq!(file.errors().len(), errors);
         // The text, read anew, says the same; and nothing is left to do.
         let mut again = ConfFile::parse(&file.to_bytes());

@@ -36,7 +36,7 @@ pub(super) fn check_value(name: &str, value: &str) -> Result<(), Error> {
 /// Equal bytes are; so are two words for true or two for false (`on`, `true`, `yes`, `1`), and equal numbers with equal
 /// units (`7 MB`, `7MB`). `7MB` and `7168kB` are not: whether a unit counts depends on the parameter.
 #[must_use]
-pub fn same_value(one: &[u8], other: &[u8]) -> bool {
+pub fn is_same_value(one: &[u8], other: &[u8]) -> bool {
     if one == other {
         return true;
     }

@@ -72,7 +72,7 @@ impl NodeLock {
     ///
     /// # Errors
     /// `busy`, naming the process that holds it; `permission` or `io`.
-    pub async fn of(data_dir: &Path, call: &Call) -> Result<Self, Error> {
+    pub async fn acquire(data_dir: &Path, call: &Call) -> Result<Self, Error> {
         let mut folder = Some(File::open(data_dir).map_err(|e| Error::io("open", data_dir, &e))?);
         let mut taken = None;
         wait_for_lock(call, || {
@@ -118,7 +118,7 @@ impl Held {
                 ),
             )
             .reason(Reason::LockHeld)
-            .at(path.display())
+            .with_path(path.display())
             .hint("try again when it has ended, or raise lock_timeout"),
         }
     }
@@ -137,7 +137,7 @@ async fn wait_for_lock(
                 return Err(Held::By(holder, start.elapsed()));
             }
             Some(holder) => {
-                call.saw(format!(
+                call.record_seen(format!(
                     "a lock held by {}",
                     holder.map_or("another process".to_owned(), describe_process)
                 ));
@@ -296,12 +296,12 @@ mod tests {
     #[test]
     fn the_node_lock_excludes_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let first = block_on(NodeLock::of(folder.path(), &call(0))).unwrap();
-        let error = block_on(NodeLock::of(folder.path(), &call(0))).unwrap_err();
+        let first = block_on(NodeLock::acquire(folder.path(), &call(0))).unwrap();
+        let error = block_on(NodeLock::acquire(folder.path(), &call(0))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().contains(&format!("(pid {})", std::process::id())), "{error}");
         drop(first);
-        block_on(NodeLock::of(folder.path(), &call(0))).unwrap();
+        block_on(NodeLock::acquire(folder.path(), &call(0))).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -29,8 +29,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let mut file =
         OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(fail)?;
     let meta = file.metadata().map_err(fail)?;
-    let wrong =
-        |what: &str| Error::new(ErrorKind::Io, format!("{} {what}", path.display())).at(path.display());
+    let wrong = |what: &str| {
+        Error::new(ErrorKind::Io, format!("{} {what}", path.display())).with_path(path.display())
+    };
     if !meta.is_file() {
         return Err(wrong("is not a regular file"));
     }

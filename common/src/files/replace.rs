@@ -74,7 +74,7 @@ fn exchange(
         Ok(meta) if meta.is_file() => Some(meta),
         Ok(_) => {
             return Err(Error::new(ErrorKind::Io, format!("{} is not a regular file", target.display()))
-                .at(target.display()));
+                .with_path(target.display()));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(Error::io("look at", &target, &e)),
@@ -143,7 +143,7 @@ fn resolve(path: &Path) -> Result<PathBuf, Error> {
                     path.display(),
                     parent.join(link).display()
                 ))
-                .at(path.display()));
+                .with_path(path.display()));
             }
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             Ok(std::fs::canonicalize(folder).map_err(|e| Error::io("open", folder, &e))?.join(name))
@@ -168,7 +168,7 @@ fn changed_error(target: &Path, what: &str) -> Error {
         ErrorKind::Busy,
         format!("{} {what} while this call was at work; it is left as it is", target.display()),
     )
-    .at(target.display())
+    .with_path(target.display())
     .hint("call again; who edits it beside these programs and gs_guc should take their lock, or wait")
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::exchange::Exchange;
-use super::{Node, OwedReload, Reload};
+use super::{OwedReload, ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind, secret};
 use crate::conf::ConfFile;
 use crate::files::{self, FileLock, NodeLock};
@@ -56,7 +56,7 @@ pub struct EditPolicy {
 pub struct ConfigFile<'n> {
     path: PathBuf,
     kind: ConfigKind,
-    node: Option<&'n Node>,
+    node: Option<&'n ServerNode>,
     policy: EditPolicy,
 }
 
@@ -94,7 +94,7 @@ pub struct NewFile<'a> {
     pub new: &'a [u8],
     /// The parameters that change, of postgresql.conf.
     pub names: &'a [String],
-    /// What is done by it, for [`Call::did`].
+    /// What is done by it, for [`Call::record_action`].
     pub actions: &'a [String],
     /// Whether to keep the old file.
     pub backup: bool,
@@ -118,13 +118,13 @@ pub struct Saved {
 impl<'n> ConfigFile<'n> {
     /// The pg_hba.conf at `path`, which the server of `node` reads, if any does.
     #[must_use]
-    pub fn hba(path: PathBuf, node: Option<&'n Node>, policy: EditPolicy) -> Self {
+    pub fn hba(path: PathBuf, node: Option<&'n ServerNode>, policy: EditPolicy) -> Self {
         Self { path, kind: ConfigKind::Hba, node, policy }
     }
 
     /// The node's postgresql.conf.
     #[must_use]
-    pub fn conf(node: &'n Node, policy: EditPolicy) -> Self {
+    pub fn conf(node: &'n ServerNode, policy: EditPolicy) -> Self {
         let path = node.data_dir.join(ConfigKind::Conf.file_name());
         Self { path, kind: ConfigKind::Conf, node: Some(node), policy }
     }
@@ -137,8 +137,8 @@ impl<'n> ConfigFile<'n> {
 
     /// The node whose running server is made to read the new file.
     #[must_use]
-    pub fn server(&self) -> Option<&'n Node> {
-        self.node.filter(|node| self.policy.reload && node.running().is_some())
+    pub fn server(&self) -> Option<&'n ServerNode> {
+        self.node.filter(|node| self.policy.reload && node.running_pid().is_some())
     }
 
     /// Reads the file, without a lock; the secrets in it are known from then on.
@@ -212,7 +212,7 @@ impl<'n> ConfigFile<'n> {
         // A build replaces pg_hba.conf, and keeps postgresql.conf.
         let needed = self.node.filter(|_| !held && (self.kind == ConfigKind::Hba || self.server().is_some()));
         let node_lock = match needed {
-            Some(node) => match NodeLock::of(&node.data_dir, call).await {
+            Some(node) => match NodeLock::acquire(&node.data_dir, call).await {
                 Ok(lock) => Some(lock),
                 Err(error) => {
                     // A build holds it, too, and may take hours.
@@ -231,7 +231,12 @@ impl<'n> ConfigFile<'n> {
     }
 
     /// Reloads the server and verifies that it accepted the file and the new values of `names`.
-    async fn reload_and_verify(&self, node: &Node, call: &Call, names: &[String]) -> Result<Saved, Error> {
+    async fn reload_and_verify(
+        &self,
+        node: &ServerNode,
+        call: &Call,
+        names: &[String],
+    ) -> Result<Saved, Error> {
         let (outcome, words) = match self.kind {
             ConfigKind::Hba => {
                 let wanted = HbaFile::from_bytes(files::read(&self.path)?);
@@ -243,7 +248,7 @@ impl<'n> ConfigFile<'n> {
     }
 
     /// What a reload means for the file, by the server's words of it.
-    fn verify(&self, outcome: Reload, words: Vec<String>, names: &[String]) -> Result<Saved, Error> {
+    fn verify(&self, outcome: ReloadOutcome, words: Vec<String>, names: &[String]) -> Result<Saved, Error> {
         let name = self.kind.file_name();
         let disliked: Vec<String> = words.iter().filter(|word| rejects_value(word, names)).cloned().collect();
         let locked = is_locked_out(&outcome);
@@ -252,17 +257,17 @@ impl<'n> ConfigFile<'n> {
         }
         let mut saved = Saved::default();
         match outcome {
-            Reload::NotRunning => return Ok(saved),
-            Reload::Taken => saved.reloaded = true,
+            ReloadOutcome::NotRunning => return Ok(saved),
+            ReloadOutcome::Taken => saved.reloaded = true,
             // It reads one file whatever it thinks of the other.
-            Reload::Refused(words) => {
+            ReloadOutcome::Refused(words) => {
                 saved.reloaded = true;
                 let fault = words.join("; ");
                 saved.warnings.push(format!(
                     "the server reloaded {name}, but reported errors in another file: {fault}"
                 ));
             }
-            Reload::Unseen(why) => saved.warnings.push(unseen(&why)),
+            ReloadOutcome::Unseen(why) => saved.warnings.push(unseen_reload_warning(&why)),
         }
         saved.actions.push(RELOAD.to_owned());
         saved.restart = names
@@ -275,10 +280,10 @@ impl<'n> ConfigFile<'n> {
     }
 
     /// The error for a file that the server did not take.
-    fn refusal(&self, outcome: &Reload, words: &[String], disliked: &[String], locked: bool) -> Error {
+    fn refusal(&self, outcome: &ReloadOutcome, words: &[String], disliked: &[String], locked: bool) -> Error {
         let path = self.path.display();
         let words: Vec<&str> = match (self.kind, outcome) {
-            (ConfigKind::Hba, Reload::Refused(words)) => {
+            (ConfigKind::Hba, ReloadOutcome::Refused(words)) => {
                 // With every reload the server repeats what it thinks of postgresql.conf.
                 let about = |word: &&str| !word.contains("postgresql.conf") && !word.contains("parameter \"");
                 words.iter().map(String::as_str).filter(about).collect()
@@ -292,7 +297,7 @@ impl<'n> ConfigFile<'n> {
             ConfigKind::Conf => "correct the value, then call again",
         };
         let detail = format!("the server did not take {path}: {}", words.join("; "));
-        Error::new(ErrorKind::CommandFailed, detail).at(path).hint(hint)
+        Error::new(ErrorKind::CommandFailed, detail).with_path(path).hint(hint)
     }
 }
 
@@ -347,13 +352,13 @@ pub const RELOAD: &str = "reload the server";
 
 /// The warning that a reload had no effect that could be seen.
 #[must_use]
-pub fn unseen(why: &str) -> String {
+pub fn unseen_reload_warning(why: &str) -> String {
     format!("the server was signalled to reload, but its log does not confirm it: {why}")
 }
 
 /// Whether the server did not come to the files at all, for somebody held the lock of postgresql.conf.
-fn is_locked_out(outcome: &Reload) -> bool {
-    matches!(outcome, Reload::Refused(words) if words.iter().any(|word| word.contains("lock failed")))
+fn is_locked_out(outcome: &ReloadOutcome) -> bool {
+    matches!(outcome, ReloadOutcome::Refused(words) if words.iter().any(|word| word.contains("lock failed")))
 }
 
 /// Whether this line of the server's log says that it did not like the value of one of these.
@@ -394,7 +399,7 @@ mod tests {
             "CONTEXT:  line 4 of configuration file \"/d/pg_hba.conf\"",
             "WARNING:  pg_hba.conf not reloaded",
         ];
-        let outcome = Reload::Refused(words.map(str::to_owned).to_vec());
+        let outcome = ReloadOutcome::Refused(words.map(str::to_owned).to_vec());
         let error = hba().verify(outcome, Vec::new(), &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::CommandFailed);
         assert_eq!(
@@ -406,17 +411,17 @@ mod tests {
     #[test]
     fn a_fault_of_another_file_is_a_warning() {
         let word = "LOG:  configuration file \"/d/postgresql.conf\" contains errors; no changes were applied";
-        let saved = hba().verify(Reload::Refused(vec![word.to_owned()]), Vec::new(), &[]).unwrap();
+        let saved = hba().verify(ReloadOutcome::Refused(vec![word.to_owned()]), Vec::new(), &[]).unwrap();
         assert!(saved.reloaded && saved.warnings[0].contains("another file"));
-        let saved = hba().verify(Reload::Unseen("no log".to_owned()), Vec::new(), &[]).unwrap();
+        let saved = hba().verify(ReloadOutcome::Unseen("no log".to_owned()), Vec::new(), &[]).unwrap();
         assert!(!saved.reloaded && saved.warnings[0].contains("no log") && saved.actions == [RELOAD]);
-        let saved = hba().verify(Reload::NotRunning, Vec::new(), &[]).unwrap();
+        let saved = hba().verify(ReloadOutcome::NotRunning, Vec::new(), &[]).unwrap();
         assert!(!saved.reloaded && saved.actions.is_empty());
     }
 
     #[test]
     fn a_reload_that_a_lock_prevented_says_so() {
-        let outcome = Reload::Refused(vec!["LOG:  lock failed".to_owned()]);
+        let outcome = ReloadOutcome::Refused(vec!["LOG:  lock failed".to_owned()]);
         let error = hba().verify(outcome, Vec::new(), &[]).unwrap_err();
         assert!(error.failure().hint.as_deref().unwrap().contains("call again"));
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::base::Lsn;
 use crate::conf::{ConfFile, is_on};
 
 /// `PG_CONTROL_VERSION` of the layout below, in every release so far.
@@ -20,9 +21,9 @@ pub struct ControlFile {
     /// The number of the layout.
     pub version: u32,
     /// Where the record of the last checkpoint begins. The same place in PostgreSQL's layouts.
-    pub checkpoint: u64,
+    pub checkpoint: Lsn,
     /// Where recovery would begin: the redo position of the last checkpoint.
-    pub redo: u64,
+    pub redo: Lsn,
     /// What else is known, when the layout is the one that is known.
     pub more: Option<More>,
 }
@@ -31,7 +32,7 @@ pub struct ControlFile {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct More {
     /// The log position which the data surely need: the last checkpoint, or what recovery came to.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// `max_connections` together with `max_inner_tool_connections`, or the threads of the pool when they are more.
     pub max_connections: u32,
     /// `max_prepared_transactions`.
@@ -57,7 +58,7 @@ impl ControlFile {
         let known = word(8)? == VERSION && long(184).map(f64::from_bits) == Some(FLOAT);
         let more = || {
             Some(More {
-                lsn: long(32)?.max(long(136)?),
+                lsn: Lsn::new(long(32)?.max(long(136)?)),
                 max_connections: word(168)?,
                 max_prepared_transactions: word(172)?,
                 max_locks_per_transaction: word(176)?,
@@ -65,8 +66,8 @@ impl ControlFile {
         };
         let more = if known { more() } else { None };
         // openGauss has the checkpoint before in between; PostgreSQL has not since release 11.
-        let redo = long(if word(8)? == VERSION { 48 } else { 40 })?;
-        Some(Self { system_id: long(0)?, version: word(8)?, checkpoint: long(32)?, redo, more })
+        let redo = Lsn::new(long(if word(8)? == VERSION { 48 } else { 40 })?);
+        Some(Self { system_id: long(0)?, version: word(8)?, checkpoint: Lsn::new(long(32)?), redo, more })
     }
 
     /// Whether openGauss wrote it, and not PostgreSQL.
@@ -101,7 +102,7 @@ impl More {
 
     /// The limits of which a standby with this file has less than its primary, each in a few words.
     #[must_use]
-    pub fn short(&self, conf: &ConfFile) -> Vec<String> {
+    pub fn limits_below_primary(&self, conf: &ConfFile) -> Vec<String> {
         let short = |name: &&str| {
             let own = conf.get(name)?.text().trim().parse().ok()?;
             let there = self.primary_limit_above(name, own, conf)?;
@@ -141,12 +142,17 @@ mod tests {
     #[test]
     fn the_known_layout_is_read_and_of_others_only_the_number() {
         let known = ControlFile::parse(&file(VERSION)).unwrap();
-        assert_eq!((known.checkpoint, known.redo), (0x4000, 0x3fc0));
+        assert_eq!((known.checkpoint, known.redo), (Lsn::new(0x4000), Lsn::new(0x3fc0)));
         let more = known.more.unwrap();
-        assert_eq!((more.lsn, more.max_connections), (0x5000, 250));
+        assert_eq!((more.lsn, more.max_connections), (Lsn::new(0x5000), 250));
         assert_eq!((more.max_prepared_transactions, more.max_locks_per_transaction), (200, 256));
-        let other =
-            ControlFile { system_id: 77, version: 1300, checkpoint: 0x4000, redo: 0x3f80, more: None };
+        let other = ControlFile {
+            system_id: 77,
+            version: 1300,
+            checkpoint: Lsn::new(0x4000),
+            redo: Lsn::new(0x3f80),
+            more: None,
+        };
         assert_eq!(ControlFile::parse(&file(1300)), Some(other));
         assert_eq!(ControlFile::parse(&[0; 11]), None);
     }

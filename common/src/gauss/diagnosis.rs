@@ -3,11 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Node;
+use super::ServerNode;
 use super::server_log::newest_tail;
-use super::state::lsn_text;
 use super::wal::WalRecord;
-use crate::base::{Call, secret};
+use crate::base::{Call, Lsn, secret};
 
 /// What a server wrote when it could not follow its upstream, or could not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +83,11 @@ pub struct LogRecord {
 
 impl From<WalRecord> for LogRecord {
     fn from(record: WalRecord) -> Self {
-        Self { begin: lsn_text(record.begin), end: lsn_text(record.end), crc: record.crc }
+        Self {
+            begin: Lsn::new(record.begin).to_string(),
+            end: Lsn::new(record.end).to_string(),
+            crc: record.crc,
+        }
     }
 }
 
@@ -93,7 +96,7 @@ impl From<WalRecord> for LogRecord {
 #[serde(default)]
 pub struct Diagnosis {
     /// How far the log goes that the node holds, written or received, read from its files where its server does not run.
-    pub holds: Option<String>,
+    pub holds: Option<Lsn>,
     /// The newest term in that log or in the node's files.
     pub term: Option<u64>,
     /// The last record of that log which recovery would replay; null where it cannot be read.
@@ -117,7 +120,7 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
     for line in text.lines().rev() {
         let level =
             ["FATAL:", "PANIC:", "WARNING:", "ERROR:", "LOG:"].iter().filter_map(|l| line.find(l)).min();
-        let words = || secret::words(line[level.unwrap_or(0)..].trim()).into_owned();
+        let words = || secret::mask_line(line[level.unwrap_or(0)..].trim()).into_owned();
         if let Some(obstacle) = Obstacle::from_line(line) {
             return (Some(obstacle), Some(words()));
         }
@@ -133,16 +136,16 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
     (None, fatal)
 }
 
-impl Node {
+impl ServerNode {
     /// Returns why the node's server is not well, as far as its files and its log tell.
     pub async fn diagnose(&self, call: &Call) -> Diagnosis {
         let log = self.log_end(call).await;
-        let stopped = self.running().is_none();
+        let stopped = self.running_pid().is_none();
         // What a server says before its logger runs stands in the file that it was started with.
         let text = newest_tail(&self.log_dir(call).await, &self.start_log());
         let (obstacle, last_error) = read_log(&text);
         Diagnosis {
-            holds: Some(log.lsn).filter(|lsn| *lsn > 0).map(lsn_text),
+            holds: Some(log.lsn).filter(|lsn| lsn.is_valid()),
             term: log.term,
             last_record: log.last.map(LogRecord::from),
             crashed: stopped && self.data_dir.join("postmaster.pid").exists(),

@@ -46,10 +46,10 @@ impl Environment {
             common.gauss_home.as_ref().map(|home| home.as_os_str().len()).filter(|n| *n > MAX_PATH_BYTES)
         {
             let detail = format!("gauss_home has {bytes} bytes, and a path at most {MAX_PATH_BYTES}");
-            return Err(Error::bad_args(detail).at("/gauss_home"));
+            return Err(Error::bad_args(detail).with_path("/gauss_home"));
         }
         let mut learnt = if let Some(file) = &common.env_file {
-            Self::read(call, file, false).await.map_err(|e| e.at("/env_file"))?
+            Self::read(call, file, false).await.map_err(|e| e.with_path("/env_file"))?
         } else if set("GAUSSHOME").is_some() && !call.switched {
             Self { vars: own, source: "the environment of this process".to_owned() }
         } else if common.gauss_home.is_some() {
@@ -106,7 +106,7 @@ impl Environment {
             .args(["-c", r#". "$1" >/dev/null 2>&1 </dev/null; printf '\0og-env\0'; exec env -0"#, "og"])
             .arg(file)
             .envs(&user_vars())
-            .limit(Some(time_left(call, LIMIT)))
+            .with_limit(Some(time_left(call, LIMIT)))
             .run()
             .await?;
         if outcome.timed_out {

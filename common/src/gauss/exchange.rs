@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigKind, Node, OwedReload, Reload};
+use super::{ConfigKind, OwedReload, ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind};
 use crate::files::{self, FileLock};
 
@@ -17,7 +17,7 @@ pub(super) struct Exchange<'a> {
     pub new: &'a [u8],
     /// Keep the old file beside the new one.
     pub backup: bool,
-    /// What is done by it, for [`Call::did`].
+    /// What is done by it, for [`Call::record_action`].
     pub actions: &'a [String],
 }
 
@@ -31,7 +31,7 @@ impl Exchange<'_> {
             Some(old) => files::replace_read(self.path, old, self.new, self.backup)?,
             None => files::create(self.path, self.new).map(|()| None)?,
         };
-        self.actions.iter().for_each(|action| call.did(action));
+        self.actions.iter().for_each(|action| call.record_action(action));
         Ok(backup)
     }
 
@@ -43,7 +43,7 @@ impl Exchange<'_> {
     /// As [`Exchange::write`]; that of `tell`, and in the same words what then became of the file.
     pub(super) async fn make<T>(
         &self,
-        node: &Node,
+        node: &ServerNode,
         call: &Call,
         (kind, lock): (ConfigKind, Option<FileLock>),
         tell: impl AsyncFnOnce() -> Result<T, Error>,
@@ -102,7 +102,7 @@ impl Exchange<'_> {
 
 /// Tells the server of the old file, and says how that went.
 async fn reload_restored_file(
-    node: &Node,
+    node: &ServerNode,
     call: &Call,
     kind: ConfigKind,
     restored: &str,
@@ -115,7 +115,8 @@ async fn reload_restored_file(
     let file = kind.file_name();
     match node.reload(call).await {
         Ok(outcome) if outcome.is_refused(file) => {
-            let words = if let Reload::Refused(words) = outcome { words.join("; ") } else { String::new() };
+            let words =
+                if let ReloadOutcome::Refused(words) = outcome { words.join("; ") } else { String::new() };
             format!("{restored}, which it does not take either: {words}")
         }
         Ok(_) => restored.to_owned(),
@@ -136,7 +137,7 @@ fn extend_error(error: &Error, path: &Path, words: &str) -> Error {
     let failure = error.failure();
     let hint = failure.hint.as_deref().unwrap_or("reload: never leaves the reload to you");
     let mut told = Error::new(failure.kind, format!("{}; {words}", failure.detail))
-        .at(failure.path.clone().unwrap_or_else(|| path.display().to_string()))
+        .with_path(failure.path.clone().unwrap_or_else(|| path.display().to_string()))
         .hint(hint);
     if let Some(reason) = failure.reason {
         told = told.reason(reason);
@@ -161,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, "old").unwrap();
-        let (node, mut call) = (Node::at(dir.path()), Call::default());
+        let (node, mut call) = (ServerNode::new(dir.path()), Call::default());
         call.common.lock_timeout = Some(0);
         let actions = ["change it".to_owned()];
         let exchange =
@@ -182,7 +183,7 @@ mod tests {
             (error.kind(), error.failure().hint.as_deref()),
             (ErrorKind::CommandFailed, Some("do better"))
         );
-        (dir, error.failure().detail.clone(), !call.done().is_empty())
+        (dir, error.failure().detail.clone(), !call.recorded_actions().is_empty())
     }
 
     fn backups(dir: &Path) -> usize {

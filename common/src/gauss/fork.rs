@@ -59,7 +59,7 @@ pub fn read(data_dir: &Path) -> Result<Vec<Fork>, Error> {
     };
     serde_json::from_slice(&text).map_err(|e| {
         Error::corrupt(format!("{} is no record of failovers of this program: {e}", path.display()))
-            .at(path.display())
+            .with_path(path.display())
             .hint("move the file away: old primaries are then compared by their log alone")
     })
 }

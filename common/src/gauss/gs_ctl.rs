@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::process::{Outcome, Program};
-use super::state::{DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender, lsn_number};
-use super::{BuildMode, Node};
-use crate::base::{Call, Error};
+use super::state::{DbState, Endpoint, NodeState, Progress, Receiver, Role, Sender};
+use super::{BuildMode, ServerNode};
+use crate::base::{Call, Error, Lsn};
 
 /// Takes gs_ctl's `[time][pid][node][gs_ctl]: ` from a line.
 #[must_use]
@@ -98,7 +98,7 @@ fn value<'a>(rows: &'a [Row<'_>], key: &str) -> Option<&'a str> {
 }
 
 fn progress(rows: &[Row<'_>]) -> Progress {
-    let position = |key: &str| value(rows, key).map(str::to_owned);
+    let position = |key: &str| value(rows, key).and_then(Lsn::parse);
     let mut progress = Progress {
         sent: position("sender_sent_location"),
         sender_write: position("sender_write_location"),
@@ -112,10 +112,9 @@ fn progress(rows: &[Row<'_>]) -> Progress {
         sync_percent: value(rows, "sync_percent").and_then(|v| v.trim_end_matches('%').parse().ok()),
     };
     // What the sender has flushed is what can be lost; a position of 0/0 is one not known yet.
-    let has =
-        [&progress.sender_flush, &progress.sent].into_iter().flatten().filter_map(|l| lsn_number(l)).max();
-    let replayed = progress.replay.as_deref().and_then(lsn_number).filter(|l| *l > 0);
-    progress.lag_bytes = has.zip(replayed).map(|(has, replayed)| has.saturating_sub(replayed));
+    let has = [progress.sender_flush, progress.sent].into_iter().flatten().max();
+    let replayed = progress.replay.filter(|lsn| lsn.is_valid());
+    progress.lag_bytes = has.zip(replayed).map(|(has, replayed)| has.bytes_since(replayed));
     progress
 }
 
@@ -253,7 +252,7 @@ async fn run(program: &Program) -> Result<Outcome, Error> {
 }
 
 /// The gs_ctl commands. Each returns what gs_ctl made of it and no verdict: look at the server afterwards.
-impl Node {
+impl ServerNode {
     /// gs_ctl with `command -D DATA_DIR`.
     pub(super) async fn gs_ctl(&self, call: &Call, command: &str) -> Result<Program, Error> {
         let program = self.env(call).await?.program("gs_ctl")?;
@@ -267,7 +266,7 @@ impl Node {
     pub async fn ctl_query(&self, call: &Call) -> Result<Outcome, Error> {
         // A server that does not answer holds gs_ctl for ten seconds.
         let limit = super::process::time_left(call, Duration::from_secs(30));
-        run(&self.gs_ctl(call, "query").await?.limit(Some(limit))).await
+        run(&self.gs_ctl(call, "query").await?.with_limit(Some(limit))).await
     }
 
     /// `gs_ctl start`, in this role when one is given, waiting up to `limit` for it to come up.
@@ -294,11 +293,11 @@ impl Node {
         }
         // gs_ctl gives up before we would end it; the server it started comes up all the same.
         let seconds = limit.as_secs().max(1);
-        program = program.arg("-t").arg(seconds.to_string()).limit(Some(limit + Duration::from_secs(5)));
+        program = program.arg("-t").arg(seconds.to_string()).with_limit(Some(limit + Duration::from_secs(5)));
         run(&program.spare_children()).await
     }
 
-    /// Where a server's first words go that [`Node::ctl_start`] starts.
+    /// Where a server's first words go that [`ServerNode::ctl_start`] starts.
     #[must_use]
     pub fn start_log(&self) -> std::path::PathBuf {
         self.data_dir.join("og_start.log")
@@ -314,7 +313,7 @@ impl Node {
         let program =
             self.gs_ctl(call, "stop").await?.arg("-m").arg(mode.name()).arg("-t").arg(seconds.to_string());
         let program = if mode == StopMode::Fast { program.arg("-W") } else { program };
-        run(&program.limit(Some(limit + Duration::from_secs(5)))).await
+        run(&program.with_limit(Some(limit + Duration::from_secs(5)))).await
     }
 
     /// `gs_ctl switchover` or `gs_ctl failover`, run on the standby that is to become primary.
@@ -325,11 +324,12 @@ impl Node {
         if !failover {
             // When it waits, gs_ctl polls once a second, and three times more after the promotion; the caller polls more often.
             let program = self.gs_ctl(call, "switchover").await?;
-            return run(&program.arg("-W").limit(Some(limit))).await;
+            return run(&program.arg("-W").with_limit(Some(limit))).await;
         }
         let seconds = limit.as_secs().max(1);
         let program = self.gs_ctl(call, "failover").await?;
-        run(&program.arg("-t").arg(seconds.to_string()).limit(Some(limit + Duration::from_secs(5)))).await
+        run(&program.arg("-t").arg(seconds.to_string()).with_limit(Some(limit + Duration::from_secs(5))))
+            .await
     }
 
     /// `gs_ctl notify`: tells a server in the pending role what to be.
@@ -338,7 +338,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_notify(&self, call: &Call, role: Role) -> Result<Outcome, Error> {
         let limit = super::process::time_left(call, Duration::from_secs(60));
-        run(&self.gs_ctl(call, "notify").await?.arg("-M").arg(role.name()).limit(Some(limit))).await
+        run(&self.gs_ctl(call, "notify").await?.arg("-M").arg(role.name()).with_limit(Some(limit))).await
     }
 
     /// `gs_ctl reload`: only says that the signal went out.
@@ -347,7 +347,7 @@ impl Node {
     /// `not_found` when there is no gs_ctl.
     pub async fn ctl_reload(&self, call: &Call) -> Result<Outcome, Error> {
         let limit = super::process::time_left(call, Duration::from_secs(20));
-        run(&self.gs_ctl(call, "reload").await?.limit(Some(limit))).await
+        run(&self.gs_ctl(call, "reload").await?.with_limit(Some(limit))).await
     }
 
     /// Starts `gs_ctl build` in a session of its own, its words going to `log`.

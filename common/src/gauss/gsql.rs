@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::Node;
+use super::ServerNode;
 use super::postmaster_pid::{PostmasterPid, is_frozen};
 use super::process::{Outcome, Program, time_left};
 use crate::base::{Call, Error, ErrorKind, Reason};
@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How much output a statement may give.
 const KEEP: usize = 16 * 1024 * 1024;
 
-impl Node {
+impl ServerNode {
     /// Runs one SQL statement as the initial user through the local socket and returns its rows of text columns; a null
     /// is an empty text.
     ///
@@ -39,17 +39,17 @@ impl Node {
         self.sql_within(call, statement, LIMIT).await
     }
 
-    /// [`Node::sql`], with at most this much time.
+    /// [`ServerNode::sql`], with at most this much time.
     ///
     /// # Errors
-    /// As [`Node::sql`].
+    /// As [`ServerNode::sql`].
     pub async fn sql_within(
         &self,
         call: &Call,
         statement: &str,
         most: Duration,
     ) -> Result<Vec<Vec<String>>, Error> {
-        let pid = PostmasterPid::read(&self.data_dir).filter(|pid| pid.alive(&self.data_dir));
+        let pid = PostmasterPid::read(&self.data_dir).filter(|pid| pid.is_alive(&self.data_dir));
         let pid = pid.ok_or_else(|| {
             Error::not_found(format!("no server runs in {}, so it cannot be asked", self.data_dir.display()))
         })?;
@@ -64,7 +64,7 @@ impl Node {
             .await?
             .arg("-c")
             .arg(statement)
-            .limit(Some(time_left(call, most)))
+            .with_limit(Some(time_left(call, most)))
             .run()
             .await?;
         if outcome.timed_out {

@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Node;
+use super::ServerNode;
 use super::postmaster_pid::PostmasterPid;
 
 /// Differs from machine to machine and from boot to boot; containers of one machine share it.
@@ -49,11 +49,11 @@ pub struct Identity {
     pub listen_port: Option<u16>,
 }
 
-impl Node {
+impl ServerNode {
     /// Returns what tells this node from others.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        let listens = self.running().and_then(|_| PostmasterPid::read(&self.data_dir)?.port);
+        let listens = self.running_pid().and_then(|_| PostmasterPid::read(&self.data_dir)?.port);
         let resolved = std::fs::canonicalize(&self.data_dir);
         Identity {
             addresses: crate::replconn::addresses().iter().map(ToString::to_string).collect(),
@@ -92,7 +92,7 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         std::fs::create_dir(&other).unwrap();
         std::os::unix::fs::symlink(&dir, &link).unwrap();
-        let [one, same, else_] = [&dir, &link, &other].map(|path| Node::at(path).identity());
+        let [one, same, else_] = [&dir, &link, &other].map(|path| ServerNode::new(path).identity());
         assert!(one.directory.is_some() && one == same);
         assert_ne!(one.directory, else_.directory);
         assert_eq!((one.system_id, one.listen_port), (None, None));
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_no_data_directory_is_told_from_an_empty_one() {
         let root = tempfile::tempdir().unwrap();
-        let seen = || Node::at(root.path()).identity().content;
+        let seen = || ServerNode::new(root.path()).identity().content;
         assert_eq!(seen(), Content::Empty);
         std::fs::write(root.path().join("notes"), "").unwrap();
         assert_eq!(seen(), Content::Other);

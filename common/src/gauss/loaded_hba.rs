@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, Reload};
+use super::{ReloadOutcome, ServerNode};
 use crate::base::{Call, Error};
 use crate::hba::{Address, HbaFile, HbaRule, Name, Range, parse_ip};
 
@@ -10,19 +10,19 @@ const RULES: &str = "select type, database, users, address, method from gs_get_h
 /// How long the server may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-impl Node {
-    /// [`Node::reload`], and where the log does not show what the server made of its pg_hba.conf, which is `wanted` now,
+impl ServerNode {
+    /// [`ServerNode::reload`], and where the log does not show what the server made of its pg_hba.conf, which is `wanted` now,
     /// what the server itself shows of its rules.
     ///
     /// # Errors
-    /// As [`Node::reload`].
-    pub async fn reload_hba(&self, call: &Call, wanted: &HbaFile) -> Result<Reload, Error> {
+    /// As [`ServerNode::reload`].
+    pub async fn reload_hba(&self, call: &Call, wanted: &HbaFile) -> Result<ReloadOutcome, Error> {
         let outcome = self.reload(call).await?;
-        let Reload::Unseen(why) = outcome else { return Ok(outcome) };
+        let ReloadOutcome::Unseen(why) = outcome else { return Ok(outcome) };
         Ok(match self.has_loaded(call, wanted).await {
-            Some(true) => Reload::Taken,
-            Some(false) => Reload::Unseen(format!("{why}; and gs_get_hba_conf() shows other rules")),
-            None => Reload::Unseen(why),
+            Some(true) => ReloadOutcome::Taken,
+            Some(false) => ReloadOutcome::Unseen(format!("{why}; and gs_get_hba_conf() shows other rules")),
+            None => ReloadOutcome::Unseen(why),
         })
     }
 
@@ -79,7 +79,7 @@ fn is_address(address: Option<&Address>, shown: &str) -> bool {
                 Range::V6 { mask, .. } if mask.leading_ones() != mask.count_ones() => {
                     bits == mask.count_ones()
                 }
-                whole => Range::cidr(ip, bits) == Some(whole),
+                whole => Range::from_prefix(ip, bits) == Some(whole),
             }
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Node, postmaster_pid::lives};
+use super::{ServerNode, postmaster_pid::is_process_alive};
 use crate::base::{Call, Error, Reason};
 use crate::cluster::static_config::StaticConfig;
 use crate::conf::{ConfFile, is_on};
@@ -265,7 +265,7 @@ struct Program {
     home: Option<PathBuf>,
 }
 
-impl Node {
+impl ServerNode {
     /// Reads who is in charge of the node's server. Nothing is started but `crontab -l`, and that only where CM's programs
     /// are installed and neither run nor are configured.
     ///
@@ -354,7 +354,7 @@ impl Node {
         // The first word of postmaster.opts is the server's program.
         let opts = std::fs::read_to_string(self.data_dir.join("postmaster.opts")).unwrap_or_default();
         let started = opts.split_whitespace().next().map(PathBuf::from).filter(|path| path.is_absolute());
-        let running = self.running().and_then(|pid| program_of(pid, None));
+        let running = self.running_pid().and_then(|pid| program_of(pid, None));
         let homes = [started, running].into_iter().flatten();
         let homes = homes.filter_map(|path| Some(path.parent()?.parent()?.to_owned()));
         let homes = homes.chain(learnt).chain(call.common.gauss_home.clone());
@@ -377,7 +377,7 @@ fn programs(uid: Option<u32>) -> Vec<Program> {
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let first = String::from_utf8_lossy(line.split(|b| *b == 0).next().unwrap_or_default()).into_owned();
         let Some(name) = name_of(&first) else { continue };
-        if !lives(pid) || uid.is_some_and(|uid| user_of(pid).is_some_and(|own| own != uid)) {
+        if !is_process_alive(pid) || uid.is_some_and(|uid| user_of(pid).is_some_and(|own| own != uid)) {
             continue;
         }
         let home =
@@ -419,7 +419,7 @@ async fn crontab(call: &Call) -> String {
         return String::new();
     };
     let limit = super::process::time_left(call, std::time::Duration::from_secs(5));
-    let outcome = super::process::Program::new(program).arg("-l").limit(Some(limit)).run().await;
+    let outcome = super::process::Program::new(program).arg("-l").with_limit(Some(limit)).run().await;
     outcome.map(|outcome| outcome.stdout).unwrap_or_default()
 }
 
@@ -594,7 +594,7 @@ mod tests {
 
         fn look(&self) -> ManagedBy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let node = Node::at(self.home.path().join("data"));
+            let node = ServerNode::new(self.home.path().join("data"));
             runtime.block_on(node.managed_by(&Call::default(), false))
         }
     }

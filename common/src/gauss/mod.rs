@@ -1,6 +1,6 @@
 //! The outside programs and files of one server. Only this folder starts gs_ctl or gsql.
 //!
-//! * [`Node`]: one data directory: is it served, what is its state, reload, SQL
+//! * [`ServerNode`]: one data directory: is it served, what is its state, reload, SQL
 //! * [`ConfigFile`]: a configuration file, and the transaction by which every module changes it
 //! * [`env`](mod@env): the environment openGauss's programs need
 //! * [`process`]: one outside program, with a limit and bounded output
@@ -50,7 +50,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use config_file::{
-    ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction, unseen,
+    ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,
+    unseen_reload_warning,
 };
 pub use diagnosis::{Diagnosis, LogRecord, Obstacle};
 pub use env::Environment;
@@ -61,7 +62,7 @@ use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
 pub use state::{
     BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, ReplicationSlot, Role,
-    Sender, lsn_number, lsn_text, tells_of_a_lost_primary,
+    Sender, is_lost_primary_detail,
 };
 pub use state_file::StateFile;
 pub use trial::Trial;
@@ -70,11 +71,11 @@ pub use wal::{LogEnd, WalRecord};
 
 use control::ControlFile;
 
-use crate::base::{Call, Error};
+use crate::base::{Call, Error, Lsn};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]
-pub struct Node {
+pub struct ServerNode {
     /// The data directory.
     pub data_dir: PathBuf,
     env: tokio::sync::OnceCell<Environment>,
@@ -83,29 +84,29 @@ pub struct Node {
 
 /// What came of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadOutcome {
     /// The server was seen to take the new files.
     Taken,
     /// No server runs here; the files count at its next start.
     NotRunning,
-    /// The server kept the old file; its own words. [`Reload::is_refused`] tells which file they are about.
+    /// The server kept the old file; its own words. [`ReloadOutcome::is_refused`] tells which file they are about.
     Refused(Vec<String>),
     /// The server was signalled, but nothing could be seen of what it made of it; why.
     Unseen(String),
 }
 
-impl Node {
+impl ServerNode {
     /// The node that the call is about.
     ///
     /// # Errors
     /// As [`Call::data_dir`].
-    pub fn of(call: &Call) -> Result<Self, Error> {
-        Ok(Self::at(call.data_dir()?))
+    pub fn from_call(call: &Call) -> Result<Self, Error> {
+        Ok(Self::new(call.data_dir()?))
     }
 
     /// The node in this data directory.
     #[must_use]
-    pub fn at(data_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
             env: tokio::sync::OnceCell::new(),
@@ -124,8 +125,8 @@ impl Node {
     /// Whether a server runs in the data directory: its pid, when the postmaster.pid there names a live process whose
     /// working directory is this data directory.
     #[must_use]
-    pub fn running(&self) -> Option<u32> {
-        PostmasterPid::read(&self.data_dir).filter(|pid| pid.alive(&self.data_dir)).map(|pid| pid.pid)
+    pub fn running_pid(&self) -> Option<u32> {
+        PostmasterPid::read(&self.data_dir).filter(|pid| pid.is_alive(&self.data_dir)).map(|pid| pid.pid)
     }
 
     /// What gaussdb.state says, of this run or the last one.
@@ -170,7 +171,7 @@ impl Node {
                 && matches!(file.build.mode, Some(BuildMode::Full | BuildMode::Auto | BuildMode::StandbyFull))
         };
         self.data_dir.join("gs_build.pid").exists()
-            && self.running().is_none()
+            && self.running_pid().is_none()
             && self.state_file().is_some_and(builds)
             && !(self.has_log() && self.data_dir.join("global/pg_control").exists())
     }
@@ -198,7 +199,7 @@ impl Node {
     pub async fn query(&self, call: &Call) -> Result<NodeState, Error> {
         let build = self.build();
         let file = self.state_file();
-        let Some(pid) = self.running() else {
+        let Some(pid) = self.running_pid() else {
             return Ok(self.stopped_state(file.as_ref(), build));
         };
         if postmaster_pid::is_frozen(pid) {
@@ -210,7 +211,7 @@ impl Node {
         }
         let outcome = self.ctl_query(call).await?;
         let Some(mut state) = gs_ctl::parse_query(&outcome.stdout) else {
-            return match self.running() {
+            return match self.running_pid() {
                 None => Ok(self.stopped_state(self.state_file().as_ref(), self.build())),
                 Some(_) => Err(Error::command(
                     format!("gs_ctl query tells nothing of the server that runs: {}", outcome.last_words()),
@@ -221,19 +222,18 @@ impl Node {
         state.pid = Some(pid);
         state.build = build;
         state.term = file.as_ref().map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file());
-        state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay.clone());
+        state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay);
         if state.lsn.is_none() {
-            let sent =
-                state.senders.iter().filter_map(|s| s.progress.sent.as_deref()).filter_map(lsn_number).max();
-            state.lsn = sent.map(lsn_text);
+            let sent = state.senders.iter().filter_map(|s| s.progress.sent).max();
+            state.lsn = sent;
         }
         Ok(state)
     }
 
-    /// [`Node::query`], and what takes more to learn: version, log position and slots, and [`Node::query_surroundings`].
+    /// [`ServerNode::query`], and what takes more to learn: version, log position and slots, and [`ServerNode::query_surroundings`].
     ///
     /// # Errors
-    /// As [`Node::query`].
+    /// As [`ServerNode::query`].
     pub async fn query_all(&self, call: &Call) -> Result<NodeState, Error> {
         let mut state = self.query(call).await?;
         if state.answered {
@@ -267,7 +267,7 @@ impl Node {
             },
             static_connections: file.map(|f| f.static_connections),
             term: file.map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file()),
-            lsn: file.map(|f| f.lsn).filter(|lsn| *lsn > 0).map(lsn_text),
+            lsn: file.map(|f| f.lsn).filter(|lsn| lsn.is_valid()),
             build,
             ..NodeState::default()
         }
@@ -283,15 +283,15 @@ impl Node {
     /// The names (`application_name`) of the standbys that stream from this server; not of those that catch up.
     ///
     /// # Errors
-    /// As [`Node::sql`].
+    /// As [`ServerNode::sql`].
     pub async fn streaming_standbys(&self, call: &Call) -> Result<Vec<String>, Error> {
         let rows = self.sql_within(call, STREAMING, Duration::from_secs(30)).await?;
         Ok(rows.into_iter().flatten().map(|name| standby_name(&name).to_owned()).collect())
     }
 
     /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
-    pub async fn log_end_lsn(&self, call: &Call) -> Option<u64> {
-        Some(self.log_end(call).await.lsn).filter(|lsn| *lsn > 0)
+    pub async fn log_end_lsn(&self, call: &Call) -> Option<Lsn> {
+        Some(self.log_end(call).await.lsn).filter(|lsn| lsn.is_valid())
     }
 
     /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
@@ -312,18 +312,15 @@ impl Node {
         let read = read.ok().flatten();
         known.push(read.map(|end| end.lsn));
         let mut is_end = read.is_some();
-        if self.running().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
+        if self.running_pid().is_some_and(|pid| !postmaster_pid::is_frozen(pid)) {
             let asked = self.sql_within(call, HELD, Duration::from_secs(10)).await;
             let columns = asked.into_iter().flatten().flatten();
-            let told: Vec<_> = columns
-                .filter_map(|text| position(&text).as_deref().and_then(lsn_number))
-                .map(Some)
-                .collect();
+            let told: Vec<_> = columns.filter_map(|text| position(&text)).map(Some).collect();
             is_end |= !told.is_empty();
             known.extend(told);
         }
         let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
-        let lsn = known.into_iter().flatten().max().unwrap_or(0);
+        let lsn = known.into_iter().flatten().max().unwrap_or_default();
         let end = LogEnd {
             lsn,
             term: terms.into_iter().flatten().max().filter(|term| *term > 0),
@@ -348,16 +345,16 @@ impl Node {
     /// The replication slots, with what each keeps of the log.
     ///
     /// # Errors
-    /// As [`Node::sql`].
+    /// As [`ServerNode::sql`].
     pub async fn slots(&self, call: &Call) -> Result<Vec<ReplicationSlot>, Error> {
         Ok(self.newest_and_slots(call).await?.1)
     }
 
     /// The newest log position (written on a primary, replayed on a standby) and the slots.
-    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<String>, Vec<ReplicationSlot>), Error> {
+    async fn newest_and_slots(&self, call: &Call) -> Result<(Option<Lsn>, Vec<ReplicationSlot>), Error> {
         let mut rows = self.sql_within(call, SLOTS, Duration::from_secs(30)).await?.into_iter();
         let newest = rows.next().and_then(|row| position(row.first()?));
-        Ok((newest.clone(), rows.filter_map(|row| slot(row, newest.as_deref())).collect()))
+        Ok((newest, rows.filter_map(|row| slot(row, newest)).collect()))
     }
 }
 
@@ -381,23 +378,23 @@ const SLOTS: &str = "select case when pg_is_in_recovery() then pg_last_xlog_repl
      from pg_replication_slots order by place, 1";
 
 /// A log position; on a standby openGauss gives a pair of timeline and position, `(1,0/4000928)`.
-fn position(text: &str) -> Option<String> {
+fn position(text: &str) -> Option<Lsn> {
     let text = text.trim_matches(['(', ')']);
     let text = text.rsplit(',').next().unwrap_or(text);
-    lsn_number(text).filter(|number| *number > 0).map(|_| text.to_owned())
+    Lsn::parse(text).filter(|lsn| lsn.is_valid())
 }
 
-fn slot(row: Vec<String>, newest: Option<&str>) -> Option<ReplicationSlot> {
+fn slot(row: Vec<String>, newest: Option<Lsn>) -> Option<ReplicationSlot> {
     let [name, kind, active, restart, _] = <[String; 5]>::try_from(row).ok()?;
     let restart_lsn = position(&restart);
-    let kept = restart_lsn.as_deref().and_then(lsn_number).zip(newest.and_then(lsn_number));
-    let retained_bytes = kept.map(|(old, new)| new.saturating_sub(old));
+    let kept = restart_lsn.zip(newest);
+    let retained_bytes = kept.map(|(old, new)| new.bytes_since(old));
     Some(ReplicationSlot { name, kind, active: active.starts_with('t'), restart_lsn, retained_bytes })
 }
 
 /// Whether this process is a gs_ctl: a number from a file may by now belong to somebody else.
 fn is_gs_ctl(pid: u32) -> bool {
-    postmaster_pid::lives(pid)
+    postmaster_pid::is_process_alive(pid)
         && std::fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|line| line.split(|b| *b == 0).take(2).any(|word| word.ends_with(b"gs_ctl")))
 }

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::version::MOST_CHANNELS;
 use super::wire::{Connection, FOR_REPLICATION};
-use super::{Node, Role, lsn_number};
+use super::{Role, ServerNode};
+use crate::base::Lsn;
 use crate::conf::ConfFile;
 use crate::replconn;
 
@@ -49,7 +50,7 @@ pub enum Found {
         /// The number of its database system, the same on all nodes of a cluster.
         system_id: Option<u64>,
         /// The end of its log: written on a primary, received on a standby.
-        lsn: Option<u64>,
+        lsn: Option<Lsn>,
         /// Its term: grows with each failover.
         term: Option<u64>,
     },
@@ -57,14 +58,14 @@ pub enum Found {
 
 /// A channel and what was found at its other end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub struct ChannelPeer {
     /// The channel.
     pub channel: ChannelEnds,
     /// What is there.
     pub found: Found,
 }
 
-impl Peer {
+impl ChannelPeer {
     /// Whether it tells that it is a primary.
     #[must_use]
     pub fn is_primary(&self) -> bool {
@@ -85,14 +86,14 @@ impl Peer {
 
 /// What all peers are, for messages.
 #[must_use]
-pub fn words(peers: &[Peer]) -> String {
+pub fn words(peers: &[ChannelPeer]) -> String {
     if peers.is_empty() {
         return "postgresql.conf has no replconninfo".to_owned();
     }
-    peers.iter().map(Peer::words).collect::<Vec<_>>().join(", ")
+    peers.iter().map(ChannelPeer::words).collect::<Vec<_>>().join(", ")
 }
 
-impl Node {
+impl ServerNode {
     /// The replication channels in the node's postgresql.conf.
     #[must_use]
     pub fn channels(&self) -> Vec<ChannelEnds> {
@@ -102,14 +103,14 @@ impl Node {
 
     /// Asks all peers at once, giving each three seconds to be reached and twelve to tell what it is; one that ends the
     /// connection without a word is asked once more, for a shorter time.
-    pub async fn peers(&self) -> Vec<Peer> {
+    pub async fn peers(&self) -> Vec<ChannelPeer> {
         let user = own_user();
         let mut asked = Vec::new();
         for channel in self.channels() {
             let user = user.clone();
             asked.push(tokio::spawn(async move {
                 let found = ask(&channel, &user, CONNECT_TIMEOUT).await;
-                Peer { channel, found }
+                ChannelPeer { channel, found }
             }));
         }
         let mut peers = Vec::new();
@@ -231,7 +232,7 @@ async fn talk(stream: TcpStream, user: &str) -> std::io::Result<Found> {
     let values = server.ask("IDENTIFY_SYSTEM").await?.unwrap_or_default();
     let system_id = values.first().and_then(|v| v.parse().ok());
     // Number, timeline, position.
-    let lsn = values.get(2).and_then(|v| lsn_number(v)).filter(|lsn| *lsn > 0);
+    let lsn = values.get(2).and_then(|v| Lsn::parse(v)).filter(|lsn| lsn.is_valid());
     // Server, protocol, term; who does not know the command has told what it is all the same.
     let values = server.ask("IDENTIFY_VERSION").await.ok().and_then(Result::ok).unwrap_or_default();
     let term = values.get(2).and_then(|v| v.parse().ok()).filter(|term| *term > 0);
@@ -311,7 +312,7 @@ mod tests {
             b"D\0\0\0\x1a\0\x03\0\0\0\x0277\0\0\0\x011\0\0\0\x050/1F8Z\0\0\0\x05I",
             b"D\0\0\0\x16\0\x03\0\0\0\x019\0\0\0\x011\0\0\0\x023\x34Z\0\0\0\x05I",
         ]);
-        let (lsn, term) = (Some(0x1F8), Some(34));
+        let (lsn, term) = (Some(Lsn::new(0x1F8)), Some(34));
         assert_eq!(found, Found::Server { role: Role::Primary, system_id: Some(77), lsn, term });
         // As a primary of release 3.0.5 told it, a column without a value among them.
         let found = answer(&[
@@ -320,7 +321,7 @@ mod tests {
             b"D\0\0\0\x33\0\x04\0\0\0\x136785152480852224290\0\0\0\x011\0\0\0\x090/22A09E0\xff\xff\xff\xffZ\0\0\0\x05I",
             b"D\0\0\0\x1d\0\x03\0\0\0\x0590204\0\0\0\x05MPPDB\0\0\0\x011Z\0\0\0\x05I",
         ]);
-        let (lsn, term, system_id) = (Some(0x22A_09E0), Some(1), Some(6_785_152_480_852_224_290));
+        let (lsn, term, system_id) = (Some(Lsn::new(0x22A_09E0)), Some(1), Some(6_785_152_480_852_224_290));
         assert_eq!(found, Found::Server { role: Role::Primary, system_id, lsn, term });
         // One that has no such commands.
         let found = answer(&[

@@ -44,10 +44,10 @@ impl PostmasterPid {
 
     /// Whether that process lives and serves this data directory: it is no zombie, and its working directory is this.
     #[must_use]
-    pub fn alive(&self, data_dir: &Path) -> bool {
+    pub fn is_alive(&self, data_dir: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
         let proc = PathBuf::from(format!("/proc/{}", self.pid));
-        if !lives(self.pid) {
+        if !is_process_alive(self.pid) {
             return false;
         }
         match (std::fs::metadata(proc.join("cwd")), std::fs::metadata(data_dir)) {
@@ -61,7 +61,7 @@ impl PostmasterPid {
 
 /// Whether this process is there and no zombie.
 #[must_use]
-pub fn lives(pid: u32) -> bool {
+pub fn is_process_alive(pid: u32) -> bool {
     process_state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 

@@ -147,7 +147,7 @@ impl Program {
 
     /// How long it may run; `None` is for ever.
     #[must_use]
-    pub fn limit(mut self, limit: Option<Duration>) -> Self {
+    pub fn with_limit(mut self, limit: Option<Duration>) -> Self {
         self.limit = limit;
         self
     }

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::server_log::ServerLog;
-use super::{Node, Reload};
+use super::{ReloadOutcome, ServerNode};
 use crate::base::{Call, Error, ErrorKind, Reason, secret};
 
 /// How long the server may take to begin with the signal, and the logger to write.
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// What the logger gets to write what it has, and another of its files.
 const MOMENT: Duration = Duration::from_millis(300);
 
-impl Reload {
+impl ReloadOutcome {
     /// Whether the server refused this file, such as `pg_hba.conf`; the words may be about another one.
     #[must_use]
     pub fn is_refused(&self, file: &str) -> bool {
@@ -83,7 +83,7 @@ fn is_noise(line: &str) -> bool {
         .any(|noise| line.contains(noise))
 }
 
-impl Node {
+impl ServerNode {
     /// Makes the server read its files again, and finds out whether it took them.
     ///
     /// Do not hold the lock of postgresql.conf meanwhile: the server needs it, and forgets the reload when it is taken.
@@ -91,18 +91,18 @@ impl Node {
     /// # Errors
     /// `not_found` or `command_failed` when gs_ctl cannot be run or does not signal; `busy` when postgresql.conf stays
     /// locked for `lock_timeout`.
-    pub async fn reload(&self, call: &Call) -> Result<Reload, Error> {
+    pub async fn reload(&self, call: &Call) -> Result<ReloadOutcome, Error> {
         Ok(self.reload_with_words(call).await?.0)
     }
 
-    /// [`Node::reload`], and what the server's log said of its files on this occasion, also when it took them: that a
+    /// [`ServerNode::reload`], and what the server's log said of its files on this occasion, also when it took them: that a
     /// parameter needs a restart, or has a value it did not like.
     ///
     /// # Errors
-    /// As [`Node::reload`].
-    pub async fn reload_with_words(&self, call: &Call) -> Result<(Reload, Vec<String>), Error> {
-        if self.running().is_none() {
-            return Ok((Reload::NotRunning, Vec::new()));
+    /// As [`ServerNode::reload`].
+    pub async fn reload_with_words(&self, call: &Call) -> Result<(ReloadOutcome, Vec<String>), Error> {
+        if self.running_pid().is_none() {
+            return Ok((ReloadOutcome::NotRunning, Vec::new()));
         }
         let dir = self.log_dir(call).await;
         let begun = Instant::now();
@@ -111,8 +111,8 @@ impl Node {
             let outcome = self.ctl_reload(call).await?;
             // What counts is what the server says, and not what gs_ctl says of it.
             if outcome.rc != 0 && log.wait_for_text(says_begun, SIGNALLED).await.is_err() {
-                if self.running().is_none() {
-                    return Ok((Reload::NotRunning, Vec::new()));
+                if self.running_pid().is_none() {
+                    return Ok((ReloadOutcome::NotRunning, Vec::new()));
                 }
                 return Err(Error::command(
                     format!("gs_ctl reload did not signal the server: {}", outcome.last_words()),
@@ -121,17 +121,17 @@ impl Node {
             }
             let (text, unseen) = match self.observe(call, &log).await {
                 Ok(observed) => observed,
-                Err(why) => return Ok((Reload::Unseen(why), Vec::new())),
+                Err(why) => return Ok((ReloadOutcome::Unseen(why), Vec::new())),
             };
             if !was_locked_out(&text) {
                 let words = complaints_in(&text);
                 let refused = words.iter().any(|w| says_any_refused(w));
                 let reasons = || words.iter().filter(|w| !is_noise(w)).cloned().collect();
-                let seen = || unseen.map_or(Reload::Taken, Reload::Unseen);
-                return Ok((if refused { Reload::Refused(reasons()) } else { seen() }, words));
+                let seen = || unseen.map_or(ReloadOutcome::Taken, ReloadOutcome::Unseen);
+                return Ok((if refused { ReloadOutcome::Refused(reasons()) } else { seen() }, words));
             }
             // Somebody (gs_guc, another module) held the lock of postgresql.conf, and the server forgot the reload.
-            call.saw("the server cannot reload while postgresql.conf is locked");
+            call.record_seen("the server cannot reload while postgresql.conf is locked");
             if begun.elapsed() >= call.lock_timeout() {
                 let file = self.data_dir.join("postgresql.conf.lock");
                 return Err(Error::new(
@@ -139,7 +139,7 @@ impl Node {
                     format!("the server cannot reload: another process holds {}", file.display()),
                 )
                 .reason(Reason::LockHeld)
-                .at(file.display())
+                .with_path(file.display())
                 .hint("try again when it has ended, or raise lock_timeout"));
             }
             tokio::time::sleep(AGAIN).await;
@@ -160,7 +160,7 @@ impl Node {
         let mark = format!("og_node reload check {}-{stamp}", std::process::id());
         let statement = format!("do $og$ begin raise log '{mark}'; end $og$");
         let asked = self.sql_within(call, &statement, Duration::from_secs(15)).await;
-        if self.running().is_none() {
+        if self.running_pid().is_none() {
             return Err("the server ended while it was reading its files".to_owned());
         }
         let text = match &asked {
@@ -233,7 +233,7 @@ fn lines_about_files(said: impl Iterator<Item = String>) -> Vec<String> {
         "end-of-line",
     ];
     let mut words: Vec<String> = Vec::new();
-    for word in said.map(|word| secret::words(&word).into_owned()) {
+    for word in said.map(|word| secret::mask_line(&word).into_owned()) {
         if ABOUT.iter().any(|about| word.contains(about)) && !words.contains(&word) && words.len() < 50 {
             words.push(word);
         }
@@ -259,7 +259,7 @@ mod tests {
     fn a_refused_hba_file_is_told_from_the_noise_of_duplicates() {
         let words = complaints_in(REFUSED);
         assert_eq!(words.len(), 5);
-        let reload = Reload::Refused(words);
+        let reload = ReloadOutcome::Refused(words);
         assert!(reload.is_refused("pg_hba.conf"));
         assert!(!reload.is_refused("postgresql.conf"));
     }

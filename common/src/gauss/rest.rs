@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DbState, Node};
+use super::{DbState, ServerNode};
 use crate::base::{Call, Error, ErrorKind, Reason};
 
 /// Between two looks.
@@ -11,13 +11,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Time between two looks at a build that runs for minutes or hours.
 const BUILD_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-impl Node {
+impl ServerNode {
     /// Waits until no build of the node runs, when the call says `if_building: wait`; the call's `timeout` limits it.
     pub async fn await_build(&self, call: &Call) {
         while call.waits_for_build()
             && let Some(build) = self.build().filter(|build| build.running)
         {
-            call.saw(format!("a build of the node runs (process {})", build.pid.unwrap_or_default()));
+            call.record_seen(format!("a build of the node runs (process {})", build.pid.unwrap_or_default()));
             tokio::time::sleep(BUILD_POLL_INTERVAL).await;
         }
     }
@@ -37,12 +37,12 @@ impl Node {
                 format!("the node is being built (process {pid}), which replaces its files"),
             )
             .reason(Reason::Building)
-            .at(self.data_dir.join("gs_build.pid").display())
+            .with_path(self.data_dir.join("gs_build.pid").display())
             .hint("wait for the build (if_building: wait); og_build with state: query follows it"));
         }
         let begun = Instant::now();
         while let Some(state) = self.changing_state().filter(|_| !force) {
-            call.saw(format!("the server changes its role ({state})"));
+            call.record_seen(format!("the server changes its role ({state})"));
             if begun.elapsed() >= call.lock_timeout() {
                 return Err(Error::new(
                     ErrorKind::Busy,
@@ -51,7 +51,7 @@ impl Node {
                         begun.elapsed().as_secs()
                     ),
                 )
-                .at(self.data_dir.join("gaussdb.state").display())
+                .with_path(self.data_dir.join("gaussdb.state").display())
                 .hint("wait for the end of the switchover, or raise lock_timeout; force: true does it at once"));
             }
             tokio::time::sleep(INTERVAL).await;
@@ -61,7 +61,7 @@ impl Node {
 
     /// The state of a server that is about to be primary, or to be it no longer.
     fn changing_state(&self) -> Option<DbState> {
-        self.running()?;
+        self.running_pid()?;
         let state = self.state_file()?.db_state;
         matches!(state, DbState::WaitPromoting | DbState::Promoting | DbState::Demoting).then_some(state)
     }
@@ -89,7 +89,7 @@ mod tests {
         Process(Command::new("sleep").arg0(name).arg("100").current_dir(dir).spawn().unwrap())
     }
 
-    fn at_rest(node: &Node, force: bool) -> Result<(), Error> {
+    fn at_rest(node: &ServerNode, force: bool) -> Result<(), Error> {
         let mut call = Call::default();
         call.common.lock_timeout = Some(0);
         tokio::runtime::Builder::new_current_thread()
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_node_that_is_built_is_not_at_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::at(dir.path());
+        let node = ServerNode::new(dir.path());
         let build = sleeper("gs_ctl", dir.path());
         std::fs::write(dir.path().join("gs_build.pid"), build.0.id().to_string()).unwrap();
         // The name is the process's own only after its exec.
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_build_is_waited_for_when_the_call_says_so() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::at(dir.path());
+        let node = ServerNode::new(dir.path());
         let build = sleeper("gs_ctl", dir.path());
         std::fs::write(dir.path().join("gs_build.pid"), build.0.id().to_string()).unwrap();
         while node.build().is_none() {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_server_that_changes_its_role_is_not_at_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::at(dir.path());
+        let node = ServerNode::new(dir.path());
         let state = |number: i32| {
             let mut bytes = [0; super::super::state_file::LEN];
             bytes[8..12].copy_from_slice(&number.to_le_bytes());
@@ -159,7 +159,7 @@ mod tests {
         let server = sleeper("gaussdb", dir.path());
         let text = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.0.id(), dir.path().display());
         std::fs::write(dir.path().join("postmaster.pid"), text).unwrap();
-        while node.running().is_none() {
+        while node.running_pid().is_none() {
             std::thread::yield_now();
         }
         for number in [4, 5, 6] {

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::Node;
+use super::ServerNode;
 use crate::base::{Call, secret};
 use crate::conf::ConfFile;
 
@@ -16,7 +16,7 @@ const BLOCK: u64 = 4 * 1024 * 1024;
 /// What a system that has no room left makes the server say, in the C locale (ENOSPC and EDQUOT).
 const NO_ROOM: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
-impl Node {
+impl ServerNode {
     /// The folder of the server's log: asked from the server, else read from its postgresql.conf.
     pub(super) async fn log_dir(&self, call: &Call) -> PathBuf {
         let asked = self.sql_within(call, "show log_directory", Duration::from_secs(10)).await;
@@ -56,7 +56,7 @@ pub fn last_complaints(text: &str) -> Option<String> {
     let complaint = |line: &str| {
         let level = COMPLAINTS.iter().filter_map(|word| line.find(word)).min();
         let clue = || CLUES.iter().any(|word| line.contains(word)).then(|| line.find("LOG:").unwrap_or(0));
-        level.or_else(clue).map(|at| secret::words(&line[at..]).into_owned())
+        level.or_else(clue).map(|at| secret::mask_line(&line[at..]).into_owned())
     };
     let mut said: Vec<_> = lines.iter().rev().filter_map(|l| complaint(l)).take(3).collect();
     said.reverse();
@@ -124,7 +124,7 @@ impl ServerLog {
             let Some(at) = ["FATAL:", "PANIC:"].iter().filter_map(|level| line.find(level)).min() else {
                 continue;
             };
-            let line = secret::words(line[at..].trim()).into_owned();
+            let line = secret::mask_line(line[at..].trim()).into_owned();
             if !lines.contains(&line) && !line.contains("the database system is ") {
                 lines.push(line);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Node;
+use super::ServerNode;
 use super::peer::{CONNECT_TIMEOUT, ChannelEnds, connect, own_user};
 use super::wire::{Connection, FOR_REPLICATION};
 
@@ -41,7 +41,7 @@ const FOR_SQL: &[(&str, &str)] = &[("database", "postgres"), ("application_name"
 const ASKED: &str = "select (select count(*) from pg_tablespace where oid >= 16384), \
      (select count(*) from pg_stat_get_wal_senders()), current_setting('max_wal_senders')";
 
-impl Node {
+impl ServerNode {
     /// Asks the server at the other end of this channel. Takes at most six seconds, and for a moment one of its senders.
     pub async fn ask_source(&self, channel: &ChannelEnds) -> Source {
         let address = format!("{}:{}", channel.remote_host, channel.remote_port);
@@ -123,7 +123,7 @@ mod tests {
         let channel =
             ChannelEnds { remote_host: "127.0.0.1".to_owned(), remote_port, ..ChannelEnds::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let source = runtime.block_on(Node::at("/").ask_source(&channel));
+        let source = runtime.block_on(ServerNode::new("/").ask_source(&channel));
         server.join().unwrap();
         source
     }

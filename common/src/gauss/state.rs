@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::managed::ManagedBy;
 use super::tablespaces::Tablespaces;
+use crate::base::Lsn;
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,7 +70,7 @@ impl Role {
 
     /// Whether it follows another server.
     #[must_use]
-    pub fn follows(self) -> bool {
+    pub fn is_following(self) -> bool {
         matches!(self, Self::Standby | Self::CascadeStandby | Self::MainStandby | Self::StandbyCluster)
     }
 
@@ -186,21 +187,21 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Sent.
-    pub sent: Option<String>,
+    pub sent: Option<Lsn>,
     /// Written by the sender.
-    pub sender_write: Option<String>,
+    pub sender_write: Option<Lsn>,
     /// Flushed by the sender.
-    pub sender_flush: Option<String>,
+    pub sender_flush: Option<Lsn>,
     /// Replayed by the sender.
-    pub sender_replay: Option<String>,
+    pub sender_replay: Option<Lsn>,
     /// Received.
-    pub received: Option<String>,
+    pub received: Option<Lsn>,
     /// Written by the receiver.
-    pub write: Option<String>,
+    pub write: Option<Lsn>,
     /// Flushed by the receiver.
-    pub flush: Option<String>,
+    pub flush: Option<Lsn>,
     /// Replayed by the receiver.
-    pub replay: Option<String>,
+    pub replay: Option<Lsn>,
     /// Bytes that the sender has and the receiver has not replayed.
     pub lag_bytes: Option<u64>,
     /// gs_ctl's `sync_percent`.
@@ -262,7 +263,7 @@ pub struct ReplicationSlot {
     /// Whether somebody is connected to it.
     pub active: bool,
     /// The oldest log position it keeps; null when it keeps none.
-    pub restart_lsn: Option<String>,
+    pub restart_lsn: Option<Lsn>,
     /// Bytes of log between that and the newest.
     pub retained_bytes: Option<u64>,
 }
@@ -325,7 +326,7 @@ pub struct NodeState {
     /// Term of the primary it knows.
     pub term: Option<u64>,
     /// Newest log position: written on a primary, replayed on a standby.
-    pub lsn: Option<String>,
+    pub lsn: Option<Lsn>,
     /// Who receives from this server.
     pub senders: Vec<Sender>,
     /// From whom this server receives.
@@ -344,17 +345,17 @@ pub struct NodeState {
 impl NodeState {
     /// Whether it is a standby that streams, or a primary or single server that is well.
     #[must_use]
-    pub fn healthy(&self) -> bool {
+    pub fn is_healthy(&self) -> bool {
         self.running
             && self.answered
             && self.db_state == DbState::Normal
-            && (!self.role.follows() || self.receiver.is_some())
+            && (!self.role.is_following() || self.receiver.is_some())
     }
 
     /// Whether it says that it cannot follow its primary any more, and will not by itself (words of `gs_ctl query`).
     #[must_use]
     pub fn has_lost_its_primary(&self) -> bool {
-        self.detail.as_deref().is_some_and(tells_of_a_lost_primary)
+        self.detail.as_deref().is_some_and(is_lost_primary_detail)
     }
 
     /// In a few words, for messages: `standby, Need repair (Disconnected)`.
@@ -381,22 +382,8 @@ impl NodeState {
 
 /// Whether a standby's reason for `Need repair` says that it cannot follow its primary any more.
 #[must_use]
-pub fn tells_of_a_lost_primary(detail: &str) -> bool {
+pub fn is_lost_primary_detail(detail: &str) -> bool {
     ["WAL segment removed", "System id not matched", "Timeline not matched"]
         .iter()
         .any(|words| detail.contains(words))
-}
-
-/// The number behind a log position such as `0/1001ABA8`.
-#[must_use]
-pub fn lsn_number(text: &str) -> Option<u64> {
-    let (high, low) = text.trim().split_once('/')?;
-    let (high, low) = (u32::from_str_radix(high, 16).ok()?, u32::from_str_radix(low, 16).ok()?);
-    Some(u64::from(high) << 32 | u64::from(low))
-}
-
-/// A log position as the server writes it.
-#[must_use]
-pub fn lsn_text(number: u64) -> String {
-    format!("{:X}/{:X}", number >> 32, number & 0xFFFF_FFFF)
 }

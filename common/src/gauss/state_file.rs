@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{BuildMode, BuildProgress, DbState, Role};
+use crate::base::Lsn;
 
 /// Length of the file in every release so far.
 pub const LEN: usize = 72;
@@ -20,7 +21,7 @@ pub struct StateFile {
     /// State.
     pub db_state: DbState,
     /// Position of the log on a standby; 0 on a primary.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// Term on a standby; 0 on a primary.
     pub term: u64,
     /// The build that runs or ran.
@@ -58,7 +59,7 @@ impl StateFile {
                 9 => DbState::Coredump,
                 _ => DbState::Unknown,
             },
-            lsn: long(16)?,
+            lsn: Lsn::new(long(16)?),
             term: long(24)?,
             build: BuildProgress {
                 running: false,

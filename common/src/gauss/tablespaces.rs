@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Node, Role};
+use super::{Role, ServerNode};
 use crate::base::Call;
 use crate::conf::ConfFile;
 
@@ -122,7 +122,7 @@ impl Tablespaces {
     }
 }
 
-impl Node {
+impl ServerNode {
     /// Reads the tablespaces; `None` when the node has none. A server that runs is asked for its name only then.
     pub async fn tablespaces(&self, call: &Call) -> Option<Tablespaces> {
         let mut spaces = directories(&self.data_dir);
@@ -144,7 +144,7 @@ impl Node {
     }
 
     async fn running_node_name(&self, call: &Call) -> Option<String> {
-        self.running()?;
+        self.running_pid()?;
         let rows = self.sql_within(call, "show pgxc_node_name", Duration::from_secs(10)).await.ok()?;
         rows.into_iter().flatten().next()
     }

@@ -41,7 +41,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// A folder with programs of a few lines of shell, and a node that uses them.
 struct Fake {
     home: tempfile::TempDir,
-    node: Node,
+    node: ServerNode,
     call: Call,
     server: Option<std::process::Child>,
 }
@@ -58,7 +58,7 @@ impl Fake {
             gauss_home: Some(home.path().to_owned()),
             ..Common::default()
         };
-        let node = Node { env: Environment::with_home(home.path()).into(), ..Node::at(data) };
+        let node = ServerNode { env: Environment::with_home(home.path()).into(), ..ServerNode::new(data) };
         Self { home, node, call: call_with(common), server: None }
     }
 
@@ -126,7 +126,7 @@ fn a_primary_lists_its_standbys() {
         (state.role, state.db_state, state.static_connections),
         (Role::Primary, DbState::Normal, Some(3))
     );
-    assert!(state.answered && state.healthy());
+    assert!(state.answered && state.is_healthy());
     let [first, second] = &state.senders[..] else { panic!("{:?}", state.senders) };
     assert_eq!(first.peer, Some(Endpoint { host: "127.0.0.1".to_owned(), port: 35496 }));
     assert_eq!(
@@ -144,14 +144,14 @@ fn a_standby_names_its_sender() {
     assert_eq!(receiver.peer.unwrap().port, 20101);
     assert_eq!(receiver.peer_role, Role::Primary);
     assert_eq!(receiver.progress.lag_bytes, Some(0x1001_ABA8 - 0x1001_A678));
-    assert!(state.healthy());
+    assert!(state.is_healthy());
 }
 
 #[test]
 fn a_server_that_could_not_be_asked_is_not_taken_for_well() {
     let state = state("I_netns/normal_query_primary");
     assert_eq!((state.role, state.db_state), (Role::Primary, DbState::Normal));
-    assert!(!state.answered && !state.healthy());
+    assert!(!state.answered && !state.is_healthy());
     let detail = state.detail.unwrap();
     assert!(
         detail.starts_with("(connect to V5 server) FATAL:  no pg_hba.conf entry for host \"10.55.0.11\"")
@@ -195,7 +195,7 @@ fn every_recorded_state_file_is_understood() {
         assert_eq!(file.role.name().split('_').next().unwrap(), role.split('_').next().unwrap(), "{name}");
         let words = file.db_state.words().replace(' ', "").to_ascii_uppercase();
         assert_eq!(words, dump.dec["state"].as_str().unwrap().replace('_', ""), "{name}");
-        assert_eq!(lsn_text(file.lsn), dump.dec["lsn"].as_str().unwrap(), "{name}");
+        assert_eq!(file.lsn.to_string(), dump.dec["lsn"].as_str().unwrap(), "{name}");
         assert_eq!(Some(file.term), dump.dec["term"].as_u64(), "{name}");
         assert_eq!(Some(u64::from(file.connected_by)), dump.dec["idx"].as_u64(), "{name}");
         assert_eq!(StateFile::parse(&bytes[..71]), None);
@@ -222,13 +222,13 @@ fn postmaster_pid_is_read_as_far_as_it_is_written() {
 #[test]
 fn a_server_is_one_that_lives_in_the_data_directory() {
     let mut fake = Fake::new();
-    assert_eq!(fake.node.running(), None);
+    assert_eq!(fake.node.running_pid(), None);
     // A number that by now belongs to a process of another folder.
     let text = format!("{}\n/d\n1\n5432\n/tmp\n\n", std::process::id());
     std::fs::write(fake.node.data_dir.join("postmaster.pid"), text).unwrap();
-    assert_eq!(fake.node.running(), None);
+    assert_eq!(fake.node.running_pid(), None);
     let pid = fake.serve();
-    assert_eq!(fake.node.running(), Some(pid));
+    assert_eq!(fake.node.running_pid(), Some(pid));
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_zombie_serves_nobody() {
     while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
         std::thread::yield_now();
     }
-    assert!(!postmaster_pid::lives(child.id()));
+    assert!(!postmaster_pid::is_process_alive(child.id()));
     child.wait().unwrap();
 }
 
@@ -285,7 +285,7 @@ fn a_program_that_hangs_is_ended_with_all_it_started() {
         &format!("trap '' TERM; sleep 600 & echo $! $$ > {}; echo begun; wait; wait", pids.display()),
     );
     let program = block_on(fake.node.env(&fake.call)).unwrap().program("gs_ctl").unwrap();
-    let outcome = block_on(program.limit(Some(Duration::from_millis(300))).run()).unwrap();
+    let outcome = block_on(program.with_limit(Some(Duration::from_millis(300))).run()).unwrap();
     assert!(outcome.timed_out);
     assert_eq!((outcome.rc, outcome.stdout.as_str()), (128 + 9, "begun\n"));
     for pid in std::fs::read_to_string(pids).unwrap().split_whitespace() {
@@ -293,7 +293,7 @@ fn a_program_that_hangs_is_ended_with_all_it_started() {
         // The kernel takes a moment to take down a process whose kill has been sent.
         let gone = (0..1_000_000).any(|_| {
             std::thread::yield_now();
-            !postmaster_pid::lives(pid)
+            !postmaster_pid::is_process_alive(pid)
         });
         assert!(gone, "{pid} still lives");
     }
@@ -305,7 +305,7 @@ fn a_daemon_that_holds_the_output_is_not_waited_for() {
     let pid = fake.home.path().join("pid");
     fake.program("gs_ctl", &format!("sleep 600 & echo $! > {}; echo done; exit 3", pid.display()));
     let program = block_on(fake.node.env(&fake.call)).unwrap().program("gs_ctl").unwrap();
-    let outcome = block_on(program.limit(Some(Duration::from_secs(60))).run()).unwrap();
+    let outcome = block_on(program.with_limit(Some(Duration::from_secs(60))).run()).unwrap();
     assert_eq!((outcome.rc, outcome.stdout.as_str(), outcome.timed_out), (3, "done\n", false));
     // What it left behind is left alone.
     let pid: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
@@ -353,13 +353,13 @@ fn reloading(fake: &Fake, words: &str) {
 #[test]
 fn a_reload_that_the_log_does_not_complain_of_is_taken() {
     let mut fake = Fake::new();
-    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), Reload::NotRunning);
+    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), ReloadOutcome::NotRunning);
     fake.serve();
     let noise =
         "LOG:  configuration file \"/d/postgresql.conf\" contains errors; unaffected changes were applied\\n";
     reloading(&fake, noise);
     let (reload, words) = block_on(fake.node.reload_with_words(&fake.call)).unwrap();
-    assert_eq!((reload, words.len()), (Reload::Taken, 1));
+    assert_eq!((reload, words.len()), (ReloadOutcome::Taken, 1));
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn a_refused_reload_comes_with_the_servers_words() {
     reloading(&fake, "LOG:  invalid authentication method \"bogus\"\\nWARNING:  pg_hba.conf not reloaded\\n");
     let reload = block_on(fake.node.reload(&fake.call)).unwrap();
     assert!(reload.is_refused("pg_hba.conf") && !reload.is_refused("postgresql.conf"));
-    assert!(matches!(&reload, Reload::Refused(words) if words[0].contains("bogus")));
+    assert!(matches!(&reload, ReloadOutcome::Refused(words) if words[0].contains("bogus")));
 }
 
 #[test]
@@ -379,9 +379,9 @@ fn a_reload_that_cannot_be_followed_is_not_called_taken() {
     reloading(&fake, "");
     fake.program("gsql", "echo 'failed to connect /tmp:5432.' >&2; exit 2");
     let reload = block_on(fake.node.reload(&fake.call)).unwrap();
-    assert!(matches!(&reload, Reload::Unseen(why) if why.contains("failed to connect")), "{reload:?}");
+    assert!(matches!(&reload, ReloadOutcome::Unseen(why) if why.contains("failed to connect")), "{reload:?}");
     fake.program("gsql", "echo 'gsql: FATAL:  can not accept connection in pending mode.' >&2; exit 2");
-    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), Reload::Taken);
+    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), ReloadOutcome::Taken);
 }
 
 #[test]
@@ -401,17 +401,17 @@ fn a_log_that_cannot_be_read_proves_nothing() {
     };
     gsql("t,,,LOG,00000,");
     let csv = "t,,,LOG,00000,\"received SIGHUP, reloading configuration files\"";
-    assert!(matches!(told(csv), Reload::Unseen(why) if why.contains("log_destination")));
+    assert!(matches!(told(csv), ReloadOutcome::Unseen(why) if why.contains("log_destination")));
     assert!(
         told(&format!("{csv}\nt,,,WARNING,01000,\"pg_hba.conf not reloaded\"")).is_refused("pg_hba.conf")
     );
     // What is written from the reload on is csv.
     let plain = "LOG:  received SIGHUP, reloading configuration files";
-    assert!(matches!(told(plain), Reload::Unseen(_)));
+    assert!(matches!(told(plain), ReloadOutcome::Unseen(_)));
     gsql("LOG:  ");
-    assert_eq!(told(plain), Reload::Taken);
+    assert_eq!(told(plain), ReloadOutcome::Taken);
     let translated = "LOG:  SIGHUP empfangen, Konfigurationsdateien werden neu geladen\nWARNUNG:  pg_hba.conf wurde nicht neu geladen";
-    assert!(matches!(told(translated), Reload::Unseen(why) if why.contains("lc_messages")));
+    assert!(matches!(told(translated), ReloadOutcome::Unseen(why) if why.contains("lc_messages")));
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn a_reload_that_the_server_forgot_is_made_again() {
     let then = format!("[ ! -e \"$3/again\" ] || printf '{sighup}' >> {log}");
     fake.program("gs_ctl", &format!("{first}; {then}; touch \"$3/again\""));
     fake.call.common.lock_timeout = Some(10);
-    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), Reload::Taken);
+    assert_eq!(block_on(fake.node.reload(&fake.call)).unwrap(), ReloadOutcome::Taken);
 }
 
 #[test]
@@ -488,7 +488,7 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
 #[test]
 fn slots_carry_what_they_hold_back() {
     let row = ["dn_6002", "physical", "true", "0/1000", "1"].map(str::to_owned).to_vec();
-    let slot = slot(row, position("(1,1/0)").as_deref()).unwrap();
+    let slot = slot(row, position("(1,1/0)")).unwrap();
     assert!(slot.active && slot.retained_bytes == Some(0x1_0000_0000 - 0x1000));
 }
 
@@ -530,14 +530,14 @@ fn a_frozen_server_is_named_as_such_and_not_waited_for() {
     let mut fake = Fake::new();
     fake.program("gs_ctl", "exec sleep 100");
     fake.serve();
-    let pid = fake.node.running().unwrap();
+    let pid = fake.node.running_pid().unwrap();
     let pid_of = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(pid_of, nix::sys::signal::Signal::SIGSTOP).unwrap();
     while !postmaster_pid::is_frozen(pid) {
         std::thread::yield_now();
     }
     let state = block_on(fake.node.query(&fake.call)).unwrap();
-    assert!(state.running && state.frozen && !state.answered && !state.healthy(), "{state:?}");
+    assert!(state.running && state.frozen && !state.answered && !state.is_healthy(), "{state:?}");
     assert_eq!(state.words(), format!("unknown, does not answer; process {pid} is stopped (T)"));
     fake.program("gsql", "exec sleep 100");
     let error = block_on(fake.node.sql(&fake.call, "select 1")).unwrap_err();

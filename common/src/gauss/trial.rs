@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Node;
+use super::ServerNode;
 use super::gsql::DISTURBING;
 use super::process::{Outcome, time_left};
 use super::reload::start_complaints;
@@ -26,7 +26,7 @@ pub enum Trial {
     Unseen(String),
 }
 
-impl Node {
+impl ServerNode {
     /// Asks the installed server program whether it would start with `text` as the node's postgresql.conf. Nothing is
     /// written, and no server disturbed.
     pub async fn try_conf(&self, call: &Call, text: &[u8]) -> Trial {
@@ -39,7 +39,7 @@ impl Node {
             .args(["-c", "config_file=/dev/stdin", "-C", "port", "-D"])
             .arg(&self.data_dir)
             .with_input(text)
-            .limit(Some(time_left(call, LIMIT)))
+            .with_limit(Some(time_left(call, LIMIT)))
             .run()
             .await;
         match outcome {

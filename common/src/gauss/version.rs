@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::process::time_left;
-use super::{Environment, Node};
+use super::{Environment, ServerNode};
 use crate::base::Call;
 
 /// How long a program may take to tell its release.
@@ -49,7 +49,7 @@ impl Version {
     /// The release in what `gaussdb --version` prints, such as `gaussdb (openGauss-lite 6.0.2 build …) compiled at …`;
     /// none in that of a program which tells only of PostgreSQL's (`gs_ctl (openGauss) 9.2.4`, all before 6.0).
     #[must_use]
-    pub fn of_program(text: &str) -> Option<Self> {
+    pub fn from_program_output(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("openGauss")?;
         let (inside, _) = rest.split_once(')')?;
         inside.split(' ').find_map(Self::parse)
@@ -229,7 +229,7 @@ impl PartialEq for Version {
 
 impl Eq for Version {}
 
-impl Node {
+impl ServerNode {
     /// The release of the server program; `None` when it does not tell. Starts a program, once for a node.
     pub async fn version(&self, call: &Call) -> Option<&Version> {
         self.version.get_or_init(|| self.ask_version(call)).await.as_ref()
@@ -245,10 +245,11 @@ impl Environment {
     pub async fn version(&self, call: &Call) -> Option<Version> {
         for name in ["gaussdb", "gs_ctl"] {
             let Ok(program) = self.program(name) else { continue };
-            let Ok(outcome) = program.arg("--version").limit(Some(time_left(call, LIMIT))).run().await else {
+            let Ok(outcome) = program.arg("--version").with_limit(Some(time_left(call, LIMIT))).run().await
+            else {
                 continue;
             };
-            if let Some(version) = Version::of_program(&outcome.stdout) {
+            if let Some(version) = Version::from_program_output(&outcome.stdout) {
                 return Some(version);
             }
         }
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn releases_are_read_from_what_the_programs_print() {
-        let read = |text: &str| Version::of_program(text).map(|version| version.to_string());
+        let read = |text: &str| Version::from_program_output(text).map(|version| version.to_string());
         for (line, release) in [
             ("gaussdb (openGauss 2.0.5 build b54d7f88) compiled at 2022-09-13", "2.0.5"),
             (

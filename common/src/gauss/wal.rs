@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::control::ControlFile;
+use crate::base::Lsn;
 
 /// `XLOG_BLCKSZ`.
 const PAGE: u64 = 8192;
@@ -17,14 +18,14 @@ const LONG_HEADER: u64 = 40;
 /// Flags of a page's header: it begins with the rest of a record; its header is a long one.
 const CONTINUES: u16 = 1;
 const LONG: u16 = 2;
-/// `XWalRecordMaxSize`.
+/// `XLogRecordMaxSize`.
 const MOST: u32 = 0x3fff_e000;
 
 /// How far a log goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnd {
     /// The end of the last record.
-    pub lsn: u64,
+    pub lsn: Lsn,
     /// The term of the primary that wrote it; PostgreSQL has none.
     pub term: Option<u64>,
     /// The last record that recovery would replay; none where that is not known.
@@ -47,7 +48,7 @@ pub struct WalRecord {
 
 /// How a record's header is laid out.
 ///
-/// Source: `XWalRecord` in the server's `access/xlog_basic.h`, the same from 3.0.5 to 6.0.2, and in PostgreSQL's
+/// Source: `XLogRecord` in the server's `access/xlog_basic.h`, the same from 3.0.5 to 6.0.2, and in PostgreSQL's
 /// `access/xlogrecord.h`.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
@@ -71,7 +72,7 @@ const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 1
 #[must_use]
 pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     let mut log = Log::open(data_dir, control)?;
-    log.follow(control.checkpoint).filter(|_| !log.fails)
+    log.follow(control.checkpoint.as_u64()).filter(|_| !log.fails)
 }
 
 /// Reads the record that begins at each of these places; `None` where there is none, or its segment was removed.
@@ -178,14 +179,14 @@ impl Log {
                     let record = self.check(&header, begin, end);
                     is_spoiled |= is_torn && record.is_some();
                     is_torn |= record.is_none();
-                    found = Some(LogEnd { lsn: end, term, last: record.or(before) });
+                    found = Some(LogEnd { lsn: Lsn::new(end), term, last: record.or(before) });
                     (at, previous) = (end, Some(begin));
                 }
                 // The begin of a record, up to a page that was not written any more.
                 Err(end) => {
                     return found.map(|found| {
                         let last = found.last.filter(|_| !is_spoiled);
-                        LogEnd { lsn: found.lsn.max(end), last, ..found }
+                        LogEnd { lsn: found.lsn.max(Lsn::new(end)), last, ..found }
                     });
                 }
             }
@@ -411,7 +412,16 @@ mod tests {
                 std::fs::write(folder.join(format!("0000000100000000{:08X}", number + 3)), part).unwrap();
             }
             let checkpoint = self.records.first().copied().unwrap_or(FIRST);
-            read(dir.path(), &ControlFile { system_id: 1, version: 923, checkpoint, redo: 0, more: None })
+            read(
+                dir.path(),
+                &ControlFile {
+                    system_id: 1,
+                    version: 923,
+                    checkpoint: Lsn::new(checkpoint),
+                    redo: Lsn::INVALID,
+                    more: None,
+                },
+            )
         }
     }
 
@@ -421,19 +431,19 @@ mod tests {
         for length in [80, 33, 8100, 40, 30_000, 700, 8192, 51] {
             log.record(length, 3, [0, 10]);
             let end = log.end().unwrap();
-            assert_eq!((end.lsn, end.term), (log.at, Some(3)), "{length}");
+            assert_eq!((end.lsn.as_u64(), end.term), (log.at, Some(3)), "{length}");
             assert_eq!(end.last.map(|last| (last.begin, last.end)), Some((log.previous, log.at)), "{length}");
         }
         // Over the end of the segment, and at a page's very end.
         log.record(SEGMENT - 60_000, 3, [0, 10]);
         log.record(100_000, 4, [0, 10]);
-        assert_eq!(log.end().map(|end| (end.lsn, end.term)), Some((log.at, Some(4))));
+        assert_eq!(log.end().map(|end| (end.lsn.as_u64(), end.term)), Some((log.at, Some(4))));
         let fill = PAGE - log.at % PAGE;
         log.record(if fill < 32 { fill + PAGE - PAGE_HEADER } else { fill }, 4, [0, 10]);
         assert!(log.at.is_multiple_of(PAGE));
-        assert_eq!(log.end().unwrap().lsn, log.at);
+        assert_eq!(log.end().unwrap().lsn.as_u64(), log.at);
         log.record(32, 4, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, log.at);
+        assert_eq!(log.end().unwrap().lsn.as_u64(), log.at);
     }
 
     #[test]
@@ -443,13 +453,13 @@ mod tests {
         let (end, previous) = (log.at, log.previous);
         log.previous = 77;
         log.record(80, 1, [0, 10]);
-        assert_eq!(log.end().unwrap().lsn, end);
+        assert_eq!(log.end().unwrap().lsn.as_u64(), end);
         // Nor a page of another place.
         (log.at, log.previous) = (end, previous);
         log.record(20_000, 1, [0, 10]);
         let second = FIRST + PAGE;
         log.put(second + 8, &5_u64.to_le_bytes());
-        assert_eq!(log.end().unwrap().lsn, second, "up to the page that is missing");
+        assert_eq!(log.end().unwrap().lsn.as_u64(), second, "up to the page that is missing");
     }
 
     #[test]
@@ -460,7 +470,7 @@ mod tests {
         let (whole, torn) = (log.records[0], log.records[1]);
         log.put(torn + 8190, &[9]);
         let end = log.end().unwrap();
-        assert_eq!((end.lsn, end.last.unwrap().begin), (log.at, whole));
+        assert_eq!((end.lsn.as_u64(), end.last.unwrap().begin), (log.at, whole));
         // With more behind it that is whole, where the log ends cannot be said.
         let at = log.at;
         log.record(60, 1, [0, 10]);
@@ -494,7 +504,7 @@ mod tests {
         let mut log = Writer::new();
         log.record(80, 1, [0, 10]);
         log.record(32, 1, [0x40, 0]);
-        assert_eq!(log.end().unwrap().lsn, FIRST + SEGMENT);
+        assert_eq!(log.end().unwrap().lsn.as_u64(), FIRST + SEGMENT);
     }
 
     #[test]

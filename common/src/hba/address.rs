@@ -42,7 +42,7 @@ pub enum Range {
 impl Range {
     /// The range of this address and mask; `None` when one is IPv4 and the other IPv6.
     #[must_use]
-    pub fn of(address: IpAddr, mask: IpAddr) -> Option<Self> {
+    pub fn from_mask(address: IpAddr, mask: IpAddr) -> Option<Self> {
         match (address, mask) {
             (IpAddr::V4(a), IpAddr::V4(m)) => {
                 Some(Self::V4 { network: a.to_bits() & m.to_bits(), mask: m.to_bits() })
@@ -56,7 +56,7 @@ impl Range {
 
     /// The range of this address and number of leading mask bits; `None` when there are too many.
     #[must_use]
-    pub fn cidr(address: IpAddr, bits: u32) -> Option<Self> {
+    pub fn from_prefix(address: IpAddr, bits: u32) -> Option<Self> {
         let mask = match address {
             IpAddr::V4(_) if bits <= 32 => {
                 IpAddr::V4(Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - bits).unwrap_or(0)))
@@ -66,12 +66,12 @@ impl Range {
             }
             _ => return None,
         };
-        Self::of(address, mask)
+        Self::from_mask(address, mask)
     }
 
     /// This one address alone.
     #[must_use]
-    pub fn single(address: IpAddr) -> Self {
+    pub fn from_ip(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(a) => Self::V4 { network: a.to_bits(), mask: u32::MAX },
             IpAddr::V6(a) => Self::V6 { network: a.to_bits(), mask: u128::MAX },
@@ -91,7 +91,7 @@ impl Range {
     /// `::ffff:a.b.c.d`, but never an IPv4 client with an IPv6 range.
     #[must_use]
     pub fn contains(&self, client: IpAddr) -> bool {
-        self.covers(&Self::single(client))
+        self.covers(&Self::from_ip(client))
     }
 
     /// Whether every client of `other` is in this one too.
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     fn range(address: &str, bits: u32) -> Range {
-        Range::cidr(parse_ip(address.as_bytes()).unwrap(), bits).unwrap()
+        Range::from_prefix(parse_ip(address.as_bytes()).unwrap(), bits).unwrap()
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
             assert_eq!(range(address, bits).holds_strangers(), strangers, "{address}/{bits}");
         }
         // A mask with holes: one address in 256, all over the world.
-        let holes = Range::of("0.0.0.1".parse().unwrap(), "0.0.0.255".parse().unwrap()).unwrap();
+        let holes = Range::from_mask("0.0.0.1".parse().unwrap(), "0.0.0.255".parse().unwrap()).unwrap();
         assert!(holes.holds_strangers());
         let host = |name: &str| Address::Host(name.as_bytes().to_vec()).holds_strangers();
         assert!(host(".com") && !host(".example.com") && !host("db1"));
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn one_value_however_written() {
         let ip = |s: &str| parse_ip(s.as_bytes()).unwrap();
-        assert_eq!(range("10.0.0.5", 32), Range::of(ip("10.0.0.5"), ip("255.255.255.255")).unwrap());
+        assert_eq!(range("10.0.0.5", 32), Range::from_mask(ip("10.0.0.5"), ip("255.255.255.255")).unwrap());
         assert_eq!(range("10.1.2.3", 8), range("10.0.0.0", 8));
         assert_eq!(range("FE80:0::0001", 64), range("fe80::", 64));
         assert_eq!(ip("10.1"), ip("10.0.0.1"));

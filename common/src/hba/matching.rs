@@ -52,7 +52,7 @@ impl Surroundings {
     /// Reads the files that the rules of `file` and these others, standing in the folder `dir`, include, and, when one of
     /// them asks for it, the addresses of this machine.
     #[must_use]
-    pub fn of(file: &HbaFile, others: &[&HbaRule], dir: &Path) -> Self {
+    pub fn new(file: &HbaFile, others: &[&HbaRule], dir: &Path) -> Self {
         let mut included = HashMap::new();
         let mut near = others.iter().any(|rule| Reach::from(rule.address.as_ref()) == Reach::Near);
         let mut include = |rule: &HbaRule| {
@@ -308,10 +308,10 @@ fn address_matches(address: &Address, client: IpAddr, around: &Surroundings) -> 
     match address {
         Address::All => Answer::Yes,
         Address::Range(range) => range.contains(client).into(),
-        Address::SameHost => interfaces.any(|&(ip, _)| Range::single(ip).contains(client)).into(),
-        Address::SameNet => {
-            interfaces.any(|&(ip, mask)| Range::of(ip, mask).is_some_and(|r| r.contains(client))).into()
-        }
+        Address::SameHost => interfaces.any(|&(ip, _)| Range::from_ip(ip).contains(client)).into(),
+        Address::SameNet => interfaces
+            .any(|&(ip, mask)| Range::from_mask(ip, mask).is_some_and(|r| r.contains(client)))
+            .into(),
         Address::Host(_) => Answer::Unknown(format!("whether {client} is called {address}")),
     }
 }
@@ -395,8 +395,8 @@ impl Surroundings {
     }
 
     fn covers_address(&self, mine: &Address, its: &Address) -> Answer {
-        let hosts = || self.interfaces.iter().map(|&(ip, _)| Range::single(ip));
-        let nets = || self.interfaces.iter().filter_map(|&(ip, mask)| Range::of(ip, mask));
+        let hosts = || self.interfaces.iter().map(|&(ip, _)| Range::from_ip(ip));
+        let nets = || self.interfaces.iter().filter_map(|&(ip, mask)| Range::from_mask(ip, mask));
         let known = !self.interfaces.is_empty();
         match (mine, its) {
             (Address::All, _)

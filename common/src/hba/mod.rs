@@ -152,7 +152,7 @@ impl HbaFile {
     /// [`HbaFile::text`] as it may be shown, secrets masked.
     #[must_use]
     pub fn masked_text(&self, index: usize) -> String {
-        secret::text(&self.text(index)).into_owned()
+        secret::mask_text(&self.text(index)).into_owned()
     }
 
     /// The number of the line of this index.

@@ -619,7 +619,7 @@ fn parse_address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
     };
     if let Some(bits) = halves.next() {
         return parse_bits(bits)
-            .and_then(|bits| Range::cidr(ip, u32::try_from(bits).ok()?))
+            .and_then(|bits| Range::from_prefix(ip, u32::try_from(bits).ok()?))
             .map(Address::Range)
             .ok_or_else(|| fields.problem(format!("invalid CIDR mask in address \"{}\"", token.lossy())));
     }
@@ -629,7 +629,9 @@ fn parse_address(fields: &mut Fields<'_>) -> Result<Address, Problem> {
             fields.problem(format!("invalid IP mask \"{}\": Name or service not known", token.lossy()))
         );
     };
-    Range::of(ip, mask).map(Address::Range).ok_or_else(|| fields.problem("IP address and mask do not match"))
+    Range::from_mask(ip, mask)
+        .map(Address::Range)
+        .ok_or_else(|| fields.problem("IP address and mask do not match"))
 }
 
 /// The method, if it may stand in a rule of this kind.

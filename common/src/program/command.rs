@@ -88,7 +88,7 @@ pub(super) fn view<M: Module>(matches: &ArgMatches) -> Option<Result<String, Err
 /// Writes the files that are asked for beside the result.
 pub(super) fn export<M: Module>(matches: &ArgMatches, output: &M::Output) -> Result<(), Error> {
     M::EXPORTS.iter().try_for_each(|export| match matches.get_one::<PathBuf>(export.flag) {
-        Some(path) => files::publish(path, secret::text(&(export.render)(output)).as_bytes()),
+        Some(path) => files::publish(path, secret::mask_text(&(export.render)(output)).as_bytes()),
         None => Ok(()),
     })
 }

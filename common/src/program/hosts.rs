@@ -107,7 +107,7 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[SshHost]) -> Result<Ca
         return Err(Error::bad_args(format!("--host {twice} is given twice")));
     }
     let request = read_request::<M>(matches.get_one::<PathBuf>("file")).await?;
-    secret::keep_all(&request.args);
+    secret::register_args(&request.args);
     check_and_type::<M>(request.args.clone())?;
     let mut arguments = request.args;
     arguments.extend(request.ansible.into_iter().map(|(key, value)| (format!("_ansible_{key}"), value)));

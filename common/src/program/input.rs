@@ -34,7 +34,7 @@ pub(super) fn check_and_type<M: Module>(mut values: Map<String, Value>) -> Resul
 fn refuse_masked(args: &Map<String, Value>) -> Result<(), Error> {
     let Some((name, _)) = args.iter().find(|(_, value)| has_mask(value)) else { return Ok(()) };
     let detail = format!("/{name}: {} stands in a result in the place of a secret", secret::MASK);
-    Err(Error::bad_args(detail).at(format!("/{name}")).hint("give the secret itself"))
+    Err(Error::bad_args(detail).with_path(format!("/{name}")).hint("give the secret itself"))
 }
 
 fn has_mask(value: &Value) -> bool {

@@ -37,7 +37,7 @@ pub trait Module {
     /// Calls to learn from; the tests run their arguments through the intake.
     const EXAMPLES: &'static [Example];
     /// What holds between arguments, beyond the type of each.
-    const RULES: &'static [Rule] = &[];
+    const RULES: &'static [ArgRule] = &[];
     /// What the program prints for a person instead of the one JSON object.
     const VIEWS: &'static [View] = &[];
     /// Files that a call writes beside its result, for other programs.
@@ -95,7 +95,7 @@ pub struct Export<O> {
 
 /// What holds between arguments; enforced at intake and printed in the schema.
 #[derive(Clone, Copy, Debug)]
-pub enum Rule {
+pub enum ArgRule {
     /// At most one of these may be given.
     Exclusive(&'static [&'static str]),
     /// At least one of these must be given.

@@ -48,7 +48,7 @@ fn echo_text(text: &str) -> Value {
         }
     }
     // Of a secret that is cut, the rest would not be known for one.
-    let text = secret::text(text);
+    let text = secret::mask_text(text);
     match text.char_indices().nth(10 * MOST_ECHO) {
         Some((end, _)) => Value::from(format!("{}…", &text[..end])),
         None => Value::from(text),

@@ -53,7 +53,7 @@ pub fn main<M: Module>() -> ExitCode {
             Ok(text) => show(text.trim_end_matches('\n')),
             Err(e) => {
                 let hint = e.failure().hint.as_ref().map(|h| format!("\nhint: {h}")).unwrap_or_default();
-                eprintln!("{}: {}{hint}", M::NAME, secret::text(&e.failure().detail));
+                eprintln!("{}: {}{hint}", M::NAME, secret::mask_text(&e.failure().detail));
                 ExitCode::FAILURE
             }
         };
@@ -86,7 +86,7 @@ async fn call<M: Module>(
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
-    secret::keep_all(&request.args);
+    secret::register_args(&request.args);
     let flags = match flags(&request, matches) {
         Ok(flags) => flags,
         Err(e) => return (Map::new(), Err(e)),
@@ -113,7 +113,7 @@ async fn call<M: Module>(
 async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Result<Report<Empty>, Error>) {
     let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
         Ok(request) => {
-            secret::keep_all(&request.args);
+            secret::register_args(&request.args);
             check_and_type::<M>(request.args)
         }
         Err(e) => Err(e),

@@ -17,7 +17,7 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
                 ErrorKind::Permission,
                 format!("os_user is {}, but this runs as uid {me}", user.name),
             )
-            .at("/os_user")
+            .with_path("/os_user")
             .hint(run_as_hint(&user.name))),
             _ => Ok(false),
         };
@@ -29,7 +29,7 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
         return Ok(false);
     }
     let name = std::ffi::CString::new(user.name.clone())
-        .map_err(|_| Error::bad_args("os_user has a NUL in it").at("/os_user"))?;
+        .map_err(|_| Error::bad_args("os_user has a NUL in it").with_path("/os_user"))?;
     switch(&name, user.gid, user.uid).map_err(|e| {
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
@@ -45,7 +45,9 @@ fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
 fn find_user(name: &str) -> Result<User, Error> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok(user),
-        Ok(None) => Err(Error::not_found(format!("there is no user {name} on this machine")).at("/os_user")),
+        Ok(None) => {
+            Err(Error::not_found(format!("there is no user {name} on this machine")).with_path("/os_user"))
+        }
         Err(e) => Err(Error::new(ErrorKind::Io, format!("cannot look up the user {name}: {}", e.desc()))),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, TcpListener, ToSocketAddrs};
 
-use super::Host;
+use super::ChannelHost;
 
 /// Whether a server here can listen on this host: what it tries when it starts, and dies of when it cannot.
 ///
 /// # Errors
 /// The resolver's words when the host is a name that has no address.
-pub fn is_local(host: &Host) -> Result<bool, String> {
+pub fn is_local(host: &ChannelHost) -> Result<bool, String> {
     // Both the address given and any free port are the server's own way in; a link-local address needs its scope.
     let place = (host.text(), 0_u16);
     let addresses = place.to_socket_addrs().map_err(|error| error.to_string())?;
@@ -40,11 +40,13 @@ mod tests {
 
     #[test]
     fn this_machine_and_others() {
-        assert_eq!(is_local(&Host::new("127.0.0.1")), Ok(true));
-        assert_eq!(is_local(&Host::new("localhost")), Ok(true));
+        assert_eq!(is_local(&ChannelHost::new("127.0.0.1")), Ok(true));
+        assert_eq!(is_local(&ChannelHost::new("localhost")), Ok(true));
         // Set aside for documents (RFC 5737): nobody's.
-        assert_eq!(is_local(&Host::new("192.0.2.77")), Ok(false));
-        assert!(addresses().iter().all(|address| is_local(&Host::new(address.to_string())) != Ok(false)
-            || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())));
+        assert_eq!(is_local(&ChannelHost::new("192.0.2.77")), Ok(false));
+        assert!(
+            addresses().iter().all(|address| is_local(&ChannelHost::new(address.to_string())) != Ok(false)
+                || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+        );
     }
 }

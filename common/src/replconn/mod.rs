@@ -28,13 +28,13 @@ pub const MAX_HOST: usize = 62;
 /// A host as it is written; compared as a value: `::1` and `0:0:0:0:0:0:0:1` are one host, `::ffff:10.0.0.1` is `10.0.0.1`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Host {
+pub struct ChannelHost {
     text: String,
     #[serde(skip)]
     address: Option<IpAddr>,
 }
 
-impl Host {
+impl ChannelHost {
     /// The host that this text names: an address, or else a name.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
@@ -107,7 +107,7 @@ impl Host {
     }
 }
 
-impl PartialEq for Host {
+impl PartialEq for ChannelHost {
     fn eq(&self, other: &Self) -> bool {
         match (self.address, other.address) {
             (Some(one), Some(other)) => one == other,
@@ -117,9 +117,9 @@ impl PartialEq for Host {
     }
 }
 
-impl Eq for Host {}
+impl Eq for ChannelHost {}
 
-impl fmt::Display for Host {
+impl fmt::Display for ChannelHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct End {
     /// Address or name.
-    pub host: Host,
+    pub host: ChannelHost,
     /// Port of the log stream: the port for clients and 1.
     pub port: u32,
     /// Port of the heartbeat.

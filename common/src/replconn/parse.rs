@@ -1,6 +1,6 @@
 //! A value as the server takes it apart.
 
-use super::{End, Host, ParseError, ReplicationChannel};
+use super::{ChannelHost, End, ParseError, ReplicationChannel};
 
 /// Keys with a meaning of their own here; all others are kept as they are.
 pub(super) const KNOWN: [&str; 10] = [
@@ -65,7 +65,7 @@ fn end(text: &str, side: &str) -> Result<End, ParseError> {
     let port = number(port).ok_or_else(|| ParseError(format!("{port_key} is not a number")))?;
     let other = |key: &str| after(text, &format!("{side}{key}")).and_then(number);
     Ok(End {
-        host: Host::new(host),
+        host: ChannelHost::new(host),
         port,
         heartbeat_port: other("heartbeatport"),
         service_port: other("service"),

@@ -82,13 +82,13 @@ fn blanks_are_no_channel() {
 #[test]
 fn hosts_are_values() {
     for (one, other) in [("::1", "0:0::1"), ("10.0.0.1", "::ffff:a00:1"), ("Node-1", "node-1")] {
-        assert_eq!(Host::new(one), Host::new(other));
+        assert_eq!(ChannelHost::new(one), ChannelHost::new(other));
     }
     for (one, other) in [("10.0.0.1", "10.0.0.10"), ("::1", "127.0.0.1"), ("localhost", "127.0.0.1")] {
-        assert_ne!(Host::new(one), Host::new(other));
+        assert_ne!(ChannelHost::new(one), ChannelHost::new(other));
     }
     for bad in ["a b", "a,b", "a=b", "-a", ".a", "a'", "größe", "xlocalport1"] {
-        assert!(Host::new(bad).problem().is_some(), "{bad}");
+        assert!(ChannelHost::new(bad).problem().is_some(), "{bad}");
     }
     for bad in [
         "10.0.0.1:26001",
@@ -108,16 +108,16 @@ fn hosts_are_values() {
         "fe80::1%",
         "1:2:3",
     ] {
-        assert!(Host::new(bad).problem().is_some(), "{bad}");
+        assert!(ChannelHost::new(bad).problem().is_some(), "{bad}");
     }
     for good in ["::1", "fe80::1%eth0", "10.0.0.1", "node-1.example.org", "127.0.0.900.example"] {
-        assert_eq!(Host::new(good).problem(), None, "{good}");
+        assert_eq!(ChannelHost::new(good).problem(), None, "{good}");
     }
 }
 
-fn host() -> impl Strategy<Value = Host> {
+fn host() -> impl Strategy<Value = ChannelHost> {
     "([0-9]{1,3}\\.){3}[0-9]{1,3}|[a-f0-9]{1,4}:[a-f0-9]{1,4}::1|[a-km-qs-z][a-z0-9-]{0,12}"
-        .prop_map(Host::new)
+        .prop_map(ChannelHost::new)
 }
 
 fn an_end() -> impl Strategy<Value = End> {
@@ -157,10 +157,10 @@ fn a_word_that_holds_a_key_does_not_become_that_key() {
 #[test]
 fn a_host_that_holds_a_key_is_a_problem() {
     for good in ["localhost", "localhost.localdomain", "10.0.0.1", "db1"] {
-        assert_eq!(Host::new(good).problem(), None, "{good}");
+        assert_eq!(ChannelHost::new(good).problem(), None, "{good}");
     }
     for bad in ["remotehost", "my-localport", "iscascadetrue", "remoteservice1"] {
-        assert!(Host::new(bad).problem().is_some(), "{bad}");
+        assert!(ChannelHost::new(bad).problem().is_some(), "{bad}");
     }
     // What is written of it would be read as another channel.
     let odd = parse("remoteport0localhostremotehostlocalport0");

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::disk::{free_space, human, size_of};
+use og_common::gauss::disk::{directory_size, format_bytes, free_space};
 use og_common::gauss::server_log::ServerLog;
 use og_common::gauss::source::Source;
-use og_common::gauss::{BuildMode, DbState, Node, NodeState};
+use og_common::gauss::{BuildMode, DbState, NodeState, ServerNode};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
 
 use crate::args::{Args, Mode, Output, Status};
@@ -32,7 +32,7 @@ const GIVEN_UP: &str = "the same call again begins anew; raise timeout or stall_
 /// Builds, and fills in what came of it.
 pub async fn build(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     plan: &Plan,
     output: &mut Output,
@@ -42,10 +42,10 @@ pub async fn build(
     let file = log::begin(&path)?;
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
-    let server = node.running();
+    let server = node.running_pid();
     let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
     // Even a build that fails has stopped the server.
-    call.did(format!("began to {}", plan.describe()));
+    call.record_action(format!("began to {}", plan.describe()));
     drop(file);
     let mut watch = Watch::new(args.stall_timeout);
     watch.total = args.min_free;
@@ -86,7 +86,7 @@ pub async fn build(
     output.mode_used = log::mode_used(&text);
     let record = record(running.cmd.clone(), rc, &path);
     let state = wait_until_streaming(call, node, args, rc).await?;
-    if !state.healthy() {
+    if !state.is_healthy() {
         output.build_status = Status::Failed;
         let what = format!("the node does not stream after the build: it is {}", state.words());
         return Err(build_error(node, &what, &output.last_words, (&path, &server_log))
@@ -94,7 +94,7 @@ pub async fn build(
             .with_command(record));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
-    let untouched = server.is_some() && node.running() == server;
+    let untouched = server.is_some() && node.running_pid() == server;
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
         let what = format!("gs_ctl ended before the build was done; the node is {}", state.words());
@@ -116,7 +116,7 @@ pub async fn build(
 
 /// The error of a build that failed, with the cause that gs_ctl, the built server's own log, the disk or the primary tells.
 async fn build_error(
-    node: &Node,
+    node: &ServerNode,
     what: &str,
     words: &[String],
     (log, server_log): (&Path, &ServerLog),
@@ -146,14 +146,19 @@ async fn build_error(
 }
 
 /// Waits until the built node streams, or will not.
-async fn wait_until_streaming(call: &Call, node: &Node, args: &Args, rc: i32) -> Result<NodeState, Error> {
+async fn wait_until_streaming(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+    rc: i32,
+) -> Result<NodeState, Error> {
     let mut watch = Watch::new(args.stall_timeout);
     let begun = Instant::now();
     loop {
         let state = node.query(call).await?;
-        call.saw(format!("after the build: {}", state.words()));
+        call.record_seen(format!("after the build: {}", state.words()));
         // A failed build leaves the server stopped; one that never ran may have left it running as it was.
-        if state.healthy() || !state.running || (rc != 0 && begun.elapsed() > Duration::from_secs(5)) {
+        if state.is_healthy() || !state.running || (rc != 0 && begun.elapsed() > Duration::from_secs(5)) {
             return Ok(state);
         }
         let needs_repair = state.db_state == DbState::NeedRepair || !state.answered;
@@ -200,16 +205,20 @@ impl Watch {
     }
 
     /// Looks at a build that runs: what it counts, what it says, and, when both are silent, the size of the folder.
-    fn watch_build(&mut self, call: &Call, node: &Node, log: &Path) -> bool {
+    fn watch_build(&mut self, call: &Call, node: &ServerNode, log: &Path) -> bool {
         let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
         self.done_kb = self.done_kb.max(done_kb);
         let said = std::fs::metadata(log).map_or(0, |m| m.len());
         if self.since.elapsed() > WALK && self.walked.elapsed() > WALK {
-            self.size = size_of(&node.data_dir);
+            self.size = directory_size(&node.data_dir);
             self.walked = Instant::now();
         }
         let done = self.done_kb * 1024;
-        call.record_progress(format!("the build runs, {} copied", human(done)), Some(done), self.total);
+        call.record_progress(
+            format!("the build runs, {} copied", format_bytes(done)),
+            Some(done),
+            self.total,
+        );
         self.is_stalled(&format!("{done_kb} {said} {}", self.size))
     }
 }

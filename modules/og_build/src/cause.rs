@@ -1,7 +1,7 @@
 //! Why a build failed, as far as its source and the disk tell: pure.
 
-use og_common::gauss::disk::human;
-use og_common::gauss::peer::{Found, Peer};
+use og_common::gauss::disk::format_bytes;
+use og_common::gauss::peer::{ChannelPeer, Found};
 use og_common::gauss::server_log::is_out_of_room;
 use og_common::gauss::source::Source;
 use og_common::protocol::{Error, Reason};
@@ -30,7 +30,7 @@ pub struct Cause {
 #[must_use]
 pub fn find_cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
     if is_out_of_room(words) || free.is_some_and(|free| free < FULL) {
-        let free = free.map_or_else(String::new, |free| format!(" ({} are free)", human(free)));
+        let free = free.map_or_else(String::new, |free| format!(" ({} are free)", format_bytes(free)));
         return Some(Cause {
             reason: Some(Reason::DiskFull),
             detail: format!("the disk of the node is full{free}"),
@@ -64,8 +64,8 @@ pub fn find_cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cau
 
 /// What is known of the source where none of the peers tells that it is a primary: the words of the first that answers.
 #[must_use]
-pub fn closed_source(peers: &[Peer]) -> Source {
-    let words = |peer: &Peer| match &peer.found {
+pub fn closed_source(peers: &[ChannelPeer]) -> Source {
+    let words = |peer: &ChannelPeer| match &peer.found {
         Found::Reserved(words) => Some(words.clone()),
         _ => None,
     };
@@ -110,7 +110,7 @@ fn says_not_let_in(words: &str) -> bool {
 
 /// What to do where no primary could be reached, from what was found at the other ends.
 #[must_use]
-pub fn unreachable_hint(peers: &[Peer]) -> String {
+pub fn unreachable_hint(peers: &[ChannelPeer]) -> String {
     let reserved = |wanted: fn(&str) -> bool| {
         peers.iter().any(|peer| matches!(&peer.found, Found::Reserved(words) if wanted(words)))
     };
@@ -166,7 +166,7 @@ mod tests {
         assert!(find_cause("", &shut, None).unwrap().hint.contains("og_hba"));
         let busy = Source { refusal: Some("the database system is starting up".to_owned()), ..source() };
         assert!(!find_cause("", &busy, None).unwrap().hint.contains("pg_hba.conf"));
-        let found = |found| vec![Peer { channel: ChannelEnds::default(), found }];
+        let found = |found| vec![ChannelPeer { channel: ChannelEnds::default(), found }];
         let source =
             closed_source(&found(Found::Reserved("exceeds max_wal_senders (currently 1)".to_owned())));
         assert!(

@@ -5,9 +5,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use og_common::files::NodeLock;
-use og_common::gauss::disk::{free_space, human};
-use og_common::gauss::{Node, NodeState, Role, lsn_number, lsn_text, wal};
-use og_common::protocol::{Call, Error, ErrorKind, Reason, Report};
+use og_common::gauss::disk::{format_bytes, free_space};
+use og_common::gauss::{NodeState, Role, ServerNode, wal};
+use og_common::protocol::{Call, Error, ErrorKind, Lsn, Reason, Report};
 
 use crate::args::{Args, Output};
 
@@ -18,22 +18,22 @@ const MARGIN: u64 = 64 << 20;
 ///
 /// # Errors
 /// `refused` while the server writes; `disk_full` where there is no room; `io`.
-pub async fn keep_log(call: &Call, node: &Node, args: &Args) -> Result<Report<Output>, Error> {
+pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Report<Output>, Error> {
     let from = match &args.keep_from {
         None => 0,
-        Some(text) => {
-            lsn_number(text).ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).at("/keep_from"))?
-        }
+        Some(text) => Lsn::parse(text)
+            .map(Lsn::as_u64)
+            .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/keep_from"))?,
     };
-    let _lock = if call.check { None } else { Some(NodeLock::of(&node.data_dir, call).await?) };
+    let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let mut output = Output { node: node.query(call).await?, ..Output::default() };
     is_still(&output.node)?;
-    let end = node.log_end(call).await.lsn;
+    let end = node.log_end(call).await.lsn.as_u64();
     let dir = node.data_dir.clone();
     let control = node.control();
     let files = control.and_then(|control| wal::segments_of(&dir, &control, from, end)).unwrap_or_default();
     let Some(first) = files.first() else {
-        return Err(Error::not_found(format!("no segment of the log from {} on is there", lsn_text(from))));
+        return Err(Error::not_found(format!("no segment of the log from {} on is there", Lsn::new(from))));
     };
     let bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len()).sum();
     let target = folder(&node.data_dir, if from == 0 { None } else { Some(from) }, end)?;
@@ -42,7 +42,7 @@ pub async fn keep_log(call: &Call, node: &Node, args: &Args) -> Result<Report<Ou
         files.len(),
         if files.len() == 1 { "" } else { "s" },
         first.file_name().unwrap_or_default().to_string_lossy(),
-        human(bytes),
+        format_bytes(bytes),
         target.display()
     );
     output.log_copy = Some(target.display().to_string());
@@ -61,7 +61,7 @@ pub async fn keep_log(call: &Call, node: &Node, args: &Args) -> Result<Report<Ou
 
 /// Refuses a server that writes: a copy of a log that changes is none.
 fn is_still(state: &NodeState) -> Result<(), Error> {
-    if !state.running || state.role.follows() || state.role == Role::Pending {
+    if !state.running || state.role.is_following() || state.role == Role::Pending {
         return Ok(());
     }
     Err(Error::refused(format!("the server runs as {} and writes its log", state.role))
@@ -73,7 +73,7 @@ fn has_room(folder: &Path, free: u64, bytes: u64) -> Result<(), Error> {
     if free >= bytes.saturating_add(MARGIN) {
         return Ok(());
     }
-    let (left, takes) = (human(free), human(bytes));
+    let (left, takes) = (format_bytes(free), format_bytes(bytes));
     let detail = format!("{} has {left} left, and the copy of the log takes {takes}", folder.display());
     Err(Error::new(ErrorKind::Io, detail)
         .reason(Reason::DiskFull)
@@ -83,7 +83,7 @@ fn has_room(folder: &Path, free: u64, bytes: u64) -> Result<(), Error> {
 /// The folder beside the data directory, named after the part of the log.
 fn folder(data_dir: &Path, from: Option<u64>, end: u64) -> Result<PathBuf, Error> {
     let real = fs::canonicalize(data_dir).map_err(|e| Error::io("look at", data_dir, &e))?;
-    let place = |lsn: u64| lsn_text(lsn).replace('/', "-");
+    let place = |lsn: u64| Lsn::new(lsn).to_string().replace('/', "-");
     let from = from.map_or_else(|| "begin".to_owned(), place);
     let name = real.file_name().unwrap_or_default().to_string_lossy();
     Ok(real.with_file_name(format!("{name}_log_{from}_{}", place(end))))

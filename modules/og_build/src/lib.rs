@@ -13,11 +13,11 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use og_common::files::NodeLock;
-use og_common::gauss::Node;
-use og_common::gauss::disk::{free_space, human, size_of};
+use og_common::gauss::ServerNode;
+use og_common::gauss::disk::{directory_size, format_bytes, free_space};
 use og_common::gauss::managed::Act;
 use og_common::gauss::source::Source;
-use og_common::protocol::{Call, Error, Example, Module, Report, Rule};
+use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
 
 pub use args::{Args, BuildRole, Mode, Output, State, Status};
 pub use plan::{Plan, Present, plan};
@@ -45,19 +45,19 @@ impl Module for Build {
         },
         Example { title: "How far is it?", args: r#"{"data_dir": "/gauss/data/dn1", "state": "query"}"# },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::OnlyIf {
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::OnlyIf {
             key: "state",
             values: &["present"],
             allows: &["mode", "role", "force", "wait", "min_free", "stall_timeout"],
         },
-        Rule::OnlyIf { key: "state", values: &["log_kept"], allows: &["keep_from"] },
+        ArgRule::OnlyIf { key: "state", values: &["log_kept"], allows: &["keep_from"] },
     ];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         match args.state {
             State::Query => return query(call, &node).await,
             State::LogKept => return keep::keep_log(call, &node, &args).await,
@@ -69,7 +69,7 @@ impl Module for Build {
         let mut output = Output::default();
         let mut actions = plan.as_ref().map(Plan::actions).unwrap_or_default();
         if plan.is_some() && !call.check {
-            let _lock = NodeLock::of(&node.data_dir, call).await?;
+            let _lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = inspect(call, &node, &args).await?;
             plan = permit_plan(call, &node, &args, self::plan(&present, &args)).await?;
@@ -89,7 +89,7 @@ impl Module for Build {
 /// Returns the plan where nobody else is in charge of the server, or there is nothing to do.
 async fn permit_plan(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     planned: Result<Option<Plan>, Error>,
 ) -> Result<Option<Plan>, Error> {
@@ -105,7 +105,7 @@ async fn permit_plan(
 /// Returns what was done.
 async fn build(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     (present, plan): (&Present, &Plan),
     output: &mut Output,
@@ -124,7 +124,7 @@ async fn build(
         }
         return Err(error);
     }
-    call.did(plan.describe());
+    call.record_action(plan.describe());
     let mut actions = plan.actions();
     if output.build_status == Status::Completed {
         let full = output.mode_used == Some(og_common::gauss::BuildMode::Full);
@@ -146,7 +146,7 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
                 _ => "in full",
             };
             let seconds = output.duration_ms.unwrap_or(0) / 1000;
-            format!("built {how} in {seconds} s ({} copied); {words}", human(output.bytes_copied))
+            format!("built {how} in {seconds} s ({} copied); {words}", format_bytes(output.bytes_copied))
         }
     }
 }
@@ -154,16 +154,16 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
 /// How long a standby is given to find its primary again, before it is believed to need a build.
 const RECOVERY: Duration = Duration::from_secs(8);
 
-async fn inspect(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
+async fn inspect(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
     let mut state = node.query(call).await?;
     let end = Instant::now() + RECOVERY;
     while plan::may_recover(&state, args) && Instant::now() < end {
-        call.saw(format!("it may yet find its primary: {}", state.words()));
+        call.record_seen(format!("it may yet find its primary: {}", state.words()));
         tokio::time::sleep(act::INTERVAL).await;
         state = node.query(call).await?;
     }
     let room = match args.min_free {
-        Some(_) => Some(free_space(&node.data_dir)?.saturating_add(size_of(&node.data_dir))),
+        Some(_) => Some(free_space(&node.data_dir)?.saturating_add(directory_size(&node.data_dir))),
         None => None,
     };
     let mut present = Present {
@@ -188,7 +188,7 @@ async fn inspect(call: &Call, node: &Node, args: &Args) -> Result<Present, Error
 }
 
 /// Tells how the last build stands.
-async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
+async fn query(call: &Call, node: &ServerNode) -> Result<Report<Output>, Error> {
     let mut state = node.query(call).await?;
     node.query_surroundings(call, &mut state).await;
     let path = log::path(&node.data_dir);
@@ -198,13 +198,13 @@ async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
         Some(_) => Status::Failed,
         None => match log::status(&text) {
             // A gs_ctl that cannot reach the primary stops the server and has no words for its own end.
-            Status::None if !text.trim().is_empty() && !state.healthy() => Status::Failed,
+            Status::None if !text.trim().is_empty() && !state.is_healthy() => Status::Failed,
             status => status,
         },
     };
     let bytes_copied = state.build.as_ref().map_or(0, |b| b.done_kb * 1024);
     let msg = match build_status {
-        Status::Running => format!("a build runs, {} copied", human(bytes_copied)),
+        Status::Running => format!("a build runs, {} copied", format_bytes(bytes_copied)),
         Status::Failed => format!("the last build failed; {}", state.words()),
         Status::Completed => format!("the last build was completed; {}", state.words()),
         Status::None => format!("no build is known of; {}", state.words()),
@@ -216,7 +216,7 @@ async fn query(call: &Call, node: &Node) -> Result<Report<Output>, Error> {
         mode_used: log::mode_used(&text).filter(|_| build_status == Status::Completed),
         bytes_copied,
         duration_ms: None,
-        data_bytes: Some(size_of(&node.data_dir)),
+        data_bytes: Some(directory_size(&node.data_dir)),
         log_file: path.exists().then(|| path.display().to_string()),
         last_words: log::last_words(&text, 5),
         node: state,

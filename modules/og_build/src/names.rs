@@ -4,7 +4,7 @@ use og_common::conf::ConfFile;
 use og_common::gauss::tablespaces::{
     Damage, NODE_NAME, Tablespaces, directories_of, has_directory_of_another_name,
 };
-use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node};
+use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, ServerNode};
 use og_common::protocol::{Call, Error, ErrorKind};
 
 use crate::plan::rename_action;
@@ -13,12 +13,12 @@ use crate::plan::rename_action;
 ///
 /// # Errors
 /// As [`ConfigFile::begin`] and `Transaction::commit`.
-pub async fn set_node_name(call: &Call, node: &Node, name: &str) -> Result<(), Error> {
+pub async fn set_node_name(call: &Call, node: &ServerNode, name: &str) -> Result<(), Error> {
     let actions = [rename_action(name)];
     write(call, node, name, &actions).await
 }
 
-async fn write(call: &Call, node: &Node, name: &str, actions: &[String]) -> Result<(), Error> {
+async fn write(call: &Call, node: &ServerNode, name: &str, actions: &[String]) -> Result<(), Error> {
     let file = ConfigFile::conf(node, EditPolicy { reload: false, guard: Guard::HeldByCaller });
     let plan = async |text: Option<Vec<u8>>| {
         let old = text.unwrap_or_default();
@@ -54,7 +54,12 @@ impl ConfigPlan for Renamed {
 ///
 /// # Errors
 /// As [`set`].
-pub async fn restore_node_name(call: &Call, node: &Node, old: Option<&str>, new: &str) -> Result<(), Error> {
+pub async fn restore_node_name(
+    call: &Call,
+    node: &ServerNode,
+    old: Option<&str>,
+    new: &str,
+) -> Result<(), Error> {
     let Some(old) = old else { return Ok(()) };
     if node.build().is_some() {
         return Ok(());
@@ -74,7 +79,7 @@ pub async fn restore_node_name(call: &Call, node: &Node, old: Option<&str>, new:
 /// `command_failed` when the server does not see what was copied.
 pub async fn verify(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     full: bool,
     before: &[String],
     source: Option<&str>,
@@ -97,7 +102,7 @@ pub async fn verify(
         for path in directories_of(&node.data_dir, name) {
             std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove the leftover", &path, &e))?;
             done.push(format!("remove {}, a leftover of the node's earlier name", path.display()));
-            call.did(done.last().cloned().unwrap_or_default());
+            call.record_action(done.last().cloned().unwrap_or_default());
         }
     }
     Ok(done)

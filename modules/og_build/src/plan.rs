@@ -1,11 +1,11 @@
 //! Whether and how to build, from what is: pure.
 
-use og_common::gauss::disk::human;
-use og_common::gauss::peer::{self, Found, Peer};
+use og_common::gauss::disk::format_bytes;
+use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::source::Source;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
-use og_common::gauss::{BuildMode, DbState, NodeState, Role, lsn_text};
-use og_common::protocol::{Error, ErrorKind, Reason};
+use og_common::gauss::{BuildMode, DbState, NodeState, Role};
+use og_common::protocol::{Error, ErrorKind, Lsn, Reason};
 
 use crate::args::{Args, Mode, State};
 use crate::cause;
@@ -18,11 +18,11 @@ pub struct Present {
     /// The number of its database system; `None` when it has none.
     pub system_id: Option<u64>,
     /// What the other ends of its replication channels are.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<ChannelPeer>,
     /// Bytes that a full copy could take: free ones and those of the old copy; asked only when `min_free` is given.
     pub room: Option<u64>,
     /// How far the log has come that the node holds.
-    pub holds: Option<u64>,
+    pub holds: Option<Lsn>,
     /// What the primary tells that would be copied from; not asked where no build is foreseen.
     pub source: Source,
     /// The node's `pgxc_node_name`, with which it starts next.
@@ -101,11 +101,11 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     {
         return Err(Error::refused(format!(
             "the copy needs {}, and there is room for {} only",
-            human(needed),
-            human(room)
+            format_bytes(needed),
+            format_bytes(room)
         ))
         .reason(Reason::DiskFull)
-        .at("/min_free")
+        .with_path("/min_free")
         .hint("make room on the file system of data_dir"));
     }
     let was = if node.role == Role::CascadeStandby { node.role } else { Role::Standby };
@@ -152,13 +152,13 @@ fn check_senders_left(present: &Present, mode: BuildMode) -> Result<(), Error> {
 #[must_use]
 pub fn is_well(node: &NodeState, args: &Args) -> bool {
     let catches_up = node.db_state == DbState::Catchup && node.receiver.is_some();
-    is_left_if_streaming(node, args) && node.answered && (node.healthy() || catches_up)
+    is_left_if_streaming(node, args) && node.answered && (node.is_healthy() || catches_up)
 }
 
 /// Whether a standby is to be left as it is, if it streams.
 fn is_left_if_streaming(node: &NodeState, args: &Args) -> bool {
     let as_wanted = args.role.is_none_or(|role| Role::from(role) == node.role);
-    args.mode == Mode::Auto && node.running && node.role.follows() && as_wanted
+    args.mode == Mode::Auto && node.running && node.role.is_following() && as_wanted
 }
 
 /// Whether the node may be well in a moment: for two seconds after a start, and some after its primary was out of reach, a
@@ -182,7 +182,7 @@ fn refuse_changing_state(node: &NodeState, args: &Args) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Busy, format!("the server is {}", node.db_state.words().to_lowercase()))
-        .at("/mode")
+        .with_path("/mode")
         .hint("wait until that is over (og_node_state with wait); mode: full or incremental builds all the same"))
 }
 
@@ -193,7 +193,7 @@ fn refuse_unanswered(node: &NodeState, args: &Args) -> Result<(), Error> {
     }
     let why = node.detail.as_deref().unwrap_or_default().lines().next().unwrap_or_default();
     Err(Error::refused(format!("the server runs, and whether it streams cannot be asked: {why}"))
-        .at("/mode")
+        .with_path("/mode")
         .hint("are its own addresses in its pg_hba.conf (og_hba)? mode: full or incremental builds all the same"))
 }
 
@@ -209,12 +209,12 @@ fn refuse_unsafe_overwrite(node: &NodeState, args: &Args) -> Result<(), Error> {
     Err(Error::refused(format!(
         "the node {what} when it last ran, and a build deletes what its primary has not"
     ))
-    .at("/force")
+    .with_path("/force")
     .hint("force: true overrides, when all that it holds may go"))
 }
 
 /// Refuses to copy from a primary that is behind what this node holds: its copy may be the only one of that.
-fn check_source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
+fn check_source_is_newest(present: &Present, peer: &ChannelPeer) -> Result<(), Error> {
     let Found::Server { system_id, lsn, term, .. } = &peer.found else { return Ok(()) };
     // Positions of different systems cannot be compared.
     if present.system_id.is_none() || present.system_id != *system_id {
@@ -229,15 +229,15 @@ fn check_source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
     let behind = match (present.holds, *lsn) {
         (Some(own), Some(there)) if own > there => Some(format!(
             "has its log up to {} only, and this node holds {} bytes more, up to {}",
-            lsn_text(there),
-            own - there,
-            lsn_text(own)
+            there,
+            own.bytes_since(there),
+            own
         )),
         _ => None,
     };
     let Some(why) = older.or(behind) else { return Ok(()) };
     Err(Error::refused(format!("{}, but {why}: this node may be the only up-to-date copy", peer.words()))
-        .at("/force")
+        .with_path("/force")
         .hint(
             "find out which node is to be primary; force: true builds, and what only this node holds is lost",
         ))
@@ -245,7 +245,7 @@ fn check_source_is_newest(present: &Present, peer: &Peer) -> Result<(), Error> {
 
 /// The primary that a build would copy from, and its system's number. A server that tells to be something else than a
 /// primary or a standby is taken where there is no primary: gs_ctl will find out.
-pub fn choose_source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
+pub fn choose_source(peers: &[ChannelPeer]) -> Result<(&ChannelPeer, Option<u64>), Error> {
     let of = |wanted: &[Role]| {
         peers.iter().find_map(|peer| match &peer.found {
             Found::Server { role, system_id, .. } if wanted.contains(role) => Some((peer, *system_id)),
@@ -266,8 +266,8 @@ pub fn choose_source(peers: &[Peer]) -> Result<(&Peer, Option<u64>), Error> {
 }
 
 /// Refuses when two servers say that they are the primary: gs_ctl copies from whichever answers first.
-fn check_only_primary(peers: &[Peer]) -> Result<(), Error> {
-    let primaries: Vec<_> = peers.iter().filter(|peer| peer.is_primary()).map(Peer::words).collect();
+fn check_only_primary(peers: &[ChannelPeer]) -> Result<(), Error> {
+    let primaries: Vec<_> = peers.iter().filter(|peer| peer.is_primary()).map(ChannelPeer::words).collect();
     if primaries.len() < 2 {
         return Ok(());
     }
@@ -299,7 +299,7 @@ fn choose_mode(present: &Present, args: &Args, source: Option<u64>) -> Result<Bu
         (Mode::Incremental, None) => Ok(BuildMode::Incremental),
         (Mode::Incremental, Some(why)) => {
             Err(Error::refused(format!("an incremental build cannot serve: {why}"))
-                .at("/mode")
+                .with_path("/mode")
                 .hint("use mode: full or auto"))
         }
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use og_common::gauss::peer::{ChannelEnds, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::source::{Senders, Source};
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
-use og_common::protocol::{Call, ErrorKind, Module, Reason};
+use og_common::protocol::{Call, ErrorKind, Lsn, Module, Reason};
 use serde_json::json;
 
 use super::*;
@@ -17,8 +17,11 @@ fn args(value: serde_json::Value) -> Args {
     serde_json::from_value(value).unwrap()
 }
 
-fn peer(role: Role, system_id: Option<u64>) -> Peer {
-    Peer { channel: ChannelEnds::default(), found: Found::Server { role, system_id, lsn: None, term: None } }
+fn peer(role: Role, system_id: Option<u64>) -> ChannelPeer {
+    ChannelPeer {
+        channel: ChannelEnds::default(),
+        found: Found::Server { role, system_id, lsn: None, term: None },
+    }
 }
 
 /// A standby that has lost its primary's log.
@@ -120,12 +123,17 @@ fn a_standby_that_streams_and_cannot_be_asked_is_not_built_over() {
 #[test]
 fn the_primary_is_the_one_that_says_so() {
     // A single server that was installed anew stands before it in the channels.
-    let lagging = Peer {
+    let lagging = ChannelPeer {
         channel: ChannelEnds::default(),
-        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(0x4000), term: None },
+        found: Found::Server {
+            role: Role::Primary,
+            system_id: Some(1),
+            lsn: Some(Lsn::new(0x4000)),
+            term: None,
+        },
     };
     let peers = vec![peer(Role::Normal, Some(9)), lagging.clone()];
-    let mut present = Present { peers, holds: Some(0x5000), ..broken() };
+    let mut present = Present { peers, holds: Some(Lsn::new(0x5000)), ..broken() };
     assert!(refused(&present, json!({})).contains("4096 bytes more"));
     present.holds = None;
     assert_eq!(planned(&present, json!({})), Some((BuildMode::Auto, Role::Standby)));
@@ -177,11 +185,12 @@ fn what_holds_data_of_its_own_is_not_overwritten() {
 
 #[test]
 fn the_only_up_to_date_copy_is_not_overwritten() {
-    let primary = |lsn, term| Peer {
+    let primary = |lsn, term| ChannelPeer {
         channel: ChannelEnds::default(),
-        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(lsn), term },
+        found: Found::Server { role: Role::Primary, system_id: Some(1), lsn: Some(Lsn::new(lsn)), term },
     };
-    let mut present = Present { holds: Some(0x5000), peers: vec![primary(0x5000, Some(2))], ..broken() };
+    let mut present =
+        Present { holds: Some(Lsn::new(0x5000)), peers: vec![primary(0x5000, Some(2))], ..broken() };
     present.node.term = Some(2);
     assert!(planned(&present, json!({})).is_some());
     present.peers = vec![primary(0x4000, Some(2))];
@@ -200,8 +209,14 @@ fn nothing_is_stopped_when_there_is_no_primary_to_copy_from() {
     let mut present = broken();
     present.peers = vec![
         peer(Role::Standby, Some(1)),
-        Peer { channel: ChannelEnds::default(), found: Found::Silent("connection refused".to_owned()) },
-        Peer { channel: ChannelEnds::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) },
+        ChannelPeer {
+            channel: ChannelEnds::default(),
+            found: Found::Silent("connection refused".to_owned()),
+        },
+        ChannelPeer {
+            channel: ChannelEnds::default(),
+            found: Found::Reserved("no pg_hba.conf entry".to_owned()),
+        },
     ];
     let words = refused(&present, json!({}));
     assert!(words.contains("connection refused") && words.contains("no pg_hba.conf entry"), "{words}");
@@ -316,7 +331,7 @@ fn a_gs_ctl_that_says_done_and_did_nothing_is_not_believed() {
     let error = fake.run(json!({})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::CommandFailed);
     assert!(error.to_string().contains("it is stopped"), "{error}");
-    assert_eq!(fake.call.done(), ["began to build the node as standby in full"]);
+    assert_eq!(fake.call.recorded_actions(), ["began to build the node as standby in full"]);
     assert!(error.failure().command.as_ref().unwrap().cmd.ends_with(&["-b".to_owned(), "full".to_owned()]));
 }
 
@@ -354,7 +369,7 @@ fn a_build_that_stands_still_is_ended() {
     let pid: u32 = pid.trim().parse().unwrap();
     let gone = (0..1_000_000).any(|_| {
         std::thread::yield_now();
-        !og_common::gauss::postmaster_pid::lives(pid)
+        !og_common::gauss::postmaster_pid::is_process_alive(pid)
     });
     assert!(gone);
 }
@@ -477,12 +492,12 @@ fn what_a_build_leaves_that_died_in_its_deleting_is_built_in_full() {
     std::fs::write(data.join("gs_build.pid"), "999999999").unwrap();
     std::fs::write(data.join("global/pg_control"), vec![1; 8192]).unwrap();
     std::fs::write(data.join("pg_xlog/000000010000000000000001"), "").unwrap();
-    let node = Node::at(&data);
+    let node = ServerNode::new(&data);
     assert_eq!(node.build(), None, "it had deleted nothing");
     std::fs::remove_file(data.join("pg_xlog/000000010000000000000001")).unwrap();
     assert!(node.build().unwrap().interrupted);
     fake.run(json!({})).unwrap_err();
-    assert!(fake.call.done()[0].ends_with("in full"), "{:?}", fake.call.done());
+    assert!(fake.call.recorded_actions()[0].ends_with("in full"), "{:?}", fake.call.recorded_actions());
 }
 
 #[test]
@@ -502,7 +517,7 @@ fn a_build_under_cm_is_left_to_cm() {
     assert_eq!(error.failure().reason, Some(Reason::ManagedByCm), "{error}");
     assert!(error.to_string().contains("cm_ctl build -n NODE_ID"), "{error}");
     assert_eq!(seen.agent, Some(agent.id()));
-    assert!(fake.call.done().is_empty());
+    assert!(fake.call.recorded_actions().is_empty());
 }
 
 #[test]

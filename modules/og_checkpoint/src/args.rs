@@ -1,5 +1,6 @@
 //! The arguments and the result.
 
+use og_common::protocol::Lsn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,5 +39,5 @@ pub struct Output {
     /// recovery would replay.
     pub redo_bytes: Option<u64>,
     /// LSN of the last checkpoint; on a standby, of the last restartpoint.
-    pub checkpoint_lsn: Option<String>,
+    pub checkpoint_lsn: Option<Lsn>,
 }

@@ -9,8 +9,8 @@ pub mod plan;
 
 use std::time::{Duration, Instant};
 
-use og_common::gauss::Node;
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule};
+use og_common::gauss::ServerNode;
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report};
 
 use args::{Args, Output};
 use plan::Progress;
@@ -41,13 +41,13 @@ impl Module for Checkpoint {
             args: r#"{"data_dir": "/data/dn1", "max_dirty_pages": 1000, "timeout": 120}"#,
         },
     ];
-    const RULES: &'static [Rule] =
-        &[Rule::OnlyIf { key: "state", values: &["done"], allows: &["max_dirty_pages"] }];
+    const RULES: &'static [ArgRule] =
+        &[ArgRule::OnlyIf { key: "state", values: &["done"], allows: &["max_dirty_pages"] }];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         let before = inspect(call, &node).await?;
         let (mut now, mut made) = (before, 0);
         while plan::needs_checkpoint(&now, &args, made) {
@@ -61,17 +61,17 @@ impl Module for Checkpoint {
                 }
                 tokio::time::sleep(INTERVAL).await;
             }
-            call.begins("make a checkpoint", "the server completes the checkpoint without this call");
+            call.record_begun("make a checkpoint", "the server completes the checkpoint without this call");
             node.sql_within(call, "checkpoint", LIMIT).await?;
             if made == 0 {
-                call.did("make a checkpoint");
+                call.record_action("make a checkpoint");
             } else {
-                call.did_not();
+                call.clear_begun();
             }
             made += 1;
             now = inspect(call, &node).await?;
             call.record_output(&now.output(&before));
-            call.saw(plan::message(&now.output(&before), made, false));
+            call.record_seen(plan::message(&now.output(&before), made, false));
         }
         let output = now.output(&before);
         let actions = if made > 0 { vec!["make a checkpoint".to_owned()] } else { Vec::new() };
@@ -81,7 +81,7 @@ impl Module for Checkpoint {
     }
 }
 
-async fn inspect(call: &Call, node: &Node) -> Result<Progress, Error> {
+async fn inspect(call: &Call, node: &ServerNode) -> Result<Progress, Error> {
     let counts = node.control().is_none_or(|control| control.is_opengauss());
     let rows = node.sql(call, if counts { plan::OPENGAUSS } else { plan::UNCOUNTED }).await?;
     let read = rows.first().map(|row| Progress::parse(row)).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What the server tells of its checkpoints, and whether one more is needed.
 
-use og_common::gauss::{lsn_number, lsn_text};
+use og_common::protocol::Lsn;
 
 use crate::args::{Args, Output, State};
 
@@ -21,13 +21,13 @@ pub struct Progress {
     /// Dirty pages, where the server counts them.
     pub dirty_pages: Option<u64>,
     /// The newest LSN, written or replayed.
-    pub newest: Option<u64>,
+    pub newest: Option<Lsn>,
     /// Whether the server is a standby.
     pub standby: bool,
     /// The last checkpoint.
-    pub checkpoint: Option<u64>,
+    pub checkpoint: Option<Lsn>,
     /// Its redo position.
-    pub redo: Option<u64>,
+    pub redo: Option<Lsn>,
 }
 
 impl Progress {
@@ -36,10 +36,10 @@ impl Progress {
     pub fn parse(row: &[String]) -> Self {
         let column = |at: usize| row.get(at).map_or("", String::as_str);
         // On a standby it is a pair of timeline and position, `(1,0/4000928)`.
-        let newest = column(1).trim_matches(['(', ')']).rsplit(',').next().and_then(lsn_number);
+        let newest = column(1).trim_matches(['(', ')']).rsplit(',').next().and_then(Lsn::parse);
         Self {
             dirty_pages: column(0).parse().ok(),
-            newest: newest.filter(|lsn| *lsn > 0),
+            newest: newest.filter(|lsn| lsn.is_valid()),
             standby: column(2).starts_with('t'),
             ..Self::default()
         }
@@ -48,7 +48,7 @@ impl Progress {
     /// Returns the bytes of WAL that crash recovery would replay.
     #[must_use]
     pub fn redo_bytes(&self) -> Option<u64> {
-        Some(self.newest?.saturating_sub(self.redo?))
+        Some(self.newest?.bytes_since(self.redo?))
     }
 
     /// Returns the result of a call that began at `before` and ended at `self`.
@@ -58,7 +58,7 @@ impl Progress {
             dirty_pages_before: before.dirty_pages,
             dirty_pages_after: self.dirty_pages,
             redo_bytes: self.redo_bytes(),
-            checkpoint_lsn: self.checkpoint.map(lsn_text),
+            checkpoint_lsn: self.checkpoint,
         }
     }
 }
@@ -98,7 +98,7 @@ pub fn message(output: &Output, made: u64, check: bool) -> String {
     let dirty = output
         .dirty_pages_after
         .map_or("an unknown number of dirty pages".to_owned(), |pages| format!("{pages} dirty pages"));
-    let at = output.checkpoint_lsn.as_deref().unwrap_or("an unknown LSN");
+    let at = output.checkpoint_lsn.map_or_else(|| "an unknown LSN".to_owned(), |lsn| lsn.to_string());
     match made {
         0 => format!("{dirty}; the last checkpoint is at {at}"),
         _ if check => format!("a checkpoint would be made: {dirty}"),
@@ -122,11 +122,14 @@ mod tests {
     #[test]
     fn what_servers_print_is_read() {
         let primary = row(["21462", "0/B76C638", "false"]);
-        assert_eq!(primary, Progress { newest: Some(0x0B76_C638), ..with_dirty_pages(Some(21462)) });
+        assert_eq!(
+            primary,
+            Progress { newest: Some(Lsn::new(0x0B76_C638)), ..with_dirty_pages(Some(21462)) }
+        );
         let standby = row(["0", "(1,0/D000148)", "true"]);
         assert_eq!(
             standby,
-            Progress { newest: Some(0x0D00_0148), standby: true, ..with_dirty_pages(Some(0)) }
+            Progress { newest: Some(Lsn::new(0x0D00_0148)), standby: true, ..with_dirty_pages(Some(0)) }
         );
         // Full checkpoints, or PostgreSQL; nothing replayed yet.
         assert_eq!(row(["", "(0,0/0)", "t"]), Progress { standby: true, ..with_dirty_pages(None) });
@@ -136,14 +139,14 @@ mod tests {
     #[test]
     fn recovery_begins_at_the_redo_position() {
         let now = Progress {
-            newest: Some(500),
-            redo: Some(200),
-            checkpoint: Some(300),
+            newest: Some(Lsn::new(500)),
+            redo: Some(Lsn::new(200)),
+            checkpoint: Some(Lsn::new(300)),
             ..with_dirty_pages(Some(3))
         };
         let output = now.output(&with_dirty_pages(Some(9)));
         assert_eq!((output.dirty_pages_before, output.dirty_pages_after), (Some(9), Some(3)));
-        assert_eq!((output.redo_bytes, output.checkpoint_lsn.as_deref()), (Some(300), Some("0/12C")));
+        assert_eq!((output.redo_bytes, output.checkpoint_lsn), (Some(300), Lsn::parse("0/12C")));
         assert_eq!(with_dirty_pages(None).redo_bytes(), None);
     }
 
@@ -169,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_restartpoint_that_did_not_come_is_told() {
-        let standby = |lsn| Progress { standby: true, checkpoint: Some(lsn), ..with_dirty_pages(Some(0)) };
+        let standby =
+            |lsn| Progress { standby: true, checkpoint: Some(Lsn::new(lsn)), ..with_dirty_pages(Some(0)) };
         assert_eq!(warnings(&standby(1), &standby(1), &Args::default(), 1).len(), 1);
         assert!(warnings(&standby(1), &standby(2), &Args::default(), 1).is_empty());
         assert!(warnings(&standby(1), &standby(1), &Args::default(), 0).is_empty());

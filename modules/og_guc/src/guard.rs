@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use og_common::{
     conf::{ConfFile, is_on},
     gauss::{
-        Node, Role, Version,
+        Role, ServerNode, Version,
         control::{LIMITS, More},
         version::CHANNELS,
     },
@@ -29,7 +29,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// `refused`, unless `force`.
 pub async fn check(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     file: &ConfFile,
     plan: &Plan,
     (reload, args): (bool, &Args),
@@ -44,7 +44,7 @@ pub async fn check(
     for problem in find_limits(&touched, role, control.as_ref(), file, &plan.file) {
         match problem {
             Limit::Below(words) if !force => {
-                return Err(Error::refused(words).at("/parameters").hint(
+                return Err(Error::refused(words).with_path("/parameters").hint(
                     "set it on the primary, whose file this standby takes over; force: true sets it all the same",
                 ));
             }
@@ -59,7 +59,7 @@ pub async fn check(
             Waits::Already(words) => warnings.push(words),
             Waits::Now(words) if force || !reload => warnings.push(words),
             Waits::Now(words) => {
-                return Err(Error::refused(words).at(format!("/parameters/{by}")).hint(
+                return Err(Error::refused(words).with_path(format!("/parameters/{by}")).hint(
                     "let the standbys stream first, ask for fewer, or have most_available_sync on; force: true overrides",
                 ));
             }
@@ -73,7 +73,7 @@ pub async fn check(
 ///
 /// # Errors
 /// `refused`, unless `force`; `bad_args` for a channel.
-pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Result<(), Error> {
+pub async fn release(call: &Call, node: &ServerNode, plan: &Plan, force: bool) -> Result<(), Error> {
     for name in &plan.changed {
         let lower = name.to_ascii_lowercase();
         let Some(Some(value)) = plan.after.get(name) else { continue };
@@ -86,7 +86,7 @@ pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Resu
             return Err(Error::refused(format!(
                 "openGauss {release} has no several groups in {STANDBY_NAMES}: its next start would fail"
             ))
-            .at(format!("/parameters/{name}"))
+            .with_path(format!("/parameters/{name}"))
             .hint("use one group; force: true overrides"));
         }
         let channel = lower.strip_prefix("replconninfo").and_then(|number| number.parse::<usize>().ok());
@@ -96,7 +96,7 @@ pub async fn release(call: &Call, node: &Node, plan: &Plan, force: bool) -> Resu
                 return Err(Error::bad_args(format!(
                     "there is no {name}; a server has replconninfo1 to {most}"
                 ))
-                .at(format!("/parameters/{name}")));
+                .with_path(format!("/parameters/{name}")));
             }
         }
     }
@@ -133,7 +133,7 @@ fn find_limits(
             )));
         }
         let below = primary
-            .filter(|_| role.follows())
+            .filter(|_| role.is_following())
             .and_then(|primary| primary.primary_limit_above(name, wanted, new));
         if let Some(there) = below {
             found.push(Limit::Below(format!(
@@ -157,14 +157,14 @@ enum Waits {
 /// Whether commits on this running primary would wait for standbys that do not stream.
 async fn find_commit_waits(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     (old, new): (&ConfFile, &ConfFile),
     foreseen: &[String],
 ) -> Option<Waits> {
     if awaited_names(new).groups.is_empty() {
         return None;
     }
-    node.running()?;
+    node.running_pid()?;
     let role = match node.query(call).await {
         Ok(state) => state.role,
         Err(_) => node.state_file().map_or(Role::Unknown, |state| state.role),
@@ -178,7 +178,7 @@ async fn find_commit_waits(
         let mut streaming = node.streaming_standbys(call).await.ok()?;
         streaming.extend_from_slice(foreseen);
         let (Waits::Already(words) | Waits::Now(words)) = &commit_waits(old, new, &streaming)?;
-        call.saw(words.clone());
+        call.record_seen(words.clone());
         if begun.elapsed() >= PATIENCE {
             return commit_waits(old, new, &streaming);
         }
@@ -206,6 +206,8 @@ fn awaited_names(file: &ConfFile) -> StandbyNames {
 
 #[cfg(test)]
 mod tests {
+    use og_common::protocol::Lsn;
+
     use super::*;
 
     fn find_limits_of(role: Role, old: &str, new: &str) -> Vec<Limit> {
@@ -213,7 +215,7 @@ mod tests {
             max_connections: 250,
             max_prepared_transactions: 200,
             max_locks_per_transaction: 256,
-            lsn: 0,
+            lsn: Lsn::INVALID,
         };
         let file = |text: &str| ConfFile::parse(text.as_bytes());
         find_limits(&LIMITS, role, Some(&primary), &file(old), &file(new))

@@ -15,10 +15,10 @@ use std::path::Path;
 use og_common::{
     conf::{ConfFile, Includes},
     gauss::{
-        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Role, Transaction, Version,
+        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Role, ServerNode, Transaction, Version,
         version::Reserved,
     },
-    protocol::{Call, Diff, Error, Example, Module, Report, Rule, secret},
+    protocol::{ArgRule, Call, Diff, Error, Example, Module, Report, secret},
 };
 
 pub use args::{Args, MethodWish, NumberWish, NumberWord, Output, ReloadPolicy, Standbys, State};
@@ -59,10 +59,10 @@ impl Module for Guc {
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "query", "names": ["port", "max_connections"]}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
-        Rule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
-        Rule::OnlyIf {
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
+        ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
+        ArgRule::OnlyIf {
             key: "state",
             values: &["present", "absent"],
             allows: &["force", "foreseen_standbys"],
@@ -76,7 +76,7 @@ impl Module for Guc {
             return Err(Error::bad_args("one of parameters, synchronous_standbys is needed"));
         }
         let wanted = Wanted::from_args(&args)?;
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         let policy = EditPolicy {
             reload: args.reload == ReloadPolicy::Auto,
             guard: Guard::AtRest { force: args.force },
@@ -120,7 +120,7 @@ impl ConfigPlan for Planned {
 
 async fn query(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     (conf, path): (&ConfFile, &Path),
     wanted: &Wanted,
     named: bool,
@@ -129,7 +129,7 @@ async fn query(
     let mut warnings = plan::file_warnings(conf, values.keys());
     warnings.extend(included_overrides(path, conf, values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
-    if node.running().is_some() {
+    if node.running_pid().is_some() {
         let asked: Vec<String> = output.after.keys().cloned().collect();
         match Facts::ask(node, call, &asked).await {
             Ok(facts) => {
@@ -153,7 +153,7 @@ async fn query(
 /// Nothing in the file is to be done; but a call that was cut short may have left the reload undone.
 async fn report_unchanged(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     path: &Path,
     transaction: Transaction<'_>,
     Planned { plan, .. }: Planned,
@@ -164,7 +164,7 @@ async fn report_unchanged(
     // The call that wrote it may have been made before the server's restart, and the restart not.
     let late = |(name, _): &(&String, _)| known::needs_restart(name);
     let late: BTreeMap<_, _> = plan.after.iter().filter(late).map(|(n, v)| (n.clone(), v.clone())).collect();
-    if !late.is_empty() && node.running().is_some() {
+    if !late.is_empty() && node.running_pid().is_some() {
         match Facts::ask(node, call, &late.keys().cloned().collect::<Vec<_>>()).await {
             Ok(facts) => {
                 output.pending = facts.pending_restart(&late);
@@ -189,14 +189,14 @@ async fn report_unchanged(
 
 async fn apply_change(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     file: &ConfigFile<'_>,
     (transaction, Planned { text: old, conf, mut plan }): (Transaction<'_>, Planned),
     wanted: &Wanted,
     args: &Args,
 ) -> Result<Report<Output>, Error> {
     let reload = args.reload == ReloadPolicy::Auto;
-    let running = node.running().is_some();
+    let running = node.running_pid().is_some();
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(included_overrides(file.path(), &plan.file, plan.before.keys()));
     guard::release(call, node, &plan, args.force).await?;
@@ -294,9 +294,9 @@ fn included_overrides<'a>(
 }
 
 /// A standby's file is replaced by its primary's, but for the reserved parameters.
-async fn overwrite_warning(node: &Node, call: &Call, changed: &[String]) -> Option<String> {
+async fn overwrite_warning(node: &ServerNode, call: &Call, changed: &[String]) -> Option<String> {
     let role = node.state_file().map_or(Role::Unknown, |state| state.role);
-    if !role.follows() {
+    if !role.is_following() {
         return None;
     }
     let mut lost: Vec<&str> = Vec::new();

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use og_common::gauss::Node;
+use og_common::gauss::ServerNode;
 use og_common::protocol::{Call, Error};
 
 use crate::spec::Spec;
@@ -17,7 +17,7 @@ pub struct List(HashMap<String, Spec>);
 
 impl List {
     /// The list of the installation; `None` when it cannot be read.
-    pub async fn read(node: &Node, call: &Call) -> Option<Self> {
+    pub async fn read(node: &ServerNode, call: &Call) -> Option<Self> {
         let home = node.env(call).await.ok()?.gauss_home()?;
         let text = og_common::files::read(&home.join("bin/cluster_guc.conf")).ok()?;
         let list = Self::parse(&String::from_utf8_lossy(&text));

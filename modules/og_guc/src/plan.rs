@@ -56,18 +56,18 @@ impl Wanted {
         let mut seen: HashMap<String, &String> = HashMap::with_capacity(args.parameters.len());
         let mut listed: HashSet<String> = args.names.iter().map(|name| name.to_ascii_lowercase()).collect();
         for (index, name) in args.names.iter().enumerate() {
-            check_name(name).map_err(|e| e.at(format!("/names/{index}")))?;
+            check_name(name).map_err(|e| e.with_path(format!("/names/{index}")))?;
             names.push(name.clone());
         }
         for (name, value) in &args.parameters {
             let at = format!("/parameters/{name}");
-            check_name(name).map_err(|e| e.at(&at))?;
+            check_name(name).map_err(|e| e.with_path(&at))?;
             if let Some(twin) = seen.insert(name.to_ascii_lowercase(), name) {
                 let at = format!("/parameters/{twin}");
-                return Err(Error::bad_args(format!("{twin} and {name} are one parameter")).at(at));
+                return Err(Error::bad_args(format!("{twin} and {name} are one parameter")).with_path(at));
             }
             if args.state == State::Present {
-                check_value(name, &text(value)).map_err(|e| e.at(at))?;
+                check_value(name, &text(value)).map_err(|e| e.with_path(at))?;
             } else if listed.insert(name.to_ascii_lowercase()) {
                 names.push(name.clone());
             }
@@ -89,7 +89,7 @@ impl Wanted {
             && wanted.set.iter().any(|(name, _)| name.eq_ignore_ascii_case(STANDBY_NAMES))
         {
             let clash = format!("{STANDBY_NAMES} is given by parameters and by synchronous_standbys");
-            return Err(Error::bad_args(clash).at("/synchronous_standbys"));
+            return Err(Error::bad_args(clash).with_path("/synchronous_standbys"));
         }
         Ok(wanted)
     }
@@ -256,7 +256,7 @@ fn edit_standbys(
         add: standbys.add.clone(),
         remove: standbys.remove.clone(),
     };
-    let after = present.edit(&edit).map_err(|e| e.at("/synchronous_standbys"))?;
+    let after = present.edit(&edit).map_err(|e| e.with_path("/synchronous_standbys"))?;
     if let Number::Exactly(number) = edit.number {
         for group in after.groups.iter().filter(|group| group.count() < number) {
             let most = group.count();

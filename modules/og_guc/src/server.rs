@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use og_common::{
-    conf::same_value,
-    gauss::{Node, gsql::literal},
+    conf::is_same_value,
+    gauss::{ServerNode, gsql::literal},
     protocol::{Call, Error, secret},
 };
 
@@ -29,8 +29,8 @@ impl Facts {
     /// Asks the server about these parameters.
     ///
     /// # Errors
-    /// As [`Node::sql`].
-    pub async fn ask(node: &Node, call: &Call, names: &[String]) -> Result<Self, Error> {
+    /// As [`ServerNode::sql`].
+    pub async fn ask(node: &ServerNode, call: &Call, names: &[String]) -> Result<Self, Error> {
         let mut rows = Vec::new();
         // One argument of a program has at most 128 KiB.
         for names in names.chunks(1000) {
@@ -64,18 +64,18 @@ impl Facts {
     ///
     /// # Errors
     /// `bad_args`, naming the parameter.
-    pub async fn check(&self, node: &Node, call: &Call, wanted: &Wanted) -> Result<(), Error> {
+    pub async fn check(&self, node: &ServerNode, call: &Call, wanted: &Wanted) -> Result<(), Error> {
         for (name, value) in &wanted.set {
             let at = format!("/parameters/{name}");
             match self.get(name) {
-                Some(fact) => fact.check(name, value).map_err(|e| e.at(at))?,
+                Some(fact) => fact.check(name, value).map_err(|e| e.with_path(at))?,
                 // Names of classes (foo.bar) may be anything; some of the server's own are in no view.
                 None if name.contains('.') => {}
                 None => {
                     if let Err(error) = node.sql(call, &format!("show {name}")).await
                         && error.failure().detail.contains("unrecognized configuration parameter")
                     {
-                        return Err(Error::bad_args(format!("this server has no parameter {name}")).at(at).hint(
+                        return Err(Error::bad_args(format!("this server has no parameter {name}")).with_path(at).hint(
                             "with one unknown name the server takes nothing of the file and does not start",
                         ));
                     }
@@ -133,7 +133,7 @@ impl Fact {
             }
             "enum" => Some(
                 value.eq_ignore_ascii_case(&self.setting)
-                    || same_value(value.as_bytes(), self.setting.as_bytes()),
+                    || is_same_value(value.as_bytes(), self.setting.as_bytes()),
             ),
             _ => Some(value == self.setting),
         }

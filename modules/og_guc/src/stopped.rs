@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use og_common::gauss::{Node, Trial};
+use og_common::gauss::{ServerNode, Trial};
 use og_common::protocol::{Call, Error};
 
 use crate::list::List;
@@ -15,7 +15,7 @@ use crate::plan::Wanted;
 /// `refused`, unless `force`, when one of the parameters that change would keep the server from starting.
 pub async fn check(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     (text, changed): (&[u8], &[String]),
     wanted: &Wanted,
     force: bool,
@@ -58,7 +58,7 @@ fn judge_complaints(words: &[String], changed: &[String], force: bool) -> Result
 
 fn refused_error(name: &str, why: &str) -> Error {
     Error::refused(format!("the server would not start with this: {why}"))
-        .at(format!("/parameters/{name}"))
+        .with_path(format!("/parameters/{name}"))
         .hint("correct it; force: true writes it all the same")
 }
 

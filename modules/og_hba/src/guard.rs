@@ -73,7 +73,7 @@ pub fn check_own_user(
                 old.number(line),
                 old.masked_text(line)
             ))
-            .at(target.path.display())
+            .with_path(target.path.display())
             .hint("keep a rule such as \"local all all trust\", or pass force: true"));
         }
         Entrance::Unknown(line, why, _) if matches!(before, Entrance::Line(..)) => Some(format!(
@@ -129,7 +129,7 @@ pub fn check_strangers(
             "{}: by this rule anyone in the world gets in without a password",
             line.text.trim()
         ))
-        .at(target.path.display())
+        .with_path(target.path.display())
         .hint("name the networks of your own, or a method that asks for a proof, such as sha256; force: true overrides"));
     }
     let open = |index: &usize| file.rule(*index).is_some_and(|rule| rule.trusts_strangers());

@@ -11,9 +11,9 @@ pub mod rules;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Saved};
+use og_common::gauss::{ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, ServerNode};
 use og_common::hba::{self, Connection, HbaFile, Refusal, Route, Surroundings, initial_user, limit_of_trust};
-use og_common::protocol::{self, Call, Diff, Error, Example, Module, Report, Rule};
+use og_common::protocol::{self, ArgRule, Call, Diff, Error, Example, Module, Report};
 
 use args::{Args, Insert, Match, ReloadPolicy, RuleArg, State, Type};
 use output::{Entry, Output, Update};
@@ -50,14 +50,14 @@ impl Module for Hba {
             args: r#"{"data_dir": "/data/dn1", "rules": ["host all evil 10.0.0.0/8 reject"], "insert": {"before": {"address": "10.0.0.0/8"}}, "backup": true}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::RequiredIf { key: "state", value: "present", needs: &["rules"] },
-        Rule::RequiredIf { key: "state", value: "absent", needs: &["rules"] },
-        Rule::RequiredIf { key: "state", value: "exact", needs: &["rules"] },
-        Rule::OnlyIf { key: "state", values: &["present", "absent", "exact"], allows: &["rules"] },
-        Rule::OnlyIf { key: "state", values: &["present"], allows: &["insert"] },
-        Rule::OnlyIf { key: "state", values: &["present", "exact"], allows: &["create"] },
-        Rule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::RequiredIf { key: "state", value: "present", needs: &["rules"] },
+        ArgRule::RequiredIf { key: "state", value: "absent", needs: &["rules"] },
+        ArgRule::RequiredIf { key: "state", value: "exact", needs: &["rules"] },
+        ArgRule::OnlyIf { key: "state", values: &["present", "absent", "exact"], allows: &["rules"] },
+        ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["insert"] },
+        ArgRule::OnlyIf { key: "state", values: &["present", "exact"], allows: &["create"] },
+        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -125,7 +125,7 @@ fn existing_path(path: &Path) -> &Path {
 struct Target {
     path: PathBuf,
     /// None when only a path was given.
-    node: Option<Node>,
+    node: Option<ServerNode>,
     /// The database's initial user, who must get in through the local socket.
     user: Option<String>,
 }
@@ -135,12 +135,12 @@ impl Target {
         let (path, node) = match &args.path {
             Some(path) if !path.is_absolute() => {
                 let detail = format!("path must be absolute, not {}", path.display());
-                return Err(Error::bad_args(detail).at("/path"));
+                return Err(Error::bad_args(detail).with_path("/path"));
             }
             Some(path) if call.common.data_dir.is_none() => (path.clone(), None),
-            Some(path) => (path.clone(), Some(Node::of(call)?)),
+            Some(path) => (path.clone(), Some(ServerNode::from_call(call)?)),
             None => {
-                let node = Node::of(call)?;
+                let node = ServerNode::from_call(call)?;
                 (locate::hba_file(&node)?, Some(node))
             }
         };
@@ -182,7 +182,7 @@ impl Target {
     /// What `@file` and `samehost` stand for here, in the file and in these rules.
     fn surroundings(&self, file: &HbaFile, wanted: &[Wanted]) -> Surroundings {
         let rules: Vec<&hba::HbaRule> = wanted.iter().map(|one| &one.rule).collect();
-        Surroundings::of(file, &rules, self.path.parent().unwrap_or(Path::new("/")))
+        Surroundings::new(file, &rules, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 
@@ -253,7 +253,9 @@ fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) 
         if first.line == 0 {
             let detail =
                 format!("{} would be left without any rule, which the server refuses", target.path.display());
-            return Err(Error::refused(detail).at(target.path.display()).hint("give at least one rule"));
+            return Err(Error::refused(detail)
+                .with_path(target.path.display())
+                .hint("give at least one rule"));
         }
         return Err(refused_file_error(target, seen, first));
     }
@@ -281,12 +283,12 @@ fn check(target: &Target, seen: &Seen, force: bool, warnings: &mut Vec<String>) 
 fn refused_file_error(target: &Target, seen: &Seen, refusal: &Refusal) -> Error {
     let path = target.path.display();
     if let Some(line) = seen.plan.added.iter().find(|a| a.number == refusal.line) {
-        return Error::bad_args(format!("{}: {}", line.text, refusal.message)).at("/rules");
+        return Error::bad_args(format!("{}: {}", line.text, refusal.message)).with_path("/rules");
     }
     // It was there before; say where in the file as it is.
     let first = seen.file.refusals(&seen.around).into_iter().next().unwrap_or_else(|| refusal.clone());
     Error::corrupt(format!("{path}, {first}: the server refuses the whole file for it"))
-        .at(path)
+        .with_path(path)
         .hint("mend or remove that line, or set all rules with state: exact; nothing was written")
 }
 
@@ -393,17 +395,16 @@ fn decide(
     let route = match (probe.kind.unwrap_or(default), probe.address.as_deref()) {
         (Type::Local, None) => Route::Local,
         (Type::Local, Some(_)) => {
-            return Err(
-                Error::bad_args("/match/address: a local connection has no address").at("/match/address")
-            );
+            return Err(Error::bad_args("/match/address: a local connection has no address")
+                .with_path("/match/address"));
         }
         (_, None) => {
-            return Err(Error::bad_args("/match/address: is missing").at("/match/address"));
+            return Err(Error::bad_args("/match/address: is missing").with_path("/match/address"));
         }
         (kind, Some(address)) => {
             let client = single_client(address.trim()).ok_or_else(|| {
                 Error::bad_args(format!("/match/address: \"{address}\" is not the address of one client"))
-                    .at("/match/address")
+                    .with_path("/match/address")
                     .hint("give an IP address, such as 10.0.0.5 or 10.0.0.5/32")
             })?;
             Route::Tcp { client, ssl: kind == Type::HostSsl }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::conf::ConfFile;
 use og_common::files;
-use og_common::gauss::Node;
+use og_common::gauss::ServerNode;
 use og_common::protocol::{Error, ErrorKind};
 
 /// How deep one file may include another; the server's own limit.
@@ -19,8 +19,8 @@ const DEPTH: usize = 10;
 /// # Errors
 /// That of reading postgresql.conf; `unsupported` for a relative `hba_file`, which the server reads from the folder that
 /// it was started in.
-pub fn hba_file(node: &Node) -> Result<PathBuf, Error> {
-    let told = node.running().map(CommandLine::of).unwrap_or_default();
+pub fn hba_file(node: &ServerNode) -> Result<PathBuf, Error> {
+    let told = node.running_pid().map(CommandLine::of).unwrap_or_default();
     let folder = told.folder.as_deref().unwrap_or(&node.data_dir);
     let conf = told.config_file.unwrap_or_else(|| folder.join("postgresql.conf"));
     let (named, place) = match told.hba_file {
@@ -38,7 +38,7 @@ pub fn hba_file(node: &Node) -> Result<PathBuf, Error> {
                 path.display()
             ),
         )
-        .at(conf.display())
+        .with_path(conf.display())
         .hint("set hba_file to an absolute path, or name the file with path beside data_dir")),
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn the_last_hba_file_counts_also_an_included_one() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Node::at(dir.path());
+        let node = ServerNode::new(dir.path());
         let conf = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         assert_eq!(hba_file(&node).unwrap(), dir.path().join("pg_hba.conf"));
         conf("postgresql.conf", "#hba_file = '/x'\nport = 1\n");

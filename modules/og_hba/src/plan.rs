@@ -165,7 +165,7 @@ fn distinct(wanted: &[Wanted]) -> Result<Vec<&Wanted>, Error> {
             Some(first) if first.rule.same_method(&one.rule) => {}
             Some(first) => {
                 let detail = format!("{} and {} are the same rule with different methods", first.at, one.at);
-                return Err(Error::bad_args(detail).at(&one.at));
+                return Err(Error::bad_args(detail).with_path(&one.at));
             }
         }
     }
@@ -236,7 +236,7 @@ fn plan_present(
             .filter(|(index, b)| pattern.matches_line(file, *index, b))
             .map(|(index, _)| index)
             .collect();
-        let none = || Error::not_found("no rule agrees with the one that insert names").at("/insert");
+        let none = || Error::not_found("no rule agrees with the one that insert names").with_path("/insert");
         found.first().copied().zip(found.last().copied()).ok_or_else(none)
     };
     let at = match place {
@@ -430,7 +430,7 @@ impl Edits {
 /// The line of this number, from 1, for a person, secrets masked.
 fn text_of(bytes: &[u8], number: usize) -> String {
     let line = bytes.split(|&c| c == b'\n').nth(number.saturating_sub(1)).unwrap_or_default();
-    secret::text(String::from_utf8_lossy(line).trim_end_matches('\r')).into_owned()
+    secret::mask_text(String::from_utf8_lossy(line).trim_end_matches('\r')).into_owned()
 }
 
 /// The text that grows line by line.

@@ -123,9 +123,9 @@ fn bad_line(at: &str, text: &str, problem: &hba::Problem) -> Error {
         "{at}: {} at column {} of \"{}\"",
         problem.message,
         problem.offset + 1,
-        secret::text(text.trim())
+        secret::mask_text(text.trim())
     ))
-    .at(at)
+    .with_path(at)
     .hint("write it as in pg_hba.conf: TYPE DATABASES USERS ADDRESS METHOD [OPTIONS]")
 }
 
@@ -137,7 +137,7 @@ fn parse_written(at: &str, line: &str) -> Result<HbaRule, Error> {
 }
 
 fn line_error(at: &str, line: &str, why: &str) -> Error {
-    Error::bad_args(format!("{at}: {why}: \"{}\"", secret::text(line))).at(at)
+    Error::bad_args(format!("{at}: {why}: \"{}\"", secret::mask_text(line))).with_path(at)
 }
 
 /// The option that has the mask of a secret for its value, as results show it.
@@ -148,14 +148,14 @@ fn find_masked(options: &[(Vec<u8>, Vec<u8>)]) -> Option<&[u8]> {
 fn masked_option_error(at: &str, option: &[u8]) -> Error {
     let option = String::from_utf8_lossy(option);
     Error::bad_args(format!("{at}: {option} is the mask under which results hide a secret"))
-        .at(at)
+        .with_path(at)
         .hint(format!("give {option} itself, or leave the rule out"))
 }
 
 fn bad_key(at: &str, key: &str, what: impl std::fmt::Display) -> Error {
     let at = format!("{at}/{key}");
     // It may be a piece of a rule, such as the options behind a method.
-    Error::bad_args(format!("{at}: {}", secret::text(&what.to_string()))).at(at)
+    Error::bad_args(format!("{at}: {}", secret::mask_text(&what.to_string()))).with_path(at)
 }
 
 impl Fields {
@@ -234,7 +234,7 @@ impl Fields {
             options,
         };
         if pattern == Pattern::default() {
-            return Err(Error::bad_args(format!("{at}: a rule without any field")).at(at));
+            return Err(Error::bad_args(format!("{at}: a rule without any field")).with_path(at));
         }
         Ok(pattern)
     }
@@ -286,7 +286,7 @@ impl Fields {
         };
         let prefix = |key: &str, bits: &str| {
             let digits = bits.bytes().all(|c| c.is_ascii_digit());
-            let bits = bits.parse().ok().filter(|_| digits).and_then(|bits| Range::cidr(ip, bits));
+            let bits = bits.parse().ok().filter(|_| digits).and_then(|bits| Range::from_prefix(ip, bits));
             bits.ok_or_else(|| bad_key(at, key, format!("is no mask length for {ip}")))
         };
         let range = match (bits, netmask) {
@@ -298,11 +298,11 @@ impl Fields {
             (None, Some(mask)) => {
                 let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
                 let mask = hba::parse_whole_ip(mask);
-                mask.and_then(|mask| Range::of(ip, mask)).ok_or_else(|| {
+                mask.and_then(|mask| Range::from_mask(ip, mask)).ok_or_else(|| {
                     bad_key(at, "netmask", format!("is no whole {family} mask and no number of bits"))
                 })?
             }
-            (None, None) => Range::single(ip),
+            (None, None) => Range::from_ip(ip),
         };
         Ok(Some(Address::Range(range)))
     }

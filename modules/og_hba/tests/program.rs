@@ -506,7 +506,7 @@ fn whoever_works_on_the_node_is_waited_for() {
     let dir = node(FILE);
     let call = og_common::protocol::Call::default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let lock = runtime.block_on(og_common::files::NodeLock::of(dir.path(), &call)).unwrap();
+    let lock = runtime.block_on(og_common::files::NodeLock::acquire(dir.path(), &call)).unwrap();
     let args = |rule: &str, check: bool| json!({"data_dir": dir.path(), "rules": [rule], "lock_timeout": 0, "check_mode": check});
     let (_, busy) = run(&args("host all all 10.0.0.1/32 md5", false));
     assert_eq!(busy["error"]["kind"], "busy", "{busy}");

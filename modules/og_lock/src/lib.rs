@@ -5,7 +5,7 @@ pub mod record;
 
 use og_common::clock;
 use og_common::files::FileLock;
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Reason, Report, Rule};
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Reason, Report};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -86,9 +86,9 @@ impl Module for Lock {
         },
         Example { title: "Who holds it?", args: r#"{"data_dir": "/data/dn1", "state": "query"}"# },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::RequiredIf { key: "state", value: "held", needs: &["owner"] },
-        Rule::RequiredIf { key: "state", value: "released", needs: &["owner"] },
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::RequiredIf { key: "state", value: "held", needs: &["owner"] },
+        ArgRule::RequiredIf { key: "state", value: "released", needs: &["owner"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -105,7 +105,7 @@ impl Module for Lock {
         };
         let now = clock::now();
         let plan = plan(present.as_ref(), &args, now)?;
-        let held = |record: &Option<Record>| record.clone().filter(|r| r.holds(now));
+        let held = |record: &Option<Record>| record.clone().filter(|r| r.is_held(now));
         let owner = args.owner.as_deref().unwrap_or_default();
         let (lock, actions, msg) = match plan {
             Plan::Nothing => {
@@ -147,7 +147,7 @@ impl Module for Lock {
 
 fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> {
     let owner = args.owner.as_deref().unwrap_or_default();
-    let other = present.filter(|r| r.holds(now) && r.owner != owner);
+    let other = present.filter(|r| r.is_held(now) && r.owner != owner);
     match args.state {
         State::Query => Ok(Plan::Nothing),
         State::Held => match other {

@@ -34,7 +34,7 @@ impl Record {
     #[must_use]
     pub fn new(owner: &str, purpose: &str, ttl: u64, now: u64, before: Option<&Self>) -> Self {
         let until = now.saturating_add(ttl);
-        let renewed = before.filter(|b| b.owner == owner && b.holds(now));
+        let renewed = before.filter(|b| b.owner == owner && b.is_held(now));
         Self {
             owner: owner.to_owned(),
             purpose: purpose.to_owned(),
@@ -47,7 +47,7 @@ impl Record {
 
     /// Whether it holds at `now`, in seconds since 1970.
     #[must_use]
-    pub fn holds(&self, now: u64) -> bool {
+    pub fn is_held(&self, now: u64) -> bool {
         now < self.until_epoch
     }
 }
@@ -74,7 +74,7 @@ pub fn read(data_dir: &Path) -> Result<Option<Record>, Error> {
     };
     let content: Content = serde_json::from_slice(&text).map_err(|e| {
         Error::corrupt(format!("{} is not a lock of this program: {e}", path.display()))
-            .at(path.display())
+            .with_path(path.display())
             .hint("take the lock with force, or remove the file")
     })?;
     Ok((content.data_dir_inode == inode(data_dir)?).then_some(content.record))

@@ -3,12 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use og_common::gauss::disk::{free_space, human};
+use og_common::gauss::disk::{format_bytes, free_space};
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
 use og_common::gauss::server_log::{ServerLog, is_out_of_room, last_complaints};
-use og_common::gauss::{DbState, Endpoint, Node, NodeState, Reload, Role, StateFile, StopMode, unseen};
+use og_common::gauss::{
+    DbState, Endpoint, NodeState, ReloadOutcome, Role, ServerNode, StateFile, StopMode, unseen_reload_warning,
+};
 use og_common::protocol::{Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
 use crate::args::{Args, Output, StartRole};
@@ -31,7 +33,7 @@ const FROZEN_STOP: Duration = Duration::from_secs(2);
 /// Does one step. A call that ends in the middle of it says what goes on.
 pub async fn step(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     present: &Present,
     step: Step,
@@ -40,13 +42,13 @@ pub async fn step(
     if matches!(step, Step::Start(_)) {
         let path = node.data_dir.join("gaussdb.state");
         if StateFile::remove_empty(&node.data_dir).map_err(|e| Error::io("remove", &path, &e))? {
-            call.did("remove the empty gaussdb.state");
+            call.record_action("remove the empty gaussdb.state");
         }
     }
     if let Some(goes_on) = step.goes_on() {
         // Before this nothing is begun, and it may take its time.
         node.env(call).await?;
-        call.begins(step.words(), goes_on);
+        call.record_begun(step.words(), goes_on);
     }
     let done = match step {
         Step::Start(role) => start(call, node, args, role).await,
@@ -58,7 +60,7 @@ pub async fn step(
     };
     // Of an error that came in its middle the protocol says what was begun.
     if done.as_ref().is_err_and(|e| e.kind() != ErrorKind::Timeout) {
-        call.did_not();
+        call.clear_begun();
     }
     done
 }
@@ -66,7 +68,7 @@ pub async fn step(
 /// Looks until `done` says so. In vain for `patience`: what was seen last.
 pub async fn until(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     patience: Duration,
     done: impl Fn(&NodeState) -> Option<String>,
@@ -79,7 +81,7 @@ pub async fn until(
             answered = Instant::now();
         }
         let Some(missing) = done(&state) else { return Ok(Ok(state)) };
-        call.saw(last_seen(&state, missing, answered.elapsed()));
+        call.record_seen(last_seen(&state, missing, answered.elapsed()));
         if Instant::now() >= end {
             return Ok(Err(state));
         }
@@ -97,8 +99,13 @@ fn last_seen(state: &NodeState, missing: String, silent: Duration) -> String {
     if seconds == 0 { missing } else { format!("{missing}; does not answer for {seconds} s") }
 }
 
-async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Result<Vec<String>, Error> {
-    call.saw("the server is being started");
+async fn start(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+    role: Option<Role>,
+) -> Result<Vec<String>, Error> {
+    call.record_seen("the server is being started");
     let log = node.watch_log();
     let outcome = node.ctl_start(call, role, time_left(call, LONG)).await?;
     // Starting may go on after gs_ctl has given up; and gs_ctl says that all is well when it did nothing.
@@ -131,7 +138,7 @@ async fn start(call: &Call, node: &Node, args: &Args, role: Option<Role>) -> Res
 
 /// Why a server is not there after it was started: what it said before its logger ran stands in the start log, the rest
 /// in its own.
-fn not_started(node: &Node, outcome: &Outcome, log: &ServerLog) -> Error {
+fn not_started(node: &ServerNode, outcome: &Outcome, log: &ServerLog) -> Error {
     let first = std::fs::read(node.start_log()).unwrap_or_default();
     let first = String::from_utf8_lossy(&first);
     let fatal = log.fatal_lines();
@@ -150,7 +157,7 @@ fn reason(first: &str, fatal: &[String]) -> Option<String> {
     panic()
         .or_else(|| last_complaints(first))
         .or_else(|| fatal.last().cloned())
-        .or_else(|| last_line().map(|line| secret::words(line).into_owned()))
+        .or_else(|| last_line().map(|line| secret::mask_line(line).into_owned()))
 }
 
 /// Less than this, and a server cannot even write its own files.
@@ -159,7 +166,7 @@ const FULL: u64 = 64 * 1024;
 /// `(full, free)`: whether anybody said that the disk is full, and the bytes left there.
 fn start_error(log: &str, reason: &str, (full, free): (bool, Option<u64>), record: CommandRecord) -> Error {
     if full || free.is_some_and(|free| free < FULL) {
-        let left = free.map_or_else(String::new, |free| format!(" ({} left)", human(free)));
+        let left = free.map_or_else(String::new, |free| format!(" ({} left)", format_bytes(free)));
         return Error::command(
             format!("the server did not start, for its disk is full{left}: {reason}"),
             record,
@@ -198,8 +205,8 @@ fn is_shut_out(state: &NodeState) -> bool {
         || (closed && WORDS[2..].iter().any(|words| detail.contains(words)))
 }
 
-async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
-    call.saw("the server is being stopped");
+async fn stop(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
+    call.record_seen("the server is being stopped");
     let server = PostmasterPid::read(&node.data_dir);
     let mut limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
     if server.as_ref().is_some_and(|server| is_frozen(server.pid)) {
@@ -209,7 +216,8 @@ async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
     // The process lives on for a moment when its pid file is gone, and gs_ctl kills without waiting.
     let told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
     let end = Instant::now() + if told { limit } else { AFTER_GS_CTL };
-    let lives = || server.as_ref().is_some_and(|s| s.alive(&node.data_dir)) || node.running().is_some();
+    let lives =
+        || server.as_ref().is_some_and(|s| s.is_alive(&node.data_dir)) || node.running_pid().is_some();
     while lives() {
         if Instant::now() >= end {
             return Err(Error::command(
@@ -223,33 +231,33 @@ async fn stop(call: &Call, node: &Node, args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-async fn reload(call: &Call, node: &Node, output: &mut Output) -> Result<Vec<String>, Error> {
+async fn reload(call: &Call, node: &ServerNode, output: &mut Output) -> Result<Vec<String>, Error> {
     let (reload, log) = node.reload_with_words(call).await?;
     output.log = log;
     match reload {
-        Reload::Taken => {
+        ReloadOutcome::Taken => {
             output.reloaded = Some(true);
             Ok(Vec::new())
         }
-        Reload::NotRunning => Err(Error::not_found("the server ended before it could be reloaded")),
-        Reload::Refused(words) => Err(Error::new(
+        ReloadOutcome::NotRunning => Err(Error::not_found("the server ended before it could be reloaded")),
+        ReloadOutcome::Refused(words) => Err(Error::new(
             ErrorKind::CommandFailed,
             format!("the server refused its files: {}", words.join("; ")),
         )
         .hint("the old configuration is in force, but the next start would fail; correct the file")),
-        Reload::Unseen(why) => Ok(vec![unseen(&why)]),
+        ReloadOutcome::Unseen(why) => Ok(vec![unseen_reload_warning(&why)]),
     }
 }
 
 async fn promote(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     present: &Present,
     failover: bool,
 ) -> Result<(), Error> {
     let what = if failover { "failover" } else { "switchover" };
-    call.saw(format!("the {what} runs"));
+    call.record_seen(format!("the {what} runs"));
     // gs_ctl's own limit ends before ours, so that we can tell what became of it.
     let limit = time_left(call, Duration::from_secs(120))
         .saturating_sub(Duration::from_secs(10))
@@ -322,7 +330,12 @@ fn upstream(state: &NodeState) -> Option<Endpoint> {
 
 /// Ends when this node has settled down as a standby of another primary than `before`: gs_ctl would go on waiting for a
 /// promotion that does not come. Without `before` it never ends.
-async fn overtaken(call: &Call, node: &Node, args: &Args, before: Option<Endpoint>) -> (NodeState, Endpoint) {
+async fn overtaken(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+    before: Option<Endpoint>,
+) -> (NodeState, Endpoint) {
     let Some(before) = before else { return std::future::pending().await };
     let settled = Settled::default();
     loop {
@@ -342,8 +355,8 @@ struct Settled(Cell<Option<Instant>>);
 impl Settled {
     /// The other primary, when the standby has followed it for long enough.
     fn under_another(&self, state: &NodeState, before: &Endpoint) -> Option<Endpoint> {
-        let other =
-            upstream(state).filter(|other| state.healthy() && state.role.follows() && other != before);
+        let other = upstream(state)
+            .filter(|other| state.is_healthy() && state.role.is_following() && other != before);
         if other.is_none() {
             self.0.set(None);
             return None;
@@ -354,7 +367,7 @@ impl Settled {
     }
 }
 
-async fn notify(call: &Call, node: &Node, args: &Args, role: Role) -> Result<(), Error> {
+async fn notify(call: &Call, node: &ServerNode, args: &Args, role: Role) -> Result<(), Error> {
     let outcome = node.ctl_notify(call, role).await?;
     let told =
         until(call, node, args, Duration::from_secs(30), |state| (state.role != role).then(|| state.words()))

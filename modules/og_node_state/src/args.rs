@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::{DbState, Diagnosis, Fork, Identity, LogRecord, NodeState, Role, StopMode};
+use og_common::protocol::Lsn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +145,7 @@ impl Default for Args {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogPosition {
     /// The end of its last record, such as `0/1001ABA8`; null where it cannot be read.
-    pub lsn: Option<String>,
+    pub lsn: Option<Lsn>,
     /// The newest term of a primary that the node knows; null where it knows none.
     pub term: Option<u64>,
     /// Whether the log was read to its end; else it may go further.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use og_common::clock;
 use og_common::conf::ConfFile;
 use og_common::files::{FileLock, NodeLock};
-use og_common::gauss::{Fork, LogRecord, Node, NodeState, fork, lsn_number, lsn_text};
-use og_common::protocol::{Call, Error, Example, Export, Module, Report, Rule};
+use og_common::gauss::{Fork, LogRecord, NodeState, ServerNode, fork};
+use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -52,19 +52,19 @@ impl Module for NodeStateModule {
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "primary", "transition": "failover"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
-        Rule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
-        Rule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose", "log_records"] },
-        Rule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
-        Rule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
+        ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
+        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose", "log_records"] },
+        ArgRule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
+        ArgRule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
     ];
     const EXPORTS: &'static [Export<Output>] = &[metrics::PROMETHEUS];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         if let (State::ForkRecorded, Some(wanted)) = (args.state, &args.fork) {
             return record_fork(call, &node, wanted).await;
         }
@@ -75,7 +75,7 @@ impl Module for NodeStateModule {
         let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
-            let _lock = NodeLock::of(&node.data_dir, call).await?;
+            let _lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = look(call, &node, &args).await?;
             steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
@@ -85,9 +85,9 @@ impl Module for NodeStateModule {
             for step in &steps {
                 let done = act::step(call, &node, &args, &present, *step, &mut report.output).await;
                 report.warnings.extend(done.map_err(|e| because(e, &short))?);
-                call.did(step.words());
+                call.record_action(step.words());
             }
-            report.actions = call.done();
+            report.actions = call.recorded_actions();
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
             report.warnings = unasked(&present, &args, &steps);
@@ -113,12 +113,12 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
-            if args.diagnose && !report.output.node.healthy() {
+            if args.diagnose && !report.output.node.is_healthy() {
                 report.output.diagnosis = Some(node.diagnose(call).await);
             }
             if args.log_end {
                 let (end, is_end) = node.log_end_and_proof(call).await;
-                let lsn = (end.lsn > 0).then(|| lsn_text(end.lsn));
+                let lsn = Some(end.lsn).filter(|lsn| lsn.is_valid());
                 let last_record = end.last.map(LogRecord::from);
                 report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end, last_record });
             }
@@ -140,7 +140,7 @@ impl Module for NodeStateModule {
 }
 
 /// Puts the failover on record, unless it is the last one there.
-async fn record_fork(call: &Call, node: &Node, wanted: &Fork) -> Result<Report<Output>, Error> {
+async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Report<Output>, Error> {
     let path = node.data_dir.join(fork::FILE);
     let _lock = if call.check { None } else { Some(FileLock::acquire(&path, call).await?) };
     let known = fork::read(&node.data_dir)?.last().is_some_and(|last| last.is_same(wanted));
@@ -160,21 +160,23 @@ async fn record_fork(call: &Call, node: &Node, wanted: &Fork) -> Result<Report<O
 }
 
 /// Tells the records of the log that were asked for.
-async fn tell_log_records(node: &Node, args: &Args, output: &mut Output) -> Result<(), Error> {
+async fn tell_log_records(node: &ServerNode, args: &Args, output: &mut Output) -> Result<(), Error> {
     let place = |text: &String| {
-        lsn_number(text).ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).at("/log_records"))
+        Lsn::parse(text)
+            .map(Lsn::as_u64)
+            .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/log_records"))
     };
     let places: Vec<u64> = args.log_records.iter().map(place).collect::<Result<_, _>>()?;
     let (records, begin) = node.log_records(&places).await;
     let records = records.into_iter().map(|record| record.map(LogRecord::from));
     output.log_records = Some(args.log_records.iter().cloned().zip(records).collect());
-    output.log_begin = begin.map(lsn_text);
+    output.log_begin = begin.map(Lsn::new).map(|lsn| lsn.to_string());
     Ok(())
 }
 
 /// That a standby which is started has less of something than its primary.
 fn smaller(steps: &[Step], short: &[String]) -> Vec<String> {
-    if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.follows())) {
+    if !steps.iter().any(|step| matches!(step, Step::Start(Some(role)) if role.is_following())) {
         return Vec::new();
     }
     let told = |words: &String| {
@@ -195,14 +197,14 @@ fn because(error: Error, noticed: &[String]) -> Error {
 /// The call's own limit ends a wait; this only keeps the clock from running over.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
+async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Error> {
     let opts = std::fs::read_to_string(node.data_dir.join("postmaster.opts")).unwrap_or_default();
     let mut present =
         Present { node: node.query(call).await?, started_as: role_of_opts(&opts), ..Present::default() };
     // A standby that has just been started does not stream for two seconds; a switchover can wait for that.
     if args.state == State::Primary && args.transition == Transition::Switchover && !args.force {
         let settling = |state: &NodeState| {
-            let settles = state.running && state.role.follows() && !state.healthy();
+            let settles = state.running && state.role.is_following() && !state.is_healthy();
             settles.then(|| state.words())
         };
         let seen = act::until(call, node, args, SETTLING, settling).await?;
@@ -223,7 +225,7 @@ async fn look(call: &Call, node: &Node, args: &Args) -> Result<Present, Error> {
         && let Some(primary) = node.control().and_then(|control| control.more)
     {
         let text = std::fs::read(node.data_dir.join("postgresql.conf")).unwrap_or_default();
-        present.short = primary.short(&ConfFile::parse(&text));
+        present.short = primary.limits_below_primary(&ConfFile::parse(&text));
     }
     Ok(present)
 }

@@ -1,7 +1,7 @@
 //! Servers that somebody else is in charge of, and data that a server does not see.
 
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Node, NodeState, StopMode};
+use og_common::gauss::{NodeState, ServerNode, StopMode};
 use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, State, Transition};
@@ -27,7 +27,7 @@ fn act(args: &Args) -> Option<Act> {
 /// `refused` when somebody is, whatever else stands against the plan: what that error advises is not ours to do.
 pub async fn permitted(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     args: &Args,
     planned: Result<Vec<Step>, Error>,
 ) -> Result<Vec<Step>, Error> {

@@ -1,8 +1,8 @@
 //! The state of one node as metrics, for a timer on the node itself.
 
-use og_common::gauss::{DbState, Progress, Role, lsn_number};
+use og_common::gauss::{DbState, Progress, Role};
 use og_common::metrics::{self, Metrics};
-use og_common::protocol::Export;
+use og_common::protocol::{Export, Lsn};
 use og_preflight::Facts;
 use og_preflight::facts::{security, server};
 
@@ -43,7 +43,7 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
     let detail = node.detail.as_deref().and_then(|detail| detail.lines().next()).unwrap_or_default().trim();
     page.add(metrics::DB_STATE, state.map(|state| (vec![("state", state.words()), ("detail", detail)], 1)));
     page.add_value(metrics::NORMAL, state.map(|state| u64::from(state == DbState::Normal)));
-    let follows = node.running && node.answered && node.role.follows();
+    let follows = node.running && node.answered && node.role.is_following();
     page.add_value(metrics::STREAMING, follows.then(|| u64::from(node.receiver.is_some())));
     let progress = node.receiver.as_ref().map(|receiver| &receiver.progress);
     page.add_value(metrics::RECEIVE_LAG, progress.and_then(receive_lag));
@@ -67,7 +67,7 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
 
 /// Bytes that the sender has written and this node has not received.
 fn receive_lag(progress: &Progress) -> Option<u64> {
-    let number = |text: &Option<String>| lsn_number(text.as_deref()?);
+    let number = |lsn: &Option<Lsn>| Some((*lsn)?.as_u64());
     Some(number(&progress.sender_write)?.saturating_sub(number(&progress.received)?))
 }
 
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn a_standby_tells_how_far_it_is_behind() {
         let progress = Progress {
-            sender_write: Some("0/2000000".to_owned()),
-            received: Some("0/1F00000".to_owned()),
+            sender_write: Lsn::parse("0/2000000"),
+            received: Lsn::parse("0/1F00000"),
             lag_bytes: Some(2_097_152),
             ..Progress::default()
         };

@@ -1,9 +1,9 @@
 //! What is to be done, from what is: pure.
 
-use og_common::gauss::peer::Peer;
+use og_common::gauss::peer::ChannelPeer;
 use og_common::gauss::{LogEnd, NodeState, Role, StopMode};
 use og_common::protocol::{Error, ErrorKind, Reason};
-use og_common::replconn::Host;
+use og_common::replconn::ChannelHost;
 
 use crate::args::{Args, StartRole, State, Transition, Wait};
 use crate::transition::{By, Change, judge, leads, unclear};
@@ -16,7 +16,7 @@ pub struct Present {
     /// The role that `postmaster.opts` tells of the last start.
     pub started_as: Option<Role>,
     /// What the other ends of the replication channels are; asked for only where [`needs_peers`] says so.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<ChannelPeer>,
     /// How far the log goes that this node holds; read after the peers were asked, and only where they were.
     pub log: LogEnd,
     /// The number of its database system.
@@ -97,7 +97,7 @@ pub fn needs_peers(present: &Present, args: &Args) -> bool {
 /// Where the two traces of the last run differ, the one that cannot make a second primary counts.
 fn last_role(present: &Present) -> Role {
     let node = &present.node;
-    let unsaid = if node.running { node.role == Role::Unknown } else { !node.role.follows() };
+    let unsaid = if node.running { node.role == Role::Unknown } else { !node.role.is_following() };
     present.started_as.filter(|_| unsaid).unwrap_or(node.role)
 }
 
@@ -141,7 +141,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             Some(role) if !is_role(node.role, role) => {
                 Err(Error::refused(format!("the server runs as {}, not as {role}", node.role))
                     .reason(Reason::WrongRole)
-                    .at("/role")
+                    .with_path("/role")
                     .hint("use state restarted, primary or standby to change the role of a server that runs"))
             }
             _ => Ok(Vec::new()),
@@ -199,7 +199,7 @@ fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), E
         by,
         // A cascade standby receives from a standby.
         receives: node.receiver.is_some() && node.role == Role::Standby,
-        streams: node.healthy(),
+        streams: node.is_healthy(),
         lag_bytes: node.receiver.as_ref().and_then(|receiver| receiver.progress.lag_bytes).unwrap_or(0),
         left_behind: node.has_lost_its_primary() || present.left_behind,
         log: present.log,
@@ -218,7 +218,7 @@ fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     if args.role == Some(StartRole::Normal) && present.has_channel {
         return Err(Error::refused("a server with a replconninfo1 is a primary, and no single node")
             .reason(Reason::WrongRole)
-            .at("/role")
+            .with_path("/role")
             .hint("use role: primary, or take its replication channels away first (og_replconninfo)"));
     }
     let (role, will_lead) = start_as(present, args);
@@ -231,7 +231,7 @@ fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
 pub fn unasked(present: &Present, args: &Args, steps: &[Step]) -> Vec<String> {
     let starts = args.state != State::Standby && steps.iter().any(|step| matches!(step, Step::Start(_)));
     let starts = starts && start_as(present, args).1;
-    let told = |peer: &Peer| {
+    let told = |peer: &ChannelPeer| {
         format!("{}, so it is not known whether it is primary or holds more of the log", peer.words())
     };
     if starts { unclear(&present.peers).map(told).collect() } else { Vec::new() }
@@ -254,7 +254,7 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
                 "a cascade standby cannot take over from the primary: a switchover would swap it with the standby it follows",
             )
             .reason(Reason::WrongRole)
-            .at("/transition"));
+            .with_path("/transition"));
         }
         (Role::Pending, _) => (By::Notify, Step::Notify(Role::Primary)),
         (_, Transition::Switchover) => (By::Switchover, Step::Switchover),
@@ -267,15 +267,15 @@ fn promote(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
 fn follow(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     let node = &present.node;
     let role = args.role.map_or(Role::Standby, Role::from);
-    if !role.follows() {
-        return Err(Error::bad_args(format!("state standby does not go with role {role}")).at("/role"));
+    if !role.is_following() {
+        return Err(Error::bad_args(format!("state standby does not go with role {role}")).with_path("/role"));
     }
     if !node.running {
         let args = Args { role: args.role.or(Some(StartRole::Standby)), ..args.clone() };
         return start(present, &args);
     }
     // Without an explicit role a cascade standby is standby enough.
-    if node.role == role || (args.role.is_none() && node.role.follows()) {
+    if node.role == role || (args.role.is_none() && node.role.is_following()) {
         return Ok(Vec::new());
     }
     if node.role == Role::Pending {
@@ -313,7 +313,7 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
         return Some(format!("{} of {count} receivers stream", streaming.len()));
     }
     let at = |sender: &og_common::gauss::Sender, host: &str| {
-        sender.peer.as_ref().is_some_and(|p| Host::new(p.host.as_str()) == Host::new(host))
+        sender.peer.as_ref().is_some_and(|p| ChannelHost::new(p.host.as_str()) == ChannelHost::new(host))
     };
     for host in wait.peers.iter().flatten() {
         if !streaming.iter().any(|sender| at(sender, host)) {
@@ -336,7 +336,7 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
     {
         return Some(format!("it is behind by {} bytes", lag_words(receiver.progress.lag_bytes)));
     }
-    if node.role.follows() && node.receiver.is_none() {
+    if node.role.is_following() && node.receiver.is_none() {
         return Some(format!("{}; it does not receive", node.words()));
     }
     // A condition on standbys needs standbys.

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use og_common::gauss::peer::{ChannelEnds, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{
     BuildProgress, DbState, Endpoint, LogEnd, NodeState, Progress, Receiver, Role, Sender,
 };
-use og_common::protocol::{ErrorKind, Reason};
+use og_common::protocol::{ErrorKind, Lsn, Reason};
 use serde_json::json;
 
 use super::*;
@@ -19,7 +19,7 @@ fn running(role: Role) -> NodeState {
         answered: true,
         role,
         db_state: DbState::Normal,
-        receiver: role.follows().then(Receiver::default),
+        receiver: role.is_following().then(Receiver::default),
         ..NodeState::default()
     }
 }
@@ -28,18 +28,18 @@ fn stopped(role: Role) -> NodeState {
     NodeState { role, ..NodeState::default() }
 }
 
-fn is(role: Role) -> Peer {
-    Peer {
+fn is(role: Role) -> ChannelPeer {
+    ChannelPeer {
         channel: ChannelEnds::default(),
         found: Found::Server { role, system_id: None, lsn: None, term: None },
     }
 }
 
-fn silent() -> Peer {
-    Peer { channel: ChannelEnds::default(), found: Found::Silent("connection refused".to_owned()) }
+fn silent() -> ChannelPeer {
+    ChannelPeer { channel: ChannelEnds::default(), found: Found::Silent("connection refused".to_owned()) }
 }
 
-fn steps(node: NodeState, peers: Vec<Peer>, value: serde_json::Value) -> Result<Vec<Step>, ErrorKind> {
+fn steps(node: NodeState, peers: Vec<ChannelPeer>, value: serde_json::Value) -> Result<Vec<Step>, ErrorKind> {
     plan(&Present { node, peers, ..Present::default() }, &args(value)).map_err(|e| e.kind())
 }
 
@@ -136,8 +136,10 @@ fn failover_wants_the_old_primary_gone() {
     let with = |peers| steps(lonely.clone(), peers, fail.clone());
     assert_eq!(with(vec![silent(), is(Role::Standby)]), Ok(vec![Step::Failover]));
     assert_eq!(with(vec![is(Role::Standby), is(Role::Primary)]), Err(ErrorKind::Refused));
-    let reserved =
-        Peer { channel: ChannelEnds::default(), found: Found::Reserved("no pg_hba.conf entry".to_owned()) };
+    let reserved = ChannelPeer {
+        channel: ChannelEnds::default(),
+        found: Found::Reserved("no pg_hba.conf entry".to_owned()),
+    };
     assert_eq!(with(vec![reserved]), Err(ErrorKind::Refused));
     // Nobody can be asked, or the log still comes.
     assert_eq!(with(vec![]), Err(ErrorKind::Refused));
@@ -169,7 +171,7 @@ fn a_failover_takes_the_standby_that_holds_most() {
     node.db_state = DbState::NeedRepair;
     node.detail = Some("Disconnected".to_owned());
     node.receiver = None;
-    let other = |lsn| Peer {
+    let other = |lsn| ChannelPeer {
         channel: ChannelEnds {
             remote_host: "10.0.0.3".to_owned(),
             remote_port: 26001,
@@ -179,12 +181,12 @@ fn a_failover_takes_the_standby_that_holds_most() {
     };
     let mut present = Present {
         node,
-        peers: vec![silent(), other(Some(0x5000))],
-        log: LogEnd { lsn: 0x5000, term: None, last: None },
+        peers: vec![silent(), other(Some(Lsn::new(0x5000)))],
+        log: LogEnd { lsn: Lsn::new(0x5000), term: None, last: None },
         ..Present::default()
     };
     assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
-    present.log.lsn = 0x4000;
+    present.log.lsn = Lsn::new(0x4000);
     let error = plan(&present, &args(fail.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
@@ -394,14 +396,18 @@ fn why(present: &Present, value: serde_json::Value) -> Option<Reason> {
     plan(present, &args(value)).err().and_then(|e| e.failure().reason)
 }
 
-fn standby_at(lsn: u64) -> Peer {
-    let found = Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(lsn), term: Some(3) };
-    Peer { channel: ChannelEnds { remote_host: "10.0.0.3".to_owned(), ..ChannelEnds::default() }, found }
+fn standby_at(lsn: u64) -> ChannelPeer {
+    let found =
+        Found::Server { role: Role::Standby, system_id: Some(1), lsn: Some(Lsn::new(lsn)), term: Some(3) };
+    ChannelPeer {
+        channel: ChannelEnds { remote_host: "10.0.0.3".to_owned(), ..ChannelEnds::default() },
+        found,
+    }
 }
 
 /// A node whose log ends at 0x5000 in term 3, with one peer.
-fn at_0x5000(node: NodeState, peer: Peer) -> Present {
-    let log = LogEnd { lsn: 0x5000, term: Some(3), ..LogEnd::default() };
+fn at_0x5000(node: NodeState, peer: ChannelPeer) -> Present {
+    let log = LogEnd { lsn: Lsn::new(0x5000), term: Some(3), ..LogEnd::default() };
     Present { node, peers: vec![peer], log, system_id: Some(1), has_channel: true, ..Present::default() }
 }
 
@@ -415,8 +421,10 @@ fn an_old_primary_is_not_started_beside_a_standby_that_holds_more() {
     ] {
         let old = at_0x5000(stopped(Role::Primary), standby_at(0x5001));
         assert_eq!(why(&old, value.clone()), Some(Reason::HoldsLess), "{value}");
-        let newer =
-            Present { log: LogEnd { lsn: 0x9000, term: Some(2), ..LogEnd::default() }, ..old.clone() };
+        let newer = Present {
+            log: LogEnd { lsn: Lsn::new(0x9000), term: Some(2), ..LogEnd::default() },
+            ..old.clone()
+        };
         assert_eq!(why(&newer, value.clone()), Some(Reason::OlderTerm), "{value}");
         let unread = Present { log: LogEnd::default(), ..old.clone() };
         assert_eq!(why(&unread, value.clone()), Some(Reason::LogUnknown), "{value}");
@@ -445,14 +453,15 @@ fn a_standby_does_not_become_primary_by_a_restart() {
         for state in ["started", "restarted"] {
             let value = json!({"state": state, "role": role});
             let node = if state == "started" { stopped(Role::Standby) } else { lonely.clone() };
-            let ask = |node: &NodeState, peer: Peer| {
+            let ask = |node: &NodeState, peer: ChannelPeer| {
                 // Without a channel a server that is to be normal is that.
                 let has_channel = role == "primary";
                 why(&Present { has_channel, ..at_0x5000(node.clone(), peer) }, value.clone())
             };
             assert_eq!(ask(&node, is(Role::Primary)), Some(Reason::SecondPrimary), "{value}");
             assert_eq!(ask(&node, standby_at(0x5001)), Some(Reason::HoldsLess), "{value}");
-            let unclear = Peer { found: Found::Reserved("it wants a password".to_owned()), ..silent() };
+            let unclear =
+                ChannelPeer { found: Found::Reserved("it wants a password".to_owned()), ..silent() };
             assert_eq!(ask(&node, unclear), Some(Reason::PrimaryMayBeAlive), "{value}");
             assert_eq!(ask(&node, silent()), None, "{value}");
             let mut lost = node.clone();
@@ -500,7 +509,7 @@ fn the_only_primary_is_not_turned_off_under_another_name() {
 
 #[test]
 fn a_primary_that_starts_says_whom_it_could_not_ask() {
-    let unclear = Peer { found: Found::Reserved("no pg_hba.conf entry".to_owned()), ..silent() };
+    let unclear = ChannelPeer { found: Found::Reserved("no pg_hba.conf entry".to_owned()), ..silent() };
     let present = at_0x5000(stopped(Role::Primary), unclear);
     let told = |value| {
         let args = args(value);

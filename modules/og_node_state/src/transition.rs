@@ -2,10 +2,10 @@
 //!
 //! docs/safety.md has a row for each [`Refusal`]; a test holds the two together, and another one walks all combinations.
 
-use og_common::gauss::disk::human;
-use og_common::gauss::peer::{self, Found, Peer};
-use og_common::gauss::{LogEnd, Role, lsn_text};
-use og_common::protocol::{Error, Reason};
+use og_common::gauss::disk::format_bytes;
+use og_common::gauss::peer::{self, ChannelPeer, Found};
+use og_common::gauss::{LogEnd, Role};
+use og_common::protocol::{Error, Lsn, Reason};
 
 /// How the node comes to its new role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,36 +45,36 @@ pub struct Change<'a> {
     /// The number of its database system.
     pub system_id: Option<u64>,
     /// What the other ends of its replication channels are.
-    pub peers: &'a [Peer],
+    pub peers: &'a [ChannelPeer],
 }
 
 /// Why a change is refused unless it is forced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
     /// There would be two primaries.
-    SecondPrimary(&'a Peer),
+    SecondPrimary(&'a ChannelPeer),
     /// The old primary may live; what was seen.
     PrimaryMayBeAlive(String),
     /// Somebody holds more of the log.
     HoldsLess {
         /// Who.
-        peer: &'a Peer,
+        peer: &'a ChannelPeer,
         /// Up to where.
-        theirs: u64,
+        theirs: Lsn,
         /// Up to where this node holds it.
-        own: u64,
+        own: Lsn,
     },
     /// Somebody has followed a newer primary.
     OlderTerm {
         /// Who.
-        peer: &'a Peer,
+        peer: &'a ChannelPeer,
         /// The term of his primary.
         theirs: u64,
         /// The newest term that this node knows.
         own: u64,
     },
     /// How far the node's own log goes is not known, and somebody's is.
-    LogUnknown(&'a Peer),
+    LogUnknown(&'a ChannelPeer),
     /// It lacks what was written after it had ceased to follow.
     LeftBehind,
     /// No primary would be left.
@@ -144,7 +144,7 @@ fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
 }
 
 /// The peers at which something listens that does not tell what it is.
-pub fn unclear(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+pub fn unclear(peers: &[ChannelPeer]) -> impl Iterator<Item = &ChannelPeer> {
     peers.iter().filter(|peer| match peer.found {
         Found::Reserved(_) => true,
         Found::Server { role, .. } => role == Role::Unknown,
@@ -154,7 +154,7 @@ pub fn unclear(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
 
 /// Positions and terms can be compared only within one system.
 fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    let mut most: Option<(u64, &Peer)> = None;
+    let mut most: Option<(Lsn, &ChannelPeer)> = None;
     for peer in change.peers {
         let Found::Server { system_id, lsn, term, .. } = peer.found else { continue };
         if change.system_id.zip(system_id).is_some_and(|(own, theirs)| own != theirs) {
@@ -174,8 +174,8 @@ fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     // A primary that restarts has what its standbys have; when it cannot be asked, its restart may be the cure.
     let stays = change.running && leads(change.is);
     match most {
-        Some((_, peer)) if change.log.lsn == 0 && !stays => Err(Refusal::LogUnknown(peer)),
-        Some((theirs, peer)) if change.log.lsn > 0 && theirs > change.log.lsn => {
+        Some((_, peer)) if !change.log.lsn.is_valid() && !stays => Err(Refusal::LogUnknown(peer)),
+        Some((theirs, peer)) if change.log.lsn.is_valid() && theirs > change.log.lsn => {
             Err(Refusal::HoldsLess { peer, theirs, own: change.log.lsn })
         }
         _ => Ok(()),
@@ -250,10 +250,10 @@ impl Refusal<'_> {
             Self::HoldsLess { peer, theirs, own } => (
                 format!(
                     "{what}, for this node lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
-                    theirs - own,
+                    theirs.bytes_since(own),
                     peer.words(),
-                    lsn_text(theirs),
-                    lsn_text(own)
+                    theirs,
+                    own
                 ),
                 "make that one primary; force: true takes this one, and what it lacks is lost".to_owned(),
             ),
@@ -272,7 +272,7 @@ impl Refusal<'_> {
             Self::LeftBehind => (
                 format!(
                     "the standby had ceased to follow before the primary was lost ({node}); its log ends at {}",
-                    if change.log.lsn > 0 { lsn_text(change.log.lsn) } else { "an unknown place".to_owned() }
+                    if change.log.lsn.is_valid() { change.log.lsn.to_string() } else { "an unknown place".to_owned() }
                 ),
                 "make another standby primary; force: true takes this one, and what was written since is lost".to_owned(),
             ),
@@ -295,15 +295,15 @@ impl Refusal<'_> {
             Self::Lagging(lag) => (
                 format!(
                     "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
-                    human(lag)
+                    format_bytes(lag)
                 ),
                 "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides".to_owned(),
             ),
         };
         let error = Error::refused(detail).reason(reason).hint(hint);
         match change.by {
-            By::Failover | By::Switchover => error.at("/transition"),
-            By::Start | By::Notify => error.at("/state"),
+            By::Failover | By::Switchover => error.with_path("/transition"),
+            By::Start | By::Notify => error.with_path("/state"),
         }
     }
 }

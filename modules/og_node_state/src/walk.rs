@@ -1,9 +1,9 @@
 //! Walks all combinations of what can be asked of a node, what it is, and what is seen of the others.
 #![allow(clippy::unwrap_used)]
 
-use og_common::gauss::peer::{ChannelEnds, Found, Peer};
+use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{DbState, LogEnd, NodeState, Receiver, Role};
-use og_common::protocol::ErrorKind;
+use og_common::protocol::{ErrorKind, Lsn};
 use serde_json::json;
 
 use crate::args::Args;
@@ -12,26 +12,26 @@ use crate::transition::Refusal;
 
 const OWN: u64 = 0x5000;
 
-fn peer(found: Found) -> Peer {
-    Peer { channel: ChannelEnds::default(), found }
+fn peer(found: Found) -> ChannelPeer {
+    ChannelPeer { channel: ChannelEnds::default(), found }
 }
 
 /// What one peer can be: role, and its log beside this node's.
-fn peers() -> Vec<Peer> {
+fn peers() -> Vec<ChannelPeer> {
     let mut all = vec![
         peer(Found::Silent("connection refused".to_owned())),
         peer(Found::Reserved("it says nothing".to_owned())),
     ];
     for role in [Role::Primary, Role::Standby, Role::Pending, Role::Normal, Role::Unknown] {
-        for lsn in [None, Some(OWN - 8), Some(OWN), Some(OWN + 8)] {
+        for lsn in [None, Some(Lsn::new(OWN - 8)), Some(Lsn::new(OWN)), Some(Lsn::new(OWN + 8))] {
             all.push(peer(Found::Server { role, system_id: Some(1), lsn, term: Some(2) }));
         }
     }
     for (system_id, lsn, term) in [
-        (Some(9), Some(OWN + 8), Some(9)),
-        (None, Some(OWN + 8), None),
-        (Some(1), Some(OWN - 8), Some(3)),
-        (Some(1), Some(OWN + 8), Some(1)),
+        (Some(9), Some(Lsn::new(OWN + 8)), Some(9)),
+        (None, Some(Lsn::new(OWN + 8)), None),
+        (Some(1), Some(Lsn::new(OWN - 8)), Some(3)),
+        (Some(1), Some(Lsn::new(OWN + 8)), Some(1)),
     ] {
         all.push(peer(Found::Server { role: Role::Standby, system_id, lsn, term }));
     }
@@ -39,7 +39,7 @@ fn peers() -> Vec<Peer> {
 }
 
 /// None, one, and pairs.
-fn seen() -> Vec<Vec<Peer>> {
+fn seen() -> Vec<Vec<ChannelPeer>> {
     let all = peers();
     let mut seen = vec![vec![]];
     seen.extend(all.iter().map(|one| vec![one.clone()]));
@@ -88,7 +88,7 @@ fn nodes() -> Vec<Present> {
         for role in roles {
             for started_as in starts {
                 for (db_state, receives, detail) in fares {
-                    for lsn in [0, OWN] {
+                    for lsn in [Lsn::INVALID, Lsn::new(OWN)] {
                         for has_channel in [false, true] {
                             let node = NodeState {
                                 running,
@@ -96,10 +96,11 @@ fn nodes() -> Vec<Present> {
                                 role,
                                 db_state,
                                 detail: Some(detail.to_owned()),
-                                receiver: (running && receives && role.follows()).then(Receiver::default),
+                                receiver: (running && receives && role.is_following())
+                                    .then(Receiver::default),
                                 ..NodeState::default()
                             };
-                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn > 0), last: None };
+                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn.is_valid()), last: None };
                             nodes.push(Present {
                                 node,
                                 started_as,
@@ -121,7 +122,7 @@ fn nodes() -> Vec<Present> {
 fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
     match steps.last()? {
         Step::Switchover | Step::Failover => Some(true),
-        Step::Notify(role) => Some(!role.follows()),
+        Step::Notify(role) => Some(!role.is_following()),
         Step::Start(Some(role)) => Some(*role == Role::Primary),
         // As the server itself decides.
         Step::Start(None) => Some(args.role.is_some() || present.node.role != Role::MainStandby),
@@ -129,7 +130,7 @@ fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
     }
 }
 
-fn holds_more(present: &Present, peer: &Peer) -> bool {
+fn holds_more(present: &Present, peer: &ChannelPeer) -> bool {
     match peer.found {
         Found::Server { system_id, lsn, term, .. } => {
             system_id != Some(9)
@@ -181,7 +182,7 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
                         assert!(primaries <= hands_over, "a second primary: {}", what());
                         let more = peers.iter().find(|peer| holds_more(&present, peer));
                         let stays = node.running && (led || node.role == Role::Unknown);
-                        let judged = hands_over == 0 && (present.log.lsn > 0 || !stays);
+                        let judged = hands_over == 0 && (present.log.lsn.is_valid() || !stays);
                         assert!(!judged || more.is_none(), "it holds less: {}", what());
                     }
                     Some(false) if led => {

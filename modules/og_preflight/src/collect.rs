@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use og_common::gauss::peer;
-use og_common::gauss::{Content, Node};
+use og_common::gauss::{Content, ServerNode};
 use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, Purpose, Target};
@@ -24,10 +24,10 @@ const SIZES_LIMIT: Duration = Duration::from_secs(20);
 /// As [`Call::data_dir`], unless the directory is still to be made.
 #[allow(clippy::too_many_lines)] // One line for each subject.
 pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
-    let node = Node::of(call)?;
+    let node = ServerNode::from_call(call)?;
     let root = Root::default();
     let mut facts = Facts { identity: node.identity(), ..Facts::default() };
-    let pid = node.running();
+    let pid = node.running_pid();
     os::read(&mut facts, &root, pid, args.sent_at);
     limits::read(&mut facts, &root, pid);
     server::read_conf(&mut facts, &node.data_dir);
@@ -174,10 +174,10 @@ fn names(facts: &Facts, args: &Args) -> BTreeSet<String> {
 }
 
 /// What the source behind each channel says to a build, side by side: each takes one of its senders for a moment.
-async fn ask_sources(node: &Node, channels: Vec<peer::ChannelEnds>) -> Vec<SourceAnswer> {
+async fn ask_sources(node: &ServerNode, channels: Vec<peer::ChannelEnds>) -> Vec<SourceAnswer> {
     let mut asked = Vec::new();
     for channel in channels {
-        let node = Node::at(&node.data_dir);
+        let node = ServerNode::new(&node.data_dir);
         asked.push(tokio::spawn(async move {
             let answer = tokio::time::timeout(SOURCES_LIMIT, node.ask_source(&channel)).await;
             answer.map_or(SourceAnswer::NoAnswer, SourceAnswer::from)

@@ -10,7 +10,7 @@ pub mod facts;
 
 use std::path::Path;
 
-use og_common::protocol::{Call, Error, Example, Module, Report, Rule, View};
+use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report, View};
 
 pub use args::{Args, FailOn, Output, Purpose, Wanted};
 pub use checks::{Context, Finding, Severity, judge, judge_all};
@@ -38,7 +38,7 @@ impl Module for Preflight {
             args: r#"{"data_dir": "/gauss/data/dn1", "for": "expand", "wanted": {"target": true, "port": 26000, "name": "dn_6003", "reach": [{"host": "10.0.0.11", "port": 26001}], "clients": ["10.0.0.11"]}}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[];
+    const RULES: &'static [ArgRule] = &[];
     const VIEWS: &'static [View] = &[View {
         flag: "explain",
         value_name: "ID",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::{
     protocol::Error,
-    replconn::{End, Host, ReplicationChannel},
+    replconn::{ChannelHost, End, ReplicationChannel},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub struct PeerArg {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The host.
-    pub host: Host,
+    pub host: ChannelHost,
     /// Port of the log stream; only with `absent` it may be open.
     pub port: Option<u32>,
     /// Port of the heartbeat, if it is to be one.
@@ -129,14 +129,13 @@ pub struct Place {
 
 impl Place {
     fn new(at: &str, host: &str, [base, port, heartbeat, service]: [Option<u16>; 4]) -> Result<Self, Error> {
-        let host = Host::new(host.trim());
+        let host = ChannelHost::new(host.trim());
         if host.text().is_empty() {
-            return Err(Error::bad_args("host is empty").at(format!("{at}/host")));
+            return Err(Error::bad_args("host is empty").with_path(format!("{at}/host")));
         }
         if let Some(problem) = host.problem() {
-            return Err(
-                Error::bad_args(format!("{:?} is no host: {problem}", host.text())).at(format!("{at}/host"))
-            );
+            return Err(Error::bad_args(format!("{:?} is no host: {problem}", host.text()))
+                .with_path(format!("{at}/host")));
         }
         let or = |given: Option<u16>, offset: u32| {
             given.map(u32::from).or(base.map(|base| u32::from(base) + offset))
@@ -149,7 +148,7 @@ impl Place {
                     "port {port} and base_port {base}, which stands for port {}, are two things",
                     base + 1
                 ))
-                .at(format!("{at}/port")))
+                .with_path(format!("{at}/port")))
             }
             _ => Ok(place),
         }
@@ -171,7 +170,7 @@ impl Place {
 
     fn require_port(self, at: &str) -> Result<Self, Error> {
         if self.port.is_none() {
-            return Err(Error::bad_args(format!("{at}: one of port, base_port is needed")).at(at));
+            return Err(Error::bad_args(format!("{at}: one of port, base_port is needed")).with_path(at));
         }
         Ok(self)
     }

@@ -6,10 +6,11 @@ pub mod plan;
 use og_common::{
     conf::ConfFile,
     gauss::{
-        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, Node, RELOAD, Role, Sender, Transaction, Version,
+        ConfigFile, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Role, Sender, ServerNode, Transaction,
+        Version,
     },
-    protocol::{Call, Diff, Error, Example, Module, Report, Rule},
-    replconn::{self, Host, ReplicationChannel},
+    protocol::{ArgRule, Call, Diff, Error, Example, Module, Report},
+    replconn::{self, ChannelHost, ReplicationChannel},
 };
 
 pub use args::{Args, Local, LocalHost, Numbered, Output, PeerArg, ReloadPolicy, State};
@@ -44,11 +45,11 @@ impl Module for ReplConnInfo {
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "query"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::RequiredIf { key: "state", value: "exact", needs: &["peers"] },
-        Rule::RequiredIf { key: "state", value: "present", needs: &["local", "peers"] },
-        Rule::RequiredIf { key: "state", value: "absent", needs: &["peers"] },
-        Rule::OnlyIf {
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::RequiredIf { key: "state", value: "exact", needs: &["peers"] },
+        ArgRule::RequiredIf { key: "state", value: "present", needs: &["local", "peers"] },
+        ArgRule::RequiredIf { key: "state", value: "absent", needs: &["peers"] },
+        ArgRule::OnlyIf {
             key: "state",
             values: &["exact", "present", "absent"],
             allows: &["peers", "force", "foreseen"],
@@ -63,14 +64,14 @@ impl Module for ReplConnInfo {
             guard: Guard::AtRest { force: args.force },
         };
         if args.state == State::Query {
-            let node = Node::of(call)?;
+            let node = ServerNode::from_call(call)?;
             let file = ConfigFile::conf(&node, policy);
             let mut report = query(call, &node, &file.parse(&file.read()?)?).await;
             report.output.local = args.local.as_ref().map(resolve_local_host).transpose()?;
             return Ok(report);
         }
         let wanted = Wanted::from_args(&args)?;
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         if let Some(local) = wanted.local() {
             check_local_host(&local.host)?;
         }
@@ -107,7 +108,7 @@ impl ConfigPlan for Planned {
 }
 
 /// Why a server here could not listen on this host, if it could not.
-fn foreign_host_problem(host: &Host) -> Option<String> {
+fn foreign_host_problem(host: &ChannelHost) -> Option<String> {
     match replconn::is_local(host) {
         Ok(true) => None,
         Ok(false) => Some(format!("{host} is no address of this machine")),
@@ -117,32 +118,39 @@ fn foreign_host_problem(host: &Host) -> Option<String> {
 
 /// What a query tells of this node's end.
 fn resolve_local_host(local: &Local) -> Result<LocalHost, Error> {
-    let host = Host::new(local.host.trim());
+    let host = ChannelHost::new(local.host.trim());
     if let Some(problem) = host.problem() {
-        return Err(Error::bad_args(format!("{:?} is no host: {problem}", host.text())).at("/local/host"));
+        return Err(
+            Error::bad_args(format!("{:?} is no host: {problem}", host.text())).with_path("/local/host")
+        );
     }
     let problem = foreign_host_problem(&host);
     Ok(LocalHost { host: host.text().to_owned(), is_here: problem.is_none(), problem })
 }
 
 /// Refuses a host on which the server could not listen: it would take it at reload, and die at its next start.
-fn check_local_host(host: &Host) -> Result<(), Error> {
+fn check_local_host(host: &ChannelHost) -> Result<(), Error> {
     let Some(why) = foreign_host_problem(host) else { return Ok(()) };
     let addresses: Vec<_> = replconn::addresses().iter().map(ToString::to_string).collect();
     let hint = if addresses.is_empty() { "loopback addresses alone".into() } else { addresses.join(", ") };
     Err(Error::refused(format!("{why}; the server would not start with it"))
         .hint(format!("this machine has {hint}"))
-        .at("/local/host"))
+        .with_path("/local/host"))
 }
 
 /// The plan, for which the release is asked where it matters: that starts a program.
-async fn plan_channels(call: &Call, node: &Node, conf: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
+async fn plan_channels(
+    call: &Call,
+    node: &ServerNode,
+    conf: &ConfFile,
+    wanted: &Wanted,
+) -> Result<Plan, Error> {
     let asked = plan::needs_release(conf, wanted);
     let release = if asked { node.version(call).await } else { None };
     plan::plan(conf, wanted, release)
 }
 
-async fn query(call: &Call, node: &Node, conf: &ConfFile) -> Report<Output> {
+async fn query(call: &Call, node: &ServerNode, conf: &ConfFile) -> Report<Output> {
     let beyond = !plan::unknown_channels(conf, plan::max_channels(None)).is_empty();
     let most = plan::max_channels(if beyond { node.version(call).await } else { None });
     let slots = plan::read_channels(conf, most);
@@ -212,13 +220,13 @@ async fn report_unchanged(
 
 async fn apply_change(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     file: &ConfigFile<'_>,
     (transaction, Planned { text: old, conf, mut plan }): (Transaction<'_>, Planned),
     args: &Args,
 ) -> Result<Report<Output>, Error> {
     let reload = args.reload == ReloadPolicy::Auto;
-    let running = node.running().is_some();
+    let running = node.running_pid().is_some();
     if !args.force {
         plan::check_uwal(&plan)?;
     }
@@ -262,7 +270,7 @@ async fn apply_change(
 /// `refused`, unless `force`, when standbys of a running primary would be shut out.
 async fn find_effects(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     conf: &ConfFile,
     plan: &Plan,
     (running, reload, args): (bool, bool, &Args),
@@ -344,7 +352,7 @@ fn check_senders(senders: Option<&[Sender]>) -> Result<(), Error> {
         "the last channel of a running primary would go, and {who}: none of them could connect any more, and at its \
          next start it would be a single server"
     ))
-    .at("/peers")
+    .with_path("/peers")
     .hint("stop the standbys first; force: true overrides"))
 }
 

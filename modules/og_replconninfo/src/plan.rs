@@ -64,15 +64,19 @@ impl Wanted {
             let place = Place::from_peer(index, peer, args.state == State::Absent)?;
             let at = format!("/peers/{index}");
             if peers.iter().any(|(other, ..)| other.host == place.host && other.port == place.port) {
-                return Err(Error::bad_args(format!("the peer {} is given twice", place.host)).at(at));
+                return Err(Error::bad_args(format!("the peer {} is given twice", place.host)).with_path(at));
             }
             if local.as_ref().is_some_and(|local| local.host == place.host && local.port == place.port) {
-                return Err(Error::bad_args(format!("the peer {} is this node itself", place.host)).at(at));
+                return Err(
+                    Error::bad_args(format!("the peer {} is this node itself", place.host)).with_path(at)
+                );
             }
             peers.push((place, peer.cascade, peer.cross_region));
         }
         if local.is_none() && !peers.is_empty() && matches!(args.state, State::Exact | State::Present) {
-            return Err(Error::bad_args("local is needed: this node's end of the channels").at("/local"));
+            return Err(
+                Error::bad_args("local is needed: this node's end of the channels").with_path("/local")
+            );
         }
         if args.state != State::Absent && peers.len() > MOST_CHANNELS {
             return Err(too_many_error(peers.len(), MOST_CHANNELS));
@@ -243,7 +247,7 @@ pub fn check_uwal(plan: &Plan) -> Result<(), Error> {
             "enable_uwal is on, and {} would lack remotenodeid, remoteuwalhost and remoteuwalport",
             parameter_name(numbered.number)
         ))
-        .at("/peers")
+        .with_path("/peers")
         .hint("set the whole value with og_guc; force: true leaves the keys out")),
     }
 }
@@ -351,7 +355,7 @@ fn require_unbroken(file: &ConfFile, slots: &[ChannelParameter]) -> Result<Vec<C
 fn too_many_error(wanted: usize, most: usize) -> Error {
     Error::refused(format!("{wanted} channels are wanted, and a server has {most}"))
         .hint("let further standbys follow a standby (cascade)")
-        .at("/peers")
+        .with_path("/peers")
 }
 
 fn describe_remote(channel: &ReplicationChannel) -> String {

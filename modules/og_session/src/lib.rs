@@ -10,8 +10,8 @@ pub mod plan;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::Node;
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Reason, Report, Rule};
+use og_common::gauss::ServerNode;
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Reason, Report};
 
 use args::{Args, Method, Output, State, Transaction};
 use plan::{Activity, Dialect};
@@ -43,12 +43,13 @@ impl Module for Sessions {
             args: r#"{"data_dir": "/data/dn1", "state": "absent", "min_age": 3600, "method": "terminate"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[Rule::OnlyIf { key: "state", values: &["absent"], allows: &["method"] }];
+    const RULES: &'static [ArgRule] =
+        &[ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["method"] }];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         let dialect = match node.control() {
             Some(control) if !control.is_opengauss() => Dialect::PostgreSql,
             _ => Dialect::OpenGauss,
@@ -67,13 +68,13 @@ impl Module for Sessions {
                 let now_told = terminate(call, &node, dialect, &args, &chosen).await?;
                 for session in activity.not_yet_ended(&told).filter(|session| now_told.contains(&session.key))
                 {
-                    call.did(plan::end_action(&session.transaction));
+                    call.record_action(plan::end_action(&session.transaction));
                     ended.push(session.transaction.clone());
                 }
                 told.extend(now_told);
                 call.record_output(&activity.output(&ended));
             }
-            call.saw(activity.describe_awaited());
+            call.record_seen(activity.describe_awaited());
             if call.deadline.is_some_and(|end| Instant::now() + INTERVAL + MARGIN > end) {
                 return Err(sessions_left_error(&activity, &ended, &args));
             }
@@ -90,7 +91,7 @@ impl Module for Sessions {
 
 async fn inspect(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     dialect: Dialect,
     args: &Args,
     told: &BTreeSet<String>,
@@ -102,7 +103,7 @@ async fn inspect(
 /// Tells these sessions to end, and returns which of them were there to be told.
 async fn terminate(
     call: &Call,
-    node: &Node,
+    node: &ServerNode,
     dialect: Dialect,
     args: &Args,
     keys: &BTreeSet<String>,

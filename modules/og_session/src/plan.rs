@@ -215,7 +215,7 @@ const SECRET_WORDS: [&str; 9] =
 
 /// Returns the statement as it may be told: masked first, for of a secret that is cut the rest would not be known for one.
 fn shorten_query(query: &str) -> String {
-    let masked = secret::text(query);
+    let masked = secret::mask_text(query);
     let lower = masked.to_ascii_lowercase();
     let word = SECRET_WORDS.iter().filter_map(|word| lower.find(word)).min();
     // The server may have cut the statement within the literal, so all that follows is left out.

@@ -8,8 +8,8 @@ pub mod plan;
 use std::time::Duration;
 
 use og_common::files::NodeLock;
-use og_common::gauss::{Node, ReplicationSlot};
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule};
+use og_common::gauss::{ReplicationSlot, ServerNode};
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -106,24 +106,24 @@ impl Module for ReplicationSlots {
             args: r#"{"data_dir": "/data/dn1", "state": "present", "names": ["dn_6004"]}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::RequiredIf { key: "state", value: "present", needs: &["names"] },
-        Rule::RequiredIf { key: "state", value: "absent", needs: &["names"] },
-        Rule::OnlyIf { key: "state", values: &["absent"], allows: &["if_active"] },
-        Rule::OnlyIf { key: "state", values: &["present"], allows: &["type"] },
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::RequiredIf { key: "state", value: "present", needs: &["names"] },
+        ArgRule::RequiredIf { key: "state", value: "absent", needs: &["names"] },
+        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["if_active"] },
+        ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["type"] },
     ];
     type Args = Args;
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         plan::check_names(&args.names)?;
-        let node = Node::of(call)?;
+        let node = ServerNode::from_call(call)?;
         let acting = !call.check && args.state != State::Query;
-        let _lock = if acting { Some(NodeLock::of(&node.data_dir, call).await?) } else { None };
+        let _lock = if acting { Some(NodeLock::acquire(&node.data_dir, call).await?) } else { None };
         let mut slots = node.slots(call).await?;
         let mut plan = plan::plan(&slots, &args);
         while args.if_active == IfActive::Wait && !plan.in_use.is_empty() && acting {
-            call.saw(format!("{} in use", plan.in_use.join(", ")));
+            call.record_seen(format!("{} in use", plan.in_use.join(", ")));
             tokio::time::sleep(INTERVAL).await;
             slots = node.slots(call).await?;
             plan = plan::plan(&slots, &args);
@@ -157,10 +157,10 @@ fn in_use_error(names: &[String]) -> Error {
 }
 
 /// Makes and drops, one statement each, and looks whether it was done: the server's warnings are easily missed.
-async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
+async fn apply(call: &Call, node: &ServerNode, plan: &Plan) -> Result<(), Error> {
     for name in &plan.create {
         node.sql(call, &plan::create_statement(name)).await?;
-        call.did(format!("made slot {name}"));
+        call.record_action(format!("made slot {name}"));
     }
     for name in &plan.drop {
         let rows = node.sql(call, &plan::drop_statement(name)).await?;
@@ -171,7 +171,7 @@ async fn apply(call: &Call, node: &Node, plan: &Plan) -> Result<(), Error> {
                 return Err(in_use_error(std::slice::from_ref(name)));
             }
         }
-        call.did(format!("dropped slot {name}"));
+        call.record_action(format!("dropped slot {name}"));
     }
     let now = node.slots(call).await?;
     let there = |name: &String| now.iter().any(|slot| slot.name == *name);

@@ -63,7 +63,7 @@ pub fn check_names(names: &[String]) -> Result<(), Error> {
         } else {
             continue;
         };
-        return Err(Error::bad_args(problem).at(format!("/names/{n}")));
+        return Err(Error::bad_args(problem).with_path(format!("/names/{n}")));
     }
     Ok(())
 }

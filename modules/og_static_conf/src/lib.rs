@@ -17,7 +17,7 @@ use og_common::cluster::static_config::StaticConfig;
 use og_common::cluster::{Cluster, spec, xml};
 use og_common::files::{self, NodeLock};
 use og_common::gauss::Environment;
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, View};
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, View};
 
 use links::Links;
 
@@ -63,15 +63,15 @@ impl Module for StaticConf {
             args: r#"{"xml": "/gauss/cluster_config.xml", "for_all": "/gauss/om/script/static_config_files"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &[
-        Rule::Exclusive(&["xml", "nodes"]),
-        Rule::Exclusive(&["xml", "add"]),
-        Rule::Exclusive(&["xml", "drop"]),
-        Rule::Exclusive(&["xml", "primary"]),
-        Rule::Exclusive(&["nodes", "add"]),
-        Rule::Exclusive(&["nodes", "drop"]),
-        Rule::Exclusive(&["nodes", "primary"]),
-        Rule::OnlyIf {
+    const RULES: &'static [ArgRule] = &[
+        ArgRule::Exclusive(&["xml", "nodes"]),
+        ArgRule::Exclusive(&["xml", "add"]),
+        ArgRule::Exclusive(&["xml", "drop"]),
+        ArgRule::Exclusive(&["xml", "primary"]),
+        ArgRule::Exclusive(&["nodes", "add"]),
+        ArgRule::Exclusive(&["nodes", "drop"]),
+        ArgRule::Exclusive(&["nodes", "primary"]),
+        ArgRule::OnlyIf {
             key: "state",
             values: &["present"],
             allows: &[
@@ -89,8 +89,8 @@ impl Module for StaticConf {
                 "backup",
             ],
         },
-        Rule::OnlyIf { key: "state", values: &["query"], allows: &["verify"] },
-        Rule::OnlyIf { key: "dynamic", values: &["keep"], allows: &["roles"] },
+        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["verify"] },
+        ArgRule::OnlyIf { key: "dynamic", values: &["keep"], allows: &["roles"] },
     ];
     const VIEWS: &'static [View] = view::VIEWS;
     type Args = Args;
@@ -137,7 +137,7 @@ fn find_path(args: &Args, env: &Environment) -> Result<Option<PathBuf>, Error> {
                 "{name} must be an absolute path, not {}",
                 relative.display()
             ))
-            .at(format!("/{name}")));
+            .with_path(format!("/{name}")));
         }
     }
     Ok(place)
@@ -161,7 +161,7 @@ fn locate_error<T>(path: &Path, result: Result<T, Error>) -> Result<T, Error> {
     result.map_err(|e| {
         let failure = e.failure();
         let mut new =
-            Error::new(e.kind(), format!("{}: {}", path.display(), failure.detail)).at(path.display());
+            Error::new(e.kind(), format!("{}: {}", path.display(), failure.detail)).with_path(path.display());
         if let Some(hint) = &failure.hint {
             new = new.hint(hint);
         }
@@ -189,7 +189,7 @@ fn read_xml(path: &Path) -> Result<Cluster, Error> {
 
 /// The cluster of a cluster_config.xml.
 fn cluster_of(bytes: &[u8]) -> Result<Cluster, Error> {
-    xml::Document::parse_any(xml::text(bytes)?)?.cluster()
+    xml::Document::parse_any(xml::decode_text(bytes)?)?.cluster()
 }
 
 /// The parameters in these XML files that OM does not know, to be looked at: before release 6.0 it passed over them.
@@ -199,8 +199,11 @@ fn cluster_of(bytes: &[u8]) -> Result<Cluster, Error> {
 async fn unknown_params(call: &Call, files: &[&Found]) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for file in files {
-        let text =
-            file.bytes.as_deref().filter(|bytes| is_xml(bytes)).and_then(|bytes| xml::text(bytes).ok());
+        let text = file
+            .bytes
+            .as_deref()
+            .filter(|bytes| is_xml(bytes))
+            .and_then(|bytes| xml::decode_text(bytes).ok());
         // What else is wrong with a file is told where it is read.
         let Some(document) = text.and_then(|text| xml::Document::parse_any(text).ok()) else { continue };
         for error in document.unknown_params() {
@@ -239,9 +242,8 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
         (None, _) => None,
         (Some(verify), Some(config)) => Some(compare(verify, config)?),
         (Some(_), None) => {
-            return Err(
-                Error::not_found(format!("there is no {} to compare", path.display())).at(path.display())
-            );
+            return Err(Error::not_found(format!("there is no {} to compare", path.display()))
+                .with_path(path.display()));
         }
     };
     let dynamic = path.with_file_name("cluster_dynamic_config");
@@ -250,7 +252,7 @@ fn query(args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
     let roles = match bytes.as_deref().map(DynamicConfig::parse) {
         None => None,
         Some(Ok(dynamic)) => Some(roles(&dynamic)),
-        Some(Err(_)) if bytes.as_deref().is_some_and(DynamicConfig::is_of_cm) => {
+        Some(Err(_)) if bytes.as_deref().is_some_and(DynamicConfig::is_cm_file) => {
             warnings.push(format!(
                 "{} is openGauss CM's own record, which may be old: cm_ctl query -Cvidp tells the roles",
                 dynamic.display()
@@ -297,11 +299,15 @@ fn compare(verify: &Verify, config: &StaticConfig) -> Result<Vec<spec::Differenc
         (None, Some(nodes), None) => spec::compare_with(nodes, present)?,
         (None, None, Some(path)) => {
             let other = read_static(path)?.ok_or_else(|| {
-                Error::not_found(format!("there is no {}", path.display())).at("/verify/path")
+                Error::not_found(format!("there is no {}", path.display())).with_path("/verify/path")
             })?;
             return Ok(config.differences(&other));
         }
-        _ => return Err(Error::bad_args("verify needs exactly one of xml, nodes and path").at("/verify")),
+        _ => {
+            return Err(
+                Error::bad_args("verify needs exactly one of xml, nodes and path").with_path("/verify")
+            );
+        }
     };
     Ok(spec::differences(present, &there))
 }
@@ -376,13 +382,13 @@ async fn handle_present(
     folders.dedup();
     if let Some(missing) = folders.iter().find(|f| !f.is_dir()) {
         return Err(Error::not_found(format!("the folder {} is not there", missing.display()))
-            .at(missing.display())
+            .with_path(missing.display())
             .hint("make it first"));
     }
     let mut locks = Vec::new();
     if !call.check {
         for folder in &folders {
-            locks.push(NodeLock::of(folder, call).await?);
+            locks.push(NodeLock::acquire(folder, call).await?);
         }
     }
     let present = read_present(args, place, env)?;
@@ -394,7 +400,7 @@ async fn handle_present(
     let mut backup = None;
     for change in plan.changes.iter().filter(|_| !call.check) {
         let kept = apply(change, present.content_before(&change.path), args.backup)?;
-        call.did(&change.action);
+        call.record_action(&change.action);
         backup = backup.or(kept);
     }
     let actions = plan.changes.iter().map(|change| change.action.clone()).collect();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use og_common::cluster::{Cluster, Node};
+use og_common::cluster::{Cluster, ClusterNode};
 
 /// Data directories as they are written, and where they lead.
 pub type Links = BTreeMap<String, String>;
@@ -61,7 +61,7 @@ pub fn restore_links(said: &Cluster, links: &Links, wanted: &Cluster) -> Cluster
     wanted.with_linked_peers()
 }
 
-fn has_data_dir(node: Option<&Node>, dir: &str) -> bool {
+fn has_data_dir(node: Option<&ClusterNode>, dir: &str) -> bool {
     node.is_some_and(|n| n.data_nodes.iter().any(|d| d.data_dir == dir))
 }
 

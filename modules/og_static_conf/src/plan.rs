@@ -98,7 +98,7 @@ pub struct Plan {
 
 /// Nothing says which file is meant.
 pub fn no_path_error() -> Error {
-    Error::bad_args("neither path nor GAUSSHOME says where the static config is").at("/path")
+    Error::bad_args("neither path nor GAUSSHOME says where the static config is").with_path("/path")
 }
 
 /// Finds out what changes.
@@ -134,7 +134,7 @@ pub fn plan(args: &Args, present: &Present) -> Result<Plan, Error> {
         plan_dynamic(args, present, &mut plan)?;
     } else if args.roles.is_some() {
         return Err(Error::bad_args("roles are written beside the static config, whose place is not known")
-            .at("/roles")
+            .with_path("/roles")
             .hint("give path, or gauss_home"));
     }
     for found in &present.copies {
@@ -151,7 +151,7 @@ pub(crate) fn wanted_cluster(args: &Args, present: &Present) -> Result<Cluster, 
     let old = present.config.as_ref().map(|c| &c.cluster);
     if let Some(nodes) = &args.nodes {
         return spec::build(nodes, old)
-            .map_err(|e| if e.failure().path.is_none() { e.at("/nodes") } else { e });
+            .map_err(|e| if e.failure().path.is_none() { e.with_path("/nodes") } else { e });
     }
     if let Some(cluster) = &present.xml {
         let cluster = links::follow_links(cluster.clone(), &present.links, old);
@@ -164,7 +164,7 @@ pub(crate) fn wanted_cluster(args: &Args, present: &Present) -> Result<Cluster, 
                 "there is no {} to edit, and neither xml nor nodes says what to write",
                 file.path.display()
             ))
-            .at(file.path.display()),
+            .with_path(file.path.display()),
             None => no_path_error(),
         });
     };
@@ -184,13 +184,13 @@ fn find_local_id(args: &Args, present: &Present, cluster: &Cluster) -> Result<u3
     if let Some(key) = &args.local {
         return cluster.find(key).map(|n| n.id).ok_or_else(|| {
             Error::bad_args(format!("local is {key}, which is none of the cluster's nodes: {}", names()))
-                .at("/local")
+                .with_path("/local")
         });
     }
     if let Some(node) = present.config.as_ref().and_then(StaticConfig::local_node) {
         return cluster.node(&node.name).map(|n| n.id).ok_or_else(|| {
             Error::refused(format!("the file is {}'s own copy, and {0} would not be in it", node.name))
-                .at("/local")
+                .with_path("/local")
                 .hint("on a dropped node the file stays as it is; to make it another node's copy, give local")
         });
     }
@@ -200,7 +200,7 @@ fn find_local_id(args: &Args, present: &Present, cluster: &Cluster) -> Result<u3
             present.host,
             names()
         ))
-        .at("/local")
+        .with_path("/local")
     })
 }
 
@@ -269,7 +269,7 @@ fn plan_dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), E
     if let Some(roles) = &args.roles {
         if let Some(Err(e)) = &old {
             return Err(Error::corrupt(format!("{}: {}", dynamic.path.display(), e.failure().detail))
-                .at(dynamic.path.display())
+                .with_path(dynamic.path.display())
                 .hint("another program wrote it; where none does, dynamic: remove takes it away first"));
         }
         let roles = live_roles(roles, plan)?;
@@ -322,7 +322,7 @@ fn plan_dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), E
             "{path} names other nodes than the static config, so gs_om -t start fails: give roles, or dynamic: remove"
         )),
         // The one of CM is none of ours.
-        Some(Err(_)) if dynamic.bytes.as_deref().is_some_and(DynamicConfig::is_of_cm) => {}
+        Some(Err(_)) if dynamic.bytes.as_deref().is_some_and(DynamicConfig::is_cm_file) => {}
         Some(Err(e)) => plan.warnings.push(format!("{path} is not readable: {}", e.failure().detail)),
         _ => {}
     }
@@ -342,14 +342,14 @@ fn changes_own_file(args: &Args, present: &Present, path: &Path, plan: &Plan) ->
     let bytes = present.dynamic.as_ref().and_then(|found| found.bytes.as_deref());
     let has_cm =
         plan.cluster.has_cm() || present.config.as_ref().is_some_and(|config| config.cluster.has_cm());
-    let seen = match (bytes.is_some_and(DynamicConfig::is_of_cm), has_cm) {
+    let seen = match (bytes.is_some_and(DynamicConfig::is_cm_file), has_cm) {
         (true, _) => format!("{} is in CM's layout", path.display()),
         (false, true) => "the static config has CM servers".to_owned(),
         (false, false) => return Ok(()),
     };
     Err(Error::refused(format!("openGauss CM keeps the roles of this cluster ({seen})"))
         .reason(Reason::ManagedByCm)
-        .at(asked)
+        .with_path(asked)
         .hint("leave them to cm_server: cm_ctl query -Cvidp tells the roles, cm_ctl switchover changes them"))
 }
 
@@ -370,19 +370,19 @@ fn live_roles(
                     several.len(),
                     names.join(", ")
                 ))
-                .at(at));
+                .with_path(at));
             }
             None => match plan.cluster.data_nodes().find(|(_, d)| d.name() == *key) {
                 Some((_, d)) => d.id,
                 None => {
                     return Err(
-                        Error::bad_args(format!("a role is given for {key}, which is no node")).at(at)
+                        Error::bad_args(format!("a role is given for {key}, which is no node")).with_path(at)
                     );
                 }
             },
         };
         if roles.insert(id, (*role).into()).is_some() {
-            return Err(Error::bad_args(format!("two roles are given for dn_{id}")).at(at));
+            return Err(Error::bad_args(format!("two roles are given for dn_{id}")).with_path(at));
         }
     }
     let missing: Vec<String> = plan
@@ -423,7 +423,7 @@ pub fn copy_name(node: &str) -> String {
 
 /// The cluster in an XML file, if it can be read.
 pub(crate) fn parse_xml_cluster(found: &Found) -> Option<Cluster> {
-    let text = xml::text(found.bytes.as_deref()?).ok()?;
+    let text = xml::decode_text(found.bytes.as_deref()?).ok()?;
     xml::Document::parse_any(text).ok()?.cluster().ok()
 }
 
@@ -434,7 +434,7 @@ fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> 
             let wanted = links::restore_links(&document.cluster()?, &present.links, &plan.cluster);
             document.edit_text(&wanted)
         };
-        let text = locate_error(&found.path, xml::text(bytes))?;
+        let text = locate_error(&found.path, xml::decode_text(bytes))?;
         (text, locate_error(&found.path, edited(text))?)
     } else {
         let params = args.cluster.clone().unwrap_or_default();
@@ -449,7 +449,7 @@ fn write_xml(args: &Args, present: &Present, found: &Found, plan: &mut Plan) -> 
         };
         if globals.app_path.is_empty() {
             return Err(Error::bad_args("a new XML file needs cluster.app_path, and GAUSSHOME is not known")
-                .at("/cluster/app_path"));
+                .with_path("/cluster/app_path"));
         }
         ("", xml::print_new(&plan.cluster, &globals)?)
     };

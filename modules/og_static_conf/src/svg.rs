@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use og_common::cluster::{Address, Cluster, DataNode, Node, Role};
+use og_common::cluster::{Address, Cluster, ClusterNode, DataNode, Role};
 
 /// All lengths are in pixels. The font is monospaced, whichever it is; none is wider than this a character.
 const CHAR: usize = 8;
@@ -47,7 +47,7 @@ struct Card {
 }
 
 impl Card {
-    fn new(zone: usize, level: usize, node: &Node, server: Option<&DataNode>, groups: usize) -> Self {
+    fn new(zone: usize, level: usize, node: &ClusterNode, server: Option<&DataNode>, groups: usize) -> Self {
         let mut lines = Vec::new();
         let mut title = node.name.clone();
         let mut put = |class, text: String| {
@@ -180,16 +180,17 @@ struct Layout {
 /// the cascade standbys of other zones; at last the machines without a server.
 fn plan_layout(cluster: &Cluster, zones: &[&str]) -> Layout {
     let mut plan = Layout { cards: Vec::new(), links: Vec::new(), rows: Vec::new() };
-    let zone = |n: &Node| zones.iter().position(|z| *z == n.zone).unwrap_or(0);
+    let zone = |n: &ClusterNode| zones.iter().position(|z| *z == n.zone).unwrap_or(0);
     let groups: BTreeSet<u32> = cluster.data_nodes().map(|(_, d)| d.group).collect();
     for group in &groups {
         let members: Vec<_> = cluster.data_nodes().filter(|(_, d)| d.group == *group).collect();
         let primary = members.iter().find(|(_, d)| d.role == Role::Primary);
-        let mut put = |cards: &mut Vec<Card>, level, (n, d): (&Node, &DataNode), from: Option<usize>| {
-            cards.push(Card::new(zone(n), level, n, Some(d), groups.len()));
-            plan.links.extend(from.map(|from| (cards.len() - 1, from)));
-            cards.len() - 1
-        };
+        let mut put =
+            |cards: &mut Vec<Card>, level, (n, d): (&ClusterNode, &DataNode), from: Option<usize>| {
+                cards.push(Card::new(zone(n), level, n, Some(d), groups.len()));
+                plan.links.extend(from.map(|from| (cards.len() - 1, from)));
+                cards.len() - 1
+            };
         let mut cards = std::mem::take(&mut plan.cards);
         let top = primary.map(|p| put(&mut cards, 0, *p, None));
         plan.rows.push(top.into_iter().collect());

@@ -10,7 +10,7 @@ pub struct Answer(Map<String, Value>);
 impl Answer {
     /// The answer of `program`; one that is no object means that it ended without a word.
     #[must_use]
-    pub fn of(program: &str, value: &Value) -> Self {
+    pub fn new(program: &str, value: &Value) -> Self {
         match value {
             Value::Object(object) => Self(object.clone()),
             _ => Self::failed_with(&format!("{program} ended without an answer")),
@@ -26,7 +26,7 @@ impl Answer {
 
     /// One that stands for a change that would be made.
     #[must_use]
-    pub fn foreseen(msg: &str, action: &str) -> Self {
+    pub fn from_foreseen(msg: &str, action: &str) -> Self {
         let mut object = Map::new();
         object.insert("changed".to_owned(), json!(true));
         object.insert("msg".to_owned(), json!(msg));
@@ -41,16 +41,16 @@ impl Answer {
 
     /// Whether it changed something, or would.
     #[must_use]
-    pub fn changed(&self) -> bool {
-        self.is("changed")
+    pub fn has_changed(&self) -> bool {
+        self.is_true("changed")
     }
 
-    fn is(&self, key: &str) -> bool {
+    fn is_true(&self, key: &str) -> bool {
         self.0.get(key) == Some(&Value::Bool(true))
     }
 
-    fn failed(&self) -> bool {
-        self.is("failed")
+    fn has_failed(&self) -> bool {
+        self.is_true("failed")
     }
 
     /// A text of its own.
@@ -72,14 +72,15 @@ impl Answer {
 
     /// Why the node could not be reached, when it could not.
     #[must_use]
-    pub fn unreachable(&self) -> Option<&str> {
-        (self.is("unreachable") || self.of_error("kind") == "unreachable").then(|| self.text("msg").trim())
+    pub fn unreachable_reason(&self) -> Option<&str> {
+        (self.is_true("unreachable") || self.of_error("kind") == "unreachable")
+            .then(|| self.text("msg").trim())
     }
 
     /// Why it failed, with what to do, when it did.
     #[must_use]
     pub fn error(&self) -> Option<String> {
-        if !self.failed() {
+        if !self.has_failed() {
             return None;
         }
         let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
@@ -90,8 +91,8 @@ impl Answer {
 
     /// What keeps a workflow from going on after this answer, when anything does.
     #[must_use]
-    pub fn unwell(&self) -> Option<String> {
-        match self.unreachable() {
+    pub fn failure_reason(&self) -> Option<String> {
+        match self.unreachable_reason() {
             Some(why) => Some(format!("cannot be reached any more: {why}")),
             None => self.error(),
         }
@@ -107,7 +108,7 @@ impl Answer {
 
     /// A key of its own, typed; the default when it is not there or of another type.
     #[must_use]
-    pub fn part<T: DeserializeOwned + Default>(&self, key: &str) -> T {
+    pub fn read_key<T: DeserializeOwned + Default>(&self, key: &str) -> T {
         self.0.get(key).cloned().and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
     }
 }
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     fn answer(value: Value) -> Answer {
-        Answer::of("og_hba", &value)
+        Answer::new("og_hba", &value)
     }
 
     #[test]
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn a_host_out_of_reach_is_told_as_such() {
         let lost = answer(json!({"failed": true, "msg": "no route; look", "error": {"kind": "unreachable"}}));
-        assert_eq!(lost.unwell().as_deref(), Some("cannot be reached any more: no route; look"));
-        assert_eq!(answer(json!({"unreachable": true, "msg": "x"})).unreachable(), Some("x"));
+        assert_eq!(lost.failure_reason().as_deref(), Some("cannot be reached any more: no route; look"));
+        assert_eq!(answer(json!({"unreachable": true, "msg": "x"})).unreachable_reason(), Some("x"));
     }
 }

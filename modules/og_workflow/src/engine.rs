@@ -6,7 +6,7 @@ use og_common::protocol::Error;
 use serde_json::{Value, json};
 
 use crate::args::{Args, Next, NodeCall, Outcome, Workflow};
-use crate::cluster::Host;
+use crate::cluster::InventoryHost;
 use crate::owner::Owner;
 use crate::replay::Replay;
 use crate::steps::{self, How};
@@ -21,7 +21,7 @@ const NOT_TAKEN: [&str; 3] = ["busy", "refused", "bad_args"];
 pub struct Engine {
     workflow: Workflow,
     targets: Vec<String>,
-    hosts: Vec<Host>,
+    hosts: Vec<InventoryHost>,
     how: How,
 }
 
@@ -43,7 +43,7 @@ impl Engine {
         let cluster = args.cluster.take().unwrap_or_default();
         let hosts = crate::hosts(&cluster)?;
         let options = crate::options(&cluster, std::mem::take(&mut args.options), &args.variables)?;
-        hosts.iter().try_for_each(Host::check_ssh)?;
+        hosts.iter().try_for_each(InventoryHost::check_ssh)?;
         let how = How {
             options,
             check,
@@ -73,7 +73,7 @@ impl Engine {
             Ok((outcome, 0)) => Ok(Turn::Done(Box::new(outcome))),
             Ok((_, left)) => {
                 Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
-                    .at("/answers")
+                    .with_path("/answers")
                     .hint("give the same arguments each time, and the answers in the order of the calls"))
             }
         }

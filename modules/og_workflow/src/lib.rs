@@ -24,23 +24,23 @@ pub mod table;
 pub mod text;
 pub mod variables;
 
-use og_common::protocol::{Call, Error, ErrorKind, Example, Module, Report, Rule, nearest};
+use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, nearest};
 use serde_json::{Map, Value};
 
 use args::{Args, Described, Options, Output, Workflow};
-use cluster::Host;
+use cluster::InventoryHost;
 use engine::{Engine, Turn};
 use owner::Owner;
 
 /// What each workflow needs, and the owner of a run.
-const RULES: [Rule; steps::RULES.len() + 2] = {
-    let mut rules = [Rule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 2];
+const RULES: [ArgRule; steps::RULES.len() + 2] = {
+    let mut rules = [ArgRule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 2];
     let mut at = 0;
     while at < steps::RULES.len() {
         rules[at] = steps::RULES[at];
         at += 1;
     }
-    rules[at] = Rule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] };
+    rules[at] = ArgRule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] };
     rules
 };
 
@@ -62,7 +62,7 @@ impl Module for Workflows {
             args: r#"{"workflow": "owner", "owner": "dba@control pid 4711 start 918273"}"#,
         },
     ];
-    const RULES: &'static [Rule] = &RULES;
+    const RULES: &'static [ArgRule] = &RULES;
     const PASSED_ON: &'static [&'static str] = &["next"];
     type Args = Args;
     type Output = Output;
@@ -88,8 +88,9 @@ impl Module for Workflows {
 
 fn owner(args: &Args) -> Result<Report<Output>, Error> {
     let text = args.owner.as_deref().unwrap_or_default();
-    let unknown =
-        || Error::bad_args(format!("{text:?} is not of the form user@machine pid N start T")).at("/owner");
+    let unknown = || {
+        Error::bad_args(format!("{text:?} is not of the form user@machine pid N start T")).with_path("/owner")
+    };
     let owner = Owner::find(text).ok_or_else(unknown)?;
     let over = owner.is_over()?;
     let state = if over { "is no more" } else { "is at work, or was on another machine" };
@@ -111,7 +112,7 @@ fn check_names(cluster: &Described, names: &[String]) -> Result<(), Error> {
         .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     let known: Vec<&str> = options.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
     let others = variables::names();
-    let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).at(at));
+    let wrong = |at: String, what: String| Err(Error::bad_args(format!("{at}: {what}")).with_path(at));
     let vars = cluster.vars.keys().map(|name| ("/cluster/vars", name.as_str()));
     let all = vars.chain(names.iter().map(|name| ("/variables", name.as_str())));
     for (at, name) in all.filter(|(_, name)| name.starts_with("og_")) {
@@ -134,15 +135,15 @@ fn check_names(cluster: &Described, names: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-fn hosts(cluster: &Described) -> Result<Vec<Host>, Error> {
+fn hosts(cluster: &Described) -> Result<Vec<InventoryHost>, Error> {
     let mut hosts = Vec::new();
     for (name, own) in &cluster.hosts {
         let mut vars = cluster.vars.clone();
         vars.extend(own.as_object().cloned().unwrap_or_default());
-        hosts.push(Host::new(name, vars));
+        hosts.push(InventoryHost::new(name, vars));
     }
     if hosts.is_empty() {
-        return Err(Error::bad_args("the cluster has no hosts").at("/cluster/hosts"));
+        return Err(Error::bad_args("the cluster has no hosts").with_path("/cluster/hosts"));
     }
     Ok(hosts)
 }

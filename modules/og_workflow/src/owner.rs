@@ -48,8 +48,8 @@ impl Owner {
     /// # Errors
     /// `not_found` when there is no such process.
     pub fn of_process(pid: u32) -> Result<Self, Error> {
-        let start =
-            started(pid).ok_or_else(|| Error::not_found(format!("there is no process {pid}")).at("/pid"))?;
+        let start = started(pid)
+            .ok_or_else(|| Error::not_found(format!("there is no process {pid}")).with_path("/pid"))?;
         let uid = Uid::effective();
         let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
         Ok(Self { user, machine: machine()?, pid, start })

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::answer::Answer;
 use crate::args::{Next, NodeCall, Shown};
-use crate::cluster::Host;
+use crate::cluster::InventoryHost;
 use crate::plan::PREFLIGHT;
 
 /// Seconds until something that is not over yet is asked for once more.
@@ -59,7 +59,7 @@ impl Answered {
 /// The answers, as far as they were taken.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    hosts: &'a [Host],
+    hosts: &'a [InventoryHost],
     answers: &'a [Value],
     taken: usize,
     /// How the answers of the next calls are to be shown.
@@ -71,18 +71,18 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// From the first answer on.
     #[must_use]
-    pub fn new(hosts: &'a [Host], answers: &'a [Value]) -> Self {
+    pub fn new(hosts: &'a [InventoryHost], answers: &'a [Value]) -> Self {
         Self { hosts, answers, taken: 0, shown: Shown::default(), pause: None }
     }
 
     /// How many answers are left.
     #[must_use]
-    pub fn left(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.answers.len() - self.taken
     }
 
     /// The answers of these calls, or the wish to have them.
-    fn take(&mut self, step: &str, calls: Vec<NodeCall>, again: Option<usize>) -> Go<Vec<Answer>> {
+    fn take_answers(&mut self, step: &str, calls: Vec<NodeCall>, again: Option<usize>) -> Go<Vec<Answer>> {
         let there = self.answers.get(self.taken..).unwrap_or_default();
         let pause = self.pause.take().filter(|_| there.is_empty());
         if there.len() < calls.len() {
@@ -91,7 +91,8 @@ impl<'a> Replay<'a> {
             let after = again.map(|_| INTERVAL).or(pause);
             return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
         }
-        let answers = calls.iter().zip(there).map(|(call, value)| Answer::of(&call.program, value)).collect();
+        let answers =
+            calls.iter().zip(there).map(|(call, value)| Answer::new(&call.program, value)).collect();
         self.taken += calls.len();
         Ok(answers)
     }
@@ -99,15 +100,15 @@ impl<'a> Replay<'a> {
     /// Calls a program on these nodes.
     pub fn ask(&mut self, step: &str, program: &str, calls: &Calls) -> Go<Answered> {
         let asked = calls.iter().map(|(node, args)| self.call(node, program, args)).collect();
-        let answers = self.take(step, asked, None)?;
+        let answers = self.take_answers(step, asked, None)?;
         Ok(Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
     }
 
     /// Asks several programs of each of these nodes at once, each with its arguments.
-    pub fn look(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Vec<(&'static str, Answer)>>> {
+    pub fn inspect(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Vec<(&'static str, Answer)>>> {
         let each = nodes.iter().flat_map(|(node, programs)| programs.iter().map(move |own| (*node, own)));
         let calls = each.map(|(node, (program, args))| self.call(node, program, args)).collect();
-        let mut answers = self.take(step, calls, None)?.into_iter();
+        let mut answers = self.take_answers(step, calls, None)?.into_iter();
         let names = |programs: &Asked| -> Vec<(&'static str, Answer)> {
             programs.iter().map(|(program, _)| *program).zip(answers.by_ref()).collect()
         };
@@ -132,7 +133,7 @@ impl<'a> Replay<'a> {
                 timed: false,
             };
             let begin = self.taken;
-            let answer = self.take(step, vec![call], again)?.pop().unwrap_or_default();
+            let answer = self.take_answers(step, vec![call], again)?.pop().unwrap_or_default();
             if !not_yet(&answer) {
                 return Ok(answer);
             }
@@ -142,7 +143,7 @@ impl<'a> Replay<'a> {
 
     fn call(&self, node: &str, program: &str, args: &Map<String, Value>) -> NodeCall {
         let host = self.hosts.iter().find(|host| host.name == node);
-        let mut all = host.map(Host::common).unwrap_or_default();
+        let mut all = host.map(InventoryHost::common).unwrap_or_default();
         all.extend(args.clone());
         NodeCall {
             node: Some(node.to_owned()),

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role, lsn_number};
+use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role};
+use og_common::protocol::Lsn;
 use og_preflight::facts::Facts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,7 +36,7 @@ pub struct Seen {
     /// The owner of its data directory.
     pub os_user: Option<String>,
     /// Its server.
-    pub state: State,
+    pub state: ServerState,
     /// What tells it from other nodes.
     pub identity: Identity,
     /// Why its server is not well, where that was asked for and it is not.
@@ -55,7 +56,7 @@ pub struct Seen {
     /// That there is no pg_hba.conf, as one of `errors` says.
     pub no_rules: Option<String>,
     /// Rules of pg_hba.conf.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleRecord>,
     /// Lines of pg_hba.conf for which the server refuses the file.
     pub broken_lines: Vec<BrokenLine>,
     /// Far ends of its replication channels.
@@ -107,7 +108,7 @@ struct OfPreflight {
 #[serde(default)]
 pub struct LogPosition {
     /// The end of its last record.
-    pub lsn: Option<String>,
+    pub lsn: Option<Lsn>,
     /// The newest term of a primary that the node knows.
     pub term: Option<u64>,
     /// Whether the log was read to its end.
@@ -125,18 +126,18 @@ pub struct LogRecords {
     pub records: BTreeMap<String, Option<LogRecord>>,
     /// Where the log begins that is still there.
     #[serde(rename = "log_begin")]
-    pub begin: Option<String>,
+    pub begin: Option<Lsn>,
 }
 
 impl LogRecords {
     /// Whether this log, which goes up to `end`, has the other one's record; none where that cannot be told.
     #[must_use]
-    pub fn have(&self, record: &LogRecord, end: Option<u64>) -> Option<bool> {
+    pub fn have(&self, record: &LogRecord, end: Option<Lsn>) -> Option<bool> {
         if let Some(own) = self.records.get(&record.begin)? {
             return Some(own == record);
         }
         // Not there, and neither removed nor still to come.
-        let (begin, place) = (lsn_number(self.begin.as_deref()?)?, lsn_number(&record.begin)?);
+        let (begin, place) = (self.begin?, Lsn::parse(&record.begin)?);
         (begin <= place && place < end?).then_some(false)
     }
 }
@@ -158,7 +159,7 @@ pub struct Transaction {
 /// A server, as `og_node_state` tells it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct ServerState {
     /// Whether it runs.
     pub running: bool,
     /// Its process.
@@ -174,7 +175,7 @@ pub struct State {
     /// Term of the primary that it knows.
     pub term: Option<u64>,
     /// Newest log position: written on a primary, replayed on a standby.
-    pub lsn: Option<String>,
+    pub lsn: Option<Lsn>,
     /// How it fares.
     pub db_state: Option<DbState>,
     /// Why.
@@ -186,7 +187,7 @@ pub struct State {
     /// A build of it, where one runs or has died.
     pub build: Option<BuildProgress>,
     /// Its replication slots, where it was asked for them.
-    pub slots: Option<Vec<Slot>>,
+    pub slots: Option<Vec<SlotState>>,
     /// Who else is in charge of it.
     pub managed_by: ManagedBy,
     /// Its tablespaces, where it has any.
@@ -198,7 +199,7 @@ pub struct State {
 #[serde(default)]
 pub struct Sender {
     /// The other end.
-    pub peer: Option<Host>,
+    pub peer: Option<PeerAddress>,
     /// What the other end is.
     pub peer_role: Role,
     /// `sync`, `async`, …
@@ -212,18 +213,18 @@ pub struct Sender {
 #[serde(default)]
 pub struct Receiver {
     /// The other end.
-    pub peer: Option<Host>,
+    pub peer: Option<PeerAddress>,
     /// Log position that it has received.
-    pub received: Option<String>,
+    pub received: Option<Lsn>,
     /// That it has written to disk.
-    pub flush: Option<String>,
+    pub flush: Option<Lsn>,
     /// That it has replayed.
-    pub replay: Option<String>,
+    pub replay: Option<Lsn>,
 }
 
 /// An address.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Host {
+pub struct PeerAddress {
     /// The address.
     pub host: String,
 }
@@ -231,7 +232,7 @@ pub struct Host {
 /// A replication slot.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Slot {
+pub struct SlotState {
     /// Its name.
     pub name: String,
     /// `physical` or `logical`.
@@ -246,7 +247,7 @@ pub struct Slot {
 /// A rule of pg_hba.conf, as `og_hba` tells and takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Rule {
+pub struct RuleRecord {
     /// `host` and so on.
     #[serde(rename = "type")]
     pub kind: String,
@@ -268,7 +269,7 @@ pub struct Rule {
     pub options: Option<Map<String, Value>>,
 }
 
-impl Rule {
+impl RuleRecord {
     /// What makes two rules of type host the same, their method aside.
     pub(crate) fn identity(&self) -> (BTreeSet<&str>, BTreeSet<&str>, String, &str) {
         fn set(list: &[String]) -> BTreeSet<&str> {
@@ -300,7 +301,7 @@ pub struct End {
 
 /// A replication channel as og_replconninfo tells it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Channel {
+pub struct ChannelRecord {
     /// Its number.
     pub number: u32,
     /// The other node's end.
@@ -320,7 +321,7 @@ pub struct Lock {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfNodeState {
-    node: Option<State>,
+    node: Option<ServerState>,
     os_user: Option<String>,
     identity: Option<Identity>,
     diagnosis: Option<Diagnosis>,
@@ -346,13 +347,13 @@ struct OfHba {
 
 #[derive(Deserialize)]
 struct Entry {
-    rule: Option<Rule>,
+    rule: Option<RuleRecord>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfReplconninfo {
-    channels: Vec<Channel>,
+    channels: Vec<ChannelRecord>,
     local: Option<LocalHost>,
 }
 
@@ -386,9 +387,9 @@ struct OfLock {
 impl Seen {
     /// From the answers of the programs by their names.
     #[must_use]
-    pub fn of(answers: &[(&str, Answer)]) -> Self {
+    pub fn from_answers(answers: &[(&str, Answer)]) -> Self {
         let mut seen = Self::default();
-        let lost = answers.iter().find_map(|(_, answer)| answer.unreachable());
+        let lost = answers.iter().find_map(|(_, answer)| answer.unreachable_reason());
         if let Some(why) = lost {
             seen.unreachable = Some(if why.is_empty() { "no answer".to_owned() } else { why.to_owned() });
             return seen;
@@ -401,7 +402,7 @@ impl Seen {
                 }
                 continue;
             }
-            let error = answer.error().or_else(|| seen.take(program, answer).err());
+            let error = answer.error().or_else(|| seen.read_answer(program, answer).err());
             if *program == PROGRAMS[0] {
                 seen.state_error.clone_from(&error);
             }
@@ -417,7 +418,7 @@ impl Seen {
         seen
     }
 
-    fn take(&mut self, program: &str, answer: &Answer) -> Result<(), String> {
+    fn read_answer(&mut self, program: &str, answer: &Answer) -> Result<(), String> {
         let unreadable = |e: String| format!("the answer of {program} cannot be understood: {e}");
         match program {
             "og_node_state" => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::DbState;
 
-use crate::cluster::{Node, canonical, fares, primaries, role_in_words, several_primaries};
+use crate::cluster::{Node, canonical, describe_state, primaries, role_in_words, several_primaries};
 use crate::seen::Sender;
 
 /// So much of a server's own words.
@@ -25,7 +25,7 @@ pub fn table(nodes: &[Node], leave_out: &[String]) -> Vec<String> {
     nodes.sort_by_key(|n| n.id.unwrap_or(0));
     let mut rows = vec![["NODE", "ADDRESS", "ROLE", "STATE", "SYNC", "LAG"].map(str::to_owned)];
     rows.extend(
-        nodes.iter().map(|n| row(n, sent.get(&canonical(&n.address)).copied().filter(|_| n.streams()))),
+        nodes.iter().map(|n| row(n, sent.get(&canonical(&n.address)).copied().filter(|_| n.is_streaming()))),
     );
     let error = (primaries.len() > 1).then(|| format!("ERROR: {}", several_primaries(&primaries)));
     error.into_iter().chain(aligned(&rows)).collect()
@@ -48,7 +48,7 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
 fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
     let role = match n.live_role() {
         Some(role) => role_in_words(role),
-        None if n.reachable() && n.seen().state_error.is_none() => role_in_words(n.role),
+        None if n.is_reachable() && n.seen().state_error.is_none() => role_in_words(n.role),
         None => "?".to_owned(),
     };
     let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());
@@ -59,7 +59,7 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
 fn state(n: &Node) -> String {
     let state = n.state();
     let detail = state.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
-    if let Some(why) = n.unseen() {
+    if let Some(why) = n.unseen_reason() {
         return why.to_owned();
     }
     if n.seen().state_error.is_some() {
@@ -68,7 +68,7 @@ fn state(n: &Node) -> String {
     if !state.running {
         return "down".to_owned();
     }
-    let words = fares(state.db_state.unwrap_or(DbState::Unknown));
+    let words = describe_state(state.db_state.unwrap_or(DbState::Unknown));
     if state.db_state == Some(DbState::NeedRepair) && !detail.is_empty() {
         let detail: String = detail.chars().take(MOST_DETAIL).collect();
         return format!("{words} ({detail})");

@@ -65,7 +65,7 @@ pub fn hba(server: &mut Server, seed: u64, count: usize) -> Result<Tally> {
         let file = HbaFile::parse(&bytes);
         let around = {
             let (file, data) = (&file, &server.data);
-            server.run_in_namespace(|| Surroundings::of(file, &[], data))?
+            server.run_in_namespace(|| Surroundings::new(file, &[], data))?
         };
         let refusals = file.refusals(&around);
         let verdict = server.load_file("pg_hba.conf", &bytes)?;

@@ -1,7 +1,7 @@
 //! What we read in pg_control, and what the server's own pg_controldata prints of it.
 
 use og_common::gauss::control::ControlFile;
-use og_common::gauss::state::lsn_number;
+use og_common::protocol::Lsn;
 use og_lab::Engine;
 
 use crate::Result;
@@ -39,7 +39,7 @@ fn ours(server: &Server) -> Option<Vec<(&'static str, u64)>> {
     let file = ControlFile::read(&server.data)?;
     let mut fields = vec![("system", file.system_id)];
     if let Some(more) = file.more {
-        fields.push(("position", more.lsn));
+        fields.push(("position", more.lsn.as_u64()));
         fields.push(("max_connections", more.max_connections.into()));
         fields.push(("max_prepared_transactions", more.max_prepared_transactions.into()));
         fields.push(("max_locks_per_transaction", more.max_locks_per_transaction.into()));
@@ -56,7 +56,7 @@ fn theirs(server: &Server) -> Result<Vec<(&'static str, u64)>> {
     let number = |name: &str| field(name)?.parse::<u64>().map_err(|e| format!("{name}: {e}"));
     let position = |name: &str| {
         let text = field(name)?;
-        lsn_number(text).ok_or_else(|| format!("{name}: {text:?} is no position"))
+        Lsn::parse(text).map(Lsn::as_u64).ok_or_else(|| format!("{name}: {text:?} is no position"))
     };
     let system = ("system", number("Database system identifier")?);
     // PostgreSQL lays out the rest otherwise, and we do not read it.

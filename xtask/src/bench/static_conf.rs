@@ -5,7 +5,7 @@ use std::process::Command;
 
 use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
 use og_common::cluster::{
-    AGENT_GROUP, Address, Cluster, CmAgent, DataNode, FIRST_AGENT, FIRST_INSTANCE, Node, Role,
+    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, DataNode, FIRST_AGENT, FIRST_INSTANCE, Role,
 };
 
 use super::Depth;
@@ -97,7 +97,7 @@ fn write_files(folder: &Path, nodes: u32) -> Result<(PathBuf, PathBuf, u64)> {
 fn cluster(nodes: u32) -> Cluster {
     let node = |i: u32| {
         let addresses = vec![Address::as_written(format!("10.1.{}.{}", i / 250, i % 250 + 1))];
-        Node {
+        ClusterNode {
             id: i + 1,
             name: format!("node{:04}.example.com", i + 1),
             zone: format!("AZ{}", i % 3 + 1),

@@ -66,7 +66,7 @@ pub fn register_named(text: &str) {
 }
 
 /// Keeps each secret among arguments: what is under the name of one, and what is named within a text.
-pub fn keep_all(args: &Map<String, Value>) {
+pub fn register_args(args: &Map<String, Value>) {
     for (name, value) in args {
         if is_secret(name) { register_value(value) } else { register_within(value) }
     }
@@ -98,7 +98,7 @@ fn register_within(value: &Value) {
             register_named(text);
         }
         Value::Array(items) => items.iter().for_each(register_within),
-        Value::Object(map) => keep_all(map),
+        Value::Object(map) => register_args(map),
         _ => {}
     }
 }
@@ -307,7 +307,7 @@ mod tests {
             "text": "[{\"x_token\": [\"in-json\"]}]", "broken": "[{\"ldapbindpasswd\": \"half\\\"broken\"",
             "conninfo": "host=h password='it\\'s here'"});
         let Value::Object(args) = args else { return };
-        keep_all(&args);
+        register_args(&args);
         for secret in ["123456", "q\"x y", "in-json", "half\"broken", "it's here"] {
             assert_eq!(mask(&format!("<{secret}>")), format!("<{MASK}>"));
         }

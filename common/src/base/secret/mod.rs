@@ -9,7 +9,7 @@ mod write;
 
 use std::borrow::Cow;
 
-pub use known::{keep_all, register, register_named, register_value};
+pub use known::{register, register_args, register_named, register_value};
 pub use write::to_json;
 
 /// What stands in the place of a secret; Ansible's own words for it.
@@ -31,13 +31,13 @@ pub fn is_secret(name: &str) -> bool {
 /// The value of `name` as it may be shown.
 #[must_use]
 pub fn mask_value<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
-    if is_secret(name) && !value.is_empty() { Cow::Borrowed(MASK) } else { text(value) }
+    if is_secret(name) && !value.is_empty() { Cow::Borrowed(MASK) } else { mask_text(value) }
 }
 
 /// A text that may have secrets in it, such as `host=h password=p`, `https://user:p@host` or one that is [registered](register),
 /// without them.
 #[must_use]
-pub fn text(text: &str) -> Cow<'_, str> {
+pub fn mask_text(text: &str) -> Cow<'_, str> {
     // What is known is masked whole; by its name it might be found in part.
     match known::mask(text) {
         Cow::Borrowed(text) => mask_ranges(text, &find::find_secrets(text)),
@@ -61,17 +61,17 @@ fn mask_ranges<'a>(text: &'a str, secrets: &[(usize, usize)]) -> Cow<'a, str> {
 
 /// What a server says of a parameter, such as `parameter "NAME" changed to "VALUE"`, without secrets.
 #[must_use]
-pub fn words(line: &str) -> Cow<'_, str> {
+pub fn mask_line(line: &str) -> Cow<'_, str> {
     const BEFORE: &str = "parameter \"";
     let named = line.match_indices(BEFORE).find_map(|(at, _)| {
         let (name, rest) = line[at + BEFORE.len()..].split_once('"')?;
         is_secret(name).then_some(rest)
     });
     // The value is in quotes behind the name, and may have quotes in it.
-    let Some((_, value)) = named.and_then(|rest| rest.split_once('"')) else { return text(line) };
+    let Some((_, value)) = named.and_then(|rest| rest.split_once('"')) else { return mask_text(line) };
     let start = line.len() - value.len();
     let end = value.rfind('"').map_or(line.len(), |end| start + end);
-    Cow::Owned(format!("{}{MASK}{}", text(&line[..start]), text(&line[end..])))
+    Cow::Owned(format!("{}{MASK}{}", mask_text(&line[..start]), mask_text(&line[end..])))
 }
 
 #[cfg(test)]
@@ -90,9 +90,9 @@ mod tests {
 
     #[test]
     fn secrets_within_a_servers_words() {
-        let same = |line: &str| assert_eq!(words(line), line);
+        let same = |line: &str| assert_eq!(mask_line(line), line);
         let masked =
-            |line: &str, wanted: &str| assert_eq!(words(line), wanted.replace("MASK", MASK), "{line}");
+            |line: &str, wanted: &str| assert_eq!(mask_line(line), wanted.replace("MASK", MASK), "{line}");
         same("LOG:  parameter \"work_mem\" changed to \"7MB\"");
         same("LOG:  parameter \"x.password\" requires a value");
         same("LOG:  parameter \"password_policy\" changed to \"1\"");
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn secrets_within_a_text() {
-        let same = |value: &str| assert_eq!(text(value), value);
+        let same = |value: &str| assert_eq!(mask_text(value), value);
         let masked =
-            |value: &str, wanted: &str| assert_eq!(text(value), wanted.replace("MASK", MASK), "{value}");
+            |value: &str, wanted: &str| assert_eq!(mask_text(value), wanted.replace("MASK", MASK), "{value}");
         same("host=h port=1 password_policy=1");
         same("password");
         same("https://host:8080/x@y");

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
-use super::{MASK, is_secret, text};
+use super::{MASK, is_secret, mask_text};
 
 /// Words from a closed list, which no secret is and which programs read.
 const CLOSED: [&str; 2] = ["kind", "reason"];
@@ -39,7 +39,11 @@ impl Masking<'_> {
         if self.in_key || passed_on || closed || string.is_empty() {
             return string.to_owned();
         }
-        if self.keys.iter().any(|key| is_secret(key)) { MASK.to_owned() } else { text(string).into_owned() }
+        if self.keys.iter().any(|key| is_secret(key)) {
+            MASK.to_owned()
+        } else {
+            mask_text(string).into_owned()
+        }
     }
 
     /// Writes a number or a word, which may be a key and then stands in quotes.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::super::{
-    AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT, FIRST_INSTANCE,
-    Node, Role, next_free,
+    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, DEFAULT_PORT, DataNode, FIRST_AGENT,
+    FIRST_INSTANCE, Role, next_free,
 };
 use super::{Addresses, CmServerSpec, DataNodeSpec, NodeSpec};
 use crate::base::Error;
@@ -96,7 +96,7 @@ pub struct Edit<'a> {
 /// `bad_args` for a list that contradicts itself; `not_found` for a primary that is not there; `refused` for the drop of
 /// the last node or of the primary, and as for [`build`].
 pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
-    check_listed_once(edit.add).map_err(|e| e.at("/add"))?;
+    check_listed_once(edit.add).map_err(|e| e.with_path("/add"))?;
     let mut cluster = present.clone();
     if let Some(primary) = edit.primary {
         make_primary(&mut cluster, primary)?;
@@ -104,18 +104,18 @@ pub fn edit(present: &Cluster, edit: Edit) -> Result<Cluster, Error> {
     let mut going = HashSet::new();
     for key in edit.drop {
         if edit.add.iter().any(|s| s.name == *key) {
-            return Err(Error::bad_args(format!("node {key} is in add and in drop")).at("/drop"));
+            return Err(Error::bad_args(format!("node {key} is in add and in drop")).with_path("/drop"));
         }
         going.extend(cluster.find(key).map(|n| n.id));
     }
-    let (going, staying): (Vec<Node>, Vec<Node>) =
+    let (going, staying): (Vec<ClusterNode>, Vec<ClusterNode>) =
         cluster.nodes.into_iter().partition(|n| going.contains(&n.id));
     if staying.is_empty() && !going.is_empty() {
-        return Err(Error::refused("the last node cannot be dropped").at("/drop"));
+        return Err(Error::refused("the last node cannot be dropped").with_path("/drop"));
     }
     if let Some(node) = going.iter().find(|n| n.data_nodes.iter().any(|d| d.role == Role::Primary)) {
         return Err(Error::refused(format!("node {} is the primary and cannot be dropped", node.name))
-            .at("/drop")
+            .with_path("/drop")
             .hint("switch over to another node first, and name that one in primary"));
     }
     cluster.nodes = staying;
@@ -174,7 +174,7 @@ fn make_primary(cluster: &mut Cluster, key: &str) -> Result<(), Error> {
             "node {key} is not in the file: it has {}",
             node_names(cluster)
         ))
-        .at("/primary"));
+        .with_path("/primary"));
     };
     let (id, groups): (u32, Vec<u32>) = (node.id, node.data_nodes.iter().map(|d| d.group).collect());
     let mut seen = HashSet::new();
@@ -184,7 +184,7 @@ fn make_primary(cluster: &mut Cluster, key: &str) -> Result<(), Error> {
             node.name,
             groups.len()
         ))
-        .at("/primary"));
+        .with_path("/primary"));
     }
     for node in &mut cluster.nodes {
         for d in node.data_nodes.iter_mut().filter(|d| groups.contains(&d.group)) {
@@ -250,7 +250,7 @@ fn assemble(
         let old = present.and_then(|p| p.node(&spec.name));
         let single = specs.len() == 1 && pattern.is_none();
         let node = node(spec, old, pattern, &primary, single)
-            .map_err(|e| if e.failure().path.is_none() { e.at(format!("/{i}")) } else { e })?;
+            .map_err(|e| if e.failure().path.is_none() { e.with_path(format!("/{i}")) } else { e })?;
         nodes.push(node);
     }
     let mut taken = Taken::from_cluster(&Cluster { nodes: nodes.clone() });
@@ -266,7 +266,7 @@ fn assemble(
 }
 
 /// Gives an id to all that has none yet: data nodes group by group, the primary first.
-fn assign_ids(nodes: &mut [Node], taken: &mut Taken) {
+fn assign_ids(nodes: &mut [ClusterNode], taken: &mut Taken) {
     for node in nodes.iter_mut() {
         if node.id == 0 {
             node.id = take_free_id(&mut taken.nodes, 1);
@@ -346,11 +346,11 @@ impl PrimarySettings {
 
 fn node(
     spec: &NodeSpec,
-    old: Option<&Node>,
+    old: Option<&ClusterNode>,
     pattern: Option<&Cluster>,
     primary: &PrimarySettings,
     single: bool,
-) -> Result<Node, Error> {
+) -> Result<ClusterNode, Error> {
     let name = &spec.name;
     let addresses = spec.address.list();
     let or_address =
@@ -408,7 +408,7 @@ fn node(
     let like = pattern.and_then(|p| p.primary().or_else(|| p.nodes.first()));
     let cm_dir = spec.cm_dir.clone().or_else(|| like.map(|l| l.cm_dir.clone())).unwrap_or_default();
     let cm_server = build_cm_server(spec, old, pattern, &addresses)?;
-    Ok(Node {
+    Ok(ClusterNode {
         id: keep_id(name, "id", spec.id, old.map(|o| o.id))?,
         name: name.clone(),
         zone: spec.zone.clone().unwrap_or_else(|| "AZ1".to_owned()),
@@ -445,7 +445,7 @@ fn flat_settings(spec: &NodeSpec) -> Vec<&'static str> {
 
 fn build_cm_server(
     spec: &NodeSpec,
-    old: Option<&Node>,
+    old: Option<&ClusterNode>,
     pattern: Option<&Cluster>,
     addresses: &[Address],
 ) -> Result<Option<CmServer>, Error> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Address, Cluster, Node};
+use super::super::{Address, Cluster, ClusterNode};
 use super::describe_node;
 
 /// One way in which two clusters differ.
@@ -27,7 +27,7 @@ pub struct Difference {
 pub fn differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
     use serde_json::Value;
     let mut list = Vec::new();
-    let only = |node: &Node, is_here: bool| {
+    let only = |node: &ClusterNode, is_here: bool| {
         let text = Value::String(node.name.clone());
         let (here, there) = if is_here { (text, Value::Null) } else { (Value::Null, text) };
         Difference { node: node.name.clone(), field: "node".to_owned(), here, there }
@@ -92,7 +92,7 @@ fn place_differences(here: &Cluster, there: &Cluster) -> Vec<Difference> {
 }
 
 /// A node's fields by name, addresses written in one way.
-fn fields(node: &Node) -> serde_json::Map<String, serde_json::Value> {
+fn fields(node: &ClusterNode) -> serde_json::Map<String, serde_json::Value> {
     let mut node = node.clone();
     let canonical = |list: &mut Vec<Address>| {
         for a in list {
@@ -116,7 +116,7 @@ fn fields(node: &Node) -> serde_json::Map<String, serde_json::Value> {
     }
 }
 
-fn peers(node: &Node) -> serde_json::Value {
+fn peers(node: &ClusterNode) -> serde_json::Value {
     let socket = |list: &[Address], port: u32| {
         let list: Vec<&str> = list.iter().map(Address::as_str).collect();
         format!("{}:{port}", list.join(","))

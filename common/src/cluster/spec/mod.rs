@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use build::{Edit, build, compare_with, edit};
 pub use difference::{Difference, differences};
 
-use super::{Address, Cluster, Node, Role};
+use super::{Address, Cluster, ClusterNode, Role};
 
 /// One address or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -187,7 +187,7 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn describe_node(n: &Node) -> NodeSpec {
+fn describe_node(n: &ClusterNode) -> NodeSpec {
     let mut spec = NodeSpec {
         name: n.name.clone(),
         id: Some(n.id),

@@ -51,7 +51,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
                     let addresses = vec![Address::as_written(address)];
                     // The machines with a server: `servers` of them from the primary on.
                     let has_server = (i + count - primary) % count < servers;
-                    Node {
+                    ClusterNode {
                         id,
                         name,
                         zone,

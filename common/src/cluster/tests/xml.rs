@@ -267,7 +267,11 @@ fn xml_errors_have_line_column_parameter_and_number() {
     let error = Document::parse("<ROOT><CLUSTER></CLUSTER>").unwrap_err();
     assert!(error.failure().detail.contains("<ROOT> is not closed"), "{error}");
     assert!(
-        crate::cluster::xml::text(b"<ROOT>\n\xff").unwrap_err().failure().detail.contains("line 2, column 1")
+        crate::cluster::xml::decode_text(b"<ROOT>\n\xff")
+            .unwrap_err()
+            .failure()
+            .detail
+            .contains("line 2, column 1")
     );
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    Cluster, Device, Document, Node, Param, check_expressible, check_same, first_address, is_cascade,
+    Cluster, ClusterNode, Device, Document, Param, check_expressible, check_same, first_address, is_cascade,
     new_device,
 };
 use crate::base::Error;
@@ -88,10 +88,10 @@ fn set_list(doc: &Document, param: &Param, list: &[String], edits: &mut Edits) {
 
 /// nodeNames and backIp1s: the dropped go, the new come at the end.
 fn edit_cluster_lists(doc: &Document, said: &Cluster, wanted: &Cluster, edits: &mut Edits) {
-    let new: Vec<&Node> = wanted.nodes.iter().filter(|n| said.node(&n.name).is_none()).collect();
+    let new: Vec<&ClusterNode> = wanted.nodes.iter().filter(|n| said.node(&n.name).is_none()).collect();
     for (name, of_new) in [
-        ("nodeNames", (|n: &Node| n.name.clone()) as fn(&Node) -> String),
-        ("backIp1s", |n: &Node| first_address(&n.addresses).to_owned()),
+        ("nodeNames", (|n: &ClusterNode| n.name.clone()) as fn(&ClusterNode) -> String),
+        ("backIp1s", |n: &ClusterNode| first_address(&n.addresses).to_owned()),
     ] {
         let Some(param) = doc.param(name) else { continue };
         let mut list: Vec<String> = items(doc, param)
@@ -117,8 +117,8 @@ struct Server {
 fn edit_servers(
     doc: &Document,
     wanted: &Cluster,
-    old_primary: &Node,
-    new_primary: &Node,
+    old_primary: &ClusterNode,
+    new_primary: &ClusterNode,
     edits: &mut Edits,
 ) -> Result<(), Error> {
     let no_group = || Error::refused("cluster_config.xml has no DEVICE with dataNode1");
@@ -233,7 +233,7 @@ fn edit_cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Resul
         .hint("move cmsNum, cmServerRelation and what belongs to them to another DEVICE first"));
     }
     let hosts = items(doc, relation);
-    let new: Vec<&Node> = wanted
+    let new: Vec<&ClusterNode> = wanted
         .nodes
         .iter()
         .filter(|n| n.cm_server.is_some() && !hosts.iter().any(|h| h.trim() == n.name))
@@ -260,7 +260,7 @@ fn edit_cm_servers(doc: &Document, wanted: &Cluster, edits: &mut Edits) -> Resul
 }
 
 /// DEVICEs go and come; cascadeRole follows the role.
-fn edit_devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &Node, edits: &mut Edits) {
+fn edit_devices(doc: &Document, said: &Cluster, wanted: &Cluster, primary: &ClusterNode, edits: &mut Edits) {
     for found in &doc.devices {
         match wanted.node(&found.name) {
             None => edits.replace(line_range(doc.text, &found.element), ""),

@@ -3,7 +3,7 @@
 mod servers;
 
 use super::super::check::{self, FORBIDDEN};
-use super::super::{AGENT_GROUP, Address, Cluster, CmAgent, CmServer, FIRST_AGENT, Node, Role};
+use super::super::{AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, FIRST_AGENT, Role};
 use super::{Device, Document, Param, normalize_path};
 use crate::base::{Error, ErrorKind};
 
@@ -222,7 +222,7 @@ fn find_device<'d>(doc: &'d Document, name: &str) -> Result<&'d Device, Error> {
         .ok_or_else(|| doc.error(doc.cluster_at, format!("there is no DEVICE {name:?}"), "GAUSS-51236"))
 }
 
-fn read_basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
+fn read_basics(doc: &Document, id: u32, name: &str) -> Result<ClusterNode, Error> {
     let device = find_device(doc, name)?;
     let at = device.element.start;
     let missing = |what: &str, code| doc.error(at, format!("DEVICE {name} has no {what}"), code);
@@ -247,7 +247,7 @@ fn read_basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
         let at = device.param("azPriority").map_or(at, |p| p.element.start);
         doc.error(at, format!("azPriority of DEVICE {name} is {priority}, it must be 1 to 10"), "GAUSS-53206")
     })?;
-    Ok(Node {
+    Ok(ClusterNode {
         id,
         name: name.to_owned(),
         zone,
@@ -261,8 +261,9 @@ fn read_basics(doc: &Document, id: u32, name: &str) -> Result<Node, Error> {
     })
 }
 
-fn read_cm_dirs(doc: &Document, nodes: &[Node]) -> Result<(), Error> {
-    let (with, without): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(|n| !n.cm_dir.is_empty());
+fn read_cm_dirs(doc: &Document, nodes: &[ClusterNode]) -> Result<(), Error> {
+    let (with, without): (Vec<&ClusterNode>, Vec<&ClusterNode>) =
+        nodes.iter().partition(|n| !n.cm_dir.is_empty());
     match (without.first(), with.is_empty()) {
         (Some(lacks), false) => Err(doc.error(
             doc.device(&lacks.name).map_or(doc.cluster_at, |d| d.element.start),
@@ -293,7 +294,7 @@ fn read_address_list(
     ))
 }
 
-fn read_cm_servers(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+fn read_cm_servers(doc: &Document, nodes: &mut [ClusterNode]) -> Result<(), Error> {
     let mut next = 1;
     let mut group = 0;
     for main in 0..nodes.len() {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use self::convert::{convert, is_a, kind_of};
 use self::nearest::LONGEST_NAME;
-use super::Rule;
+use super::ArgRule;
 use crate::base::{Error, json, secret};
 
 pub use self::nearest::nearest;
@@ -42,7 +42,7 @@ impl Problem {
 ///
 /// # Errors
 /// `bad_args` with every problem found, each with its place.
-pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[Rule]) -> Result<(), Error> {
+pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[ArgRule]) -> Result<(), Error> {
     let mut problems = Vec::new();
     check_object(args, schema, "", &mut problems);
     if problems.is_empty() {
@@ -60,7 +60,7 @@ pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[Rule
     if rest > 0 {
         detail.push("and more".to_owned());
     }
-    Err(Error::bad_args(detail.join("; ")).at(if first.at.is_empty() { "/" } else { &first.at }))
+    Err(Error::bad_args(detail.join("; ")).with_path(if first.at.is_empty() { "/" } else { &first.at }))
 }
 
 fn check_object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
@@ -301,7 +301,7 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if text.chars().count() > 60 => {
             // Of a secret that is cut, the rest would not be known for one.
-            let text = secret::text(text);
+            let text = secret::mask_text(text);
             let cut: String = text.chars().take(60).collect();
             format!("\"{}…\"", cut.escape_debug())
         }
@@ -413,11 +413,11 @@ mod tests {
     #[test]
     fn rules_between_arguments_hold() {
         let rules = [
-            Rule::Exclusive(&["xml", "nodes"]),
-            Rule::AnyOf(&["xml", "nodes"]),
-            Rule::Together(&["a", "b"]),
-            Rule::RequiredIf { key: "state", value: "present", needs: &["a"] },
-            Rule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
+            ArgRule::Exclusive(&["xml", "nodes"]),
+            ArgRule::AnyOf(&["xml", "nodes"]),
+            ArgRule::Together(&["a", "b"]),
+            ArgRule::RequiredIf { key: "state", value: "present", needs: &["a"] },
+            ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["match"] },
         ];
         let schema = json!({"properties": {"state": {"type": "string", "default": "present"}, "xml": {"type": "string"},
             "nodes": {"type": "string"}, "a": {"type": "string"}, "b": {"type": "string"}, "match": {"type": "string"}}});

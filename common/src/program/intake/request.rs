@@ -53,7 +53,7 @@ impl Request {
         let flag = if let Value::Bool(flag) = value { Some(*flag) } else { None };
         flag.or_else(|| convert(value, "boolean")?.as_bool()).ok_or_else(|| {
             Error::bad_args(format!("{} is not true or false", kind_of(value)))
-                .at(format!("/_ansible_{name}"))
+                .with_path(format!("/_ansible_{name}"))
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::super::Rule;
+use super::super::ArgRule;
 use super::{Problem, pointer};
 
-impl Rule {
+impl ArgRule {
     pub(super) fn check(&self, args: &Map<String, Value>, schema: &Value, problems: &mut Vec<Problem>) {
         let given = |keys: &[&'static str]| -> Vec<&'static str> {
             keys.iter().copied().filter(|k| args.contains_key(*k)).collect()

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use og_common::gauss::disk::human;
+use og_common::gauss::disk::format_bytes;
 use og_common::gauss::version::{Version, ZoneCheck};
 use og_common::gauss::{Content, Role};
 
@@ -498,15 +498,15 @@ fn memory_of_primary(c: &Context<'_>, j: &mut Judge) {
         if bytes > own {
             let message = format!(
                 "the memory is {}, and {name} of {} is {}",
-                human(own),
+                format_bytes(own),
                 primary.label(),
-                human(bytes)
+                format_bytes(bytes)
             );
             // max_process_memory is a bound: a server that runs has shown that it starts.
             if c.starts_here() && !c.facts.server.running {
-                j.error("", message, human(own));
+                j.error("", message, format_bytes(own));
             } else {
-                j.warning("", message, human(own));
+                j.warning("", message, format_bytes(own));
             }
         }
     }
@@ -514,8 +514,13 @@ fn memory_of_primary(c: &Context<'_>, j: &mut Judge) {
     if own < theirs - theirs / 10 {
         j.warning(
             "",
-            format!("the memory is {}, and {} on {}", human(own), human(theirs), primary.label()),
-            human(own),
+            format!(
+                "the memory is {}, and {} on {}",
+                format_bytes(own),
+                format_bytes(theirs),
+                primary.label()
+            ),
+            format_bytes(own),
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
 use og_common::gauss::Content;
-use og_common::gauss::disk::human;
+use og_common::gauss::disk::format_bytes;
 use og_common::gauss::managed::Manager;
 
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
@@ -436,13 +436,16 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     let available = available.saturating_add(memory.server.unwrap_or(0));
     let seen = format!(
         "max_process_memory {}, memory {}, available {}",
-        human(needed),
-        human(total),
-        human(available)
+        format_bytes(needed),
+        format_bytes(total),
+        format_bytes(available)
     );
     if needed_in_all > total {
-        let message =
-            format!("max_process_memory is {}, and the machine has {}", human(needed), human(total));
+        let message = format!(
+            "max_process_memory is {}, and the machine has {}",
+            format_bytes(needed),
+            format_bytes(total)
+        );
         // A server that runs with it has shown that it starts.
         let runs_with = c.facts.settings.runs_with("max_process_memory", KIB);
         if c.facts.server.running && (runs_with || !c.starts_here()) {
@@ -453,8 +456,8 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     } else if needed_in_all > available {
         let message = format!(
             "max_process_memory is {}, and {} of the memory is available",
-            human(needed),
-            human(available)
+            format_bytes(needed),
+            format_bytes(available)
         );
         if c.starts_here() && !c.facts.server.running {
             j.error("", message, seen);
@@ -471,8 +474,11 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
         Some(bytes) if bytes < LEAST_PROCESS_MEMORY => {
             j.error(
                 "",
-                format!("max_process_memory is {}, and the server refuses less than 2 GB", human(bytes)),
-                human(bytes),
+                format!(
+                    "max_process_memory is {}, and the server refuses less than 2 GB",
+                    format_bytes(bytes)
+                ),
+                format_bytes(bytes),
             );
         }
         Some(_) => {}
@@ -491,17 +497,25 @@ fn memory_shared_buffers(c: &Context<'_>, j: &mut Judge) {
     let (Some(total), Some(available)) = (c.facts.memory.total, c.facts.memory.available) else {
         return j.unknown(why_unknown(c.facts, "memory"));
     };
-    let seen =
-        format!("shared_buffers {}, memory {}, available {}", human(buffers), human(total), human(available));
+    let seen = format!(
+        "shared_buffers {}, memory {}, available {}",
+        format_bytes(buffers),
+        format_bytes(total),
+        format_bytes(available)
+    );
     if buffers >= total || (!c.facts.server.running && buffers > available) {
         let message = format!(
             "shared_buffers is {}, and {} of the memory is available",
-            human(buffers),
-            human(available)
+            format_bytes(buffers),
+            format_bytes(available)
         );
         j.error("", message, seen);
     } else if buffers / 2 > total / 5 {
-        j.warning("", format!("shared_buffers is more than 40 % of the memory of {}", human(total)), seen);
+        j.warning(
+            "",
+            format!("shared_buffers is more than 40 % of the memory of {}", format_bytes(total)),
+            seen,
+        );
     }
 }
 
@@ -510,11 +524,14 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
         (None, _) => j.unknown("/proc/sys/vm/overcommit_memory could not be read"),
         (Some(2), Some(left)) => {
             let needed = process_memory(c).unwrap_or(LEAST_PROCESS_MEMORY);
-            let seen = format!("2, with {} not yet promised", human(left));
+            let seen = format!("2, with {} not yet promised", format_bytes(left));
             if left < needed && !c.facts.server.running {
                 j.error(
                     "",
-                    format!("vm.overcommit_memory is 2, and only {} may still be promised", human(left)),
+                    format!(
+                        "vm.overcommit_memory is 2, and only {} may still be promised",
+                        format_bytes(left)
+                    ),
                     seen,
                 );
             } else {
@@ -535,8 +552,8 @@ fn memory_swap(c: &Context<'_>, j: &mut Judge) {
         (Some(swap), Some(total)) if swap > total => {
             j.warning(
                 "",
-                format!("there is more swap ({}) than memory ({})", human(swap), human(total)),
-                human(swap),
+                format!("there is more swap ({}) than memory ({})", format_bytes(swap), format_bytes(total)),
+                format_bytes(swap),
             );
         }
         (Some(_), Some(_)) => {}
@@ -560,8 +577,8 @@ fn memory_min_free(c: &Context<'_>, j: &mut Judge) {
         (Some(free), Some(total)) if free < total / 20 => {
             j.info(
                 "",
-                format!("vm.min_free_kbytes keeps {} of {} free", human(free), human(total)),
-                human(free),
+                format!("vm.min_free_kbytes keeps {} of {} free", format_bytes(free), format_bytes(total)),
+                format_bytes(free),
             );
         }
         (Some(_), Some(_)) => {}
@@ -597,9 +614,12 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
     if room < needed && c.facts.unknown.contains_key("sizes") {
         j.unknown(why_unknown(c.facts, "sizes"));
     } else if room < needed {
-        let message =
-            format!("{} are needed for the copy, and there is room for {}", human(needed), human(room));
-        j.error(&disk.path, message, human(room));
+        let message = format!(
+            "{} are needed for the copy, and there is room for {}",
+            format_bytes(needed),
+            format_bytes(room)
+        );
+        j.error(&disk.path, message, format_bytes(room));
     }
 }
 
@@ -611,7 +631,7 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     for disk in &c.facts.disks {
         // As df(1) has it: what is kept for root is neither used nor free.
         let used = percent(disk.used.saturating_add(disk.free), disk.free);
-        let message = format!("{used} % are used, {} are free", human(disk.free));
+        let message = format!("{used} % are used, {} are free", format_bytes(disk.free));
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));
         } else if used >= 70 {
@@ -840,7 +860,11 @@ fn limits_running(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "server_limits"));
     }
     if let Some(soft) = below(limits.stack, STACK) {
-        j.warning("", format!("the stack of the running server is limited to {}", human(soft)), human(soft));
+        j.warning(
+            "",
+            format!("the stack of the running server is limited to {}", format_bytes(soft)),
+            format_bytes(soft),
+        );
     }
     if let Some(soft) = below(limits.processes, least_processes(c)) {
         j.warning("", format!("the running server may have {soft} processes and threads"), soft);
@@ -852,7 +876,7 @@ fn limits_stack(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
     if let Some(soft) = below(c.facts.limits.stack, STACK) {
-        j.warning("", format!("the stack is limited to {}", human(soft)), human(soft));
+        j.warning("", format!("the stack is limited to {}", format_bytes(soft)), format_bytes(soft));
     }
 }
 
@@ -889,7 +913,11 @@ fn limits_address_space(c: &Context<'_>, j: &mut Judge) {
     match limit.soft {
         _ if !limit.known => j.unknown(why_unknown(c.facts, "limits")),
         Some(bytes) => {
-            j.warning("", format!("the address space is limited to {}", human(bytes)), human(bytes));
+            j.warning(
+                "",
+                format!("the address space is limited to {}", format_bytes(bytes)),
+                format_bytes(bytes),
+            );
         }
         None => {}
     }
@@ -924,7 +952,11 @@ fn kernel_shared_memory(c: &Context<'_>, j: &mut Judge) {
     if most <= buffers {
         j.error(
             "kernel.shmmax",
-            format!("shared_buffers is {}, and a segment may have {}", human(buffers), human(most)),
+            format!(
+                "shared_buffers is {}, and a segment may have {}",
+                format_bytes(buffers),
+                format_bytes(most)
+            ),
             most,
         );
     }
@@ -932,7 +964,11 @@ fn kernel_shared_memory(c: &Context<'_>, j: &mut Judge) {
     if all <= buffers {
         j.error(
             "kernel.shmall",
-            format!("shared_buffers is {}, and all segments may have {}", human(buffers), human(all)),
+            format!(
+                "shared_buffers is {}, and all segments may have {}",
+                format_bytes(buffers),
+                format_bytes(all)
+            ),
             pages,
         );
     }

@@ -1,7 +1,7 @@
 //! Checks of the server: its programs and files, its state, and what else acts on it.
 
-use og_common::conf::same_value;
-use og_common::gauss::disk::human;
+use og_common::conf::is_same_value;
+use og_common::gauss::disk::format_bytes;
 use og_common::gauss::managed::{Act, Manager};
 use og_common::gauss::tablespaces::Damage;
 use og_common::gauss::{Content, DbState, Role};
@@ -11,7 +11,7 @@ use super::cluster::{has_port, leads_to};
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
 use crate::facts::settings::bytes;
-use crate::facts::{Channel, LocalEnd, SourceAnswer};
+use crate::facts::{ChannelFacts, LocalEnd, SourceAnswer};
 
 const MIB: u64 = 1 << 20;
 
@@ -621,7 +621,7 @@ fn channels_source(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     let primary = c.other_primary();
-    let is_source = |channel: &Channel| {
+    let is_source = |channel: &ChannelFacts| {
         primary
             .map(|primary| leads_to(&channel.remote_host, primary) && has_port(primary, channel.remote_port))
     };
@@ -773,7 +773,7 @@ fn settings_pending_restart(c: &Context<'_>, j: &mut Judge) {
         };
         let equal = match (bytes(file, unit.max(1)), bytes(running, unit.max(1))) {
             (Some(file), Some(running)) => file == running,
-            _ => same_value(file.trim().as_bytes(), running.trim().as_bytes()),
+            _ => is_same_value(file.trim().as_bytes(), running.trim().as_bytes()),
         };
         if !equal {
             j.warning(name, format!("the server runs with {running}, and starts next with {file}"), running);
@@ -884,7 +884,7 @@ fn server_state(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(format!("the server did not answer: {seen}"));
     }
     // A standby that has lost its primary is what a failover is for.
-    let orphan = c.purpose == Failover && server.role.follows() && !server.has_lost_its_primary();
+    let orphan = c.purpose == Failover && server.role.is_following() && !server.has_lost_its_primary();
     match server.db_state {
         DbState::Normal => {}
         DbState::NeedRepair if orphan => {}
@@ -940,7 +940,7 @@ fn server_role(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_lag(c: &Context<'_>, j: &mut Judge) {
-    if !c.facts.server.running || !c.facts.server.role.follows() {
+    if !c.facts.server.running || !c.facts.server.role.is_following() {
         return j.skip();
     }
     let Some(receiver) = &c.facts.server.receiver else {
@@ -954,11 +954,11 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
     };
     match receiver.progress.lag_bytes {
         Some(lag) if lag > LAG => {
-            let message = format!("the standby is {} behind its upstream", human(lag));
+            let message = format!("the standby is {} behind its upstream", format_bytes(lag));
             if c.purpose == Switchover && c.wanted.target {
-                j.error("", message, human(lag));
+                j.error("", message, format_bytes(lag));
             } else {
-                j.warning("", message, human(lag));
+                j.warning("", message, format_bytes(lag));
             }
         }
         Some(_) => {}
@@ -967,7 +967,7 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn server_replay_paused(c: &Context<'_>, j: &mut Judge) {
-    if !c.facts.server.role.follows() {
+    if !c.facts.server.role.is_following() {
         return j.skip();
     }
     if !answers(c, j) {
@@ -1052,7 +1052,7 @@ fn server_dirty_pages(c: &Context<'_>, j: &mut Judge) {
     match c.facts.activity.as_ref().and_then(|activity| activity.dirty_pages) {
         Some(0) => {}
         Some(pages) => {
-            let size = human(pages.saturating_mul(8 << 10));
+            let size = format_bytes(pages.saturating_mul(8 << 10));
             j.info("", format!("a checkpoint has {pages} pages ({size}) to write"), pages);
         }
         // Not asked, or a release that does not tell.
@@ -1070,7 +1070,7 @@ fn slots_inactive(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     for slot in slots.iter().filter(|slot| !slot.active) {
-        let held = slot.retained_bytes.map_or_else(|| "an unknown amount".to_owned(), human);
+        let held = slot.retained_bytes.map_or_else(|| "an unknown amount".to_owned(), format_bytes);
         let message = format!("nobody uses it, and it keeps {held} of WAL");
         j.warning(&format!("slot {}", slot.name), message, held);
     }

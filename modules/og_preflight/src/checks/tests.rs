@@ -15,7 +15,7 @@ use super::*;
 use crate::args::Purpose::{Any, Build, Deploy, Drop, Expand, Failover, Restart, Switchover};
 use crate::facts::server::{ClusterFiles, Member, MemberRole};
 use crate::facts::{
-    Activity, Admission, Certificate, Channel, Clock, ConfFacts, Disk, HbaFacts, Hosts, Kernel, KeyFile,
+    Activity, Admission, Certificate, ChannelFacts, Clock, ConfFacts, Disk, HbaFacts, Hosts, Kernel, KeyFile,
     Leftover, LeftoverKind, Limit, Limits, LocalEnd, LockHolder, Memory, Port, PortState, Programs, Reached,
     Security, Settings, SourceAnswer, System, User,
 };
@@ -146,7 +146,7 @@ fn node(n: u8) -> Facts {
         ports: (26000..=26005)
             .map(|number| Port { number, state: PortState::Own, addresses: vec![] })
             .collect(),
-        channels: vec![Channel {
+        channels: vec![ChannelFacts {
             number: 1,
             local_host: address(n),
             local: LocalEnd::Here,
@@ -500,7 +500,7 @@ fn broken() -> Vec<Broken> {
         Broken("channels.source", Warning, Build, STANDBY, |c| {
             let source = SourceAnswer::Refused("it is a standby".to_owned());
             let (number, remote_host) = (2, "10.0.0.3".to_owned());
-            let other = Channel { number, remote_host, source, ..c.node.channels[0].clone() };
+            let other = ChannelFacts { number, remote_host, source, ..c.node.channels[0].clone() };
             c.node.channels.push(other);
         }),
         Broken("channels.source", Unknown, Build, STANDBY, |c| {

@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
-use og_common::gauss::disk::size_of;
-use og_common::gauss::postmaster_pid::{PostmasterPid, lives};
+use og_common::gauss::disk::directory_size;
+use og_common::gauss::postmaster_pid::{PostmasterPid, is_process_alive};
 use procfs_core::FromRead;
 use procfs_core::process::MountInfos;
 use schemars::JsonSchema;
@@ -147,10 +147,10 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
 #[must_use]
 pub fn sizes(data_dir: &Path) -> (u64, u64) {
     let wal = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|path| path.exists());
-    let all = size_of(data_dir);
+    let all = directory_size(data_dir);
     let Some(wal) = wal else { return (all, 0) };
     let inside = std::fs::symlink_metadata(&wal).is_ok_and(|meta| meta.is_dir());
-    let wal = size_of(&std::fs::canonicalize(&wal).unwrap_or(wal));
+    let wal = directory_size(&std::fs::canonicalize(&wal).unwrap_or(wal));
     (if inside { all.saturating_sub(wal) } else { all }, wal)
 }
 
@@ -163,7 +163,7 @@ pub fn read_leftovers(facts: &mut Facts, root: &Root, data_dir: &Path, sockets: 
             let Ok(meta) = std::fs::symlink_metadata(&path) else { continue };
             let holder = std::fs::read_to_string(&path).ok().and_then(|text| PostmasterPid::parse(&text));
             let alive = holder
-                .filter(|holder| lives(holder.pid))
+                .filter(|holder| is_process_alive(holder.pid))
                 .map(|holder| format!("process {} lives", holder.pid));
             let owner =
                 (Some(meta.uid()) != facts.user.uid).then(|| format!("it belongs to uid {}", meta.uid()));

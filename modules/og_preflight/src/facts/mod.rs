@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, Leftover, LeftoverKind};
 pub use limits::{Kernel, Limit, Limits};
-pub use network::{Admission, Channel, Hosts, LocalEnd, Port, PortState, Reached, SourceAnswer};
+pub use network::{Admission, ChannelFacts, Hosts, LocalEnd, Port, PortState, Reached, SourceAnswer};
 pub use os::{Clock, Memory, System, User};
 pub use security::{Certificate, KeyFile, Security};
 pub use server::{Activity, ConfFacts, HbaFacts, LockHolder, Programs};
@@ -60,7 +60,7 @@ pub struct Facts {
     /// The ports that the server uses or will use.
     pub ports: Vec<Port>,
     /// The replication channels of postgresql.conf.
-    pub channels: Vec<Channel>,
+    pub channels: Vec<ChannelFacts>,
     /// Whether ports of other hosts are reached from here.
     pub reached: Vec<Reached>,
     /// What names lead to here.

@@ -49,7 +49,7 @@ pub enum PortState {
 /// A replication channel of postgresql.conf.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Channel {
+pub struct ChannelFacts {
     /// Which replconninfo it is.
     pub number: u8,
     /// The node's own address in it.
@@ -213,7 +213,7 @@ fn sockets(root: &Root, pid: u32) -> Result<BTreeSet<u64>, String> {
 /// Takes in the channels.
 pub fn read_channels(facts: &mut Facts, channels: &[peer::ChannelEnds]) {
     for channel in channels {
-        facts.channels.push(Channel {
+        facts.channels.push(ChannelFacts {
             number: channel.number,
             local_host: channel.local_host.clone(),
             local: LocalEnd::Unknown,
@@ -228,7 +228,7 @@ pub fn read_channels(facts: &mut Facts, channels: &[peer::ChannelEnds]) {
 pub async fn find_local_ends(channels: &[peer::ChannelEnds]) -> Vec<LocalEnd> {
     let mut asked = Vec::new();
     for channel in channels {
-        let host = og_common::replconn::Host::new(channel.local_host.clone());
+        let host = og_common::replconn::ChannelHost::new(channel.local_host.clone());
         // The resolver blocks.
         asked.push(tokio::spawn(run_detached(LIMIT, move || match og_common::replconn::is_local(&host) {
             Ok(true) => LocalEnd::Here,

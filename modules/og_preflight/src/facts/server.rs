@@ -8,7 +8,7 @@ use std::time::Duration;
 use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
 use og_common::conf::{ConfFile, Includes};
-use og_common::gauss::{Node, Version, standby_name};
+use og_common::gauss::{ServerNode, Version, standby_name};
 use og_common::hba::{Address, HbaFile, Method, Surroundings};
 use og_common::protocol::Call;
 use schemars::JsonSchema;
@@ -179,7 +179,7 @@ pub fn read_hba(facts: &mut Facts, data_dir: &Path, clients: &[String]) {
         }
     };
     let file = HbaFile::from_bytes(text);
-    let around = Surroundings::of(&file, &[], path.parent().unwrap_or(data_dir));
+    let around = Surroundings::new(&file, &[], path.parent().unwrap_or(data_dir));
     facts.hba.readable = true;
     facts.hba.errors = file.refusals(&around).iter().map(ToString::to_string).collect();
     let own = facts.channels.iter().map(|channel| channel.local_host.clone());
@@ -234,14 +234,15 @@ pub fn read_cluster(facts: &mut Facts) {
     let (fixed, moving) = (read("cluster_static_config"), read("cluster_dynamic_config"));
     match fixed.map(|bytes| StaticConfig::parse(&bytes)) {
         Some(Ok(config)) => {
-            let member = |(node, data): (&og_common::cluster::Node, &og_common::cluster::DataNode)| Member {
-                node: node.id,
-                host: node.name.clone(),
-                instance: data.id,
-                addresses: data.listen_addresses.iter().map(ToString::to_string).collect(),
-                port: data.port,
-                data_dir: data.data_dir.clone(),
-            };
+            let member =
+                |(node, data): (&og_common::cluster::ClusterNode, &og_common::cluster::DataNode)| Member {
+                    node: node.id,
+                    host: node.name.clone(),
+                    instance: data.id,
+                    addresses: data.listen_addresses.iter().map(ToString::to_string).collect(),
+                    port: data.port,
+                    data_dir: data.data_dir.clone(),
+                };
             files.local = Some(config.local);
             files.static_config = Some(config.cluster.data_nodes().map(member).collect());
         }
@@ -249,7 +250,7 @@ pub fn read_cluster(facts: &mut Facts) {
         None => {}
     }
     // CM keeps another record under the same name.
-    match moving.filter(|bytes| !DynamicConfig::is_of_cm(bytes)).map(|bytes| DynamicConfig::parse(&bytes)) {
+    match moving.filter(|bytes| !DynamicConfig::is_cm_file(bytes)).map(|bytes| DynamicConfig::parse(&bytes)) {
         Some(Ok(config)) => {
             let nodes = config.nodes.iter().flat_map(|node| &node.data_nodes);
             files.roles = nodes
@@ -266,7 +267,7 @@ pub fn read_cluster(facts: &mut Facts) {
 pub fn read_lock(facts: &mut Facts, data_dir: &Path) {
     match og_lock::record::read(data_dir) {
         Ok(record) => {
-            let held = record.filter(|record| record.holds(og_common::clock::now()));
+            let held = record.filter(|record| record.is_held(og_common::clock::now()));
             facts.lock = held.map(|record| LockHolder {
                 owner: record.owner,
                 purpose: record.purpose,
@@ -288,7 +289,7 @@ pub fn read_activity_files(activity: &mut Activity, data_dir: &Path) {
 }
 
 /// What the programs tell of themselves.
-pub async fn programs(call: &Call, node: &Node) -> Result<Programs, String> {
+pub async fn programs(call: &Call, node: &ServerNode) -> Result<Programs, String> {
     let env = node.env(call).await.map_err(|e| e.failure().detail.clone())?;
     let mut programs = Programs {
         gauss_home: env.gauss_home().map(|home| home.display().to_string()),
@@ -298,12 +299,12 @@ pub async fn programs(call: &Call, node: &Node) -> Result<Programs, String> {
     let server = env.find("gaussdb").map_err(|e| e.failure().detail.clone());
     let Ok(server) = server else { return Ok(programs) };
     let run = async |program: &str, argument: &Path| {
-        let program = env.program(program).ok()?.arg(argument).limit(Some(LIMIT));
+        let program = env.program(program).ok()?.arg(argument).with_limit(Some(LIMIT));
         program.run().await.ok().filter(|outcome| !outcome.timed_out)
     };
     let (version, libraries) = tokio::join!(run("gaussdb", Path::new("--version")), run("ldd", &server));
     if let Some(outcome) = version {
-        programs.version = Version::of_program(&outcome.stdout).map(|version| version.to_string());
+        programs.version = Version::from_program_output(&outcome.stdout).map(|version| version.to_string());
         programs.commit = commit(&outcome.stdout);
     }
     if let Some(outcome) = libraries.filter(|outcome| outcome.rc == 0) {
@@ -326,7 +327,7 @@ fn catalog(data_dir: &Path) -> Option<u32> {
 }
 
 /// The parameters of the running server.
-pub async fn running_settings(call: &Call, node: &Node) -> Result<Vec<(String, String)>, String> {
+pub async fn running_settings(call: &Call, node: &ServerNode) -> Result<Vec<(String, String)>, String> {
     let names: Vec<String> =
         settings::NAMES.iter().map(|name| format!("'{}'", name.to_lowercase())).collect();
     let statement = format!(
@@ -352,7 +353,7 @@ const ACTIVITY: &str = "select 'long', count(*)::text, coalesce(max(extract(epoc
 const DIRTY: &str = "select remain_dirty_page_num from local_pagewriter_stat()";
 
 /// What the running server is doing; with `dirty`, how much a checkpoint has to write, too.
-pub async fn activity(call: &Call, node: &Node, dirty: bool) -> Result<Activity, String> {
+pub async fn activity(call: &Call, node: &ServerNode, dirty: bool) -> Result<Activity, String> {
     let pages = async {
         if !dirty {
             return None;

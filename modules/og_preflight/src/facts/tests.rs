@@ -283,7 +283,7 @@ fn files_of_the_server_are_read() {
     assert_eq!((facts.name.as_deref(), facts.settings.number("port")), (Some("dn_6002"), Some(26000)));
     assert_eq!(facts.conf.includes, ["more.conf"]);
     assert!(!facts.conf.errors.is_empty(), "the included file is not there");
-    let node = og_common::gauss::Node::at(dir.path());
+    let node = og_common::gauss::ServerNode::new(dir.path());
     network::read_channels(&mut facts, &node.channels());
     assert_eq!(facts.channels[0].remote_host, "10.0.0.1");
     let clients = ["10.0.0.3".to_owned()];

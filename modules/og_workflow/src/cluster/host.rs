@@ -10,7 +10,7 @@ const COMMON: [&str; 4] = ["data_dir", "env_file", "gauss_home", "os_user"];
 
 /// A node as the caller describes it.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub struct InventoryHost {
     /// Its name.
     pub name: String,
     /// Its variables, over those of the cluster.
@@ -19,7 +19,7 @@ pub struct Host {
     pub ssh: String,
 }
 
-impl Host {
+impl InventoryHost {
     /// The host of this name.
     #[must_use]
     pub fn new(name: &str, vars: Map<String, Value>) -> Self {
@@ -33,8 +33,10 @@ impl Host {
     /// `bad_args` when it cannot.
     pub fn check_ssh(&self) -> Result<(), Error> {
         let Self { name, ssh, .. } = self;
-        let wrong =
-            |e| Error::bad_args(format!("ssh cannot go to {ssh}: {e}")).at(format!("/cluster/hosts/{name}"));
+        let wrong = |e| {
+            Error::bad_args(format!("ssh cannot go to {ssh}: {e}"))
+                .with_path(format!("/cluster/hosts/{name}"))
+        };
         ssh.parse::<og_common::remote::SshHost>().map(drop).map_err(wrong)
     }
 

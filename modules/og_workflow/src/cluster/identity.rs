@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use og_common::gauss::{Content, Role};
 use serde_json::Value;
 
-use super::{Cluster, Node, canonical, names};
+use super::{Cluster, Node, canonical, node_names};
 impl Cluster<'_> {
     /// What the inventory says of these nodes, held against what was seen there.
     pub(super) fn check_identity(&mut self, involved: &[&Node]) {
         for n in involved {
-            self.findings.extend(misplaced(n, self.nodes));
+            self.findings.extend(find_misplacements(n, self.nodes));
         }
         self.findings.extend(same_directory(self.nodes, involved));
         for n in self.targets.clone() {
             // A server that was stopped before it ever followed may have any name in its file.
-            if !self.is_adding() || n.live_role().is_some_and(Role::follows) {
+            if !self.is_adding() || n.live_role().is_some_and(Role::is_following) {
                 self.check_name(n);
             }
             let recorded = self.primary.and_then(|primary| record_elsewhere(primary, n));
@@ -44,9 +44,9 @@ impl Cluster<'_> {
 
 /// What shows that a node is not where the inventory says.
 #[must_use]
-pub fn misplaced(n: &Node, nodes: &[Node]) -> Vec<String> {
+pub fn find_misplacements(n: &Node, nodes: &[Node]) -> Vec<String> {
     let (name, seen, mut found) = (&n.name, n.seen(), Vec::new());
-    if !n.reachable() {
+    if !n.is_reachable() {
         return found;
     }
     let own = &seen.identity.addresses;
@@ -97,7 +97,7 @@ pub fn misplaced(n: &Node, nodes: &[Node]) -> Vec<String> {
 /// The node that sends to the address of one in whose data directory no server runs. Where several nodes have that address
 /// nothing follows from it.
 pub(super) fn received_from<'a>(n: &Node, nodes: &'a [Node]) -> Option<&'a str> {
-    let stopped = n.reachable() && n.seen().state_error.is_none() && !n.state().running;
+    let stopped = n.is_reachable() && n.seen().state_error.is_none() && !n.state().running;
     let address = canonical(&n.address);
     if !stopped || nodes.iter().filter(|other| canonical(&other.address) == address).count() > 1 {
         return None;
@@ -117,7 +117,7 @@ pub fn same_directory(nodes: &[Node], involved: &[&Node]) -> Vec<String> {
     let mut done: Vec<String> = Vec::new();
     for n in involved {
         let Some(own) = directory(n).filter(|own| !done.contains(own)) else { continue };
-        let same = names(nodes.iter().filter(|other| directory(other).as_ref() == Some(&own)));
+        let same = node_names(nodes.iter().filter(|other| directory(other).as_ref() == Some(&own)));
         if same.len() > 1 {
             found.push(format!(
                 "{} are one node under several names: the data directory {} of one machine; take all names but one out \

@@ -12,13 +12,13 @@ impl<'a> Cluster<'a> {
     /// belongs to another one, is found.
     pub(super) fn find_members(&mut self) -> Vec<&'a Node> {
         let Some(primary) = self.primary else { return Vec::new() };
-        let kin = kin(primary, self.nodes);
-        self.findings.extend(strangers(primary, &kin, self.nodes));
+        let kin = related_nodes(primary, self.nodes);
+        self.findings.extend(find_strangers(primary, &kin, self.nodes));
         for n in self.nodes.iter().filter(|n| !kin.contains(n)) {
             let target = self.targets.contains(&n);
             if target && self.kind == TargetKind::Repaired {
                 // What becomes of it is decided by what is wrong with it.
-            } else if let Some(why) = foreign(n, primary, &kin) {
+            } else if let Some(why) = foreign_cluster_reason(n, primary, &kin) {
                 let way_out = if target && self.is_adding() {
                     "drop it there first, with og_drop_clear=true"
                 } else {
@@ -60,12 +60,12 @@ impl<'a> Cluster<'a> {
 
 /// The primary, the nodes that it has a channel to, and those that receive from one of these.
 #[must_use]
-pub fn kin<'a>(primary: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
+pub fn related_nodes<'a>(primary: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
     let keys: BTreeSet<_> = primary.peers().collect();
     let mut kin = vec![primary];
     loop {
         let belongs = |n: &Node| {
-            if follows(n) && same_system(n, primary) == Some(false) {
+            if is_following(n) && same_system(n, primary) == Some(false) {
                 return false;
             }
             let received = || match (same_system(n, primary), n.upstream()) {
@@ -73,7 +73,7 @@ pub fn kin<'a>(primary: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
                 (None, Some(host)) => kin.iter().any(|m| has_address(m, &host)),
                 (None, None) => leads_to(n, &kin),
             };
-            keys.contains(&n.key()) || n.streams() && received()
+            keys.contains(&n.key()) || n.is_streaming() && received()
         };
         let more: Vec<_> = nodes.iter().filter(|n| !kin.contains(n) && belongs(n)).collect();
         if more.is_empty() {
@@ -86,7 +86,7 @@ pub fn kin<'a>(primary: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
 
 /// Why a node that is none of `kin`, the cluster of `primary`, belongs to another cluster; none when nothing says so.
 #[must_use]
-pub fn foreign(n: &Node, primary: &Node, kin: &[&Node]) -> Option<String> {
+pub fn foreign_cluster_reason(n: &Node, primary: &Node, kin: &[&Node]) -> Option<String> {
     let same = same_system(n, primary);
     let systems = || match (n.system_id(), primary.system_id()) {
         (Some(own), Some(other)) => {
@@ -94,14 +94,15 @@ pub fn foreign(n: &Node, primary: &Node, kin: &[&Node]) -> Option<String> {
         }
         _ => String::new(),
     };
-    if same == Some(false) && (follows(n) || n.role == Role::Primary && n.live_role() != Some(Role::Primary))
+    if same == Some(false)
+        && (is_following(n) || n.role == Role::Primary && n.live_role() != Some(Role::Primary))
     {
         return Some(systems());
     }
-    if same == Some(true) || !n.state().role.follows() {
+    if same == Some(true) || !n.state().role.is_following() {
         return None;
     }
-    if let Some(host) = n.upstream().filter(|_| n.streams()) {
+    if let Some(host) = n.upstream().filter(|_| n.is_streaming()) {
         return Some(format!("it receives from {host}, which is none of the cluster of {}", primary.name));
     }
     let peers: Vec<_> = n.peers().map(|(host, port)| format!("{host}:{port}")).collect();
@@ -116,7 +117,7 @@ pub fn foreign(n: &Node, primary: &Node, kin: &[&Node]) -> Option<String> {
 
 /// Members of the cluster that are no hosts of the inventory: the primary has a channel to them, or a member sends to them.
 #[must_use]
-pub fn strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
+pub fn find_strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
     const ADD: &str = "which is no host of the inventory's group opengauss; add it there";
     let mut keys: Vec<_> = primary.peers().filter(|key| !nodes.iter().any(|n| n.key() == *key)).collect();
     keys.sort();
@@ -132,7 +133,7 @@ pub fn strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
     }
     let mut told: BTreeSet<String> = keys.into_iter().map(|(host, _)| host).collect();
     for n in kin {
-        for sender in n.state().senders.iter().filter(|sender| sender.peer_role.follows()) {
+        for sender in n.state().senders.iter().filter(|sender| sender.peer_role.is_following()) {
             let Some(host) = sender.peer.as_ref().map(|peer| canonical(&peer.host)) else { continue };
             let strange = host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback())
                 && !nodes.iter().any(|n| has_address(n, &host));
@@ -145,8 +146,8 @@ pub fn strangers(primary: &Node, kin: &[&Node], nodes: &[Node]) -> Vec<String> {
 }
 
 /// Whether its server runs as a follower of another one.
-fn follows(n: &Node) -> bool {
-    n.live_role().is_some_and(Role::follows)
+fn is_following(n: &Node) -> bool {
+    n.live_role().is_some_and(Role::is_following)
 }
 
 /// Whether two nodes hold the same database system; none when that is not known.

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 
 use og_common::gauss::{DbState, Role};
 
-use crate::seen::{Lock, Rule};
+use crate::seen::{Lock, RuleRecord};
 
-pub use host::{Host, canonical};
-pub use identity::{misplaced, same_directory};
-pub use kinship::{foreign, kin, strangers};
-pub use node::{Node, Peer};
+pub use host::{InventoryHost, canonical};
+pub use identity::{find_misplacements, same_directory};
+pub use kinship::{find_strangers, foreign_cluster_reason, related_nodes};
+pub use node::{Node, PeerArg};
 
 /// What becomes of the nodes that a workflow is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl<'a> Cluster<'a> {
         kind: TargetKind,
         primary: Option<&'a Node>,
     ) -> Self {
-        let mut it = Self::unled(nodes, targets, kind);
+        let mut it = Self::without_primary(nodes, targets, kind);
         it.primary = primary;
         it.members = it.find_members();
         it
@@ -98,7 +98,7 @@ impl<'a> Cluster<'a> {
 
     /// The same of a cluster whose primary is not looked for: it has no members yet.
     #[must_use]
-    pub fn unled(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
+    pub fn without_primary(nodes: &'a [Node], targets: &[String], kind: TargetKind) -> Self {
         let mut it = Self::empty(nodes, kind);
         it.find_targets(targets);
         it.check_hidden();
@@ -123,7 +123,7 @@ impl<'a> Cluster<'a> {
             if let Some(node) = self.nodes.iter().find(|n| n.name == *name) {
                 self.targets.push(node);
             } else {
-                let known = names(self.nodes.iter()).join(", ");
+                let known = node_names(self.nodes.iter()).join(", ");
                 self.findings.push(format!("{word}: {name} is no host of the inventory (it has {known})"));
             }
         }
@@ -135,7 +135,7 @@ impl<'a> Cluster<'a> {
 
     /// Nodes that nobody looked at: of one of them it may be that it is the primary, or another one's member.
     fn check_hidden(&mut self) {
-        let hidden = names(self.nodes.iter().filter(|n| n.seen.is_none()));
+        let hidden = node_names(self.nodes.iter().filter(|n| n.seen.is_none()));
         if !hidden.is_empty() {
             let (who, were) = (hidden.join(", "), if hidden.len() == 1 { "was" } else { "were" });
             self.findings
@@ -165,7 +165,7 @@ impl<'a> Cluster<'a> {
                 format!("{} is to be added, but its server runs as primary: {what}", n.name)
             })
             .collect();
-        let told = names(found.iter().copied()).join(" and ");
+        let told = node_names(found.iter().copied()).join(" and ");
         match found[..] {
             [_] => {}
             [first, ..] if first.live_role() == Some(Role::Normal) => findings.push(format!(
@@ -192,7 +192,7 @@ impl<'a> Cluster<'a> {
 
     /// The members, and targets that are none.
     #[must_use]
-    pub fn involved(&self) -> Vec<&'a Node> {
+    pub fn involved_nodes(&self) -> Vec<&'a Node> {
         let others = self.targets.iter().filter(|n| !self.members.contains(n));
         self.members.iter().chain(others).copied().collect()
     }
@@ -214,28 +214,28 @@ impl<'a> Cluster<'a> {
 
     /// Finds what the inventory gives to two nodes. Returns the nodes that the workflow is about.
     fn check_inventory(&mut self) -> Vec<&'a Node> {
-        let involved = self.involved();
+        let involved = self.involved_nodes();
         self.findings.extend(involved.iter().flat_map(|n| n.problems.iter().cloned()));
-        self.unique("id", &involved, |n| n.id.map(|id| id.to_string()));
-        self.unique("address and port", &involved, |n| {
+        self.check_unique("id", &involved, |n| n.id.map(|id| id.to_string()));
+        self.check_unique("address and port", &involved, |n| {
             Some(format!("{}:{}", canonical(&n.address), n.base_port))
         });
         let mut ids: Vec<_> = involved.iter().map(|n| n.id).collect();
         ids.sort_unstable();
         ids.dedup();
         if ids.len() == involved.len() {
-            self.unique("application_name", &involved, |n| Some(n.app_name.clone()));
+            self.check_unique("application_name", &involved, |n| Some(n.app_name.clone()));
         }
         involved
     }
 
     fn check_member(&mut self, n: &Node) {
         let name = &n.name;
-        if !self.answered(n) || n.seen().state_error.is_some() {
+        if !self.check_answered(n) || n.seen().state_error.is_some() {
             return;
         }
         let state = n.state();
-        let fares = state.db_state.map(fares);
+        let fares = state.db_state.map(describe_state);
         if !state.running {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
@@ -246,7 +246,7 @@ impl<'a> Cluster<'a> {
                 self.findings.push(format!("{name}: its server is down; {way_out}"));
             }
         } else if let Some(what) = state.db_state.filter(|s| is_busy(*s)) {
-            self.findings.push(format!("{name}: is {}; wait until that is over", self::fares(what)));
+            self.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
         } else if let Some(fares) = fares.filter(|_| state.db_state != Some(DbState::Normal))
             && Some(n) != self.primary
         {
@@ -259,7 +259,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Whether the node answered; what it could not tell is a finding.
-    pub fn answered(&mut self, n: &Node) -> bool {
+    pub fn check_answered(&mut self, n: &Node) -> bool {
         let name = &n.name;
         // That it is hidden was found already.
         let Some(seen) = &n.seen else { return false };
@@ -268,7 +268,7 @@ impl<'a> Cluster<'a> {
             return false;
         }
         // A build that was broken off leaves a node without pg_hba.conf; one that is added gets a new one.
-        let coming = self.is_adding() && self.targets.contains(&n) && !n.streams();
+        let coming = self.is_adding() && self.targets.contains(&n) && !n.is_streaming();
         let expected = |text: &&String| coming && seen.no_rules.as_ref() == Some(*text);
         let errors = seen.errors.iter().filter(|text| !expected(text));
         self.findings.extend(errors.map(|text| format!("{name}: {text}")));
@@ -281,7 +281,7 @@ impl<'a> Cluster<'a> {
         true
     }
 
-    fn unique(&mut self, what: &str, nodes: &[&Node], key: impl Fn(&Node) -> Option<String>) {
+    fn check_unique(&mut self, what: &str, nodes: &[&Node], key: impl Fn(&Node) -> Option<String>) {
         let mut seen: Vec<(String, Vec<&str>)> = Vec::new();
         for n in nodes {
             let Some(value) = key(n) else { continue };
@@ -311,14 +311,14 @@ impl<'a> Cluster<'a> {
 
     /// The rule of pg_hba.conf by which the node is let in.
     #[must_use]
-    pub fn rule(&self, n: &Node, method: Option<&str>) -> Rule {
+    pub fn rule(&self, n: &Node, method: Option<&str>) -> RuleRecord {
         let mut address = canonical(&n.address);
         match address.parse() {
             Ok(IpAddr::V4(_)) => address += "/32",
             Ok(IpAddr::V6(_)) => address += "/128",
             Err(_) => {}
         }
-        Rule {
+        RuleRecord {
             kind: "host".to_owned(),
             databases: vec!["all".to_owned()],
             users: vec![self.os_user(n)],
@@ -338,7 +338,7 @@ impl<'a> Cluster<'a> {
 }
 
 /// The names of these nodes.
-pub fn names<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<String> {
+pub fn node_names<'a>(nodes: impl Iterator<Item = &'a Node>) -> Vec<String> {
     nodes.map(|n| n.name.clone()).collect()
 }
 
@@ -355,7 +355,7 @@ pub fn changes_role(state: DbState) -> bool {
 
 /// How a server fares, in the middle of a sentence.
 #[must_use]
-pub fn fares(state: DbState) -> String {
+pub fn describe_state(state: DbState) -> String {
     state.words().to_lowercase()
 }
 
@@ -374,7 +374,7 @@ pub fn primaries(nodes: &[Node]) -> Vec<&Node> {
 /// That several servers run as primary, and what to do.
 #[must_use]
 pub fn several_primaries(primaries: &[&Node]) -> String {
-    let told = names(primaries.iter().copied()).join(" and ");
+    let told = node_names(primaries.iter().copied()).join(" and ");
     let systems: BTreeSet<&str> = primaries.iter().filter_map(|n| n.system_id()).collect();
     if systems.len() > 1 {
         let systems: Vec<_> = systems.into_iter().collect();
@@ -396,5 +396,5 @@ fn in_words(n: &Node) -> String {
         return "cannot be read".to_owned();
     }
     let known = || n.live_role().map_or_else(|| "not running".to_owned(), role_in_words);
-    n.unseen().map_or_else(known, str::to_owned)
+    n.unseen_reason().map_or_else(known, str::to_owned)
 }

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::host::{Host, canonical, text, truthy};
-use crate::seen::{Seen, State};
+use super::host::{InventoryHost, canonical, text, truthy};
+use crate::seen::{Seen, ServerState};
 
 /// openGauss's own names of servers: instance 6001 is dn_6001.
 const INSTANCE_BASE: i64 = 6000;
@@ -15,7 +15,7 @@ const BASE_PORT: i64 = 26000;
 
 /// One end of a channel, as `og_replconninfo` takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Peer {
+pub struct PeerArg {
     /// The address.
     pub host: String,
     /// The database's port, by which the others are known.
@@ -64,7 +64,7 @@ impl PartialEq for Node {
 impl Node {
     /// The node of this host.
     #[must_use]
-    pub fn new(host: &Host, seen: Option<Seen>) -> Self {
+    pub fn new(host: &InventoryHost, seen: Option<Seen>) -> Self {
         let (name, vars) = (&host.name, &host.vars);
         let mut problems = Vec::new();
         let base_port = number(name, vars, "base_port", &mut problems).unwrap_or(BASE_PORT);
@@ -114,13 +114,13 @@ impl Node {
 
     /// Whether it answered.
     #[must_use]
-    pub fn reachable(&self) -> bool {
-        self.unseen().is_none()
+    pub fn is_reachable(&self) -> bool {
+        self.unseen_reason().is_none()
     }
 
     /// Why nothing is known of it, in a word or two.
     #[must_use]
-    pub fn unseen(&self) -> Option<&'static str> {
+    pub fn unseen_reason(&self) -> Option<&'static str> {
         match &self.seen {
             None => Some("not looked at"),
             Some(seen) => seen.unreachable.as_ref().map(|_| "unreachable"),
@@ -129,7 +129,7 @@ impl Node {
 
     /// Its server.
     #[must_use]
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &ServerState {
         &self.seen().state
     }
 
@@ -154,7 +154,7 @@ impl Node {
 
     /// Whether it runs and receives from another server.
     #[must_use]
-    pub fn streams(&self) -> bool {
+    pub fn is_streaming(&self) -> bool {
         let follows = matches!(self.live_role(), Some(Role::Standby | Role::CascadeStandby));
         follows && self.state().receiver.is_some()
     }
@@ -223,14 +223,14 @@ impl Node {
 
     /// As og_replconninfo takes it as the node's own end.
     #[must_use]
-    pub fn end(&self) -> Peer {
-        Peer { host: self.address.clone(), base_port: self.base_port, cascade: false }
+    pub fn own_end(&self) -> PeerArg {
+        PeerArg { host: self.address.clone(), base_port: self.base_port, cascade: false }
     }
 
     /// As og_replconninfo takes it as a peer.
     #[must_use]
-    pub fn channel(&self) -> Peer {
-        Peer { cascade: self.becomes_cascade(), ..self.end() }
+    pub fn channel_end(&self) -> PeerArg {
+        PeerArg { cascade: self.becomes_cascade(), ..self.own_end() }
     }
 
     /// Its record for a static config that does not have it yet.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::state::{lsn_number, tells_of_a_lost_primary};
+use og_common::gauss::state::is_lost_primary_detail;
 use og_common::gauss::{DbState, Role};
+use og_common::protocol::Lsn;
 use og_common::standby_names::StandbyNames;
 
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
-use crate::cluster::{Node, canonical, kin, names as names_of, primaries};
+use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
 use crate::seen::Sender;
 use crate::table::in_units;
@@ -24,10 +25,10 @@ const RETAINED_BYTES: u64 = 1 << 30;
 /// Assesses these nodes; a standby that is more than `max_lag_bytes` behind is a finding, and not ready for a switchover.
 #[must_use]
 pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
-    let heads = heads(nodes);
+    let heads = writable_nodes(nodes);
     let primary = if let [only] = heads[..] { Some(only) } else { None };
     let it = Inspection { nodes, primary, max_lag_bytes };
-    let mut health: Vec<NodeHealth> = it.sorted().map(|n| it.node(n)).collect();
+    let mut health: Vec<NodeHealth> = it.sorted_nodes().map(|n| it.node(n)).collect();
     let commits = it.commits();
     for own in &mut health {
         it.set_readiness(own, &commits, heads.len());
@@ -46,13 +47,13 @@ pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
         nodes: health,
         findings,
     };
-    whole.sentence = sentence(&whole);
+    whole.sentence = summarize(&whole);
     whole
 }
 
 /// The nodes that take writes: the primaries; where there is none, the single node that the inventory calls primary. Another
 /// one is a spare, and the primary may run on a node that was not seen.
-fn heads(nodes: &[Node]) -> Vec<&Node> {
+fn writable_nodes(nodes: &[Node]) -> Vec<&Node> {
     let found = primaries(nodes);
     let is_single = |n: &&Node| n.live_role() == Some(Role::Normal) && n.role == Role::Primary;
     if found.is_empty() { nodes.iter().filter(is_single).collect() } else { found }
@@ -67,7 +68,7 @@ fn finding(severity: Severity, id: &str, node: Option<&str>, message: impl Into<
 }
 
 impl Finding {
-    fn fix(self, fix: impl Into<String>) -> Self {
+    fn with_fix(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..self }
     }
 }
@@ -81,7 +82,7 @@ struct Inspection<'a> {
 
 impl<'a> Inspection<'a> {
     /// The nodes in the order in which they are shown.
-    fn sorted(&self) -> impl Iterator<Item = &'a Node> {
+    fn sorted_nodes(&self) -> impl Iterator<Item = &'a Node> {
         let mut sorted: Vec<&Node> = self.nodes.iter().collect();
         sorted.sort_by_key(|n| (n.id.unwrap_or(i64::MAX), n.name.clone()));
         sorted.into_iter()
@@ -89,21 +90,18 @@ impl<'a> Inspection<'a> {
 
     fn node(&self, n: &Node) -> NodeHealth {
         let (seen, state) = (n.seen(), n.state());
-        let readable = n.reachable() && seen.state_error.is_none();
-        let why = n.unseen().map(|word| match &seen.unreachable {
+        let readable = n.is_reachable() && seen.state_error.is_none();
+        let why = n.unseen_reason().map(|word| match &seen.unreachable {
             Some(why) => why.clone(),
             None => word.to_owned(),
         });
-        let sender = self.sender_to(n).filter(|_| n.streams());
-        let written = self.primary.and_then(|p| p.state().lsn.as_deref()).and_then(lsn_number);
-        let behind = |own: Option<&str>| {
-            let own = own.and_then(lsn_number)?;
-            Some(written?.saturating_sub(own))
-        };
+        let sender = self.sender_to(n).filter(|_| n.is_streaming());
+        let written = self.primary.and_then(|p| p.state().lsn);
+        let behind = |own: Option<Lsn>| Some(written?.bytes_since(own?));
         let receiver = state.receiver.as_ref();
-        let follows = readable && state.running && n.live_role().is_some_and(Role::follows);
-        let flushed = receiver.and_then(|r| r.flush.as_deref().or(r.received.as_deref()));
-        let replayed = receiver.and_then(|r| r.replay.as_deref()).or(state.lsn.as_deref());
+        let follows = readable && state.running && n.live_role().is_some_and(Role::is_following);
+        let flushed = receiver.and_then(|r| r.flush.or(r.received));
+        let replayed = receiver.and_then(|r| r.replay).or(state.lsn);
         let upstream = n.upstream().map(|address| {
             let known = self.nodes.iter().find(|m| canonical(&m.address) == address);
             known.map_or(address, |m| m.name.clone())
@@ -114,12 +112,12 @@ impl<'a> Inspection<'a> {
             member: self.is_member(n),
             role: readable.then_some(state.role).filter(|role| *role != Role::Unknown),
             inspected: n.seen.is_some(),
-            reachable: n.reachable(),
+            reachable: n.is_reachable(),
             running: readable.then_some(state.running),
             db_state: readable.then_some(state.db_state).flatten().filter(|_| state.running),
             detail: why.or_else(|| seen.state_error.clone()).or_else(|| state.detail.clone()),
             upstream: upstream.filter(|_| follows),
-            streaming: follows.then(|| n.streams()),
+            streaming: follows.then(|| n.is_streaming()),
             sync_state: sender.and_then(|s| s.sync_state.clone()),
             receive_lag_bytes: behind(flushed).filter(|_| follows),
             replay_lag_bytes: behind(replayed).filter(|_| follows),
@@ -138,7 +136,7 @@ impl<'a> Inspection<'a> {
     /// Whether the node belongs to the cluster; not known without a primary, or where the primary's channels may be unread.
     fn is_member(&self, n: &Node) -> Option<bool> {
         let primary = self.primary?;
-        let is_kin = kin(primary, self.nodes).contains(&n);
+        let is_kin = related_nodes(primary, self.nodes).contains(&n);
         (is_kin || primary.seen().errors.is_empty()).then_some(is_kin)
     }
 
@@ -172,7 +170,7 @@ impl<'a> Inspection<'a> {
                 let state = sender_to(&primary.state().senders, n).and_then(|s| s.sync_state.as_deref());
                 state.is_some_and(|state| states.contains(&state))
             };
-            names_of(self.sorted().filter(counts))
+            names_of(self.sorted_nodes().filter(counts))
         };
         CommitWait {
             candidates: with(&["sync", "quorum", "potential"]),
@@ -247,10 +245,11 @@ impl<'a> Inspection<'a> {
     }
 
     fn no_primary(&self) -> Option<Finding> {
-        if !heads(self.nodes).is_empty() {
+        if !writable_nodes(self.nodes).is_empty() {
             return None;
         }
-        let unseen = names_of(self.nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()));
+        let unseen =
+            names_of(self.nodes.iter().filter(|n| !n.is_reachable() || n.seen().state_error.is_some()));
         let message = if unseen.is_empty() {
             "no primary runs".to_owned()
         } else {
@@ -258,7 +257,7 @@ impl<'a> Inspection<'a> {
         };
         let fix = "start the last primary where nobody holds more: og repair; where it is lost, the standby that holds most takes \
                    over: og failover";
-        Some(error("cluster.no_primary", None, message).fix(fix))
+        Some(error("cluster.no_primary", None, message).with_fix(fix))
     }
 
     /// That commits wait, or go on alone, for a standby that is not there.
@@ -284,11 +283,11 @@ impl<'a> Inspection<'a> {
         let fix = "repair the missing standby: og repair; to let commits go on meanwhile, remove it from \
                    synchronous_standby_names (og_guc with synchronous_standbys: {remove: […]})";
         let message = format!("{what}: {missing}");
-        Some(finding(severity, "commits.standby_missing", Some(&primary.name), message).fix(fix))
+        Some(finding(severity, "commits.standby_missing", Some(&primary.name), message).with_fix(fix))
     }
 
     fn of_node(&self, own: &NodeHealth, n: &Node) -> Vec<Finding> {
-        match absence(own, n) {
+        match absence_findings(own, n) {
             Some(found) => found,
             None => self.of_server(own, n),
         }
@@ -301,13 +300,13 @@ impl<'a> Inspection<'a> {
         let mut found = Vec::new();
         match state.db_state.unwrap_or(DbState::Unknown) {
             DbState::Normal => {}
-            DbState::NeedRepair if tells_of_a_lost_primary(detail) => {
+            DbState::NeedRepair if is_lost_primary_detail(detail) => {
                 let fix = format!("repair it: og repair {}", n.name);
-                found.push(error("node.need_repair", name, format!("needs repair: {detail}")).fix(fix));
+                found.push(error("node.need_repair", name, format!("needs repair: {detail}")).with_fix(fix));
             }
             // So it says for as long as nobody sends to it.
             DbState::NeedRepair => found.push(
-                error("node.disconnected", name, format!("does not reach its upstream: {detail}")).fix(
+                error("node.disconnected", name, format!("does not reach its upstream: {detail}")).with_fix(
                     match self.primary {
                         Some(_) => format!("repair it: og repair {}", n.name),
                         None => "it follows again when there is a primary".to_owned(),
@@ -316,12 +315,12 @@ impl<'a> Inspection<'a> {
             ),
             other => found.push(
                 finding(Severity::Warning, "node.not_normal", name, format!("is {other}: {detail}"))
-                    .fix("wait, and look again"),
+                    .with_fix("wait, and look again"),
             ),
         }
         if own.streaming == Some(false) && state.db_state == Some(DbState::Normal) {
             let fix = format!("repair it: og repair {}", n.name);
-            found.push(error("node.not_streaming", name, "does not stream").fix(fix));
+            found.push(error("node.not_streaming", name, "does not stream").with_fix(fix));
         }
         if let Some(lag) = own.replay_lag_bytes.filter(|lag| *lag > self.max_lag_bytes) {
             found.push(
@@ -331,7 +330,7 @@ impl<'a> Inspection<'a> {
                     name,
                     format!("is {} behind the primary", in_units(lag)),
                 )
-                .fix("look for a slow disk or network, or a long query that holds replay back"),
+                .with_fix("look for a slow disk or network, or a long query that holds replay back"),
             );
         }
         let idle = state.slots.iter().flatten().filter(|slot| !slot.active);
@@ -344,7 +343,7 @@ impl<'a> Inspection<'a> {
                     name,
                     format!("slot {}, which nobody uses, retains {held} of WAL", slot.name),
                 )
-                .fix(format!(
+                .with_fix(format!(
                     "bring its standby back, or drop it: {}",
                     n.command("og_slot", &[("state", "absent"), ("names", &slot.name)])
                 )),
@@ -354,7 +353,7 @@ impl<'a> Inspection<'a> {
             let message =
                 format!("changed in postgresql.conf, to count after a restart: {}", waiting.join(", "));
             let fix = format!("restart it: og restart {}", own.name);
-            found.push(finding(Severity::Info, "node.pending_restart", name, message).fix(fix));
+            found.push(finding(Severity::Info, "node.pending_restart", name, message).with_fix(fix));
         }
         let damage = state.tablespaces.as_ref().and_then(|t| t.warning(state.role));
         found.extend(damage.map(|text| error("node.tablespaces", name, text)));
@@ -381,7 +380,7 @@ impl<'a> Inspection<'a> {
                 None,
                 format!("the nodes run different releases: {}", told.join("; ")),
             )
-            .fix("bring all nodes to one release")
+            .with_fix("bring all nodes to one release")
         })
     }
 
@@ -417,7 +416,7 @@ fn sender_to<'a>(senders: &'a [Sender], n: &Node) -> Option<&'a Sender> {
 }
 
 /// What is found of a node whose server does not run, or of which that is not known; `None` when it runs.
-fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
+fn absence_findings(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
     let name = Some(own.name.as_str());
     let (seen, state) = (n.seen(), n.state());
     let one = |finding| Some(vec![finding]);
@@ -435,7 +434,7 @@ fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
     }
     if let Some(why) = &seen.unreachable {
         let fix = "bring the host or its network back; to take the node out of the cluster, drop it";
-        return one(error("node.unreachable", name, format!("unreachable: {why}")).fix(fix));
+        return one(error("node.unreachable", name, format!("unreachable: {why}")).with_fix(fix));
     }
     match &state.build {
         Some(build) if build.running => {
@@ -445,18 +444,18 @@ fn absence(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
         Some(build) if build.interrupted => {
             let message = "a build died half done; the server does not start";
             let fix = format!("repair it, which builds it again: og repair {}", n.name);
-            one(error("node.build_interrupted", name, message).fix(fix))
+            one(error("node.build_interrupted", name, message).with_fix(fix))
         }
         _ if !state.running => {
             let fix = format!("repair it, which starts it in its role: og repair {}", n.name);
-            one(error("node.stopped", name, "its server is stopped").fix(fix))
+            one(error("node.stopped", name, "its server is stopped").with_fix(fix))
         }
         _ => None,
     }
 }
 
 fn verdict(findings: &[Finding], heads: usize, nodes: &[Node]) -> Verdict {
-    let open = nodes.iter().any(|n| !n.reachable() || n.seen().state_error.is_some());
+    let open = nodes.iter().any(|n| !n.is_reachable() || n.seen().state_error.is_some());
     let waits = |f: &Finding| f.id == "commits.standby_missing" && f.severity == Severity::Error;
     match heads {
         0 if open => Verdict::Unknown,
@@ -467,7 +466,7 @@ fn verdict(findings: &[Finding], heads: usize, nodes: &[Node]) -> Verdict {
     }
 }
 
-fn sentence(it: &ClusterHealth) -> String {
+fn summarize(it: &ClusterHealth) -> String {
     let standbys: Vec<&NodeHealth> = it
         .nodes
         .iter()

@@ -97,7 +97,8 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     page.add(metrics::SLOT_RETAINED, each(health, |node| node.slot_retained_bytes));
     let waits = |node: &NodeHealth| node.pending_restart.as_ref().map(|waiting| !waiting.is_empty());
     page.add(PENDING_RESTART, each(health, |node| number(waits(node))));
-    let standby = |node: &NodeHealth, ready| node.role.is_some_and(Role::follows).then_some(u64::from(ready));
+    let standby =
+        |node: &NodeHealth, ready| node.role.is_some_and(Role::is_following).then_some(u64::from(ready));
     page.add(SWITCHOVER_READY, each(health, |node| standby(node, is_yes(&node.switchover_ready))));
     page.add(FAILOVER_READY, each(health, |node| standby(node, is_yes(&node.failover_ready))));
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);

@@ -137,9 +137,9 @@ fn findings(findings: &[Finding], out: &mut String) {
 /// Why standbys are not ready for what may come; nothing where all are.
 fn readiness(nodes: &[NodeHealth], out: &mut String) {
     let mut lines = Vec::new();
-    for node in nodes.iter().filter(|node| node.role.is_none_or(Role::follows)) {
+    for node in nodes.iter().filter(|node| node.role.is_none_or(Role::is_following)) {
         for (what, ready) in [("switchover", &node.switchover_ready), ("failover", &node.failover_ready)] {
-            lines.extend(unready(&node.name, what, ready));
+            lines.extend(unready_reason(&node.name, what, ready));
         }
     }
     if !lines.is_empty() {
@@ -147,7 +147,7 @@ fn readiness(nodes: &[NodeHealth], out: &mut String) {
     }
 }
 
-fn unready(node: &str, what: &str, ready: &Readiness) -> Option<String> {
+fn unready_reason(node: &str, what: &str, ready: &Readiness) -> Option<String> {
     let answer = match ready.verdict {
         Answer::Yes => return None,
         Answer::No => "not ready",

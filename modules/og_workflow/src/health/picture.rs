@@ -209,14 +209,14 @@ fn arrange(health: &ClusterHealth) -> (Vec<Tree<'_>>, Vec<&NodeHealth>) {
     let heads =
         |node: &&NodeHealth| node.role == Some(Role::Primary) || Some(&node.name) == health.primary.as_ref();
     for node in health.nodes.iter().filter(heads) {
-        trees.extend(grow(health, node, &mut drawn));
+        trees.extend(build_tree(health, node, &mut drawn));
     }
     let is_known = |up: &str| health.node(up).is_some();
     let strangers: BTreeSet<&str> =
         health.nodes.iter().filter_map(|n| n.upstream.as_deref()).filter(|up| !is_known(up)).collect();
     for address in strangers {
         let below = health.nodes.iter().filter(|n| n.upstream.as_deref() == Some(address));
-        let below: Vec<_> = below.filter_map(|n| grow(health, n, &mut drawn)).collect();
+        let below: Vec<_> = below.filter_map(|n| build_tree(health, n, &mut drawn)).collect();
         if !below.is_empty() {
             trees.push(Tree { place: Place::Stranger(address), below });
         }
@@ -224,7 +224,7 @@ fn arrange(health: &ClusterHealth) -> (Vec<Tree<'_>>, Vec<&NodeHealth>) {
     // Nodes whose upstream is not known; then those that follow each other in a circle, which has no beginning.
     let ends = health.nodes.iter().filter(|n| n.upstream.is_none());
     for node in ends.chain(&health.nodes) {
-        match grow(health, node, &mut drawn) {
+        match build_tree(health, node, &mut drawn) {
             Some(tree) if tree.below.is_empty() => loose.push(node),
             tree => trees.extend(tree),
         }
@@ -232,7 +232,7 @@ fn arrange(health: &ClusterHealth) -> (Vec<Tree<'_>>, Vec<&NodeHealth>) {
     (trees, loose)
 }
 
-fn grow<'a>(
+fn build_tree<'a>(
     health: &'a ClusterHealth,
     node: &'a NodeHealth,
     drawn: &mut BTreeSet<&'a str>,
@@ -243,7 +243,7 @@ fn grow<'a>(
     let followers = health.nodes.iter().filter(|other| {
         other.upstream.as_deref() == Some(node.name.as_str()) && other.role != Some(Role::Primary)
     });
-    let below = followers.filter_map(|other| grow(health, other, drawn)).collect();
+    let below = followers.filter_map(|other| build_tree(health, other, drawn)).collect();
     Some(Tree { place: Place::Node(node), below })
 }
 
@@ -324,7 +324,7 @@ fn draw_box(grade: Grade, words: [&str; 4], (x, y): (usize, usize), out: &mut St
         ("small", 62, FIT[1], role),
         ("small", 80, FIT[1], state),
     ] {
-        text(out, (x + 12, y + down), class, &shortened(words, fit));
+        text(out, (x + 12, y + down), class, &shorten(words, fit));
     }
     out.push_str("</g>\n");
 }
@@ -336,7 +336,7 @@ fn text(out: &mut String, (x, y): (usize, usize), class: &str, words: &str) {
 }
 
 /// Returns the words, or their beginning and end where they are longer than this.
-fn shortened(words: &str, most: usize) -> String {
+fn shorten(words: &str, most: usize) -> String {
     let letters: Vec<char> = words.chars().collect();
     if letters.len() <= most {
         return words.to_owned();
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn long_words_keep_their_ends() {
-        assert_eq!(shortened("short", 5), "short");
-        assert_eq!(shortened("[2001:db8::1]:26000", 10), "[200…26000");
+        assert_eq!(shorten("short", 5), "short");
+        assert_eq!(shorten("[2001:db8::1]:26000", 10), "[200…26000");
     }
 }

@@ -6,9 +6,9 @@ use og_common::gauss::control::LIMITS;
 use serde_json::{Map, Value, json};
 
 use super::restart::{Pending, pending};
-use super::{Outlook, PutBack, SYNC_NAMES, Shared, left, owed};
+use super::{DeferredRestore, Outlook, SYNC_NAMES, Shared, deferred_restores, leftover_values};
 use crate::args::Options;
-use crate::cluster::{Cluster, Node, TargetKind, names};
+use crate::cluster::{Cluster, Node, TargetKind, node_names};
 
 /// The variable that has the parameters.
 pub const VARIABLE: &str = "og_parameters";
@@ -27,7 +27,7 @@ pub struct Configure {
     /// The members that follow the primary.
     pub standbys: Vec<String>,
     /// How `og_guc` is called first, to bring back what a killed run left.
-    pub restore_now: Option<PutBack>,
+    pub restore_now: Option<DeferredRestore>,
     /// The nodes as they were seen.
     pub nodes: Vec<Node>,
 }
@@ -43,14 +43,14 @@ impl Configure {
 
     /// The lowered limits and their values.
     #[must_use]
-    pub fn lowered(&self) -> Map<String, Value> {
+    pub fn lowered_limits(&self) -> Map<String, Value> {
         self.lowered.iter().map(|name| (name.clone(), self.parameters[name].clone())).collect()
     }
 
     /// The nodes as they are to be when each has the parameters in its file; `waiting` has those by node that count only
     /// after a restart.
     #[must_use]
-    pub fn foresee(&self, waiting: &BTreeMap<String, BTreeSet<String>>) -> Vec<Node> {
+    pub fn foresee_nodes(&self, waiting: &BTreeMap<String, BTreeSet<String>>) -> Vec<Node> {
         let set = |n: &Node| {
             let mut n = n.clone();
             let Some(seen) = n.seen.as_mut().filter(|_| self.shared.members.contains(&n.name)) else {
@@ -80,7 +80,7 @@ pub fn configure(nodes: &[Node], options: &Options) -> Outlook<Configure> {
     let mut c = Cluster::new(nodes, &[], TargetKind::Kept(VARIABLE));
     c.check();
     let parameters = parameters(&mut c, options);
-    let Some(primary) = c.primary else { return Outlook::of(c, None) };
+    let Some(primary) = c.primary else { return Outlook::new(c, None) };
     for name in parameters.keys() {
         if let Some(instead) = of_one_node(name, primary) {
             c.findings.push(format!("{name} {instead}"));
@@ -93,18 +93,18 @@ pub fn configure(nodes: &[Node], options: &Options) -> Outlook<Configure> {
             && wanted.zip(number(primary.works_with(name))).is_some_and(|(a, b)| a < b)
     };
     let lowered = parameters.keys().filter(lowers).cloned().collect();
-    let left = left(&c);
+    let left = leftover_values(&c);
     let what = format!("configure {}", parameters.keys().cloned().collect::<Vec<_>>().join(","));
     let plan = Configure {
-        shared: Shared::of(&c, primary, &what, left.clone()),
+        shared: Shared::new(&c, primary, &what, left.clone()),
         lowered,
-        cascades: names(c.members.iter().copied().filter(|n| *n != primary && n.becomes_cascade())),
-        standbys: names(c.standbys(&c.members).into_iter()),
-        restore_now: PutBack::of(&owed(&left)),
+        cascades: node_names(c.members.iter().copied().filter(|n| *n != primary && n.becomes_cascade())),
+        standbys: node_names(c.standbys(&c.members).into_iter()),
+        restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
         nodes: nodes.to_vec(),
         parameters,
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 /// The parameters under names in lower case, which is how the server compares them.

@@ -7,10 +7,15 @@ use og_common::gauss::managed::Act;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Settings, Shared, left, owed, unreadable};
+use super::{
+    DeferredRestore, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Settings, Shared, deferred_restores,
+    leftover_values, unreadable,
+};
 use crate::args::{DropCommits, Options};
-use crate::cluster::{Cluster, Node, Peer, TargetKind, canonical, changes_role, fares, names};
-use crate::seen::Rule;
+use crate::cluster::{
+    Cluster, Node, PeerArg, TargetKind, canonical, changes_role, describe_state, node_names,
+};
+use crate::seen::RuleRecord;
 
 /// What is to be done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -27,17 +32,17 @@ pub struct Drop {
     /// Nodes to be stopped.
     pub stop: Vec<String>,
     /// Channels that go.
-    pub cut: Vec<Peer>,
+    pub cut: Vec<PeerArg>,
     /// Whether any member has one of these.
     pub cuts: bool,
     /// Rules that go.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleRecord>,
     /// Members that follow another one.
     pub standbys: Vec<String>,
     /// The cluster's files.
     pub files: Files,
     /// How `og_guc` is called at the end, to let commits wait again.
-    pub restore_after: Option<PutBack>,
+    pub restore_after: Option<DeferredRestore>,
 }
 
 /// Findings and plan of taking these nodes away.
@@ -49,17 +54,17 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
     }
     c.check();
     super::managed::check(&mut c, Act::Drop);
-    let Some(primary) = c.primary else { return Outlook::of(c, None) };
+    let Some(primary) = c.primary else { return Outlook::new(c, None) };
     let stay = c.standbys(&c.members);
     let cascades: Vec<&Node> =
         c.members.iter().copied().filter(|n| *n != primary && n.becomes_cascade()).collect();
     if !cascades.is_empty() && stay.is_empty() {
-        let told = names(cascades.into_iter()).join(", ");
+        let told = node_names(cascades.into_iter()).join(", ");
         c.findings
             .push(format!("{told}: a cascade standby would have no standby left to hang on; drop it too"));
     }
     let last = stay.is_empty();
-    let left = left(&c);
+    let left = leftover_values(&c);
     let most = left.get(MOST_AVAILABLE).cloned();
     let most = most.unwrap_or_else(|| primary.parameter(MOST_AVAILABLE).map(str::to_owned));
     let keys: Vec<_> = c.targets.iter().map(|n| n.key()).collect();
@@ -67,7 +72,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
     let available =
         options.og_drop_commits == DropCommits::Available && cuts && !last && most.as_deref() != Some("on");
     // What a killed run left, too: put back before the names are right, commits could wait for a node that is dead.
-    let mut restore = owed(&left);
+    let mut restore = deferred_restores(&left);
     restore.extend(available.then(|| (MOST_AVAILABLE.to_owned(), most)));
     let addresses: Vec<_> = c.members.iter().map(|n| canonical(&n.address)).collect();
     let alone = c.targets.iter().filter(|n| !addresses.contains(&canonical(&n.address)));
@@ -75,16 +80,16 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
         last,
         commits: commits_go_on(&c, primary, last, available),
         names_gone: c.targets.iter().map(|n| n.app_name.clone()).collect(),
-        stop: names(c.targets.iter().copied().filter(|n| n.reachable())),
-        cut: c.targets.iter().map(|n| n.end()).collect(),
+        stop: node_names(c.targets.iter().copied().filter(|n| n.is_reachable())),
+        cut: c.targets.iter().map(|n| n.own_end()).collect(),
         cuts,
         rules: alone.map(|n| c.rule(n, None)).collect(),
-        standbys: names(c.members.iter().copied().filter(|n| *n != primary)),
-        files: Files::of(primary, &c.members),
-        restore_after: PutBack::of(&restore),
-        shared: Shared::of(&c, primary, "drop", left.into_iter().chain(restore).collect()),
+        standbys: node_names(c.members.iter().copied().filter(|n| *n != primary)),
+        files: Files::new(primary, &c.members),
+        restore_after: DeferredRestore::from_values(&restore),
+        shared: Shared::new(&c, primary, "drop", left.into_iter().chain(restore).collect()),
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 fn target(c: &mut Cluster, n: &Node) {
@@ -97,11 +102,11 @@ fn target(c: &mut Cluster, n: &Node) {
         c.findings
             .push(format!("{name} runs as a single node of its own; stop it yourself if that is meant"));
     } else if let Some(what) = n.state().db_state.filter(|s| changes_role(*s)) {
-        c.findings.push(format!("{name}: is {}; wait until that is over", fares(what)));
+        c.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
     }
     if n.seen.is_none() {
         // That it is hidden was found already.
-    } else if !n.reachable() {
+    } else if !n.is_reachable() {
         c.warnings
             .push(format!("{name} cannot be reached and is not stopped; run this again when it is back"));
     } else if let Some(why) = &n.seen().denied {

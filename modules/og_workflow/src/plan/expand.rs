@@ -9,12 +9,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Files, NODE_NAME, Outlook, PARAMETERS, Purpose, PutBack, SYNC_NAMES, Settings, Shared, Values, ZONE,
-    by_id, left, names as node_names, owed, room, zones,
+    DeferredRestore, Files, NODE_NAME, Outlook, PARAMETERS, Purpose, SYNC_NAMES, Settings, Shared, Values,
+    ZONE, by_id, deferred_restores, leftover_values, names, room, zones,
 };
 use crate::args::{BuildMode, Options, SyncStandbys};
-use crate::cluster::{Cluster, Node, Peer, TargetKind, changes_role, fares, names, role_in_words};
-use crate::seen::Rule;
+use crate::cluster::{
+    Cluster, Node, PeerArg, TargetKind, changes_role, describe_state, node_names, role_in_words,
+};
+use crate::seen::RuleRecord;
 
 /// So many standbys openGauss serves.
 const MOST_STANDBYS: usize = 8;
@@ -26,7 +28,7 @@ pub struct Expand {
     #[serde(flatten)]
     pub shared: Shared,
     /// How `og_guc` is called before anything else, when a killed run left something changed.
-    pub restore_now: Option<PutBack>,
+    pub restore_now: Option<DeferredRestore>,
     /// New nodes that follow the primary.
     pub standbys: Vec<String>,
     /// New nodes that follow a standby.
@@ -50,13 +52,13 @@ pub struct Expand {
     /// The application_name of each new node that follows the primary: in check mode `og_guc` is told that they stream.
     pub foreseen_standbys: Vec<String>,
     /// How `og_guc` brings it back.
-    pub put_back_sync: Option<PutBack>,
+    pub put_back_sync: Option<DeferredRestore>,
     /// What it was.
     pub sync_before: Option<String>,
     /// Whether it stays empty when the new nodes are taken away again: no other standby streams, and it was not empty.
     pub sync_stays_empty: bool,
     /// How `og_guc` then makes it what it can be without them.
-    pub undo_sync: PutBack,
+    pub undo_sync: DeferredRestore,
     /// What the lock then keeps, when it has ended: the next run puts it back.
     pub note: Purpose,
     /// By new node, the parameters that get back the values which they had.
@@ -64,11 +66,11 @@ pub struct Expand {
     /// By new node, the parameters that were not set.
     pub undo_unset: BTreeMap<String, Vec<String>>,
     /// By new node, rules of its own that get another method from this run.
-    pub undo_rules: BTreeMap<String, Vec<Rule>>,
+    pub undo_rules: BTreeMap<String, Vec<RuleRecord>>,
     /// Rules for each node.
-    pub rules: BTreeMap<String, Vec<Rule>>,
+    pub rules: BTreeMap<String, Vec<RuleRecord>>,
     /// Channels for each node.
-    pub peers: BTreeMap<String, Vec<Peer>>,
+    pub peers: BTreeMap<String, Vec<PeerArg>>,
     /// Parameters for each new node.
     pub own: BTreeMap<String, Settings>,
     /// How each new node is built.
@@ -95,29 +97,29 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     c.check();
     super::managed::check(&mut c, Act::Expand);
     for n in c.targets.clone() {
-        newcomer(&mut c, n, options.og_build_force);
+        check_new_node(&mut c, n, options.og_build_force);
     }
-    let Some(primary) = c.primary else { return Outlook::of(c, None) };
+    let Some(primary) = c.primary else { return Outlook::new(c, None) };
     let all: Vec<&Node> = c.members.iter().chain(&c.targets).copied().collect();
     if all.len() - 1 > MOST_STANDBYS {
         c.findings
             .push(format!("there would be {} standbys; openGauss serves {MOST_STANDBYS}", all.len() - 1));
     }
     let (cascades, standbys): (Vec<&Node>, Vec<&Node>) = c.targets.iter().partition(|n| n.becomes_cascade());
-    let (cascades, standbys) = (names(cascades.into_iter()), names(standbys.into_iter()));
+    let (cascades, standbys) = (node_names(cascades.into_iter()), node_names(standbys.into_iter()));
     if !cascades.is_empty() && c.standbys(&all).is_empty() {
         let told = cascades.join(", ");
         c.findings
             .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
     }
     let follow = c.standbys(&all);
-    let apart = c.targets.iter().filter(|n| n.becomes_cascade() && !n.streams());
+    let apart = c.targets.iter().filter(|n| n.becomes_cascade() && !n.is_streaming());
     let apart: Vec<String> = apart.filter_map(|n| zones::mismatch(n, &follow)).collect();
     c.findings.extend(apart);
-    let sync = sync(&mut c, primary, &all, options.og_sync_standbys);
-    let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.streams()).collect();
-    node_names::look(&mut c, primary, &fresh);
-    let at_once = room::look(&mut c, primary, &all, &fresh);
+    let sync = plan_sync(&mut c, primary, &all, options.og_sync_standbys);
+    let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.is_streaming()).collect();
+    names::check_names(&mut c, primary, &fresh);
+    let at_once = room::check_room(&mut c, primary, &all, &fresh);
     let asked = if options.og_build_parallel == 0 { usize::MAX } else { options.og_build_parallel };
     let build_together = at_once.together && asked >= fresh.len() && has_upstreams(&c, &fresh);
     let own = c.targets.iter().map(|n| {
@@ -128,13 +130,13 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
             own.insert(SYNC_NAMES.to_owned(), names.clone());
         }
         // Before the build: the server that it starts finds what is in tablespaces under this name alone.
-        if let Some(name) = node_names::of_newcomers(primary).filter(|_| fresh.contains(n)) {
+        if let Some(name) = names::of_newcomers(primary).filter(|_| fresh.contains(n)) {
             own.insert(NODE_NAME.to_owned(), name.to_owned());
         }
         (n.name.clone(), own)
     });
     // One that streams stays as it is: while it is built anew, each commit that waits for it waits.
-    let mode = |n: &Node| if n.streams() { BuildMode::Auto } else { options.og_build_mode };
+    let mode = |n: &Node| if n.is_streaming() { BuildMode::Auto } else { options.og_build_mode };
     let build_modes = c.targets.iter().map(|n| (n.name.clone(), mode(n))).collect();
     let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
     for n in &all {
@@ -142,13 +144,13 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         peers.insert(n.name.clone(), peers_of(&c, primary, n, &all));
     }
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
-    let room_for = names(fresh.iter().copied().filter(|_| in_full));
+    let room_for = node_names(fresh.iter().copied().filter(|_| in_full));
     let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
     let (undo_set, undo_unset) = undo(&c.targets, &newcomers);
-    let undo_rules = c.targets.iter().map(|n| (n.name.clone(), replaced(n, &rules[&n.name]))).collect();
+    let undo_rules = c.targets.iter().map(|n| (n.name.clone(), replaced_rules(n, &rules[&n.name]))).collect();
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
-    let shared = Shared::of(&c, primary, "expand", sync.restore);
+    let shared = Shared::new(&c, primary, "expand", sync.restore);
     let note = Values::from([(SYNC_NAMES.to_owned(), sync.before.clone())]);
     let plan = Expand {
         note: Purpose { restore: note, ..shared.purpose.clone() },
@@ -159,15 +161,17 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         cascades_at_once: at_once.cascades.min(asked),
         build_together,
         shared,
-        restore_now: PutBack::of(&owed(&left(&c))),
+        restore_now: DeferredRestore::from_values(&deferred_restores(&leftover_values(&c))),
         standbys,
         cascades,
-        nodes: names(all.iter().copied()),
-        building: names(all.iter().copied().filter(|n| n.state().build.as_ref().is_some_and(|b| b.running))),
-        fresh: names(fresh.into_iter()),
+        nodes: node_names(all.iter().copied()),
+        building: node_names(
+            all.iter().copied().filter(|n| n.state().build.as_ref().is_some_and(|b| b.running)),
+        ),
+        fresh: node_names(fresh.into_iter()),
         newcomer_names: newcomers.iter().map(|n| n.app_name.clone()).collect(),
-        newcomers: names(newcomers.iter().copied()),
-        staying: names(all.iter().copied().filter(|n| !newcomers.contains(n))),
+        newcomers: node_names(newcomers.iter().copied()),
+        staying: node_names(all.iter().copied().filter(|n| !newcomers.contains(n))),
         empty_sync: sync.empty,
         sync_add: sync.add,
         foreseen_standbys: c.standbys(&c.targets).iter().map(|n| n.app_name.clone()).collect(),
@@ -180,16 +184,16 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         own,
         build_modes,
         room_for,
-        files: Files::of(primary, &all),
-        files_before: Files::of(primary, &before),
+        files: Files::new(primary, &all),
+        files_before: Files::new(primary, &before),
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 /// Whether each new cascade standby has a standby to follow before the new standbys are built: one that streams already,
 /// and of its zone where the server compares them.
 fn has_upstreams(c: &Cluster, fresh: &[&Node]) -> bool {
-    let members = c.standbys(&c.members).into_iter().filter(|n| n.streams());
+    let members = c.standbys(&c.members).into_iter().filter(|n| n.is_streaming());
     let streaming: Vec<&Node> = members.collect();
     let mut cascades = fresh.iter().filter(|n| n.becomes_cascade());
     !streaming.is_empty() && cascades.all(|n| zones::mismatch(n, &streaming).is_none())
@@ -208,17 +212,17 @@ struct Sync {
     before: Option<String>,
     empty: bool,
     add: Vec<String>,
-    put_back: Option<PutBack>,
+    put_back: Option<DeferredRestore>,
     stays_empty: bool,
-    undo: PutBack,
+    undo: DeferredRestore,
     restore: Values,
     of_newcomers: Option<String>,
 }
 
-fn sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync {
+fn plan_sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> Sync {
     // A primary without standbys hangs every commit as soon as it has a channel, so the names wait until one streams.
-    let alone = !all.iter().any(|n| *n != primary && n.streams() && !n.becomes_cascade());
-    let mut left = left(c);
+    let alone = !all.iter().any(|n| *n != primary && n.is_streaming() && !n.becomes_cascade());
+    let mut left = leftover_values(c);
     // initdb leaves the line commented, and the server's own default is every standby.
     let now = primary.parameter(SYNC_NAMES).map(str::to_owned);
     let empty = alone && now.as_deref() != Some("");
@@ -227,15 +231,15 @@ fn sync(c: &mut Cluster, primary: &Node, all: &[&Node], mode: SyncStandbys) -> S
         left.remove(SYNC_NAMES);
     }
     let before = left.get(SYNC_NAMES).cloned().unwrap_or(now);
-    let mut restore = owed(&left);
+    let mut restore = deferred_restores(&left);
     let changes = empty || left.contains_key(SYNC_NAMES);
     if changes {
         restore.insert(SYNC_NAMES.to_owned(), before.clone());
     }
     let keep = changes && mode == SyncStandbys::Keep;
-    let put_back = keep.then(|| PutBack::one(SYNC_NAMES, before.as_deref()));
+    let put_back = keep.then(|| DeferredRestore::one(SYNC_NAMES, before.as_deref()));
     // Whoever commits would wait for ever for a standby that is taken away again.
-    let undo = PutBack::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });
+    let undo = DeferredRestore::one(SYNC_NAMES, if alone { Some("") } else { before.as_deref() });
     let stays_empty = alone && before.as_deref() != Some("");
     let mut add: Vec<_> = match mode {
         SyncStandbys::Any | SyncStandbys::First => {
@@ -267,8 +271,8 @@ fn is_any_standby(names: Option<&str>) -> bool {
 /// would wait for the new ones alone.
 fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
     let members = c.standbys(&c.members);
-    for n in members.iter().filter(|n| n.reachable()) {
-        if !n.streams() {
+    for n in members.iter().filter(|n| n.is_reachable()) {
+        if !n.is_streaming() {
             c.warnings.push(format!(
                 "{}: does not stream, and {SYNC_NAMES} of {}, which is any standby now, will not name it; \
                  expand with og_add={} when it is back",
@@ -282,7 +286,7 @@ fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
             ));
         }
     }
-    members.iter().filter(|n| n.streams()).map(|n| n.app_name.clone()).collect()
+    members.iter().filter(|n| n.is_streaming()).map(|n| n.app_name.clone()).collect()
 }
 
 /// What the parameters that this run writes on the new nodes were: their values, and which were not set.
@@ -295,7 +299,7 @@ fn undo(
     for n in targets {
         // Of the channels of a node that stays in the cluster only those go that this run brought.
         let written = |name: &str| match name {
-            SYNC_NAMES => !n.streams(),
+            SYNC_NAMES => !n.is_streaming(),
             NODE_NAME | "application_name" | "available_zone" => true,
             _ => name.starts_with("replconninfo") && newcomers.contains(n),
         };
@@ -309,14 +313,15 @@ fn undo(
 }
 
 /// The node's own rules that get another method when these are written.
-fn replaced(n: &Node, rules: &[Rule]) -> Vec<Rule> {
-    let same = |own: &Rule, rule: &Rule| own.kind == rule.kind && own.identity() == rule.identity();
-    let changes = |own: &&Rule| rules.iter().any(|rule| same(own, rule) && own.method != rule.method);
+fn replaced_rules(n: &Node, rules: &[RuleRecord]) -> Vec<RuleRecord> {
+    let same =
+        |own: &RuleRecord, rule: &RuleRecord| own.kind == rule.kind && own.identity() == rule.identity();
+    let changes = |own: &&RuleRecord| rules.iter().any(|rule| same(own, rule) && own.method != rule.method);
     n.seen().rules.iter().filter(changes).cloned().collect()
 }
 
-fn newcomer(c: &mut Cluster, n: &Node, force: bool) {
-    if !c.answered(n) {
+fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
+    if !c.check_answered(n) {
         return;
     }
     let (name, state) = (&n.name, n.state());
@@ -327,8 +332,8 @@ fn newcomer(c: &mut Cluster, n: &Node, force: bool) {
         ));
     }
     if let Some(what) = state.db_state.filter(|s| changes_role(*s)) {
-        c.findings.push(format!("{name}: is {}; wait until that is over", fares(what)));
-    } else if n.streams() && live != Some(n.role) && n.role != Role::Primary {
+        c.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
+    } else if n.is_streaming() && live != Some(n.role) && n.role != Role::Primary {
         c.findings.push(format!(
             "{name}: already runs as {}, the inventory says {}; correct the inventory, or drop it first",
             role_in_words(state.role),
@@ -344,7 +349,7 @@ fn newcomer(c: &mut Cluster, n: &Node, force: bool) {
 }
 
 /// The rules that let all nodes in at one of them; a rule that is there with another method is left to who wrote it.
-fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<Rule> {
+fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<RuleRecord> {
     let seen = at.seen().rules.iter();
     let there: Vec<_> = seen
         .filter(|r| r.kind == "host" && r.netmask.as_deref().is_none_or(str::is_empty))
@@ -369,9 +374,9 @@ fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<Ru
 }
 
 /// A newcomer gets everybody; a member only what is new, for any other change would cut those who stream from it.
-fn peers_of(c: &Cluster, primary: &Node, n: &Node, nodes: &[&Node]) -> Vec<Peer> {
+fn peers_of(c: &Cluster, primary: &Node, n: &Node, nodes: &[&Node]) -> Vec<PeerArg> {
     let among = if c.targets.contains(&n) { nodes } else { &c.targets };
     let mut peers: Vec<_> = among.iter().filter(|p| **p != n).collect();
     peers.sort_by_key(|p| (**p != primary, p.id.unwrap_or(0)));
-    peers.iter().map(|p| p.channel()).collect()
+    peers.iter().map(|p| p.channel_end()).collect()
 }

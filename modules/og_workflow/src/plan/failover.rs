@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Fork, LogRecord, Role, lsn_number, tells_of_a_lost_primary};
+use og_common::gauss::{Fork, LogRecord, Role, is_lost_primary_detail};
+use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
 
 use super::{Files, MOST_AVAILABLE, Outlook, Purpose, SYNC_NAMES, Shared, purpose_of};
 use crate::args::Options;
-use crate::cluster::{Cluster, Node, Peer, TargetKind, canonical, kin, misplaced, names, strangers};
-use crate::seen::{LogPosition, LogRecords, Rule};
+use crate::cluster::{
+    Cluster, Node, PeerArg, TargetKind, canonical, find_misplacements, find_strangers, node_names,
+    related_nodes,
+};
+use crate::seen::{LogPosition, LogRecords, RuleRecord};
 
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_failover";
@@ -39,9 +43,9 @@ pub struct Failover {
     /// What may have been the primary and cannot be reached.
     pub lost: Vec<String>,
     /// Its ends of replication channels.
-    pub cut: Vec<Peer>,
+    pub cut: Vec<PeerArg>,
     /// Its rules.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RuleRecord>,
     /// All members.
     members: Vec<Node>,
 }
@@ -72,9 +76,9 @@ pub struct Choice {
 /// Findings and plan, as far as they do not depend on how far the logs go.
 #[must_use]
 pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Failover> {
-    let mut c = Cluster::unled(nodes, targets, TargetKind::Kept(VARIABLE));
-    let runs = |n: &&Node| n.reachable() && n.live_role().is_some();
-    let follows = |n: &&Node| n.live_role().is_some_and(Role::follows);
+    let mut c = Cluster::without_primary(nodes, targets, TargetKind::Kept(VARIABLE));
+    let runs = |n: &&Node| n.is_reachable() && n.live_role().is_some();
+    let follows = |n: &&Node| n.live_role().is_some_and(Role::is_following);
     let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
     let dead: Vec<&str> =
         options.og_confirm_dead.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
@@ -90,29 +94,29 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     let alive: Vec<&Node> = nodes.iter().filter(|n| leads(n) && !is_hung(n)).collect();
     let Some(root) = standbys.first().or(alive.first()).copied() else {
         c.findings.push("no standby runs that could take over; start one first (og_node_state)".to_owned());
-        return Outlook::of(c, None);
+        return Outlook::new(c, None);
     };
     let members = members_of(root, nodes);
-    c.findings.extend(strangers(root, &members, nodes));
+    c.findings.extend(find_strangers(root, &members, nodes));
     c.members.clone_from(&members);
     super::managed::check(&mut c, Act::Failover);
     for n in &members {
         c.findings.extend(n.problems.iter().cloned());
-        c.findings.extend(misplaced(n, nodes));
+        c.findings.extend(find_misplacements(n, nodes));
     }
     let is_member = |n: &Node| members.contains(&n);
     let silent = standbys.iter().filter(|n| is_member(n) && is_hung(n));
     c.findings.extend(silent.map(|n| silent_standby(n)));
     let alive: Vec<&Node> = alive.into_iter().filter(|n| is_member(n)).collect();
-    let resumed = resumed(&alive, targets);
+    let resumed = find_resumed(&alive, targets);
     if let ([first, ..], None) = (&alive[..], resumed) {
         c.findings.push(format!(
             "{} runs as primary and answers, so nothing is lost; to exchange roles: og switchover NODE{}",
-            names(alive.iter().copied()).join(" and "),
+            node_names(alive.iter().copied()).join(" and "),
             if alive.len() > 1 { ", when one of them is stopped" } else { "" }
         ));
         c.primary = Some(first);
-        return Outlook::of(c, None);
+        return Outlook::new(c, None);
     }
     let survivors: Vec<&Node> = standbys.into_iter().filter(|n| is_member(n) && !is_hung(n)).collect();
     let able: Vec<&Node> =
@@ -120,13 +124,13 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     if able.is_empty() && resumed.is_none() {
         c.findings.push("no standby of the lost primary runs that could take over".to_owned());
     }
-    let open = |n: &&&Node| !n.reachable() || n.seen().state_error.is_some();
+    let open = |n: &&&Node| !n.is_reachable() || n.seen().state_error.is_some();
     let lost: Vec<&Node> = members.iter().copied().filter(|n| open(&n)).collect();
     let stop: Vec<&Node> = members
         .iter()
         .copied()
         .filter(|n| {
-            n.reachable() && n.seen().state_error.is_none() && is_dead_primary(n) && Some(*n) != resumed
+            n.is_reachable() && n.seen().state_error.is_none() && is_dead_primary(n) && Some(*n) != resumed
         })
         .collect();
     for n in stop.iter().filter(|n| is_hung(n) && !confirmed(n)) {
@@ -143,34 +147,40 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
         let unproven = lost.iter().filter(|n| !confirmed(n));
         c.findings.extend(unproven.filter_map(|n| why_unproven(n, &able, lost.len())));
     }
-    wanted(&mut c, targets, &able, resumed);
+    check_target(&mut c, targets, &able, resumed);
     if resumed.is_none() {
-        again(&mut c, &members, options);
+        warn_repeated_failover(&mut c, &members, options);
     }
     let first = resumed.or(able.first().copied()).unwrap_or(root);
-    let what = format!("{UNDER_WAY} {}", names(stop.iter().chain(&lost).copied()).join(","));
+    let what = format!("{UNDER_WAY} {}", node_names(stop.iter().chain(&lost).copied()).join(","));
     let addresses: Vec<_> = survivors.iter().map(|n| canonical(&n.address)).collect();
     let alone = |n: &&&Node| !addresses.contains(&canonical(&n.address));
     let plan = Failover {
-        shared: Shared::within(nodes, first, &members, targets, Purpose { what, ..Purpose::default() }),
+        shared: Shared::within_members(
+            nodes,
+            first,
+            &members,
+            targets,
+            Purpose { what, ..Purpose::default() },
+        ),
         done: resumed.map(|n| n.name.clone()),
         wanted: targets.first().cloned(),
-        standbys: names(able.iter().copied()),
-        survivors: names(survivors.iter().copied()),
-        cut: lost.iter().map(|n| n.end()).collect(),
+        standbys: node_names(able.iter().copied()),
+        survivors: node_names(survivors.iter().copied()),
+        cut: lost.iter().map(|n| n.own_end()).collect(),
         rules: lost.iter().filter(alone).map(|n| c.rule(n, None)).collect(),
-        stop: names(stop.into_iter()),
-        lost: names(lost.into_iter()),
+        stop: node_names(stop.into_iter()),
+        lost: node_names(lost.into_iter()),
         members: members.into_iter().cloned().collect(),
     };
     // The lock that counts is the one of whoever is asked first.
     c.primary = Some(first);
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 /// That a standby still receives.
 fn receives(n: &Node) -> Option<String> {
-    let host = n.upstream().filter(|_| n.streams())?;
+    let host = n.upstream().filter(|_| n.is_streaming())?;
     Some(format!(
         "{}: still receives from {host}, so the primary lives; look at it there, or stop it first",
         n.name
@@ -193,13 +203,13 @@ fn is_hung(n: &Node) -> bool {
 
 /// Whether it may have been the primary when it last ran, or may be one that does not answer: it is not known to follow.
 fn is_dead_primary(n: &Node) -> bool {
-    !n.state().role.follows() && (!n.state().running || is_hung(n))
+    !n.state().role.is_following() && (!n.state().running || is_hung(n))
 }
 
 /// The members, as the first survivor, the cluster's files and the record of a failover that was broken off know them: a lost
 /// node whose channels are cut already is one still.
 fn members_of<'a>(root: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
-    let near = kin(root, nodes);
+    let near = related_nodes(root, nodes);
     let same = |n: &Node| n.system_id().is_some() && n.system_id() == root.system_id();
     let recorded = |n: &Node| Files::record_of(root, n).is_some();
     let named = |n: &Node| {
@@ -210,13 +220,13 @@ fn members_of<'a>(root: &'a Node, nodes: &'a [Node]) -> Vec<&'a Node> {
             lost.split(',').any(|name| name == n.name)
         })
     };
-    let follows = |n: &Node| n.live_role().is_some_and(Role::follows);
+    let follows = |n: &Node| n.live_role().is_some_and(Role::is_following);
     let is = |n: &&Node| near.contains(n) || (same(n) && follows(n)) || recorded(n) || named(n);
     nodes.iter().filter(is).collect()
 }
 
 /// The node that a failover made primary which has not come to its end.
-fn resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> {
+fn find_resumed<'a>(alive: &[&'a Node], targets: &[String]) -> Option<&'a Node> {
     let [only] = alive else { return None };
     if only.live_role() != Some(Role::Primary) {
         return None;
@@ -255,7 +265,7 @@ fn why_unproven(n: &Node, able: &[&Node], unseen: usize) -> Option<String> {
 }
 
 /// Whether the standby that is named can be meant.
-fn wanted(c: &mut Cluster, targets: &[String], able: &[&Node], resumed: Option<&Node>) {
+fn check_target(c: &mut Cluster, targets: &[String], able: &[&Node], resumed: Option<&Node>) {
     let Some(n) = c.targets.first().copied().filter(|_| !targets.is_empty()) else { return };
     if resumed.is_some() || able.contains(&n) {
         return;
@@ -263,15 +273,16 @@ fn wanted(c: &mut Cluster, targets: &[String], able: &[&Node], resumed: Option<&
     let what = match n.live_role() {
         Some(Role::CascadeStandby) => "is a cascade standby, which cannot take over",
         Some(_) => "is no standby of the lost primary",
-        None if n.reachable() => "does not run",
+        None if n.is_reachable() => "does not run",
         None => "cannot be reached",
     };
-    let others = if able.is_empty() { "none".to_owned() } else { names(able.iter().copied()).join(", ") };
+    let others =
+        if able.is_empty() { "none".to_owned() } else { node_names(able.iter().copied()).join(", ") };
     c.findings.push(format!("{} {what}; standbys that could take over: {others}", n.name));
 }
 
 /// A second failover soon after another one hints at something that a failover does not mend.
-fn again(c: &mut Cluster, members: &[&Node], options: &Options) {
+fn warn_repeated_failover(c: &mut Cluster, members: &[&Node], options: &Options) {
     let recent = members.iter().find_map(|n| {
         let what = purpose_of(n.seen().last_lock.as_ref()).what;
         let age = n.seen().lock_age.filter(|age| *age < APART)?;
@@ -298,7 +309,7 @@ pub fn files_for(og: &Failover, to: &str) -> Files {
 
 /// What the record says when the failover has come to its end.
 #[must_use]
-pub fn done(to: &str) -> Purpose {
+pub fn completed_purpose(to: &str) -> Purpose {
     Purpose { what: format!("{DONE} {to}"), ..Purpose::default() }
 }
 
@@ -326,20 +337,20 @@ impl Ends<'_> {
     }
 
     /// Term and end of a log that was read to its end.
-    fn end(&self, name: &str) -> Option<(Option<u64>, u64)> {
+    fn end(&self, name: &str) -> Option<(Option<u64>, Lsn)> {
         let end = self.positions.get(name).filter(|end| end.is_end)?;
-        Some((end.term, lsn_number(end.lsn.as_deref()?)?))
+        Some((end.term, end.lsn?))
     }
 
     fn in_words(&self, name: &str) -> String {
-        let lsn = self.positions.get(name).and_then(|end| end.lsn.clone());
-        lsn.unwrap_or_else(|| "an unknown place".to_owned())
+        let lsn = self.positions.get(name).and_then(|end| end.lsn);
+        lsn.map_or_else(|| "an unknown place".to_owned(), |lsn| lsn.to_string())
     }
 
     /// Whether it had ceased to follow; its log is one of its own then, which may be long.
     fn is_behind(&self, name: &str) -> bool {
         let detail = self.node(name).and_then(|n| n.state().detail.as_deref());
-        detail.is_some_and(tells_of_a_lost_primary)
+        detail.is_some_and(is_lost_primary_detail)
     }
 
     fn last(&self, name: &str) -> Option<&LogRecord> {
@@ -365,7 +376,7 @@ impl Ends<'_> {
     }
 
     /// The standby that holds most; of equals the one that is named.
-    fn best(&self) -> Option<&String> {
+    fn farthest_standby(&self) -> Option<&String> {
         let known = self.og.standbys.iter().filter(|name| self.end(name).is_some());
         let followed = known.clone().filter(|name| !self.is_behind(name) && self.left(name).is_none());
         let followed: Vec<&String> = followed.collect();
@@ -378,7 +389,7 @@ impl Ends<'_> {
 
     /// What others hold that the new primary lacks. `proves`: it holds most of all, and all could be read, without which
     /// nothing proves that it has the commits.
-    fn loss(&self, to: &str, (term, lsn): (Option<u64>, u64), proves: bool) -> Loss {
+    fn loss(&self, to: &str, (term, lsn): (Option<u64>, Lsn), proves: bool) -> Loss {
         let og = self.og;
         let proof = |name: &String| self.node(name).filter(|_| proves).and_then(|n| keeps_commits(n, og));
         let mut it = Loss { findings: Vec::new(), words: Vec::new(), is_costly: false };
@@ -391,7 +402,7 @@ impl Ends<'_> {
             }
             let what = match self.end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
                 Some((its, end)) if its > term || (its == term && end > lsn) => {
-                    format!("{name} holds {} bytes that {to} lacks", end.saturating_sub(lsn))
+                    format!("{name} holds {} bytes that {to} lacks", end.bytes_since(lsn))
                 }
                 Some(_) if is_part == Some(false) => {
                     format!("the log of {name} differs from that of {to}, which lacks its last record")
@@ -446,7 +457,7 @@ pub fn choose(
     let held = Ends { og, positions: ends, logs };
     let all = og.standbys.iter().map(|name| format!("{name} {}", held.in_words(name)));
     let all = all.collect::<Vec<_>>().join(", ");
-    let Some(best) = held.best() else {
+    let Some(best) = held.farthest_standby() else {
         return Err(vec![format!("how far the log of a standby goes cannot be read ({all})")]);
     };
     let to = og.wanted.clone().unwrap_or_else(|| best.clone());
@@ -509,7 +520,7 @@ pub fn choose(
     let members: Vec<&Node> = og.members.iter().collect();
     Ok(Choice {
         files: Files::with_roles(new, &members),
-        followers: names(others.iter().copied()),
+        followers: node_names(others.iter().copied()),
         loss: cost.words.join("; "),
         loses: cost.is_costly || is_less,
         fork: held.last(&to).map(|record| Fork {

@@ -24,13 +24,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{Cluster, Node, Peer, names};
-use crate::seen::{Lock, Rule};
+use crate::cluster::{Cluster, Node, PeerArg, node_names};
+use crate::seen::{Lock, RuleRecord};
 
 pub use configure::{Configure, configure};
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
-pub use failover::{Choice, Failover, choose, done as done_failover, failover, files_for};
+pub use failover::{Choice, Failover, choose, completed_purpose as done_failover, failover, files_for};
 pub use preflight::{PREFLIGHT, add_preflight};
 pub use repair::{Build, Case, Cause, Repair, repair};
 pub use restart::{Follower, OfPrimary, Pending, Restart, candidates, limits, pending_in_words, restart};
@@ -93,7 +93,7 @@ pub struct Outlook<P> {
 }
 
 impl<P> Outlook<P> {
-    fn of(cluster: Cluster, plan: Option<P>) -> Self {
+    fn new(cluster: Cluster, plan: Option<P>) -> Self {
         let lock = cluster.primary.and_then(|p| p.seen().lock.clone());
         let plan = plan.filter(|_| cluster.findings.is_empty());
         Self { findings: cluster.findings, warnings: cluster.warnings, lock, plan }
@@ -113,13 +113,13 @@ impl<P> Outlook<P> {
                 lock.owner
             ));
         }
-        listed(&findings, "; nothing was changed")
+        list_findings(&findings, "; nothing was changed")
     }
 }
 
 /// These findings for a person, each on a line of its own.
 #[must_use]
-pub fn listed(findings: &[String], and: &str) -> String {
+pub fn list_findings(findings: &[String], and: &str) -> String {
     let lines: Vec<_> = findings.iter().map(|text| format!("- {text}")).collect();
     let s = if lines.len() > 1 { "s" } else { "" };
     format!("{} finding{s}{and}:\n{}", lines.len(), lines.join("\n"))
@@ -139,19 +139,19 @@ pub struct Shared {
     /// Each node's number, as `og_static_conf` takes it for `local`.
     pub file_ids: BTreeMap<String, String>,
     /// Each node's own end of its channels, as `og_replconninfo` takes it for `local`.
-    pub locals: BTreeMap<String, Peer>,
+    pub locals: BTreeMap<String, PeerArg>,
 }
 
 impl Shared {
-    fn of(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
-        let targets = names(c.targets.iter().copied());
+    fn new(c: &Cluster, primary: &Node, what: &str, restore: Values) -> Self {
+        let targets = node_names(c.targets.iter().copied());
         let what = format!("{what} {}", targets.join(",")).trim_end().to_owned();
         let purpose = Purpose { what, restore, ..Purpose::default() };
-        Self::within(c.nodes, primary, &c.members, &targets, purpose)
+        Self::within_members(c.nodes, primary, &c.members, &targets, purpose)
     }
 
     /// For these members among the nodes.
-    fn within(
+    fn within_members(
         nodes: &[Node],
         primary: &Node,
         members: &[&Node],
@@ -165,11 +165,11 @@ impl Shared {
         let rules = if purpose.rules.is_empty() { found.rules } else { purpose.rules };
         Self {
             primary: primary.name.clone(),
-            members: names(members.iter().copied()),
+            members: node_names(members.iter().copied()),
             purpose: Purpose { rules, ..purpose },
             targets: targets.to_vec(),
             file_ids: nodes.iter().map(|n| (n.name.clone(), id(n))).collect(),
-            locals: nodes.iter().map(|n| (n.name.clone(), n.end())).collect(),
+            locals: nodes.iter().map(|n| (n.name.clone(), n.own_end())).collect(),
         }
     }
 }
@@ -184,7 +184,7 @@ pub struct Purpose {
     pub restore: Values,
     /// By node, pg_hba.conf rules of its own that a build replaces, to be added again after it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<String, Vec<Rule>>,
+    pub rules: BTreeMap<String, Vec<RuleRecord>>,
     /// The node that is to be primary again at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switch_back: Option<String>,
@@ -197,19 +197,19 @@ pub fn purpose_of(lock: Option<&Lock>) -> Purpose {
 }
 
 /// What a workflow that was killed left to be put back.
-fn left(c: &Cluster) -> Values {
+fn leftover_values(c: &Cluster) -> Values {
     purpose_of(c.lock()).restore
 }
 
 /// Those of these values that are put back for their own sake.
-fn owed(left: &Values) -> Values {
+fn deferred_restores(left: &Values) -> Values {
     let owed = left.iter().filter(|(name, _)| OWED.contains(&name.as_str()));
     owed.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// How `og_guc` is called to bring parameters back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PutBack {
+pub struct DeferredRestore {
     /// Whether they get values, or are taken out of the file.
     pub state: Presence,
     /// The parameters; of those that go the values do not count.
@@ -226,14 +226,14 @@ pub enum Presence {
     Absent,
 }
 
-impl PutBack {
+impl DeferredRestore {
     fn one(name: &str, value: Option<&str>) -> Self {
         let state = if value.is_some() { Presence::Present } else { Presence::Absent };
         let parameters = Settings::from([(name.to_owned(), value.unwrap_or_default().to_owned())]);
         Self { state, parameters }
     }
 
-    fn of(values: &Values) -> Option<Self> {
+    fn from_values(values: &Values) -> Option<Self> {
         if values.is_empty() {
             return None;
         }
@@ -257,7 +257,7 @@ pub struct Files {
 
 impl Files {
     /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
-    fn of(primary: &Node, nodes: &[&Node]) -> Self {
+    fn new(primary: &Node, nodes: &[&Node]) -> Self {
         // A stale record of roles would start two primaries.
         let has_roles = nodes.iter().any(|n| n.seen().has_roles);
         let mut files = Self::with_roles(primary, nodes);
@@ -299,7 +299,7 @@ impl Files {
 
 /// The node that runs as primary now, when it is one and no more.
 #[must_use]
-pub fn leader(nodes: &[Node]) -> Option<&Node> {
+pub fn current_primary(nodes: &[Node]) -> Option<&Node> {
     let mut primaries = nodes.iter().filter(|n| n.live_role() == Some(Role::Primary));
     primaries.next().filter(|_| primaries.next().is_none())
 }
@@ -307,9 +307,9 @@ pub fn leader(nodes: &[Node]) -> Option<&Node> {
 /// What became of the primary with which a run began, in words, when others run as primary now; none when nobody else
 /// does.
 #[must_use]
-pub fn moved(nodes: &[Node], primary: &str) -> Option<String> {
+pub fn describe_primary_change(nodes: &[Node], primary: &str) -> Option<String> {
     let is_primary = |n: &&Node| n.live_role() == Some(Role::Primary);
-    let now = names(nodes.iter().filter(is_primary));
+    let now = node_names(nodes.iter().filter(is_primary));
     match &now[..] {
         [] => None,
         [only] if only == primary => None,

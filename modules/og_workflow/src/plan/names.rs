@@ -12,7 +12,7 @@ pub(super) fn of_newcomers(primary: &Node) -> Option<&str> {
 }
 
 /// Looks for nodes that run under another name than the primary, and for a primary that will run under another one.
-pub(super) fn look(c: &mut Cluster, primary: &Node, fresh: &[&Node]) {
+pub(super) fn check_names(c: &mut Cluster, primary: &Node, fresh: &[&Node]) {
     let Some(name) = primary.running(NODE_NAME).filter(|name| !name.is_empty()) else { return };
     let has_tablespaces = primary.state().tablespaces.is_some();
     let in_file = primary.parameter(NODE_NAME);

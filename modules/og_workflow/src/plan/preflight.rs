@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::Outlook;
 use crate::args::Options;
-use crate::cluster::{Cluster, Host, Node, TargetKind, canonical};
+use crate::cluster::{Cluster, InventoryHost, Node, TargetKind, canonical};
 use crate::steps::Workflow;
 use og_common::gauss::DbState;
 use og_preflight::args::{Purpose, Target, Wanted};
@@ -307,7 +307,7 @@ pub fn purpose(workflow: Workflow) -> Option<Purpose> {
 
 /// What a change needs of a node, as far as the inventory tells it.
 #[must_use]
-pub fn wanted(host: &Host, hosts: &[Host], targets: &[String], purpose: Purpose) -> Wanted {
+pub fn wanted(host: &InventoryHost, hosts: &[InventoryHost], targets: &[String], purpose: Purpose) -> Wanted {
     let node = Node::new(host, None);
     let port = |add: i64, node: &Node| u16::try_from(node.base_port + add).ok();
     // The channels of a node that is added are still to be written.
@@ -523,14 +523,16 @@ fn add<'a>(told: &mut Vec<Told<'a>>, own: &CheckedNode<'a>, finding: Finding, re
 /// The nodes that a workflow concerns, and of each whether it is about that node.
 fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Vec<(&'a Node, bool)> {
     let named = |n: &Node| targets.contains(&n.name);
-    let around = |kind: TargetKind| Cluster::new(nodes, targets, kind).involved();
+    let around = |kind: TargetKind| Cluster::new(nodes, targets, kind).involved_nodes();
     let marked = |nodes: Vec<&'a Node>, is_target: &dyn Fn(&Node) -> bool| {
         nodes.into_iter().map(|n| (n, is_target(n))).collect()
     };
     // A build that a killed run left starts the server by itself.
     let is_built = |n: &Node| n.state().build.as_ref().is_some_and(|build| build.running);
     match workflow {
-        Workflow::Expand => marked(around(TargetKind::Added), &|n| named(n) && !n.streams() && !is_built(n)),
+        Workflow::Expand => {
+            marked(around(TargetKind::Added), &|n| named(n) && !n.is_streaming() && !is_built(n))
+        }
         Workflow::Drop => marked(around(TargetKind::Dropped), &named),
         Workflow::Switchover => marked(around(TargetKind::Kept(super::switchover::VARIABLE)), &named),
         Workflow::Restart => marked(around(TargetKind::Kept(super::restart::VARIABLE)), &|n| {

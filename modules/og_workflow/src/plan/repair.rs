@@ -14,13 +14,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, owed, purpose_of, room, unreadable,
+    DeferredRestore, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores, purpose_of, room,
+    unreadable,
 };
 use crate::args::{BuildMode, Options};
-use crate::cluster::{Cluster, Node, Peer, TargetKind, names, role_in_words};
-use crate::seen::Rule;
+use crate::cluster::{Cluster, Node, PeerArg, TargetKind, node_names, role_in_words};
+use crate::seen::RuleRecord;
 
-use cause::View;
+use cause::RepairView;
 pub use cause::{Case, Cause};
 use head::Head;
 use own_log::OwnLog;
@@ -32,15 +33,15 @@ pub struct Repair {
     #[serde(flatten)]
     pub shared: Shared,
     /// How `og_guc` is called before anything else, when a killed run left something changed.
-    pub restore_now: Option<PutBack>,
+    pub restore_now: Option<DeferredRestore>,
     /// The nodes that need repair, and why.
     pub cases: Vec<Case>,
     /// By node, the rules of a pg_hba.conf that is made anew.
-    pub restored_rules: BTreeMap<String, Vec<Rule>>,
+    pub restored_rules: BTreeMap<String, Vec<RuleRecord>>,
     /// By node, rules by which it lets others in.
-    pub rules: BTreeMap<String, Vec<Rule>>,
+    pub rules: BTreeMap<String, Vec<RuleRecord>>,
     /// By node, replication channels that it lacks.
-    pub channels: BTreeMap<String, Vec<Peer>>,
+    pub channels: BTreeMap<String, Vec<PeerArg>>,
     /// By node whose server does not run, the role in which it is started.
     pub start: BTreeMap<String, Role>,
     /// By node that is forced to give up what it holds beside the primary, from where on its log is copied aside before; null
@@ -60,7 +61,7 @@ pub struct Repair {
     pub builds_at_once: usize,
     /// By node that is built, its own pg_hba.conf rules, which the build replaces by the primary's; and what a run that was
     /// killed in a build left to be added again.
-    pub own_rules: BTreeMap<String, Vec<Rule>>,
+    pub own_rules: BTreeMap<String, Vec<RuleRecord>>,
     /// The cluster's files, with the present roles.
     pub files: Files,
     /// Members that can be reached, which have these files.
@@ -97,7 +98,7 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
     if c.findings.is_empty() {
         c.findings.extend(found.err());
     }
-    let Some(head) = head else { return Outlook::of(c, None) };
+    let Some(head) = head else { return Outlook::new(c, None) };
     c.check_places();
     super::managed::check(&mut c, Act::Build);
     let concerned = concerned(&c, head.node());
@@ -105,7 +106,7 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
         Head::Stopped(primary) => of_primary(&mut c, primary, options),
         Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 /// The nodes that may be repaired: those named, else the members and whoever has the primary's data and is recorded by it.
@@ -121,15 +122,15 @@ fn concerned<'a>(c: &Cluster<'a>, head: &Node) -> Vec<&'a Node> {
 
 fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
     let left = purpose_of(c.lock());
-    let mut shared = Shared::of(c, primary, "repair", BTreeMap::new());
-    shared.targets = names(concerned.iter().copied());
+    let mut shared = Shared::new(c, primary, "repair", BTreeMap::new());
+    shared.targets = node_names(concerned.iter().copied());
     "repair".clone_into(&mut shared.purpose.what);
-    let owed = owed(&left.restore);
+    let owed = deferred_restores(&left.restore);
     shared.purpose.restore = left.restore;
     shared.purpose.rules.clone_from(&left.rules);
     Repair {
-        files: Files::of(primary, &c.members),
-        restore_now: PutBack::of(&owed),
+        files: Files::new(primary, &c.members),
+        restore_now: DeferredRestore::from_values(&owed),
         shared,
         cases: Vec::new(),
         restored_rules: BTreeMap::new(),
@@ -144,7 +145,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         builds: Vec::new(),
         builds_at_once: 1,
         own_rules: left.rules,
-        reachable: names(c.members.iter().copied().filter(|n| n.reachable())),
+        reachable: node_names(c.members.iter().copied().filter(|n| n.is_reachable())),
         changes_roles: false,
         starts_primary: false,
     }
@@ -154,7 +155,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
 fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     let mut plan = empty(c, primary, &[primary]);
     let name = primary.name.clone();
-    let held = head::Held::new(primary).words();
+    let held = head::Held::new(primary).describe();
     let (cause, why) = match restored(c, primary, options) {
         None => (Cause::LastPrimary, "its server is stopped".to_owned()),
         Some((cause, why, rules)) => {
@@ -171,7 +172,7 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     plan.cases.push(Case { node: name.clone(), cause, evidence, remedy });
     plan.start.insert(name, Role::Primary);
     plan.starts_primary = true;
-    let others = names(c.members.iter().copied().filter(|n| *n != primary));
+    let others = node_names(c.members.iter().copied().filter(|n| *n != primary));
     if !others.is_empty() {
         c.warnings.push(format!("{}: what they need is seen when {} runs", others.join(", "), primary.name));
     }
@@ -179,14 +180,14 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
 }
 
 /// Why a node's pg_hba.conf is to be made anew, and its rules then: its own good ones, or else those of another member.
-fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<Rule>)> {
+fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<RuleRecord>)> {
     let seen = n.seen();
     let (cause, why) = match (&seen.no_rules, access::broken_lines(n)) {
         (Some(why), _) => (Cause::NoHba, why.clone()),
         (None, Some(broken)) => (Cause::BrokenHba, broken),
         (None, None) => return None,
     };
-    if n.streams() && !c.targets.contains(&n) {
+    if n.is_streaming() && !c.targets.contains(&n) {
         c.warnings.push(format!(
             "{}: it streams by the rules that it read at its start, and does not start again: {why}; og repair {} makes \
              pg_hba.conf anew",
@@ -226,7 +227,7 @@ fn of_standbys(
 ) -> Repair {
     let mut plan = empty(c, primary, concerned);
     let force = |n: &Node| options.og_repair_force && c.targets.contains(&n);
-    let forced: Vec<String> = names(concerned.iter().copied().filter(|n| force(n)));
+    let forced: Vec<String> = node_names(concerned.iter().copied().filter(|n| force(n)));
     if let Some(why) = hba_of_primary(primary) {
         c.warnings.push(why);
     }
@@ -235,7 +236,7 @@ fn of_standbys(
             continue;
         }
         let force = forced.contains(&n.name);
-        let view = View { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
+        let view = RepairView { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => of_healthy(c, &mut plan, n, options),
@@ -250,7 +251,7 @@ fn of_standbys(
         c.nodes.iter().filter(|n| plan.builds.iter().any(|build| build.node == n.name)).collect();
     let all: Vec<&Node> = c.members.clone();
     if !built.is_empty() {
-        let room = room::look(c, primary, &all, &built);
+        let room = room::check_room(c, primary, &all, &built);
         let most = room.standbys.min(room.cascades.max(1));
         plan.builds_at_once = match options.og_build_parallel {
             0 => most,
@@ -314,8 +315,8 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
 /// The role in which a node follows.
 fn role_of(n: &Node, cause: Cause) -> Role {
     let state = n.state().role;
-    let said = if n.role.follows() { n.role } else { Role::Standby };
-    if cause == Cause::WrongRole || !state.follows() { said } else { state }
+    let said = if n.role.is_following() { n.role } else { Role::Standby };
+    if cause == Cause::WrongRole || !state.is_following() { said } else { state }
 }
 
 fn remedy(
@@ -348,7 +349,7 @@ fn remedy(
         plan.restored_rules.insert(name.clone(), rules);
     }
     let mut build = |mode: BuildMode| {
-        let streams = n.streams();
+        let streams = n.is_streaming();
         plan.builds.push(Build { node: name.clone(), role, mode, force, streams });
         // Where a run was killed in a build, the file may be the primary's already.
         plan.own_rules.entry(name.clone()).or_insert_with(|| access::own_rules(n, primary));
@@ -395,7 +396,7 @@ fn remedy(
                         primary.name,
                         own_log
                             .in_words(n)
-                            .unwrap_or_else(|| format!("its log ends at {}", head::Held::new(n).words()))
+                            .unwrap_or_else(|| format!("its log ends at {}", head::Held::new(n).describe()))
                     ));
                 }
             }
@@ -415,7 +416,7 @@ fn remedy(
     };
     // Rules that let in a second primary are for when it is none any more.
     let is_second = cause == Cause::OldPrimary && n.state().running;
-    if !n.streams() && cause != Cause::OtherSystem && !is_second {
+    if !n.is_streaming() && cause != Cause::OtherSystem && !is_second {
         connect(c, plan, n, options);
     }
     plan.cases.push(Case { node: name, cause, evidence, remedy });
@@ -424,7 +425,7 @@ fn remedy(
 /// What lacks by which this node and the members reach each other.
 fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     let method = Some(options.og_hba_method.as_str());
-    let others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n && m.reachable()).collect();
+    let others: Vec<&Node> = c.members.iter().copied().filter(|m| *m != n && m.is_reachable()).collect();
     for m in &others {
         let (rules, user) = (&m.seen().rules, c.os_user(n));
         let let_in = access::lets_in(rules, &n.address, &user, &options.og_hba_method);
@@ -434,11 +435,11 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
             plan.rules.entry(m.name.clone()).or_default().push(c.rule(n, method));
         }
         if !access::has_channel(m, n) {
-            plan.channels.entry(m.name.clone()).or_default().push(n.channel());
+            plan.channels.entry(m.name.clone()).or_default().push(n.channel_end());
         }
     }
-    let lacking = others.iter().filter(|m| !access::has_channel(n, m)).map(|m| m.channel());
-    let lacking: Vec<Peer> = lacking.collect();
+    let lacking = others.iter().filter(|m| !access::has_channel(n, m)).map(|m| m.channel_end());
+    let lacking: Vec<PeerArg> = lacking.collect();
     if !lacking.is_empty() {
         plan.channels.insert(n.name.clone(), lacking);
     }
@@ -447,16 +448,16 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
 /// A node that streams is stopped only where commits do not wait for it.
 fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node, tried: &[String]) {
     let stops = |n: &&Node| {
-        n.streams()
+        n.is_streaming()
             && (plan.restart.contains_key(&n.name) || plan.builds.iter().any(|build| build.node == n.name))
     };
     let stopped: Vec<&Node> = c.nodes.iter().filter(stops).collect();
-    plan.streaming = self::names(stopped.iter().copied());
+    plan.streaming = self::node_names(stopped.iter().copied());
     let names = primary.works_with(SYNC_NAMES).and_then(|text| StandbyNames::parse(text).ok());
     let goes_on = primary.works_with(MOST_AVAILABLE).is_some_and(|value| value.eq_ignore_ascii_case("on"));
     let Some(names) = names.filter(|_| !goes_on) else { return };
     for n in stopped {
-        let others = c.standbys(&c.members).into_iter().filter(|m| *m != n && m.streams());
+        let others = c.standbys(&c.members).into_iter().filter(|m| *m != n && m.is_streaming());
         let others: Vec<String> = others.map(|m| m.app_name.clone()).collect();
         if let Some(missing) = names.missing(&others) {
             let why = format!(

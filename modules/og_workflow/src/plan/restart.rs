@@ -8,9 +8,12 @@ use og_common::gauss::managed::Act;
 use og_common::gauss::{DbState, Role};
 use og_common::standby_names::StandbyNames;
 
-use super::{Files, HandOver, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, hand_over, left, owed};
+use super::{
+    DeferredRestore, Files, HandOver, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores,
+    hand_over, leftover_values,
+};
 use crate::args::{Options, RestartCommits};
-use crate::cluster::{Cluster, Node, TargetKind, canonical, names};
+use crate::cluster::{Cluster, Node, TargetKind, canonical, node_names};
 use crate::health::assess::assess;
 use crate::health::{self, ClusterHealth};
 
@@ -33,7 +36,7 @@ pub struct Restart {
     /// The change of roles back, when a killed run has left it to be made, or the one after the restart of the old primary.
     pub back: Option<HandOver>,
     /// How `og_guc` is called first, to bring back what a killed run left.
-    pub restore_now: Option<PutBack>,
+    pub restore_now: Option<DeferredRestore>,
 }
 
 /// A standby that is restarted.
@@ -125,8 +128,8 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     let mut c = Cluster::new(nodes, targets, TargetKind::Kept(VARIABLE));
     c.check();
     super::managed::check(&mut c, Act::Restart);
-    let Some(primary) = c.primary else { return Outlook::of(c, None) };
-    let strangers = names(c.targets.iter().copied().filter(|n| !c.members.contains(n)));
+    let Some(primary) = c.primary else { return Outlook::new(c, None) };
+    let strangers = node_names(c.targets.iter().copied().filter(|n| !c.members.contains(n)));
     if !strangers.is_empty() {
         c.findings.push(format!(
             "{}: no member of the cluster of {}; restart it by itself (og_node_state with state: restarted)",
@@ -155,9 +158,9 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     if options.og_restart_commits == RestartCommits::Refuse {
         commits_that_wait(&mut c, primary, &standbys);
     }
-    let left = left(&c);
-    let back = back(&c, primary, &of_primary, options);
-    let mut shared = Shared::of(&c, primary, "restart", left.clone());
+    let left = leftover_values(&c);
+    let back = plan_switch_back(&c, primary, &of_primary, options);
+    let mut shared = Shared::new(&c, primary, "restart", left.clone());
     if options.og_switch_back && matches!(of_primary, OfPrimary::HandsOver { .. }) {
         shared.purpose.switch_back = Some(primary.name.clone());
     } else if let Some(back) = &back {
@@ -169,15 +172,15 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
     let others = members.iter().copied().filter(|n| *n != primary);
     let others = others.filter(|n| may_lead(n) || is_back(n) || n.seen().lock.is_some());
     let plan = Restart {
-        locks: names([primary].into_iter().chain(others)),
+        locks: node_names([primary].into_iter().chain(others)),
         shared,
         standbys: followers,
         primary: of_primary,
-        followers: names(members.iter().copied().filter(|n| *n != primary)),
+        followers: node_names(members.iter().copied().filter(|n| *n != primary)),
         back,
-        restore_now: PutBack::of(&owed(&left)),
+        restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 impl Follower {
@@ -206,16 +209,16 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
     let ready = candidates(c.nodes, &primary.name, health);
     let rolling = |to: &&Node| {
         let mut events = order.restarts();
-        events.push(Event::HandsOver(to));
+        events.push(RestartEvent::HandsOver(to));
         if options.og_switch_back {
-            events.push(Event::Leads(primary));
+            events.push(RestartEvent::Leads(primary));
         }
         order.problem(&events)
     };
     let some = ready.first().copied().or_else(|| c.standbys(order.members).first().copied());
     if let Some(why) = some.as_ref().and_then(rolling) {
         // A limit that is lowered: standbys may have less only when their primary has.
-        let mut events = vec![Event::Restart(primary)];
+        let mut events = vec![RestartEvent::Restart(primary)];
         events.extend(order.restarts());
         if order.problem(&events).is_some() {
             c.findings.push(format!(
@@ -315,7 +318,10 @@ fn sync_names(primary: &Node) -> Option<StandbyNames> {
 }
 
 /// Whom synchronous commits lack when only these stream.
-fn lacking<'a>(names: &StandbyNames, streaming: impl Iterator<Item = &'a Node>) -> Option<String> {
+fn missing_sync_standbys<'a>(
+    names: &StandbyNames,
+    streaming: impl Iterator<Item = &'a Node>,
+) -> Option<String> {
     names.missing(&streaming.map(|n| n.app_name.clone()).collect::<Vec<_>>())
 }
 
@@ -323,7 +329,7 @@ fn lacking<'a>(names: &StandbyNames, streaming: impl Iterator<Item = &'a Node>) 
 fn streaming<'a>(primary: &'a Node, members: &'a [&'a Node]) -> impl Iterator<Item = &'a Node> {
     let receives = |n: &&Node| {
         n.live_role() == Some(Role::Standby)
-            && n.streams()
+            && n.is_streaming()
             && n.upstream().is_none_or(|upstream| upstream == canonical(&primary.address))
     };
     members.iter().copied().filter(move |n| *n != primary).filter(receives)
@@ -334,7 +340,8 @@ fn commits_that_wait(c: &mut Cluster, primary: &Node, standbys: &[&Node]) {
     let Some(sync) = sync_names(primary) else { return };
     let members = c.members.clone();
     for n in standbys.iter().filter(|n| !n.becomes_cascade()) {
-        if let Some(missing) = lacking(&sync, streaming(primary, &members).filter(|m| *m != *n)) {
+        if let Some(missing) = missing_sync_standbys(&sync, streaming(primary, &members).filter(|m| *m != *n))
+        {
             c.findings.push(format!(
                 "{}: commits wait while it is restarted: {missing}; give og_restart_commits=wait to have them wait, or let \
                  fewer be waited for ({SYNC_NAMES}), or have {MOST_AVAILABLE} on",
@@ -347,7 +354,7 @@ fn commits_that_wait(c: &mut Cluster, primary: &Node, standbys: &[&Node]) {
 /// That commits on the new primary wait while the old one is restarted.
 fn waits_for_the_old(primary: &Node, to: &Node, members: &[&Node]) -> Option<String> {
     let sync = sync_names(primary)?.rename(&to.app_name, &primary.app_name);
-    let missing = lacking(&sync, streaming(primary, members).filter(|n| *n != to))?;
+    let missing = missing_sync_standbys(&sync, streaming(primary, members).filter(|n| *n != to))?;
     Some(format!(
         "{}: commits on {} wait while the old primary is restarted: {missing}; give og_restart_commits=wait to have them \
          wait, or let fewer be waited for ({SYNC_NAMES}), or have {MOST_AVAILABLE} on",
@@ -356,14 +363,19 @@ fn waits_for_the_old(primary: &Node, to: &Node, members: &[&Node]) -> Option<Str
 }
 
 /// The switchover back: after the restart of the old primary, or the one that a killed run has left.
-fn back(c: &Cluster, primary: &Node, of_primary: &OfPrimary, options: &Options) -> Option<HandOver> {
+fn plan_switch_back(
+    c: &Cluster,
+    primary: &Node,
+    of_primary: &OfPrimary,
+    options: &Options,
+) -> Option<HandOver> {
     if !options.og_switch_back {
         return None;
     }
     let exchange = |from: &Node, to: &Node| HandOver {
         from: from.name.clone(),
         to: to.name.clone(),
-        followers: names(c.members.iter().copied().filter(|n| *n != to)),
+        followers: node_names(c.members.iter().copied().filter(|n| *n != to)),
         // It has its own still.
         sync_names: None,
         files: Files::with_roles(to, &c.members),
@@ -390,7 +402,7 @@ struct Order<'a> {
 
 /// What happens to a node.
 #[derive(Clone, Copy)]
-enum Event<'a> {
+enum RestartEvent<'a> {
     /// It begins to run with what is in its file.
     Restart(&'a Node),
     /// It becomes the primary, and the old one is restarted, which until then may have stopped by itself.
@@ -400,12 +412,12 @@ enum Event<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn restarts(&self) -> Vec<Event<'a>> {
-        self.standbys.iter().map(|n| Event::Restart(n)).collect()
+    fn restarts(&self) -> Vec<RestartEvent<'a>> {
+        self.standbys.iter().map(|n| RestartEvent::Restart(n)).collect()
     }
 
     /// The first moment at which a standby has less of a limit than its primary, and had not before.
-    fn problem(&self, events: &[Event<'a>]) -> Option<String> {
+    fn problem(&self, events: &[RestartEvent<'a>]) -> Option<String> {
         let number = |text: Option<&str>| text?.trim().parse::<u64>().ok();
         LIMITS.into_iter().find_map(|limit| {
             let running = |n: &&Node| (n.name.clone(), number(n.works_with(limit)));
@@ -419,9 +431,9 @@ impl<'a> Order<'a> {
             let before = short(&values, primary);
             for event in events {
                 let restarted = match event {
-                    Event::Restart(n) => Some(*n),
-                    Event::HandsOver(n) => Some(std::mem::replace(&mut primary, n)),
-                    Event::Leads(n) => {
+                    RestartEvent::Restart(n) => Some(*n),
+                    RestartEvent::HandsOver(n) => Some(std::mem::replace(&mut primary, n)),
+                    RestartEvent::Leads(n) => {
                         primary = n;
                         None
                     }

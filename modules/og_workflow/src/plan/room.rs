@@ -1,7 +1,7 @@
 //! Whether the primary has room for more standbys: each takes one of its `max_wal_senders` and one of its
 //! `max_replication_slots`, a build two senders.
 
-use crate::cluster::{Cluster, Node, canonical, names};
+use crate::cluster::{Cluster, Node, canonical, node_names};
 
 /// The parameter that limits senders.
 pub const SENDERS: &str = "max_wal_senders";
@@ -68,7 +68,7 @@ impl Wanted {
 
 /// Looks whether the primary has room for all; says how many of the nodes that are to be built, `fresh`, may be built
 /// side by side.
-pub(super) fn look(c: &mut Cluster, primary: &Node, all: &[&Node], fresh: &[&Node]) -> SideBySide {
+pub(super) fn check_room(c: &mut Cluster, primary: &Node, all: &[&Node], fresh: &[&Node]) -> SideBySide {
     slots(c, primary, all);
     let wanted = wanted(c, primary, all, fresh);
     let Some(senders) = primary.limit(SENDERS) else {
@@ -118,14 +118,14 @@ fn slots(c: &mut Cluster, primary: &Node, all: &[&Node]) {
         .collect();
     let needed = direct.len() + others.len();
     // Nobody new, nothing to find.
-    let new = direct.iter().any(|n| c.targets.contains(n) && !n.streams());
+    let new = direct.iter().any(|n| c.targets.contains(n) && !n.is_streaming());
     if needed > limit && new {
         let beside =
             if others.is_empty() { String::new() } else { format!(" beside those of {}", others.join(", ")) };
         c.findings.push(format!(
             "{}: {SLOTS} is {limit}, and the standbys {} need a slot each{beside}, {needed} in all; {}",
             primary.name,
-            names(direct.into_iter()).join(", "),
+            node_names(direct.into_iter()).join(", "),
             set(primary, SLOTS, needed)
         ));
     }

@@ -13,14 +13,14 @@ use crate::cluster::{Node, canonical};
 pub fn idle(nodes: &[Node], new: &[String]) -> Vec<(String, Vec<String>)> {
     let upstream: BTreeMap<&str, String> = nodes
         .iter()
-        .filter(|n| n.streams())
+        .filter(|n| n.is_streaming())
         .filter_map(|n| {
             let peer = n.state().receiver.as_ref()?.peer.as_ref()?;
             Some((n.app_name.as_str(), canonical(&peer.host)))
         })
         .collect();
     // Nobody sends to a primary; after a switchover the old one has the slot of the new one.
-    let primary = super::leader(nodes).map(|n| n.app_name.as_str());
+    let primary = super::current_primary(nodes).map(|n| n.app_name.as_str());
     let brought = |at: &Node, name: &str| new.contains(&at.name) && !nodes.iter().any(|n| n.app_name == name);
     let mut found = Vec::new();
     for n in nodes {

@@ -1,7 +1,8 @@
 //! Where what was seen of the nodes does not fit what the inventory says of them.
 
 use crate::cluster::{
-    Node, foreign, kin, misplaced, names, primaries, same_directory, several_primaries, strangers,
+    Node, find_misplacements, find_strangers, foreign_cluster_reason, node_names, primaries, related_nodes,
+    same_directory, several_primaries,
 };
 
 /// What an inspection of all nodes finds, before their health is assessed.
@@ -24,23 +25,27 @@ pub fn inspect(nodes: &[Node]) -> Inspected {
     let primaries = primaries(nodes);
     let mut findings = Vec::new();
     let mut warnings = Vec::new();
-    for n in nodes.iter().filter(|n| n.reachable()) {
+    for n in nodes.iter().filter(|n| n.is_reachable()) {
         if let Some(why) = &n.seen().state_error {
             findings.push(unreadable(n, why));
         }
-        findings.extend(misplaced(n, nodes));
+        findings.extend(find_misplacements(n, nodes));
     }
     findings.extend(same_directory(nodes, &nodes.iter().collect::<Vec<_>>()));
     if let [primary] = primaries[..] {
-        let kin = kin(primary, nodes);
+        let kin = related_nodes(primary, nodes);
         let others = nodes.iter().filter(|n| !kin.contains(n));
         findings.extend(others.filter_map(|n| {
-            Some(format!("{}: belongs to another cluster: {}", n.name, foreign(n, primary, &kin)?))
+            Some(format!(
+                "{}: belongs to another cluster: {}",
+                n.name,
+                foreign_cluster_reason(n, primary, &kin)?
+            ))
         }));
-        warnings = strangers(primary, &kin, nodes);
+        warnings = find_strangers(primary, &kin, nodes);
     }
     let several_primaries = (primaries.len() > 1).then(|| several_primaries(&primaries));
-    let hidden = names(nodes.iter().filter(|n| n.seen.is_none()));
+    let hidden = node_names(nodes.iter().filter(|n| n.seen.is_none()));
     Inspected { several_primaries, findings, warnings, hidden }
 }
 

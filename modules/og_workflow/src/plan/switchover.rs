@@ -7,9 +7,11 @@ use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Files, MOST_AVAILABLE, Outlook, PutBack, SYNC_NAMES, Shared, left, owed};
+use super::{
+    DeferredRestore, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores, leftover_values,
+};
 use crate::args::{LongTransactions, Options};
-use crate::cluster::{Cluster, Node, TargetKind, canonical, names, role_in_words};
+use crate::cluster::{Cluster, Node, TargetKind, canonical, node_names, role_in_words};
 
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_switchover";
@@ -27,7 +29,7 @@ pub struct Switchover {
     /// Whether long transactions are waited for, or ended, before.
     pub clear_transactions: bool,
     /// How `og_guc` is called first, to bring back what a killed run left.
-    pub restore_now: Option<PutBack>,
+    pub restore_now: Option<DeferredRestore>,
 }
 
 /// A change of roles, and what follows it.
@@ -69,7 +71,7 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
         if targets.is_empty() {
             c.findings.push(format!("{VARIABLE} is not given: name the standby that becomes primary"));
         }
-        return Outlook::of(c, None);
+        return Outlook::new(c, None);
     };
     let to = *to;
     if primary != to {
@@ -92,15 +94,15 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
             long.join(", ")
         ));
     }
-    let left = left(&c);
-    let shared = Shared::of(&c, primary, "switchover to", left.clone());
+    let left = leftover_values(&c);
+    let shared = Shared::new(&c, primary, "switchover to", left.clone());
     let plan = Switchover {
         shared,
         clear_transactions: options.og_long_transactions != LongTransactions::Refuse && primary != to,
         hand_over,
-        restore_now: PutBack::of(&owed(&left)),
+        restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
     };
-    Outlook::of(c, Some(plan))
+    Outlook::new(c, Some(plan))
 }
 
 /// Takes those members out that cannot take part, and that the user does without.
@@ -108,11 +110,11 @@ fn do_without(c: &mut Cluster, options: &Options) {
     let named: Vec<&str> = options.og_without.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
     for name in &named {
         if !c.nodes.iter().any(|n| n.name == **name) {
-            let known = names(c.nodes.iter()).join(", ");
+            let known = node_names(c.nodes.iter()).join(", ");
             c.findings.push(format!("og_without: {name} is no host of the inventory (it has {known})"));
         }
     }
-    let missing = |n: &&Node| !n.reachable() || n.seen().state_error.is_some() || !n.state().running;
+    let missing = |n: &&Node| !n.is_reachable() || n.seen().state_error.is_some() || !n.state().running;
     let given_up: Vec<&Node> =
         c.members.iter().copied().filter(|n| named.contains(&&*n.name) && missing(n)).collect();
     c.members.retain(|n| !given_up.contains(n));
@@ -155,8 +157,8 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
         .senders
         .iter()
         .find(|s| s.peer.as_ref().is_some_and(|peer| canonical(&peer.host) == address));
-    if !to.streams() || sender.is_none() || state.db_state != Some(DbState::Normal) {
-        let fares = state.db_state.map(crate::cluster::fares).unwrap_or_default();
+    if !to.is_streaming() || sender.is_none() || state.db_state != Some(DbState::Normal) {
+        let fares = state.db_state.map(crate::cluster::describe_state).unwrap_or_default();
         c.findings.push(format!(
             "{name} does not stream from {} (it is {fares}); repair it first, or choose another standby",
             primary.name
@@ -176,7 +178,7 @@ pub fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> H
     let mut it = HandOver {
         from: primary.name.clone(),
         to: to.name.clone(),
-        followers: names(followers),
+        followers: node_names(followers),
         sync_names: None,
         files: Files::with_roles(to, all),
     };
@@ -186,7 +188,7 @@ pub fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> H
     let Some(value) = primary.works_with(SYNC_NAMES) else { return it };
     let Ok(value) = StandbyNames::parse(value) else { return it };
     let wanted = value.rename(&to.app_name, &primary.app_name);
-    let streams = |n: &&Node| n.live_role() == Some(Role::Standby) && n.streams() && *n != to;
+    let streams = |n: &&Node| n.live_role() == Some(Role::Standby) && n.is_streaming() && *n != to;
     let streaming = c.members.iter().copied().filter(streams);
     let streaming: Vec<String> = streaming.chain([primary]).map(|n| n.app_name.clone()).collect();
     if let Some(missing) = wanted.missing(&streaming) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Run, args, gate, restart, unwell};
+use super::{Run, args, failure_reasons, require_success, restart};
 use crate::plan::{self, Configure, Outlook, Restart, pending_in_words};
 use crate::replay::{Answered, Calls, Go, Stop};
 
@@ -12,7 +12,7 @@ pub(super) fn configure(it: &mut Run) -> Go {
     let named = it.how.options.og_parameters.keys().map(|name| name.to_ascii_lowercase());
     it.more_parameters = Some(named.chain(plan::limits()).collect());
     let og = it.begin(plan::configure)?;
-    let nodes = og.foresee(&validate(it, &og)?);
+    let nodes = og.foresee_nodes(&validate(it, &og)?);
     let restarts = it.how.options.og_configure_restart;
     // Found before anything is changed, as if the parameters were set.
     let rolling = plan::restart(&nodes, &[], &it.how.options);
@@ -77,9 +77,9 @@ fn validate(it: &mut Run, og: &Configure) -> Go<BTreeMap<String, BTreeSet<String
     let calls: Calls = og.shared.members.iter().map(call).collect();
     it.replay.shown = super::QUIET;
     let done = it.replay.ask("Validate the parameters", "og_guc", &calls)?;
-    let found = unwell(&[&done]);
+    let found = failure_reasons(&[&done]);
     if !found.is_empty() {
-        let refusal = plan::listed(&found, "; nothing was changed");
+        let refusal = plan::list_findings(&found, "; nothing was changed");
         it.findings = found;
         return Err(Stop::Failed(refusal));
     }
@@ -88,7 +88,7 @@ fn validate(it: &mut Run, og: &Configure) -> Go<BTreeMap<String, BTreeSet<String
         (
             n.clone(),
             answer
-                .part::<BTreeSet<String>>("pending")
+                .read_key::<BTreeSet<String>>("pending")
                 .into_iter()
                 .map(|name| name.to_ascii_lowercase())
                 .collect(),
@@ -110,17 +110,17 @@ fn steps(it: &mut Run, og: &Configure, rolling: Option<&Restart>) -> Go {
     for nodes in [&og.cascades, &og.standbys].into_iter().filter(|nodes| !nodes.is_empty() && !own.is_empty())
     {
         let calls = nodes.iter().map(|n| (n.clone(), args(og_guc(&own)))).collect();
-        gate(&[&set(it, "Set the parameters on the standbys", calls)?])?;
+        require_success(&[&set(it, "Set the parameters on the standbys", calls)?])?;
     }
     let calls = vec![(primary.clone(), args(og_guc(&og.parameters)))];
     let done = set(it, "Set the parameters on the primary", calls)?;
-    gate(&[&done])?;
+    require_success(&[&done])?;
     if !og.parameters.keys().any(|name| plan::limits().contains(name)) {
         // Of limits it says in which order the nodes are to be restarted.
         it.heed(&done);
     }
     let leads = match rolling {
-        Some(rolling) => restart::roll(it, rolling, &og.lowered())?,
+        Some(rolling) => restart::roll(it, rolling, &og.lowered_limits())?,
         None => primary.clone(),
     };
     let idle = it.show(&[], &[], Some(if it.how.check { primary } else { &leads }))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Run, args, gate, on, write_static};
+use super::{Run, args, calls_on, require_success, write_static};
 use crate::plan::{self, Drop};
 use crate::replay::{Answered, Calls, Go, Stop};
 
@@ -19,7 +19,7 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
         let name = "Restore most_available_sync";
         // By now it may be another one, whose file is the one that counts.
         if why.is_some() && !it.how.check {
-            it.moved(&og.shared)?;
+            it.describe_primary_change(&og.shared)?;
         }
         let primary = it.leader.clone().unwrap_or_else(|| og.shared.primary.clone());
         match it.must(name, "og_guc", &primary, json!(own), true) {
@@ -53,8 +53,8 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
         }
         own
     });
-    gate(&[&it.step("Remove the nodes from synchronous_standby_names", "og_guc", calls)?])?;
-    let calls = on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
+    require_success(&[&it.step("Remove the nodes from synchronous_standby_names", "og_guc", calls)?])?;
+    let calls = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
     let stopped = it.step("Stop the dropped nodes", "og_node_state", calls)?;
     // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
     // who still names the dropped node.
@@ -66,15 +66,15 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
     let calls = if og.rules.is_empty() {
         Calls::new()
     } else {
-        on(remaining, &json!({"state": "absent", "rules": og.rules}))
+        calls_on(remaining, &json!({"state": "absent", "rules": og.rules}))
     };
     let rules = it.step("Remove their pg_hba.conf rules", "og_hba", calls)?;
     // Without that the log they have not received fills the disk.
-    let calls = on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
+    let calls = calls_on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
     let slots = it.step("Drop their replication slots", "og_slot", calls)?;
     let calls = write_static(shared, remaining, &og.files);
     let files = it.step("Update cluster_static_config", "og_static_conf", calls)?;
-    gate(&[&channels, &rules, &slots, &files])?;
+    require_success(&[&channels, &rules, &slots, &files])?;
     let mut cleared = Answered::default();
     if it.how.options.og_drop_clear {
         let clear = |n: &String| {
@@ -89,11 +89,11 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
             og.stop.iter().map(clear).collect(),
         )?;
     }
-    gate(&[&stopped, &cleared])?;
+    require_success(&[&stopped, &cleared])?;
     if og.cuts && !it.how.check {
         let wait = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
-        let calls = on(&og.standbys, &wait);
-        gate(&[&it.step("Wait until the remaining standbys stream", "og_node_state", calls)?])?;
+        let calls = calls_on(&og.standbys, &wait);
+        require_success(&[&it.step("Wait until the remaining standbys stream", "og_node_state", calls)?])?;
     }
     let idle = it.show(&[], &shared.targets, Some(&shared.primary))?;
     it.slots(idle)

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{QUIET, Run, args, gate, on, unwell, write_static};
+use super::{QUIET, Run, args, calls_on, failure_reasons, require_success, write_static};
 use crate::answer::Answer;
 use crate::args::{Counts, Shown};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
-use crate::seen::Channel;
+use crate::seen::ChannelRecord;
 
 /// What the run did at the nodes that stay, to be taken back when it fails.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
     }
     let mut brought = Brought::default();
     match steps(it, &og, &mut brought) {
-        Err(Stop::Failed(why)) => return failed(it, &og, &brought, why),
+        Err(Stop::Failed(why)) => return handle_failure(it, &og, &brought, why),
         done => done?,
     }
     it.unlock(&og.shared)
@@ -79,7 +79,7 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
     brought.channels = edit(it, og, "Configure replication channels", "og_replconninfo", calls)?;
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, og, "Configure the new nodes' parameters", "og_guc", calls)?;
-    gate(&[&brought.rules, &brought.channels, &named])?;
+    require_success(&[&brought.rules, &brought.channels, &named])?;
     for builds in builds(og) {
         build(it, og, size, &mut brought.built, &builds)?;
     }
@@ -88,33 +88,33 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
             let wait = json!({"role": role_of(og, n), "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
-        gate(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
-        if let Some(moved) = it.moved(shared)? {
+        require_success(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
+        if let Some(moved) = it.describe_primary_change(shared)? {
             brought.moved = true;
             return Err(Stop::Failed(moved));
         }
     }
     if let Some(own) = &og.put_back_sync {
         let name = "Restore synchronous_standby_names";
-        it.must(name, "og_guc", &shared.primary, foreseeing(it, og, json!(own)), og.empty_sync)?;
+        it.must(name, "og_guc", &shared.primary, with_foreseen(it, og, json!(own)), og.empty_sync)?;
         brought.names = true;
     }
     if !og.sync_add.is_empty() {
         let edit =
             json!({"method": options.og_sync_standbys, "num": options.og_sync_num, "add": og.sync_add});
-        let own = foreseeing(it, og, json!({"synchronous_standbys": edit}));
+        let own = with_foreseen(it, og, json!({"synchronous_standbys": edit}));
         it.must("Add the new standbys to synchronous_standby_names", "og_guc", &shared.primary, own, false)?;
     }
     brought.files = true;
     let calls = write_static(shared, &og.nodes, &og.files);
-    gate(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
+    require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
     let idle = it.show(&og.newcomers, &[], Some(&shared.primary));
     brought.moved = matches!(idle, Err(Stop::Failed(_)));
     it.slots(idle?)
 }
 
 /// The arguments with the standbys that will stream by then: in check mode none of them was built.
-fn foreseeing(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_json::Value {
+fn with_foreseen(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_json::Value {
     if it.how.check {
         own["foreseen_standbys"] = json!(og.foreseen_standbys);
     }
@@ -141,8 +141,8 @@ fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     let calls = vec![(primary.to_owned(), args(own))];
     it.replay.shown = QUIET;
     let told = it.replay.ask("Measure the size of the primary", "og_build", &calls)?;
-    gate(&[&told])?;
-    let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
+    require_success(&[&told])?;
+    let size = told.get(primary).and_then(|answer| answer.read_key("data_bytes"));
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
 }
 
@@ -197,26 +197,26 @@ fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, bui
     begun.update(built.clone());
     if it.how.check {
         for (node, answer) in &mut built.0 {
-            if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
+            if !answer.of_error("kind").is_empty() && answer.unreachable_reason().is_none() {
                 let role = role_of(og, node).replace('_', " ");
-                *answer = Answer::foreseen("would be built", &format!("build it as {role}"));
+                *answer = Answer::from_foreseen("would be built", &format!("build it as {role}"));
             }
         }
     }
     it.note(name, &built);
-    gate(&[&built])
+    require_success(&[&built])
 }
 
 /// Takes back what the run brought, releases the lock, and fails with the reason.
-fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go {
+fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go {
     let wanted = it.how.options.og_rollback && !it.how.check;
     // With another primary nothing is taken back: it may wait for the new nodes, and its own file counts.
-    let moved = if wanted && !brought.moved { it.moved(&og.shared)? } else { None };
+    let moved = if wanted && !brought.moved { it.describe_primary_change(&og.shared)? } else { None };
     let undone = wanted && !brought.moved && moved.is_none();
     why += match &moved {
         Some(_) => " (nothing was rolled back: ",
         None if !undone => " (nothing was rolled back)",
-        None if take_back(it, og, brought)? => " (what this run brought was taken away again)",
+        None if roll_back(it, og, brought)? => " (what this run brought was taken away again)",
         None => " (not all that this run brought was taken away again, see warnings)",
     };
     if let Some(moved) = moved {
@@ -237,7 +237,7 @@ fn failed(it: &mut Run, og: &Expand, brought: &Brought, mut why: String) -> Go {
 }
 
 /// Each step is done whatever became of the one before; returns whether all went well.
-fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
+fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     let shared = &og.shared;
     let (staying, names) = (&og.staying, &og.newcomer_names);
     let mut well = true;
@@ -248,7 +248,7 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         };
         let mut done = it.step(name, program, calls)?;
         done.0.retain(|(n, answer)| !gone(n, answer));
-        let found = unwell(&[&done]);
+        let found = failure_reasons(&[&done]);
         well &= found.is_empty();
         if !found.is_empty() {
             it.warnings.push(format!("{name}: {}", found.join("\n")));
@@ -269,7 +269,7 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         it,
         "Stop the new nodes",
         "og_node_state",
-        on(&begun, &json!({"state": "stopped", "stop_mode": "fast"})),
+        calls_on(&begun, &json!({"state": "stopped", "stop_mode": "fast"})),
     )?;
     let channels = staying.iter().filter_map(|n| {
         let peers = peers_added(brought.channels.get(n)?);
@@ -306,7 +306,7 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     step(it, "Unset the new nodes' parameters", "og_guc", calls.collect())?;
     if !names.is_empty() {
         let own = json!({"state": "absent", "names": names, "if_active": "wait"});
-        step(it, "Drop the new nodes' replication slots", "og_slot", on(staying, &own))?;
+        step(it, "Drop the new nodes' replication slots", "og_slot", calls_on(staying, &own))?;
     }
     if brought.files {
         let calls = write_static(shared, staying, &og.files_before);
@@ -317,13 +317,13 @@ fn take_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
 
 /// The rules that a call of og_hba added, as it takes them.
 fn rules_added(answer: &Answer) -> Vec<serde_json::Value> {
-    let added: Vec<serde_json::Value> = answer.part("added");
+    let added: Vec<serde_json::Value> = answer.read_key("added");
     added.into_iter().map(|entry| entry.get("rule").cloned().unwrap_or(entry)).collect()
 }
 
 /// The other ends of the channels that a call of og_replconninfo added.
 fn peers_added(answer: &Answer) -> Vec<crate::seen::End> {
-    let added: Vec<u32> = answer.part("added");
-    let channels: Vec<Channel> = answer.part("channels");
+    let added: Vec<u32> = answer.read_key("added");
+    let channels: Vec<ChannelRecord> = answer.read_key("channels");
     channels.into_iter().filter(|c| added.contains(&c.number)).filter_map(|c| c.remote).collect()
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{Run, args, gate, on, unwell, write_static};
+use super::{Run, args, calls_on, failure_reasons, require_success, write_static};
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Go, Stop};
-use crate::seen::{LogPosition, LogRecords, PROGRAMS, State};
+use crate::seen::{LogPosition, LogRecords, PROGRAMS, ServerState};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;
@@ -56,8 +56,8 @@ pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
 /// Returns the new primary, which `promoted` has as soon as it is one.
 fn steps(it: &mut Run, og: &Failover, logs: &mut Logs, promoted: &mut Option<String>) -> Go<String> {
     // Nobody receives from then on, so what is read next does not change any more.
-    let stop = on(&og.stop, &json!({"state": "stopped", "stop_mode": "immediate"}));
-    gate(&[&it.step("Stop the old primary", "og_node_state", stop)?])?;
+    let stop = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "immediate"}));
+    require_success(&[&it.step("Stop the old primary", "og_node_state", stop)?])?;
     if let Some(to) = &og.done {
         *promoted = Some(to.clone());
         return follow_up(it, og, to, &og.survivors, &plan::files_for(og, to)).map(|()| to.clone());
@@ -74,17 +74,17 @@ fn steps(it: &mut Run, og: &Failover, logs: &mut Logs, promoted: &mut Option<Str
             .collect();
         let channels =
             it.step("Remove the old primary's replication channels", "og_replconninfo", channels)?;
-        let calls = on(&og.survivors, &json!({"state": "absent", "rules": og.rules}));
+        let calls = calls_on(&og.survivors, &json!({"state": "absent", "rules": og.rules}));
         let calls = if og.rules.is_empty() { Vec::new() } else { calls };
         let rules = it.step("Remove the old primary's pg_hba.conf rules", "og_hba", calls)?;
-        gate(&[&channels, &rules])?;
+        require_success(&[&channels, &rules])?;
     }
     read_logs(it, og, logs)?;
     let choice = choose(it, og, logs)?;
     record_fork(it, og, &choice)?;
     // So that nobody starts it as primary meanwhile, or afterwards.
     let calls = write_static(&og.shared, &og.stop, &choice.files);
-    gate(&[&it.step("Record the old primary as standby", "og_static_conf", calls)?])?;
+    require_success(&[&it.step("Record the old primary as standby", "og_static_conf", calls)?])?;
     it.warnings.extend(choice.warnings.iter().cloned());
     if choice.loses {
         it.warnings.push(choice.loss.clone());
@@ -114,7 +114,7 @@ struct Logs {
 fn choose(it: &mut Run, og: &Failover, logs: &Logs) -> Go<Choice> {
     plan::choose(og, &logs.ends, &logs.records, &it.how.options).map_err(|findings| {
         it.findings.clone_from(&findings);
-        Stop::Failed(plan::listed(&findings, ""))
+        Stop::Failed(plan::list_findings(&findings, ""))
     })
 }
 
@@ -145,17 +145,17 @@ fn record_fork(it: &mut Run, og: &Failover, choice: &Choice) -> Go {
         ));
         return Ok(());
     };
-    let calls = on(&og.survivors, &json!({"state": "fork_recorded", "fork": fork}));
-    gate(&[&it.step("Record the fork point", "og_node_state", calls)?])
+    let calls = calls_on(&og.survivors, &json!({"state": "fork_recorded", "fork": fork}));
+    require_success(&[&it.step("Record the fork point", "og_node_state", calls)?])
 }
 
 /// How far the log goes on each standby, and on an old primary that can be reached.
 fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
     let nodes: Vec<String> = og.standbys.iter().chain(&og.stop).cloned().collect();
     let own = json!({"state": "query", "log_end": true, "timeout": it.how.options.og_look_timeout});
-    let done = it.quiet("Inspect the ends of the logs", "og_node_state", on(&nodes, &own))?;
+    let done = it.ask_quietly("Inspect the ends of the logs", "og_node_state", calls_on(&nodes, &own))?;
     let runs = |name: &&String| {
-        let state = done.get(name).map(|answer| answer.part::<State>("node")).unwrap_or_default();
+        let state = done.get(name).map(|answer| answer.read_key::<ServerState>("node")).unwrap_or_default();
         state.running && !state.frozen && state.answered
     };
     if let Some(name) = og.stop.iter().find(runs) {
@@ -163,7 +163,7 @@ fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
     }
     let end = |name: &String| {
         let answer = done.get(name)?;
-        answer.unwell().is_none().then(|| (name.clone(), answer.part::<LogPosition>("log_end")))
+        answer.failure_reason().is_none().then(|| (name.clone(), answer.read_key::<LogPosition>("log_end")))
     };
     Ok(nodes.iter().filter_map(end).collect())
 }
@@ -178,7 +178,7 @@ fn promote(it: &mut Run, choice: &Choice) -> Go {
     let shown = Shown { may_fail: false, ..Shown::default() };
     let done = it.ask("Fail over", "og_node_state", vec![(choice.to.clone(), args(call))], shown)?;
     it.note("Fail over", &done);
-    gate(&[&done])
+    require_success(&[&done])
 }
 
 /// What follows the change of roles. Who does not follow is a thing to repair, not a failure of what was asked for.
@@ -188,15 +188,15 @@ fn follow_up(it: &mut Run, og: &Failover, to: &str, followers: &[String], files:
         let call = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
         let name = "Wait until the members follow the new primary";
         let shown = Shown { may_fail: true, ..Shown::default() };
-        let done = it.ask(name, "og_node_state", on(&followers, &call), shown)?;
+        let done = it.ask(name, "og_node_state", calls_on(&followers, &call), shown)?;
         it.note(name, &done);
-        let late = unwell(&[&done]);
+        let late = failure_reasons(&[&done]);
         it.warnings.extend(late.into_iter().map(|why| format!("{why}; repair it")));
     }
     let mut nodes = vec![to.to_owned()];
     nodes.extend(followers.iter().chain(&og.stop).cloned());
     let calls = write_static(&og.shared, &nodes, files);
-    gate(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
+    require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
     let primary = Some(to).filter(|_| !it.how.check);
     let idle = it.show(&[], &[], primary)?;
     it.slots(idle)

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use og_common::protocol::Rule;
+use og_common::protocol::ArgRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -22,7 +22,7 @@ pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
-use crate::cluster::{Host, Node};
+use crate::cluster::{InventoryHost, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
@@ -305,9 +305,9 @@ impl WorkflowEntry {
 }
 
 /// What each workflow needs of the arguments of og_workflow.
-pub const RULES: [Rule; WORKFLOWS.len()] = {
+pub const RULES: [ArgRule; WORKFLOWS.len()] = {
     const CLUSTER: &[&str] = &["cluster"];
-    let mut rules = [Rule::AnyOf(CLUSTER); WORKFLOWS.len()];
+    let mut rules = [ArgRule::AnyOf(CLUSTER); WORKFLOWS.len()];
     let mut at = 0;
     while at < WORKFLOWS.len() {
         let entry = &WORKFLOWS[at];
@@ -315,7 +315,7 @@ pub const RULES: [Rule; WORKFLOWS.len()] = {
             Some(targets) if targets.required => &["cluster", "targets"],
             _ => CLUSTER,
         };
-        rules[at] = Rule::RequiredIf { key: "workflow", value: entry.name, needs };
+        rules[at] = ArgRule::RequiredIf { key: "workflow", value: entry.name, needs };
         at += 1;
     }
     rules
@@ -352,7 +352,7 @@ const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 pub fn run(
     workflow: Workflow,
     targets: &[String],
-    hosts: &[Host],
+    hosts: &[InventoryHost],
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
@@ -386,7 +386,7 @@ pub fn run(
         Err(Stop::Failed(why)) => Some(why),
         Err(Stop::Ask(next)) => return Err(next),
     };
-    let left = it.replay.left();
+    let left = it.replay.remaining();
     Ok((it.outcome(why), left))
 }
 
@@ -407,7 +407,7 @@ struct Run<'a> {
     /// Whether they were made.
     checked: bool,
     how: &'a How,
-    hosts: &'a [Host],
+    hosts: &'a [InventoryHost],
     replay: Replay<'a>,
     steps: Vec<Done>,
     warnings: Vec<String>,
@@ -424,7 +424,7 @@ struct Run<'a> {
     /// wait for a restart.
     more_parameters: Option<Vec<String>>,
     /// By node, pg_hba.conf rules of its own that a build replaced, and which are still to be added again.
-    owed_rules: BTreeMap<String, Vec<crate::seen::Rule>>,
+    owed_rules: BTreeMap<String, Vec<crate::seen::RuleRecord>>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }
@@ -437,7 +437,7 @@ fn args(value: Value) -> Map<String, Value> {
 impl Run<'_> {
     // What was seen, and what follows from it.
 
-    fn look(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
+    fn inspect(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
         let purpose = plan::preflight::purpose(self.workflow).filter(|_| self.checks);
         let targets = self.targets;
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
@@ -445,7 +445,7 @@ impl Run<'_> {
         let more = more.as_deref();
         // By name og_guc tells of no other parameter that waits for a restart.
         let asks_all = more.is_some() || programs == OF_A_STATUS;
-        let asked = |host: &Host| {
+        let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
             let asked = programs.iter().map(move |program| {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
@@ -481,16 +481,16 @@ impl Run<'_> {
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
         self.replay.shown = QUIET;
-        let mut answers = self.replay.look(step, &there.collect::<Vec<_>>())?.into_iter();
-        let mut seen = |host: &Host| {
+        let mut answers = self.replay.inspect(step, &there.collect::<Vec<_>>())?.into_iter();
+        let mut seen = |host: &InventoryHost| {
             let own = if aside(&host.name) { None } else { answers.next() };
-            own.map(|own| Seen::of(&own))
+            own.map(|own| Seen::from_answers(&own))
         };
         let mut nodes: Vec<_> = hosts.iter().map(|host| Node::new(host, seen(host))).collect();
         if diagnoses && programs.starts_with(&PROGRAMS) {
             self.compare_logs(&mut nodes)?;
         }
-        self.leader = plan::leader(&nodes).map(|n| n.name.clone());
+        self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
         Ok(nodes)
     }
 
@@ -502,7 +502,8 @@ impl Run<'_> {
             return Ok(());
         }
         places.extend(nodes.iter().flat_map(|n| &n.seen().forks).map(|fork| fork.record.begin.clone()));
-        let has_log = |n: &&Node| n.reachable() && n.seen().state_error.is_none() && n.system_id().is_some();
+        let has_log =
+            |n: &&Node| n.is_reachable() && n.seen().state_error.is_none() && n.system_id().is_some();
         let asked: Vec<String> = nodes.iter().filter(has_log).map(|n| n.name.clone()).collect();
         for (name, records) in self.log_records(&asked, places)? {
             if let Some(seen) = nodes.iter_mut().find(|n| n.name == name).and_then(|n| n.seen.as_mut()) {
@@ -522,15 +523,15 @@ impl Run<'_> {
             "timeout": self.how.options.og_look_timeout,
         });
         self.replay.shown = QUIET;
-        let done = self.replay.ask("Compare the logs", "og_node_state", &on(nodes, &own))?;
+        let done = self.replay.ask("Compare the logs", "og_node_state", &calls_on(nodes, &own))?;
         let told = |(name, answer): (String, Answer)| Some((name, answer.read().ok()?));
         Ok(done.0.into_iter().filter_map(told).collect())
     }
 
     /// Looks who is the primary by now: somebody else may have switched over. In words, when it is another one.
-    fn moved(&mut self, og: &Shared) -> Go<Option<String>> {
-        let nodes = self.look("Find the current primary", &["og_node_state"], &[])?;
-        Ok(plan::moved(&nodes, &og.primary))
+    fn describe_primary_change(&mut self, og: &Shared) -> Go<Option<String>> {
+        let nodes = self.inspect("Find the current primary", &["og_node_state"], &[])?;
+        Ok(plan::describe_primary_change(&nodes, &og.primary))
     }
 
     /// Looks and plans.
@@ -553,7 +554,7 @@ impl Run<'_> {
         let checks = !std::mem::replace(&mut self.checked, true);
         loop {
             self.checks = checks;
-            let nodes = self.look(step, programs, &[])?;
+            let nodes = self.inspect(step, programs, &[])?;
             self.checks = false;
             let mut outlook = plan(&nodes, &self.how.options);
             if checks {
@@ -587,7 +588,7 @@ impl Run<'_> {
             &asked,
             left,
         )?;
-        Ok(answer.part("over"))
+        Ok(answer.read_key("over"))
     }
 
     // Steps.
@@ -600,7 +601,7 @@ impl Run<'_> {
     }
 
     /// One step on some nodes at once, of which nothing is told in the end.
-    fn quiet(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+    fn ask_quietly(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
         self.ask(name, program, calls, QUIET)
     }
 
@@ -644,7 +645,7 @@ impl Run<'_> {
             done.0.iter_mut().for_each(|(_, answer)| answer.mark_changed());
         }
         self.note(name, &done);
-        gate(&[&done])
+        require_success(&[&done])
     }
 
     // Steps that the workflows share.
@@ -667,7 +668,7 @@ impl Run<'_> {
         });
         for (index, node) in nodes.iter().enumerate() {
             let answer = self.take_lock(node, &own)?;
-            if let Err(Stop::Failed(why)) = gate(&[&Answered(vec![(node.clone(), answer)])]) {
+            if let Err(Stop::Failed(why)) = require_success(&[&Answered(vec![(node.clone(), answer)])]) {
                 if index > 0 {
                     self.unlock_nodes(&nodes[..index])?;
                 }
@@ -680,7 +681,7 @@ impl Run<'_> {
     fn take_lock(&mut self, node: &str, own: &Value) -> Go<Answer> {
         let call = |it: &mut Self, own: &Value| -> Go<Answer> {
             let calls = vec![(node.to_owned(), args(own.clone()))];
-            let mut done = it.quiet("Acquire the cluster lock", "og_lock", calls)?;
+            let mut done = it.ask_quietly("Acquire the cluster lock", "og_lock", calls)?;
             Ok(done.0.pop().map(|(_, answer)| answer).unwrap_or_default())
         };
         let with = |owner: &str, purpose: &str| {
@@ -694,14 +695,14 @@ impl Run<'_> {
         if answer.of_error("kind") != "busy" {
             return Ok(answer);
         }
-        let holder = answer.part::<Option<crate::seen::Lock>>("lock").map(|lock| lock.owner);
+        let holder = answer.read_key::<Option<crate::seen::Lock>>("lock").map(|lock| lock.owner);
         let holder = owner::Owner::find(holder.as_deref().unwrap_or(answer.of_error("detail")));
         let Some(dead) = holder.map(|owner| owner.to_string()) else { return Ok(answer) };
         if !self.is_over(&dead)? {
             return Ok(answer);
         }
         let taken = call(self, &with(&self.how.owner, own["purpose"].as_str().unwrap_or_default()))?;
-        let before: crate::seen::Lock = taken.part("previous");
+        let before: crate::seen::Lock = taken.read_key("previous");
         let expected = ["", &dead, &self.how.owner];
         if taken.error().is_some() || expected.contains(&before.owner.as_str()) {
             return Ok(taken);
@@ -727,8 +728,8 @@ impl Run<'_> {
             return Ok(());
         }
         let own = json!({"state": "released", "owner": self.how.owner});
-        let done = self.quiet("Release the cluster lock", "og_lock", on(nodes, &own))?;
-        gate(&[&done])
+        let done = self.ask_quietly("Release the cluster lock", "og_lock", calls_on(nodes, &own))?;
+        require_success(&[&done])
     }
 
     /// Releases the lock on these nodes, whatever came of the steps.
@@ -764,13 +765,13 @@ impl Run<'_> {
             "ttl": 1,
             "owner": self.how.owner,
         }));
-        let done = self.quiet(name, "og_lock", vec![(node.to_owned(), own)])?;
-        gate(&[&done])
+        let done = self.ask_quietly(name, "og_lock", vec![(node.to_owned(), own)])?;
+        require_success(&[&done])
     }
 
     /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
     fn status(&mut self) -> Go {
-        let nodes = self.look("Inspect the cluster", &OF_A_STATUS, &[])?;
+        let nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
@@ -778,7 +779,11 @@ impl Run<'_> {
         self.findings =
             errors.filter(|finding| !serves || finding.node.is_none()).map(Finding::in_words).collect();
         self.cluster = Some(health);
-        if self.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(plan::listed(&self.findings, ""))) }
+        if self.findings.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::Failed(plan::list_findings(&self.findings, "")))
+        }
     }
 
     /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
@@ -789,9 +794,9 @@ impl Run<'_> {
         gone: &[String],
         primary: Option<&str>,
     ) -> Go<Vec<(String, Vec<String>)>> {
-        let nodes = self.look("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
+        let nodes = self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
-        match primary.and_then(|primary| plan::moved(&nodes, primary)) {
+        match primary.and_then(|primary| plan::describe_primary_change(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
             None => Ok(plan::idle_slots(&nodes, newcomers)),
         }
@@ -804,21 +809,22 @@ impl Run<'_> {
             .map(|(n, names)| (n, args(json!({"state": "absent", "names": names, "if_active": "skip"}))))
             .collect();
         let done = self.step("Drop unused replication slots", "og_slot", calls)?;
-        self.warnings.extend(unwell(&[&done]));
+        self.warnings.extend(failure_reasons(&[&done]));
         Ok(())
     }
 
     // What is told in the end.
 
     fn outcome(self, why: Option<String>) -> Outcome {
-        let of_note = self.steps.into_iter().filter(|done| done.answer.changed());
+        let of_note = self.steps.into_iter().filter(|done| done.answer.has_changed());
         let changes: Vec<_> = of_note
             .map(|done| {
                 let mut actions: Vec<_> = done.answer.texts("actions").map(str::to_owned).collect();
                 if actions.is_empty() {
                     actions.push(done.answer.text("msg").to_owned());
                 }
-                let diff = Some(unified(&done.answer.part::<Vec<_>>("diff"))).filter(|text| !text.is_empty());
+                let diff =
+                    Some(unified(&done.answer.read_key::<Vec<_>>("diff"))).filter(|text| !text.is_empty());
                 Change { node: done.node, step: done.step, actions, diff }
             })
             .collect();
@@ -846,14 +852,14 @@ impl Run<'_> {
 }
 
 /// What keeps the workflow from going on after these steps.
-fn unwell(steps: &[&Answered]) -> Vec<String> {
+fn failure_reasons(steps: &[&Answered]) -> Vec<String> {
     let all = steps.iter().flat_map(|done| &done.0);
-    all.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.unwell()?))).collect()
+    all.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect()
 }
 
 /// Goes on only when these steps went well on every node.
-fn gate(steps: &[&Answered]) -> Go {
-    let found = unwell(steps);
+fn require_success(steps: &[&Answered]) -> Go {
+    let found = failure_reasons(steps);
     if found.is_empty() { Ok(()) } else { Err(Stop::Failed(found.join("\n"))) }
 }
 
@@ -872,6 +878,6 @@ fn write_static(og: &Shared, names: &[String], files: &Files) -> Calls {
 }
 
 /// The same arguments on each of these nodes.
-fn on(names: &[String], own: &Value) -> Calls {
+fn calls_on(names: &[String], own: &Value) -> Calls {
     names.iter().map(|n| (n.clone(), args(own.clone()))).collect()
 }

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Host, Run, args};
+use super::{InventoryHost, Run, args};
 use crate::cluster::Node;
-use crate::plan::{self, PREFLIGHT, listed};
+use crate::plan::{self, PREFLIGHT, list_findings};
 use crate::replay::{Go, Stop};
 use crate::seen::facts_of as facts_in;
 
@@ -43,19 +43,19 @@ pub(super) fn preflight(it: &mut Run) -> Go {
             "og_preflight_nodes: {name} is no host of the inventory (it has {known})"
         )));
     }
-    let wanted = |host: &Host| plan::preflight::wanted(host, it.hosts, &targets, purpose);
+    let wanted = |host: &InventoryHost| plan::preflight::wanted(host, it.hosts, &targets, purpose);
     let there = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
     let calls =
         there.map(|host| (host.name.clone(), args(question(purpose, &wanted(host), timeout)))).collect();
-    let done = it.quiet("Check all nodes", PREFLIGHT, calls)?;
-    let facts_of = |host: &Host| {
+    let done = it.ask_quietly("Check all nodes", PREFLIGHT, calls)?;
+    let facts_of = |host: &InventoryHost| {
         if it.how.left_out.contains(&host.name) {
             return Err(Unchecked::Failed("not checked: it is left out of the call (--limit)".to_owned()));
         }
         let Some((_, answer)) = done.0.iter().find(|(node, _)| *node == host.name) else {
             return Err(Unchecked::Failed("not checked: it gave no answer".to_owned()));
         };
-        match answer.unreachable() {
+        match answer.unreachable_reason() {
             Some(why) => Err(Unchecked::Unreachable(format!("not checked, unreachable: {why}"))),
             // What cannot be read is nothing that passed.
             None => facts_in(answer).map_err(|why| Unchecked::Failed(format!("not checked: {why}"))),
@@ -74,7 +74,7 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     });
     it.findings = errors.collect();
     it.preflight = Some(found);
-    if it.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(listed(&it.findings, ""))) }
+    if it.findings.is_empty() { Ok(()) } else { Err(Stop::Failed(list_findings(&it.findings, ""))) }
 }
 
 /// Why there are no facts of a node.
@@ -86,7 +86,10 @@ enum Unchecked {
 }
 
 /// Judges each node with the others as its peers; one that could not be read is no peer.
-fn judged(mut nodes: Vec<(&Host, Result<Facts, Unchecked>, Wanted)>, purpose: Purpose) -> Vec<NodePreflight> {
+fn judged(
+    mut nodes: Vec<(&InventoryHost, Result<Facts, Unchecked>, Wanted)>,
+    purpose: Purpose,
+) -> Vec<NodePreflight> {
     if purpose == Purpose::Expand {
         prepare_expand(&mut nodes);
     }
@@ -134,8 +137,8 @@ fn judged(mut nodes: Vec<(&Host, Result<Facts, Unchecked>, Wanted)>, purpose: Pu
 
 /// Brings facts and wants into the shape that an expand judges them in: ways to a server that does not run yet need only be open,
 /// and the primary needs senders and slots for the new nodes, of which one is built at a time.
-fn prepare_expand(nodes: &mut [(&Host, Result<Facts, Unchecked>, Wanted)]) {
-    let place = |host: &Host| Node::new(host, None).key();
+fn prepare_expand(nodes: &mut [(&InventoryHost, Result<Facts, Unchecked>, Wanted)]) {
+    let place = |host: &InventoryHost| Node::new(host, None).key();
     let known: Vec<_> = nodes
         .iter()
         .filter_map(|(host, facts, _)| Some((place(host), facts.as_ref().ok()?.server.running)))

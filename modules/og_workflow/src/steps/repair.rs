@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use og_common::gauss::Role;
 use serde_json::{Value, json};
 
-use super::{QUIET, Run, args, gate, write_static};
+use super::{QUIET, Run, args, require_success, write_static};
 use crate::args::{BuildMode, Counts, Shown};
-use crate::plan::{self, Build, Repair, listed};
+use crate::plan::{self, Build, Repair, list_findings};
 use crate::replay::{Answered, Calls, Go, Stop};
-use crate::seen::{PROGRAMS, Rule};
+use crate::seen::{PROGRAMS, RuleRecord};
 use crate::table::in_units;
 
 /// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
@@ -27,7 +27,7 @@ struct Progress {
     /// By node, why it could not be repaired.
     failed: BTreeMap<String, String>,
     /// By node, its own rules, which a build replaced.
-    own_rules: BTreeMap<String, Vec<Rule>>,
+    own_rules: BTreeMap<String, Vec<RuleRecord>>,
     /// The last node that streamed and was stopped.
     stopped: Option<String>,
     /// The one of them that did not stream again.
@@ -41,7 +41,7 @@ struct Progress {
 pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
     it.diagnoses = true;
     let og = it.begin(|nodes, options| plan::repair(nodes, targets, options, &[]))?;
-    tell(it, &og);
+    report_plan(it, &og);
     if og.cases.is_empty() && og.own_rules.is_empty() && og.restore_now.is_none() {
         it.show(&[], &[], None)?;
         return Ok(());
@@ -56,7 +56,7 @@ pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
 }
 
 /// Keeps the causes for the outcome, each node's first one for the same reason once.
-fn tell(it: &mut Run, og: &Repair) {
+fn report_plan(it: &mut Run, og: &Repair) {
     for case in &og.cases {
         let known = it.causes.iter().any(|told| told.node == case.node && told.cause == case.cause);
         if !known {
@@ -72,15 +72,15 @@ fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
     let mut og = first.clone();
     for round in 0..ROUNDS {
         if round > 0 {
-            let nodes = it.look("Inspect the nodes again", &PROGRAMS, &[])?;
+            let nodes = it.inspect("Inspect the nodes again", &PROGRAMS, &[])?;
             let tried: Vec<String> = done.tried.iter().cloned().collect();
             let outlook = plan::repair(&nodes, targets, &it.how.options, &tried);
             it.warnings.extend(outlook.warnings);
             let Some(next) = outlook.plan else {
-                return Err(Stop::Failed(listed(&outlook.findings, "")));
+                return Err(Stop::Failed(list_findings(&outlook.findings, "")));
             };
             og = next;
-            tell(it, &og);
+            report_plan(it, &og);
         }
         for (node, why) in &og.refused {
             done.failed.entry(node.clone()).or_insert_with(|| why.clone());
@@ -107,7 +107,7 @@ fn rounds(it: &mut Run, targets: &[String], first: &Repair) -> Go {
 /// Takes down whose call of a step failed; the others go on.
 fn note_failures(done: &mut Progress, answered: &Answered) {
     for (node, answer) in &answered.0 {
-        if let Some(why) = answer.unwell() {
+        if let Some(why) = answer.failure_reason() {
             done.failed.entry(node.clone()).or_insert(why);
         }
     }
@@ -129,14 +129,14 @@ fn step(it: &mut Run, done: &mut Progress, name: &str, program: &str, calls: Cal
 
 /// The files: pg_hba.conf made anew, the rules and channels that lack.
 fn configure(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
-    let anew = |(n, rules): (&String, &Vec<Rule>)| {
+    let anew = |(n, rules): (&String, &Vec<RuleRecord>)| {
         (n.clone(), json!({"state": "exact", "rules": rules, "create": true, "backup": true}))
     };
     let own = calls(done, og.restored_rules.iter().map(anew));
     step(it, done, "Make pg_hba.conf anew", "og_hba", own)?;
     let own = calls(done, og.rules.iter().map(|(n, rules)| (n.clone(), json!({"rules": rules}))));
     step(it, done, "Add pg_hba.conf rules for the nodes", "og_hba", own)?;
-    let channel = |(n, peers): (&String, &Vec<crate::cluster::Peer>)| {
+    let channel = |(n, peers): (&String, &Vec<crate::cluster::PeerArg>)| {
         (n.clone(), json!({"state": "present", "local": og.shared.locals[n], "peers": peers}))
     };
     let own = calls(done, og.channels.iter().map(channel));
@@ -160,7 +160,7 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     }
     let name = "Copy the log aside that only the node holds";
     let answered = it.step(name, "og_build", own)?;
-    for (node, answer) in answered.0.iter().filter(|(_, answer)| answer.unwell().is_none()) {
+    for (node, answer) in answered.0.iter().filter(|(_, answer)| answer.failure_reason().is_none()) {
         it.warnings.push(format!("{node}: {}", answer.text("msg")));
     }
     note_failures(done, &answered);
@@ -201,7 +201,8 @@ fn may_stop(it: &mut Run, og: &Repair, done: &mut Progress, node: &str) -> Go<bo
             let wait = json!({"wait": {"db_state": "normal"}, "timeout": it.how.options.og_wait_timeout});
             it.replay.shown = QUIET;
             let own = vec![(last.clone(), args(wait))];
-            super::unwell(&[&it.replay.ask("Wait until it streams", "og_node_state", &own)?]).is_empty()
+            super::failure_reasons(&[&it.replay.ask("Wait until it streams", "og_node_state", &own)?])
+                .is_empty()
         };
         done.away = Some(last).filter(|_| !is_back);
     }
@@ -236,7 +237,7 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
         // It is from the last checkpoint on that the two logs are compared.
         let own = vec![(source.clone(), args(json!({"state": "done"})))];
         let answered = it.step("Checkpoint the primary", "og_checkpoint", own)?;
-        let failed = super::unwell(&[&answered]);
+        let failed = super::failure_reasons(&[&answered]);
         it.warnings
             .extend(failed.iter().map(|why| format!("the checkpoint before the build was not made: {why}")));
     }
@@ -274,7 +275,11 @@ fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
         "owner": it.how.owner,
     });
     let own = vec![(og.shared.primary.clone(), args(own))];
-    gate(&[&it.quiet("Record the nodes' own pg_hba.conf rules in the lock", "og_lock", own)?])
+    require_success(&[&it.ask_quietly(
+        "Record the nodes' own pg_hba.conf rules in the lock",
+        "og_lock",
+        own,
+    )?])
 }
 
 fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -> Go {
@@ -288,7 +293,7 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
         call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
     let mut refused = Answered::default();
     for (node, answer) in answered.0 {
-        let Some(why) = answer.unwell() else { continue };
+        let Some(why) = answer.failure_reason() else { continue };
         // What no other build would do either is no reason for a full one.
         let in_vain = ["disk_full", "not_enough_wal_senders"].contains(&answer.of_error("reason"));
         let harder = ["command_failed", "timeout"].contains(&answer.of_error("kind")) && !in_vain;
@@ -339,9 +344,9 @@ fn call_build(
     let mut answered = it.ask(name, "og_build", builds.iter().map(call).collect(), shown)?;
     if check {
         for (node, answer) in &mut answered.0 {
-            if !answer.of_error("kind").is_empty() && answer.unreachable().is_none() {
+            if !answer.of_error("kind").is_empty() && answer.unreachable_reason().is_none() {
                 let msg = format!("would build {node}");
-                *answer = crate::answer::Answer::foreseen(&msg, &msg);
+                *answer = crate::answer::Answer::from_foreseen(&msg, &msg);
             }
         }
     }
@@ -355,8 +360,8 @@ fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
     it.replay.shown = QUIET;
     let own = vec![(primary.to_owned(), args(own))];
     let told = it.replay.ask("Measure the size of the primary", "og_build", &own)?;
-    gate(&[&told])?;
-    let size = told.get(primary).and_then(|answer| answer.part("data_bytes"));
+    require_success(&[&told])?;
+    let size = told.get(primary).and_then(|answer| answer.read_key("data_bytes"));
     size.ok_or_else(|| Stop::Failed(format!("{primary}: og_build does not tell how large its data is")))
 }
 
@@ -401,7 +406,7 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
 
 /// The nodes' own rules, also of those whose repair failed. What is not restored stays in the record of the lock.
 fn restore_rules(it: &mut Run, done: &mut Progress) -> Go {
-    let back = |(n, rules): (&String, &Vec<Rule>)| (n.clone(), args(json!({"rules": rules})));
+    let back = |(n, rules): (&String, &Vec<RuleRecord>)| (n.clone(), args(json!({"rules": rules})));
     let own: Calls = done.own_rules.iter().map(back).collect();
     if own.is_empty() {
         return Ok(());
@@ -409,6 +414,6 @@ fn restore_rules(it: &mut Run, done: &mut Progress) -> Go {
     let answered = it.step("Restore the nodes' own pg_hba.conf rules", "og_hba", own)?;
     note_failures(done, &answered);
     it.owed_rules.clone_from(&done.own_rules);
-    it.owed_rules.retain(|n, _| answered.get(n).is_none_or(|answer| answer.unwell().is_some()));
+    it.owed_rules.retain(|n, _| answered.get(n).is_none_or(|answer| answer.failure_reason().is_some()));
     Ok(())
 }

@@ -4,7 +4,7 @@ use og_common::gauss::Role;
 use serde_json::{Map, Value, json};
 
 use super::switchover::hand_over;
-use super::{Run, args, assess, gate, on, write_static};
+use super::{Run, args, assess, calls_on, require_success, write_static};
 use crate::plan::{self, Follower, HandOver, OfPrimary, Restart};
 use crate::replay::{Go, Stop};
 use crate::seen::SESSIONS;
@@ -40,8 +40,12 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
         restart_in_place(it, og)?;
         if !lowered.is_empty() && !it.how.check {
             // Their primary's file is theirs already, but where it is not handed on.
-            let calls = on(&og.followers, &json!({"parameters": lowered}));
-            gate(&[&it.quiet("Set the lowered limits on the standbys", "og_guc", calls)?])?;
+            let calls = calls_on(&og.followers, &json!({"parameters": lowered}));
+            require_success(&[&it.ask_quietly(
+                "Set the lowered limits on the standbys",
+                "og_guc",
+                calls,
+            )?])?;
         }
     }
     roll_standbys(it, og)?;
@@ -57,7 +61,7 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
             hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
             restart_follower(it, "Restart the old primary", &own.to, old)?;
             let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
-            gate(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
+            require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
             leads.clone_from(&own.to);
         }
     }
@@ -95,7 +99,11 @@ fn restart_follower(it: &mut Run, name: &str, primary: &str, n: &Follower) -> Go
     if let Some(address) = n.counted.as_ref().filter(|_| !it.how.check) {
         let wait = json!({"wait": {"sync_peers": [address]}, "timeout": timeout});
         let calls = vec![(primary.to_owned(), args(wait))];
-        gate(&[&it.quiet("Wait until commits count the standby", "og_node_state", calls)?])?;
+        require_success(&[&it.ask_quietly(
+            "Wait until commits count the standby",
+            "og_node_state",
+            calls,
+        )?])?;
     }
     Ok(())
 }
@@ -107,15 +115,15 @@ fn restart_in_place(it: &mut Run, og: &Restart) -> Go {
     // Nobody can write while the checkpoint of the shutdown is made: what is written before is not written then.
     let checkpoint = json!({"state": "done", "timeout": timeout});
     let calls = vec![(primary.clone(), args(checkpoint))];
-    gate(&[&it.quiet("Checkpoint the primary", "og_checkpoint", calls)?])?;
+    require_success(&[&it.ask_quietly("Checkpoint the primary", "og_checkpoint", calls)?])?;
     let own = json!({"state": "restarted", "stop_mode": "fast", "timeout": timeout});
     it.must("Restart the primary in place", "og_node_state", primary, own, false)?;
     if it.how.check || og.followers.is_empty() {
         return Ok(());
     }
     let wait = json!({"wait": {"db_state": "normal", "max_lag_bytes": 0}, "timeout": timeout});
-    let calls = on(&og.followers, &wait);
-    gate(&[&it.quiet("Wait until the standbys stream", "og_node_state", calls)?])
+    let calls = calls_on(&og.followers, &wait);
+    require_success(&[&it.ask_quietly("Wait until the standbys stream", "og_node_state", calls)?])
 }
 
 /// Waits for the clients' transactions on the node, where that is wanted.
@@ -126,13 +134,13 @@ fn wait_for_sessions(it: &mut Run, node: &str) -> Go {
     }
     let own = json!({"state": "absent", "min_age": 0, "method": "wait", "timeout": timeout});
     let calls = vec![(node.to_owned(), args(own))];
-    gate(&[&it.quiet("Wait for the transactions of clients", SESSIONS, calls)?])
+    require_success(&[&it.ask_quietly("Wait for the transactions of clients", SESSIONS, calls)?])
 }
 
 /// The change of roles to the standby that is most advanced now, of those that could be made.
 fn choose<'a>(it: &mut Run, to: &'a std::collections::BTreeMap<String, HandOver>) -> Go<&'a HandOver> {
     let programs = ["og_node_state", "og_replconninfo", "og_guc"];
-    let nodes = it.look("Find the most advanced standby", &programs, &[])?;
+    let nodes = it.inspect("Find the most advanced standby", &programs, &[])?;
     let health = assess(&nodes, it.how.options.og_max_lag_bytes);
     let primary = health.primary.clone().unwrap_or_default();
     let found = plan::candidates(&nodes, &primary, &health);

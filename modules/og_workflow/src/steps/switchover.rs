@@ -3,7 +3,7 @@
 use og_common::gauss::{DbState, Role};
 use serde_json::json;
 
-use super::{INSPECT, Run, args, gate, on, write_static};
+use super::{INSPECT, Run, args, calls_on, require_success, write_static};
 use crate::args::{LongTransactions, Reason, Shown};
 use crate::cluster::Node;
 use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
@@ -69,24 +69,28 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
         }
         // The outage is the checkpoint of a shutdown: what is written before is not written then.
         let checkpoint = || vec![(own.from.clone(), args(json!({"state": "done", "timeout": timeout})))];
-        gate(&[&it.quiet("Checkpoint the primary", "og_checkpoint", checkpoint())?])?;
+        require_success(&[&it.ask_quietly("Checkpoint the primary", "og_checkpoint", checkpoint())?])?;
         if !it.how.check {
             let wait = json!({"role": "standby", "db_state": "normal", "max_lag_bytes": it.how.options.og_max_lag_bytes});
             let call = vec![(own.to.clone(), args(json!({"wait": wait, "timeout": timeout})))];
-            gate(&[&it.step("Wait until the standby has caught up", "og_node_state", call)?])?;
+            require_success(&[&it.step("Wait until the standby has caught up", "og_node_state", call)?])?;
             // What came meanwhile.
-            gate(&[&it.quiet("Checkpoint the primary once more", "og_checkpoint", checkpoint())?])?;
+            require_success(&[&it.ask_quietly(
+                "Checkpoint the primary once more",
+                "og_checkpoint",
+                checkpoint(),
+            )?])?;
         }
         switch(it, own)?;
     }
     if !it.how.check {
         let call = json!({"wait": {"db_state": "normal"}, "timeout": timeout});
         let name = "Wait until the members follow the new primary";
-        gate(&[&it.step(name, "og_node_state", on(&own.followers, &call))?])?;
+        require_success(&[&it.step(name, "og_node_state", calls_on(&own.followers, &call))?])?;
     }
     let mut nodes = vec![own.to.clone()];
     nodes.extend(own.followers.iter().cloned());
-    gate(&[&it.step(
+    require_success(&[&it.step(
         "Update cluster_static_config",
         "og_static_conf",
         write_static(shared, &nodes, &own.files),
@@ -100,28 +104,28 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
     let shown = Shown { may_fail: true, ..Shown::default() };
     let done = it.ask(name, "og_node_state", vec![(own.to.clone(), args(call))], shown)?;
     it.note(name, &done);
-    let Err(Stop::Failed(why)) = gate(&[&done]) else { return Ok(()) };
+    let Err(Stop::Failed(why)) = require_success(&[&done]) else { return Ok(()) };
     if it.how.check {
         return Err(Stop::Failed(why));
     }
     let mut as_before = 0;
     for _ in 0..LOOKS {
         it.replay.pause = Some(INTERVAL);
-        let nodes = it.look("Inspect what became of the switchover", &["og_node_state"], &[])?;
+        let nodes = it.inspect("Inspect what became of the switchover", &["og_node_state"], &[])?;
         match outcome(&nodes, own) {
-            Ended::Done => {
+            SwitchoverEnd::Done => {
                 it.warnings.push(format!("the switchover came to its end after it had been given up: {why}"));
                 return Ok(());
             }
-            Ended::AsBefore if as_before > 0 => {
+            SwitchoverEnd::AsBefore if as_before > 0 => {
                 it.reason = Some(Reason::OldRolesHold);
                 return Err(Stop::Failed(format!(
                     "the switchover did not take place, {} is still the primary and {} its standby: {why}",
                     own.from, own.to
                 )));
             }
-            Ended::AsBefore => as_before += 1,
-            Ended::NotYet => as_before = 0,
+            SwitchoverEnd::AsBefore => as_before += 1,
+            SwitchoverEnd::NotYet => as_before = 0,
         }
     }
     it.reason = Some(Reason::UnderWay);
@@ -134,13 +138,13 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
 
 /// What became of a switchover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
+enum SwitchoverEnd {
     Done,
     AsBefore,
     NotYet,
 }
 
-fn outcome(nodes: &[Node], own: &HandOver) -> Ended {
+fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
     let is = |name: &str, role: Role| {
         nodes.iter().any(|n| {
             n.name == name && n.live_role() == Some(role) && n.state().db_state == Some(DbState::Normal)
@@ -150,12 +154,12 @@ fn outcome(nodes: &[Node], own: &HandOver) -> Ended {
         nodes.iter().any(|n| n.name == name && matches!(n.live_role(), Some(Role::Primary | Role::Normal)))
     };
     if is(&own.to, Role::Primary) && !runs_as_primary(&own.from) {
-        Ended::Done
+        SwitchoverEnd::Done
     } else if is(&own.from, Role::Primary)
         && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
     {
-        Ended::AsBefore
+        SwitchoverEnd::AsBefore
     } else {
-        Ended::NotYet
+        SwitchoverEnd::NotYet
     }
 }

@@ -56,8 +56,8 @@ fn how(options: Options) -> How {
     }
 }
 
-fn hosts(given: &[Given]) -> Vec<Host> {
-    given.iter().map(|(name, vars, _)| Host::new(name, vars.as_object().unwrap().clone())).collect()
+fn hosts(given: &[Given]) -> Vec<InventoryHost> {
+    given.iter().map(|(name, vars, _)| InventoryHost::new(name, vars.as_object().unwrap().clone())).collect()
 }
 
 /// Runs it; `say` answers a call of a step, else it is answered as if all were well and changed. `replace`: whether

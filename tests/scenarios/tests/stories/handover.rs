@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use og_lab::{Engine, KillPoints, Role};
+use og_lab::{Engine, KillPoints};
 use og_scenarios::client::{Seen, TABLE};
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::roaming::write_on_any;
@@ -11,18 +11,13 @@ use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 use serde_json::{Value, json};
 
-use super::check_nothing_left;
 use super::interrupted::killed_after_each_task;
+use super::{FOUR_NODES, check_nothing_left};
 use crate::Story;
 
 pub const STORY: Story = Story {
     name: "handover",
-    nodes: &[
-        ("n1", Role::Primary),
-        ("n2", Role::Standby),
-        ("n3", Role::Standby),
-        ("n4", Role::CascadeStandby),
-    ],
+    nodes: &FOUR_NODES,
     always: 2,
     scenarios: &[
         ("a switchover is foretold and loses no row", switchover),
@@ -47,7 +42,7 @@ fn roles(primary: &str) -> Vec<(&'static str, &'static str)> {
         "n4" => (node, "cascade_standby"),
         _ => (node, "standby"),
     };
-    ["n1", "n2", "n3", "n4"].map(role).to_vec()
+    FOUR_NODES.map(|(node, _)| role(node)).to_vec()
 }
 
 /// A switchover that must work, with clients; every row that was acknowledged is on every node.

@@ -21,13 +21,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use og_common::conf::ConfFile;
-use og_lab::Engine;
+use og_lab::{Engine, Role};
 use og_scenarios::client::Seen;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::workflow::Run;
 use serde_json::Value;
 
 use crate::Story;
+
+/// A primary, two standbys and a cascade standby.
+const FOUR_NODES: [(&str, Role); 4] =
+    [("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Standby), ("n4", Role::CascadeStandby)];
 
 /// All stories, those that take longest first; of those whose numbers differ by three, one run of `cargo xtask test` tells
 /// the same.

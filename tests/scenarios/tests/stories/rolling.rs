@@ -1,23 +1,18 @@
 //! Parameters of a whole cluster are changed and its nodes restarted one by one, while a client commits rows on whichever
 //! node is the primary.
 
-use og_lab::Role;
 use og_scenarios::client::create_table;
 use og_scenarios::cluster::{Cluster, Result, differing};
 use og_scenarios::roaming::{Roamed, write_on_any};
 use og_scenarios::shell::{Shell, Told};
 use serde_json::json;
 
+use super::FOUR_NODES;
 use crate::Story;
 
 pub const STORY: Story = Story {
     name: "rolling",
-    nodes: &[
-        ("n1", Role::Primary),
-        ("n2", Role::Standby),
-        ("n3", Role::Standby),
-        ("n4", Role::CascadeStandby),
-    ],
+    nodes: &FOUR_NODES,
     always: 2,
     scenarios: &[
         ("what no node takes, or each has of its own, is refused", refused),
@@ -28,7 +23,7 @@ pub const STORY: Story = Story {
     ],
 };
 
-const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+const NODES: [&str; 4] = [FOUR_NODES[0].0, FOUR_NODES[1].0, FOUR_NODES[2].0, FOUR_NODES[3].0];
 const LIMIT: &str = "max_connections";
 
 /// The primary, when there is exactly one.

@@ -145,7 +145,7 @@ fn written(rng: &mut Rng, dialect: Dialect) -> Option<HbaRule> {
     let databases = names(Column::Databases, &["all", "sameuser", "\"all\"", "d1", "replication"])?;
     let users = names(Column::Users, &["all", "+g1", "\"all\"", "u1", "\"+g1\""])?;
     let ip: IpAddr = choose_one(rng, &ADDRESSES).parse().ok()?;
-    let range = Range::cidr(ip, rng.u32(..=if ip.is_ipv4() { 32 } else { 128 }))?;
+    let range = Range::from_prefix(ip, rng.u32(..=if ip.is_ipv4() { 32 } else { 128 }))?;
     let local = once_in(rng, 3);
     Some(HbaRule {
         kind: if local { Kind::Local } else { Kind::Host },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::super::{DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Node, Role, next_free};
+use super::super::super::{ClusterNode, DEFAULT_PORT, DataNode, FIRST_INSTANCE, MAX_PEERS, Role, next_free};
 use super::super::{Device, Document, Param, normalize_path};
 use super::{
     check_absolute, check_allowed, find_device, read_address_list, read_filled_param, read_number,
@@ -14,7 +14,7 @@ use crate::base::Error;
 const PORT_STEP: u32 = 20;
 
 /// dataNode1 of each DEVICE that has a primary, and the lists beside it.
-pub(super) fn read_data_nodes(doc: &Document, nodes: &mut [Node]) -> Result<(), Error> {
+pub(super) fn read_data_nodes(doc: &Document, nodes: &mut [ClusterNode]) -> Result<(), Error> {
     let mut taken = BTreeSet::new();
     let mut group = 0;
     for main in 0..nodes.len() {
@@ -128,7 +128,13 @@ fn resolve_links(path: &str) -> String {
 }
 
 /// Groups of at most a primary and eight standbys, and all of one size.
-fn sizes(doc: &Document, param: &Param, nodes: &[Node], group: u32, count: usize) -> Result<(), Error> {
+fn sizes(
+    doc: &Document,
+    param: &Param,
+    nodes: &[ClusterNode],
+    group: u32,
+    count: usize,
+) -> Result<(), Error> {
     if count > MAX_PEERS + 1 {
         return Err(doc.error(
             param.element.start,
@@ -148,7 +154,7 @@ fn sizes(doc: &Document, param: &Param, nodes: &[Node], group: u32, count: usize
 }
 
 /// With cascadeRole on, all servers of the node become cascade standbys.
-fn cascade(doc: &Document, node: &mut Node) -> Result<(), Error> {
+fn cascade(doc: &Document, node: &mut ClusterNode) -> Result<(), Error> {
     let device = find_device(doc, &node.name)?;
     let Some((param, _)) = read_param(device, "cascadeRole").filter(|(_, v)| v == "on") else {
         return Ok(());

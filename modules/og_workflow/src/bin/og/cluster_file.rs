@@ -101,8 +101,9 @@ fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
     }
     if bytes.trim_ascii_start().first() == Some(&b'<') {
         single(path, cluster)?;
-        let parsed =
-            xml::text(&bytes).and_then(xml::Document::parse_any).and_then(|document| document.cluster());
+        let parsed = xml::decode_text(&bytes)
+            .and_then(xml::Document::parse_any)
+            .and_then(|document| document.cluster());
         return Ok(of_opengauss(&parsed.map_err(named)?, &[]));
     }
     let text = String::from_utf8(bytes).map_err(|_| {
@@ -168,7 +169,7 @@ fn live_roles(path: &Path) -> Result<LiveRoles, Error> {
             Ok((dynamic.nodes.iter().flat_map(|n| &n.data_nodes).map(|d| (d.id, d.role)).collect(), None))
         }
         // CM's own record says nothing that can be relied on; who is the primary is asked of the servers anyway.
-        Err(_) if DynamicConfig::is_of_cm(&bytes) => Ok((Vec::new(), None)),
+        Err(_) if DynamicConfig::is_cm_file(&bytes) => Ok((Vec::new(), None)),
         Err(e) => Ok((Vec::new(), Some(format!("{}: {}", path.display(), e.failure().detail)))),
     }
 }

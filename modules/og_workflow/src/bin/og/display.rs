@@ -132,7 +132,7 @@ impl Display {
         match &outcome.msg {
             // The findings stand below the table.
             Some(_) if outcome.cluster.is_some() || outcome.preflight.is_some() => {}
-            Some(why) => err(&secret::text(why)),
+            Some(why) => err(&secret::mask_text(why)),
             // Beside its table a status has nothing to say.
             None if !changes => {}
             None => err(&format!("{} ({})", og_workflow::text::msg(outcome, check), seconds(elapsed))),
@@ -156,7 +156,7 @@ impl Display {
         lines.extend(msg.flat_map(|why| why.lines()).map(str::to_owned));
         let begin = if io::stdout().is_terminal() { CLEAR } else { "" };
         let at = og_common::clock::rfc3339(og_common::clock::now());
-        let text: Vec<_> = lines.iter().map(|line| secret::text(line).into_owned()).collect();
+        let text: Vec<_> = lines.iter().map(|line| secret::mask_text(line).into_owned()).collect();
         self.out(&format!("{begin}{at}\n{}\n", text.join("\n")));
     }
 
@@ -173,7 +173,7 @@ impl Display {
     /// Tells what became of the lock of a run that an error ended.
     pub fn lock_left(lock: &LockLeft) {
         if let Some(text) = in_words(lock) {
-            err(&format!("og: {}", secret::text(&text)));
+            err(&format!("og: {}", secret::mask_text(&text)));
         }
     }
 
@@ -183,7 +183,7 @@ impl Display {
         if self.json {
             self.json_outcome(json!({"failed": true, "interrupted": true, "msg": msg}));
         } else {
-            err(&format!("og: {}", secret::text(&msg)));
+            err(&format!("og: {}", secret::mask_text(&msg)));
         }
     }
 
@@ -194,13 +194,13 @@ impl Display {
             told["event"] = json!("outcome");
             self.out_json(&told);
         }
-        err(&format!("og: {}", secret::text(&error.to_string())));
+        err(&format!("og: {}", secret::mask_text(&error.to_string())));
     }
 
     /// Tells what should be looked at.
     pub fn warn(warnings: &[String]) {
         for text in warnings {
-            err(&format!("warning: {}", secret::text(text)));
+            err(&format!("warning: {}", secret::mask_text(text)));
         }
     }
 
@@ -218,7 +218,7 @@ impl Display {
     }
 
     fn out(&mut self, text: &str) {
-        self.write(Ok(secret::text(text).as_bytes()));
+        self.write(Ok(secret::mask_text(text).as_bytes()));
     }
 
     /// Writes a line that has no secret any more.
@@ -369,7 +369,7 @@ struct Lines {
 
 impl Lines {
     fn show(&mut self, event: &Event, elapsed: Duration) {
-        let line = |text: &str| err(&format!("{:>7.1}s  {}", elapsed.as_secs_f64(), secret::text(text)));
+        let line = |text: &str| err(&format!("{:>7.1}s  {}", elapsed.as_secs_f64(), secret::mask_text(text)));
         match event {
             Event::Step { again: true, .. } | Event::Answer { .. } | Event::StepDone { .. } => {}
             Event::Step { step, nodes, .. } => {
@@ -517,7 +517,7 @@ impl Drawing {
         });
         let Bar { drawn: bar, rate, .. } = &mut self.bars[at];
         let (Some(bytes), Some(rate)) = (counted, rate) else {
-            bar.set_message(secret::text(&progress.msg).into_owned());
+            bar.set_message(secret::mask_text(&progress.msg).into_owned());
             return;
         };
         // The server's own count may go beyond what was asked of its source: WAL is copied, too.
@@ -559,7 +559,7 @@ impl Drawing {
 
     /// A line above what moves.
     fn line(&self, text: &str) {
-        self.all.suspend(|| err(&secret::text(text)));
+        self.all.suspend(|| err(&secret::mask_text(text)));
     }
 }
 

@@ -301,7 +301,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn of(inventory: &Value, name: &str) -> Result<Described, Error> {
+    fn find(inventory: &Value, name: &str) -> Result<Described, Error> {
         Groups::read(inventory).unwrap().cluster(Path::new("i.yml"), name)
     }
 
@@ -311,22 +311,22 @@ mod tests {
             "fleet": {"children": {
                 "blue": {"hosts": {"n1": {"id": 1}, "n2": null}, "vars": {"base_port": 26000, "og_rollback": false}},
                 "green": {"hosts": {"n4": {"id": 1}, "n3": {"id": 2, "zone": "C"}}, "vars": {"zone": "B", "x": 1}}}}}}});
-        let (blue, _) = of(&inventory, "blue").unwrap();
+        let (blue, _) = find(&inventory, "blue").unwrap();
         assert_eq!(blue["hosts"]["n2"], json!({"ansible_user": "omm", "zone": "A", "base_port": 26000}));
         assert_eq!(blue["vars"], json!({"og_rollback": false}));
-        let (green, _) = of(&inventory, "green").unwrap();
+        let (green, _) = find(&inventory, "green").unwrap();
         assert_eq!(green["hosts"]["n3"]["zone"], json!("C"));
         // Its nodes of green do not have the option of blue.
-        let fleet = of(&inventory, "fleet").unwrap_err().to_string();
+        let fleet = find(&inventory, "fleet").unwrap_err().to_string();
         assert!(fleet.contains("og_rollback is false for n1 and not set for n4"), "{fleet}");
-        let error = of(&inventory, "opengauss").unwrap_err().to_string();
+        let error = find(&inventory, "opengauss").unwrap_err().to_string();
         assert!(error.contains("no group opengauss (its groups: fleet, blue, green)"), "{error}");
     }
 
     #[test]
     fn an_option_has_one_value_for_the_cluster_and_other_variables_stay_with_their_host() {
         let of_two =
-            |n3: &Value, n4: &Value| of(&json!({"opengauss": {"hosts": {"n3": n3, "n4": n4}}}), GROUP);
+            |n3: &Value, n4: &Value| find(&json!({"opengauss": {"hosts": {"n3": n3, "n4": n4}}}), GROUP);
         for (n3, n4) in [
             (json!({"og_build_force": true}), json!({})),
             (json!({}), json!({"og_build_force": true})),

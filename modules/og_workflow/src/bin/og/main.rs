@@ -106,7 +106,7 @@ fn engine(invocation: &Invocation, cluster: Value) -> Result<Engine, Error> {
     });
     request["cluster"] = cluster;
     let taken = take_in::<Workflows>(request.to_string().as_bytes())?;
-    secret::keep_all(&taken.values);
+    secret::register_args(&taken.values);
     Engine::new(taken.args, invocation.check, invocation.diff)
 }
 

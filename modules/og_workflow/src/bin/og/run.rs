@@ -194,7 +194,7 @@ impl<'a> Runner<'a> {
                 return Ok(Ended::interrupted(&[]));
             }
             let begin = self.made.len();
-            let new = self.make(&next, display).await;
+            let new = self.make_calls(&next, display).await;
             if *self.stop.borrow() {
                 return Ok(Ended::interrupted(&self.made[begin..]));
             }
@@ -203,7 +203,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Makes the calls of a step side by side; returns their answers in their order.
-    async fn make(&mut self, next: &Next, display: &mut Display) -> Vec<Value> {
+    async fn make_calls(&mut self, next: &Next, display: &mut Display) -> Vec<Value> {
         let begun = Instant::now();
         display.show(&Event::Step {
             step: &next.step,

@@ -1,14 +1,14 @@
 //! Why a node needs repair, proved from what was seen.
 
 use og_common::gauss::tablespaces::Damage;
-use og_common::gauss::{DbState, Obstacle, Role, lsn_text};
+use og_common::gauss::{DbState, Obstacle, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access;
 use super::head::Held;
 use super::own_log::OwnLog;
-use crate::cluster::{Cluster, Node, changes_role, fares, role_in_words};
+use crate::cluster::{Cluster, Node, changes_role, describe_state, role_in_words};
 
 /// Why a node does not serve or does not follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -75,14 +75,14 @@ impl Case {
     /// For a person: the node, why, what shows it, and what is done.
     #[must_use]
     pub fn in_words(&self) -> String {
-        format!("{} ({}): {}; {}", self.node, self.cause.words(), self.evidence, self.remedy)
+        format!("{} ({}): {}; {}", self.node, self.cause.describe(), self.evidence, self.remedy)
     }
 }
 
 impl Cause {
     /// In a few words.
     #[must_use]
-    pub fn words(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::CatchingUp => "it catches up",
             Self::Starting => "it starts",
@@ -113,7 +113,7 @@ impl Cause {
 pub(super) type Refusal = String;
 
 /// What is known beside the nodes, to tell a cause.
-pub(super) struct View<'a, 'c> {
+pub(super) struct RepairView<'a, 'c> {
     pub(super) c: &'c Cluster<'a>,
     pub(super) head: &'a Node,
     /// Nodes for which a mild remedy was tried in this run.
@@ -124,7 +124,7 @@ pub(super) struct View<'a, 'c> {
     pub(super) method: &'c str,
 }
 
-impl<'a> View<'a, '_> {
+impl<'a> RepairView<'a, '_> {
     /// Tells why this node, which is not the primary, needs repair; none where it needs none.
     ///
     /// # Errors
@@ -180,9 +180,9 @@ impl<'a> View<'a, '_> {
         format!(
             "{} has {}, {} has {}",
             n.name,
-            Held::new(n).words(),
+            Held::new(n).describe(),
             self.head.name,
-            Held::new(self.head).words()
+            Held::new(self.head).describe()
         )
     }
 
@@ -203,7 +203,7 @@ impl<'a> View<'a, '_> {
         let (own, there) = (Held::new(n), Held::new(self.head));
         let newer = matches!((own.term, there.term), (Some(own), Some(there)) if own > there);
         let more = match (own.lsn, there.lsn) {
-            (Some(own), Some(there)) if own > there => Some((own - there, there, own)),
+            (Some(own), Some(there)) if own > there => Some((own.bytes_since(there), there, own)),
             _ => None,
         };
         let own_log = self.own_log(n);
@@ -211,7 +211,7 @@ impl<'a> View<'a, '_> {
             return Ok(());
         }
         let what = more.map_or_else(String::new, |(bytes, from, to)| {
-            format!(", {bytes} bytes more, from {} to {}", lsn_text(from), lsn_text(to))
+            format!(", {bytes} bytes more, from {from} to {to}")
         });
         let what = own_log.in_words(n).map_or(what, |words| format!(", {words}"));
         Err(format!(
@@ -249,7 +249,7 @@ impl<'a> View<'a, '_> {
             "{}: {}: {evidence}; {what} exists only there; og_repair_force with this node named keeps a copy of that log aside, \
              gives it up and makes the node a standby of {head}{stop}",
             n.name,
-            cause.words()
+            cause.describe()
         ))
     }
 
@@ -330,7 +330,7 @@ impl<'a> View<'a, '_> {
         }
         let db_state = state.db_state.unwrap_or_default();
         if changes_role(db_state) || db_state == DbState::Starting {
-            return Ok(Some((Cause::Starting, format!("its server is {}", fares(db_state)))));
+            return Ok(Some((Cause::Starting, format!("its server is {}", describe_state(db_state)))));
         }
         if let Some(spaces) =
             state.tablespaces.as_ref().filter(|s| matches!(s.damage, Damage::NotSeen | Damage::NameChanges))
@@ -429,7 +429,7 @@ impl<'a> View<'a, '_> {
 
 /// Whether the node receives from its upstream at this moment.
 fn is_attached(n: &Node) -> bool {
-    n.streams() && n.live_role().is_some_and(Role::follows)
+    n.is_streaming() && n.live_role().is_some_and(Role::is_following)
 }
 
 /// The members that this node may receive from: the primary, or, of a cascade standby, the standbys that run.

@@ -2,10 +2,11 @@
 
 use std::cmp::Ordering;
 
-use og_common::gauss::{Role, lsn_number, lsn_text};
+use og_common::gauss::Role;
+use og_common::protocol::Lsn;
 
 use super::access;
-use crate::cluster::{Node, names, primaries, role_in_words, several_primaries};
+use crate::cluster::{Node, node_names, primaries, role_in_words, several_primaries};
 use crate::plan::Files;
 
 /// How far the log goes that a node holds: the term of the primary that wrote it, and its end.
@@ -14,18 +15,15 @@ use crate::plan::Files;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) term: Option<u64>,
-    pub(super) lsn: Option<u64>,
+    pub(super) lsn: Option<Lsn>,
 }
 
 impl Held {
     pub(super) fn new(n: &Node) -> Self {
         let (state, found) = (n.state(), n.seen().diagnosis.as_ref());
-        let received = state.receiver.as_ref().and_then(|r| r.received.as_deref());
-        let told = [found.and_then(|d| d.holds.as_deref()), state.lsn.as_deref(), received];
-        Self {
-            term: found.and_then(|d| d.term).max(state.term),
-            lsn: told.into_iter().flatten().filter_map(lsn_number).max(),
-        }
+        let received = state.receiver.as_ref().and_then(|r| r.received);
+        let told = [found.and_then(|d| d.holds), state.lsn, received];
+        Self { term: found.and_then(|d| d.term).max(state.term), lsn: told.into_iter().flatten().max() }
     }
 
     /// Whether this one is ahead of the other one, by term and then by position; none where that cannot be told.
@@ -37,10 +35,9 @@ impl Held {
     }
 
     /// For messages: `term 2, log up to 0/5000A858`.
-    pub(super) fn words(self) -> String {
+    pub(super) fn describe(self) -> String {
         let term = self.term.map_or_else(|| "term unknown".to_owned(), |term| format!("term {term}"));
-        let lsn =
-            self.lsn.map_or_else(|| "log not known".to_owned(), |lsn| format!("log up to {}", lsn_text(lsn)));
+        let lsn = self.lsn.map_or_else(|| "log not known".to_owned(), |lsn| format!("log up to {lsn}"));
         format!("{term}, {lsn}")
     }
 }
@@ -89,18 +86,18 @@ fn is_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Re
     let is_newer = |n: &&Node| {
         let same = n.system_id().is_some() && n.system_id() == only.system_id();
         let newer = matches!((Held::new(n).term, own.term), (Some(there), Some(own)) if there > own);
-        n.reachable() && same && newer && !(force && targets.contains(&n.name))
+        n.is_reachable() && same && newer && !(force && targets.contains(&n.name))
     };
     let newer: Vec<&Node> = nodes.iter().filter(is_newer).collect();
     if newer.is_empty() {
         return Ok(());
     }
-    let held: Vec<_> = newer.iter().map(|n| format!("{} has {}", n.name, Held::new(n).words())).collect();
+    let held: Vec<_> = newer.iter().map(|n| format!("{} has {}", n.name, Held::new(n).describe())).collect();
     Err(format!(
         "{} runs as {} ({}), and another node was primary after it: {}; find out which node is to be the primary, for          what the newer one wrote is not on {}: stop the wrong one, then og failover; or, where what it wrote alone may be          lost, name it for repair with og_repair_force",
         only.name,
         role_in_words(only.state().role),
-        own.words(),
+        own.describe(),
         held.join(", "),
         only.name
     ))
@@ -108,13 +105,14 @@ fn is_newest(only: &Node, nodes: &[Node], targets: &[String], force: bool) -> Re
 
 /// Whether every node was seen: of one that was not it may be that it is the primary.
 fn all_seen(nodes: &[Node]) -> Result<(), String> {
-    let unseen: Vec<_> = nodes.iter().filter(|n| !n.reachable() || n.seen().state_error.is_some()).collect();
+    let unseen: Vec<_> =
+        nodes.iter().filter(|n| !n.is_reachable() || n.seen().state_error.is_some()).collect();
     if unseen.is_empty() {
         return Ok(());
     }
     Err(format!(
         "no primary was seen, and of {} nothing is known: one of them may be the primary; reach them first",
-        names(unseen.into_iter()).join(", ")
+        node_names(unseen.into_iter()).join(", ")
     ))
 }
 
@@ -134,7 +132,7 @@ fn of_several<'a>(running: &[&'a Node], targets: &[String], force: bool) -> Resu
         (_, [only]) if one_system && force => Ok(*only),
         _ => {
             let held: Vec<_> =
-                running.iter().map(|n| format!("{} ({})", n.name, Held::new(n).words())).collect();
+                running.iter().map(|n| format!("{} ({})", n.name, Held::new(n).describe())).collect();
             Err(format!(
                 "{}; they hold: {}; with og_repair_force the one that is named for repair is overwritten by the other",
                 several_primaries(running),
@@ -160,10 +158,10 @@ fn last_primary(nodes: &[Node]) -> Result<&Node, String> {
     if let [only] = found[..] {
         let is_empty =
             |n: &&Node| !has_data(n) && (access::has_channel(only, n) || Files::record_of(only, n).is_some());
-        let empty = names(nodes.iter().filter(is_empty));
+        let empty = node_names(nodes.iter().filter(is_empty));
         return if empty.is_empty() { Ok(only) } else { Err(without_data(only, &empty)) };
     }
-    Err(nobody(&with_data, &ahead))
+    Err(no_primary_reason(&with_data, &ahead))
 }
 
 /// That members have no data, which may have held more.
@@ -181,7 +179,7 @@ fn without_data(only: &Node, empty: &[String]) -> String {
 }
 
 /// That no primary runs and none may be made by a repair, with what each node holds and who could take over.
-fn nobody(with_data: &[&Node], ahead: &dyn Fn(&Node, &Node) -> Option<Ordering>) -> String {
+fn no_primary_reason(with_data: &[&Node], ahead: &dyn Fn(&Node, &Node) -> Option<Ordering>) -> String {
     let held: Vec<_> = with_data
         .iter()
         .map(|n| {
@@ -189,7 +187,7 @@ fn nobody(with_data: &[&Node], ahead: &dyn Fn(&Node, &Node) -> Option<Ordering>)
                 || format!("stopped, last {}", role_in_words(n.state().role)),
                 |role| format!("runs as {}", role_in_words(role)),
             );
-            format!("{} ({role}; {})", n.name, Held::new(n).words())
+            format!("{} ({role}; {})", n.name, Held::new(n).describe())
         })
         .collect();
     let most = with_data.iter().copied().filter(|n| {

@@ -1,6 +1,7 @@
 //! What a node's log holds beside that of the primary, proved by records at the same places.
 
-use og_common::gauss::{Fork, LogRecord, Role, lsn_number};
+use og_common::gauss::{Fork, LogRecord, Role};
+use og_common::protocol::Lsn;
 
 use super::head::Held;
 use crate::cluster::Node;
@@ -36,7 +37,7 @@ impl OwnLog {
             n.seen().log_records.have(&fork.record, own) == Some(true) && is_of_head(head, fork)
         };
         let forks = nodes.iter().flat_map(|m| &m.seen().forks).filter(is_common);
-        match forks.max_by_key(|fork| lsn_number(&fork.record.end)) {
+        match forks.max_by_key(|fork| Lsn::parse(&fork.record.end)) {
             Some(fork) if fork.record == *last => Self::Nothing,
             // Else it may have followed the new primary on from there, whose log is removed by now.
             Some(fork) if has == Some(false) => Self::From(fork.clone()),
@@ -48,8 +49,8 @@ impl OwnLog {
     /// What it holds alone, for messages, where that is known.
     pub(super) fn in_words(&self, n: &Node) -> Option<String> {
         let Self::From(fork) = self else { return None };
-        let (from, to) = (lsn_number(&fork.record.end)?, n.seen().diagnosis.as_ref()?.holds.clone()?);
-        let bytes = lsn_number(&to)?.saturating_sub(from);
+        let (from, to) = (Lsn::parse(&fork.record.end)?, n.seen().diagnosis.as_ref()?.holds?);
+        let bytes = to.bytes_since(from);
         Some(format!(
             "{bytes} bytes of log that {} has not, from {} to {to}, written after {} took over at {}",
             fork.new_primary, fork.record.end, fork.new_primary, fork.at
@@ -60,7 +61,7 @@ impl OwnLog {
 /// Whether the log of the primary has this record. It was read after what is compared with it, so it lacks what lies behind
 /// its end.
 fn head_has(head: &Node, record: &LogRecord) -> Option<bool> {
-    head.seen().log_records.have(record, Some(u64::MAX))
+    head.seen().log_records.have(record, Some(Lsn::new(u64::MAX)))
 }
 
 /// Whether the log of the primary goes through this fork: it has the record; or, where that is removed, the newest failover

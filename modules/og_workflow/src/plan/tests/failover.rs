@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use og_common::protocol::Lsn;
 use serde_json::{Value, json};
 
 use super::{Given, cluster, good, nodes, only, parameter, words};
@@ -49,7 +50,7 @@ fn dead(name: &str) -> Options {
 
 fn ends(given: &[(&str, &str, u64)]) -> BTreeMap<String, LogPosition> {
     let end = |(name, lsn, term): &(&str, &str, u64)| {
-        let lsn = Some((*lsn).to_owned()).filter(|lsn| !lsn.is_empty());
+        let lsn = Lsn::parse(lsn);
         ((*name).to_owned(), LogPosition { is_end: lsn.is_some(), lsn, term: Some(*term), last_record: None })
     };
     given.iter().map(end).collect()

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::answer::Answer;
 use crate::args::{DropCommits, Options, SyncStandbys};
-use crate::cluster::{Host, Node, TargetKind, canonical};
+use crate::cluster::{InventoryHost, Node, TargetKind, canonical};
 use crate::seen::Seen;
 use crate::table::table;
 
@@ -110,7 +110,7 @@ pub(crate) fn lock(hosts: &mut [Given], what: &str, restore: Value) {
 
 pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
     let node = |(name, vars, seen): &Given| {
-        let host = Host::new(name, vars.as_object().unwrap().clone());
+        let host = InventoryHost::new(name, vars.as_object().unwrap().clone());
         let lost = json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}});
         let answers: Vec<_> = crate::seen::PROGRAMS
             .iter()
@@ -119,9 +119,9 @@ pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
             .map(|p| {
                 (*p, if seen.is_null() { lost.clone() } else { seen.get(p).cloned().unwrap_or(json!({})) })
             })
-            .map(|(p, value)| (p, Answer::of(p, &value)))
+            .map(|(p, value)| (p, Answer::new(p, &value)))
             .collect();
-        Node::new(&host, Some(Seen::of(&answers)))
+        Node::new(&host, Some(Seen::from_answers(&answers)))
     };
     hosts.iter().map(node).collect()
 }
@@ -514,11 +514,11 @@ fn where_ssh_goes() {
         (json!({"ssh": "omm@jump", "ssh_user": "x"}), "omm@jump"),
     ] {
         let vars: Map<_, _> = vars.as_object().unwrap().clone();
-        let host = Host::new("n1", vars);
+        let host = InventoryHost::new("n1", vars);
         host.check_ssh().unwrap();
         assert_eq!(host.ssh, ssh);
     }
-    let bad = Host::new("n1", Map::from_iter([("ssh".to_owned(), json!("-oProxyCommand=x"))]));
+    let bad = InventoryHost::new("n1", Map::from_iter([("ssh".to_owned(), json!("-oProxyCommand=x"))]));
     assert_eq!(bad.check_ssh().unwrap_err().failure().path.as_deref(), Some("/cluster/hosts/n1"));
 }
 

@@ -254,7 +254,9 @@ fn ways_to_a_server_that_does_not_run_need_only_be_open() {
 fn only_an_expand_asks_for_ways_that_no_channel_has_yet() {
     let hosts: Vec<_> = given()
         .iter()
-        .map(|(name, vars, _)| crate::cluster::Host::new(name, vars.as_object().cloned().unwrap_or_default()))
+        .map(|(name, vars, _)| {
+            crate::cluster::InventoryHost::new(name, vars.as_object().cloned().unwrap_or_default())
+        })
         .collect();
     let ask = |workflow| wanted(&hosts[2], &hosts, &words("n3"), purpose(workflow).unwrap_or_default());
     let expand = ask(Workflow::Expand);

@@ -214,7 +214,7 @@ fn restarts_are_planned_as_if_the_parameters_were_set() {
     let plan = good(configuring(&pending(2, "200", "200"), json!({LIMIT: 300})));
     let waiting: BTreeMap<_, _> =
         ["n1", "n2", "n3"].map(|n| (n.to_owned(), BTreeSet::from([LIMIT.to_owned()]))).into();
-    let nodes = plan.foresee(&waiting);
+    let nodes = plan.foresee_nodes(&waiting);
     assert_eq!(
         super::super::pending_in_words(&plan.pending(&nodes)),
         ["n1, n2, n3: max_connections counts only after a restart; restart with og restart"]
@@ -223,5 +223,5 @@ fn restarts_are_planned_as_if_the_parameters_were_set() {
     assert_eq!(order(&rolling), ["n2", "n3"]);
     // Back to what the servers run with: nothing waits any more.
     let plan = good(configuring(&pending(2, "200", "300"), json!({LIMIT: 200})));
-    assert_eq!(plan.pending(&plan.foresee(&BTreeMap::new())), []);
+    assert_eq!(plan.pending(&plan.foresee_nodes(&BTreeMap::new())), []);
 }
