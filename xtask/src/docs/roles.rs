@@ -168,7 +168,7 @@ fn defaults(workflows: &Workflows) -> String {
             .map(|field| {
                 // Several workflows may take it.
                 let takes = |other: &&WorkflowEntry| {
-                    other.options.contains(&&*field.name) || std::ptr::eq(*other, entry)
+                    other.options.contains(&&*field.name) || other.name == entry.name
                 };
                 let names: Vec<_> =
                     og_registry::WORKFLOWS.iter().filter(takes).map(|other| other.name).collect();
