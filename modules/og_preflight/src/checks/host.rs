@@ -266,6 +266,17 @@ pub(super) const CHECKS: &[Check] = &[
         run: limits_open_files_running,
     },
     Check {
+        id: "limits.running",
+        severity: Severity::Warning,
+        what: "stack, processes and threads of the running server",
+        threshold: "a stack of at least 3072 kB, and more processes than the server's sessions",
+        why: "A limit counts from the start of a process on: a server started before it was raised has the old one.",
+        fix: "restart the server from a session that has the limits",
+        fixable_by: FixableBy::Repair,
+        purposes: &[],
+        run: limits_running,
+    },
+    Check {
         id: "limits.stack",
         severity: Severity::Warning,
         what: "stack of the database's user",
@@ -836,6 +847,30 @@ fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
     }
 }
 
+fn limits_running(c: &Context<'_>, j: &mut Judge) {
+    let Some(limits) = c.facts.server_limits else {
+        if c.facts.server.running {
+            j.unknown(why_unknown(c.facts, "server_limits"));
+        } else {
+            j.skip();
+        }
+        return;
+    };
+    if !limits.stack.known || !limits.processes.known {
+        return j.unknown(why_unknown(c.facts, "server_limits"));
+    }
+    if let Some(soft) = below(limits.stack, STACK) {
+        j.warning(
+            "",
+            format!("the stack of the running server is limited to {}", format_bytes(soft)),
+            format_bytes(soft),
+        );
+    }
+    if let Some(soft) = below(limits.processes, least_processes(c)) {
+        j.warning("", format!("the running server may have {soft} processes and threads"), soft);
+    }
+}
+
 fn limits_stack(c: &Context<'_>, j: &mut Judge) {
     if !c.facts.limits.stack.known {
         return j.unknown(why_unknown(c.facts, "limits"));
@@ -843,6 +878,11 @@ fn limits_stack(c: &Context<'_>, j: &mut Judge) {
     if let Some(soft) = below(c.facts.limits.stack, STACK) {
         j.warning("", format!("the stack is limited to {}", format_bytes(soft)), format_bytes(soft));
     }
+}
+
+/// The processes and threads that the server's user must be allowed.
+fn least_processes(c: &Context<'_>) -> u64 {
+    sessions(c).unwrap_or(0).saturating_mul(2).max(4096)
 }
 
 fn sessions(c: &Context<'_>) -> Option<u64> {
@@ -859,7 +899,7 @@ fn limits_processes(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
     let needed = sessions(c).unwrap_or(0);
-    if let Some(soft) = below(limit, needed.saturating_mul(2).max(4096)) {
+    if let Some(soft) = below(limit, least_processes(c)) {
         j.warning(
             "",
             format!("the user may have {soft} processes and threads, and the server has up to {needed}"),

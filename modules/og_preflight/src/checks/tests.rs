@@ -412,6 +412,13 @@ fn broken() -> Vec<Broken> {
             c.node.managed_by.by = Manager::Cm;
         }),
         Broken("limits.open_files_running", Unknown, Any, STANDBY, |c| c.node.server_limits = None),
+        Broken("limits.running", Warning, Any, STANDBY, |c| {
+            c.node.server_limits.as_mut().unwrap().stack = limit(1 << 20);
+        }),
+        Broken("limits.running", Warning, Any, STANDBY, |c| {
+            c.node.server_limits.as_mut().unwrap().processes = limit(300);
+        }),
+        Broken("limits.running", Unknown, Any, STANDBY, |c| c.node.server_limits = None),
         Broken("limits.stack", Warning, Any, STANDBY, |c| c.node.limits.stack = limit(1 << 20)),
         Broken("limits.processes", Warning, Any, STANDBY, |c| c.node.limits.processes = limit(300)),
         Broken("limits.address_space", Warning, Any, STANDBY, |c| c.node.limits.address_space = limit(GIB)),

@@ -162,7 +162,7 @@ pub(super) const POLICIES: &[Policy] = &[
                     "disk.use",
                     "disk.inodes",
                     "limits.open_files_running",
-                    "limits.processes",
+                    "limits.running",
                     "settings.pending_restart",
                 ],
             ),

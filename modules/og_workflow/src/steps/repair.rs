@@ -152,7 +152,9 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
         let own = json!({"state": "log_kept"});
         (n.clone(), if let Some(from) = from { with_from(own, from) } else { own })
     };
-    let own = calls(done, og.keep_logs.iter().map(keep));
+    // In check mode those are not stopped, and write on.
+    let is_still = |n: &String| !(it.how.check && og.restart.contains_key(n));
+    let own = calls(done, og.keep_logs.iter().filter(|(n, _)| is_still(n)).map(keep));
     if own.is_empty() {
         return Ok(());
     }

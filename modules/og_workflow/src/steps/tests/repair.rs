@@ -188,6 +188,70 @@ fn check_mode_foresees_the_first_steps_and_waits_for_nothing() {
 }
 
 #[test]
+fn what_a_forced_node_holds_is_copied_aside_before_its_server_may_change_it() {
+    let is_primary = |seen: &mut Value| {
+        seen["og_node_state"]["node"]["role"] = json!("primary");
+        seen["og_node_state"]["node"]["receiver"] = json!(null);
+    };
+    let after = ailing(|_| ());
+    let options = Options { og_repair_force: true, ..Options::default() };
+    let run = |check: bool, given: &[Given]| {
+        let mend = mends(&after);
+        let how = How { check, ..how(options.clone()) };
+        let mut kept = Vec::new();
+        let done = told(given, Workflow::Repair, "n3", &how, true, |step, call| {
+            kept.extend(
+                (call.args.get("state") == Some(&json!("log_kept")))
+                    .then(|| call.args.get("keep_from").cloned()),
+            );
+            mend(step, call)
+        });
+        (done, kept)
+    };
+    // A second primary is stopped first. In check mode it is not, and its log cannot be copied yet.
+    let second = ailing(is_primary);
+    let (done, kept) = run(false, &second);
+    let steps = done.from("Stop the old primary");
+    assert_eq!(
+        steps[..3],
+        [
+            "Stop the old primary: n3",
+            "Copy the log aside that only the node holds: n3",
+            "Restart servers in the right role: n3"
+        ]
+    );
+    assert_eq!(kept, [None]);
+    assert_eq!(run(true, &second).1, []);
+    // From the fork on, where the failover has recorded it and both logs go through it.
+    let record = |begin: &str, end: &str| json!({"begin": begin, "end": end, "crc": 5});
+    let mut given = ailing(|seen| {
+        stopped(seen);
+        let node = &mut seen["og_node_state"];
+        node["node"]["role"] = json!("primary");
+        node["identity"] = json!({"system_id": "7", "content": "database"});
+        node["diagnosis"] = json!({"holds": "0/280", "last_record": record("0/200", "0/280")});
+    });
+    given[0].2["og_node_state"]["identity"] = json!({"system_id": "7", "content": "database"});
+    given[0].2["og_node_state"]["forks"] =
+        json!([{"new_primary": "n1", "record": record("0/80", "0/100"), "term": 1}]);
+    let mend = mends(&after);
+    let mut kept = Vec::new();
+    let how = how(options.clone());
+    let done = told(&given, Workflow::Repair, "n3", &how, true, |step, call| {
+        if call.args.contains_key("log_records") {
+            let own = if call.node.as_deref() == Some("n3") { record("0/200", "0/280") } else { Value::Null };
+            let records = json!({"0/80": record("0/80", "0/100"), "0/200": own});
+            return Some(json!({"failed": false, "log_records": records, "log_begin": "0/0"}));
+        }
+        kept.extend(call.args.get("keep_from").cloned());
+        mend(step, call)
+    })
+    .well();
+    assert_eq!(kept, [json!("0/100")]);
+    assert!(done.steps.iter().any(|step| step.starts_with("Compare the logs: ")), "{:?}", done.steps);
+}
+
+#[test]
 fn a_run_that_goes_on_after_another_one_finds_what_is_left() {
     // The first run was killed after the build was begun: it runs still.
     let building = |seen: &mut Value| {
