@@ -1,11 +1,11 @@
 //! cluster_config.xml: a file that agrees with the cluster stays byte for byte; what is edited describes the wanted
-//! cluster, and a second time changes nothing; a fresh file describes the cluster it was made of.
+//! cluster, and a second time changes nothing; a print_new file describes the cluster it was made of.
 #![no_main]
 
 use libfuzzer_sys::{arbitrary::Unstructured, fuzz_target};
 use og_common::cluster::spec::{Edit, NodeSpec, compare_with, differences, edit, without_ids};
 use og_common::cluster::static_config::{LAYOUT, SLOTS, StaticConfig};
-use og_common::cluster::xml::{self, Document, Globals, fresh};
+use og_common::cluster::xml::{self, Document, Globals, print_new};
 use og_common::cluster::{Cluster, Role};
 use og_fuzz::cluster;
 
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn read(bytes: &[u8], what: u8) {
-    let Ok(text) = xml::text(bytes) else { return };
-    drop(xml::masked(text));
+    let Ok(text) = xml::decode_text(bytes) else { return };
+    drop(xml::mask_values(text));
     let Ok(document) = Document::parse(text) else { return };
     assert_eq!(document.text(), text);
     let Ok(cluster) = document.cluster() else { return };
@@ -28,7 +28,7 @@ fn read(bytes: &[u8], what: u8) {
     let written = config.print().expect("a good cluster is written");
     assert_eq!(StaticConfig::parse(&written).expect("what is written can be read"), config);
     let cluster = config.cluster;
-    match document.edited(&cluster) {
+    match document.edit_text(&cluster) {
         Ok(same) => assert_eq!(same, text),
         Err(e) => panic!("the file disagrees with itself: {e}"),
     }
@@ -37,7 +37,7 @@ fn read(bytes: &[u8], what: u8) {
 
 /// Edits the file for a cluster that is a bit different.
 fn changed(document: &Document, cluster: &Cluster, what: u8) {
-    let standby = |n: &&og_common::cluster::Node| n.data_nodes.iter().all(|d| d.role != Role::Primary);
+    let standby = |n: &&og_common::cluster::ClusterNode| n.data_nodes.iter().all(|d| d.role != Role::Primary);
     let name = cluster.nodes.iter().rev().find(standby).map(|n| n.name.clone());
     let drop: Vec<String> = name.clone().into_iter().collect();
     let new = [NodeSpec {
@@ -55,10 +55,10 @@ fn changed(document: &Document, cluster: &Cluster, what: u8) {
         },
     );
     let Ok(wanted) = wanted else { return };
-    let Ok(edited) = document.edited(&wanted) else { return };
+    let Ok(edited) = document.edit_text(&wanted) else { return };
     let again = Document::parse(&edited).expect("what is edited can be read");
     agrees(&again.cluster().expect("what is edited is a cluster"), &wanted);
-    assert_eq!(again.edited(&wanted).expect("it agrees"), edited);
+    assert_eq!(again.edit_text(&wanted).expect("it agrees"), edited);
 }
 
 fn agrees(said: &Cluster, wanted: &Cluster) {
@@ -81,10 +81,10 @@ fn write(data: &[u8]) -> libfuzzer_sys::arbitrary::Result<()> {
         tool_path: None,
         core_path: None,
     };
-    if let Ok(text) = fresh(&cluster, &globals) {
+    if let Ok(text) = print_new(&cluster, &globals) {
         let document = Document::parse(&text).expect("what is written can be read");
         agrees(&document.cluster().expect("what is written is a cluster"), &cluster);
-        assert_eq!(document.edited(&cluster).expect("it agrees"), text);
+        assert_eq!(document.edit_text(&cluster).expect("it agrees"), text);
         changed(&document, &cluster, 0);
     }
     Ok(())

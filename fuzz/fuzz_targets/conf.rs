@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use og_common::conf::{ConfFile, same_value, valid_name};
+use og_common::conf::{ConfFile, check_name, is_same_value};
 use og_fuzz::{halves, repeated};
 use og_guc::plan::{Wanted, plan};
 
@@ -27,7 +27,7 @@ fn read(bytes: &[u8]) {
     }
     for setting in file.settings().take(10) {
         assert!(setting.line <= lines && !setting.value.contains(&0));
-        valid_name(&setting.name)
+        check_name(&setting.name)
             .map_or_else(|_| assert!(!setting.name.is_ascii() || setting.name.len() > 63), drop);
         let last = file.get(&setting.name).expect("what is listed is found");
         assert!(last.line >= setting.line);
@@ -53,7 +53,7 @@ fn change(bytes: &[u8], what: u8) {
     let errors = before.errors().len();
     let mut file = before.clone();
     if what % 4 == 3 {
-        if valid_name(name).is_err() {
+        if check_name(name).is_err() {
             return;
         }
         let changed = file.unset(name);
@@ -66,8 +66,8 @@ fn change(bytes: &[u8], what: u8) {
     } else {
         let Ok(changed) = file.set(name, value) else { return };
         let set = file.get(name).expect("what is set is there");
-        assert!(same_value(&set.value, value.as_bytes()), "{value:?} became {:?}", set.text());
-        assert!(changed != before.get(name).is_some_and(|s| same_value(&s.value, value.as_bytes())));
+        assert!(is_same_value(&set.value, value.as_bytes()), "{value:?} became {:?}", set.text());
+        assert!(changed != before.get(name).is_some_and(|s| is_same_value(&s.value, value.as_bytes())));
         assert!(!file.clone().set(name, value).expect("twice"), "twice");
         assert_eq!(others(&before, name), others(&file, name));
     }
@@ -87,7 +87,7 @@ fn planned(bytes: &[u8], what: u8) {
         let parameters = [("synchronous_standby_names".to_owned(), value.into())].into_iter().collect();
         og_guc::Args { parameters, ..og_guc::Args::default() }
     };
-    let Ok(wanted) = Wanted::of(&args) else { return };
+    let Ok(wanted) = Wanted::from_args(&args) else { return };
     let file = ConfFile::parse(bytes);
     let Ok(done) = plan(&file, &wanted) else { return };
     let again = ConfFile::parse(&done.file.to_bytes());

@@ -36,7 +36,7 @@ fn write(data: &[u8]) -> libfuzzer_sys::arbitrary::Result<()> {
         roles.insert(6001 + 10 * u.int_in_range(0..=6)?, role);
     }
     let cluster = cluster(&mut u)?;
-    let Ok(config) = DynamicConfig::of(&cluster, &roles, time) else { return Ok(()) };
+    let Ok(config) = DynamicConfig::new(&cluster, &roles, time) else { return Ok(()) };
     assert!(config.fits(&cluster));
     if let Ok(bytes) = config.print() {
         assert_eq!(DynamicConfig::parse(&bytes).expect("what is written can be read"), config);

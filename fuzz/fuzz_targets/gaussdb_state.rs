@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let number = |at: usize, length: usize| {
         data[at..at + length].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
     };
-    assert_eq!(number(16, 8), state.lsn);
+    assert_eq!(number(16, 8), state.lsn.as_u64());
     assert_eq!(number(24, 8), state.term);
     assert_eq!((number(40, 8), number(48, 8)), (state.build.done_kb, state.build.total_kb));
     assert_eq!(state.role != Role::Unknown, (1..=8).contains(&number(0, 4)));

@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
-use og_common::hba::{Address, Brief, Connection, HbaFile, LineKind, Name, Range, Route, Rule, Surroundings};
+use og_common::hba::{
+    Address, Brief, Connection, HbaFile, HbaRule, LineKind, Name, Range, Route, Surroundings,
+};
 use og_fuzz::{halves, repeated};
 use og_hba::args::RuleArg;
 use og_hba::output::RuleFields;
@@ -42,11 +44,12 @@ fn read(bytes: &[u8]) {
             text[at.method..at.end].starts_with(rule.method.as_str().as_bytes())
                 || text[at.method..].contains(&b'"')
         );
-        assert_eq!(Rule::from_bytes(&rule.to_bytes()).as_ref(), Ok(&rule), "{rule}");
+        assert_eq!(HbaRule::from_bytes(&rule.to_bytes()).as_ref(), Ok(&rule), "{rule}");
         let brief = Brief::from(&rule);
-        assert!(file.may_be(index, &brief, &rule));
+        assert!(file.may_have_identity(index, &brief, &rule));
         // What a query tells is taken back as the rule it was.
-        if let Some(fields) = RuleFields::from_rule(&rule).filter(|_| !rule.to_string().contains('\u{fffd}')) {
+        if let Some(fields) = RuleFields::from_rule(&rule).filter(|_| !rule.to_string().contains('\u{fffd}'))
+        {
             let fields = serde_json::to_value(fields).expect("fields are JSON");
             let arg: RuleArg = serde_json::from_value(fields).expect("a rule's fields");
             if let Ok(back) = arg.wanted("/rules/0") {
@@ -59,7 +62,7 @@ fn read(bytes: &[u8]) {
 /// Connections that the rules themselves are about.
 fn decide(bytes: &[u8]) {
     let file = HbaFile::parse(bytes);
-    let rules: Vec<(usize, Rule)> = file.rules().take(24).collect();
+    let rules: Vec<(usize, HbaRule)> = file.rules().take(24).collect();
     let around = Surroundings {
         interfaces: vec![("10.0.0.1".parse().expect("v4"), "255.0.0.0".parse().expect("v4"))],
         ..Surroundings::default()
@@ -122,7 +125,8 @@ fn change(bytes: &[u8], what: u8) {
     if !after.refusals(&Surroundings::default()).is_empty() {
         return;
     }
-    let again = plan(&after, &goal, &Surroundings::default()).expect("what could be planned can be planned again");
+    let again =
+        plan(&after, &goal, &Surroundings::default()).expect("what could be planned can be planned again");
     assert!(again.is_empty(), "twice: {goal:?}\n{again:?}\n{}", String::from_utf8_lossy(after.bytes()));
     reached(&after, &goal);
     untouched(&file, &after, &done);
@@ -134,7 +138,7 @@ fn reached(after: &HbaFile, goal: &Goal) {
     match goal {
         Goal::Present(wanted, _) => assert!(wanted.iter().take(50).all(has)),
         Goal::Absent(patterns) => {
-            assert!(after.rules().take(50).all(|(_, r)| !patterns.iter().any(|p| p.agrees(&r))));
+            assert!(after.rules().take(50).all(|(_, r)| !patterns.iter().any(|p| p.matches_rule(&r))));
         }
         Goal::Exact(wanted) => {
             assert!(

@@ -6,9 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use og_common::conf::ConfFile;
 use og_common::gauss::version::Version;
 use og_common::protocol::take_in;
-use og_common::replconn::Channel;
+use og_common::replconn::ReplicationChannel;
 use og_fuzz::{halves, repeated};
-use og_replconninfo::plan::{Slot, Wanted, most, plan, slots};
+use og_replconninfo::plan::{ChannelParameter, Wanted, max_channels, plan, read_channels};
 use og_replconninfo::{ReplConnInfo, State};
 
 fuzz_target!(|data: &[u8]| {
@@ -22,13 +22,17 @@ fuzz_target!(|data: &[u8]| {
 
 fn read(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(Some(channel)) = Channel::parse(text) else { return };
+    let Ok(Some(channel)) = ReplicationChannel::parse(text) else { return };
     // A host which the server could not use is told before anything is written.
     if channel.local.host.problem().or(channel.remote.host.problem()).is_some() {
         return;
     }
     let written = channel.to_string();
-    assert_eq!(Channel::parse(&written).as_ref(), Ok(&Some(channel)), "{text:?} became {written:?}");
+    assert_eq!(
+        ReplicationChannel::parse(&written).as_ref(),
+        Ok(&Some(channel)),
+        "{text:?} became {written:?}"
+    );
 }
 
 /// Planned for a server of any release, and for one of which nothing is known.
@@ -38,7 +42,7 @@ fn planned(bytes: &[u8]) {
     let release = release.map(|text| Version::parse(text).expect("a version"));
     let Some((bytes, args)) = halves(bytes) else { return };
     let Ok(taken) = take_in::<ReplConnInfo>(args) else { return };
-    let Ok(wanted) = Wanted::of(&taken.args) else { return };
+    let Ok(wanted) = Wanted::from_args(&taken.args) else { return };
     let file = ConfFile::parse(bytes);
     let Ok(done) = plan(&file, &wanted, release.as_ref()) else { return };
     let read = ConfFile::parse(&done.file.to_bytes());
@@ -51,10 +55,10 @@ fn planned(bytes: &[u8]) {
         String::from_utf8_lossy(&read.to_bytes())
     );
     if taken.args.state == State::Exact {
-        let slots = slots(&read, most(release.as_ref()));
-        let used = slots.iter().take_while(|s| matches!(s, Slot::Channel(..))).count();
+        let slots = read_channels(&read, max_channels(release.as_ref()));
+        let used = slots.iter().take_while(|s| matches!(s, ChannelParameter::Channel(..))).count();
         assert_eq!(used, taken.args.peers.len());
-        assert!(slots[used..].iter().all(|s| *s == Slot::Empty), "a hole: {slots:?}");
+        assert!(slots[used..].iter().all(|s| *s == ChannelParameter::Empty), "a hole: {slots:?}");
     }
     let others = |file: &ConfFile| {
         let all = file.settings().filter(|s| !s.name.to_ascii_lowercase().starts_with("replconninfo"));

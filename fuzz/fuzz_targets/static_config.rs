@@ -32,7 +32,7 @@ fn read(bytes: &[u8]) {
         let again = build(&described, None).expect("the description of a good cluster is good");
         let mut sorted = config.cluster.clone();
         sorted.nodes.sort_by_key(|n| n.id);
-        assert_eq!(again, sorted.linked());
+        assert_eq!(again, sorted.with_linked_peers());
     }
 }
 

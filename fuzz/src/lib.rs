@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use og_common::cluster::{
-    AGENT_GROUP, Address, Cluster, CmAgent, CmServer, DataNode, MAX_DATA_NODES, Node, Role,
+    AGENT_GROUP, Address, Cluster, ClusterNode, CmAgent, CmServer, DataNode, MAX_DATA_NODES, Role,
 };
 
 /// What parts two halves of an input, such as a file and what is wanted of it.
@@ -126,7 +126,7 @@ pub fn cluster(u: &mut Unstructured) -> Result<Cluster> {
                 peers: Vec::new(),
             });
         }
-        nodes.push(Node {
+        nodes.push(ClusterNode {
             id,
             name: if u.ratio(1, 8)? { text(u, "n", 70)? } else { format!("node{i}") },
             zone: if u.ratio(1, 8)? { text(u, "", 70)? } else { "AZ1".to_owned() },
@@ -159,5 +159,5 @@ pub fn cluster(u: &mut Unstructured) -> Result<Cluster> {
             addresses: own,
         });
     }
-    Ok(Cluster { nodes }.linked())
+    Ok(Cluster { nodes }.with_linked_peers())
 }

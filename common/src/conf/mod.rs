@@ -179,7 +179,7 @@ impl ConfFile {
     ///
     /// The last active occurrence is changed in place, its spacing and comment kept. Is there none, a new line goes
     /// right below the last commented default (`#name = …`) with its comment lines, else to the end of the file. A
-    /// value which is [the same](same_value) is left as it is written.
+    /// value which is [the same](is_same_value) is left as it is written.
     ///
     /// # Errors
     /// `bad_args` when the name is no parameter's name or the value holds a newline or NUL.

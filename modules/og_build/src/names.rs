@@ -53,7 +53,7 @@ impl ConfigPlan for Renamed {
 /// Gives the node its old name back after a build that copied nothing: its tablespaces are still named after it.
 ///
 /// # Errors
-/// As [`set`].
+/// As [`set_node_name`].
 pub async fn restore_node_name(
     call: &Call,
     node: &ServerNode,
