@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{DbState, Diagnosis, Fork, Identity, LogRecord, NodeState, Role, StopMode};
 use og_common::protocol::Lsn;
 use schemars::JsonSchema;
@@ -111,6 +112,9 @@ pub struct Args {
     pub wait: Option<Wait>,
     /// With `state: query`: tell also why a server that is not well is not. That reads what it has of the log.
     pub diagnose: bool,
+    /// With `state: query`: tell also what openGauss CM says of the cluster, by `cm_ctl query`; null where CM does not run
+    /// the node.
+    pub cm_view: bool,
     /// With `state: query`, also tell how far the log goes that the node holds, whether its server runs or not; it is read from
     /// its last checkpoint on.
     pub log_end: bool,
@@ -133,6 +137,7 @@ impl Default for Args {
             stop_mode: StopMode::Fast,
             wait: None,
             diagnose: false,
+            cm_view: false,
             log_end: false,
             log_records: Vec::new(),
             fork: None,
@@ -168,6 +173,10 @@ pub struct Output {
     /// With `diagnose`: why the server is not well; null when it is a standby that streams, or a primary that is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
+    /// With `cm_view`: what CM says of its own servers, of the cluster, and of each database server; null where CM does not
+    /// run the node, or could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cm: Option<CmView>,
     /// With `log_end`: how far the log goes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_end: Option<LogPosition>,

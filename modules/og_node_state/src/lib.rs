@@ -55,7 +55,11 @@ impl Module for NodeStateModule {
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
         ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
-        ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["log_end", "diagnose", "log_records"] },
+        ArgRule::OnlyIf {
+            key: "state",
+            values: &["query"],
+            allows: &["log_end", "diagnose", "log_records", "cm_view"],
+        },
         ArgRule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
         ArgRule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
     ];
@@ -115,6 +119,12 @@ impl Module for NodeStateModule {
             report.output.identity = Some(node.identity());
             if args.diagnose && !report.output.node.is_healthy() {
                 report.output.diagnosis = Some(node.diagnose(call).await);
+            }
+            if args.cm_view {
+                match node.cm_view(call).await {
+                    Ok(view) => report.output.cm = view,
+                    Err(e) => report.warnings.push(format!("CM could not be asked: {e}")),
+                }
             }
             if args.log_end {
                 let (end, is_end) = node.log_end_and_proof(call).await;

@@ -252,6 +252,34 @@ fn what_cm_runs_is_left_to_cm() {
 }
 
 #[test]
+fn what_cm_says_of_the_cluster_is_told_when_asked() {
+    let node = Node::new(GS_CTL, 0);
+    let home = node.home.path();
+    let call = || node.call(json!({"gauss_home": home, "cm_view": true}), &[]);
+    assert_eq!(call()["cm"], Value::Null, "nothing of CM runs here");
+    let _agent = Idle::start(&node, "cm_agent");
+    let without = call();
+    assert!(without["cm"].is_null() && without["failed"] == false, "{without}");
+    assert!(without["warnings"][0].as_str().unwrap().contains("CM could not be asked"), "{without}");
+    let recording =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/cm/query/5.0.3-g_pause-stop_standby-0.txt");
+    let says = |words: &str| {
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+        let program = home.join("bin/cm_ctl");
+        let status = Command::new("/bin/sh").args(["-c", write, "sh"]).arg(program).arg(words).status();
+        assert!(status.unwrap().success());
+    };
+    says(&format!("[ \"$*\" = 'query -Cvidp' ] && cat '{recording}'"));
+    let cm = &call()["cm"];
+    assert_eq!((&cm["cluster_state"], &cm["paused"]), (&json!("Degraded"), &json!(true)), "{cm}");
+    assert_eq!(cm["instances"][2]["state"], "Starting");
+    assert_eq!(cm["instances"][0]["role"], "primary");
+    says("echo 'cm_ctl: cannot open the static config'; exit 1");
+    let broken = call();
+    assert!(broken["warnings"][0].as_str().unwrap().contains("cannot open the static config"), "{broken}");
+}
+
+#[test]
 fn dcf_and_shared_storage_are_left_to_themselves() {
     for (line, by, command) in
         [("enable_dcf = on", "dcf", "gs_ctl stop -D"), ("ss_enable_dms = on", "dss", "cm_ctl stop -n")]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role};
@@ -45,6 +46,8 @@ pub struct Seen {
     pub forks: Vec<Fork>,
     /// The records of its log that it was asked for.
     pub log_records: LogRecords,
+    /// What openGauss CM says of the cluster, where it was asked.
+    pub cm: Option<CmView>,
     /// Why the host by which the others reach it is no address of its machine.
     pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
@@ -326,6 +329,7 @@ struct OfNodeState {
     identity: Option<Identity>,
     diagnosis: Option<Diagnosis>,
     forks: Vec<Fork>,
+    cm: Option<CmView>,
     #[serde(flatten)]
     log_records: LogRecords,
 }
@@ -427,6 +431,7 @@ impl Seen {
                 self.os_user = told.os_user;
                 self.identity = told.identity.unwrap_or_default();
                 self.diagnosis = told.diagnosis;
+                self.cm = told.cm;
                 (self.forks, self.log_records) = (told.forks, told.log_records);
             }
             "og_guc" => {

@@ -7,6 +7,7 @@ use og_common::gauss::{DbState, Role};
 use og_common::protocol::Lsn;
 use og_common::standby_names::StandbyNames;
 
+use super::cm;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
 use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
@@ -44,6 +45,7 @@ pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
         commits,
         failures_tolerated,
         loss_bytes,
+        cm: cm::view(nodes).cloned(),
         nodes: health,
         findings,
     };
@@ -68,7 +70,7 @@ fn finding(severity: Severity, id: &str, node: Option<&str>, message: impl Into<
 }
 
 impl Finding {
-    fn with_fix(self, fix: impl Into<String>) -> Self {
+    pub(super) fn with_fix(self, fix: impl Into<String>) -> Self {
         Self { fix: Some(fix.into()), ..self }
     }
 }
@@ -241,6 +243,7 @@ impl<'a> Inspection<'a> {
         }
         found.extend(self.commits_that_wait(commits));
         found.extend(Self::versions(health));
+        found.extend(cm::view(self.nodes).into_iter().flat_map(|view| cm::findings(view, self.nodes)));
         found
     }
 

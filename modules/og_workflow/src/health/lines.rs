@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use og_common::gauss::Role;
 
+use super::cm;
 use super::{Answer, ClusterHealth, NodeHealth, Severity};
 use crate::table::{aligned, in_units};
 
@@ -18,6 +19,9 @@ const NONE: &str = "-";
 pub fn lines(health: &ClusterHealth, verbose: bool, width: Option<usize>) -> Vec<String> {
     let mut out = vec![health.sentence.clone(), String::new()];
     out.extend(table(health, verbose, width));
+    if let Some(view) = &health.cm {
+        out.extend([String::new(), cm::line(view)]);
+    }
     if !health.findings.is_empty() {
         out.push(String::new());
     }

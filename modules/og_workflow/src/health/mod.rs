@@ -6,6 +6,7 @@
 //! * [`picture`] and [`page`]: who follows whom as an SVG, and all of it as a page for a browser
 
 pub mod assess;
+mod cm;
 pub mod export;
 pub mod lines;
 pub mod page;
@@ -13,6 +14,7 @@ pub mod picture;
 #[cfg(test)]
 mod tests;
 
+use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{DbState, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,9 @@ pub struct ClusterHealth {
     pub failures_tolerated: Option<usize>,
     /// Bytes of the log that would be lost with the primary now; null when that cannot be told.
     pub loss_bytes: Option<u64>,
+    /// What openGauss CM says, where it runs the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cm: Option<CmView>,
     /// The nodes, in the order of their ids.
     pub nodes: Vec<NodeHealth>,
     /// What is not as it should be, the worst first.

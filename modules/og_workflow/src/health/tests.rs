@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Clusters as they are met, and what is said of them.
 
+use og_common::gauss::cm_query::CmView;
 use serde_json::json;
 
 use super::assess::assess;
@@ -40,6 +41,58 @@ fn health(hosts: &[Given]) -> ClusterHealth {
 
 fn ids(health: &ClusterHealth) -> Vec<&str> {
     health.findings.iter().map(|f| f.id.as_str()).collect()
+}
+
+/// [`streaming`] under CM, which says this.
+fn under_cm(query: &str) -> Vec<Given> {
+    let view = CmView::parse(query).unwrap();
+    let mut hosts = streaming(2);
+    for (number, (_, _, seen)) in (1..).zip(&mut hosts) {
+        seen["og_node_state"]["node"]["managed_by"] =
+            json!({"by": "cm", "agent": 7, "node_id": number, "instance_id": 6000 + number});
+        seen["og_node_state"]["cm"] = json!(view);
+    }
+    hosts
+}
+
+/// CM's answer, with these states of its servers and of the cluster, and of the server n3.
+fn cm_says(servers: [&str; 3], state: &str, of_n3: &str) -> String {
+    let [one, two, three] = servers;
+    format!(
+        "[  CMServer State   ]\n\nnode instance state\n------\n1 n1 1 {one}\n2 n2 2 {two}\n3 n3 3 {three}\n\n\
+         [   Cluster State   ]\n\n{state}\n\n[  Datanode State   ]\n\nnode instance state\n------\n\
+         1 n1 6001 P Primary Normal | 2 n2 6002 S Standby Normal | 3 n3 6003 S {of_n3}\n"
+    )
+}
+
+#[test]
+fn what_cm_says_stands_beside_what_was_seen() {
+    let well = ["Primary", "Standby", "Standby"];
+    let normal = "cluster_state   : Normal";
+    let it = health(&under_cm(&cm_says(well, normal, "Standby Normal")));
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec![]));
+    let text = lines(&it, false, None);
+    assert_eq!(text.last().unwrap(), "CM: Normal; its servers: n1 Primary, n2 Standby, n3 Standby");
+    // A server that a person has stopped by cm_ctl, and that runs all the same.
+    let paused = "cluster_state   : Degraded\npausing         : Yes";
+    let it = health(&under_cm(&cm_says(["Primary", "Standby", "Down"], paused, "Down    Manually stopped")));
+    assert_eq!(ids(&it), ["cm.paused", "cm.server", "cm.state", "cm.differs"]);
+    assert_eq!(it.verdict, Verdict::Degraded);
+    let differs = it.findings.last().unwrap();
+    assert_eq!(differs.message, "CM says Down Manually stopped, and its server runs");
+    assert!(
+        lines(&it, false, None)
+            .contains(&"CM: Degraded, paused; its servers: n1 Primary, n2 Standby, n3 Down".to_owned())
+    );
+    // Two of three of its servers are gone: it tells no more of the cluster.
+    let alone =
+        "[  CMServer State   ]\n\nnode instance state\n------\n1 n1 1 Down\n2 n2 2 Standby\n3 n3 3 Down\n";
+    let it = health(&under_cm(alone));
+    assert_eq!(ids(&it), ["cm.majority"]);
+    assert!(it.findings[0].message.contains("n1 and n3 are down"), "{}", it.findings[0].message);
+    // Another role than the server has.
+    let it = health(&under_cm(&cm_says(well, normal, "Primary Normal")));
+    assert_eq!((ids(&it), it.findings[0].node.as_deref()), (vec!["cm.differs"], Some("n3")));
 }
 
 #[test]

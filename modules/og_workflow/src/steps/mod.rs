@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::managed::Manager;
 use og_common::protocol::ArgRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -771,7 +772,8 @@ impl Run<'_> {
 
     /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
     fn status(&mut self) -> Go {
-        let nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
+        let mut nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
+        self.ask_cm(&mut nodes)?;
         let health = assess(&nodes, self.how.options.og_max_lag_bytes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
@@ -784,6 +786,24 @@ impl Run<'_> {
         } else {
             Err(Stop::Failed(plan::list_findings(&self.findings, "")))
         }
+    }
+
+    /// Asks openGauss CM, where it runs nodes, what it says of the cluster.
+    fn ask_cm(&mut self, nodes: &mut [Node]) -> Go {
+        let is_run = |n: &&Node| n.is_reachable() && n.state().managed_by.by == Manager::Cm;
+        let asked: Vec<String> = nodes.iter().filter(is_run).map(|n| n.name.clone()).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let own = json!({"state": "query", "cm_view": true, "timeout": self.how.options.og_look_timeout});
+        self.replay.shown = QUIET;
+        let done = self.replay.ask("Ask CM", "og_node_state", &calls_on(&asked, &own))?;
+        for (name, answer) in &done.0 {
+            if let Some(seen) = nodes.iter_mut().find(|n| n.name == *name).and_then(|n| n.seen.as_mut()) {
+                seen.cm = answer.read_key("cm");
+            }
+        }
+        Ok(())
     }
 
     /// The cluster as a table; returns the slots that serve nobody. With the primary that a run began with, it is still
