@@ -69,8 +69,8 @@ pub fn parse_query(text: &str) -> Option<NodeState> {
     let get = |key: &str| head.iter().find(|r| r.key == key).map(|r| r.value.as_str());
     let mut state = NodeState {
         running: true,
-        role: Role::of(get("local_role")?),
-        db_state: DbState::of(get("db_state")?),
+        role: Role::from_words(get("local_role")?),
+        db_state: DbState::from_words(get("db_state")?),
         static_connections: get("static_connections").and_then(|v| v.parse().ok()),
         detail: get("detail_information").map(str::to_owned),
         answered: get("sync_mode").is_none(),
@@ -133,8 +133,8 @@ fn sender(rows: &[Row<'_>]) -> Sender {
     let (local, peer) = ends(rows);
     Sender {
         pid: value(rows, "sender_pid").and_then(|v| v.parse().ok()),
-        peer_role: Role::of(value(rows, "peer_role").unwrap_or("")),
-        peer_state: DbState::of(value(rows, "peer_state").unwrap_or("")),
+        peer_role: Role::from_words(value(rows, "peer_role").unwrap_or("")),
+        peer_state: DbState::from_words(value(rows, "peer_state").unwrap_or("")),
         state: value(rows, "state").unwrap_or("").to_ascii_lowercase(),
         progress: progress(rows),
         sync_state: value(rows, "sync_state").map(str::to_ascii_lowercase),
@@ -148,8 +148,8 @@ fn receiver(rows: &[Row<'_>]) -> Receiver {
     let (local, peer) = ends(rows);
     Receiver {
         pid: value(rows, "receiver_pid").and_then(|v| v.parse().ok()),
-        peer_role: Role::of(value(rows, "peer_role").unwrap_or("")),
-        peer_state: DbState::of(value(rows, "peer_state").unwrap_or("")),
+        peer_role: Role::from_words(value(rows, "peer_role").unwrap_or("")),
+        peer_state: DbState::from_words(value(rows, "peer_state").unwrap_or("")),
         state: value(rows, "state").unwrap_or("").to_ascii_lowercase(),
         progress: progress(rows),
         local,
@@ -177,8 +177,8 @@ pub fn parse_querybuild(text: &str) -> Option<BuildQuery> {
     let (_, head) = tables.iter().find(|(title, _)| *title == "HA state")?;
     let build = tables.iter().find(|(title, _)| *title == "Build state").map_or(&[][..], |(_, rows)| rows);
     Some(BuildQuery {
-        db_state: DbState::of(value(head, "db_state")?),
-        role: Role::of(value(head, "local_role")?),
+        db_state: DbState::from_words(value(head, "db_state")?),
+        role: Role::from_words(value(head, "local_role")?),
         mode: match value(build, "build_mode").map(str::to_ascii_lowercase).as_deref() {
             Some("full") => Some(BuildMode::Full),
             Some("incremental") => Some(BuildMode::Incremental),

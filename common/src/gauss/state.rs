@@ -38,7 +38,7 @@ impl Role {
 
     /// From gs_ctl's words, such as `Cascade Standby`.
     #[must_use]
-    pub fn of(words: &str) -> Self {
+    pub fn from_words(words: &str) -> Self {
         match words.trim().to_ascii_lowercase().as_str() {
             "primary" => Self::Primary,
             "standby" => Self::Standby,
@@ -131,7 +131,7 @@ pub enum DbState {
 impl DbState {
     /// From gs_ctl's words, such as `Need repair`.
     #[must_use]
-    pub fn of(words: &str) -> Self {
+    pub fn from_words(words: &str) -> Self {
         match words.trim().to_ascii_lowercase().as_str() {
             "normal" => Self::Normal,
             "need repair" => Self::NeedRepair,

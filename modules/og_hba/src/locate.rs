@@ -20,7 +20,7 @@ const DEPTH: usize = 10;
 /// That of reading postgresql.conf; `unsupported` for a relative `hba_file`, which the server reads from the folder that
 /// it was started in.
 pub fn hba_file(node: &ServerNode) -> Result<PathBuf, Error> {
-    let told = node.running_pid().map(CommandLine::of).unwrap_or_default();
+    let told = node.running_pid().map(CommandLine::from_pid).unwrap_or_default();
     let folder = told.folder.as_deref().unwrap_or(&node.data_dir);
     let conf = told.config_file.unwrap_or_else(|| folder.join("postgresql.conf"));
     let (named, place) = match told.hba_file {
@@ -82,7 +82,7 @@ struct CommandLine {
 }
 
 impl CommandLine {
-    fn of(pid: u32) -> Self {
+    fn from_pid(pid: u32) -> Self {
         // Of a process that is gone, or somebody else's, nothing is told.
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         Self::parse(&line)

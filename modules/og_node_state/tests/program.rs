@@ -10,12 +10,12 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 /// A node with something that lives in its data directory as a server does.
-struct Node {
+struct TestNode {
     home: tempfile::TempDir,
     server: Child,
 }
 
-impl Node {
+impl TestNode {
     /// With this owner, when it is not root.
     fn new(gs_ctl: &str, owner: u32) -> Self {
         let home = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for TestNode {
     fn drop(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
@@ -69,7 +69,7 @@ esac"#;
 
 #[test]
 fn a_restart_that_runs_out_of_time_says_what_it_did_and_what_goes_on() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let result = node.call(json!({"state": "restarted", "timeout": 2, "gauss_home": node.home.path()}), &[]);
     assert_eq!(result["error"]["kind"], "timeout", "{result}");
     let actions = json!(["stop the server", "start the server as primary (begun, and goes on)"]);
@@ -89,7 +89,7 @@ esac"#;
 
 #[test]
 fn the_loser_of_two_switchovers_ends_when_its_role_is_clear() {
-    let node = Node::new(LOSER, 0);
+    let node = TestNode::new(LOSER, 0);
     let data = node.home.path().join("data");
     let other = {
         let data = data.clone();
@@ -111,10 +111,10 @@ fn the_loser_of_two_switchovers_ends_when_its_role_is_clear() {
 
 #[test]
 fn a_switchover_that_runs_out_of_time_says_that_it_goes_on() {
-    let node = Node::new(LOSER, 0);
+    let node = TestNode::new(LOSER, 0);
     // gs_ctl gives up by itself with exit status 0, or the call's own time is over before.
     let hasty = LOSER.replace("exec sleep 100", "echo 'switchover timeout after 5 seconds. please check'");
-    let gives_up = Node::new(&hasty, 0);
+    let gives_up = TestNode::new(&hasty, 0);
     for (node, timeout) in [(&node, 3), (&gives_up, 20)] {
         let home = node.home.path();
         let result = node.call(json!({"state": "primary", "timeout": timeout, "gauss_home": home}), &[]);
@@ -128,7 +128,7 @@ fn a_switchover_that_runs_out_of_time_says_that_it_goes_on() {
 
 #[test]
 fn a_frozen_server_is_neither_waited_for_nor_taken_for_started() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let pid = nix::unistd::Pid::from_raw(i32::try_from(node.server.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
     let frozen = format!("process {pid} is stopped (T)");
@@ -153,7 +153,7 @@ fn root_that_becomes_the_nodes_user_leaves_its_own_environment() {
         println!("skipped: not root");
         return;
     }
-    let node = Node::new(GS_CTL, 65534);
+    let node = TestNode::new(GS_CTL, 65534);
     let file = node.home.path().join("env");
     std::fs::write(&file, format!("export GAUSSHOME={}\n", node.home.path().display())).unwrap();
     let env = [("GAUSSHOME", "/of/another/cluster".into()), ("MPPDB_ENV_SEPARATE_PATH", file)];
@@ -167,7 +167,7 @@ fn another_users_server_is_not_called_stopped() {
         println!("skipped: not root");
         return;
     }
-    let node = Node::new(GS_CTL, 65534);
+    let node = TestNode::new(GS_CTL, 65534);
     let data = node.home.path().join("data");
     std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
     // Where everybody may read it.
@@ -175,7 +175,8 @@ fn another_users_server_is_not_called_stopped() {
     std::fs::copy(env!("CARGO_BIN_EXE_og_node_state"), &program).unwrap();
     for state in ["query", "stopped"] {
         let mut command = Command::new(&program);
-        let result = Node::told(command.uid(65533).gid(65533), &json!({"data_dir": data, "state": state}));
+        let result =
+            TestNode::told(command.uid(65533).gid(65533), &json!({"data_dir": data, "state": state}));
         assert_eq!(result["error"]["kind"], "permission", "{result}");
         assert_eq!(result["error"]["path"], "/data_dir");
         assert!(result["error"]["hint"].as_str().unwrap().starts_with("run it as "), "{result}");
@@ -186,7 +187,7 @@ fn another_users_server_is_not_called_stopped() {
 struct Idle(Child);
 
 impl Idle {
-    fn start(node: &Node, name: &str) -> Self {
+    fn start(node: &TestNode, name: &str) -> Self {
         let path = node.home.path().join("bin").join(name);
         // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
         assert!(Command::new("/bin/cp").arg("/bin/sleep").arg(&path).status().unwrap().success());
@@ -208,7 +209,7 @@ impl Drop for Idle {
 
 #[test]
 fn what_cm_runs_is_left_to_cm() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let home = node.home.path();
     let call = |mut args: Value| {
         args["gauss_home"] = json!(home);
@@ -284,7 +285,7 @@ fn dcf_and_shared_storage_are_left_to_themselves() {
     for (line, by, command) in
         [("enable_dcf = on", "dcf", "gs_ctl stop -D"), ("ss_enable_dms = on", "dss", "cm_ctl stop -n")]
     {
-        let node = Node::new(GS_CTL, 0);
+        let node = TestNode::new(GS_CTL, 0);
         std::fs::write(node.home.path().join("data/postgresql.conf"), format!("{line}\n")).unwrap();
         let result = node.call(json!({"state": "stopped", "gauss_home": node.home.path()}), &[]);
         assert_eq!(result["error"]["kind"], "refused", "{result}");
@@ -296,7 +297,7 @@ fn dcf_and_shared_storage_are_left_to_themselves() {
 
 #[test]
 fn tablespaces_that_the_server_does_not_see_are_told() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let home = node.home.path();
     std::fs::create_dir_all(home.join("place/PG_9.2_201611171_dn_6001")).unwrap();
     std::fs::create_dir(home.join("data/pg_tblspc")).unwrap();
@@ -317,7 +318,7 @@ start)
     echo 'x PANIC:  could not write to file "pg_xlog/xlogtemp.7": No space left on device' >> "$3/pg_log/a.log"
     exit 1 ;;
 esac"#;
-    let node = Node::new(gs_ctl, 0);
+    let node = TestNode::new(gs_ctl, 0);
     let data = node.home.path().join("data");
     std::fs::remove_file(data.join("postmaster.pid")).unwrap();
     std::fs::create_dir(data.join("pg_log")).unwrap();
@@ -337,7 +338,7 @@ esac"#;
 /// What was cleared away before it does not hide that the start goes on.
 #[test]
 fn a_start_after_a_full_disk_that_runs_out_of_time_goes_on() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let data = node.home.path().join("data");
     std::fs::remove_file(data.join("postmaster.pid")).unwrap();
     std::fs::write(data.join("gaussdb.state"), "").unwrap();
@@ -353,13 +354,13 @@ fn a_start_after_a_full_disk_that_runs_out_of_time_goes_on() {
 
 #[test]
 fn the_state_is_written_as_metrics_that_the_collector_takes() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let data = node.home.path().join("data");
     std::fs::write(data.join("postgresql.conf"), "application_name = 'dn_6001'\n").unwrap();
     let file = node.home.path().join("og.prom");
     let call = |file: &std::path::Path, args: &Value| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_og_node_state"));
-        Node::told(command.arg("--prometheus").arg(file), args)
+        TestNode::told(command.arg("--prometheus").arg(file), args)
     };
     let args = json!({"data_dir": data, "gauss_home": node.home.path()});
     let result = call(&file, &args);

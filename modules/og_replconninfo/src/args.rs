@@ -154,13 +154,13 @@ impl Place {
         }
     }
 
-    /// As `Place::of` this node's end; the port must be known.
+    /// As `Place::new` this node's end; the port must be known.
     pub fn from_local(local: &Local) -> Result<Self, Error> {
         let ports = [local.base_port, local.port, local.heartbeat_port, local.service_port];
         Self::new("/local", &local.host, ports)?.require_port("/local")
     }
 
-    /// As `Place::of` the other end; the port must be known unless `open`.
+    /// As `Place::new` the other end; the port must be known unless `open`.
     pub fn from_peer(index: usize, peer: &PeerArg, open: bool) -> Result<Self, Error> {
         let at = format!("/peers/{index}");
         let ports = [peer.base_port, peer.port, peer.heartbeat_port, peer.service_port];
