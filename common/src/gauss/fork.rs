@@ -13,7 +13,7 @@ use crate::files;
 
 /// The file's name.
 pub const FILE: &str = "og_forks.json";
-/// How many failovers are kept; an old primary that was away for more of them is compared by its log alone.
+/// How many failovers are kept; an old primary that was away for more of them is repaired only with force.
 const MOST: usize = 32;
 
 /// A failover: up to where the logs of the old and the new primary are the same.
@@ -60,7 +60,7 @@ pub fn read(data_dir: &Path) -> Result<Vec<Fork>, Error> {
     serde_json::from_slice(&text).map_err(|e| {
         Error::corrupt(format!("{} is no record of failovers of this program: {e}", path.display()))
             .with_path(path.display())
-            .hint("move the file away: old primaries are then compared by their log alone")
+            .hint("move the file away: old primaries are then repaired only with og_repair_force")
     })
 }
 

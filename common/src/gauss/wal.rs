@@ -34,8 +34,10 @@ pub struct LogEnd {
 
 /// A record of the log, whose checksum is right.
 ///
-/// Two logs in which the same record stands at the same place are the same up to its end: each record names the one before
-/// it. The server itself compares its log with its upstream's so, when it begins to receive.
+/// The server itself compares its log with its upstream's by one record, when it begins to receive. That the same record
+/// stands at the same place of two logs is no proof that they are the same up to there, though: a record names the place of
+/// the one before it, not its content, and the last one of a quiet server (a snapshot of its transactions) is the same on two
+/// servers that have written much alike since they parted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalRecord {
     /// Where it begins, behind a page's header.
@@ -68,11 +70,16 @@ const POSTGRESQL: Layout = Layout { length: 24, term: None, previous: 8, info: 1
 /// that fails in the middle is no end.
 ///
 /// Each record names the one before it, so that what an older log left in the same files is not taken for a part of it.
-/// A record that is torn counts for how far the log goes, and ends what recovery would replay.
+/// A record that is torn counts for how far the log goes, and ends what recovery would replay. Where pages of the log lie
+/// behind its end, the end is damage rather than an end, and the last record is not known.
 #[must_use]
 pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
     let mut log = Log::open(data_dir, control)?;
-    log.follow(control.checkpoint.as_u64()).filter(|_| !log.fails)
+    let mut found = log.follow(control.checkpoint.as_u64())?;
+    if log.has_pages_behind(found.lsn.as_u64()) {
+        found.last = None;
+    }
+    (!log.fails).then_some(found)
 }
 
 /// Reads the record that begins at each of these places; `None` where there is none, or its segment was removed.
@@ -89,16 +96,30 @@ pub fn oldest(data_dir: &Path, control: &ControlFile) -> Option<u64> {
     segments(&log.dir).iter().filter_map(|name| log.begin_of(name)).min()
 }
 
-/// The files of the segments that have a part of the log between these two places, in order; `None` when there is no log.
+/// The files of the segments that have a part of the log from this place on, in order; `None` when there is no log. A file
+/// that was given the name of a segment to come, and has an older one's pages in it yet, has none; one that cannot be read
+/// counts, for what is in it is not known.
 #[must_use]
-pub fn segments_of(data_dir: &Path, control: &ControlFile, from: u64, to: u64) -> Option<Vec<PathBuf>> {
+pub fn segments_from(data_dir: &Path, control: &ControlFile, from: u64) -> Option<Vec<PathBuf>> {
     let log = Log::open(data_dir, control)?;
     let mut names = segments(&log.dir);
     names.sort_by(|a, b| (&a[8..], &a[..8]).cmp(&(&b[8..], &b[..8])));
     let is_in = |name: &String| {
-        log.begin_of(name).is_some_and(|begin| begin < to && from < begin.saturating_add(log.segment))
+        log.begin_of(name).is_some_and(|begin| {
+            from < begin.saturating_add(log.segment) && has_own_page(&log.dir.join(name), begin, log.segment)
+        })
     };
     Some(names.into_iter().filter(is_in).map(|name| log.dir.join(name)).collect())
+}
+
+/// Whether a page of the file is of the segment that begins there, or that cannot be told.
+fn has_own_page(file: &Path, begin: u64, segment: u64) -> bool {
+    let Ok(open) = File::open(file) else { return true };
+    let length = open.metadata().map_or(segment, |meta| meta.len());
+    (0..length / PAGE).any(|page| {
+        let mut header = [0; 16];
+        open.read_exact_at(&mut header, page * PAGE).is_err() || long(&header, 8) == Some(begin + page * PAGE)
+    })
 }
 
 /// The log's files, and the part of them that is looked at.
@@ -283,6 +304,16 @@ impl Log {
         self.block.truncate(filled);
         self.block_at = begin;
         Some(())
+    }
+
+    /// Whether a page of the log lies behind the page in which `end` is: in the same segment, or at the begin of a later one.
+    fn has_pages_behind(&mut self, end: u64) -> bool {
+        let next_page = (end + 1).next_multiple_of(PAGE);
+        let next_segment = (end + 1).next_multiple_of(self.segment);
+        let later: Vec<u64> = segments(&self.dir).iter().filter_map(|name| self.begin_of(name)).collect();
+        let mut same = (next_page..next_segment).step_by(usize::try_from(PAGE).unwrap_or(usize::MAX));
+        same.any(|at| self.page(at).is_some())
+            || later.into_iter().any(|begin| begin >= next_segment && self.page(begin).is_some())
     }
 
     /// The file of this segment; of several timelines, the latest.
@@ -495,8 +526,51 @@ mod tests {
         assert!(its[1].is_some_and(|there| there != last && there.end == last.end));
         assert_eq!(own[2..], [None, None, None]);
         assert_eq!(log.read(oldest), Some(FIRST));
-        let files = |from, to| log.read(|dir, control| segments_of(dir, control, from, to).unwrap().len());
-        assert_eq!((files(0, u64::MAX), files(FIRST + SEGMENT, u64::MAX), files(0, FIRST + 1)), (2, 1, 1));
+    }
+
+    #[test]
+    fn the_end_of_a_damaged_log_is_not_vouched_for() {
+        let written = || {
+            let mut log = Writer::new();
+            for _ in 0..60 {
+                log.record(1000, 1, [0, 10]);
+            }
+            assert!(log.end().unwrap().last.is_some());
+            log
+        };
+        // A page that was lost, with more behind it.
+        let mut log = written();
+        log.put(FIRST + 3 * PAGE, &vec![0; usize::try_from(PAGE).unwrap()]);
+        let end = log.end().unwrap();
+        assert!(end.lsn.as_u64() <= FIRST + 3 * PAGE && end.last.is_none(), "{end:?}");
+        // The header of a record: its length, then the place of the one before it.
+        for (at, byte) in [(0, 0), (16, 1)] {
+            let mut log = written();
+            log.put(log.records[9] + at, &[byte, byte]);
+            assert_eq!(log.end().unwrap().last, None, "byte {at}");
+        }
+        // A segment that ends too early, or is not there, with the next one behind it.
+        let mut log = written();
+        log.record(SEGMENT, 1, [0, 10]);
+        log.record(80, 1, [0, 10]);
+        assert!(log.end().unwrap().last.is_some());
+        for page in 5..SEGMENT / PAGE {
+            log.put(FIRST + page * PAGE, &vec![0; usize::try_from(PAGE).unwrap()]);
+        }
+        assert_eq!(log.end().unwrap().last, None);
+        let files = |from| log.read(|dir, control| segments_from(dir, control, from).unwrap().len());
+        assert_eq!(
+            (files(0), files(FIRST + SEGMENT)),
+            (2, 1),
+            "what lies behind the damage is a part of the log"
+        );
+    }
+
+    #[test]
+    fn a_segment_to_come_is_no_part_of_the_log() {
+        let mut log = Writer::new();
+        log.record(80, 1, [0, 10]);
+        assert_eq!(log.read(|dir, control| segments_from(dir, control, 0).unwrap().len()), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use og_common::protocol::{Call, Error, ErrorKind, Lsn, Reason, Report};
 
 use crate::args::{Args, Output};
 
-/// What stays free beside the copy.
+/// What stays free beside the copy: a server beside it needs room for its next segments, too.
 const MARGIN: u64 = 64 << 20;
 
 /// Copies the segments of the log that go from `keep_from` to the log's end into a folder beside the data directory.
@@ -31,7 +31,8 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
     let end = node.log_end(call).await.lsn.as_u64();
     let dir = node.data_dir.clone();
     let control = node.control();
-    let files = control.and_then(|control| wal::segments_of(&dir, &control, from, end)).unwrap_or_default();
+    // To the last one that is there: where the log was read to may be where it is damaged.
+    let files = control.and_then(|control| wal::segments_from(&dir, &control, from)).unwrap_or_default();
     let Some(first) = files.first() else {
         return Err(Error::not_found(format!("no segment of the log from {} on is there", Lsn::new(from))));
     };
@@ -89,17 +90,47 @@ fn folder(data_dir: &Path, from: Option<u64>, end: u64) -> Result<PathBuf, Error
     Ok(real.with_file_name(format!("{name}_log_{from}_{}", place(end))))
 }
 
-/// Whether the folder has all of these files already; it gets its name when it is whole.
+/// Whether the folder has all of these files already, whole.
 fn holds_all(target: &Path, files: &[PathBuf]) -> bool {
-    files.iter().all(|file| file.file_name().is_some_and(|name| target.join(name).is_file()))
+    let length =
+        |file: &Path| fs::symlink_metadata(file).ok().filter(fs::Metadata::is_file).map(|meta| meta.len());
+    files.iter().all(|file| {
+        let own = fs::metadata(file).ok().map(|meta| meta.len());
+        own.is_some() && file.file_name().and_then(|name| length(&target.join(name))) == own
+    })
+}
+
+/// The folder that becomes `target` when it is whole: its whole name with an ending, for a data directory's name may have a
+/// point in it.
+fn part_of(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    target.with_file_name(name)
+}
+
+/// Removes what a killed copy left: files alone, so that a folder of somebody else's of this name stays.
+fn remove_part(part: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(part) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read", part, &e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", part, &e))?;
+        let name = entry.file_name();
+        let is_segment = name.len() == 24 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit);
+        if !is_segment {
+            let detail = format!("{} is no part of a copy of the log", entry.path().display());
+            return Err(Error::new(ErrorKind::Io, detail).hint(format!("move {} away", part.display())));
+        }
+        fs::remove_file(entry.path()).map_err(|e| Error::io("remove", &entry.path(), &e))?;
+    }
+    fs::remove_dir(part).map_err(|e| Error::io("remove", part, &e))
 }
 
 fn copy(files: &[PathBuf], target: &Path) -> Result<(), Error> {
-    let part = target.with_extension("part");
-    match fs::remove_dir_all(&part) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("remove", &part, &e)),
-        _ => {}
-    }
+    let part = part_of(target);
+    remove_part(&part)?;
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700).create(&part).map_err(|e| Error::io("make", &part, &e))?;
     for file in files {
@@ -107,7 +138,10 @@ fn copy(files: &[PathBuf], target: &Path) -> Result<(), Error> {
         fs::copy(file, &copied).map_err(|e| Error::io("copy", file, &e))?;
         File::open(&copied).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &copied, &e))?;
     }
-    fs::rename(&part, target).map_err(|e| Error::io("rename", &part, &e))?;
+    fs::rename(&part, target).map_err(|e| {
+        Error::io("rename", &part, &e)
+            .hint(format!("if {} is there and lacks a file, move it away", target.display()))
+    })?;
     let parent = target.parent().unwrap_or(Path::new("/"));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("write", parent, &e))
 }
@@ -136,11 +170,37 @@ mod tests {
     }
 
     #[test]
+    fn no_folder_of_another_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        // Names with a point in them: what is copied for one server must not be taken for another's.
+        for name in ["dn.1", "dn.2", "dn.part"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("dn.part/precious"), "x").unwrap();
+        let folders =
+            ["dn.1", "dn.2", "dn.part"].map(|name| folder(&dir.path().join(name), None, 1).unwrap());
+        let parts: std::collections::BTreeSet<_> = folders.iter().map(|target| part_of(target)).collect();
+        assert_eq!(parts.len(), 3);
+        let file = dir.path().join(format!("{:024X}", 1));
+        fs::write(&file, "x").unwrap();
+        for target in &folders {
+            copy(std::slice::from_ref(&file), target).unwrap();
+        }
+        assert!(dir.path().join("dn.part/precious").exists());
+        // Not even one of the very name.
+        let target = folder(&dir.path().join("dn.1"), None, 2).unwrap();
+        fs::create_dir(part_of(&target)).unwrap();
+        fs::write(part_of(&target).join("precious"), "x").unwrap();
+        assert!(copy(std::slice::from_ref(&file), &target).is_err());
+        assert!(part_of(&target).join("precious").exists());
+    }
+
+    #[test]
     fn the_copy_gets_its_name_when_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("dn1");
         fs::create_dir(&data).unwrap();
-        let files: Vec<_> = ["a", "b"].map(|name| data.join(name)).to_vec();
+        let files: Vec<_> = (0..2).map(|number| data.join(format!("{number:024X}"))).collect();
         for file in &files {
             fs::write(file, "x").unwrap();
         }
@@ -148,10 +208,13 @@ mod tests {
         assert!(target.ends_with("dn1_log_0-5000A858_0-60000000"), "{}", target.display());
         assert!(!holds_all(&target, &files));
         // What a killed copy left is begun anew.
-        fs::create_dir(target.with_extension("part")).unwrap();
-        fs::write(target.with_extension("part").join("z"), "half").unwrap();
+        let half = format!("{:024X}", 7);
+        fs::create_dir(part_of(&target)).unwrap();
+        fs::write(part_of(&target).join(&half), "half").unwrap();
         copy(&files, &target).unwrap();
-        assert!(holds_all(&target, &files) && !target.join("z").exists());
+        assert!(holds_all(&target, &files) && !target.join(half).exists() && !part_of(&target).exists());
+        fs::write(target.join(files[0].file_name().unwrap()), "").unwrap();
+        assert!(!holds_all(&target, &files), "a file that was cut is not whole");
         assert!(folder(&data, None, 1).unwrap().ends_with("dn1_log_begin_0-1"));
     }
 }
