@@ -137,7 +137,9 @@ impl LogRecords {
     #[must_use]
     pub fn have(&self, record: &LogRecord, end: Option<Lsn>) -> Option<bool> {
         if let Some(own) = self.records.get(&record.begin)? {
-            return Some(own == record);
+            // What lies behind the end of a log was left there by an older one, and may look the same.
+            let is_within = || Some(Lsn::parse(&record.end)? <= end?);
+            return if own == record { is_within().filter(|is| *is) } else { Some(false) };
         }
         // Not there, and neither removed nor still to come.
         let (begin, place) = (self.begin?, Lsn::parse(&record.begin)?);
@@ -393,7 +395,9 @@ impl Seen {
     #[must_use]
     pub fn from_answers(answers: &[(&str, Answer)]) -> Self {
         let mut seen = Self::default();
-        let lost = answers.iter().find_map(|(_, answer)| answer.unreachable_reason());
+        // The checks are beside the rest: what the node told otherwise counts, though their answer is lost.
+        let mut told = answers.iter().filter(|(program, _)| *program != crate::plan::PREFLIGHT);
+        let lost = told.find_map(|(_, answer)| answer.unreachable_reason());
         if let Some(why) = lost {
             seen.unreachable = Some(if why.is_empty() { "no answer".to_owned() } else { why.to_owned() });
             return seen;

@@ -21,8 +21,8 @@ use crate::args::{BuildMode, Options};
 use crate::cluster::{Cluster, Node, PeerArg, TargetKind, node_names, role_in_words};
 use crate::seen::RuleRecord;
 
-use cause::RepairView;
 pub use cause::{Case, Cause};
+use cause::{RepairView, is_attached};
 use head::Head;
 use own_log::OwnLog;
 
@@ -331,8 +331,10 @@ fn remedy(
     let name = n.name.clone();
     let role = role_of(n, cause);
     let own_log = OwnLog::new(n, primary, c.nodes);
-    let may_hold = matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable)
-        || (cause == Cause::NotConnected && again);
+    let may_hold = matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable | Cause::WalGone)
+            || (cause == Cause::NotConnected && again)
+            // One that streams has written nothing itself.
+            || (cause == Cause::TablespacesUnseen && !is_attached(n));
     if force && may_hold && own_log != OwnLog::Nothing {
         let from = if let OwnLog::From(fork) = &own_log { Some(fork.record.end.clone()) } else { None };
         plan.keep_logs.insert(name.clone(), from);

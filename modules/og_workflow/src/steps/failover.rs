@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Run, args, calls_on, failure_reasons, require_success, write_static};
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
-use crate::replay::{Go, Stop};
+use crate::replay::{Answered, Go, Stop};
 use crate::seen::{LogPosition, LogRecords, PROGRAMS, ServerState};
 
 /// Seconds between the two looks that prove that the primary is lost.
@@ -136,17 +136,31 @@ fn read_logs(it: &mut Run, og: &Failover, logs: &mut Logs) -> Go {
 }
 
 /// Puts on record where the new primary's log begins to be its own, on all survivors: `repair` of the old primary goes by it.
+/// The new primary must have it, and builds copy it from there; another survivor that has it not keeps nothing back.
 fn record_fork(it: &mut Run, og: &Failover, choice: &Choice) -> Go {
     let Some(fork) = &choice.fork else {
         it.warnings.push(format!(
             "{}: the last record of its log cannot be read, so where its own begins is not recorded; the old primary is compared \
-             by its log alone",
+             by its log alone, and its repair needs og_repair_force",
             choice.to
         ));
         return Ok(());
     };
     let calls = calls_on(&og.survivors, &json!({"state": "fork_recorded", "fork": fork}));
-    require_success(&[&it.step("Record the fork point", "og_node_state", calls)?])
+    let shown = Shown { may_fail: true, ..Shown::default() };
+    let mut done = it.ask("Record the fork point", "og_node_state", calls, shown)?;
+    it.note("Record the fork point", &done);
+    let own: Vec<_> = done.0.iter().filter(|(name, _)| *name == choice.to).cloned().collect();
+    done.0.retain(|(name, _)| *name != choice.to);
+    require_success(&[&Answered(own)])?;
+    let failed = failure_reasons(&[&done]);
+    it.warnings.extend(failed.into_iter().map(|why| {
+        format!(
+            "{why}; the fork point is not recorded there: once that node is the primary, the old primary is compared by its log \
+             alone, and its repair needs og_repair_force"
+        )
+    }));
+    Ok(())
 }
 
 /// How far the log goes on each standby, and on an old primary that can be reached.

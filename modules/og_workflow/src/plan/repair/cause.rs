@@ -232,7 +232,11 @@ impl<'a> RepairView<'a, '_> {
     fn may_lose(&self, n: &Node, cause: Cause, evidence: &str) -> Result<(), Refusal> {
         let own_log = self.own_log(n);
         let is_harmless = self.force || own_log == OwnLog::Nothing;
-        if is_harmless || !matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable) {
+        let loses = matches!(
+            cause,
+            Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable | Cause::TablespacesUnseen
+        );
+        if is_harmless || !loses {
             return Ok(());
         }
         let head = &self.head.name;
@@ -286,7 +290,8 @@ impl<'a> RepairView<'a, '_> {
             let proof = match self.own_log(n) {
                 OwnLog::Nothing => {
                     format!(
-                        "; the last record of its log is in the log of {}, so nothing of it is lost",
+                        "; its log ends before the recorded failover, and its last record is in the log of {}, so nothing \
+                         of it is lost",
                         self.head.name
                     )
                 }
@@ -336,6 +341,9 @@ impl<'a> RepairView<'a, '_> {
             state.tablespaces.as_ref().filter(|s| matches!(s.damage, Damage::NotSeen | Damage::NameChanges))
         {
             let evidence = spaces.warning(state.role).unwrap_or_default();
+            if !is_attached(n) {
+                self.may_lose(n, Cause::TablespacesUnseen, &format!("{evidence}: {}", self.both(n)))?;
+            }
             return Ok(Some((Cause::TablespacesUnseen, evidence)));
         }
         if self.is_in_wrong_role(n) {
@@ -428,7 +436,7 @@ impl<'a> RepairView<'a, '_> {
 }
 
 /// Whether the node receives from its upstream at this moment.
-fn is_attached(n: &Node) -> bool {
+pub(super) fn is_attached(n: &Node) -> bool {
     n.is_streaming() && n.live_role().is_some_and(Role::is_following)
 }
 

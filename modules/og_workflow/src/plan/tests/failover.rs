@@ -313,6 +313,11 @@ fn logs_that_differ_are_told_apart_by_their_records() {
     let parted = [("n1", "0/50", 7), ends[1], ends[2]];
     let found = choose(&parted, &[("n1", others), ("n2", &all[..1]), ("n3", &all[1..])]).unwrap_err();
     assert!(found[0].starts_with("n1 holds 16 bytes that n3 lacks"), "{found:?}");
+    // What stands behind the end of n2's log is none of it, though it looks like the record of n1.
+    let found =
+        choose(&[ends[0], ("n2", "0/40", 4), ends[2]], &[("n1", all), ("n2", all), ("n3", &all[1..])]);
+    let found = found.unwrap_err();
+    assert!(found[0].starts_with("n1 holds 16 bytes that n2 lacks"), "{found:?}");
     // Two standbys whose logs differ, and nobody else to ask.
     let og = good(with(&cut_off(2), "", &dead("n1")));
     let (ends, logs) =

@@ -227,6 +227,9 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
     let mut hosts = old_primary(&last);
     assert!(refusal(&hosts, "n3").contains("exists only there"));
     has(&mut hosts, 1, &[("0/3FFFF80", last.clone())]);
+    // One equal record proves nothing of a node that wrote: the failover that replaced it must be on record.
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    failed_over(&mut hosts);
     let (why, plan) = cause(&hosts);
     assert_eq!((why, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
     assert!(plan.cases[0].evidence.contains("so nothing of it is lost"), "{}", plan.cases[0].evidence);
@@ -237,7 +240,6 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
     // Where the primary's log is removed by now, the record of the failover tells; one of another failover does not.
     has(&mut hosts, 1, &[]);
     has(&mut hosts, 3, &[("0/3FFFF80", last.clone())]);
-    failed_over(&mut hosts);
     assert_eq!(cause(&hosts).0, Cause::OldPrimary);
     hosts[0].2["og_node_state"]["forks"][0]["new_primary"] = json!("n2");
     assert!(refusal(&hosts, "n3").contains("exists only there"));
@@ -269,6 +271,102 @@ fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     // Without a fork that both went through, all of its log is kept.
     has(&mut hosts, 3, &[]);
     assert_eq!(json!(plan(repairing(&hosts, "n3", true)).keep_logs), json!({"n3": null}));
+}
+
+#[test]
+fn a_record_behind_the_end_of_the_primarys_log_is_none_of_it() {
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    let mut hosts = old_primary(&last);
+    has(&mut hosts, 1, &[("0/3FFFF80", last.clone())]);
+    failed_over(&mut hosts);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    set(&mut hosts, 1, "lsn", json!("0/3FFFFC0"));
+    assert!(refusal(&hosts, "n3").contains("holds what the primary has not"));
+    // Where that end is not known, nothing is proved.
+    set(&mut hosts, 1, "lsn", json!(null));
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    let found = json!({"holds": "0/4000000", "term": 1, "last_record": last});
+    let mut hosts = detached("WAL segment removed", found);
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    assert_eq!(cause(&hosts).0, Cause::NotConnected);
+    set(&mut hosts, 1, "lsn", json!(null));
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+}
+
+#[test]
+fn what_an_old_primary_wrote_after_the_failover_is_not_lost_for_an_equal_last_record() {
+    // Two servers that rest write the same record, a snapshot of no transactions, after their logs have parted.
+    let (fork, last) = (record("0/3FFFF80", "0/4000000", 5), record("0/4000200", "0/4000280", 9));
+    let both = [("0/3FFFF80", fork.clone()), ("0/4000200", last.clone())];
+    let failover = |new: &str, old: &str, record: &Value| json!({"new_primary": new, "old_primaries": words(old), "term": 1, "at": "T", "record": record});
+    let mut hosts = old_primary(&last);
+    has(&mut hosts, 1, &both);
+    has(&mut hosts, 3, &both);
+    failed_over(&mut hosts);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    assert!(plan(repairing(&hosts, "n3", true)).keep_logs.contains_key("n3"));
+    // Of several failovers the oldest one that names it counts.
+    let later = failover("n1", "n2,n3", &last);
+    hosts[0].2["og_node_state"]["forks"] = json!([failover("n1", "n3", &fork), later]);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    hosts[0].2["og_node_state"]["forks"] = json!([failover("n1", "n2", &fork), later]);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    // It was replaced by n2, and that by n1. A failover to a node that n1 did not replace is not n1's.
+    let mut hosts = old_primary(&fork);
+    has(&mut hosts, 1, &both);
+    let first = failover("n2", "n3", &fork);
+    hosts[0].2["og_node_state"]["forks"] = json!([first, failover("n1", "n2", &last)]);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    hosts[0].2["og_node_state"]["forks"] = json!([first]);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+}
+
+#[test]
+fn a_log_that_the_server_itself_found_to_differ_is_never_proved_to_be_a_part() {
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    let found = json!({"obstacle": "log_diverged", "holds": "0/4000000", "term": 1, "last_record": last});
+    let mut hosts = detached("WAL segment removed", found.clone());
+    has(&mut hosts, 1, &[("0/3FFFF80", last.clone())]);
+    let forced = only_forced(&hosts);
+    assert_eq!((forced.cases[0].cause, json!(forced.keep_logs)), (Cause::Diverged, json!({"n3": null})));
+    let mut hosts = old_primary(&last);
+    has(&mut hosts, 1, &[("0/3FFFF80", last.clone())]);
+    failed_over(&mut hosts);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    diagnosis(&mut hosts, 3, found);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    // A standby that was a primary, as another node has it on record, is held to the same proof.
+    let found = json!({"holds": "0/4000000", "term": 1, "last_record": last});
+    let mut hosts = detached("WAL segment removed", found);
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    failed_over(&mut hosts);
+    assert_eq!(cause(&hosts).0, Cause::NotConnected);
+    hosts[0].2["og_node_state"]["forks"] = json!([]);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+}
+
+#[test]
+fn a_detached_standby_that_does_not_see_its_tablespaces_is_rebuilt_with_proof_or_force() {
+    let spaces =
+        json!({"names": ["dn_6001"], "running": "dn_6003", "configured": "dn_6003", "damage": "not_seen"});
+    let mut hosts = detached("Disconnected", json!({"holds": "0/4000000", "term": 1}));
+    set(&mut hosts, 3, "tablespaces", spaces.clone());
+    let forced = only_forced(&hosts);
+    assert_eq!(
+        (forced.cases[0].cause, modes(&forced)),
+        (Cause::TablespacesUnseen, json!([["n3", "full", true]]))
+    );
+    assert_eq!(json!(forced.keep_logs), json!({"n3": null}));
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    diagnosis(&mut hosts, 3, json!({"holds": "0/4000000", "term": 1, "last_record": last}));
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    let (why, plan) = cause(&hosts);
+    assert_eq!((why, modes(&plan)), (Cause::TablespacesUnseen, json!([["n3", "full", false]])));
+    // One that streams has nothing of its own.
+    let mut hosts = three();
+    set(&mut hosts, 3, "tablespaces", spaces);
+    let plan = self::plan(repairing(&hosts, "n3", true));
+    assert_eq!((plan.cases[0].cause, plan.keep_logs.len()), (Cause::TablespacesUnseen, 0));
 }
 
 #[test]
@@ -322,6 +420,9 @@ fn a_log_that_was_removed_is_made_up_for_and_one_that_may_have_parted_only_when_
     let found = |obstacle: Value| json!({"obstacle": obstacle, "holds": "0/4000000", "term": 1});
     let (why, plan) = cause(&detached("WAL segment removed", found(json!("log_removed"))));
     assert_eq!((why, modes(&plan)), (Cause::WalGone, json!([["n3", "incremental", false]])));
+    let gone = detached("WAL segment removed", found(json!("log_removed")));
+    let forced = self::plan(repairing(&gone, "n3", true));
+    assert_eq!((forced.cases[0].cause, json!(forced.keep_logs)), (Cause::WalGone, json!({"n3": null})));
     for (obstacle, wanted) in [(json!("log_diverged"), Cause::Diverged), (json!(null), Cause::LogUnusable)] {
         let forced = only_forced(&detached("WAL segment removed", found(obstacle)));
         assert_eq!((forced.cases[0].cause, modes(&forced)), (wanted, json!([["n3", "incremental", true]])));

@@ -152,6 +152,25 @@ fn a_failover_proves_twice_stops_the_old_primary_and_takes_the_farthest() {
 }
 
 #[test]
+fn a_survivor_that_does_not_record_the_fork_point_does_not_stop_a_failover() {
+    let run = |broken: &str| {
+        fail_over(&headless(2), "", |step, call| {
+            let is_broken = step == "Record the fork point" && call.node.as_deref() == Some(broken);
+            if is_broken { Some(super::fails()) } else { ends(call, "n3") }
+        })
+    };
+    let done = run("n2").well();
+    assert!(done.steps.contains(&"Fail over: n3".to_owned()), "{:?}", done.steps);
+    let told = "n2: made to fail; the fork point is not recorded there";
+    let warnings = &done.outcome.warnings;
+    assert!(warnings.iter().any(|text| text.starts_with(told)), "{warnings:?}");
+    // The new primary itself must have it: repairs go by its record.
+    let done = run("n3");
+    assert!(done.why().contains("n3: made to fail"), "{}", done.why());
+    assert!(!done.steps.iter().any(|step| step.starts_with("Fail over")), "{:?}", done.steps);
+}
+
+#[test]
 fn an_old_primary_that_cannot_be_reached_is_cut_off_first() {
     let done = fail_over(&cut_off(2), "n2", |_, call| ends(call, "n2")).well();
     let at = |step: &str| done.steps.iter().position(|s| s.starts_with(step)).unwrap();
