@@ -699,6 +699,9 @@ fn ports_free(c: &Context<'_>, j: &mut Judge) {
     if c.facts.ports.is_empty() {
         return j.skip();
     }
+    // A server that runs on its port and the one for replication has those that it needs, and had them when it started.
+    let serves =
+        c.facts.server.running && c.facts.ports.iter().take(2).all(|port| port.state == PortState::Own);
     for port in &c.facts.ports {
         match port.state {
             PortState::Free | PortState::Own => {}
@@ -706,7 +709,7 @@ fn ports_free(c: &Context<'_>, j: &mut Judge) {
                 let message = format!("another process listens on {}", port.addresses.join(", "));
                 let subject = format!("port {}", port.number);
                 // A running server has the ports that it needs.
-                if c.facts.server.running && !c.starts_here() {
+                if serves || (c.facts.server.running && !c.starts_here()) {
                     j.warning(&subject, message, "taken");
                 } else {
                     j.error(&subject, message, "taken");

@@ -995,6 +995,10 @@ fn server_archiving(c: &Context<'_>, j: &mut Judge) {
     if !answers(c, j) {
         return;
     }
+    // No archiver runs on a standby: what waits there waits since it was a primary.
+    if c.facts.server.role.is_following() {
+        return j.skip();
+    }
     let waiting = c.facts.activity.as_ref().map_or(0, |activity| activity.unarchived);
     let message = format!("{waiting} segments of WAL wait for the archive");
     if waiting >= UNARCHIVED_ERROR {

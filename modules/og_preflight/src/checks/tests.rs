@@ -370,6 +370,7 @@ fn broken() -> Vec<Broken> {
         Broken("disk.writable", Error, Any, STANDBY, |c| c.disk().options = vec!["ro".to_owned()]),
         Broken("disk.writable", Error, Any, STANDBY, |c| c.disk().writable = false),
         Broken("ports.free", Error, Restart, STANDBY, |c| c.node.ports[1].state = PortState::Taken),
+        Broken("ports.free", Warning, Restart, STANDBY, |c| c.node.ports[3].state = PortState::Taken),
         Broken("ports.free", Warning, Any, STANDBY, |c| c.node.ports[5].state = PortState::Taken),
         Broken("ports.free", Unknown, Any, STANDBY, |c| c.node.ports[0].state = PortState::Unknown),
         Broken("ports.ephemeral", Error, Restart, STANDBY, |c| {

@@ -20,6 +20,9 @@ pub const PREFLIGHT: &str = "og_preflight";
 /// What `og_accept` names a node by that could not be checked.
 pub const UNCHECKED: &str = "preflight";
 
+/// Checks whose errors nothing accepts: what they find costs data as soon as the workflow goes on.
+pub(super) const NEVER_ACCEPTED: &[&str] = &["leftovers.processes", "names.tablespaces"];
+
 /// The nodes that a check matters for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum On {
@@ -153,9 +156,10 @@ pub(super) const POLICIES: &[Policy] = &[
                     "channels.reached",
                     "settings.replication",
                     "server.backup",
-                    "server.archiving",
                 ],
             ),
+            // A full archive is a reason to leave a host, not to stay there.
+            tell(On::Others, &["server.archiving"]),
             tell(
                 On::Targets,
                 &[
@@ -382,8 +386,15 @@ struct Told<'a> {
 
 impl<'a> Checked<'a> {
     fn new(nodes: &'a [Node], policy: &'a Policy, targets: &[String], options: &'a Options) -> Self {
-        let involved = involved(nodes, policy.workflow, targets);
-        let known: Vec<_> = involved.iter().map(|(node, _)| (node.key(), node.state().running)).collect();
+        let mut involved = involved(nodes, policy.workflow, targets);
+        if policy.workflow == Workflow::Switchover {
+            // It is done without them.
+            let without: Vec<&str> = options.og_without.split(',').map(str::trim).collect();
+            involved.retain(|(node, _)| !without.contains(&&*node.name));
+        }
+        // That a node cannot be reached is told once, not by each that has a channel to it.
+        let reachable = involved.iter().filter(|(node, _)| node.is_reachable());
+        let known: Vec<_> = reachable.map(|(node, _)| (node.key(), node.state().running)).collect();
         let mut it = Self { policy, options, nodes: Vec::new(), unchecked: Vec::new() };
         for (node, is_target) in &involved {
             let (node, is_target, seen) = (*node, *is_target, node.seen());
@@ -473,6 +484,10 @@ impl<'a> Checked<'a> {
                 "og_accept: there is no check {id}{near}; og_preflight --explain all lists them"
             ));
         }
+        for id in named.iter().filter(|id| NEVER_ACCEPTED.contains(id)) {
+            let why = "what it finds would cost data, and is put right first";
+            found.refusals.push(format!("og_accept: {id} cannot be accepted: {why}"));
+        }
         named
     }
 
@@ -495,6 +510,8 @@ impl Found {
     fn add(&mut self, text: String, refuses: bool, id: &str, accepted: &BTreeSet<&str>) {
         if !refuses {
             self.warnings.push(text);
+        } else if NEVER_ACCEPTED.contains(&id) {
+            self.refusals.push(text);
         } else if accepted.contains(id) {
             self.warnings.push(format!("accepted (og_accept={id}): {text}"));
         } else {

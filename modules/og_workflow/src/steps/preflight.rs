@@ -164,6 +164,8 @@ fn prepare_expand(nodes: &mut [(&InventoryHost, Result<Facts, Unchecked>, Wanted
 
 /// How og_preflight is asked. Its findings are judged here, with the facts of the other nodes.
 pub(super) fn question(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value {
+    // A rescue waits for none of its checks: a hung server would hold them for as long as all else together.
+    let timeout = if purpose == Purpose::Failover { timeout.min(RESCUE_LIMIT) } else { timeout };
     let mut own = json!({
         "state": "query",
         "for": purpose,
@@ -176,6 +178,9 @@ pub(super) fn question(purpose: Purpose, wanted: &Wanted, timeout: u64) -> Value
     }
     own
 }
+
+/// Seconds that the checks of a failover may take on a node.
+const RESCUE_LIMIT: u64 = 5;
 
 /// The verdict, a line a node, and the findings with what to do.
 fn lines(found: &[NodePreflight]) -> Vec<String> {

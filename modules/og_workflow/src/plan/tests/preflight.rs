@@ -108,6 +108,49 @@ fn each_workflow_that_changes_something_has_its_checks() {
 }
 
 #[test]
+fn a_node_whose_checks_were_lost_is_not_taken_for_lost() {
+    let mut hosts = given();
+    hosts[0].2[PREFLIGHT] =
+        json!({"failed": true, "error": {"kind": "unreachable", "detail": "the connection was lost"}});
+    let seen = nodes(&hosts);
+    assert!(seen[0].is_reachable() && seen[0].state().running);
+    let (refusals, warnings) = plain(&hosts, Workflow::Failover, "");
+    assert_eq!((refusals, warnings.len()), (NONE, 1));
+}
+
+#[test]
+fn what_would_cost_data_is_never_accepted() {
+    let (refusals, _) = found(&given(), Workflow::Switchover, "n2", &accepting("names.tablespaces"));
+    assert_eq!(refusals.len(), 1);
+    assert!(refusals[0].contains("names.tablespaces cannot be accepted"), "{}", refusals[0]);
+}
+
+#[test]
+fn a_switchover_is_not_refused_for_a_node_that_it_is_done_without() {
+    let mut hosts = streaming(2);
+    for host in &mut hosts {
+        let answer = checked(host);
+        host.2[PREFLIGHT] = answer;
+    }
+    hosts[2].2[PREFLIGHT] =
+        json!({"changed": false, "failed": true, "error": {"kind": "timeout", "detail": "its disk hangs"}});
+    assert_eq!(plain(&hosts, Workflow::Switchover, "n2").0.len(), 1);
+    let without = Options { og_without: "n3".to_owned(), ..Options::default() };
+    assert_eq!(found(&hosts, Workflow::Switchover, "n2", &without), (NONE, NONE));
+}
+
+#[test]
+fn an_archive_that_fails_keeps_nobody_on_its_host() {
+    let mut hosts = given();
+    for number in [1, 2] {
+        facts(&mut hosts, number)["activity"]["unarchived"] = json!(200);
+    }
+    let (refusals, warnings) = plain(&hosts, Workflow::Switchover, "n2");
+    assert_eq!((refusals, warnings.len()), (NONE, 1));
+    assert!(warnings[0].starts_with("n1: 200 segments of WAL wait for the archive"), "{}", warnings[0]);
+}
+
+#[test]
 fn where_all_is_well_nothing_is_said() {
     let hosts = given();
     for (workflow, targets) in [
