@@ -4,7 +4,7 @@ mod lock;
 mod replace;
 
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
         return Err(wrong("is not a regular file"));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MOST)).unwrap_or_default());
-    let read = file.by_ref().take(MOST + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let read = Read::by_ref(&mut file).take(MOST + 1).read_to_end(&mut bytes).map_err(fail)?;
     if read as u64 > MOST {
         return Err(wrong(&format!("is larger than {} MiB", MOST >> 20)));
     }
@@ -56,16 +56,24 @@ pub fn create_mark(path: &Path) -> Result<(), Error> {
 }
 
 /// Writes a file for others to read, such as a collector of metrics or a web server: whole or not at all, and readable for all.
+/// It takes the place of what is there: a link is not followed, for the folder may be another user's. Of several that write
+/// at once the last one's stays, whole.
 ///
 /// # Errors
 /// `permission` or `io`.
 pub fn publish(path: &Path, content: &[u8]) -> Result<(), Error> {
-    if path.exists() {
-        return replace(path, content, false).map(drop);
-    }
-    create(path, content)?;
-    let readable = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(path, readable).map_err(|e| Error::io("make readable for all", path, &e))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".og_").suffix(".tmp");
+    let write = || {
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(content)?;
+        // Set, not asked for: the umask would take it away.
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|e| e.error)
+    };
+    write().map_err(|e| Error::io("write", path, &e))
 }
 
 #[cfg(test)]
@@ -83,6 +91,22 @@ mod tests {
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_published_goes_where_no_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (precious, path) = (dir.path().join("precious"), dir.path().join("og.prom"));
+        std::fs::write(&precious, "text").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        publish(&path, b"a 1\n").unwrap();
+        assert_eq!(std::fs::read(&precious).unwrap(), b"text");
+        assert_eq!(std::fs::read(&path).unwrap(), b"a 1\n");
+        // What a killed run left closed is opened.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        publish(&path, b"a 2\n").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert!(publish(&dir.path().join("none/og.prom"), b"").is_err());
     }
 
     #[test]
