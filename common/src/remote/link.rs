@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::Semaphore;
 
 use super::SshHost;
 use crate::base::{Error, ErrorKind};
@@ -39,7 +40,13 @@ pub(super) struct Link {
     own: bool,
     /// The host's name, for the log.
     host: String,
+    /// So many commands run at once; the others wait for their turn.
+    turns: Semaphore,
 }
+
+/// Commands at once on one connection: sshd takes ten sessions of one (MaxSessions), and refuses the next; where the connection
+/// is the user's own, some are the user's.
+const SESSIONS: usize = 6;
 
 /// Whether a command's input ends after what is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,12 +84,16 @@ impl Output {
 }
 
 impl Link {
+    fn new(session: Session, own: bool, host: &SshHost) -> Self {
+        Self { session, own, host: host.name.clone(), turns: Semaphore::new(SESSIONS) }
+    }
+
     /// Connects, or uses the connection that the user's own ssh keeps open.
     pub async fn open(host: &SshHost, config: Option<&Path>) -> Result<Self, Error> {
         if let Some(kept) = find_kept_socket(host, config).await? {
             let session = Session::resume_mux(kept.into_boxed_path(), None);
             if session.check().await.is_ok() {
-                return Ok(Self { session, own: false, host: host.name.clone() });
+                return Ok(Self::new(session, false, host));
             }
         }
         let mut builder = SessionBuilder::default();
@@ -104,7 +115,7 @@ impl Link {
             builder.port(port);
         }
         match builder.connect_mux(&host.name).await {
-            Ok(session) => Ok(Self { session, own: true, host: host.name.clone() }),
+            Ok(session) => Ok(Self::new(session, true, host)),
             Err(e) => Err(unreachable_error(host, &e)),
         }
     }
@@ -140,6 +151,9 @@ impl Link {
         stop: impl Future<Output = ()>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
+        let turn = self.turns.acquire().await;
+        let _turn =
+            turn.map_err(|e| Error::new(ErrorKind::Internal, format!("no turn on the connection: {e}")))?;
         let mut command = self.session.command("sh");
         command.arg("-c").args(words);
         command
