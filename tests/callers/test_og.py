@@ -286,12 +286,26 @@ def test_readme(three):
     assert three.states()["n4"]["built"] and not three.states()["n2"]["running"]
 
 
+ONE_NODE = "One node by itself"
+
+
+def test_metrics_of_one_node(node, programs, tmp_path):
+    """As a timer on the node writes them; no server runs there."""
+    [line] = [text.strip() for heading, text in blocks("docs/monitoring.md") if heading == ONE_NODE]
+    name, flag, metrics, arguments = shlex.split(line)
+    metrics, arguments = (tmp_path / os.path.basename(word) for word in (metrics, arguments))
+    arguments.write_text(json.dumps({"data_dir": str(node)}))
+    done = subprocess.run([programs / name, flag, metrics, arguments], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["node"]["running"] is False
+    assert "\nopengauss_up{node=" in metrics.read_text() and metrics.stat().st_mode & 0o777 == 0o644
+
+
 def test_monitoring(three):
     """What the page on monitoring tells to type, into files of this test."""
     folder = three.root / ".config/opengauss-node"
     folder.mkdir(parents=True)
     (folder / "shop.json").write_text((three.root / "cluster.json").read_text())
-    lines = [line for _, text in blocks("docs/monitoring.md") for line in text.splitlines()]
+    lines = [line for heading, text in blocks("docs/monitoring.md") if heading != ONE_NODE for line in text.splitlines()]
     assert len(lines) == 4
     for line in lines:
         words = [str(three.root / os.path.basename(word)) if word.startswith("/") else word for word in shlex.split(line)]

@@ -44,6 +44,7 @@ TAKEN = {
     (README, "One node"): ["tests/callers/test_salt.py::test_readme"] * 2,
     (README, "From Salt with ssh alone"): ["tests/callers/test_salt_ssh.py::test_what_readme_tells"] * 2,
     ("docs/monitoring.md", "Nagios, Icinga, Zabbix and their like"): ["tests/callers/test_og.py::test_monitoring"],
+    ("docs/monitoring.md", "One node by itself"): ["tests/callers/test_og.py::test_metrics_of_one_node"],
     ("docs/monitoring.md", "Prometheus"): ["tests/callers/test_og.py::test_monitoring"],
     ("docs/monitoring.md", "A page and a picture"): ["tests/callers/test_og.py::test_monitoring"],
     ("CONTRIBUTING.md", "Contributing"): [XTASK],

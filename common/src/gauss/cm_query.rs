@@ -247,7 +247,8 @@ impl ServerNode {
             return Ok(None);
         }
         let program = self.env(call).await?.program("cm_ctl")?;
-        let outcome = program.args(["query", "-Cvidp"]).limit(Some(time_left(call, LIMIT))).run().await?;
+        let outcome =
+            program.args(["query", "-Cvidp"]).with_limit(Some(time_left(call, LIMIT))).run().await?;
         // Its exit status is 255 where CM has no majority, and the tables tell which of its servers are there.
         CmView::parse(&outcome.stdout).map(Some).ok_or_else(|| {
             let detail = format!("cm_ctl query tells nothing of the cluster: {}", outcome.last_words());

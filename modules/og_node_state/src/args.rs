@@ -95,6 +95,7 @@ pub struct Wait {
 /// Arguments of `og_node_state`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
+#[allow(clippy::struct_excessive_bools)] // They are arguments of their own.
 pub struct Args {
     /// What the server shall be.
     pub state: State,

@@ -254,7 +254,7 @@ fn what_cm_runs_is_left_to_cm() {
 
 #[test]
 fn what_cm_says_of_the_cluster_is_told_when_asked() {
-    let node = Node::new(GS_CTL, 0);
+    let node = TestNode::new(GS_CTL, 0);
     let home = node.home.path();
     let call = || node.call(json!({"gauss_home": home, "cm_view": true}), &[]);
     assert_eq!(call()["cm"], Value::Null, "nothing of CM runs here");

@@ -618,6 +618,11 @@ def node_state(**arguments):
         of the log.
         Only when `state` is `query`.
 
+    cm_view (bool, default false)
+        With `state: query`: tell also what openGauss CM says of the cluster, by `cm_ctl query`; null
+        where CM does not run the node.
+        Only when `state` is `query`.
+
     log_end (bool, default false)
         With `state: query`, also tell how far the log goes that the node holds, whether its server
         runs or not; it is read from its last checkpoint on.

@@ -251,6 +251,14 @@ fn samples(c: &Cluster, built: Value) -> Result {
         seen("n2", "og_node_state", json!({"state": "query", "diagnose": true, "log_end": true}))?;
     seen("n2", "og_node_state", json!({"state": "started"}))?;
     c.wait_for_state("n2", "standby", "Normal")?;
+    // So would a failover put it on record.
+    let record = diagnosed["log_end"]["last_record"].clone();
+    let fork = json!({"new_primary": "n2", "old_primaries": ["n1"], "record": record, "term": 1});
+    let recorded = seen("n2", "og_node_state", json!({"state": "fork_recorded", "fork": fork}))?;
+    if recorded["failed"] == true {
+        return Err(format!("og_node_state with state fork_recorded: {recorded}"));
+    }
+    let log = seen("n2", "og_node_state", json!({"state": "query", "log_records": [record["begin"]]}))?;
     let printed = [
         ("og_build", vec![built, seen("n2", "og_build", query())?]),
         (
@@ -260,6 +268,7 @@ fn samples(c: &Cluster, built: Value) -> Result {
                 seen("n1", "og_node_state", query())?,
                 seen("n2", "og_node_state", query())?,
                 diagnosed,
+                log,
             ],
         ),
         ("og_slot", vec![slot("present")?, seen("n1", "og_slot", query())?, slot("absent")?]),

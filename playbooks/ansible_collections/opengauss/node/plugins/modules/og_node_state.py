@@ -164,6 +164,14 @@ options:
       - Only when C(state) is C(query).
     type: bool
     default: false
+  cm_view:
+    description:
+      - >-
+        With C(state: query): tell also what openGauss CM says of the cluster, by C(cm_ctl query); null where
+        CM does not run the node.
+      - Only when C(state) is C(query).
+    type: bool
+    default: false
   log_end:
     description:
       - >-
@@ -1221,6 +1229,144 @@ diagnosis:
     crashed: false
     obstacle: log_diverged
     last_error: "FATAL:  standby's local request lsn[0/268DB88] 's crc mismatched with remote server crc(local, remote):[2419746900,1]."
+cm:
+  description:
+    - >-
+      With C(cm_view): what CM says of its own servers, of the cluster, and of each database server; null where
+      CM does not run the node, or could not be asked.
+  type: dict
+  returned: success
+  contains:
+    servers:
+      description:
+        - CM's own servers, one for each node that has one.
+      type: list
+      elements: dict
+      returned: when known
+      contains:
+        node_id:
+          description:
+            - Number of its node.
+          type: int
+          returned: when known
+        node:
+          description:
+            - Name of its node.
+          type: str
+          returned: when known
+        state:
+          description:
+            - C(Primary), C(Standby), C(Down) or what else CM says.
+          type: str
+          returned: when known
+    cluster_state:
+      description:
+        - >-
+          Its judgement: C(Normal), C(Degraded), C(Unavailable), C(Starting), …; C(None) when no cm_server
+          could be asked. For about two seconds after another cm_server became primary it is C(Unavailable)
+          though all is well.
+      type: str
+      returned: when known
+    balanced:
+      description:
+        - Whether every server has the role that the static config gives it.
+      type: bool
+      returned: when known
+    paused:
+      description:
+        - Whether CM is paused, as the node where it was asked sees it.
+      type: bool
+      returned: when known
+    instances:
+      description:
+        - The database servers.
+      type: list
+      elements: dict
+      returned: when known
+      contains:
+        node_id:
+          description:
+            - Number of its node.
+          type: int
+          returned: when known
+        node:
+          description:
+            - Name of its node.
+          type: str
+          returned: when known
+        instance_id:
+          description:
+            - Its own number, such as 6001.
+          type: int
+          returned: when known
+        data_dir:
+          description:
+            - Its data directory, when it was asked for.
+          type: str
+          returned: when known
+        static_role:
+          description:
+            - The role that the static config gives it.
+            - "C(primary): Takes writes and sends its log to standbys."
+            - "C(standby): Follows the primary."
+            - "C(cascade_standby): Follows a standby."
+            - "C(normal): A single node that knows no others."
+            - "C(pending): Started, and waiting to be told its role."
+            - "C(recovery): Recovers from an archive."
+            - "C(main_standby): First standby of a disaster recovery cluster."
+            - "C(standby_cluster): Member of a disaster recovery cluster."
+            - "C(unknown): None that this program knows."
+          type: str
+          returned: when known
+        role:
+          description:
+            - The role that it has; C(None) where CM says C(Down), C(Offline) or nothing.
+            - "C(primary): Takes writes and sends its log to standbys."
+            - "C(standby): Follows the primary."
+            - "C(cascade_standby): Follows a standby."
+            - "C(normal): A single node that knows no others."
+            - "C(pending): Started, and waiting to be told its role."
+            - "C(recovery): Recovers from an archive."
+            - "C(main_standby): First standby of a disaster recovery cluster."
+            - "C(standby_cluster): Member of a disaster recovery cluster."
+            - "C(unknown): None that this program knows."
+          type: str
+          returned: when known
+        state:
+          description:
+            - >-
+              In CM's words: C(Normal), C(Need repair), C(Manually stopped), C(Disk damaged), C(Starting),
+              C(Unknown), …
+          type: str
+          returned: when known
+        detail:
+          description:
+            - "What CM adds to it: C(Connecting), C(Disconnected), C(100%), …"
+          type: str
+          returned: when known
+  sample:
+    servers:
+      - node_id: 1
+        node: node1
+        state: Primary
+      - node_id: 2
+        node: node2
+        state: Standby
+      - node_id: 3
+        node: node3
+        state: Standby
+    cluster_state: Normal
+    balanced: false
+    paused: false
+    instances:
+      - node_id: 1
+        node: node1
+        instance_id: 6001
+        data_dir: /opt/openGauss-cm/g/data/dn
+        static_role: primary
+        role: standby
+        state: Normal
+        detail: null
 log_end:
   description:
     - "With C(log_end): how far the log goes."
