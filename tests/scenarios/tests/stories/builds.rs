@@ -259,8 +259,12 @@ fn samples(c: &Cluster, built: Value) -> Result {
         return Err(format!("og_node_state with state fork_recorded: {recorded}"));
     }
     let log = seen("n2", "og_node_state", json!({"state": "query", "log_records": [record["begin"]]}))?;
+    let kept = seen("n2", "og_build", json!({"state": "log_kept", "keep_from": record["begin"]}))?;
+    if let Some(copy) = kept["log_copy"].as_str() {
+        std::fs::remove_dir_all(copy).map_err(|e| format!("{copy}: {e}"))?;
+    }
     let printed = [
-        ("og_build", vec![built, seen("n2", "og_build", query())?]),
+        ("og_build", vec![built, seen("n2", "og_build", query())?, kept]),
         (
             "og_node_state",
             vec![
