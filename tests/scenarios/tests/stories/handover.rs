@@ -22,12 +22,11 @@ pub const STORY: Story = Story {
     scenarios: &[
         ("a switchover is foretold and loses no row", switchover),
         ("who cannot take over is refused, a member that is down done without by name", refused),
-        // Before the other failovers: a node that several of them name as the old primary is held to the oldest.
-        ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
         ("the time without commits beside gs_ctl switchover's, in turn", beside_gs_ctl),
         ("a switchover killed after each task in turn", killed),
         ("of two switchovers at once one is made", two_at_once),
         ("of two standbys the one that holds more takes over", farthest),
+        ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
         ("a frozen primary is replaced only when a person says so", frozen),
         (
             "a primary that is cut off is replaced, and what it acknowledged is kept, also when it is thawed",

@@ -44,8 +44,8 @@ fn is_for(rule: &hba::HbaRule, client: IpAddr, user: &str) -> Answer {
     }
 }
 
-/// Whether a server is let in by a rule of this method. It has no password; where the nodes are said to let each other in by
-/// one, somebody has provided for that.
+/// Whether a rule of this method admits a WAL receiver, which has no password unless `own`, the method that the nodes use
+/// among themselves, is one that needs it.
 fn admits(method: Method, own: &str) -> Option<bool> {
     match method {
         Method::Trust => Some(true),

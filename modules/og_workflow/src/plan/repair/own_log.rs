@@ -70,8 +70,10 @@ fn has_nothing(n: &Node, last: &LogRecord, head: &Node, nodes: &[Node]) -> bool 
         return false;
     }
     let forks = &head.seen().forks;
-    // After the oldest of them it was no primary any more, or one beside the new one.
-    let Some(at) = forks.iter().position(|fork| has_replaced(fork, n)) else {
+    // From the oldest of them on it was no primary any more, or one beside the new one. One that stands in its own files is
+    // over for it: it was rebuilt from a survivor since, for only survivors record a failover.
+    let is_open = |fork: &Fork| has_replaced(fork, n) && !n.seen().forks.iter().any(|own| own.is_same(fork));
+    let Some(at) = forks.iter().position(is_open) else {
         let is_named = nodes.iter().flat_map(|m| &m.seen().forks).any(|fork| has_replaced(fork, n));
         let was_primary = |role: Role| matches!(role, Role::Primary | Role::Normal);
         let may_have_led = is_named || was_primary(n.state().role) || was_primary(n.role);

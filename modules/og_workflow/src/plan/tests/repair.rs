@@ -311,6 +311,13 @@ fn what_an_old_primary_wrote_after_the_failover_is_not_lost_for_an_equal_last_re
     assert!(refusal(&hosts, "n3").contains("exists only there"));
     hosts[0].2["og_node_state"]["forks"] = json!([failover("n1", "n2", &fork), later]);
     assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    // Nor one that it has in its own files: it was rebuilt from a survivor since. But one that is newer is needed.
+    hosts[0].2["og_node_state"]["forks"] = json!([failover("n1", "n3", &fork), later]);
+    hosts[2].2["og_node_state"]["forks"] = json!([failover("n1", "n3", &fork)]);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
+    hosts[0].2["og_node_state"]["forks"] = json!([failover("n1", "n3", &fork)]);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    hosts[2].2["og_node_state"]["forks"] = json!([]);
     // It was replaced by n2, and that by n1. A failover to a node that n1 did not replace is not n1's.
     let mut hosts = old_primary(&fork);
     has(&mut hosts, 1, &both);
