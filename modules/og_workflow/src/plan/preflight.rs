@@ -1,7 +1,7 @@
 //! What the preflight checks of og_preflight mean for a workflow: which of them it is begun with, whose errors refuse it, and
 //! which findings it only tells of.
 //!
-//! What a workflow looks at itself, or puts right as it goes, stands in no list here: nothing is told twice. A finding says
+//! A check that a workflow makes itself, or whose cause it removes, is in no list here, so nothing is reported twice. A finding says
 //! what is wrong and what to do; one that refuses names the option that accepts it.
 
 use std::collections::BTreeSet;
@@ -36,19 +36,19 @@ pub(super) enum On {
 
 /// What becomes of the findings of some checks.
 #[derive(Debug)]
-pub(super) struct Rule {
+pub(super) struct CheckRule {
     pub(super) on: On,
-    /// Errors refuse the workflow; else they are told as warnings are.
+    /// Whether errors refuse the workflow; otherwise they are warnings.
     pub(super) refuses: bool,
     pub(super) checks: &'static [&'static str],
 }
 
-const fn refuse(on: On, checks: &'static [&'static str]) -> Rule {
-    Rule { on, refuses: true, checks }
+const fn refuse(on: On, checks: &'static [&'static str]) -> CheckRule {
+    CheckRule { on, refuses: true, checks }
 }
 
-const fn tell(on: On, checks: &'static [&'static str]) -> Rule {
-    Rule { on, refuses: false, checks }
+const fn tell(on: On, checks: &'static [&'static str]) -> CheckRule {
+    CheckRule { on, refuses: false, checks }
 }
 
 /// Which checks matter to a workflow.
@@ -57,7 +57,7 @@ pub(super) struct Policy {
     pub(super) workflow: Workflow,
     /// The change that the nodes are checked for.
     pub(super) purpose: Purpose,
-    pub(super) rules: &'static [Rule],
+    pub(super) rules: &'static [CheckRule],
 }
 
 /// Of several rules for a check and a node the first counts.
@@ -388,11 +388,9 @@ impl<'a> Checked<'a> {
     fn new(nodes: &'a [Node], policy: &'a Policy, targets: &[String], options: &'a Options) -> Self {
         let mut involved = involved(nodes, policy.workflow, targets);
         if policy.workflow == Workflow::Switchover {
-            // It is done without them.
-            let without: Vec<&str> = options.og_without.split(',').map(str::trim).collect();
-            involved.retain(|(node, _)| !without.contains(&&*node.name));
+            involved.retain(|(node, _)| !super::switchover::is_done_without(node, options));
         }
-        // That a node cannot be reached is told once, not by each that has a channel to it.
+        // The workflow itself reports an unreachable node; the other nodes' channels to it add nothing.
         let reachable = involved.iter().filter(|(node, _)| node.is_reachable());
         let known: Vec<_> = reachable.map(|(node, _)| (node.key(), node.state().running)).collect();
         let mut it = Self { policy, options, nodes: Vec::new(), unchecked: Vec::new() };
@@ -520,7 +518,7 @@ impl Found {
     }
 }
 
-/// Adds a finding on a node to those that are told, or the node to the finding where it is told already.
+/// Adds a finding of a node to the list, or the node to an equal finding that is in it.
 fn add<'a>(told: &mut Vec<Told<'a>>, own: &CheckedNode<'a>, finding: Finding, refuses: bool) {
     let of = finding.subject.strip_prefix(own.facts.label()).and_then(|rest| rest.strip_prefix(": "));
     let of = of.map(|of| format!("{of}: ")).unwrap_or_default();

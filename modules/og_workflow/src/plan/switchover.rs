@@ -105,18 +105,26 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
     Outlook::new(c, Some(plan))
 }
 
+/// The names in `og_without`.
+fn names_done_without(options: &Options) -> impl Iterator<Item = &str> {
+    options.og_without.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Whether the node cannot take part in the switchover, and the user does without it.
+pub(super) fn is_done_without(n: &Node, options: &Options) -> bool {
+    let is_missing = !n.is_reachable() || n.seen().state_error.is_some() || !n.state().running;
+    is_missing && names_done_without(options).any(|name| name == n.name)
+}
+
 /// Takes those members out that cannot take part, and that the user does without.
 fn do_without(c: &mut Cluster, options: &Options) {
-    let named: Vec<&str> = options.og_without.split(',').map(str::trim).filter(|n| !n.is_empty()).collect();
-    for name in &named {
-        if !c.nodes.iter().any(|n| n.name == **name) {
+    for name in names_done_without(options) {
+        if !c.nodes.iter().any(|n| n.name == name) {
             let known = node_names(c.nodes.iter()).join(", ");
             c.findings.push(format!("og_without: {name} is no host of the inventory (it has {known})"));
         }
     }
-    let missing = |n: &&Node| !n.is_reachable() || n.seen().state_error.is_some() || !n.state().running;
-    let given_up: Vec<&Node> =
-        c.members.iter().copied().filter(|n| named.contains(&&*n.name) && missing(n)).collect();
+    let given_up: Vec<&Node> = c.members.iter().copied().filter(|n| is_done_without(n, options)).collect();
     c.members.retain(|n| !given_up.contains(n));
     for n in given_up {
         c.warnings.push(format!(

@@ -136,6 +136,8 @@ fn a_switchover_is_not_refused_for_a_node_that_it_is_done_without() {
         json!({"changed": false, "failed": true, "error": {"kind": "timeout", "detail": "its disk hangs"}});
     assert_eq!(plain(&hosts, Workflow::Switchover, "n2").0.len(), 1);
     let without = Options { og_without: "n3".to_owned(), ..Options::default() };
+    assert_eq!(found(&hosts, Workflow::Switchover, "n2", &without).0.len(), 1, "n3 takes part");
+    hosts[2].2["og_node_state"]["node"]["running"] = json!(false);
     assert_eq!(found(&hosts, Workflow::Switchover, "n2", &without), (NONE, NONE));
 }
 
