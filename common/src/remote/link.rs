@@ -40,12 +40,11 @@ pub(super) struct Link {
     own: bool,
     /// The host's name, for the log.
     host: String,
-    /// So many commands run at once; the others wait for their turn.
-    turns: Semaphore,
+    /// Limits how many commands run at once.
+    permits: Semaphore,
 }
 
-/// Commands at once on one connection: sshd takes ten sessions of one (MaxSessions), and refuses the next; where the connection
-/// is the user's own, some are the user's.
+/// Commands at once on one connection: sshd allows ten sessions (MaxSessions), some of which may be the user's own.
 const SESSIONS: usize = 6;
 
 /// Whether a command's input ends after what is written.
@@ -85,7 +84,7 @@ impl Output {
 
 impl Link {
     fn new(session: Session, own: bool, host: &SshHost) -> Self {
-        Self { session, own, host: host.name.clone(), turns: Semaphore::new(SESSIONS) }
+        Self { session, own, host: host.name.clone(), permits: Semaphore::new(SESSIONS) }
     }
 
     /// Connects, or uses the connection that the user's own ssh keeps open.
@@ -151,9 +150,13 @@ impl Link {
         stop: impl Future<Output = ()>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
-        let turn = self.turns.acquire().await;
-        let _turn =
-            turn.map_err(|e| Error::new(ErrorKind::Internal, format!("no turn on the connection: {e}")))?;
+        tokio::pin!(stop);
+        let permit = tokio::select! {
+            permit = self.permits.acquire() => permit,
+            () = &mut stop => return Ok(Output { stopped: true, ..Output::default() }),
+        };
+        let _permit =
+            permit.map_err(|e| Error::new(ErrorKind::Internal, format!("the connection was closed: {e}")))?;
         let mut command = self.session.command("sh");
         command.arg("-c").args(words);
         command
@@ -176,7 +179,7 @@ impl Link {
         tokio::pin!(read);
         tokio::select! {
             texts = &mut read => (output.stdout, output.stderr) = texts,
-            () = stop => {
+            () = &mut stop => {
                 output.stopped = true;
                 writer.abort();
                 let Ok(texts) = tokio::time::timeout(ENDING, read).await else {
