@@ -11,111 +11,87 @@ pub(super) fn view(nodes: &[Node]) -> Option<&CmView> {
     views().find(|view| view.cluster_state.is_some()).or_else(|| views().next())
 }
 
-/// Returns what is not as it should be, and where CM sees a server otherwise than we do.
+/// How to get CM's programs back on a node.
+const START_CM: &str = "start om_monitor there, which starts cm_agent, which starts cm_server";
+/// How to see whether CM and its servers agree in the end.
+const ASK_AGAIN: &str = "look again in some seconds; then cm_ctl query -Cv";
+
+/// Returns what is wrong with CM itself, and where it reports another state of a server than was seen.
 pub(super) fn findings(view: &CmView, nodes: &[Node]) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut add = |severity, id: &str, node: Option<&str>, message: String, fix: &str| {
-        let finding =
-            Finding { id: id.to_owned(), severity, node: node.map(str::to_owned), message, fix: None };
-        found.push(if fix.is_empty() { finding } else { finding.with_fix(fix) });
-    };
     if view.paused {
-        let words = "CM is paused: it starts no server that ends and gives no role; a server that dies now may come back once, as \
-                     pending";
-        add(
-            Severity::Warning,
-            "cm.paused",
-            None,
-            words.to_owned(),
-            "cm_ctl resume, when what it was paused for is done",
-        );
+        let text = "CM is paused: it starts no server and assigns no role; a server that dies now may be started once, as pending";
+        found.push(warning("cm.paused", text).with_fix("cm_ctl resume, when what it was paused for is done"));
     }
-    let down: Vec<&str> =
-        view.servers.iter().filter(|s| s.state == "Down").map(|s| s.node.as_str()).collect();
-    if !view.has_majority() {
-        let words = format!(
-            "CM has no majority: of its {} servers {} down; a primary that ends stays pending until they are back, and \
-             cm_ctl can neither switch over nor tell the state",
-            view.servers.len(),
-            names_are(&down)
-        );
-        add(
-            Severity::Error,
-            "cm.majority",
-            None,
-            words,
-            "start CM there: om_monitor, which starts cm_agent and cm_server",
-        );
-    } else if !down.is_empty() {
-        let words = format!("CM's server on {} down", names_are(&down));
-        add(
-            Severity::Warning,
-            "cm.server",
-            None,
-            words,
-            "start CM there: om_monitor, which starts cm_agent and cm_server",
-        );
-    } else if view.primary_server().is_none() && !view.servers.is_empty() {
-        let words = "CM's servers have no primary among them now".to_owned();
-        add(Severity::Warning, "cm.server", None, words, "look again in some seconds; then cm_ctl query -Cv");
-    }
+    found.extend(servers(view));
     match view.cluster_state.as_deref() {
         None | Some("Normal") => {}
         Some("Unavailable") => {
-            let words = "CM says Unavailable, which it also does for two seconds after another cm_server became primary";
-            add(
-                Severity::Warning,
-                "cm.state",
-                None,
-                words.to_owned(),
-                "look again; what each node lacks stands with the nodes",
-            );
+            let text = "CM reports Unavailable, which it also does for two seconds after another cm_server became primary";
+            found.push(warning("cm.state", text).with_fix(ASK_AGAIN));
         }
-        Some(state) => add(Severity::Warning, "cm.state", None, format!("CM says {state}"), ""),
+        Some(state) => found.push(warning("cm.state", format!("CM reports {state}"))),
     }
     for instance in &view.instances {
         let is_it = |n: &&Node| n.state().managed_by.instance_id == Some(instance.instance_id);
         let Some(n) = nodes.iter().find(is_it) else { continue };
         if let Some((seen, fix)) = difference(instance, n) {
-            let words = format!("CM says {}, and {seen}", instance.words());
-            add(Severity::Warning, "cm.differs", Some(&n.name), words, fix);
+            let text = format!("CM reports {}, and {seen}", instance.words());
+            found.push(Finding { node: Some(n.name.clone()), ..warning("cm.differs", text).with_fix(fix) });
         }
     }
     found
 }
 
-/// What was seen of the node that CM says otherwise, in words, and what to do.
-fn difference(instance: &CmInstance, n: &Node) -> Option<(String, &'static str)> {
-    let seen = n.seen.as_ref().filter(|seen| seen.unreachable.is_none() && seen.state_error.is_none())?;
-    if !seen.state.running {
-        let other = instance.role.is_some() && instance.state != "Starting";
-        return other.then(|| {
-            ("its server does not run".to_owned(), "look again in some seconds; then cm_ctl query -Cv")
+/// That CM's own servers are down, or have no primary among them.
+fn servers(view: &CmView) -> Option<Finding> {
+    if view.servers.is_empty() {
+        return None;
+    }
+    let down = view.servers.iter().filter(|s| s.state == "Down").map(|s| s.node.as_str());
+    let down = down.collect::<Vec<_>>().join(", ");
+    if !view.has_majority() {
+        let text = format!(
+            "no majority of the {} cm_servers is up (down: {down}): a primary that ends stays pending until there is one, and cm_ctl \
+             can neither switch over nor report the state",
+            view.servers.len()
+        );
+        return Some(Finding {
+            severity: Severity::Error,
+            ..warning("cm.majority", text).with_fix(START_CM)
         });
     }
-    match instance.role {
-        None if instance.is_stopped_by_hand() => Some((
-            "its server runs".to_owned(),
-            "cm_agent ends such a server within a second: cm_ctl start -n NODE -D DIR is what lets it run",
-        )),
-        None => Some((
-            format!("its server runs as {}", seen.state.role),
-            "cm_agent there does not report: see whether it runs (om_monitor starts it)",
-        )),
-        Some(role) if Some(role) != n.live_role() => Some((
-            format!("its server runs as {}", seen.state.role),
-            "look again in some seconds; then cm_ctl query -Cv",
-        )),
-        Some(_) => None,
+    if !down.is_empty() {
+        return Some(warning("cm.server", format!("cm_server is down on {down}")).with_fix(START_CM));
     }
+    view.primary_server()
+        .is_none()
+        .then(|| warning("cm.server", "the cm_servers have no primary at the moment").with_fix(ASK_AGAIN))
 }
 
-/// `n1 is`, `n1 and n2 are`.
-fn names_are(names: &[&str]) -> String {
-    match names {
-        [] => "none are".to_owned(),
-        [one] => format!("{one} is"),
-        [first @ .., last] => format!("{} and {last} are", first.join(", ")),
+fn warning(id: &str, message: impl Into<String>) -> Finding {
+    Finding { id: id.to_owned(), severity: Severity::Warning, node: None, message: message.into(), fix: None }
+}
+
+/// What was seen of a node otherwise than CM reports it, and what to do.
+fn difference(instance: &CmInstance, n: &Node) -> Option<(String, String)> {
+    let seen = n.seen.as_ref().filter(|seen| seen.unreachable.is_none() && seen.state_error.is_none())?;
+    let runs = || format!("its server runs as {}", seen.state.role);
+    if !seen.state.running {
+        let is_up = instance.role.is_some() && instance.state != "Starting";
+        return is_up.then(|| ("its server does not run".to_owned(), ASK_AGAIN.to_owned()));
+    }
+    match instance.role {
+        None if instance.is_stopped_by_hand() => {
+            let dir = instance.data_dir.as_deref().unwrap_or("DATA_DIR");
+            Some((
+                runs(),
+                format!("cm_ctl start -n {} -D {dir}, or cm_agent ends it again", instance.node_id),
+            ))
+        }
+        None => Some((runs(), format!("see whether cm_agent runs there; {START_CM}"))),
+        Some(role) if Some(role) != n.live_role() => Some((runs(), ASK_AGAIN.to_owned())),
+        Some(_) => None,
     }
 }
 

@@ -79,7 +79,7 @@ fn what_cm_says_stands_beside_what_was_seen() {
     assert_eq!(ids(&it), ["cm.paused", "cm.server", "cm.state", "cm.differs"]);
     assert_eq!(it.verdict, Verdict::Degraded);
     let differs = it.findings.last().unwrap();
-    assert_eq!(differs.message, "CM says Down Manually stopped, and its server runs");
+    assert_eq!(differs.message, "CM reports Down Manually stopped, and its server runs as standby");
     assert!(
         lines(&it, false, None)
             .contains(&"CM: Degraded, paused; its servers: n1 Primary, n2 Standby, n3 Down".to_owned())
@@ -89,7 +89,10 @@ fn what_cm_says_stands_beside_what_was_seen() {
         "[  CMServer State   ]\n\nnode instance state\n------\n1 n1 1 Down\n2 n2 2 Standby\n3 n3 3 Down\n";
     let it = health(&under_cm(alone));
     assert_eq!(ids(&it), ["cm.majority"]);
-    assert!(it.findings[0].message.contains("n1 and n3 are down"), "{}", it.findings[0].message);
+    assert!(it.findings[0].message.contains("down: n1, n3"), "{}", it.findings[0].message);
+    // An answer without CM's servers says nothing of them.
+    let it = health(&under_cm("[   Cluster State   ]\n\ncluster_state   : Normal\n"));
+    assert_eq!(ids(&it), Vec::<&str>::new());
     // Another role than the server has.
     let it = health(&under_cm(&cm_says(well, normal, "Primary Normal")));
     assert_eq!((ids(&it), it.findings[0].node.as_deref()), (vec!["cm.differs"], Some("n3")));
