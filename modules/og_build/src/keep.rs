@@ -11,8 +11,8 @@ use og_common::protocol::{Call, Error, ErrorKind, Lsn, Reason, Report};
 
 use crate::args::{Args, Output};
 
-/// What stays free beside the copy: a server beside it needs room for its next segments, too.
-const MARGIN: u64 = 64 << 20;
+/// What stays free beside the copy: sixteen segments, for a server on the same file system goes on writing its log.
+const MARGIN: u64 = 256 << 20;
 
 /// Copies the segments of the log that go from `keep_from` to the log's end into a folder beside the data directory.
 ///
