@@ -2,8 +2,8 @@
 //!
 //! The grammar is the server's own (`guc-file.l`): one setting a line, `name [=] value [# comment]`, names without
 //! regard to case, the last occurrence counts. Every byte that is not part of a changed value stays: comments, order,
-//! spacing, CRLF, a missing final newline, bytes which are no UTF-8. A file with syntax errors is still read, for
-//! looking at; the server would take nothing of it, so whoever wants to change it asks [`ConfFile::require_valid`] first.
+//! spacing, CRLF, a missing final newline, bytes which are no UTF-8. A file with syntax errors can be
+//! read, but the server rejects it as a whole: call [`ConfFile::require_valid`] before changing it.
 
 mod include;
 mod lexer;

@@ -135,7 +135,7 @@ impl CmView {
         self.servers.iter().find(|server| server.state == "Primary")
     }
 
-    /// Whether so many of CM's servers are up that they can choose a primary among them.
+    /// Whether a majority of the cm_servers is up, without which they elect no primary.
     #[must_use]
     pub fn has_majority(&self) -> bool {
         let up = self.servers.iter().filter(|server| server.state != "Down").count();

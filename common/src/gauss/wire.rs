@@ -13,7 +13,7 @@ const LONGEST_MESSAGE: usize = 64 * 1024;
 /// Length of a message's header: its kind, and a length that counts itself.
 const HEADER: usize = 5;
 
-/// What a program says of itself to be let in for replication commands, as `gs_ctl build` does.
+/// Startup parameters of a replication connection, the same as those of `gs_ctl build`.
 pub(super) const FOR_REPLICATION: &[(&str, &str)] =
     &[("database", "replication"), ("replication", "true"), ("application_name", "gs_ctl")];
 
@@ -22,7 +22,7 @@ pub(super) struct Connection {
     stream: TcpStream,
 }
 
-/// What a server says to a command: the columns of its rows, nulls left out, or the words of its refusal.
+/// The answer to a command: the columns of its rows, nulls left out, or the message of the error.
 pub(super) type Answer = Result<Vec<String>, String>;
 
 impl Connection {
@@ -47,7 +47,7 @@ impl Connection {
         self.read_answer().await
     }
 
-    /// Says goodbye; whether it is heard does not matter.
+    /// Closes the connection with a Terminate message; the server closes it all the same when that is lost.
     pub(super) async fn end(mut self) {
         let mut message = BytesMut::new();
         frontend::terminate(&mut message);
@@ -69,7 +69,7 @@ impl Connection {
                 }
                 Some(Message::DataRow(row)) => values.extend(read_columns(&row)?),
                 Some(Message::AuthenticationOk) | None => {}
-                // Those of all ways to prove who one is.
+                // Any other authentication request.
                 Some(_) => return Ok(Err("it wants a password".to_owned())),
             }
         }
@@ -98,7 +98,7 @@ impl Connection {
 fn read_error(body: &ErrorResponseBody) -> (String, bool) {
     let (mut words, mut is_fatal) = ("it refuses".to_owned(), false);
     let mut fields = body.fields();
-    // What cannot be read of it is its end.
+    // A field that cannot be parsed ends the list.
     while let Ok(Some(field)) = fields.next() {
         match field.type_() {
             b'M' => String::from_utf8_lossy(field.value_bytes()).trim().clone_into(&mut words),

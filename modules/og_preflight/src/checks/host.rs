@@ -6,7 +6,7 @@ use og_common::gauss::managed::Manager;
 
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Expand, Restart};
-use crate::facts::{LeftoverKind, Limit, PortState};
+use crate::facts::{LeftoverKind, Limit, Limits, PortState};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -831,15 +831,20 @@ fn limits_open_files(c: &Context<'_>, j: &mut Judge) {
     }
 }
 
-fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
-    let Some(limits) = c.facts.server_limits else {
+/// The limits of the running server; where they are not known that is noted, and without a server the check is skipped.
+fn limits_of_server(c: &Context<'_>, j: &mut Judge) -> Option<Limits> {
+    if c.facts.server_limits.is_none() {
         if c.facts.server.running {
             j.unknown(why_unknown(c.facts, "server_limits"));
         } else {
             j.skip();
         }
-        return;
-    };
+    }
+    c.facts.server_limits
+}
+
+fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
+    let Some(limits) = limits_of_server(c, j) else { return };
     if let Some(soft) = below(limits.open_files, OPEN_FILES) {
         let message = format!("the running server may open {soft} files");
         if c.facts.managed_by.by == Manager::Cm {
@@ -851,14 +856,7 @@ fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
 }
 
 fn limits_running(c: &Context<'_>, j: &mut Judge) {
-    let Some(limits) = c.facts.server_limits else {
-        if c.facts.server.running {
-            j.unknown(why_unknown(c.facts, "server_limits"));
-        } else {
-            j.skip();
-        }
-        return;
-    };
+    let Some(limits) = limits_of_server(c, j) else { return };
     if !limits.stack.known || !limits.processes.known {
         return j.unknown(why_unknown(c.facts, "server_limits"));
     }

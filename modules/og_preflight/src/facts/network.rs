@@ -114,7 +114,7 @@ pub struct Reached {
     pub port: u16,
     /// Why not; null when it is reached.
     pub problem: Option<String>,
-    /// Whether the host answered that nobody listens on the port: the way to it is open.
+    /// Whether the connection was refused: the host is reached, and nobody listens on the port.
     pub refused: bool,
 }
 

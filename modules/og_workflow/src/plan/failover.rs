@@ -323,7 +323,7 @@ struct Ends<'a> {
 
 /// What is lost.
 struct Loss {
-    /// What stands against it, unless it is accepted.
+    /// Findings that refuse the failover without `og_accept_loss`.
     findings: Vec<String>,
     /// In words.
     words: Vec<String>,
@@ -552,7 +552,7 @@ fn keeps_commits(primary: &Node, og: &Failover) -> Option<String> {
     let text = primary.parameter(SYNC_NAMES)?;
     let value = StandbyNames::parse(text).ok()?;
     let [group] = &value.groups[..] else { return None };
-    // Whoever it had a channel to may have been the one that confirmed.
+    // Any node to which the primary had a channel may have confirmed a commit.
     let cascades = og.members.iter().filter(|n| n.live_role() == Some(Role::CascadeStandby)).count();
     let members = og.members.len().saturating_sub(1).max(primary.seen().peers.len()).saturating_sub(cascades);
     let total = if value.is_star() { members } else { group.members.len() };

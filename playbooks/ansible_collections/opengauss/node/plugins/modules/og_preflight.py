@@ -917,7 +917,7 @@ facts:
           returned: when known
         refused:
           description:
-            - "Whether the host answered that nobody listens on the port: the way to it is open."
+            - "Whether the connection was refused: the host is reached, and nobody listens on the port."
           type: bool
           returned: when known
     hosts:
