@@ -2,7 +2,7 @@
 
 use og_common::gauss::{DbState, Progress, Role};
 use og_common::metrics::{self, Metrics};
-use og_common::protocol::{Export, Lsn};
+use og_common::protocol::Export;
 use og_preflight::Facts;
 use og_preflight::facts::{security, server};
 
@@ -44,7 +44,11 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
     page.add(metrics::DB_STATE, state.map(|state| (vec![("state", state.words()), ("detail", detail)], 1)));
     page.add_value(metrics::NORMAL, state.map(|state| u64::from(state == DbState::Normal)));
     let follows = node.running && node.answered && node.role.is_following();
-    page.add_value(metrics::STREAMING, follows.then(|| u64::from(node.receiver.is_some())));
+    // A standby in the state Normal streams; that no receiver is shown means that the server hides it from its own node, whose
+    // address its pg_hba.conf does not admit.
+    let is_hidden = node.receiver.is_none() && node.db_state == DbState::Normal;
+    let streaming = Some(u64::from(node.receiver.is_some())).filter(|_| follows && !is_hidden);
+    page.add_value(metrics::STREAMING, streaming);
     let progress = node.receiver.as_ref().map(|receiver| &receiver.progress);
     page.add_value(metrics::RECEIVE_LAG, progress.and_then(receive_lag));
     page.add_value(metrics::REPLAY_LAG, progress.and_then(|progress| progress.lag_bytes));
@@ -67,13 +71,13 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
 
 /// Bytes that the sender has written and this node has not received.
 fn receive_lag(progress: &Progress) -> Option<u64> {
-    let number = |lsn: &Option<Lsn>| Some((*lsn)?.as_u64());
-    Some(number(&progress.sender_write)?.saturating_sub(number(&progress.received)?))
+    Some(progress.sender_write?.bytes_since(progress.received?))
 }
 
 #[cfg(test)]
 mod tests {
     use og_common::gauss::{NodeState, Receiver, ReplicationSlot, Sender};
+    use og_common::protocol::Lsn;
     use og_preflight::facts::Certificate;
 
     use super::*;
@@ -144,6 +148,21 @@ mod tests {
         for (name, text) in names.iter().flat_map(|name| [(name, &stopped), (name, &silent)]) {
             assert_eq!(sample(text, name), Vec::<&str>::new(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_standby_that_does_not_stream_says_so() {
+        let standby = |db_state| {
+            text(NodeState {
+                running: true,
+                answered: true,
+                role: Role::Standby,
+                db_state,
+                ..NodeState::default()
+            })
+        };
+        assert_eq!(sample(&standby(DbState::NeedRepair), "opengauss_streaming"), ["} 0"]);
+        assert_eq!(sample(&standby(DbState::Normal), "opengauss_streaming"), Vec::<&str>::new());
     }
 
     #[test]
