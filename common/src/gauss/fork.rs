@@ -1,6 +1,7 @@
 //! Where the log of a new primary parts from that of the primary that it replaced without it, as failovers record it.
 //!
-//! The record stands in the data directory of each survivor. A build copies it with everything else, and there it is as true.
+//! The record stands in the data directory of each survivor, and of an old primary that follows again. A build copies it with
+//! everything else, and there it is as true.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,7 @@ pub struct Fork {
     pub record: LogRecord,
     /// The term of the primary that wrote it; null where it is not known.
     pub term: Option<u64>,
-    /// When it was recorded, in UTC.
+    /// When it was recorded first, in UTC.
     #[serde(default)]
     pub at: String,
 }

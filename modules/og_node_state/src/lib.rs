@@ -158,7 +158,11 @@ async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Re
         Vec::new()
     } else {
         if !call.check {
-            fork::add(&node.data_dir, Fork { at: clock::rfc3339(clock::now()), ..wanted.clone() })?;
+            let mut fork = wanted.clone();
+            if fork.at.is_empty() {
+                fork.at = clock::rfc3339(clock::now());
+            }
+            fork::add(&node.data_dir, fork)?;
         }
         vec![format!(
             "record that the log of {} is its own from {} on",

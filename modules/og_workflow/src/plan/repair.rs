@@ -7,8 +7,8 @@ mod own_log;
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::Role;
 use og_common::gauss::managed::Act;
+use og_common::gauss::{Fork, Role};
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -66,6 +66,9 @@ pub struct Repair {
     pub files: Files,
     /// Members that can be reached, which have these files.
     pub reachable: Vec<String>,
+    /// By old primary that follows the primary, or does when this plan is carried out, the recorded failovers that replaced it
+    /// and that it has not in its own files: they are over for it, and only newer ones count when it is repaired again.
+    pub closed_forks: BTreeMap<String, Vec<Fork>>,
     /// Whether a node gets another role, which the files record.
     pub changes_roles: bool,
     /// Whether the primary itself is to be started first; nothing is known of the others before.
@@ -146,6 +149,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         builds_at_once: 1,
         own_rules: left.rules,
         reachable: node_names(c.members.iter().copied().filter(|n| n.is_reachable())),
+        closed_forks: BTreeMap::new(),
         changes_roles: false,
         starts_primary: false,
     }
@@ -239,7 +243,12 @@ fn of_standbys(
         let view = RepairView { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
-            Ok(None) => of_healthy(c, &mut plan, n, options),
+            Ok(None) => {
+                of_healthy(c, &mut plan, n, options);
+                if is_attached(n) {
+                    close_forks(&mut plan, primary, n);
+                }
+            }
             Ok(Some((cause, evidence))) => {
                 let again = tried.contains(&n.name);
                 remedy(c, &mut plan, primary, n, (cause, evidence), (again, force), options);
@@ -310,6 +319,14 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
         format!("it streams by the rules that it read at its start, and does not start again: {why}");
     let remedy = "make pg_hba.conf anew".to_owned();
     plan.cases.push(Case { node: n.name.clone(), cause, evidence, remedy });
+}
+
+/// Has the failovers that replaced the node put on record there.
+fn close_forks(plan: &mut Repair, primary: &Node, n: &Node) {
+    let open: Vec<Fork> = own_log::open_forks(primary, n).cloned().collect();
+    if !open.is_empty() {
+        plan.closed_forks.insert(n.name.clone(), open);
+    }
 }
 
 /// The role in which a node follows.
@@ -390,6 +407,7 @@ fn remedy(
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
             if cause == Cause::OldPrimary {
                 plan.changes_roles = true;
+                close_forks(plan, primary, n);
                 if own_log != OwnLog::Nothing {
                     c.warnings.push(format!(
                         "{name}: becomes a standby of {}; what it committed and {} did not receive is lost when it is \
@@ -473,6 +491,7 @@ fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node, tried: &[St
             plan.builds.retain(|build| build.node != n.name);
             plan.own_rules.remove(&n.name);
             plan.keep_logs.remove(&n.name);
+            plan.closed_forks.remove(&n.name);
             plan.cases.retain(|case| case.node != n.name);
         }
     }

@@ -42,7 +42,8 @@ pub(super) fn repair(it: &mut Run, targets: &[String]) -> Go {
     it.diagnoses = true;
     let og = it.begin(|nodes, options| plan::repair(nodes, targets, options, &[]))?;
     report_plan(it, &og);
-    if og.cases.is_empty() && og.own_rules.is_empty() && og.restore_now.is_none() {
+    let is_done = og.cases.is_empty() && og.own_rules.is_empty() && og.closed_forks.is_empty();
+    if is_done && og.restore_now.is_none() {
         it.show(&[], &[], None)?;
         return Ok(());
     }
@@ -390,6 +391,7 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
         let own = calls(&done, nodes.iter().map(|n| (n.clone(), wait.clone())));
         step(it, &mut done, "Wait until the repaired nodes stream", "og_node_state", own)?;
     }
+    close_forks(it, og, &mut done)?;
     restore_rules(it, &mut done)?;
     if done.roles_changed && !og.files.roles.is_empty() {
         let own = write_static(&og.shared, &og.reachable, &og.files);
@@ -402,6 +404,18 @@ fn finish(it: &mut Run, og: &Repair, mut done: Progress) -> Go {
     }
     let failed: Vec<_> = done.failed.iter().map(|(n, why)| format!("{n}: {why}")).collect();
     if failed.is_empty() { Ok(()) } else { Err(Stop::Failed(failed.join("\n"))) }
+}
+
+/// Puts on record, on old primaries that follow again, the failovers that replaced them, one after the other as they were.
+fn close_forks(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let most = og.closed_forks.values().map(Vec::len).max().unwrap_or(0);
+    for nth in 0..most {
+        let nth = og.closed_forks.iter().filter_map(|(n, forks)| Some((n.clone(), forks.get(nth)?)));
+        let own = nth.map(|(n, fork)| (n, json!({"state": "fork_recorded", "fork": fork})));
+        let own = calls(done, own);
+        step(it, done, "Record the failover on the old primary", "og_node_state", own)?;
+    }
+    Ok(())
 }
 
 /// The nodes' own rules, also of those whose repair failed. What is not restored stays in the record of the lock.

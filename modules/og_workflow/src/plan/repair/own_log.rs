@@ -70,10 +70,8 @@ fn has_nothing(n: &Node, last: &LogRecord, head: &Node, nodes: &[Node]) -> bool 
         return false;
     }
     let forks = &head.seen().forks;
-    // From the oldest of them on it was no primary any more, or one beside the new one. One that stands in its own files is
-    // over for it: it was rebuilt from a survivor since, for only survivors record a failover.
-    let is_open = |fork: &Fork| has_replaced(fork, n) && !n.seen().forks.iter().any(|own| own.is_same(fork));
-    let Some(at) = forks.iter().position(is_open) else {
+    // From the oldest of them on it was no primary any more, or one beside the new one.
+    let Some(at) = forks.iter().position(|fork| is_open(fork, n)) else {
         let is_named = nodes.iter().flat_map(|m| &m.seen().forks).any(|fork| has_replaced(fork, n));
         let was_primary = |role: Role| matches!(role, Role::Primary | Role::Normal);
         let may_have_led = is_named || was_primary(n.state().role) || was_primary(n.role);
@@ -89,6 +87,17 @@ fn has_nothing(n: &Node, last: &LogRecord, head: &Node, nodes: &[Node]) -> bool 
         // Where it is removed by now, the failover has recorded it as the last one that the primary's log had then.
         None => fork.record == *last && is_within(head, last),
     }
+}
+
+/// The failovers that replaced the node by the primary's record and are not over for it.
+pub(super) fn open_forks<'a>(head: &'a Node, n: &'a Node) -> impl Iterator<Item = &'a Fork> {
+    head.seen().forks.iter().filter(|fork| is_open(fork, n))
+}
+
+/// Whether this failover replaced the node and it has not followed since. One that stands in its own files is over for it: only
+/// survivors record a failover, and an old primary does when it was repaired and follows.
+fn is_open(fork: &Fork, n: &Node) -> bool {
+    has_replaced(fork, n) && !n.seen().forks.iter().any(|own| own.is_same(fork))
 }
 
 /// Whether this failover replaced the node, or it was lost then.

@@ -255,6 +255,27 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
 }
 
 #[test]
+fn a_failover_is_put_on_record_on_the_old_primary_that_follows_again() {
+    let last = record("0/3FFFF80", "0/4000000", 5);
+    let mut hosts = old_primary(&last);
+    has(&mut hosts, 1, &[("0/3FFFF80", last)]);
+    failed_over(&mut hosts);
+    let fork = hosts[0].2["og_node_state"]["forks"].clone();
+    assert_eq!(json!(cause(&hosts).1.closed_forks), json!({"n3": fork}));
+    // A run that was killed before it did so.
+    let mut hosts = three();
+    failed_over(&mut hosts);
+    assert_eq!(json!(plan(repairing(&hosts, "", false)).closed_forks), json!({"n3": fork}));
+    // Not while it does not follow; and once only.
+    set(&mut hosts, 3, "receiver", json!(null));
+    assert!(plan(repairing(&hosts, "", false)).closed_forks.is_empty());
+    let mut hosts = three();
+    failed_over(&mut hosts);
+    hosts[2].2["og_node_state"]["forks"] = fork;
+    assert!(plan(repairing(&hosts, "", false)).closed_forks.is_empty());
+}
+
+#[test]
 fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     let fork = record("0/3FFFF80", "0/4000000", 5);
     let mut hosts = old_primary(&record("0/4000200", "0/4000280", 9));

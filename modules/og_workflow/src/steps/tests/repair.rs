@@ -73,6 +73,23 @@ fn a_stopped_standby_is_started_and_looked_at_again() {
 }
 
 #[test]
+fn an_old_primary_that_follows_again_gets_the_failovers_that_replaced_it_on_record() {
+    let record = |crc: u32| json!({"begin": "0/3FFFF80", "end": "0/4000000", "crc": crc});
+    let fork = |crc| json!({"new_primary": "n1", "old_primaries": ["n3"], "term": 1, "at": "T", "record": record(crc)});
+    let mut given = ailing(|_| ());
+    given[0].2["og_node_state"]["forks"] = json!([fork(1), fork(2)]);
+    let mut recorded = Vec::new();
+    let done = told(&given, Workflow::Repair, "", &none(), true, |_, call| {
+        let fork = call.args.get("fork")?;
+        recorded.push((call.node.clone().unwrap(), fork["record"]["crc"].clone()));
+        Some(json!({"changed": true, "actions": ["record it"]}))
+    })
+    .well();
+    assert_eq!(recorded, [("n3".to_owned(), json!(1)), ("n3".to_owned(), json!(2))]);
+    assert!(done.outcome.changed);
+}
+
+#[test]
 fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announced() {
     let after = ailing(|_| ());
     let run = |kind: Option<&str>, reason: &str| {

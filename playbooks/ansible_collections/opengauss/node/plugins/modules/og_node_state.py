@@ -233,7 +233,7 @@ options:
         type: int
       at:
         description:
-          - When it was recorded, in UTC.
+          - When it was recorded first, in UTC.
         type: str
         default: ""
   interval_ms:
@@ -1449,7 +1449,7 @@ forks:
       returned: when known
     at:
       description:
-        - When it was recorded, in UTC.
+        - When it was recorded first, in UTC.
       type: str
       returned: when known
   sample:
