@@ -1,6 +1,7 @@
 //! `cargo xtask bench programs`: the programs as they are shipped beside gs_guc on the same files, their start, their memory.
 
 use std::fmt::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,7 +19,12 @@ struct Bench {
     data: PathBuf,
     programs: PathBuf,
     peers: Vec<PeerProgram>,
+    /// The data directory of the peers, which do not run as root.
+    peer_data: tempfile::TempDir,
 }
+
+/// The user and group nobody, as whom the peers run where this is run by root.
+const NOBODY: u32 = 65_534;
 
 struct PeerProgram {
     version: &'static str,
@@ -34,10 +40,17 @@ pub fn sections(depth: Depth) -> Result<Vec<Section>> {
     std::fs::create_dir_all(&data).map_err(|e| format!("cannot make {}: {e}", data.display()))?;
     let found = og_lab::installations();
     let peers = found.iter().map(|one| PeerProgram { version: one.version(), home: one.home() }).collect();
-    let bench = Bench { data, programs: build::release(Linking::Dynamic)?, peers, folder };
-    bench.write("PG_VERSION", "9.2\n")?;
-    bench.write("postgresql.conf", "port = 26000\n")?;
-    bench.write("pg_hba.conf", "local all all trust\n")?;
+    let peer_data = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
+    let bench = Bench { data, programs: build::release(Linking::Dynamic)?, peers, folder, peer_data };
+    give_to_nobody(bench.peer_data.path())?;
+    for (name, text) in [
+        ("PG_VERSION", "9.2\n"),
+        ("postgresql.conf", "port = 26000\n"),
+        ("pg_hba.conf", "local all all trust\n"),
+    ] {
+        bench.write(name, text)?;
+        bench.write_for_peers(name, text)?;
+    }
     Ok(vec![bench.start(depth)?, bench.rules(depth)?, bench.parameters(depth)?])
 }
 
@@ -59,6 +72,19 @@ fn rules_file(count: usize) -> String {
     text
 }
 
+fn is_root() -> bool {
+    nix::unistd::Uid::effective().is_root()
+}
+
+/// Makes nobody the owner of the file or folder, where this is run by root.
+fn give_to_nobody(path: &Path) -> Result {
+    if !is_root() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))
+        .map_err(|e| format!("cannot give {} to the user nobody: {e}", path.display()))
+}
+
 fn costs_of(costs: &[Cost], what: impl Fn(&Cost) -> f64) -> Vec<f64> {
     costs.iter().map(what).collect()
 }
@@ -67,6 +93,12 @@ impl Bench {
     fn write(&self, name: &str, text: &str) -> Result {
         let file = self.data.join(name);
         std::fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))
+    }
+
+    fn write_for_peers(&self, name: &str, text: &str) -> Result {
+        let file = self.peer_data.path().join(name);
+        std::fs::write(&file, text).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+        give_to_nobody(&file)
     }
 
     fn program(&self, name: &str) -> PathBuf {
@@ -97,10 +129,13 @@ impl Bench {
         words: &'a [&'a str],
     ) -> Turn<'a> {
         Turn {
-            prepare: Box::new(move || self.write(file.0, file.1)),
+            prepare: Box::new(move || self.write_for_peers(file.0, file.1)),
             run: Box::new(move || {
                 let mut command = Command::new(peer.home.join("bin/gs_guc"));
-                command.args(["set", "-D"]).arg(&self.data).args(words);
+                command.args(["set", "-D"]).arg(self.peer_data.path()).args(words);
+                if is_root() {
+                    command.uid(NOBODY).gid(NOBODY);
+                }
                 command.env("GAUSSHOME", peer.home).env("LD_LIBRARY_PATH", peer.home.join("lib"));
                 cost(&mut command, "")
             }),
