@@ -1,7 +1,9 @@
 //! JSON text to a value, refusing an object that has one key twice: a reader of the call would see one of them, and
 //! we would act on the other.
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 /// Parses one JSON value and nothing after it.
@@ -10,6 +12,20 @@ pub(crate) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     let value = Strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
+}
+
+/// Deserializes a field of another program's answer, or makes the default where it cannot be read, so that the rest of the
+/// answer can: for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// Text that is no JSON.
+pub fn deserialize_or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = Value::deserialize(deserializer)?;
+    Ok(T::deserialize(value).unwrap_or_default())
 }
 
 struct Strict;

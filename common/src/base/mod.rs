@@ -15,5 +15,6 @@ pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
 pub(crate) use call::{environment_data_dir, run_as_hint};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
+pub use json::deserialize_or_default;
 pub use lsn::Lsn;
 pub use report::{Diff, Report};

@@ -1,11 +1,15 @@
 //! What is known of a node, typed: the `node` of the results.
+//!
+//! Workflows read these types from the answers of other releases of the programs, too: what an answer lacks is the default, and
+//! so is a position or a state of the other end that cannot be read. A role or state of the server itself that is not known is
+//! an error: nobody may act on a guess.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::managed::ManagedBy;
 use super::tablespaces::Tablespaces;
-use crate::base::Lsn;
+use crate::base::{Lsn, deserialize_or_default};
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -180,27 +184,39 @@ pub struct Endpoint {
     /// Address.
     pub host: String,
     /// Port.
+    #[serde(default)]
+    #[schemars(!default)]
     pub port: u16,
 }
 
 /// How far the log has come at the sender and the receiver, in positions such as `0/1001ABA8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub struct Progress {
     /// Sent.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub sent: Option<Lsn>,
     /// Written by the sender.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub sender_write: Option<Lsn>,
     /// Flushed by the sender.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub sender_flush: Option<Lsn>,
     /// Replayed by the sender.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub sender_replay: Option<Lsn>,
     /// Received.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub received: Option<Lsn>,
     /// Written by the receiver.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub write: Option<Lsn>,
     /// Flushed by the receiver.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub flush: Option<Lsn>,
     /// Replayed by the receiver.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub replay: Option<Lsn>,
     /// Bytes that the sender has and the receiver has not replayed.
     pub lag_bytes: Option<u64>,
@@ -210,12 +226,15 @@ pub struct Progress {
 
 /// One receiver that is connected to this server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub struct Sender {
     /// The sending thread's number.
     pub pid: Option<u64>,
     /// What the other end is.
     pub peer_role: Role,
     /// How the other end fares.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub peer_state: DbState,
     /// State of the connection: `streaming`, `catchup`, …
     pub state: String,
@@ -234,12 +253,15 @@ pub struct Sender {
 
 /// The connection by which this server receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub struct Receiver {
     /// The receiving thread's number.
     pub pid: Option<u64>,
     /// What the other end is.
     pub peer_role: Role,
     /// How the other end fares.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub peer_state: DbState,
     /// State of the connection.
     pub state: String,
@@ -254,6 +276,8 @@ pub struct Receiver {
 
 /// A replication slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub struct ReplicationSlot {
     /// Name.
     pub name: String,
@@ -263,6 +287,7 @@ pub struct ReplicationSlot {
     /// Whether somebody is connected to it.
     pub active: bool,
     /// The oldest log position it keeps; null when it keeps none.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub restart_lsn: Option<Lsn>,
     /// Bytes of log between that and the newest.
     pub retained_bytes: Option<u64>,
@@ -304,6 +329,8 @@ pub struct BuildProgress {
 
 /// What is known of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
 pub struct NodeState {
     /// Whether a server runs.
     pub running: bool,
@@ -386,4 +413,29 @@ pub fn is_lost_primary_detail(detail: &str) -> bool {
     ["WAL segment removed", "System id not matched", "Timeline not matched"]
         .iter()
         .any(|words| detail.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_of_another_release_is_read() {
+        let older = json!({"running": true, "role": "primary", "senders": [{"peer": {"host": "10.0.0.2"}}]});
+        let older: NodeState = serde_json::from_value(older).unwrap();
+        assert!(older.running && older.role == Role::Primary && older.db_state == DbState::Unknown);
+        assert_eq!(older.senders[0].peer.as_ref().map(|peer| peer.host.as_str()), Some("10.0.0.2"));
+        let newer = json!({"senders": [{"peer_state": "pondering", "sent": "1/2/3", "lag_bytes": 7}],
+            "slots": [{"name": "dn_6002", "restart_lsn": 5}]});
+        let newer: NodeState = serde_json::from_value(newer).unwrap();
+        let (sender, slots) = (&newer.senders[0], newer.slots.as_ref().unwrap());
+        assert_eq!((sender.peer_state, sender.progress.sent), (DbState::Unknown, None));
+        assert_eq!((sender.progress.lag_bytes, slots[0].restart_lsn), (Some(7), None));
+        for unknown in [json!({"role": "arbiter"}), json!({"db_state": "pondering"})] {
+            assert!(serde_json::from_value::<NodeState>(unknown).is_err(), "nobody acts on a guess");
+        }
+    }
 }

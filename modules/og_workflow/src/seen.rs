@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::managed::ManagedBy;
-use og_common::gauss::tablespaces::Tablespaces;
-use og_common::gauss::{BuildProgress, DbState, Diagnosis, Fork, Identity, LogRecord, Role};
+use og_common::gauss::{Diagnosis, Fork, Identity, LogRecord, NodeState};
 use og_common::protocol::Lsn;
 use og_preflight::facts::Facts;
 use schemars::JsonSchema;
@@ -37,7 +35,7 @@ pub struct Seen {
     /// The owner of its data directory.
     pub os_user: Option<String>,
     /// Its server.
-    pub state: ServerState,
+    pub state: NodeState,
     /// What tells it from other nodes.
     pub identity: Identity,
     /// Why its server is not well, where that was asked for and it is not.
@@ -161,94 +159,6 @@ pub struct Transaction {
     pub age_s: u64,
 }
 
-/// A server, as `og_node_state` tells it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ServerState {
-    /// Whether it runs.
-    pub running: bool,
-    /// Its process.
-    pub pid: Option<u32>,
-    /// Whether the server itself answered.
-    pub answered: bool,
-    /// Whether its process is stopped (T).
-    pub frozen: bool,
-    /// Its role, of a stopped one that of its last run.
-    pub role: Role,
-    /// The release of its program, where it was asked for.
-    pub version: Option<String>,
-    /// Term of the primary that it knows.
-    pub term: Option<u64>,
-    /// Newest log position: written on a primary, replayed on a standby.
-    pub lsn: Option<Lsn>,
-    /// How it fares.
-    pub db_state: Option<DbState>,
-    /// Why.
-    pub detail: Option<String>,
-    /// Who receives from it.
-    pub senders: Vec<Sender>,
-    /// From whom it receives.
-    pub receiver: Option<Receiver>,
-    /// A build of it, where one runs or has died.
-    pub build: Option<BuildProgress>,
-    /// Its replication slots, where it was asked for them.
-    pub slots: Option<Vec<SlotState>>,
-    /// Who else is in charge of it.
-    pub managed_by: ManagedBy,
-    /// Its tablespaces, where it has any.
-    pub tablespaces: Option<Tablespaces>,
-}
-
-/// One receiver.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Sender {
-    /// The other end.
-    pub peer: Option<PeerAddress>,
-    /// What the other end is.
-    pub peer_role: Role,
-    /// `sync`, `async`, …
-    pub sync_state: Option<String>,
-    /// How far behind it is.
-    pub lag_bytes: Option<u64>,
-}
-
-/// A connection by which a server receives.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Receiver {
-    /// The other end.
-    pub peer: Option<PeerAddress>,
-    /// Log position that it has received.
-    pub received: Option<Lsn>,
-    /// That it has written to disk.
-    pub flush: Option<Lsn>,
-    /// That it has replayed.
-    pub replay: Option<Lsn>,
-}
-
-/// An address.
-#[derive(Clone, Debug, Deserialize)]
-pub struct PeerAddress {
-    /// The address.
-    pub host: String,
-}
-
-/// A replication slot.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct SlotState {
-    /// Its name.
-    pub name: String,
-    /// `physical` or `logical`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Whether somebody is connected to it.
-    pub active: bool,
-    /// Bytes of log that it retains; null when it retains none.
-    pub retained_bytes: Option<u64>,
-}
-
 /// A rule of pg_hba.conf, as `og_hba` tells and takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -326,7 +236,7 @@ pub struct Lock {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfNodeState {
-    node: Option<ServerState>,
+    node: Option<NodeState>,
     os_user: Option<String>,
     identity: Option<Identity>,
     diagnosis: Option<Diagnosis>,

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::DbState;
+use og_common::gauss::{DbState, Sender};
 
 use crate::cluster::{Node, canonical, describe_state, primaries, role_in_words, several_primaries};
-use crate::seen::Sender;
 
 /// So much of a server's own words.
 const MOST_DETAIL: usize = 40;
@@ -52,7 +51,7 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
         None => "?".to_owned(),
     };
     let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());
-    let lag = sender.and_then(|s| s.lag_bytes).map_or_else(|| "-".to_owned(), in_units);
+    let lag = sender.and_then(|s| s.progress.lag_bytes).map_or_else(|| "-".to_owned(), in_units);
     [n.name.clone(), format!("{}:{}", n.address, n.base_port), role, state(n), sync, lag]
 }
 
@@ -68,8 +67,8 @@ fn state(n: &Node) -> String {
     if !state.running {
         return "down".to_owned();
     }
-    let words = describe_state(state.db_state.unwrap_or(DbState::Unknown));
-    if state.db_state == Some(DbState::NeedRepair) && !detail.is_empty() {
+    let words = describe_state(state.db_state);
+    if state.db_state == DbState::NeedRepair && !detail.is_empty() {
         let detail: String = detail.chars().take(MOST_DETAIL).collect();
         return format!("{words} ({detail})");
     }

@@ -235,7 +235,7 @@ impl<'a> Cluster<'a> {
             return;
         }
         let state = n.state();
-        let fares = state.db_state.map(describe_state);
+        let db_state = describe_state(state.db_state);
         if !state.running {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
@@ -245,13 +245,11 @@ impl<'a> Cluster<'a> {
                 };
                 self.findings.push(format!("{name}: its server is down; {way_out}"));
             }
-        } else if let Some(what) = state.db_state.filter(|s| is_busy(*s)) {
-            self.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
-        } else if let Some(fares) = fares.filter(|_| state.db_state != Some(DbState::Normal))
-            && Some(n) != self.primary
-        {
+        } else if is_busy(state.db_state) {
+            self.findings.push(format!("{name}: is {db_state}; wait until that is over"));
+        } else if state.db_state != DbState::Normal && Some(n) != self.primary {
             let why = state.detail.as_deref().filter(|d| !d.is_empty()).unwrap_or("no reason given");
-            self.warnings.push(format!("{name}: {fares} ({why})"));
+            self.warnings.push(format!("{name}: {db_state} ({why})"));
         }
         if Some(n) != self.primary {
             self.check_name(n);

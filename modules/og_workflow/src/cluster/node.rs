@@ -1,12 +1,12 @@
 //! A node: what is said of it, and what was seen there.
 
-use og_common::gauss::Role;
+use og_common::gauss::{NodeState, Role};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::host::{InventoryHost, canonical, text, variable};
-use crate::seen::{Seen, ServerState};
+use crate::seen::Seen;
 
 /// openGauss's own names of servers: instance 6001 is dn_6001.
 const INSTANCE_BASE: i64 = 6000;
@@ -129,7 +129,7 @@ impl Node {
 
     /// Its server.
     #[must_use]
-    pub fn state(&self) -> &ServerState {
+    pub fn state(&self) -> &NodeState {
         &self.seen().state
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::state::is_lost_primary_detail;
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{DbState, Role, Sender};
 use og_common::protocol::Lsn;
 use og_common::standby_names::StandbyNames;
 
@@ -11,7 +11,6 @@ use super::cm;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
 use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
-use crate::seen::Sender;
 use crate::table::in_units;
 
 /// The parameters that are asked for beside the nodes' states.
@@ -100,10 +99,10 @@ impl<'a> Inspection<'a> {
         let sender = self.sender_to(n).filter(|_| n.is_streaming());
         let written = self.primary.and_then(|p| p.state().lsn);
         let behind = |own: Option<Lsn>| Some(written?.bytes_since(own?));
-        let receiver = state.receiver.as_ref();
+        let progress = state.receiver.as_ref().map(|receiver| &receiver.progress);
         let follows = readable && state.running && n.live_role().is_some_and(Role::is_following);
-        let flushed = receiver.and_then(|r| r.flush.or(r.received));
-        let replayed = receiver.and_then(|r| r.replay).or(state.lsn);
+        let flushed = progress.and_then(|p| p.flush.or(p.received));
+        let replayed = progress.and_then(|p| p.replay).or(state.lsn);
         let upstream = n.upstream().map(|address| {
             let known = self.nodes.iter().find(|m| canonical(&m.address) == address);
             known.map_or(address, |m| m.name.clone())
@@ -116,7 +115,7 @@ impl<'a> Inspection<'a> {
             inspected: n.seen.is_some(),
             reachable: n.is_reachable(),
             running: readable.then_some(state.running),
-            db_state: readable.then_some(state.db_state).flatten().filter(|_| state.running),
+            db_state: (readable && state.running).then_some(state.db_state),
             detail: why.or_else(|| seen.state_error.clone()).or_else(|| state.detail.clone()),
             upstream: upstream.filter(|_| follows),
             streaming: follows.then(|| n.is_streaming()),
@@ -301,7 +300,7 @@ impl<'a> Inspection<'a> {
         let (name, state) = (Some(own.name.as_str()), n.state());
         let detail = own.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
         let mut found = Vec::new();
-        match state.db_state.unwrap_or(DbState::Unknown) {
+        match state.db_state {
             DbState::Normal => {}
             DbState::NeedRepair if is_lost_primary_detail(detail) => {
                 let fix = format!("repair it: og repair {}", n.name);
@@ -321,7 +320,7 @@ impl<'a> Inspection<'a> {
                     .with_fix("wait, and look again"),
             ),
         }
-        if own.streaming == Some(false) && state.db_state == Some(DbState::Normal) {
+        if own.streaming == Some(false) && state.db_state == DbState::Normal {
             let fix = format!("repair it: og repair {}", n.name);
             found.push(error("node.not_streaming", name, "does not stream").with_fix(fix));
         }

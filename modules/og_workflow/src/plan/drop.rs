@@ -101,8 +101,9 @@ fn target(c: &mut Cluster, n: &Node) {
     } else if n.live_role() == Some(Role::Normal) {
         c.findings
             .push(format!("{name} runs as a single node of its own; stop it yourself if that is meant"));
-    } else if let Some(what) = n.state().db_state.filter(|s| changes_role(*s)) {
-        c.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
+    } else if changes_role(n.state().db_state) {
+        let what = describe_state(n.state().db_state);
+        c.findings.push(format!("{name}: is {what}; wait until that is over"));
     }
     if n.seen.is_none() {
         // That it is hidden was found already.

@@ -331,8 +331,8 @@ fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
             "{name} is to be added, but its role in the inventory is primary; make it standby or cascade_standby"
         ));
     }
-    if let Some(what) = state.db_state.filter(|s| changes_role(*s)) {
-        c.findings.push(format!("{name}: is {}; wait until that is over", describe_state(what)));
+    if changes_role(state.db_state) {
+        c.findings.push(format!("{name}: is {}; wait until that is over", describe_state(state.db_state)));
     } else if n.is_streaming() && live != Some(n.role) && n.role != Role::Primary {
         c.findings.push(format!(
             "{name}: already runs as {}, the inventory says {}; correct the inventory, or drop it first",

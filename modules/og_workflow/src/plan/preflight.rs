@@ -556,8 +556,7 @@ fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Ve
         Workflow::Configure => marked(around(TargetKind::Kept("")), &|_| false),
         Workflow::Failover => marked(nodes.iter().filter(|n| n.state().running).collect(), &|_| false),
         Workflow::Repair => {
-            let is_ill =
-                |n: &&Node| !n.state().running || n.state().db_state.is_some_and(|s| s != DbState::Normal);
+            let is_ill = |n: &&Node| !n.state().running || n.state().db_state != DbState::Normal;
             let known = around(TargetKind::Repaired);
             // Without a primary it is not known who belongs to it.
             let known = if known.is_empty() { nodes.iter().collect() } else { known };

@@ -290,7 +290,7 @@ pub fn candidates<'a>(nodes: &'a [Node], primary: &str, health: &ClusterHealth) 
         let readiness = health.node(&n.name).map(|own| own.switchover_ready.verdict);
         n.name != primary
             && n.live_role() == Some(Role::Standby)
-            && n.state().db_state == Some(DbState::Normal)
+            && n.state().db_state == DbState::Normal
             && readiness.is_some_and(|ready| ready != health::Answer::No)
     };
     let mut found: Vec<&Node> = nodes.iter().filter(ready).collect();

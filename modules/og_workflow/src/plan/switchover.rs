@@ -165,13 +165,13 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
         .senders
         .iter()
         .find(|s| s.peer.as_ref().is_some_and(|peer| canonical(&peer.host) == address));
-    if !to.is_streaming() || sender.is_none() || state.db_state != Some(DbState::Normal) {
-        let fares = state.db_state.map(crate::cluster::describe_state).unwrap_or_default();
+    if !to.is_streaming() || sender.is_none() || state.db_state != DbState::Normal {
+        let fares = crate::cluster::describe_state(state.db_state);
         c.findings.push(format!(
             "{name} does not stream from {} (it is {fares}); repair it first, or choose another standby",
             primary.name
         ));
-    } else if let Some(lag) = sender.and_then(|s| s.lag_bytes).filter(|lag| *lag > most_lag) {
+    } else if let Some(lag) = sender.and_then(|s| s.progress.lag_bytes).filter(|lag| *lag > most_lag) {
         c.findings.push(format!(
             "{name} is {lag} bytes behind, and nobody could write until it has replayed them; wait until it has caught up, \
              or raise og_max_lag_bytes ({most_lag})"

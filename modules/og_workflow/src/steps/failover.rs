@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::NodeState;
 use serde_json::json;
 
 use super::{Run, args, calls_on, failure_reasons, require_success, write_static};
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Answered, Go, Stop};
-use crate::seen::{LogPosition, LogRecords, PROGRAMS, ServerState};
+use crate::seen::{LogPosition, LogRecords, PROGRAMS};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;
@@ -169,7 +170,7 @@ fn log_ends(it: &mut Run, og: &Failover) -> Go<BTreeMap<String, LogPosition>> {
     let own = json!({"state": "query", "log_end": true, "timeout": it.how.options.og_look_timeout});
     let done = it.ask_quietly("Inspect the ends of the logs", "og_node_state", calls_on(&nodes, &own))?;
     let runs = |name: &&String| {
-        let state = done.get(name).map(|answer| answer.read_key::<ServerState>("node")).unwrap_or_default();
+        let state = done.get(name).map(|answer| answer.read_key::<NodeState>("node")).unwrap_or_default();
         state.running && !state.frozen && state.answered
     };
     if let Some(name) = og.stop.iter().find(runs) {

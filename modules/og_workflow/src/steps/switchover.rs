@@ -146,9 +146,9 @@ enum SwitchoverEnd {
 
 fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
     let is = |name: &str, role: Role| {
-        nodes.iter().any(|n| {
-            n.name == name && n.live_role() == Some(role) && n.state().db_state == Some(DbState::Normal)
-        })
+        nodes
+            .iter()
+            .any(|n| n.name == name && n.live_role() == Some(role) && n.state().db_state == DbState::Normal)
     };
     let runs_as_primary = |name: &str| {
         nodes.iter().any(|n| n.name == name && matches!(n.live_role(), Some(Role::Primary | Role::Normal)))

@@ -333,7 +333,7 @@ impl<'a> RepairView<'a, '_> {
         if state.frozen {
             return Err(format!("{}: {detail}: it does nothing until it is let go on (kill -CONT)", n.name));
         }
-        let db_state = state.db_state.unwrap_or_default();
+        let db_state = state.db_state;
         if changes_role(db_state) || db_state == DbState::Starting {
             return Ok(Some((Cause::Starting, format!("its server is {}", describe_state(db_state)))));
         }

@@ -21,7 +21,7 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(n: &Node) -> Self {
         let (state, found) = (n.state(), n.seen().diagnosis.as_ref());
-        let received = state.receiver.as_ref().and_then(|r| r.received);
+        let received = state.receiver.as_ref().and_then(|r| r.progress.received);
         let told = [found.and_then(|d| d.holds), state.lsn, received];
         Self { term: found.and_then(|d| d.term).max(state.term), lsn: told.into_iter().flatten().max() }
     }
