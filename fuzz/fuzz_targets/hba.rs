@@ -6,11 +6,10 @@ use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use og_common::hba::{
-    Address, Brief, Connection, HbaFile, HbaRule, LineKind, Name, Range, Route, Surroundings,
+    Address, Brief, Connection, HbaFile, HbaRule, LineKind, Name, Range, Route, RuleFields, Surroundings,
 };
 use og_fuzz::{halves, repeated};
 use og_hba::args::RuleArg;
-use og_hba::output::RuleFields;
 use og_hba::plan::{Goal, Place, Plan, plan};
 use og_hba::rules::{Pattern, Wanted};
 

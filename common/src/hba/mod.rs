@@ -4,6 +4,7 @@
 //! cannot take makes it keep all its old rules at a reload, and not start at all.
 
 mod address;
+mod fields;
 mod lexer;
 mod matching;
 mod quick;
@@ -13,9 +14,13 @@ mod tests;
 
 use std::ops::Range as Span;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::base::secret;
 
 pub use address::{Address, Range, is_host_name, parse_ip, parse_whole_ip};
+pub use fields::RuleFields;
 pub use lexer::{MAX_TOKEN, Token};
 pub use matching::{
     Answer, Connection, CoverIndex, Decision, Hidden, Route, Surroundings, initial_user, limit_of_trust,
@@ -55,12 +60,14 @@ pub enum LineKind {
     Invalid(Box<Problem>),
 }
 
-/// What the server refuses in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A line that the server refuses, and with it the whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
-    /// The line, from 1; 0 for the file as a whole.
+    /// The line's number, from 1; 0 for the file as a whole.
     pub line: usize,
     /// The byte in the line, from 1; 0 for the line as a whole.
+    #[serde(default)]
+    #[schemars(!default)]
     pub column: usize,
     /// Why, in the server's words where it has any.
     pub message: String,

@@ -368,7 +368,7 @@ fn query(target: &Target, probe: Option<&Match>) -> Result<Report<Output>, Error
         path: path.to_string(),
         rule_count: rules.len(),
         rules: Some(rules),
-        errors: Some(refusals.into_iter().map(Into::into).collect()),
+        errors: Some(refusals),
         matched,
         ..Output::default()
     };

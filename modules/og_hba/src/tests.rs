@@ -417,7 +417,7 @@ proptest! {
         if og_common::hba::HbaRule::from_bytes(&rule.to_bytes()).as_ref() != Ok(&rule) {
             return Ok(());
         }
-        let Some(fields) = output::RuleFields::from_rule(&rule) else {
+        let Some(fields) = og_common::hba::RuleFields::from_rule(&rule) else {
             prop_assert!(std::str::from_utf8(&rule.to_bytes()).is_err());
             return Ok(());
         };
@@ -433,7 +433,7 @@ proptest! {
     #[test]
     fn rules_from_a_query_are_taken_back(line in any_rule()) {
         let rule = og_common::hba::HbaRule::parse(&line).unwrap();
-        let fields = serde_json::to_value(output::RuleFields::from_rule(&rule).unwrap()).unwrap();
+        let fields = serde_json::to_value(og_common::hba::RuleFields::from_rule(&rule).unwrap()).unwrap();
         let back = serde_json::from_value::<RuleArg>(fields).unwrap().wanted("/rules/0").unwrap();
         prop_assert_eq!(back.rule.key(), rule.key());
         prop_assert!(back.rule.same_method(&rule));

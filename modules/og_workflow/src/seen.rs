@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{Diagnosis, Fork, Identity, LogRecord, NodeState};
+use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::Lsn;
 use og_preflight::facts::Facts;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::cluster::canonical;
 
 /// The programs that are asked, in this order.
 pub const PROGRAMS: [&str; 6] =
@@ -57,9 +56,9 @@ pub struct Seen {
     /// That there is no pg_hba.conf, as one of `errors` says.
     pub no_rules: Option<String>,
     /// Rules of pg_hba.conf.
-    pub rules: Vec<RuleRecord>,
+    pub rules: Vec<RuleFields>,
     /// Lines of pg_hba.conf for which the server refuses the file.
-    pub broken_lines: Vec<BrokenLine>,
+    pub broken_lines: Vec<Refusal>,
     /// Far ends of its replication channels.
     pub peers: Vec<End>,
     /// Nodes of its static config as they are recorded.
@@ -159,52 +158,6 @@ pub struct Transaction {
     pub age_s: u64,
 }
 
-/// A rule of pg_hba.conf, as `og_hba` tells and takes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct RuleRecord {
-    /// `host` and so on.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The databases.
-    pub databases: Vec<String>,
-    /// The users.
-    pub users: Vec<String>,
-    /// From where they come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// The address's mask, where it is not in the address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub netmask: Option<String>,
-    /// How they show who they are.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The method's options.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<Map<String, Value>>,
-}
-
-impl RuleRecord {
-    /// What makes two rules of type host the same, their method aside.
-    pub(crate) fn identity(&self) -> (BTreeSet<&str>, BTreeSet<&str>, String, &str) {
-        fn set(list: &[String]) -> BTreeSet<&str> {
-            list.iter().map(String::as_str).collect()
-        }
-        let address = self.address.as_deref().unwrap_or_default();
-        let (host, bits) = address.split_once('/').unwrap_or((address, ""));
-        (set(&self.databases), set(&self.users), canonical(host), bits)
-    }
-}
-
-/// A line for which the server refuses pg_hba.conf.
-#[derive(Clone, Debug, Deserialize)]
-pub struct BrokenLine {
-    /// Its number.
-    pub line: u64,
-    /// What is wrong.
-    pub message: String,
-}
-
 /// One end of a replication channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
@@ -258,12 +211,12 @@ struct OfGuc {
 #[serde(default)]
 struct OfHba {
     rules: Option<Vec<Entry>>,
-    errors: Option<Vec<BrokenLine>>,
+    errors: Option<Vec<Refusal>>,
 }
 
 #[derive(Deserialize)]
 struct Entry {
-    rule: Option<RuleRecord>,
+    rule: Option<RuleFields>,
 }
 
 #[derive(Default, Deserialize)]

@@ -5,12 +5,13 @@ mod identity;
 mod kinship;
 mod node;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use og_common::gauss::{DbState, Role};
+use og_common::hba::RuleFields;
 
-use crate::seen::{Lock, RuleRecord};
+use crate::seen::Lock;
 
 pub use host::{HOST_VARIABLES, InventoryHost, canonical};
 pub use identity::{find_misplacements, same_directory};
@@ -309,21 +310,21 @@ impl<'a> Cluster<'a> {
 
     /// The rule of pg_hba.conf by which the node is let in.
     #[must_use]
-    pub fn rule(&self, n: &Node, method: Option<&str>) -> RuleRecord {
+    pub fn rule(&self, n: &Node, method: Option<&str>) -> RuleFields {
         let mut address = canonical(&n.address);
         match address.parse() {
             Ok(IpAddr::V4(_)) => address += "/32",
             Ok(IpAddr::V6(_)) => address += "/128",
             Err(_) => {}
         }
-        RuleRecord {
+        RuleFields {
             kind: "host".to_owned(),
             databases: vec!["all".to_owned()],
             users: vec![self.os_user(n)],
             address: Some(address),
             netmask: None,
             method: method.map(str::to_owned),
-            options: None,
+            options: BTreeMap::new(),
         }
     }
 
@@ -333,6 +334,17 @@ impl<'a> Cluster<'a> {
         let seen = self.primary?.seen();
         seen.lock.as_ref().or(seen.last_lock.as_ref())
     }
+}
+
+/// What makes two rules of one type the same, their method aside.
+#[must_use]
+pub fn rule_identity(rule: &RuleFields) -> (BTreeSet<&str>, BTreeSet<&str>, String, &str) {
+    fn set(list: &[String]) -> BTreeSet<&str> {
+        list.iter().map(String::as_str).collect()
+    }
+    let address = rule.address.as_deref().unwrap_or_default();
+    let (host, bits) = address.split_once('/').unwrap_or((address, ""));
+    (set(&rule.databases), set(&rule.users), canonical(host), bits)
 }
 
 /// The names of these nodes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
 use og_common::gauss::managed::Act;
+use og_common::hba::RuleFields;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -15,7 +16,6 @@ use crate::args::{DropCommits, Options};
 use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, changes_role, describe_state, node_names,
 };
-use crate::seen::RuleRecord;
 
 /// What is to be done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub struct Drop {
     /// Whether any member has one of these.
     pub cuts: bool,
     /// Rules that go.
-    pub rules: Vec<RuleRecord>,
+    pub rules: Vec<RuleFields>,
     /// Members that follow another one.
     pub standbys: Vec<String>,
     /// The cluster's files.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
 use og_common::gauss::managed::Act;
+use og_common::hba::RuleFields;
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -15,8 +16,8 @@ use super::{
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, changes_role, describe_state, node_names, role_in_words,
+    rule_identity,
 };
-use crate::seen::RuleRecord;
 
 /// So many standbys openGauss serves.
 const MOST_STANDBYS: usize = 8;
@@ -66,9 +67,9 @@ pub struct Expand {
     /// By new node, the parameters that were not set.
     pub undo_unset: BTreeMap<String, Vec<String>>,
     /// By new node, rules of its own that get another method from this run.
-    pub undo_rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub undo_rules: BTreeMap<String, Vec<RuleFields>>,
     /// Rules for each node.
-    pub rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub rules: BTreeMap<String, Vec<RuleFields>>,
     /// Channels for each node.
     pub peers: BTreeMap<String, Vec<PeerArg>>,
     /// Parameters for each new node.
@@ -313,10 +314,11 @@ fn undo(
 }
 
 /// The node's own rules that get another method when these are written.
-fn replaced_rules(n: &Node, rules: &[RuleRecord]) -> Vec<RuleRecord> {
-    let same =
-        |own: &RuleRecord, rule: &RuleRecord| own.kind == rule.kind && own.identity() == rule.identity();
-    let changes = |own: &&RuleRecord| rules.iter().any(|rule| same(own, rule) && own.method != rule.method);
+fn replaced_rules(n: &Node, rules: &[RuleFields]) -> Vec<RuleFields> {
+    let same = |own: &RuleFields, rule: &RuleFields| {
+        own.kind == rule.kind && rule_identity(own) == rule_identity(rule)
+    };
+    let changes = |own: &&RuleFields| rules.iter().any(|rule| same(own, rule) && own.method != rule.method);
     n.seen().rules.iter().filter(changes).cloned().collect()
 }
 
@@ -349,16 +351,16 @@ fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
 }
 
 /// The rules that let all nodes in at one of them; a rule that is there with another method is left to who wrote it.
-fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<RuleRecord> {
+fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<RuleFields> {
     let seen = at.seen().rules.iter();
     let there: Vec<_> = seen
         .filter(|r| r.kind == "host" && r.netmask.as_deref().is_none_or(str::is_empty))
-        .map(|r| (r.identity(), r.method.as_deref().unwrap_or_default()))
+        .map(|r| (rule_identity(r), r.method.as_deref().unwrap_or_default()))
         .collect();
     let mut rules = Vec::new();
     for n in by_id(nodes) {
         let rule = c.rule(n, Some(method));
-        let same = rule.identity();
+        let same = rule_identity(&rule);
         let present = there.iter().rev().find(|(id, _)| *id == same).map(|(_, method)| *method);
         match present.filter(|present| *present != method && c.members.contains(&at)) {
             None => rules.push(rule),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
 use og_common::gauss::{Fork, LogRecord, Role, is_lost_primary_detail};
+use og_common::hba::RuleFields;
 use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
 
@@ -14,7 +15,7 @@ use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, find_misplacements, find_strangers, node_names,
     related_nodes,
 };
-use crate::seen::{LogPosition, LogRecords, RuleRecord};
+use crate::seen::{LogPosition, LogRecords};
 
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_failover";
@@ -45,7 +46,7 @@ pub struct Failover {
     /// Its ends of replication channels.
     pub cut: Vec<PeerArg>,
     /// Its rules.
-    pub rules: Vec<RuleRecord>,
+    pub rules: Vec<RuleFields>,
     /// All members.
     members: Vec<Node>,
 }

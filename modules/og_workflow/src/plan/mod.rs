@@ -20,12 +20,13 @@ mod zones;
 use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
+use og_common::hba::RuleFields;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
-use crate::seen::{Lock, RuleRecord};
+use crate::seen::Lock;
 
 pub use configure::{Configure, configure};
 pub use drop::{Drop, drop};
@@ -184,7 +185,7 @@ pub struct Purpose {
     pub restore: Values,
     /// By node, pg_hba.conf rules of its own that a build replaces, to be added again after it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub rules: BTreeMap<String, Vec<RuleFields>>,
     /// The node that is to be primary again at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub switch_back: Option<String>,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::managed::Act;
 use og_common::gauss::{Fork, Role};
+use og_common::hba::RuleFields;
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::args::{BuildMode, Options};
 use crate::cluster::{Cluster, Node, PeerArg, TargetKind, node_names, role_in_words};
-use crate::seen::RuleRecord;
 
 pub use cause::{Case, Cause};
 use cause::{RepairView, is_attached};
@@ -37,9 +37,9 @@ pub struct Repair {
     /// The nodes that need repair, and why.
     pub cases: Vec<Case>,
     /// By node, the rules of a pg_hba.conf that is made anew.
-    pub restored_rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub restored_rules: BTreeMap<String, Vec<RuleFields>>,
     /// By node, rules by which it lets others in.
-    pub rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub rules: BTreeMap<String, Vec<RuleFields>>,
     /// By node, replication channels that it lacks.
     pub channels: BTreeMap<String, Vec<PeerArg>>,
     /// By node whose server does not run, the role in which it is started.
@@ -61,7 +61,7 @@ pub struct Repair {
     pub builds_at_once: usize,
     /// By node that is built, its own pg_hba.conf rules, which the build replaces by the primary's; and what a run that was
     /// killed in a build left to be added again.
-    pub own_rules: BTreeMap<String, Vec<RuleRecord>>,
+    pub own_rules: BTreeMap<String, Vec<RuleFields>>,
     /// The cluster's files, with the present roles.
     pub files: Files,
     /// Members that can be reached, which have these files.
@@ -184,7 +184,7 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
 }
 
 /// Why a node's pg_hba.conf is to be made anew, and its rules then: its own good ones, or else those of another member.
-fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<RuleRecord>)> {
+fn restored(c: &mut Cluster, n: &Node, options: &Options) -> Option<(Cause, String, Vec<RuleFields>)> {
     let seen = n.seen();
     let (cause, why) = match (&seen.no_rules, access::broken_lines(n)) {
         (Some(why), _) => (Cause::NoHba, why.clone()),

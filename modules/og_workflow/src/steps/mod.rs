@@ -14,6 +14,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use og_common::gauss::managed::Manager;
+use og_common::hba::RuleFields;
 use og_common::protocol::ArgRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -425,7 +426,7 @@ struct Run<'a> {
     /// wait for a restart.
     more_parameters: Option<Vec<String>>,
     /// By node, pg_hba.conf rules of its own that a build replaced, and which are still to be added again.
-    owed_rules: BTreeMap<String, Vec<crate::seen::RuleRecord>>,
+    owed_rules: BTreeMap<String, Vec<RuleFields>>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }

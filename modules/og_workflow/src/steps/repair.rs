@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::Role;
+use og_common::hba::RuleFields;
 use serde_json::{Value, json};
 
 use super::{QUIET, Run, args, require_success, write_static};
 use crate::args::{BuildMode, Counts, Shown};
 use crate::plan::{self, Build, Repair, list_findings};
 use crate::replay::{Answered, Calls, Go, Stop};
-use crate::seen::{PROGRAMS, RuleRecord};
+use crate::seen::PROGRAMS;
 use crate::table::in_units;
 
 /// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
@@ -27,7 +28,7 @@ struct Progress {
     /// By node, why it could not be repaired.
     failed: BTreeMap<String, String>,
     /// By node, its own rules, which a build replaced.
-    own_rules: BTreeMap<String, Vec<RuleRecord>>,
+    own_rules: BTreeMap<String, Vec<RuleFields>>,
     /// The last node that streamed and was stopped.
     stopped: Option<String>,
     /// The one of them that did not stream again.
@@ -130,7 +131,7 @@ fn step(it: &mut Run, done: &mut Progress, name: &str, program: &str, calls: Cal
 
 /// The files: pg_hba.conf made anew, the rules and channels that lack.
 fn configure(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
-    let anew = |(n, rules): (&String, &Vec<RuleRecord>)| {
+    let anew = |(n, rules): (&String, &Vec<RuleFields>)| {
         (n.clone(), json!({"state": "exact", "rules": rules, "create": true, "backup": true}))
     };
     let own = calls(done, og.restored_rules.iter().map(anew));
@@ -420,7 +421,7 @@ fn close_forks(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
 
 /// The nodes' own rules, also of those whose repair failed. What is not restored stays in the record of the lock.
 fn restore_rules(it: &mut Run, done: &mut Progress) -> Go {
-    let back = |(n, rules): (&String, &Vec<RuleRecord>)| (n.clone(), args(json!({"rules": rules})));
+    let back = |(n, rules): (&String, &Vec<RuleFields>)| (n.clone(), args(json!({"rules": rules})));
     let own: Calls = done.own_rules.iter().map(back).collect();
     if own.is_empty() {
         return Ok(());

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use og_common::hba::{self, Address, Answer, Connection, Method, Route, Surroundings};
+use og_common::hba::{self, Address, Answer, Connection, Method, Route, RuleFields, Surroundings};
 
-use crate::cluster::{Cluster, Node, canonical};
-use crate::seen::RuleRecord;
+use crate::cluster::{Cluster, Node, canonical, rule_identity};
 
 /// Whether the rules let a server of this user come from this address: the first rule that is for it decides. `own`: the
 /// method by which the nodes let each other in. None where a rule before that may be for it, or where its method may let it in.
-pub(super) fn lets_in(rules: &[RuleRecord], address: &str, user: &str, own: &str) -> Option<bool> {
+pub(super) fn lets_in(rules: &[RuleFields], address: &str, user: &str, own: &str) -> Option<bool> {
     let client: IpAddr = canonical(address).parse().ok()?;
     for rule in rules {
         // A line that cannot be read is none for the server either.
@@ -58,7 +57,7 @@ fn admits(method: Method, own: &str) -> Option<bool> {
 }
 
 /// The rule as a line of the file; its options do not matter here.
-fn line(rule: &RuleRecord) -> String {
+fn line(rule: &RuleFields) -> String {
     let list = |names: &[String]| names.join(",");
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     format!(
@@ -73,21 +72,21 @@ fn line(rule: &RuleRecord) -> String {
 }
 
 /// The rules of a pg_hba.conf of this node that is made anew: those of `base`, and for each member one, where `base` has none.
-pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleRecord], method: &str) -> Vec<RuleRecord> {
+pub(super) fn made_anew(c: &Cluster, own: &Node, base: &[RuleFields], method: &str) -> Vec<RuleFields> {
     let mut rules = base.to_vec();
-    let local = RuleRecord {
+    let local = RuleFields {
         kind: "local".to_owned(),
         databases: vec!["all".to_owned()],
         users: vec![c.os_user(own)],
         method: Some("trust".to_owned()),
-        ..RuleRecord::default()
+        ..RuleFields::default()
     };
     // gs_ctl and every tool come through the socket, as the server's own user; nobody else was let in there before.
     if !rules.iter().any(|rule| rule.kind == "local") {
         rules.insert(0, local);
     }
     for n in &c.members {
-        let is_in = |rules: &[RuleRecord]| lets_in(rules, &n.address, &c.os_user(n), method) == Some(true);
+        let is_in = |rules: &[RuleFields]| lets_in(rules, &n.address, &c.os_user(n), method) == Some(true);
         if !is_in(&rules) {
             rules.push(c.rule(n, Some(method)));
         }
@@ -117,10 +116,11 @@ pub(super) fn left_out(n: &Node) -> String {
 }
 
 /// Rules of this node that the other one has not.
-pub(super) fn own_rules(n: &Node, other: &Node) -> Vec<RuleRecord> {
-    let key = |rule: &RuleRecord| (rule.kind.clone(), rule.netmask.clone());
-    let there = |rule: &&RuleRecord| {
-        let same = |other: &RuleRecord| key(other) == key(rule) && other.identity() == rule.identity();
+pub(super) fn own_rules(n: &Node, other: &Node) -> Vec<RuleFields> {
+    let key = |rule: &RuleFields| (rule.kind.clone(), rule.netmask.clone());
+    let there = |rule: &&RuleFields| {
+        let same =
+            |other: &RuleFields| key(other) == key(rule) && rule_identity(other) == rule_identity(rule);
         !other.seen().rules.iter().any(same)
     };
     n.seen().rules.iter().filter(there).cloned().collect()
