@@ -9,12 +9,14 @@
 //! * [`source`]: what the server tells that a build copies from
 //! * [`diagnosis`]: why a server does not serve or does not follow
 //! * [`fork`]: where the log of a new primary parts from its predecessor's
+//! * [`cluster_lock`]: one workflow at a time on a cluster
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`disk`]: how large a node is, and how much room there is
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+pub mod cluster_lock;
 pub mod cm_query;
 mod config_file;
 pub mod control;
@@ -49,6 +51,7 @@ mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use cluster_lock::ClusterLock;
 pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,
     unseen_reload_warning,

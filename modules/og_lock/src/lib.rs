@@ -1,15 +1,12 @@
 //! One workflow at a time on a cluster: a lock that is kept on a node, survives a crash of whoever took it, and ends by
 //! itself.
 
-pub mod record;
-
 use og_common::clock;
 use og_common::files::FileLock;
+use og_common::gauss::{ClusterLock, cluster_lock};
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Reason, Report};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use record::Record;
 
 /// The module `og_lock`.
 #[derive(Debug)]
@@ -56,9 +53,9 @@ fn default_ttl() -> u64 {
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
     /// The lock as it is after the call; null when nobody holds it.
-    pub lock: Option<Record>,
+    pub lock: Option<ClusterLock>,
     /// The lock as it was found, also when it had expired; null when there was none.
-    pub previous: Option<Record>,
+    pub previous: Option<ClusterLock>,
     /// Seconds since the lock was taken that was found; null when there was none.
     pub age_s: Option<u64>,
 }
@@ -67,7 +64,7 @@ pub struct Output {
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
     Nothing,
-    Write(Record),
+    Write(ClusterLock),
     Remove,
 }
 
@@ -96,16 +93,19 @@ impl Module for Lock {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         let data_dir = call.data_dir()?;
         let write = !call.check && args.state != State::Query;
-        let _lock =
-            if write { Some(FileLock::acquire(&data_dir.join(record::FILE), call).await?) } else { None };
-        let present = match record::read(&data_dir) {
+        let _lock = if write {
+            Some(FileLock::acquire(&data_dir.join(cluster_lock::FILE), call).await?)
+        } else {
+            None
+        };
+        let present = match cluster_lock::read(&data_dir) {
             // With force even a record that nobody can read is replaced.
             Err(e) if args.force && e.kind() == ErrorKind::Corrupt => None,
             read => read?,
         };
         let now = clock::now();
         let plan = plan(present.as_ref(), &args, now)?;
-        let held = |record: &Option<Record>| record.clone().filter(|r| r.is_held(now));
+        let held = |record: &Option<ClusterLock>| record.clone().filter(|r| r.is_held(now));
         let owner = args.owner.as_deref().unwrap_or_default();
         let (lock, actions, msg) = match plan {
             Plan::Nothing => {
@@ -118,7 +118,7 @@ impl Module for Lock {
             }
             Plan::Write(record) => {
                 if !call.check {
-                    record::write(&data_dir, &record)?;
+                    cluster_lock::write(&data_dir, &record)?;
                 }
                 let actions = match held(&present) {
                     // Who holds it and what for is as before; that it now ends later is no change to anybody.
@@ -134,7 +134,7 @@ impl Module for Lock {
             }
             Plan::Remove => {
                 if !call.check {
-                    record::remove(&data_dir)?;
+                    cluster_lock::remove(&data_dir)?;
                 }
                 (None, vec!["released the lock".to_owned()], "nobody holds the lock".to_owned())
             }
@@ -145,14 +145,14 @@ impl Module for Lock {
     }
 }
 
-fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> {
+fn plan(present: Option<&ClusterLock>, args: &Args, now: u64) -> Result<Plan, Error> {
     let owner = args.owner.as_deref().unwrap_or_default();
     let other = present.filter(|r| r.is_held(now) && r.owner != owner);
     match args.state {
         State::Query => Ok(Plan::Nothing),
         State::Held => match other {
             Some(holder) if !args.force => Err(busy_error(holder)),
-            _ => Ok(Plan::Write(Record::new(owner, &args.purpose, args.ttl, now, present))),
+            _ => Ok(Plan::Write(ClusterLock::new(owner, &args.purpose, args.ttl, now, present))),
         },
         State::Released => match (present, other) {
             (None, _) => Ok(Plan::Nothing),
@@ -163,18 +163,18 @@ fn plan(present: Option<&Record>, args: &Args, now: u64) -> Result<Plan, Error> 
     }
 }
 
-fn held_by(r: &Record) -> String {
+fn held_by(r: &ClusterLock) -> String {
     format!("held by {} since {} until {}{}", r.owner, r.since, r.until, purpose_clause(r))
 }
 
-fn busy_error(holder: &Record) -> Error {
+fn busy_error(holder: &ClusterLock) -> Error {
     let detail = format!("the lock is {}", held_by(holder));
     Error::new(ErrorKind::Busy, detail)
         .reason(Reason::LockHeld)
         .hint("wait until it is released, or take it with force: true")
 }
 
-fn purpose_clause(record: &Record) -> String {
+fn purpose_clause(record: &ClusterLock) -> String {
     if record.purpose.is_empty() { String::new() } else { format!(" for: {}", record.purpose) }
 }
 
@@ -187,8 +187,8 @@ mod tests {
         Args { state, owner: Some(owner.into()), purpose: "p".into(), ttl: 100, force }
     }
 
-    fn record(owner: &str, from: u64) -> Record {
-        Record::new(owner, "p", 100, from, None)
+    fn record(owner: &str, from: u64) -> ClusterLock {
+        ClusterLock::new(owner, "p", 100, from, None)
     }
 
     #[test]
@@ -236,16 +236,16 @@ mod tests {
     fn a_copy_on_another_node_does_not_count() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let held = record("a", clock::now());
-        record::write(here.path(), &held).unwrap();
-        assert_eq!(record::read(here.path()).unwrap(), Some(held));
-        std::fs::copy(here.path().join(record::FILE), there.path().join(record::FILE)).unwrap();
-        assert_eq!(record::read(there.path()).unwrap(), None);
+        cluster_lock::write(here.path(), &held).unwrap();
+        assert_eq!(cluster_lock::read(here.path()).unwrap(), Some(held));
+        std::fs::copy(here.path().join(cluster_lock::FILE), there.path().join(cluster_lock::FILE)).unwrap();
+        assert_eq!(cluster_lock::read(there.path()).unwrap(), None);
     }
 
     #[test]
     fn a_file_of_something_else_is_corrupt() {
         let here = tempfile::tempdir().unwrap();
-        std::fs::write(here.path().join(record::FILE), "{}").unwrap();
-        assert_eq!(record::read(here.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+        std::fs::write(here.path().join(cluster_lock::FILE), "{}").unwrap();
+        assert_eq!(cluster_lock::read(here.path()).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::{Diagnosis, Fork, Identity, LogRecord, NodeState};
+use og_common::gauss::{ClusterLock, Diagnosis, Fork, Identity, LogRecord, NodeState};
 use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::Lsn;
 use og_preflight::facts::Facts;
@@ -66,9 +66,9 @@ pub struct Seen {
     /// Whether it has live roles recorded.
     pub has_roles: bool,
     /// The lock that counts.
-    pub lock: Option<Lock>,
+    pub lock: Option<ClusterLock>,
     /// A lock that has ended by itself.
-    pub last_lock: Option<Lock>,
+    pub last_lock: Option<ClusterLock>,
     /// Seconds since either was taken.
     pub lock_age: Option<u64>,
     /// Transactions of clients that have been open for long, where they were asked for.
@@ -176,16 +176,6 @@ pub struct ChannelRecord {
     pub remote: Option<End>,
 }
 
-/// A lock on the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Lock {
-    /// Who holds it.
-    pub owner: String,
-    /// What for.
-    pub purpose: String,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfNodeState {
@@ -248,8 +238,8 @@ struct OfSession {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfLock {
-    lock: Option<Lock>,
-    previous: Option<Lock>,
+    lock: Option<ClusterLock>,
+    previous: Option<ClusterLock>,
     age_s: Option<u64>,
 }
 

@@ -265,7 +265,7 @@ pub fn read_cluster(facts: &mut Facts) {
 
 /// Reads who holds the cluster's lock.
 pub fn read_lock(facts: &mut Facts, data_dir: &Path) {
-    match og_lock::record::read(data_dir) {
+    match og_common::gauss::cluster_lock::read(data_dir) {
         Ok(record) => {
             let held = record.filter(|record| record.is_held(og_common::clock::now()));
             facts.lock = held.map(|record| LockHolder {

@@ -8,10 +8,8 @@ mod node;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{ClusterLock, DbState, Role};
 use og_common::hba::RuleFields;
-
-use crate::seen::Lock;
 
 pub use host::{HOST_VARIABLES, InventoryHost, canonical};
 pub use identity::{find_misplacements, same_directory};
@@ -330,7 +328,7 @@ impl<'a> Cluster<'a> {
 
     /// The lock on the primary as it is recorded there, whether it still counts or not.
     #[must_use]
-    pub fn lock(&self) -> Option<&Lock> {
+    pub fn lock(&self) -> Option<&ClusterLock> {
         let seen = self.primary?.seen();
         seen.lock.as_ref().or(seen.last_lock.as_ref())
     }

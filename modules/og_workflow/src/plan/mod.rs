@@ -19,14 +19,13 @@ mod zones;
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::Role;
+use og_common::gauss::{ClusterLock, Role};
 use og_common::hba::RuleFields;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
-use crate::seen::Lock;
 
 pub use configure::{Configure, configure};
 pub use drop::{Drop, drop};
@@ -88,7 +87,7 @@ pub struct Outlook<P> {
     /// What should be looked at.
     pub warnings: Vec<String>,
     /// The lock that counts.
-    pub lock: Option<Lock>,
+    pub lock: Option<ClusterLock>,
     /// What is to be done; none when anything stands against it.
     pub plan: Option<P>,
 }
@@ -193,7 +192,7 @@ pub struct Purpose {
 
 /// The purpose of a lock as the workflows write it; empty for any other lock.
 #[must_use]
-pub fn purpose_of(lock: Option<&Lock>) -> Purpose {
+pub fn purpose_of(lock: Option<&ClusterLock>) -> Purpose {
     lock.and_then(|lock| serde_json::from_str(&lock.purpose).ok()).unwrap_or_default()
 }
 

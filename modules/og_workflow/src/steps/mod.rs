@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
 use og_common::hba::RuleFields;
 use og_common::protocol::ArgRule;
@@ -697,14 +698,14 @@ impl Run<'_> {
         if answer.of_error("kind") != "busy" {
             return Ok(answer);
         }
-        let holder = answer.read_key::<Option<crate::seen::Lock>>("lock").map(|lock| lock.owner);
+        let holder = answer.read_key::<Option<ClusterLock>>("lock").map(|lock| lock.owner);
         let holder = owner::Owner::find(holder.as_deref().unwrap_or(answer.of_error("detail")));
         let Some(dead) = holder.map(|owner| owner.to_string()) else { return Ok(answer) };
         if !self.is_over(&dead)? {
             return Ok(answer);
         }
         let taken = call(self, &with(&self.how.owner, own["purpose"].as_str().unwrap_or_default()))?;
-        let before: crate::seen::Lock = taken.read_key("previous");
+        let before: ClusterLock = taken.read_key("previous");
         let expected = ["", &dead, &self.how.owner];
         if taken.error().is_some() || expected.contains(&before.owner.as_str()) {
             return Ok(taken);

@@ -485,7 +485,8 @@ fn drop_puts_back_what_a_killed_drop_left() {
 #[test]
 fn a_lock_of_somebody_else_is_no_plan_of_ours() {
     for purpose in ["maintenance", "[1]", "", "{\"restore\": 3}"] {
-        let lock = Lock { owner: "x".to_owned(), purpose: purpose.to_owned() };
+        let lock =
+            ClusterLock { owner: "x".to_owned(), purpose: purpose.to_owned(), ..ClusterLock::default() };
         assert_eq!(purpose_of(Some(&lock)), Purpose::default());
     }
     assert_eq!(purpose_of(None), Purpose::default());

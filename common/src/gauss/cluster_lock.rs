@@ -1,35 +1,45 @@
-//! The lock as it is kept: one JSON object in `og_lock.json` of the data directory.
+//! The lock by which workflows on one cluster exclude each other, as it is kept on a node: one JSON object in `og_lock.json` of
+//! the data directory.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use og_common::protocol::{Error, ErrorKind};
-use og_common::{clock, files};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::base::{Error, ErrorKind, clock};
+use crate::files;
 
 /// The file's name.
 pub const FILE: &str = "og_lock.json";
 
 /// Who holds or held the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Record {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterLock {
     /// Who holds it.
     pub owner: String,
     /// What for.
+    #[serde(default)]
+    #[schemars(!default)]
     pub purpose: String,
     /// Since when, in UTC.
+    #[serde(default)]
+    #[schemars(!default)]
     pub since: String,
     /// `since` in seconds since 1970; null in a record of an older program.
     #[serde(default)]
     pub since_epoch: Option<u64>,
     /// Until when it holds unless renewed, in UTC.
+    #[serde(default)]
+    #[schemars(!default)]
     pub until: String,
     /// `until` in seconds since 1970.
+    #[serde(default)]
+    #[schemars(!default)]
     pub until_epoch: u64,
 }
 
-impl Record {
+impl ClusterLock {
     /// A lock from `now` on, for `ttl` seconds; `since` is kept from `before` when the same owner held it then.
     #[must_use]
     pub fn new(owner: &str, purpose: &str, ttl: u64, now: u64, before: Option<&Self>) -> Self {
@@ -58,14 +68,14 @@ impl Record {
 struct Content {
     data_dir_inode: u64,
     #[serde(flatten)]
-    record: Record,
+    lock: ClusterLock,
 }
 
-/// The record of this data directory, expired or not; none when there is no file or it came from another node.
+/// The lock of this data directory, expired or not; none when there is no file or it came from another node.
 ///
 /// # Errors
 /// `permission` or `io`; `corrupt` when the file is not what this program writes.
-pub fn read(data_dir: &Path) -> Result<Option<Record>, Error> {
+pub fn read(data_dir: &Path) -> Result<Option<ClusterLock>, Error> {
     let path = data_dir.join(FILE);
     let text = match files::read(&path) {
         Ok(text) => text,
@@ -77,20 +87,20 @@ pub fn read(data_dir: &Path) -> Result<Option<Record>, Error> {
             .with_path(path.display())
             .hint("take the lock with force, or remove the file")
     })?;
-    Ok((content.data_dir_inode == inode(data_dir)?).then_some(content.record))
+    Ok((content.data_dir_inode == inode(data_dir)?).then_some(content.lock))
 }
 
-/// Writes the record.
+/// Writes the lock.
 ///
 /// # Errors
-/// `permission` or `io`; the old record stands.
-pub fn write(data_dir: &Path, record: &Record) -> Result<(), Error> {
-    let content = Content { data_dir_inode: inode(data_dir)?, record: record.clone() };
+/// `permission` or `io`; the old one stands.
+pub fn write(data_dir: &Path, lock: &ClusterLock) -> Result<(), Error> {
+    let content = Content { data_dir_inode: inode(data_dir)?, lock: lock.clone() };
     let text = serde_json::to_vec_pretty(&content).unwrap_or_default();
     files::replace(&data_dir.join(FILE), &text, false).map(drop)
 }
 
-/// Removes the record.
+/// Removes the lock.
 ///
 /// # Errors
 /// `permission` or `io`.
