@@ -37,6 +37,7 @@ pub mod process;
 mod reload;
 mod rest;
 pub mod server_log;
+mod session;
 pub mod source;
 pub mod state;
 pub mod state_file;
@@ -63,6 +64,7 @@ pub use gs_ctl::StopMode;
 pub use identity::{Content, Identity};
 use owed::OwedReload;
 use postmaster_pid::PostmasterPid;
+pub use session::ClientTransaction;
 pub use state::{
     BuildMode, BuildProgress, DbState, Endpoint, NodeState, Progress, Receiver, ReplicationSlot, Role,
     Sender, is_lost_primary_detail,

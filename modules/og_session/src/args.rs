@@ -1,5 +1,6 @@
 //! The arguments and the result.
 
+use og_common::gauss::ClientTransaction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,29 +44,6 @@ fn min_age() -> u32 {
     15
 }
 
-/// A transaction of a client.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Transaction {
-    /// The server's number of the thread or process that serves it.
-    pub pid: u64,
-    /// The number of the session; null on PostgreSQL.
-    pub session_id: Option<u64>,
-    /// Who is logged in.
-    pub user: String,
-    /// The database.
-    pub database: String,
-    /// The client's address; `local` through the local socket.
-    pub client: String,
-    /// Its `application_name`.
-    pub application: String,
-    /// `active`, `idle in transaction` or another state of the session.
-    pub state: String,
-    /// Seconds since the transaction began.
-    pub age_s: u64,
-    /// The present or last statement: at most 200 characters, secrets masked.
-    pub query: String,
-}
-
 /// A transaction prepared for two-phase commit. It belongs to no session; only COMMIT PREPARED or ROLLBACK PREPARED ends it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Prepared {
@@ -83,9 +61,9 @@ pub struct Prepared {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
     /// The long transactions of clients at the end of the call, the oldest first.
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<ClientTransaction>,
     /// The prepared transactions of that age, the oldest first. They are told, and never ended.
     pub prepared: Vec<Prepared>,
     /// The transactions whose sessions were ended; in check mode, would be.
-    pub ended: Vec<Transaction>,
+    pub ended: Vec<ClientTransaction>,
 }

@@ -10,10 +10,10 @@ pub mod plan;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::ServerNode;
+use og_common::gauss::{ClientTransaction, ServerNode};
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Reason, Report};
 
-use args::{Args, Method, Output, State, Transaction};
+use args::{Args, Method, Output, State};
 use plan::{Activity, Dialect};
 
 /// How often the sessions are read again.
@@ -55,7 +55,7 @@ impl Module for Sessions {
             _ => Dialect::OpenGauss,
         };
         let mut told = BTreeSet::new();
-        let mut ended: Vec<Transaction> = Vec::new();
+        let mut ended: Vec<ClientTransaction> = Vec::new();
         let mut activity = inspect(call, &node, dialect, &args, &told).await?;
         if call.check && args.state == State::Absent && args.method == Method::Terminate {
             ended = activity.sessions.iter().map(|session| session.transaction.clone()).collect();
@@ -115,7 +115,7 @@ async fn terminate(
     Ok(rows.into_iter().filter_map(|row| row.into_iter().next()).collect())
 }
 
-fn sessions_left_error(activity: &Activity, ended: &[Transaction], args: &Args) -> Error {
+fn sessions_left_error(activity: &Activity, ended: &[ClientTransaction], args: &Args) -> Error {
     let hint = match args.method {
         Method::Wait => {
             "raise timeout, end these transactions in their applications, or use method: terminate"

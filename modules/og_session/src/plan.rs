@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use og_common::base::secret;
+use og_common::gauss::ClientTransaction;
 use og_common::gauss::gsql::literal;
 
-use crate::args::{Output, Prepared, Transaction};
+use crate::args::{Output, Prepared};
 
 /// How many characters of a statement are told.
 const SHOWN: usize = 200;
@@ -100,7 +101,7 @@ pub struct Session {
     /// What tells it from a later one with the same number.
     pub key: String,
     /// Its transaction.
-    pub transaction: Transaction,
+    pub transaction: ClientTransaction,
     /// Whether the transaction is of the age asked for; else it is here for its key.
     pub is_long: bool,
 }
@@ -131,7 +132,7 @@ impl Activity {
                 activity.prepared.push(Prepared { gid: key, owner: user, database, age_s });
                 continue;
             }
-            let transaction = Transaction {
+            let transaction = ClientTransaction {
                 pid: pid.parse().unwrap_or(0),
                 session_id: sid.parse().ok(),
                 user,
@@ -157,7 +158,7 @@ impl Activity {
 
     /// Returns the result of a call that ended these sessions.
     #[must_use]
-    pub fn output(&self, ended: &[Transaction]) -> Output {
+    pub fn output(&self, ended: &[ClientTransaction]) -> Output {
         let long = self.sessions.iter().filter(|session| session.is_long);
         Output {
             transactions: long.map(|session| session.transaction.clone()).collect(),
@@ -181,17 +182,17 @@ impl Activity {
 
 /// Names a transaction.
 #[must_use]
-pub fn describe_transaction(of: &Transaction) -> String {
-    let Transaction { pid, user, database, client, state, age_s, .. } = of;
+pub fn describe_transaction(of: &ClientTransaction) -> String {
+    let ClientTransaction { pid, user, database, client, state, age_s, .. } = of;
     let session = of.session_id.filter(|id| id != pid).map_or(String::new(), |id| format!(", session {id}"));
     format!("pid {pid}{session} of {user} from {client} on {database} ({state}, {age_s} s)")
 }
 
 /// Returns the action that ends the session of a transaction.
 #[must_use]
-pub fn end_action(of: &Transaction) -> String {
+pub fn end_action(of: &ClientTransaction) -> String {
     // Without its age, which the next call would tell otherwise.
-    let Transaction { pid, user, database, client, .. } = of;
+    let ClientTransaction { pid, user, database, client, .. } = of;
     format!("end session of {user} from {client} on {database} (pid {pid})")
 }
 

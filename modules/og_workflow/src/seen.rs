@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::{ClusterLock, Diagnosis, Fork, Identity, LogRecord, NodeState};
+use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, LogRecord, NodeState};
 use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::Lsn;
 use og_preflight::facts::Facts;
@@ -72,7 +72,7 @@ pub struct Seen {
     /// Seconds since either was taken.
     pub lock_age: Option<u64>,
     /// Transactions of clients that have been open for long, where they were asked for.
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<ClientTransaction>,
     /// What its preflight checks look at, where they were asked for.
     pub facts: Option<Box<Facts>>,
     /// Why these checks could not be made.
@@ -142,20 +142,6 @@ impl LogRecords {
         let (begin, place) = (self.begin?, Lsn::parse(&record.begin)?);
         (begin <= place && place < end?).then_some(false)
     }
-}
-
-/// A transaction of a client, as og_session tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Transaction {
-    /// The process, or thread, that serves the client.
-    pub pid: u64,
-    /// Who.
-    pub user: String,
-    /// In which database.
-    pub database: String,
-    /// Seconds since it began.
-    pub age_s: u64,
 }
 
 /// One end of a replication channel.
@@ -232,7 +218,7 @@ struct OfStaticConf {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfSession {
-    transactions: Vec<Transaction>,
+    transactions: Vec<ClientTransaction>,
 }
 
 #[derive(Default, Deserialize)]
