@@ -18,7 +18,7 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use local::{addresses, is_local};
 
@@ -26,7 +26,7 @@ pub use local::{addresses, is_local};
 pub const MAX_HOST: usize = 62;
 
 /// A host as it is written; compared as a value: `::1` and `0:0:0:0:0:0:0:1` are one host, `::ffff:10.0.0.1` is `10.0.0.1`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ChannelHost {
     text: String,
@@ -107,6 +107,12 @@ impl ChannelHost {
     }
 }
 
+impl<'de> Deserialize<'de> for ChannelHost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
 impl PartialEq for ChannelHost {
     fn eq(&self, other: &Self) -> bool {
         match (self.address, other.address) {
@@ -126,7 +132,7 @@ impl fmt::Display for ChannelHost {
 }
 
 /// One end of a channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// Address or name.
     pub host: ChannelHost,
@@ -149,15 +155,21 @@ impl End {
 }
 
 /// A channel between this node and another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicationChannel {
     /// This node's end.
+    #[serde(default)]
+    #[schemars(!default)]
     pub local: End,
     /// The other node's end.
     pub remote: End,
     /// The other node is a cascade standby.
+    #[serde(default)]
+    #[schemars(!default)]
     pub cascade: bool,
     /// The other node is of another region's cluster.
+    #[serde(default)]
+    #[schemars(!default)]
     pub cross_region: bool,
     /// Keys this program does not know, as they are written, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,6 +177,16 @@ pub struct ReplicationChannel {
     /// Further channels of the same value: other addresses of the same pair, as they are written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<String>,
+}
+
+/// A channel and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NumberedChannel {
+    /// The N of replconninfoN.
+    pub number: usize,
+    /// The channel.
+    #[serde(flatten)]
+    pub channel: ReplicationChannel,
 }
 
 /// Why the server would not take a value.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::{
     protocol::Error,
-    replconn::{ChannelHost, End, ReplicationChannel},
+    replconn::{ChannelHost, End, NumberedChannel},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -182,21 +182,11 @@ impl Place {
     }
 }
 
-/// A channel and its number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Numbered {
-    /// The N of replconninfoN.
-    pub number: usize,
-    /// The channel.
-    #[serde(flatten)]
-    pub channel: ReplicationChannel,
-}
-
 /// Result of og_replconninfo.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
     /// The channels after the call, or in check mode what they would be.
-    pub channels: Vec<Numbered>,
+    pub channels: Vec<NumberedChannel>,
     /// Numbers which had no channel and have one.
     pub added: Vec<usize>,
     /// Numbers which had a channel and have none.

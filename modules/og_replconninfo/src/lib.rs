@@ -10,10 +10,10 @@ use og_common::{
         Version,
     },
     protocol::{ArgRule, Call, Diff, Error, Example, Module, Report},
-    replconn::{self, ChannelHost, ReplicationChannel},
+    replconn::{self, ChannelHost, NumberedChannel, ReplicationChannel},
 };
 
-pub use args::{Args, Local, LocalHost, Numbered, Output, PeerArg, ReloadPolicy, State};
+pub use args::{Args, Local, LocalHost, Output, PeerArg, ReloadPolicy, State};
 use plan::{ChannelParameter, Plan, Wanted};
 
 /// The parameter that says for whom commits wait.
@@ -357,7 +357,7 @@ fn check_senders(senders: Option<&[Sender]>) -> Result<(), Error> {
 }
 
 /// Only replconninfo1 makes a single node a primary.
-fn gap_warning(channels: &[Numbered]) -> Option<String> {
+fn gap_warning(channels: &[NumberedChannel]) -> Option<String> {
     let first = channels.first()?.number;
     (first > 1).then(|| format!("replconninfo1 is empty and replconninfo{first} is not: a single node becomes primary by number 1 alone"))
 }

@@ -7,10 +7,10 @@ use og_common::{
         version::{CHANNELS, MOST_CHANNELS},
     },
     protocol::Error,
-    replconn::{End, ReplicationChannel},
+    replconn::{End, NumberedChannel, ReplicationChannel},
 };
 
-use crate::args::{Args, Numbered, Place, State};
+use crate::args::{Args, Place, State};
 
 /// What one replconninfoN holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Plan {
     /// The file as it shall be.
     pub file: ConfFile,
     /// The channels as they shall be.
-    pub channels: Vec<Numbered>,
+    pub channels: Vec<NumberedChannel>,
     /// Numbers that get a channel.
     pub added: Vec<usize>,
     /// Numbers that lose theirs.
@@ -142,10 +142,10 @@ pub fn unknown_channels(file: &ConfFile, most: usize) -> Vec<(String, usize)> {
 
 /// The channels with their numbers.
 #[must_use]
-pub fn number_channels(slots: &[ChannelParameter]) -> Vec<Numbered> {
+pub fn number_channels(slots: &[ChannelParameter]) -> Vec<NumberedChannel> {
     let channel = |(index, slot): (usize, &ChannelParameter)| match slot {
         ChannelParameter::Channel(channel, _) => {
-            Some(Numbered { number: index + 1, channel: channel.clone() })
+            Some(NumberedChannel { number: index + 1, channel: channel.clone() })
         }
         _ => None,
     };
@@ -237,7 +237,7 @@ pub fn check_uwal(plan: &Plan) -> Result<(), Error> {
     if !plan.file.get("enable_uwal").is_some_and(|setting| is_on(&setting.text())) {
         return Ok(());
     }
-    let lacks = |numbered: &&Numbered| {
+    let lacks = |numbered: &&NumberedChannel| {
         let touched = plan.added.contains(&numbered.number) || plan.updated.contains(&numbered.number);
         touched && !numbered.channel.extra.iter().any(|word| word.starts_with("remoteuwalhost="))
     };

@@ -6,8 +6,9 @@ use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, LogRecord, NodeState};
 use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::Lsn;
+use og_common::replconn::{End, NumberedChannel};
 use og_preflight::facts::Facts;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
@@ -144,24 +145,6 @@ impl LogRecords {
     }
 }
 
-/// One end of a replication channel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct End {
-    /// The address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-/// A replication channel as og_replconninfo tells it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ChannelRecord {
-    /// Its number.
-    pub number: u32,
-    /// The other node's end.
-    pub remote: Option<End>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfNodeState {
@@ -198,7 +181,7 @@ struct Entry {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OfReplconninfo {
-    channels: Vec<ChannelRecord>,
+    channels: Vec<NumberedChannel>,
     local: Option<LocalHost>,
 }
 
@@ -291,7 +274,7 @@ impl Seen {
             }
             "og_replconninfo" => {
                 let told: OfReplconninfo = answer.read().map_err(unreadable)?;
-                self.peers = told.channels.into_iter().filter_map(|c| c.remote).collect();
+                self.peers = told.channels.into_iter().map(|numbered| numbered.channel.remote).collect();
                 self.not_here = told.local.and_then(|local| local.problem);
             }
             "og_static_conf" => {

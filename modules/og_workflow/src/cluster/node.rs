@@ -167,7 +167,7 @@ impl Node {
 
     /// The same of each node it has a channel to.
     pub fn peers(&self) -> impl Iterator<Item = (String, i64)> {
-        self.seen().peers.iter().map(|end| (canonical(&end.host), i64::from(end.port)))
+        self.seen().peers.iter().map(|end| (canonical(end.host.text()), i64::from(end.port)))
     }
 
     /// A parameter's value in postgresql.conf, where it is set.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use og_common::replconn::NumberedChannel;
 use serde_json::json;
 
 use super::{QUIET, Run, args, calls_on, failure_reasons, require_success, write_static};
@@ -9,7 +10,6 @@ use crate::answer::Answer;
 use crate::args::{Counts, Shown};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
-use crate::seen::ChannelRecord;
 
 /// What the run did at the nodes that stay, to be taken back when it fails.
 #[derive(Default)]
@@ -321,9 +321,10 @@ fn rules_added(answer: &Answer) -> Vec<serde_json::Value> {
     added.into_iter().map(|entry| entry.get("rule").cloned().unwrap_or(entry)).collect()
 }
 
-/// The other ends of the channels that a call of og_replconninfo added.
-fn peers_added(answer: &Answer) -> Vec<crate::seen::End> {
-    let added: Vec<u32> = answer.read_key("added");
-    let channels: Vec<ChannelRecord> = answer.read_key("channels");
-    channels.into_iter().filter(|c| added.contains(&c.number)).filter_map(|c| c.remote).collect()
+/// The other ends of the channels that a call of og_replconninfo added, as it takes them.
+fn peers_added(answer: &Answer) -> Vec<serde_json::Value> {
+    let added: Vec<usize> = answer.read_key("added");
+    let channels: Vec<NumberedChannel> = answer.read_key("channels");
+    let ends = channels.into_iter().filter(|c| added.contains(&c.number)).map(|c| c.channel.remote);
+    ends.map(|end| json!({"host": end.host, "port": end.port})).collect()
 }

@@ -149,7 +149,7 @@ fn well(given: &[Given], call: &NodeCall) -> Option<Value> {
         "og_replconninfo" => {
             let remote = json!({"host": "10.0.0.4", "port": 26001});
             Some(
-                json!({"changed": true, "added": [2], "channels": [{"number": 1}, {"number": 2, "remote": remote}]}),
+                json!({"changed": true, "added": [2], "channels": [{"number": 1, "remote": remote}, {"number": 2, "remote": remote}]}),
             )
         }
         _ => None,
