@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ServerNode;
 use super::server_log::newest_tail;
 use super::wal::WalRecord;
-use crate::base::{Call, Lsn, secret};
+use crate::base::{Call, Lsn, deserialize_or_default, secret};
 
 /// What a server wrote when it could not follow its upstream, or could not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,27 +70,6 @@ impl Obstacle {
     }
 }
 
-/// A record of the log, as modules tell it. Two logs in which the same one stands at the same place are the same up to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogRecord {
-    /// Where it begins, such as `0/1001AB40`.
-    pub begin: String,
-    /// Where it ends.
-    pub end: String,
-    /// Its checksum.
-    pub crc: u32,
-}
-
-impl From<WalRecord> for LogRecord {
-    fn from(record: WalRecord) -> Self {
-        Self {
-            begin: Lsn::new(record.begin).to_string(),
-            end: Lsn::new(record.end).to_string(),
-            crc: record.crc,
-        }
-    }
-}
-
 /// What a node tells of the reason why it is not well.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -100,7 +79,8 @@ pub struct Diagnosis {
     /// The newest term in that log or in the node's files.
     pub term: Option<u64>,
     /// The last record of that log which recovery would replay; null where it cannot be read.
-    pub last_record: Option<LogRecord>,
+    #[serde(deserialize_with = "deserialize_or_default")]
+    pub last_record: Option<WalRecord>,
     /// Of a server that does not run: whether it ended without taking away its postmaster.pid, by a crash, a signal or
     /// together with its host.
     pub crashed: bool,
@@ -147,7 +127,7 @@ impl ServerNode {
         Diagnosis {
             holds: Some(log.lsn).filter(|lsn| lsn.is_valid()),
             term: log.term,
-            last_record: log.last.map(LogRecord::from),
+            last_record: log.last,
             crashed: stopped && self.data_dir.join("postmaster.pid").exists(),
             obstacle,
             last_error,

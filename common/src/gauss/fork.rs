@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::diagnosis::LogRecord;
-use crate::base::{Error, ErrorKind};
+use super::wal::WalRecord;
+use crate::base::{Error, ErrorKind, deserialize_or_default};
 use crate::files;
 
 /// The file's name.
@@ -26,7 +26,9 @@ pub struct Fork {
     #[serde(default)]
     pub old_primaries: Vec<String>,
     /// The last record of the new primary's log before it became primary: its own begin where this one ends.
-    pub record: LogRecord,
+    // One that cannot be read is at 0/0, where no log has a record: it proves nothing.
+    #[serde(deserialize_with = "deserialize_or_default")]
+    pub record: WalRecord,
     /// The term of the primary that wrote it; null where it is not known.
     pub term: Option<u64>,
     /// When it was recorded first, in UTC.
@@ -81,9 +83,10 @@ pub fn add(data_dir: &Path, fork: Fork) -> Result<(), Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::Lsn;
 
     fn fork(term: u64) -> Fork {
-        let record = LogRecord { begin: "0/10".to_owned(), end: "0/20".to_owned(), crc: 7 };
+        let record = WalRecord { begin: Lsn::new(0x10), end: Lsn::new(0x20), crc: 7 };
         let (new_primary, old_primaries) = ("n2".to_owned(), vec!["n1".to_owned()]);
         Fork { new_primary, old_primaries, record, term: Some(term), at: String::new() }
     }
@@ -98,6 +101,11 @@ mod tests {
         let kept = read(dir.path()).unwrap();
         assert_eq!((kept.len(), kept.last()), (MOST, Some(&fork(40))));
         assert!(fork(1).is_same(&Fork { at: "later".to_owned(), ..fork(1) }) && !fork(1).is_same(&fork(2)));
+        // As an older program, or a hand, may have written it.
+        let text = std::fs::read_to_string(path(dir.path())).unwrap().replace("\"0/20\"", "\"somewhere\"");
+        std::fs::write(path(dir.path()), text).unwrap();
+        let odd = &read(dir.path()).unwrap()[0];
+        assert_eq!((odd.record, &odd.new_primary), (WalRecord::default(), &"n2".to_owned()));
         std::fs::write(path(dir.path()), "{").unwrap();
         assert_eq!(add(dir.path(), fork(41)).unwrap_err().kind(), ErrorKind::Corrupt);
     }

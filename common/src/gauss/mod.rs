@@ -57,7 +57,7 @@ pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,
     unseen_reload_warning,
 };
-pub use diagnosis::{Diagnosis, LogRecord, Obstacle};
+pub use diagnosis::{Diagnosis, Obstacle};
 pub use env::Environment;
 pub use fork::Fork;
 pub use gs_ctl::StopMode;
@@ -337,7 +337,7 @@ impl ServerNode {
 
     /// Reads the records of the log that begin at these places, none where there is none or it was removed; and where the first
     /// segment begins that is there.
-    pub async fn log_records(&self, places: &[u64]) -> (Vec<Option<WalRecord>>, Option<u64>) {
+    pub async fn log_records(&self, places: &[Lsn]) -> (Vec<Option<WalRecord>>, Option<Lsn>) {
         let nothing = (vec![None; places.len()], None);
         let Some(control) = self.control() else { return nothing };
         let (dir, places) = (self.data_dir.clone(), places.to_vec());

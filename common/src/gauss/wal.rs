@@ -5,6 +5,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::control::ControlFile;
 use crate::base::Lsn;
 
@@ -38,12 +41,12 @@ pub struct LogEnd {
 /// stands at the same place of two logs is no proof that they are the same up to there, though: a record names the place of
 /// the one before it, not its content, and the last one of a quiet server (a snapshot of its transactions) is the same on two
 /// servers that have written much alike since they parted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WalRecord {
-    /// Where it begins, behind a page's header.
-    pub begin: u64,
+    /// Where it begins, such as `0/1001AB40`, behind a page's header.
+    pub begin: Lsn,
     /// Where the next one may begin.
-    pub end: u64,
+    pub end: Lsn,
     /// Its checksum.
     pub crc: u32,
 }
@@ -84,29 +87,30 @@ pub fn end(data_dir: &Path, control: &ControlFile) -> Option<LogEnd> {
 
 /// Reads the record that begins at each of these places; `None` where there is none, or its segment was removed.
 #[must_use]
-pub fn records_at(data_dir: &Path, control: &ControlFile, places: &[u64]) -> Vec<Option<WalRecord>> {
+pub fn records_at(data_dir: &Path, control: &ControlFile, places: &[Lsn]) -> Vec<Option<WalRecord>> {
     let Some(mut log) = Log::open(data_dir, control) else { return vec![None; places.len()] };
-    places.iter().map(|place| log.record_at(*place)).collect()
+    places.iter().map(|place| log.record_at(place.as_u64())).collect()
 }
 
 /// Where the first segment of the log begins that is there.
 #[must_use]
-pub fn oldest(data_dir: &Path, control: &ControlFile) -> Option<u64> {
+pub fn oldest(data_dir: &Path, control: &ControlFile) -> Option<Lsn> {
     let log = Log::open(data_dir, control)?;
-    segments(&log.dir).iter().filter_map(|name| log.begin_of(name)).min()
+    segments(&log.dir).iter().filter_map(|name| log.begin_of(name)).min().map(Lsn::new)
 }
 
 /// The files of the segments that have a part of the log from this place on, in order; `None` when there is no log. A file
 /// that was given the name of a segment to come, and has an older one's pages in it yet, has none; one that cannot be read
 /// counts, for what is in it is not known.
 #[must_use]
-pub fn segments_from(data_dir: &Path, control: &ControlFile, from: u64) -> Option<Vec<PathBuf>> {
+pub fn segments_from(data_dir: &Path, control: &ControlFile, from: Lsn) -> Option<Vec<PathBuf>> {
     let log = Log::open(data_dir, control)?;
     let mut names = segments(&log.dir);
     names.sort_by(|a, b| (&a[8..], &a[..8]).cmp(&(&b[8..], &b[..8])));
     let is_in = |name: &String| {
         log.begin_of(name).is_some_and(|begin| {
-            from < begin.saturating_add(log.segment) && has_own_page(&log.dir.join(name), begin, log.segment)
+            from.as_u64() < begin.saturating_add(log.segment)
+                && has_own_page(&log.dir.join(name), begin, log.segment)
         })
     };
     Some(names.into_iter().filter(is_in).map(|name| log.dir.join(name)).collect())
@@ -180,7 +184,7 @@ impl Log {
             (at, rest, skip) = (at + length, rest - length, skip - own);
         }
         crc = crc32c::crc32c_append(crc, header.get(..self.layout.crc)?);
-        (crc == stated).then_some(WalRecord { begin, end, crc })
+        (crc == stated).then_some(WalRecord { begin: Lsn::new(begin), end: Lsn::new(end), crc })
     }
 
     fn follow(&mut self, checkpoint: u64) -> Option<LogEnd> {
@@ -463,7 +467,8 @@ mod tests {
             log.record(length, 3, [0, 10]);
             let end = log.end().unwrap();
             assert_eq!((end.lsn.as_u64(), end.term), (log.at, Some(3)), "{length}");
-            assert_eq!(end.last.map(|last| (last.begin, last.end)), Some((log.previous, log.at)), "{length}");
+            let last = end.last.map(|last| (last.begin.as_u64(), last.end.as_u64()));
+            assert_eq!(last, Some((log.previous, log.at)), "{length}");
         }
         // Over the end of the segment, and at a page's very end.
         log.record(SEGMENT - 60_000, 3, [0, 10]);
@@ -501,13 +506,13 @@ mod tests {
         let (whole, torn) = (log.records[0], log.records[1]);
         log.put(torn + 8190, &[9]);
         let end = log.end().unwrap();
-        assert_eq!((end.lsn.as_u64(), end.last.unwrap().begin), (log.at, whole));
+        assert_eq!((end.lsn.as_u64(), end.last.unwrap().begin), (log.at, Lsn::new(whole)));
         // With more behind it that is whole, where the log ends cannot be said.
         let at = log.at;
         log.record(60, 1, [0, 10]);
         assert_eq!(log.end().unwrap().last, None);
         (log.at, log.previous) = (at, torn);
-        assert_eq!(log.read(|dir, control| records_at(dir, control, &[torn])), [None]);
+        assert_eq!(log.read(|dir, control| records_at(dir, control, &[Lsn::new(torn)])), [None]);
     }
 
     #[test]
@@ -518,14 +523,15 @@ mod tests {
         log.record(9000, 1, [0, 10]);
         other.record(9000, 2, [0, 10]);
         let last = log.end().unwrap().last.unwrap();
-        let places = [log.records[0], last.begin, last.begin + 8, last.end, FIRST + 9 * SEGMENT];
+        let (begin, end) = (last.begin.as_u64(), last.end.as_u64());
+        let places = [log.records[0], begin, begin + 8, end, FIRST + 9 * SEGMENT].map(Lsn::new);
         let at = |log: &Writer| log.read(|dir, control| records_at(dir, control, &places));
         let (own, its) = (at(&log), at(&other));
         assert_eq!(own[0], its[0]);
         assert_eq!(own[1], Some(last));
         assert!(its[1].is_some_and(|there| there != last && there.end == last.end));
         assert_eq!(own[2..], [None, None, None]);
-        assert_eq!(log.read(oldest), Some(FIRST));
+        assert_eq!(log.read(oldest), Some(Lsn::new(FIRST)));
     }
 
     #[test]
@@ -558,7 +564,8 @@ mod tests {
             log.put(FIRST + page * PAGE, &vec![0; usize::try_from(PAGE).unwrap()]);
         }
         assert_eq!(log.end().unwrap().last, None);
-        let files = |from| log.read(|dir, control| segments_from(dir, control, from).unwrap().len());
+        let files =
+            |from| log.read(|dir, control| segments_from(dir, control, Lsn::new(from)).unwrap().len());
         assert_eq!(
             (files(0), files(FIRST + SEGMENT)),
             (2, 1),
@@ -570,7 +577,7 @@ mod tests {
     fn a_segment_to_come_is_no_part_of_the_log() {
         let mut log = Writer::new();
         log.record(80, 1, [0, 10]);
-        assert_eq!(log.read(|dir, control| segments_from(dir, control, 0).unwrap().len()), 1);
+        assert_eq!(log.read(|dir, control| segments_from(dir, control, Lsn::INVALID).unwrap().len()), 1);
     }
 
     #[test]

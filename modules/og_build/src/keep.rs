@@ -20,24 +20,23 @@ const MARGIN: u64 = 256 << 20;
 /// `refused` while the server writes; `disk_full` where there is no room; `io`.
 pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Report<Output>, Error> {
     let from = match &args.keep_from {
-        None => 0,
+        None => Lsn::INVALID,
         Some(text) => Lsn::parse(text)
-            .map(Lsn::as_u64)
             .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/keep_from"))?,
     };
     let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let mut output = Output { node: node.query(call).await?, ..Output::default() };
     is_still(&output.node)?;
-    let end = node.log_end(call).await.lsn.as_u64();
+    let end = node.log_end(call).await.lsn;
     let dir = node.data_dir.clone();
     let control = node.control();
     // To the last one that is there: where the log was read to may be where it is damaged.
     let files = control.and_then(|control| wal::segments_from(&dir, &control, from)).unwrap_or_default();
     let Some(first) = files.first() else {
-        return Err(Error::not_found(format!("no segment of the log from {} on is there", Lsn::new(from))));
+        return Err(Error::not_found(format!("no segment of the log from {from} on is there")));
     };
     let bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len()).sum();
-    let target = folder(&node.data_dir, if from == 0 { None } else { Some(from) }, end)?;
+    let target = folder(&node.data_dir, Some(from).filter(|from| from.is_valid()), end)?;
     let what = format!(
         "{} segment{} of its log, from {} on ({}), in {}",
         files.len(),
@@ -82,9 +81,9 @@ fn has_room(folder: &Path, free: u64, bytes: u64) -> Result<(), Error> {
 }
 
 /// The folder beside the data directory, named after the part of the log.
-fn folder(data_dir: &Path, from: Option<u64>, end: u64) -> Result<PathBuf, Error> {
+fn folder(data_dir: &Path, from: Option<Lsn>, end: Lsn) -> Result<PathBuf, Error> {
     let real = fs::canonicalize(data_dir).map_err(|e| Error::io("look at", data_dir, &e))?;
-    let place = |lsn: u64| Lsn::new(lsn).to_string().replace('/', "-");
+    let place = |lsn: Lsn| lsn.to_string().replace('/', "-");
     let from = from.map_or_else(|| "begin".to_owned(), place);
     let name = real.file_name().unwrap_or_default().to_string_lossy();
     Ok(real.with_file_name(format!("{name}_log_{from}_{}", place(end))))
@@ -177,8 +176,8 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         fs::write(dir.path().join("dn.part/precious"), "x").unwrap();
-        let folders =
-            ["dn.1", "dn.2", "dn.part"].map(|name| folder(&dir.path().join(name), None, 1).unwrap());
+        let folders = ["dn.1", "dn.2", "dn.part"]
+            .map(|name| folder(&dir.path().join(name), None, Lsn::new(1)).unwrap());
         let parts: std::collections::BTreeSet<_> = folders.iter().map(|target| part_of(target)).collect();
         assert_eq!(parts.len(), 3);
         let file = dir.path().join(format!("{:024X}", 1));
@@ -188,7 +187,7 @@ mod tests {
         }
         assert!(dir.path().join("dn.part/precious").exists());
         // Not even one of the very name.
-        let target = folder(&dir.path().join("dn.1"), None, 2).unwrap();
+        let target = folder(&dir.path().join("dn.1"), None, Lsn::new(2)).unwrap();
         fs::create_dir(part_of(&target)).unwrap();
         fs::write(part_of(&target).join("precious"), "x").unwrap();
         assert!(copy(std::slice::from_ref(&file), &target).is_err());
@@ -204,7 +203,7 @@ mod tests {
         for file in &files {
             fs::write(file, "x").unwrap();
         }
-        let target = folder(&data, Some(0x5000_A858), 0x6000_0000).unwrap();
+        let target = folder(&data, Some(Lsn::new(0x5000_A858)), Lsn::new(0x6000_0000)).unwrap();
         assert!(target.ends_with("dn1_log_0-5000A858_0-60000000"), "{}", target.display());
         assert!(!holds_all(&target, &files));
         // What a killed copy left is begun anew.
@@ -215,6 +214,6 @@ mod tests {
         assert!(holds_all(&target, &files) && !target.join(half).exists() && !part_of(&target).exists());
         fs::write(target.join(files[0].file_name().unwrap()), "").unwrap();
         assert!(!holds_all(&target, &files), "a file that was cut is not whole");
-        assert!(folder(&data, None, 1).unwrap().ends_with("dn1_log_begin_0-1"));
+        assert!(folder(&data, None, Lsn::new(1)).unwrap().ends_with("dn1_log_begin_0-1"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::{DbState, Diagnosis, Fork, Identity, LogRecord, NodeState, Role, StopMode};
+use og_common::gauss::{DbState, Diagnosis, Fork, Identity, NodeState, Role, StopMode, WalRecord};
 use og_common::protocol::Lsn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,7 @@ pub struct LogPosition {
     /// Whether the log was read to its end; else it may go further.
     pub is_end: bool,
     /// The last record that recovery would replay; null where it cannot be read.
-    pub last_record: Option<LogRecord>,
+    pub last_record: Option<WalRecord>,
 }
 
 /// The module's own keys of the result.
@@ -183,10 +183,10 @@ pub struct Output {
     pub log_end: Option<LogPosition>,
     /// With `log_records`: by each place the record that begins there; null where there is none, or it was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_records: Option<BTreeMap<String, Option<LogRecord>>>,
+    pub log_records: Option<BTreeMap<String, Option<WalRecord>>>,
     /// With `log_records`: where the first segment of the log begins that is there; null where that cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_begin: Option<String>,
+    pub log_begin: Option<Lsn>,
     /// With `state: query`: the failovers that are recorded on the node, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forks: Vec<Fork>,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use og_common::clock;
 use og_common::conf::ConfFile;
 use og_common::files::{FileLock, NodeLock};
-use og_common::gauss::{Fork, LogRecord, NodeState, ServerNode, fork};
+use og_common::gauss::{Fork, NodeState, ServerNode, fork};
 use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
 pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
@@ -129,7 +129,7 @@ impl Module for NodeStateModule {
             if args.log_end {
                 let (end, is_end) = node.log_end_and_proof(call).await;
                 let lsn = Some(end.lsn).filter(|lsn| lsn.is_valid());
-                let last_record = end.last.map(LogRecord::from);
+                let last_record = end.last;
                 report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end, last_record });
             }
             if !args.log_records.is_empty() {
@@ -151,6 +151,10 @@ impl Module for NodeStateModule {
 
 /// Puts the failover on record, unless it is the last one there.
 async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Report<Output>, Error> {
+    if !wanted.record.begin.is_valid() || !wanted.record.end.is_valid() {
+        let detail = "the record of the failover has no begin or no end such as 0/1001ABA8";
+        return Err(Error::bad_args(detail).with_path("/fork/record"));
+    }
     let path = node.data_dir.join(fork::FILE);
     let _lock = if call.check { None } else { Some(FileLock::acquire(&path, call).await?) };
     let known = fork::read(&node.data_dir)?.last().is_some_and(|last| last.is_same(wanted));
@@ -177,14 +181,12 @@ async fn record_fork(call: &Call, node: &ServerNode, wanted: &Fork) -> Result<Re
 async fn tell_log_records(node: &ServerNode, args: &Args, output: &mut Output) -> Result<(), Error> {
     let place = |text: &String| {
         Lsn::parse(text)
-            .map(Lsn::as_u64)
             .ok_or_else(|| Error::bad_args(format!("{text:?} is no LSN")).with_path("/log_records"))
     };
-    let places: Vec<u64> = args.log_records.iter().map(place).collect::<Result<_, _>>()?;
+    let places: Vec<Lsn> = args.log_records.iter().map(place).collect::<Result<_, _>>()?;
     let (records, begin) = node.log_records(&places).await;
-    let records = records.into_iter().map(|record| record.map(LogRecord::from));
     output.log_records = Some(args.log_records.iter().cloned().zip(records).collect());
-    output.log_begin = begin.map(Lsn::new).map(|lsn| lsn.to_string());
+    output.log_begin = begin;
     Ok(())
 }
 

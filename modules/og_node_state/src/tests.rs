@@ -375,6 +375,19 @@ fn check_mode_runs_nothing() {
 }
 
 #[test]
+fn a_failover_without_positions_is_not_put_on_record() {
+    let (home, call) = call_with("exit 1");
+    let wanted = |end: &str| {
+        let record = json!({"begin": "0/80", "end": end, "crc": 5});
+        json!({"state": "fork_recorded", "fork": {"new_primary": "n2", "record": record, "term": 2}})
+    };
+    let error = run(&call, wanted("somewhere")).unwrap_err();
+    assert_eq!((error.kind(), error.failure().path.as_deref()), (ErrorKind::BadArgs, Some("/fork/record")));
+    assert!(!home.path().join("data").join(fork::FILE).exists());
+    assert!(run(&call, wanted("0/100")).unwrap().changed);
+}
+
+#[test]
 fn a_wait_in_check_mode_is_foreseen_and_not_waited_for() {
     let (_home, mut call) = call_with("exit 1");
     call.check = true;

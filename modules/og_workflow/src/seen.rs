@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, LogRecord, NodeState};
+use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, NodeState, WalRecord};
 use og_common::hba::{Refusal, RuleFields};
-use og_common::protocol::Lsn;
+use og_common::protocol::{Lsn, deserialize_or_default};
 use og_common::replconn::{End, NumberedChannel};
 use og_preflight::facts::Facts;
 use serde::Deserialize;
@@ -115,7 +115,8 @@ pub struct LogPosition {
     /// Whether the log was read to its end.
     pub is_end: bool,
     /// The last record that recovery would replay.
-    pub last_record: Option<LogRecord>,
+    #[serde(deserialize_with = "deserialize_or_default")]
+    pub last_record: Option<WalRecord>,
 }
 
 /// The records of a log, as og_node_state tells them.
@@ -123,8 +124,8 @@ pub struct LogPosition {
 #[serde(default)]
 pub struct LogRecords {
     /// By the place that was asked for, the record that begins there.
-    #[serde(rename = "log_records")]
-    pub records: BTreeMap<String, Option<LogRecord>>,
+    #[serde(rename = "log_records", deserialize_with = "deserialize_or_default")]
+    pub records: BTreeMap<Lsn, Option<WalRecord>>,
     /// Where the log begins that is still there.
     #[serde(rename = "log_begin")]
     pub begin: Option<Lsn>,
@@ -133,15 +134,14 @@ pub struct LogRecords {
 impl LogRecords {
     /// Whether this log, which goes up to `end`, has the other one's record; none where that cannot be told.
     #[must_use]
-    pub fn have(&self, record: &LogRecord, end: Option<Lsn>) -> Option<bool> {
+    pub fn have(&self, record: &WalRecord, end: Option<Lsn>) -> Option<bool> {
         if let Some(own) = self.records.get(&record.begin)? {
             // What lies behind the end of a log was left there by an older one, and may look the same.
-            let is_within = || Some(Lsn::parse(&record.end)? <= end?);
-            return if own == record { is_within().filter(|is| *is) } else { Some(false) };
+            let is_within = || end.is_some_and(|end| record.end <= end);
+            return if own == record { is_within().then_some(true) } else { Some(false) };
         }
         // Not there, and neither removed nor still to come.
-        let (begin, place) = (self.begin?, Lsn::parse(&record.begin)?);
-        (begin <= place && place < end?).then_some(false)
+        (self.begin? <= record.begin && record.begin < end?).then_some(false)
     }
 }
 

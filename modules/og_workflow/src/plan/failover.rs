@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Fork, LogRecord, Role, is_lost_primary_detail};
+use og_common::gauss::{Fork, Role, WalRecord, is_lost_primary_detail};
 use og_common::hba::RuleFields;
 use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
@@ -354,7 +354,7 @@ impl Ends<'_> {
         detail.is_some_and(is_lost_primary_detail)
     }
 
-    fn last(&self, name: &str) -> Option<&LogRecord> {
+    fn last(&self, name: &str) -> Option<&WalRecord> {
         self.positions.get(name).filter(|end| end.is_end)?.last_record.as_ref()
     }
 
@@ -527,7 +527,7 @@ pub fn choose(
         fork: held.last(&to).map(|record| Fork {
             new_primary: to.clone(),
             old_primaries: og.stop.iter().chain(&og.lost).cloned().collect(),
-            record: record.clone(),
+            record: *record,
             term: end.0,
             at: String::new(),
         }),

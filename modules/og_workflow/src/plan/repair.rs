@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use og_common::gauss::managed::Act;
 use og_common::gauss::{Fork, Role};
 use og_common::hba::RuleFields;
+use og_common::protocol::Lsn;
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub struct Repair {
     pub start: BTreeMap<String, Role>,
     /// By node that is forced to give up what it holds beside the primary, from where on its log is copied aside before; null
     /// where it is not known from where on that is its own.
-    pub keep_logs: BTreeMap<String, Option<String>>,
+    pub keep_logs: BTreeMap<String, Option<Lsn>>,
     /// By node whose server runs in another role, the one that it gets.
     pub restart: BTreeMap<String, Role>,
     /// Nodes that stream, and are stopped for their repair: one after the other.
@@ -353,7 +354,7 @@ fn remedy(
             // One that streams has written nothing itself.
             || (cause == Cause::TablespacesUnseen && !is_attached(n));
     if force && may_hold && own_log != OwnLog::Nothing {
-        let from = if let OwnLog::From(fork) = &own_log { Some(fork.record.end.clone()) } else { None };
+        let from = if let OwnLog::From(fork) = &own_log { Some(fork.record.end) } else { None };
         plan.keep_logs.insert(name.clone(), from);
     }
     // A build brings the primary's file.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::NodeState;
+use og_common::protocol::Lsn;
 use serde_json::json;
 
 use super::{Run, args, calls_on, failure_reasons, require_success, write_static};
@@ -125,8 +126,8 @@ fn read_logs(it: &mut Run, og: &Failover, logs: &mut Logs) -> Go {
     if ends == logs.ends {
         return Ok(());
     }
-    let last = |end: &LogPosition| end.last_record.as_ref().map(|record| record.begin.clone());
-    let places: Vec<String> = ends.values().filter_map(last).collect();
+    let last = |end: &LogPosition| end.last_record.map(|record| record.begin);
+    let places: Vec<Lsn> = ends.values().filter_map(last).collect();
     logs.records = if places.len() > 1 {
         it.log_records(&ends.keys().cloned().collect::<Vec<_>>(), places)?
     } else {

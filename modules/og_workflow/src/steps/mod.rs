@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
 use og_common::hba::RuleFields;
-use og_common::protocol::ArgRule;
+use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -499,12 +499,12 @@ impl Run<'_> {
 
     /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.
     fn compare_logs(&mut self, nodes: &mut [Node]) -> Go {
-        let last = |n: &Node| n.seen().diagnosis.as_ref().and_then(|d| d.last_record.clone());
-        let mut places: Vec<String> = nodes.iter().filter_map(last).map(|record| record.begin).collect();
+        let last = |n: &Node| n.seen().diagnosis.as_ref().and_then(|d| d.last_record);
+        let mut places: Vec<Lsn> = nodes.iter().filter_map(last).map(|record| record.begin).collect();
         if places.is_empty() {
             return Ok(());
         }
-        places.extend(nodes.iter().flat_map(|n| &n.seen().forks).map(|fork| fork.record.begin.clone()));
+        places.extend(nodes.iter().flat_map(|n| &n.seen().forks).map(|fork| fork.record.begin));
         let has_log =
             |n: &&Node| n.is_reachable() && n.seen().state_error.is_none() && n.system_id().is_some();
         let asked: Vec<String> = nodes.iter().filter(has_log).map(|n| n.name.clone()).collect();
@@ -517,7 +517,7 @@ impl Run<'_> {
     }
 
     /// Asks these nodes for the records of their logs at these places.
-    fn log_records(&mut self, nodes: &[String], mut places: Vec<String>) -> Go<BTreeMap<String, LogRecords>> {
+    fn log_records(&mut self, nodes: &[String], mut places: Vec<Lsn>) -> Go<BTreeMap<String, LogRecords>> {
         places.sort();
         places.dedup();
         let own = json!({

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::Role;
 use og_common::hba::RuleFields;
+use og_common::protocol::Lsn;
 use serde_json::{Value, json};
 
 use super::{QUIET, Run, args, require_success, write_static};
@@ -150,9 +151,9 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     let writes = og.keep_logs.keys().filter(|n| og.restart.contains_key(*n));
     let own = calls(done, writes.map(|n| (n.clone(), json!({"state": "stopped"}))));
     step(it, done, "Stop the old primary", "og_node_state", own)?;
-    let keep = |(n, from): (&String, &Option<String>)| {
+    let keep = |(n, from): (&String, &Option<Lsn>)| {
         let own = json!({"state": "log_kept"});
-        (n.clone(), if let Some(from) = from { with_from(own, from) } else { own })
+        (n.clone(), if let Some(from) = from { with_from(own, *from) } else { own })
     };
     // In check mode those are not stopped, and write on.
     let is_still = |n: &String| !(it.how.check && og.restart.contains_key(n));
@@ -169,7 +170,7 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     Ok(())
 }
 
-fn with_from(mut own: Value, from: &str) -> Value {
+fn with_from(mut own: Value, from: Lsn) -> Value {
     own["keep_from"] = json!(from);
     own
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use og_common::gauss::{Fork, LogRecord, Obstacle, Role};
+use og_common::gauss::{Fork, Obstacle, Role, WalRecord};
 use og_common::protocol::Lsn;
 
 use super::head::Held;
@@ -40,7 +40,7 @@ impl OwnLog {
             n.seen().log_records.have(&fork.record, own) == Some(true) && is_of_head(head, fork)
         };
         let forks = nodes.iter().flat_map(|m| &m.seen().forks).filter(is_common);
-        match forks.max_by_key(|fork| Lsn::parse(&fork.record.end)) {
+        match forks.max_by_key(|fork| fork.record.end) {
             // Else it may have followed the new primary on from there, whose log is removed by now.
             Some(fork) if has == Some(false) => Self::From(fork.clone()),
             _ if has == Some(false) => Self::Something,
@@ -51,7 +51,7 @@ impl OwnLog {
     /// What it holds alone, for messages, where that is known.
     pub(super) fn in_words(&self, n: &Node) -> Option<String> {
         let Self::From(fork) = self else { return None };
-        let (from, to) = (Lsn::parse(&fork.record.end)?, n.seen().diagnosis.as_ref()?.holds?);
+        let (from, to) = (fork.record.end, n.seen().diagnosis.as_ref()?.holds?);
         let bytes = to.bytes_since(from);
         Some(format!(
             "{bytes} bytes of log that {} has not, from {} to {to}, written after {} took over at {}",
@@ -64,7 +64,7 @@ impl OwnLog {
 ///
 /// One equal record alone proves that for a standby only: the last record of a server that rests is the same on two whose
 /// logs have parted. Of one that may have been a primary the record of the failover that replaced it must say so, too.
-fn has_nothing(n: &Node, last: &LogRecord, head: &Node, nodes: &[Node]) -> bool {
+fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool {
     let found = n.seen().diagnosis.as_ref();
     if found.is_some_and(|found| found.obstacle == Some(Obstacle::LogDiverged)) {
         return false;
@@ -78,8 +78,7 @@ fn has_nothing(n: &Node, last: &LogRecord, head: &Node, nodes: &[Node]) -> bool 
         return !may_have_led && head_has(head, last) == Some(true);
     };
     let fork = &forks[at];
-    let is_before = Lsn::parse(&last.end).is_some_and(|own| Some(own) <= Lsn::parse(&fork.record.end));
-    if !is_before || !is_of_head(head, fork) || !is_in_line(head, at) {
+    if last.end > fork.record.end || !is_of_head(head, fork) || !is_in_line(head, at) {
         return false;
     }
     match head_has(head, last) {
@@ -118,13 +117,13 @@ fn is_in_line(head: &Node, at: usize) -> bool {
 }
 
 /// Whether the primary has written its log beyond this record. The pages behind a log's end may hold what an older log left.
-fn is_within(head: &Node, record: &LogRecord) -> bool {
-    Lsn::parse(&record.end).is_some_and(|end| Some(end) <= head.state().lsn)
+fn is_within(head: &Node, record: &WalRecord) -> bool {
+    Some(record.end) <= head.state().lsn
 }
 
 /// Whether the log of the primary has this record. It was read after what is compared with it, so it lacks what lies behind
 /// its end.
-fn head_has(head: &Node, record: &LogRecord) -> Option<bool> {
+fn head_has(head: &Node, record: &WalRecord) -> Option<bool> {
     let has = head.seen().log_records.have(record, Some(Lsn::new(u64::MAX)))?;
     if has { is_within(head, record).then_some(true) } else { Some(false) }
 }

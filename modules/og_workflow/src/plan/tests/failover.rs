@@ -307,7 +307,10 @@ fn logs_that_differ_are_told_apart_by_their_records() {
     let choice = choose(&ends, &[("n1", all), ("n2", all), ("n3", &all[1..])]).unwrap();
     assert_eq!((&*choice.to, &*choice.loss, choice.loses), ("n2", "nothing of n1 is lost", false));
     let fork = choice.fork.unwrap();
-    assert_eq!((&*fork.new_primary, &*fork.record.end, fork.old_primaries), ("n2", "0/50", words("n1")));
+    assert_eq!(
+        (&*fork.new_primary, fork.record.end, fork.old_primaries),
+        ("n2", Lsn::new(0x50), words("n1"))
+    );
     // n2's log is one of its own: n1 has another record there. So n3 takes over, and what it lacks is told.
     let others: &[(&str, &str, u32)] = &[("0/50", "0/50", 7), ("0/40", "0/40", 4)];
     let parted = [("n1", "0/50", 7), ends[1], ends[2]];

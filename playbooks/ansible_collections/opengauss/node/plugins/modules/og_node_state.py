@@ -214,12 +214,12 @@ options:
         suboptions:
           begin:
             description:
-              - Where it begins, such as C(0/1001AB40).
+              - Where it begins, such as C(0/1001AB40), behind a page's header.
             type: str
             required: true
           end:
             description:
-              - Where it ends.
+              - Where the next one may begin.
             type: str
             required: true
           crc:
@@ -1182,12 +1182,12 @@ diagnosis:
       contains:
         begin:
           description:
-            - Where it begins, such as C(0/1001AB40).
+            - Where it begins, such as C(0/1001AB40), behind a page's header.
           type: str
           returned: always
         end:
           description:
-            - Where it ends.
+            - Where the next one may begin.
           type: str
           returned: always
         crc:
