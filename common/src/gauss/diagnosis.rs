@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ServerNode;
 use super::server_log::newest_tail;
-use super::wal::WalRecord;
+use super::wal::{LogPosition, WalRecord};
 use crate::base::{Call, Lsn, deserialize_or_default, secret};
 
 /// What a server wrote when it could not follow its upstream, or could not start.
@@ -117,17 +117,16 @@ pub fn read_log(text: &str) -> (Option<Obstacle>, Option<String>) {
 }
 
 impl ServerNode {
-    /// Returns why the node's server is not well, as far as its files and its log tell.
-    pub async fn diagnose(&self, call: &Call) -> Diagnosis {
-        let log = self.log_end(call).await;
+    /// Returns why the node's server is not well, as far as its files and its log tell, which goes this far.
+    pub async fn diagnose(&self, call: &Call, log: &LogPosition) -> Diagnosis {
         let stopped = self.running_pid().is_none();
         // What a server says before its logger runs stands in the file that it was started with.
         let text = newest_tail(&self.log_dir(call).await, &self.start_log());
         let (obstacle, last_error) = read_log(&text);
         Diagnosis {
-            holds: Some(log.lsn).filter(|lsn| lsn.is_valid()),
+            holds: log.lsn,
             term: log.term,
-            last_record: log.last,
+            last_record: log.last_record,
             crashed: stopped && self.data_dir.join("postmaster.pid").exists(),
             obstacle,
             last_error,

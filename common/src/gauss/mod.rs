@@ -72,7 +72,7 @@ pub use state::{
 pub use state_file::StateFile;
 pub use trial::Trial;
 pub use version::Version;
-pub use wal::{LogEnd, WalRecord};
+pub use wal::{LogPosition, WalRecord};
 
 use control::ControlFile;
 
@@ -294,19 +294,9 @@ impl ServerNode {
         Ok(rows.into_iter().flatten().map(|name| standby_name(&name).to_owned()).collect())
     }
 
-    /// How far the log has come that this node surely holds, received or replayed; none when nothing tells.
-    pub async fn log_end_lsn(&self, call: &Call) -> Option<Lsn> {
-        Some(self.log_end(call).await.lsn).filter(|lsn| lsn.is_valid())
-    }
-
-    /// How far the log goes that this node holds, written or received, and the newest term in it or in the node's files; 0
-    /// when nothing tells. A stopped server's files are read as its recovery would read them.
-    pub async fn log_end(&self, call: &Call) -> LogEnd {
-        self.log_end_and_proof(call).await.0
-    }
-
-    /// The same, and whether that is its end: else it may go further, for its files could not be read.
-    pub async fn log_end_and_proof(&self, call: &Call) -> (LogEnd, bool) {
+    /// Reads how far the log goes that this node holds, written or received, and the newest term in it or in the node's files.
+    /// A stopped server's files are read as its recovery would read them.
+    pub async fn log_position(&self, call: &Call) -> LogPosition {
         let control = self.control();
         let file = self.state_file();
         let mut known = vec![file.as_ref().map(|file| file.lsn)];
@@ -325,14 +315,14 @@ impl ServerNode {
             known.extend(told);
         }
         let terms = [read.and_then(|end| end.term), file.map(|file| file.term), self.term_file()];
-        let lsn = known.into_iter().flatten().max().unwrap_or_default();
-        let end = LogEnd {
+        let lsn = known.into_iter().flatten().filter(|lsn| lsn.is_valid()).max();
+        LogPosition {
             lsn,
             term: terms.into_iter().flatten().max().filter(|term| *term > 0),
+            is_end,
             // Where other files tell of more than was read, there is more behind the last record that was.
-            last: read.filter(|end| end.lsn >= lsn).and_then(|end| end.last),
-        };
-        (end, is_end)
+            last_record: read.filter(|end| Some(end.lsn) >= lsn).and_then(|end| end.last),
+        }
     }
 
     /// Reads the records of the log that begin at these places, none where there is none or it was removed; and where the first

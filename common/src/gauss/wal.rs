@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::control::ControlFile;
-use crate::base::Lsn;
+use crate::base::{Lsn, deserialize_or_default};
 
 /// `XLOG_BLCKSZ`.
 const PAGE: u64 = 8192;
@@ -24,7 +24,23 @@ const LONG: u16 = 2;
 /// `XLogRecordMaxSize`.
 const MOST: u32 = 0x3fff_e000;
 
-/// How far a log goes.
+/// How far the log goes that a node holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(!default)]
+pub struct LogPosition {
+    /// The end of its last record, such as `0/1001ABA8`; null where it cannot be read.
+    pub lsn: Option<Lsn>,
+    /// The newest term of a primary that the node knows; null where it knows none.
+    pub term: Option<u64>,
+    /// Whether the log was read to its end; else it may go further.
+    pub is_end: bool,
+    /// The last record that recovery would replay; null where it cannot be read.
+    #[serde(deserialize_with = "deserialize_or_default")]
+    pub last_record: Option<WalRecord>,
+}
+
+/// How far a log goes, by its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogEnd {
     /// The end of the last record.

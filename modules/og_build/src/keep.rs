@@ -27,7 +27,7 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
     let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let mut output = Output { node: node.query(call).await?, ..Output::default() };
     is_still(&output.node)?;
-    let end = node.log_end(call).await.lsn;
+    let end = node.log_position(call).await.lsn.unwrap_or_default();
     let dir = node.data_dir.clone();
     let control = node.control();
     // To the last one that is there: where the log was read to may be where it is damaged.

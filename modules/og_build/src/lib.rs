@@ -176,7 +176,7 @@ async fn inspect(call: &Call, node: &ServerNode, args: &Args) -> Result<Present,
     };
     // A node that streams needs nothing, and so nobody is asked. What it holds is looked at before its primary is.
     if !plan::needs_nothing(&present, args) {
-        present.holds = node.log_end_lsn(call).await;
+        present.holds = node.log_position(call).await.lsn;
         present.peers = node.peers().await;
         present.source = match plan::choose_source(&present.peers) {
             Ok((peer, _)) => node.ask_source(&peer.channel).await,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::{DbState, Diagnosis, Fork, Identity, NodeState, Role, StopMode, WalRecord};
+use og_common::gauss::{
+    DbState, Diagnosis, Fork, Identity, LogPosition, NodeState, Role, StopMode, WalRecord,
+};
 use og_common::protocol::Lsn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,19 +147,6 @@ impl Default for Args {
             interval_ms: 200,
         }
     }
-}
-
-/// A place in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogPosition {
-    /// The end of its last record, such as `0/1001ABA8`; null where it cannot be read.
-    pub lsn: Option<Lsn>,
-    /// The newest term of a primary that the node knows; null where it knows none.
-    pub term: Option<u64>,
-    /// Whether the log was read to its end; else it may go further.
-    pub is_end: bool,
-    /// The last record that recovery would replay; null where it cannot be read.
-    pub last_record: Option<WalRecord>,
 }
 
 /// The module's own keys of the result.

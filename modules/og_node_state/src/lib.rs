@@ -20,7 +20,7 @@ use og_common::files::{FileLock, NodeLock};
 use og_common::gauss::{Fork, NodeState, ServerNode, fork};
 use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
-pub use args::{Args, LogPosition, Output, StartRole, State, Transition, Wait};
+pub use args::{Args, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
 pub use transition::{By, Change, Refusal, judge};
 
@@ -117,20 +117,19 @@ impl Module for NodeStateModule {
         };
         if args.state == State::Query {
             report.output.identity = Some(node.identity());
-            if args.diagnose && !report.output.node.is_healthy() {
-                report.output.diagnosis = Some(node.diagnose(call).await);
+            let diagnoses = args.diagnose && !report.output.node.is_healthy();
+            if diagnoses || args.log_end {
+                let log = node.log_position(call).await;
+                if diagnoses {
+                    report.output.diagnosis = Some(node.diagnose(call, &log).await);
+                }
+                report.output.log_end = Some(log).filter(|_| args.log_end);
             }
             if args.cm_view {
                 match node.cm_view(call).await {
                     Ok(view) => report.output.cm = view,
                     Err(e) => report.warnings.push(format!("CM could not be asked: {e}")),
                 }
-            }
-            if args.log_end {
-                let (end, is_end) = node.log_end_and_proof(call).await;
-                let lsn = Some(end.lsn).filter(|lsn| lsn.is_valid());
-                let last_record = end.last;
-                report.output.log_end = Some(LogPosition { lsn, term: end.term, is_end, last_record });
             }
             if !args.log_records.is_empty() {
                 tell_log_records(&node, &args, &mut report.output).await?;
@@ -230,7 +229,7 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
     if needs_peers(&present, args) {
         present.peers = node.peers().await;
         // After the peers: what they have received of this node's log meanwhile, it has itself.
-        present.log = node.log_end(call).await;
+        present.log = node.log_position(call).await;
         present.system_id = node.system_id();
     }
     if !present.node.running {

@@ -1,7 +1,7 @@
 //! What is to be done, from what is: pure.
 
 use og_common::gauss::peer::ChannelPeer;
-use og_common::gauss::{LogEnd, NodeState, Role, StopMode};
+use og_common::gauss::{LogPosition, NodeState, Role, StopMode};
 use og_common::protocol::{Error, ErrorKind, Reason};
 use og_common::replconn::ChannelHost;
 
@@ -18,7 +18,7 @@ pub struct Present {
     /// What the other ends of the replication channels are; asked for only where [`needs_peers`] says so.
     pub peers: Vec<ChannelPeer>,
     /// How far the log goes that this node holds; read after the peers were asked, and only where they were.
-    pub log: LogEnd,
+    pub log: LogPosition,
     /// The number of its database system.
     pub system_id: Option<u64>,
     /// Whether postgresql.conf has a replconninfo1, without which a server is a single node.

@@ -2,7 +2,7 @@
 
 use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{
-    BuildProgress, DbState, Endpoint, LogEnd, NodeState, Progress, Receiver, Role, Sender,
+    BuildProgress, DbState, Endpoint, LogPosition, NodeState, Progress, Receiver, Role, Sender,
 };
 use og_common::protocol::{ErrorKind, Lsn, Reason};
 use serde_json::json;
@@ -182,11 +182,11 @@ fn a_failover_takes_the_standby_that_holds_most() {
     let mut present = Present {
         node,
         peers: vec![silent(), other(Some(Lsn::new(0x5000)))],
-        log: LogEnd { lsn: Lsn::new(0x5000), term: None, last: None },
+        log: LogPosition { lsn: Some(Lsn::new(0x5000)), ..LogPosition::default() },
         ..Present::default()
     };
     assert_eq!(plan(&present, &args(fail.clone())).unwrap(), [Step::Failover]);
-    present.log.lsn = Lsn::new(0x4000);
+    present.log.lsn = Some(Lsn::new(0x4000));
     let error = plan(&present, &args(fail.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
@@ -420,7 +420,7 @@ fn standby_at(lsn: u64) -> ChannelPeer {
 
 /// A node whose log ends at 0x5000 in term 3, with one peer.
 fn at_0x5000(node: NodeState, peer: ChannelPeer) -> Present {
-    let log = LogEnd { lsn: Lsn::new(0x5000), term: Some(3), ..LogEnd::default() };
+    let log = LogPosition { lsn: Some(Lsn::new(0x5000)), term: Some(3), ..LogPosition::default() };
     Present { node, peers: vec![peer], log, system_id: Some(1), has_channel: true, ..Present::default() }
 }
 
@@ -435,11 +435,11 @@ fn an_old_primary_is_not_started_beside_a_standby_that_holds_more() {
         let old = at_0x5000(stopped(Role::Primary), standby_at(0x5001));
         assert_eq!(why(&old, value.clone()), Some(Reason::HoldsLess), "{value}");
         let newer = Present {
-            log: LogEnd { lsn: Lsn::new(0x9000), term: Some(2), ..LogEnd::default() },
+            log: LogPosition { lsn: Some(Lsn::new(0x9000)), term: Some(2), ..LogPosition::default() },
             ..old.clone()
         };
         assert_eq!(why(&newer, value.clone()), Some(Reason::OlderTerm), "{value}");
-        let unread = Present { log: LogEnd::default(), ..old.clone() };
+        let unread = Present { log: LogPosition::default(), ..old.clone() };
         assert_eq!(why(&unread, value.clone()), Some(Reason::LogUnknown), "{value}");
         // After an orderly end its standbys hold as much as it does, the checkpoint of the end included.
         for lsn in [0x5000, 0x4000] {

@@ -4,7 +4,7 @@
 
 use og_common::gauss::disk::format_bytes;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
-use og_common::gauss::{LogEnd, Role};
+use og_common::gauss::{LogPosition, Role};
 use og_common::protocol::{Error, Lsn, Reason};
 
 /// How the node comes to its new role.
@@ -40,8 +40,8 @@ pub struct Change<'a> {
     pub lag_bytes: u64,
     /// Whether it had ceased to follow its primary for good.
     pub left_behind: bool,
-    /// How far its log goes; 0 is unknown.
-    pub log: LogEnd,
+    /// How far its log goes.
+    pub log: LogPosition,
     /// The number of its database system.
     pub system_id: Option<u64>,
     /// What the other ends of its replication channels are.
@@ -173,11 +173,9 @@ fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
     }
     // A primary that restarts has what its standbys have; when it cannot be asked, its restart may be the cure.
     let stays = change.running && leads(change.is);
-    match most {
-        Some((_, peer)) if !change.log.lsn.is_valid() && !stays => Err(Refusal::LogUnknown(peer)),
-        Some((theirs, peer)) if change.log.lsn.is_valid() && theirs > change.log.lsn => {
-            Err(Refusal::HoldsLess { peer, theirs, own: change.log.lsn })
-        }
+    match (most, change.log.lsn) {
+        (Some((_, peer)), None) if !stays => Err(Refusal::LogUnknown(peer)),
+        (Some((theirs, peer)), Some(own)) if theirs > own => Err(Refusal::HoldsLess { peer, theirs, own }),
         _ => Ok(()),
     }
 }
@@ -272,7 +270,7 @@ impl Refusal<'_> {
             Self::LeftBehind => (
                 format!(
                     "the standby had ceased to follow before the primary was lost ({node}); its log ends at {}",
-                    if change.log.lsn.is_valid() { change.log.lsn.to_string() } else { "an unknown place".to_owned() }
+                    change.log.lsn.map_or_else(|| "an unknown place".to_owned(), |lsn| lsn.to_string())
                 ),
                 "make another standby primary; force: true takes this one, and what was written since is lost".to_owned(),
             ),

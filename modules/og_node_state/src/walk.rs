@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
-use og_common::gauss::{DbState, LogEnd, NodeState, Receiver, Role};
+use og_common::gauss::{DbState, LogPosition, NodeState, Receiver, Role};
 use og_common::protocol::{ErrorKind, Lsn};
 use serde_json::json;
 
@@ -88,7 +88,7 @@ fn nodes() -> Vec<Present> {
         for role in roles {
             for started_as in starts {
                 for (db_state, receives, detail) in fares {
-                    for lsn in [Lsn::INVALID, Lsn::new(OWN)] {
+                    for lsn in [None, Some(Lsn::new(OWN))] {
                         for has_channel in [false, true] {
                             let node = NodeState {
                                 running,
@@ -100,7 +100,7 @@ fn nodes() -> Vec<Present> {
                                     .then(Receiver::default),
                                 ..NodeState::default()
                             };
-                            let log = LogEnd { lsn, term: Some(2).filter(|_| lsn.is_valid()), last: None };
+                            let log = LogPosition { lsn, term: lsn.map(|_| 2), ..LogPosition::default() };
                             nodes.push(Present {
                                 node,
                                 started_as,
@@ -134,7 +134,7 @@ fn holds_more(present: &Present, peer: &ChannelPeer) -> bool {
     match peer.found {
         Found::Server { system_id, lsn, term, .. } => {
             system_id != Some(9)
-                && (lsn.is_some_and(|lsn| lsn > present.log.lsn)
+                && (lsn > present.log.lsn
                     || term.zip(present.log.term).is_some_and(|(theirs, own)| theirs > own))
         }
         _ => false,
@@ -182,7 +182,7 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
                         assert!(primaries <= hands_over, "a second primary: {}", what());
                         let more = peers.iter().find(|peer| holds_more(&present, peer));
                         let stays = node.running && (led || node.role == Role::Unknown);
-                        let judged = hands_over == 0 && (present.log.lsn.is_valid() || !stays);
+                        let judged = hands_over == 0 && (present.log.lsn.is_some() || !stays);
                         assert!(!judged || more.is_none(), "it holds less: {}", what());
                     }
                     Some(false) if led => {

@@ -104,21 +104,6 @@ struct OfPreflight {
     received_at: Option<u64>,
 }
 
-/// How far a log goes, as og_node_state tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct LogPosition {
-    /// The end of its last record.
-    pub lsn: Option<Lsn>,
-    /// The newest term of a primary that the node knows.
-    pub term: Option<u64>,
-    /// Whether the log was read to its end.
-    pub is_end: bool,
-    /// The last record that recovery would replay.
-    #[serde(deserialize_with = "deserialize_or_default")]
-    pub last_record: Option<WalRecord>,
-}
-
 /// The records of a log, as og_node_state tells them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

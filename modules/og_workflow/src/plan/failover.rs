@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Fork, Role, WalRecord, is_lost_primary_detail};
+use og_common::gauss::{Fork, LogPosition, Role, WalRecord, is_lost_primary_detail};
 use og_common::hba::RuleFields;
 use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
@@ -15,7 +15,7 @@ use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, find_misplacements, find_strangers, node_names,
     related_nodes,
 };
-use crate::seen::{LogPosition, LogRecords};
+use crate::seen::LogRecords;
 
 /// The variable that names the node.
 pub const VARIABLE: &str = "og_failover";

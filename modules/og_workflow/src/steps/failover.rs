@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::NodeState;
+use og_common::gauss::{LogPosition, NodeState};
 use og_common::protocol::Lsn;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::{Run, args, calls_on, failure_reasons, require_success, write_static}
 use crate::args::Shown;
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Answered, Go, Stop};
-use crate::seen::{LogPosition, LogRecords, PROGRAMS};
+use crate::seen::{LogRecords, PROGRAMS};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;

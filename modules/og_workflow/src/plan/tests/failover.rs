@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::LogPosition;
 use og_common::protocol::Lsn;
 use serde_json::{Value, json};
 
 use super::{Given, cluster, good, nodes, only, parameter, words};
 use crate::args::Options;
 use crate::plan::{Choice, Failover, MOST_AVAILABLE, Outlook, SYNC_NAMES, choose, failover};
-use crate::seen::{LogPosition, LogRecords};
+use crate::seen::LogRecords;
 
 fn node(hosts: &mut [Given], number: usize) -> &mut Value {
     &mut hosts[number - 1].2["og_node_state"]["node"]
