@@ -64,3 +64,23 @@ fn a_folder_uses_only_what_stands_above_it() {
         }
     }
 }
+
+/// The workflows judge the facts of all nodes by the checks of og_preflight.
+const MAY_USE: [(&str, &str); 1] = [("og_workflow", "og_preflight")];
+
+#[test]
+fn no_module_uses_another_one() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules");
+    let names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for module in &names {
+        let manifest = std::fs::read_to_string(folder.join(module).join("Cargo.toml")).unwrap();
+        let used = manifest.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+        for name in used.filter(|name| names.iter().any(|other| other == name && other != module)) {
+            let may = MAY_USE.contains(&(module.as_str(), name));
+            assert!(may, "{module} uses {name}: what two modules share belongs in og_common");
+        }
+    }
+}

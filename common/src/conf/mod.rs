@@ -175,6 +175,14 @@ impl ConfFile {
         self.lines[index].setting(index)
     }
 
+    /// The name under which the node replicates: `application_name`, else `pgxc_node_name`.
+    #[must_use]
+    pub fn replication_name(&self) -> Option<String> {
+        let name =
+            |name| self.get(name).map(|setting| setting.text().into_owned()).filter(|name| !name.is_empty());
+        name("application_name").or_else(|| name("pgxc_node_name"))
+    }
+
     /// Sets `name` to `value` (plain text, without quotes) and returns whether the text changed.
     ///
     /// The last active occurrence is changed in place, its spacing and comment kept. Is there none, a new line goes

@@ -12,10 +12,12 @@
 //! * [`cluster_lock`]: one workflow at a time on a cluster
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
+//! * [`certificates`]: when the server's certificates end, and who may read its keys
 //! * [`disk`]: how large a node is, and how much room there is
 //! * [`state_file`], [`postmaster_pid`], [`control`], [`wal`]: the files that tell of a server and its data
 //! * [`version`]: what differs between the releases
 
+pub mod certificates;
 pub mod cluster_lock;
 pub mod cm_query;
 mod config_file;
@@ -52,6 +54,7 @@ mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use certificates::{Certificate, KeyFile, Security};
 pub use cluster_lock::ClusterLock;
 pub use config_file::{
     ConfigFile, ConfigKind, ConfigPlan, EditPolicy, Guard, NewFile, RELOAD, Saved, Transaction,

@@ -1,10 +1,11 @@
 //! The state of one node as metrics, for a timer on the node itself.
 
-use og_common::gauss::{DbState, Progress, Role};
+use std::path::Path;
+
+use og_common::conf::ConfFile;
+use og_common::gauss::{Certificate, DbState, Progress, Role, Security};
 use og_common::metrics::{self, Metrics};
 use og_common::protocol::Export;
-use og_preflight::Facts;
-use og_preflight::facts::{security, server};
 
 use crate::args::Output;
 
@@ -16,21 +17,30 @@ pub(crate) const PROMETHEUS: Export<Output> = Export {
 };
 
 /// What the node's files tell of its name and its certificates.
-fn own_files(output: &Output) -> Facts {
-    let mut facts = Facts::default();
-    if let Some(identity) = &output.identity {
-        let data_dir = std::path::Path::new(&identity.data_dir);
-        server::read_conf(&mut facts, data_dir);
-        security::read(&mut facts, data_dir);
-        facts.identity.data_dir.clone_from(&identity.data_dir);
+#[derive(Default)]
+struct OwnFiles {
+    /// The name under which it replicates, else its data directory.
+    label: String,
+    certificates: Vec<Certificate>,
+}
+
+fn own_files(output: &Output) -> OwnFiles {
+    let Some(identity) = &output.identity else { return OwnFiles::default() };
+    let data_dir = Path::new(&identity.data_dir);
+    // Of a file that cannot be read nothing is known, and what is not known has no sample.
+    let text = og_common::files::read(&data_dir.join("postgresql.conf")).unwrap_or_default();
+    let conf = ConfFile::parse(&text);
+    let setting = |name: &str| conf.get(name).map(|setting| setting.text().into_owned());
+    OwnFiles {
+        label: conf.replication_name().unwrap_or_else(|| identity.data_dir.clone()),
+        certificates: Security::read(data_dir, setting).certificates,
     }
-    facts
 }
 
 /// Returns the metrics. What is not known has no sample.
-fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
+fn prometheus(output: &Output, files: &OwnFiles, at: u64) -> String {
     let node = &output.node;
-    let mut page = Metrics::new(&[("node", files.label())]);
+    let mut page = Metrics::new(&[("node", files.label.as_str())]);
     page.add_value(metrics::UP, Some(u64::from(node.running)));
     let is_known = !node.running || node.role != Role::Unknown;
     let roles = Role::SERVING.iter().filter(|_| is_known);
@@ -62,7 +72,7 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
     let leads = node.running && node.answered && node.role == Role::Primary;
     let candidates = node.senders.iter().filter(|sender| counts(&sender.sync_state)).count();
     page.add_value(metrics::SYNC_CANDIDATES, leads.then_some(candidates as u64));
-    let ends = files.security.certificates.iter();
+    let ends = files.certificates.iter();
     let ends = ends.filter_map(|one| Some((vec![("file", one.path.as_str())], one.not_after?)));
     page.add(metrics::CERTIFICATE_EXPIRY, ends);
     page.add_value(metrics::COLLECTED, Some(at));
@@ -78,17 +88,19 @@ fn receive_lag(progress: &Progress) -> Option<u64> {
 mod tests {
     use og_common::gauss::{NodeState, Receiver, ReplicationSlot, Sender};
     use og_common::protocol::Lsn;
-    use og_preflight::facts::Certificate;
 
     use super::*;
 
-    fn files() -> Facts {
-        let mut files = Facts { name: Some("dn_6002".to_owned()), ..Facts::default() };
+    fn files() -> OwnFiles {
         let certificate =
             |path: &str, not_after| Certificate { path: path.to_owned(), not_after, problem: None };
-        files.security.certificates =
-            vec![certificate("/d/server.crt", Some(1_900_000_000)), certificate("/d/ca.crt", None)];
-        files
+        OwnFiles {
+            label: "dn_6002".to_owned(),
+            certificates: vec![
+                certificate("/d/server.crt", Some(1_900_000_000)),
+                certificate("/d/ca.crt", None),
+            ],
+        }
     }
 
     fn text(node: NodeState) -> String {

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use og_common::gauss::peer;
-use og_common::gauss::{Content, ServerNode};
+use og_common::gauss::{Content, Security, ServerNode};
 use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, Purpose, Target};
-use crate::facts::{Facts, Root, SourceAnswer, disk, limits, network, os, security, server};
+use crate::facts::{Facts, Root, SourceAnswer, disk, limits, network, os, server};
 
 /// Ports that the server uses beside its own: base + 1 to base + 5.
 const MORE_PORTS: u16 = 5;
@@ -99,7 +99,7 @@ pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
     }
     server::read_hba(&mut facts, &node.data_dir, &args.wanted.clients);
     server::read_cluster(&mut facts);
-    security::read(&mut facts, &node.data_dir);
+    facts.security = Security::read(&node.data_dir, |name| facts.settings.get(name).map(str::to_owned));
     let port =
         args.wanted.port.or_else(|| facts.settings.number("port").and_then(|port| u16::try_from(port).ok()));
     let ports: Vec<u16> = if args.wanted.ports.is_empty() {

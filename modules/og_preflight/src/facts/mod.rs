@@ -7,7 +7,6 @@ pub mod disk;
 pub mod limits;
 pub mod network;
 pub mod os;
-pub mod security;
 pub mod server;
 pub mod settings;
 #[cfg(test)]
@@ -24,8 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use disk::{Disk, Leftover, LeftoverKind};
 pub use limits::{Kernel, Limit, Limits};
 pub use network::{Admission, ChannelFacts, Hosts, LocalEnd, Port, PortState, Reached, SourceAnswer};
+pub use og_common::gauss::{Certificate, KeyFile, Security};
 pub use os::{Clock, Memory, System, User};
-pub use security::{Certificate, KeyFile, Security};
 pub use server::{Activity, ConfFacts, HbaFacts, LockHolder, Programs};
 pub use settings::Settings;
 

@@ -163,8 +163,7 @@ pub fn read_conf(facts: &mut Facts, data_dir: &Path) {
             facts.settings.insert_file(name, setting.text().into_owned());
         }
     }
-    let name = |name: &str| facts.settings.file.get(name).filter(|name| !name.is_empty()).cloned();
-    facts.name = name("application_name").or_else(|| name("pgxc_node_name"));
+    facts.name = conf.replication_name();
 }
 
 /// Reads pg_hba.conf, and asks it about these addresses, the node's own and those of its peers.

@@ -1,7 +1,6 @@
 //! Collectors on a root made for the test.
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
@@ -239,33 +238,6 @@ fn leftovers_of_a_stopped_server_are_found() {
     facts.server.running = true;
     disk::read_leftovers(&mut facts, &root, &data, dir.path(), Some(26000));
     assert_eq!(facts.leftovers, []);
-}
-
-/// Made with `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=test -days 3650`; of its key
-/// nothing is kept.
-const CERTIFICATE: &str = include_str!("../../tests/server.crt");
-
-#[test]
-fn certificates_and_keys_are_read_where_ssl_is_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let put = |name: &str, text: &str, mode| {
-        std::fs::write(dir.path().join(name), text).unwrap();
-        std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
-    };
-    put("server.crt", CERTIFICATE, 0o644);
-    put("server.key", "key", 0o640);
-    put("server.key.cipher", "cipher", 0o600);
-    let mut facts = Facts::default();
-    security::read(&mut facts, dir.path());
-    assert_eq!(facts.security, Security::default(), "SSL is not known to be on");
-    facts.settings.file.insert("ssl".to_owned(), "on".to_owned());
-    facts.settings.file.insert("ssl_ca_file".to_owned(), "missing.pem".to_owned());
-    security::read(&mut facts, dir.path());
-    let [own, authority] = &facts.security.certificates[..] else { panic!("{:?}", facts.security) };
-    assert!(own.not_after.is_some_and(|end| end > 1_700_000_000), "{own:?}");
-    assert!(authority.not_after.is_none() && authority.problem.is_some(), "{authority:?}");
-    let modes: Vec<Option<u32>> = facts.security.keys.iter().map(|key| key.mode).collect();
-    assert_eq!(modes, [Some(0o640), Some(0o600)]);
 }
 
 #[test]
