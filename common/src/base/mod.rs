@@ -1,5 +1,6 @@
 //! The vocabulary of all: what a call is, what it answers, how it fails, and what of it is secret.
 
+mod bytes;
 mod call;
 pub mod clock;
 mod done;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod report;
 pub mod secret;
 
+pub use bytes::Bytes;
 pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
 pub(crate) use call::{environment_data_dir, run_as_hint};
 pub(crate) use done::Done;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::{DbState, Sender};
+use og_common::protocol::Bytes;
 
 use crate::cluster::{Node, canonical, describe_state, primaries, role_in_words, several_primaries};
 
@@ -51,7 +52,9 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
         None => "?".to_owned(),
     };
     let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());
-    let lag = sender.and_then(|s| s.progress.lag_bytes).map_or_else(|| "-".to_owned(), in_units);
+    let lag = sender
+        .and_then(|s| s.progress.lag_bytes)
+        .map_or_else(|| "-".to_owned(), |lag| Bytes::new(lag).to_string());
     [n.name.clone(), format!("{}:{}", n.address, n.base_port), role, state(n), sync, lag]
 }
 
@@ -73,42 +76,4 @@ fn state(n: &Node) -> String {
         return format!("{words} ({detail})");
     }
     words
-}
-
-/// Bytes as people write them.
-#[must_use]
-pub fn in_units(bytes: u64) -> String {
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    // Enough of the number for one decimal.
-    #[allow(clippy::cast_precision_loss)]
-    let mut size = bytes as f64 / 1024.0;
-    for unit in ["KiB", "MiB", "GiB"] {
-        if size < 1024.0 {
-            return format!("{size:.1} {unit}");
-        }
-        size /= 1024.0;
-    }
-    format!("{size:.1} TiB")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_as_people_write_them() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (3 << 20, "3.0 MiB"),
-            (5 << 30, "5.0 GiB"),
-            (2 << 40, "2.0 TiB"),
-        ] {
-            assert_eq!(in_units(bytes), text);
-        }
-    }
 }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::state::is_lost_primary_detail;
 use og_common::gauss::{DbState, Role, Sender};
-use og_common::protocol::Lsn;
+use og_common::protocol::{Bytes, Lsn};
 use og_common::standby_names::StandbyNames;
 
 use super::cm;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
 use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
-use crate::table::in_units;
 
 /// The parameters that are asked for beside the nodes' states.
 pub const PARAMETERS: [&str; 3] = [SYNC_NAMES, MOST_AVAILABLE, COMMIT];
@@ -20,14 +19,14 @@ const COMMIT: &str = "synchronous_commit";
 /// Values of it by which no commit waits for a standby.
 const LOCAL: [&str; 5] = ["off", "local", "false", "no", "0"];
 /// Slots that nobody uses and that retain more than this are a finding.
-const RETAINED_BYTES: u64 = 1 << 30;
+const MAX_RETAINED: Bytes = Bytes::new(1 << 30);
 
-/// Assesses these nodes; a standby that is more than `max_lag_bytes` behind is a finding, and not ready for a switchover.
+/// Assesses these nodes; a standby that is more than `max_lag` behind is a finding, and not ready for a switchover.
 #[must_use]
-pub fn assess(nodes: &[Node], max_lag_bytes: u64) -> ClusterHealth {
+pub fn assess(nodes: &[Node], max_lag: Bytes) -> ClusterHealth {
     let heads = writable_nodes(nodes);
     let primary = if let [only] = heads[..] { Some(only) } else { None };
-    let it = Inspection { nodes, primary, max_lag_bytes };
+    let it = Inspection { nodes, primary, max_lag };
     let mut health: Vec<NodeHealth> = it.sorted_nodes().map(|n| it.node(n)).collect();
     let commits = it.commits();
     for own in &mut health {
@@ -78,7 +77,7 @@ impl Finding {
 struct Inspection<'a> {
     nodes: &'a [Node],
     primary: Option<&'a Node>,
-    max_lag_bytes: u64,
+    max_lag: Bytes,
 }
 
 impl<'a> Inspection<'a> {
@@ -98,7 +97,7 @@ impl<'a> Inspection<'a> {
         });
         let sender = self.sender_to(n).filter(|_| n.is_streaming());
         let written = self.primary.and_then(|p| p.state().lsn);
-        let behind = |own: Option<Lsn>| Some(written?.bytes_since(own?));
+        let behind = |own: Option<Lsn>| Some(Bytes::new(written?.bytes_since(own?)));
         let progress = state.receiver.as_ref().map(|receiver| &receiver.progress);
         let follows = readable && state.running && n.live_role().is_some_and(Role::is_following);
         let flushed = progress.and_then(|p| p.flush.or(p.received));
@@ -122,10 +121,9 @@ impl<'a> Inspection<'a> {
             sync_state: sender.and_then(|s| s.sync_state.clone()),
             receive_lag_bytes: behind(flushed).filter(|_| follows),
             replay_lag_bytes: behind(replayed).filter(|_| follows),
-            slot_retained_bytes: state
-                .slots
-                .as_ref()
-                .map(|slots| slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or(0)),
+            slot_retained_bytes: state.slots.as_ref().map(|slots| {
+                Bytes::new(slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or(0))
+            }),
             version: state.version.clone(),
             pending_restart: (readable && state.running && !seen.running.is_empty())
                 .then(|| seen.pending_restart.iter().cloned().collect()),
@@ -206,8 +204,8 @@ impl<'a> Inspection<'a> {
             }
             take_over.0.clone_from(&no);
             match own.replay_lag_bytes {
-                Some(lag) if lag > self.max_lag_bytes => {
-                    no.push(format!("it is {} behind", in_units(lag)));
+                Some(lag) if lag > self.max_lag => {
+                    no.push(format!("it is {lag} behind"));
                 }
                 Some(_) => {}
                 None => unknown.push("its replication lag is not known".to_owned()),
@@ -324,20 +322,15 @@ impl<'a> Inspection<'a> {
             let fix = format!("repair it: og repair {}", n.name);
             found.push(error("node.not_streaming", name, "does not stream").with_fix(fix));
         }
-        if let Some(lag) = own.replay_lag_bytes.filter(|lag| *lag > self.max_lag_bytes) {
+        if let Some(lag) = own.replay_lag_bytes.filter(|lag| *lag > self.max_lag) {
             found.push(
-                finding(
-                    Severity::Warning,
-                    "node.lagging",
-                    name,
-                    format!("is {} behind the primary", in_units(lag)),
-                )
-                .with_fix("look for a slow disk or network, or a long query that holds replay back"),
+                finding(Severity::Warning, "node.lagging", name, format!("is {lag} behind the primary"))
+                    .with_fix("look for a slow disk or network, or a long query that holds replay back"),
             );
         }
         let idle = state.slots.iter().flatten().filter(|slot| !slot.active);
-        for slot in idle.filter(|slot| slot.retained_bytes.is_some_and(|bytes| bytes > RETAINED_BYTES)) {
-            let held = in_units(slot.retained_bytes.unwrap_or(0));
+        let retained = idle.filter_map(|slot| Some((slot, Bytes::new(slot.retained_bytes?))));
+        for (slot, held) in retained.filter(|(_, held)| *held > MAX_RETAINED) {
             found.push(
                 finding(
                     Severity::Warning,
@@ -399,11 +392,11 @@ impl<'a> Inspection<'a> {
     }
 
     /// What only the primary has: nothing where enough standbys confirm each commit, else the least that any standby lacks.
-    fn loss(&self, health: &[NodeHealth], commits: &CommitWait) -> Option<u64> {
+    fn loss(&self, health: &[NodeHealth], commits: &CommitWait) -> Option<Bytes> {
         self.primary?;
         let required = commits.required?;
         if required > 0 && commits.candidates.len() >= required {
-            return Some(0);
+            return Some(Bytes::ZERO);
         }
         let standbys =
             health.iter().filter(|own| own.role == Some(Role::Standby) && own.streaming == Some(true));
@@ -440,7 +433,7 @@ fn absence_findings(own: &NodeHealth, n: &Node) -> Option<Vec<Finding>> {
     }
     match &state.build {
         Some(build) if build.running => {
-            let message = format!("is being built, {} copied", in_units(build.done_kb * 1024));
+            let message = format!("is being built, {} copied", Bytes::new(build.done_kb * 1024));
             one(finding(Severity::Warning, "node.building", name, message))
         }
         Some(build) if build.interrupted => {
@@ -500,8 +493,8 @@ fn summarize(it: &ClusterHealth) -> String {
         Some(n) => format!("{n} failures are tolerated"),
     };
     let lost = match it.loss_bytes {
-        Some(0) => "the loss of the primary would lose nothing".to_owned(),
-        Some(bytes) => format!("the loss of the primary would lose up to {}", in_units(bytes)),
+        Some(Bytes::ZERO) => "the loss of the primary would lose nothing".to_owned(),
+        Some(bytes) => format!("the loss of the primary would lose up to {bytes}"),
         None if standbys.is_empty() => {
             "the loss of the primary would lose everything since the last backup".to_owned()
         }

@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 
 use og_common::gauss::{DbState, Role};
 use og_common::metrics::{self, Metric, Metrics};
+use og_common::protocol::Bytes;
 
 use super::assess::is_yes;
 use super::{ClusterHealth, NodeHealth, Verdict};
 
-/// Limits of replay lag, in bytes.
-#[derive(Clone, Copy, Debug, Default)]
+/// Limits of replay lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LagLimits {
     /// From this on it is a warning.
-    pub warning: Option<u64>,
+    pub warning: Option<Bytes>,
     /// From this on it is critical.
-    pub critical: Option<u64>,
+    pub critical: Option<Bytes>,
 }
 
 /// Returns the exit status (0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN) and the one line that Nagios and its like take, with
@@ -22,7 +23,7 @@ pub struct LagLimits {
 #[must_use]
 pub fn nagios(health: &ClusterHealth, limits: LagLimits) -> (u8, String) {
     let lag = health.nodes.iter().filter_map(|node| node.replay_lag_bytes).max();
-    let over = |limit: Option<u64>| limit.zip(lag).is_some_and(|(limit, lag)| lag >= limit);
+    let over = |limit: Option<Bytes>| limit.zip(lag).is_some_and(|(limit, lag)| lag >= limit);
     let (status, word) = match health.verdict {
         Verdict::Broken => (2, "CRITICAL"),
         _ if over(limits.critical) => (2, "CRITICAL"),
@@ -32,15 +33,16 @@ pub fn nagios(health: &ClusterHealth, limits: LagLimits) -> (u8, String) {
         Verdict::Healthy => (0, "OK"),
     };
     let streaming = health.nodes.iter().filter(|node| node.streaming == Some(true)).count();
-    let limit = |limit: Option<u64>| limit.map_or(String::new(), |bytes| bytes.to_string());
+    let limit = |limit: Option<Bytes>| limit.map_or(String::new(), |bytes| bytes.as_u64().to_string());
     let mut data = format!("nodes={};;;0 streaming={streaming};;;0", health.nodes.len());
     for node in &health.nodes {
         if let Some(bytes) = node.replay_lag_bytes {
             // A label with a blank or a quote is quoted.
             let _ = write!(
                 data,
-                " '{}_replay_lag'={bytes}B;{};{};0",
+                " '{}_replay_lag'={}B;{};{};0",
                 node.name.replace('\'', "''"),
+                bytes.as_u64(),
                 limit(limits.warning),
                 limit(limits.critical)
             );
@@ -75,6 +77,7 @@ const USABLE: Metric = Metric { name: "opengauss_usable", help: "Whether the clu
 pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     let mut page = Metrics::new(&[("cluster", cluster)]);
     let number = |known: Option<bool>| known.map(u64::from);
+    let bytes = |known: Option<Bytes>| known.map(Bytes::as_u64);
     page.add(metrics::UP, each(health, |node| number(node.running)));
     let role = |node: &NodeHealth, role: Role| Some(u64::from(node.role? == role && node.running?));
     let roles = health.nodes.iter().flat_map(|node| {
@@ -92,9 +95,9 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     let well = |node: &NodeHealth| node.db_state.map(|state| state == DbState::Normal);
     page.add(metrics::NORMAL, each(health, |node| number(well(node))));
     page.add(metrics::STREAMING, each(health, |node| number(node.streaming)));
-    page.add(metrics::RECEIVE_LAG, each(health, |node| node.receive_lag_bytes));
-    page.add(metrics::REPLAY_LAG, each(health, |node| node.replay_lag_bytes));
-    page.add(metrics::SLOT_RETAINED, each(health, |node| node.slot_retained_bytes));
+    page.add(metrics::RECEIVE_LAG, each(health, |node| bytes(node.receive_lag_bytes)));
+    page.add(metrics::REPLAY_LAG, each(health, |node| bytes(node.replay_lag_bytes)));
+    page.add(metrics::SLOT_RETAINED, each(health, |node| bytes(node.slot_retained_bytes)));
     let waits = |node: &NodeHealth| node.pending_restart.as_ref().map(|waiting| !waiting.is_empty());
     page.add(PENDING_RESTART, each(health, |node| number(waits(node))));
     let standby =

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use og_common::gauss::Role;
+use og_common::protocol::Bytes;
 
 use super::cm;
 use super::{Answer, ClusterHealth, NodeHealth, Severity};
-use crate::table::{aligned, in_units};
+use crate::table::aligned;
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "?";
@@ -49,7 +50,7 @@ const COLUMNS: [Column; 13] = [
     Column { head: "REPLAY LAG", cell: |n| lag(n, n.replay_lag_bytes), rank: 1, verbose: false },
     Column {
         head: "SLOTS RETAIN",
-        cell: |n| known(n, n.slot_retained_bytes.map(in_units)),
+        cell: |n| known(n, n.slot_retained_bytes.map(|bytes| bytes.to_string())),
         rank: 5,
         verbose: false,
     },
@@ -137,8 +138,8 @@ fn branch<'a>(
     let sync = node.sync_state.as_ref().map_or(String::new(), |sync| format!(", {sync}"));
     let behind = node
         .replay_lag_bytes
-        .filter(|lag| *lag > 0)
-        .map_or(String::new(), |lag| format!(", {} behind", in_units(lag)));
+        .filter(|lag| *lag > Bytes::ZERO)
+        .map_or(String::new(), |lag| format!(", {lag} behind"));
     out.push(format!("{stem}{} ({}, {}{sync}{behind})", node.name, role(node), state(node)));
     let followers: Vec<&NodeHealth> =
         health.nodes.iter().filter(|other| other.upstream.as_deref() == Some(node.name.as_str())).collect();
@@ -172,9 +173,9 @@ fn known(_: &NodeHealth, value: Option<String>) -> String {
     value.unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
-fn lag(node: &NodeHealth, bytes: Option<u64>) -> String {
+fn lag(node: &NodeHealth, bytes: Option<Bytes>) -> String {
     match (node.streaming, bytes) {
-        (_, Some(bytes)) => in_units(bytes),
+        (_, Some(bytes)) => bytes.to_string(),
         (None, None) if node.running.is_some() => NONE.to_owned(),
         _ => UNKNOWN.to_owned(),
     }

@@ -16,6 +16,7 @@ mod tests;
 
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{DbState, Role};
+use og_common::protocol::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +48,7 @@ pub struct ClusterHealth {
     /// How many more nodes may fail, one after the other, before writes stop; null when that cannot be told.
     pub failures_tolerated: Option<usize>,
     /// Bytes of the log that would be lost with the primary now; null when that cannot be told.
-    pub loss_bytes: Option<u64>,
+    pub loss_bytes: Option<Bytes>,
     /// What openGauss CM says, where it runs the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cm: Option<CmView>,
@@ -100,11 +101,11 @@ pub struct NodeHealth {
     /// `sync`, `potential`, `quorum` or `async`, as its upstream says.
     pub sync_state: Option<String>,
     /// Bytes that the primary has written and it has not received.
-    pub receive_lag_bytes: Option<u64>,
+    pub receive_lag_bytes: Option<Bytes>,
     /// Bytes that the primary has written and it has not replayed.
-    pub replay_lag_bytes: Option<u64>,
+    pub replay_lag_bytes: Option<Bytes>,
     /// Bytes of log that its replication slots retain.
-    pub slot_retained_bytes: Option<u64>,
+    pub slot_retained_bytes: Option<Bytes>,
     /// Release of its server.
     pub version: Option<String>,
     /// Parameters whose value in postgresql.conf counts only after a restart; null when the server does not run or could not

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use og_common::gauss::{DbState, Role};
+use og_common::protocol::Bytes;
 
 use super::lines::{role, state};
 use super::{ClusterHealth, NodeHealth, Severity, Verdict};
-use crate::table::in_units;
 
 /// The size of a node's box, in pixels.
 const BOX: (usize, usize) = (196, 92);
@@ -281,7 +281,7 @@ fn draw_edge(node: &NodeHealth, from: (usize, usize), to: (usize, usize), out: &
     let _ =
         writeln!(out, "<path class=\"edge{line}\" d=\"M{} {}V{turn}H{}V{}\"/>", from.0, from.1, to.0, to.1);
     let sync = node.sync_state.as_ref().map_or(String::new(), |sync| format!(", {sync}"));
-    let lag = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), in_units);
+    let lag = |bytes: Option<Bytes>| bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
     let words = [
         format!("{word}{sync}"),
         format!("receive lag {}", lag(node.receive_lag_bytes)),

@@ -36,7 +36,7 @@ fn streaming(standbys: i64) -> Vec<Given> {
 }
 
 fn health(hosts: &[Given]) -> ClusterHealth {
-    assess(&nodes(hosts), 16 << 20)
+    assess(&nodes(hosts), Bytes::new(16 << 20))
 }
 
 fn ids(health: &ClusterHealth) -> Vec<&str> {
@@ -106,9 +106,9 @@ fn a_healthy_cluster() {
         it.sentence,
         "Primary n1 and its 2 standbys are well; 1 failure is tolerated, the loss of the primary would lose nothing; commits wait for 1 of n2, n3."
     );
-    assert_eq!((it.failures_tolerated, it.loss_bytes), (Some(1), Some(0)));
+    assert_eq!((it.failures_tolerated, it.loss_bytes), (Some(1), Some(Bytes::ZERO)));
     let n2 = it.node("n2").unwrap();
-    assert_eq!((n2.receive_lag_bytes, n2.replay_lag_bytes), (Some(0), Some(1 << 20)));
+    assert_eq!((n2.receive_lag_bytes, n2.replay_lag_bytes), (Some(Bytes::ZERO), Some(Bytes::new(1 << 20))));
     assert_eq!((n2.switchover_ready.verdict, n2.failover_ready.verdict), (Answer::Yes, Answer::Yes));
     assert_eq!(it.node("n1").unwrap().switchover_ready.verdict, Answer::No);
     let text = lines(&it, false, None);
@@ -212,7 +212,7 @@ fn a_lagging_standby_is_not_ready_for_a_switchover() {
     let n2 = it.node("n2").unwrap();
     assert_eq!(n2.switchover_ready.verdict, Answer::No);
     assert!(n2.switchover_ready.reasons[0].ends_with("GiB behind"), "{:?}", n2.switchover_ready);
-    let limits = LagLimits { warning: Some(1), critical: Some(1 << 30) };
+    let limits = LagLimits { warning: Some(Bytes::new(1)), critical: Some(Bytes::new(1 << 30)) };
     assert_eq!(nagios(&it, limits).0, 2);
 }
 
@@ -225,7 +225,7 @@ fn an_asynchronous_standby_loses_what_it_has_not_received() {
     let it = health(&hosts);
     assert_eq!(
         (it.verdict, it.loss_bytes, it.failures_tolerated),
-        (Verdict::Healthy, Some(1 << 20), Some(1))
+        (Verdict::Healthy, Some(Bytes::new(1 << 20)), Some(1))
     );
     assert!(
         it.sentence.ends_with("would lose up to 1.0 MiB; commits wait for no standby."),
@@ -259,7 +259,7 @@ fn names_that_are_not_set_are_any_standby() {
     let it = health(&hosts);
     assert_eq!(
         (it.commits.names.as_deref(), it.commits.required, it.loss_bytes),
-        (Some("*"), Some(1), Some(0))
+        (Some("*"), Some(1), Some(Bytes::ZERO))
     );
 }
 

@@ -6,6 +6,7 @@ use og_common::conf::is_on;
 use og_common::gauss::control::LIMITS;
 use og_common::gauss::managed::Act;
 use og_common::gauss::{DbState, Role};
+use og_common::protocol::Bytes;
 use og_common::standby_names::StandbyNames;
 
 use super::{
@@ -141,7 +142,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         if targets.is_empty() { !n.seen().pending_restart.is_empty() } else { c.targets.contains(n) }
     };
     let chosen: Vec<&Node> = c.members.iter().copied().filter(wanted).collect();
-    let health = assess(nodes, options.og_max_lag_bytes);
+    let health = assess(nodes, Bytes::new(options.og_max_lag_bytes));
     let mut standbys: Vec<&Node> = chosen.iter().copied().filter(|n| *n != primary).collect();
     standbys.sort_by_key(|n| (!n.becomes_cascade(), n.id));
     let members = c.members.clone();
@@ -301,7 +302,7 @@ pub fn candidates<'a>(nodes: &'a [Node], primary: &str, health: &ClusterHealth) 
     }
     found.sort_by_key(|n| {
         let own = health.node(&n.name);
-        let lag = own.and_then(|own| own.replay_lag_bytes).unwrap_or(u64::MAX);
+        let lag = own.and_then(|own| own.replay_lag_bytes).unwrap_or(Bytes::MAX);
         (health.commits.in_reserve.contains(&n.name), lag, n.id)
     });
     found

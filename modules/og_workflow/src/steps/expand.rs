@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use og_common::protocol::Bytes;
 use og_common::replconn::NumberedChannel;
 use serde_json::json;
 
@@ -136,7 +137,7 @@ fn edit(it: &mut Run, og: &Expand, name: &str, program: &str, mut calls: Calls) 
 }
 
 /// The bytes that a full copy of the primary takes.
-fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
+fn size_of(it: &mut Run, primary: &str) -> Go<Bytes> {
     let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
     let calls = vec![(primary.to_owned(), args(own))];
     it.replay.shown = QUIET;
@@ -173,7 +174,7 @@ fn role_of(og: &Expand, node: &String) -> &'static str {
 
 /// Builds side by side; one that a killed run left running is waited for, and what it made is taken.
 /// `size` is what a full copy needs.
-fn build(it: &mut Run, og: &Expand, size: Option<u64>, begun: &mut Answered, builds: &Builds<'_>) -> Go {
+fn build(it: &mut Run, og: &Expand, size: Option<Bytes>, begun: &mut Answered, builds: &Builds<'_>) -> Go {
     let name = builds.title;
     let (o, check) = (&it.how.options, it.how.check);
     let at = |n: &&String| {

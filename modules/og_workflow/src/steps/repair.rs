@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::Role;
 use og_common::hba::RuleFields;
-use og_common::protocol::Lsn;
+use og_common::protocol::{Bytes, Lsn};
 use serde_json::{Value, json};
 
 use super::{QUIET, Run, args, require_success, write_static};
@@ -12,7 +12,6 @@ use crate::args::{BuildMode, Counts, Shown};
 use crate::plan::{self, Build, Repair, list_findings};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::PROGRAMS;
-use crate::table::in_units;
 
 /// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
 const ROUNDS: usize = 4;
@@ -227,10 +226,9 @@ fn build(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     let source = &og.shared.primary;
     for build in &builds {
         let how = match build.mode {
-            BuildMode::Full => format!("is rebuilt in full: {} are copied from {source}", in_units(size)),
+            BuildMode::Full => format!("is rebuilt in full: {size} are copied from {source}"),
             BuildMode::Incremental => format!(
-                "is rebuilt incrementally from {source}; where that does not serve, in full: {} are copied",
-                in_units(size)
+                "is rebuilt incrementally from {source}; where that does not serve, in full: {size} are copied"
             ),
             BuildMode::Auto => continue,
         };
@@ -285,7 +283,7 @@ fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
     )?])
 }
 
-fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -> Go {
+fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes) -> Go {
     let mode = |mode: BuildMode| builds.iter().filter(move |build| build.mode == mode).copied();
     let running: Vec<_> = mode(BuildMode::Auto).collect();
     let incremental: Vec<_> = mode(BuildMode::Incremental).collect();
@@ -303,8 +301,7 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
         match incremental.iter().find(|build| build.node == node).filter(|_| harder) {
             Some(build) => {
                 it.warnings.push(format!(
-                    "{node}: the incremental build did not serve, {} are copied in full: {why}",
-                    in_units(size)
+                    "{node}: the incremental build did not serve, {size} are copied in full: {why}"
                 ));
                 full.push(build);
             }
@@ -313,7 +310,7 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: u64) -
     }
     note_failures(done, &refused);
     let room = it.how.options.og_build_room.then_some(size);
-    let title = format!("Rebuild standbys in full ({} each)", in_units(size));
+    let title = format!("Rebuild standbys in full ({size} each)");
     let answered = call_build(it, &title, &full, BuildMode::Full, room)?;
     note_failures(done, &answered);
     Ok(())
@@ -324,7 +321,7 @@ fn call_build(
     name: &str,
     builds: &[&Build],
     mode: BuildMode,
-    room: Option<u64>,
+    room: Option<Bytes>,
 ) -> Go<Answered> {
     if builds.is_empty() {
         return Ok(Answered::default());
@@ -358,7 +355,7 @@ fn call_build(
 }
 
 /// The bytes that a full copy of the primary takes.
-fn size_of(it: &mut Run, primary: &str) -> Go<u64> {
+fn size_of(it: &mut Run, primary: &str) -> Go<Bytes> {
     let own = json!({"state": "query", "timeout": it.how.options.og_look_timeout});
     it.replay.shown = QUIET;
     let own = vec![(primary.to_owned(), args(own))];

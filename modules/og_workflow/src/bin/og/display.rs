@@ -4,9 +4,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use og_common::protocol::{Error, Progress, secret};
+use og_common::protocol::{Bytes, Error, Progress, secret};
 use og_workflow::args::{Change, NodeCall, Outcome};
-use og_workflow::table::in_units;
 use serde_json::{Value, json};
 
 use crate::run::LockLeft;
@@ -435,7 +434,7 @@ impl Rate {
         if time < 1000 || done == 0 {
             return String::new();
         }
-        let rate = format!("{}/s", in_units(u64::try_from(done * 1000 / time).unwrap_or(u64::MAX)));
+        let rate = format!("{}/s", Bytes::new(u64::try_from(done * 1000 / time).unwrap_or(u64::MAX)));
         match total {
             None => rate,
             Some(total) => {

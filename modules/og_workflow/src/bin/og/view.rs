@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 use og_common::files;
-use og_common::protocol::{Error, ErrorKind, secret};
+use og_common::protocol::{Bytes, Error, ErrorKind, secret};
 use og_workflow::args::Outcome;
 use og_workflow::health::export::{LagLimits, nagios, prometheus};
 use og_workflow::health::{ClusterHealth, lines, page, picture};
@@ -19,7 +19,7 @@ pub struct View {
     verbose: bool,
     topology: bool,
     /// The limits of the lag, when Nagios asks.
-    nagios: Option<(Option<u64>, Option<u64>)>,
+    nagios: Option<LagLimits>,
     /// The file for node_exporter's textfile collector.
     prometheus: Option<PathBuf>,
     /// The file for a browser.
@@ -67,13 +67,14 @@ impl View {
     /// Returns what the command line asks for; of a workflow that has no such arguments, nothing.
     pub fn from_matches(matches: &ArgMatches) -> Self {
         let set = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false);
-        let bytes = |name: &str| matches.try_get_one::<u64>(name).ok().flatten().copied();
+        let bytes = |name: &str| matches.try_get_one::<u64>(name).ok().flatten().copied().map(Bytes::new);
         let file = |name: &str| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
         let cluster = matches.get_one::<String>("cluster").cloned();
         Self {
             verbose: set("verbose"),
             topology: set("topology"),
-            nagios: set("nagios").then(|| (bytes("warning"), bytes("critical"))),
+            nagios: set("nagios")
+                .then(|| LagLimits { warning: bytes("warning"), critical: bytes("critical") }),
             prometheus: file("prometheus"),
             html: file("html"),
             svg: file("svg"),
@@ -88,8 +89,7 @@ impl View {
 
     /// Returns exit status and line for Nagios, where they are asked for.
     pub fn nagios(&self, outcome: &Outcome) -> Option<(u8, String)> {
-        let (warning, critical) = self.nagios?;
-        let limits = LagLimits { warning, critical };
+        let limits = self.nagios?;
         Some(outcome.cluster.as_ref().map_or_else(
             || {
                 let why = outcome.msg.as_deref().unwrap_or("the cluster was not assessed");
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_was_not_assessed_is_unknown_to_nagios() {
-        let view = View { nagios: Some((None, None)), ..View::default() };
+        let view = View { nagios: Some(LagLimits::default()), ..View::default() };
         let outcome =
             Outcome { failed: true, msg: Some("no hosts | at all".to_owned()), ..Outcome::default() };
         assert_eq!(view.nagios(&outcome), Some((3, "OPENGAUSS UNKNOWN - no hosts   at all".to_owned())));
