@@ -224,7 +224,7 @@ async fn apply_change(
     if !running {
         warnings.extend(stopped::check(call, node, (&text, &plan.changed), wanted, args.force).await?);
     }
-    let diff = Diff::new(file.path(), &old, &text);
+    let diff = call.diff.then(|| Diff::new(file.path(), &old, &text));
     let msg = summary(call, &plan.changed, file.path());
     let mut output =
         Output { before: mask_values(plan.before), after: mask_values(plan.after), ..Output::default() };
