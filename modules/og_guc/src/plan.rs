@@ -77,6 +77,8 @@ impl Wanted {
         let mut wanted = Self::default();
         match args.state {
             State::Query => wanted.show = names,
+            // That takes the whole of another file.
+            State::Restored => {}
             State::Absent if names.is_empty() => {
                 return Err(Error::bad_args("no parameter is named").hint("name them in names or parameters"));
             }
