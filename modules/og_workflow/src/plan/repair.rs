@@ -176,9 +176,11 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     let said = said.map_or_else(String::new, |line| format!("; its log ends with: {line}"));
     let evidence =
         format!("no primary runs, {name} was it last, and nobody holds more than it ({held}); {why}{said}");
-    let (cause, conf) = match restored_conf(c, &mut plan, primary, options) {
-        Some(words) => (Cause::BrokenConf, words),
-        None => (cause, String::new()),
+    let (cause, conf) = if let Some(words) = restored_conf(c, &mut plan, primary, options) {
+        (Cause::BrokenConf, words)
+    } else {
+        c.findings.extend(cause::broken_conf(primary));
+        (cause, String::new())
     };
     let first = if plan.restored_rules.is_empty() { "" } else { "make pg_hba.conf anew and " };
     let remedy = format!("{conf}{first}start it as primary");
@@ -249,7 +251,9 @@ fn of_standbys(
             continue;
         }
         let force = forced.contains(&n.name);
-        let view = RepairView { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
+        let has_copy = !options.og_repair_backup.is_empty() && c.targets.contains(&n);
+        let view =
+            RepairView { c: &*c, head: primary, tried, force, has_copy, method: &options.og_hba_method };
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => {
@@ -334,8 +338,9 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
 /// how the remedy begins then.
 fn restored_conf(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) -> Option<String> {
     let copy = &options.og_repair_backup;
-    let is_refused =
-        n.seen().diagnosis.as_ref().is_some_and(|found| found.obstacle == Some(Obstacle::ConfRefused));
+    let found = n.seen().diagnosis.as_ref();
+    let is_refused = n.seen().conf_error.is_some()
+        || found.is_some_and(|found| found.obstacle == Some(Obstacle::ConfRefused));
     if copy.is_empty() || !is_refused || !c.targets.contains(&n) {
         return None;
     }
@@ -501,7 +506,8 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     }
     let lacking = others.iter().filter(|m| !access::has_channel(n, m)).map(|m| m.channel_end());
     let lacking: Vec<PeerArg> = lacking.collect();
-    if !lacking.is_empty() {
+    // Of a file that cannot be read nothing is known; what lacks in the copy is seen when it is there.
+    if !lacking.is_empty() && n.seen().conf_error.is_none() {
         plan.channels.insert(n.name.clone(), lacking);
     }
 }

@@ -284,6 +284,20 @@ fn a_copy_of_postgresql_conf_is_brought_back_where_the_server_refuses_its_own() 
     assert!(plan(repairing(&hosts, "n3", false)).restored_confs.is_empty());
     let told = repair(&nodes(&hosts), &words("n3"), &options(false), &words("n3")).plan.unwrap();
     assert!(told.refused["n3"].contains("og repair n3 og_repair_backup=PATH"), "{:?}", told.refused);
+    // A line that cannot be read.
+    let corrupt = json!({"failed": true, "msg": "m", "error": {"kind": "corrupt", "detail": "postgresql.conf: line 9, column 1: syntax error"}});
+    let mut hosts = stopped(3);
+    hosts[2].2["og_guc"] = corrupt.clone();
+    hosts[2].2["og_replconninfo"] = corrupt.clone();
+    let told = refusal(&hosts, "n3");
+    assert!(
+        told.contains("line 9, column 1") && told.contains("og repair n3 og_repair_backup=PATH"),
+        "{told}"
+    );
+    let found = plan(backup(&hosts, "n3"));
+    assert_eq!(json!(found.restored_confs), json!({"n3": "/b/postgresql.conf"}));
+    assert_eq!((found.cases[0].cause, json!(found.start)), (Cause::BrokenConf, json!({"n3": "standby"})));
+    assert!(found.channels.is_empty(), "{:?}", found.channels);
     // The last primary.
     let mut hosts = stopped(1);
     for number in [2, 3] {
@@ -295,6 +309,8 @@ fn a_copy_of_postgresql_conf_is_brought_back_where_the_server_refuses_its_own() 
     let primary = found.plan.unwrap_or_else(|| panic!("{:?}", found.findings));
     assert_eq!(json!(primary.restored_confs), json!({"n1": "/b/postgresql.conf"}));
     assert_eq!(json!(primary.start), json!({"n1": "primary"}));
+    hosts[0].2["og_guc"] = corrupt;
+    assert!(refusal(&hosts, "n1").contains("og repair n1 og_repair_backup=PATH"));
 }
 
 #[test]
