@@ -27,6 +27,7 @@ pub const STORY: Story = Story {
         ("of two switchovers at once one is made", two_at_once),
         ("of two standbys the one that holds more takes over", farthest),
         ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
+        ("a failover killed after each task in turn", failover_killed),
         ("a frozen primary is replaced only when a person says so", frozen),
         (
             "a primary that is cut off is replaced, and what it acknowledged is kept, also when it is thawed",
@@ -316,6 +317,22 @@ fn farthest(c: &Cluster) -> Result {
     fail_over(c, "n2", &seen, &[])?;
     c.wait_for_state("n3", "standby", "Normal")?;
     check_fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
+    take_in(c, "n1", "n2")
+}
+
+fn failover_killed(c: &Cluster) -> Result {
+    let args = ["-e", "og_failover=n2 og_failover_force=true"];
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(300));
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    let seen = client.finish().map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n2", "n3"])?;
+    let kills = killed_after_each_task(c, "failover.yml", &args)?;
+    println!("  {}: killed {kills} times", c.lab().engine());
+    c.wait_for_state("n2", "primary", "Normal")?;
+    check_holds(c, &seen, "n2")?;
+    c.wait_for_state("n3", "standby", "Normal")?;
+    check_nothing_left(c, "failover.yml", &args)?;
     take_in(c, "n1", "n2")
 }
 
