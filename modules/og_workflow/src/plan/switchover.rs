@@ -105,6 +105,24 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
     Outlook::new(c, Some(plan))
 }
 
+/// Plans that this standby takes the primary's place within another workflow, by every rule of [`switchover`] and of the
+/// preflight checks that it is begun with. The second value tells which of these could not be made.
+///
+/// # Errors
+/// Why a switchover to it would be refused.
+pub(super) fn judge_candidate(
+    nodes: &[Node],
+    to: &str,
+    options: &Options,
+) -> Result<(HandOver, Vec<String>), Vec<String>> {
+    let mut outlook = switchover(nodes, &[to.to_owned()], options);
+    let unmade = super::preflight::check_candidate(&mut outlook, nodes, to, options);
+    match outlook.plan {
+        Some(plan) => Ok((plan.hand_over, unmade)),
+        None => Err(outlook.findings),
+    }
+}
+
 /// The names in `og_without`.
 fn names_done_without(options: &Options) -> impl Iterator<Item = &str> {
     options.og_without.split(',').map(str::trim).filter(|name| !name.is_empty())
@@ -181,7 +199,7 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
 
 /// The change of roles between a primary and a standby of it; `all` are the members, also those that do not take part.
 /// Finds what would keep commits from being confirmed afterwards.
-pub fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> HandOver {
+fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> HandOver {
     let followers = c.members.iter().copied().filter(|n| *n != to);
     let mut it = HandOver {
         from: primary.name.clone(),

@@ -142,13 +142,13 @@ fn choose<'a>(it: &mut Run, to: &'a std::collections::BTreeMap<String, HandOver>
     let programs = ["og_node_state", "og_replconninfo", "og_guc"];
     let nodes = it.inspect("Find the most advanced standby", &programs, &[])?;
     let health = assess(&nodes, it.how.options.og_max_lag_bytes);
-    let primary = health.primary.clone().unwrap_or_default();
-    let found = plan::candidates(&nodes, &primary, &health);
-    let own = found.iter().find_map(|n| to.get(&n.name));
+    let found = plan::candidates(&nodes, &health, &it.how.options);
+    let own = found.ready.iter().find_map(|own| to.get(&own.to));
     own.ok_or_else(|| {
         let names: Vec<_> = to.keys().cloned().collect();
+        let why = found.in_words(&[]).map(|why| format!(": {why}")).unwrap_or_default();
         Stop::Failed(format!(
-            "no standby can take the primary's place any more ({} could before); repair one, then run this again",
+            "no standby can take the primary's place any more ({} could before){why}; repair one, then run this again",
             names.join(", ")
         ))
     })
