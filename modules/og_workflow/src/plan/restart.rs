@@ -8,7 +8,7 @@ use og_common::gauss::control::LIMITS;
 use og_common::gauss::managed::Act;
 use og_common::standby_names::StandbyNames;
 
-use super::switchover::judge_candidate;
+use super::switchover::{judge_candidate, needs_record};
 use super::{
     DeferredRestore, Files, HandOver, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores,
     leftover_values,
@@ -415,13 +415,14 @@ fn plan_switch_back(
     if !options.og_switch_back {
         return None;
     }
-    let members = c.members.clone();
+    let (members, nodes) = (c.members.clone(), c.nodes);
     let exchange = |from: &Node, to: &Node| HandOver {
         from: from.name.clone(),
         to: to.name.clone(),
         followers: node_names(members.iter().copied().filter(|n| *n != to)),
         // It has its own still.
         sync_names: None,
+        is_recorded: needs_record(primary, nodes),
         files: Files::with_roles(to, &members),
     };
     if matches!(of_primary, OfPrimary::HandsOver { .. }) {
