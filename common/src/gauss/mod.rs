@@ -66,7 +66,7 @@ pub use state::{
 };
 pub use state_file::StateFile;
 pub use trial::Trial;
-pub use version::Version;
+pub use version::{ProgramVersion, SERVER_PROGRAM, Version};
 pub use wal::{LogEnd, WalRecord};
 
 use control::ControlFile;
@@ -79,7 +79,7 @@ pub struct ServerNode {
     /// The data directory.
     pub data_dir: PathBuf,
     env: tokio::sync::OnceCell<Environment>,
-    version: tokio::sync::OnceCell<Option<Version>>,
+    version: tokio::sync::OnceCell<Option<ProgramVersion>>,
 }
 
 /// What came of a reload.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
 use og_common::conf::{ConfFile, Includes};
-use og_common::gauss::{ServerNode, Version, standby_name};
+use og_common::gauss::{SERVER_PROGRAM, ServerNode, standby_name};
 use og_common::hba::{Address, HbaFile, Method, Surroundings};
 use og_common::protocol::Call;
 use schemars::JsonSchema;
@@ -296,16 +296,16 @@ pub async fn programs(call: &Call, node: &ServerNode) -> Result<Programs, String
         catalog: catalog(&node.data_dir),
         ..Programs::default()
     };
-    let server = env.find("gaussdb").map_err(|e| e.failure().detail.clone());
+    let server = env.find(SERVER_PROGRAM).map_err(|e| e.failure().detail.clone());
     let Ok(server) = server else { return Ok(programs) };
-    let run = async |program: &str, argument: &Path| {
-        let program = env.program(program).ok()?.arg(argument).with_limit(Some(LIMIT));
+    let libraries = async {
+        let program = env.program("ldd").ok()?.arg(&server).with_limit(Some(LIMIT));
         program.run().await.ok().filter(|outcome| !outcome.timed_out)
     };
-    let (version, libraries) = tokio::join!(run("gaussdb", Path::new("--version")), run("ldd", &server));
-    if let Some(outcome) = version {
-        programs.version = Version::from_program_output(&outcome.stdout).map(|version| version.to_string());
-        programs.commit = commit(&outcome.stdout);
+    let (version, libraries) = tokio::join!(node.program_version(call), libraries);
+    if let Some(found) = version.filter(|found| found.program == SERVER_PROGRAM) {
+        programs.version = Some(found.version.to_string());
+        programs.commit = commit(&found.output);
     }
     if let Some(outcome) = libraries.filter(|outcome| outcome.rc == 0) {
         let missing = outcome.stdout.lines().filter_map(|line| line.trim().strip_suffix("=> not found"));
