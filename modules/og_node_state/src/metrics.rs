@@ -1,10 +1,10 @@
 //! The state of one node as metrics, for a timer on the node itself.
 
-use og_common::gauss::{DbState, Progress, Role};
+use og_common::gauss::{DbState, Progress, Role, ServerNode};
 use og_common::metrics::{self, Metrics};
 use og_common::protocol::Export;
 use og_preflight::Facts;
-use og_preflight::facts::{security, server};
+use og_preflight::facts::{network, security, server};
 
 use crate::args::Output;
 
@@ -15,14 +15,16 @@ pub(crate) const PROMETHEUS: Export<Output> = Export {
     render: |output| prometheus(output, &own_files(output), og_common::clock::now()),
 };
 
-/// What the node's files tell of its name and its certificates.
+/// What the node's files tell of its name, its channels, whom they let in, and its certificates.
 fn own_files(output: &Output) -> Facts {
     let mut facts = Facts::default();
     if let Some(identity) = &output.identity {
         let data_dir = std::path::Path::new(&identity.data_dir);
+        facts.identity = identity.clone();
         server::read_conf(&mut facts, data_dir);
+        network::read_channels(&mut facts, &ServerNode::new(data_dir).channels());
+        server::read_hba(&mut facts, data_dir, &[]);
         security::read(&mut facts, data_dir);
-        facts.identity.data_dir.clone_from(&identity.data_dir);
     }
     facts
 }
@@ -61,12 +63,22 @@ fn prometheus(output: &Output, files: &Facts, at: u64) -> String {
     };
     let leads = node.running && node.answered && node.role == Role::Primary;
     let candidates = node.senders.iter().filter(|sender| counts(&sender.sync_state)).count();
-    page.add_value(metrics::SYNC_CANDIDATES, leads.then_some(candidates as u64));
+    // As a standby its receiver, it hides who receives from it.
+    let tells_senders = !node.senders.is_empty() || admits_itself(files);
+    page.add_value(metrics::SYNC_CANDIDATES, (leads && tells_senders).then_some(candidates as u64));
     let ends = files.security.certificates.iter();
     let ends = ends.filter_map(|one| Some((vec![("file", one.path.as_str())], one.not_after?)));
     page.add(metrics::CERTIFICATE_EXPIRY, ends);
     page.add_value(metrics::COLLECTED, Some(at));
     page.into_text()
+}
+
+/// Whether the node's pg_hba.conf surely lets in its own ends of the replication channels, by one of which gs_ctl asks its server.
+fn admits_itself(files: &Facts) -> bool {
+    let is_let_in = |host: &String| {
+        files.hba.admissions.iter().any(|own| own.address == *host && own.admitted == Some(true))
+    };
+    files.channels.iter().all(|channel| is_let_in(&channel.local_host))
 }
 
 /// Bytes that the sender has written and this node has not received.
@@ -78,7 +90,7 @@ fn receive_lag(progress: &Progress) -> Option<u64> {
 mod tests {
     use og_common::gauss::{NodeState, Receiver, ReplicationSlot, Sender};
     use og_common::protocol::Lsn;
-    use og_preflight::facts::Certificate;
+    use og_preflight::facts::{Admission, Certificate, ChannelFacts};
 
     use super::*;
 
@@ -177,6 +189,30 @@ mod tests {
         });
         assert_eq!(sample(&text, "opengauss_sync_candidates"), ["} 2"]);
         assert_eq!(sample(&text, "opengauss_streaming"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_primary_that_hides_its_receivers_from_its_own_node_counts_none() {
+        let primary =
+            NodeState { running: true, answered: true, role: Role::Primary, ..NodeState::default() };
+        let page = |admitted: Option<Option<bool>>| {
+            let mut files = files();
+            files.channels =
+                vec![ChannelFacts { local_host: "10.0.0.1".to_owned(), ..ChannelFacts::default() }];
+            files.hba.admissions = admitted
+                .map(|admitted| Admission { address: "10.0.0.1".to_owned(), admitted, line: None })
+                .into_iter()
+                .collect();
+            let output = Output { node: primary.clone(), ..Output::default() };
+            prometheus(&output, &files, 1_700_000_000)
+        };
+        // pg_hba.conf keeps it out, only the server can tell, or the file could not be read.
+        for unknown in [Some(Some(false)), Some(None), None] {
+            assert_eq!(sample(&page(unknown), "opengauss_sync_candidates"), Vec::<&str>::new());
+        }
+        assert_eq!(sample(&page(Some(Some(true))), "opengauss_sync_candidates"), ["} 0"]);
+        // Without a channel nobody can receive.
+        assert_eq!(sample(&text(primary), "opengauss_sync_candidates"), ["} 0"]);
     }
 
     #[test]
