@@ -104,7 +104,7 @@ const COURSES: &[Course] = &[
 const STATUS: &str = "og status";
 
 /// What was measured of one thing: its title, its limit, and the seconds.
-type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
+pub type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
 
 /// Measures all of it.
 pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
@@ -142,8 +142,9 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
     }
     if engine.is_opengauss() {
         switchovers(&programs, engine, depth, &mut measured)?;
+        super::failovers::measure(&programs, engine, depth, &mut measured)?;
     } else {
-        section.skipped.push("switchover beside gs_ctl's: no openGauss".to_owned());
+        section.skipped.push("switchover beside gs_ctl's, failover and repair: no openGauss".to_owned());
     }
     for (title, limit, values) in measured {
         let row = Row::new(title, "s", values);
@@ -155,7 +156,8 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-fn record_value(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
+/// Adds a value to what was measured of the thing with this title.
+pub fn record_value(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
     let value = value.as_secs_f64();
     match measured.iter_mut().find(|(known, _, _)| *known == title) {
         Some((_, _, values)) => values.push(value),
@@ -194,7 +196,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
     let shell = Shell::new(&cluster)?;
     for node in ["n1", "n2", "n3"] {
         let own = serde_json::json!({"shared_buffers": "1GB", "max_process_memory": "4GB", "checkpoint_timeout": "1h",
-            "checkpoint_segments": 1024, "pagewriter_sleep": 3_600_000});
+            "checkpoint_segments": 1024, "max_io_capacity": "30720kB", "dirty_page_percent_max": 1});
         let done = cluster.module(node, "og_guc", serde_json::json!({"parameters": own, "force": true}))?;
         if done["failed"] == true {
             return Err(format!("og_guc on {node}: {done}"));

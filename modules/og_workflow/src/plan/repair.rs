@@ -8,7 +8,7 @@ mod own_log;
 use std::collections::BTreeMap;
 
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Fork, Role};
+use og_common::gauss::{Fork, Obstacle, Role};
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,6 +39,8 @@ pub struct Repair {
     pub cases: Vec<Case>,
     /// By node, the rules of a pg_hba.conf that is made anew.
     pub restored_rules: BTreeMap<String, Vec<RuleRecord>>,
+    /// By node whose server refuses its postgresql.conf, the copy that is brought back.
+    pub restored_confs: BTreeMap<String, String>,
     /// By node, rules by which it lets others in.
     pub rules: BTreeMap<String, Vec<RuleRecord>>,
     /// By node, replication channels that it lacks.
@@ -110,6 +112,7 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
         Head::Stopped(primary) => of_primary(&mut c, primary, options),
         Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
     };
+    check_backup(&mut c, &plan, options, tried);
     Outlook::new(c, Some(plan))
 }
 
@@ -138,6 +141,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         shared,
         cases: Vec::new(),
         restored_rules: BTreeMap::new(),
+        restored_confs: BTreeMap::new(),
         rules: BTreeMap::new(),
         channels: BTreeMap::new(),
         start: BTreeMap::new(),
@@ -172,8 +176,12 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     let said = said.map_or_else(String::new, |line| format!("; its log ends with: {line}"));
     let evidence =
         format!("no primary runs, {name} was it last, and nobody holds more than it ({held}); {why}{said}");
+    let (cause, conf) = match restored_conf(c, &mut plan, primary, options) {
+        Some(words) => (Cause::BrokenConf, words),
+        None => (cause, String::new()),
+    };
     let first = if plan.restored_rules.is_empty() { "" } else { "make pg_hba.conf anew and " };
-    let remedy = format!("{first}start it as primary");
+    let remedy = format!("{conf}{first}start it as primary");
     plan.cases.push(Case { node: name.clone(), cause, evidence, remedy });
     plan.start.insert(name, Role::Primary);
     plan.starts_primary = true;
@@ -322,6 +330,37 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     plan.cases.push(Case { node: n.name.clone(), cause, evidence, remedy });
 }
 
+/// Has the copy of postgresql.conf that is named brought back on the node, where its server refuses the present one. Returns
+/// how the remedy begins then.
+fn restored_conf(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) -> Option<String> {
+    let copy = &options.og_repair_backup;
+    let is_refused =
+        n.seen().diagnosis.as_ref().is_some_and(|found| found.obstacle == Some(Obstacle::ConfRefused));
+    if copy.is_empty() || !is_refused || !c.targets.contains(&n) {
+        return None;
+    }
+    plan.restored_confs.insert(n.name.clone(), copy.clone());
+    Some(format!("bring {copy} back as postgresql.conf and "))
+}
+
+/// That the copy of postgresql.conf is named for nothing.
+fn check_backup(c: &mut Cluster, plan: &Repair, options: &Options, tried: &[String]) {
+    if options.og_repair_backup.is_empty() || !plan.restored_confs.is_empty() || !tried.is_empty() {
+        return;
+    }
+    if c.targets.is_empty() {
+        c.findings.push(
+            "og_repair_backup is a copy of one node's postgresql.conf: name the node whose server refuses its file"
+                .to_owned(),
+        );
+    } else {
+        let names = node_names(c.targets.iter().copied()).join(", ");
+        c.warnings.push(format!(
+            "og_repair_backup is not used: no server of {names} is down for a postgresql.conf that it refuses"
+        ));
+    }
+}
+
 /// Has the failovers that replaced the node put on record there.
 fn close_forks(plan: &mut Repair, primary: &Node, n: &Node) {
     let open: Vec<Fork> = own_log::open_forks(primary, n).cloned().collect();
@@ -400,10 +439,11 @@ fn remedy(
             format!("rebuild it incrementally from {}, or in full where that does not serve", primary.name)
         }
         Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {
+            let conf = restored_conf(c, plan, n, options).unwrap_or_default();
             plan.start.insert(name.clone(), role);
             let first =
                 if plan.restored_rules.contains_key(&name) { "make pg_hba.conf anew and " } else { "" };
-            format!("{first}start it as {}", role_in_words(role))
+            format!("{conf}{first}start it as {}", role_in_words(role))
         }
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
             if cause == Cause::OldPrimary {

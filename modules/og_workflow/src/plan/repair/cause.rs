@@ -313,9 +313,9 @@ impl<'a> RepairView<'a, '_> {
         }
         if found.obstacle == Some(Obstacle::ConfRefused) && self.tried.contains(&n.name) {
             return Err(format!(
-                "{}: its server refuses postgresql.conf{said}; mend that line (og_guc), or bring back a copy of the file that \
-                 you trust",
-                n.name
+                "{}: its server refuses postgresql.conf{said}; mend that line (og_guc), or name a copy of the file that you \
+                 trust: og repair {} og_repair_backup=PATH",
+                n.name, n.name
             ));
         }
         Ok(match found.obstacle {
