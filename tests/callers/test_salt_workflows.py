@@ -272,6 +272,11 @@ def test_whoever_is_compared_by_its_clock_is_told_when_it_was_asked(three):
     timed, plain = minions.answers(calls, False)
     assert timed["sent_at"] <= timed["received_at"] and "sent_at" not in plain
     assert {key: timed[key] for key in plain} == plain
+    # What its minion ran before and after it is not in between, what another one ran is nothing to it.
+    calls = [{"node": node, "timed": node == "n1"} for node in ("n2", "n1", "n2", "n1")]
+    answers = [{"elapsed_ms": ms} for ms in (900, 100, 800, 40)]
+    told = minions._timed(calls, answers, 10_000, 11_000)
+    assert [(one.get("sent_at"), one.get("received_at")) for one in told] == [(None, None), (10_000, 10_960), (None, None), (10_100, 11_000)]
 
 
 def test_options_are_those_of_the_roles():

@@ -1,4 +1,5 @@
-//! Where the log of a new primary parts from that of the primary that it replaced without it, as failovers record it.
+//! Where the log of a new primary parts from that of the primary that it replaced without it, as failovers record it; and while
+//! one of these is not over, the switchovers since, by which the role of the primary went on.
 //!
 //! The record stands in the data directory of each survivor, and of an old primary that follows again. A build copies it with
 //! everything else, and there it is as true.
@@ -14,10 +15,10 @@ use crate::files;
 
 /// The file's name.
 pub const FILE: &str = "og_forks.json";
-/// How many failovers are kept; an old primary that was away for more of them is repaired only with force.
-const MOST: usize = 32;
+/// How many changes of the primary are kept; an old primary that was away for more of them is repaired only with force.
+pub const MOST: usize = 32;
 
-/// A failover: up to where the logs of the old and the new primary are the same.
+/// A change of the primary: up to where, at least, the logs of the old and the new primary are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fork {
     /// The node that became primary.
@@ -25,7 +26,8 @@ pub struct Fork {
     /// The nodes of which one was the primary before.
     #[serde(default)]
     pub old_primaries: Vec<String>,
-    /// The last record of the new primary's log before it became primary: its own begin where this one ends.
+    /// A record of the new primary's log before it became primary, of a failover the last one: its own begin where this one ends,
+    /// and not before.
     // One that cannot be read is at 0/0, where no log has a record: it proves nothing.
     #[serde(deserialize_with = "deserialize_or_default")]
     pub record: WalRecord,

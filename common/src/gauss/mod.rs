@@ -74,7 +74,7 @@ pub use state::{
 };
 pub use state_file::StateFile;
 pub use trial::Trial;
-pub use version::Version;
+pub use version::{ProgramVersion, SERVER_PROGRAM, Version};
 pub use wal::{LogPosition, WalRecord};
 
 use control::ControlFile;
@@ -87,7 +87,7 @@ pub struct ServerNode {
     /// The data directory.
     pub data_dir: PathBuf,
     env: tokio::sync::OnceCell<Environment>,
-    version: tokio::sync::OnceCell<Option<Version>>,
+    version: tokio::sync::OnceCell<Option<ProgramVersion>>,
 }
 
 /// What came of a reload.

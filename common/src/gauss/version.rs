@@ -12,6 +12,8 @@ use crate::base::Call;
 
 /// How long a program may take to tell its release.
 const LIMIT: Duration = Duration::from_secs(10);
+/// The server program.
+pub const SERVER_PROGRAM: &str = "gaussdb";
 
 /// A release of openGauss, compared by its numbers; a release candidate is taken for its release.
 #[derive(Clone, Debug)]
@@ -229,28 +231,50 @@ impl PartialEq for Version {
 
 impl Eq for Version {}
 
+/// A program of openGauss, and what it prints of its release.
+#[derive(Clone, Debug)]
+pub struct ProgramVersion {
+    /// The program: the server, or gs_ctl where the server does not tell.
+    pub program: &'static str,
+    /// The release.
+    pub version: Version,
+    /// What it printed.
+    pub output: String,
+}
+
 impl ServerNode {
     /// The release of the server program; `None` when it does not tell. Starts a program, once for a node.
     pub async fn version(&self, call: &Call) -> Option<&Version> {
+        self.program_version(call).await.map(|found| &found.version)
+    }
+
+    /// What a program says of its release, by [`Environment::program_version`], which is asked once for a node.
+    pub async fn program_version(&self, call: &Call) -> Option<&ProgramVersion> {
         self.version.get_or_init(|| self.ask_version(call)).await.as_ref()
     }
 
-    async fn ask_version(&self, call: &Call) -> Option<Version> {
-        self.env(call).await.ok()?.version(call).await
+    async fn ask_version(&self, call: &Call) -> Option<ProgramVersion> {
+        self.env(call).await.ok()?.program_version(call).await
     }
 }
 
 impl Environment {
     /// The release of the server program; `None` when there is none, or it does not tell. Starts a program.
     pub async fn version(&self, call: &Call) -> Option<Version> {
-        for name in ["gaussdb", "gs_ctl"] {
+        Some(self.program_version(call).await?.version)
+    }
+
+    /// What the server program, or else gs_ctl, says of its release; `None` when there is neither, or neither tells. Starts a
+    /// program.
+    pub async fn program_version(&self, call: &Call) -> Option<ProgramVersion> {
+        for name in [SERVER_PROGRAM, "gs_ctl"] {
             let Ok(program) = self.program(name) else { continue };
             let Ok(outcome) = program.arg("--version").with_limit(Some(time_left(call, LIMIT))).run().await
             else {
                 continue;
             };
             if let Some(version) = Version::from_program_output(&outcome.stdout) {
-                return Some(version);
+                return Some(ProgramVersion { program: name, version, output: outcome.stdout });
             }
         }
         None

@@ -201,6 +201,34 @@ pub struct Decision {
 }
 
 impl HbaFile {
+    /// Whether a line that is no reject covers the address of a node, and its number; `None` when that depends on names. `own`:
+    /// the addresses of the machine.
+    ///
+    /// A server of a node which one of its channels names asks no more (`CheckClientIp`, `check_hba_replication`): neither
+    /// database, user nor method count then.
+    #[must_use]
+    pub fn admits_node(&self, client: IpAddr, own: &[String]) -> (Option<bool>, Option<usize>) {
+        let mut depends = false;
+        for (index, rule) in self.rules().filter(|(_, rule)| rule.method != Method::Reject) {
+            let covers = match &rule.address {
+                None => false,
+                Some(Address::All) => true,
+                Some(Address::Range(range)) => range.contains(client),
+                Some(Address::SameHost) => {
+                    client.is_loopback() || own.iter().any(|own| own.parse() == Ok(client))
+                }
+                Some(Address::SameNet | Address::Host(_)) => {
+                    depends = true;
+                    false
+                }
+            };
+            if covers {
+                return (Some(true), Some(self.number(index)));
+            }
+        }
+        (if depends { None } else { Some(false) }, None)
+    }
+
     /// Which line decides the connection. When the server would refuse the file, the lines it cannot read are passed
     /// over.
     #[must_use]

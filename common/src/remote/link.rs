@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -66,6 +66,9 @@ pub(super) struct Output {
     pub stopped: bool,
     /// Why its end was not seen.
     pub lost: Option<String>,
+    /// Between which times, by the clock of this machine, it had its input and all that it said was here; none where it was not run
+    /// to its end.
+    pub times: Option<(SystemTime, SystemTime)>,
 }
 
 impl Output {
@@ -166,6 +169,7 @@ impl Link {
         let mut child = command.spawn().await.map_err(|e| connection_lost_error(&describe_error(&e)))?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let input = input.to_vec();
+        let sent_at = SystemTime::now();
         let writer = tokio::spawn(async move {
             let Some(mut stdin) = stdin else { return };
             // A command that does not read its input has its reason, which it says itself.
@@ -178,7 +182,10 @@ impl Link {
         let read = async { tokio::join!(text(stdout), lines(stderr, hear)) };
         tokio::pin!(read);
         tokio::select! {
-            texts = &mut read => (output.stdout, output.stderr) = texts,
+            texts = &mut read => {
+                output.times = Some((sent_at, SystemTime::now()));
+                (output.stdout, output.stderr) = texts;
+            }
             () = &mut stop => {
                 output.stopped = true;
                 writer.abort();

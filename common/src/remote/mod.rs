@@ -9,7 +9,7 @@ mod link;
 mod program;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -71,12 +71,26 @@ impl Connection {
     pub async fn call(
         &self,
         request: Request<'_>,
-        mut stop: watch::Receiver<bool>,
+        stop: watch::Receiver<bool>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Map<String, Value>, Error> {
+        Ok(self.call_timed(request, stop, hear).await?.0)
+    }
+
+    /// [`Connection::call`], with the times by the clock of this machine at which the program's arguments were sent and its answer
+    /// was here: whatever it read of a clock there, it read in between. What came before, such as its own transfer, is not in it.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub async fn call_timed(
+        &self,
+        request: Request<'_>,
+        mut stop: watch::Receiver<bool>,
+        hear: &mut (dyn FnMut(&str) -> bool + Send),
+    ) -> Result<(Map<String, Value>, Option<(SystemTime, SystemTime)>), Error> {
         let first = self.run(request, &mut stop, hear).await?;
         let Some((system, machine)) = missing_program(&first) else {
-            return parse_result(request.program, &first);
+            return Ok((parse_result(request.program, &first)?, first.times));
         };
         let fitting = request.program.for_machine(system, machine)?;
         let program = fitting.as_ref().unwrap_or(request.program);
@@ -99,7 +113,7 @@ impl Connection {
                 "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
             )));
         }
-        parse_result(program, &answer)
+        Ok((parse_result(program, &answer)?, answer.times))
     }
 
     async fn run(

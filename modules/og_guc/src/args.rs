@@ -19,7 +19,8 @@ pub struct Args {
     /// With `absent` and `query` the values are not looked at.
     #[schemars(with = "BTreeMap<String, Scalar>")]
     pub parameters: Map<String, Value>,
-    /// Names only, for `absent` and `query`. A `query` without names returns all that are set.
+    /// Names only, for `absent` and `query`. A `query` without names returns all that are set; `*` among the names of one adds
+    /// these to the others.
     pub names: Vec<String>,
     /// An edit of `synchronous_standby_names` as a list of names, whatever form it has.
     pub synchronous_standbys: Option<Standbys>,
@@ -197,7 +198,7 @@ pub struct Output {
     pub restart_required: Vec<String>,
     /// Parameters whose value in the file is not yet the one the running server works with.
     pub pending: Vec<String>,
-    /// With `query` and `names`: what the running server works with, of each parameter named.
+    /// With `query` and `names`: what the running server works with, of each parameter that is named by its own name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub running: BTreeMap<String, String>,
     /// The running server was seen to take the changed file.

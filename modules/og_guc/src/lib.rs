@@ -91,9 +91,8 @@ impl Module for Guc {
             return restore::restore(call, &node, &file, &args).await;
         }
         if args.state == State::Query {
-            let named = !args.names.is_empty();
             let conf = file.parse(&file.read()?)?;
-            return Ok(query(call, &node, (&conf, file.path()), &wanted, named).await);
+            return Ok(query(call, &node, (&conf, file.path()), &wanted, &args.names).await);
         }
         let plan = async |text: Option<Vec<u8>>| {
             let text = text.unwrap_or_default();
@@ -131,9 +130,9 @@ async fn query(
     node: &ServerNode,
     (conf, path): (&ConfFile, &Path),
     wanted: &Wanted,
-    named: bool,
+    names: &[String],
 ) -> Report<Output> {
-    let values = plan::current_values(conf, &wanted.show);
+    let values = plan::current_values(conf, wanted);
     let mut warnings = plan::file_warnings(conf, values.keys());
     warnings.extend(included_overrides(path, conf, values.keys()));
     let mut output = Output { before: values.clone(), after: values, ..Output::default() };
@@ -144,9 +143,7 @@ async fn query(
                 output.pending = facts.pending_restart(&output.after);
                 output.restart_required =
                     output.pending.iter().filter(|name| facts.needs_restart(name)).cloned().collect();
-                if named {
-                    output.running = facts.running_values(&asked);
-                }
+                output.running = facts.running_values(names);
             }
             Err(error) => warnings.push(format!("the server could not be asked for its values: {error}")),
         }

@@ -17,6 +17,8 @@ use crate::args::{Args, Standbys, State};
 const FEW: usize = 8;
 /// Whom commits wait for.
 pub const STANDBY_NAMES: &str = "synchronous_standby_names";
+/// The name that stands for all parameters that are set, in a query.
+const ALL: &str = "*";
 
 /// What is wanted, as text values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,8 +27,10 @@ pub struct Wanted {
     pub set: Vec<(String, String)>,
     /// Names to be unset.
     pub unset: Vec<String>,
-    /// Names to be shown; all when empty.
+    /// Names to be shown.
     pub show: Vec<String>,
+    /// Whether all that are set are shown.
+    pub shows_all: bool,
     /// The edit of the synchronous standbys.
     pub standbys: Option<Standbys>,
 }
@@ -57,7 +61,12 @@ impl Wanted {
         let mut names: Vec<String> = Vec::new();
         let mut seen: HashMap<String, &String> = HashMap::with_capacity(args.parameters.len());
         let mut listed: HashSet<String> = args.names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut wanted = Self::default();
         for (index, name) in args.names.iter().enumerate() {
+            if name == ALL && args.state == State::Query {
+                wanted.shows_all = true;
+                continue;
+            }
             check_name(name).map_err(|e| e.with_path(format!("/names/{index}")))?;
             names.push(name.clone());
         }
@@ -74,9 +83,11 @@ impl Wanted {
                 names.push(name.clone());
             }
         }
-        let mut wanted = Self::default();
         match args.state {
-            State::Query => wanted.show = names,
+            State::Query => {
+                wanted.shows_all |= names.is_empty();
+                wanted.show = names;
+            }
             // That takes the whole of another file.
             State::Restored => {}
             State::Absent if names.is_empty() => {
@@ -176,20 +187,25 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// The values asked for, or all of them.
+/// The values asked for by name, and all that are set where those are wanted.
 #[must_use]
-pub fn current_values(file: &ConfFile, names: &[String]) -> BTreeMap<String, Option<String>> {
-    if names.is_empty() {
+pub fn current_values(file: &ConfFile, wanted: &Wanted) -> BTreeMap<String, Option<String>> {
+    let mut found = BTreeMap::new();
+    if wanted.shows_all {
         // Later occurrences win, under one name.
-        return file
-            .settings()
-            .map(|setting| (setting.name.to_ascii_lowercase(), Some(setting.text().into_owned())))
-            .collect();
+        let all = file.settings();
+        found.extend(
+            all.map(|setting| (setting.name.to_ascii_lowercase(), Some(setting.text().into_owned()))),
+        );
     }
-    let all = file.values();
-    let value =
-        |name: &String| all.get(&name.to_ascii_lowercase()).map(|setting| setting.text().into_owned());
-    names.iter().map(|name| (name.clone(), value(name))).collect()
+    let set = file.values();
+    for name in &wanted.show {
+        let lower = name.to_ascii_lowercase();
+        // One parameter is told once, under the name that it is asked for by.
+        found.remove(&lower);
+        found.insert(name.clone(), set.get(&lower).map(|setting| setting.text().into_owned()));
+    }
+    found
 }
 
 /// What makes the file other than it looks.

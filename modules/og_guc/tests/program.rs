@@ -157,6 +157,16 @@ fn absent_and_query() {
     assert_eq!(all["after"], json!({"synchronous_standby_names": "ANY 2(dn_6002,dn_6003,dn_6004)"}));
     let one = node.call(json!({"state": "query", "names": "port"}));
     assert_eq!((&one["changed"], &one["after"]), (&json!(false), &json!({"port": null})));
+    // Those named, set or not, and all that are set, each once.
+    let both = node.call(json!({"state": "query", "names": ["*", "port", "Synchronous_Standby_Names"]}));
+    let names = "ANY 2(dn_6002,dn_6003,dn_6004)";
+    assert_eq!(both["after"], json!({"port": null, "Synchronous_Standby_Names": names}));
+    assert_eq!(node.call(json!({"state": "query", "names": "*"}))["after"], all["after"]);
+    let absent = node.call(json!({"state": "absent", "names": "*"}));
+    assert_eq!(
+        (&absent["error"]["kind"], &absent["error"]["path"]),
+        (&json!("bad_args"), &json!("/names/0"))
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use og_common::conf::ConfFile;
-use og_common::gauss::{Certificate, DbState, Progress, Role, Security};
+use og_common::gauss::{Certificate, DbState, Progress, Role, Security, ServerNode};
+use og_common::hba::HbaFile;
 use og_common::metrics::{self, Metrics};
 use og_common::protocol::Export;
 
@@ -16,12 +17,15 @@ pub(crate) const PROMETHEUS: Export<Output> = Export {
     render: |output| prometheus(output, &own_files(output), og_common::clock::now()),
 };
 
-/// What the node's files tell of its name and its certificates.
+/// What the node's files tell of its name, its certificates, and whether they let in its own ends of the channels.
 #[derive(Default)]
 struct OwnFiles {
     /// The name under which it replicates, else its data directory.
     label: String,
     certificates: Vec<Certificate>,
+    /// Whether pg_hba.conf surely lets in the node's own ends of the replication channels, by one of which gs_ctl asks its
+    /// server.
+    admits_itself: bool,
 }
 
 fn own_files(output: &Output) -> OwnFiles {
@@ -31,8 +35,14 @@ fn own_files(output: &Output) -> OwnFiles {
     let text = og_common::files::read(&data_dir.join("postgresql.conf")).unwrap_or_default();
     let conf = ConfFile::parse(&text);
     let setting = |name: &str| conf.get(name).map(|setting| setting.text().into_owned());
+    let hosts: Vec<String> =
+        ServerNode::new(data_dir).channels().into_iter().map(|channel| channel.local_host).collect();
+    let hba = setting("hba_file").filter(|name| !name.trim().is_empty());
+    let hba = data_dir.join(hba.as_deref().map_or("pg_hba.conf", str::trim));
+    let rules = og_common::files::read(&hba).map(HbaFile::from_bytes);
     OwnFiles {
         label: conf.replication_name().unwrap_or_else(|| identity.data_dir.clone()),
+        admits_itself: admits_all(rules.ok().as_ref(), &hosts, &identity.addresses),
         certificates: Security::read(data_dir, setting).certificates,
     }
 }
@@ -71,12 +81,23 @@ fn prometheus(output: &Output, files: &OwnFiles, at: u64) -> String {
     };
     let leads = node.running && node.answered && node.role == Role::Primary;
     let candidates = node.senders.iter().filter(|sender| counts(&sender.sync_state)).count();
-    page.add_value(metrics::SYNC_CANDIDATES, leads.then_some(candidates as u64));
+    // As a standby its receiver, it hides who receives from it.
+    let tells_senders = !node.senders.is_empty() || files.admits_itself;
+    page.add_value(metrics::SYNC_CANDIDATES, (leads && tells_senders).then_some(candidates as u64));
     let ends = files.certificates.iter();
     let ends = ends.filter_map(|one| Some((vec![("file", one.path.as_str())], one.not_after?)));
     page.add(metrics::CERTIFICATE_EXPIRY, ends);
     page.add_value(metrics::COLLECTED, Some(at));
     page.into_text()
+}
+
+/// Whether the rules surely let in the servers of these hosts; without rules nothing is sure.
+fn admits_all(rules: Option<&HbaFile>, hosts: &[String], own: &[String]) -> bool {
+    let is_let_in = |host: &String| {
+        let client = host.parse().ok()?;
+        rules?.admits_node(client, own).0
+    };
+    hosts.iter().all(|host| is_let_in(host) == Some(true))
 }
 
 /// Bytes that the sender has written and this node has not received.
@@ -95,6 +116,7 @@ mod tests {
         let certificate =
             |path: &str, not_after| Certificate { path: path.to_owned(), not_after, problem: None };
         OwnFiles {
+            admits_itself: true,
             label: "dn_6002".to_owned(),
             certificates: vec![
                 certificate("/d/server.crt", Some(1_900_000_000)),
@@ -189,6 +211,35 @@ mod tests {
         });
         assert_eq!(sample(&text, "opengauss_sync_candidates"), ["} 2"]);
         assert_eq!(sample(&text, "opengauss_streaming"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_primary_that_hides_its_receivers_from_its_own_node_counts_none() {
+        let primary =
+            NodeState { running: true, answered: true, role: Role::Primary, ..NodeState::default() };
+        let page = |rules: Option<&str>, hosts: &[&str]| {
+            let rules = rules.map(|text| HbaFile::from_bytes(text.as_bytes().to_vec()));
+            let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+            let admits_itself = admits_all(rules.as_ref(), &hosts, &[]);
+            let output = Output { node: primary.clone(), ..Output::default() };
+            prometheus(&output, &OwnFiles { admits_itself, ..files() }, 1_700_000_000)
+        };
+        // pg_hba.conf keeps it out, only the server can tell, or the file could not be read.
+        for unknown in [Some("host all all 10.0.0.2/32 trust\n"), Some("host all all samenet trust\n"), None]
+        {
+            assert_eq!(
+                sample(&page(unknown, &["10.0.0.1"]), "opengauss_sync_candidates"),
+                Vec::<&str>::new()
+            );
+        }
+        let let_in = Some("host all all 10.0.0.1/32 trust\n");
+        assert_eq!(sample(&page(let_in, &["10.0.0.1"]), "opengauss_sync_candidates"), ["} 0"]);
+        assert_eq!(
+            sample(&page(let_in, &["10.0.0.1", "10.0.1.1"]), "opengauss_sync_candidates"),
+            Vec::<&str>::new()
+        );
+        // Without a channel nobody can receive.
+        assert_eq!(sample(&page(None, &[]), "opengauss_sync_candidates"), ["} 0"]);
     }
 
     #[test]

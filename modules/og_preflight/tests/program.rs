@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -71,6 +72,28 @@ fn a_stopped_node_is_checked_and_left_as_it_was() {
     let (compared, _) = call(&compared);
     assert_eq!(findings(&compared, "same.architecture")[0]["severity"], "error", "{compared}");
     assert_eq!(findings(&compared, "cluster.directory")[0]["severity"], "error");
+}
+
+#[test]
+fn the_server_program_is_asked_for_its_release_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (bin, data, asked) = (home.path().join("bin"), home.path().join("data"), home.path().join("asked"));
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("postgresql.conf"), "port = 26000\n").unwrap();
+    for (name, words) in [
+        ("gaussdb", "gaussdb (openGauss 6.0.2 build 41b2f0c2) compiled at T"),
+        ("gs_ctl", "gs_ctl (openGauss) 9.2.4"),
+    ] {
+        let script = format!("#!/bin/sh\necho {name} \"$@\" >>{}\necho '{words}'\n", asked.display());
+        std::fs::write(bin.join(name), script).unwrap();
+        std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (result, _) = call(&json!({"data_dir": data, "gauss_home": home.path(), "fail_on": "never"}));
+    let programs = &result["facts"]["programs"];
+    assert_eq!((&programs["version"], &programs["commit"]), (&json!("6.0.2"), &json!("41b2f0c2")));
+    assert_eq!(result["facts"]["server"]["version"], "6.0.2");
+    assert_eq!(std::fs::read_to_string(&asked).unwrap(), "gaussdb --version\n");
 }
 
 #[test]

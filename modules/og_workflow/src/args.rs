@@ -347,8 +347,8 @@ pub struct NodeCall {
     pub program: String,
     /// Its arguments.
     pub args: Map<String, Value>,
-    /// Whether the caller adds to the answer when it sent the call and when it had the answer: `sent_at` and `received_at`, in
-    /// milliseconds since 1970 by its own clock.
+    /// Whether the caller adds to the answer between which times the program ran, by the caller's own clock: `sent_at` and
+    /// `received_at`, in milliseconds since 1970. The closer they are, the more exactly are the clocks of the nodes compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed: bool,
 }

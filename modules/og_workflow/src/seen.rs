@@ -252,10 +252,8 @@ impl Seen {
             }
             "og_guc" => {
                 let told: OfGuc = answer.read().map_err(unreadable)?;
-                // It may be asked twice: for some parameters by name, and for all that are set.
-                self.parameters.extend(told.after);
-                self.running.extend(told.running);
-                self.pending_restart.extend(told.restart_required);
+                (self.parameters, self.running) = (told.after, told.running);
+                self.pending_restart = told.restart_required;
             }
             "og_hba" => {
                 let told: OfHba = answer.read().map_err(unreadable)?;

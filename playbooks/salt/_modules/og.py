@@ -352,7 +352,8 @@ def guc(**arguments):
         Only when `state` is `present`, `absent` or `query`.
 
     names (list of str, default [])
-        Names only, for `absent` and `query`. A `query` without names returns all that are set.
+        Names only, for `absent` and `query`. A `query` without names returns all that are set; `*`
+        among the names of one adds these to the others.
         Only when `state` is `absent` or `query`.
 
     synchronous_standbys (dict)

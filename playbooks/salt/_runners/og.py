@@ -223,10 +223,27 @@ class _Minions:
         if look:
             self.answered = set(told)
         each = {mid: iter(answers if isinstance(answers, list) else ()) for mid, answers in told.items()}
-        # By these og_workflow compares the clocks of the nodes.
-        times = {"sent_at": sent, "received_at": time.time_ns() // 1_000_000}
-        told_of = ((call, self._answer(self.ids[call["node"]], told, each)) for call in calls)
-        return [{**answer, **times} if call.get("timed") else answer for call, answer in told_of]
+        received = time.time_ns() // 1_000_000
+        answers = [self._answer(self.ids[call["node"]], told, each) for call in calls]
+        return self._timed(calls, answers, sent, received)
+
+    def _timed(self, calls, answers, sent, received):
+        """
+        The answers, with the times of the calls where og_workflow compares the clocks of the nodes by them
+
+        The programs of a minion ran one after the other between these times, by the master's clock: each was begun when those
+        before it had run, and has answered before those behind it ran.
+        """
+        out, left, gone = [], {}, {}
+        for call, answer in zip(calls, answers):
+            left.setdefault(self.ids[call["node"]], []).append(int(answer.get("elapsed_ms") or 0))
+        for call, answer in zip(calls, answers):
+            mid = self.ids[call["node"]]
+            ran = left[mid].pop(0)
+            times = {"sent_at": sent + gone.get(mid, 0), "received_at": received - sum(left[mid])}
+            gone[mid] = gone.get(mid, 0) + ran
+            out.append({**answer, **times} if call.get("timed") else answer)
+        return out
 
     @staticmethod
     def _answer(mid, told, each):

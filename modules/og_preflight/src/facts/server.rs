@@ -8,8 +8,8 @@ use std::time::Duration;
 use og_common::cluster::dynamic_config::DynamicConfig;
 use og_common::cluster::static_config::StaticConfig;
 use og_common::conf::{ConfFile, Includes};
-use og_common::gauss::{ServerNode, Version, standby_name};
-use og_common::hba::{Address, HbaFile, Method, Surroundings};
+use og_common::gauss::{SERVER_PROGRAM, ServerNode, standby_name};
+use og_common::hba::{HbaFile, Surroundings};
 use og_common::protocol::Call;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -186,35 +186,9 @@ pub fn read_hba(facts: &mut Facts, data_dir: &Path, clients: &[String]) {
     let asked: BTreeSet<String> = own.chain(others).chain(clients.iter().cloned()).collect();
     for address in asked {
         let Ok(client) = address.parse::<IpAddr>() else { continue };
-        let (admitted, line) = admits(&file, client, &facts.identity.addresses);
+        let (admitted, line) = file.admits_node(client, &facts.identity.addresses);
         facts.hba.admissions.push(Admission { address, admitted, line });
     }
-}
-
-/// Whether a line that is no reject covers the address, and its number; `None` when that depends on names.
-///
-/// A server of a node which one of its channels names asks no more (`CheckClientIp`, `check_hba_replication`): neither
-/// database, user nor method count then.
-fn admits(file: &HbaFile, client: IpAddr, own: &[String]) -> (Option<bool>, Option<usize>) {
-    let mut depends = false;
-    for (index, rule) in file.rules().filter(|(_, rule)| rule.method != Method::Reject) {
-        let covers = match &rule.address {
-            None => false,
-            Some(Address::All) => true,
-            Some(Address::Range(range)) => range.contains(client),
-            Some(Address::SameHost) => {
-                client.is_loopback() || own.iter().any(|own| own.parse() == Ok(client))
-            }
-            Some(Address::SameNet | Address::Host(_)) => {
-                depends = true;
-                false
-            }
-        };
-        if covers {
-            return (Some(true), Some(file.number(index)));
-        }
-    }
-    (if depends { None } else { Some(false) }, None)
 }
 
 /// Reads the cluster's configuration files of openGauss's OM.
@@ -295,16 +269,16 @@ pub async fn programs(call: &Call, node: &ServerNode) -> Result<Programs, String
         catalog: catalog(&node.data_dir),
         ..Programs::default()
     };
-    let server = env.find("gaussdb").map_err(|e| e.failure().detail.clone());
+    let server = env.find(SERVER_PROGRAM).map_err(|e| e.failure().detail.clone());
     let Ok(server) = server else { return Ok(programs) };
-    let run = async |program: &str, argument: &Path| {
-        let program = env.program(program).ok()?.arg(argument).with_limit(Some(LIMIT));
+    let libraries = async {
+        let program = env.program("ldd").ok()?.arg(&server).with_limit(Some(LIMIT));
         program.run().await.ok().filter(|outcome| !outcome.timed_out)
     };
-    let (version, libraries) = tokio::join!(run("gaussdb", Path::new("--version")), run("ldd", &server));
-    if let Some(outcome) = version {
-        programs.version = Version::from_program_output(&outcome.stdout).map(|version| version.to_string());
-        programs.commit = commit(&outcome.stdout);
+    let (version, libraries) = tokio::join!(node.program_version(call), libraries);
+    if let Some(found) = version.filter(|found| found.program == SERVER_PROGRAM) {
+        programs.version = Some(found.version.to_string());
+        programs.commit = commit(&found.output);
     }
     if let Some(outcome) = libraries.filter(|outcome| outcome.rc == 0) {
         let missing = outcome.stdout.lines().filter_map(|line| line.trim().strip_suffix("=> not found"));

@@ -6,6 +6,7 @@ use og_common::gauss::state::is_lost_primary_detail;
 use og_common::gauss::{DbState, Role, Sender};
 use og_common::protocol::{Bytes, Lsn};
 use og_common::standby_names::StandbyNames;
+use serde_json::json;
 
 use super::cm;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
@@ -144,6 +145,13 @@ impl<'a> Inspection<'a> {
         self.nodes.iter().filter(|m| *m != n).find_map(|m| sender_to(&m.state().senders, n))
     }
 
+    /// A node that receives from the primary, which tells of nobody who does.
+    fn hidden_receiver(&self) -> Option<&'a Node> {
+        let primary = self.primary.filter(|primary| primary.state().senders.is_empty())?;
+        let address = canonical(&primary.address);
+        self.nodes.iter().find(|n| n.is_streaming() && n.upstream().as_ref() == Some(&address))
+    }
+
     fn commits(&self) -> CommitWait {
         let Some(primary) = self.primary else { return CommitWait::default() };
         let names = primary.works_with(SYNC_NAMES).map(str::to_owned);
@@ -173,6 +181,7 @@ impl<'a> Inspection<'a> {
         };
         CommitWait {
             candidates: with(&["sync", "quorum", "potential"]),
+            candidates_known: self.hidden_receiver().is_none(),
             in_reserve: with(&["potential"]),
             required,
             names,
@@ -213,7 +222,11 @@ impl<'a> Inspection<'a> {
             let waited_for =
                 commits.candidates.contains(&own.name) && !commits.in_reserve.contains(&own.name);
             if commits.required.is_some_and(|required| required > 0) && !waited_for {
-                take_over.1.push("commits do not wait for it: it may lack the last ones".to_owned());
+                take_over.1.push(if commits.candidates_known {
+                    "commits do not wait for it: it may lack the last ones".to_owned()
+                } else {
+                    "whether commits wait for it is not known: it may lack the last ones".to_owned()
+                });
             }
         }
         match heads {
@@ -265,6 +278,9 @@ impl<'a> Inspection<'a> {
         let primary = self.primary?;
         // A server that tells of a standby without its place among the synchronous ones leaves it open.
         let open = primary.state().senders.iter().any(|sender| sender.sync_state.is_none());
+        if let Some(n) = self.hidden_receiver() {
+            return Some(receivers_hidden(primary, n));
+        }
         if open || commits.required? == 0 {
             return None;
         }
@@ -388,6 +404,9 @@ impl<'a> Inspection<'a> {
             .count();
         let spare = commits.candidates.len().saturating_sub(commits.required?);
         let waits = commits.required? > 0 && commits.most_available != Some(true);
+        if waits && !commits.candidates_known {
+            return None;
+        }
         Some(if waits { standbys.min(spare) } else { standbys })
     }
 
@@ -402,6 +421,22 @@ impl<'a> Inspection<'a> {
             health.iter().filter(|own| own.role == Some(Role::Standby) && own.streaming == Some(true));
         standbys.filter_map(|own| own.receive_lag_bytes).min()
     }
+}
+
+/// That the primary tells of nobody who receives from it, although this node does.
+fn receivers_hidden(primary: &Node, n: &Node) -> Finding {
+    let message = format!(
+        "tells of nobody who receives from it, and {} does: its pg_hba.conf does not let its own address in, by which gs_ctl \
+         asks it; for whom commits wait is not known",
+        n.name
+    );
+    let user = primary.seen().os_user.as_deref().unwrap_or("omm");
+    let address = canonical(&primary.address);
+    let bits = if address.contains(':') { 128 } else { 32 };
+    let rules = json!([format!("host all {user} {address}/{bits} trust")]);
+    let own = serde_json::Map::from_iter([("rules".to_owned(), rules)]);
+    finding(Severity::Warning, "commits.unknown", Some(&primary.name), message)
+        .with_fix(format!("let it in: {}", primary.command_with("og_hba", own)))
 }
 
 /// The one of these connections by which a server sends to this node.
@@ -503,6 +538,7 @@ fn summarize(it: &ClusterHealth) -> String {
     let waits = match it.commits.required {
         None => "for whom commits wait is not known".to_owned(),
         Some(0) => "commits wait for no standby".to_owned(),
+        Some(_) if !it.commits.candidates_known => "for whom commits wait is not known".to_owned(),
         Some(n) if it.commits.candidates.is_empty() => {
             format!("commits need {n} standby to confirm, and none can")
         }

@@ -105,7 +105,8 @@ pub fn prometheus(health: &ClusterHealth, cluster: &str, at: u64) -> String {
     page.add(SWITCHOVER_READY, each(health, |node| standby(node, is_yes(&node.switchover_ready))));
     page.add(FAILOVER_READY, each(health, |node| standby(node, is_yes(&node.failover_ready))));
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    page.add_value(metrics::SYNC_CANDIDATES, Some(count(health.commits.candidates.len())));
+    let candidates = count(health.commits.candidates.len());
+    page.add_value(metrics::SYNC_CANDIDATES, health.commits.candidates_known.then_some(candidates));
     page.add_value(FAILURES_TOLERATED, health.failures_tolerated.map(count));
     page.add_value(HEALTHY, Some(u64::from(health.verdict == Verdict::Healthy)));
     let usable = match health.verdict {

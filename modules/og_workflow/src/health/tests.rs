@@ -186,6 +186,21 @@ fn commits_that_wait_for_ever_are_no_service() {
 }
 
 #[test]
+fn receivers_that_the_primary_hides_are_not_taken_for_none() {
+    let mut hosts = streaming(2);
+    hosts[0].2["og_node_state"]["node"]["senders"] = json!([]);
+    let it = health(&hosts);
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Degraded, vec!["commits.unknown"]));
+    let fix = it.findings[0].fix.as_deref().unwrap();
+    assert!(fix.starts_with("let it in: ") && fix.contains("host all omm 10.0.0.1/32 trust"), "{fix}");
+    assert_eq!((it.commits.candidates_known, it.failures_tolerated), (false, None));
+    assert!(it.sentence.ends_with("for whom commits wait is not known."), "{}", it.sentence);
+    assert!(!prometheus(&it, "c", 1).contains("\nopengauss_sync_candidates{"));
+    let n2 = it.node("n2").unwrap();
+    assert!(n2.failover_ready.reasons[0].starts_with("whether commits wait for it is not known"));
+}
+
+#[test]
 fn two_primaries_and_none_are_no_service() {
     let mut hosts = streaming(2);
     hosts[2].2["og_node_state"]["node"]["role"] = json!("primary");

@@ -36,7 +36,7 @@ pub use repair::{Build, Case, Cause, Repair, repair};
 pub use restart::{Follower, OfPrimary, Pending, Restart, candidates, limits, pending_in_words, restart};
 pub use slots::idle as idle_slots;
 pub use status::{Inspected, inspect, unreadable};
-pub use switchover::{HandOver, LONG, Switchover, hand_over, switchover};
+pub use switchover::{HandOver, LONG, Switchover, switchover};
 pub use zones::ZONE;
 
 /// The parameter that says for whom commits wait.

@@ -346,10 +346,28 @@ pub fn add_preflight<P>(
     options: &Options,
 ) {
     let Some(policy) = policy(workflow) else { return };
-    let found = Checked::new(nodes, policy, targets, options).found();
-    outlook.findings.extend(found.refusals);
-    outlook.warnings.extend(found.warnings);
-    outlook.plan = outlook.plan.take().filter(|_| outlook.findings.is_empty());
+    let checked = Checked::new(nodes, policy, targets, options);
+    let mut found = Found::default();
+    checked.check_accepted(&mut found);
+    checked.tell_unchecked(&mut found);
+    checked.judge(&mut found);
+    found.add_to(outlook);
+    outlook.warnings.extend(found.unmade);
+}
+
+/// Adds why the checks of a switchover refuse it to a standby, within another workflow that names itself what it accepts and
+/// the nodes that could not be checked at all. Returns which checks could not be made.
+pub(super) fn check_candidate<P>(
+    outlook: &mut Outlook<P>,
+    nodes: &[Node],
+    to: &str,
+    options: &Options,
+) -> Vec<String> {
+    let Some(policy) = policy(Workflow::Switchover) else { return Vec::new() };
+    let mut found = Found::default();
+    Checked::new(nodes, policy, &[to.to_owned()], options).judge(&mut found);
+    found.add_to(outlook);
+    std::mem::take(&mut found.unmade)
 }
 
 /// What was found.
@@ -357,6 +375,8 @@ pub fn add_preflight<P>(
 struct Found {
     refusals: Vec<String>,
     warnings: Vec<String>,
+    /// Which checks that might have refused could not be made.
+    unmade: Vec<String>,
 }
 
 /// A node with what is known of it, as far as the change concerns it.
@@ -427,10 +447,8 @@ impl<'a> Checked<'a> {
         rule.map(|rule| rule.refuses).or(is_of_parameter.then_some(true))
     }
 
-    fn found(&self) -> Found {
-        let mut found = Found::default();
-        let accepted = self.accepted(&mut found);
-        self.tell_unchecked(&accepted, &mut found);
+    fn judge(&self, found: &mut Found) {
+        let accepted = self.accepted();
         let pairs: Vec<(&Facts, &Wanted)> = self.nodes.iter().map(|own| (&own.facts, &own.wanted)).collect();
         let mut told: Vec<Told> = Vec::new();
         let mut not_made: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
@@ -458,7 +476,7 @@ impl<'a> Checked<'a> {
             let text = format!("{}: {of}{}; {}", nodes.join(", "), finding.message, finding.fix);
             found.add(text, refuses, &finding.id, &accepted);
         }
-        found.warnings.extend(not_made.into_iter().map(|(ids, nodes)| {
+        found.unmade.extend(not_made.into_iter().map(|(ids, nodes)| {
             let purpose = serde_json::to_value(self.policy.purpose).unwrap_or_default();
             format!(
                 "{}: could not be checked: {}; og preflight {} tells why",
@@ -467,13 +485,16 @@ impl<'a> Checked<'a> {
                 purpose.as_str().unwrap_or_default()
             )
         }));
-        found
     }
 
-    /// The checks whose errors are accepted. One that there is not is a refusal.
-    fn accepted(&self, found: &mut Found) -> BTreeSet<&'a str> {
-        let named = self.options.og_accept.split(',').map(str::trim).filter(|id| !id.is_empty());
-        let named: BTreeSet<&str> = named.collect();
+    /// The checks whose errors are accepted.
+    fn accepted(&self) -> BTreeSet<&'a str> {
+        self.options.og_accept.split(',').map(str::trim).filter(|id| !id.is_empty()).collect()
+    }
+
+    /// Refuses what is to be accepted and is no check, or cannot be.
+    fn check_accepted(&self, found: &mut Found) {
+        let named = self.accepted();
         let known: Vec<&str> = checks::all().map(|check| check.id).chain([UNCHECKED]).collect();
         for id in named.iter().filter(|id| !known.contains(id)) {
             let near = og_common::protocol::nearest(id, &known);
@@ -486,11 +507,11 @@ impl<'a> Checked<'a> {
             let why = "what it finds would cost data, and is put right first";
             found.refusals.push(format!("og_accept: {id} cannot be accepted: {why}"));
         }
-        named
     }
 
     /// Tells of the nodes on which the checks failed. A rescue goes on without them, and so does the removal of the node.
-    fn tell_unchecked(&self, accepted: &BTreeSet<&str>, found: &mut Found) {
+    fn tell_unchecked(&self, found: &mut Found) {
+        let accepted = self.accepted();
         for (node, is_target, why) in &self.unchecked {
             let refuses = match self.policy.workflow {
                 Workflow::Repair | Workflow::Failover => false,
@@ -498,12 +519,19 @@ impl<'a> Checked<'a> {
                 _ => true,
             };
             let text = format!("{}: its preflight checks could not be made: {why}", node.name);
-            found.add(text, refuses, UNCHECKED, accepted);
+            found.add(text, refuses, UNCHECKED, &accepted);
         }
     }
 }
 
 impl Found {
+    /// Moves the findings into those of a workflow, which is not planned where one of them refuses it.
+    fn add_to<P>(&mut self, outlook: &mut Outlook<P>) {
+        outlook.findings.append(&mut self.refusals);
+        outlook.warnings.append(&mut self.warnings);
+        outlook.plan = outlook.plan.take().filter(|_| outlook.findings.is_empty());
+    }
+
     /// Adds what a check found, with the option that accepts it where it refuses.
     fn add(&mut self, text: String, refuses: bool, id: &str, accepted: &BTreeSet<&str>) {
         if !refuses {

@@ -26,6 +26,7 @@ pub use cause::{Case, Cause};
 use cause::{RepairView, is_attached};
 use head::Head;
 use own_log::OwnLog;
+pub(super) use own_log::has_open_fork;
 
 /// What is to be done in one round. After it the nodes are inspected and planned for again.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::conf::is_on;
+use og_common::gauss::Role;
 use og_common::gauss::control::LIMITS;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{DbState, Role};
 use og_common::protocol::Bytes;
 use og_common::standby_names::StandbyNames;
 
+use super::switchover::{judge_candidate, needs_record};
 use super::{
     DeferredRestore, Files, HandOver, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores,
-    hand_over, leftover_values,
+    leftover_values,
 };
 use crate::args::{Options, RestartCommits};
 use crate::cluster::{Cluster, Node, TargetKind, canonical, node_names};
+use crate::health::ClusterHealth;
 use crate::health::assess::assess;
-use crate::health::{self, ClusterHealth};
 
 /// The variable that names the nodes.
 pub const VARIABLE: &str = "og_restart";
@@ -160,7 +161,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         commits_that_wait(&mut c, primary, &standbys);
     }
     let left = leftover_values(&c);
-    let back = plan_switch_back(&c, primary, &of_primary, options);
+    let back = plan_switch_back(&mut c, primary, &of_primary, options);
     let mut shared = Shared::new(&c, primary, "restart", left.clone());
     if options.og_switch_back && matches!(of_primary, OfPrimary::HandsOver { .. }) {
         shared.purpose.switch_back = Some(primary.name.clone());
@@ -207,7 +208,7 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
         ));
         return OfPrimary::InPlace { first: false };
     }
-    let ready = candidates(c.nodes, &primary.name, health);
+    let found = candidates(&nodes_restarted(c.nodes, order.standbys), health, options);
     let rolling = |to: &&Node| {
         let mut events = order.restarts();
         events.push(RestartEvent::HandsOver(to));
@@ -216,6 +217,9 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
         }
         order.problem(&events)
     };
+    let nodes = c.nodes;
+    let ready: Vec<&Node> =
+        found.ready.iter().filter_map(|own| nodes.iter().find(|n| n.name == own.to)).collect();
     let some = ready.first().copied().or_else(|| c.standbys(order.members).first().copied());
     if let Some(why) = some.as_ref().and_then(rolling) {
         // A limit that is lowered: standbys may have less only when their primary has.
@@ -234,38 +238,27 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
         }
         return OfPrimary::InPlace { first: true };
     }
-    if ready.is_empty() {
-        let why = |n: &&Node| {
-            let reasons = &health.node(&n.name)?.switchover_ready.reasons;
-            Some(format!("{}: {}", n.name, reasons.join(", ")))
-        };
-        let why: Vec<_> = c.standbys(order.members).iter().filter_map(why).collect();
-        c.findings.push(format!(
-            "{}: no standby could take its place while it is restarted ({}); repair one first",
-            primary.name,
-            why.join("; ")
-        ));
+    if found.ready.is_empty() {
+        // What keeps the whole cluster from it may have been found already.
+        let why = found.in_words(&c.findings);
+        c.findings.extend(why.into_iter().map(|why| {
+            format!("{}: no standby could take its place while it is restarted ({why})", primary.name)
+        }));
         return OfPrimary::Stays;
     }
     // Of several that could, those count against which nothing speaks.
-    let before = c.findings.len();
     let (mut to, mut against) = (BTreeMap::new(), Vec::new());
-    let members = order.members;
-    for n in &ready {
-        let own = hand_over(c, primary, n, members);
-        let mut found = c.findings.split_off(before);
-        if options.og_restart_commits == RestartCommits::Refuse {
-            found.extend(waits_for_the_old(primary, n, members));
-        }
-        if found.is_empty() {
-            to.insert(n.name.clone(), own);
-        } else {
-            against.extend(found);
+    for (n, own) in ready.iter().zip(found.ready) {
+        let waits = options.og_restart_commits == RestartCommits::Refuse;
+        match waits.then(|| waits_for_the_old(primary, n, order.members)).flatten() {
+            Some(why) => against.push(why),
+            None => drop(to.insert(n.name.clone(), own)),
         }
     }
     if to.is_empty() {
         c.findings.extend(against.into_iter().take(1));
     }
+    c.warnings.extend(found.unmade);
     let sync = sync_names(primary);
     let counted = sync.is_some_and(|names| {
         let named = ready.iter().any(|to| {
@@ -282,30 +275,80 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
     OfPrimary::HandsOver { to, old }
 }
 
-/// The standbys that could take the primary's place, the first choice first: those that commits wait for, then those that
-/// are least behind.
-#[must_use]
-pub fn candidates<'a>(nodes: &'a [Node], primary: &str, health: &ClusterHealth) -> Vec<&'a Node> {
-    let required = health.commits.required.is_some_and(|required| required > 0);
-    let ready = |n: &&Node| {
-        let readiness = health.node(&n.name).map(|own| own.switchover_ready.verdict);
-        n.name != primary
-            && n.live_role() == Some(Role::Standby)
-            && n.state().db_state == DbState::Normal
-            && readiness.is_some_and(|ready| ready != health::Answer::No)
-    };
-    let mut found: Vec<&Node> = nodes.iter().filter(ready).collect();
-    let counted = |n: &Node| health.commits.candidates.contains(&n.name);
-    if required && found.iter().any(|n| counted(n)) {
-        // Another one may lack the last commits.
-        found.retain(|n| counted(n));
+/// The standbys of a primary, by whether a switchover to them would be made.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// The changes of roles that would be made, the first choice first.
+    pub ready: Vec<HandOver>,
+    /// The standbys to which a switchover would be refused, and why.
+    pub refused: Vec<(String, Vec<String>)>,
+    /// Which checks of those that are ready could not be made.
+    pub unmade: Vec<String>,
+}
+
+impl Candidates {
+    /// Why none of them can take the primary's place, by name; without what was `found` otherwise, and none where that is all.
+    #[must_use]
+    pub fn in_words(&self, found: &[String]) -> Option<String> {
+        let mut said: Vec<(&String, Vec<&str>)> = Vec::new();
+        for (name, reasons) in &self.refused {
+            for reason in reasons.iter().filter(|reason| !found.contains(reason)) {
+                match said.iter_mut().find(|(other, _)| *other == reason) {
+                    Some((_, names)) => names.push(name),
+                    None => said.push((reason, vec![name])),
+                }
+            }
+        }
+        let words = |(reason, names): &(&String, Vec<&str>)| {
+            format!("a switchover to {} is refused: {reason}", names.join(" or "))
+        };
+        (!said.is_empty()).then(|| said.iter().map(words).collect::<Vec<_>>().join("; "))
     }
-    found.sort_by_key(|n| {
+}
+
+/// Judges which standbys could take the primary's place, by the rules of a switchover. The first choice are those that commits
+/// wait for, then those that are least behind.
+#[must_use]
+pub fn candidates(nodes: &[Node], health: &ClusterHealth, options: &Options) -> Candidates {
+    let mut it = Candidates::default();
+    let cluster = Cluster::new(nodes, &[], TargetKind::Kept(VARIABLE));
+    let mut ready = Vec::new();
+    for n in cluster.standbys(&cluster.members) {
+        match judge_candidate(nodes, &n.name, options) {
+            Ok((own, unmade)) => ready.push((n, own, unmade)),
+            Err(why) => it.refused.push((n.name.clone(), why)),
+        }
+    }
+    let counted = |n: &Node| health.commits.candidates.contains(&n.name);
+    let required = health.commits.required.is_some_and(|required| required > 0);
+    if required && ready.iter().any(|(n, ..)| counted(n)) {
+        // Another one may lack the last commits.
+        ready.retain(|(n, ..)| counted(n));
+    }
+    ready.sort_by_key(|(n, ..)| {
         let own = health.node(&n.name);
         let lag = own.and_then(|own| own.replay_lag_bytes).unwrap_or(Bytes::MAX);
         (health.commits.in_reserve.contains(&n.name), lag, n.id)
     });
-    found
+    for (_, own, unmade) in ready {
+        it.ready.push(own);
+        it.unmade.extend(unmade);
+    }
+    it
+}
+
+/// The nodes as they are when these were restarted: what is in their files is what they run with.
+fn nodes_restarted(nodes: &[Node], restarted: &[&Node]) -> Vec<Node> {
+    let mut nodes = nodes.to_vec();
+    for n in nodes.iter_mut().filter(|n| restarted.contains(&&**n)) {
+        if let Some(facts) = n.seen.as_mut().and_then(|seen| seen.facts.as_mut()) {
+            let settings = &mut facts.settings;
+            let known = settings.file.iter().filter(|(name, _)| settings.running.contains_key(*name));
+            let known: Vec<_> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+            settings.running.extend(known);
+        }
+    }
+    nodes
 }
 
 /// For whom commits on the primary wait; none when they wait for nobody, or go on alone.
@@ -365,7 +408,7 @@ fn waits_for_the_old(primary: &Node, to: &Node, members: &[&Node]) -> Option<Str
 
 /// The switchover back: after the restart of the old primary, or the one that a killed run has left.
 fn plan_switch_back(
-    c: &Cluster,
+    c: &mut Cluster,
     primary: &Node,
     of_primary: &OfPrimary,
     options: &Options,
@@ -373,13 +416,15 @@ fn plan_switch_back(
     if !options.og_switch_back {
         return None;
     }
+    let (members, nodes) = (c.members.clone(), c.nodes);
     let exchange = |from: &Node, to: &Node| HandOver {
         from: from.name.clone(),
         to: to.name.clone(),
-        followers: node_names(c.members.iter().copied().filter(|n| *n != to)),
+        followers: node_names(members.iter().copied().filter(|n| *n != to)),
         // It has its own still.
         sync_names: None,
-        files: Files::with_roles(to, &c.members),
+        is_recorded: needs_record(primary, nodes),
+        files: Files::with_roles(to, &members),
     };
     if matches!(of_primary, OfPrimary::HandsOver { .. }) {
         // The name of the one it comes from is known when it was chosen.
@@ -390,7 +435,16 @@ fn plan_switch_back(
         let lock = seen.lock.as_ref().or(seen.last_lock.as_ref());
         super::purpose_of(lock).switch_back.is_some_and(|name| name == n.name)
     };
-    let old = c.members.iter().filter(|n| **n != primary).find(recorded)?;
+    let old = members.iter().filter(|n| **n != primary).find(recorded)?;
+    if let Err(why) = judge_candidate(c.nodes, &old.name, options) {
+        let new: Vec<_> = why.into_iter().filter(|why| !c.findings.contains(why)).collect();
+        c.findings.extend(new.into_iter().map(|why| {
+            format!(
+                "{}: the switchover back to it, which an earlier run has left, is refused: {why}",
+                old.name
+            )
+        }));
+    }
     Some(exchange(primary, old))
 }
 

@@ -2,11 +2,12 @@
 
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{DbState, Role, fork};
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::repair::has_open_fork;
 use super::{
     DeferredRestore, Files, MOST_AVAILABLE, Outlook, SYNC_NAMES, Shared, deferred_restores, leftover_values,
 };
@@ -43,6 +44,8 @@ pub struct HandOver {
     pub followers: Vec<String>,
     /// What `synchronous_standby_names` is to be on the new primary; none where it may stay.
     pub sync_names: Option<String>,
+    /// Whether the change of roles is put on record beside the failovers, for the repair of a node that one of them replaced.
+    pub is_recorded: bool,
     /// The cluster's files.
     pub files: Files,
 }
@@ -103,6 +106,24 @@ pub fn switchover(nodes: &[Node], targets: &[String], options: &Options) -> Outl
         restore_now: DeferredRestore::from_values(&deferred_restores(&left)),
     };
     Outlook::new(c, Some(plan))
+}
+
+/// Plans that this standby takes the primary's place within another workflow, by every rule of [`switchover`] and of the
+/// preflight checks that it is begun with. The second value tells which of these could not be made.
+///
+/// # Errors
+/// Why a switchover to it would be refused.
+pub(super) fn judge_candidate(
+    nodes: &[Node],
+    to: &str,
+    options: &Options,
+) -> Result<(HandOver, Vec<String>), Vec<String>> {
+    let mut outlook = switchover(nodes, &[to.to_owned()], options);
+    let unmade = super::preflight::check_candidate(&mut outlook, nodes, to, options);
+    match outlook.plan {
+        Some(plan) => Ok((plan.hand_over, unmade)),
+        None => Err(outlook.findings),
+    }
 }
 
 /// The names in `og_without`.
@@ -179,15 +200,22 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
     }
 }
 
+/// Whether a repair will ask how the role of the primary went on from here. What would push an older change out of a record is
+/// left out: without it nothing is proved, and nothing is given up.
+pub(super) fn needs_record(primary: &Node, nodes: &[Node]) -> bool {
+    has_open_fork(primary, nodes) && nodes.iter().all(|n| n.seen().forks.len() + 1 < fork::MOST)
+}
+
 /// The change of roles between a primary and a standby of it; `all` are the members, also those that do not take part.
 /// Finds what would keep commits from being confirmed afterwards.
-pub fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> HandOver {
+fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> HandOver {
     let followers = c.members.iter().copied().filter(|n| *n != to);
     let mut it = HandOver {
         from: primary.name.clone(),
         to: to.name.clone(),
         followers: node_names(followers),
         sync_names: None,
+        is_recorded: needs_record(primary, c.nodes),
         files: Files::with_roles(to, all),
     };
     if it.is_done() {

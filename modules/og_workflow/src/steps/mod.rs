@@ -452,7 +452,6 @@ impl Run<'_> {
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
-        // By name og_guc tells of no other parameter that waits for a restart.
         let asks_all = more.is_some() || programs == OF_A_STATUS;
         let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
@@ -466,7 +465,9 @@ impl Run<'_> {
                         let names: &[&str] =
                             if programs.starts_with(&PROGRAMS) { &PARAMETERS } else { &OF_STATUS };
                         let more = more.iter().copied().flatten().map(String::as_str);
-                        let names: Vec<&str> = names.iter().copied().chain(more).collect();
+                        // By name og_guc tells of no other parameter that waits for a restart.
+                        let all = asks_all.then_some("*");
+                        let names: Vec<&str> = names.iter().copied().chain(more).chain(all).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
                     // Whether ssh leads to the machine that has this address.
@@ -480,12 +481,11 @@ impl Run<'_> {
                 }
                 (*program, own)
             });
-            let all = args(json!({"state": "query", "timeout": timeout}));
             let checks = purpose.map(|purpose| {
                 let wanted = plan::preflight::wanted(host, hosts, targets, purpose);
                 (PREFLIGHT, args(preflight::question(purpose, &wanted, timeout)))
             });
-            asked.chain(asks_all.then_some(("og_guc", all))).chain(checks).collect::<Vec<_>>()
+            asked.chain(checks).collect::<Vec<_>>()
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));

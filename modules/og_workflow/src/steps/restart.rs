@@ -4,7 +4,7 @@ use og_common::gauss::Role;
 use og_common::protocol::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::switchover::hand_over;
+use super::switchover::{hand_over, record};
 use super::{Run, args, assess, calls_on, require_success, write_static};
 use crate::plan::{self, Follower, HandOver, OfPrimary, Restart};
 use crate::replay::{Go, Stop};
@@ -59,8 +59,9 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
             wait_for_sessions(it, primary)?;
             // The old primary follows when it is restarted: with less of a limit than the new one it may have stopped.
             let others = own.followers.iter().filter(|n| **n != own.from).cloned().collect();
-            hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
+            let checkpoint = hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
             restart_follower(it, "Restart the old primary", &own.to, old)?;
+            record(it, own, checkpoint)?;
             let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
             require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
             leads.clone_from(&own.to);
@@ -69,7 +70,8 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
     if let Some(back) = &og.back {
         let back = HandOver { from: leads.clone(), ..back.clone() };
         if !it.how.check || !matches!(og.primary, OfPrimary::HandsOver { .. }) {
-            hand_over(it, &og.shared, &back)?;
+            let checkpoint = hand_over(it, &og.shared, &back)?;
+            record(it, &back, checkpoint)?;
         }
         leads = back.to;
     }
@@ -143,13 +145,13 @@ fn choose<'a>(it: &mut Run, to: &'a std::collections::BTreeMap<String, HandOver>
     let programs = ["og_node_state", "og_replconninfo", "og_guc"];
     let nodes = it.inspect("Find the most advanced standby", &programs, &[])?;
     let health = assess(&nodes, Bytes::new(it.how.options.og_max_lag_bytes));
-    let primary = health.primary.clone().unwrap_or_default();
-    let found = plan::candidates(&nodes, &primary, &health);
-    let own = found.iter().find_map(|n| to.get(&n.name));
+    let found = plan::candidates(&nodes, &health, &it.how.options);
+    let own = found.ready.iter().find_map(|own| to.get(&own.to));
     own.ok_or_else(|| {
         let names: Vec<_> = to.keys().cloned().collect();
+        let why = found.in_words(&[]).map(|why| format!(": {why}")).unwrap_or_default();
         Stop::Failed(format!(
-            "no standby can take the primary's place any more ({} could before); repair one, then run this again",
+            "no standby can take the primary's place any more ({} could before){why}; repair one, then run this again",
             names.join(", ")
         ))
     })

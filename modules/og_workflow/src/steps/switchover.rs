@@ -1,9 +1,10 @@
 //! Letting a standby and the primary exchange their roles.
 
-use og_common::gauss::{DbState, Role};
+use og_common::gauss::{DbState, Fork, Role};
+use og_common::protocol::Lsn;
 use serde_json::json;
 
-use super::{INSPECT, Run, args, calls_on, require_success, write_static};
+use super::{INSPECT, Run, args, calls_on, failure_reasons, require_success, write_static};
 use crate::args::{LongTransactions, Reason, Shown};
 use crate::cluster::Node;
 use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
@@ -52,16 +53,19 @@ fn steps(it: &mut Run, og: &Switchover) -> Go {
         let call = json!({"state": "absent", "min_age": plan::LONG, "method": method, "timeout": timeout});
         it.must(name, SESSIONS, &own.from, call, false)?;
     }
-    hand_over(it, &og.shared, own)?;
+    let checkpoint = hand_over(it, &og.shared, own)?;
+    record(it, own, checkpoint)?;
     // In check mode the roles are what they were.
     let primary = if it.how.check { &own.from } else { &own.to };
     let idle = it.show(&[], &[], Some(primary))?;
     it.slots(idle)
 }
 
-/// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files.
-pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
+/// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files. Returns where
+/// the record of the old primary's last checkpoint before that begins.
+pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go<Option<Lsn>> {
     let timeout = it.how.options.og_wait_timeout;
+    let mut last_checkpoint = None;
     if !own.is_done() {
         if let Some(value) = &own.sync_names {
             let name = "Configure synchronous_standby_names of the new primary";
@@ -75,11 +79,9 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
             let call = vec![(own.to.clone(), args(json!({"wait": wait, "timeout": timeout})))];
             require_success(&[&it.step("Wait until the standby has caught up", "og_node_state", call)?])?;
             // What came meanwhile.
-            require_success(&[&it.ask_quietly(
-                "Checkpoint the primary once more",
-                "og_checkpoint",
-                checkpoint(),
-            )?])?;
+            let done = it.ask_quietly("Checkpoint the primary once more", "og_checkpoint", checkpoint())?;
+            require_success(&[&done])?;
+            last_checkpoint = done.get(&own.from).and_then(|answer| answer.read_key("checkpoint_lsn"));
         }
         switch(it, own)?;
     }
@@ -94,7 +96,51 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
         "Update cluster_static_config",
         "og_static_conf",
         write_static(shared, &nodes, &own.files),
-    )?])
+    )?])?;
+    Ok(last_checkpoint)
+}
+
+/// Puts the change of roles on record on the members, beside the failovers, when the old primary follows the new one: that is what
+/// proves to a repair that the log of the new primary goes on where that of the old one was. `checkpoint`: where a record of the
+/// old primary begins which no other server can have written, as it has the time in it; both must have it.
+pub(super) fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
+    if it.how.check || own.is_done() || !own.is_recorded {
+        return Ok(());
+    }
+    let name = "Record the switchover";
+    let consequence = "the repair of a node that an earlier failover replaced needs og_repair_force";
+    let pair = [own.to.clone(), own.from.clone()];
+    let records = match checkpoint {
+        Some(place) => it.log_records(&pair, vec![place])?,
+        None => std::collections::BTreeMap::new(),
+    };
+    let found = |node: &String| *records.get(node)?.records.get(&checkpoint?)?;
+    let record = found(&own.to).filter(|record| found(&own.from).as_ref() == Some(record));
+    let Some(record) = record else {
+        it.warnings.push(format!(
+            "{}: the last checkpoint of {} was not found in the logs of both, and the switchover is not recorded: {consequence}",
+            own.to, own.from
+        ));
+        return Ok(());
+    };
+    let fork = Fork {
+        new_primary: own.to.clone(),
+        old_primaries: vec![own.from.clone()],
+        record,
+        term: None,
+        at: String::new(),
+    };
+    let mut nodes = vec![own.to.clone()];
+    nodes.extend(own.followers.iter().filter(|n| **n != own.to).cloned());
+    let calls = calls_on(&nodes, &json!({"state": "fork_recorded", "fork": fork}));
+    let shown = Shown { may_fail: true, ..Shown::default() };
+    let done = it.ask(name, "og_node_state", calls, shown)?;
+    it.note(name, &done);
+    let failed = failure_reasons(&[&done]);
+    it.warnings.extend(failed.into_iter().map(|why| {
+        format!("{why}; the switchover is not recorded there: once that node is the primary, {consequence}")
+    }));
+    Ok(())
 }
 
 /// One try; what became of one that failed is looked up, for it may go on behind the back of whoever gave up.

@@ -631,6 +631,24 @@ fn a_look_asks_each_machine_whether_it_has_the_address_of_its_node() {
 }
 
 #[test]
+fn a_look_asks_each_node_for_its_parameters_once() {
+    for workflow in [Workflow::Status, Workflow::Restart, Workflow::Drop] {
+        let mut asked = Vec::new();
+        told(&cluster(1), workflow, "n2", &how(Options::default()), true, |step, call| {
+            let is_first = step.starts_with("Inspect all nodes") || step == "Inspect the cluster";
+            if is_first && call.program == "og_guc" {
+                let names: Vec<String> = serde_json::from_value(call.args["names"].clone()).unwrap();
+                asked.push((call.node.clone().unwrap(), names.contains(&"*".to_owned())));
+            }
+            None
+        });
+        // All that are set where it is told which of them wait for a restart.
+        let all = workflow != Workflow::Drop;
+        assert_eq!(asked, [("n1".to_owned(), all), ("n2".to_owned(), all)], "{workflow:?}");
+    }
+}
+
+#[test]
 fn a_host_that_goes_away_ends_it() {
     let say = |step: &str, call: &NodeCall| {
         let lost =

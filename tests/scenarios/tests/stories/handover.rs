@@ -27,6 +27,7 @@ pub const STORY: Story = Story {
         ("of two switchovers at once one is made", two_at_once),
         ("of two standbys the one that holds more takes over", farthest),
         ("an old primary is taken in as it is, or with what only it holds kept aside", fork),
+        ("an old primary is taken in as it is though a switchover came between", fork_and_switchover),
         ("a failover killed after each task in turn", failover_killed),
         ("a frozen primary is replaced only when a person says so", frozen),
         (
@@ -318,6 +319,27 @@ fn farthest(c: &Cluster) -> Result {
     c.wait_for_state("n3", "standby", "Normal")?;
     check_fails(c, "failover.yml", &["-e", "og_failover=n3"], "n2 runs as primary and answers")?;
     take_in(c, "n1", "n2")
+}
+
+fn fork_and_switchover(c: &Cluster) -> Result {
+    let client = c.client("n1", Duration::from_millis(1))?;
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = client.stop().map_err(|e| e.to_string())?;
+    c.check_at_rest(&roles("n1"))?;
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    nobody_receives(c, &["n2", "n3"])?;
+    fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
+    c.wait_for_state("n3", "standby", "Normal")?;
+    let run = switch(c, "n2", "n3", &["-e", "og_without=n1"])?;
+    if !run.changes().iter().any(|change| change.ends_with("Record the switchover")) {
+        return Err(format!("the switchover is not recorded: {:?}\n{}", run.changes(), run.output));
+    }
+    if !repair(c, "n1", "n3")? {
+        return Err("n1 was idle, and is said to hold something of its own".to_owned());
+    }
+    check_holds(c, &seen, "n3")?;
+    switch(c, "n3", "n1", &[])?;
+    c.check_at_rest(&roles("n1"))
 }
 
 fn failover_killed(c: &Cluster) -> Result {

@@ -378,16 +378,16 @@ async fn call_host(
                 Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
                 None => false,
             };
-            let sent_at = now();
-            let mut answer = connection.call(request, stop, &mut hear).await.unwrap_or_else(|e| {
-                if e.kind() == ErrorKind::Unreachable {
-                    hosts.forget(&host, &connection);
-                }
-                error_result(&e)
-            });
-            if call.timed {
-                answer.insert("sent_at".to_owned(), json!(sent_at));
-                answer.insert("received_at".to_owned(), json!(now()));
+            let (mut answer, times) =
+                connection.call_timed(request, stop, &mut hear).await.unwrap_or_else(|e| {
+                    if e.kind() == ErrorKind::Unreachable {
+                        hosts.forget(&host, &connection);
+                    }
+                    (error_result(&e), None)
+                });
+            if let Some((sent_at, received_at)) = times.filter(|_| call.timed) {
+                answer.insert("sent_at".to_owned(), json!(milliseconds(sent_at)));
+                answer.insert("received_at".to_owned(), json!(milliseconds(received_at)));
             }
             drop(connection);
             drop(tell.send(News::Answer(at, Value::Object(answer))));
@@ -396,10 +396,9 @@ async fn call_host(
     while tasks.join_next().await.is_some() {}
 }
 
-/// The clock of this machine, in milliseconds since 1970; none before that.
-fn now() -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(now.as_millis()).ok()
+/// This time in milliseconds since 1970; none before that.
+fn milliseconds(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// The arguments as a program takes them from its caller: one line.

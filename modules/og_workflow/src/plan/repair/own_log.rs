@@ -1,8 +1,6 @@
 //! What a node's log holds beside that of the primary, proved by records at the same places.
 
-use std::collections::BTreeSet;
-
-use og_common::gauss::{Fork, Obstacle, Role, WalRecord};
+use og_common::gauss::{Fork, Obstacle, Role, WalRecord, fork};
 use og_common::protocol::Lsn;
 
 use super::head::Held;
@@ -36,8 +34,12 @@ impl OwnLog {
         }
         let has = head_has(head, last);
         let own = Held::new(n).lsn;
+        // What it wrote since the first failover that replaced it is its own, whichever record looks the same.
+        let first = open_forks(head, n).next().map(|fork| fork.record.end);
         let is_common = |fork: &&Fork| {
-            n.seen().log_records.have(&fork.record, own) == Some(true) && is_of_head(head, fork)
+            first.is_none_or(|first| fork.record.end <= first)
+                && n.seen().log_records.have(&fork.record, own) == Some(true)
+                && is_of_head(head, fork)
         };
         let forks = nodes.iter().flat_map(|m| &m.seen().forks).filter(is_common);
         match forks.max_by_key(|fork| fork.record.end) {
@@ -77,6 +79,9 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
         let may_have_led = is_named || was_primary(n.state().role) || was_primary(n.role);
         return !may_have_led && head_has(head, last) == Some(true);
     };
+    if !is_complete(head, n) {
+        return false;
+    }
     let fork = &forks[at];
     if last.end > fork.record.end || !is_of_head(head, fork) || !is_in_line(head, at) {
         return false;
@@ -93,6 +98,12 @@ pub(super) fn open_forks<'a>(head: &'a Node, n: &'a Node) -> impl Iterator<Item 
     head.seen().forks.iter().filter(|fork| is_open(fork, n))
 }
 
+/// Whether a node that is known has been replaced by a failover on record at the primary and has not followed since, so that its
+/// repair will ask for every change of primaries from that one on.
+pub(in crate::plan) fn has_open_fork(head: &Node, nodes: &[Node]) -> bool {
+    nodes.iter().any(|n| open_forks(head, n).next().is_some())
+}
+
 /// Whether this failover replaced the node and it has not followed since. One that stands in its own files is over for it: only
 /// survivors record a failover, and an old primary does when it was repaired and follows.
 fn is_open(fork: &Fork, n: &Node) -> bool {
@@ -104,16 +115,27 @@ fn has_replaced(fork: &Fork, n: &Node) -> bool {
     fork.old_primaries.contains(&n.name)
 }
 
-/// Whether the new primary of this failover, by its place in the primary's record, is the primary itself or one that later
-/// failovers in a row replaced by it. What a switchover has changed is not on record.
+/// Whether the primary's record has every failover since the node was taken in: the oldest ones are not kept for ever.
+fn is_complete(head: &Node, n: &Node) -> bool {
+    let forks = &head.seen().forks;
+    forks.len() < fork::MOST || forks.iter().any(|fork| n.seen().forks.iter().any(|own| own.is_same(fork)))
+}
+
+/// Whether the role of the primary came from the new primary of this failover, by its place in the primary's record, to the
+/// primary itself by changes that are all on record and in the primary's log. A change by hand is not: it may have lost the log.
 fn is_in_line(head: &Node, at: usize) -> bool {
-    let mut line: BTreeSet<&str> = [head.name.as_str()].into();
-    for fork in head.seen().forks.iter().skip(at + 1).rev() {
-        if line.contains(fork.new_primary.as_str()) {
-            line.extend(fork.old_primaries.iter().map(String::as_str));
-        }
-    }
-    head.seen().forks.get(at).is_some_and(|fork| line.contains(fork.new_primary.as_str()))
+    let line = head.seen().forks.get(at..).unwrap_or_default();
+    let is_last = line.last().is_some_and(|last| last.new_primary == head.name);
+    let has_all = || line.iter().skip(1).all(|fork| head_has(head, &fork.record) == Some(true));
+    is_last && line.windows(2).all(|pair| follows(&pair[0], &pair[1])) && has_all()
+}
+
+/// Whether the later change took the role of the primary from the node that got it by the earlier one, or is that change tried
+/// once more; and where the log went on.
+fn follows(earlier: &Fork, later: &Fork) -> bool {
+    let is_next = later.old_primaries.contains(&earlier.new_primary);
+    let is_again = later.new_primary == earlier.new_primary && later.old_primaries == earlier.old_primaries;
+    (is_next || is_again) && earlier.record.end <= later.record.end
 }
 
 /// Whether the primary has written its log beyond this record. The pages behind a log's end may hold what an older log left.

@@ -348,6 +348,20 @@ fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     );
     let forced = plan(repairing(&hosts, "n3", true));
     assert_eq!(json!(forced.keep_logs), json!({"n3": "0/4000000"}));
+    // From the first failover that replaced it on, though both have the record of a later one.
+    let both = [
+        ("0/3FFFF80", record("0/3FFFF80", "0/4000000", 5)),
+        ("0/4000080", record("0/4000080", "0/4000100", 6)),
+        ("0/4000200", json!(null)),
+    ];
+    let mut later = hosts.clone();
+    let forks = later[0].2["og_node_state"]["forks"].as_array_mut().unwrap();
+    let mut second = forks[0].clone();
+    second["record"] = both[1].1.clone();
+    forks.push(second);
+    has(&mut later, 1, &both);
+    has(&mut later, 3, &both[..2]);
+    assert_eq!(json!(plan(repairing(&later, "n3", true)).keep_logs), json!({"n3": "0/4000000"}));
     // Without a fork that both went through, all of its log is kept.
     has(&mut hosts, 3, &[]);
     assert_eq!(json!(plan(repairing(&hosts, "n3", true)).keep_logs), json!({"n3": null}));
@@ -406,6 +420,65 @@ fn what_an_old_primary_wrote_after_the_failover_is_not_lost_for_an_equal_last_re
     assert_eq!(cause(&hosts).0, Cause::OldPrimary);
     hosts[0].2["og_node_state"]["forks"] = json!([first]);
     assert!(refusal(&hosts, "n3").contains("exists only there"));
+}
+
+/// n3 was replaced by n2, and n1 took over from that later, with this record of n2's log; n3 has not followed since.
+fn handed_on(old_primary_of_n1: &str, later: &Value) -> Vec<Given> {
+    let first = record("0/3FFFF80", "0/4000000", 5);
+    let change = |new: &str, old: &str, record: &Value| json!({"new_primary": new, "old_primaries": words(old), "term": null, "at": "T", "record": record});
+    let mut hosts = old_primary(&first);
+    has(&mut hosts, 1, &[("0/3FFFF80", first.clone()), ("0/4000200", record("0/4000200", "0/4000280", 9))]);
+    hosts[0].2["og_node_state"]["forks"] =
+        json!([change("n2", "n3", &first), change("n1", old_primary_of_n1, later)]);
+    hosts
+}
+
+#[test]
+fn a_switchover_on_record_keeps_the_proof_and_nothing_less_does() {
+    let checkpoint = record("0/4000200", "0/4000280", 9);
+    assert_eq!(cause(&handed_on("n2", &checkpoint)).0, Cause::OldPrimary);
+    let is_refused = |hosts: &[Given]| assert!(refusal(hosts, "n3").contains("exists only there"));
+    // n1 took over from another node: who gave that one the role is not known.
+    is_refused(&handed_on("n4", &checkpoint));
+    // The primary's log has another record at the place of the switchover, or none.
+    is_refused(&handed_on("n2", &record("0/4000200", "0/4000280", 8)));
+    let mut hosts = handed_on("n2", &checkpoint);
+    has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000000", 5))]);
+    is_refused(&hosts);
+    // Nor a place before that at which n2 took over.
+    let before = record("0/3FFFF00", "0/3FFFF80", 3);
+    let mut hosts = handed_on("n2", &before);
+    has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000000", 5)), ("0/3FFFF00", before)]);
+    is_refused(&hosts);
+    // The role went on by hand since.
+    let mut hosts = handed_on("n2", &checkpoint);
+    hosts[0].2["og_node_state"]["forks"][1]["new_primary"] = json!("n2");
+    is_refused(&hosts);
+    // n1 had the role before, and lost it by hand in between.
+    let mut hosts = handed_on("n2", &checkpoint);
+    let forks = hosts[0].2["og_node_state"]["forks"].as_array_mut().unwrap();
+    let mut again = forks[1].clone();
+    again["old_primaries"] = json!(["n4"]);
+    forks.push(again);
+    is_refused(&hosts);
+    // It wrote after it was replaced.
+    let mut hosts = handed_on("n2", &checkpoint);
+    diagnosis(&mut hosts, 3, json!({"holds": "0/4000280", "term": 1, "last_record": checkpoint}));
+    is_refused(&hosts);
+}
+
+#[test]
+fn a_record_that_may_have_lost_its_oldest_failovers_proves_nothing() {
+    let mut hosts = handed_on("n2", &record("0/4000200", "0/4000280", 9));
+    let forks = hosts[0].2["og_node_state"]["forks"].as_array().unwrap().clone();
+    let other = json!({"new_primary": "n3", "old_primaries": ["n4"], "term": null, "at": "T", "record": record("0/10", "0/20", 1)});
+    let full: Vec<Value> =
+        std::iter::repeat_n(other.clone(), og_common::gauss::fork::MOST - 2).chain(forks).collect();
+    hosts[0].2["og_node_state"]["forks"] = json!(full);
+    assert!(refusal(&hosts, "n3").contains("exists only there"));
+    // What is older than one that the node has itself matters no more.
+    hosts[2].2["og_node_state"]["forks"] = json!([other]);
+    assert_eq!(cause(&hosts).0, Cause::OldPrimary);
 }
 
 #[test]

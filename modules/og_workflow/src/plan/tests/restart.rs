@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{cluster, good, host, nodes, only, parameter, seen, words};
+use super::{checked, cluster, good, host, nodes, only, parameter, seen, words};
 use crate::args::{Options, RestartCommits};
 use crate::plan::tests::Given;
-use crate::plan::{Configure, MOST_AVAILABLE, OfPrimary, Outlook, Restart, SYNC_NAMES, configure, restart};
+use crate::plan::{
+    Configure, MOST_AVAILABLE, OfPrimary, Outlook, PREFLIGHT, Restart, SYNC_NAMES, configure, restart,
+};
 
 const LIMIT: &str = "max_connections";
 
@@ -155,6 +157,164 @@ fn a_primary_is_not_restarted_when_no_standby_can_take_its_place() {
     assert!(findings.iter().any(|text| text.contains("no standby could take its place")), "{findings:?}");
 }
 
+/// As [`pending`], and og_preflight answers that all is well.
+fn checked_pending(running: &str, in_file: &str) -> Vec<Given> {
+    let mut hosts = pending(2, running, in_file);
+    for host in &mut hosts {
+        let answer = checked(host);
+        host.2[PREFLIGHT] = answer;
+    }
+    hosts
+}
+
+/// A rule that keeps a standby from taking over: what breaks it, and the words of its finding.
+type Rule = (&'static str, fn(&mut serde_json::Value), &'static str);
+
+fn facts(seen: &mut serde_json::Value) -> &mut serde_json::Value {
+    &mut seen[PREFLIGHT]["facts"]
+}
+
+fn node(seen: &mut serde_json::Value) -> &mut serde_json::Value {
+    &mut seen["og_node_state"]["node"]
+}
+
+/// A channel of the node that leads to nobody who was seen.
+fn channel() -> serde_json::Value {
+    json!([{"number": 1, "local_host": "10.0.0.2", "local": "here", "remote_host": "10.0.0.9", "remote_port": 26001}])
+}
+
+const RULES: &[Rule] = &[
+    ("it does not receive", |seen| node(seen)["receiver"] = json!(null), "does not stream from n1"),
+    ("its state", |seen| node(seen)["db_state"] = json!("need_repair"), "does not stream from n1"),
+    (
+        "a build of it",
+        |seen| node(seen)["db_state"] = json!("building"),
+        "is building; wait until that is over",
+    ),
+    (
+        "CM",
+        |seen| node(seen)["managed_by"] = json!({"by": "cm", "agent": 250, "node_id": 1}),
+        "openGauss CM runs this node",
+    ),
+    (
+        "tablespaces",
+        |seen| {
+            facts(seen)["server"]["tablespaces"] = json!({"names": ["dn_9"], "running": "dn_6002", "configured": "dn_6002", "damage": "not_seen"});
+        },
+        "pgxc_node_name",
+    ),
+    ("replay", |seen| facts(seen)["activity"]["replay_paused"] = json!(true), "replay is paused"),
+    (
+        "pg_hba.conf",
+        |seen| {
+            let admissions = json!([{"address": "10.0.0.1", "admitted": false, "line": null}]);
+            facts(seen)["hba"]["admissions"] = admissions;
+        },
+        "no line covers 10.0.0.1, which is not let in for replication",
+    ),
+    (
+        "its own end of a channel",
+        |seen| {
+            facts(seen)["channels"] = channel();
+            facts(seen)["channels"][0]["local"] = json!("elsewhere");
+        },
+        "is no address of this machine",
+    ),
+    (
+        "slots",
+        |seen| {
+            facts(seen)["channels"] = channel();
+            for settings in ["file", "running"] {
+                facts(seen)["settings"][settings]["max_replication_slots"] = json!("0");
+            }
+        },
+        "max_replication_slots is 0",
+    ),
+    (
+        "senders",
+        |seen| {
+            facts(seen)["channels"] = channel();
+            for settings in ["file", "running"] {
+                facts(seen)["settings"][settings]["max_wal_senders"] = json!("0");
+            }
+        },
+        "max_wal_senders is 0",
+    ),
+    (
+        "the way to another node",
+        |seen| {
+            facts(seen)["reached"] =
+                json!([{"host": "10.0.0.1", "port": 26001, "problem": "no answer", "refused": false}]);
+        },
+        "10.0.0.1:26001 is not reached from here",
+    ),
+    (
+        "a backup",
+        |seen| facts(seen)["activity"]["exclusive_backup"] = json!(true),
+        "a backup in exclusive mode",
+    ),
+];
+
+#[test]
+fn a_standby_that_a_switchover_refuses_takes_nobodys_place() {
+    let well = good(restarting(&checked_pending("200", "300"), "", &Options::default()));
+    assert!(matches!(&well.primary, OfPrimary::HandsOver { to, .. } if to.len() == 2), "{well:?}");
+    let waiting = Options { og_restart_commits: RestartCommits::Wait, ..Options::default() };
+    for (rule, breaks, words) in RULES {
+        // The one alone: of these the whole cluster is, and refuses every switchover.
+        let of_all = ["a build of it", "CM", "the way to another node", "a backup"].contains(rule);
+        let mut hosts = checked_pending("200", "300");
+        breaks(&mut hosts[1].2);
+        let outlook = restarting(&hosts, "n1", &waiting);
+        if of_all {
+            assert!(outlook.findings.iter().any(|text| text.contains(words)), "{rule}: {outlook:?}");
+            continue;
+        }
+        let OfPrimary::HandsOver { to, .. } = good(outlook).primary else { panic!("{rule}") };
+        assert_eq!(to.keys().collect::<Vec<_>>(), ["n3"], "{rule}");
+        // Both: each is named with the reason.
+        breaks(&mut hosts[2].2);
+        let findings = restarting(&hosts, "n1", &waiting).findings;
+        let finding = findings.iter().find(|text| text.contains("no standby could take its place"));
+        let finding = finding.unwrap_or_else(|| panic!("{rule}: {findings:?}"));
+        for part in [*words, "n2", "n3", "a switchover to"] {
+            assert!(finding.contains(part), "{rule}: {finding}");
+        }
+    }
+    // A primary that stays needs nobody in its place.
+    let mut hosts = checked_pending("200", "200");
+    hosts[1].2[PREFLIGHT]["facts"]["activity"]["replay_paused"] = json!(true);
+    good(restarting(&hosts, "n3", &Options::default()));
+    // What og switchover goes on in spite of, a restart does, too.
+    let mut hosts = checked_pending("200", "300");
+    hosts[1].2[PREFLIGHT]["facts"]["activity"]["replay_paused"] = json!(true);
+    let options = Options { og_accept: "server.replay_paused".to_owned(), ..Options::default() };
+    let OfPrimary::HandsOver { to, .. } = good(restarting(&hosts, "n1", &options)).primary else { panic!() };
+    assert_eq!(to.len(), 2);
+}
+
+#[test]
+fn a_standby_is_judged_with_the_settings_that_it_is_restarted_with() {
+    let mut hosts = checked_pending("200", "300");
+    for host in &mut hosts[1..] {
+        let facts = facts(&mut host.2);
+        facts["channels"] = channel();
+        facts["settings"]["running"]["max_wal_senders"] = json!("0");
+        facts["settings"]["file"]["max_wal_senders"] = json!("16");
+    }
+    good(restarting(&hosts, "", &Options::default()));
+    assert!(restarting(&hosts, "n1", &Options::default()).findings[0].contains("max_wal_senders is 0"));
+}
+
+#[test]
+fn a_check_that_could_not_be_made_of_a_standby_is_told() {
+    let mut hosts = checked_pending("200", "300");
+    facts(&mut hosts[1].2)["activity"]["replay_paused"] = json!(null);
+    let outlook = restarting(&hosts, "n1", &Options::default());
+    let told = "n2: could not be checked: server.replay_paused; og preflight switchover tells why";
+    assert!(outlook.warnings.iter().any(|text| text == told), "{:?}", outlook.warnings);
+}
+
 #[test]
 fn a_switchover_back_that_a_killed_run_left_is_made() {
     let mut hosts = pending(2, "300", "300");
@@ -164,6 +324,9 @@ fn a_switchover_back_that_a_killed_run_left_is_made() {
     let back = good(restarting(&hosts, "", &options)).back.unwrap();
     assert_eq!((&*back.from, &*back.to), ("n1", "n3"));
     assert!(good(restarting(&hosts, "", &Options::default())).is_empty());
+    hosts[2].2["og_node_state"]["node"]["db_state"] = json!("need_repair");
+    let finding = only(restarting(&hosts, "", &options));
+    assert!(finding.starts_with("n3: the switchover back to it, which an earlier run has left"), "{finding}");
 }
 
 #[test]

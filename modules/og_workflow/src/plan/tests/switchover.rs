@@ -121,3 +121,24 @@ fn what_a_killed_run_left_is_put_back_first() {
     assert_eq!(json!(plan.restore_now)["state"], "absent");
     assert!(plan.shared.purpose.restore.contains_key(MOST_AVAILABLE));
 }
+
+#[test]
+fn a_switchover_is_put_on_record_while_a_repair_may_ask_for_it() {
+    let mut hosts = streaming(3);
+    assert!(!good(to(&hosts, "n2")).hand_over.is_recorded);
+    let record = json!({"begin": "0/10", "end": "0/20", "crc": 1});
+    let fork =
+        json!({"new_primary": "n1", "old_primaries": ["n4"], "term": null, "at": "T", "record": record});
+    for host in &mut hosts[..3] {
+        host.2["og_node_state"]["forks"] = json!([fork]);
+    }
+    assert!(good(to(&hosts, "n2")).hand_over.is_recorded);
+    // One more would push an older one out.
+    let full = vec![fork.clone(); og_common::gauss::fork::MOST - 1];
+    hosts[1].2["og_node_state"]["forks"] = json!(full);
+    assert!(!good(to(&hosts, "n2")).hand_over.is_recorded);
+    hosts[1].2["og_node_state"]["forks"] = json!([fork]);
+    // It follows, and has it itself.
+    hosts[3].2["og_node_state"]["forks"] = json!([fork]);
+    assert!(!good(to(&hosts, "n2")).hand_over.is_recorded);
+}

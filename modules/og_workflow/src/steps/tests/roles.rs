@@ -63,6 +63,53 @@ fn a_switchover_checkpoints_first_and_all_follow_before_it_ends() {
     assert!(checked.well().outcome.changed);
 }
 
+/// n4 was replaced by n1, and has not followed since; `of` has the record of a node's log at the checkpoint before the switchover.
+fn recorded(of: impl Fn(&str) -> Value) -> (Told, Vec<Value>) {
+    let mut hosts = streaming(3);
+    let fork = json!({"new_primary": "n1", "old_primaries": ["n4"], "term": null, "at": "T",
+        "record": {"begin": "0/10", "end": "0/20", "crc": 1}});
+    for host in &mut hosts[..3] {
+        host.2["og_node_state"]["forks"] = json!([fork]);
+    }
+    let mut forks = Vec::new();
+    let done = switch(&hosts, false, |step, call| {
+        forks.extend(call.args.get("fork").cloned());
+        match step {
+            "Checkpoint the primary once more" => {
+                Some(json!({"failed": false, "changed": true, "checkpoint_lsn": "0/40"}))
+            }
+            "Compare the logs" => {
+                assert_eq!(call.args["log_records"], json!(["0/40"]));
+                Some(json!({"failed": false, "log_records": {"0/40": of(call.node.as_deref()?)}}))
+            }
+            _ => exchanged(step, call),
+        }
+    });
+    (done, forks)
+}
+
+#[test]
+fn a_switchover_after_a_failover_is_recorded_with_a_record_that_both_logs_have() {
+    let record = json!({"begin": "0/40", "end": "0/60", "crc": 7});
+    let (done, forks) = recorded(|_| record.clone());
+    let done = done.well();
+    assert_eq!(
+        done.from("Update cluster_static_config")[1..3],
+        ["Compare the logs: n2,n1", "Record the switchover: n2,n1,n3,n4"]
+    );
+    let fork =
+        json!({"new_primary": "n2", "old_primaries": ["n1"], "term": null, "at": "", "record": record});
+    assert_eq!(forks, vec![fork; 4]);
+    // What only one of them has is no proof.
+    for lacks in ["n1", "n2"] {
+        let (done, forks) = recorded(|node| if node == lacks { Value::Null } else { record.clone() });
+        let done = done.well();
+        assert!(forks.is_empty());
+        let told = "the switchover is not recorded: the repair of a node that an earlier failover replaced";
+        assert!(done.outcome.warnings.iter().any(|text| text.contains(told)), "{:?}", done.outcome.warnings);
+    }
+}
+
 #[test]
 fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
     let after = |n1: &'static str, n2: &'static str, db_state: &'static str| {

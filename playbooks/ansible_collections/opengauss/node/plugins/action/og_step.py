@@ -6,7 +6,7 @@ import signal
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, milliseconds, timed
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, timed
 
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
 GRACE = 10
@@ -28,9 +28,8 @@ class ActionModule(OgActionBase):
         run = Run(str(args["run"]), lambda asked: self.call_here("og_workflow", asked))
         step, node = run.step, self._task_vars["inventory_hostname"]
         calls = Run.calls_of(step, node)
-        sent = milliseconds()
         answers = self._answers(calls)
-        run.answer(step["at"], node, timed(calls, answers, sent, milliseconds()))
+        run.answer(step["at"], node, timed(calls, answers, *self.ran) if self.ran else answers)
         return self._shown(step["next"], calls, answers)
 
     def _answers(self, calls):

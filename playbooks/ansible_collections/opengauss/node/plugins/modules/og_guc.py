@@ -31,7 +31,9 @@ options:
     default: {}
   names:
     description:
-      - Names only, for C(absent) and C(query). A C(query) without names returns all that are set.
+      - >-
+        Names only, for C(absent) and C(query). A C(query) without names returns all that are set; C(*) among
+        the names of one adds these to the others.
       - Only when C(state) is C(absent) or C(query).
     type: list
     elements: str
@@ -442,7 +444,9 @@ pending:
     - max_connections
 running:
   description:
-    - "With C(query) and C(names): what the running server works with, of each parameter named."
+    - >-
+      With C(query) and C(names): what the running server works with, of each parameter that is named by its
+      own name.
   type: dict
   returned: success
   sample:

@@ -208,7 +208,9 @@ options:
         default: []
       record:
         description:
-          - "The last record of the new primary's log before it became primary: its own begin where this one ends."
+          - >-
+            A record of the new primary's log before it became primary, of a failover the last one: its own
+            begin where this one ends, and not before.
         type: dict
         required: true
         suboptions:
@@ -1438,7 +1440,9 @@ forks:
       returned: when known
     record:
       description:
-        - "The last record of the new primary's log before it became primary: its own begin where this one ends."
+        - >-
+          A record of the new primary's log before it became primary, of a failover the last one: its own begin
+          where this one ends, and not before.
         - Its fields are those of C(diagnosis.last_record).
       type: dict
       returned: always

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 
 from ansible import constants as C
@@ -260,6 +261,8 @@ class OgActionBase(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     _programs = None
+    # Between which times the last command ran; none before the first one.
+    ran = None
     # What a task need not say: variables of the node count when it does not.
     _of_the_node = ("data_dir", "env_file", "gauss_home")
 
@@ -381,10 +384,10 @@ class OgActionBase(ActionBase):
         line = (
             f"[ -x {program} ] && [ -s {program} ] || {{ echo \"{MISSING} $(uname -m)\"; exit {NOT_FOUND}; }}; {command(folder)}"
         )
-        done = self._command(line, stdin)
+        done = self._timed_command(line, stdin)
         if done["rc"] in (NOT_FOUND, NOT_RUN) or self._damaged(name, program, done):
             self.upload(root, done)
-            done = self._command(line, stdin)
+            done = self._timed_command(line, stdin)
             if done["rc"] in (NOT_FOUND, NOT_RUN):
                 why = "its file system does not let programs run" if MISSING in done["stdout"] else ending(done)
                 raise AnsibleActionFail(
@@ -443,6 +446,13 @@ class OgActionBase(ActionBase):
         given = [connection.get_option(o) or "" for o in ("ssh_args", "ssh_common_args", "ssh_extra_args")]
         if not any("ServerAliveInterval" in words for words in given):
             connection.set_option("ssh_extra_args", f"{given[-1]} {KEEP_ALIVE}".strip())
+
+    def _timed_command(self, line, stdin):
+        """As `_command`; `ran` has the times, in milliseconds since 1970 by the controller's clock, between which it was run last."""
+        sent = time.time_ns() // 1_000_000
+        done = self._command(line, stdin)
+        self.ran = sent, time.time_ns() // 1_000_000
+        return done
 
     def _command(self, line, stdin):
         """Runs the line of sh on the node: one remote command, its standard input with it."""

@@ -20,15 +20,19 @@ from ansible.errors import AnsibleActionFail
 NOT_BEGUN = "the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)"
 
 
-def milliseconds():
-    """The controller's clock, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
 def timed(calls, answers, sent, received):
-    """The answers, with the times of the calls where og_workflow compares the clocks of the nodes by them."""
-    times = {"sent_at": sent, "received_at": received}
-    return [{**answer, **times} if call.get("timed") else answer for call, answer in zip(calls, answers)]
+    """
+    The answers, with the times of the calls where og_workflow compares the clocks of the nodes by them
+
+    The programs ran one after the other between these times, by the controller's clock: each was begun when those before it had
+    run, and has answered before those behind it ran.
+    """
+    ran = [int(answer.get("elapsed_ms") or 0) for answer in answers]
+
+    def times(at):
+        return {"sent_at": sent + sum(ran[:at]), "received_at": received - sum(ran[at + 1 :])}
+
+    return [{**answer, **times(at)} if call.get("timed") else answer for at, (call, answer) in enumerate(zip(calls, answers))]
 
 
 class Run:

@@ -29,3 +29,13 @@ def test_a_run_whose_planner_is_lost_ends_and_says_so(tmp_path, monkeypatch):
     assert run.step["at"] == 0
     ended = run.go_on()
     assert ended["outcome"] == {"failed": True, "changed": False, "msg": "no og_workflow"}
+
+
+def test_a_program_ran_after_those_before_it_and_before_those_behind_it():
+    calls = [{"program": "og_node_state"}, {"program": "og_preflight", "timed": True}, {"program": "og_lock"}]
+    answers = [{"elapsed_ms": 300, "msg": "a"}, {"elapsed_ms": 200, "msg": "b"}, {"elapsed_ms": 50, "msg": "c"}]
+    told = og.timed(calls, answers, 10_000, 11_000)
+    assert told == [answers[0], {**answers[1], "sent_at": 10_300, "received_at": 10_950}, answers[2]]
+    # One that was lost may have taken no time at all.
+    told = og.timed(calls, [{"failed": True}, answers[1], {"elapsed_ms": None}], 10_000, 11_000)
+    assert (told[1]["sent_at"], told[1]["received_at"]) == (10_000, 11_000)
