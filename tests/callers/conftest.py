@@ -1,4 +1,4 @@
-"""What the tests of all callers share: the programs, a node's folder, and what the README tells users to type.
+"""What the tests of all callers share: the programs, a node's folder, and what the documents tell users to type.
 
     cargo xtask test            runs these among all tests
     OG_PROGRAMS=… pytest tests/callers
@@ -142,6 +142,6 @@ def blocks(file):
     return [(heading, textwrap.dedent("\n".join(own)).strip("\n") + "\n") for heading, own in found]
 
 
-def readme(section, file="README.md"):
+def section_blocks(file, section):
     """The blocks under this heading."""
     return [text for heading, text in blocks(file) if heading == section]

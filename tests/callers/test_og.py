@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, blocks, readme
+from conftest import ON_NODES, ROOT, blocks, section_blocks
 from test_salt_workflows import FAKE, Nodes
 
 EXAMPLE = ROOT / "playbooks/cluster.example.json"
@@ -270,9 +270,9 @@ def test_nodes_are_completed_from_the_cluster_file(three, typed, offered):
     assert done.stdout.split("\n") == offered, done
 
 
-def test_readme(three):
+def test_page(three):
     """What is typed, in its order, on the cluster that the text describes and the example file has."""
-    text, lines = readme("At a terminal")
+    text, lines = section_blocks("docs/terminal.md", "At a terminal")
     described = json.loads(text)
     assert described == json.loads(EXAMPLE.read_text())
     assert described["vars"].pop("ssh_user") != getpass.getuser()

@@ -152,7 +152,7 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
         files.push((file.into(), format!("{written}{}{generated}", salt::MARK)));
     }
     for (file, tables) in [
-        ("README.md", vec![("programs".to_owned(), readme::programs(pages))]),
+        ("docs/programs.md", vec![("programs".to_owned(), readme::programs(pages))]),
         (&format!("{COLLECTION}/README.md"), readme::variables_tables(&workflows)),
     ] {
         let mut text = read(&root().join(file))?;

@@ -1,4 +1,4 @@
-//! The tables in READMEs. Each stands between two comments, the first of which names it.
+//! The tables in READMEs and pages. Each stands between two comments, the first of which names it.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub fn programs(pages: &[Page]) -> String {
         }
         let _ = writeln!(
             out,
-            "| [{0}](docs/modules/{0}.md) | {1} | {2} |",
+            "| [{0}](modules/{0}.md) | {1} | {2} |",
             page.name,
             page.about,
             states.join(", ")
