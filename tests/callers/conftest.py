@@ -122,7 +122,8 @@ def for_node(text, node):
 
 
 def blocks(file):
-    """Every block of a document that is typed, or written into a file: its heading and its text, as a user copies it."""
+    """Every block of a document that is typed, or written into a file: its heading and its text, as a user copies it. One that
+    is said to be text only shows something."""
     found, heading, lines = [], "", (ROOT / file).read_text().splitlines()
     at = 0
     while at < len(lines):
@@ -131,7 +132,8 @@ def blocks(file):
         if re.match(r" *```", line):
             while not re.match(r" *```$", lines[at]):
                 at += 1
-            found.append((heading, lines[begin + 1 : at]))
+            if not re.match(r" *```text$", line):
+                found.append((heading, lines[begin + 1 : at]))
             at += 1
         elif re.match(r"#+ ", line):
             heading = line.lstrip("#").strip()

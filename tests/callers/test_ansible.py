@@ -79,7 +79,7 @@ def test_examples_run(name, documented, node, programs):
 @pytest.mark.versions
 def test_page(node, programs):
     """The task of the page: predicted with a diff, done, and nothing the second time."""
-    [text] = section_blocks("docs/ansible.md", "From Ansible")
+    [text] = section_blocks("docs/ansible.md", "Modules in your own playbooks")
     tasks = yaml.safe_load(for_node(text, node))
     before = files(node)
     [check] = play(node.parent, tasks, "--check", "--diff", og_binaries=str(programs))

@@ -20,7 +20,7 @@ def prefix(tmp_path_factory):
 
 
 def install(folder):
-    [line] = "".join(section_blocks("docs/install.md", "Installed")).splitlines()
+    [line] = "".join(section_blocks("docs/install.md", "For a terminal")).splitlines()
     line = line.replace("/usr/local", str(folder))
     assert str(folder) in line
     return subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -587,7 +587,7 @@ def test_page_of_several_clusters(tmp_path, programs):
 
 def test_page(tmp_path, programs):
     """The pillar that the text shows describes a cluster that grows; only where these nodes are is another matter."""
-    pillar = yaml.safe_load(section_blocks("docs/salt.md", "From Salt")[1])["opengauss"]
+    pillar = yaml.safe_load(section_blocks("docs/salt.md", "Set it up")[1])["opengauss"]
     master = Master(tmp_path / "documented", 2, "ANY 1(dn_6002)", programs)
     master.vars = pillar["vars"]
     master.hosts = {name: {**host, **{key: master.hosts[name][key] for key in ("address", "data_dir")}} for name, host in pillar["hosts"].items()}

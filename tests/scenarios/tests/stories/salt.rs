@@ -75,12 +75,11 @@ fn by_hand(c: &Cluster, salt: &Salt) -> Result {
     c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])
 }
 
-/// The indented blocks of docs/salt.md's first section that consist of commands, by line.
+/// The indented blocks of docs/salt.md, up to several clusters, that consist of commands, by line.
 fn typed_blocks() -> Result<Vec<Vec<String>>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/salt.md");
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let section = text.split("\n## From Salt\n").nth(1).unwrap_or_default();
-    let section = section.split("\n#").next().unwrap_or_default();
+    let section = text.split("\n## Several clusters\n").next().unwrap_or_default();
     let mut blocks: Vec<Vec<String>> = vec![Vec::new()];
     for line in section.lines() {
         match line.strip_prefix("    ") {
