@@ -3,6 +3,7 @@
 
 use clap::Command;
 use og_common::protocol::{self, Example, Module};
+pub use og_workflow::cluster::HOST_VARIABLES;
 pub use og_workflow::steps::{Targets, WORKFLOWS, WorkflowEntry};
 pub use og_workflow::variables::{VARIABLES, Variable};
 use serde_json::{Value, json};

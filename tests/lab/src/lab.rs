@@ -482,7 +482,7 @@ fn valid_name(name: &str) -> Result<()> {
 }
 
 /// So many nodes have a place in a lab.
-const MOST_NODES: usize = 64;
+const MOST_NODES: usize = 128;
 /// A primary, and the standbys that openGauss serves.
 const MOST_MEMBERS: usize = 9;
 

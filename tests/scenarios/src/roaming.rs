@@ -20,6 +20,8 @@ pub struct Roamed {
     pub rows: BTreeSet<u64>,
     /// The longest times between two acknowledged commits, the longest first.
     pub gaps: Vec<Duration>,
+    /// When the first commit was acknowledged.
+    pub first: Option<Instant>,
 }
 
 /// Runs `work` while the client commits rows; those that were acknowledged must then be on all of the nodes.
@@ -71,6 +73,7 @@ fn write_rows(mut nodes: Vec<Command>, stop: &AtomicBool) -> Result<Roamed> {
                 .map_err(|e| format!("cannot start gsql: {e}"))?;
             while !stop.load(Ordering::Relaxed) && insert(&mut child, n) {
                 let now = Instant::now();
+                seen.first.get_or_insert(now);
                 if let Some(before) = acknowledged.replace(now) {
                     seen.gaps.push(now - before);
                     seen.gaps.sort_unstable_by(|a, b| b.cmp(a));

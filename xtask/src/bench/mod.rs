@@ -3,6 +3,7 @@
 
 mod callers;
 pub mod counts;
+mod failovers;
 mod measure;
 mod programs;
 mod report;

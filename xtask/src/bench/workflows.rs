@@ -104,7 +104,7 @@ const COURSES: &[Course] = &[
 const STATUS: &str = "og status";
 
 /// What was measured of one thing: its title, its limit, and the seconds.
-type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
+pub type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
 
 /// Measures all of it.
 pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
@@ -142,8 +142,9 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
     }
     if engine.is_opengauss() {
         switchovers(&programs, engine, depth, &mut measured)?;
+        super::failovers::measure(&programs, engine, depth, &mut measured)?;
     } else {
-        section.skipped.push("switchover beside gs_ctl's: no openGauss".to_owned());
+        section.skipped.push("switchover beside gs_ctl's, failover and repair: no openGauss".to_owned());
     }
     for (title, limit, values) in measured {
         let row = Row::new(title, "s", values);
@@ -155,7 +156,8 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
     Ok(vec![section])
 }
 
-fn record_value(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
+/// Adds a value to what was measured of the thing with this title.
+pub fn record_value(measured: &mut Measured, title: String, limit: Option<f64>, value: Duration) {
     let value = value.as_secs_f64();
     match measured.iter_mut().find(|(known, _, _)| *known == title) {
         Some((_, _, values)) => values.push(value),

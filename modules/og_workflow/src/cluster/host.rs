@@ -8,6 +8,24 @@ use serde_json::{Map, Value};
 /// What reaches the programs of every node from its variables.
 const COMMON: [&str; 4] = ["data_dir", "env_file", "gauss_home", "os_user"];
 
+/// The variables of a host that describe its node, under any caller; the arguments of its programs are among them.
+pub const HOST_VARIABLES: [&str; 12] = [
+    "data_dir",
+    "env_file",
+    "gauss_home",
+    "os_user",
+    "address",
+    "ansible_host",
+    "base_port",
+    "id",
+    "role",
+    "zone",
+    "hostname",
+    "application_name",
+];
+/// Those by which `og` goes there; other callers have ways of their own.
+const SSH_VARIABLES: [&str; 5] = ["ssh", "ssh_user", "ssh_port", "ansible_user", "ansible_port"];
+
 /// A node as the caller describes it.
 #[derive(Clone, Debug)]
 pub struct InventoryHost {
@@ -43,8 +61,7 @@ impl InventoryHost {
     /// The arguments that each program gets there.
     #[must_use]
     pub fn common(&self) -> Map<String, Value> {
-        let given =
-            |key: &&str| Some(((*key).to_owned(), self.vars.get(*key).filter(|v| truthy(v))?.clone()));
+        let given = |key: &&str| Some(((*key).to_owned(), variable(&self.vars, key)?.clone()));
         COMMON.iter().filter_map(given).collect()
     }
 }
@@ -65,13 +82,20 @@ fn ssh(name: &str, vars: &Map<String, Value>) -> String {
     }
 }
 
-pub(super) fn truthy(value: &Value) -> bool {
+fn truthy(value: &Value) -> bool {
     !matches!(value, Value::Null | Value::Bool(false)) && value.as_str() != Some("")
+}
+
+/// The variable, where it is given.
+pub(super) fn variable<'a>(vars: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    // Ansible hands over those of the list alone.
+    debug_assert!(HOST_VARIABLES.contains(&name) || SSH_VARIABLES.contains(&name), "{name} is in no list");
+    vars.get(name).filter(|value| truthy(value))
 }
 
 /// The first of these variables that is given, as text.
 pub(super) fn text(vars: &Map<String, Value>, names: &[&str]) -> Option<String> {
-    let value = names.iter().find_map(|name| vars.get(*name).filter(|v| truthy(v)))?;
+    let value = names.iter().find_map(|name| variable(vars, name))?;
     Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 

@@ -12,7 +12,7 @@ use og_common::gauss::{DbState, Role};
 
 use crate::seen::{Lock, RuleRecord};
 
-pub use host::{InventoryHost, canonical};
+pub use host::{HOST_VARIABLES, InventoryHost, canonical};
 pub use identity::{find_misplacements, same_directory};
 pub use kinship::{find_strangers, foreign_cluster_reason, related_nodes};
 pub use node::{Node, PeerArg};

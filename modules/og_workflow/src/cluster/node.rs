@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::host::{InventoryHost, canonical, text, truthy};
+use super::host::{InventoryHost, canonical, text, variable};
 use crate::seen::{Seen, ServerState};
 
 /// openGauss's own names of servers: instance 6001 is dn_6001.
@@ -251,7 +251,7 @@ impl Node {
 }
 
 fn number(name: &str, vars: &Map<String, Value>, key: &str, problems: &mut Vec<String>) -> Option<i64> {
-    let value = vars.get(key).filter(|v| truthy(v))?;
+    let value = variable(vars, key)?;
     let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
     if number.is_none() {
         problems.push(format!("{name}: {key} in the inventory is {value}, not a number"));

@@ -9,14 +9,11 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleActionFail
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_options import OPTIONS
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_options import HOST_VARIABLES, OPTIONS
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run
 
 # Those by which every node ends a task before any begins the next.
 STRATEGIES = ("linear", "debug")
-HOST_VARS = (
-    "data_dir", "address", "ansible_host", "role", "zone", "hostname", "base_port", "id", "application_name", "os_user", "env_file", "gauss_home",
-)  # fmt: skip
 
 
 class ActionModule(OgActionBase):
@@ -79,7 +76,7 @@ class ActionModule(OgActionBase):
                 "or name it with -e og_cluster=GROUP"
             )
         names = list(groups[group]) + [name for name in targets if name not in groups[group] and name in groups["all"]]
-        return {str(name): {key: plain(hostvars[name][key]) for key in HOST_VARS if key in hostvars[name]} for name in names}
+        return {str(name): {key: plain(hostvars[name][key]) for key in HOST_VARIABLES if key in hostvars[name]} for name in names}
 
     def _variables(self, hosts):
         """
