@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn what_the_documents_tell_to_type_is_understood() {
         let root = crate::shell::root();
-        let named = ["README.md", "CONTRIBUTING.md", "playbooks/ansible_collections/opengauss/node/README.md"];
+        let named =
+            ["README.md", "CONTRIBUTING.md", "playbooks/ansible_collections/opengauss/node/README.md"];
         let mut files: Vec<_> = named.into_iter().map(|file| root.join(file)).collect();
         for entry in std::fs::read_dir(root.join("docs")).unwrap() {
             files.push(entry.unwrap().path());

@@ -24,7 +24,7 @@ fn as_the_tutorial_says(c: &Cluster) -> Result {
             // The lab is up, and the shell is this one.
             ["cargo", "xtask", "lab", "up" | "shell" | "down", ..] => {}
             ["cargo", "xtask", "lab", "kill", node] => {
-                c.lab().kill_server(node).map_err(|e| e.to_string())?
+                c.lab().kill_server(node).map_err(|e| e.to_string())?;
             }
             // While nobody can write, the status is that of a failure.
             ["og", "status"] => drop(shell.run(line)?),
