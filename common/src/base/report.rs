@@ -75,10 +75,10 @@ impl<O> Report<O> {
         Self { changed: !actions.is_empty(), actions, ..Self::unchanged(msg, output) }
     }
 
-    /// Adds the change of a file.
+    /// Adds the change of a file, where it was asked for.
     #[must_use]
-    pub fn with_diff(mut self, diff: Diff) -> Self {
-        self.diff.push(diff);
+    pub fn with_diff(mut self, diff: Option<Diff>) -> Self {
+        self.diff.extend(diff);
         self
     }
 

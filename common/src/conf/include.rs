@@ -72,7 +72,7 @@ impl Includes {
                 error.line, error.message
             ));
         }
-        for setting in file.active_settings() {
+        for setting in file.active_settings(|_| true) {
             if super::is_include(&setting.name) {
                 self.follow_include(&setting, &path, line, depth + 1);
             } else {

@@ -55,15 +55,6 @@ impl Setting {
         String::from_utf8_lossy(&self.value)
     }
 
-    /// Keeps the secrets in it out of what is told.
-    pub(crate) fn register_secrets(&self) {
-        if secret::is_secret(&self.name) {
-            secret::register(&self.text());
-        } else {
-            secret::register_named(&self.text());
-        }
-    }
-
     /// Whether [`Setting::text`] is the value and does not only stand for it.
     #[must_use]
     pub fn is_text(&self) -> bool {
@@ -117,7 +108,9 @@ impl ConfFile {
     /// The text, byte for byte what was parsed but for the changes made since.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.lines.iter().flat_map(|line| line.bytes.iter().copied()).collect()
+        let mut text = Vec::with_capacity(self.lines.iter().map(|line| line.bytes.len()).sum());
+        self.lines.iter().for_each(|line| text.extend_from_slice(&line.bytes));
+        text
     }
 
     /// The lines for which the server would refuse the whole file.
@@ -157,12 +150,30 @@ impl ConfFile {
 
     /// Every active setting in the order of the file, repeated ones too, `include` directives left out.
     pub fn settings(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.active_settings().filter(|setting| !is_include(&setting.name))
+        self.active_settings(|name| !is_include(name))
     }
 
     /// The `include` and `include_if_exists` directives: what the files they name set is not known here.
     pub fn includes(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.active_settings().filter(|setting| is_include(&setting.name))
+        self.active_settings(is_include)
+    }
+
+    /// Every active occurrence of `name`, in the order of the file.
+    pub fn occurrences<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Setting> + 'a {
+        self.active_settings(move |found| found.eq_ignore_ascii_case(name) && !is_include(found))
+    }
+
+    /// Keeps the secrets in its values out of what is told.
+    pub(crate) fn register_secrets(&self) {
+        for line in &self.lines {
+            let Content::Setting { name, value, .. } = &line.content else { continue };
+            let text = String::from_utf8_lossy(value);
+            if secret::is_secret(name) {
+                secret::register(&text);
+            } else {
+                secret::register_named(&text);
+            }
+        }
     }
 
     /// The setting that counts for `name`: its last occurrence.
@@ -258,6 +269,15 @@ impl ConfFile {
         Ok(changed)
     }
 
+    /// The settings that count of these names, by name in lower case.
+    #[must_use]
+    pub fn values_of(&self, names: &[&str]) -> HashMap<String, Setting> {
+        if names.len() >= FEW {
+            return self.values();
+        }
+        names.iter().filter_map(|name| Some((name.to_ascii_lowercase(), self.get(name)?))).collect()
+    }
+
     /// The settings that count, by name in lower case.
     #[must_use]
     pub fn values(&self) -> HashMap<String, Setting> {
@@ -295,8 +315,17 @@ impl ConfFile {
         true
     }
 
-    fn active_settings(&self) -> impl Iterator<Item = Setting> + '_ {
-        self.lines.iter().enumerate().filter_map(|(index, line)| line.setting(index))
+    /// The active settings whose names the filter takes.
+    fn active_settings<'a>(
+        &'a self,
+        takes: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = Setting> + 'a {
+        let named = move |line: &Line| matches!(&line.content, Content::Setting { name, .. } if takes(name));
+        self.lines
+            .iter()
+            .enumerate()
+            .filter(move |(_, line)| named(line))
+            .filter_map(|(index, line)| line.setting(index))
     }
 
     fn last_active(&self, name: &str) -> Option<usize> {

@@ -1,6 +1,8 @@
 //! A node's configuration file and the transaction that edits it: read, plan, lock, read again and plan again if the file
 //! changed, write, reload, verify; if the server refuses the new file, restore the old one.
 
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
 use super::exchange::Exchange;
@@ -58,6 +60,8 @@ pub struct ConfigFile<'n> {
     kind: ConfigKind,
     node: Option<&'n ServerNode>,
     policy: EditPolicy,
+    /// Of the text whose secrets are known.
+    registered: Cell<Option<u64>>,
 }
 
 /// What is to become of a file, made from its text.
@@ -119,14 +123,14 @@ impl<'n> ConfigFile<'n> {
     /// The pg_hba.conf at `path`, which the server of `node` reads, if any does.
     #[must_use]
     pub fn hba(path: PathBuf, node: Option<&'n ServerNode>, policy: EditPolicy) -> Self {
-        Self { path, kind: ConfigKind::Hba, node, policy }
+        Self { path, kind: ConfigKind::Hba, node, policy, registered: Cell::new(None) }
     }
 
     /// The node's postgresql.conf.
     #[must_use]
     pub fn conf(node: &'n ServerNode, policy: EditPolicy) -> Self {
         let path = node.data_dir.join(ConfigKind::Conf.file_name());
-        Self { path, kind: ConfigKind::Conf, node: Some(node), policy }
+        Self { path, kind: ConfigKind::Conf, node: Some(node), policy, registered: Cell::new(None) }
     }
 
     /// The file.
@@ -147,7 +151,12 @@ impl<'n> ConfigFile<'n> {
     /// As [`files::read`].
     pub fn read(&self) -> Result<Vec<u8>, Error> {
         let text = files::read(&self.path)?;
-        secret::register_named(&String::from_utf8_lossy(&text));
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        // Under the lock it is read again, and is nearly always the same.
+        if self.registered.replace(Some(hasher.finish())) != Some(hasher.finish()) {
+            secret::register_named(&String::from_utf8_lossy(&text));
+        }
         Ok(text)
     }
 
@@ -157,7 +166,7 @@ impl<'n> ConfigFile<'n> {
     /// `corrupt` with line and column when the server could not understand it.
     pub fn parse(&self, text: &[u8]) -> Result<ConfFile, Error> {
         let file = ConfFile::parse(text);
-        file.settings().for_each(|setting| setting.register_secrets());
+        file.register_secrets();
         file.require_valid(&self.path)
     }
 

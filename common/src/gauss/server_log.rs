@@ -32,7 +32,7 @@ impl ServerNode {
             // The log may quote them.
             secret::register_named(&String::from_utf8_lossy(&text));
             let file = ConfFile::parse(&text);
-            file.settings().for_each(|setting| setting.register_secrets());
+            file.register_secrets();
             Some(file.get("log_directory")?.text().into_owned())
         });
         self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))

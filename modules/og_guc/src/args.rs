@@ -1,6 +1,6 @@
 //! Arguments and result.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
 
 use og_common::standby_names::{Method, Number};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 #[serde(default)]
 pub struct Args {
     /// `present`: the parameters have these values. `absent`: they are not set, so that their defaults count.
-    /// `query`: nothing changes; their values are returned.
+    /// `restored`: the file is as `backup_file`, a copy of it; the server must not run. `query`: nothing changes; their values
+    /// are returned.
     pub state: State,
     /// Names and values. Values are plain text, number or bool; quotes are put where the file needs them.
     /// With `absent` and `query` the values are not looked at.
@@ -26,9 +27,11 @@ pub struct Args {
     pub reload: ReloadPolicy,
     /// Keep the old file beside the new one when it changes.
     pub backup: bool,
+    /// With `restored`: the absolute path of the copy on the node, such as the `backup_file` of an earlier result.
+    pub backup_file: Option<PathBuf>,
     /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
-    /// limit such as `max_connections` than its primary, a stopped server would not start with it, or a switchover is
-    /// under way.
+    /// limit such as `max_connections` than its primary, a stopped server would not start with it, the copy is
+    /// another node's, or a switchover is under way.
     pub force: bool,
     /// Application names of standbys that will stream by then; counts in check mode alone, where the steps before this one
     /// built none.
@@ -44,6 +47,8 @@ pub enum State {
     Present,
     /// They are not set.
     Absent,
+    /// The file is as a copy of it.
+    Restored,
     /// Nothing changes.
     Query,
 }

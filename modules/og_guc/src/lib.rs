@@ -5,6 +5,7 @@ mod guard;
 mod known;
 mod list;
 pub mod plan;
+mod restore;
 mod server;
 mod spec;
 mod stopped;
@@ -55,6 +56,10 @@ impl Module for Guc {
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "absent", "names": ["max_size_for_xlog_prune"]}"#,
         },
         Example {
+            title: "Bring back a copy of the file that the server refuses",
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "restored", "backup_file": "/gauss/backup/postgresql.conf"}"#,
+        },
+        Example {
             title: "Look at two parameters, and whether the running server works with these values",
             args: r#"{"data_dir": "/gauss/data/dn1", "state": "query", "names": ["port", "max_connections"]}"#,
         },
@@ -62,11 +67,11 @@ impl Module for Guc {
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["names"] },
         ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["synchronous_standbys"] },
-        ArgRule::OnlyIf {
-            key: "state",
-            values: &["present", "absent"],
-            allows: &["force", "foreseen_standbys"],
-        },
+        ArgRule::OnlyIf { key: "state", values: &["present", "absent"], allows: &["foreseen_standbys"] },
+        ArgRule::OnlyIf { key: "state", values: &["present", "absent", "restored"], allows: &["force"] },
+        ArgRule::OnlyIf { key: "state", values: &["present", "absent", "query"], allows: &["parameters"] },
+        ArgRule::RequiredIf { key: "state", value: "restored", needs: &["backup_file"] },
+        ArgRule::OnlyIf { key: "state", values: &["restored"], allows: &["backup_file"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -82,6 +87,9 @@ impl Module for Guc {
             guard: Guard::AtRest { force: args.force },
         };
         let file = ConfigFile::conf(&node, policy);
+        if args.state == State::Restored {
+            return restore::restore(call, &node, &file, &args).await;
+        }
         if args.state == State::Query {
             let named = !args.names.is_empty();
             let conf = file.parse(&file.read()?)?;
@@ -224,7 +232,7 @@ async fn apply_change(
     if !running {
         warnings.extend(stopped::check(call, node, (&text, &plan.changed), wanted, args.force).await?);
     }
-    let diff = Diff::new(file.path(), &old, &text);
+    let diff = call.diff.then(|| Diff::new(file.path(), &old, &text));
     let msg = summary(call, &plan.changed, file.path());
     let mut output =
         Output { before: mask_values(plan.before), after: mask_values(plan.after), ..Output::default() };

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use crate::args::{Args, Standbys, State};
 
+/// So few parameters are each looked for by themselves.
+const FEW: usize = 8;
 /// Whom commits wait for.
 pub const STANDBY_NAMES: &str = "synchronous_standby_names";
 
@@ -75,6 +77,8 @@ impl Wanted {
         let mut wanted = Self::default();
         match args.state {
             State::Query => wanted.show = names,
+            // That takes the whole of another file.
+            State::Restored => {}
             State::Absent if names.is_empty() => {
                 return Err(Error::bad_args("no parameter is named").hint("name them in names or parameters"));
             }
@@ -131,7 +135,9 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
 /// `bad_args` or `corrupt` when the synchronous standbys cannot be edited.
 pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
     let mut plan = Plan { file: file.clone(), ..Plan::default() };
-    let old = file.values();
+    let names: Vec<&str> = wanted.set.iter().map(|(name, _)| name.as_str()).chain([STANDBY_NAMES]).collect();
+    let names: Vec<&str> = names.into_iter().chain(wanted.unset.iter().map(String::as_str)).collect();
+    let old = file.values_of(&names);
     let value = |values: &HashMap<String, Setting>, name: &str| {
         values.get(&name.to_ascii_lowercase()).map(|setting| setting.text().into_owned())
     };
@@ -142,7 +148,7 @@ pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
         plan.after.insert(STANDBY_NAMES.into(), value(&old, STANDBY_NAMES));
     }
     let changed = plan.file.set_all(&set)?;
-    let now = plan.file.values();
+    let now = plan.file.values_of(&names);
     for ((name, new), changed) in set.iter().zip(changed) {
         let before = value(&old, name);
         if changed {
@@ -189,26 +195,28 @@ pub fn current_values(file: &ConfFile, names: &[String]) -> BTreeMap<String, Opt
 /// What makes the file other than it looks.
 pub fn file_warnings(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let mut all: HashMap<String, Vec<String>> = HashMap::new();
-    let mut odd: HashMap<String, usize> = HashMap::new();
-    for setting in file.settings() {
-        let name = setting.name.to_ascii_lowercase();
-        if setting.is_text() {
-            odd.remove(&name);
-        } else {
-            odd.insert(name.clone(), setting.line);
+    let names: Vec<_> = names.collect();
+    let mut by_name: HashMap<String, Vec<Setting>> = HashMap::new();
+    if names.len() >= FEW {
+        for setting in file.settings() {
+            by_name.entry(setting.name.to_ascii_lowercase()).or_default().push(setting);
         }
-        all.entry(name).or_default().push(setting.line.to_string());
     }
-    for name in names {
+    for name in &names {
         let name = name.as_ref();
-        let Some(lines) = all.get(&name.to_ascii_lowercase()) else { continue };
-        if let Some(line) = odd.get(&name.to_ascii_lowercase()) {
+        let found = if names.len() >= FEW {
+            by_name.remove(&name.to_ascii_lowercase()).unwrap_or_default()
+        } else {
+            file.occurrences(name).collect()
+        };
+        if let Some(odd) = found.last().filter(|setting| !setting.is_text()) {
             warnings.push(format!(
-                "the value of {name} in line {line} is not UTF-8: what is shown of it only stands for it"
+                "the value of {name} in line {} is not UTF-8: what is shown of it only stands for it",
+                odd.line
             ));
         }
-        if lines.len() > 1 {
+        if found.len() > 1 {
+            let lines: Vec<_> = found.iter().map(|setting| setting.line.to_string()).collect();
             warnings.push(format!(
                 "{name} is set {} times, in lines {}; the last one counts",
                 lines.len(),

@@ -168,6 +168,77 @@ fn backup_and_bytes_that_are_no_utf8() {
     assert_eq!(std::fs::read(result["backup_file"].as_str().unwrap()).unwrap(), old);
 }
 
+/// A file that the server refuses.
+const BROKEN: &str = "port = 5432\nthis is wrong\nwal_keep_segments = 16\n";
+
+#[test]
+fn a_copy_is_brought_back_and_the_old_file_kept() {
+    let node = TestNode::new(BROKEN.as_bytes());
+    let home = node.home("cat >/dev/null");
+    let copy = node.0.path().join("copy");
+    std::fs::write(&copy, CONF).unwrap();
+    let args = |check: bool| json!({"state": "restored", "backup_file": copy, "gauss_home": home, "check_mode": check, "diff": true});
+    let foretold = node.call(args(true));
+    assert_eq!(node.text(), BROKEN);
+    let done = node.call(args(false));
+    assert_eq!(node.text(), CONF);
+    for key in ["changed", "actions", "diff", "before", "after", "warnings"] {
+        assert_eq!(foretold[key], done[key], "{key}");
+    }
+    assert_eq!(done["before"], json!({"synchronous_standby_names": null, "wal_keep_segments": "16"}));
+    assert_eq!(done["after"]["wal_keep_segments"], json!(null));
+    let kept = done["backup_file"].as_str().unwrap();
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), BROKEN);
+    assert_eq!(node.call(args(false))["changed"], false);
+    // There is no file any more.
+    std::fs::remove_file(node.conf()).unwrap();
+    let made = node.call(args(false));
+    assert_eq!((&made["changed"], node.text().as_str()), (&json!(true), CONF), "{made}");
+}
+
+#[test]
+fn a_copy_that_is_broken_or_another_nodes_is_refused() {
+    let node = TestNode::new(BROKEN.as_bytes());
+    let copy = node.0.path().join("copy");
+    let restore = |text: &str, more: Value| {
+        std::fs::write(&copy, text).unwrap();
+        let mut args = json!({"state": "restored", "backup_file": copy});
+        args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        node.call(args)
+    };
+    let said = |result: &Value| result["error"]["detail"].as_str().unwrap_or_default().to_owned();
+    let broken = restore(BROKEN, json!({}));
+    assert_eq!(broken["changed"], false, "the same file: {broken}");
+    let broken = restore("port = 5432\nso is this\n", json!({}));
+    assert_eq!(broken["error"]["kind"], "corrupt");
+    assert!(said(&broken).contains("copy") && said(&broken).contains("line 2"), "{broken}");
+    let other = restore("port = 5433\n", json!({}));
+    assert_eq!(other["error"]["kind"], "refused");
+    assert!(said(&other).contains("port is 5433 there and 5432 in the file"), "{other}");
+    let home = node.home(WORDS);
+    let unfit = restore("port = 5432\nlisten_addresses = 'x'\n", json!({"gauss_home": home}));
+    assert_eq!(unfit["error"]["kind"], "refused");
+    assert!(said(&unfit).contains("would not start with"), "{unfit}");
+    assert_eq!(node.call(json!({"state": "restored"}))["error"]["kind"], "bad_args");
+    assert_eq!(
+        node.call(json!({"state": "restored", "backup_file": "copy"}))["error"]["path"],
+        "/backup_file"
+    );
+    assert_eq!(
+        node.call(json!({"backup_file": copy, "parameters": {"port": 1}}))["error"]["kind"],
+        "bad_args"
+    );
+    // A server with this process runs, as far as its file says.
+    let pid = std::process::id();
+    std::fs::write(node.0.path().join("postmaster.pid"), format!("{pid}\n{}\n", node.0.path().display()))
+        .unwrap();
+    assert_eq!(node.text(), BROKEN);
+    std::fs::remove_file(node.0.path().join("postmaster.pid")).unwrap();
+    let forced = restore("port = 5433\n", json!({"gauss_home": home, "force": true}));
+    assert_eq!(forced["changed"], true);
+    assert_eq!(forced["warnings"].as_array().unwrap().len(), 2, "{forced}");
+}
+
 #[test]
 fn refuses_and_says_where() {
     let broken = TestNode::new(b"port = 1\nthis is wrong\n");

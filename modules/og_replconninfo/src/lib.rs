@@ -233,7 +233,7 @@ async fn apply_change(
     let mut warnings = std::mem::take(&mut plan.warnings);
     warnings.extend(find_effects(call, node, &conf, &plan, (running, reload, args)).await?);
     let text = plan.file.to_bytes();
-    let diff = Diff::new(file.path(), &old, &text);
+    let diff = call.diff.then(|| Diff::new(file.path(), &old, &text));
     let verb = if call.check { "would change" } else { "changed" };
     let msg = format!("{verb} {} in {}", plan.changed.join(", "), file.path().display());
     let mut output = Output {

@@ -124,6 +124,9 @@ pub struct Options {
     /// a log that differs or may differ, a longer one, a newer term, or data of another database system; and, of two
     /// primaries, the one that is named.
     pub og_repair_force: bool,
+    /// Absolute path, on the node that is named, of a copy of its postgresql.conf: it is brought back where the server refuses
+    /// the present file, which is kept beside it.
+    pub og_repair_backup: String,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
@@ -203,6 +206,7 @@ impl Default for Options {
             og_drop_commits: DropCommits::Protected,
             og_drop_clear: false,
             og_repair_force: false,
+            og_repair_backup: String::new(),
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,

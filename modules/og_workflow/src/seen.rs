@@ -52,6 +52,8 @@ pub struct Seen {
     pub not_here: Option<String>,
     /// Parameters in postgresql.conf, null where not set.
     pub parameters: BTreeMap<String, Option<String>>,
+    /// Why the server takes nothing of its postgresql.conf, with the line.
+    pub conf_error: Option<String>,
     /// Those of them that its server runs with.
     pub running: BTreeMap<String, String>,
     /// Parameters, of those asked for, whose value in postgresql.conf counts only after a restart that is still to come.
@@ -416,6 +418,9 @@ impl Seen {
             }
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());
+            }
+            if *program == "og_guc" && answer.of_error("kind") == "corrupt" {
+                seen.conf_error.clone_from(&error);
             }
             // Where nothing of the data directory is found it is not the file that lacks.
             if *program == "og_hba" && answer.of_error("kind") == "not_found" && seen.state_error.is_none() {

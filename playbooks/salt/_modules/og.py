@@ -336,16 +336,20 @@ def guc(**arguments):
         salt '*' og.guc data_dir=/gauss/data/dn1 parameters='{"synchronous_standby_names":""}'
         # Go back to the default
         salt '*' og.guc data_dir=/gauss/data/dn1 state=absent names='["max_size_for_xlog_prune"]'
+        # Bring back a copy of the file that the server refuses
+        salt '*' og.guc data_dir=/gauss/data/dn1 state=restored backup_file=/gauss/backup/postgresql.conf
         # Look at two parameters, and whether the running server works with these values
         salt '*' og.guc data_dir=/gauss/data/dn1 state=query names='["port","max_connections"]'
 
-    state (present|absent|query, default "present")
+    state (present|absent|restored|query, default "present")
         `present`: the parameters have these values. `absent`: they are not set, so that their
-        defaults count. `query`: nothing changes; their values are returned.
+        defaults count. `restored`: the file is as `backup_file`, a copy of it; the server must not
+        run. `query`: nothing changes; their values are returned.
 
     parameters (dict, default {})
         Names and values. Values are plain text, number or bool; quotes are put where the file needs
         them. With `absent` and `query` the values are not looked at.
+        Only when `state` is `present`, `absent` or `query`.
 
     names (list of str, default [])
         Names only, for `absent` and `query`. A `query` without names returns all that are set.
@@ -364,11 +368,16 @@ def guc(**arguments):
     backup (bool, default false)
         Keep the old file beside the new one when it changes.
 
+    backup_file (str)
+        With `restored`: the absolute path of the copy on the node, such as the `backup_file` of an
+        earlier result.
+        Needed when `state` is `restored`. Not allowed otherwise.
+
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, or a switchover is under way.
-        Only when `state` is `present` or `absent`.
+        not start with it, the copy is another node's, or a switchover is under way.
+        Only when `state` is `present`, `absent` or `restored`.
 
     foreseen_standbys (list of str, default [])
         Application names of standbys that will stream by then; counts in check mode alone, where the

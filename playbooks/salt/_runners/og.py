@@ -456,6 +456,10 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         not have: an old primary, a log that differs or may differ, a longer one, a newer term, or
         data of another database system; and, of two primaries, the one that is named.
 
+    og_repair_backup (str, default "")
+        Absolute path, on the node that is named, of a copy of its postgresql.conf: it is brought
+        back where the server refuses the present file, which is kept beside it.
+
     og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
         Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
         with another method stays.

@@ -292,6 +292,7 @@ def guc_present(name, **arguments):
     parameters (dict, default {})
         Names and values. Values are plain text, number or bool; quotes are put where the file needs
         them. With `absent` and `query` the values are not looked at.
+        Only when `state` is `present`, `absent` or `query`.
 
     synchronous_standbys (dict)
         An edit of `synchronous_standby_names` as a list of names, whatever form it has.
@@ -309,8 +310,8 @@ def guc_present(name, **arguments):
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, or a switchover is under way.
-        Only when `state` is `present` or `absent`.
+        not start with it, the copy is another node's, or a switchover is under way.
+        Only when `state` is `present`, `absent` or `restored`.
 
     foreseen_standbys (list of str, default [])
         Application names of standbys that will stream by then; counts in check mode alone, where the
@@ -387,6 +388,7 @@ def guc_absent(name, **arguments):
     parameters (dict, default {})
         Names and values. Values are plain text, number or bool; quotes are put where the file needs
         them. With `absent` and `query` the values are not looked at.
+        Only when `state` is `present`, `absent` or `query`.
 
     reload (auto|never, default "auto")
         Whether a running server is told to read the file when it changed.
@@ -399,8 +401,8 @@ def guc_absent(name, **arguments):
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, or a switchover is under way.
-        Only when `state` is `present` or `absent`.
+        not start with it, the copy is another node's, or a switchover is under way.
+        Only when `state` is `present`, `absent` or `restored`.
 
     foreseen_standbys (list of str, default [])
         Application names of standbys that will stream by then; counts in check mode alone, where the
@@ -440,6 +442,64 @@ def guc_absent(name, **arguments):
 
     """
     return _apply("og_guc", "absent", name, arguments)
+
+
+def guc_restored(name, **arguments):
+    r"""
+    Parameters in postgresql.conf: restored.
+
+    reload (auto|never, default "auto")
+        Whether a running server is told to read the file when it changed.
+        `auto`: When the file changed and the server runs.
+        `never`: Not at all.
+
+    backup (bool, default false)
+        Keep the old file beside the new one when it changes.
+
+    backup_file (str)
+        With `restored`: the absolute path of the copy on the node, such as the `backup_file` of an
+        earlier result.
+        Needed when `state` is `restored`. Not allowed otherwise.
+
+    force (bool, default false)
+        Do it even if commits of this primary then wait for standbys that do not stream, this standby
+        then has less of a limit such as `max_connections` than its primary, a stopped server would
+        not start with it, the copy is another node's, or a switchover is under way.
+        Only when `state` is `present`, `absent` or `restored`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Bring back a copy of the file that the server refuses:
+          og.guc_restored:
+            - data_dir: /gauss/data/dn1
+            - backup_file: /gauss/backup/postgresql.conf
+
+    """
+    return _apply("og_guc", "restored", name, arguments)
 
 
 def hba_present(name, **arguments):

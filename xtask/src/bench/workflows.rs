@@ -196,7 +196,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
     let shell = Shell::new(&cluster)?;
     for node in ["n1", "n2", "n3"] {
         let own = serde_json::json!({"shared_buffers": "1GB", "max_process_memory": "4GB", "checkpoint_timeout": "1h",
-            "checkpoint_segments": 1024, "pagewriter_sleep": 3_600_000});
+            "checkpoint_segments": 1024, "max_io_capacity": "30720kB", "dirty_page_percent_max": 1});
         let done = cluster.module(node, "og_guc", serde_json::json!({"parameters": own, "force": true}))?;
         if done["failed"] == true {
             return Err(format!("og_guc on {node}: {done}"));

@@ -26,24 +26,26 @@ fn find_assigned(text: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut done = 0;
-    for (at, sign) in text.match_indices(['=', ':']) {
+    for at in memchr::memchr2_iter(b'=', b':', bytes) {
         if at < done {
             continue;
         }
+        let sign = bytes[at];
         let name = text[..at].trim_end_matches([' ', '\t']);
         let begin = name
             .bytes()
             .rposition(|c| !(c.is_ascii_alphanumeric() || matches!(c, b'_' | b'"' | b'\'' | b'\\')));
         let name = &name[begin.map_or(0, |begin| begin + 1)..];
         // Outside JSON a colon is punctuation.
-        if sign == ":" && !name.ends_with(['"', '\'']) {
+        if sign == b':' && !name.ends_with(['"', '\'']) {
             continue;
         }
-        if !is_secret(&name.replace(['"', '\'', '\\'], "")) {
+        let quotes = ['"', '\'', '\\'];
+        if !(if name.contains(quotes) { is_secret(&name.replace(quotes, "")) } else { is_secret(name) }) {
             continue;
         }
         let mut start = at + 1;
-        if sign == "=" && bytes.get(start) == Some(&b'>') {
+        if sign == b'=' && bytes.get(start) == Some(&b'>') {
             start += 1;
         }
         while bytes.get(start).is_some_and(|c| matches!(c, b' ' | b'\t')) {
@@ -143,7 +145,10 @@ fn word_end(bytes: &[u8], start: usize, line: usize, in_address: bool) -> usize 
 /// Where the passwords of `scheme://user:password@host` stand.
 fn find_in_addresses(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices("://") {
+    for at in memchr::memchr_iter(b':', text.as_bytes()) {
+        if !text[at..].starts_with("://") {
+            continue;
+        }
         let rest = &text[at + 3..];
         let rest =
             &rest[..rest.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"')).unwrap_or(rest.len())];
@@ -163,16 +168,23 @@ fn find_in_addresses(text: &str) -> Vec<(usize, usize)> {
 /// Where the values of postgresql.conf's lines `NAME VALUE` stand, also of those behind a `#`.
 fn find_in_settings(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let from = at;
-        at += line.len();
-        let line = line.trim_end();
-        let begin = line.len() - line.trim_start_matches([' ', '\t', '#']).len();
-        let Some(length) = line[begin..].find([' ', '\t']) else { continue };
+    let mut next = 0;
+    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        let (line, from) = (&text[next..end], next);
+        next = end + 1;
+        // Few lines have one, and this is asked of every line of every file.
+        let bytes = line.as_bytes();
+        let begin = bytes.iter().position(|c| !matches!(c, b' ' | b'\t' | b'#')).unwrap_or(bytes.len());
+        let Some(length) = bytes[begin..].iter().position(|c| matches!(c, b' ' | b'\t')) else { continue };
         let name = &line[begin..begin + length];
-        let named = name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'$'));
-        if !named || !is_secret(name) {
+        if !is_secret(name)
+            || !name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'$'))
+        {
+            continue;
+        }
+        let line = line.trim_end();
+        // A name alone.
+        if line.len() <= begin + length {
             continue;
         }
         let start = line.len() - line[begin + length..].trim_start().len();
@@ -194,6 +206,8 @@ fn find_in_settings(text: &str) -> Vec<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn mask_all(text: &str) -> String {
@@ -234,6 +248,7 @@ mod tests {
             ("ldapbindpasswd=a\"b c\"d x", "ldapbindpasswd=<> x"),
             ("ldapbindpasswd=\"a b\"c x", "ldapbindpasswd=\"<> x"),
             ("ldapbind\"passwd\"=a x", "ldapbind\"passwd\"=<> x"),
+            ("ldapbindpass\"wd\"=a x", "ldapbindpass\"wd\"=<> x"),
             // JSON
             ("{\"ldapbindpasswd\": \"a\\\"b\", \"x\": 1}", "{\"ldapbindpasswd\": \"<>\", \"x\": 1}"),
             ("\"{\\\"token\\\": \\\"a b\\\"}\"", "\"{\\\"token\\\": \\\"<>\\\"}\""),
@@ -243,6 +258,28 @@ mod tests {
             ("https://u:p/q@host", "https://u:<>@host"),
         ] {
             assert_eq!(mask_all(text), wanted, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_has_the_secrets_that_it_has_alone(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    Just("password"), Just("pass\"wd"), Just("Token"), Just("https://u:p@h"), Just("://"), Just("="), Just(" = "),
+                    Just(": "), Just("'"), Just("\""), Just("\\"), Just("\n"), Just(" "), Just("#"), Just("a.secret "), Just("x"),
+                    Just("\u{fc}"), Just("12")
+                ],
+                0..24,
+            )
+        ) {
+            let text = parts.concat();
+            let (mut at, mut each) = (0, Vec::new());
+            for line in text.split_inclusive('\n') {
+                each.extend(find_secrets(line).into_iter().map(|(from, to)| (at + from, at + to)));
+                at += line.len();
+            }
+            prop_assert_eq!(find_secrets(&text), each, "{:?}", text);
         }
     }
 

@@ -24,8 +24,20 @@ const POLICY: &str = "password_";
 /// Whether what has this name is a secret.
 #[must_use]
 pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word)) && !name.starts_with(POLICY)
+    let bytes = name.as_bytes();
+    let policy = bytes.get(..POLICY.len());
+    let is_policy = policy.is_some_and(|begin| begin.eq_ignore_ascii_case(POLICY.as_bytes()));
+    !is_policy && (0..bytes.len()).any(|at| begins_with_word(&bytes[at..]))
+}
+
+/// Whether the text begins with a word in the name of a secret. Each name in each file that is read is asked about, so two
+/// bytes tell of nearly all.
+fn begins_with_word(text: &[u8]) -> bool {
+    let [first, second, ..] = *text else { return false };
+    matches!(&[first | 0x20, second | 0x20], b"pa" | b"se" | b"to" | b"cr" | b"ac" | b"ap")
+        && WORDS.iter().any(|word| {
+            text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
+        })
 }
 
 /// The value of `name` as it may be shown.
@@ -77,6 +89,18 @@ pub fn mask_line(line: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_word_is_found_at_its_first_byte() {
+        for word in WORDS {
+            for written in [word.to_owned(), word.to_ascii_uppercase()] {
+                assert!(
+                    begins_with_word(written.as_bytes()) && is_secret(&format!("x_{written}_y")),
+                    "{written}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn names_of_secrets() {

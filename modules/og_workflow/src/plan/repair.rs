@@ -8,7 +8,7 @@ mod own_log;
 use std::collections::BTreeMap;
 
 use og_common::gauss::managed::Act;
-use og_common::gauss::{Fork, Role};
+use og_common::gauss::{Fork, Obstacle, Role};
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct Repair {
     pub cases: Vec<Case>,
     /// By node, the rules of a pg_hba.conf that is made anew.
     pub restored_rules: BTreeMap<String, Vec<RuleRecord>>,
+    /// By node whose server refuses its postgresql.conf, the copy that is brought back.
+    pub restored_confs: BTreeMap<String, String>,
     /// By node, rules by which it lets others in.
     pub rules: BTreeMap<String, Vec<RuleRecord>>,
     /// By node, replication channels that it lacks.
@@ -109,6 +111,7 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
         Head::Stopped(primary) => of_primary(&mut c, primary, options),
         Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
     };
+    check_backup(&mut c, &plan, options, tried);
     Outlook::new(c, Some(plan))
 }
 
@@ -137,6 +140,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         shared,
         cases: Vec::new(),
         restored_rules: BTreeMap::new(),
+        restored_confs: BTreeMap::new(),
         rules: BTreeMap::new(),
         channels: BTreeMap::new(),
         start: BTreeMap::new(),
@@ -171,8 +175,14 @@ fn of_primary(c: &mut Cluster, primary: &Node, options: &Options) -> Repair {
     let said = said.map_or_else(String::new, |line| format!("; its log ends with: {line}"));
     let evidence =
         format!("no primary runs, {name} was it last, and nobody holds more than it ({held}); {why}{said}");
+    let (cause, conf) = if let Some(words) = restored_conf(c, &mut plan, primary, options) {
+        (Cause::BrokenConf, words)
+    } else {
+        c.findings.extend(cause::broken_conf(primary));
+        (cause, String::new())
+    };
     let first = if plan.restored_rules.is_empty() { "" } else { "make pg_hba.conf anew and " };
-    let remedy = format!("{first}start it as primary");
+    let remedy = format!("{conf}{first}start it as primary");
     plan.cases.push(Case { node: name.clone(), cause, evidence, remedy });
     plan.start.insert(name, Role::Primary);
     plan.starts_primary = true;
@@ -240,7 +250,9 @@ fn of_standbys(
             continue;
         }
         let force = forced.contains(&n.name);
-        let view = RepairView { c: &*c, head: primary, tried, force, method: &options.og_hba_method };
+        let has_copy = !options.og_repair_backup.is_empty() && c.targets.contains(&n);
+        let view =
+            RepairView { c: &*c, head: primary, tried, force, has_copy, method: &options.og_hba_method };
         match view.cause(n) {
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => {
@@ -321,6 +333,38 @@ fn of_healthy(c: &mut Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     plan.cases.push(Case { node: n.name.clone(), cause, evidence, remedy });
 }
 
+/// Has the copy of postgresql.conf that is named brought back on the node, where its server refuses the present one. Returns
+/// how the remedy begins then.
+fn restored_conf(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) -> Option<String> {
+    let copy = &options.og_repair_backup;
+    let found = n.seen().diagnosis.as_ref();
+    let is_refused = n.seen().conf_error.is_some()
+        || found.is_some_and(|found| found.obstacle == Some(Obstacle::ConfRefused));
+    if copy.is_empty() || !is_refused || !c.targets.contains(&n) {
+        return None;
+    }
+    plan.restored_confs.insert(n.name.clone(), copy.clone());
+    Some(format!("bring {copy} back as postgresql.conf and "))
+}
+
+/// That the copy of postgresql.conf is named for nothing.
+fn check_backup(c: &mut Cluster, plan: &Repair, options: &Options, tried: &[String]) {
+    if options.og_repair_backup.is_empty() || !plan.restored_confs.is_empty() || !tried.is_empty() {
+        return;
+    }
+    if c.targets.is_empty() {
+        c.findings.push(
+            "og_repair_backup is a copy of one node's postgresql.conf: name the node whose server refuses its file"
+                .to_owned(),
+        );
+    } else {
+        let names = node_names(c.targets.iter().copied()).join(", ");
+        c.warnings.push(format!(
+            "og_repair_backup is not used: no server of {names} is down for a postgresql.conf that it refuses"
+        ));
+    }
+}
+
 /// Has the failovers that replaced the node put on record there.
 fn close_forks(plan: &mut Repair, primary: &Node, n: &Node) {
     let open: Vec<Fork> = own_log::open_forks(primary, n).cloned().collect();
@@ -399,10 +443,11 @@ fn remedy(
             format!("rebuild it incrementally from {}, or in full where that does not serve", primary.name)
         }
         Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {
+            let conf = restored_conf(c, plan, n, options).unwrap_or_default();
             plan.start.insert(name.clone(), role);
             let first =
                 if plan.restored_rules.contains_key(&name) { "make pg_hba.conf anew and " } else { "" };
-            format!("{first}start it as {}", role_in_words(role))
+            format!("{conf}{first}start it as {}", role_in_words(role))
         }
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
             if cause == Cause::OldPrimary {
@@ -460,7 +505,8 @@ fn connect(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) {
     }
     let lacking = others.iter().filter(|m| !access::has_channel(n, m)).map(|m| m.channel_end());
     let lacking: Vec<PeerArg> = lacking.collect();
-    if !lacking.is_empty() {
+    // Of a file that cannot be read nothing is known; what lacks in the copy is seen when it is there.
+    if !lacking.is_empty() && n.seen().conf_error.is_none() {
         plan.channels.insert(n.name.clone(), lacking);
     }
 }

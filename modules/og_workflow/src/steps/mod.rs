@@ -133,7 +133,13 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "These nodes follow the primary",
             required: false,
         }),
-        options: &["og_repair_force", "og_hba_method", "og_build_room", "og_build_parallel"],
+        options: &[
+            "og_repair_force",
+            "og_repair_backup",
+            "og_hba_method",
+            "og_build_room",
+            "og_build_parallel",
+        ],
         run: repair::repair,
     },
     WorkflowEntry {

@@ -128,8 +128,12 @@ fn step(it: &mut Run, done: &mut Progress, name: &str, program: &str, calls: Cal
     Ok(())
 }
 
-/// The files: pg_hba.conf made anew, the rules and channels that lack.
+/// The files: a copy of postgresql.conf brought back, pg_hba.conf made anew, the rules and channels that lack.
 fn configure(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
+    let restored =
+        |(n, copy): (&String, &String)| (n.clone(), json!({"state": "restored", "backup_file": copy}));
+    let own = calls(done, og.restored_confs.iter().map(restored));
+    step(it, done, "Restore postgresql.conf", "og_guc", own)?;
     let anew = |(n, rules): (&String, &Vec<RuleRecord>)| {
         (n.clone(), json!({"state": "exact", "rules": rules, "create": true, "backup": true}))
     };

@@ -1,6 +1,7 @@
 //! `og repair` of everything that ails a standby, each made on purpose, while a client commits on the primary; and the story
 //! of the founding document: a primary that lost its pg_hba.conf.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use og_lab::{Engine, Role};
@@ -22,6 +23,7 @@ pub const STORY: Story = Story {
         ("a cluster that is well is left alone", well),
         ("a standby that was stopped, or killed, is started", stopped),
         ("a standby whose pg_hba.conf is gone or broken gets one that its server takes", own_rules_file),
+        ("a standby whose postgresql.conf is broken gets back the copy that is named", broken_conf),
         ("a standby that its primary does not let in is let in again", not_let_in),
         ("a standby that its primary does not know any more is made known", no_channel),
         ("a standby that waits for its role gets it", wrong_role),
@@ -114,6 +116,37 @@ fn own_rules_file(c: &Cluster) -> Result {
     std::fs::remove_file(&file).map_err(|e| e.to_string())?;
     well(c)?;
     check_repairs(c, "og repair n3", "does not start again").map(drop)
+}
+
+fn broken_conf(c: &Cluster) -> Result {
+    let file = c.node("n3")?.data_dir.join("postgresql.conf");
+    let data = file.parent().unwrap_or(&file);
+    let copy = data.with_file_name("postgresql.conf.copy");
+    let failed = |e: std::io::Error| e.to_string();
+    std::fs::copy(&file, &copy).map_err(failed)?;
+    let owner = std::fs::metadata(&file).map_err(failed)?;
+    std::os::unix::fs::chown(&copy, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
+    state(c, "n3", json!({"state": "stopped"}))?;
+    let text = std::fs::read_to_string(&file).map_err(failed)?;
+    std::fs::write(&file, format!("{text}this is wrong\n")).map_err(failed)?;
+    // Its server says so in its log.
+    c.module("n3", "og_node_state", json!({"state": "started", "role": "standby", "timeout": 30}))?;
+    let told = Shell::new(c)?.run("og repair n3")?;
+    if told.status == 0 || !told.output.contains("og repair n3 og_repair_backup=PATH") {
+        return Err(format!("it does not say what to do:\n{}", told.output));
+    }
+    check_repairs(
+        c,
+        &format!("og repair n3 og_repair_backup={}", copy.display()),
+        "back as postgresql.conf",
+    )?;
+    // The primary's values come with it; the standby's own are those of the copy.
+    let kept = std::fs::read_dir(data).map_err(failed)?.flatten();
+    let mut kept = kept.filter(|entry| entry.file_name().to_string_lossy().starts_with("postgresql.conf."));
+    let has_broken = |entry: &std::fs::DirEntry| {
+        std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("this is wrong"))
+    };
+    if kept.any(|entry| has_broken(&entry)) { Ok(()) } else { Err("the broken file was not kept".to_owned()) }
 }
 
 fn not_let_in(c: &Cluster) -> Result {

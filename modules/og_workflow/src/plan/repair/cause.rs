@@ -109,6 +109,15 @@ impl Cause {
     }
 }
 
+/// That the server of the node, which does not run, cannot read its postgresql.conf, and what to do.
+pub(super) fn broken_conf(n: &Node) -> Option<Refusal> {
+    let why = n.seen().conf_error.as_ref()?;
+    Some(format!(
+        "{}: its server does not start: {why}; or name a copy of the file that you trust: og repair {} og_repair_backup=PATH",
+        n.name, n.name
+    ))
+}
+
 /// What cannot be repaired, or not without being forced.
 pub(super) type Refusal = String;
 
@@ -120,6 +129,8 @@ pub(super) struct RepairView<'a, 'c> {
     pub(super) tried: &'c [String],
     /// Whether the node was named, and is forced to give up what it holds.
     pub(super) force: bool,
+    /// Whether a copy of its postgresql.conf is named.
+    pub(super) has_copy: bool,
     /// The method by which the nodes let each other in.
     pub(super) method: &'c str,
 }
@@ -307,15 +318,21 @@ impl<'a> RepairView<'a, '_> {
                 format!("its server is stopped, and without pg_hba.conf it does not start: {why}"),
             ));
         }
+        if let Some(why) = &seen.conf_error {
+            if !self.has_copy {
+                return Err(broken_conf(n).unwrap_or_default());
+            }
+            return Ok((Cause::BrokenConf, format!("its server is stopped, and does not start: {why}")));
+        }
         if let Some(broken) = access::broken_lines(n) {
             let evidence = format!("its server is stopped, and does not start with {broken}");
             return Ok((Cause::BrokenHba, evidence));
         }
         if found.obstacle == Some(Obstacle::ConfRefused) && self.tried.contains(&n.name) {
             return Err(format!(
-                "{}: its server refuses postgresql.conf{said}; mend that line (og_guc), or bring back a copy of the file that \
-                 you trust",
-                n.name
+                "{}: its server refuses postgresql.conf{said}; mend that line (og_guc), or name a copy of the file that you \
+                 trust: og repair {} og_repair_backup=PATH",
+                n.name, n.name
             ));
         }
         Ok(match found.obstacle {

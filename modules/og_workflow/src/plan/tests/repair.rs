@@ -255,6 +255,65 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
 }
 
 #[test]
+fn a_copy_of_postgresql_conf_is_brought_back_where_the_server_refuses_its_own() {
+    let backup = |hosts: &[Given], targets: &str| {
+        let options = Options { og_repair_backup: "/b/postgresql.conf".to_owned(), ..Options::default() };
+        let targets = if targets.is_empty() { Vec::new() } else { words(targets) };
+        repair(&nodes(hosts), &targets, &options, &[])
+    };
+    let refused =
+        json!({"obstacle": "conf_refused", "last_error": "FATAL:  configuration file contains errors"});
+    let mut hosts = stopped(3);
+    let unused = backup(&hosts, "n3");
+    assert!(
+        unused.warnings.iter().any(|text| text.starts_with("og_repair_backup is not used")),
+        "{unused:?}"
+    );
+    assert!(unused.plan.unwrap().restored_confs.is_empty());
+    diagnosis(&mut hosts, 3, refused.clone());
+    let found = plan(backup(&hosts, "n3"));
+    assert_eq!(json!(found.restored_confs), json!({"n3": "/b/postgresql.conf"}));
+    assert_eq!((found.cases[0].cause, json!(found.start)), (Cause::BrokenConf, json!({"n3": "standby"})));
+    assert_eq!(
+        found.cases[0].remedy,
+        "bring /b/postgresql.conf back as postgresql.conf and start it as standby"
+    );
+    // It is one node's own.
+    assert!(backup(&hosts, "").findings[0].contains("name the node"));
+    // Without a copy it is started, for the file may be mended by now; if it was not, what to do is said.
+    assert!(plan(repairing(&hosts, "n3", false)).restored_confs.is_empty());
+    let told = repair(&nodes(&hosts), &words("n3"), &options(false), &words("n3")).plan.unwrap();
+    assert!(told.refused["n3"].contains("og repair n3 og_repair_backup=PATH"), "{:?}", told.refused);
+    // A line that cannot be read.
+    let corrupt = json!({"failed": true, "msg": "m", "error": {"kind": "corrupt", "detail": "postgresql.conf: line 9, column 1: syntax error"}});
+    let mut hosts = stopped(3);
+    hosts[2].2["og_guc"] = corrupt.clone();
+    hosts[2].2["og_replconninfo"] = corrupt.clone();
+    let told = refusal(&hosts, "n3");
+    assert!(
+        told.contains("line 9, column 1") && told.contains("og repair n3 og_repair_backup=PATH"),
+        "{told}"
+    );
+    let found = plan(backup(&hosts, "n3"));
+    assert_eq!(json!(found.restored_confs), json!({"n3": "/b/postgresql.conf"}));
+    assert_eq!((found.cases[0].cause, json!(found.start)), (Cause::BrokenConf, json!({"n3": "standby"})));
+    assert!(found.channels.is_empty(), "{:?}", found.channels);
+    // The last primary.
+    let mut hosts = stopped(1);
+    for number in [2, 3] {
+        set(&mut hosts, number, "receiver", json!(null));
+        set(&mut hosts, number, "lsn", json!("0/4000000"));
+    }
+    diagnosis(&mut hosts, 1, refused);
+    let found = backup(&hosts, "n1");
+    let primary = found.plan.unwrap_or_else(|| panic!("{:?}", found.findings));
+    assert_eq!(json!(primary.restored_confs), json!({"n1": "/b/postgresql.conf"}));
+    assert_eq!(json!(primary.start), json!({"n1": "primary"}));
+    hosts[0].2["og_guc"] = corrupt;
+    assert!(refusal(&hosts, "n1").contains("og repair n1 og_repair_backup=PATH"));
+}
+
+#[test]
 fn a_failover_is_put_on_record_on_the_old_primary_that_follows_again() {
     let last = record("0/3FFFF80", "0/4000000", 5);
     let mut hosts = old_primary(&last);

@@ -12,18 +12,21 @@ options:
     description:
       - >-
         C(present): the parameters have these values. C(absent): they are not set, so that their defaults
-        count. C(query): nothing changes; their values are returned.
+        count. C(restored): the file is as C(backup_file), a copy of it; the server must not run. C(query):
+        nothing changes; their values are returned.
     type: str
     default: present
     choices:
       - present
       - absent
+      - restored
       - query
   parameters:
     description:
       - >-
         Names and values. Values are plain text, number or bool; quotes are put where the file needs them. With
         C(absent) and C(query) the values are not looked at.
+      - Only when C(state) is C(present), C(absent) or C(query).
     type: dict
     default: {}
   names:
@@ -85,13 +88,20 @@ options:
       - Keep the old file beside the new one when it changes.
     type: bool
     default: false
+  backup_file:
+    description:
+      - >-
+        With C(restored): the absolute path of the copy on the node, such as the C(backup_file) of an earlier
+        result.
+      - Needed when C(state) is C(restored). Not allowed otherwise.
+    type: str
   force:
     description:
       - >-
         Do it even if commits of this primary then wait for standbys that do not stream, this standby then has
         less of a limit such as C(max_connections) than its primary, a stopped server would not start with it,
-        or a switchover is under way.
-      - Only when C(state) is C(present) or C(absent).
+        the copy is another node's, or a switchover is under way.
+      - Only when C(state) is C(present), C(absent) or C(restored).
     type: bool
     default: false
   foreseen_standbys:
@@ -194,6 +204,12 @@ EXAMPLES = r"""
     state: absent
     names:
       - max_size_for_xlog_prune
+
+- name: Bring back a copy of the file that the server refuses
+  opengauss.node.og_guc:
+    data_dir: /gauss/data/dn1
+    state: restored
+    backup_file: /gauss/backup/postgresql.conf
 
 - name: Look at two parameters, and whether the running server works with these values
   opengauss.node.og_guc:

@@ -21,6 +21,7 @@ OPTIONS = (
     "og_drop_commits",
     "og_drop_clear",
     "og_repair_force",
+    "og_repair_backup",
     "og_parameters",
     "og_configure_restart",
     "og_restart_commits",
