@@ -1,4 +1,4 @@
-"""What the tests of all callers share: the programs, a node's folder, and what the README tells users to type.
+"""What the tests of all callers share: the programs, a node's folder, and what the documents tell users to type.
 
     cargo xtask test            runs these among all tests
     OG_PROGRAMS=… pytest tests/callers
@@ -122,7 +122,8 @@ def for_node(text, node):
 
 
 def blocks(file):
-    """Every block of a document that is typed, or written into a file: its heading and its text, as a user copies it."""
+    """Every block of a document that is typed, or written into a file: its heading and its text, as a user copies it. One that
+    is said to be text only shows something."""
     found, heading, lines = [], "", (ROOT / file).read_text().splitlines()
     at = 0
     while at < len(lines):
@@ -131,7 +132,8 @@ def blocks(file):
         if re.match(r" *```", line):
             while not re.match(r" *```$", lines[at]):
                 at += 1
-            found.append((heading, lines[begin + 1 : at]))
+            if not re.match(r" *```text$", line):
+                found.append((heading, lines[begin + 1 : at]))
             at += 1
         elif re.match(r"#+ ", line):
             heading = line.lstrip("#").strip()
@@ -142,6 +144,6 @@ def blocks(file):
     return [(heading, textwrap.dedent("\n".join(own)).strip("\n") + "\n") for heading, own in found]
 
 
-def readme(section, file="README.md"):
+def section_blocks(file, section):
     """The blocks under this heading."""
     return [text for heading, text in blocks(file) if heading == section]

@@ -1,4 +1,4 @@
-"""The programs from Ansible: documentation, the README's task, every documented task's syntax, and without the collection."""
+"""The programs from Ansible: documentation, the task of the page on Ansible, every documented task's syntax, and without the collection."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, WITHOUT_SERVER, files, for_node, readme
+from conftest import ON_NODES, ROOT, WITHOUT_SERVER, files, for_node, section_blocks
 
 PLAYBOOKS = ROOT / "playbooks"
 
@@ -77,9 +77,9 @@ def test_examples_run(name, documented, node, programs):
 
 
 @pytest.mark.versions
-def test_readme(node, programs):
-    """The README's task: predicted with a diff, done, and nothing the second time."""
-    [text] = readme("From Ansible")
+def test_page(node, programs):
+    """The task of the page: predicted with a diff, done, and nothing the second time."""
+    [text] = section_blocks("docs/ansible.md", "Modules in your own playbooks")
     tasks = yaml.safe_load(for_node(text, node))
     before = files(node)
     [check] = play(node.parent, tasks, "--check", "--diff", og_binaries=str(programs))

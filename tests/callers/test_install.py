@@ -1,4 +1,4 @@
-"""What `cargo xtask install` puts below a prefix, as README tells to type it."""
+"""What `cargo xtask install` puts below a prefix, as the page on installing tells to type it."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import NAMES, ROOT, files, readme
+from conftest import NAMES, ROOT, files, section_blocks
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def prefix(tmp_path_factory):
 
 
 def install(folder):
-    [line] = "".join(readme("Installed")).splitlines()
+    [line] = "".join(section_blocks("docs/install.md", "For a terminal")).splitlines()
     line = line.replace("/usr/local", str(folder))
     assert str(folder) in line
     return subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, blocks, readme
+from conftest import ON_NODES, ROOT, blocks, section_blocks
 from test_salt_workflows import FAKE, Nodes
 
 EXAMPLE = ROOT / "playbooks/cluster.example.json"
@@ -270,9 +270,9 @@ def test_nodes_are_completed_from_the_cluster_file(three, typed, offered):
     assert done.stdout.split("\n") == offered, done
 
 
-def test_readme(three):
+def test_page(three):
     """What is typed, in its order, on the cluster that the text describes and the example file has."""
-    text, lines = readme("At a terminal")
+    [text], [lines] = (section_blocks("docs/terminal.md", section) for section in ("Describe the cluster", "Use it"))
     described = json.loads(text)
     assert described == json.loads(EXAMPLE.read_text())
     assert described["vars"].pop("ssh_user") != getpass.getuser()
@@ -284,6 +284,41 @@ def test_readme(three):
     for words in ran:
         three.good(*words[1:])
     assert three.states()["n4"]["built"] and not three.states()["n2"]["running"]
+
+
+# How-to pages whose lines are typed for a cluster of n1, n2, n3 and n4.
+HOW_TO = ["expand", "drop", "repair", "switchover", "failover", "configure", "restart", "access"]
+
+
+@pytest.mark.parametrize("page", HOW_TO)
+def test_how_to(page, three):
+    """Each line is understood: its options and nodes are there. What it does on servers: tests/scenarios."""
+    lines = [line for _, text in blocks(f"docs/{page}.md") for line in text.splitlines()]
+    assert lines
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[0] == "og", line
+        if "-n" not in words:
+            words.append("--check")
+        done = three.run(*words[1:])
+        assert done.returncode in (0, 1) and "panicked" not in done.stderr, (line, done)
+
+
+def test_page_of_several_clusters(three):
+    """The file of the text describes a cluster, and `--cluster` finds it by its name."""
+    lines, text = (text for _, text in blocks("docs/clusters.md"))
+    described = json.loads(text)
+    assert described["vars"].pop("ssh_user") != getpass.getuser() and described["vars"].pop("env_file")
+    for own, node in zip(described["hosts"].values(), three.hosts.values()):
+        own.update(address=node["address"], data_dir=node["data_dir"])
+    folder = three.root / ".config/opengauss-node"
+    folder.mkdir(parents=True)
+    for line in lines.splitlines():
+        og, *words = shlex.split(line)
+        assert og == "og" and words[:2] == ["status", "--cluster"]
+        (folder / f"{words[2]}.json").write_text(json.dumps(described))
+        done = three.run(*words)
+        assert done.returncode in (0, 1) and "s1" in done.stdout + done.stderr, done
 
 
 ONE_NODE = "One node by itself"

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ON_NODES, ROOT, files, readme
+from conftest import ON_NODES, ROOT, files, section_blocks
 
 pytestmark = pytest.mark.skipif("OG_SALT" not in os.environ, reason="no salt (cargo xtask setup)")
 
@@ -244,9 +244,9 @@ def test_doc(minion):
     assert "bin_dir" in states["og"] or "data_dir" in states["og"]
 
 
-def test_readme(minion, node):
+def test_page(minion, node):
     """What is typed for one node; for the workflows see tests/scenarios."""
-    commands, states = readme("One node")
+    commands, states = section_blocks("docs/salt.md", "One node")
     (minion.srv / "replication.sls").write_text(states)
     before = files(node)
     for line in commands.splitlines():
@@ -259,7 +259,7 @@ def test_readme(minion, node):
 
 
 @pytest.mark.in_turn
-def test_readme_of_several_clusters(minion, node):
+def test_page_of_several_clusters(minion, node):
     """The call is about the node of the cluster that it names; `og:cluster` names one for all calls."""
     file = minion.root / "pillar/cluster.sls"
     pillar, other = yaml.safe_load(file.read_text()), node.parent / "billing"
@@ -268,7 +268,7 @@ def test_readme_of_several_clusters(minion, node):
     file.write_text(yaml.safe_dump({**pillar, "billing": billing}))
     assert minion.good("og.configuration")["data_dir"] == str(node)
     assert minion.good("og.configuration", "billing")["data_dir"] == str(other)
-    words = readme("Several clusters")[2].split()
+    words = section_blocks("docs/salt.md", "Several clusters")[2].split()
     assert words[:2] == ["salt", "db1"] and minion.good(*words[2:])["node"]["running"] is False
     assert minion.good("og.hba", "rules=host all all 10.9.9.9/32 md5", "og_cluster=billing")["changed"]
     assert "10.9.9.9" in (other / "pg_hba.conf").read_text() and "10.9.9.9" not in (node / "pg_hba.conf").read_text()

@@ -1,4 +1,4 @@
-"""The programs from Salt without minions: what README tells to type for salt-ssh, on a host that has python3 and sshd."""
+"""The programs from Salt without minions: what the page on Salt tells to type for salt-ssh, on a host that has python3 and sshd."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import NODE_FILES, ROOT, readme
+from conftest import NODE_FILES, ROOT, section_blocks
 from hosts import USER, Host, missing
 
 SECTION = "From Salt with ssh alone"
@@ -36,7 +36,7 @@ class Master:
         self.root, srv, pillar = root, root / "srv", root / "pillar"
         shutil.copytree(ROOT / "playbooks/salt", srv, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(programs, srv / "opengauss-node" / os.uname().machine)
-        states = readme("One node")[-1]
+        states = section_blocks("docs/salt.md", "One node")[-1]
         word = "word:\n  og.guc_present:\n    - show_changes: false\n    - parameters:\n        a.word: pillar://word\n"
         (srv / "replication.sls").write_text(f"{states}\n{word}")
         pillar.mkdir()
@@ -55,8 +55,8 @@ class Master:
         (root / "master").write_text(yaml.safe_dump(config))
 
     def roster(self, host):
-        """README's, but for where the node is."""
-        text = (ROOT / "README.md").read_text().split(f"### {SECTION}\n", 1)[1]
+        """The page's, but for where the node is."""
+        text = (ROOT / "docs/salt.md").read_text().split(f"## {SECTION}\n", 1)[1]
         [nodes] = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)[:1]
         nodes = yaml.safe_load(nodes.replace("/home/omm", HOME).replace("/gauss/data/db1", f"{HOME}/data"))
         nodes["n1"].update(host="127.0.0.1", port=host.port, user=USER, priv=f"{host.base}/key")
@@ -73,9 +73,9 @@ class Master:
 
 
 @pytest.mark.in_turn
-def test_what_readme_tells(tmp_path, few_programs):
+def test_what_the_page_tells(tmp_path, few_programs):
     """The programs come to the node; functions tell what is there; states foresee and change."""
-    commands = readme(SECTION)[-1]
+    commands = section_blocks("docs/salt.md", SECTION)[-1]
     with Host(defect=ROOM) as host:
         host.put(f"{HOME}/data", NODE_FILES)
         before = NODE_FILES["pg_hba.conf"]

@@ -18,7 +18,7 @@ import types
 
 import pytest
 import yaml
-from conftest import REGISTRY, ROOT, readme
+from conftest import REGISTRY, ROOT, section_blocks
 
 SALT = ROOT / "playbooks/salt"
 NODE = ROOT / "playbooks/ansible_collections/opengauss/node"
@@ -574,9 +574,9 @@ def test_killed_before_and_after_each_step(tmp_path, programs, what, nodes, how)
     assert killed.good(what, nodes, **how)["changed"] is False
 
 
-def test_readme_of_several_clusters(tmp_path, programs):
+def test_page_of_several_clusters(tmp_path, programs):
     """Both clusters that the text shows stand on the same minions; what is typed is done on each as on a cluster of its own."""
-    text, lines, _ = readme("Several clusters")
+    text, lines, _ = section_blocks("docs/salt.md", "Several clusters")
     pillar = yaml.safe_load(text)
     assert len({json.dumps([host["minion"] for host in own["hosts"].values()]) for own in pillar.values()}) == 1
     for key, own in pillar.items():
@@ -590,9 +590,9 @@ def test_readme_of_several_clusters(tmp_path, programs):
             assert master.good(words[0].removeprefix("og."), nodes, **options)["cluster"]
 
 
-def test_readme(tmp_path, programs):
+def test_page(tmp_path, programs):
     """The pillar that the text shows describes a cluster that grows; only where these nodes are is another matter."""
-    pillar = yaml.safe_load(readme("From Salt")[1])["opengauss"]
+    pillar = yaml.safe_load(section_blocks("docs/salt.md", "Set it up")[1])["opengauss"]
     master = Master(tmp_path / "documented", 2, "ANY 1(dn_6002)", programs)
     master.vars = pillar["vars"]
     master.hosts = {name: {**host, **{key: master.hosts[name][key] for key in ("address", "data_dir")}} for name, host in pillar["hosts"].items()}

@@ -1,4 +1,4 @@
-"""The programs from a shell: what the README and `--examples` tell to type, in dash."""
+"""The programs from a shell: what the documents and `--examples` tell to type, in dash."""
 
 import getpass
 import json
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import NAMES, ROOT, WITHOUT_SERVER, files, for_node, readme
+from conftest import NAMES, ROOT, WITHOUT_SERVER, files, for_node, section_blocks
 
 
 def dash(line, programs, node):
@@ -21,10 +21,10 @@ def answer(done):
     return json.loads(done.stdout)
 
 
-def test_readme(programs, node):
+def test_page(programs, node):
     """Each line as typed; the first says what it would change and changes nothing."""
     before = files(node)
-    lines = "".join(readme("From the shell")).splitlines()
+    lines = "".join(section_blocks("docs/shell.md", "On this node")).splitlines()
     assert len(lines) == 2
     check, query = (dash(line, programs, node) for line in lines)
     assert (check.returncode, query.returncode) == (0, 0), (check, query)
@@ -35,9 +35,9 @@ def test_readme(programs, node):
     assert files(node) == before
 
 
-def test_readme_on_other_machines(programs, node, ssh_hosts, tmp_path):
+def test_page_on_other_machines(programs, node, ssh_hosts, tmp_path):
     """As typed; `ssh` is one that knows these two hosts, and the user there is whoever runs this."""
-    [line] = "".join(readme("On other machines")).splitlines()
+    [line] = "".join(section_blocks("docs/shell.md", "On other machines")).splitlines()
     folder = ssh_hosts(["192.168.0.11", "192.168.0.12"])
     line = line.replace("omm@", f"{getpass.getuser()}@")
     env = {"PATH": f"{folder}:{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": "/tmp"}
@@ -51,10 +51,20 @@ def test_readme_on_other_machines(programs, node, ssh_hosts, tmp_path):
         assert copy.read_bytes() == (programs / "og_node_state").read_bytes()
     # --check and --diff go along.
     before = files(node)
-    line = readme("From the shell")[0].splitlines()[0] + " --host 192.168.0.12"
+    line = section_blocks("docs/shell.md", "On this node")[0].splitlines()[0] + " --host 192.168.0.12"
     done = subprocess.run(["sh", "-c", for_node(line, node)], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and answer(done)["changed"] and len(answer(done)["diff"]) == 1, done
     assert files(node) == before
+
+
+def test_page_on_runs_that_died(programs, node, ssh_hosts, tmp_path):
+    """The lock of a cluster is asked for on a node; nobody holds it there."""
+    [line] = "".join(section_blocks("docs/resume.md", "Recover from a run that died")).splitlines()
+    folder = ssh_hosts(["192.168.0.11"])
+    env = {"PATH": f"{folder}:{programs}:{os.environ['PATH']}", "HOME": str(tmp_path), "TMPDIR": "/tmp"}
+    line = for_node(line.replace("omm@", f"{getpass.getuser()}@"), node)
+    done = subprocess.run(["sh", "-c", line], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not answer(done)["changed"], done
 
 
 def test_exit_status(programs, node):
@@ -92,5 +102,5 @@ def test_examples_run(name, programs, node):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_page_is_linked(name):
-    assert f"[{name}](docs/modules/{name}.md)" in (ROOT / "README.md").read_text()
+    assert f"[{name}](modules/{name}.md)" in (ROOT / "docs/programs.md").read_text()
     assert (ROOT / f"docs/modules/{name}.md").is_file()

@@ -3,6 +3,10 @@
 
 mod ansible;
 mod ansible_only;
+mod book;
+mod errors;
+#[cfg(test)]
+mod links;
 mod markdown;
 pub mod model;
 mod readme;
@@ -91,13 +95,15 @@ fn find_leftovers(files: &[(PathBuf, String)]) -> Result<Vec<String>> {
 /// What the module, whose program is in this folder, says of itself.
 pub fn page(program: &Program, programs: &Path) -> Result<Page> {
     let name = program.name;
-    let schema = |which: &str| -> Result<serde_json::Value> {
-        let file = root().join(format!("schemas/{name}.{which}.json"));
-        serde_json::from_str(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))
-    };
     let examples = output(std::process::Command::new(programs.join(name)).arg("--examples"))?;
-    Page::new(program, &schema("args")?, &schema("result")?, &examples, &samples(name)?)
+    Page::new(program, &schema(name, "args")?, &schema(name, "result")?, &examples, &samples(name)?)
         .map_err(|e| format!("{name}: {e}"))
+}
+
+/// The program's schema of its arguments or its result.
+fn schema(name: &str, which: &str) -> Result<serde_json::Value> {
+    let file = root().join(format!("schemas/{name}.{which}.json"));
+    serde_json::from_str(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))
 }
 
 /// Results that real calls had, shortened: schemas/samples/NAME.json, and for what all modules have all.json.
@@ -151,8 +157,12 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
         })?;
         files.push((file.into(), format!("{written}{}{generated}", salt::MARK)));
     }
+    files.push((errors::FILE.into(), errors::page(&schema("og_workflow", "result")?)?));
+    let contents = read(&root().join(book::CONTENTS))?;
+    files.push((book::SUMMARY.into(), book::summary(&contents, pages)));
     for (file, tables) in [
-        ("README.md", vec![("programs".to_owned(), readme::programs(pages))]),
+        ("docs/programs.md", vec![("programs".to_owned(), readme::programs(pages))]),
+        ("docs/workflows.md", vec![("workflows".to_owned(), readme::workflows())]),
         (&format!("{COLLECTION}/README.md"), readme::variables_tables(&workflows)),
     ] {
         let mut text = read(&root().join(file))?;

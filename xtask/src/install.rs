@@ -64,6 +64,7 @@ pub fn run(matches: &ArgMatches) -> Result {
         let script = output(og.arg0(build::OG).env("COMPLETE", shell))?;
         tree.file(file, script.as_bytes(), 0o644)?;
     }
+    tree.copies(&root().join("docs"), "share/doc/opengauss-node/docs")?;
     for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
         tree.file(format!("share/doc/opengauss-node/{name}"), &read(&root().join(name))?, 0o644)?;
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask lab up | status | down`: a cluster on this machine to try things on.
+//! `cargo xtask lab up | status | shell | kill | down`: a cluster on this machine to try things on.
 
 use std::path::Path;
 use std::process;
@@ -6,6 +6,7 @@ use std::process;
 use clap::{Arg, ArgMatches, Command};
 use og_lab::{Engine, Lab, LabOptions, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
+use og_scenarios::shell::Shell;
 
 use crate::build::{self, Linking};
 use crate::setup;
@@ -31,6 +32,24 @@ pub fn command() -> Command {
                 .arg(engine_arg()),
         )
         .subcommand(Command::new("status").about("Show the cluster").arg(name()))
+        .subcommand(
+            Command::new("shell")
+                .about("Open a shell on its control host, where og finds the cluster")
+                .arg(name())
+                .arg(
+                    Arg::new("command")
+                        .value_name("COMMAND")
+                        .last(true)
+                        .num_args(1..)
+                        .help("Run this instead"),
+                ),
+        )
+        .subcommand(
+            Command::new("kill")
+                .about("Kill the server of a node, as a crash does")
+                .arg(name())
+                .arg(Arg::new("node").value_name("NODE").required(true)),
+        )
         .subcommand(Command::new("down").about("End it and remove all of it").arg(name()))
 }
 
@@ -87,6 +106,8 @@ pub fn run(matches: &ArgMatches) -> Result {
     match matches.subcommand() {
         Some(("up", m)) => up(m),
         Some(("status", m)) => status(m),
+        Some(("shell", m)) => shell(m),
+        Some(("kill", m)) => kill(m),
         Some(("down", m)) => Lab::remove(&named(m)).map_err(|e| e.to_string()),
         _ => unreachable!("clap asks for a subcommand"),
     }
@@ -123,7 +144,8 @@ fn up(matches: &ArgMatches) -> Result {
         "\nexpand it, from the control host of the lab:\n  {}",
         playbook_line(&lab, &programs, "expand.yml -e og_add=NAME")
     );
-    println!("look at it:\n  cargo xtask lab status --name {}", lab.name());
+    println!("show its state:\n  cargo xtask lab status --name {}", lab.name());
+    println!("type og commands:\n  cargo xtask lab shell --name {}", lab.name());
     println!("end it:\n  cargo xtask lab down --name {}", lab.name());
     Ok(())
 }
@@ -156,6 +178,24 @@ fn status(matches: &ArgMatches) -> Result {
         Ok(run) => run.show_table(),
         Err(e) => Err(e),
     }
+}
+
+fn shell(matches: &ArgMatches) -> Result {
+    let programs = programs()?;
+    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let words: Vec<String> = matches.get_many("command").into_iter().flatten().cloned().collect();
+    let cluster = Cluster::from_lab(lab, &programs)?;
+    let done = Shell::new(&cluster).and_then(|shell| shell.open(&words));
+    cluster.keep();
+    let status = done?;
+    // The last command of a shell that a person leaves is their own affair.
+    if status.success() || words.is_empty() { Ok(()) } else { Err(format!("{}: {status}", words.join(" "))) }
+}
+
+fn kill(matches: &ArgMatches) -> Result {
+    let lab = Lab::open(&named(matches)).map_err(|e| e.to_string())?;
+    let node = matches.get_one::<String>("node").cloned().unwrap_or_default();
+    lab.kill_server(&node).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -123,6 +124,30 @@ impl<'a> Shell<'a> {
         }
         child.wait().map_err(failed)?;
         Err(format!("{line} never came to {step:?}: {told:#?}"))
+    }
+
+    /// Opens a shell for a person, or runs these words in its place. `og`, the cluster's file and an `ssh` that knows the nodes
+    /// are at hand.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn open(&self, words: &[String]) -> Result<ExitStatus> {
+        let lab = self.cluster.lab();
+        let (bin, config) = (self.folder.join("bin"), lab.ssh_config());
+        let ssh = bin.join("ssh");
+        let script = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", config.display());
+        fs::create_dir_all(&bin)
+            .and_then(|()| fs::write(&ssh, script))
+            .and_then(|()| fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)))
+            .map_err(|e| format!("cannot write {}: {e}", ssh.display()))?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let interactive = ["bash", "--norc"].map(str::to_owned);
+        lab.exec_ctl(if words.is_empty() { &interactive[..] } else { words })
+            .current_dir(&self.folder)
+            .env("PATH", format!("{}:{}:{path}", bin.display(), self.cluster.modules().display()))
+            .env("PS1", format!("{}$ ", lab.name()))
+            .status()
+            .map_err(|e| format!("cannot open a shell: {e}"))
     }
 
     fn with_config(&self, line: &str) -> String {

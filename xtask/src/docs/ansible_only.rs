@@ -97,7 +97,7 @@ fn query() -> String {
     let call =
         json!({"data_dir": "/gauss/data/db1", "programs": {"og_node_state": {}, "og_replconninfo": {}}});
     let examples =
-        json!([{"name": "Look at state and channels", "opengauss.node.og_query": call, "register": "seen"}]);
+        json!([{"name": "Inspect state and channels", "opengauss.node.og_query": call, "register": "seen"}]);
     let returns = json!({
         "og_node_state": {"description": "The answer of each program, by its name.", "type": "dict", "returned": "when asked"},
     });

@@ -1,10 +1,10 @@
-//! The tables in READMEs. Each stands between two comments, the first of which names it.
+//! The tables in READMEs and pages. Each stands between two comments, the first of which names it.
 
 use std::fmt::Write as _;
 
 use super::model::{Field, Page};
 use super::workflow::{Workflows, variables};
-use crate::shell::Result;
+use crate::shell::{Result, root};
 
 const END: &str = "<!-- end of what is generated -->\n";
 
@@ -24,13 +24,25 @@ pub fn programs(pages: &[Page]) -> String {
         if !states.is_empty() {
             states.push("query");
         }
-        let _ = writeln!(
-            out,
-            "| [{0}](docs/modules/{0}.md) | {1} | {2} |",
-            page.name,
-            page.about,
-            states.join(", ")
-        );
+        let _ =
+            writeln!(out, "| [{0}](modules/{0}.md) | {1} | {2} |", page.name, page.about, states.join(", "));
+    }
+    out
+}
+
+/// What each workflow does, and the variable that names its nodes; the name leads to its page.
+pub fn workflows() -> String {
+    let mut out = "| workflow | what it does | nodes |\n|---|---|---|\n".to_owned();
+    for entry in og_registry::WORKFLOWS {
+        let page = format!("{}.md", entry.name);
+        let name = if root().join("docs").join(&page).exists() {
+            format!("[{}]({page})", entry.name)
+        } else {
+            entry.name.to_owned()
+        };
+        let nodes =
+            entry.targets.as_ref().map_or_else(String::new, |targets| format!("`{}`", targets.option));
+        let _ = writeln!(out, "| {name} | {}. {} | {nodes} |", entry.about, entry.details.join(" "));
     }
     out
 }

@@ -212,7 +212,7 @@ fn galaxy() -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "readme": "README.md",
         "authors": ["The openGauss node suite"],
-        "description": "Modules and workflows for openGauss nodes. Expand, drop and look at a cluster, without a runtime on the nodes.",
+        "description": "Modules and workflows for openGauss nodes. Expand, drop, repair, switch over and inspect a cluster, without a runtime on the nodes.",
         "license": ["Apache-2.0"],
         "tags": ["database", "opengauss", "replication"],
         "repository": env!("CARGO_PKG_REPOSITORY"),

@@ -14,6 +14,7 @@ mod salt;
 mod sessions;
 mod shell;
 mod tablespaces;
+mod tutorial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub const ALL: &[Story] = &[
     crowd::STORY,
     growth::STORY,
     shell::STORY,
+    tutorial::STORY,
     tablespaces::STORY,
     sessions::STORY,
     salt::STORY,
@@ -54,7 +56,7 @@ pub const ALL: &[Story] = &[
 
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
-    let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name];
+    let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
     if engine == Engine::Postgres && of_roles.contains(&story.name) {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),

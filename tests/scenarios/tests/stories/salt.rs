@@ -1,4 +1,4 @@
-//! The workflows under Salt, with a real master and minions: what README tells to type, measured against Ansible.
+//! The workflows under Salt, with a real master and minions: what docs/salt.md tells to type, measured against Ansible.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub const STORY: Story = Story {
     name: "salt",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Spare), ("n4", Role::SpareCascade)],
     always: 1,
-    scenarios: &[("what README tells to type does what Ansible does", as_readme_says)],
+    scenarios: &[("what the page on Salt tells to type does what Ansible does", as_the_page_says)],
 };
 
 const SECRET: &str = "Gauss-4711";
@@ -29,10 +29,10 @@ pub fn missing_requirement() -> Option<String> {
         .then(|| format!("{SALT} does not name the folder of Salt's programs; `cargo xtask salt` runs this"))
 }
 
-fn as_readme_says(c: &Cluster) -> Result {
+fn as_the_page_says(c: &Cluster) -> Result {
     let bin = std::env::var_os(SALT).ok_or_else(|| format!("{SALT} is not set"))?;
-    let [install, run, orchestrate] = &readme()?[..] else {
-        return Err("README's section on Salt has other commands than this test knows".to_owned());
+    let [install, run, orchestrate] = &typed_blocks()?[..] else {
+        return Err("docs/salt.md has other commands than this test knows".to_owned());
     };
     let salt = Salt::up(c, &PathBuf::from(bin))?;
     for line in install {
@@ -50,7 +50,7 @@ fn as_readme_says(c: &Cluster) -> Result {
             }
             ["og.expand", nodes] => check_expand(c, &salt, line, nodes)?,
             ["og.drop", nodes] => check_drop(c, &salt, line, nodes)?,
-            _ => return Err(format!("README says {line:?}, which this test does not know")),
+            _ => return Err(format!("docs/salt.md says {line:?}, which this test does not know")),
         }
     }
     for line in orchestrate {
@@ -75,12 +75,11 @@ fn by_hand(c: &Cluster, salt: &Salt) -> Result {
     c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])
 }
 
-/// The indented blocks of README's section on Salt that consist of commands, by line.
-fn readme() -> Result<Vec<Vec<String>>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+/// The indented blocks of docs/salt.md, up to several clusters, that consist of commands, by line.
+fn typed_blocks() -> Result<Vec<Vec<String>>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/salt.md");
     let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let section = text.split("\n### From Salt\n").nth(1).unwrap_or_default();
-    let section = section.split("\n#").next().unwrap_or_default();
+    let section = text.split("\n## Several clusters\n").next().unwrap_or_default();
     let mut blocks: Vec<Vec<String>> = vec![Vec::new()];
     for line in section.lines() {
         match line.strip_prefix("    ") {
@@ -96,7 +95,7 @@ fn readme() -> Result<Vec<Vec<String>>> {
     Ok(blocks.into_iter().filter(commands).collect())
 }
 
-/// Types a line of README in a shell on the master, with the lab's folders for the documented ones.
+/// Types a line of docs/salt.md in a shell on the master, with the lab's folders for the documented ones.
 fn run_typed(c: &Cluster, salt: &Salt, line: &str) -> Result<Answer> {
     let line = line
         .replace("/path/printed/by/cargo-xtask-build", &c.modules().display().to_string())

@@ -28,7 +28,7 @@ author: The openGauss node suite
 """
 
 EXAMPLES = r"""
-- name: Look at state and channels
+- name: Inspect state and channels
   opengauss.node.og_query:
     data_dir: /gauss/data/db1
     programs:
