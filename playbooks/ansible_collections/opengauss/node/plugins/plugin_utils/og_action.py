@@ -411,7 +411,9 @@ class OgActionBase(ActionBase):
 
     def _damaged(self, name, program, done):
         """Whether a program that gave no answer has another content on the node than here."""
-        if last_object(done["stdout"]) is not None or NO_TTY.search(done["stderr"]):
+        # Of several programs in one command it is the first one that is asked about.
+        answer = ENDED.split(done["stdout"])[0]
+        if last_object(answer) is not None or NO_TTY.search(done["stderr"]):
             return False
         seen = self._command(f"sha256sum {program}", "")
         found = re.search(r"^\\?([0-9a-f]{64}) ", seen["stdout"], re.MULTILINE)

@@ -57,6 +57,45 @@ echo '{{"changed": false}}'
         assert (wrong["msg"], count) == ("no", 1)
 
 
+@pytest.mark.parametrize(
+    ("answers", "commands"),
+    [
+        ('{"changed": false}\n\nog-ended 0\n{"changed": true}\n\nog-ended 0\n', 1),
+        ("hello\n{\"changed\": false}\n\nog-ended 0\n\nog-ended 1\n", 1),
+        # Without an answer of the first program, its copy is looked at.
+        ("Segmentation fault\n\nog-ended 139\n\nog-ended 0\n", 2),
+    ],
+)
+def test_several_programs_cost_one_remote_command(answers, commands):
+    sent = []
+
+    class Programs:
+        digest = "d"
+
+        def has(self, name, digest):
+            return True
+
+    class Action(og.OgActionBase):
+        def __init__(self):  # pylint: disable=super-init-not-called
+            self._programs = Programs()
+
+        def request(self, args):
+            return "{}"
+
+        def _setting(self, name, default):
+            return default
+
+        def _environment(self):
+            return ""
+
+        def _command(self, line, stdin):
+            sent.append(line)
+            return {"rc": 0, "stdout": answers if len(sent) == 1 else f"{'a' * 64}  x\n", "stderr": ""}
+
+    assert len(Action().call_each([("og_hba", {}), ("og_guc", {})])) == 2
+    assert len(sent) == commands
+
+
 def test_the_time_to_carry_the_programs_there_is_not_limited(monkeypatch):
     """A node behind a slow line is not unreachable; what its programs take from then on is limited as before."""
     monkeypatch.syspath_prepend(str(HERE.parents[5]))
