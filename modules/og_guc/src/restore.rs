@@ -5,7 +5,7 @@ use std::path::Path;
 
 use og_common::{
     conf::{ConfFile, Setting, is_same_value},
-    files,
+    files::{self, NodeLock},
     gauss::{ConfigFile, ConfigPlan, NewFile, ServerNode, Trial},
     protocol::{Call, Diff, Error, ErrorKind, Report, secret},
 };
@@ -14,6 +14,9 @@ use crate::{Args, Output, mask_values};
 
 /// What each node has of its own: a copy with another value is another node's, or older than the node's present place.
 const OWN: [&str; 3] = ["port", "application_name", "pgxc_node_name"];
+/// For whom and for what commits wait: an older copy may have a primary acknowledge alone what the cluster waits for by now.
+const COMMITS: [&str; 5] =
+    ["synchronous_standby_names", "synchronous_commit", "most_available_sync", "fsync", "full_page_writes"];
 
 /// The text of the file, where there is one.
 struct Present(Option<Vec<u8>>, bool);
@@ -32,7 +35,8 @@ impl ConfigPlan for Present {
 ///
 /// # Errors
 /// Those of reading either file; `corrupt` when the copy has a line that the server does not understand; `refused` while the
-/// server runs, and, unless `force`, when the server would not start with the copy or it is another node's.
+/// server runs, and, unless `force`, when the server would not start with the copy, would start without it, or the copy is
+/// another node's or changes for whom commits wait.
 pub async fn restore(
     call: &Call,
     node: &ServerNode,
@@ -53,6 +57,8 @@ pub async fn restore(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
+    // Nobody of ours starts the server meanwhile.
+    let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let plan = async |text: Option<Vec<u8>>| {
         let same = text.as_deref() == Some(&new);
         Ok(Present(text, same))
@@ -68,8 +74,25 @@ pub async fn restore(
     let before = ConfFile::parse(old.as_deref().unwrap_or_default());
     let mut warnings = Vec::new();
     check_own(&before, &wanted, copy).or_else(|error| pass_when_forced(error, args.force, &mut warnings))?;
+    if let Some(old) = old.as_deref().filter(|_| !args.force)
+        && node.try_conf(call, old).await == Trial::Good
+    {
+        return Err(Error::refused(format!(
+            "the server would start with {} as it is",
+            file.path().display()
+        ))
+        .with_path("/state")
+        .hint("start it; force: true brings the copy back all the same"));
+    }
     match node.try_conf(call, &new).await {
         Trial::Good => {}
+        // It is tried from standard input, where the server does not find what the file includes.
+        Trial::Bad(words) if wanted.includes().next().is_some() => {
+            warnings.push(format!(
+                "whether the server would start with it was not checked: {}",
+                words.join("; ")
+            ));
+        }
         Trial::Bad(words) => {
             let detail = format!("the server would not start with {}: {}", copy.display(), words.join("; "));
             let error = Error::refused(detail)
@@ -90,6 +113,7 @@ pub async fn restore(
     let output = Output { before, after, ..Output::default() };
     let mut backup_file = None;
     if !call.check {
+        require_stopped(node)?;
         call.record_output(&output);
         let new =
             NewFile { old: old.as_deref(), new: &new, names: &[], actions: &actions, backup: old.is_some() };
@@ -111,13 +135,20 @@ fn require_stopped(node: &ServerNode) -> Result<(), Error> {
         .hint("set what is to be otherwise (state: present), or stop the server first"))
 }
 
-/// That the copy has the node's own values, as far as the present file still tells them.
+/// That the copy has the node's own values, and those by which commits wait, as far as the present file still tells them.
 fn check_own(before: &ConfFile, wanted: &ConfFile, copy: &Path) -> Result<(), Error> {
     let other = |name: &&str| {
         let (old, new) = (before.get(name)?, wanted.get(name)?);
         (!is_same_value(&old.value, &new.value))
             .then(|| format!("{name} is {} there and {} in the file", new.text(), old.text()))
     };
+    let commits: Vec<String> = COMMITS.iter().filter_map(other).collect();
+    if !commits.is_empty() {
+        let detail = format!("{} changes for what commits wait: {}", copy.display(), commits.join("; "));
+        return Err(Error::refused(detail)
+            .with_path("/backup_file")
+            .hint("set these in the copy as they are in the file; force: true takes the copy as it is"));
+    }
     let others: Vec<String> = OWN.iter().filter_map(other).collect();
     if others.is_empty() {
         return Ok(());

@@ -178,13 +178,16 @@ fn backup_and_bytes_that_are_no_utf8() {
     assert_eq!(std::fs::read(result["backup_file"].as_str().unwrap()).unwrap(), old);
 }
 
+/// A server program that takes any file but one with a line that is wrong.
+const TAKES_GOOD: &str =
+    "if grep -q 'is wrong'; then echo '0 FATAL:  the file contains errors' >&2; exit 1; fi";
 /// A file that the server refuses.
 const BROKEN: &str = "port = 5432\nthis is wrong\nwal_keep_segments = 16\n";
 
 #[test]
 fn a_copy_is_brought_back_and_the_old_file_kept() {
     let node = TestNode::new(BROKEN.as_bytes());
-    let home = node.home("cat >/dev/null");
+    let home = node.home(TAKES_GOOD);
     let copy = node.0.path().join("copy");
     std::fs::write(&copy, CONF).unwrap();
     let args = |check: bool| json!({"state": "restored", "backup_file": copy, "gauss_home": home, "check_mode": check, "diff": true});
@@ -225,6 +228,19 @@ fn a_copy_that_is_broken_or_another_nodes_is_refused() {
     let other = restore("port = 5433\n", json!({}));
     assert_eq!(other["error"]["kind"], "refused");
     assert!(said(&other).contains("port is 5433 there and 5432 in the file"), "{other}");
+    // An older copy, from before the standbys.
+    let waiting = TestNode::new(format!("{BROKEN}synchronous_standby_names = 'dn_6002'\n").as_bytes());
+    let old = waiting.0.path().join("old");
+    std::fs::write(&old, "port = 5432\nsynchronous_standby_names = ''\n").unwrap();
+    let alone = waiting.call(json!({"state": "restored", "backup_file": old}));
+    assert!(said(&alone).contains("changes for what commits wait: synchronous_standby_names"), "{alone}");
+    // A file that the server takes is left.
+    let taken = TestNode::new(CONF.as_bytes());
+    let home = taken.home(TAKES_GOOD);
+    let other = taken.0.path().join("other");
+    std::fs::write(&other, CONF.replace("16", "17")).unwrap();
+    let left = taken.call(json!({"state": "restored", "backup_file": other, "gauss_home": home}));
+    assert!(said(&left).contains("would start with") && taken.text() == CONF, "{left}");
     let home = node.home(WORDS);
     let unfit = restore("port = 5432\nlisten_addresses = 'x'\n", json!({"gauss_home": home}));
     assert_eq!(unfit["error"]["kind"], "refused");

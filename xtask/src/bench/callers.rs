@@ -191,7 +191,8 @@ impl Bench<'_> {
             .args(["--format", "%M", "--output"])
             .arg(folder.join("memory"))
             .arg(self.programs.modules.join("og_hba"))
-            .args(["--host", &hosts.join(","), "--forks", "20", "--ssh-config"])
+            .args(hosts.iter().flat_map(|host| ["--host", host]))
+            .args(["--forks", "20", "--ssh-config"])
             .arg(self.lab.ssh_config())
             .arg(&input)
             .stdin(Stdio::null());

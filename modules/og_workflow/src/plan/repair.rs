@@ -20,7 +20,7 @@ use super::{
     unreadable,
 };
 use crate::args::{BuildMode, Options};
-use crate::cluster::{Cluster, Node, PeerArg, TargetKind, node_names, role_in_words};
+use crate::cluster::{Cluster, Node, PeerArg, TargetKind, canonical, node_names, role_in_words};
 
 pub use cause::{Case, Cause};
 use cause::{RepairView, is_attached};
@@ -259,7 +259,7 @@ fn of_standbys(
             Err(why) => refuse(c, &mut plan, n, why, tried),
             Ok(None) => {
                 of_healthy(c, &mut plan, n, options);
-                if is_attached(n) {
+                if follows(c, primary, n) {
                     close_forks(&mut plan, primary, n);
                 }
             }
@@ -367,9 +367,20 @@ fn check_backup(c: &mut Cluster, plan: &Repair, options: &Options, tried: &[Stri
     }
 }
 
+/// Whether the node receives from the primary, or as a cascade standby from a standby that does: one may still follow an old
+/// primary that nobody reaches.
+fn follows(c: &Cluster, primary: &Node, n: &Node) -> bool {
+    let receives_from = |n: &Node, upstream: &Node| {
+        is_attached(n) && n.upstream().is_some_and(|host| host == canonical(&upstream.address))
+    };
+    receives_from(n, primary) || c.members.iter().any(|m| receives_from(n, m) && receives_from(m, primary))
+}
+
 /// Has the failovers that replaced the node put on record there.
 fn close_forks(plan: &mut Repair, primary: &Node, n: &Node) {
-    let open: Vec<Fork> = own_log::open_forks(primary, n).cloned().collect();
+    // One that could not be read proves nothing, and cannot be put on record.
+    let is_valid = |fork: &&Fork| fork.record.end > Lsn::default();
+    let open: Vec<Fork> = own_log::open_forks(primary, n).filter(is_valid).cloned().collect();
     if !open.is_empty() {
         plan.closed_forks.insert(n.name.clone(), open);
     }
@@ -452,6 +463,7 @@ fn remedy(
             format!("{conf}{first}start it as {}", role_in_words(role))
         }
         Cause::OldPrimary | Cause::LastPrimary | Cause::WrongRole => {
+            let conf = restored_conf(c, plan, n, options).unwrap_or_default();
             if cause == Cause::OldPrimary {
                 plan.changes_roles = true;
                 close_forks(plan, primary, n);
@@ -474,7 +486,7 @@ fn remedy(
                 plan.start.insert(name.clone(), role);
                 "start"
             };
-            format!("{verb} it as {}", role_in_words(role))
+            format!("{conf}{verb} it as {}", role_in_words(role))
         }
         Cause::NotLetIn | Cause::UpstreamDoesNotKnowIt | Cause::NoChannelToUpstream => {
             plan.settle.push(name.clone());

@@ -4,7 +4,7 @@ use og_common::gauss::Role;
 use og_common::protocol::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::switchover::{hand_over, record};
+use super::switchover::hand_over;
 use super::{Run, args, assess, calls_on, require_success, write_static};
 use crate::plan::{self, Follower, HandOver, OfPrimary, Restart};
 use crate::replay::{Go, Stop};
@@ -59,9 +59,8 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
             wait_for_sessions(it, primary)?;
             // The old primary follows when it is restarted: with less of a limit than the new one it may have stopped.
             let others = own.followers.iter().filter(|n| **n != own.from).cloned().collect();
-            let checkpoint = hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
+            hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
             restart_follower(it, "Restart the old primary", &own.to, old)?;
-            record(it, own, checkpoint)?;
             let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
             require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
             leads.clone_from(&own.to);
@@ -70,8 +69,7 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
     if let Some(back) = &og.back {
         let back = HandOver { from: leads.clone(), ..back.clone() };
         if !it.how.check || !matches!(og.primary, OfPrimary::HandsOver { .. }) {
-            let checkpoint = hand_over(it, &og.shared, &back)?;
-            record(it, &back, checkpoint)?;
+            hand_over(it, &og.shared, &back)?;
         }
         leads = back.to;
     }

@@ -53,17 +53,15 @@ fn steps(it: &mut Run, og: &Switchover) -> Go {
         let call = json!({"state": "absent", "min_age": plan::LONG, "method": method, "timeout": timeout});
         it.must(name, SESSIONS, &own.from, call, false)?;
     }
-    let checkpoint = hand_over(it, &og.shared, own)?;
-    record(it, own, checkpoint)?;
+    hand_over(it, &og.shared, own)?;
     // In check mode the roles are what they were.
     let primary = if it.how.check { &own.from } else { &own.to };
     let idle = it.show(&[], &[], Some(primary))?;
     it.slots(idle)
 }
 
-/// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files. Returns where
-/// the record of the old primary's last checkpoint before that begins.
-pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go<Option<Lsn>> {
+/// Makes the standby the primary: a checkpoint before, one switchover, all members behind it, the cluster's files.
+pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
     let timeout = it.how.options.og_wait_timeout;
     let mut last_checkpoint = None;
     if !own.is_done() {
@@ -84,6 +82,8 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go<Opt
             last_checkpoint = done.get(&own.from).and_then(|answer| answer.read_key("checkpoint_lsn"));
         }
         switch(it, own)?;
+        // Before anything else can fail: the next run would find the roles changed, and record nothing.
+        record(it, own, last_checkpoint)?;
     }
     if !it.how.check {
         let call = json!({"wait": {"db_state": "normal"}, "timeout": timeout});
@@ -96,14 +96,13 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go<Opt
         "Update cluster_static_config",
         "og_static_conf",
         write_static(shared, &nodes, &own.files),
-    )?])?;
-    Ok(last_checkpoint)
+    )?])
 }
 
-/// Puts the change of roles on record on the members, beside the failovers, when the old primary follows the new one: that is what
-/// proves to a repair that the log of the new primary goes on where that of the old one was. `checkpoint`: where a record of the
+/// Puts the change of roles on record on the members, beside the failovers: that is what proves to a repair that the log of the
+/// new primary goes on where that of the old one was. `checkpoint`: where a record of the
 /// old primary begins which no other server can have written, as it has the time in it; both must have it.
-pub(super) fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
+fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
     if it.how.check || own.is_done() || !own.is_recorded {
         return Ok(());
     }
@@ -131,7 +130,8 @@ pub(super) fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> G
         at: String::new(),
     };
     let mut nodes = vec![own.to.clone()];
-    nodes.extend(own.followers.iter().filter(|n| **n != own.to).cloned());
+    nodes.extend(own.followers.iter().filter(|n| **n != own.to && **n != own.from).cloned());
+    nodes.push(own.from.clone());
     let calls = calls_on(&nodes, &json!({"state": "fork_recorded", "fork": fork}));
     let shown = Shown { may_fail: true, ..Shown::default() };
     let done = it.ask(name, "og_node_state", calls, shown)?;

@@ -290,6 +290,9 @@ impl<'a> RepairView<'a, '_> {
             .last_error
             .as_deref()
             .map_or_else(String::new, |line| format!("; its log ends with: {line}"));
+        if let Some(why) = broken_conf(n).filter(|_| !self.has_copy) {
+            return Err(why);
+        }
         if matches!(state.role, Role::Primary | Role::Normal) {
             let evidence = format!(
                 "it last ran as {}, and {} is the primary: {}",
@@ -319,9 +322,6 @@ impl<'a> RepairView<'a, '_> {
             ));
         }
         if let Some(why) = &seen.conf_error {
-            if !self.has_copy {
-                return Err(broken_conf(n).unwrap_or_default());
-            }
             return Ok((Cause::BrokenConf, format!("its server is stopped, and does not start: {why}")));
         }
         if let Some(broken) = access::broken_lines(n) {

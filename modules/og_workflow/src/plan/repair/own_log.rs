@@ -74,7 +74,7 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
     let forks = &head.seen().forks;
     // From the oldest of them on it was no primary any more, or one beside the new one.
     let Some(at) = forks.iter().position(|fork| is_open(fork, n)) else {
-        let is_named = nodes.iter().flat_map(|m| &m.seen().forks).any(|fork| has_replaced(fork, n));
+        let is_named = nodes.iter().flat_map(|m| &m.seen().forks).any(|fork| is_open(fork, n));
         let was_primary = |role: Role| matches!(role, Role::Primary | Role::Normal);
         let may_have_led = is_named || was_primary(n.state().role) || was_primary(n.role);
         return !may_have_led && head_has(head, last) == Some(true);
@@ -86,11 +86,8 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
     if last.end > fork.record.end || !is_of_head(head, fork) || !is_in_line(head, at) {
         return false;
     }
-    match head_has(head, last) {
-        Some(has) => has,
-        // Where it is removed by now, the failover has recorded it as the last one that the primary's log had then.
-        None => fork.record == *last && is_within(head, last),
-    }
+    // Where it is removed by now nothing is proved: a change of the primary by hand, which is on no record, may have lost it.
+    head_has(head, last) == Some(true)
 }
 
 /// The failovers that replaced the node by the primary's record and are not over for it.
@@ -150,10 +147,7 @@ fn head_has(head: &Node, record: &WalRecord) -> Option<bool> {
     if has { is_within(head, record).then_some(true) } else { Some(false) }
 }
 
-/// Whether the log of the primary goes through this fork: it has the record; or, where that is removed, the newest failover
-/// that it knows made it primary there.
+/// Whether the log of the primary goes through this fork, as far as it is still there.
 fn is_of_head(head: &Node, fork: &Fork) -> bool {
-    let newest =
-        || head.seen().forks.last().is_some_and(|last| last.is_same(fork) && last.new_primary == head.name);
-    head_has(head, &fork.record).unwrap_or_else(newest)
+    head_has(head, &fork.record) == Some(true)
 }

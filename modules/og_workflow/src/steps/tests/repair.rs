@@ -249,6 +249,7 @@ fn what_a_forced_node_holds_is_copied_aside_before_its_server_may_change_it() {
         node["diagnosis"] = json!({"holds": "0/280", "last_record": record("0/200", "0/280")});
     });
     given[0].2["og_node_state"]["identity"] = json!({"system_id": "7", "content": "database"});
+    given[0].2["og_node_state"]["node"]["lsn"] = json!("0/300");
     given[0].2["og_node_state"]["forks"] =
         json!([{"new_primary": "n1", "record": record("0/80", "0/100"), "term": 1}]);
     let mend = mends(&after);
