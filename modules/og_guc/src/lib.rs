@@ -57,7 +57,7 @@ impl Module for Guc {
         },
         Example {
             title: "Bring back a copy of the file that the server refuses",
-            args: r#"{"data_dir": "/gauss/data/dn1", "state": "restored", "backup_file": "/gauss/backup/postgresql.conf"}"#,
+            args: r#"{"data_dir": "/gauss/data/dn1", "state": "restored", "backup_file": "/gauss/data/dn1/postgresql.conf.copy"}"#,
         },
         Example {
             title: "Look at two parameters, and whether the running server works with these values",

@@ -337,7 +337,7 @@ def guc(**arguments):
         # Go back to the default
         salt '*' og.guc data_dir=/gauss/data/dn1 state=absent names='["max_size_for_xlog_prune"]'
         # Bring back a copy of the file that the server refuses
-        salt '*' og.guc data_dir=/gauss/data/dn1 state=restored backup_file=/gauss/backup/postgresql.conf
+        salt '*' og.guc data_dir=/gauss/data/dn1 state=restored backup_file=/gauss/data/dn1/postgresql.conf.copy
         # Look at two parameters, and whether the running server works with these values
         salt '*' og.guc data_dir=/gauss/data/dn1 state=query names='["port","max_connections"]'
 

@@ -496,7 +496,7 @@ def guc_restored(name, **arguments):
         Bring back a copy of the file that the server refuses:
           og.guc_restored:
             - data_dir: /gauss/data/dn1
-            - backup_file: /gauss/backup/postgresql.conf
+            - backup_file: /gauss/data/dn1/postgresql.conf.copy
 
     """
     return _apply("og_guc", "restored", name, arguments)

@@ -211,7 +211,7 @@ EXAMPLES = r"""
   opengauss.node.og_guc:
     data_dir: /gauss/data/dn1
     state: restored
-    backup_file: /gauss/backup/postgresql.conf
+    backup_file: /gauss/data/dn1/postgresql.conf.copy
 
 - name: Look at two parameters, and whether the running server works with these values
   opengauss.node.og_guc:
