@@ -67,6 +67,8 @@ def node(tmp_path):
     folder.mkdir(mode=0o700)
     for name, text in NODE_FILES.items():
         (folder / name).write_text(text)
+    # What an example brings back.
+    (folder / "postgresql.conf.copy").write_text(NODE_FILES["postgresql.conf"])
     return folder
 
 

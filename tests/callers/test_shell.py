@@ -3,7 +3,6 @@
 import getpass
 import json
 import os
-import re
 import shutil
 import subprocess
 
@@ -96,8 +95,6 @@ def test_examples_run(name, programs, node):
     calls = [line for line in text.splitlines() if line.startswith("echo ")]
     assert calls
     for call in calls:
-        for copy in re.findall(r'"backup_file": "([^"]+)"', for_node(call, node)):
-            shutil.copy(node / "postgresql.conf", copy)
         done = dash(call, programs, node)
         assert done.returncode == 0, (call, done)
         assert not answer(done)["failed"]
