@@ -180,6 +180,7 @@ fn measure(cluster: &Cluster, step: &Step) -> Result<(Duration, Duration)> {
 /// What makes a standby the primary, in turn.
 const SWITCHES: [(&str, &str); 2] = [("og switchover", "og"), ("gs_ctl switchover", "gs_ctl")];
 /// How much is written before a switchover, so that much is to be written by the checkpoint of the old primary's end.
+const ROWS: &str = "1200000";
 const DIRTY: &str = "create table if not exists og_dirty (n integer, t text); \
                      insert into og_dirty select n, repeat('x', 700) from generate_series(1, 1200000) n";
 
@@ -215,6 +216,11 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                 if dirty {
                     cluster.sql(from, "drop table if exists og_dirty")?;
                     cluster.sql(from, DIRTY)?;
+                    // A standby that is far behind does not take over.
+                    cluster.wait_until("the standby has replayed it", || {
+                        let count = cluster.sql(to, "select count(*) from og_dirty")?;
+                        Ok(if count == ROWS { Ok(()) } else { Err(count) })
+                    })?;
                 }
                 let begun = Instant::now();
                 let (took, seen) = write_on_any(&cluster, &["n1", "n2"], || {
