@@ -168,7 +168,7 @@ pub fn write(sections: &[Section], short: bool) -> Result {
          | openGauss | {engines} |\n| Ansible | {ansible} |\n\n{}",
         word(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M UTC"])),
         word(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(root())),
-        model.trim_start_matches([' ', '\t']).trim_end(),
+        model.trim_start_matches([' ', '\t', ':']).trim_end(),
         word(Command::new("uname").arg("-srm")),
         word(Command::new("rustc").arg("--version")),
         tables(sections).trim_end(),
