@@ -230,7 +230,12 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                         let node = cluster.node(to)?;
                         let data = node.data_dir.display().to_string();
                         let done = node.exec(["gs_ctl", "switchover", "-D", &data]).output();
-                        done.map_err(|e| e.to_string())?;
+                        let done = done.map_err(|e| e.to_string())?;
+                        if !done.status.success() {
+                            return Err(String::from_utf8_lossy(&done.stdout).into_owned());
+                        }
+                        // It may come back before anybody can commit.
+                        cluster.wait_for_state(to, "primary", "Normal")?;
                     }
                     Ok(begun.elapsed())
                 })?;
