@@ -342,7 +342,8 @@ fn restored_conf(c: &Cluster, plan: &mut Repair, n: &Node, options: &Options) ->
     let found = n.seen().diagnosis.as_ref();
     let is_refused = n.seen().conf_error.is_some()
         || found.is_some_and(|found| found.obstacle == Some(Obstacle::ConfRefused));
-    if copy.is_empty() || !is_refused || !c.targets.contains(&n) {
+    // A server that runs has read the present file, and the log of its last start may be an old one.
+    if copy.is_empty() || !is_refused || n.state().running || !c.targets.contains(&n) {
         return None;
     }
     plan.restored_confs.insert(n.name.clone(), copy.clone());

@@ -100,10 +100,10 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
 }
 
 /// Puts the change of roles on record on the members, beside the failovers: that is what proves to a repair that the log of the
-/// new primary goes on where that of the old one was. `checkpoint`: where a record of the
-/// old primary begins which no other server can have written, as it has the time in it; both must have it.
+/// new primary goes on where that of the old one was. `checkpoint`: where the record of the old primary's last checkpoint begins.
+/// It has the time in it, so that no other server can have written the same; both logs must have it.
 fn record(it: &mut Run, own: &HandOver, checkpoint: Option<Lsn>) -> Go {
-    if it.how.check || own.is_done() || !own.is_recorded {
+    if it.how.check || !own.is_recorded {
         return Ok(());
     }
     let name = "Record the switchover";

@@ -307,6 +307,19 @@ fn a_copy_of_postgresql_conf_is_brought_back_where_the_server_refuses_its_own() 
     let found = plan(backup(&hosts, "n3"));
     assert_eq!((found.cases[0].cause, found.restored_confs.len()), (Cause::OldPrimary, 1));
     assert!(found.cases[0].remedy.starts_with("bring /b/postgresql.conf back"), "{}", found.cases[0].remedy);
+    // One that runs is not given another file, whatever is left in its log.
+    let mut hosts = three();
+    set(&mut hosts, 3, "role", json!("primary"));
+    set(&mut hosts, 3, "receiver", json!(null));
+    set(&mut hosts, 1, "term", json!(2));
+    diagnosis(&mut hosts, 3, refused.clone());
+    let force = Options {
+        og_repair_force: true,
+        og_repair_backup: "/b/postgresql.conf".to_owned(),
+        ..Options::default()
+    };
+    let running = plan(repair(&nodes(&hosts), &words("n3"), &force, &[]));
+    assert!(running.restored_confs.is_empty() && running.restart.contains_key("n3"));
     // The last primary.
     let mut hosts = stopped(1);
     for number in [2, 3] {

@@ -90,6 +90,36 @@ fn an_old_primary_that_follows_again_gets_the_failovers_that_replaced_it_on_reco
 }
 
 #[test]
+fn a_failover_is_not_over_for_an_old_primary_that_was_not_seen_to_follow() {
+    let record = json!({"begin": "0/80", "end": "0/100", "crc": 5});
+    let mut given = ailing(|seen| {
+        stopped(seen);
+        let node = &mut seen["og_node_state"];
+        node["node"]["role"] = json!("primary");
+        node["identity"] = json!({"system_id": "7", "content": "database"});
+        node["diagnosis"] = json!({"holds": "0/100", "last_record": record});
+    });
+    let primary = &mut given[0].2["og_node_state"];
+    primary["identity"] = json!({"system_id": "7", "content": "database"});
+    primary["node"]["lsn"] = json!("0/300");
+    primary["forks"] = json!([{"new_primary": "n1", "old_primaries": ["n3"], "record": record, "term": 1}]);
+    // Each step works, and at each inspection it is down again.
+    let run = |check: bool| {
+        let mut recorded = 0;
+        let own = How { check, ..how(Options::default()) };
+        let done = told(&given, Workflow::Repair, "n3", &own, true, |_, call| {
+            recorded += usize::from(call.args.contains_key("fork"));
+            call.args
+                .contains_key("log_records")
+                .then(|| json!({"failed": false, "log_records": {"0/80": record}, "log_begin": "0/0"}))
+        });
+        assert!(done.steps.contains(&"Start the servers: n3".to_owned()), "{:?}", done.steps);
+        recorded
+    };
+    assert_eq!((run(false), run(true)), (0, 1));
+}
+
+#[test]
 fn a_full_build_follows_only_an_incremental_one_that_did_not_serve_and_is_announced() {
     let after = ailing(|_| ());
     let run = |kind: Option<&str>, reason: &str| {
