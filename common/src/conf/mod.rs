@@ -158,12 +158,21 @@ impl ConfFile {
         self.active_settings(is_include)
     }
 
-    /// Every active occurrence of `name`, in the order of the file.
-    pub fn occurrences<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Setting> + 'a {
-        self.active_settings(move |found| found.eq_ignore_ascii_case(name) && !is_include(found))
+    /// Every active occurrence of these names in the order of the file, by name in lower case; of a few names without making
+    /// the settings of all others.
+    #[must_use]
+    pub fn occurrences_of(&self, names: &[&str]) -> HashMap<String, Vec<Setting>> {
+        let few = (names.len() < FEW).then_some(names);
+        let is_asked =
+            |found: &str| few.is_none_or(|few| few.iter().any(|name| name.eq_ignore_ascii_case(found)));
+        let mut found: HashMap<String, Vec<Setting>> = HashMap::new();
+        for setting in self.active_settings(|name| !is_include(name) && is_asked(name)) {
+            found.entry(setting.name.to_ascii_lowercase()).or_default().push(setting);
+        }
+        found
     }
 
-    /// Keeps the secrets in its values out of what is told.
+    /// Registers the secrets in its values, so that no result or log shows them.
     pub(crate) fn register_secrets(&self) {
         for line in &self.lines {
             let Content::Setting { name, value, .. } = &line.content else { continue };
@@ -277,13 +286,11 @@ impl ConfFile {
         Ok(changed)
     }
 
-    /// The settings that count of these names, by name in lower case.
+    /// The settings that count of these names, by name in lower case; of many names those of others, too.
     #[must_use]
     pub fn values_of(&self, names: &[&str]) -> HashMap<String, Setting> {
-        if names.len() >= FEW {
-            return self.values();
-        }
-        names.iter().filter_map(|name| Some((name.to_ascii_lowercase(), self.get(name)?))).collect()
+        let last = |(name, mut found): (String, Vec<Setting>)| Some((name, found.pop()?));
+        self.occurrences_of(names).into_iter().filter_map(last).collect()
     }
 
     /// The settings that count, by name in lower case.

@@ -13,8 +13,6 @@ use serde_json::Value;
 
 use crate::args::{Args, Standbys, State};
 
-/// So few parameters are each looked for by themselves.
-const FEW: usize = 8;
 /// Whom commits wait for.
 pub const STANDBY_NAMES: &str = "synchronous_standby_names";
 /// The name that stands for all parameters that are set, in a query.
@@ -146,8 +144,9 @@ fn check_value(name: &str, value: &str) -> Result<(), Error> {
 /// `bad_args` or `corrupt` when the synchronous standbys cannot be edited.
 pub fn plan(file: &ConfFile, wanted: &Wanted) -> Result<Plan, Error> {
     let mut plan = Plan { file: file.clone(), ..Plan::default() };
-    let names: Vec<&str> = wanted.set.iter().map(|(name, _)| name.as_str()).chain([STANDBY_NAMES]).collect();
-    let names: Vec<&str> = names.into_iter().chain(wanted.unset.iter().map(String::as_str)).collect();
+    let set = wanted.set.iter().map(|(name, _)| name.as_str());
+    let unset = wanted.unset.iter().map(String::as_str);
+    let names: Vec<&str> = set.chain(unset).chain([STANDBY_NAMES]).collect();
     let old = file.values_of(&names);
     let value = |values: &HashMap<String, Setting>, name: &str| {
         values.get(&name.to_ascii_lowercase()).map(|setting| setting.text().into_owned())
@@ -201,7 +200,7 @@ pub fn current_values(file: &ConfFile, wanted: &Wanted) -> BTreeMap<String, Opti
     let set = file.values();
     for name in &wanted.show {
         let lower = name.to_ascii_lowercase();
-        // One parameter is told once, under the name that it is asked for by.
+        // Each parameter is reported once, under the name by which it was asked for.
         found.remove(&lower);
         found.insert(name.clone(), set.get(&lower).map(|setting| setting.text().into_owned()));
     }
@@ -209,22 +208,12 @@ pub fn current_values(file: &ConfFile, wanted: &Wanted) -> BTreeMap<String, Opti
 }
 
 /// What makes the file other than it looks.
-pub fn file_warnings(file: &ConfFile, names: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
+pub fn file_warnings<'a>(file: &ConfFile, names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let names: Vec<_> = names.collect();
-    let mut by_name: HashMap<String, Vec<Setting>> = HashMap::new();
-    if names.len() >= FEW {
-        for setting in file.settings() {
-            by_name.entry(setting.name.to_ascii_lowercase()).or_default().push(setting);
-        }
-    }
-    for name in &names {
-        let name = name.as_ref();
-        let found = if names.len() >= FEW {
-            by_name.remove(&name.to_ascii_lowercase()).unwrap_or_default()
-        } else {
-            file.occurrences(name).collect()
-        };
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let occurrences = file.occurrences_of(&names);
+    for name in names {
+        let Some(found) = occurrences.get(&name.to_ascii_lowercase()) else { continue };
         if let Some(odd) = found.last().filter(|setting| !setting.is_text()) {
             warnings.push(format!(
                 "the value of {name} in line {} is not UTF-8: what is shown of it only stands for it",

@@ -18,16 +18,21 @@ const OWN: [&str; 3] = ["port", "application_name", "pgxc_node_name"];
 const COMMITS: [&str; 5] =
     ["synchronous_standby_names", "synchronous_commit", "most_available_sync", "fsync", "full_page_writes"];
 
-/// The text of the file, where there is one.
-struct Present(Option<Vec<u8>>, bool);
+/// The file as it is.
+struct Present {
+    /// Its text, where there is one.
+    text: Option<Vec<u8>>,
+    /// Whether it is the copy already.
+    is_copy: bool,
+}
 
 impl ConfigPlan for Present {
     fn text(&self) -> Option<&[u8]> {
-        self.0.as_deref()
+        self.text.as_deref()
     }
 
     fn is_empty(&self) -> bool {
-        self.1
+        self.is_copy
     }
 }
 
@@ -57,15 +62,14 @@ pub async fn restore(
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
-    // Nobody of ours starts the server meanwhile.
+    // Keeps the other programs of the suite from starting the server meanwhile.
     let _lock = if call.check { None } else { Some(NodeLock::acquire(&node.data_dir, call).await?) };
     let plan = async |text: Option<Vec<u8>>| {
-        let same = text.as_deref() == Some(&new);
-        Ok(Present(text, same))
+        let is_copy = text.as_deref() == Some(&new);
+        Ok(Present { text, is_copy })
     };
-    let (transaction, present) = file.begin(call, read, plan).await?;
-    let Present(old, same) = present;
-    if same {
+    let (transaction, Present { text: old, is_copy }) = file.begin(call, read, plan).await?;
+    if is_copy {
         let msg = format!("{} is as {}", file.path().display(), copy.display());
         return Ok(Report::unchanged(msg, Output::default()));
     }
