@@ -180,9 +180,10 @@ fn measure(cluster: &Cluster, step: &Step) -> Result<(Duration, Duration)> {
 /// What makes a standby the primary, in turn.
 const SWITCHES: [(&str, &str); 2] = [("og switchover", "og"), ("gs_ctl switchover", "gs_ctl")];
 /// How much is written before a switchover, so that much is to be written by the checkpoint of the old primary's end.
-const ROWS: &str = "1200000";
 const DIRTY: &str = "create table if not exists og_dirty (n integer, t text); \
                      insert into og_dirty select n, repeat('x', 700) from generate_series(1, 1200000) n";
+/// How many rows that are.
+const DIRTY_ROWS: &str = "1200000";
 
 /// A switchover by og and by gs_ctl alone, in turn; at rest, and with as many dirty pages as the buffers hold.
 fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut Measured) -> Result {
@@ -219,7 +220,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                     // A standby that is far behind does not take over.
                     cluster.wait_until("the standby has replayed it", || {
                         let count = cluster.sql(to, "select count(*) from og_dirty")?;
-                        Ok(if count == ROWS { Ok(()) } else { Err(count) })
+                        Ok(if count == DIRTY_ROWS { Ok(()) } else { Err(count) })
                     })?;
                 }
                 let begun = Instant::now();

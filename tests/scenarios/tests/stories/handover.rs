@@ -257,7 +257,9 @@ fn nobody_receives(c: &Cluster, standbys: &[&str]) -> Result {
     })
 }
 
-fn fork(c: &Cluster) -> Result {
+/// The primary n1 is lost when its client has ended and the standbys have all that it wrote, and n2 takes over. Returns what
+/// the client saw.
+fn lose_idle_primary(c: &Cluster) -> Result<Seen> {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(300));
     let seen = client.stop().map_err(|e| e.to_string())?;
@@ -265,6 +267,11 @@ fn fork(c: &Cluster) -> Result {
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     nobody_receives(c, &["n2", "n3"])?;
     fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
+    Ok(seen)
+}
+
+fn fork(c: &Cluster) -> Result {
+    let seen = lose_idle_primary(c)?;
     if !repair(c, "n1", "n2")? {
         return Err("n1 was idle, and is said to hold something of its own".to_owned());
     }
@@ -322,13 +329,7 @@ fn farthest(c: &Cluster) -> Result {
 }
 
 fn fork_and_switchover(c: &Cluster) -> Result {
-    let client = c.client("n1", Duration::from_millis(1))?;
-    std::thread::sleep(Duration::from_millis(300));
-    let seen = client.stop().map_err(|e| e.to_string())?;
-    c.check_at_rest(&roles("n1"))?;
-    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
-    nobody_receives(c, &["n2", "n3"])?;
-    fail_over(c, "n2", &seen, &["-e", "og_failover=n2"])?;
+    let seen = lose_idle_primary(c)?;
     c.wait_for_state("n3", "standby", "Normal")?;
     let run = switch(c, "n2", "n3", &["-e", "og_without=n1"])?;
     if !run.changes().iter().any(|change| change.ends_with("Record the switchover")) {
