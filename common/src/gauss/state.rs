@@ -2,7 +2,7 @@
 //!
 //! Workflows read these types from the answers of other releases of the programs, too: what an answer lacks is the default, and
 //! so is a position or a state of the other end that cannot be read. A role or state of the server itself that is not known is
-//! an error: nobody may act on a guess.
+//! an error, since workflows decide by it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -435,7 +435,7 @@ mod tests {
         assert_eq!((sender.peer_state, sender.progress.sent), (DbState::Unknown, None));
         assert_eq!((sender.progress.lag_bytes, slots[0].restart_lsn), (Some(7), None));
         for unknown in [json!({"role": "arbiter"}), json!({"db_state": "pondering"})] {
-            assert!(serde_json::from_value::<NodeState>(unknown).is_err(), "nobody acts on a guess");
+            assert!(serde_json::from_value::<NodeState>(unknown.clone()).is_err(), "{unknown}");
         }
     }
 }

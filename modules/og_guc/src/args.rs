@@ -32,7 +32,7 @@ pub struct Args {
     pub backup_file: Option<PathBuf>,
     /// Do it even if commits of this primary then wait for standbys that do not stream, this standby then has less of a
     /// limit such as `max_connections` than its primary, a stopped server would not start with it, the copy is
-    /// another node's, or a switchover is under way.
+    /// another node's or changes for what commits wait, the server would start without it, or a switchover is under way.
     pub force: bool,
     /// Application names of standbys that will stream by then; counts in check mode alone, where the steps before this one
     /// built none.

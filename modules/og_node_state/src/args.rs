@@ -123,7 +123,7 @@ pub struct Args {
     pub log_end: bool,
     /// With `state: query`: tell the records of the log that begin at these places, to compare two logs with each other.
     pub log_records: Vec<String>,
-    /// With `state: fork_recorded`: the failover, for the repair of the old primary.
+    /// With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
     pub fork: Option<Fork>,
     /// Milliseconds between two looks.
     #[schemars(range(min = 10, max = 60_000))]

@@ -17,13 +17,13 @@ pub(crate) const PROMETHEUS: Export<Output> = Export {
     render: |output| prometheus(output, &own_files(output), og_common::clock::now()),
 };
 
-/// What the node's files tell of its name, its certificates, and whether they let in its own ends of the channels.
+/// The node's name, certificates and admission of itself, from its files.
 #[derive(Default)]
 struct OwnFiles {
     /// The name under which it replicates, else its data directory.
     label: String,
     certificates: Vec<Certificate>,
-    /// Whether pg_hba.conf surely lets in the node's own ends of the replication channels, by one of which gs_ctl asks its
+    /// Whether pg_hba.conf certainly admits the node's own ends of the replication channels, by one of which gs_ctl queries its
     /// server.
     admits_itself: bool,
 }
@@ -91,7 +91,7 @@ fn prometheus(output: &Output, files: &OwnFiles, at: u64) -> String {
     page.into_text()
 }
 
-/// Whether the rules surely let in the servers of these hosts; without rules nothing is sure.
+/// Whether the rules certainly admit the servers of all these hosts; false where the rules are not known.
 fn admits_all(rules: Option<&HbaFile>, hosts: &[String], own: &[String]) -> bool {
     let is_let_in = |host: &String| {
         let client = host.parse().ok()?;
@@ -238,7 +238,7 @@ mod tests {
             sample(&page(let_in, &["10.0.0.1", "10.0.1.1"]), "opengauss_sync_candidates"),
             Vec::<&str>::new()
         );
-        // Without a channel nobody can receive.
+        // Without a replication channel no standby can connect.
         assert_eq!(sample(&page(None, &[]), "opengauss_sync_candidates"), ["} 0"]);
     }
 

@@ -1,5 +1,5 @@
 //! What to call next on which node, to expand, drop or look at a cluster: the workflows as a pure function, for callers
-//! of any kind. It runs on the administrator's machine and calls nobody itself; the program `og` makes the calls.
+//! of any kind. It runs on the administrator's machine and makes no calls itself; the program `og` makes the calls.
 //!
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
 //! * [`plan`]: findings and plan

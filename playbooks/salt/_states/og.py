@@ -310,7 +310,8 @@ def guc_present(name, **arguments):
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, the copy is another node's, or a switchover is under way.
+        not start with it, the copy is another node's or changes for what commits wait, the server
+        would start without it, or a switchover is under way.
         Only when `state` is `present`, `absent` or `restored`.
 
     foreseen_standbys (list of str, default [])
@@ -401,7 +402,8 @@ def guc_absent(name, **arguments):
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, the copy is another node's, or a switchover is under way.
+        not start with it, the copy is another node's or changes for what commits wait, the server
+        would start without it, or a switchover is under way.
         Only when `state` is `present`, `absent` or `restored`.
 
     foreseen_standbys (list of str, default [])
@@ -464,7 +466,8 @@ def guc_restored(name, **arguments):
     force (bool, default false)
         Do it even if commits of this primary then wait for standbys that do not stream, this standby
         then has less of a limit such as `max_connections` than its primary, a stopped server would
-        not start with it, the copy is another node's, or a switchover is under way.
+        not start with it, the copy is another node's or changes for what commits wait, the server
+        would start without it, or a switchover is under way.
         Only when `state` is `present`, `absent` or `restored`.
 
     data_dir (str)
@@ -1188,7 +1191,7 @@ def node_state_fork_recorded(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     fork (dict)
-        With `state: fork_recorded`: the failover, for the repair of the old primary.
+        With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
         Needed when `state` is `fork_recorded`. Not allowed otherwise.
         Fields: new_primary, old_primaries, record, term, at.
 

@@ -14,7 +14,7 @@ pub fn page(page: &Page) -> String {
         out.push_str(if page.diff { "Diff: full. " } else { "Diff: none; it changes no text. " });
         out.push_str("Idempotent: the same call again changes nothing.");
     } else {
-        out.push_str("\nIt calls nobody and changes nothing.");
+        out.push_str("\nIt makes no calls and changes nothing.");
     }
     if let Some(what) = page.repeats {
         let _ = write!(out, " {what}");

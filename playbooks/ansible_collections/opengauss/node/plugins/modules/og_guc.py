@@ -102,7 +102,8 @@ options:
       - >-
         Do it even if commits of this primary then wait for standbys that do not stream, this standby then has
         less of a limit such as C(max_connections) than its primary, a stopped server would not start with it,
-        the copy is another node's, or a switchover is under way.
+        the copy is another node's or changes for what commits wait, the server would start without it, or a
+        switchover is under way.
       - Only when C(state) is C(present), C(absent) or C(restored).
     type: bool
     default: false

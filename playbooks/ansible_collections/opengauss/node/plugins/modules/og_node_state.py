@@ -191,7 +191,7 @@ options:
     default: []
   fork:
     description:
-      - "With C(state: fork_recorded): the failover, for the repair of the old primary."
+      - "With C(state: fork_recorded): the failover or switchover, for the repair of an old primary."
       - Needed when C(state) is C(fork_recorded). Not allowed otherwise.
     type: dict
     suboptions:
