@@ -149,6 +149,7 @@ class Master(Nodes):
         (self.root / "done").unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
+            os.environ["XDG_STATE_HOME"] = str(self.root / "state")
             with (self.root / "err").open("w") as sys.stderr:
                 try:
                     runner = self.runner()
@@ -250,6 +251,26 @@ def test_steps_are_those_of_the_roles(tmp_path, programs, cluster, what, nodes, 
     ended = json.dumps({name: ansible.state(name) for name in master.hosts}), json.dumps(master.states())
     # The nodes' folders stand in the cluster's own file.
     assert json.loads(ended[0].replace(str(ansible.root / "nodes"), "")) == json.loads(ended[1].replace(str(master.root), ""))
+
+
+def test_a_run_leaves_a_record(three):
+    def records():
+        return sorted((three.root / "state/opengauss-node/runs").glob("*"))
+
+    three.good("status", "n1")
+    three.good("drop", "n2", test=True)
+    assert records() == []
+    done = three.good("drop", "n2", og_drop_clear=True)
+    [run] = records()
+    assert done["report"] == f"{run}/report.html" and (run / "report.html").exists()
+    outcome = json.loads((run / "outcome.json").read_text())
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert outcome["verdict"] == "done" and done["changed"]
+    assert [event["step"] for event in events if event["event"] == "step"] == titles_of(three)
+    changed = {(event["node"], event["step"]) for event in events if event.get("changed")}
+    assert changed == {(node, step) for node, steps in done["changes"].items() for one in steps for step in one}
+    three.vars = {"og_notify": ["false"]}
+    assert three.good("drop", "n2")["warnings"] == ["og_notify: false ended with status 1: it said nothing"]
 
 
 def test_a_preflight_error_refuses_until_it_is_accepted(three):

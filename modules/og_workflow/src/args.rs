@@ -35,6 +35,9 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
+    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`.
+    /// Without it nothing is written.
+    pub record: Option<String>,
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
     #[serde(default)]
     pub left_out: Vec<String>,
@@ -152,6 +155,11 @@ pub struct Options {
     pub og_failover_force: bool,
     /// Members that cannot take part, such as `n4`, and are done without.
     pub og_without: String,
+    /// Which runs leave a record on the controller, a folder in `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+    pub og_record: RecordRuns,
+    /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets what came of a recorded
+    /// run as a line of JSON on its standard input.
+    pub og_notify: Vec<String>,
 }
 
 /// Parameters and their values.
@@ -217,6 +225,8 @@ impl Default for Options {
             og_accept_loss: false,
             og_failover_force: false,
             og_without: String::new(),
+            og_record: RecordRuns::Changes,
+            og_notify: Vec::new(),
         }
     }
 }
@@ -279,6 +289,18 @@ pub enum LongTransactions {
     Cancel,
 }
 
+/// Which runs leave a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordRuns {
+    /// Those of workflows that change the cluster, but not in check mode.
+    Changes,
+    /// All, status, preflight and check mode included.
+    All,
+    /// None.
+    None,
+}
+
 /// The module's own keys of the result; one of `next`, `outcome` and `plan` is there, or what `owner` asks for.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Output {
@@ -291,6 +313,9 @@ pub struct Output {
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,
+    /// The record of the run, for the next call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
 }
 
 /// One step.
@@ -320,7 +345,7 @@ pub struct Shown {
 }
 
 /// Which answers count as a change of their node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
     /// Those that say `changed`.
@@ -332,6 +357,19 @@ pub enum Counts {
     Always,
     /// Those that say `changed`, and those that fail: in check mode, of what needs the steps before it.
     Failed,
+}
+
+impl Counts {
+    /// Whether an answer that says this counts as a change.
+    #[must_use]
+    pub fn is_change(self, changed: bool, failed: bool) -> bool {
+        match self {
+            Self::Changed => changed,
+            Self::Never => false,
+            Self::Always => true,
+            Self::Failed => changed || failed,
+        }
+    }
 }
 
 /// One call of a program.
@@ -388,6 +426,27 @@ pub struct Outcome {
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,
+    /// The cluster when it was first inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<ClusterHealth>>,
+    /// The cluster when it was inspected after the steps; its parameters are not looked at then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<ClusterHealth>>,
+    /// How long each step took, where the run is recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timings: Vec<StepTime>,
+    /// The report on the controller, a page for a browser, where the run is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepTime {
+    /// Its title.
+    pub step: String,
+    /// Until the last of its calls was answered.
+    pub elapsed_ms: u64,
 }
 
 /// What came of a change of roles that failed.
@@ -401,7 +460,7 @@ pub enum Reason {
 }
 
 /// What a step changed on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The node.
     pub node: String,

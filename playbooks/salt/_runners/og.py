@@ -73,6 +73,7 @@ def _run(workflow, nodes, test, diff, minion, key, options):
             "check_mode": bool(test),
             "diff": bool(diff),
             "pid": os.getpid(),
+            "record": "new",
         }
         out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"], key)), bool(test))
     except _Stopped as e:
@@ -147,6 +148,7 @@ def _carried_out(program, asked, minions):
     answers = []
     while True:
         result = _asked(program, {**asked, "answers": answers})
+        asked = {**asked, "record": result.get("record", asked["record"])}
         if "outcome" in result:
             # What was counted; there is nothing to count where nobody changes anything.
             counted = {} if asked["workflow"] == "status" else {"msg": result["msg"]}
@@ -184,7 +186,7 @@ def _told(outcome, test):
     for one in outcome["changes"]:
         changes.setdefault(one["node"], []).append({one["step"]: one.get("diff") or one["actions"]})
     out = {"changed": outcome["changed"], "failed": outcome["failed"], "test": test, "changes": changes}
-    for key, name in (("msg", "msg"), ("warnings", "warnings"), ("table", "cluster")):
+    for key, name in (("msg", "msg"), ("warnings", "warnings"), ("table", "cluster"), ("report", "report")):
         if outcome.get(key):
             out[name] = outcome[key]
     return out

@@ -378,6 +378,8 @@ pub fn run(
         findings: Vec::new(),
         table: Vec::new(),
         cluster: None,
+        before: None,
+        after: None,
         preflight: None,
         causes: Vec::new(),
         diagnoses: false,
@@ -423,6 +425,8 @@ struct Run<'a> {
     findings: Vec<String>,
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
+    before: Option<Box<ClusterHealth>>,
+    after: Option<Box<ClusterHealth>>,
     preflight: Option<Vec<NodePreflight>>,
     causes: Vec<Case>,
     /// Whether nodes that are not well are asked why.
@@ -500,7 +504,14 @@ impl Run<'_> {
             self.compare_logs(&mut nodes)?;
         }
         self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
+        if self.before.is_none() && programs.contains(&"og_node_state") {
+            self.before = Some(Box::new(self.assess(&nodes)));
+        }
         Ok(nodes)
+    }
+
+    fn assess(&self, nodes: &[Node]) -> ClusterHealth {
+        assess(nodes, Bytes::new(self.how.options.og_max_lag_bytes))
     }
 
     /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.
@@ -782,7 +793,7 @@ impl Run<'_> {
     fn status(&mut self) -> Go {
         let mut nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
         self.ask_cm(&mut nodes)?;
-        let health = assess(&nodes, Bytes::new(self.how.options.og_max_lag_bytes));
+        let health = self.assess(&nodes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
@@ -824,6 +835,8 @@ impl Run<'_> {
     ) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
+        let members: Vec<Node> = nodes.iter().filter(|n| !gone.contains(&n.name)).cloned().collect();
+        self.after = Some(Box::new(self.assess(&members)));
         match primary.and_then(|primary| plan::describe_primary_change(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
             None => Ok(plan::idle_slots(&nodes, newcomers)),
@@ -872,7 +885,11 @@ impl Run<'_> {
             warnings,
             findings: self.findings,
             table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
+            before: self.before.filter(|_| self.cluster.is_none()),
+            after: self.after,
             cluster: self.cluster,
+            timings: Vec::new(),
+            report: None,
             causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
         }

@@ -10,6 +10,7 @@ use og_common::remote::{Connection, Program, Request, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
+use og_workflow::record::Recorder;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -91,6 +92,8 @@ pub struct Runner<'a> {
     programs: HashMap<String, Arc<Program>>,
     /// The calls made so far, in their order, with their answers; null is none.
     made: Vec<(NodeCall, Value)>,
+    /// The run's record, where it leaves one.
+    pub recorder: Option<Recorder>,
 }
 
 /// The connections, kept for the whole run.
@@ -167,7 +170,8 @@ impl<'a> Runner<'a> {
             forks: Semaphore::new(invocation.forks),
             open: Mutex::default(),
         };
-        Ok(Self { engine, hosts: Arc::new(hosts), stop, programs: HashMap::new(), made: Vec::new() })
+        let hosts = Arc::new(hosts);
+        Ok(Self { engine, hosts, stop, programs: HashMap::new(), made: Vec::new(), recorder: None })
     }
 
     /// Runs the workflow to its end.
@@ -210,6 +214,10 @@ impl<'a> Runner<'a> {
             nodes: &nodes_of(&next.calls),
             again: next.after.is_some(),
         });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.write_step(next);
+            recorder.update_report();
+        }
         let (tell, mut news) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         let mut by_host: Vec<(String, Vec<HostCall>)> = Vec::new();
@@ -265,6 +273,9 @@ impl<'a> Runner<'a> {
                         quiet: next.shown.may_fail,
                         at_work: &at_work,
                     });
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.write_answer(at, &answer);
+                    }
                     answers[at] = answer;
                 }
             }
