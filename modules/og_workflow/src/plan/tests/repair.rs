@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Given, cluster, fresh, host, nodes, parameter, seen, with, words};
-use crate::args::Options;
+use crate::args::{BuildMode, Options};
 use crate::plan::{Cause, MOST_AVAILABLE, Outlook, Repair, SYNC_NAMES, repair};
 
 fn options(force: bool) -> Options {
@@ -233,7 +233,7 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
     let (why, plan) = cause(&hosts);
     assert_eq!((why, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
     assert!(plan.cases[0].evidence.contains("so nothing of it is lost"), "{}", plan.cases[0].evidence);
-    assert!(plan.keep_logs.is_empty() && plan.changes_roles);
+    assert!(plan.keep_logs.is_empty() && plan.builds.is_empty() && plan.changes_roles);
     // The same place is not enough.
     has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000000", 6))]);
     assert!(refusal(&hosts, "n3").contains("exists only there"));
@@ -375,6 +375,9 @@ fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     );
     let forced = plan(repairing(&hosts, "n3", true));
     assert_eq!(json!(forced.keep_logs), json!({"n3": "0/4000000"}));
+    // It is started, so that it recovers from its crash, and built without waiting whether it follows.
+    assert_eq!((json!(forced.start), forced.builds.len()), (json!({"n3": "standby"}), 1));
+    assert_eq!((forced.builds[0].mode, forced.builds[0].force), (BuildMode::Incremental, true));
     // From the first failover that replaced it on, though both have the record of a later one.
     let both = [
         ("0/3FFFF80", record("0/3FFFF80", "0/4000000", 5)),
