@@ -370,7 +370,9 @@ fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     has(&mut hosts, 3, &[("0/3FFFF80", fork)]);
     let told = refusal(&hosts, "n3");
     assert!(
-        told.contains("it holds 640 bytes of log that n1 has not, from 0/4000000 to 0/4000280, written after n1 took over"),
+        told.contains(
+            "it holds 640 B of log that n1 has not, from 0/4000000 to 0/4000280, written after n1 took over"
+        ),
         "{told}"
     );
     let forced = plan(repairing(&hosts, "n3", true));
@@ -674,7 +676,7 @@ fn a_node_that_holds_more_than_the_primary_is_not_touched() {
     assert_eq!(plan(repairing(&hosts, "", true)).cases, []);
     assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
     let told = refusal(&detached("", json!({"holds": "0/5000028", "term": 1})), "n3");
-    assert!(told.contains("40 bytes more, from 0/5000000 to 0/5000028"), "{told}");
+    assert!(told.contains("40 B more, from 0/5000000 to 0/5000028"), "{told}");
 }
 
 #[test]
