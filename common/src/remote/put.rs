@@ -150,7 +150,11 @@ impl Connection {
         let mut told = begun;
         let sent = move |bytes: u64| {
             told += bytes;
-            tell(Progress { msg: msg.clone(), bytes: Some(told), total_bytes: Some(size) });
+            tell(Progress {
+                msg: msg.clone(),
+                bytes: Some(Bytes::new(told)),
+                total_bytes: Some(Bytes::new(size)),
+            });
         };
         let length = size.to_string();
         let words = [TAKE, "sh", &file.to, &file.sha256, &part, &length, &file.mode];

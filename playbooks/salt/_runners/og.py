@@ -384,6 +384,17 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("expand", nodes, test, diff, minion, og_cluster, options)
 
@@ -448,6 +459,17 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
@@ -517,6 +539,17 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("repair", nodes, test, diff, minion, og_cluster, options)
@@ -591,6 +624,17 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("configure", [], test, diff, minion, og_cluster, options)
 
@@ -659,6 +703,17 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("restart", nodes, test, diff, minion, og_cluster, options)
 
@@ -724,6 +779,17 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("switchover", nodes, test, diff, minion, og_cluster, options)
 
@@ -784,6 +850,17 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("failover", nodes, test, diff, minion, og_cluster, options)
 
@@ -820,6 +897,17 @@ def status(minion, og_cluster=CLUSTER, **options):
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("status", [], False, False, minion, og_cluster, options)
@@ -874,6 +962,17 @@ def preflight(minion, og_cluster=CLUSTER, **options):
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)

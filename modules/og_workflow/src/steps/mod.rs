@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
 use og_common::hba::RuleFields;
-use og_common::protocol::{ArgRule, Bytes, Lsn};
+use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -523,7 +523,7 @@ impl Run<'_> {
     }
 
     fn assess(&self, nodes: &[Node]) -> ClusterHealth {
-        assess(nodes, Bytes::new(self.how.options.og_max_lag_bytes))
+        assess(nodes, self.how.options.og_max_lag_bytes)
     }
 
     /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.

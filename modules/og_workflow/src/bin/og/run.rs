@@ -519,6 +519,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
+    use og_common::protocol::Bytes;
+
     use super::*;
 
     /// A host h that this configuration of ssh alone knows, in the folder, without any port; none where no sshd is installed.
@@ -602,7 +604,10 @@ mod tests {
             assert_eq!(fs::read(&to).unwrap(), content);
             assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o640);
             let Ok(News::Progress(0, progress)) = heard.try_recv() else { panic!("nothing was heard") };
-            assert!(progress.bytes > Some(2 << 20) && progress.total_bytes == Some(3 << 20));
+            assert!(
+                progress.bytes > Some(Bytes::new(2 << 20))
+                    && progress.total_bytes == Some(Bytes::new(3 << 20))
+            );
             assert_eq!(told(file(HASH, "640", false)).await, (false, format!("{} is there", to.display())));
             assert_eq!(
                 told(file(HASH, "0600", false)).await.1,
