@@ -73,7 +73,9 @@ fn leaky() -> Value {
 #[test]
 fn a_run_is_recorded_for_its_user_alone_and_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let told = Caller::new(folder.path(), &json!({"options": {"og_look_timeout": "7"}})).run(&leaky());
+    let told =
+        Caller::new(folder.path(), &json!({"options": {"og_look_timeout": "7", "og_lock_ttl": 86400}}))
+            .run(&leaky());
     let [run] = &runs(folder.path())[..] else { panic!("{told}") };
     assert_eq!(told["outcome"]["report"], run.join("report.html").display().to_string());
     assert_eq!(mode(run), 0o700);

@@ -22,7 +22,7 @@ use og_common::protocol::{Diff, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Args, Change, Counts, Next, NodeCall, Outcome, StepTime};
+use crate::args::{Args, Change, Counts, Next, NodeCall, Options, Outcome, StepTime};
 use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
@@ -48,7 +48,7 @@ pub struct Plan {
     pub workflow: String,
     /// The nodes that it is for.
     pub targets: Vec<String>,
-    /// The options that were given with the call.
+    /// The options that were given with the call; not those with their default, as Ansible gives all there are.
     pub options: Map<String, Value>,
     /// The cluster as it was described: `hosts` and `vars`.
     pub cluster: Value,
@@ -67,10 +67,13 @@ impl Plan {
     #[must_use]
     pub fn from_args(args: &Args, check: bool) -> Self {
         let cluster = args.cluster.clone().unwrap_or_default();
+        let defaults = json!(Options::default());
+        let mut options = args.options.clone();
+        options.retain(|name, value| defaults.get(name) != Some(&*value));
         Self {
             workflow: args.workflow.entry().map_or("", |entry| entry.name).to_owned(),
             targets: crate::distinct(&args.targets),
-            options: args.options.clone(),
+            options,
             cluster: json!({"hosts": cluster.hosts, "vars": cluster.vars}),
             check_mode: check,
             version: env!("CARGO_PKG_VERSION").to_owned(),
