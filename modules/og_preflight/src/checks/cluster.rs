@@ -594,11 +594,8 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
         );
     };
     let (least, most) = (difference.at_least(), difference.at_most());
-    let accuracy = most.map_or_else(
-        || "at least".to_owned(),
-        |most| format!("within {} ms of", most.saturating_sub(least).unsigned_abs()),
-    );
-    let message = format!("the clock differs from that of {} by {accuracy} {least} ms", other.label());
+    let bounds = most.map_or_else(|| format!("at least {least} ms"), |most| format!("{least} to {most} ms"));
+    let message = format!("the clock differs from that of {} by {bounds}", other.label());
     if least > CLOCK_ERROR {
         j.error("", message, format!("{least} ms"));
     } else if least > CLOCK_WARNING {

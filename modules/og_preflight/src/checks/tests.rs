@@ -771,6 +771,7 @@ fn broken() -> Vec<Broken> {
 fn every_check_is_made_to_fail() {
     let mut failed = BTreeSet::new();
     let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
+    let mut told = BTreeMap::<&str, Vec<String>>::new();
     for (index, Broken(id, severity, purpose, primary, hurt)) in broken().into_iter().enumerate() {
         let mut case = if primary { Case::primary() } else { Case::standby() };
         hurt(&mut case);
@@ -782,6 +783,16 @@ fn every_check_is_made_to_fail() {
         assert!(one.subject.starts_with(case.node.label()), "{one:?}");
         assert!(!judgement.passed.contains(&id), "{index}: {id} has passed, too");
         failed.insert(id);
+        let when = serde_json::to_value(purpose).unwrap();
+        told.entry(id).or_default().push(format!(
+            "  {:?}, for {}: {}: {}; wanted: {}; fix: {}",
+            one.severity,
+            when.as_str().unwrap(),
+            one.subject,
+            one.message,
+            one.wanted,
+            one.fix
+        ));
         let worst = worst.entry(id).or_insert(severity);
         *worst = (*worst).min(severity);
     }
@@ -790,6 +801,8 @@ fn every_check_is_made_to_fail() {
     for check in super::all() {
         assert!(worst[check.id] <= check.severity, "{} never weighs {:?}", check.id, check.severity);
     }
+    let told = told.iter().map(|(id, findings)| format!("{id}\n{}", findings.join("\n")));
+    insta::assert_snapshot!("findings", told.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
