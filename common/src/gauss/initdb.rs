@@ -1,11 +1,12 @@
-//! gs_initdb, which makes a data directory.
+//! gs_initdb, which makes a data directory, and what is known of one.
 //!
 //! What releases 3.0.5, 5.0.3 and 6.0.2 do alike: the password is read from `--pwfile=/dev/stdin`, so it is in no argument, no
 //! environment and no file; a folder that is empty is taken as it is, one that is not is refused; of a failure nothing is left.
 //! Only 6.0 refuses a password that is too weak. Data pages have checksums without a switch for it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::ServerNode;
 use super::gsql::DISTURBING;
 use super::process::{Outcome, time_left};
-use crate::base::{Call, Error};
-use std::time::Duration;
+use crate::base::{Bytes, Call, Error};
 
 /// How long gs_initdb may take where the call has no limit; a slow disk needs more than a minute for its fsync.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -44,6 +44,101 @@ impl Compatibility {
             Self::PG => "PG",
         }
     }
+}
+
+/// What a data directory holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// There is no such folder.
+    #[default]
+    Missing,
+    /// Nothing.
+    Empty,
+    /// A database, or what a build left of one.
+    Database,
+    /// What a run of this module that was killed left of a database.
+    Unfinished,
+    /// Something else.
+    Other,
+}
+
+impl Content {
+    /// Whether no database is there, nor anything else but the rest of one that was begun.
+    #[must_use]
+    pub fn is_vacant(self) -> bool {
+        matches!(self, Self::Missing | Self::Empty | Self::Unfinished)
+    }
+}
+
+/// The data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Directory {
+    /// Its path.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Content,
+    /// The node's name: its `application_name`, else its `pgxc_node_name`; null when it has neither.
+    pub name: Option<String>,
+    /// Its `pgxc_node_name`.
+    pub node_name: Option<String>,
+    /// The identifier of its database system, a number as text.
+    pub system_id: Option<String>,
+    /// Who owns it.
+    pub owner: Option<String>,
+    /// The process of the server that runs in it.
+    pub pid: Option<u32>,
+}
+
+/// Something that `state: absent` takes away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listed {
+    /// Its path.
+    pub path: PathBuf,
+    /// Bytes on disk.
+    pub bytes: Bytes,
+    /// Who owns it.
+    pub owner: Option<String>,
+    /// When it was last changed, in UTC.
+    pub modified: Option<String>,
+    /// Why it is this node's.
+    pub why: String,
+}
+
+/// What sort of thing speaks against a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObstacleKind {
+    /// A server runs in it.
+    Running,
+    /// It is being built.
+    Building,
+    /// Another node has a replication channel to this one.
+    Channel,
+    /// It is a mount point, or one lies in it.
+    MountPoint,
+    /// It is a symbolic link, or one in it leads out of it.
+    Link,
+    /// Another node's data lie in it.
+    OtherData,
+    /// It holds no database.
+    NoDatabase,
+    /// The folder that it lies in is not writable.
+    Parent,
+    /// Something in it cannot be read.
+    Unreadable,
+}
+
+/// Something that speaks against a removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Obstacle {
+    /// What sort of thing.
+    pub kind: ObstacleKind,
+    /// What it is.
+    pub detail: String,
+    /// What to do.
+    pub fix: String,
 }
 
 /// A password, which is never shown.

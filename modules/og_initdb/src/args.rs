@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use og_common::gauss::initdb::Compatibility;
-use og_common::protocol::Bytes;
+pub use og_common::gauss::initdb::{Content, Directory, Listed, Obstacle, ObstacleKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -104,93 +104,6 @@ pub struct PeerChannel {
     pub remote_host: String,
     /// The other end's port.
     pub remote_port: u16,
-}
-
-/// What a data directory holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Content {
-    /// There is no such folder.
-    #[default]
-    Missing,
-    /// Nothing.
-    Empty,
-    /// A database, or what a build left of one.
-    Database,
-    /// What a run of this module that was killed left of a database.
-    Unfinished,
-    /// Something else.
-    Other,
-}
-
-/// The data directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Directory {
-    /// Its path.
-    pub path: PathBuf,
-    /// What it holds.
-    pub content: Content,
-    /// The node's name: its `application_name`, else its `pgxc_node_name`; null when it has neither.
-    pub name: Option<String>,
-    /// Its `pgxc_node_name`.
-    pub node_name: Option<String>,
-    /// The identifier of its database system, a number as text.
-    pub system_id: Option<String>,
-    /// Who owns it.
-    pub owner: Option<String>,
-    /// The process of the server that runs in it.
-    pub pid: Option<u32>,
-}
-
-/// Something that `state: absent` takes away.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Listed {
-    /// Its path.
-    pub path: PathBuf,
-    /// Bytes on disk.
-    pub bytes: Bytes,
-    /// Who owns it.
-    pub owner: Option<String>,
-    /// When it was last changed, in UTC.
-    pub modified: Option<String>,
-    /// Why it is this node's.
-    pub why: String,
-}
-
-/// What sort of thing speaks against a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ObstacleKind {
-    /// A server runs in it.
-    Running,
-    /// It is being built.
-    Building,
-    /// Another node has a replication channel to this one.
-    Channel,
-    /// It is a mount point, or one lies in it.
-    MountPoint,
-    /// It is a symbolic link, or one in it leads out of it.
-    Link,
-    /// Another node's data lie in it.
-    OtherData,
-    /// It holds no database.
-    NoDatabase,
-    /// The folder that it lies in is not writable.
-    Parent,
-    /// Something in it cannot be read.
-    Unreadable,
-}
-
-/// Something that speaks against a removal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Obstacle {
-    /// What sort of thing.
-    pub kind: ObstacleKind,
-    /// What it is.
-    pub detail: String,
-    /// What to do.
-    pub fix: String,
 }
 
 /// The module's own keys of the result.

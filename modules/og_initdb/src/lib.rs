@@ -9,7 +9,7 @@ mod tests;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use og_common::clock;
 use og_common::files::{MarkLock, NodeLock};
@@ -63,7 +63,7 @@ impl Module for Initdb {
     type Output = Output;
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        let data_dir = data_dir(call)?;
+        let data_dir = call.planned_data_dir()?;
         match args.state {
             State::Present => {
                 check_user()?;
@@ -83,26 +83,6 @@ fn check_user() -> Result<(), Error> {
     Err(Error::bad_args("gs_initdb does not run as root, and os_user is not given")
         .with_path("/os_user")
         .hint("give os_user: the user that the server is to run as"))
-}
-
-/// The data directory, which need not be there.
-fn data_dir(call: &Call) -> Result<PathBuf, Error> {
-    let dir = match call.data_dir() {
-        Ok(dir) => dir,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let named = call.common.data_dir.clone();
-            named.or_else(|| std::env::var_os("PGDATA").map(PathBuf::from)).ok_or(error)?
-        }
-        Err(error) => return Err(error),
-    };
-    // Its name is needed, and two paths of one folder would have two marks.
-    let plain = dir.components().collect::<PathBuf>();
-    let is_dotted = plain.components().any(|part| part == std::path::Component::ParentDir);
-    if plain.file_name().is_none() || is_dotted {
-        let detail = format!("data_dir {} is no path of a folder below another one", dir.display());
-        return Err(Error::bad_args(detail).with_path("/data_dir"));
-    }
-    Ok(plain)
 }
 
 fn output(present: Present) -> Output {
@@ -132,6 +112,7 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
         return Ok(report_present(present, node_name));
     }
     let password = read_password(args)?;
+    let exposed = args.password_file.as_deref().and_then(exposure);
     // Of a program that is not there it is better known before a folder is made.
     let node = ServerNode::new(data_dir);
     node.env(call).await?.program("gs_initdb")?;
@@ -167,6 +148,7 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
     }
     if actions.is_empty() || call.check {
         let mut report = report_present(present, node_name);
+        report.warnings.extend(exposed);
         (report.changed, report.actions) = (!actions.is_empty(), actions);
         if report.changed {
             report.msg = format!("{} would be made", data_dir.display());
@@ -175,7 +157,19 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
     }
     let present = Present::read(data_dir);
     let msg = format!("{} is the data directory of {node_name}", data_dir.display());
-    Ok(Report::new(actions, msg, output(present)))
+    Ok(Report::new(actions, msg, output(present)).with_warnings(exposed))
+}
+
+/// That others may read the file of a password.
+fn exposure(file: &Path) -> Option<String> {
+    let mode = std::fs::metadata(file).ok()?.permissions().mode();
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "password_file {} has the mode {:o}, so others may read it; chmod 600 it",
+            file.display(),
+            mode & 0o777
+        )
+    })
 }
 
 fn report_present(present: Present, node_name: &str) -> Report<Output> {

@@ -122,6 +122,23 @@ fn a_data_directory_is_made_once_and_the_password_goes_to_standard_input_alone()
 }
 
 #[test]
+fn of_a_password_file_the_first_line_counts_and_others_shall_not_read_it() {
+    let place = Place::new();
+    let file = place.home("password");
+    fs::write(&file, "Secret@456\n\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let args = Args { password_file: Some(file.clone()), ..wanted() };
+    let report = block_on(make(&place.call, &place.data_dir(), &args)).unwrap();
+    assert_eq!(fs::read_to_string(place.home("input")).unwrap(), "Secret@456\n");
+    assert!(report.warnings[0].contains("has the mode 644"), "{report:?}");
+    fs::write(&file, "\n").unwrap();
+    fs::remove_dir_all(place.data_dir()).unwrap();
+    let error = block_on(make(&place.call, &place.data_dir(), &args)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadArgs);
+    assert!(!place.data_dir().exists());
+}
+
+#[test]
 fn check_mode_makes_nothing() {
     let mut place = Place::new();
     place.call.check = true;
