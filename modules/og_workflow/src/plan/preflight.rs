@@ -654,6 +654,7 @@ fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Ve
         }
         Workflow::Deploy => marked(nodes.iter().collect(), &super::deploy::is_new),
         Workflow::Clear => marked(around(TargetKind::Cleared), &named),
-        Workflow::Status | Workflow::Preflight | Workflow::Owner => Vec::new(),
+        // The others have no purpose to check for.
+        _ => Vec::new(),
     }
 }
