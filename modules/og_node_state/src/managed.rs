@@ -1,14 +1,16 @@
 //! Servers that somebody else is in charge of, and data that a server does not see.
 
-use og_common::gauss::managed::Act;
-use og_common::gauss::{NodeState, ServerNode, StopMode};
-use og_common::protocol::{Call, Error};
+use og_common::gauss::cm_ctl::{CmAct, missing_cm_server};
+use og_common::gauss::managed::{Act, ManagedBy, Manager, Means};
+use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
+use og_common::protocol::{Call, Error, Reason};
 
-use crate::args::{Args, State, Transition};
-use crate::plan::Step;
+use crate::args::{Args, StartRole, State, Transition};
+use crate::plan::{Present, Step, last_role, pass, plan, refuse_busy, refuse_half_built};
+use crate::transition::{By, leads};
 
 /// The change that the arguments ask for; `None` for what CM, DCF and DSS leave to everybody.
-fn act(args: &Args) -> Option<Act> {
+fn act(args: &Args, node: &NodeState) -> Option<Act> {
     match args.state {
         State::Query | State::Reloaded | State::ForkRecorded => None,
         State::Started => Some(Act::Start),
@@ -17,31 +19,186 @@ fn act(args: &Args) -> Option<Act> {
         State::Restarted => Some(Act::Restart),
         State::Primary if args.transition == Transition::Failover => Some(Act::Failover),
         State::Primary => Some(Act::Switchover),
+        State::Standby if !node.running => Some(Act::Start),
         State::Standby => Some(Act::Follow),
     }
 }
 
-/// Returns the plan where nobody else is in charge of the server, or there is nothing to do.
+/// Returns the plan by the means that serve: gs_ctl where nobody else is in charge of the server, cm_ctl where CM is.
+/// What CM is to do is filled in to `present`.
 ///
 /// # Errors
-/// `refused` when somebody is, whatever else stands against the plan: what that error advises is not ours to do.
-pub async fn permitted(
+/// `refused` when somebody is in charge who cannot be told, whatever else stands against the plan: what that error advises
+/// is not ours to do. Else as [`plan`].
+pub async fn plan_by_means(
     call: &Call,
     node: &ServerNode,
     args: &Args,
-    planned: Result<Vec<Step>, Error>,
+    present: &mut Present,
 ) -> Result<Vec<Step>, Error> {
+    let planned = plan(present, args);
     let idle = matches!(&planned, Ok(steps) if steps.is_empty());
-    if let Some(act) = act(args).filter(|_| !idle) {
-        node.managed_by(call, true).await.permit(act, &node.data_dir)?;
+    // A server that is down and not held by CM will be started again.
+    let Some(act) = act(args, &present.node).filter(|act| !idle || is_stop(*act)) else { return planned };
+    let managed = node.managed_by(call, !idle).await;
+    match managed.means(act, &node.data_dir) {
+        Err(_) if idle => planned,
+        Err(objection) => Err(objection.into_error()),
+        Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, &managed, steps)),
+        Ok(Means::Cm(target)) => {
+            present.cm_target = target;
+            if act == Act::Switchover {
+                present.cm_view = Some(node.query_cm(call).await?);
+            }
+            plan_under_cm(present, args, &managed)
+        }
     }
-    planned
+}
+
+fn is_stop(act: Act) -> bool {
+    matches!(act, Act::Stop | Act::StopImmediate)
+}
+
+/// The steps from what is to what is wanted, where CM does them: pure. The conditions are those of [`plan`], but that CM
+/// gives the roles.
+///
+/// # Errors
+/// As [`plan`]; `refused` with the reason `managed_by_cm` for what CM decides.
+pub fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Result<Vec<Step>, Error> {
+    let node = &present.node;
+    refuse_busy(node, args)?;
+    match args.state {
+        State::Query | State::ForkRecorded | State::Reloaded => plan(present, args),
+        State::Stopped if !node.running && !managed.manual_start.is_empty() => Ok(Vec::new()),
+        State::Stopped => Ok(vec![Step::Cm(CmAct::Stop(args.stop_mode))]),
+        State::Started if node.running => plan(present, args),
+        State::Standby if node.running => match plan(present, args)?.first() {
+            None => Ok(Vec::new()),
+            Some(_) => Err(gives_roles("this server is made no standby")
+                .hint("make another node primary (state: primary there), which makes this one a standby")),
+        },
+        State::Started | State::Standby => {
+            refuse_half_built(node)?;
+            refuse_chosen_role(present, args)?;
+            Ok(vec![Step::Cm(CmAct::Start)])
+        }
+        State::Restarted => {
+            refuse_half_built(node)?;
+            refuse_chosen_role(present, args)?;
+            refuse_restart_of_primary(present, args)?;
+            let stop = node.running.then_some(Step::Cm(CmAct::Stop(args.stop_mode)));
+            Ok(stop.into_iter().chain([Step::Cm(CmAct::Start)]).collect())
+        }
+        State::Primary => switch_over(present, args),
+    }
+}
+
+fn by_cm(detail: impl Into<String>) -> Error {
+    Error::refused(detail).reason(Reason::ManagedByCm)
+}
+
+fn gives_roles(what: &str) -> Error {
+    by_cm(format!("openGauss CM runs this node, and its cm_server gives the roles: {what}"))
+}
+
+/// Refuses a role that cm_server may not give. That a server comes up as a standby is what it is held against afterwards.
+fn refuse_chosen_role(present: &Present, args: &Args) -> Result<(), Error> {
+    let hint = "leave role out; a standby becomes primary by state: primary once it runs";
+    match args.role {
+        None | Some(StartRole::Standby | StartRole::CascadeStandby) => Ok(()),
+        Some(StartRole::Primary) if leads(last_role(present)) || last_role(present) == Role::Pending => {
+            pass(present, args, By::Start, true)
+        }
+        Some(role) => {
+            let role = Role::from(role);
+            Err(gives_roles(&format!("none is started as {role}")).with_path("/role").hint(hint))
+        }
+    }
+}
+
+/// Refuses to restart a primary that has standbys: CM makes one of them primary while it is stopped.
+fn refuse_restart_of_primary(present: &Present, args: &Args) -> Result<(), Error> {
+    let node = &present.node;
+    if args.force || !node.running || node.role != Role::Primary || !present.has_channel {
+        return Ok(());
+    }
+    Err(by_cm("this is the primary, and openGauss CM makes a standby primary as soon as it is stopped")
+        .with_path("/state")
+        .hint(
+            "make another node primary first (state: primary there), and restart this one then; \
+             force: true stops and starts it, whoever is primary afterwards",
+        ))
+}
+
+fn switch_over(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
+    if present.node.running && present.node.role == Role::Pending {
+        return Err(gives_roles("this server waits for its own").hint(
+            "wait for it (state: query with wait); cm_ctl query -Cvidp tells whether CM has a primary cm_server",
+        ));
+    }
+    if args.transition == Transition::Failover {
+        return Err(gives_roles("it makes a standby primary by itself when the primary is lost")
+            .with_path("/transition")
+            .hint("wait for it; cm_ctl query -Cvidp tells what keeps it from that"));
+    }
+    let steps = plan(present, args).map_err(|error| match error.failure().reason {
+        Some(Reason::NotStreaming) => error.hint(
+            "repair it first (og_build); when the primary is lost, CM makes a standby primary by itself",
+        ),
+        _ => error,
+    })?;
+    if steps.is_empty() {
+        return Ok(steps);
+    }
+    can_be_told(present)?;
+    Ok(vec![Step::Cm(CmAct::Switchover)])
+}
+
+/// Refuses what only a cm_server can do where none can be told, or where it would refuse it.
+fn can_be_told(present: &Present) -> Result<(), Error> {
+    let Some(view) = &present.cm_view else { return Ok(()) };
+    if let Some((detail, hint)) = missing_cm_server(view) {
+        return Err(by_cm(detail).hint(hint));
+    }
+    match view.instance(present.cm_target.instance_id) {
+        Some(instance) if instance.is_normal() && instance.role.is_some_and(Role::is_following) => Ok(()),
+        Some(instance) => Err(by_cm(format!(
+            "CM sees this server as {}, and switches over only to a standby that is Normal",
+            instance.words()
+        ))
+        .hint("wait until CM sees it as it is (cm_ctl query -Cvidp), and call again")),
+        None => Err(by_cm(format!("CM does not list the server {}", present.cm_target.instance_id)).hint(
+            "compare the static config of this node with the others': og_static_conf with state: query",
+        )),
+    }
+}
+
+/// Refuses to start a server in the role `pending` that nobody asked for: under CM the last role may be known to nobody,
+/// since CM starts every server as pending and may leave gaussdb.state without one.
+fn refuse_guessed_role(args: &Args, managed: &ManagedBy, steps: Vec<Step>) -> Result<Vec<Step>, Error> {
+    let pending = steps.contains(&Step::Start(Some(Role::Pending)));
+    if managed.by != Manager::Cm || args.role.is_some() || !pending {
+        return Ok(steps);
+    }
+    Err(Error::refused("the server's last role is not known: openGauss CM started it as pending")
+        .reason(Reason::WrongRole)
+        .with_path("/role")
+        .hint("say which role it is to have (role: standby, or role: primary), or have CM start it: cm_ctl resume"))
+}
+
+/// Returns what CM makes of the steps beside what was asked for.
+#[must_use]
+pub fn consequence(present: &Present, steps: &[Step]) -> Option<String> {
+    let is_stopped = steps.iter().any(|step| matches!(step, Step::Cm(CmAct::Stop(_))));
+    let leads = present.node.running && present.node.role == Role::Primary && present.has_channel;
+    (is_stopped && leads)
+        .then(|| "CM makes a standby primary in the place of the primary that is stopped".to_owned())
 }
 
 /// Returns what should be looked at on the node as it is now.
 #[must_use]
 pub fn warnings(state: &NodeState, args: &Args, changed: bool) -> Vec<String> {
-    let caution = act(args).filter(|_| changed).and_then(|act| state.managed_by.caution(act));
+    let caution = act(args, state).filter(|_| changed).and_then(|act| state.managed_by.caution(act));
     let unseen = state.tablespaces.as_ref().and_then(|found| found.warning(state.role));
     caution.into_iter().chain(unseen).collect()
 }

@@ -126,7 +126,8 @@ fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
         Step::Start(Some(role)) => Some(*role == Role::Primary),
         // As the server itself decides.
         Step::Start(None) => Some(args.role.is_some() || present.node.role != Role::MainStandby),
-        Step::Stop | Step::Reload => None,
+        // What CM does, plan makes none of.
+        Step::Stop | Step::Reload | Step::Cm(_) => None,
     }
 }
 
@@ -203,6 +204,35 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
     }
 }
 
+#[test]
+fn under_cm_no_call_acts_by_gs_ctl() {
+    use og_common::gauss::managed::{ManagedBy, Manager};
+    let held = |files: &[&str]| ManagedBy {
+        by: Manager::Cm,
+        agent: Some(1),
+        manual_start: files.iter().map(|file| (*file).to_owned()).collect(),
+        ..ManagedBy::default()
+    };
+    let (mut walked, calls, seen) = (0_u64, calls(), seen());
+    for mut present in nodes() {
+        for args in &calls {
+            for peers in &seen {
+                present.peers.clone_from(peers);
+                for managed in [held(&[]), held(&["instance_manual_start_6001"])] {
+                    let Ok(steps) = crate::managed::plan_under_cm(&present, args, &managed) else { continue };
+                    walked += 1;
+                    let what = || format!("{args:?}\n{present:?}\n{steps:?}");
+                    let by_cm = |step: &Step| matches!(step, Step::Cm(_) | Step::Reload);
+                    assert!(steps.iter().all(by_cm), "{}", what());
+                    let switches = steps == [Step::Cm(og_common::gauss::cm_ctl::CmAct::Switchover)];
+                    assert!(!switches || present.node.is_healthy(), "it does not stream: {}", what());
+                }
+            }
+        }
+    }
+    assert!(walked > 100_000, "{walked}");
+}
+
 /// docs/safety.md has a row for each reason of the table, and none that the table has not.
 #[test]
 fn the_safety_document_has_the_table() {
@@ -216,7 +246,7 @@ fn the_safety_document_has_the_table() {
     }
     for reason in og_common::protocol::Reason::ALL {
         let told = rows.iter().any(|row| row.contains(&format!("`{}`", reason.name())));
-        let others = ["building", "build_incomplete", "wrong_role", "frozen", "overtaken"];
+        let others = ["building", "build_incomplete", "wrong_role", "frozen", "overtaken", "managed_by_cm"];
         assert!(!told || Refusal::REASONS.contains(&reason) || others.contains(&reason.name()), "{reason:?}");
     }
 }
