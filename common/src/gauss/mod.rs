@@ -231,7 +231,7 @@ impl ServerNode {
         };
         state.pid = Some(pid);
         state.build = build;
-        state.term = file.as_ref().map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file());
+        state.term = self.newest_term(file.as_ref());
         state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay);
         if state.lsn.is_none() {
             let sent = state.senders.iter().filter_map(|s| s.progress.sent).max();
@@ -276,11 +276,17 @@ impl ServerNode {
                 None => DbState::Unknown,
             },
             static_connections: file.map(|f| f.static_connections),
-            term: file.map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file()),
+            term: self.newest_term(file),
             lsn: file.map(|f| f.lsn).filter(|lsn| lsn.is_valid()),
             build,
             ..NodeState::default()
         }
+    }
+
+    /// The newest term in the node's files. gaussdb.state has that of the last run as a standby, which is older than its own
+    /// on a node that CM has made primary since: CM raises the term with each change of roles.
+    fn newest_term(&self, file: Option<&StateFile>) -> Option<u64> {
+        file.map(|file| file.term).into_iter().chain(self.term_file()).max().filter(|term| *term > 0)
     }
 
     /// The term in the file `term_file`, four bytes.

@@ -247,9 +247,9 @@ impl DeferredRestore {
 }
 
 /// The static config, and the live roles where the cluster has them recorded, as `og_static_conf` takes them.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Files {
-    /// The nodes as they are, or are to be, recorded.
+    /// The nodes as they are, or are to be, recorded; none where the files are left as they are.
     pub nodes: Vec<Map<String, Value>>,
     /// The roles; none where the cluster has none recorded.
     pub roles: BTreeMap<String, Role>,
@@ -259,7 +259,8 @@ impl Files {
     /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
     fn new(primary: &Node, nodes: &[&Node]) -> Self {
         // A stale record of roles would start two primaries.
-        let has_roles = nodes.iter().any(|n| n.seen().has_roles);
+        let by_cm = nodes.iter().any(|n| managed::is_run_by_cm(n));
+        let has_roles = !by_cm && nodes.iter().any(|n| n.seen().has_roles);
         let mut files = Self::with_roles(primary, nodes);
         if !has_roles {
             files.roles.clear();

@@ -107,14 +107,32 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
     }
     let Some(head) = head else { return Outlook::new(c, None) };
     c.check_places();
-    super::managed::check(&mut c, Act::Build);
+    super::managed::check(&mut c, Act::Start);
     let concerned = concerned(&c, head.node());
     let plan = match head {
         Head::Stopped(primary) => of_primary(&mut c, primary, options),
         Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
     };
     check_backup(&mut c, &plan, options, tried);
+    leave_roles_to_cm(&mut c, &plan);
     Outlook::new(c, Some(plan))
+}
+
+/// Finds the steps by which a node would get another role where CM gives the roles.
+fn leave_roles_to_cm(c: &mut Cluster, plan: &Repair) {
+    let by_cm =
+        |name: &String| c.nodes.iter().any(|n| n.name == *name && super::managed::is_acted_on_by_cm(n));
+    let primary = Some(&plan.shared.primary).filter(|_| plan.starts_primary);
+    let changed: Vec<&String> = primary.into_iter().chain(plan.restart.keys()).filter(|n| by_cm(n)).collect();
+    if changed.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = changed.iter().map(|n| n.as_str()).collect();
+    c.findings.push(format!(
+        "{}: openGauss CM runs it, and gives the roles: leave it to cm_server (cm_ctl query -Cvidp), cm_ctl start -n NODE_ID \
+         -D DATA_DIR for a server in manual stop, or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
+        names.join(", ")
+    ));
 }
 
 /// The nodes that may be repaired: those named, else the members and whoever has the primary's data and is recorded by it.
@@ -453,7 +471,9 @@ fn remedy(
             "wait for its build".to_owned()
         }
         Cause::Diverged | Cause::WalGone | Cause::LogUnusable | Cause::NotConnected => {
-            build(BuildMode::Incremental);
+            // cm_ctl has no build that is incremental and nothing else.
+            let by_cm = super::managed::is_acted_on_by_cm(n);
+            build(if by_cm { BuildMode::Auto } else { BuildMode::Incremental });
             format!("rebuild it incrementally from {}, or in full where that does not serve", primary.name)
         }
         Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {

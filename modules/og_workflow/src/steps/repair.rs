@@ -292,6 +292,7 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes)
     let running: Vec<_> = mode(BuildMode::Auto).collect();
     let incremental: Vec<_> = mode(BuildMode::Incremental).collect();
     let mut full: Vec<_> = mode(BuildMode::Full).collect();
+    // Also what CM builds, by which means it chooses.
     call_build(it, "Wait for builds that run", &running, BuildMode::Auto, None)
         .map(|answered| note_failures(done, &answered))?;
     let answered =
