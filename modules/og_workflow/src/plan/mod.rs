@@ -261,15 +261,23 @@ impl Files {
         // A stale record of roles would start two primaries.
         let by_cm = nodes.iter().any(|n| managed::is_run_by_cm(n));
         let has_roles = !by_cm && nodes.iter().any(|n| n.seen().has_roles);
-        let mut files = Self::with_roles(primary, nodes);
+        let mut files = Self::recorded(primary, nodes);
         if !has_roles {
             files.roles.clear();
         }
         files
     }
 
-    /// The same, with the roles recorded in any case, as they are when `primary` is the primary.
+    /// The same, with the roles recorded in any case, as they are when `primary` is the primary. Where CM runs the nodes none
+    /// are written: it keeps the roles itself, and its static config says which node is to be primary.
     fn with_roles(primary: &Node, nodes: &[&Node]) -> Self {
+        if nodes.iter().any(|n| managed::is_run_by_cm(n)) {
+            return Self::default();
+        }
+        Self::recorded(primary, nodes)
+    }
+
+    fn recorded(primary: &Node, nodes: &[&Node]) -> Self {
         let known = |n: &Node| Self::record_of(primary, n);
         let role = |n: &Node| match n {
             _ if n == primary => Role::Primary,

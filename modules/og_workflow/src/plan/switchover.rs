@@ -216,12 +216,7 @@ fn hand_over(c: &mut Cluster, primary: &Node, to: &Node, all: &[&Node]) -> HandO
         followers: node_names(followers),
         sync_names: None,
         is_recorded: needs_record(primary, c.nodes),
-        // CM keeps the roles itself, and its static config says which node is to be primary.
-        files: if all.iter().any(|n| super::managed::is_run_by_cm(n)) {
-            Files::default()
-        } else {
-            Files::with_roles(to, all)
-        },
+        files: Files::with_roles(to, all),
     };
     if it.is_done() {
         return it;

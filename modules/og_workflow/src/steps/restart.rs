@@ -61,10 +61,8 @@ pub(super) fn roll(it: &mut Run, og: &Restart, lowered: &Map<String, Value>) -> 
             let others = own.followers.iter().filter(|n| **n != own.from).cloned().collect();
             hand_over(it, &og.shared, &HandOver { followers: others, ..own.clone() })?;
             restart_follower(it, "Restart the old primary", &own.to, old)?;
-            if !own.files.nodes.is_empty() {
-                let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
-                require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
-            }
+            let calls = write_static(&og.shared, std::slice::from_ref(&own.from), &own.files);
+            require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
             leads.clone_from(&own.to);
         }
     }

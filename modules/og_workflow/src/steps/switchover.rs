@@ -90,9 +90,6 @@ pub(super) fn hand_over(it: &mut Run, shared: &Shared, own: &HandOver) -> Go {
         let name = "Wait until the members follow the new primary";
         require_success(&[&it.step(name, "og_node_state", calls_on(&own.followers, &call))?])?;
     }
-    if own.files.nodes.is_empty() {
-        return Ok(());
-    }
     let mut nodes = vec![own.to.clone()];
     nodes.extend(own.followers.iter().cloned());
     require_success(&[&it.step(
