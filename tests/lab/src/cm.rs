@@ -182,11 +182,11 @@ pub(crate) fn install(base: &Path, cm: &Path, nodes: &[LabNode]) -> Result<()> {
         let (uid, gid) = node.os_ids;
         let own = |path: &Path| chown(path, Some(uid), Some(gid)).map_err(|e| Error::from_io(path, &e));
         own(&key)?;
-        // cp gave it its source's owner, and CM writes its marks there.
-        own(&node.gauss_home.join("bin"))?;
         let bin = node.gauss_home.join("bin");
         // Files of their own: CM knows its programs by the path that they were started from.
         run(Command::new("cp").arg("-a").arg(cm.join("bin/.")).arg(&bin))?;
+        // cp gave it its source's owner, and CM writes its marks there.
+        own(&bin)?;
         script(&bin.join("pssh"), &PSSH.replace("BASE", &base.display().to_string()))?;
         let config = bin.join("cluster_static_config");
         fs::write(&config, bytes.for_node(node.id).print().map_err(|e| Error::new(e.to_string()))?)
@@ -321,6 +321,15 @@ pub(crate) fn start(nodes: &[LabNode]) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// Kills CM on a node, om_monitor first, which would start the others again.
+pub(crate) fn kill(node: &LabNode) -> Result<()> {
+    for program in ["om_monitor", "cm_agent", "cm_server"] {
+        // One that does not run is what is wanted.
+        output(&mut node.exec(["pkill", "-KILL", "-x", program]))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

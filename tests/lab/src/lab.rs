@@ -313,6 +313,16 @@ impl Lab {
         }
     }
 
+    /// Fault: CM's programs on a node are killed. Nobody starts them again but [`Lab::start_cm`].
+    pub fn kill_cm(&self, node: &str) -> Result<()> {
+        cm::kill(self.node(node)?)
+    }
+
+    /// Starts CM on the nodes where it does not run, and waits until it finds the cluster Normal.
+    pub fn start_cm(&self) -> Result<()> {
+        cm::start(&self.nodes)
+    }
+
     /// What `gs_ctl query` prints on a node.
     pub fn query(&self, node: &str) -> Result<String> {
         let node = self.node(node)?;

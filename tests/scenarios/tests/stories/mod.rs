@@ -2,6 +2,7 @@
 
 mod broken_builds;
 mod builds;
+mod cm;
 mod crowd;
 mod growth;
 mod handover;
@@ -45,6 +46,7 @@ pub const ALL: &[Story] = &[
     rolling::STORY,
     builds::STORY,
     roles::STORY,
+    cm::STORY,
     crowd::STORY,
     growth::STORY,
     shell::STORY,
@@ -54,6 +56,9 @@ pub const ALL: &[Story] = &[
     salt::STORY,
 ];
 
+/// The story whose cluster openGauss CM runs.
+pub const UNDER_CM: &str = cm::STORY.name;
+
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
@@ -61,6 +66,9 @@ pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
         );
+    }
+    if story.name == UNDER_CM {
+        return og_lab::cm_for(engine).err().map(|why| why.to_string());
     }
     if story.name == salt::STORY.name { salt::missing_requirement() } else { None }
 }
