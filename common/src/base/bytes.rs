@@ -28,6 +28,18 @@ impl Bytes {
     pub const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// Both together, or the largest size.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// What is left without `other`, or none.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
 }
 
 impl fmt::Display for Bytes {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Error, ErrorKind, secret};
+use super::{Bytes, Done, Error, ErrorKind, secret};
 
 /// The arguments common to all modules.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -72,12 +72,12 @@ pub struct Call {
 pub struct Progress {
     /// What was seen, for a person.
     pub msg: String,
-    /// Bytes copied so far.
+    /// What was copied so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<u64>,
-    /// Upper bound of the bytes to copy, as far as it is known; less may be copied in the end.
+    pub bytes: Option<Bytes>,
+    /// Upper bound of what is to be copied, as far as it is known; less may be copied in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub total_bytes: Option<u64>,
+    pub total_bytes: Option<Bytes>,
 }
 
 impl Progress {
@@ -154,7 +154,7 @@ impl Call {
     }
 
     /// Notes what was last seen of a copy: the bytes copied, and how many there are in all where that is known.
-    pub fn record_progress(&self, what: impl Into<String>, bytes: Option<u64>, total_bytes: Option<u64>) {
+    pub fn record_progress(&self, what: impl Into<String>, bytes: Option<Bytes>, total_bytes: Option<Bytes>) {
         let msg = what.into();
         if self.progress && (bytes.is_some() || *self.seen.borrow() != msg) {
             let progress = Progress { msg: secret::mask_text(&msg).into_owned(), bytes, total_bytes };
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_is_read_as_it_was_told() {
-        let progress = Progress { msg: "half".to_owned(), bytes: Some(5), total_bytes: None };
+        let progress = Progress { msg: "half".to_owned(), bytes: Some(Bytes::new(5)), total_bytes: None };
         assert_eq!(Progress::parse_line(&progress.to_line()), Some(progress));
         for other in ["", "half", "{}", r#"{"progress": 1}"#] {
             assert_eq!(Progress::parse_line(other), None, "{other}");

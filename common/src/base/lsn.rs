@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::Bytes;
+
 /// A position in the WAL, in bytes from its beginning; written as the server writes it, `0/1001ABA8`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);
@@ -41,8 +43,8 @@ impl Lsn {
 
     /// The bytes of WAL between `earlier` and this position; 0 when it is not earlier.
     #[must_use]
-    pub fn bytes_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+    pub fn bytes_since(self, earlier: Self) -> Bytes {
+        Bytes::new(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -95,7 +97,7 @@ mod tests {
         }
         let (old, new) = (Lsn::parse("0/FFFFFFFF").unwrap(), Lsn::parse("1/1").unwrap());
         assert!(old < new);
-        assert_eq!((new.bytes_since(old), old.bytes_since(new)), (2, 0));
+        assert_eq!((new.bytes_since(old), old.bytes_since(new)), (Bytes::new(2), Bytes::ZERO));
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::managed::ManagedBy;
 use super::tablespaces::Tablespaces;
-use crate::base::{Lsn, deserialize_or_default};
+use crate::base::{Bytes, Lsn, deserialize_or_default};
 
 /// What a server is to its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -219,7 +219,7 @@ pub struct Progress {
     #[serde(deserialize_with = "deserialize_or_default")]
     pub replay: Option<Lsn>,
     /// Bytes that the sender has and the receiver has not replayed.
-    pub lag_bytes: Option<u64>,
+    pub lag_bytes: Option<Bytes>,
     /// gs_ctl's `sync_percent`.
     pub sync_percent: Option<u8>,
 }
@@ -290,7 +290,7 @@ pub struct ReplicationSlot {
     #[serde(deserialize_with = "deserialize_or_default")]
     pub restart_lsn: Option<Lsn>,
     /// Bytes of log between that and the newest.
-    pub retained_bytes: Option<u64>,
+    pub retained_bytes: Option<Bytes>,
 }
 
 /// Which build.
@@ -433,7 +433,7 @@ mod tests {
         let newer: NodeState = serde_json::from_value(newer).unwrap();
         let (sender, slots) = (&newer.senders[0], newer.slots.as_ref().unwrap());
         assert_eq!((sender.peer_state, sender.progress.sent), (DbState::Unknown, None));
-        assert_eq!((sender.progress.lag_bytes, slots[0].restart_lsn), (Some(7), None));
+        assert_eq!((sender.progress.lag_bytes, slots[0].restart_lsn), (Some(Bytes::new(7)), None));
         for unknown in [json!({"role": "arbiter"}), json!({"db_state": "pondering"})] {
             assert!(serde_json::from_value::<NodeState>(unknown.clone()).is_err(), "{unknown}");
         }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::process::Program;
 use super::*;
+use crate::base::Bytes;
 use crate::base::{Common, ErrorKind};
 
 #[derive(Deserialize)]
@@ -133,7 +134,7 @@ fn a_primary_lists_its_standbys() {
         (first.sync_state.as_deref(), second.sync_state.as_deref()),
         (Some("sync"), Some("potential"))
     );
-    assert_eq!((first.state.as_str(), first.progress.lag_bytes), ("streaming", Some(0)));
+    assert_eq!((first.state.as_str(), first.progress.lag_bytes), ("streaming", Some(Bytes::ZERO)));
     assert_eq!(state.receiver, None);
 }
 
@@ -143,7 +144,7 @@ fn a_standby_names_its_sender() {
     let receiver = state.receiver.clone().unwrap();
     assert_eq!(receiver.peer.unwrap().port, 20101);
     assert_eq!(receiver.peer_role, Role::Primary);
-    assert_eq!(receiver.progress.lag_bytes, Some(0x1001_ABA8 - 0x1001_A678));
+    assert_eq!(receiver.progress.lag_bytes, Some(Bytes::new(0x1001_ABA8 - 0x1001_A678)));
     assert!(state.is_healthy());
 }
 
@@ -506,7 +507,7 @@ fn an_environment_file_that_ends_the_shell_is_an_error() {
 fn slots_carry_what_they_hold_back() {
     let row = ["dn_6002", "physical", "true", "0/1000", "1"].map(str::to_owned).to_vec();
     let slot = slot(row, position("(1,1/0)")).unwrap();
-    assert!(slot.active && slot.retained_bytes == Some(0x1_0000_0000 - 0x1000));
+    assert!(slot.active && slot.retained_bytes == Some(Bytes::new(0x1_0000_0000 - 0x1000)));
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::disk::{directory_size, format_bytes, free_space};
+use og_common::gauss::disk::{directory_size, free_space};
 use og_common::gauss::managed::Means;
 use og_common::gauss::server_log::ServerLog;
 use og_common::gauss::source::Source;
 use og_common::gauss::{BuildMode, DbState, NodeState, ServerNode};
-use og_common::protocol::{Call, CommandRecord, Error, ErrorKind};
+use og_common::protocol::{Bytes, Call, CommandRecord, Error, ErrorKind};
 
 use crate::args::{Args, Mode, Output, Status};
 use crate::cause::{Cause, closed_source, find_cause};
@@ -93,7 +93,7 @@ pub async fn build(
         }
         tokio::time::sleep(INTERVAL).await;
     };
-    output.bytes_copied = watch.done_kb * 1024;
+    output.bytes_copied = Bytes::new(watch.done_kb * 1024);
     let text = log::read_tail(&path);
     output.last_words = log::last_words(&text, 5);
     output.mode_used = log::mode_used(&text);
@@ -195,17 +195,25 @@ struct Watch {
     seen: String,
     since: Instant,
     walked: Instant,
-    size: u64,
+    size: Bytes,
     done_kb: u64,
-    /// Total bytes to copy, taken from `min_free`; gs_ctl's own total grows during the copy.
-    total: Option<u64>,
+    /// What is to be copied, taken from `min_free`; gs_ctl's own total grows during the copy.
+    total: Option<Bytes>,
 }
 
 impl Watch {
     fn new(seconds: u64) -> Self {
         let limit = Duration::from_secs(seconds);
         let now = Instant::now();
-        Self { limit, seen: String::new(), since: now, walked: now, size: 0, done_kb: 0, total: None }
+        Self {
+            limit,
+            seen: String::new(),
+            since: now,
+            walked: now,
+            size: Bytes::ZERO,
+            done_kb: 0,
+            total: None,
+        }
     }
 
     /// Whether what is seen has been the same for too long.
@@ -226,12 +234,8 @@ impl Watch {
             self.size = directory_size(&node.data_dir);
             self.walked = Instant::now();
         }
-        let done = self.done_kb * 1024;
-        call.record_progress(
-            format!("the build runs, {} copied", format_bytes(done)),
-            Some(done),
-            self.total,
-        );
+        let done = Bytes::new(self.done_kb * 1024);
+        call.record_progress(format!("the build runs, {done} copied"), Some(done), self.total);
         self.is_stalled(&format!("{done_kb} {said} {}", self.size))
     }
 }

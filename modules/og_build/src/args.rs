@@ -1,6 +1,7 @@
 //! What the module takes and gives.
 
 use og_common::gauss::{BuildMode, NodeState, Role};
+use og_common::protocol::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +70,7 @@ pub struct Args {
     pub stall_timeout: u64,
     /// Bytes that the copy needs: the build is refused where there are less, counting what the old copy gives back. Best
     /// the primary's size, which `state: query` tells there as `data_bytes`.
-    pub min_free: Option<u64>,
+    pub min_free: Option<Bytes>,
     /// With `state: log_kept`: the LSN from which on the log is copied. Default: all that is there.
     pub keep_from: Option<String>,
 }
@@ -112,13 +113,13 @@ pub struct Output {
     /// Which build was done: incremental or full; null when none was, or when it still runs.
     pub mode_used: Option<BuildMode>,
     /// Bytes that openGauss counted as copied.
-    pub bytes_copied: u64,
+    pub bytes_copied: Bytes,
     /// Milliseconds from the start of the build until the node streamed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// With `state: query`: the size of the data directory in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_bytes: Option<u64>,
+    pub data_bytes: Option<Bytes>,
     /// With `state: log_kept`: the folder that the log was copied into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_copy: Option<String>,

@@ -1,10 +1,9 @@
 //! Why a build failed, as far as its source and the disk tell: pure.
 
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::peer::{ChannelPeer, Found};
 use og_common::gauss::server_log::is_out_of_room;
 use og_common::gauss::source::Source;
-use og_common::protocol::{Error, Reason};
+use og_common::protocol::{Bytes, Error, Reason};
 
 /// What to do where WAL senders are short.
 pub const RAISE: &str =
@@ -12,7 +11,7 @@ pub const RAISE: &str =
 /// What to do where the source does not let the node in.
 const LET_IN: &str = "does the primary name this node in a replconninfo (og_replconninfo), and let its address in by pg_hba.conf (og_hba)?";
 /// Less than this is a full disk: a segment of the log is as large.
-const FULL: u64 = 16 << 20;
+const FULL: Bytes = Bytes::new(16 << 20);
 
 /// Why a build failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +25,11 @@ pub struct Cause {
 }
 
 /// Returns the cause of a build's failure; `None` when nothing tells it. `words`: what gs_ctl and the built server said;
-/// `free`: bytes that are free where the data directory is.
+/// `free`: what is free where the data directory is.
 #[must_use]
-pub fn find_cause(words: &str, source: &Source, free: Option<u64>) -> Option<Cause> {
+pub fn find_cause(words: &str, source: &Source, free: Option<Bytes>) -> Option<Cause> {
     if is_out_of_room(words) || free.is_some_and(|free| free < FULL) {
-        let free = free.map_or_else(String::new, |free| format!(" ({} are free)", format_bytes(free)));
+        let free = free.map_or_else(String::new, |free| format!(" ({free} are free)"));
         return Some(Cause {
             reason: Some(Reason::DiskFull),
             detail: format!("the disk of the node is full{free}"),
@@ -139,11 +138,11 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_as_that() {
         let words = "could not write to file \"/d/base/1/2\": No space left on device";
-        let full = find_cause(words, &source(), Some(3 << 30)).unwrap();
+        let full = find_cause(words, &source(), Some(Bytes::new(3 << 30))).unwrap();
         assert_eq!(full.reason, Some(Reason::DiskFull));
-        assert!(full.detail.contains("3072 MiB are free"), "{full:?}");
-        assert_eq!(find_cause("", &source(), Some(100)).unwrap().reason, Some(Reason::DiskFull));
-        assert_eq!(find_cause("", &source(), Some(3 << 30)), None);
+        assert!(full.detail.contains("3.0 GiB are free"), "{full:?}");
+        assert_eq!(find_cause("", &source(), Some(Bytes::new(100))).unwrap().reason, Some(Reason::DiskFull));
+        assert_eq!(find_cause("", &source(), Some(Bytes::new(3 << 30))), None);
     }
 
     #[test]

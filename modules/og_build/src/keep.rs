@@ -5,14 +5,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use og_common::files::NodeLock;
-use og_common::gauss::disk::{format_bytes, free_space};
+use og_common::gauss::disk::free_space;
 use og_common::gauss::{NodeState, Role, ServerNode, wal};
-use og_common::protocol::{Call, Error, ErrorKind, Lsn, Reason, Report};
+use og_common::protocol::{Bytes, Call, Error, ErrorKind, Lsn, Reason, Report};
 
 use crate::args::{Args, Output};
 
 /// What stays free beside the copy: sixteen segments, for a server on the same file system goes on writing its log.
-const MARGIN: u64 = 256 << 20;
+const MARGIN: Bytes = Bytes::new(256 << 20);
 
 /// Copies the segments of the log that go from `keep_from` to the log's end into a folder beside the data directory.
 ///
@@ -35,14 +35,15 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
     let Some(first) = files.first() else {
         return Err(Error::not_found(format!("no segment of the log from {from} on is there")));
     };
-    let bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len()).sum();
+    let sizes = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len());
+    let bytes = Bytes::new(sizes.sum());
     let target = folder(&node.data_dir, Some(from).filter(|from| from.is_valid()), end)?;
     let what = format!(
         "{} segment{} of its log, from {} on ({}), in {}",
         files.len(),
         if files.len() == 1 { "" } else { "s" },
         first.file_name().unwrap_or_default().to_string_lossy(),
-        format_bytes(bytes),
+        bytes,
         target.display()
     );
     output.log_copy = Some(target.display().to_string());
@@ -69,12 +70,11 @@ fn is_still(state: &NodeState) -> Result<(), Error> {
 }
 
 /// Refuses a copy for which there is no room.
-fn has_room(folder: &Path, free: u64, bytes: u64) -> Result<(), Error> {
+fn has_room(folder: &Path, free: Bytes, bytes: Bytes) -> Result<(), Error> {
     if free >= bytes.saturating_add(MARGIN) {
         return Ok(());
     }
-    let (left, takes) = (format_bytes(free), format_bytes(bytes));
-    let detail = format!("{} has {left} left, and the copy of the log takes {takes}", folder.display());
+    let detail = format!("{} has {free} left, and the copy of the log takes {bytes}", folder.display());
     Err(Error::new(ErrorKind::Io, detail)
         .reason(Reason::DiskFull)
         .hint("make room there; or copy pg_xlog elsewhere, and build the node by og_build with force"))
@@ -163,8 +163,9 @@ mod tests {
             assert_eq!(is_still(&state).is_ok(), may, "{running} {role}");
         }
         let folder = Path::new("/d");
-        assert!(has_room(folder, 1000 + MARGIN, 1000).is_ok());
-        let failure = has_room(folder, 999 + MARGIN, 1000).unwrap_err();
+        let copy = Bytes::new(1000);
+        assert!(has_room(folder, copy.saturating_add(MARGIN), copy).is_ok());
+        let failure = has_room(folder, Bytes::new(999).saturating_add(MARGIN), copy).unwrap_err();
         assert_eq!(failure.failure().reason, Some(Reason::DiskFull));
     }
 

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use og_common::files::NodeLock;
 use og_common::gauss::ServerNode;
-use og_common::gauss::disk::{directory_size, format_bytes, free_space};
+use og_common::gauss::disk::{directory_size, free_space};
 use og_common::gauss::source::Source;
-use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
+use og_common::protocol::{ArgRule, Bytes, Call, Error, Example, Module, Report};
 
 pub use args::{Args, BuildRole, Mode, Output, State, Status};
 pub use plan::{Plan, Present, plan};
@@ -133,7 +133,7 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
                 _ => "in full",
             };
             let seconds = output.duration_ms.unwrap_or(0) / 1000;
-            format!("built {how} in {seconds} s ({} copied); {words}", format_bytes(output.bytes_copied))
+            format!("built {how} in {seconds} s ({} copied); {words}", output.bytes_copied)
         }
     }
 }
@@ -189,9 +189,9 @@ async fn query(call: &Call, node: &ServerNode) -> Result<Report<Output>, Error> 
             status => status,
         },
     };
-    let bytes_copied = state.build.as_ref().map_or(0, |b| b.done_kb * 1024);
+    let bytes_copied = state.build.as_ref().map_or(Bytes::ZERO, |b| Bytes::new(b.done_kb * 1024));
     let msg = match build_status {
-        Status::Running => format!("a build runs, {} copied", format_bytes(bytes_copied)),
+        Status::Running => format!("a build runs, {bytes_copied} copied"),
         Status::Failed => format!("the last build failed; {}", state.words()),
         Status::Completed => format!("the last build was completed; {}", state.words()),
         Status::None => format!("no build is known of; {}", state.words()),

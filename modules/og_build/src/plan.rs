@@ -1,12 +1,11 @@
 //! Whether and how to build, from what is: pure.
 
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::managed::Means;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::source::Source;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
 use og_common::gauss::{BuildMode, DbState, NodeState, Role};
-use og_common::protocol::{Error, ErrorKind, Lsn, Reason};
+use og_common::protocol::{Bytes, Error, ErrorKind, Lsn, Reason};
 
 use crate::args::{Args, Mode, State};
 use crate::cause;
@@ -20,8 +19,8 @@ pub struct Present {
     pub system_id: Option<u64>,
     /// What the other ends of its replication channels are.
     pub peers: Vec<ChannelPeer>,
-    /// Bytes that a full copy could take: free ones and those of the old copy; asked only when `min_free` is given.
-    pub room: Option<u64>,
+    /// What a full copy could take: what is free and those of the old copy; asked only when `min_free` is given.
+    pub room: Option<Bytes>,
     /// How far the log has come that the node holds.
     pub holds: Option<Lsn>,
     /// What the primary tells that would be copied from; not asked where no build is foreseen.
@@ -103,14 +102,10 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     if let (Some(needed), Some(room)) = (args.min_free, present.room)
         && room < needed
     {
-        return Err(Error::refused(format!(
-            "the copy needs {}, and there is room for {} only",
-            format_bytes(needed),
-            format_bytes(room)
-        ))
-        .reason(Reason::DiskFull)
-        .with_path("/min_free")
-        .hint("make room on the file system of data_dir"));
+        return Err(Error::refused(format!("the copy needs {needed}, and there is room for {room} only"))
+            .reason(Reason::DiskFull)
+            .with_path("/min_free")
+            .hint("make room on the file system of data_dir"));
     }
     let was = if node.role == Role::CascadeStandby { node.role } else { Role::Standby };
     let role = args.role.map_or(was, Role::from);
@@ -232,7 +227,7 @@ fn check_source_is_newest(present: &Present, peer: &ChannelPeer) -> Result<(), E
     };
     let behind = match (present.holds, *lsn) {
         (Some(own), Some(there)) if own > there => Some(format!(
-            "has its log up to {} only, and this node holds {} bytes more, up to {}",
+            "has its log up to {} only, and this node holds {} more, up to {}",
             there,
             own.bytes_since(there),
             own

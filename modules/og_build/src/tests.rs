@@ -8,7 +8,7 @@ use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::source::{Senders, Source};
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{BuildMode, BuildProgress, DbState, NodeState, Receiver, Role};
-use og_common::protocol::{Call, ErrorKind, Lsn, Module, Reason};
+use og_common::protocol::{Bytes, Call, ErrorKind, Lsn, Module, Reason};
 use serde_json::json;
 
 use super::*;
@@ -134,7 +134,7 @@ fn the_primary_is_the_one_that_says_so() {
     };
     let peers = vec![peer(Role::Normal, Some(9)), lagging.clone()];
     let mut present = Present { peers, holds: Some(Lsn::new(0x5000)), ..broken() };
-    assert!(refused(&present, json!({})).contains("4096 bytes more"));
+    assert!(refused(&present, json!({})).contains("4.0 KiB more"));
     present.holds = None;
     assert_eq!(planned(&present, json!({})), Some((BuildMode::Auto, Role::Standby)));
     present.peers = vec![lagging, peer(Role::Primary, Some(1))];
@@ -195,7 +195,7 @@ fn the_only_up_to_date_copy_is_not_overwritten() {
     assert!(planned(&present, json!({})).is_some());
     present.peers = vec![primary(0x4000, Some(2))];
     let words = refused(&present, json!({}));
-    assert!(words.contains("this node holds 4096 bytes more, up to 0/5000"), "{words}");
+    assert!(words.contains("this node holds 4.0 KiB more, up to 0/5000"), "{words}");
     assert!(planned(&present, json!({"force": true})).is_some());
     // It has written on since it was, wrongly, made primary.
     present.peers = vec![primary(0x6000, Some(1))];
@@ -226,8 +226,8 @@ fn nothing_is_stopped_when_there_is_no_primary_to_copy_from() {
 
 #[test]
 fn room_is_asked_for_before() {
-    let present = Present { room: Some(10 << 30), ..broken() };
-    assert!(refused(&present, json!({"min_free": 20_u64 << 30})).contains("10 GiB only"));
+    let present = Present { room: Some(Bytes::new(10 << 30)), ..broken() };
+    assert!(refused(&present, json!({"min_free": 20_u64 << 30})).contains("10.0 GiB only"));
     assert!(planned(&present, json!({"min_free": 5_u64 << 30})).is_some());
 }
 

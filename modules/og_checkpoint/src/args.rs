@@ -1,6 +1,6 @@
 //! The arguments and the result.
 
-use og_common::protocol::Lsn;
+use og_common::protocol::{Bytes, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub struct Output {
     pub dirty_pages_after: Option<u64>,
     /// Bytes of WAL from the redo position of the last checkpoint to the newest LSN, written or replayed: what crash
     /// recovery would replay.
-    pub redo_bytes: Option<u64>,
+    pub redo_bytes: Option<Bytes>,
     /// LSN of the last checkpoint; on a standby, of the last restartpoint.
     pub checkpoint_lsn: Option<Lsn>,
 }

@@ -1,6 +1,6 @@
 //! What the server tells of its checkpoints, and whether one more is needed.
 
-use og_common::protocol::Lsn;
+use og_common::protocol::{Bytes, Lsn};
 
 use crate::args::{Args, Output, State};
 
@@ -45,9 +45,9 @@ impl Progress {
         }
     }
 
-    /// Returns the bytes of WAL that crash recovery would replay.
+    /// Returns how much WAL crash recovery would replay.
     #[must_use]
-    pub fn redo_bytes(&self) -> Option<u64> {
+    pub fn redo_bytes(&self) -> Option<Bytes> {
         Some(self.newest?.bytes_since(self.redo?))
     }
 
@@ -146,7 +146,7 @@ mod tests {
         };
         let output = now.output(&with_dirty_pages(Some(9)));
         assert_eq!((output.dirty_pages_before, output.dirty_pages_after), (Some(9), Some(3)));
-        assert_eq!((output.redo_bytes, output.checkpoint_lsn), (Some(300), Lsn::parse("0/12C")));
+        assert_eq!((output.redo_bytes, output.checkpoint_lsn), (Some(Bytes::new(300)), Lsn::parse("0/12C")));
         assert_eq!(with_dirty_pages(None).redo_bytes(), None);
     }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use og_common::gauss::cm_ctl::CmAct;
-use og_common::gauss::disk::{format_bytes, free_space};
+use og_common::gauss::disk::free_space;
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;
@@ -12,7 +12,7 @@ use og_common::gauss::server_log::{ServerLog, is_out_of_room, last_complaints};
 use og_common::gauss::{
     DbState, Endpoint, NodeState, ReloadOutcome, Role, ServerNode, StateFile, StopMode, unseen_reload_warning,
 };
-use og_common::protocol::{Call, CommandRecord, Error, ErrorKind, Reason, secret};
+use og_common::protocol::{Bytes, Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
 use crate::args::{Args, Output, StartRole};
 use crate::cm;
@@ -168,12 +168,12 @@ pub(crate) fn reason(first: &str, fatal: &[String]) -> Option<String> {
 }
 
 /// Less than this, and a server cannot even write its own files.
-const FULL: u64 = 64 * 1024;
+const FULL: Bytes = Bytes::new(64 * 1024);
 
-/// `(full, free)`: whether anybody said that the disk is full, and the bytes left there.
-fn start_error(log: &str, reason: &str, (full, free): (bool, Option<u64>), record: CommandRecord) -> Error {
+/// `(full, free)`: whether anybody said that the disk is full, and what is left there.
+fn start_error(log: &str, reason: &str, (full, free): (bool, Option<Bytes>), record: CommandRecord) -> Error {
     if full || free.is_some_and(|free| free < FULL) {
-        let left = free.map_or_else(String::new, |free| format!(" ({} left)", format_bytes(free)));
+        let left = free.map_or_else(String::new, |free| format!(" ({free} left)"));
         return Error::command(
             format!("the server did not start, for its disk is full{left}: {reason}"),
             record,
@@ -447,12 +447,13 @@ mod tests {
     fn a_full_disk_is_told_as_that_and_only_then() {
         let error =
             |full, free| start_error("/d/og_start.log", "FATAL:  x", (full, free), CommandRecord::default());
-        for (full, free) in [(true, Some(5 << 30)), (false, Some(4096)), (true, None)] {
+        for (full, free) in [(true, Some(Bytes::new(5 << 30))), (false, Some(Bytes::new(4096))), (true, None)]
+        {
             let failure = error(full, free).failure().clone();
             assert_eq!(failure.reason, Some(Reason::DiskFull), "{full} {free:?}");
             assert!(failure.hint.unwrap().starts_with("make room"));
         }
-        let other = error(false, Some(1 << 30)).failure().clone();
+        let other = error(false, Some(Bytes::new(1 << 30))).failure().clone();
         assert_eq!((other.reason, other.detail.as_str()), (None, "the server did not start: FATAL:  x"));
     }
 

@@ -6,7 +6,7 @@ use og_common::gauss::cm_query::CmView;
 use og_common::gauss::{
     DbState, Diagnosis, Fork, Identity, LogPosition, NodeState, Role, StopMode, WalRecord,
 };
-use og_common::protocol::Lsn;
+use og_common::protocol::{Bytes, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +91,7 @@ pub struct Wait {
     pub sync_peers: Option<Vec<String>>,
     /// On a sender: no receiver, of `peers` when they are given, is further behind than this, and a primary has at least
     /// one (or `peer_count`); on a receiver: it is not further behind itself. In bytes of log not yet replayed.
-    pub max_lag_bytes: Option<u64>,
+    pub max_lag_bytes: Option<Bytes>,
 }
 
 /// Arguments of `og_node_state`.

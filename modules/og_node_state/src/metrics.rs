@@ -6,7 +6,7 @@ use og_common::conf::ConfFile;
 use og_common::gauss::{Certificate, DbState, Progress, Role, Security, ServerNode};
 use og_common::hba::HbaFile;
 use og_common::metrics::{self, Metrics};
-use og_common::protocol::Export;
+use og_common::protocol::{Bytes, Export};
 
 use crate::args::Output;
 
@@ -71,9 +71,10 @@ fn prometheus(output: &Output, files: &OwnFiles, at: u64) -> String {
     page.add_value(metrics::STREAMING, streaming);
     let progress = node.receiver.as_ref().map(|receiver| &receiver.progress);
     page.add_value(metrics::RECEIVE_LAG, progress.and_then(receive_lag));
-    page.add_value(metrics::REPLAY_LAG, progress.and_then(|progress| progress.lag_bytes));
+    page.add_value(metrics::REPLAY_LAG, progress.and_then(|progress| progress.lag_bytes).map(Bytes::as_u64));
     let slots = node.slots.iter().flatten();
-    let retained = slots.filter_map(|slot| Some((vec![("slot", slot.name.as_str())], slot.retained_bytes?)));
+    let retained =
+        slots.filter_map(|slot| Some((vec![("slot", slot.name.as_str())], slot.retained_bytes?.as_u64())));
     page.add(metrics::SLOT_RETAINED, retained);
     let counts = |state: &Option<String>| {
         let state = state.as_deref().unwrap_or_default().to_ascii_lowercase();
@@ -102,7 +103,7 @@ fn admits_all(rules: Option<&HbaFile>, hosts: &[String], own: &[String]) -> bool
 
 /// Bytes that the sender has written and this node has not received.
 fn receive_lag(progress: &Progress) -> Option<u64> {
-    Some(progress.sender_write?.bytes_since(progress.received?))
+    Some(progress.sender_write?.bytes_since(progress.received?).as_u64())
 }
 
 #[cfg(test)]
@@ -138,7 +139,7 @@ mod tests {
         let progress = Progress {
             sender_write: Lsn::parse("0/2000000"),
             received: Lsn::parse("0/1F00000"),
-            lag_bytes: Some(2_097_152),
+            lag_bytes: Some(Bytes::new(2_097_152)),
             ..Progress::default()
         };
         let text = text(NodeState {
@@ -150,7 +151,7 @@ mod tests {
             receiver: Some(Receiver { progress, ..Receiver::default() }),
             slots: Some(vec![ReplicationSlot {
                 name: "dn_6003".to_owned(),
-                retained_bytes: Some(16),
+                retained_bytes: Some(Bytes::new(16)),
                 ..ReplicationSlot::default()
             }]),
             ..NodeState::default()

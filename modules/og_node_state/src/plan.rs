@@ -5,7 +5,7 @@ use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::CmTarget;
 use og_common::gauss::peer::ChannelPeer;
 use og_common::gauss::{LogPosition, NodeState, Role, StopMode};
-use og_common::protocol::{Error, ErrorKind, Reason};
+use og_common::protocol::{Bytes, Error, ErrorKind, Reason};
 use og_common::replconn::ChannelHost;
 
 use crate::args::{Args, StartRole, State, Transition, Wait};
@@ -223,7 +223,11 @@ pub(crate) fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> R
         // A cascade standby receives from a standby.
         receives: node.receiver.is_some() && node.role == Role::Standby,
         streams: node.is_healthy(),
-        lag_bytes: node.receiver.as_ref().and_then(|receiver| receiver.progress.lag_bytes).unwrap_or(0),
+        lag_bytes: node
+            .receiver
+            .as_ref()
+            .and_then(|receiver| receiver.progress.lag_bytes)
+            .unwrap_or_default(),
         left_behind: node.has_lost_its_primary() || present.left_behind,
         log: present.log,
         system_id: present.system_id,
@@ -358,12 +362,12 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
         }
     }
     let most = wait.max_lag_bytes?;
-    let behind = |lag: Option<u64>| lag.is_none_or(|lag| lag > most);
-    let lag_words = |lag: Option<u64>| lag.map_or("unknown".to_owned(), |lag| lag.to_string());
+    let behind = |lag: Option<Bytes>| lag.is_none_or(|lag| lag > most);
+    let lag_words = |lag: Option<Bytes>| lag.map_or("an unknown amount".to_owned(), |lag| lag.to_string());
     if let Some(receiver) = &node.receiver
         && behind(receiver.progress.lag_bytes)
     {
-        return Some(format!("it is behind by {} bytes", lag_words(receiver.progress.lag_bytes)));
+        return Some(format!("it is behind by {}", lag_words(receiver.progress.lag_bytes)));
     }
     if node.role.is_following() && node.receiver.is_none() {
         return Some(format!("{}; it does not receive", node.words()));
@@ -378,7 +382,7 @@ pub fn missing(node: &NodeState, wait: &Wait) -> Option<String> {
     };
     let late = node.senders.iter().filter(wanted).find(|s| behind(s.progress.lag_bytes))?;
     let host = late.peer.as_ref().map_or("a receiver", |p| p.host.as_str());
-    Some(format!("{host} is behind by {} bytes", lag_words(late.progress.lag_bytes)))
+    Some(format!("{host} is behind by {}", lag_words(late.progress.lag_bytes)))
 }
 
 /// The role in a `postmaster.opts`: one line of the server's arguments, each in double quotes.

@@ -4,7 +4,7 @@ use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
 use og_common::gauss::{
     BuildProgress, DbState, Endpoint, LogPosition, NodeState, Progress, Receiver, Role, Sender,
 };
-use og_common::protocol::{ErrorKind, Lsn, Reason};
+use og_common::protocol::{Bytes, ErrorKind, Lsn, Reason};
 use serde_json::json;
 
 use super::*;
@@ -153,12 +153,12 @@ fn a_standby_that_lags_is_not_promoted() {
     let switch = json!({"state": "primary"});
     let mut slow = running(Role::Standby);
     let lag = |node: &mut NodeState, bytes| node.receiver.as_mut().unwrap().progress.lag_bytes = Some(bytes);
-    lag(&mut slow, 1 << 20);
+    lag(&mut slow, Bytes::new(1 << 20));
     assert_eq!(steps(slow.clone(), vec![], switch.clone()), Ok(vec![Step::Switchover]));
-    lag(&mut slow, 1 << 30);
+    lag(&mut slow, Bytes::new(1 << 30));
     let error = plan(&Present { node: slow.clone(), ..Present::default() }, &args(switch)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().contains("(1073741824 bytes)"), "{error}");
+    assert!(error.to_string().contains("behind by 1.0 GiB"), "{error}");
     let forced = json!({"state": "primary", "force": true});
     assert_eq!(steps(slow, vec![], forced), Ok(vec![Step::Switchover]));
 }
@@ -189,7 +189,7 @@ fn a_failover_takes_the_standby_that_holds_most() {
     present.log.lsn = Some(Lsn::new(0x4000));
     let error = plan(&present, &args(fail.clone())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().contains("by 4096 bytes: 10.0.0.3:26001 is standby"), "{error}");
+    assert!(error.to_string().contains("by 4.0 KiB: 10.0.0.3:26001 is standby"), "{error}");
     assert_eq!(plan(&present, &args(forced.clone())).unwrap(), [Step::Failover]);
     // Of one that does not tell nothing is known.
     present.peers = vec![silent(), other(None)];
@@ -265,7 +265,7 @@ fn sender(host: &str, state: &str, lag: Option<u64>) -> Sender {
     Sender {
         state: state.to_owned(),
         peer: Some(Endpoint { host: host.to_owned(), port: 4711 }),
-        progress: Progress { lag_bytes: lag, ..Progress::default() },
+        progress: Progress { lag_bytes: lag.map(Bytes::new), ..Progress::default() },
         ..Sender::default()
     }
 }
@@ -285,7 +285,7 @@ fn a_wait_ends_when_all_its_conditions_hold() {
         "10.0.0.3 does not stream yet"
     );
     assert_eq!(lacks(json!({"peers": ["10.0.0.20"]})).unwrap(), "10.0.0.20 does not stream yet");
-    assert_eq!(lacks(json!({"max_lag_bytes": 100})).unwrap(), "10.0.0.20 is behind by 9000 bytes");
+    assert_eq!(lacks(json!({"max_lag_bytes": 100})).unwrap(), "10.0.0.20 is behind by 8.8 KiB");
     assert_eq!(lacks(json!({"peers": ["10.0.0.2"], "max_lag_bytes": 100})), None);
     node.senders[0].sync_state = Some("quorum".to_owned());
     node.senders[1].sync_state = Some("quorum".to_owned());

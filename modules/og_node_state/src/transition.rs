@@ -2,10 +2,9 @@
 //!
 //! docs/safety.md has a row for each [`Refusal`]; a test holds the two together, and another one walks all combinations.
 
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::{LogPosition, Role};
-use og_common::protocol::{Error, Lsn, Reason};
+use og_common::protocol::{Bytes, Error, Lsn, Reason};
 
 /// How the node comes to its new role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub struct Change<'a> {
     /// Whether it is well and streams.
     pub streams: bool,
     /// Bytes that it has not replayed.
-    pub lag_bytes: u64,
+    pub lag_bytes: Bytes,
     /// Whether it had ceased to follow its primary for good.
     pub left_behind: bool,
     /// How far its log goes.
@@ -82,11 +81,11 @@ pub enum Refusal<'a> {
     /// A switchover of a standby that does not stream hangs for its whole time, and then says that all is well.
     NotStreaming,
     /// A switchover of a standby so far behind keeps everybody waiting; bytes.
-    Lagging(u64),
+    Lagging(Bytes),
 }
 
 /// So much log is replayed in seconds; more keeps everybody waiting, for the old primary is none any more meanwhile.
-pub const MOST_LAG: u64 = 128 << 20;
+pub const MOST_LAG: Bytes = Bytes::new(128 << 20);
 
 /// Whether a server of this role takes writes. Of a role that nobody knows it cannot be excluded: so starts a data
 /// directory that never ran.
@@ -247,7 +246,7 @@ impl Refusal<'_> {
             ),
             Self::HoldsLess { peer, theirs, own } => (
                 format!(
-                    "{what}, for this node lags behind another one by {} bytes: {}, and holds the log up to {}, this one up to {}",
+                    "{what}, for this node lags behind another one by {}: {}, and holds the log up to {}, this one up to {}",
                     theirs.bytes_since(own),
                     peer.words(),
                     theirs,
@@ -292,8 +291,7 @@ impl Refusal<'_> {
             ),
             Self::Lagging(lag) => (
                 format!(
-                    "the standby is behind by {} ({lag} bytes), and nobody can write until it has replayed that",
-                    format_bytes(lag)
+                    "the standby is behind by {lag}, and nobody can write until it has replayed that"
                 ),
                 "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides".to_owned(),
             ),

@@ -1,5 +1,6 @@
 //! What the module takes and gives.
 
+use og_common::protocol::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,7 @@ pub struct Wanted {
     /// The node is itself what is added, dropped or rebuilt, or the standby that becomes primary.
     pub target: bool,
     /// Bytes that will be written here. Default: 1.1 times the primary's data and its WAL, from its facts.
-    pub bytes: Option<u64>,
+    pub bytes: Option<Bytes>,
     /// The port of the server. Default: the one of its postgresql.conf.
     pub port: Option<u16>,
     /// All ports that must be free or the node's own. Default: `port` to `port` + 5.

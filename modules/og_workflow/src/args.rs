@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use og_common::hba::Method;
+use og_common::protocol::Bytes;
 use og_preflight::args::Purpose;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -84,7 +85,7 @@ pub struct Options {
     /// Seconds to wait for a node to stream and catch up.
     pub og_wait_timeout: u64,
     /// A node counts as caught up when it is less than this many bytes behind.
-    pub og_max_lag_bytes: u64,
+    pub og_max_lag_bytes: Bytes,
     /// `synchronous_standby_names` of the primary. A new node gets what the primary had; the other standbys keep theirs.
     pub og_sync_standbys: SyncStandbys,
     /// How many synchronous standbys a commit waits for, with `any` and `first`: a number, `majority` or `keep`.
@@ -191,7 +192,7 @@ impl Default for Options {
             og_lock_ttl: 86400,
             og_lock_force: false,
             og_wait_timeout: 300,
-            og_max_lag_bytes: 16 << 20,
+            og_max_lag_bytes: Bytes::new(16 << 20),
             og_sync_standbys: SyncStandbys::Keep,
             og_sync_num: "majority".to_owned(),
             og_hba_method: "trust".to_owned(),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use og_common::gauss::{DbState, Sender};
-use og_common::protocol::Bytes;
 
 use crate::cluster::{Node, canonical, describe_state, primaries, role_in_words, several_primaries};
 
@@ -52,9 +51,7 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
         None => "?".to_owned(),
     };
     let sync = sender.and_then(|s| s.sync_state.clone()).unwrap_or_else(|| "-".to_owned());
-    let lag = sender
-        .and_then(|s| s.progress.lag_bytes)
-        .map_or_else(|| "-".to_owned(), |lag| Bytes::new(lag).to_string());
+    let lag = sender.and_then(|s| s.progress.lag_bytes).map_or_else(|| "-".to_owned(), |lag| lag.to_string());
     [n.name.clone(), format!("{}:{}", n.address, n.base_port), role, state(n), sync, lag]
 }
 

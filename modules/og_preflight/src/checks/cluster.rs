@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::version::{Version, ZoneCheck};
 use og_common::gauss::{Content, Role};
+use og_common::protocol::Bytes;
 
 use super::{Check, Context, FixableBy, Judge, Severity};
 use crate::args::Purpose::Expand;
@@ -498,15 +498,15 @@ fn memory_of_primary(c: &Context<'_>, j: &mut Judge) {
         if bytes > own {
             let message = format!(
                 "the memory is {}, and {name} of {} is {}",
-                format_bytes(own),
+                Bytes::new(own),
                 primary.label(),
-                format_bytes(bytes)
+                Bytes::new(bytes)
             );
             // max_process_memory is a bound: a server that runs has shown that it starts.
             if c.starts_here() && !c.facts.server.running {
-                j.error("", message, format_bytes(own));
+                j.error("", message, Bytes::new(own));
             } else {
-                j.warning("", message, format_bytes(own));
+                j.warning("", message, Bytes::new(own));
             }
         }
     }
@@ -514,13 +514,8 @@ fn memory_of_primary(c: &Context<'_>, j: &mut Judge) {
     if own < theirs - theirs / 10 {
         j.warning(
             "",
-            format!(
-                "the memory is {}, and {} on {}",
-                format_bytes(own),
-                format_bytes(theirs),
-                primary.label()
-            ),
-            format_bytes(own),
+            format!("the memory is {}, and {} on {}", Bytes::new(own), Bytes::new(theirs), primary.label()),
+            Bytes::new(own),
         );
     }
 }
@@ -599,11 +594,8 @@ fn clocks(c: &Context<'_>, j: &mut Judge) {
         );
     };
     let (least, most) = (difference.at_least(), difference.at_most());
-    let accuracy = most.map_or_else(
-        || "at least".to_owned(),
-        |most| format!("within {} ms of", most.saturating_sub(least).unsigned_abs()),
-    );
-    let message = format!("the clock differs from that of {} by {accuracy} {least} ms", other.label());
+    let bounds = most.map_or_else(|| format!("at least {least} ms"), |most| format!("{least} to {most} ms"));
+    let message = format!("the clock differs from that of {} by {bounds}", other.label());
     if least > CLOCK_ERROR {
         j.error("", message, format!("{least} ms"));
     } else if least > CLOCK_WARNING {

@@ -1,8 +1,8 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
 use og_common::gauss::Content;
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::managed::Manager;
+use og_common::protocol::Bytes;
 
 use super::{Check, Context, FixableBy, Judge, Severity, why_unknown};
 use crate::args::Purpose::{self, Build, Deploy, Expand, Restart};
@@ -436,15 +436,15 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     let available = available.saturating_add(memory.server.unwrap_or(0));
     let seen = format!(
         "max_process_memory {}, memory {}, available {}",
-        format_bytes(needed),
-        format_bytes(total),
-        format_bytes(available)
+        Bytes::new(needed),
+        Bytes::new(total),
+        Bytes::new(available)
     );
     if needed_in_all > total {
         let message = format!(
             "max_process_memory is {}, and the machine has {}",
-            format_bytes(needed),
-            format_bytes(total)
+            Bytes::new(needed),
+            Bytes::new(total)
         );
         // A server that runs with it has shown that it starts.
         let runs_with = c.facts.settings.runs_with("max_process_memory", KIB);
@@ -456,8 +456,8 @@ fn memory_process(c: &Context<'_>, j: &mut Judge) {
     } else if needed_in_all > available {
         let message = format!(
             "max_process_memory is {}, and {} of the memory is available",
-            format_bytes(needed),
-            format_bytes(available)
+            Bytes::new(needed),
+            Bytes::new(available)
         );
         if c.starts_here() && !c.facts.server.running {
             j.error("", message, seen);
@@ -474,11 +474,8 @@ fn memory_minimum(c: &Context<'_>, j: &mut Judge) {
         Some(bytes) if bytes < LEAST_PROCESS_MEMORY => {
             j.error(
                 "",
-                format!(
-                    "max_process_memory is {}, and the server refuses less than 2 GB",
-                    format_bytes(bytes)
-                ),
-                format_bytes(bytes),
+                format!("max_process_memory is {}, and the server refuses less than 2 GB", Bytes::new(bytes)),
+                Bytes::new(bytes),
             );
         }
         Some(_) => {}
@@ -499,21 +496,21 @@ fn memory_shared_buffers(c: &Context<'_>, j: &mut Judge) {
     };
     let seen = format!(
         "shared_buffers {}, memory {}, available {}",
-        format_bytes(buffers),
-        format_bytes(total),
-        format_bytes(available)
+        Bytes::new(buffers),
+        Bytes::new(total),
+        Bytes::new(available)
     );
     if buffers >= total || (!c.facts.server.running && buffers > available) {
         let message = format!(
             "shared_buffers is {}, and {} of the memory is available",
-            format_bytes(buffers),
-            format_bytes(available)
+            Bytes::new(buffers),
+            Bytes::new(available)
         );
         j.error("", message, seen);
     } else if buffers / 2 > total / 5 {
         j.warning(
             "",
-            format!("shared_buffers is more than 40 % of the memory of {}", format_bytes(total)),
+            format!("shared_buffers is more than 40 % of the memory of {}", Bytes::new(total)),
             seen,
         );
     }
@@ -524,14 +521,11 @@ fn memory_overcommit(c: &Context<'_>, j: &mut Judge) {
         (None, _) => j.unknown("/proc/sys/vm/overcommit_memory could not be read"),
         (Some(2), Some(left)) => {
             let needed = process_memory(c).unwrap_or(LEAST_PROCESS_MEMORY);
-            let seen = format!("2, with {} not yet promised", format_bytes(left));
+            let seen = format!("2, with {} not yet promised", Bytes::new(left));
             if left < needed && !c.facts.server.running {
                 j.error(
                     "",
-                    format!(
-                        "vm.overcommit_memory is 2, and only {} may still be promised",
-                        format_bytes(left)
-                    ),
+                    format!("vm.overcommit_memory is 2, and only {} may still be promised", Bytes::new(left)),
                     seen,
                 );
             } else {
@@ -552,8 +546,8 @@ fn memory_swap(c: &Context<'_>, j: &mut Judge) {
         (Some(swap), Some(total)) if swap > total => {
             j.warning(
                 "",
-                format!("there is more swap ({}) than memory ({})", format_bytes(swap), format_bytes(total)),
-                format_bytes(swap),
+                format!("there is more swap ({}) than memory ({})", Bytes::new(swap), Bytes::new(total)),
+                Bytes::new(swap),
             );
         }
         (Some(_), Some(_)) => {}
@@ -577,8 +571,8 @@ fn memory_min_free(c: &Context<'_>, j: &mut Judge) {
         (Some(free), Some(total)) if free < total / 20 => {
             j.info(
                 "",
-                format!("vm.min_free_kbytes keeps {} of {} free", format_bytes(free), format_bytes(total)),
-                format_bytes(free),
+                format!("vm.min_free_kbytes keeps {} of {} free", Bytes::new(free), Bytes::new(total)),
+                Bytes::new(free),
             );
         }
         (Some(_), Some(_)) => {}
@@ -592,7 +586,8 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
     }
     let copied = |primary: &crate::facts::Facts| {
         let data = primary.data_bytes?;
-        Some(data.saturating_add(data / 10).saturating_add(primary.wal_bytes.unwrap_or(0)))
+        let tenth = Bytes::new(data.as_u64() / 10);
+        Some(data.saturating_add(tenth).saturating_add(primary.wal_bytes.unwrap_or_default()))
     };
     let Some(needed) = c.wanted.bytes.or_else(|| copied(c.other_primary()?)) else {
         if c.purpose == Purpose::Any || c.facts.is_primary() {
@@ -609,17 +604,13 @@ fn disk_room(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "disks"));
     };
     // What is there is deleted before the copy.
-    let own = c.facts.data_bytes.unwrap_or(0).saturating_add(c.facts.wal_bytes.unwrap_or(0));
+    let own = c.facts.data_bytes.unwrap_or_default().saturating_add(c.facts.wal_bytes.unwrap_or_default());
     let room = disk.free.saturating_add(own);
     if room < needed && c.facts.unknown.contains_key("sizes") {
         j.unknown(why_unknown(c.facts, "sizes"));
     } else if room < needed {
-        let message = format!(
-            "{} are needed for the copy, and there is room for {}",
-            format_bytes(needed),
-            format_bytes(room)
-        );
-        j.error(&disk.path, message, format_bytes(room));
+        let message = format!("{needed} are needed for the copy, and there is room for {room}");
+        j.error(&disk.path, message, room);
     }
 }
 
@@ -630,8 +621,8 @@ fn disk_use(c: &Context<'_>, j: &mut Judge) {
     let most = if c.facts.managed_by.by == Manager::Cm { 85 } else { 90 };
     for disk in &c.facts.disks {
         // As df(1) has it: what is kept for root is neither used nor free.
-        let used = percent(disk.used.saturating_add(disk.free), disk.free);
-        let message = format!("{used} % are used, {} are free", format_bytes(disk.free));
+        let used = percent(disk.used.saturating_add(disk.free).as_u64(), disk.free.as_u64());
+        let message = format!("{used} % are used, {} are free", disk.free);
         if used >= most {
             j.error(&disk.path, message, format!("{used} %"));
         } else if used >= 70 {
@@ -863,8 +854,8 @@ fn limits_running(c: &Context<'_>, j: &mut Judge) {
     if let Some(soft) = below(limits.stack, STACK) {
         j.warning(
             "",
-            format!("the stack of the running server is limited to {}", format_bytes(soft)),
-            format_bytes(soft),
+            format!("the stack of the running server is limited to {}", Bytes::new(soft)),
+            Bytes::new(soft),
         );
     }
     if let Some(soft) = below(limits.processes, least_processes(c)) {
@@ -877,7 +868,7 @@ fn limits_stack(c: &Context<'_>, j: &mut Judge) {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
     if let Some(soft) = below(c.facts.limits.stack, STACK) {
-        j.warning("", format!("the stack is limited to {}", format_bytes(soft)), format_bytes(soft));
+        j.warning("", format!("the stack is limited to {}", Bytes::new(soft)), Bytes::new(soft));
     }
 }
 
@@ -916,8 +907,8 @@ fn limits_address_space(c: &Context<'_>, j: &mut Judge) {
         Some(bytes) => {
             j.warning(
                 "",
-                format!("the address space is limited to {}", format_bytes(bytes)),
-                format_bytes(bytes),
+                format!("the address space is limited to {}", Bytes::new(bytes)),
+                Bytes::new(bytes),
             );
         }
         None => {}
@@ -953,11 +944,7 @@ fn kernel_shared_memory(c: &Context<'_>, j: &mut Judge) {
     if most <= buffers {
         j.error(
             "kernel.shmmax",
-            format!(
-                "shared_buffers is {}, and a segment may have {}",
-                format_bytes(buffers),
-                format_bytes(most)
-            ),
+            format!("shared_buffers is {}, and a segment may have {}", Bytes::new(buffers), Bytes::new(most)),
             most,
         );
     }
@@ -967,8 +954,8 @@ fn kernel_shared_memory(c: &Context<'_>, j: &mut Judge) {
             "kernel.shmall",
             format!(
                 "shared_buffers is {}, and all segments may have {}",
-                format_bytes(buffers),
-                format_bytes(all)
+                Bytes::new(buffers),
+                Bytes::new(all)
             ),
             pages,
         );

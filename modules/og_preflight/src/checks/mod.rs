@@ -309,7 +309,7 @@ impl Judge {
             message: format!("cannot check {}: {why}", self.check.what),
             seen: None,
             wanted: self.check.threshold.to_owned(),
-            fix: "make what is missing readable for the database's user, then check again".to_owned(),
+            fix: "let the database's user read or reach what is missing, then check again".to_owned(),
             fixable_by: FixableBy::You,
         });
     }

@@ -1,10 +1,10 @@
 //! Checks of the server: its programs and files, its state, and what else acts on it.
 
 use og_common::conf::is_same_value;
-use og_common::gauss::disk::format_bytes;
 use og_common::gauss::managed::{Act, Manager, Means};
 use og_common::gauss::tablespaces::Damage;
 use og_common::gauss::{Content, DbState, Role};
+use og_common::protocol::Bytes;
 use og_common::standby_names::StandbyNames;
 
 use super::cluster::{has_port, leads_to};
@@ -20,7 +20,7 @@ const RESERVE: u64 = 2;
 /// Senders that a build takes: one for the data, one for the WAL that is written meanwhile.
 const OF_A_BUILD: u64 = 2;
 /// The most that a standby may be behind when it is to take over.
-const LAG: u64 = 128 * MIB;
+const LAG: Bytes = Bytes::new(128 * MIB);
 /// WAL segments that wait for the archive.
 const UNARCHIVED_WARNING: u64 = 16;
 const UNARCHIVED_ERROR: u64 = 128;
@@ -954,11 +954,11 @@ fn server_lag(c: &Context<'_>, j: &mut Judge) {
     };
     match receiver.progress.lag_bytes {
         Some(lag) if lag > LAG => {
-            let message = format!("the standby is {} behind its upstream", format_bytes(lag));
+            let message = format!("the standby is {lag} behind its upstream");
             if c.purpose == Switchover && c.wanted.target {
-                j.error("", message, format_bytes(lag));
+                j.error("", message, lag);
             } else {
-                j.warning("", message, format_bytes(lag));
+                j.warning("", message, lag);
             }
         }
         Some(_) => {}
@@ -1056,7 +1056,7 @@ fn server_dirty_pages(c: &Context<'_>, j: &mut Judge) {
     match c.facts.activity.as_ref().and_then(|activity| activity.dirty_pages) {
         Some(0) => {}
         Some(pages) => {
-            let size = format_bytes(pages.saturating_mul(8 << 10));
+            let size = Bytes::new(pages.saturating_mul(8 << 10));
             j.info("", format!("a checkpoint has {pages} pages ({size}) to write"), pages);
         }
         // Not asked, or a release that does not tell.
@@ -1074,7 +1074,8 @@ fn slots_inactive(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     for slot in slots.iter().filter(|slot| !slot.active) {
-        let held = slot.retained_bytes.map_or_else(|| "an unknown amount".to_owned(), format_bytes);
+        let held =
+            slot.retained_bytes.map_or_else(|| "an unknown amount".to_owned(), |bytes| bytes.to_string());
         let message = format!("nobody uses it, and it keeps {held} of WAL");
         j.warning(&format!("slot {}", slot.name), message, held);
     }

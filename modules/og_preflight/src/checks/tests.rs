@@ -9,6 +9,7 @@ use og_common::gauss::tablespaces::{Damage, Tablespaces};
 use og_common::gauss::{
     BuildProgress, Content, DbState, Identity, NodeState, Progress, Receiver, ReplicationSlot, Role,
 };
+use og_common::protocol::Bytes;
 
 use super::Severity::{Error, Info, Unknown, Warning};
 use super::*;
@@ -133,16 +134,16 @@ fn node(n: u8) -> Facts {
             mounted_at: Some("/data".to_owned()),
             kind: Some("xfs".to_owned()),
             options: vec!["rw".to_owned()],
-            size: 1000 * GIB,
-            used: 200 * GIB,
-            free: 800 * GIB,
+            size: Bytes::new(1000 * GIB),
+            used: Bytes::new(200 * GIB),
+            free: Bytes::new(800 * GIB),
             inodes: 1000,
             free_inodes: 900,
             writable: true,
             unwritable: None,
         }],
-        data_bytes: Some(100 * GIB),
-        wal_bytes: Some(GIB),
+        data_bytes: Some(Bytes::new(100 * GIB)),
+        wal_bytes: Some(Bytes::new(GIB)),
         ports: (26000..=26005)
             .map(|number| Port { number, state: PortState::Own, addresses: vec![] })
             .collect(),
@@ -188,7 +189,7 @@ fn node(n: u8) -> Facts {
             role: role(n),
             db_state: DbState::Normal,
             receiver: standby.then(|| Receiver {
-                progress: Progress { lag_bytes: Some(0), ..Progress::default() },
+                progress: Progress { lag_bytes: Some(Bytes::ZERO), ..Progress::default() },
                 ..Receiver::default()
             }),
             slots: Some(if standby {
@@ -277,7 +278,7 @@ impl Case {
     }
 
     fn fill(&mut self, used: u64) {
-        (self.disk().used, self.disk().free) = (used * GIB, (1000 - used) * GIB);
+        (self.disk().used, self.disk().free) = (Bytes::new(used * GIB), Bytes::new((1000 - used) * GIB));
     }
 
     fn activity(&mut self) -> &mut Activity {
@@ -349,7 +350,7 @@ fn broken() -> Vec<Broken> {
         Broken("disk.room", Error, Build, STANDBY, |c| {
             c.fill(995);
         }),
-        Broken("disk.room", Error, Build, STANDBY, |c| c.wanted.bytes = Some(2000 * GIB)),
+        Broken("disk.room", Error, Build, STANDBY, |c| c.wanted.bytes = Some(Bytes::new(2000 * GIB))),
         Broken("disk.room", Unknown, Build, STANDBY, |c| {
             c.fill(995);
             (c.node.data_bytes, c.node.wal_bytes) = (None, None);
@@ -625,10 +626,10 @@ fn broken() -> Vec<Broken> {
             c.peer.server.role = Role::Primary;
         }),
         Broken("server.lag", Warning, Any, STANDBY, |c| {
-            c.node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(GIB);
+            c.node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(Bytes::new(GIB));
         }),
         Broken("server.lag", Error, Switchover, STANDBY, |c| {
-            c.target().node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(GIB);
+            c.target().node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(Bytes::new(GIB));
         }),
         Broken("server.lag", Unknown, Switchover, STANDBY, |c| c.node.server.receiver = None),
         Broken("server.replay_paused", Error, Any, STANDBY, |c| c.activity().replay_paused = Some(true)),
@@ -770,6 +771,7 @@ fn broken() -> Vec<Broken> {
 fn every_check_is_made_to_fail() {
     let mut failed = BTreeSet::new();
     let mut worst: BTreeMap<&str, Severity> = BTreeMap::new();
+    let mut told = BTreeMap::<&str, Vec<String>>::new();
     for (index, Broken(id, severity, purpose, primary, hurt)) in broken().into_iter().enumerate() {
         let mut case = if primary { Case::primary() } else { Case::standby() };
         hurt(&mut case);
@@ -781,6 +783,16 @@ fn every_check_is_made_to_fail() {
         assert!(one.subject.starts_with(case.node.label()), "{one:?}");
         assert!(!judgement.passed.contains(&id), "{index}: {id} has passed, too");
         failed.insert(id);
+        let when = serde_json::to_value(purpose).unwrap();
+        told.entry(id).or_default().push(format!(
+            "  {:?}, for {}: {}: {}; wanted: {}; fix: {}",
+            one.severity,
+            when.as_str().unwrap(),
+            one.subject,
+            one.message,
+            one.wanted,
+            one.fix
+        ));
         let worst = worst.entry(id).or_insert(severity);
         *worst = (*worst).min(severity);
     }
@@ -789,6 +801,8 @@ fn every_check_is_made_to_fail() {
     for check in super::all() {
         assert!(worst[check.id] <= check.severity, "{} never weighs {:?}", check.id, check.severity);
     }
+    let told = told.iter().map(|(id, findings)| format!("{id}\n{}", findings.join("\n")));
+    insta::assert_snapshot!("findings", told.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]
@@ -874,7 +888,7 @@ fn readiness_has_reasons() {
     assert_eq!(verdicts(&primary), [Verdict::No; 3]);
     assert!(primary.switchover.reasons[0].contains("only a standby becomes primary"), "{primary:?}");
     let mut behind = Case::standby();
-    behind.node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(GIB);
+    behind.node.server.receiver.as_mut().unwrap().progress.lag_bytes = Some(Bytes::new(GIB));
     assert_eq!(verdicts(&ready(&behind)), [Verdict::No, Verdict::Yes, Verdict::Yes]);
     let mut silent = Case::standby();
     silent.node.server.role = Role::Unknown;

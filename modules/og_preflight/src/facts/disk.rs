@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 use og_common::gauss::disk::directory_size;
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_process_alive};
+use og_common::protocol::Bytes;
 use procfs_core::FromRead;
 use procfs_core::process::MountInfos;
 use schemars::JsonSchema;
@@ -27,12 +28,12 @@ pub struct Disk {
     pub kind: Option<String>,
     /// Mount options.
     pub options: Vec<String>,
-    /// Bytes in all.
-    pub size: u64,
-    /// Bytes that are used.
-    pub used: u64,
-    /// Bytes that the user may still write; the system keeps some of the rest for itself.
-    pub free: u64,
+    /// How large it is, in bytes.
+    pub size: Bytes,
+    /// What is used, in bytes.
+    pub used: Bytes,
+    /// What the user may still write, in bytes; the system keeps some of the rest for itself.
+    pub free: Bytes,
     /// Inodes in all; 0 where the file system does not count them.
     pub inodes: u64,
     /// Inodes that are free.
@@ -122,15 +123,16 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
                 options.sort();
                 options.dedup();
                 seen.push((meta.dev(), facts.disks.len()));
+                let in_bytes = |blocks: u64| Bytes::new(blocks * stat.fragment_size());
                 facts.disks.push(Disk {
                     holds: vec![(*holds).to_owned()],
                     path: path.display().to_string(),
                     mounted_at: mount.map(|mount| mount.mount_point.display().to_string()),
                     kind: mount.map(|mount| mount.fs_type.clone()),
                     options,
-                    size: stat.blocks() * stat.fragment_size(),
-                    used: (stat.blocks() - stat.blocks_free().min(stat.blocks())) * stat.fragment_size(),
-                    free: stat.blocks_available() * stat.fragment_size(),
+                    size: in_bytes(stat.blocks()),
+                    used: in_bytes(stat.blocks() - stat.blocks_free().min(stat.blocks())),
+                    free: in_bytes(stat.blocks_available()),
                     inodes: stat.files(),
                     free_inodes: stat.files_available(),
                     writable: unwritable.is_none(),
@@ -143,12 +145,12 @@ pub fn read(facts: &mut Facts, root: &Root, places: &[(&str, PathBuf)]) {
     }
 }
 
-/// Returns the bytes of data and of WAL below a data directory; a walk through all its directories.
+/// Returns the sizes of data and of WAL below a data directory; a walk through all its directories.
 #[must_use]
-pub fn sizes(data_dir: &Path) -> (u64, u64) {
+pub fn sizes(data_dir: &Path) -> (Bytes, Bytes) {
     let wal = ["pg_xlog", "pg_wal"].iter().map(|name| data_dir.join(name)).find(|path| path.exists());
     let all = directory_size(data_dir);
-    let Some(wal) = wal else { return (all, 0) };
+    let Some(wal) = wal else { return (all, Bytes::ZERO) };
     let inside = std::fs::symlink_metadata(&wal).is_ok_and(|meta| meta.is_dir());
     let wal = directory_size(&std::fs::canonicalize(&wal).unwrap_or(wal));
     (if inside { all.saturating_sub(wal) } else { all }, wal)

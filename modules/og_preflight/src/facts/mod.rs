@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use og_common::gauss::managed::ManagedBy;
 use og_common::gauss::{Identity, NodeState};
+use og_common::protocol::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +53,10 @@ pub struct Facts {
     pub kernel: Kernel,
     /// The file systems that the node uses.
     pub disks: Vec<Disk>,
-    /// Bytes of the data directory and its tablespaces, without WAL.
-    pub data_bytes: Option<u64>,
-    /// Bytes of WAL.
-    pub wal_bytes: Option<u64>,
+    /// Size of the data directory and its tablespaces, without WAL, in bytes.
+    pub data_bytes: Option<Bytes>,
+    /// Size of WAL, in bytes.
+    pub wal_bytes: Option<Bytes>,
     /// The ports that the server uses or will use.
     pub ports: Vec<Port>,
     /// The replication channels of postgresql.conf.

@@ -1,6 +1,7 @@
 //! Collectors on a root made for the test.
 #![allow(clippy::unwrap_used)]
 
+use og_common::protocol::Bytes;
 use std::path::Path;
 
 use super::*;
@@ -174,7 +175,7 @@ fn a_disk_has_its_mount_and_what_it_holds() {
     let [disk] = &facts.disks[..] else { panic!("{:?}", facts.disks) };
     assert_eq!(disk.holds, ["data", "sockets"]);
     assert_eq!((disk.kind.as_deref(), disk.mounted_at.as_deref()), (Some("ext4"), Some("/")));
-    assert!(disk.writable && disk.size > 0 && disk.options.contains(&"rw".to_owned()));
+    assert!(disk.writable && disk.size > Bytes::ZERO && disk.options.contains(&"rw".to_owned()));
     let mut disk = disk.clone();
     disk.add("programs", Some("/opt".to_owned()));
     assert!(disk.writable, "the programs are only read");
@@ -195,7 +196,10 @@ fn sizes_count_wal_apart() {
         std::fs::write(path, vec![1; bytes]).unwrap();
     }
     let (data, wal) = disk::sizes(dir.path());
-    assert!((100_000..200_000).contains(&data) && (300_000..400_000).contains(&wal), "{data} {wal}");
+    assert!(
+        (100_000..200_000).contains(&data.as_u64()) && (300_000..400_000).contains(&wal.as_u64()),
+        "{data} {wal}"
+    );
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl<'a> Inspection<'a> {
         });
         let sender = self.sender_to(n).filter(|_| n.is_streaming());
         let written = self.primary.and_then(|p| p.state().lsn);
-        let behind = |own: Option<Lsn>| Some(Bytes::new(written?.bytes_since(own?)));
+        let behind = |own: Option<Lsn>| Some(written?.bytes_since(own?));
         let progress = state.receiver.as_ref().map(|receiver| &receiver.progress);
         let follows = readable && state.running && n.live_role().is_some_and(Role::is_following);
         let flushed = progress.and_then(|p| p.flush.or(p.received));
@@ -122,9 +122,10 @@ impl<'a> Inspection<'a> {
             sync_state: sender.and_then(|s| s.sync_state.clone()),
             receive_lag_bytes: behind(flushed).filter(|_| follows),
             replay_lag_bytes: behind(replayed).filter(|_| follows),
-            slot_retained_bytes: state.slots.as_ref().map(|slots| {
-                Bytes::new(slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or(0))
-            }),
+            slot_retained_bytes: state
+                .slots
+                .as_ref()
+                .map(|slots| slots.iter().filter_map(|slot| slot.retained_bytes).max().unwrap_or_default()),
             version: state.version.clone(),
             pending_restart: (readable && state.running && !seen.running.is_empty())
                 .then(|| seen.pending_restart.iter().cloned().collect()),
@@ -345,7 +346,7 @@ impl<'a> Inspection<'a> {
             );
         }
         let idle = state.slots.iter().flatten().filter(|slot| !slot.active);
-        let retained = idle.filter_map(|slot| Some((slot, Bytes::new(slot.retained_bytes?))));
+        let retained = idle.filter_map(|slot| Some((slot, slot.retained_bytes?)));
         for (slot, held) in retained.filter(|(_, held)| *held > MAX_RETAINED) {
             found.push(
                 finding(

@@ -403,7 +403,7 @@ impl Ends<'_> {
             }
             let what = match self.end(name).filter(|(its, _)| its.is_some() == term.is_some()) {
                 Some((its, end)) if its > term || (its == term && end > lsn) => {
-                    format!("{name} holds {} bytes that {to} lacks", end.bytes_since(lsn))
+                    format!("{name} holds {} that {to} lacks", end.bytes_since(lsn))
                 }
                 Some(_) if is_part == Some(false) => {
                     format!("the log of {name} differs from that of {to}, which lacks its last record")

@@ -590,6 +590,7 @@ fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Ve
             let known = if known.is_empty() { nodes.iter().collect() } else { known };
             marked(known.into_iter().filter(is_ill).collect(), &|_| true)
         }
-        Workflow::Status | Workflow::Preflight | Workflow::Owner => Vec::new(),
+        // The others have no purpose to check for.
+        _ => Vec::new(),
     }
 }

@@ -94,6 +94,18 @@ pub struct Build {
     pub streams: bool,
 }
 
+impl Repair {
+    /// Has the node built from the primary, and its own rules added again afterwards.
+    fn add_build(&mut self, primary: &Node, n: &Node, role: Role, mode: BuildMode, force: bool) {
+        // cm_ctl has no build that is incremental and nothing else.
+        let by_cm = super::managed::is_acted_on_by_cm(n);
+        let mode = if by_cm && mode == BuildMode::Incremental { BuildMode::Auto } else { mode };
+        self.builds.push(Build { node: n.name.clone(), role, mode, force, streams: n.is_streaming() });
+        // Where a run was killed in a build, the file may be the primary's already.
+        self.own_rules.entry(n.name.clone()).or_insert_with(|| access::own_rules(n, primary));
+    }
+}
+
 /// Findings and plan of repairing these nodes, or all that need it. `tried`: nodes for which milder steps were made in this
 /// run already.
 #[must_use]
@@ -443,12 +455,6 @@ fn remedy(
     if let Some((_, _, rules)) = if is_built(cause) { None } else { restored(c, n, options) } {
         plan.restored_rules.insert(name.clone(), rules);
     }
-    let mut build = |mode: BuildMode| {
-        let streams = n.is_streaming();
-        plan.builds.push(Build { node: name.clone(), role, mode, force, streams });
-        // Where a run was killed in a build, the file may be the primary's already.
-        plan.own_rules.entry(name.clone()).or_insert_with(|| access::own_rules(n, primary));
-    };
     let remedy = match cause {
         Cause::CatchingUp | Cause::Starting => {
             plan.settle.push(name.clone());
@@ -463,17 +469,15 @@ fn remedy(
             "wait for a moment".to_owned()
         }
         Cause::BuildDied | Cause::TablespacesUnseen | Cause::OtherSystem => {
-            build(BuildMode::Full);
+            plan.add_build(primary, n, role, BuildMode::Full, force);
             format!("rebuild it in full from {}", primary.name)
         }
         Cause::BeingBuilt => {
-            build(BuildMode::Auto);
+            plan.add_build(primary, n, role, BuildMode::Auto, force);
             "wait for its build".to_owned()
         }
         Cause::Diverged | Cause::WalGone | Cause::LogUnusable | Cause::NotConnected => {
-            // cm_ctl has no build that is incremental and nothing else.
-            let by_cm = super::managed::is_acted_on_by_cm(n);
-            build(if by_cm { BuildMode::Auto } else { BuildMode::Incremental });
+            plan.add_build(primary, n, role, BuildMode::Incremental, force);
             format!("rebuild it incrementally from {}, or in full where that does not serve", primary.name)
         }
         Cause::NoHba | Cause::BrokenHba | Cause::BrokenConf | Cause::Stopped | Cause::Crashed => {
@@ -500,6 +504,18 @@ fn remedy(
                     ));
                 }
             }
+            // It cannot follow, so it is not waited for. It is started all the same: a server that crashed mends its torn pages
+            // then, which an incremental build takes for good ones.
+            let parts = cause == Cause::OldPrimary && matches!(own_log, OwnLog::From(_) | OwnLog::Something);
+            let then = if force && parts {
+                plan.add_build(primary, n, role, BuildMode::Incremental, force);
+                format!(
+                    ", and rebuild it incrementally from {}, or in full where that does not serve",
+                    primary.name
+                )
+            } else {
+                String::new()
+            };
             let verb = if n.state().running {
                 plan.restart.insert(name.clone(), role);
                 "restart"
@@ -507,7 +523,7 @@ fn remedy(
                 plan.start.insert(name.clone(), role);
                 "start"
             };
-            format!("{conf}{verb} it as {}", role_in_words(role))
+            format!("{conf}{verb} it as {}{then}", role_in_words(role))
         }
         Cause::NotLetIn | Cause::UpstreamDoesNotKnowIt | Cause::NoChannelToUpstream => {
             plan.settle.push(name.clone());

@@ -143,7 +143,7 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         if targets.is_empty() { !n.seen().pending_restart.is_empty() } else { c.targets.contains(n) }
     };
     let chosen: Vec<&Node> = c.members.iter().copied().filter(wanted).collect();
-    let health = assess(nodes, Bytes::new(options.og_max_lag_bytes));
+    let health = assess(nodes, options.og_max_lag_bytes);
     let mut standbys: Vec<&Node> = chosen.iter().copied().filter(|n| *n != primary).collect();
     standbys.sort_by_key(|n| (!n.becomes_cascade(), n.id));
     let members = c.members.clone();

@@ -3,6 +3,7 @@
 use og_common::conf::is_on;
 use og_common::gauss::managed::Act;
 use og_common::gauss::{DbState, Role, fork};
+use og_common::protocol::Bytes;
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -156,7 +157,7 @@ fn do_without(c: &mut Cluster, options: &Options) {
 }
 
 /// Whether the standby can take over from the living primary.
-fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
+fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: Bytes) {
     let name = &to.name;
     match to.live_role() {
         Some(Role::Standby) => {}
@@ -194,8 +195,9 @@ fn is_ready(c: &mut Cluster, primary: &Node, to: &Node, most_lag: u64) {
         ));
     } else if let Some(lag) = sender.and_then(|s| s.progress.lag_bytes).filter(|lag| *lag > most_lag) {
         c.findings.push(format!(
-            "{name} is {lag} bytes behind, and nobody could write until it has replayed them; wait until it has caught up, \
-             or raise og_max_lag_bytes ({most_lag})"
+            "{name} is {lag} behind, and nobody could write until it has replayed that; wait until it has caught up, \
+             or raise og_max_lag_bytes ({})",
+            most_lag.as_u64()
         ));
     }
 }

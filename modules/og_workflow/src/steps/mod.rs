@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
 use og_common::hba::RuleFields;
-use og_common::protocol::{ArgRule, Bytes, Lsn};
+use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -782,7 +782,7 @@ impl Run<'_> {
     fn status(&mut self) -> Go {
         let mut nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
         self.ask_cm(&mut nodes)?;
-        let health = assess(&nodes, Bytes::new(self.how.options.og_max_lag_bytes));
+        let health = assess(&nodes, self.how.options.og_max_lag_bytes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);

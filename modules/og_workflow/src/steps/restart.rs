@@ -1,7 +1,6 @@
 //! Restarting nodes one by one.
 
 use og_common::gauss::Role;
-use og_common::protocol::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::switchover::hand_over;
@@ -142,7 +141,7 @@ fn wait_for_sessions(it: &mut Run, node: &str) -> Go {
 fn choose<'a>(it: &mut Run, to: &'a std::collections::BTreeMap<String, HandOver>) -> Go<&'a HandOver> {
     let programs = ["og_node_state", "og_replconninfo", "og_guc"];
     let nodes = it.inspect("Find the most advanced standby", &programs, &[])?;
-    let health = assess(&nodes, Bytes::new(it.how.options.og_max_lag_bytes));
+    let health = assess(&nodes, it.how.options.og_max_lag_bytes);
     let found = plan::candidates(&nodes, &health, &it.how.options);
     let own = found.ready.iter().find_map(|own| to.get(&own.to));
     own.ok_or_else(|| {

@@ -497,12 +497,12 @@ impl Drawing {
     }
 
     fn progress(&mut self, node: &str, progress: &Progress) {
-        let counted = progress.bytes.filter(|bytes| *bytes > 0);
+        let counted = progress.bytes.map(Bytes::as_u64).filter(|bytes| *bytes > 0);
         if self.bars.iter().any(|bar| bar.node == node && bar.rate.is_some() != counted.is_some()) {
             self.clear_bar(node);
         }
         let at = self.bars.iter().position(|bar| bar.node == node).unwrap_or_else(|| {
-            let total = progress.total_bytes.filter(|total| *total > 0);
+            let total = progress.total_bytes.map(Bytes::as_u64).filter(|total| *total > 0);
             let template = match (counted, total) {
                 (None, _) => MESSAGE,
                 (Some(_), None) => COUNTER,
@@ -520,7 +520,7 @@ impl Drawing {
             return;
         };
         // The server's own count may go beyond what was asked of its source: WAL is copied, too.
-        let total = progress.total_bytes.map(|total| total.max(bytes));
+        let total = progress.total_bytes.map(|total| total.as_u64().max(bytes));
         if let Some(total) = total {
             bar.set_length(total);
         }

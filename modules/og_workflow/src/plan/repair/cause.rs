@@ -221,9 +221,8 @@ impl<'a> RepairView<'a, '_> {
         if self.force || !(newer || more.is_some()) || (!newer && own_log == OwnLog::Nothing) {
             return Ok(());
         }
-        let what = more.map_or_else(String::new, |(bytes, from, to)| {
-            format!(", {bytes} bytes more, from {from} to {to}")
-        });
+        let what =
+            more.map_or_else(String::new, |(bytes, from, to)| format!(", {bytes} more, from {from} to {to}"));
         let what = own_log.in_words(n).map_or(what, |words| format!(", {words}"));
         Err(format!(
             "{}: holds what the primary has not: {}{what}; find out which node is to be the primary; og_repair_force with \

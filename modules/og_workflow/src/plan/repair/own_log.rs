@@ -56,7 +56,7 @@ impl OwnLog {
         let (from, to) = (fork.record.end, n.seen().diagnosis.as_ref()?.holds?);
         let bytes = to.bytes_since(from);
         Some(format!(
-            "{bytes} bytes of log that {} has not, from {} to {to}, written after {} took over at {}",
+            "{bytes} of log that {} has not, from {} to {to}, written after {} took over at {}",
             fork.new_primary, fork.record.end, fork.new_primary, fork.at
         ))
     }

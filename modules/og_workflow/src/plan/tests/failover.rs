@@ -124,10 +124,10 @@ fn less_than_the_most_is_taken_only_when_the_loss_is_accepted() {
     let given = [("n1", "0/200", 1), ("n2", "0/200", 1), ("n3", "0/100", 1)];
     let found = chosen(&plan, &given).unwrap_err();
     assert!(found[0].starts_with("n3 holds less of the log than n2"), "{found:?}");
-    assert!(found[1].starts_with("n1 holds 256 bytes that n3 lacks"), "{found:?}");
+    assert!(found[1].starts_with("n1 holds 256 B that n3 lacks"), "{found:?}");
     let options = Options { og_accept_loss: true, ..Options::default() };
     let choice = choose(&plan, &ends(&given), &BTreeMap::new(), &options).unwrap();
-    assert!(choice.force && choice.to == "n3" && choice.loss.contains("256 bytes"), "{choice:?}");
+    assert!(choice.force && choice.to == "n3" && choice.loss.contains("256 B"), "{choice:?}");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn the_proof_is_each_primarys_own_and_holds_for_the_best_alone() {
     hosts[3].2["og_guc"]["after"][SYNC_NAMES] = json!("ANY 1(dn_6002,dn_6003)");
     parameter(&mut hosts, SYNC_NAMES, Some(""));
     let given = [("n1", "0/200", 1), ("n2", "0/100", 1), ("n3", "0/100", 1), ("n4", "0/50", 1)];
-    assert!(chosen(&good(over(&hosts, "")), &given).unwrap_err()[0].starts_with("n1 holds 256 bytes"));
+    assert!(chosen(&good(over(&hosts, "")), &given).unwrap_err()[0].starts_with("n1 holds 256 B"));
     let mut hosts = headless(2);
     parameter(&mut hosts, SYNC_NAMES, Some("ANY 1(dn_6002,dn_6003)"));
     let given = ends(&[("n1", "0/300", 1), ("n2", "0/200", 1), ("n3", "0/100", 1)]);
@@ -316,12 +316,12 @@ fn logs_that_differ_are_told_apart_by_their_records() {
     let others: &[(&str, &str, u32)] = &[("0/50", "0/50", 7), ("0/40", "0/40", 4)];
     let parted = [("n1", "0/50", 7), ends[1], ends[2]];
     let found = choose(&parted, &[("n1", others), ("n2", &all[..1]), ("n3", &all[1..])]).unwrap_err();
-    assert!(found[0].starts_with("n1 holds 16 bytes that n3 lacks"), "{found:?}");
+    assert!(found[0].starts_with("n1 holds 16 B that n3 lacks"), "{found:?}");
     // What stands behind the end of n2's log is none of it, though it looks like the record of n1.
     let found =
         choose(&[ends[0], ("n2", "0/40", 4), ends[2]], &[("n1", all), ("n2", all), ("n3", &all[1..])]);
     let found = found.unwrap_err();
-    assert!(found[0].starts_with("n1 holds 16 bytes that n2 lacks"), "{found:?}");
+    assert!(found[0].starts_with("n1 holds 16 B that n2 lacks"), "{found:?}");
     // Two standbys whose logs differ, and nobody else to ask.
     let og = good(with(&cut_off(2), "", &dead("n1")));
     let (ends, logs) =

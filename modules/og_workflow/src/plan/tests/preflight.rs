@@ -267,7 +267,7 @@ fn parameters_are_checked_as_if_they_were_set() {
     };
     let refusals = setting(json!({"Max_Process_Memory": "64GB"}));
     assert!(
-        refusals[0].starts_with("n1, n2: max_process_memory is 64 GiB, and the machine has"),
+        refusals[0].starts_with("n1, n2: max_process_memory is 64.0 GiB, and the machine has"),
         "{refusals:?}"
     );
     assert!(setting(json!({"max_connections": 100_000_000}))[0].contains("semaphores"));

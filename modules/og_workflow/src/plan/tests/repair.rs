@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Given, cluster, fresh, host, nodes, parameter, seen, with, words};
-use crate::args::Options;
+use crate::args::{BuildMode, Options};
 use crate::plan::{Cause, MOST_AVAILABLE, Outlook, Repair, SYNC_NAMES, repair};
 
 fn options(force: bool) -> Options {
@@ -233,7 +233,7 @@ fn an_old_primary_that_holds_nothing_of_its_own_becomes_a_standby_without_force(
     let (why, plan) = cause(&hosts);
     assert_eq!((why, json!(plan.start)), (Cause::OldPrimary, json!({"n3": "standby"})));
     assert!(plan.cases[0].evidence.contains("so nothing of it is lost"), "{}", plan.cases[0].evidence);
-    assert!(plan.keep_logs.is_empty() && plan.changes_roles);
+    assert!(plan.keep_logs.is_empty() && plan.builds.is_empty() && plan.changes_roles);
     // The same place is not enough.
     has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000000", 6))]);
     assert!(refusal(&hosts, "n3").contains("exists only there"));
@@ -370,11 +370,16 @@ fn what_an_old_primary_holds_from_the_fork_on_is_told_and_kept_when_forced() {
     has(&mut hosts, 3, &[("0/3FFFF80", fork)]);
     let told = refusal(&hosts, "n3");
     assert!(
-        told.contains("it holds 640 bytes of log that n1 has not, from 0/4000000 to 0/4000280, written after n1 took over"),
+        told.contains(
+            "it holds 640 B of log that n1 has not, from 0/4000000 to 0/4000280, written after n1 took over"
+        ),
         "{told}"
     );
     let forced = plan(repairing(&hosts, "n3", true));
     assert_eq!(json!(forced.keep_logs), json!({"n3": "0/4000000"}));
+    // It is started, so that it recovers from its crash, and built without waiting whether it follows.
+    assert_eq!((json!(forced.start), forced.builds.len()), (json!({"n3": "standby"}), 1));
+    assert_eq!((forced.builds[0].mode, forced.builds[0].force), (BuildMode::Incremental, true));
     // From the first failover that replaced it on, though both have the record of a later one.
     let both = [
         ("0/3FFFF80", record("0/3FFFF80", "0/4000000", 5)),
@@ -671,7 +676,7 @@ fn a_node_that_holds_more_than_the_primary_is_not_touched() {
     assert_eq!(plan(repairing(&hosts, "", true)).cases, []);
     assert_eq!(modes(&plan(repairing(&hosts, "n3", true)))[0][2], true);
     let told = refusal(&detached("", json!({"holds": "0/5000028", "term": 1})), "n3");
-    assert!(told.contains("40 bytes more, from 0/5000000 to 0/5000028"), "{told}");
+    assert!(told.contains("40 B more, from 0/5000000 to 0/5000028"), "{told}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn who_cannot_take_over_is_told_with_the_reason() {
     );
     assert!(switchover(&nodes(&hosts), &[], &Options::default()).findings[0].contains("is not given"));
     node(&mut hosts, 1)["senders"][0]["lag_bytes"] = json!(1 << 30);
-    assert!(only(to(&hosts, "n2")).contains("1073741824 bytes behind"));
+    assert!(only(to(&hosts, "n2")).contains("1.0 GiB behind"));
     let mut hosts = streaming(2);
     node(&mut hosts, 2)["db_state"] = json!("need_repair");
     node(&mut hosts, 2)["receiver"] = Value::Null;

@@ -774,17 +774,17 @@ facts:
           returned: when known
         size:
           description:
-            - Bytes in all.
+            - How large it is, in bytes.
           type: int
           returned: when known
         used:
           description:
-            - Bytes that are used.
+            - What is used, in bytes.
           type: int
           returned: when known
         free:
           description:
-            - Bytes that the user may still write; the system keeps some of the rest for itself.
+            - What the user may still write, in bytes; the system keeps some of the rest for itself.
           type: int
           returned: when known
         inodes:
@@ -811,12 +811,12 @@ facts:
           returned: when known
     data_bytes:
       description:
-        - Bytes of the data directory and its tablespaces, without WAL.
+        - Size of the data directory and its tablespaces, without WAL, in bytes.
       type: int
       returned: when known
     wal_bytes:
       description:
-        - Bytes of WAL.
+        - Size of WAL, in bytes.
       type: int
       returned: when known
     ports:
