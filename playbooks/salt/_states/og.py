@@ -838,7 +838,8 @@ def node_state_started(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -896,7 +897,8 @@ def node_state_stopped(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -955,7 +957,8 @@ def node_state_restarted(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1004,7 +1007,8 @@ def node_state_reloaded(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1059,7 +1063,8 @@ def node_state_primary(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1129,7 +1134,8 @@ def node_state_standby(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1178,7 +1184,8 @@ def node_state_fork_recorded(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.

@@ -63,7 +63,8 @@ options:
     description:
       - >-
         Do it although another primary is alive or cannot be excluded, another node holds more of the log, no
-        primary would be left, or this standby lags or needs repair.
+        primary would be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be
+        restarted.
     type: bool
     default: false
   stop_mode:
