@@ -32,11 +32,21 @@ pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
     let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
     let programs = build::release(Linking::from_matches(matches))?;
-    let mut tree = Tree { prefix, files: 0, written: 0 };
+    let tree = lay_out(&prefix, &programs)?;
+    println!("{} of {} files written below {}", tree.written, tree.files, tree.prefix.display());
+    Ok(())
+}
+
+/// Puts the programs of this folder, and all that belongs to them, below the prefix.
+///
+/// # Errors
+/// What cannot be read or written.
+pub fn lay_out(prefix: &Path, programs: &Path) -> Result<Tree> {
+    let mut tree = Tree { prefix: prefix.to_owned(), files: 0, written: 0 };
     for program in og_registry::PROGRAMS {
         let (name, mut command) = (program.name, (program.command)());
         tree.file(format!("bin/{name}"), &read(&programs.join(name))?, 0o755)?;
-        let page = docs::page(program, &programs)?;
+        let page = docs::page(program, programs)?;
         tree.file(format!("share/man/man1/{name}.1"), &man::page(&command, &page)?, 0o644)?;
         for (shell, file) in [
             (Shell::Bash, format!("share/bash-completion/completions/{name}")),
@@ -68,12 +78,11 @@ pub fn run(matches: &ArgMatches) -> Result {
     for name in ["README.md", "CHANGELOG.md", "LICENSE"] {
         tree.file(format!("share/doc/opengauss-node/{name}"), &read(&root().join(name))?, 0o644)?;
     }
-    println!("{} of {} files written below {}", tree.written, tree.files, tree.prefix.display());
-    Ok(())
+    Ok(tree)
 }
 
 /// What is below the prefix.
-struct Tree {
+pub struct Tree {
     prefix: PathBuf,
     files: usize,
     written: usize,

@@ -1,10 +1,11 @@
-//! What a maintainer runs: `cargo xtask demo | check | test | salt | faults | truth | lab | docs | bench | install`.
+//! What a maintainer runs: `cargo xtask demo | check | test | salt | faults | truth | lab | docs | bench | install | dist`.
 
 mod bench;
 mod build;
 mod check;
 mod collection;
 mod demo;
+mod dist;
 mod docs;
 mod faults;
 mod install;
@@ -34,6 +35,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .subcommand(bench::command())
         .subcommand(demo::command())
+        .subcommand(dist::command())
         .subcommand(faults::command())
         .subcommand(install::command())
         .subcommand(lab::command())
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
     let result = match matches.subcommand() {
         Some(("bench", m)) => bench::run_one(m),
         Some(("demo", m)) => demo::run(m),
+        Some(("dist", m)) => dist::run_all(m),
         Some(("faults", m)) => faults::run_all(m),
         Some(("install", m)) => install::run(m),
         Some(("lab", m)) => lab::run(m),

@@ -13,7 +13,7 @@ use crate::setup::{self, Tools};
 use crate::shell::{Result, cargo, output, root, run, target};
 use crate::stage::{self, Load, Outcome, Stage};
 use crate::tally::Tally;
-use crate::{bench, check, collection, docs, lint, python};
+use crate::{bench, check, collection, dist, docs, lint, python};
 
 /// `test [STAGE ...] [--all]`.
 pub fn command() -> clap::Command {
@@ -66,6 +66,7 @@ fn stages(all: bool) -> Vec<Stage> {
         cargo("fuzz", &["build"], check::fuzz_targets),
         stage("documents", &["build"], Waits, docs::check_built),
         stage("instructions", &["build", "setup"], Waits, bench::counts::check),
+        stage("dist", &["build"], Waits, dist::check),
         stage("sanity", &["collection"], Waits, || collection::sanity(&tools())),
         stage("scripts", &["setup"], Waits, lint::check_scripts),
         stage("dependencies", &["build", "setup"], Waits, lint::check_dependencies),

@@ -155,7 +155,11 @@ impl<'n> ConfigFile<'n> {
         text.hash(&mut hasher);
         // Under the lock it is read again, and is nearly always the same.
         if self.registered.replace(Some(hasher.finish())) != Some(hasher.finish()) {
-            secret::register_named(&String::from_utf8_lossy(&text));
+            // That a text is valid is learnt faster than what of it is.
+            match std::str::from_utf8(&text) {
+                Ok(text) => secret::register_named(text),
+                Err(_) => secret::register_named(&String::from_utf8_lossy(&text)),
+            }
         }
         Ok(text)
     }

@@ -27,17 +27,33 @@ pub fn is_secret(name: &str) -> bool {
     let bytes = name.as_bytes();
     let policy = bytes.get(..POLICY.len());
     let is_policy = policy.is_some_and(|begin| begin.eq_ignore_ascii_case(POLICY.as_bytes()));
-    !is_policy && (0..bytes.len()).any(|at| begins_with_word(&bytes[at..]))
+    !is_policy
+        && bytes.iter().enumerate().any(|(at, byte)| may_begin_word(*byte) && begins_with_word(&bytes[at..]))
 }
 
-/// Whether the text begins with a word in the name of a secret. Each name in each file that is read is asked about, so two
+/// Whether one of the words begins with this byte: one bit for each letter.
+const fn may_begin_word(byte: u8) -> bool {
+    const FIRST: u32 = {
+        let (mut letters, mut at) = (0, 0);
+        while at < WORDS.len() {
+            letters |= 1 << (WORDS[at].as_bytes()[0] & 0x1F);
+            at += 1;
+        }
+        letters
+    };
+    byte & 0x40 != 0 && (FIRST >> (byte & 0x1F)) & 1 == 1
+}
+
+/// Whether the text begins with a word in the name of a secret. Each name in each file that is read is asked about, so three
 /// bytes tell of nearly all.
 fn begins_with_word(text: &[u8]) -> bool {
-    let [first, second, ..] = *text else { return false };
-    matches!(&[first | 0x20, second | 0x20], b"pa" | b"se" | b"to" | b"cr" | b"ac" | b"ap")
-        && WORDS.iter().any(|word| {
-            text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
-        })
+    let [first, second, third, ..] = *text else { return false };
+    matches!(
+        &[first | 0x20, second | 0x20, third | 0x20],
+        b"pas" | b"sec" | b"tok" | b"cre" | b"acc" | b"api"
+    ) && WORDS
+        .iter()
+        .any(|word| text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes())))
 }
 
 /// The value of `name` as it may be shown.
