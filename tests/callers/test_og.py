@@ -211,6 +211,92 @@ def test_several_clusters(three):
     assert done.returncode == 2 and "has no group red (its groups: green, opengauss)" in done.stderr, done
 
 
+def records(root):
+    return sorted((root / ".local/state/opengauss-node/runs").glob("*"))
+
+
+def test_page_on_records(three):
+    """What the page on records tells to type, after a run of each verdict; the command is one of this test."""
+    command = three.root / "tell-dba"
+    command.write_text(f"#!/bin/sh\necho \"$@\" >>{three.root}/told\ncat >/dev/null\n")
+    command.chmod(0o755)
+    [config] = [text for text in section_blocks("docs/records.md", "Tell a command what came of a run") if text.startswith("{")]
+    lines = [line for _, text in blocks("docs/records.md") if text != config for line in text.splitlines()]
+    cluster = json.loads((three.root / "cluster.json").read_text())
+    cluster["vars"].update(json.loads(config)["vars"])
+    cluster["vars"]["og_notify"][0] = str(command)
+    three.write(cluster)
+    three.good("drop", "n3")
+    assert (three.root / "told").read_text() == "--channel databases\n"
+    for line in lines:
+        words = shlex.split(line.replace("/usr/local/bin/tell-dba", str(command)))
+        assert words[0] == "og" and three.good(*words[1:]) is not None
+    assert (three.root / "told").read_text() == "--channel databases\n" * 4
+    verdicts = [json.loads(line)["verdict"] for line in three.good("history", "--json")]
+    assert verdicts == ["done", "unchanged", "done", "done"]
+    text = (ROOT / "docs/records.md").read_text()
+    [folder, *_] = records(three.root)
+    assert all(f"| `{path.name}` |" in text for path in folder.iterdir())
+
+
+def test_runs_are_recorded_and_shown(single):
+    """What is recorded of a run, of one that a signal ended, and of one that was killed."""
+    single.good("status")
+    single.good("expand", "-n", "n2")
+    assert records(single.root) == []
+    done = single.run("expand", "n2", "og_sync_standbys=any")
+    [first] = records(single.root)
+    assert f"report: {first}/report.html\n" in done.stderr
+    assert "<h1>Expand the cluster: n2</h1>" in (first / "report.html").read_text()
+    outcome = json.loads((first / "outcome.json").read_text())
+    events = [json.loads(line) for line in (first / "events.jsonl").read_text().splitlines()]
+    assert outcome["verdict"] == "done" and len(outcome["changes"]) == len(changes(done.stdout.splitlines()))
+    assert [e["node"] for e in events if e["event"] == "answer" and e["program"] == "og_build" and e["changed"]] == ["n2"]
+    assert [node["name"] for node in outcome["after"]["nodes"]] == ["n1", "n2", "n5"]
+
+    hold = single.root / "hold_n5_og_build"
+    hold.touch()
+    for number, how in ((1, signal.SIGINT), (2, signal.SIGKILL)):
+        child = single.start("expand", "n5")
+        single.waits_for(lambda: "n5 og_build" in (single.root / "log").read_text())
+        child.send_signal(how)
+        single.ended(child)
+        assert (records(single.root)[number] / "outcome.json").exists() is (how is signal.SIGINT)
+    hold.unlink()
+    lines = single.good("history")
+    assert [line.split()[4:6] for line in lines] == [["VERDICT", "TIME"], ["n2", "done"], ["n5", "interrupted"], ["n5", "interrupted"]], lines
+    shown = single.good("history", first.name, "--diff")
+    assert shown[0].startswith(f"{first.name}: done after ") and "og_sync_standbys=any" in shown
+    assert any(line.split()[-2:] == ["n2", "changed"] for line in shown) and shown[-1] == f"report: {first}/report.html"
+    assert any("was killed; the same command again continues" in line for line in single.good("history", "last"))
+    [told] = map(json.loads, single.good("history", "--json", first.name))
+    assert told["verdict"] == "done" and told["events"] == events and told["outcome"] == outcome and told["plan"]["targets"] == ["n2"]
+    assert [json.loads(line)["verdict"] for line in single.good("history", "--json")] == ["done", "interrupted", "interrupted"]
+    done = single.run("history", "2")
+    assert done.returncode == 2 and "several runs begin with 2: " in done.stderr
+    assert single.good("history", "--clean", "1d") == [] and len(records(single.root)) == 3
+    assert single.good("history", "--clean", "0d", "-n") == [f"would remove {run.name}" for run in records(single.root)]
+    assert len(single.good("history", "--clean", "0d")) == 3 and records(single.root) == []
+    assert single.good("history") == ["ID  WHEN  WORKFLOW  NODES  VERDICT  TIME"]
+
+
+def test_a_run_that_cannot_be_recorded_goes_on(three):
+    (three.root / ".local").write_text("")
+    done = three.run("drop", "n3")
+    assert done.returncode == 0 and "warning: this run is not recorded, or not wholly: cannot make " in done.stderr, done
+
+
+def test_a_command_gets_the_outcome(three):
+    command = three.root / "notify"
+    command.write_text(f"#!/bin/sh\ncat >{three.root}/told\n")
+    command.chmod(0o755)
+    three.good("drop", "n3", f"og_notify={command}")
+    told = json.loads((three.root / "told").read_text())
+    assert told["verdict"] == "done" and told["workflow"] == "drop" and told["targets"] == ["n3"]
+    done = three.run("expand", "n3", 'og_notify=["false", "x"]')
+    assert done.returncode == 0 and "warning: og_notify: false ended with status 1" in done.stderr, done
+
+
 def test_watch(three):
     child = three.start("status", "--watch=1")
     three.waits_for(lambda: (three.root / "out").read_text().count("NODE") >= 2)

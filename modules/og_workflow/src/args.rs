@@ -36,6 +36,9 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
+    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`.
+    /// Without it nothing is written.
+    pub record: Option<String>,
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
     #[serde(default)]
     pub left_out: Vec<String>,
@@ -153,6 +156,11 @@ pub struct Options {
     pub og_failover_force: bool,
     /// Members that cannot take part, such as `n4`, and are done without.
     pub og_without: String,
+    /// Which runs leave a record on the controller, a folder in `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+    pub og_record: RecordRuns,
+    /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets what came of a recorded
+    /// run as a line of JSON on its standard input.
+    pub og_notify: Vec<String>,
 }
 
 /// Parameters and their values.
@@ -218,6 +226,8 @@ impl Default for Options {
             og_accept_loss: false,
             og_failover_force: false,
             og_without: String::new(),
+            og_record: RecordRuns::Changes,
+            og_notify: Vec::new(),
         }
     }
 }
@@ -280,6 +290,18 @@ pub enum LongTransactions {
     Cancel,
 }
 
+/// Which runs leave a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordRuns {
+    /// Those of workflows that change the cluster, but not in check mode.
+    Changes,
+    /// All, status, preflight and check mode included.
+    All,
+    /// None.
+    None,
+}
+
 /// The module's own keys of the result; one of `next`, `outcome` and `plan` is there, or what `owner` asks for.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Output {
@@ -292,6 +314,9 @@ pub struct Output {
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,
+    /// The record of the run, for the next call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
 }
 
 /// One step.
@@ -321,7 +346,7 @@ pub struct Shown {
 }
 
 /// Which answers count as a change of their node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Counts {
     /// Those that say `changed`.
@@ -335,6 +360,19 @@ pub enum Counts {
     Failed,
 }
 
+impl Counts {
+    /// Whether an answer that says this counts as a change.
+    #[must_use]
+    pub fn is_change(self, changed: bool, failed: bool) -> bool {
+        match self {
+            Self::Changed => changed,
+            Self::Never => false,
+            Self::Always => true,
+            Self::Failed => changed || failed,
+        }
+    }
+}
+
 /// One call of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeCall {
@@ -344,14 +382,45 @@ pub struct NodeCall {
     /// What the program's `--host` takes; none for a call on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The program.
+    /// The program; none where a file is put there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program: String,
     /// Its arguments.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub args: Map<String, Value>,
+    /// The file to put there, in place of a program to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub put: Option<PutFile>,
     /// Whether the caller adds to the answer between which times the program ran, by the caller's own clock: `sent_at` and
     /// `received_at`, in milliseconds since 1970. The closer they are, the more exactly are the clocks of the nodes compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed: bool,
+}
+
+impl NodeCall {
+    /// Returns what is called, for a person.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.put.is_some() { "the transfer" } else { &self.program }
+    }
+}
+
+/// A file that a caller carries from its own machine to a node. One that is there with this content is left alone; a transfer that
+/// broke off is continued, and free space is asked for before. The answer has the keys that each program's has: `changed`, `failed`,
+/// `msg`, `actions` and `error`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PutFile {
+    /// Its path on the caller's machine.
+    pub from: String,
+    /// Its absolute path on the node; folders on the way are made.
+    pub to: String,
+    /// The SHA-256 of its content, in 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its mode, such as `0644`.
+    pub mode: String,
+    /// Whether it is only looked up what would be done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub check_mode: bool,
 }
 
 /// What came of a workflow.
@@ -389,6 +458,27 @@ pub struct Outcome {
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,
+    /// The cluster when it was first inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<ClusterHealth>>,
+    /// The cluster when it was inspected after the steps; its parameters are not looked at then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<ClusterHealth>>,
+    /// How long each step took, where the run is recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timings: Vec<StepTime>,
+    /// The report on the controller, a page for a browser, where the run is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}
+
+/// How long a step took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepTime {
+    /// Its title.
+    pub step: String,
+    /// Until the last of its calls was answered.
+    pub elapsed_ms: u64,
 }
 
 /// What came of a change of roles that failed.
@@ -402,7 +492,7 @@ pub enum Reason {
 }
 
 /// What a step changed on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The node.
     pub node: String,

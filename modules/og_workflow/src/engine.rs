@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use og_common::protocol::Error;
 use serde_json::{Value, json};
 
-use crate::args::{Args, Next, NodeCall, Outcome, Workflow};
+use crate::args::{Args, Next, NodeCall, Outcome, RecordRuns, Workflow};
 use crate::cluster::InventoryHost;
 use crate::owner::Owner;
 use crate::replay::Replay;
@@ -23,6 +23,8 @@ pub struct Engine {
     targets: Vec<String>,
     hosts: Vec<InventoryHost>,
     how: How,
+    /// Whether diffs are told in the outcome; a record has them anyway.
+    diff: bool,
 }
 
 /// What a run is at.
@@ -59,7 +61,45 @@ impl Engine {
                 }
             },
         };
-        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how })
+        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how, diff })
+    }
+
+    /// Has the calls tell their diffs where the run leaves a record, which has them whether they are asked for or not.
+    #[must_use]
+    pub fn with_record(mut self) -> Self {
+        self.how.diff |= self.is_recorded();
+        self
+    }
+
+    /// Whether the run leaves a record, where its caller writes one.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        match self.how.options.og_record {
+            RecordRuns::All => true,
+            RecordRuns::None => false,
+            RecordRuns::Changes => {
+                !self.how.check && self.workflow.entry().is_some_and(|entry| entry.changes)
+            }
+        }
+    }
+
+    /// Takes the diffs that only the record asked for out of an outcome.
+    pub fn remove_unasked_diffs(&self, outcome: &mut Outcome) {
+        if !self.diff {
+            outcome.changes.iter_mut().for_each(|change| change.diff = None);
+        }
+    }
+
+    /// Returns who runs the workflow; empty where it changes nothing.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.how.owner
+    }
+
+    /// Returns the command that is told what came of the run, with its arguments.
+    #[must_use]
+    pub fn notify(&self) -> &[String] {
+        &self.how.options.og_notify
     }
 
     /// What comes after these answers.
@@ -129,7 +169,14 @@ mod tests {
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
-        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args, timed: false }
+        NodeCall {
+            node: Some("n1".to_owned()),
+            host: None,
+            program: program.to_owned(),
+            args,
+            put: None,
+            timed: false,
+        }
     }
 
     fn held(owner: &str) -> NodeCall {

@@ -6,6 +6,7 @@
 //! * [`health`]: the state of a cluster in one verdict, with the facts and what to do
 //! * [`steps`]: the workflows step by step, run by [`replay`]
 //! * [`engine`]: one run of a workflow, from its arguments to its outcome, for callers in the same process
+//! * [`record`]: the record of a run on the controller, which is beside the engine
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 //! * [`variables`]: what Ansible's roles take besides the options
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod health;
 pub mod owner;
 pub mod plan;
+pub mod record;
 pub mod replay;
 pub mod seen;
 pub mod steps;
@@ -24,13 +26,16 @@ pub mod table;
 pub mod text;
 pub mod variables;
 
+use std::path::Path;
+
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, nearest};
 use serde_json::{Map, Value};
 
-use args::{Args, Described, Options, Output, Workflow};
+use args::{Args, Described, Options, Outcome, Output, Workflow};
 use cluster::InventoryHost;
 use engine::{Engine, Turn};
 use owner::Owner;
+use record::{Plan, Recorder};
 
 /// What each workflow needs, and the owner of a run.
 const RULES: [ArgRule; steps::RULES.len() + 2] = {
@@ -72,13 +77,50 @@ impl Module for Workflows {
             return owner(&args);
         }
         let answers = std::mem::take(&mut args.answers);
-        let engine = Engine::new(args, call.check, call.diff)?;
-        match engine.advance(&answers)? {
+        // Of a call with no_log nothing is told, nor recorded.
+        let record = args.record.take().filter(|_| !call.no_log);
+        let plan = Plan::from_args(&args, call.check);
+        let mut engine = Engine::new(args, call.check, call.diff)?;
+        let record = record.filter(|_| engine.is_recorded());
+        if record.is_some() {
+            engine = engine.with_record();
+        }
+        let mut recorder = record.as_deref().map(|record| match record {
+            record::NEW => Recorder::begin(plan, &engine),
+            path => Recorder::open(Path::new(path), &engine),
+        });
+        if let Some(Ok(recorder)) = recorder.as_mut().filter(|_| !answers.is_empty()) {
+            recorder.write_answers(&answers);
+        }
+        let turn = match engine.advance(&answers) {
+            Ok(turn) => turn,
+            Err(e) => {
+                if let Some(Ok(recorder)) = recorder {
+                    let msg = Some(e.failure().detail.clone());
+                    let mut outcome = Outcome { failed: true, msg, ..Outcome::default() };
+                    recorder.finish(&mut outcome).await;
+                }
+                return Err(e);
+            }
+        };
+        match turn {
             Turn::Ask(next) => {
                 let msg = format!("{}: {} calls", next.step, next.calls.len());
-                Ok(Report::unchanged(msg, Output { next: Some(next), ..Output::default() }))
+                let mut record = record;
+                if let Some(Ok(recorder)) = &mut recorder {
+                    recorder.write_step(&next);
+                    recorder.update_report();
+                    record = Some(recorder.folder().display().to_string());
+                }
+                Ok(Report::unchanged(msg, Output { next: Some(next), record, ..Output::default() }))
             }
-            Turn::Done(outcome) => {
+            Turn::Done(mut outcome) => {
+                match recorder {
+                    Some(Ok(recorder)) => recorder.finish(&mut outcome).await,
+                    Some(Err(e)) => outcome.warnings.push(record::warn_of_loss(&e)),
+                    None => {}
+                }
+                engine.remove_unasked_diffs(&mut outcome);
                 let msg = text::msg(&outcome, call.check);
                 Ok(Report::unchanged(msg, Output { outcome: Some(*outcome), ..Output::default() }))
             }

@@ -15,6 +15,16 @@ pub fn unified(diffs: &[Diff]) -> String {
     diffs.iter().map(one).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// How long something took, for a person.
+#[must_use]
+pub fn duration(elapsed_ms: u64) -> String {
+    match elapsed_ms / 1000 {
+        0..60 => format!("{}.{} s", elapsed_ms / 1000, elapsed_ms / 100 % 10),
+        s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
+        s => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
 /// What the report says in one line.
 #[must_use]
 pub fn msg(outcome: &Outcome, check: bool) -> String {

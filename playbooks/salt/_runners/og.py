@@ -73,6 +73,7 @@ def _run(workflow, nodes, test, diff, minion, key, options):
             "check_mode": bool(test),
             "diff": bool(diff),
             "pid": os.getpid(),
+            "record": "new",
         }
         out = _told(_carried_out(_program(), asked, _Minions(cluster["hosts"], key)), bool(test))
     except _Stopped as e:
@@ -147,6 +148,7 @@ def _carried_out(program, asked, minions):
     answers = []
     while True:
         result = _asked(program, {**asked, "answers": answers})
+        asked = {**asked, "record": result.get("record", asked["record"])}
         if "outcome" in result:
             # What was counted; there is nothing to count where nobody changes anything.
             counted = {} if asked["workflow"] == "status" else {"msg": result["msg"]}
@@ -173,6 +175,17 @@ def _owner(program, arguments, minions):
     return answer
 
 
+def _with_source(call):
+    """The call with what the minion needs to fetch the file: its address on the master's file server, empty where it has none, and its size."""
+    path, source = os.path.realpath(call["put"]["from"]), ""
+    for root in (__opts__.get("file_roots") or {}).get("base") or []:
+        inside = os.path.relpath(path, os.path.realpath(root))
+        if inside.split(os.sep)[0] != os.pardir:
+            source = f"salt://{inside}"
+    size = os.stat(path).st_size if os.path.isfile(path) else None
+    return {**call, "program": "transfer", "args": {}, "put": {**call["put"], "source": source, "size": size}}
+
+
 def _tell(step, nodes):
     # Not as an event: salt-run would print it among the result.
     print(f"{step}: {', '.join(dict.fromkeys(nodes))}" if nodes else step, file=sys.stderr, flush=True)
@@ -184,7 +197,7 @@ def _told(outcome, test):
     for one in outcome["changes"]:
         changes.setdefault(one["node"], []).append({one["step"]: one.get("diff") or one["actions"]})
     out = {"changed": outcome["changed"], "failed": outcome["failed"], "test": test, "changes": changes}
-    for key, name in (("msg", "msg"), ("warnings", "warnings"), ("table", "cluster")):
+    for key, name in (("msg", "msg"), ("warnings", "warnings"), ("table", "cluster"), ("report", "report")):
         if outcome.get(key):
             out[name] = outcome[key]
     return out
@@ -200,9 +213,11 @@ class _Minions:
 
     def answers(self, calls, test):
         """What these calls answer, in their order."""
+        calls = [_with_source(call) if "put" in call else call for call in calls]
         by_minion = {}
         for call in calls:
-            by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
+            wanted = {key: call[key] for key in ("node", "program", "args", "put") if key in call}
+            by_minion.setdefault(self.ids[call["node"]], []).append(wanted)
         sent = time.time_ns() // 1_000_000
         look = all(call["args"].get("state") == "query" for call in calls)
         ask, wait = _LOOKS if look else _CHANGES
@@ -369,6 +384,17 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("expand", nodes, test, diff, minion, og_cluster, options)
 
@@ -433,6 +459,17 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
@@ -502,6 +539,17 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("repair", nodes, test, diff, minion, og_cluster, options)
@@ -576,6 +624,17 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("configure", [], test, diff, minion, og_cluster, options)
 
@@ -644,6 +703,17 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("restart", nodes, test, diff, minion, og_cluster, options)
 
@@ -709,6 +779,17 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("switchover", nodes, test, diff, minion, og_cluster, options)
 
@@ -769,6 +850,17 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
 
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
     """
     return _run("failover", nodes, test, diff, minion, og_cluster, options)
 
@@ -805,6 +897,17 @@ def status(minion, og_cluster=CLUSTER, **options):
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("status", [], False, False, minion, og_cluster, options)
@@ -859,6 +962,17 @@ def preflight(minion, og_cluster=CLUSTER, **options):
 
     og_max_lag_bytes (int, default 16777216)
         A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)

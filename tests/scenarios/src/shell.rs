@@ -146,6 +146,7 @@ impl<'a> Shell<'a> {
             .current_dir(&self.folder)
             .env("PATH", format!("{}:{}:{path}", bin.display(), self.cluster.modules().display()))
             .env("PS1", format!("{}$ ", lab.name()))
+            .env("XDG_STATE_HOME", self.folder.join("state"))
             .status()
             .map_err(|e| format!("cannot open a shell: {e}"))
     }
@@ -161,7 +162,8 @@ impl<'a> Shell<'a> {
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("PATH", format!("{}:{path}", self.cluster.modules().display()))
-            .env("SSH_CONFIG", lab.ssh_config());
+            .env("SSH_CONFIG", lab.ssh_config())
+            .env("XDG_STATE_HOME", self.folder.join("state"));
         command
     }
 }

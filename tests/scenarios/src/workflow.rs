@@ -131,6 +131,7 @@ impl Ansible {
             .env("ANSIBLE_HOME", self.scratch.join("ansible"))
             .env("ANSIBLE_NOCOLOR", "1")
             .env("OG_RECORD", &record)
+            .env("XDG_STATE_HOME", self.scratch.join("state"))
             .stdin(Stdio::null());
         if let Some(n) = kill_after {
             wrap.env("OG_RECORD_KILL_AFTER", n.to_string());

@@ -236,6 +236,7 @@ impl Bench<'_> {
             .env("ANSIBLE_HOME", folder.join("ansible"))
             .env("ANSIBLE_PIPELINING", pipelining.to_string())
             .env("OG_RECORD", &record)
+            .env("XDG_STATE_HOME", folder.join("state"))
             .stdin(Stdio::null());
         let start = Instant::now();
         output(&mut command)?;

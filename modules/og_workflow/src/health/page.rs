@@ -9,7 +9,8 @@ use super::lines::cells;
 use super::picture::{Grade, escape, svg, verdict_in_words};
 use super::{Answer, ClusterHealth, Finding, NodeHealth, Readiness, Severity};
 
-const STYLE: &str = "
+/// The style of every page: colours by light and dark, verdicts, tables, what a phone and a printer need.
+pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark;--text:#1b1f24;--back:#fff;--soft:#57606a;--line:#d0d7de;--panel:#f6f8fa;
 --good:#1a7f37;--warning:#9a6700;--bad:#cf222e;--unknown:#57606a}
 @media screen and (prefers-color-scheme:dark){:root{--text:#e6edf3;--back:#0d1117;--soft:#9ea7b3;--line:#30363d;
@@ -76,7 +77,7 @@ pub fn html(health: &ClusterHealth, cluster: &str, at: u64) -> String {
 }
 
 /// A word with the mark and the colour of its grade.
-fn marked(grade: Grade, word: &str) -> String {
+pub(crate) fn marked(grade: Grade, word: &str) -> String {
     format!(
         "<span class=\"word {}\"><svg width=\"16\" height=\"16\" viewBox=\"0 0 20 20\" aria-hidden=\"true\">{}</svg> {word}</span>",
         grade.class(),

@@ -75,7 +75,7 @@ pub fn verdict_in_words(verdict: Verdict) -> &'static str {
 
 /// What a node or a verdict is shown as: each grade has a colour and a mark of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Grade {
+pub(crate) enum Grade {
     Good,
     Warning,
     Bad,
@@ -109,7 +109,7 @@ impl Grade {
     }
 
     /// Returns the class of its colours.
-    pub(super) fn class(self) -> &'static str {
+    pub(crate) fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Warning => "warning",

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
-use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
+use crate::args::{Change, Counts, Options, Outcome, PutFile, Reason, Shown};
 use crate::cluster::{InventoryHost, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
@@ -365,27 +365,7 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it = Run {
-        workflow,
-        targets,
-        checks: false,
-        checked: false,
-        how,
-        hosts,
-        replay,
-        steps: Vec::new(),
-        warnings: Vec::new(),
-        findings: Vec::new(),
-        table: Vec::new(),
-        cluster: None,
-        preflight: None,
-        causes: Vec::new(),
-        diagnoses: false,
-        leader: None,
-        more_parameters: None,
-        owed_rules: BTreeMap::new(),
-        reason: None,
-    };
+    let mut it = Run::new(workflow, targets, hosts, how, replay);
     let done = match workflow.entry() {
         Some(entry) => (entry.run)(&mut it, targets),
         None => Err(Stop::Failed("this is no workflow on nodes".to_owned())),
@@ -423,6 +403,8 @@ struct Run<'a> {
     findings: Vec<String>,
     table: Vec<String>,
     cluster: Option<ClusterHealth>,
+    before: Option<Box<ClusterHealth>>,
+    after: Option<Box<ClusterHealth>>,
     preflight: Option<Vec<NodePreflight>>,
     causes: Vec<Case>,
     /// Whether nodes that are not well are asked why.
@@ -441,6 +423,40 @@ struct Run<'a> {
 /// Arguments of a program.
 fn args(value: Value) -> Map<String, Value> {
     if let Value::Object(map) = value { map } else { Map::new() }
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        workflow: Workflow,
+        targets: &'a [String],
+        hosts: &'a [InventoryHost],
+        how: &'a How,
+        replay: Replay<'a>,
+    ) -> Self {
+        Self {
+            workflow,
+            targets,
+            checks: false,
+            checked: false,
+            how,
+            hosts,
+            replay,
+            steps: Vec::new(),
+            warnings: Vec::new(),
+            findings: Vec::new(),
+            table: Vec::new(),
+            cluster: None,
+            before: None,
+            after: None,
+            preflight: None,
+            causes: Vec::new(),
+            diagnoses: false,
+            leader: None,
+            more_parameters: None,
+            owed_rules: BTreeMap::new(),
+            reason: None,
+        }
+    }
 }
 
 impl Run<'_> {
@@ -500,7 +516,14 @@ impl Run<'_> {
             self.compare_logs(&mut nodes)?;
         }
         self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
+        if self.before.is_none() && programs.contains(&"og_node_state") {
+            self.before = Some(Box::new(self.assess(&nodes)));
+        }
         Ok(nodes)
+    }
+
+    fn assess(&self, nodes: &[Node]) -> ClusterHealth {
+        assess(nodes, self.how.options.og_max_lag_bytes)
     }
 
     /// Looks in the logs of the nodes for the last record of each that is not well, and for the recorded forks.
@@ -624,6 +647,19 @@ impl Run<'_> {
     /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
     fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
         let done = self.ask(name, program, calls, Shown::default())?;
+        self.note(name, &done);
+        Ok(done)
+    }
+
+    /// Puts files on nodes, as a step.
+    #[allow(dead_code)] // For the workflow deploy.
+    fn put(&mut self, name: &str, files: Vec<(String, PutFile)>) -> Go<Answered> {
+        let check_mode = self.how.check;
+        let with_mode = |(node, file)| (node, PutFile { check_mode, ..file });
+        let files: Vec<_> = files.into_iter().map(with_mode).collect();
+        self.replay.shown = Shown::default();
+        let done = self.replay.put(name, &files)?;
+        self.heed(&done);
         self.note(name, &done);
         Ok(done)
     }
@@ -782,7 +818,7 @@ impl Run<'_> {
     fn status(&mut self) -> Go {
         let mut nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
         self.ask_cm(&mut nodes)?;
-        let health = assess(&nodes, self.how.options.og_max_lag_bytes);
+        let health = self.assess(&nodes);
         self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
         let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
         let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
@@ -824,6 +860,8 @@ impl Run<'_> {
     ) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
         self.table = table(&nodes, gone);
+        let members: Vec<Node> = nodes.iter().filter(|n| !gone.contains(&n.name)).cloned().collect();
+        self.after = Some(Box::new(self.assess(&members)));
         match primary.and_then(|primary| plan::describe_primary_change(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
             None => Ok(plan::idle_slots(&nodes, newcomers)),
@@ -872,7 +910,11 @@ impl Run<'_> {
             warnings,
             findings: self.findings,
             table: self.causes.iter().map(Case::in_words).chain(self.table).collect(),
+            before: self.before.filter(|_| self.cluster.is_none()),
+            after: self.after,
             cluster: self.cluster,
+            timings: Vec::new(),
+            report: None,
             causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
         }

@@ -11,6 +11,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use crate::cluster_file;
+use crate::history::{self, HistoryRequest};
 use crate::view::View;
 
 /// Calls at once, unless `--forks` says otherwise.
@@ -26,6 +27,15 @@ const PREFIX: &str = "og_";
 const PREFLIGHT: [&str; 2] = ["og_preflight_for", "og_preflight_nodes"];
 
 /// What the command line asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// A run of a workflow.
+    Run(Box<Invocation>),
+    /// The records of earlier runs.
+    History(HistoryRequest),
+}
+
+/// A run of a workflow, as the command line asks for it.
 #[derive(Debug)]
 pub struct Invocation {
     /// The workflow.
@@ -63,6 +73,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands(WORKFLOWS.iter().map(subcommand))
+        .subcommand(history::command())
         .after_help(
             "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
              A run that failed, was interrupted or was killed is continued by the same command.",
@@ -242,8 +253,12 @@ fn option(name: &str, schema: &Value) -> Arg {
 ///
 /// # Errors
 /// What clap says of it, and a word that is neither a node nor an option.
-pub fn parse() -> Result<Invocation, Error> {
-    read(&command().try_get_matches()?)
+pub fn parse() -> Result<Request, Error> {
+    let matches = command().try_get_matches()?;
+    Ok(match matches.subcommand() {
+        Some((history::NAME, own)) => Request::History(HistoryRequest::from_matches(own)),
+        _ => Request::Run(Box::new(read(&matches)?)),
+    })
 }
 
 fn read(matches: &ArgMatches) -> Result<Invocation, Error> {
@@ -418,8 +433,15 @@ mod tests {
         let own = |name: &String| WORKFLOWS.iter().any(|entry| entry.options.contains(&name.as_str()));
         let mut shared: Vec<_> = options().keys().filter(|name| !own(name)).cloned().collect();
         shared.sort();
-        let wanted =
-            ["og_lock_force", "og_lock_ttl", "og_look_timeout", "og_max_lag_bytes", "og_wait_timeout"];
+        let wanted = [
+            "og_lock_force",
+            "og_lock_ttl",
+            "og_look_timeout",
+            "og_max_lag_bytes",
+            "og_notify",
+            "og_record",
+            "og_wait_timeout",
+        ];
         assert_eq!(shared, wanted);
     }
 

@@ -136,11 +136,17 @@ impl Display {
             None if !changes => {}
             None => err(&format!("{} ({})", og_workflow::text::msg(outcome, check), seconds(elapsed))),
         }
+        Self::report(outcome.report.as_deref());
     }
 
     /// Writes one line to standard output.
     pub fn line(&mut self, text: &str) {
         self.out(text);
+    }
+
+    /// Writes the value to standard output as one line of JSON.
+    pub fn json_line(&mut self, value: &Value) {
+        self.out_json(value);
     }
 
     /// Tells the state of the cluster anew.
@@ -177,12 +183,23 @@ impl Display {
     }
 
     /// Tells that a signal ended the run, and how to go on.
-    pub fn interrupted(&mut self, nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) {
-        let msg = interruption(nodes, unconfirmed, lock, changes);
+    pub fn interrupted(&mut self, msg: &str, report: Option<&str>) {
         if self.json {
-            self.json_outcome(json!({"failed": true, "interrupted": true, "msg": msg}));
+            let mut told = json!({"failed": true, "interrupted": true, "msg": msg});
+            if let Some(report) = report {
+                told["report"] = json!(report);
+            }
+            self.json_outcome(told);
         } else {
-            err(&format!("og: {}", secret::mask_text(&msg)));
+            err(&format!("og: {}", secret::mask_text(msg)));
+            Self::report(report);
+        }
+    }
+
+    /// Tells where the report of a run is, when it is recorded.
+    fn report(path: Option<&str>) {
+        if let Some(path) = path {
+            err(&format!("report: {path}"));
         }
     }
 
@@ -254,7 +271,7 @@ fn in_words(lock: &LockLeft) -> Option<String> {
 }
 
 /// What is told of a run that a signal ended.
-fn interruption(nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) -> String {
+pub fn interruption(nodes: &[String], unconfirmed: &[String], lock: &LockLeft, changes: bool) -> String {
     let mut parts = vec!["interrupted".to_owned()];
     if !nodes.is_empty() {
         parts.push(format!("ended what was under way on {}", nodes.join(", ")));
@@ -310,11 +327,7 @@ fn coloured(line: &str) -> String {
 }
 
 fn seconds(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
-        s @ 60..3600 => format!("{} min {} s", s / 60, s % 60),
-        s => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
+    og_workflow::text::duration(millis(time))
 }
 
 fn with_nodes(step: &str, nodes: &[String]) -> String {
@@ -334,8 +347,11 @@ fn to_json(event: &Event, elapsed: Duration) -> Value {
             json!({"event": "progress", "node": node, "progress": progress})
         }
         Event::Answer { call, answer, at_work, .. } => {
-            let mut line = json!({"event": "answer", "program": call.program});
+            let mut line = json!({"event": "answer"});
+            let program = Some(&call.program).filter(|name| !name.is_empty());
             for (key, value) in [
+                ("program", json!(program)),
+                ("put", json!(call.put.as_ref().map(|file| &file.to))),
                 ("node", json!(call.node)),
                 ("changed", answer["changed"].clone()),
                 ("failed", json!(is_failed(answer))),
@@ -608,6 +624,7 @@ mod tests {
             host: None,
             program: "og_build".to_owned(),
             args: serde_json::Map::new(),
+            put: None,
             timed: false,
         };
         let answer = json!({"changed": true, "failed": true, "msg": "m", "error": {"kind": "io"}});
@@ -625,6 +642,7 @@ mod tests {
             host: None,
             program: "og_hba".to_owned(),
             args,
+            put: None,
             timed: false,
         };
         let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});

@@ -3,6 +3,7 @@
 mod cluster_file;
 mod command;
 mod display;
+mod history;
 mod inventory;
 mod run;
 mod view;
@@ -15,12 +16,14 @@ use og_common::protocol::{Error, ErrorKind, log, secret, take_in};
 use og_workflow::Workflows;
 use og_workflow::args::Outcome;
 use og_workflow::engine::Engine;
+use og_workflow::record::{self, Plan, Recorder};
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use command::Invocation;
-use display::Display;
+use command::{Invocation, Request};
+use display::{Display, interruption};
+use history::HistoryRequest;
 use run::{Ended, Runner};
 use view::View;
 
@@ -33,7 +36,8 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(command::command).complete();
     log::start();
     let invocation = match command::parse() {
-        Ok(invocation) => invocation,
+        Ok(Request::Run(invocation)) => invocation,
+        Ok(Request::History(request)) => return show_history(&request),
         Err(e) => {
             drop(e.print());
             if !e.use_stderr() {
@@ -63,11 +67,23 @@ fn main() -> ExitCode {
     ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
 }
 
+fn show_history(request: &HistoryRequest) -> ExitCode {
+    let mut display = Display::new(request.json, false);
+    let code = match request.run(&mut display) {
+        Ok(()) => 0,
+        Err(e) => {
+            display.error(&e);
+            if e.kind() == ErrorKind::BadArgs { UNUSABLE } else { FAILED }
+        }
+    };
+    ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+}
+
 fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
     // This may run ansible-inventory, for as long as that takes: a signal ends og there, as nothing is begun.
     let (cluster, warnings) = cluster_file::read(invocation.file.as_deref(), invocation.cluster.as_deref())?;
     Display::warn(&warnings);
-    let engine = engine(invocation, cluster)?;
+    let (engine, plan) = engine(invocation, cluster)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -75,7 +91,7 @@ fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
     let code = runtime.block_on(async {
         let stop = watch_signals()
             .map_err(|e| Error::new(ErrorKind::Internal, format!("cannot watch signals: {e}")))?;
-        run_workflow(invocation, &engine, display, stop).await
+        run_workflow(invocation, &engine, plan, display, stop).await
     });
     runtime.shutdown_background();
     code
@@ -84,12 +100,21 @@ fn run(invocation: &Invocation, display: &mut Display) -> Result<u8, Error> {
 async fn run_workflow(
     invocation: &Invocation,
     engine: &Engine,
+    plan: Plan,
     display: &mut Display,
     stop: watch::Receiver<bool>,
 ) -> Result<u8, Error> {
     let mut runner = Runner::new(engine, invocation, stop.clone())?;
     let code = match invocation.watch {
-        None => run_once(invocation, &mut runner, display).await,
+        None => {
+            if engine.is_recorded() {
+                match Recorder::begin(plan, engine) {
+                    Ok(recorder) => runner.recorder = Some(recorder),
+                    Err(e) => Display::warn(&[record::warn_of_loss(&e)]),
+                }
+            }
+            run_once(invocation, engine, &mut runner, display).await
+        }
         Some(interval) => watch_status(interval, &invocation.view, &mut runner, display, stop).await,
     };
     runner.close().await;
@@ -97,7 +122,7 @@ async fn run_workflow(
 }
 
 /// The run that the command line asks for, its options typed and checked as those of every caller are.
-fn engine(invocation: &Invocation, cluster: Value) -> Result<Engine, Error> {
+fn engine(invocation: &Invocation, cluster: Value) -> Result<(Engine, Plan), Error> {
     let mut request = json!({
         "workflow": invocation.workflow.name,
         "targets": invocation.targets,
@@ -107,11 +132,13 @@ fn engine(invocation: &Invocation, cluster: Value) -> Result<Engine, Error> {
     request["cluster"] = cluster;
     let taken = take_in::<Workflows>(request.to_string().as_bytes())?;
     secret::register_args(&taken.values);
-    Engine::new(taken.args, invocation.check, invocation.diff)
+    let plan = Plan::from_args(&taken.args, invocation.check);
+    Ok((Engine::new(taken.args, invocation.check, invocation.diff)?.with_record(), plan))
 }
 
 async fn run_once(
     invocation: &Invocation,
+    engine: &Engine,
     runner: &mut Runner<'_>,
     display: &mut Display,
 ) -> Result<u8, Error> {
@@ -120,11 +147,21 @@ async fn run_once(
         Ok(ended) => ended,
         Err(e) => {
             Display::lock_left(&runner.leave_lock().await);
+            if let Some(recorder) = runner.recorder.take() {
+                let mut outcome =
+                    Outcome { failed: true, msg: Some(e.failure().detail.clone()), ..Outcome::default() };
+                recorder.finish(&mut outcome).await;
+                Display::warn(&outcome.warnings);
+            }
             return Err(e);
         }
     };
     match ended {
         Ended::Outcome(mut outcome) => {
+            if let Some(recorder) = runner.recorder.take() {
+                recorder.finish(&mut outcome).await;
+            }
+            engine.remove_unasked_diffs(&mut outcome);
             invocation.view.apply(&mut outcome)?;
             if let Some((code, line)) = invocation.view.nagios(&outcome) {
                 display.line(&line);
@@ -140,7 +177,13 @@ async fn run_once(
         Ended::Interrupted { nodes, unconfirmed } => {
             // Nobody else may change the cluster while something of this run does.
             let lock = if unconfirmed.is_empty() { runner.leave_lock().await } else { runner.keep_lock() };
-            display.interrupted(&nodes, &unconfirmed, &lock, invocation.workflow.changes);
+            let msg = interruption(&nodes, &unconfirmed, &lock, invocation.workflow.changes);
+            let mut report = None;
+            if let Some(recorder) = runner.recorder.take() {
+                report = Some(recorder.folder().join(record::REPORT).display().to_string());
+                Display::warn(&recorder.interrupt(&msg).await);
+            }
+            display.interrupted(&msg, report.as_deref());
             Ok(FAILED)
         }
     }

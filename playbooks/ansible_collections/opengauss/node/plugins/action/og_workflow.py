@@ -62,8 +62,7 @@ class ActionModule(OgActionBase):
         result = {"changed": False, "failed": outcome["failed"], "msg": outcome.get("msg", "") if outcome["failed"] else table}
         if outcome["failed"] and table:
             result["cluster"] = table
-        if outcome.get("warnings"):
-            result["warnings"] = outcome["warnings"]
+        result.update({key: outcome[key] for key in ("warnings", "report") if outcome.get(key)})
         # The table is shown whatever the verbosity.
         return {**result, "_ansible_verbose_always": True}
 

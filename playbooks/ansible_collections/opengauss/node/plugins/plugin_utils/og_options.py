@@ -9,6 +9,8 @@ OPTIONS = (
     "og_lock_force",
     "og_wait_timeout",
     "og_max_lag_bytes",
+    "og_record",
+    "og_notify",
     "og_sync_standbys",
     "og_sync_num",
     "og_hba_method",

@@ -45,7 +45,7 @@ class Run:
     def begin(cls, asked, ask):
         """Begins a run of the workflow that `asked`, the arguments of og_workflow, describes."""
         run = cls(tempfile.mkdtemp(prefix="og-run-", dir=C.DEFAULT_LOCAL_TMP), ask)
-        run._write("asked", asked)
+        run._write("asked", {**asked, "record": "new"})
         run._write("answers", [])
         run._advance(0, [], 0)
         run.go_on()
@@ -96,11 +96,14 @@ class Run:
         answers = self._read("answers")[: keep or None] if at else []
         answers += told
         while True:
+            asked = self._read("asked")
             try:
-                answer = self._ask({**self._read("asked"), "answers": answers})
+                answer = self._ask({**asked, "answers": answers})
             except AnsibleActionFail as e:
                 # The step was made: without an outcome it would be made again for ever.
                 answer = {"msg": e.message}
+            if answer.get("record", asked["record"]) != asked["record"]:
+                self._write("asked", {**asked, "record": answer["record"]})
             due = answer.get("next")
             if not due:
                 # What it cannot use is an outcome, too: somebody has to say so.

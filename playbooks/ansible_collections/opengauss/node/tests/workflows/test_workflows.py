@@ -75,9 +75,9 @@ class Cluster:
         done.changed = sum(int(c) for _, c in RECAP.findall(done.stdout))
         return done
 
-    @staticmethod
-    def env():
-        return {**os.environ, "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    def env(self):
+        own = {"ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "XDG_STATE_HOME": str(self.root / "state")}
+        return {**os.environ, **own}
 
     def good(self, playbook, *args):
         done = self.play(playbook, *args)
@@ -199,6 +199,33 @@ def test_drop(three):
     assert three.good("drop", "-e", "og_drop=n2").changed == 0
     three.good("drop", "-e", "og_drop=n3")
     assert three.state("n1")["parameters"]["synchronous_standby_names"] == ""
+
+
+def test_a_run_leaves_a_record(three):
+    def records():
+        return sorted((three.root / "state/opengauss-node/runs").glob("*"))
+
+    three.good("status")
+    three.good("drop", "-e", "og_drop=n2", "--check")
+    assert records() == []
+    done = three.good("drop", "-e", "og_drop=n2", "-e", "og_drop_clear=yes")
+    [run] = records()
+    assert f"{run}/report.html" in done.stdout and (run / "report.html").exists()
+    plan, outcome = (json.loads((run / name).read_text()) for name in ("plan.json", "outcome.json"))
+    assert (plan["targets"], plan["options"]["og_drop_clear"], sorted(plan["cluster"]["hosts"])) == (["n2"], True, ["n1", "n2", "n3", "n4", "n5"])
+    assert outcome["verdict"] == "done" and {one["name"] for one in outcome["after"]["nodes"]} == {"n1", "n3", "n4", "n5"}
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    steps = [event for event in events if event["event"] == "step"]
+    assert len(events) == len(steps) + sum(len(step["calls"]) for step in steps)
+    assert [time["step"] for time in outcome["timings"]] == [step["step"] for step in steps]
+    changed = {(event["node"], event["step"]) for event in events if event.get("changed")}
+    assert changed == {(one["node"], one["step"]) for one in outcome["changes"]}
+    # One that is killed leaves what it had done so far.
+    with three.killed_at(("n4", "og_build"), "expand", "-e", "og_add=n4"):
+        pass
+    left = records()[1]
+    assert sorted(path.name for path in left.iterdir()) == ["events.jsonl", "plan.json", "report.html"]
+    assert json.loads((left / "events.jsonl").read_text().splitlines()[-1])["calls"] == [{"node": "n4", "program": "og_build"}]
 
 
 @pytest.mark.versions

@@ -1,0 +1,473 @@
+//! The record of a run: a folder on the controller that tells what was asked, what each step did, and what came of it.
+//!
+//! * `plan.json` ([`Plan`]): what was asked
+//! * `events.jsonl` ([`Event`]): each step, and the answer of each of its calls
+//! * `outcome.json` ([`Ended`]): what came of it; not there while the run is at work, and after it was killed
+//! * `report.html` ([`report`]): all of it as a page for a browser
+//!
+//! The engine is a pure function; only this writes, for `og` and for the program og_workflow. A record that cannot be written
+//! is a warning of the run, and never ends it. [`history`] reads the folders.
+
+mod folder;
+pub mod history;
+mod notify;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use og_common::clock::{now_millis, parse_millis, rfc3339_millis};
+use og_common::protocol::{Diff, Error};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::args::{Args, Change, Counts, Next, NodeCall, Options, Outcome, StepTime};
+use crate::engine::Engine;
+use crate::health::ClusterHealth;
+use crate::text::unified;
+
+pub use folder::runs_folder;
+
+/// What asks og_workflow for a new record; the record's own path continues it.
+pub const NEW: &str = "new";
+
+const PLAN: &str = "plan.json";
+const EVENTS: &str = "events.jsonl";
+const OUTCOME: &str = "outcome.json";
+/// The page in the folder of a run.
+pub const REPORT: &str = "report.html";
+
+/// What was asked of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plan {
+    /// The run's id, which is its folder's name.
+    pub id: String,
+    /// The workflow.
+    pub workflow: String,
+    /// The nodes that it is for.
+    pub targets: Vec<String>,
+    /// The options that were given with the call; not those with their default, as Ansible gives all there are.
+    pub options: Map<String, Value>,
+    /// The cluster as it was described: `hosts` and `vars`.
+    pub cluster: Value,
+    /// Whether nothing was to be changed.
+    pub check_mode: bool,
+    /// Who runs it, as `user@machine pid N start T`.
+    pub owner: String,
+    /// When it began, in RFC 3339.
+    pub started: String,
+    /// The version of the suite.
+    pub version: String,
+}
+
+impl Plan {
+    /// What these arguments ask for; the id and the rest follow when the record begins.
+    #[must_use]
+    pub fn from_args(args: &Args, check: bool) -> Self {
+        let cluster = args.cluster.clone().unwrap_or_default();
+        let defaults = json!(Options::default());
+        let mut options = args.options.clone();
+        options.retain(|name, value| defaults.get(name) != Some(&*value));
+        Self {
+            workflow: args.workflow.entry().map_or("", |entry| entry.name).to_owned(),
+            targets: crate::distinct(&args.targets),
+            options,
+            cluster: json!({"hosts": cluster.hosts, "vars": cluster.vars}),
+            check_mode: check,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A step begins.
+    Step(StepEvent),
+    /// A call of the step has ended.
+    Answer(Box<AnswerEvent>),
+    /// Answers came for a step that is not in the record.
+    Gap {
+        /// When that was found.
+        at: String,
+    },
+}
+
+/// A step that begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepEvent {
+    /// Its title.
+    pub step: String,
+    /// When it began.
+    pub start: String,
+    /// Its calls, in order.
+    pub calls: Vec<CallEvent>,
+    /// How many answers of earlier steps still count.
+    pub keep: usize,
+    /// Which answers count as a change.
+    pub counts: Counts,
+    /// A call that fails is no failure of the step by itself.
+    pub may_fail: bool,
+}
+
+/// A call of a step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallEvent {
+    /// The node; none for a call on the controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The program; none where a file is put there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub program: String,
+    /// The path on the node of a file that is put there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub put: Option<String>,
+}
+
+impl CallEvent {
+    /// Returns what is called, for a person.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.put.as_deref().unwrap_or(&self.program)
+    }
+}
+
+/// A call that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnswerEvent {
+    /// The step.
+    pub step: String,
+    /// Node and program.
+    #[serde(flatten)]
+    pub call: CallEvent,
+    /// When its step began.
+    pub start: String,
+    /// When its answer was there.
+    pub end: String,
+    /// How long the program ran; by the caller's clock where it does not tell.
+    pub elapsed_ms: u64,
+    /// Whether it changed something on the node.
+    pub changed: bool,
+    /// Whether it failed.
+    pub failed: bool,
+    /// What the program says.
+    pub msg: String,
+    /// What was done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// The changed files as unified diffs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// Things to look at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub error: Value,
+}
+
+/// What came of a run, in few words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunVerdict {
+    /// It changed what was to be changed.
+    Done,
+    /// There was nothing to change.
+    Unchanged,
+    /// It failed, or was refused, and nothing is half done.
+    #[default]
+    Failed,
+    /// Something was done and not all of it; the same command continues.
+    Incomplete,
+    /// A signal ended it, or it was killed; the same command continues.
+    Interrupted,
+    /// It is at work.
+    Running,
+}
+
+impl RunVerdict {
+    /// As it is written and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::Incomplete => "incomplete",
+            Self::Interrupted => "interrupted",
+            Self::Running => "running",
+        }
+    }
+
+    fn from_outcome(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome { incomplete: true, .. } => Self::Incomplete,
+            Outcome { failed: true, .. } => Self::Failed,
+            Outcome { changed: true, .. } => Self::Done,
+            _ => Self::Unchanged,
+        }
+    }
+}
+
+/// What came of a run, as far as it is read again; `outcome.json` has all keys of the workflow's outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ended {
+    /// In a word.
+    pub verdict: RunVerdict,
+    /// When it ended.
+    pub ended: String,
+    /// How long it took.
+    pub elapsed_ms: u64,
+    /// Why it failed.
+    pub msg: Option<String>,
+    /// What was changed, in order.
+    pub changes: Vec<Change>,
+    /// Things to look at.
+    pub warnings: Vec<String>,
+    /// What stood against it before its first change.
+    pub findings: Vec<String>,
+    /// The cluster as lines of a table.
+    pub table: Vec<String>,
+    /// The cluster when the run first inspected it.
+    pub before: Option<ClusterHealth>,
+    /// The cluster when the run last inspected it.
+    pub after: Option<ClusterHealth>,
+}
+
+/// Writes the record of one run.
+#[derive(Debug)]
+pub struct Recorder {
+    folder: PathBuf,
+    plan: Plan,
+    notify: Vec<String>,
+    /// The step that is under way.
+    step: Option<StepEvent>,
+    /// What could not be written first.
+    lost: Option<Error>,
+    has_gap: bool,
+}
+
+impl Recorder {
+    /// Begins the record of a run in a folder of its own.
+    ///
+    /// # Errors
+    /// There is no home to write it to, or it cannot be written.
+    pub fn begin(plan: Plan, engine: &Engine) -> Result<Self, Error> {
+        let now = now_millis();
+        let plan = Plan { owner: engine.owner().to_owned(), started: rfc3339_millis(now), ..plan };
+        let (folder, id) = folder::make(&runs_folder()?, now, &plan.workflow)?;
+        let plan = Plan { id, ..plan };
+        folder::write(&folder.join(PLAN), &folder::to_pretty(&plan)?)?;
+        let notify = engine.notify().to_vec();
+        Ok(Self { folder, plan, notify, step: None, lost: None, has_gap: false })
+    }
+
+    /// Continues a record that another process began.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
+        let run = history::Run::read(folder)?;
+        let has_gap = run.events.iter().any(|event| matches!(event, Event::Gap { .. }));
+        let step = match run.events.last() {
+            Some(Event::Step(step)) => Some(step.clone()),
+            _ => None,
+        };
+        let notify = engine.notify().to_vec();
+        Ok(Self { folder: folder.to_owned(), plan: run.plan, notify, step, lost: None, has_gap })
+    }
+
+    /// Returns the folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns the run's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.plan.id
+    }
+
+    /// Writes that a step begins.
+    pub fn write_step(&mut self, next: &Next) {
+        let call = |call: &NodeCall| CallEvent {
+            node: call.node.clone(),
+            program: call.program.clone(),
+            put: call.put.as_ref().map(|file| file.to.clone()),
+        };
+        let step = StepEvent {
+            step: next.step.clone(),
+            start: rfc3339_millis(now_millis()),
+            calls: next.calls.iter().map(call).collect(),
+            keep: next.keep,
+            counts: next.shown.counts,
+            may_fail: next.shown.may_fail,
+        };
+        self.write_event(&Event::Step(step.clone()));
+        self.step = Some(step);
+    }
+
+    /// Writes what the step's call at this place has answered.
+    pub fn write_answer(&mut self, at: usize, answer: &Value) {
+        let Some((step, call)) = self.step.as_ref().and_then(|step| Some((step, step.calls.get(at)?))) else {
+            return self.write_gap();
+        };
+        let event = answer_event(step, call, answer, now_millis());
+        self.write_event(&Event::Answer(Box::new(event)));
+    }
+
+    /// Writes what the calls of the step have answered that another process began, where `answers` has them.
+    pub fn write_answers(&mut self, answers: &[Value]) {
+        let expected = self.step.as_ref().map_or(0, |step| step.keep + step.calls.len());
+        if answers.len() != expected || self.step.is_none() {
+            return self.write_gap();
+        }
+        let keep = self.step.as_ref().map_or(0, |step| step.keep);
+        for (at, answer) in answers[keep..].iter().enumerate() {
+            self.write_answer(at, answer);
+        }
+    }
+
+    /// Writes the page with what is known so far, which is what remains of a run that is killed.
+    pub fn update_report(&mut self) {
+        let written = history::Run::read(&self.folder).and_then(|run| self.write_report(&run));
+        self.note(written);
+    }
+
+    /// Writes what came of the run and tells it to `og_notify`; adds to the outcome where its report is, how long each step
+    /// took, and a warning of what failed here.
+    pub async fn finish(mut self, outcome: &mut Outcome) {
+        outcome.report = Some(self.folder.join(REPORT).display().to_string());
+        outcome.timings = self.timings();
+        let mut told = json!(outcome);
+        told["verdict"] = json!(RunVerdict::from_outcome(outcome));
+        let written = self.write_outcome(&mut told);
+        self.note(written);
+        let mut warnings: Vec<String> = self.loss().into_iter().collect();
+        if let Err(e) = notify::notify(&self.notify, &told).await {
+            warnings.push(format!("og_notify: {e}"));
+        }
+        if warnings.is_empty() {
+            return;
+        }
+        outcome.warnings.extend(warnings);
+        // What could not be written before is tried once more, and told already.
+        told["warnings"] = json!(outcome.warnings);
+        drop(self.write_outcome(&mut told));
+    }
+
+    /// Writes that a signal ended the run.
+    pub async fn interrupt(mut self, msg: &str) -> Vec<String> {
+        let report = self.folder.join(REPORT).display().to_string();
+        let mut told =
+            json!({"failed": true, "verdict": RunVerdict::Interrupted, "msg": msg, "report": report});
+        told["timings"] = json!(self.timings());
+        let written = self.write_outcome(&mut told);
+        self.note(written);
+        let mut warnings: Vec<String> = self.loss().into_iter().collect();
+        if let Err(e) = notify::notify(&self.notify, &told).await {
+            warnings.push(format!("og_notify: {e}"));
+        }
+        warnings
+    }
+
+    fn write_outcome(&self, told: &mut Value) -> Result<(), Error> {
+        let now = now_millis();
+        let begun = parse_millis(&self.plan.started).unwrap_or(now);
+        for (key, value) in [
+            ("id", json!(self.plan.id)),
+            ("workflow", json!(self.plan.workflow)),
+            ("targets", json!(self.plan.targets)),
+            ("check_mode", json!(self.plan.check_mode)),
+            ("owner", json!(self.plan.owner)),
+            ("started", json!(self.plan.started)),
+            ("ended", json!(rfc3339_millis(now))),
+            ("elapsed_ms", json!(now.saturating_sub(begun))),
+        ] {
+            told[key] = value;
+        }
+        folder::write(&self.folder.join(OUTCOME), &folder::to_pretty(told)?)?;
+        self.write_report(&history::Run::read(&self.folder)?)
+    }
+
+    fn write_report(&self, run: &history::Run) -> Result<(), Error> {
+        folder::write(&self.folder.join(REPORT), report::html(run).as_bytes())
+    }
+
+    /// How long the steps took that have come to their ends.
+    fn timings(&mut self) -> Vec<StepTime> {
+        match history::Run::read(&self.folder) {
+            Ok(run) => run.steps().filter_map(|step| step.time()).collect(),
+            Err(e) => {
+                self.note(Err(e));
+                Vec::new()
+            }
+        }
+    }
+
+    fn write_event(&mut self, event: &Event) {
+        let written = folder::append(&self.folder.join(EVENTS), event);
+        self.note(written);
+    }
+
+    fn write_gap(&mut self) {
+        self.has_gap = true;
+        self.write_event(&Event::Gap { at: rfc3339_millis(now_millis()) });
+    }
+
+    fn note(&mut self, written: Result<(), Error>) {
+        if let (Err(e), None) = (written, &self.lost) {
+            self.lost = Some(e);
+        }
+    }
+
+    /// Says what the record lacks, for a warning.
+    fn loss(&self) -> Option<String> {
+        match (&self.lost, self.has_gap) {
+            (Some(e), _) => Some(warn_of_loss(e)),
+            (None, true) => Some(format!("the record of this run lacks steps: {}", self.folder.display())),
+            (None, false) => None,
+        }
+    }
+}
+
+/// Returns the warning that a record could not be written.
+#[must_use]
+pub fn warn_of_loss(error: &Error) -> String {
+    format!("this run is not recorded, or not wholly: {error}")
+}
+
+fn answer_event(step: &StepEvent, call: &CallEvent, answer: &Value, now: u64) -> AnswerEvent {
+    let texts = |key: &str| -> Vec<String> {
+        let all = answer[key].as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let diffs: Vec<Diff> = serde_json::from_value(answer["diff"].clone()).unwrap_or_default();
+    let failed = answer["failed"] != json!(false);
+    let started = parse_millis(&step.start).unwrap_or(now);
+    let own = answer["elapsed_ms"].as_u64();
+    let none = format!("{} ended without an answer", call.name());
+    AnswerEvent {
+        step: step.step.clone(),
+        call: call.clone(),
+        start: step.start.clone(),
+        end: rfc3339_millis(now),
+        elapsed_ms: own.unwrap_or_else(|| now.saturating_sub(started)),
+        changed: step.counts.is_change(answer["changed"] == json!(true), failed),
+        failed,
+        msg: answer["msg"].as_str().unwrap_or(&none).to_owned(),
+        actions: texts("actions"),
+        diff: Some(unified(&diffs)).filter(|text| !text.is_empty()),
+        warnings: texts("warnings"),
+        error: answer["error"].clone(),
+    }
+}
