@@ -139,7 +139,8 @@ const CLUSTER_STOP: &str = "cluster_manual_start";
 impl ManagedBy {
     /// Returns why `act` on the server in `data_dir` must be left to CM, DSS or DCF; `None` when it need not.
     ///
-    /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles.
+    /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles; but
+    /// one in manual stop is killed when CM is resumed.
     /// In manual stop it keeps the server stopped: cm_agent kills one that is started, unless `cm_ctl stop -n` has ended
     /// cm_agent itself.
     #[must_use]
@@ -147,10 +148,15 @@ impl ManagedBy {
         let cm = self.by == Manager::Cm;
         if cm && let Some(why) = self.cm_reacts(act) {
             let seen = self.describe_manager();
-            let hint = format!(
-                "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
-                self.cm_command(act, data_dir)
-            );
+            let hint = if self.paused {
+                "resume CM (cm_ctl resume), and start the server then, which takes the manual stop away"
+                    .to_owned()
+            } else {
+                format!(
+                    "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
+                    self.cm_command(act, data_dir)
+                )
+            };
             let detail = format!("openGauss CM runs this node ({seen}): {why}");
             return Some(Objection { reason: Reason::ManagedByCm, detail, hint });
         }
@@ -207,7 +213,8 @@ impl ManagedBy {
             hint,
             ..objection.clone()
         };
-        if self.is_node_stopped() {
+        // While CM is paused a server that it starts stays pending.
+        if self.is_node_stopped() || self.paused {
             return Err(objection);
         }
         let held = !self.manual_start.is_empty();
@@ -247,14 +254,18 @@ impl ManagedBy {
     /// What CM would do about `act`; `None` when it lets it pass.
     fn cm_reacts(&self, act: Act) -> Option<String> {
         // om_monitor starts no cm_agent while the whole node is stopped.
-        if self.paused || (self.is_node_stopped() && self.agent.is_none()) {
+        if self.is_node_stopped() && self.agent.is_none() {
             return None;
         }
         let stops = matches!(act, Act::Stop | Act::StopImmediate);
         if let Some(file) = self.manual_start.first() {
+            let when = if self.paused { " as soon as CM is resumed" } else { "" };
             return (!stops).then(|| {
-                format!("it is in manual stop ({file}), and cm_agent kills a server started there")
+                format!("it is in manual stop ({file}), and cm_agent kills a server started there{when}")
             });
+        }
+        if self.paused {
+            return None;
         }
         Some(
             match act {
@@ -639,7 +650,16 @@ mod tests {
         let hint = node.means(Act::Start, Path::new("/data")).unwrap_err().hint;
         assert!(hint.starts_with("use cm_ctl start -n 2, which"), "{hint}");
         // No cm_agent runs, and none is started.
-        assert_eq!(means(&ManagedBy { agent: None, ..node }), (vec![], ACTS.to_vec()));
+        assert_eq!(means(&ManagedBy { agent: None, ..node.clone() }), (vec![], ACTS.to_vec()));
+        // What a pause lets pass, CM would kill when it is resumed.
+        let stops = vec![Act::Stop, Act::StopImmediate];
+        for held in [instance, node] {
+            let paused = ManagedBy { paused: true, ..held };
+            assert_eq!(means(&paused), (vec![], stops.clone()));
+            let refused = paused.means(Act::Start, Path::new("/data")).unwrap_err();
+            assert!(refused.detail.contains("as soon as CM is resumed"), "{refused:?}");
+            assert!(refused.hint.starts_with("resume CM (cm_ctl resume)"), "{refused:?}");
+        }
     }
 
     #[test]

@@ -34,6 +34,28 @@ pub async fn act(
     present: &Present,
     act: CmAct,
 ) -> Result<Vec<String>, Error> {
+    let before = node.managed_by(call, true).await.manual_start;
+    let done = carry_out(call, node, args, present, act).await;
+    // Of an error that came in the middle of the act the protocol says what was begun.
+    if done.as_ref().is_err_and(|e| e.kind() != ErrorKind::Timeout) {
+        let now = node.managed_by(call, true).await.manual_start;
+        for file in now.iter().filter(|file| !before.contains(file)) {
+            call.record_action(format!("have CM hold the server stopped ({file})"));
+        }
+        for file in before.iter().filter(|file| !now.contains(file)) {
+            call.record_action(format!("have CM no longer hold the server stopped ({file})"));
+        }
+    }
+    done
+}
+
+async fn carry_out(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+    present: &Present,
+    act: CmAct,
+) -> Result<Vec<String>, Error> {
     match act {
         CmAct::Stop(mode) => stop(call, node, present, mode).await,
         CmAct::Start => start(call, node, args, present).await,
@@ -65,11 +87,23 @@ async fn stop(
     let end = Instant::now() + if outcome.rc == 0 { AFTER_GS_CTL } else { CM_REFUSED };
     while lives() {
         if Instant::now() >= end {
+            let held = node.managed_by(call, true).await.manual_start;
+            let (mark, hint) = match held.first() {
+                Some(file) => (
+                    format!(
+                        "; CM has its mark in $GAUSSHOME/bin ({file}), by which the server goes down later and stays down"
+                    ),
+                    "; state: started takes the mark away",
+                ),
+                None => (String::new(), ""),
+            };
             return Err(Error::command(
-                format!("the server still runs: {}", outcome.last_words()),
+                format!("the server still runs{mark}: {}", outcome.last_words()),
                 outcome.record(),
             )
-            .hint("stop_mode: immediate ends a server that does not react; its next start recovers"));
+            .hint(format!(
+                "stop_mode: immediate ends a server that does not react, and its next start recovers{hint}"
+            )));
         }
         tokio::time::sleep(STOP_INTERVAL).await;
     }

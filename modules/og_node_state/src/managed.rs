@@ -1,13 +1,14 @@
 //! Servers that somebody else is in charge of, and data that a server does not see.
 
 use og_common::gauss::cm_ctl::{CmAct, missing_cm_server};
+use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{Act, ManagedBy, Manager, Means};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, Reason};
 
 use crate::args::{Args, StartRole, State, Transition};
-use crate::plan::{Present, Step, last_role, pass, plan, refuse_busy, refuse_half_built};
-use crate::transition::{By, leads};
+use crate::plan::{Present, Step, pass, plan, refuse_busy, refuse_half_built};
+use crate::transition::By;
 
 /// The change that the arguments ask for; `None` for what CM, DCF and DSS leave to everybody.
 fn act(args: &Args, node: &NodeState) -> Option<Act> {
@@ -38,25 +39,78 @@ pub async fn plan_by_means(
 ) -> Result<Vec<Step>, Error> {
     let planned = plan(present, args);
     let idle = matches!(&planned, Ok(steps) if steps.is_empty());
-    // A server that is down and not held by CM will be started again.
-    let Some(act) = act(args, &present.node).filter(|act| !idle || is_stop(*act)) else { return planned };
+    // A server that is down and not held by CM will be started again, and one that runs and is held will go down.
+    let matters = |act: &Act| matches!(act, Act::Stop | Act::StopImmediate | Act::Start);
+    let Some(act) = act(args, &present.node).filter(|act| !idle || matters(act)) else { return planned };
     let managed = node.managed_by(call, !idle).await;
-    match managed.means(act, &node.data_dir) {
-        Err(_) if idle => planned,
+    let means = managed.means(act, &node.data_dir);
+    if idle && (managed.by != Manager::Cm || stays(present, &managed)) {
+        return planned;
+    }
+    match means {
         Err(objection) => Err(objection.into_error()),
+        Ok(Means::Own) if act == Act::Failover && managed.by == Manager::Cm && managed.paused => {
+            let view = node.query_cm(call).await;
+            let steps = planned?;
+            may_fail_over(view.ok().as_ref()).map(|()| steps)
+        }
         Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, &managed, steps)),
         Ok(Means::Cm(target)) => {
             present.cm_target = target;
             if act == Act::Switchover {
                 present.cm_view = Some(node.query_cm(call).await?);
             }
+            if is_started(&present.node, args) && may_hold_more(&present.node) {
+                present.peers = node.peers().await;
+                present.log = node.log_position(call).await;
+                present.system_id = node.system_id();
+            }
             plan_under_cm(present, args, &managed)
         }
     }
 }
 
-fn is_stop(act: Act) -> bool {
-    matches!(act, Act::Stop | Act::StopImmediate)
+/// Whether CM leaves the server as it is: one that does not run is held stopped or nobody starts it, and one that runs is not
+/// held.
+fn stays(present: &Present, managed: &ManagedBy) -> bool {
+    let held = !managed.manual_start.is_empty();
+    if present.node.running { !held } else { held || managed.paused }
+}
+
+/// Whether the call starts a server that does not run.
+fn is_started(node: &NodeState, args: &Args) -> bool {
+    !node.running && matches!(args.state, State::Started | State::Restarted | State::Standby)
+}
+
+/// Whether the server may have been a primary when it last ran: CM starts each one as pending, and may leave gaussdb.state
+/// without a role.
+fn may_hold_more(node: &NodeState) -> bool {
+    !node.role.is_following()
+}
+
+/// Whether the server that runs may be the primary. One that says itself that it waits for its role takes no writes; of one
+/// that does not answer only gaussdb.state tells, which CM may have left without a role.
+fn may_lead(node: &NodeState) -> bool {
+    let waits = node.answered && node.role == Role::Pending;
+    node.running && !node.role.is_following() && !waits
+}
+
+/// Refuses a failover of a paused CM that has no majority: whether it is paused on the other nodes, too, cannot be told, and
+/// where it is not it makes another server primary as soon as the majority is back.
+fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
+    match view.map(missing_cm_server) {
+        Some(None) => Ok(()),
+        missing => {
+            let why =
+                missing.flatten().map_or_else(|| "CM tells nothing of its servers".to_owned(), |it| it.0);
+            Err(by_cm(format!("{why}: whether CM has let go of the other nodes cannot be told"))
+                .with_path("/transition")
+                .hint(
+                    "bring the majority of CM's servers back first (om_monitor starts them), which makes a standby primary by \
+                     itself once CM is resumed",
+                ))
+        }
+    }
 }
 
 /// The steps from what is to what is wanted, where CM does them: pure. The conditions are those of [`plan`], but that CM
@@ -70,8 +124,15 @@ pub fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Res
     match args.state {
         State::Query | State::ForkRecorded | State::Reloaded => plan(present, args),
         State::Stopped if !node.running && !managed.manual_start.is_empty() => Ok(Vec::new()),
-        State::Stopped => Ok(vec![Step::Cm(CmAct::Stop(args.stop_mode))]),
-        State::Started if node.running => plan(present, args),
+        State::Stopped => {
+            refuse_stop_of_primary(present, args)?;
+            Ok(vec![Step::Cm(CmAct::Stop(args.stop_mode))])
+        }
+        State::Started if node.running => {
+            let steps = plan(present, args)?;
+            // With the mark CM stops it later, or has begun to: its removal makes CM run it.
+            Ok(if managed.manual_start.is_empty() { steps } else { vec![Step::Cm(CmAct::Start)] })
+        }
         State::Standby if node.running => match plan(present, args)?.first() {
             None => Ok(Vec::new()),
             Some(_) => Err(gives_roles("this server is made no standby")
@@ -80,12 +141,14 @@ pub fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Res
         State::Started | State::Standby => {
             refuse_half_built(node)?;
             refuse_chosen_role(present, args)?;
+            refuse_start_of_primary(present, args)?;
             Ok(vec![Step::Cm(CmAct::Start)])
         }
         State::Restarted => {
             refuse_half_built(node)?;
             refuse_chosen_role(present, args)?;
-            refuse_restart_of_primary(present, args)?;
+            refuse_stop_of_primary(present, args)?;
+            refuse_start_of_primary(present, args)?;
             let stop = node.running.then_some(Step::Cm(CmAct::Stop(args.stop_mode)));
             Ok(stop.into_iter().chain([Step::Cm(CmAct::Start)]).collect())
         }
@@ -106,9 +169,7 @@ fn refuse_chosen_role(present: &Present, args: &Args) -> Result<(), Error> {
     let hint = "leave role out; a standby becomes primary by state: primary once it runs";
     match args.role {
         None | Some(StartRole::Standby | StartRole::CascadeStandby) => Ok(()),
-        Some(StartRole::Primary) if leads(last_role(present)) || last_role(present) == Role::Pending => {
-            pass(present, args, By::Start, true)
-        }
+        Some(StartRole::Primary) if may_hold_more(&present.node) => Ok(()),
         Some(role) => {
             let role = Role::from(role);
             Err(gives_roles(&format!("none is started as {role}")).with_path("/role").hint(hint))
@@ -116,18 +177,40 @@ fn refuse_chosen_role(present: &Present, args: &Args) -> Result<(), Error> {
     }
 }
 
-/// Refuses to restart a primary that has standbys: CM makes one of them primary while it is stopped.
-fn refuse_restart_of_primary(present: &Present, args: &Args) -> Result<(), Error> {
-    let node = &present.node;
-    if args.force || !node.running || node.role != Role::Primary || !present.has_channel {
+/// Refuses to stop what may be a primary: CM makes a standby primary in its place, without any of the conditions of a
+/// switchover.
+fn refuse_stop_of_primary(present: &Present, args: &Args) -> Result<(), Error> {
+    if args.force || !may_lead(&present.node) || !present.has_channel {
         return Ok(());
     }
-    Err(by_cm("this is the primary, and openGauss CM makes a standby primary as soon as it is stopped")
+    let is = if present.node.role == Role::Primary {
+        "this is the primary".to_owned()
+    } else {
+        format!("this may be the primary (its role is {})", present.node.role)
+    };
+    Err(by_cm(format!("{is}, and openGauss CM makes a standby primary as soon as it is stopped"))
         .with_path("/state")
         .hint(
-            "make another node primary first (state: primary there), and restart this one then; \
-             force: true stops and starts it, whoever is primary afterwards",
+            "make another node primary first (a switchover: state: primary there), then call again; \
+             force: true stops it, whoever is primary afterwards",
         ))
+}
+
+/// Refuses to start what may have been a primary where another one is seen, or somebody holds more: CM rebuilds a server
+/// whose log has parted by itself, and what only it holds is gone.
+fn refuse_start_of_primary(present: &Present, args: &Args) -> Result<(), Error> {
+    if !is_started(&present.node, args) || !may_hold_more(&present.node) {
+        return Ok(());
+    }
+    // Pending is what CM started it as, and tells nothing of what it was.
+    let is_told = |role: &Role| *role != Role::Pending;
+    let seen = Present { started_as: present.started_as.filter(is_told), ..present.clone() };
+    pass(&seen, args, By::Start, true).map_err(|error| {
+        error.hint(
+            "copy its log aside first (og_build with state: log_kept), or use og repair with og_repair_force, which does; \
+             force: true then has CM start it, which makes it a standby and rebuilds it by itself where its log has parted",
+        )
+    })
 }
 
 fn switch_over(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
@@ -190,8 +273,7 @@ fn refuse_guessed_role(args: &Args, managed: &ManagedBy, steps: Vec<Step>) -> Re
 #[must_use]
 pub fn consequence(present: &Present, steps: &[Step]) -> Option<String> {
     let is_stopped = steps.iter().any(|step| matches!(step, Step::Cm(CmAct::Stop(_))));
-    let leads = present.node.running && present.node.role == Role::Primary && present.has_channel;
-    (is_stopped && leads)
+    (is_stopped && may_lead(&present.node) && present.has_channel)
         .then(|| "CM makes a standby primary in the place of the primary that is stopped".to_owned())
 }
 

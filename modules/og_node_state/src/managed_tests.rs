@@ -4,8 +4,9 @@
 use og_common::gauss::cm_ctl::CmAct;
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{CmTarget, ManagedBy, Manager};
-use og_common::gauss::{BuildProgress, DbState, NodeState, Receiver, Role, StopMode};
-use og_common::protocol::{Error, ErrorKind, Reason};
+use og_common::gauss::peer::{ChannelEnds, ChannelPeer, Found};
+use og_common::gauss::{BuildProgress, DbState, LogPosition, NodeState, Receiver, Role, StopMode};
+use og_common::protocol::{Error, ErrorKind, Lsn, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Args;
@@ -60,7 +61,8 @@ fn a_server_is_stopped_and_kept_stopped_by_cm() {
     assert_eq!(planned(&down, &under_cm(), stopped.clone()).unwrap(), [STOP], "CM would start it again");
     assert_eq!(planned(&down, &held(), stopped.clone()).unwrap(), []);
     let primary = node(true, Role::Primary);
-    let steps = planned(&primary, &under_cm(), stopped).unwrap();
+    let forced = json!({"state": "stopped", "force": true});
+    let steps = planned(&primary, &under_cm(), forced).unwrap();
     assert!(consequence(&primary, &steps).unwrap().contains("CM makes a standby primary"));
     assert_eq!(consequence(&up, &[STOP]), None);
     assert_eq!(consequence(&primary, &[Step::Stop]), None);
@@ -97,6 +99,92 @@ fn a_server_is_started_by_cm_in_the_role_that_cm_gives_it() {
         let error = planned(&half, &under_cm(), json!({"state": state})).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy, "{state}");
     }
+}
+
+#[test]
+fn what_may_be_the_primary_is_stopped_only_by_force() {
+    // Where SQL does not answer, gaussdb.state tells the role, which CM may have left unknown.
+    let silent = |role| {
+        let mut present = node(true, role);
+        (present.node.answered, present.node.db_state) = (false, DbState::Unknown);
+        present
+    };
+    for present in
+        [node(true, Role::Primary), node(true, Role::Normal), silent(Role::Unknown), silent(Role::Pending)]
+    {
+        for state in ["stopped", "restarted"] {
+            for mode in ["fast", "immediate"] {
+                let mut args = json!({"state": state, "stop_mode": mode});
+                let (reason, words) = refused(&present, args.clone());
+                assert_eq!(reason, Some(Reason::ManagedByCm));
+                assert!(words.contains("CM makes a standby primary as soon as it is stopped"), "{words}");
+                args["force"] = json!(true);
+                let stop = planned(&present, &under_cm(), args).unwrap()[0];
+                assert!(matches!(stop, Step::Cm(CmAct::Stop(_))), "{stop:?}");
+            }
+        }
+    }
+    for present in [node(true, Role::Pending), silent(Role::Standby), silent(Role::CascadeStandby)] {
+        assert_eq!(planned(&present, &under_cm(), json!({"state": "stopped"})).unwrap(), [STOP]);
+    }
+    let mut single = node(true, Role::Normal);
+    single.has_channel = false;
+    assert_eq!(planned(&single, &under_cm(), json!({"state": "stopped"})).unwrap(), [STOP]);
+}
+
+#[test]
+fn what_may_have_been_a_primary_is_started_only_where_nobody_leads_or_holds_more() {
+    let peer = |role, lsn, term| ChannelPeer {
+        channel: ChannelEnds::default(),
+        found: Found::Server { role, system_id: Some(1), lsn: Some(Lsn::new(lsn)), term: Some(term) },
+    };
+    let old = |role, started_as, found: ChannelPeer| {
+        let log = LogPosition { lsn: Some(Lsn::new(0x5000)), term: Some(2), ..LogPosition::default() };
+        Present { started_as, log, system_id: Some(1), peers: vec![found], ..node(false, role) }
+    };
+    for (role, started_as) in [
+        (Role::Primary, None),
+        (Role::Primary, Some(Role::Pending)),
+        (Role::Unknown, Some(Role::Pending)),
+        (Role::Unknown, None),
+        (Role::Normal, None),
+    ] {
+        for (found, reason) in [
+            (peer(Role::Primary, 0x5000, 2), Reason::SecondPrimary),
+            (peer(Role::Standby, 0x5000, 3), Reason::OlderTerm),
+            (peer(Role::Standby, 0x5008, 2), Reason::HoldsLess),
+        ] {
+            for args in [
+                json!({"state": "started"}),
+                json!({"state": "started", "role": "standby"}),
+                json!({"state": "started", "role": "primary"}),
+                json!({"state": "standby"}),
+                json!({"state": "restarted"}),
+            ] {
+                let present = old(role, started_as, found.clone());
+                let error = planned(&present, &held(), args.clone()).unwrap_err();
+                assert_eq!(error.failure().reason, Some(reason), "{args} {error}");
+                assert!(error.failure().hint.as_ref().unwrap().contains("log_kept"), "{error:?}");
+                let mut forced = args;
+                forced["force"] = json!(true);
+                assert_eq!(planned(&present, &held(), forced).unwrap(), [START]);
+            }
+        }
+        let well = old(role, started_as, peer(Role::Standby, 0x5000, 2));
+        assert_eq!(planned(&well, &held(), json!({"state": "started"})).unwrap(), [START]);
+    }
+    let standby = old(Role::Standby, Some(Role::Pending), peer(Role::Primary, 0x6000, 3));
+    assert_eq!(planned(&standby, &held(), json!({"state": "started"})).unwrap(), [START]);
+}
+
+#[test]
+fn the_mark_of_a_server_that_runs_is_taken_away() {
+    for state in ["started", "restarted"] {
+        let steps = planned(&node(true, Role::Standby), &held(), json!({"state": state})).unwrap();
+        assert_eq!(steps.last(), Some(&START), "{state}");
+    }
+    let wrong = json!({"state": "started", "role": "primary"});
+    assert_eq!(planned(&node(true, Role::Standby), &held(), wrong).unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]

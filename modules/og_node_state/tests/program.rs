@@ -382,6 +382,12 @@ fn what_cm_can_do_is_done_by_cm_ctl() {
     assert_eq!(started["node"]["role"], "standby");
     assert_eq!(cm.calls(), ["cm_ctl start -n 1 -D DATA"]);
     assert_eq!(cm.call(json!({"state": "started"}))["changed"], false);
+    // With the mark it goes down later.
+    let mark = cm.node.home.path().join("bin/instance_manual_start_6001");
+    std::fs::write(&mark, "0\n1\n0\n").unwrap();
+    let taken_away = cm.call(json!({"state": "started"}));
+    assert_eq!((&taken_away["changed"], mark.exists()), (&json!(true), false), "{taken_away}");
+    assert_eq!(cm.calls(), ["cm_ctl start -n 1 -D DATA"]);
     // A cm_server that has just become primary sees nobody for a moment.
     cm.set("settling", "");
     let primary = cm.call(json!({"state": "primary"}));
@@ -419,7 +425,47 @@ fn what_cm_did_not_do_is_seen() {
         &CM_CTL.replace("kill \"$(head -n 1 \"$home/data/postmaster.pid\")\"; rm", "exit 255; rm"),
     );
     let stopped = cm.call(json!({"state": "stopped"}));
-    assert!(stopped["msg"].as_str().unwrap().contains("the server still runs"), "{stopped}");
+    let words = stopped["msg"].as_str().unwrap();
+    assert!(words.contains("the server still runs"), "{stopped}");
+    // The mark that it left is a change, and brings the server down later.
+    assert!(words.contains("(instance_manual_start_6001), by which the server goes down later"), "{words}");
+    let acts = json!(["have CM hold the server stopped (instance_manual_start_6001)"]);
+    assert_eq!((&stopped["changed"], &stopped["actions"]), (&json!(true), &acts), "{stopped}");
+}
+
+#[test]
+fn a_server_that_is_down_and_that_cm_will_start_is_not_called_stopped() {
+    let cm = CmNode::new();
+    std::fs::remove_file(cm.node.home.path().join("data/postmaster.pid")).unwrap();
+    let monitor = Idle::start(&cm.node, "om_monitor");
+    let CmNode { node, _agent: agent } = cm;
+    drop(agent);
+    let call = |args: Value| node.call(args, &[]);
+    let home = node.home.path();
+    let stopped = call(json!({"state": "stopped", "gauss_home": home}));
+    assert_eq!(stopped["error"]["reason"], "managed_by_cm", "{stopped}");
+    assert!(stopped["msg"].as_str().unwrap().contains("its cm_agent does not run"), "{stopped}");
+    std::fs::write(home.join("bin/instance_manual_start_6001"), "").unwrap();
+    let held = call(json!({"state": "stopped", "gauss_home": home}));
+    assert_eq!((&held["failed"], &held["changed"]), (&json!(false), &json!(false)), "{held}");
+    drop(monitor);
+}
+
+#[test]
+fn a_paused_cm_without_a_majority_makes_no_failover() {
+    let cm = CmNode::new();
+    std::fs::write(cm.node.home.path().join("bin/cluster_manual_pause"), "").unwrap();
+    let failover = json!({"state": "primary", "transition": "failover", "force": true, "check_mode": true});
+    assert_eq!(cm.call(failover.clone())["changed"], true);
+    cm.set("cm_server", "Standby");
+    let refused = cm.call(failover);
+    assert_eq!(refused["error"]["reason"], "managed_by_cm", "{refused}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("bring the majority"), "{refused}");
+    // In manual stop it would be killed by CM when that is resumed.
+    std::fs::write(cm.node.home.path().join("bin/instance_manual_start_6001"), "").unwrap();
+    let started = cm.call(json!({"state": "restarted"}));
+    assert_eq!(started["error"]["reason"], "managed_by_cm", "{started}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
 }
 
 #[test]

@@ -21,6 +21,23 @@ pub fn is_acted_on_by_cm(n: &Node) -> bool {
     matches!(n.state().managed_by.means(Act::Restart, Path::new("")), Ok(Means::Cm(_)))
 }
 
+/// Adds a finding for a failover where CM runs the nodes and is not known to have let go of each of them: where it has not, it
+/// makes another server primary by itself as soon as its majority is back.
+pub fn check_all_let_go(c: &mut Cluster) {
+    if !c.members.iter().any(|n| is_run_by_cm(n)) {
+        return;
+    }
+    let unseen = |n: &&Node| !n.is_reachable() || n.seen().state_error.is_some();
+    let names = node_names(c.members.iter().copied().filter(unseen));
+    if !names.is_empty() {
+        c.findings.push(format!(
+            "{}: openGauss CM runs the cluster, and whether it has let go of these nodes cannot be seen; it makes a standby \
+             primary by itself where it has a majority of its servers: bring that back (om_monitor starts them)",
+            names.join(", ")
+        ));
+    }
+}
+
 /// Adds a finding for each way in which nodes of the cluster are somebody else's to change; nodes of which the same is
 /// said share one.
 pub fn check(c: &mut Cluster, act: Act) {

@@ -173,6 +173,11 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     Ok(())
 }
 
+fn with_force(mut own: Value) -> Value {
+    own["force"] = json!(true);
+    own
+}
+
 fn with_from(mut own: Value, from: Lsn) -> Value {
     own["keep_from"] = json!(from);
     own
@@ -180,7 +185,10 @@ fn with_from(mut own: Value, from: Lsn) -> Value {
 
 /// The servers: started, or restarted in the right role.
 fn start(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
-    let as_role = |(n, role): (&String, &Role)| (n.clone(), json!({"state": "started", "role": role}));
+    let as_role = |(n, role): (&String, &Role)| {
+        let own = json!({"state": "started", "role": role});
+        (n.clone(), if og.by_cm.contains(n) { with_force(own) } else { own })
+    };
     let own = calls(done, og.start.iter().map(as_role));
     let title = if og.starts_primary { "Start the primary" } else { "Start the servers" };
     step(it, done, title, "og_node_state", own)?;

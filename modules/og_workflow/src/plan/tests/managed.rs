@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
+use super::failover::headless;
 use super::restart::pending;
 use super::{Given, adding, cluster, dropping, fresh, good, nodes, only, with};
 use crate::args::Options;
-use crate::plan::{Files, OfPrimary, repair, restart, switchover};
+use crate::plan::{Files, OfPrimary, Outlook, Repair, failover, repair, restart, switchover};
 
 /// Puts these nodes under CM, with what is said of each.
 fn under_cm(hosts: &mut [Given], more: &serde_json::Value) {
@@ -59,26 +60,112 @@ fn a_restart_under_cm_hands_over_and_is_never_in_place() {
     assert!(finding.contains("restarted in place") && finding.contains("cm_ctl pause"), "{finding}");
 }
 
-#[test]
-fn a_repair_under_cm_starts_and_builds_and_gives_no_role() {
+/// Three nodes of one system that CM runs, n1 the primary; the server of n3 is in manual stop, and its log ends with a record
+/// that the primary's has, or with one that it has not.
+fn one_held(role: &str, is_common: bool) -> Vec<Given> {
     let mut hosts = cluster(2);
     under_cm(&mut hosts, &json!({}));
-    let repairing = |hosts: &[Given]| repair(&nodes(hosts), &[], &Options::default(), &[]);
-    let node = |hosts: &mut [Given], n: usize, key: &str, value: serde_json::Value| {
-        hosts[n - 1].2["og_node_state"]["node"][key] = value;
-    };
-    node(&mut hosts, 3, "running", json!(false));
-    node(&mut hosts, 3, "receiver", json!(null));
-    hosts[2].2["og_node_state"]["node"]["managed_by"]["manual_start"] = json!(["instance_manual_start_6003"]);
-    assert_eq!(good(repairing(&hosts)).start.keys().collect::<Vec<_>>(), ["n3"]);
+    for host in &mut hosts {
+        host.2["og_node_state"]["identity"] = json!({"system_id": "77", "content": "database"});
+        host.2["og_node_state"]["node"]["term"] = json!(1);
+    }
+    hosts[0].2["og_node_state"]["node"]["lsn"] = json!("0/5000000");
+    let record = |crc: u32| json!({"begin": "0/3FFFF80", "end": "0/4000000", "crc": crc});
+    hosts[0].2["og_node_state"]["log_begin"] = json!("0/3000000");
+    hosts[0].2["og_node_state"]["log_records"] = json!({"0/3FFFF80": record(if is_common { 5 } else { 6 })});
+    let own = &mut hosts[2].2["og_node_state"];
+    own["diagnosis"] = json!({"holds": "0/4000000", "term": 1, "last_record": record(5)});
+    own["node"]["running"] = json!(false);
+    own["node"]["receiver"] = json!(null);
+    own["node"]["role"] = json!(role);
+    own["node"]["managed_by"]["manual_start"] = json!(["instance_manual_start_6003"]);
+    hosts
+}
+
+fn repairing(hosts: &[Given], force: bool) -> Outlook<Repair> {
+    let options = Options { og_repair_force: force, ..Options::default() };
+    repair(&nodes(hosts), &["n3".to_owned()], &options, &[])
+}
+
+#[test]
+fn a_repair_under_cm_starts_what_holds_nothing_of_its_own() {
+    let plan = good(repairing(&one_held("standby", true), false));
+    assert_eq!(plan.start.keys().collect::<Vec<_>>(), ["n3"]);
+    assert!(plan.keep_logs.is_empty() && plan.builds.is_empty());
+    assert_eq!(plan.by_cm, ["n3"]);
+}
+
+#[test]
+fn a_repair_under_cm_starts_nothing_that_cm_would_rebuild_without_a_copy_of_its_log() {
+    for paused in [false, true] {
+        for (role, is_common) in [
+            ("standby", false),
+            ("primary", true),
+            ("primary", false),
+            ("unknown", true),
+            ("unknown", false),
+            ("pending", true),
+        ] {
+            let mut hosts = one_held(role, is_common);
+            if paused {
+                under_cm(&mut hosts, &json!({"paused": true}));
+            }
+            let outlook = repairing(&hosts, false);
+            assert!(outlook.plan.is_none(), "{role} {is_common}: {:?}", outlook.plan);
+            let [finding] = &outlook.findings[..] else { panic!("{:?}", outlook.findings) };
+            assert!(finding.starts_with("n3: ") && finding.contains("og_repair_force"), "{finding}");
+            let forced = good(repairing(&hosts, true));
+            assert_eq!(forced.keep_logs.keys().collect::<Vec<_>>(), ["n3"], "{role} {is_common}");
+            assert_eq!(forced.start.keys().collect::<Vec<_>>(), ["n3"], "{role} {is_common}");
+            // Where it was not named, the others are repaired.
+            let all = repair(&nodes(&hosts), &[], &Options::default(), &[]);
+            assert_eq!(all.findings, Vec::<String>::new());
+            assert!(all.plan.unwrap().start.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_repair_under_cm_gives_no_role() {
     // No primary runs: CM makes one.
-    node(&mut hosts, 1, "running", json!(false));
-    let outlook = repairing(&hosts);
-    assert!(
-        outlook.findings.iter().any(|text| text.contains("gives the roles") || text.contains("no primary")),
-        "{:?}",
-        outlook.findings
-    );
+    let mut hosts = one_held("standby", true);
+    hosts[0].2["og_node_state"]["node"]["running"] = json!(false);
+    hosts[1].2["og_node_state"]["node"]["lsn"] = json!("0/5000000");
+    let findings = repairing(&hosts, false).findings;
+    let told = findings.iter().any(|text| text.starts_with("n1: openGauss CM runs it, and gives the roles"));
+    assert!(told, "{findings:?}");
+    // One that waits for its role keeps no other one from its repair, unless it was named.
+    let mut hosts = one_held("standby", true);
+    let own = &mut hosts[1].2["og_node_state"]["node"];
+    (own["role"], own["receiver"]) = (json!("pending"), json!(null));
+    let outlook = repair(&nodes(&hosts), &[], &Options::default(), &[]);
+    assert_eq!(outlook.findings, Vec::<String>::new());
+    let plan = outlook.plan.unwrap();
+    assert_eq!((plan.start.len(), plan.restart.len()), (1, 0), "{plan:?}");
+    let told = outlook.warnings.iter().any(|text| text.starts_with("n2: openGauss CM runs it"));
+    assert!(told, "{:?}", outlook.warnings);
+    let named = repair(&nodes(&hosts), &["n2".to_owned()], &Options::default(), &[]);
+    assert!(only(named).starts_with("n2: openGauss CM runs it, and gives the roles"));
+}
+
+#[test]
+fn a_failover_needs_that_cm_has_let_go_of_every_node() {
+    let over = |hosts: &[Given]| {
+        let options = Options { og_confirm_dead: "n1".to_owned(), ..Options::default() };
+        failover(&nodes(hosts), &["n2".to_owned()], &options)
+    };
+    let mut hosts = headless(2);
+    under_cm(&mut hosts, &json!({"paused": true}));
+    good(over(&hosts));
+    hosts[0].2 = json!(null);
+    let findings = over(&hosts).findings;
+    let told = findings.iter().any(|text| text.starts_with("n1: openGauss CM runs the cluster, and whether"));
+    assert!(told, "{findings:?}");
+    let mut hosts = headless(2);
+    under_cm(&mut hosts, &json!({"paused": true}));
+    hosts[2].2["og_node_state"]["node"]["managed_by"]["paused"] = json!(false);
+    let findings = over(&hosts).findings;
+    assert!(findings.iter().any(|text| text.starts_with("n3: openGauss CM runs this node")), "{findings:?}");
 }
 
 #[test]
