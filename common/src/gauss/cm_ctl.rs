@@ -81,9 +81,9 @@ pub fn missing_cm_server(view: &CmView) -> Option<(String, String)> {
             "CM has no majority of its servers ({up} of {all} are up), and so nobody gives roles or orders builds"
         )
     };
-    let hint = "start CM's programs on the other nodes again (om_monitor starts them), and call again; \
-        or pause CM (cm_ctl pause) and call again, which acts by gs_ctl"
-        .to_owned();
+    // cm_ctl pause does not work on nodes that it cannot reach, and a CM paused in part may make another primary.
+    let hint =
+        "start CM's programs on the other nodes again (om_monitor starts them), and call again".to_owned();
     Some((detail, hint))
 }
 
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(missing_cm_server(&view(&["Standby", "Primary", "Down"])), None);
         let (detail, hint) = missing_cm_server(&view(&["Standby", "Down", "Down"])).unwrap();
         assert!(detail.contains("no majority of its servers (1 of 3 are up)"), "{detail}");
-        assert!(hint.contains("om_monitor") && hint.contains("cm_ctl pause"), "{hint}");
+        assert!(hint.contains("om_monitor") && !hint.contains("cm_ctl pause"), "{hint}");
         let (detail, _) = missing_cm_server(&view(&["Standby", "Standby", "Down"])).unwrap();
         assert!(detail.contains("none of CM's servers is their primary"), "{detail}");
     }

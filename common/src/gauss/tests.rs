@@ -257,7 +257,7 @@ fn a_stopped_node_is_no_error_and_needs_no_programs() {
 }
 
 #[test]
-fn the_newest_term_of_the_files_counts() {
+fn the_newest_term_of_the_files_counts_where_cm_raises_it() {
     let fake = Fake::new();
     let term = || block_on(fake.node.query(&fake.call)).unwrap().term;
     let write = |of_state: u64, of_file: u32| {
@@ -267,9 +267,15 @@ fn the_newest_term_of_the_files_counts() {
         std::fs::write(fake.node.data_dir.join("term_file"), of_file.to_le_bytes()).unwrap();
     };
     // Of a standby that a switchover of CM made primary, as recorded with 6.0.2; then the other way round.
-    for (of_state, of_file, wanted) in [(107, 108, Some(108)), (107, 106, Some(107)), (0, 0, None)] {
+    let newest = || fake.node.newest_term(fake.node.state_file().as_ref());
+    for (of_state, of_file, wanted, alone) in [
+        (107, 108, Some(108), Some(107)),
+        (107, 106, Some(107), Some(107)),
+        (0, 5, Some(5), Some(5)),
+        (0, 0, None, None),
+    ] {
         write(of_state, of_file);
-        assert_eq!(term(), wanted);
+        assert_eq!((newest(), term()), (wanted, alone));
     }
 }
 

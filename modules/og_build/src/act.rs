@@ -68,7 +68,8 @@ pub async fn build(
             output.build_status = Status::Running;
             return Ok(());
         }
-        let stalls = watch.watch_build(call, node, &path);
+        // cm_ctl prints a dot each second, whatever the build does.
+        let stalls = watch.watch_build(call, node, (!by_cm).then_some(path.as_path()));
         let late = call.deadline.is_some_and(|end| Instant::now() + LAST >= end);
         if stalls || late {
             let words = log::last_words(&log::read_tail(&path), 3).join("; ");
@@ -108,6 +109,18 @@ pub async fn build(
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
     let untouched = server.is_some() && node.running_pid() == server;
+    // cm_ctl says that all is well of a build that it did not order; each build stops the server.
+    if by_cm && untouched && plan.mode == BuildMode::Full {
+        output.build_status = Status::Failed;
+        let what = format!(
+            "{tool} built nothing, for the server has never been away (process {}): it is {}",
+            server.unwrap_or_default(),
+            state.words()
+        );
+        return Err(build_error(node, &what, (tool, &output.last_words), (&path, &server_log))
+            .await
+            .with_command(record));
+    }
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
         let what = format!("{tool} ended before the build was done; the node is {}", state.words());
@@ -226,10 +239,10 @@ impl Watch {
     }
 
     /// Looks at a build that runs: what it counts, what it says, and, when both are silent, the size of the folder.
-    fn watch_build(&mut self, call: &Call, node: &ServerNode, log: &Path) -> bool {
+    fn watch_build(&mut self, call: &Call, node: &ServerNode, log: Option<&Path>) -> bool {
         let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
         self.done_kb = self.done_kb.max(done_kb);
-        let said = std::fs::metadata(log).map_or(0, |m| m.len());
+        let said = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |m| m.len());
         if self.since.elapsed() > WALK && self.walked.elapsed() > WALK {
             self.size = directory_size(&node.data_dir);
             self.walked = Instant::now();

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use og_common::files::NodeLock;
 use og_common::gauss::ServerNode;
 use og_common::gauss::disk::{directory_size, free_space};
+use og_common::gauss::managed::Means;
 use og_common::gauss::source::Source;
 use og_common::protocol::{ArgRule, Bytes, Call, Error, Example, Module, Report};
 
@@ -66,7 +67,7 @@ impl Module for Build {
         node.await_build(call).await;
         let mut present = inspect(call, &node, &args).await?;
         let planned = plan(&present, &args);
-        let mut plan = managed::plan_by_means(call, &node, &args, &present.node, planned).await?;
+        let mut plan = managed::plan_by_means(call, &node, &args, planned).await?;
         let mut output = Output::default();
         let mut actions = plan.as_ref().map(Plan::actions).unwrap_or_default();
         if plan.is_some() && !call.check {
@@ -74,7 +75,7 @@ impl Module for Build {
             // Another module may have acted while we waited for the lock.
             present = inspect(call, &node, &args).await?;
             let planned = self::plan(&present, &args);
-            plan = managed::plan_by_means(call, &node, &args, &present.node, planned).await?;
+            plan = managed::plan_by_means(call, &node, &args, planned).await?;
             actions = match &plan {
                 Some(plan) => build(call, &node, &args, (&present, plan), &mut output).await?,
                 None => Vec::new(),
@@ -127,9 +128,12 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
         (None, ..) => format!("no build is needed: {words}"),
         (Some(plan), true, _) => format!("would {}; now {words}", plan.describe()),
         (Some(_), false, Status::Running) => "the build runs; follow it with state: query".to_owned(),
-        (Some(_), false, _) => {
+        (Some(plan), false, _) => {
             let how = match output.mode_used {
                 Some(og_common::gauss::BuildMode::Incremental) => "incrementally",
+                None if plan.means != Means::Own => {
+                    "by CM, which does not say whether incrementally, in full or not at all,"
+                }
                 _ => "in full",
             };
             let seconds = output.duration_ms.unwrap_or(0) / 1000;

@@ -3,7 +3,7 @@
 use og_common::gauss::cm_ctl::missing_cm_server;
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{Act, CmTarget, Means};
-use og_common::gauss::{BuildMode, NodeState, ServerNode};
+use og_common::gauss::{BuildMode, Role, ServerNode};
 use og_common::protocol::{Call, Error, Reason};
 
 use crate::args::{Args, Mode};
@@ -18,7 +18,6 @@ pub async fn plan_by_means(
     call: &Call,
     node: &ServerNode,
     args: &Args,
-    state: &NodeState,
     planned: Result<Option<Plan>, Error>,
 ) -> Result<Option<Plan>, Error> {
     if matches!(planned, Ok(None)) {
@@ -31,7 +30,7 @@ pub async fn plan_by_means(
     match (means, planned?) {
         (Means::Cm(target), Some(plan)) => {
             let view = node.query_cm(call).await?;
-            plan_under_cm(plan, args, state, target, &view).map(Some)
+            plan_under_cm(plan, args, target, &view).map(Some)
         }
         (_, plan) => Ok(plan),
     }
@@ -41,13 +40,7 @@ pub async fn plan_by_means(
 ///
 /// # Errors
 /// `refused` with the reason `managed_by_cm` for what CM cannot do.
-pub fn plan_under_cm(
-    plan: Plan,
-    args: &Args,
-    state: &NodeState,
-    target: CmTarget,
-    view: &CmView,
-) -> Result<Plan, Error> {
+pub fn plan_under_cm(plan: Plan, args: &Args, target: CmTarget, view: &CmView) -> Result<Plan, Error> {
     let refuse = |detail: String| Error::refused(detail).reason(Reason::ManagedByCm);
     if plan.mode == BuildMode::Incremental {
         return Err(refuse(
@@ -56,7 +49,12 @@ pub fn plan_under_cm(
         .with_path("/mode")
         .hint("use mode: auto, which is incremental where that serves, or full"));
     }
-    if args.role.is_some() && plan.role != state.role {
+    // A standby that waits for its role, or whose role nobody knows, is a standby to CM all the same.
+    let configured = view.instance(target.instance_id).map(|seen| match seen.static_role {
+        Role::CascadeStandby => Role::CascadeStandby,
+        _ => Role::Standby,
+    });
+    if args.role.is_some() && configured.is_some_and(|role| role != plan.role) {
         return Err(refuse(format!(
             "openGauss CM runs this node, and its static config gives the role: the node cannot be built as {}",
             plan.role
@@ -82,7 +80,6 @@ pub fn plan_under_cm(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use og_common::gauss::Role;
     use serde_json::json;
 
     use super::*;
@@ -91,14 +88,23 @@ mod tests {
         let args: Args = serde_json::from_value(args).unwrap();
         let role = args.role.map_or(Role::Standby, Role::from);
         let plan = Plan { mode, role, node_name: None, means: Means::Own };
-        let state = NodeState { role: Role::Standby, ..NodeState::default() };
         let target = CmTarget { node_id: 3, instance_id: 6003, data_dir: "/data".into() };
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/cm/query");
         let text = std::fs::read_to_string(format!("{folder}/{view}.txt")).unwrap();
-        plan_under_cm(plan, &args, &state, target, &CmView::parse(&text).unwrap())
+        plan_under_cm(plan, &args, target, &CmView::parse(&text).unwrap())
     }
 
     const NORMAL: &str = "5.0.3-e_cm_ctl-build-0";
+
+    #[test]
+    fn the_static_role_counts_whatever_the_server_is() {
+        // Of a server that is Pending or unknown to SQL CM knows the role all the same.
+        for view in ["5.0.3-g_pause-stop_standby-0", NORMAL] {
+            assert!(planned(BuildMode::Full, json!({"role": "standby"}), view).is_ok(), "{view}");
+            let error = planned(BuildMode::Full, json!({"role": "cascade_standby"}), view).unwrap_err();
+            assert_eq!(error.failure().reason, Some(Reason::ManagedByCm), "{error}");
+        }
+    }
 
     #[test]
     fn cm_builds_what_it_can() {

@@ -600,6 +600,44 @@ fn where_cm_runs_the_node_cm_builds_it() {
 }
 
 #[test]
+fn a_full_build_that_cm_did_not_order_is_not_called_built() {
+    let (fake, _agent) = under_cm();
+    let data = fake.home.path().join("data");
+    let server = Idle::start(std::path::Path::new("/bin/sleep"), &data);
+    let pid = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.0.id(), data.display());
+    std::fs::write(data.join("postmaster.pid"), &pid).unwrap();
+    // It says that all is well, and the server is the same.
+    std::fs::write(fake.home.path().join("next.pid"), pid).unwrap();
+    let error = fake.run(json!({"mode": "full"})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandFailed);
+    assert!(error.to_string().contains("built nothing, for the server has never been away"), "{error}");
+}
+
+#[test]
+fn what_cm_chose_is_not_said_where_it_is_not_known() {
+    let means = Means::Cm(og_common::gauss::managed::CmTarget::default());
+    let plan = |means| Plan { mode: BuildMode::Auto, role: Role::Standby, node_name: None, means };
+    let output = Output { build_status: Status::Completed, ..Output::default() };
+    let words = super::message(&output, Some(&plan(means)), false);
+    assert!(words.starts_with("built by CM, which does not say whether"), "{words}");
+    let words = super::message(&output, Some(&plan(Means::Own)), false);
+    assert!(words.starts_with("built in full"), "{words}");
+}
+
+#[test]
+fn the_dots_of_cm_ctl_are_no_progress() {
+    let (fake, _agent) = under_cm();
+    let dots = CM_CTL.replace("build) ", "build) while :; do printf .; sleep 0.1; done;");
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1""#;
+    let program = fake.home.path().join("bin/cm_ctl");
+    let status =
+        std::process::Command::new("/bin/sh").args(["-c", write, "sh"]).arg(program).arg(dots).status();
+    assert!(status.unwrap().success());
+    let error = fake.run(json!({"stall_timeout": 1})).unwrap_err();
+    assert!(error.to_string().contains("made no progress for 1 s"), "{error}");
+}
+
+#[test]
 fn a_build_that_cm_does_not_take_is_told_in_its_words() {
     let (fake, _agent) = under_cm();
     std::fs::write(fake.home.path().join("fails"), "").unwrap();

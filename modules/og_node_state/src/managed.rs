@@ -1,5 +1,7 @@
 //! Servers that somebody else is in charge of, and data that a server does not see.
 
+use std::path::Path;
+
 use og_common::gauss::cm_ctl::{CmAct, missing_cm_server};
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{Act, ManagedBy, Manager, Means};
@@ -37,25 +39,13 @@ pub async fn plan_by_means(
     args: &Args,
     present: &mut Present,
 ) -> Result<Vec<Step>, Error> {
-    let planned = plan(present, args);
-    let idle = matches!(&planned, Ok(steps) if steps.is_empty());
-    // A server that is down and not held by CM will be started again, and one that runs and is held will go down.
-    let matters = |act: &Act| matches!(act, Act::Stop | Act::StopImmediate | Act::Start);
-    let Some(act) = act(args, &present.node).filter(|act| !idle || matters(act)) else { return planned };
+    let idle = matches!(plan(present, args), Ok(steps) if steps.is_empty());
+    let Some(act) = act(args, &present.node).filter(|act| !idle || matters_when_idle(*act)) else {
+        return plan(present, args);
+    };
     let managed = node.managed_by(call, !idle).await;
-    let means = managed.means(act, &node.data_dir);
-    if idle && (managed.by != Manager::Cm || stays(present, &managed)) {
-        return planned;
-    }
-    match means {
-        Err(objection) => Err(objection.into_error()),
-        Ok(Means::Own) if act == Act::Failover && managed.by == Manager::Cm && managed.paused => {
-            let view = node.query_cm(call).await;
-            let steps = planned?;
-            may_fail_over(view.ok().as_ref()).map(|()| steps)
-        }
-        Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, &managed, steps)),
-        Ok(Means::Cm(target)) => {
+    match managed.means(act, &node.data_dir) {
+        Ok(Means::Cm(target)) if !(idle && stays(present, &managed)) => {
             present.cm_target = target;
             if act == Act::Switchover {
                 present.cm_view = Some(node.query_cm(call).await?);
@@ -65,8 +55,61 @@ pub async fn plan_by_means(
                 present.log = node.log_position(call).await;
                 present.system_id = node.system_id();
             }
-            plan_under_cm(present, args, &managed)
         }
+        Ok(Means::Own) if is_failover_in_pause(act, &managed) => {
+            present.cm_view = node.query_cm(call).await.ok();
+        }
+        _ => {}
+    }
+    plan_as_managed(present, args, &managed, &node.data_dir)
+}
+
+/// Whether an act for which nothing is to be done matters to CM: a server that is down and not held by it will be started
+/// again, and one that runs and is held will go down.
+fn matters_when_idle(act: Act) -> bool {
+    matches!(act, Act::Stop | Act::StopImmediate | Act::Start)
+}
+
+fn is_stop(act: Act) -> bool {
+    matches!(act, Act::Stop | Act::StopImmediate)
+}
+
+fn is_failover_in_pause(act: Act, managed: &ManagedBy) -> bool {
+    act == Act::Failover && managed.by == Manager::Cm && managed.paused
+}
+
+/// The plan by the means that serve: pure.
+///
+/// # Errors
+/// As [`plan_by_means`].
+pub fn plan_as_managed(
+    present: &Present,
+    args: &Args,
+    managed: &ManagedBy,
+    data_dir: &Path,
+) -> Result<Vec<Step>, Error> {
+    let planned = plan(present, args);
+    let idle = matches!(&planned, Ok(steps) if steps.is_empty());
+    let Some(act) = act(args, &present.node).filter(|act| !idle || matters_when_idle(*act)) else {
+        return planned;
+    };
+    if idle && (managed.by != Manager::Cm || stays(present, managed)) {
+        return planned;
+    }
+    match managed.means(act, data_dir) {
+        Err(objection) => Err(objection.into_error()),
+        Ok(Means::Own) if is_failover_in_pause(act, managed) => {
+            let steps = planned?;
+            may_fail_over(present.cm_view.as_ref()).map(|()| steps)
+        }
+        // A server that runs in manual stop goes down, whoever stops it, and CM makes a standby primary in its place.
+        Ok(Means::Own) if managed.by == Manager::Cm && !managed.paused && is_stop(act) => {
+            refuse_busy(&present.node, args)?;
+            refuse_stop_of_primary(present, args)?;
+            planned
+        }
+        Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, managed, steps)),
+        Ok(Means::Cm(_)) => plan_under_cm(present, args, managed),
     }
 }
 

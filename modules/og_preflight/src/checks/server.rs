@@ -1117,6 +1117,10 @@ fn managed_by(c: &Context<'_>, j: &mut Judge) {
     let data_dir = std::path::Path::new(&c.facts.identity.data_dir);
     match managed.means(act, data_dir) {
         Ok(Means::Own) => {}
+        Ok(Means::Cm(_)) if act == Act::Restart => {
+            let words = "openGauss CM runs this server, and restarts it as a standby (cm_ctl); a primary is handed over first";
+            j.info("", words, "CM");
+        }
         Ok(Means::Cm(_)) => {
             j.info("", "openGauss CM runs this server, and does it (cm_ctl)", "CM");
         }

@@ -95,6 +95,8 @@ pub struct Build {
     pub force: bool,
     /// Whether it streams now, and is built alone.
     pub streams: bool,
+    /// Whether CM builds it, which has no build that is incremental and nothing else: it may copy everything.
+    pub by_cm: bool,
 }
 
 impl Repair {
@@ -111,10 +113,9 @@ impl Repair {
 
     /// Has the node built from the primary, and its own rules added again afterwards.
     fn add_build(&mut self, primary: &Node, n: &Node, role: Role, mode: BuildMode, force: bool) {
-        // cm_ctl has no build that is incremental and nothing else.
         let by_cm = super::managed::is_acted_on_by_cm(n);
-        let mode = if by_cm && mode == BuildMode::Incremental { BuildMode::Auto } else { mode };
-        self.builds.push(Build { node: n.name.clone(), role, mode, force, streams: n.is_streaming() });
+        let streams = n.is_streaming();
+        self.builds.push(Build { node: n.name.clone(), role, mode, force, streams, by_cm });
         // Where a run was killed in a build, the file may be the primary's already.
         self.own_rules.entry(n.name.clone()).or_insert_with(|| access::own_rules(n, primary));
     }

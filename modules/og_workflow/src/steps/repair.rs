@@ -298,10 +298,13 @@ fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
 fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes) -> Go {
     let mode = |mode: BuildMode| builds.iter().filter(move |build| build.mode == mode).copied();
     let running: Vec<_> = mode(BuildMode::Auto).collect();
-    let incremental: Vec<_> = mode(BuildMode::Incremental).collect();
+    let (by_cm, incremental): (Vec<_>, Vec<_>) = mode(BuildMode::Incremental).partition(|build| build.by_cm);
+    let room = it.how.options.og_build_room.then_some(size);
     let mut full: Vec<_> = mode(BuildMode::Full).collect();
-    // Also what CM builds, by which means it chooses.
     call_build(it, "Wait for builds that run", &running, BuildMode::Auto, None)
+        .map(|answered| note_failures(done, &answered))?;
+    // By which means, CM chooses.
+    call_build(it, "Rebuild standbys by CM", &by_cm, BuildMode::Auto, room)
         .map(|answered| note_failures(done, &answered))?;
     let answered =
         call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
@@ -322,7 +325,6 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes)
         }
     }
     note_failures(done, &refused);
-    let room = it.how.options.og_build_room.then_some(size);
     let title = format!("Rebuild standbys in full ({size} each)");
     let answered = call_build(it, &title, &full, BuildMode::Full, room)?;
     note_failures(done, &answered);
