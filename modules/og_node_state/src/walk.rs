@@ -238,14 +238,14 @@ fn under_cm_no_call_acts_by_gs_ctl_or_stops_a_primary() {
                     let switches = steps == [Step::Cm(CmAct::Switchover)];
                     assert!(!switches || node.is_healthy(), "it does not stream: {}", what());
                     let may_lead = !node.role.is_following() && present.has_channel;
-                    let stops =
+                    let is_stopped =
                         steps.iter().any(|step| matches!(step, Step::Stop | Step::Cm(CmAct::Stop(_))));
                     let leads = node.running && may_lead && node.role != Role::Pending;
-                    assert!(!(stops && leads), "a failover without a condition: {}", what());
-                    let starts = !node.running && steps.contains(&Step::Cm(CmAct::Start));
+                    assert!(!(is_stopped && leads), "a failover without a condition: {}", what());
+                    let is_begun = !node.running && steps.contains(&Step::Cm(CmAct::Start));
                     let other = peers.iter().any(ChannelPeer::is_primary);
                     let was = !node.role.is_following();
-                    assert!(!(starts && was && other), "an old primary is rebuilt: {}", what());
+                    assert!(!(is_begun && was && other), "an old primary is rebuilt: {}", what());
                 }
             }
         }
