@@ -763,7 +763,8 @@ def node_state(**arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.

@@ -994,8 +994,11 @@ fn require_success(steps: &[&Answered]) -> Go {
     if found.is_empty() { Ok(()) } else { Err(Stop::Failed(found.join("\n"))) }
 }
 
-/// og_static_conf on each of these nodes.
+/// og_static_conf on each of these nodes; none where the files are left as they are.
 fn write_static(og: &Shared, names: &[String], files: &Files) -> Calls {
+    if files.nodes.is_empty() {
+        return Vec::new();
+    }
     let mut own = json!({"nodes": files.nodes});
     if !files.roles.is_empty() {
         own["roles"] = json!(files.roles);
