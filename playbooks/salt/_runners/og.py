@@ -911,10 +911,6 @@ def status(minion, og_cluster=CLUSTER, **options):
         `all`: All, status, preflight and check mode included.
         `none`: None.
 
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
-
     """
     return _run("status", [], False, False, minion, og_cluster, options)
 
@@ -975,10 +971,6 @@ def preflight(minion, og_cluster=CLUSTER, **options):
         `changes`: Those of workflows that change the cluster, but not in check mode.
         `all`: All, status, preflight and check mode included.
         `none`: None.
-
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)
