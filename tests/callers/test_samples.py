@@ -32,6 +32,11 @@ CALLS = {
         {"rules": ["host all"]},
     ],
     "og_guc": [{"parameters": {"wal_keep_segments": 256}, "diff": True}, {**QUERY, "names": ["wal_keep_segments"]}],
+    "og_initdb": [
+        {**QUERY, "data_dir": "FILES"},
+        {"state": "absent", "mode": "deleted"},
+        {"state": "absent"},
+    ],
     "og_lock": [{"owner": "dba", "purpose": "expand n3"}, {"owner": "dba", "state": "released"}, QUERY],
     "og_preflight": [{"for": "restart", "fail_on": "never"}],
     "og_replconninfo": [CHANNEL, {**CHANNEL, "state": "absent"}, {**QUERY, "local": {"host": "203.0.113.7", "base_port": 26000}}, QUERY],

@@ -121,6 +121,28 @@ impl Call {
         }
     }
 
+    /// The node's data directory, which may still have to be made.
+    ///
+    /// # Errors
+    /// As [`Call::data_dir`], but for a folder that is not there; `bad_args` also for a path that names no folder below
+    /// another one.
+    pub fn planned_data_dir(&self) -> Result<PathBuf, Error> {
+        let dir = match self.data_dir() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.common.data_dir.clone().or_else(environment_data_dir).ok_or(error)?
+            }
+            found => found?,
+        };
+        // Two paths of one folder would be two nodes; one that ends in dots has no name.
+        let plain: PathBuf = dir.components().collect();
+        let is_dotted = plain.components().any(|part| part == std::path::Component::ParentDir);
+        if plain.file_name().is_none() || is_dotted {
+            let detail = format!("data_dir {} is no path of a folder below another one", dir.display());
+            return Err(Error::bad_args(detail).with_path("/data_dir"));
+        }
+        Ok(plain)
+    }
+
     /// Refuses the data directory of another user, which would look like one without a server. Whoever is named as
     /// `os_user` is meant.
     fn check_owner(&self, dir: &std::path::Path, meta: &std::fs::Metadata) -> Result<(), Error> {

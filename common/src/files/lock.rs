@@ -1,13 +1,13 @@
-//! The two locks of a node, each held until dropped.
+//! The locks of a node, each held until dropped.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl};
 use nix::libc;
 
 use crate::base::{Call, Error, ErrorKind, Reason};
@@ -73,29 +73,93 @@ impl NodeLock {
     /// # Errors
     /// `busy`, naming the process that holds it; `permission` or `io`.
     pub async fn acquire(data_dir: &Path, call: &Call) -> Result<Self, Error> {
-        let mut folder = Some(File::open(data_dir).map_err(|e| Error::io("open", data_dir, &e))?);
-        let mut taken = None;
-        wait_for_lock(call, || {
-            let Some(file) = folder.take() else { return Ok(None) };
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => {
-                    taken = Some(lock);
-                    Ok(None)
-                }
-                Err((file, Errno::EWOULDBLOCK)) => {
-                    let holder = folder_holder(&file);
-                    folder = Some(file);
-                    Ok(Some(holder))
-                }
-                Err((_, e)) => Err(Error::io("lock", data_dir, &e.into())),
-            }
-        })
-        .await
-        .map_err(|held| held.into_error(data_dir, "is being worked on"))?;
-        taken
-            .map(|lock| Self { _folder: lock })
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "the node lock was neither taken nor refused"))
+        let folder = File::open(data_dir).map_err(|e| Error::io("open", data_dir, &e))?;
+        flock_within(folder, data_dir, "is being worked on", call).await.map(|lock| Self { _folder: lock })
     }
+}
+
+/// A mark that a long piece of work leaves beside what it works on, locked by flock(2) for as long as the work goes on: also
+/// after the death of who began it, by the programs that he started meanwhile and that [inherited](MarkLock::inherited) it. A
+/// mark that is there and not locked is what a killed run left.
+#[derive(Debug)]
+pub struct MarkLock {
+    file: Flock<File>,
+}
+
+impl MarkLock {
+    /// Takes the lock on the mark, which is made where it is missing, waiting up to `lock_timeout`.
+    ///
+    /// # Errors
+    /// `busy`, naming the process that holds it; `permission` or `io`.
+    pub async fn acquire(mark: &Path, call: &Call) -> Result<Self, Error> {
+        loop {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(mark);
+            let file = file.map_err(|e| Error::io("write", mark, &e))?;
+            let file = flock_within(file, mark, "is being worked on", call).await?;
+            // Whoever held it before has removed the mark, and another one may have made it anew.
+            let own = file.metadata().map_err(|e| Error::io("read", mark, &e))?;
+            if std::fs::symlink_metadata(mark)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()))
+            {
+                return Ok(Self { file });
+            }
+        }
+    }
+
+    /// Writes what the mark says, to the disk.
+    ///
+    /// # Errors
+    /// `io`.
+    pub fn write(&mut self, mark: &Path, text: &[u8]) -> Result<(), Error> {
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(text)?;
+            file.sync_all()
+        };
+        write(&mut self.file).map_err(|e| Error::io("write", mark, &e))
+    }
+
+    /// Awaits `work`; the programs that it starts hold the lock, too, until they end.
+    ///
+    /// # Errors
+    /// `io`, and those of `work`.
+    pub async fn inherited<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let keep = |flags| {
+            let set = fcntl(&*self.file, FcntlArg::F_SETFD(flags));
+            set.map_err(|e| Error::new(ErrorKind::Io, format!("cannot share a lock: {}", e.desc())))
+        };
+        keep(FdFlag::empty())?;
+        let done = work.await;
+        keep(FdFlag::FD_CLOEXEC)?;
+        done
+    }
+}
+
+/// Takes flock(2) on an open file, waiting up to `lock_timeout`.
+async fn flock_within(file: File, path: &Path, state: &str, call: &Call) -> Result<Flock<File>, Error> {
+    let mut file = Some(file);
+    let mut taken = None;
+    wait_for_lock(call, || {
+        let Some(open) = file.take() else { return Ok(None) };
+        match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                taken = Some(lock);
+                Ok(None)
+            }
+            Err((open, Errno::EWOULDBLOCK)) => {
+                let holder = flock_holder(&open);
+                file = Some(open);
+                Ok(Some(holder))
+            }
+            Err((_, e)) => Err(Error::io("lock", path, &e.into())),
+        }
+    })
+    .await
+    .map_err(|held| held.into_error(path, state))?;
+    taken.ok_or_else(|| Error::new(ErrorKind::Internal, "the lock was neither taken nor refused"))
 }
 
 /// Why a lock could not be had.
@@ -194,8 +258,8 @@ fn record_holder(lock: &File) -> Option<u32> {
     u32::try_from(wanted.l_pid).ok().filter(|pid| *pid > 0)
 }
 
-/// The process that holds flock(2) on the folder, as /proc/locks tells.
-fn folder_holder(folder: &File) -> Option<u32> {
+/// The process that holds flock(2) on the file or folder, as /proc/locks tells.
+fn flock_holder(folder: &File) -> Option<u32> {
     let inode = format!(":{}", folder.metadata().ok()?.ino());
     std::fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();

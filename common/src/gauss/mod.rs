@@ -1,10 +1,11 @@
-//! The outside programs and files of one server. Only this folder starts gs_ctl or gsql.
+//! The outside programs and files of one server. Only this folder starts gs_ctl, gs_initdb or gsql.
 //!
 //! * [`ServerNode`]: one data directory: is it served, what is its state, reload, SQL
 //! * [`ConfigFile`]: a configuration file, and the transaction by which every module changes it
 //! * [`env`](mod@env): the environment openGauss's programs need
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
+//! * [`initdb`]: gs_initdb, which makes a data directory
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`source`]: what the server tells that a build copies from
 //! * [`diagnosis`]: why a server does not serve or does not follow
@@ -30,6 +31,7 @@ pub mod fork;
 pub mod gs_ctl;
 pub mod gsql;
 mod identity;
+pub mod initdb;
 mod loaded_hba;
 pub mod managed;
 mod owed;

@@ -24,7 +24,10 @@ const SIZES_LIMIT: Duration = Duration::from_secs(20);
 /// As [`Call::data_dir`], unless the directory is still to be made.
 #[allow(clippy::too_many_lines)] // One line for each subject.
 pub(crate) async fn collect(call: &Call, args: &Args) -> Result<Facts, Error> {
-    let node = ServerNode::from_call(call)?;
+    let node = match args.purpose {
+        Purpose::Deploy => ServerNode::new(call.planned_data_dir()?),
+        _ => ServerNode::from_call(call)?,
+    };
     let root = Root::default();
     let mut facts = Facts { identity: node.identity(), ..Facts::default() };
     let pid = node.running_pid();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use og_common::gauss::initdb::Compatibility;
 use og_common::hba::Method;
 use og_common::protocol::Bytes;
 use og_preflight::args::Purpose;
@@ -132,6 +133,22 @@ pub struct Options {
     /// Absolute path, on the node that is named, of a copy of its postgresql.conf: it is brought back where the server refuses
     /// the present file, which is kept beside it.
     pub og_repair_backup: String,
+    /// What becomes of the data directory of a node that is cleared.
+    pub og_clear_mode: ClearMode,
+    /// The nodes that are cleared, once more by name, such as `n2`: their data directories may be deleted for good.
+    pub og_confirm_clear: String,
+    /// Locale of the databases of a new cluster.
+    pub og_locale: String,
+    /// Encoding of the databases of a new cluster.
+    pub og_encoding: String,
+    /// With which SQL the databases of a new cluster are compatible: that of Oracle (`A`), MySQL (`B`), Teradata (`C`) or
+    /// PostgreSQL (`PG`).
+    pub og_compatibility: Compatibility,
+    /// Absolute path, on the node that becomes the primary of a new cluster, of a file whose first line is the password of the
+    /// initial user. Without it that user has none, and comes in only where pg_hba.conf asks for none.
+    pub og_password_file: String,
+    /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
+    pub og_xml: String,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
@@ -217,6 +234,13 @@ impl Default for Options {
             og_drop_clear: false,
             og_repair_force: false,
             og_repair_backup: String::new(),
+            og_clear_mode: ClearMode::Moved,
+            og_confirm_clear: String::new(),
+            og_locale: "C".to_owned(),
+            og_encoding: "UTF8".to_owned(),
+            og_compatibility: Compatibility::A,
+            og_password_file: String::new(),
+            og_xml: String::new(),
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,
@@ -257,6 +281,16 @@ pub enum BuildMode {
     Incremental,
     /// Everything is copied.
     Full,
+}
+
+/// What becomes of the data directory of a node that is cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearMode {
+    /// It is renamed, with `.moved-` and the time behind its name, and keeps all that it holds.
+    Moved,
+    /// It is deleted; `og_confirm_clear` must name the node.
+    Deleted,
 }
 
 /// What commits do while a channel is taken away.

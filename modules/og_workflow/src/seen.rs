@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::cm_query::CmView;
+use og_common::gauss::initdb::{Directory, Listed, Obstacle};
 use og_common::gauss::{ClientTransaction, ClusterLock, Diagnosis, Fork, Identity, NodeState, WalRecord};
 use og_common::hba::{Refusal, RuleFields};
 use og_common::protocol::{Lsn, deserialize_or_default};
@@ -18,6 +19,8 @@ pub const PROGRAMS: [&str; 6] =
     ["og_node_state", "og_guc", "og_hba", "og_replconninfo", "og_static_conf", "og_lock"];
 /// The program that tells what clients do.
 pub const SESSIONS: &str = "og_session";
+/// The program that tells of a data directory, whether one is there or not.
+pub const INITDB: &str = "og_initdb";
 /// Those of them that need no more than what the server itself must be able to read.
 const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
 
@@ -76,6 +79,14 @@ pub struct Seen {
     pub lock_age: Option<u64>,
     /// Transactions of clients that have been open for long, where they were asked for.
     pub transactions: Vec<ClientTransaction>,
+    /// Its data directory, where it was asked for.
+    pub directory: Option<Directory>,
+    /// Why its data directory could not be looked at.
+    pub directory_error: Option<String>,
+    /// What belongs to the node, where that was asked for.
+    pub listing: Vec<Listed>,
+    /// What speaks against the removal of its data directory, where that was asked for.
+    pub obstacles: Vec<Obstacle>,
     /// What its preflight checks look at, where they were asked for.
     pub facts: Option<Box<Facts>>,
     /// Why these checks could not be made.
@@ -193,6 +204,14 @@ struct OfSession {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+struct OfInitdb {
+    directory: Option<Directory>,
+    listing: Vec<Listed>,
+    obstacles: Vec<Obstacle>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct OfLock {
     lock: Option<ClusterLock>,
     previous: Option<ClusterLock>,
@@ -200,6 +219,12 @@ struct OfLock {
 }
 
 impl Seen {
+    /// Whether its data directory is still to be made.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.directory.as_ref().is_some_and(|directory| directory.content.is_vacant())
+    }
+
     /// From the answers of the programs by their names.
     #[must_use]
     pub fn from_answers(answers: &[(&str, Answer)]) -> Self {
@@ -220,6 +245,9 @@ impl Seen {
                 continue;
             }
             let error = answer.error().or_else(|| seen.read_answer(program, answer).err());
+            if *program == INITDB {
+                seen.directory_error.clone_from(&error);
+            }
             if *program == PROGRAMS[0] {
                 seen.state_error.clone_from(&error);
             }
@@ -273,6 +301,11 @@ impl Seen {
             SESSIONS => {
                 let told: OfSession = answer.read().map_err(unreadable)?;
                 self.transactions = told.transactions;
+            }
+            INITDB => {
+                let told: OfInitdb = answer.read().map_err(unreadable)?;
+                (self.directory, self.listing, self.obstacles) =
+                    (told.directory, told.listing, told.obstacles);
             }
             "og_lock" => {
                 let told: OfLock = answer.read().map_err(unreadable)?;

@@ -481,6 +481,207 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
 
 
+def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
+    r"""
+    Make a cluster of the nodes, on which openGauss is installed and no database is there yet
+
+    openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.
+    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are              new in the inventory.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.deploy n1 test=True
+        salt-run og.deploy n1
+        salt-run og.deploy n1 og_cluster=shop
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_locale (str, default "C")
+        Locale of the databases of a new cluster.
+
+    og_encoding (str, default "UTF8")
+        Encoding of the databases of a new cluster.
+
+    og_compatibility (A|B|C|PG, default "A")
+        With which SQL the databases of a new cluster are compatible: that of Oracle (`A`), MySQL
+        (`B`), Teradata (`C`) or PostgreSQL (`PG`).
+
+    og_password_file (str, default "")
+        Absolute path, on the node that becomes the primary of a new cluster, of a file whose first
+        line is the password of the initial user. Without it that user has none, and comes in only
+        where pg_hba.conf asks for none.
+
+    og_xml (str, default "")
+        Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM
+        tools.
+
+    og_parameters (dict, default {})
+        Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is
+        plain text, number or bool, without quotes.
+
+    og_sync_standbys (keep|none|any|first, default "keep")
+        `synchronous_standby_names` of the primary. A new node gets what the primary had; the other
+        standbys keep theirs.
+        `keep`: It stays as it was; it is empty only while a single node gets its first standby.
+        `none`: It stays empty where it had to be emptied.
+        `any`: The new standbys are added to it in the form ANY; in place of `*` with all that
+        stream.
+        `first`: The same in the form FIRST.
+
+    og_sync_num (raw, default "majority")
+        How many synchronous standbys a commit waits for, with `any` and `first`: a number,
+        `majority` or `keep`.
+
+    og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
+        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
+        with another method stays.
+
+    og_build_mode (auto|incremental|full, default "auto")
+        How to build the new nodes; one that streams already is not built again.
+        `auto`: Whatever serves.
+        `incremental`: What differs is copied.
+        `full`: Everything is copied.
+
+    og_build_force (bool, default false)
+        Build over a node that last ran as a primary or a single server of its own; what it holds is
+        lost.
+
+    og_build_room (bool, default true)
+        Build only where there is room for what the primary holds, the old copy's own included.
+
+    og_build_parallel (int, default 0)
+        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+
+    og_rollback (bool, default true)
+        When a step fails, take away what this run brought: new nodes that were built are stopped,
+        their channels, rules and slots go, and they get back the parameters that they had; nodes
+        that the cluster knew before stay. Nothing is taken away when another node has become primary
+        meanwhile.
+
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
+    """
+    return _run("deploy", [], test, diff, minion, og_cluster, options)
+
+
+def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
+    r"""
+    Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it
+
+    It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.
+    Stopped at any point it may be run again.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.clear n2 test=True
+        salt-run og.clear n2
+        salt-run og.clear n2 og_cluster=shop
+
+    nodes
+        The dropped nodes whose data directories go, by their names in the pillar.
+
+    test
+        Change nothing, say what would be changed.
+
+    diff
+        Tell changes of files as unified diffs.
+
+    minion
+        Whose pillar describes the cluster; else the first of the nodes.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_clear_mode (moved|deleted, default "moved")
+        What becomes of the data directory of a node that is cleared.
+        `moved`: It is renamed, with `.moved-` and the time behind its name, and keeps all that it
+        holds.
+        `deleted`: It is deleted; `og_confirm_clear` must name the node.
+
+    og_confirm_clear (str, default "")
+        The nodes that are cleared, once more by name, such as `n2`: their data directories may be
+        deleted for good.
+
+    og_accept (str, default "")
+        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
+        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        which the checks could not be made.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    og_notify (list of str, default [])
+        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
+        that gets what came of a recorded run as a line of JSON on its standard input.
+
+    """
+    return _run("clear", nodes, test, diff, minion, og_cluster, options)
+
+
 def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
     Find why nodes do not serve or do not follow, and repair them by the mildest step that serves

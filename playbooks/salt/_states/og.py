@@ -717,6 +717,137 @@ def hba_exact(name, **arguments):
     return _apply("og_hba", "exact", name, arguments)
 
 
+def initdb_present(name, **arguments):
+    r"""
+    The data directory of this node: present.
+
+    node_name (str)
+        `pgxc_node_name` of a new database, at most 22 characters. All nodes of a cluster have the
+        same: directories of tablespaces are named after it.
+        Needed when `state` is `present`. Not allowed otherwise.
+
+    locale (str, default "C")
+        Locale of a new database.
+        Only when `state` is `present`.
+
+    encoding (str, default "UTF8")
+        Encoding of a new database.
+        Only when `state` is `present`.
+
+    compatibility (A|B|C|PG, default "A")
+        With which SQL a new database is compatible: that of Oracle (`A`), MySQL (`B`), Teradata
+        (`C`) or PostgreSQL (`PG`).
+        Only when `state` is `present`.
+
+    password (str)
+        Password of the initial user. It reaches gs_initdb on its standard input. Without it and
+        `password_file` the initial user has none.
+        Only when `state` is `present`.
+        Not together with `password_file`.
+
+    password_file (str)
+        Absolute path, on this node, of a file whose first line is that password.
+        Only when `state` is `present`.
+        Not together with `password`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 1800)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Make the data directory of a node, with the password of the initial user from a file:
+          og.initdb_present:
+            - data_dir: /gauss/data/dn1
+            - os_user: omm
+            - node_name: dn_6001
+            - password_file: /home/omm/.og_password
+
+    """
+    return _apply("og_initdb", "present", name, arguments)
+
+
+def initdb_absent(name, **arguments):
+    r"""
+    The data directory of this node: absent.
+
+    mode (moved|deleted, default "moved")
+        What becomes of a data directory that goes.
+        `moved`: It is renamed, to its own name with `.moved-` and the time behind it, and keeps all
+        that it holds.
+        `deleted`: It is deleted; `confirm` must name the node.
+        Only when `state` is `absent`.
+
+    confirm (str)
+        The name of the node whose data directory is to be deleted, as `directory.name` of the result
+        has it.
+        Only when `state` is `absent`.
+
+    peers (list of dict)
+        Facts of other nodes of the cluster, as og_preflight returned them under `facts`: while one
+        of them has a replication channel to this node, its data directory does not go.
+        Only when `state` is `absent` or `query`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 1800)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Move the data directory of a dropped node aside:
+          og.initdb_absent:
+            - data_dir: /gauss/data/dn1
+
+        Delete it:
+          og.initdb_absent:
+            - data_dir: /gauss/data/dn1
+            - mode: deleted
+            - confirm: dn_6002
+
+    """
+    return _apply("og_initdb", "absent", name, arguments)
+
+
 def lock_held(name, **arguments):
     r"""
     One workflow at a time on a cluster: held.

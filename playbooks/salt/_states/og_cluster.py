@@ -71,6 +71,16 @@ def dropped(name, nodes=None, **options):
     return _apply("og.drop", name, nodes, options)
 
 
+def cleared(name, nodes=None, **options):
+    """
+    Nothing is left of these nodes, which were dropped
+
+    nodes
+        The nodes; the state's name unless given.
+    """
+    return _apply("og.clear", name, nodes, options)
+
+
 def repaired(name, nodes=None, **options):
     """
     These nodes follow the primary

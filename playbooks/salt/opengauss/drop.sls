@@ -9,6 +9,6 @@
 drop nodes of the cluster:
   og_cluster.dropped:
     - nodes: {{ pillar.get("og_drop", "") | json }}
-{%- for name, value in pillar.items() if name.startswith("og_") and name not in ("og_add", "og_drop", "og_repair", "og_restart", "og_switchover", "og_failover",) %}
+{%- for name, value in pillar.items() if name.startswith("og_") and name not in ("og_add", "og_drop", "og_clear", "og_repair", "og_restart", "og_switchover", "og_failover",) %}
     - {{ name }}: {{ value | json }}
 {%- endfor %}

@@ -12,6 +12,6 @@ restart the cluster:
 {%- if pillar.get("minion") %}
     - minion: {{ pillar["minion"] | json }}
 {%- endif %}
-{%- for name, value in pillar.items() if name.startswith("og_") and name not in ("og_add", "og_drop", "og_repair", "og_restart", "og_switchover", "og_failover",) %}
+{%- for name, value in pillar.items() if name.startswith("og_") and name not in ("og_add", "og_drop", "og_clear", "og_repair", "og_restart", "og_switchover", "og_failover",) %}
     - {{ name }}: {{ value | json }}
 {%- endfor %}

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use og_common::gauss::{Content, Role};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Cluster, Node, canonical, node_names};
 impl Cluster<'_> {
@@ -133,15 +133,19 @@ pub fn same_directory(nodes: &[Node], involved: &[&Node]) -> Vec<String> {
 
 /// The number under which the primary's static configuration file has another node at this one's address and port.
 fn record_elsewhere(primary: &Node, n: &Node) -> Option<i64> {
+    let same = primary.seen().recorded.iter().find(|record| is_record_of(record, n))?;
+    same.get("id").and_then(Value::as_i64).filter(|id| n.id.is_some_and(|own| own != *id))
+}
+
+/// Whether a record of a static configuration file is of the node at this one's address and port.
+#[must_use]
+pub fn is_record_of(record: &Map<String, Value>, n: &Node) -> bool {
     let address = canonical(&n.address);
     let has = |value: &Value| match value {
         Value::String(text) => text.split(',').any(|one| canonical(one) == address),
         Value::Array(list) => list.iter().filter_map(Value::as_str).any(|one| canonical(one) == address),
         _ => false,
     };
-    let mut records = primary.seen().recorded.iter();
-    let same = records.find(|r| {
-        r.get("address").is_some_and(has) && r.get("base_port").and_then(Value::as_i64) == Some(n.base_port)
-    })?;
-    same.get("id").and_then(Value::as_i64).filter(|id| n.id.is_some_and(|own| own != *id))
+    record.get("address").is_some_and(has)
+        && record.get("base_port").and_then(Value::as_i64) == Some(n.base_port)
 }

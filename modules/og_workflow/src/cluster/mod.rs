@@ -12,7 +12,7 @@ use og_common::gauss::{ClusterLock, DbState, Role};
 use og_common::hba::RuleFields;
 
 pub use host::{HOST_VARIABLES, InventoryHost, canonical, is_host_variable};
-pub use identity::{find_misplacements, same_directory};
+pub use identity::{find_misplacements, is_record_of, same_directory};
 pub use kinship::{find_strangers, foreign_cluster_reason, related_nodes};
 pub use node::{Node, PeerArg};
 
@@ -23,6 +23,8 @@ pub enum TargetKind {
     Added,
     /// They are dropped.
     Dropped,
+    /// They were dropped, and what they left is removed.
+    Cleared,
     /// They are members and stay it. The variable that names them.
     Kept(&'static str),
     /// They are to be repaired, whatever became of them.
@@ -35,6 +37,7 @@ impl TargetKind {
         match self {
             Self::Added => "og_add",
             Self::Dropped => "og_drop",
+            Self::Cleared => "og_clear",
             Self::Kept(variable) => variable,
             Self::Repaired => "og_repair",
         }
@@ -239,7 +242,9 @@ impl<'a> Cluster<'a> {
             // One that receives is not down, but elsewhere, which is told with the rest of what is misplaced.
             if identity::received_from(n, self.nodes).is_none() {
                 let way_out = match self.kind {
-                    TargetKind::Kept(_) | TargetKind::Repaired => "start it, or repair it",
+                    TargetKind::Kept(_) | TargetKind::Repaired | TargetKind::Cleared => {
+                        "start it, or repair it"
+                    }
                     TargetKind::Added | TargetKind::Dropped => "start it, or drop it too",
                 };
                 self.findings.push(format!("{name}: its server is down; {way_out}"));

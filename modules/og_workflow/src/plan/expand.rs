@@ -20,7 +20,7 @@ use crate::cluster::{
 };
 
 /// So many standbys openGauss serves.
-const MOST_STANDBYS: usize = 8;
+pub(super) const MOST_STANDBYS: usize = 8;
 
 /// What is to be done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -351,7 +351,7 @@ fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
 }
 
 /// The rules that let all nodes in at one of them; a rule that is there with another method is left to who wrote it.
-fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<RuleFields> {
+pub(super) fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str) -> Vec<RuleFields> {
     let seen = at.seen().rules.iter();
     let there: Vec<_> = seen
         .filter(|r| r.kind == "host" && r.netmask.as_deref().is_none_or(str::is_empty))

@@ -1,6 +1,8 @@
 //! What the workflows decide: pure functions from what was seen on the nodes to findings and a plan.
 
+mod clear;
 mod configure;
+mod deploy;
 mod drop;
 mod expand;
 mod failover;
@@ -27,7 +29,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
 
+pub use clear::{Clear, clear};
 pub use configure::{Configure, configure};
+pub use deploy::{Deploy, deploy};
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use failover::{Choice, Failover, choose, completed_purpose as done_failover, failover, files_for};

@@ -123,11 +123,73 @@ pub(super) const POLICIES: &[Policy] = &[
         ],
     },
     Policy {
+        workflow: Workflow::Deploy,
+        purpose: Purpose::Deploy,
+        rules: &[
+            // The targets are the nodes whose servers never ran.
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "memory.overcommit",
+                    "disk.inodes",
+                    "disk.writable",
+                    "ports.free",
+                    "ports.ephemeral",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "limits.open_files",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "kernel.remove_ipc",
+                    "programs.release",
+                    "programs.libraries",
+                    "same.release",
+                    "same.architecture",
+                    "same.page_size",
+                    "same.user",
+                    "clock.difference",
+                ],
+            ),
+            tell(
+                On::Targets,
+                &[
+                    "disk.use",
+                    "memory.swap",
+                    "memory.huge_pages",
+                    "disk.file_system",
+                    "leftovers.cron",
+                    "leftovers.environment",
+                    "limits.stack",
+                    "limits.processes",
+                    "limits.address_space",
+                    "clock.service",
+                    "hosts.file_mode",
+                    "same.time_zone",
+                    "same.uid",
+                    "network.mtu",
+                ],
+            ),
+            tell(On::All, &["names.hosts", "managed.paused"]),
+        ],
+    },
+    Policy {
         workflow: Workflow::Drop,
         purpose: Purpose::Drop,
         rules: &[
             refuse(On::Others, &["disk.writable", "conf.syntax"]),
             tell(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
+            tell(On::Others, &["managed.paused"]),
+        ],
+    },
+    Policy {
+        workflow: Workflow::Clear,
+        purpose: Purpose::Drop,
+        rules: &[
+            // Their files lose what is left of the node.
+            refuse(On::Others, &["disk.writable", "conf.syntax"]),
             tell(On::Others, &["managed.paused"]),
         ],
     },
@@ -420,7 +482,7 @@ impl<'a> Checked<'a> {
             let Some(facts) = &seen.facts else { continue };
             let mut facts = Facts::clone(facts);
             keep_ways(&mut facts, &known);
-            if policy.workflow == Workflow::Configure {
+            if matches!(policy.workflow, Workflow::Configure | Workflow::Deploy) {
                 for (name, value) in &options.og_parameters {
                     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     facts.settings.insert_file(&name.to_ascii_lowercase(), value);
@@ -515,7 +577,7 @@ impl<'a> Checked<'a> {
         for (node, is_target, why) in &self.unchecked {
             let refuses = match self.policy.workflow {
                 Workflow::Repair | Workflow::Failover => false,
-                Workflow::Drop => !is_target,
+                Workflow::Drop | Workflow::Clear => !is_target,
                 _ => true,
             };
             let text = format!("{}: its preflight checks could not be made: {why}", node.name);
@@ -590,6 +652,8 @@ fn involved<'a>(nodes: &'a [Node], workflow: Workflow, targets: &[String]) -> Ve
             let known = if known.is_empty() { nodes.iter().collect() } else { known };
             marked(known.into_iter().filter(is_ill).collect(), &|_| true)
         }
+        Workflow::Deploy => marked(nodes.iter().collect(), &super::deploy::is_new),
+        Workflow::Clear => marked(around(TargetKind::Cleared), &named),
         // The others have no purpose to check for.
         _ => Vec::new(),
     }

@@ -447,12 +447,10 @@ impl Recorder {
                 Vec::new()
             }
         };
-        let changed = !changes.is_empty();
-        let incomplete = changed && !self.plan.check_mode;
         Outcome {
             failed: true,
-            incomplete,
-            changed,
+            incomplete: !changes.is_empty() && !self.plan.check_mode,
+            changed: !changes.is_empty(),
             changes,
             msg: Some(msg.to_owned()),
             ..Outcome::default()

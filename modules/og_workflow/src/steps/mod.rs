@@ -1,6 +1,8 @@
 //! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
+mod clear;
 mod configure;
+mod deploy;
 mod drop;
 mod expand;
 mod failover;
@@ -31,7 +33,7 @@ use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
 use crate::plan::{self, Case, Files, Outlook, PARAMETERS, PREFLIGHT, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
-use crate::seen::{LogRecords, PROGRAMS, SESSIONS, Seen};
+use crate::seen::{INITDB, LogRecords, PROGRAMS, SESSIONS, Seen};
 use crate::table::table;
 use crate::text::unified;
 
@@ -43,6 +45,10 @@ pub enum Workflow {
     Expand,
     /// Take standbys or cascade standbys out of a cluster, whether they live or not.
     Drop,
+    /// Make a cluster of nodes on which openGauss is installed and no database is there.
+    Deploy,
+    /// Remove what a dropped node left on its host.
+    Clear,
     /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
     Repair,
     /// Set parameters on all nodes of the cluster.
@@ -115,6 +121,57 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         }),
         options: &["og_drop_commits", "og_drop_clear", "og_accept"],
         run: drop::drop,
+    },
+    WorkflowEntry {
+        workflow: Workflow::Deploy,
+        name: "deploy",
+        title: "Deploy the cluster",
+        about: "Make a cluster of the nodes, on which openGauss is installed and no database is there yet",
+        details: &[
+            "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.",
+            "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are              new in the inventory.",
+        ],
+        changes: true,
+        targets: None,
+        options: &[
+            "og_locale",
+            "og_encoding",
+            "og_compatibility",
+            "og_password_file",
+            "og_xml",
+            "og_parameters",
+            "og_sync_standbys",
+            "og_sync_num",
+            "og_hba_method",
+            "og_build_mode",
+            "og_build_force",
+            "og_build_room",
+            "og_build_parallel",
+            "og_rollback",
+            "og_accept",
+        ],
+        run: |it, _| deploy::deploy(it),
+    },
+    WorkflowEntry {
+        workflow: Workflow::Clear,
+        name: "clear",
+        title: "Clear dropped nodes",
+        about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it",
+        details: &[
+            "It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.",
+            "Stopped at any point it may be run again.",
+        ],
+        changes: true,
+        targets: Some(Targets {
+            option: "og_clear",
+            about: "The dropped nodes whose data directories go",
+            example: "n2",
+            state: "cleared",
+            state_about: "Nothing is left of these nodes, which were dropped",
+            required: true,
+        }),
+        options: &["og_clear_mode", "og_confirm_clear", "og_accept"],
+        run: clear::clear,
     },
     WorkflowEntry {
         workflow: Workflow::Repair,
@@ -471,7 +528,11 @@ impl Run<'_> {
         let asks_all = more.is_some() || programs == OF_A_STATUS;
         let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
-            let asked = programs.iter().map(move |program| {
+            // To look through a data directory takes its time.
+            let is_asked = |program: &&&'static str| {
+                **program != INITDB || self.workflow != Workflow::Clear || targets.contains(&host.name)
+            };
+            let asked = programs.iter().filter(is_asked).map(move |program| {
                 let mut own = args(json!({"state": "query", "timeout": timeout}));
                 match *program {
                     "og_node_state" if diagnoses => {

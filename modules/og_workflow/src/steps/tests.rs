@@ -1,6 +1,7 @@
 //! The workflows step by step, every call answered here.
 #![allow(clippy::unwrap_used)]
 
+mod deploy;
 mod repair;
 mod roles;
 mod rolling;

@@ -3,6 +3,7 @@
 mod broken_builds;
 mod builds;
 mod crowd;
+mod deploy;
 mod growth;
 mod handover;
 mod interrupted;
@@ -47,6 +48,7 @@ pub const ALL: &[Story] = &[
     roles::STORY,
     crowd::STORY,
     growth::STORY,
+    deploy::STORY,
     shell::STORY,
     tutorial::STORY,
     tablespaces::STORY,
@@ -57,6 +59,9 @@ pub const ALL: &[Story] = &[
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
+    if engine == Engine::Postgres && story.name == deploy::STORY.name {
+        return Some("its parameters are openGauss's own".to_owned());
+    }
     if engine == Engine::Postgres && of_roles.contains(&story.name) {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),

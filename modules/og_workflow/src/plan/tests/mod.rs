@@ -1,6 +1,8 @@
 //! What is found and planned from what was seen.
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::type_complexity)]
 
+pub(crate) mod clear;
+pub(crate) mod deploy;
 pub(crate) mod failover;
 mod growth;
 mod identity;
@@ -116,6 +118,7 @@ pub(crate) fn nodes(hosts: &[Given]) -> Vec<Node> {
             .iter()
             .chain(&[crate::seen::SESSIONS])
             .chain(seen.get(PREFLIGHT).map(|_| &PREFLIGHT))
+            .chain(seen.get(crate::seen::INITDB).map(|_| &crate::seen::INITDB))
             .map(|p| {
                 (*p, if seen.is_null() { lost.clone() } else { seen.get(p).cloned().unwrap_or(json!({})) })
             })

@@ -6,9 +6,9 @@ short_description: Begin a workflow on a cluster, and tell what came of it
 description:
   - >-
     For the role C(opengauss.node.workflow) alone; playbooks use the roles C(opengauss.node.expand),
-    C(opengauss.node.drop), C(opengauss.node.repair), C(opengauss.node.configure), C(opengauss.node.restart),
-    C(opengauss.node.switchover), C(opengauss.node.failover), C(opengauss.node.status),
-    C(opengauss.node.preflight).
+    C(opengauss.node.drop), C(opengauss.node.deploy), C(opengauss.node.clear), C(opengauss.node.repair),
+    C(opengauss.node.configure), C(opengauss.node.restart), C(opengauss.node.switchover),
+    C(opengauss.node.failover), C(opengauss.node.status), C(opengauss.node.preflight).
   - Asks the program C(og_workflow) on the controller, and calls no node.
 version_added: "0.1.0"
 options:

@@ -1,0 +1,57 @@
+//! The mark by which a run of gs_initdb that was killed is known for ours.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use og_common::gauss::env::Environment;
+use serde::{Deserialize, Serialize};
+
+/// What the mark says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The data directory that is being made.
+    pub data_dir: PathBuf,
+    /// Device and inode of that folder: another folder of the same name is not the one that was begun.
+    pub folder: (u64, u64),
+    /// The `pgxc_node_name` that it gets.
+    pub node_name: String,
+}
+
+/// Returns where the mark of this data directory is: beside it; where the folder that it lies in is not this user's to write
+/// into, in his home.
+pub fn mark_path(data_dir: &Path) -> PathBuf {
+    let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
+    // A folder that is still to be made lies in one that is still to be made.
+    let parent = data_dir.parent().unwrap_or(data_dir);
+    if !parent.exists() || is_writable(parent) {
+        return parent.join(format!(".{name}.og_initdb"));
+    }
+    let flat = data_dir.to_string_lossy().replace('/', "_");
+    Environment::user_home().unwrap_or_else(|| parent.to_owned()).join(format!(".og_initdb{flat}"))
+}
+
+/// Whether this user may make and rename files in the folder.
+pub fn is_writable(folder: &Path) -> bool {
+    let wanted = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    nix::unistd::access(folder, wanted).is_ok()
+}
+
+impl Mark {
+    /// Reads the mark; `None` when there is none that can be read.
+    pub fn read(path: &Path) -> Option<Self> {
+        serde_json::from_slice(&og_common::files::read(path).ok()?).ok()
+    }
+
+    /// The mark of this folder, which is there.
+    pub fn new(data_dir: &Path, node_name: &str) -> std::io::Result<Self> {
+        let meta = std::fs::metadata(data_dir)?;
+        let folder = (meta.dev(), meta.ino());
+        Ok(Self { data_dir: data_dir.to_owned(), folder, node_name: node_name.to_owned() })
+    }
+
+    /// Whether it was made for this folder.
+    pub fn is_of(&self, data_dir: &Path) -> bool {
+        let same = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == self.folder;
+        self.data_dir == data_dir && std::fs::metadata(data_dir).is_ok_and(same)
+    }
+}

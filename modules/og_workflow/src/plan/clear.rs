@@ -1,0 +1,207 @@
+//! Findings and plan of removing what dropped nodes left.
+
+use std::collections::BTreeMap;
+
+use og_common::gauss::Role;
+use og_common::gauss::initdb::{Content, Listed, ObstacleKind};
+use og_common::hba::RuleFields;
+use og_common::standby_names::StandbyNames;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Outlook, SYNC_NAMES, Shared, leftover_values};
+use crate::args::{ClearMode, Options};
+use crate::cluster::{
+    Cluster, Node, TargetKind, canonical, changes_role, describe_state, is_record_of, node_names,
+    rule_identity,
+};
+
+/// What is to be done.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Clear {
+    /// What the changing workflows plan.
+    #[serde(flatten)]
+    pub shared: Shared,
+    /// Nodes whose servers are stopped.
+    pub stop: Vec<String>,
+    /// Nodes whose data directories go, each with its application_name.
+    pub remove: BTreeMap<String, String>,
+    /// What goes with them.
+    pub listing: BTreeMap<String, Vec<Listed>>,
+    /// Whether the data directories are moved or deleted.
+    pub mode: ClearMode,
+    /// The channels of the other nodes, as og_initdb takes them under `peers`.
+    pub peers: Vec<Value>,
+    /// Rules of pg_hba.conf that a member still has for one of the nodes.
+    pub rules: BTreeMap<String, Vec<RuleFields>>,
+    /// Replication slots that a member still has for one of the nodes.
+    pub slots: BTreeMap<String, Vec<String>>,
+}
+
+impl Clear {
+    /// Whether nothing is left of the nodes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stop.is_empty() && self.remove.is_empty() && self.rules.is_empty() && self.slots.is_empty()
+    }
+}
+
+/// Findings and plan of clearing these nodes.
+#[must_use]
+pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Clear> {
+    let mut c = Cluster::new(nodes, targets, TargetKind::Cleared);
+    let confirmed: Vec<&str> = options.og_confirm_clear.split(',').map(str::trim).collect();
+    for n in c.targets.clone() {
+        check_target(&mut c, n);
+        if options.og_clear_mode == ClearMode::Deleted && !confirmed.contains(&&*n.name) {
+            c.findings.push(format!(
+                "{0}: its data directory would be deleted for good; og_confirm_clear={0} confirms it",
+                n.name
+            ));
+        }
+    }
+    c.check();
+    let others: Vec<&Node> = nodes.iter().filter(|n| !c.targets.contains(n)).collect();
+    for n in &others {
+        check_other(&mut c, n);
+    }
+    let Some(primary) = c.primary else { return Outlook::new(c, None) };
+    let addresses: Vec<_> = others.iter().map(|n| canonical(&n.address)).collect();
+    let gone: Vec<RuleFields> = c
+        .targets
+        .iter()
+        .filter(|n| !addresses.contains(&canonical(&n.address)))
+        .map(|n| c.rule(n, None))
+        .collect();
+    let has = |at: &Node, rule: &RuleFields| {
+        at.seen().rules.iter().any(|own| own.kind == rule.kind && rule_identity(own) == rule_identity(rule))
+    };
+    let rules_left = |at: &&Node| {
+        let left: Vec<_> = gone.iter().filter(|rule| has(at, rule)).cloned().collect();
+        (!left.is_empty()).then(|| (at.name.clone(), left))
+    };
+    let slots_left = |at: &&Node| {
+        let slots = at.state().slots.iter().flatten().map(|slot| &slot.name);
+        let left: Vec<_> =
+            slots.filter(|name| c.targets.iter().any(|n| n.app_name == **name)).cloned().collect();
+        (!left.is_empty()).then(|| (at.name.clone(), left))
+    };
+    let is_there = |n: &&&Node| {
+        n.seen().directory.as_ref().is_some_and(|d| {
+            matches!(d.content, Content::Database | Content::Unfinished) || !n.seen().listing.is_empty()
+        })
+    };
+    let plan = Clear {
+        stop: node_names(c.targets.iter().copied().filter(|n| n.state().running)),
+        remove: c
+            .targets
+            .iter()
+            .filter(is_there)
+            .map(|n| {
+                // A data directory that was never configured has another name, which confirms it as well.
+                let own = n.seen().directory.as_ref().and_then(|d| d.name.clone());
+                let is_new = super::deploy::is_new(n);
+                (n.name.clone(), own.filter(|_| is_new).unwrap_or_else(|| n.app_name.clone()))
+            })
+            .collect(),
+        listing: c.targets.iter().map(|n| (n.name.clone(), n.seen().listing.clone())).collect(),
+        mode: options.og_clear_mode,
+        peers: others.iter().map(|n| channels_of(n)).collect(),
+        rules: c.members.iter().filter_map(rules_left).collect(),
+        slots: c.members.iter().filter_map(slots_left).collect(),
+        shared: Shared::new(&c, primary, "clear", leftover_values(&c)),
+    };
+    Outlook::new(c, Some(plan))
+}
+
+/// What og_initdb takes of another node's facts.
+fn channels_of(n: &Node) -> Value {
+    let channel = |(index, end): (usize, (String, i64))| json!({"number": index + 1, "remote_host": end.0, "remote_port": end.1});
+    json!({
+        "name": n.app_name,
+        "identity": {
+            "data_dir": n.seen().identity.data_dir,
+            "directory": n.seen().identity.directory,
+        },
+        "channels": n.peers().enumerate().map(channel).collect::<Vec<_>>(),
+    })
+}
+
+/// What speaks against it at the node itself.
+fn check_target(c: &mut Cluster, n: &Node) {
+    let (name, seen) = (&n.name, n.seen());
+    if n.seen.is_none() {
+        // That it is hidden was found already.
+        return;
+    }
+    if let Some(why) = &seen.unreachable {
+        c.findings.push(format!("{name}: cannot be reached, so nothing there can be removed: {why}"));
+        return;
+    }
+    if let Some(why) = seen.denied.as_ref().or(seen.directory_error.as_ref()) {
+        c.findings.push(format!("{name}: {why}"));
+        return;
+    }
+    if seen.is_vacant() {
+        return;
+    }
+    let live = n.live_role();
+    if Some(n) == c.primary || live == Some(Role::Primary) {
+        c.findings.push(format!("{name} is a primary, and a primary is not cleared"));
+    } else if live == Some(Role::Normal) {
+        c.findings
+            .push(format!("{name} runs as a single node of its own; stop it yourself if that is meant"));
+    } else if changes_role(n.state().db_state) {
+        let what = describe_state(n.state().db_state);
+        c.findings.push(format!("{name}: is {what}; wait until that is over"));
+    } else if let Some(upstream) = n.upstream().filter(|_| n.is_streaming()) {
+        c.findings.push(format!("{name}: receives from {upstream}; drop it first (og drop {name})"));
+    }
+    if let Some(why) = &seen.state_error {
+        c.findings.push(format!("{name}: whether its server runs cannot be told: {why}"));
+    }
+    // The server is stopped first; whose channels lead here is looked up at the others.
+    let passes = |kind: ObstacleKind| matches!(kind, ObstacleKind::Running | ObstacleKind::Channel);
+    let obstacles = seen.obstacles.iter().filter(|obstacle| !passes(obstacle.kind));
+    c.findings.extend(obstacles.map(|obstacle| format!("{name}: {}; {}", obstacle.detail, obstacle.fix)));
+}
+
+/// Whether another node still counts one of the targets among its cluster.
+fn check_other(c: &mut Cluster, at: &Node) {
+    let seen = at.seen();
+    if let Some(why) = &seen.unreachable {
+        let targets = node_names(c.targets.iter().copied()).join(", ");
+        // Of a member that was found already.
+        if !c.members.contains(&at) {
+            c.findings.push(format!(
+                "{}: cannot be reached, so whether it still knows {targets} is not known: {why}; take it out of the \
+                 inventory if it is no more",
+                at.name
+            ));
+        }
+        return;
+    }
+    for n in c.targets.clone() {
+        let mut ties = Vec::new();
+        if at.peers().any(|key| key == n.key()) {
+            ties.push("a replication channel to it");
+        }
+        if seen.recorded.iter().any(|record| is_record_of(record, n)) {
+            ties.push("it in cluster_static_config");
+        }
+        let names = at.parameter(SYNC_NAMES).and_then(|names| StandbyNames::parse(names).ok());
+        if names.is_some_and(|names| names.names().any(|name| name == n.app_name)) {
+            ties.push("it in synchronous_standby_names");
+        }
+        if !ties.is_empty() {
+            c.findings.push(format!(
+                "{}: {} has {}, so it is a member still; drop it first (og drop {})",
+                n.name,
+                at.name,
+                ties.join(", and "),
+                n.name
+            ));
+        }
+    }
+}

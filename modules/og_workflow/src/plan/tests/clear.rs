@@ -1,0 +1,151 @@
+//! Whether a dropped node may be cleared, and what of it is left at the others.
+
+use serde_json::{Value, json};
+
+use super::{Given, cluster, good, host, nodes, only, seen, words};
+use crate::args::{ClearMode, Options};
+use crate::plan::{Clear, Outlook, SYNC_NAMES, clear};
+
+/// What og_initdb says of a data directory that is there.
+pub(super) fn data_directory(content: &str, name: &str) -> Value {
+    let listed = json!({"path": "/d", "bytes": 7, "owner": "omm", "modified": null, "why": "data_dir"});
+    json!({
+        "failed": false,
+        "directory": {"path": "/d", "content": content, "name": name},
+        "listing": if content == "database" { json!([listed]) } else { json!([]) },
+        "obstacles": [],
+    })
+}
+
+/// n1 and n2, and n3 that was dropped: it is stopped and knows them still.
+pub(crate) fn dropped() -> Vec<Given> {
+    let mut hosts = cluster(1);
+    let mut own = seen(3, "standby", false, &[1, 2]);
+    own["og_initdb"] = data_directory("database", "dn_6003");
+    hosts.push(host(3, "standby", own));
+    hosts
+}
+
+fn clearing(hosts: &[Given]) -> Outlook<Clear> {
+    clear(&nodes(hosts), &words("n3"), &Options::default())
+}
+
+#[test]
+fn what_a_dropped_node_left_goes() {
+    let plan = good(clearing(&dropped()));
+    assert_eq!(json!(plan.remove), json!({"n3": "dn_6003"}));
+    assert!(plan.stop.is_empty() && plan.rules.is_empty() && plan.slots.is_empty());
+    assert_eq!(plan.listing["n3"].len(), 1);
+    let channels: Vec<_> = plan.peers.iter().map(|peer| peer["channels"].as_array().unwrap().len()).collect();
+    assert_eq!(channels, [1, 1]);
+    // A server that runs and receives from nobody is stopped first; its obstacle is no obstacle.
+    let mut hosts = dropped();
+    hosts[2].2["og_node_state"]["node"]["running"] = json!(true);
+    hosts[2].2["og_initdb"]["obstacles"] =
+        json!([{"kind": "running", "detail": "a server runs", "fix": "stop"}]);
+    assert_eq!(good(clearing(&hosts)).stop, words("n3"));
+}
+
+#[test]
+fn what_is_left_at_the_members_is_forgotten() {
+    let mut hosts = dropped();
+    let rule = |host: &str| {
+        json!({"line": 5, "text": "x", "rule": {"type": "host", "databases": ["all"], "users": ["omm"],
+            "address": format!("{host}/32"), "method": "trust"}})
+    };
+    hosts[1].2["og_hba"]["rules"] = json!([rule("10.0.0.1"), rule("10.0.0.3"), rule("10.0.0.33")]);
+    hosts[0].2["og_node_state"]["node"]["slots"] = json!([
+        {"name": "dn_6003", "type": "physical", "active": false, "restart_lsn": null, "retained_bytes": null},
+        {"name": "dn_6002", "type": "physical", "active": true, "restart_lsn": null, "retained_bytes": null},
+    ]);
+    let plan = good(clearing(&hosts));
+    assert_eq!(json!(plan.slots), json!({"n1": ["dn_6003"]}));
+    assert_eq!(plan.rules.keys().collect::<Vec<_>>(), ["n2"]);
+    assert_eq!(plan.rules["n2"][0].address.as_deref(), Some("10.0.0.3/32"));
+    assert_eq!(plan.rules["n2"].len(), 1);
+}
+
+#[test]
+fn nothing_is_left_of_a_node_that_was_cleared() {
+    let mut hosts = dropped();
+    let gone = json!({"failed": true, "msg": "x", "error": {"kind": "not_found", "detail": "cannot open data_dir /d"}});
+    let mut own: serde_json::Map<_, _> =
+        crate::seen::PROGRAMS.iter().map(|program| ((*program).to_owned(), gone.clone())).collect();
+    own.insert("og_initdb".to_owned(), data_directory("missing", ""));
+    hosts[2].2 = Value::Object(own);
+    assert!(good(clearing(&hosts)).is_empty());
+}
+
+#[test]
+fn a_member_is_not_cleared() {
+    let of = |change: &dyn Fn(&mut Vec<Given>)| {
+        let mut hosts = dropped();
+        change(&mut hosts);
+        only(clearing(&hosts))
+    };
+    let channel = |at: usize| {
+        move |h: &mut Vec<Given>| {
+            let remote = json!({"host": "10.0.0.3", "port": 26001});
+            let own = &mut h[at].2["og_replconninfo"]["channels"];
+            own.as_array_mut().unwrap().push(json!({"number": 2, "remote": remote}));
+        }
+    };
+    assert!(of(&channel(0)).contains("n3: n1 has a replication channel to it, so it is a member still"));
+    assert!(of(&channel(1)).contains("n3: n2 has a replication channel to it"));
+    let told = of(&|h| {
+        h[1].2["og_static_conf"] =
+            json!({"failed": false, "nodes": [{"id": 9, "address": ["10.0.0.3"], "base_port": 26000}]});
+    });
+    assert!(told.contains("n3: n2 has it in cluster_static_config"), "{told}");
+    let told = of(&|h| h[0].2["og_guc"]["after"][SYNC_NAMES] = json!("ANY 1(dn_6002,dn_6003)"));
+    assert!(told.contains("n3: n1 has it in synchronous_standby_names"), "{told}");
+    assert!(!only_findings(&|h| h[0].2["og_guc"]["after"][SYNC_NAMES] = json!("dn_60031")));
+}
+
+/// Whether there are findings.
+fn only_findings(change: &dyn Fn(&mut Vec<Given>)) -> bool {
+    let mut hosts = dropped();
+    change(&mut hosts);
+    !clearing(&hosts).findings.is_empty()
+}
+
+#[test]
+fn a_node_that_cannot_be_judged_is_not_cleared() {
+    let of = |change: &dyn Fn(&mut Vec<Given>)| {
+        let mut hosts = dropped();
+        change(&mut hosts);
+        clearing(&hosts).findings.join("\n")
+    };
+    assert!(of(&|h| h[2].2 = Value::Null).contains("n3: cannot be reached, so nothing there can be removed"));
+    assert!(of(&|h| h[1].2 = Value::Null).contains("n2: cannot be reached"));
+    let told = of(&|h| h[2].2["og_node_state"] = seen(3, "standby", true, &[1])["og_node_state"].clone());
+    assert!(told.contains("drop it first (og drop n3)"), "{told}");
+    let told = of(&|h| h[2].2["og_node_state"] = seen(3, "normal", true, &[])["og_node_state"].clone());
+    assert!(told.contains("n3 runs as a single node of its own"), "{told}");
+    let told = of(&|h| {
+        h[2].2["og_initdb"]["obstacles"] =
+            json!([{"kind": "mount_point", "detail": "/d is a mount point", "fix": "unmount it"}]);
+    });
+    assert_eq!(told, "n3: /d is a mount point; unmount it");
+    let told = of(&|h| {
+        h[2].2["og_initdb"] =
+            json!({"failed": true, "msg": "no", "error": {"kind": "permission", "detail": "no"}});
+    });
+    assert!(told.contains("n3: no"), "{told}");
+}
+
+#[test]
+fn a_deletion_is_confirmed_by_the_nodes_name() {
+    let of = |confirm: &str| {
+        let options = Options {
+            og_clear_mode: ClearMode::Deleted,
+            og_confirm_clear: confirm.to_owned(),
+            ..Options::default()
+        };
+        clear(&nodes(&dropped()), &words("n3"), &options)
+    };
+    for confirm in ["", "n2", "n33", "yes"] {
+        assert!(only(of(confirm)).contains("og_confirm_clear=n3 confirms it"), "{confirm}");
+    }
+    assert_eq!(good(of("n2, n3")).mode, ClearMode::Deleted);
+}

@@ -1,0 +1,134 @@
+//! Making a cluster: the primary here, the others as expand adds them.
+
+use serde_json::json;
+
+use super::expand::expand;
+use super::{Answered, INSPECT, Run, args, calls_on, require_success, write_static};
+use crate::answer::Answer;
+use crate::plan::{self, Deploy};
+use crate::replay::{Go, Stop};
+use crate::seen::{INITDB, PROGRAMS};
+
+pub(super) fn deploy(it: &mut Run) -> Go {
+    let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
+    let og = it.begin_asking(INSPECT, &programs, plan::deploy)?;
+    make(it, &og)?;
+    if it.how.check && !og.fresh.is_empty() {
+        foresee(it, &og);
+        return Ok(());
+    }
+    if og.start {
+        it.lock(&og.shared)?;
+        if let Err(why) = start(it, &og) {
+            return if let Stop::Failed(_) = why {
+                it.end(std::slice::from_ref(&og.shared.primary), Err(why))
+            } else {
+                Err(why)
+            };
+        }
+    }
+    if og.add.is_empty() {
+        if og.start {
+            let calls = write_static(&og.shared, std::slice::from_ref(&og.shared.primary), &og.files);
+            let files = it.step("Update cluster_static_config", "og_static_conf", calls)?;
+            it.end(std::slice::from_ref(&og.shared.primary), require_success(&[&files]))?;
+        }
+        it.show(&[], &[], Some(&og.shared.primary))?;
+    } else {
+        // The lock is this run's already, and expand releases it.
+        expand(it, &og.add)?;
+    }
+    write_xml(it, &og)?;
+    if !og.fresh.is_empty() {
+        it.table.push(String::new());
+        it.table.extend(og.sizes.iter().cloned());
+    }
+    Ok(())
+}
+
+/// Makes the data directories and configures them; their servers never ran.
+fn make(it: &mut Run, og: &Deploy) -> Go {
+    let options = &it.how.options;
+    let calls = og.initdb.iter().map(|n| {
+        let mut own = json!({
+            "node_name": og.node_name,
+            "locale": options.og_locale,
+            "encoding": options.og_encoding,
+            "compatibility": options.og_compatibility,
+        });
+        // What another node is made with is replaced by the primary's.
+        if *n == og.shared.primary && !options.og_password_file.is_empty() {
+            own["password_file"] = json!(options.og_password_file);
+        }
+        (n.clone(), args(own))
+    });
+    require_success(&[&it.step("Initialise data directories", INITDB, calls.collect())?])?;
+    if it.how.check {
+        return Ok(());
+    }
+    let calls = og
+        .fresh
+        .iter()
+        .map(|n| (n.clone(), args(json!({"parameters": og.parameters[n], "reload": "never"}))));
+    require_success(&[&it.step("Configure the new nodes' parameters", "og_guc", calls.collect())?])
+}
+
+/// Gives the primary rules and channels, and starts it.
+fn start(it: &mut Run, og: &Deploy) -> Go {
+    let primary = &og.shared.primary;
+    let own = json!({"rules": og.rules, "reload": "never", "create": true});
+    it.must("Configure pg_hba.conf rules of the primary", "og_hba", primary, own, false)?;
+    if !og.peers.is_empty() {
+        let own = json!({
+            "state": "exact",
+            "local": og.shared.locals[primary],
+            "peers": og.peers,
+            "reload": "never",
+        });
+        it.must("Configure replication channels of the primary", "og_replconninfo", primary, own, false)?;
+    }
+    let role = if og.peers.is_empty() { "normal" } else { "primary" };
+    let own = json!({"state": "started", "role": role, "timeout": it.how.options.og_wait_timeout});
+    it.must("Start the primary", "og_node_state", primary, own, false)
+}
+
+/// Writes cluster_config.xml on all nodes, where that is wanted.
+fn write_xml(it: &mut Run, og: &Deploy) -> Go {
+    let path = it.how.options.og_xml.clone();
+    if path.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = it.hosts.iter().map(|host| host.name.clone()).collect();
+    let nodes = it.inspect("Inspect the cluster's files", &["og_node_state", "og_static_conf"], &[])?;
+    let Some(primary) = nodes.iter().find(|n| n.name == og.shared.primary) else { return Ok(()) };
+    let own = json!({"nodes": primary.seen().recorded, "write_xml": path});
+    let mut calls = calls_on(&names, &own);
+    for (n, own) in &mut calls {
+        own.insert("local".to_owned(), json!(og.shared.file_ids[n]));
+    }
+    require_success(&[&it.step("Write cluster_config.xml", "og_static_conf", calls)?])
+}
+
+/// Tells what would be done with data directories that are not there yet.
+fn foresee(it: &mut Run, og: &Deploy) {
+    let mut tell = |step: &str, node: &str, actions: &[String]| {
+        let answers =
+            actions.iter().map(|action| (node.to_owned(), Answer::from_foreseen("would be done", action)));
+        it.note(step, &Answered(answers.collect()));
+    };
+    for n in &og.fresh {
+        let actions: Vec<String> =
+            og.parameters[n].iter().map(|(name, value)| format!("set {name} = {value}")).collect();
+        tell("Configure the new nodes' parameters", n, &actions);
+    }
+    let primary = &og.shared.primary;
+    if og.start {
+        let channels = og.peers.iter().map(|peer| format!("add a replication channel to {}", peer.host));
+        tell("Configure replication channels of the primary", primary, &channels.collect::<Vec<_>>());
+        tell("Start the primary", primary, &["start the server as primary".to_owned()]);
+    }
+    for n in &og.add {
+        tell("Build standbys", n, &[format!("build it from {primary}")]);
+    }
+    it.table.clone_from(&og.sizes);
+}

@@ -1,0 +1,157 @@
+//! A cluster of bare hosts, and a dropped node that is cleared.
+
+use serde_json::{Value, json};
+
+use super::{Told, how, told};
+use crate::args::{ClearMode, NodeCall, Options};
+use crate::plan::tests::Given;
+use crate::plan::tests::clear::dropped;
+use crate::plan::tests::deploy::{bare, made};
+use crate::plan::tests::{cluster, fresh};
+use crate::steps::Workflow;
+
+/// What the nodes say when the primary was started: n1 runs with channels to n2 and n3, which only were configured.
+fn started(step: &str, call: &NodeCall, looks: &mut usize) -> Option<Value> {
+    if step == "Inspect all nodes" && call.program == "og_node_state" && call.node.as_deref() == Some("n1") {
+        *looks += 1;
+    }
+    if !super::asks(call) || call.program == "og_build" || *looks < 2 {
+        return None;
+    }
+    let now: Vec<Given> =
+        cluster(2).into_iter().take(1).chain([fresh(2, "standby"), fresh(3, "standby")]).collect();
+    let own = now.iter().find(|(name, ..)| Some(name) == call.node.as_ref())?;
+    Some(own.2.get(&call.program).cloned().unwrap_or(json!({})))
+}
+
+fn deploy(given: &[Given], check: bool, mut say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let options = Options {
+        og_password_file: "/home/omm/.og_password".to_owned(),
+        og_xml: "/gauss/cluster_config.xml".to_owned(),
+        ..Options::default()
+    };
+    let mut how = how(options);
+    how.check = check;
+    told(given, Workflow::Deploy, "", &how, true, |step, call| say(step, call))
+}
+
+fn three() -> Vec<Given> {
+    vec![bare(1, "primary"), bare(2, "standby"), bare(3, "standby")]
+}
+
+#[test]
+fn a_cluster_is_made_in_order() {
+    let (mut looks, mut passwords) = (0, Vec::new());
+    let done = deploy(&three(), false, |step, call| {
+        if call.program == "og_initdb" && call.args.contains_key("password_file") {
+            passwords.extend(call.node.clone());
+        }
+        if step == "Start the primary" {
+            assert_eq!(call.args["role"], "primary");
+            assert!(!call.args.contains_key("force"));
+        }
+        started(step, call, &mut looks)
+    })
+    .well();
+    assert_eq!(
+        done.steps[..10],
+        [
+            "Inspect all nodes: n1,n2,n3",
+            "Initialise data directories: n1,n2,n3",
+            "Configure the new nodes' parameters: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Configure pg_hba.conf rules of the primary: n1",
+            "Configure replication channels of the primary: n1",
+            "Start the primary: n1",
+            "Inspect all nodes: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Measure the size of the primary: n1",
+        ]
+    );
+    assert_eq!(passwords, ["n1"], "what others are made with is replaced by the primary's data");
+    assert!(done.steps.contains(&"Build standbys: n2,n3".to_owned()), "{:#?}", done.steps);
+    assert_eq!(done.steps.iter().filter(|step| step.starts_with("Release the cluster lock")).count(), 1);
+    assert_eq!(done.from("Write cluster_config.xml"), ["Write cluster_config.xml: n1,n2,n3"]);
+    assert!(done.outcome.table.iter().any(|line| line.starts_with("max_process_memory = ")));
+}
+
+#[test]
+fn check_mode_tells_all_and_asks_nobody_to_change_anything() {
+    let done = deploy(&three(), true, |_, call| {
+        let asks = call.args.get("state").is_some_and(|state| state == "query");
+        assert!(asks || call.args.get("check_mode") == Some(&json!(true)), "{call:?}");
+        None
+    })
+    .well();
+    let told: Vec<_> = done.outcome.changes.iter().flat_map(|change| &change.actions).collect();
+    for action in ["set pgxc_node_name = dn_6001", "start the server as primary", "build it from n1"] {
+        assert!(told.iter().any(|there| *there == action), "{action}: {told:#?}");
+    }
+    assert!(done.outcome.table[0].contains("% of the"), "{:?}", done.outcome.table);
+}
+
+#[test]
+fn a_failure_before_the_standbys_are_built_releases_the_lock() {
+    let done = deploy(&[made(1, "primary"), made(2, "standby")], false, |step, _| {
+        (step == "Start the primary").then(super::fails)
+    });
+    assert!(done.outcome.incomplete && done.why().contains("made to fail"));
+    assert_eq!(done.from("Start the primary"), ["Start the primary: n1", "Release the cluster lock: n1"]);
+}
+
+#[test]
+fn nothing_is_done_to_a_cluster_that_is_deployed() {
+    let mut given = cluster(1);
+    for own in &mut given {
+        own.2["og_initdb"] = json!({"failed": false, "directory": {"path": "/d", "content": "database"}});
+    }
+    let done = told(&given, Workflow::Deploy, "", &how(Options::default()), true, |_, _| None).well();
+    assert_eq!(done.steps, ["Inspect all nodes: n1,n2", "Inspect the cluster again: n1,n2"]);
+    assert!(!done.outcome.changed);
+}
+
+fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let mut given = dropped();
+    given[2].2["og_node_state"]["node"]["running"] = json!(true);
+    let options = Options { og_clear_mode: mode, og_confirm_clear: "n3".to_owned(), ..Options::default() };
+    let mut how = how(options);
+    how.check = check;
+    told(&given, Workflow::Clear, "n3", &how, true, say)
+}
+
+#[test]
+fn a_dropped_node_is_stopped_before_its_data_go() {
+    let done = clear(ClearMode::Deleted, false, |step, call| {
+        if step == "Remove the data directories" {
+            assert_eq!((&call.args["mode"], &call.args["confirm"]), (&json!("deleted"), &json!("dn_6003")));
+            assert_eq!(call.args["peers"].as_array().map(Vec::len), Some(2));
+        }
+        None
+    })
+    .well();
+    assert_eq!(
+        done.steps,
+        [
+            "Inspect all nodes: n1,n2,n3",
+            "Acquire the cluster lock: n1",
+            "Stop the cleared nodes: n3",
+            "Remove the data directories: n3",
+            "Inspect the cluster again: n1,n2",
+            "Release the cluster lock: n1",
+        ]
+    );
+    assert!(done.outcome.table.iter().any(|line| line.contains("data_dir")), "{:?}", done.outcome.table);
+}
+
+#[test]
+fn check_mode_tells_what_would_go_though_its_server_runs() {
+    let done = clear(ClearMode::Moved, true, |step, call| {
+        assert!(
+            step != "Remove the data directories" && call.program != "og_initdb"
+                || step == "Inspect all nodes"
+        );
+        None
+    })
+    .well();
+    assert!(done.outcome.changes.iter().any(|change| change.actions == ["move aside /d"]));
+}
