@@ -270,8 +270,17 @@ def test_a_run_leaves_a_record(three):
     assert [event["step"] for event in events if event["event"] == "step"] == titles_of(three)
     changed = {(event["node"], event["step"]) for event in events if event.get("changed")}
     assert changed == {(node, step) for node, steps in done["changes"].items() for one in steps for step in one}
+    # Nobody asked for diffs, and a record is no reason to.
+    assert three.told() and not any('"diff"' in json.dumps(call) for call in three.told())
     three.vars = {"og_notify": ["false"]}
     assert three.good("drop", "n2")["warnings"] == ["og_notify: false ended with status 1: it said nothing"]
+
+
+def test_who_may_only_look_runs_no_command(three):
+    for what in ("status", "preflight"):
+        done = three.run(what, "n1", og_record="all", og_notify=["touch", str(three.root / "ran")])
+        assert done["failed"] and f"og.{what} takes no og_notify" in done["msg"], done
+    assert not (three.root / "ran").exists()
 
 
 def test_a_file_is_fetched_from_the_master(three, tmp_path, monkeypatch):

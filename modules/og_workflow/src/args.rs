@@ -37,7 +37,8 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
-    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`.
+    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`,
+    /// which is no path where it could not be begun.
     /// Without it nothing is written.
     pub record: Option<String>,
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.

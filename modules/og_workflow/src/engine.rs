@@ -23,8 +23,6 @@ pub struct Engine {
     targets: Vec<String>,
     hosts: Vec<InventoryHost>,
     how: How,
-    /// Whether diffs are told in the outcome; a record has them anyway.
-    diff: bool,
 }
 
 /// What a run is at.
@@ -61,14 +59,7 @@ impl Engine {
                 }
             },
         };
-        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how, diff })
-    }
-
-    /// Has the calls tell their diffs where the run leaves a record, which has them whether they are asked for or not.
-    #[must_use]
-    pub fn with_record(mut self) -> Self {
-        self.how.diff |= self.is_recorded();
-        self
+        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how })
     }
 
     /// Whether the run leaves a record, where its caller writes one.
@@ -80,13 +71,6 @@ impl Engine {
             RecordRuns::Changes => {
                 !self.how.check && self.workflow.entry().is_some_and(|entry| entry.changes)
             }
-        }
-    }
-
-    /// Takes the diffs that only the record asked for out of an outcome.
-    pub fn remove_unasked_diffs(&self, outcome: &mut Outcome) {
-        if !self.diff {
-            outcome.changes.iter_mut().for_each(|change| change.diff = None);
         }
     }
 
@@ -109,7 +93,10 @@ impl Engine {
     pub fn advance(&self, answers: &[Value]) -> Result<Turn, Error> {
         let replay = Replay::new(&self.hosts, answers);
         match steps::run(self.workflow, &self.targets, &self.hosts, &self.how, replay) {
-            Err(next) => Ok(Turn::Ask(next)),
+            Err(next) => {
+                refuse_put(&next)?;
+                Ok(Turn::Ask(next))
+            }
             Ok((outcome, 0)) => Ok(Turn::Done(Box::new(outcome))),
             Ok((_, left)) => {
                 Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
@@ -154,10 +141,26 @@ impl Engine {
     }
 }
 
+/// Refuses a step that has a file put on a node.
+///
+/// The callers do that beside the place where the file is to be. As root they follow whatever link the owner of that folder has put
+/// in their way, and two of them fill the same file. Until they write as that owner, and one at a time, no file is put.
+fn refuse_put(next: &Next) -> Result<(), Error> {
+    let Some(file) = next.calls.iter().find_map(|call| call.put.as_ref()) else { return Ok(()) };
+    Err(Error::refused(format!(
+        "{} is not put on a node: that is not yet safe as root, nor by two runs at once",
+        file.to
+    ))
+    .hint("carry it there by other means"))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use og_common::protocol::ErrorKind;
+
     use super::*;
+    use crate::args::{PutFile, Shown};
 
     const OWN: &str = "dba@here pid 1 start 2";
 
@@ -239,6 +242,27 @@ mod tests {
         let calls = engine(false).locks_to_leave(&[&taken[..], &[(held(other), Value::Null)]].concat());
         let [call] = &calls[..] else { panic!("{calls:?}") };
         assert_eq!((&call.args["owner"], call.args.get("force")), (&json!(OWN), None));
+    }
+
+    #[test]
+    fn no_file_is_put_on_a_node() {
+        let put = PutFile {
+            from: "/a".to_owned(),
+            to: "/b".to_owned(),
+            sha256: "0".repeat(64),
+            mode: "0644".to_owned(),
+            check_mode: false,
+        };
+        let mut next = Next {
+            step: "Put it there".to_owned(),
+            calls: vec![call("og_hba", json!({}))],
+            keep: 0,
+            after: None,
+            shown: Shown::default(),
+        };
+        refuse_put(&next).unwrap();
+        next.calls.push(NodeCall { put: Some(put), ..call("", json!({})) });
+        assert_eq!(refuse_put(&next).unwrap_err().kind(), ErrorKind::Refused);
     }
 
     #[test]

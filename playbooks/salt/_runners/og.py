@@ -55,6 +55,10 @@ _LOOKS, _CHANGES = (10, 15), (30, 60)
 _WAITED_FOR = ("og_build", "og_node_state")
 
 
+# What changes nothing, and may be permitted to whom no command on the master is.
+_READ_ONLY = ("status", "preflight")
+
+
 class _Stopped(Exception):
     """The workflow cannot go on; says why, for a person."""
 
@@ -64,6 +68,8 @@ def _run(workflow, nodes, test, diff, minion, key, options):
     targets = [part for part in (str(p).strip() for p in parts) if part]
     minion = minion or next(iter(targets), None)
     try:
+        if workflow in _READ_ONLY and "og_notify" in options:
+            raise _Stopped(f"og.{workflow} takes no og_notify: who may only look at a cluster runs no command on the master; set it in the pillar")
         cluster = _described(minion, key)
         asked = {
             "workflow": workflow,
@@ -1106,10 +1112,6 @@ def status(minion, og_cluster=CLUSTER, **options):
         `all`: All, status, preflight and check mode included.
         `none`: None.
 
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
-
     """
     return _run("status", [], False, False, minion, og_cluster, options)
 
@@ -1170,10 +1172,6 @@ def preflight(minion, og_cluster=CLUSTER, **options):
         `changes`: Those of workflows that change the cluster, but not in check mode.
         `all`: All, status, preflight and check mode included.
         `none`: None.
-
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)

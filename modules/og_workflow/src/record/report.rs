@@ -61,9 +61,9 @@ pub fn html(run: &Run) -> String {
         id = escape(&run.plan.id),
     );
     next(run, &mut out);
-    if let Some(ended) = &run.ended {
-        list("Warnings", (Grade::Warning, "warning"), &ended.warnings, &mut out);
-    }
+    let warnings: Vec<String> =
+        run.ended.iter().flat_map(|ended| ended.warnings.clone()).chain(run.warning()).collect();
+    list("Warnings", (Grade::Warning, "warning"), &warnings, &mut out);
     asked(run, &mut out);
     if let Some(ended) = &run.ended {
         cluster(ended, &mut out);
