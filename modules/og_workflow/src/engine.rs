@@ -93,10 +93,7 @@ impl Engine {
     pub fn advance(&self, answers: &[Value]) -> Result<Turn, Error> {
         let replay = Replay::new(&self.hosts, answers);
         match steps::run(self.workflow, &self.targets, &self.hosts, &self.how, replay) {
-            Err(next) => {
-                refuse_put(&next)?;
-                Ok(Turn::Ask(next))
-            }
+            Err(next) => Ok(Turn::Ask(next)),
             Ok((outcome, 0)) => Ok(Turn::Done(Box::new(outcome))),
             Ok((_, left)) => {
                 Err(Error::bad_args(format!("there are {left} answers more than were asked for"))
@@ -141,26 +138,11 @@ impl Engine {
     }
 }
 
-/// Refuses a step that has a file put on a node.
-///
-/// The callers do that beside the place where the file is to be. As root they follow whatever link the owner of that folder has put
-/// in their way, and two of them fill the same file. Until they write as that owner, and one at a time, no file is put.
-fn refuse_put(next: &Next) -> Result<(), Error> {
-    let Some(file) = next.calls.iter().find_map(|call| call.put.as_ref()) else { return Ok(()) };
-    Err(Error::refused(format!(
-        "{} is not put on a node: that is not yet safe as root, nor by two runs at once",
-        file.to
-    ))
-    .hint("carry it there by other means"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use og_common::protocol::ErrorKind;
 
     use super::*;
-    use crate::args::{PutFile, Shown};
 
     const OWN: &str = "dba@here pid 1 start 2";
 
@@ -172,14 +154,7 @@ mod tests {
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
-        NodeCall {
-            node: Some("n1".to_owned()),
-            host: None,
-            program: program.to_owned(),
-            args,
-            put: None,
-            timed: false,
-        }
+        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args, timed: false }
     }
 
     fn held(owner: &str) -> NodeCall {
@@ -242,27 +217,6 @@ mod tests {
         let calls = engine(false).locks_to_leave(&[&taken[..], &[(held(other), Value::Null)]].concat());
         let [call] = &calls[..] else { panic!("{calls:?}") };
         assert_eq!((&call.args["owner"], call.args.get("force")), (&json!(OWN), None));
-    }
-
-    #[test]
-    fn no_file_is_put_on_a_node() {
-        let put = PutFile {
-            from: "/a".to_owned(),
-            to: "/b".to_owned(),
-            sha256: "0".repeat(64),
-            mode: "0644".to_owned(),
-            check_mode: false,
-        };
-        let mut next = Next {
-            step: "Put it there".to_owned(),
-            calls: vec![call("og_hba", json!({}))],
-            keep: 0,
-            after: None,
-            shown: Shown::default(),
-        };
-        refuse_put(&next).unwrap();
-        next.calls.push(NodeCall { put: Some(put), ..call("", json!({})) });
-        assert_eq!(refuse_put(&next).unwrap_err().kind(), ErrorKind::Refused);
     }
 
     #[test]

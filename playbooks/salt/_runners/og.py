@@ -181,17 +181,6 @@ def _owner(program, arguments, minions):
     return answer
 
 
-def _with_source(call):
-    """The call with what the minion needs to fetch the file: its address on the master's file server, empty where it has none, and its size."""
-    path, source = os.path.realpath(call["put"]["from"]), ""
-    for root in (__opts__.get("file_roots") or {}).get("base") or []:
-        inside = os.path.relpath(path, os.path.realpath(root))
-        if inside.split(os.sep)[0] != os.pardir:
-            source = f"salt://{inside}"
-    size = os.stat(path).st_size if os.path.isfile(path) else None
-    return {**call, "program": "transfer", "args": {}, "put": {**call["put"], "source": source, "size": size}}
-
-
 def _tell(step, nodes):
     # Not as an event: salt-run would print it among the result.
     print(f"{step}: {', '.join(dict.fromkeys(nodes))}" if nodes else step, file=sys.stderr, flush=True)
@@ -219,11 +208,9 @@ class _Minions:
 
     def answers(self, calls, test):
         """What these calls answer, in their order."""
-        calls = [_with_source(call) if "put" in call else call for call in calls]
         by_minion = {}
         for call in calls:
-            wanted = {key: call[key] for key in ("node", "program", "args", "put") if key in call}
-            by_minion.setdefault(self.ids[call["node"]], []).append(wanted)
+            by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
         sent = time.time_ns() // 1_000_000
         look = all(call["args"].get("state") == "query" for call in calls)
         ask, wait = _LOOKS if look else _CHANGES
@@ -486,7 +473,7 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     Make a cluster of the nodes, on which openGauss is installed and no database is there yet
 
     openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.
-    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are              new in the inventory.
+    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.
 
     CLI Examples:
 

@@ -22,7 +22,7 @@ use og_common::protocol::{Diff, Error, deserialize_or_default};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Args, Change, Counts, Next, NodeCall, Options, Outcome, StepTime};
+use crate::args::{Args, Change, Counts, Next, Options, Outcome, StepTime};
 use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
@@ -148,20 +148,9 @@ pub struct CallEvent {
     /// The node; none for a call on the controller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The program; none where a file is put there.
+    /// The program; none where a file is transferred.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub program: String,
-    /// The path on the node of a file that is put there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub put: Option<String>,
-}
-
-impl CallEvent {
-    /// Returns what is called, for a person.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.put.as_deref().unwrap_or(&self.program)
-    }
 }
 
 /// A call that has ended.
@@ -336,10 +325,9 @@ impl Recorder {
 
     /// Writes that a step begins.
     pub fn write_step(&mut self, next: &Next) {
-        let call = |call: &NodeCall| CallEvent {
+        let call = |call: &crate::args::NodeCall| CallEvent {
             node: call.node.clone(),
             program: call.program.clone(),
-            put: call.put.as_ref().map(|file| file.to.clone()),
         };
         let step = StepEvent {
             step: next.step.clone(),
@@ -591,7 +579,7 @@ fn answer_event(step: &StepEvent, call: &CallEvent, answer: &Value, now: u64) ->
     let failed = answer["failed"] != json!(false);
     let started = parse_millis(&step.start).unwrap_or(now);
     let own = answer["elapsed_ms"].as_u64();
-    let none = format!("{} ended without an answer", call.name());
+    let none = format!("{} ended without an answer", call.program);
     AnswerEvent {
         step: step.step.clone(),
         call: call.clone(),

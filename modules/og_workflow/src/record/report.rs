@@ -257,7 +257,7 @@ fn answer(answer: &AnswerEvent, may_fail: bool, out: &mut String) {
         out,
         "<li><p><b>{}</b> {} <span class=\"id\">{}</span> {mark}</p>\n<p>{}</p>\n",
         escape(node),
-        escape(answer.call.name()),
+        escape(&answer.call.program),
         duration(answer.elapsed_ms),
         escape(&answer.msg),
     );

@@ -20,11 +20,9 @@ fn at(ms: u64) -> String {
 }
 
 fn step(title: &str, begun: u64, calls: &[(&str, &str)], counts: Counts) -> StepEvent {
-    let calls = calls.iter().map(|(node, program)| CallEvent {
-        node: Some((*node).to_owned()),
-        program: (*program).to_owned(),
-        put: None,
-    });
+    let calls = calls
+        .iter()
+        .map(|(node, program)| CallEvent { node: Some((*node).to_owned()), program: (*program).to_owned() });
     StepEvent {
         step: title.to_owned(),
         start: at(begun),
@@ -365,7 +363,6 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
         host: None,
         program: "og_hba".to_owned(),
         args: Map::new(),
-        put: None,
         timed: false,
     };
     let next = Next {
