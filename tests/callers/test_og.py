@@ -258,8 +258,7 @@ def test_runs_are_recorded_and_shown(single):
     outcome = json.loads((first / "outcome.json").read_text())
     events = [json.loads(line) for line in (first / "events.jsonl").read_text().splitlines()]
     assert outcome["verdict"] == "done" and len(outcome["changes"]) == len(changes(done.stdout.splitlines()))
-    built = next(e for e in events if e["event"] == "answer" and e.get("program") == "og_build")
-    assert (built["node"], built["changed"], built["step"]) == ("n2", True, "Build the standbys") or built["changed"], built
+    assert [e["node"] for e in events if e["event"] == "answer" and e["program"] == "og_build" and e["changed"]] == ["n2"]
     assert [node["name"] for node in outcome["after"]["nodes"]] == ["n1", "n2", "n5"]
 
     hold = single.root / "hold_n5_og_build"
@@ -275,7 +274,7 @@ def test_runs_are_recorded_and_shown(single):
     assert [line.split()[4:6] for line in lines] == [["VERDICT", "TIME"], ["n2", "done"], ["n5", "interrupted"], ["n5", "interrupted"]], lines
     shown = single.good("history", first.name, "--diff")
     assert shown[0].startswith(f"{first.name}: done after ") and "og_sync_standbys=any" in shown
-    assert any(line.endswith("n2  changed") for line in shown) and shown[-1] == f"report: {first}/report.html"
+    assert any(line.split()[-2:] == ["n2", "changed"] for line in shown) and shown[-1] == f"report: {first}/report.html"
     assert any("was killed; the same command again continues" in line for line in single.good("history", "last"))
     [told] = map(json.loads, single.good("history", "--json", first.name))
     assert told["verdict"] == "done" and told["events"] == events and told["outcome"] == outcome and told["plan"]["targets"] == ["n2"]

@@ -49,6 +49,7 @@ TAKEN = {
     ("docs/clusters.md", "At a terminal"): ["tests/callers/test_og.py::test_page_of_several_clusters"],
     ("docs/clusters.md", "Two clusters on the same hosts"): ["tests/callers/test_og.py::test_page_of_several_clusters"],
     ("docs/lab.md", "The demo"): [XTASK],
+    ("docs/lab.md", "Under CM"): [XTASK],
     ("docs/lab.md", "A cluster to try things on"): [XTASK],
     ("docs/monitoring.md", "Nagios, Icinga, Zabbix and their like"): ["tests/callers/test_og.py::test_monitoring"],
     ("docs/monitoring.md", "One node by itself"): ["tests/callers/test_og.py::test_metrics_of_one_node"],
@@ -65,6 +66,7 @@ TAKEN = {
 }
 # Pages all of whose blocks one test takes.
 WHOLE = {
+    "docs/records.md": "tests/callers/test_og.py::test_page_on_records",
     "docs/tutorial.md": "tests/scenarios/tests/stories/tutorial.rs::as_the_tutorial_says",
     **{f"docs/{page}.md": "tests/callers/test_og.py::test_how_to" for page in HOW_TO},
 }

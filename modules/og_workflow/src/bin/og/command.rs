@@ -118,7 +118,7 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
     } else if workflow.has_own(PARAMETERS) {
         command = command.arg(
             words("NAME=VALUE")
-                .required(true)
+                .required(workflow.workflow == Workflow::Configure)
                 .help("The parameters and their values, such as max_connections=500"),
         );
     } else {
