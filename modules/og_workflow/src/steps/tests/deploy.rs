@@ -113,7 +113,8 @@ fn nothing_is_done_to_a_cluster_that_is_deployed() {
 fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
     let mut given = dropped();
     given[2].2["og_node_state"]["node"]["running"] = json!(true);
-    let options = Options { og_clear_mode: mode, og_confirm_clear: "n3".to_owned(), ..Options::default() };
+    let options =
+        Options { og_clear_mode: mode, og_confirm_clear: "dn_6003".to_owned(), ..Options::default() };
     let mut how = how(options);
     how.check = check;
     told(&given, Workflow::Clear, "n3", &how, true, say)
@@ -133,6 +134,7 @@ fn a_dropped_node_is_stopped_before_its_data_go() {
         done.steps,
         [
             "Inspect all nodes: n1,n2,n3",
+            "Check whether the data directories may go: n3",
             "Acquire the cluster lock: n1",
             "Stop the cleared nodes: n3",
             "Remove the data directories: n3",
@@ -145,13 +147,32 @@ fn a_dropped_node_is_stopped_before_its_data_go() {
 
 #[test]
 fn check_mode_tells_what_would_go_though_its_server_runs() {
-    let done = clear(ClearMode::Moved, true, |step, call| {
-        assert!(
-            step != "Remove the data directories" && call.program != "og_initdb"
-                || step == "Inspect all nodes"
-        );
-        None
+    let done = clear(ClearMode::Moved, true, |step, _| {
+        assert_ne!(step, "Remove the data directories");
+        (step.starts_with("Check whether")).then(|| refused("running"))
     })
     .well();
     assert!(done.outcome.changes.iter().any(|change| change.actions == ["move aside /d"]));
+}
+
+fn refused(kind: &str) -> Value {
+    let obstacle = json!({"kind": kind, "detail": "it is in the way", "fix": "go"});
+    json!({"failed": true, "msg": "it is in the way", "obstacles": [obstacle],
+        "error": {"kind": "refused", "detail": "it is in the way"}})
+}
+
+#[test]
+fn no_server_is_stopped_whose_data_may_not_go() {
+    for check in [false, true] {
+        let done = clear(ClearMode::Moved, check, |step, call| {
+            let asks = step.starts_with("Check whether");
+            assert!(!asks || call.args["peers"].as_array().map(Vec::len) == Some(2));
+            asks.then(|| refused("channel"))
+        });
+        assert!(done.why().contains("n3: it is in the way"), "{}", done.why());
+        assert_eq!(
+            done.steps,
+            ["Inspect all nodes: n1,n2,n3", "Check whether the data directories may go: n3"]
+        );
+    }
 }
