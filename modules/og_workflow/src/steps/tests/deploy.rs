@@ -12,10 +12,13 @@ use crate::steps::Workflow;
 
 /// What the nodes say when the primary was started: n1 runs with channels to n2 and n3, which only were configured.
 fn started(step: &str, call: &NodeCall, looks: &mut usize) -> Option<Value> {
-    if step == "Inspect all nodes" && call.program == "og_node_state" && call.node.as_deref() == Some("n1") {
+    if step.starts_with("Inspect all nodes")
+        && call.program == "og_node_state"
+        && call.node.as_deref() == Some("n1")
+    {
         *looks += 1;
     }
-    if !super::asks(call) || call.program == "og_build" || *looks < 2 {
+    if !super::asks(call) || call.program == "og_build" || *looks < 2 || step.ends_with("lock") {
         return None;
     }
     let now: Vec<Given> =
@@ -54,12 +57,13 @@ fn a_cluster_is_made_in_order() {
     })
     .well();
     assert_eq!(
-        done.steps[..10],
+        done.steps[..11],
         [
             "Inspect all nodes: n1,n2,n3",
             "Initialise data directories: n1,n2,n3",
-            "Configure the new nodes' parameters: n1,n2,n3",
             "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2,n3",
+            "Configure the new nodes' parameters: n1,n2,n3",
             "Configure pg_hba.conf rules of the primary: n1",
             "Configure replication channels of the primary: n1",
             "Start the primary: n1",
@@ -175,4 +179,52 @@ fn no_server_is_stopped_whose_data_may_not_go() {
             ["Inspect all nodes: n1,n2,n3", "Check whether the data directories may go: n3"]
         );
     }
+}
+
+#[test]
+fn what_changed_before_the_lock_was_taken_ends_the_run() {
+    let given = [made(1, "primary"), made(2, "standby")];
+    let done = deploy(&given, false, |step, call| {
+        let there = step.ends_with("under the lock") && call.program == "og_initdb";
+        there.then(
+            || json!({"failed": false, "directory": {"path": "/d", "content": "database", "system_id": "5"}}),
+        )
+    });
+    assert!(done.why().contains("n1: somebody else has changed its data directory"), "{}", done.why());
+    assert_eq!(
+        done.from("Acquire"),
+        [
+            "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2",
+            "Release the cluster lock: n1"
+        ]
+    );
+}
+
+#[test]
+fn where_a_primary_lives_the_lock_comes_first_and_a_refusal_of_expand_releases_it() {
+    let mut given = cluster(0);
+    given[0].2["og_initdb"] = json!({"failed": false, "directory": {"path": "/d", "content": "database"}});
+    given.push(bare(2, "standby"));
+    let mut looks = 0;
+    let done = deploy(&given, false, |step, call| {
+        looks += usize::from(
+            step == "Inspect all nodes"
+                && call.program == "og_node_state"
+                && call.node.as_deref() == Some("n1"),
+        );
+        // n2 is gone when expand looks.
+        let lost = looks > 1 && super::asks(call) && call.node.as_deref() == Some("n2");
+        lost.then(|| json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}}))
+    });
+    assert!(done.why().contains("n2: cannot be reached"), "{}", done.why());
+    assert_eq!(
+        done.steps[..3],
+        [
+            "Inspect all nodes: n1,n2",
+            "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2"
+        ]
+    );
+    assert_eq!(done.steps.last().map(String::as_str), Some("Release the cluster lock: n1"));
 }
