@@ -414,7 +414,7 @@ fn is_begun(dir: &Path) -> bool {
         entries.map(|entry| entry.map(|entry| entry.file_name()).unwrap_or_default()).collect::<Vec<_>>()
     };
     let Ok(uid) = std::fs::metadata(dir).map(|meta| meta.uid()) else { return false };
-    names("base").iter().all(|name| name == "1")
+    names("base").iter().all(|name| name == "1" || name == "pgsql_tmp")
         && names("pg_tblspc").is_empty()
         && names("").iter().all(|name| {
             std::fs::symlink_metadata(dir.join(name))
