@@ -65,7 +65,6 @@ TAKEN = {
 }
 # Pages all of whose blocks one test takes.
 WHOLE = {
-    "docs/records.md": "tests/callers/test_og.py::test_page_on_records",
     "docs/tutorial.md": "tests/scenarios/tests/stories/tutorial.rs::as_the_tutorial_says",
     **{f"docs/{page}.md": "tests/callers/test_og.py::test_how_to" for page in HOW_TO},
 }
@@ -158,7 +157,7 @@ def test_what_the_playbooks_say_of_themselves(tmp_path):
     heads = {p.name: re.findall(r"^#   (ansible-playbook .+?)(?:   .*)?$", p.read_text(), re.M) for p in (ROOT / "playbooks").glob("*.yml") if not p.name.startswith("inventory")}
     assert all(len(lines) == 1 for lines in heads.values()), heads
     told = "".join(section_blocks(ANSIBLE, FIRST)).splitlines()
-    others = {"install.yml", "preflight.yml", "repair.yml", "switchover.yml", "failover.yml", "restart.yml", "configure.yml"}
+    others = {"install.yml", "preflight.yml", "repair.yml", "switchover.yml", "failover.yml", "restart.yml", "configure.yml", "deploy.yml", "clear.yml"}
     assert {name for name, [line] in heads.items() if line not in told} == others
     world = World(tmp_path, 1, "*")
     world.write(section_blocks(ANSIBLE, FIRST)[0], "playbooks")

@@ -4,7 +4,6 @@ Check mode, repetition, interruption at every step; and that the steps are those
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import itertools
@@ -270,60 +269,17 @@ def test_a_run_leaves_a_record(three):
     assert [event["step"] for event in events if event["event"] == "step"] == titles_of(three)
     changed = {(event["node"], event["step"]) for event in events if event.get("changed")}
     assert changed == {(node, step) for node, steps in done["changes"].items() for one in steps for step in one}
+    # Nobody asked for diffs, and a record is no reason to.
+    assert three.told() and not any('"diff"' in json.dumps(call) for call in three.told())
     three.vars = {"og_notify": ["false"]}
     assert three.good("drop", "n2")["warnings"] == ["og_notify: false ended with status 1: it said nothing"]
 
 
-def test_a_file_is_fetched_from_the_master(three, tmp_path, monkeypatch):
-    """What the runner tells the minion, and what that makes of it."""
-    content = b"0123456789abcdef" * 1000
-    root, node, asked = tmp_path / "srv", tmp_path / "node", []
-    (root / "opengauss-node").mkdir(parents=True)
-    (root / "opengauss-node/pkg").write_bytes(content)
-    (tmp_path / "aside").write_bytes(content)
-    three.opts["file_roots"] = {"base": [str(root)]}
-    monkeypatch.setattr(three, "cmd", lambda ids, function, kwarg, **_how: {"n1": {"ret": asked.append(kwarg["calls"]["n1"]) or []}})
-    file = {"from": str(root / "opengauss-node/pkg"), "to": str(node / "new/pkg"), "sha256": hashlib.sha256(content).hexdigest(), "mode": "0640"}
-
-    def wanted(**change):
-        three.runner()._Minions({"n1": {}}, "opengauss").answers([{"node": "n1", "put": {**file, **change}}], False)
-        return asked.pop()
-
-    [call] = wanted()
-    assert call["put"] == {**file, "source": "salt://opengauss-node/pkg", "size": len(content)}
-    minion = SALT / "_modules/og.py"
-    namespace = {
-        "__name__": "og",
-        "__opts__": {"id": "n1"},
-        "__context__": {},
-        "__salt__": {
-            "file.get_hash": lambda path, _form: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
-            "cp.get_file": lambda source, to: shutil.copy(root / source.removeprefix("salt://"), to),
-        },
-    }
-    for name in ("salt.utils.args", "salt.utils.data", "salt.utils.path"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, "salt.exceptions", types.SimpleNamespace(CommandExecutionError=RuntimeError))
-    exec(compile(minion.read_text(), str(minion), "exec"), namespace)
-
-    def step(calls, test=False):
-        [answer] = namespace["step"]({"n1": calls}, test=test)
-        return answer
-
-    to = node / "new/pkg"
-    foreseen = step(wanted(), test=True)
-    assert foreseen["changed"] and step(wanted(check_mode=True)) == foreseen and not to.parent.exists()
-    assert step(wanted()) == foreseen and to.read_bytes() == content and to.stat().st_mode & 0o7777 == 0o640
-    assert step(wanted())["changed"] is False
-    assert step(wanted(mode="0600"))["actions"] == [f"set the mode of {to} to 0600"] and to.stat().st_mode & 0o7777 == 0o600
-    kinds = [
-        step(wanted(**change))["error"]["kind"]
-        for change in ({"sha256": "0" * 64}, {"from": "/nowhere"}, {"from": str(tmp_path / "aside")}, {"to": str(node)})
-    ]
-    assert kinds == ["corrupt", "not_found", "not_found", "refused"] and os.listdir(to.parent) == ["pkg"]
-    [call] = wanted(to=str(node / "other"))
-    full = step([{**call, "put": {**call["put"], "size": 1 << 60}}])
-    assert full["error"]["reason"] == "disk_full" and not (node / "other").exists()
+def test_who_may_only_look_runs_no_command(three):
+    for what in ("status", "preflight"):
+        done = three.run(what, "n1", og_record="all", og_notify=["touch", str(three.root / "ran")])
+        assert done["failed"] and f"og.{what} takes no og_notify" in done["msg"], done
+    assert not (three.root / "ran").exists()
 
 
 def test_a_preflight_error_refuses_until_it_is_accepted(three):

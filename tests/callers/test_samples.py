@@ -36,6 +36,7 @@ CALLS = {
         {**QUERY, "data_dir": "FILES"},
         {"state": "absent", "mode": "deleted"},
         {"state": "absent"},
+        {"state": "removed"},
     ],
     "og_lock": [{"owner": "dba", "purpose": "expand n3"}, {"owner": "dba", "state": "released"}, QUERY],
     "og_preflight": [{"for": "restart", "fail_on": "never"}],

@@ -56,8 +56,14 @@ pub fn run_all(matches: &ArgMatches) -> Result {
 fn programs(linking: Linking) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let compiler = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+    let places: Vec<(PathBuf, &str)> = home
+        .map(|home| (home, "/cargo"))
+        .into_iter()
+        .chain([(compiler, "/rust"), (root(), "/src")])
+        .collect();
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    for (from, to) in home.iter().map(|home| (home.as_path(), "/cargo")).chain([(root().as_path(), "/src")]) {
+    for (from, to) in &places {
         let _ = write!(flags, " --remap-path-prefix={}={to}", from.display());
     }
     if linking == Linking::Static {
@@ -75,7 +81,27 @@ fn programs(linking: Linking) -> Result<PathBuf> {
         command.args(["--package", name]);
     }
     run(command.env("RUSTFLAGS", flags.trim()))?;
-    Ok(folder.join(triple).join("release"))
+    let folder = folder.join(triple).join("release");
+    for name in build::programs() {
+        tell_no_place(&folder.join(name), &places)?;
+    }
+    Ok(folder)
+}
+
+/// Makes sure that a program does not tell where it was built.
+fn tell_no_place(program: &Path, places: &[(PathBuf, &str)]) -> Result {
+    let bytes = std::fs::read(program).map_err(|e| format!("cannot read {}: {e}", program.display()))?;
+    for (place, _) in places {
+        let place = place.as_os_str().as_encoded_bytes();
+        if bytes.windows(place.len()).any(|part| part == place) {
+            return Err(format!(
+                "{} has the path {} in it",
+                program.display(),
+                String::from_utf8_lossy(place)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a release is made of.
@@ -108,7 +134,7 @@ pub fn make(parts: &Parts<'_>, out: &Path) -> Result {
         let tree = work.path().join(&folder);
         install::lay_out(&tree, programs)?;
         bill.add_to(&tree.join("share/doc").join(NAME))?;
-        archive(work.path(), &folder, &out.join(format!("{folder}.tar.gz")), &epoch)?;
+        archive(work.path(), &folder, &out.join(format!("{folder}.tar.xz")), &epoch)?;
         if what != machine {
             // Packages have what runs wherever they can be installed.
             let package = Package { name: NAME, version: VERSION, machine, tree: &tree };
@@ -193,9 +219,9 @@ pub fn check() -> Result {
                     .arg(&tree),
             )?;
             tree.join("usr")
-        } else if kind == "gz" && !name.contains("-salt-") {
-            output(Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(&tree))?;
-            tree.join(name.trim_end_matches(".tar.gz"))
+        } else if kind == "xz" {
+            output(Command::new("tar").arg("-xJf").arg(&file).arg("-C").arg(&tree))?;
+            tree.join(name.trim_end_matches(".tar.xz"))
         } else {
             continue;
         };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use og_lab::{Engine, Lab, LabOptions, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
 use og_scenarios::shell::Shell;
@@ -29,6 +29,12 @@ pub fn command() -> Command {
                     "2",
                     "Initialised nodes outside of the cluster; the last one is to be a cascade standby",
                 ))
+                .arg(
+                    Arg::new("cm")
+                        .long("cm")
+                        .action(ArgAction::SetTrue)
+                        .help("Run it under openGauss CM (/opt/cm-* or OG_LAB_CM); three nodes or more, and no newcomers"),
+                )
                 .arg(engine_arg()),
         )
         .subcommand(Command::new("status").about("Show the cluster").arg(name()))
@@ -119,7 +125,11 @@ fn named(matches: &ArgMatches) -> String {
 
 fn up(matches: &ArgMatches) -> Result {
     let count = |name| matches.get_one::<u8>(name).copied().unwrap_or_default();
-    let (nodes, cascade, spare) = (count("nodes").max(1), count("cascade"), count("spare"));
+    let (mut nodes, cascade, mut spare) = (count("nodes").max(1), count("cascade"), count("spare"));
+    let with_cm = matches.get_flag("cm");
+    if with_cm {
+        (nodes, spare) = (nodes.max(3), 0);
+    }
     let mut roles = vec![Role::Primary];
     roles.extend((1..nodes).map(|_| Role::Standby));
     roles.extend((0..cascade).map(|_| Role::CascadeStandby));
@@ -136,7 +146,12 @@ fn up(matches: &ArgMatches) -> Result {
         base_dir: None,
         programs: programs.stand_ins.clone(),
     };
-    let lab = Lab::up(&options).map_err(|e| e.to_string())?;
+    let lab = if with_cm {
+        og_lab::cm_for(options.engine).and_then(|cm| Lab::up_with_cm(&options, &cm))
+    } else {
+        Lab::up(&options)
+    }
+    .map_err(|e| e.to_string())?;
     println!("engine     {}", lab.engine());
     println!("inventory  {}", lab.inventory_path().display());
     println!("modules    {}", programs.modules.display());

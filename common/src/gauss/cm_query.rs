@@ -4,7 +4,7 @@
 //! `cm_misc.cpp`. Which columns there are depends on the options (`-i` addresses, `-d` directories, `-p` ports, `-z` zones); the servers
 //! stand in one line, in cells, or in a line each.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,12 @@ impl CmView {
         up * 2 > self.servers.len()
     }
 
+    /// Whether it calls the cluster unavailable.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.cluster_state.as_deref() == Some("Unavailable")
+    }
+
     /// The server of this number.
     #[must_use]
     pub fn instance(&self, id: u32) -> Option<&CmInstance> {
@@ -217,6 +223,12 @@ impl CmInstance {
         self.state == "Manually stopped"
     }
 
+    /// Whether CM can do nothing for it: its data directory was emptied, or cannot be written.
+    #[must_use]
+    pub fn is_disk_damaged(&self) -> bool {
+        self.state == "Disk damaged"
+    }
+
     /// Whether it serves, and follows where it is a standby.
     #[must_use]
     pub fn is_normal(&self) -> bool {
@@ -235,22 +247,45 @@ impl CmInstance {
 
 /// How long cm_ctl may take: without a cm_server to ask it tries for some seconds.
 const LIMIT: Duration = Duration::from_secs(15);
+/// For how long a cm_server that has just become primary calls a healthy cluster `Unavailable`.
+const SETTLING: Duration = Duration::from_secs(3);
+/// How long after such an answer it is asked again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
 impl ServerNode {
     /// What CM says of the cluster, by `cm_ctl query -Cvidp`; `None` where CM does not run the node. cm_ctl takes 0.7 s, and
     /// asks CM's servers, no database.
     ///
     /// # Errors
-    /// `not_found` when there is no cm_ctl; `command_failed` with its words when it tells nothing of the cluster.
+    /// As [`ServerNode::query_cm`].
     pub async fn cm_view(&self, call: &Call) -> Result<Option<CmView>, Error> {
         if self.managed_by(call, true).await.by != Manager::Cm {
             return Ok(None);
         }
+        self.query_cm(call).await.map(Some)
+    }
+
+    /// What CM says of the cluster. That the cluster is unavailable is believed only when CM goes on saying so.
+    ///
+    /// # Errors
+    /// `not_found` when there is no cm_ctl; `command_failed` with its words when it tells nothing of the cluster.
+    pub async fn query_cm(&self, call: &Call) -> Result<CmView, Error> {
+        let begun = Instant::now();
+        loop {
+            let view = self.query_cm_once(call).await?;
+            if !view.is_unavailable() || begun.elapsed() >= SETTLING {
+                return Ok(view);
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    async fn query_cm_once(&self, call: &Call) -> Result<CmView, Error> {
         let program = self.env(call).await?.program("cm_ctl")?;
         let outcome =
             program.args(["query", "-Cvidp"]).with_limit(Some(time_left(call, LIMIT))).run().await?;
         // Its exit status is 255 where CM has no majority, and the tables tell which of its servers are there.
-        CmView::parse(&outcome.stdout).map(Some).ok_or_else(|| {
+        CmView::parse(&outcome.stdout).ok_or_else(|| {
             let detail = format!("cm_ctl query tells nothing of the cluster: {}", outcome.last_words());
             Error::new(ErrorKind::CommandFailed, detail).with_command(outcome.record())
         })

@@ -57,6 +57,8 @@ pub struct ManagedBy {
     pub node_id: Option<u32>,
     /// The server's number in the static config, such as 6001.
     pub instance_id: Option<u32>,
+    /// The data directory as the static config spells it, which cm_ctl takes for `-D`.
+    pub data_dir: Option<String>,
     /// Whether `enable_dcf` is on in postgresql.conf.
     pub dcf: bool,
     /// Whether `ss_enable_dss` or `ss_enable_dms` is on in postgresql.conf.
@@ -101,6 +103,34 @@ pub struct Objection {
     pub hint: String,
 }
 
+/// By what means an act on a server is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// By gs_ctl: nobody else is in charge, or CM has let go of the server.
+    Own,
+    /// By cm_ctl, with CM's own name for the server.
+    Cm(CmTarget),
+}
+
+/// A server as cm_ctl names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CmTarget {
+    /// Its node's number, for `-n`.
+    pub node_id: u32,
+    /// Its own number, such as 6001.
+    pub instance_id: u32,
+    /// Its data directory, for `-D`.
+    pub data_dir: PathBuf,
+}
+
+impl Objection {
+    /// The refusal, which nothing overrides.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        Error::refused(self.detail).reason(self.reason).hint(self.hint)
+    }
+}
+
 /// The file that pauses CM.
 const PAUSE: &str = "cluster_manual_pause";
 /// The file that keeps CM from running any server of the node.
@@ -109,7 +139,8 @@ const CLUSTER_STOP: &str = "cluster_manual_start";
 impl ManagedBy {
     /// Returns why `act` on the server in `data_dir` must be left to CM, DSS or DCF; `None` when it need not.
     ///
-    /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles.
+    /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles; but
+    /// one in manual stop is killed when CM is resumed.
     /// In manual stop it keeps the server stopped: cm_agent kills one that is started, unless `cm_ctl stop -n` has ended
     /// cm_agent itself.
     #[must_use]
@@ -117,10 +148,15 @@ impl ManagedBy {
         let cm = self.by == Manager::Cm;
         if cm && let Some(why) = self.cm_reacts(act) {
             let seen = self.describe_manager();
-            let hint = format!(
-                "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
-                self.cm_command(act, data_dir)
-            );
+            let hint = if self.paused {
+                "resume CM (cm_ctl resume), and start the server then, which takes the manual stop away"
+                    .to_owned()
+            } else {
+                format!(
+                    "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
+                    self.cm_command(act, data_dir)
+                )
+            };
             let detail = format!("openGauss CM runs this node ({seen}): {why}");
             return Some(Objection { reason: Reason::ManagedByCm, detail, hint });
         }
@@ -146,10 +182,62 @@ impl ManagedBy {
     /// # Errors
     /// `refused`, which nothing overrides.
     pub fn permit(&self, act: Act, data_dir: &Path) -> Result<(), Error> {
-        match self.objection(act, data_dir) {
-            Some(Objection { reason, detail, hint }) => Err(Error::refused(detail).reason(reason).hint(hint)),
-            None => Ok(()),
+        self.objection(act, data_dir).map_or(Ok(()), |objection| Err(objection.into_error()))
+    }
+
+    /// Returns by what means `act` on the server in `data_dir` is done: by CM's where CM would undo ours.
+    ///
+    /// cm_ctl serves to start, stop, switch over and build. It needs a cm_agent that runs and a static config that names
+    /// the data directory; a server in manual stop is started first, a node in manual stop as a whole.
+    ///
+    /// # Errors
+    /// Why neither may do it, and what to do instead.
+    pub fn means(&self, act: Act, data_dir: &Path) -> Result<Means, Objection> {
+        let Some(objection) = self.objection(act, data_dir) else { return Ok(Means::Own) };
+        let by_cm = matches!(
+            act,
+            Act::Start
+                | Act::Stop
+                | Act::StopImmediate
+                | Act::Restart
+                | Act::Switchover
+                | Act::Build
+                | Act::BuildFull
+        );
+        if objection.reason != Reason::ManagedByCm || self.dss || self.dcf || !by_cm {
+            return Err(objection);
         }
+        let seen = format!("openGauss CM runs this node ({})", self.describe_manager());
+        let because = |why: &str, hint: String| Objection {
+            detail: format!("{seen}: {why}"),
+            hint,
+            ..objection.clone()
+        };
+        // While CM is paused a server that it starts stays pending.
+        if self.is_node_stopped() || self.paused {
+            return Err(objection);
+        }
+        let held = !self.manual_start.is_empty();
+        if held && !matches!(act, Act::Start | Act::Restart | Act::Stop | Act::StopImmediate) {
+            return Err(objection);
+        }
+        if self.agent.is_none() {
+            let why = "its cm_agent does not run, without which cm_ctl can do nothing here";
+            let hint = "start om_monitor, which starts cm_agent (OM's line in cron does within a minute), and call again";
+            return Err(because(why, hint.to_owned()));
+        }
+        let (Some(node_id), Some(instance_id), Some(dir)) = (self.node_id, self.instance_id, &self.data_dir)
+        else {
+            let why =
+                "which of its servers this is cannot be told, for no static config names the data directory";
+            return Err(because(why, objection.hint.clone()));
+        };
+        Ok(Means::Cm(CmTarget { node_id, instance_id, data_dir: dir.into() }))
+    }
+
+    /// Whether CM keeps every server of the node stopped.
+    fn is_node_stopped(&self) -> bool {
+        self.manual_start.iter().any(|file| file == CLUSTER_STOP)
     }
 
     /// Returns what may still come in between although `act` is permitted.
@@ -166,15 +254,18 @@ impl ManagedBy {
     /// What CM would do about `act`; `None` when it lets it pass.
     fn cm_reacts(&self, act: Act) -> Option<String> {
         // om_monitor starts no cm_agent while the whole node is stopped.
-        let node_stopped = self.manual_start.iter().any(|file| file == CLUSTER_STOP) && self.agent.is_none();
-        if self.paused || node_stopped {
+        if self.is_node_stopped() && self.agent.is_none() {
             return None;
         }
         let stops = matches!(act, Act::Stop | Act::StopImmediate);
         if let Some(file) = self.manual_start.first() {
+            let when = if self.paused { " as soon as CM is resumed" } else { "" };
             return (!stops).then(|| {
-                format!("it is in manual stop ({file}), and cm_agent kills a server started there")
+                format!("it is in manual stop ({file}), and cm_agent kills a server started there{when}")
             });
+        }
+        if self.paused {
+            return None;
         }
         Some(
             match act {
@@ -217,6 +308,9 @@ impl ManagedBy {
         let node = self.node_id.map_or_else(|| "NODE_ID".to_owned(), |id| id.to_string());
         let at = format!("-n {node} -D {}", data_dir.display());
         match act {
+            Act::Start | Act::Restart if self.is_node_stopped() => {
+                format!("use cm_ctl start -n {node}, which starts the node with its servers")
+            }
             Act::Start => format!("use cm_ctl start {at}"),
             Act::Stop => format!("use cm_ctl stop {at}"),
             Act::StopImmediate => format!("use cm_ctl stop {at} -m i"),
@@ -338,7 +432,9 @@ impl ServerNode {
             let same = |dir: &str| {
                 Path::new(dir) == self.data_dir || (own.is_some() && std::fs::canonicalize(dir).ok() == own)
             };
-            managed.instance_id = local.data_nodes.iter().find(|d| same(&d.data_dir)).map(|d| d.id);
+            let server = local.data_nodes.iter().find(|d| same(&d.data_dir));
+            managed.instance_id = server.map(|d| d.id);
+            managed.data_dir = server.map(|d| d.data_dir.clone());
             managed.installed |= config.as_ref().is_some_and(|c| c.cluster.has_cm())
                 && Path::new(&local.cm_dir).join("cm_agent/cm_agent.conf").exists();
         }
@@ -466,9 +562,29 @@ mod tests {
             monitor: Some(186),
             node_id: Some(2),
             instance_id: Some(6002),
+            data_dir: Some("/data".to_owned()),
             ..ManagedBy::default()
         }
     }
+
+    /// The acts that are done by cm_ctl, and those that are done by gs_ctl.
+    fn means(managed: &ManagedBy) -> (Vec<Act>, Vec<Act>) {
+        let of = |wanted: fn(&Means) -> bool| {
+            let done = |act: &Act| managed.means(*act, Path::new("/data")).is_ok_and(|means| wanted(&means));
+            ACTS.into_iter().filter(done).collect()
+        };
+        (of(|means| *means != Means::Own), of(|means| *means == Means::Own))
+    }
+
+    const BY_CM: [Act; 7] = [
+        Act::Start,
+        Act::Stop,
+        Act::StopImmediate,
+        Act::Restart,
+        Act::Switchover,
+        Act::Build,
+        Act::BuildFull,
+    ];
 
     fn permitted(managed: &ManagedBy) -> Vec<Act> {
         ACTS.into_iter().filter(|act| managed.objection(*act, Path::new("/data")).is_none()).collect()
@@ -495,6 +611,55 @@ mod tests {
         // Its programs are killed and cron brings them back.
         let dead = ManagedBy { agent: None, monitor: None, installed: true, ..managed };
         assert_eq!(permitted(&dead), []);
+    }
+
+    #[test]
+    fn what_cm_can_do_is_done_by_cm_ctl() {
+        assert_eq!(means(&ManagedBy::default()), (vec![], ACTS.to_vec()));
+        assert_eq!(means(&under_cm()), (BY_CM.to_vec(), vec![]));
+        let target = CmTarget { node_id: 2, instance_id: 6002, data_dir: "/data".into() };
+        // As the static config spells it, whatever way led here.
+        assert_eq!(under_cm().means(Act::Stop, Path::new("/link")), Ok(Means::Cm(target)));
+        let failover = under_cm().means(Act::Failover, Path::new("/data")).unwrap_err();
+        assert!(failover.hint.contains("leave it to cm_server"), "{}", failover.hint);
+        assert_eq!(means(&ManagedBy { paused: true, ..under_cm() }), (vec![], ACTS.to_vec()));
+    }
+
+    #[test]
+    fn without_an_agent_or_a_name_cm_can_do_nothing() {
+        let dead = ManagedBy { agent: None, ..under_cm() };
+        assert_eq!(means(&dead), (vec![], vec![]));
+        let error = dead.means(Act::Stop, Path::new("/data")).unwrap_err();
+        assert!(
+            error.detail.contains("cm_agent does not run") && error.hint.contains("om_monitor"),
+            "{error:?}"
+        );
+        let nameless = ManagedBy { instance_id: None, data_dir: None, ..under_cm() };
+        assert_eq!(means(&nameless), (vec![], vec![]));
+        let error = nameless.means(Act::Stop, Path::new("/data")).unwrap_err();
+        assert!(error.detail.contains("no static config names the data directory"), "{error:?}");
+    }
+
+    #[test]
+    fn what_is_in_manual_stop_is_started_and_nothing_else() {
+        let instance =
+            ManagedBy { manual_start: vec!["instance_manual_start_6002".to_owned()], ..under_cm() };
+        assert_eq!(means(&instance), (vec![Act::Start, Act::Restart], vec![Act::Stop, Act::StopImmediate]));
+        let node = ManagedBy { manual_start: vec![CLUSTER_STOP.to_owned()], ..under_cm() };
+        assert_eq!(means(&node), (vec![], vec![Act::Stop, Act::StopImmediate]), "cm_agent is still ending");
+        let hint = node.means(Act::Start, Path::new("/data")).unwrap_err().hint;
+        assert!(hint.starts_with("use cm_ctl start -n 2, which"), "{hint}");
+        // No cm_agent runs, and none is started.
+        assert_eq!(means(&ManagedBy { agent: None, ..node.clone() }), (vec![], ACTS.to_vec()));
+        // What a pause lets pass, CM would kill when it is resumed.
+        let stops = vec![Act::Stop, Act::StopImmediate];
+        for held in [instance, node] {
+            let paused = ManagedBy { paused: true, ..held };
+            assert_eq!(means(&paused), (vec![], stops.clone()));
+            let refused = paused.means(Act::Start, Path::new("/data")).unwrap_err();
+            assert!(refused.detail.contains("as soon as CM is resumed"), "{refused:?}");
+            assert!(refused.hint.starts_with("resume CM (cm_ctl resume)"), "{refused:?}");
+        }
     }
 
     #[test]
@@ -527,6 +692,7 @@ mod tests {
             assert_eq!(permitted(&managed), []);
             assert!(managed.objection(Act::Switchover, Path::new("/data")).unwrap().hint.contains(word));
             assert_eq!(permitted(&ManagedBy { dcf, dss, paused: true, ..under_cm() }), []);
+            assert_eq!(means(&ManagedBy { dcf, dss, ..under_cm() }), (vec![], vec![]));
         }
     }
 
@@ -631,6 +797,7 @@ mod tests {
         fake.touch("cm/cm_agent/cm_agent.conf");
         let seen = fake.look();
         assert_eq!((seen.by, seen.node_id, seen.instance_id), (Manager::Cm, Some(1), Some(6001)));
+        assert_eq!(seen.data_dir, Some(fake.home.path().join("data").display().to_string()));
         assert!(seen.manual_start.is_empty() && !seen.paused);
         // Another instance's is not this one's.
         fake.touch("bin/instance_manual_start_6002");

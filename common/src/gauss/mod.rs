@@ -12,6 +12,7 @@
 //! * [`fork`]: where the log of a new primary parts from its predecessor's
 //! * [`cluster_lock`]: one workflow at a time on a cluster
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
+//! * [`cm_query`], [`cm_ctl`]: what openGauss CM says, and what it is told to do
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`certificates`]: when the server's certificates end, and who may read its keys
 //! * [`disk`]: how large a node is, and how much room there is
@@ -20,6 +21,7 @@
 
 pub mod certificates;
 pub mod cluster_lock;
+pub mod cm_ctl;
 pub mod cm_query;
 mod config_file;
 pub mod control;
@@ -231,7 +233,7 @@ impl ServerNode {
         };
         state.pid = Some(pid);
         state.build = build;
-        state.term = file.as_ref().map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file());
+        state.term = self.known_term(file.as_ref());
         state.lsn = state.receiver.as_ref().and_then(|r| r.progress.replay);
         if state.lsn.is_none() {
             let sent = state.senders.iter().filter_map(|s| s.progress.sent).max();
@@ -264,6 +266,9 @@ impl ServerNode {
     /// Fills in what is told beside the server's own state: who else is in charge of it, and its tablespaces.
     pub async fn query_surroundings(&self, call: &Call, state: &mut NodeState) {
         state.managed_by = self.managed_by(call, false).await;
+        if state.managed_by.by == managed::Manager::Cm {
+            state.term = self.newest_term(self.state_file().as_ref());
+        }
         state.tablespaces = self.tablespaces(call).await;
     }
 
@@ -276,11 +281,22 @@ impl ServerNode {
                 None => DbState::Unknown,
             },
             static_connections: file.map(|f| f.static_connections),
-            term: file.map(|f| f.term).filter(|term| *term > 0).or_else(|| self.term_file()),
+            term: self.known_term(file),
             lsn: file.map(|f| f.lsn).filter(|lsn| lsn.is_valid()),
             build,
             ..NodeState::default()
         }
+    }
+
+    /// The term in gaussdb.state, else that of the file `term_file`.
+    fn known_term(&self, file: Option<&StateFile>) -> Option<u64> {
+        file.map(|file| file.term).filter(|term| *term > 0).or_else(|| self.term_file())
+    }
+
+    /// The newest term in the files of a node that CM runs. gaussdb.state has that of the last run as a standby, which is older than its own
+    /// on a node that CM has made primary since: CM raises the term with each change of roles.
+    fn newest_term(&self, file: Option<&StateFile>) -> Option<u64> {
+        file.map(|file| file.term).into_iter().chain(self.term_file()).max().filter(|term| *term > 0)
     }
 
     /// The term in the file `term_file`, four bytes.

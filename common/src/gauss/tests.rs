@@ -257,6 +257,29 @@ fn a_stopped_node_is_no_error_and_needs_no_programs() {
 }
 
 #[test]
+fn the_newest_term_of_the_files_counts_where_cm_raises_it() {
+    let fake = Fake::new();
+    let term = || block_on(fake.node.query(&fake.call)).unwrap().term;
+    let write = |of_state: u64, of_file: u32| {
+        let mut state = vec![0; 72];
+        state[24..32].copy_from_slice(&of_state.to_le_bytes());
+        std::fs::write(fake.node.data_dir.join("gaussdb.state"), state).unwrap();
+        std::fs::write(fake.node.data_dir.join("term_file"), of_file.to_le_bytes()).unwrap();
+    };
+    // Of a standby that a switchover of CM made primary, as recorded with 6.0.2; then the other way round.
+    let newest = || fake.node.newest_term(fake.node.state_file().as_ref());
+    for (of_state, of_file, wanted, alone) in [
+        (107, 108, Some(108), Some(107)),
+        (107, 106, Some(107), Some(107)),
+        (0, 5, Some(5), Some(5)),
+        (0, 0, None, None),
+    ] {
+        write(of_state, of_file);
+        assert_eq!((newest(), term()), (wanted, alone));
+    }
+}
+
+#[test]
 fn garbage_of_gs_ctl_is_an_error_that_shows_it() {
     let mut fake = Fake::new();
     fake.serve();

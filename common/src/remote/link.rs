@@ -47,9 +47,6 @@ pub(super) struct Link {
 /// Commands at once on one connection: sshd allows ten sessions (MaxSessions), some of which may be the user's own.
 const SESSIONS: usize = 6;
 
-/// So much of an input is read and sent at once.
-const PIECE_BYTES: usize = 256 << 10;
-
 /// Whether a command's input ends after what is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
@@ -156,20 +153,6 @@ impl Link {
         stop: impl Future<Output = ()>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
-        let input = Box::new(std::io::Cursor::new(input.to_vec()));
-        self.run_from(words, input, Box::new(|_| {}), after, stop, hear).await
-    }
-
-    /// [`Link::run`] with an input that is read piece by piece, however long it is; `sent` gets the bytes of each piece.
-    pub async fn run_from(
-        &self,
-        words: &[&str],
-        mut input: Box<dyn AsyncRead + Send + Unpin>,
-        mut sent: Box<dyn FnMut(u64) + Send>,
-        after: Input,
-        stop: impl Future<Output = ()>,
-        hear: &mut (dyn FnMut(&str) -> bool + Send),
-    ) -> Result<Output, Error> {
         tokio::pin!(stop);
         let permit = tokio::select! {
             permit = self.permits.acquire() => permit,
@@ -185,26 +168,12 @@ impl Link {
             .stderr(openssh::Stdio::piped());
         let mut child = command.spawn().await.map_err(|e| connection_lost_error(&describe_error(&e)))?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let input = input.to_vec();
         let sent_at = SystemTime::now();
         let writer = tokio::spawn(async move {
             let Some(mut stdin) = stdin else { return };
-            let mut piece = vec![0; PIECE_BYTES];
-            loop {
-                let read = match input.read(&mut piece).await {
-                    Ok(0) => break,
-                    Ok(read) => read,
-                    // The command finds that something is missing.
-                    Err(e) => {
-                        tracing::debug!("reading what is to be sent: {e}");
-                        break;
-                    }
-                };
-                // A command that does not read its input has its reason, which it says itself.
-                if stdin.write_all(&piece[..read]).await.is_err() {
-                    break;
-                }
-                sent(u64::try_from(read).unwrap_or_default());
-            }
+            // A command that does not read its input has its reason, which it says itself.
+            drop(stdin.write_all(&input).await);
             if after == Input::Open {
                 std::future::pending::<()>().await;
             }

@@ -7,7 +7,6 @@
 mod host;
 mod link;
 mod program;
-mod put;
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -20,7 +19,6 @@ use link::{Input, Link, Output, connection_lost_error, not_ended_error};
 
 pub use host::SshHost;
 pub use program::Program;
-pub use put::{Transfer, Transferred};
 
 /// The folder of the user there that holds the programs, one folder below it for each content.
 const FOLDER: &str = "~/.cache/opengauss-node";

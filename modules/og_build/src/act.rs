@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use og_common::gauss::disk::{directory_size, free_space};
+use og_common::gauss::managed::Means;
 use og_common::gauss::server_log::ServerLog;
 use og_common::gauss::source::Source;
 use og_common::gauss::{BuildMode, DbState, NodeState, ServerNode};
@@ -29,6 +30,10 @@ const LAST: Duration = Duration::from_millis(900);
 const GIVEN_UP: &str = "the same call again begins anew; raise timeout or stall_timeout when the primary is merely slow, \
     or use wait: false";
 
+/// What to do about a build that CM does.
+const CM_GOES_ON: &str = "CM goes on with it, and builds until the standby follows: look with state: query, and at the log \
+    of cm_agent; raise timeout or stall_timeout when the primary is merely slow, or use wait: false";
+
 /// Builds, and fills in what came of it.
 pub async fn build(
     call: &Call,
@@ -43,7 +48,12 @@ pub async fn build(
     output.log_file = Some(path.display().to_string());
     let begun = Instant::now();
     let server = node.running_pid();
-    let mut running = node.ctl_build(call, plan.role, plan.mode, &file).await?;
+    let mut running = match &plan.means {
+        Means::Own => node.ctl_build(call, plan.role, plan.mode, &file).await?,
+        Means::Cm(target) => node.cm_build(call, plan.mode == BuildMode::Full, target, &file).await?,
+    };
+    let by_cm = plan.means != Means::Own;
+    let tool = if by_cm { "cm_ctl" } else { "gs_ctl" };
     // Even a build that fails has stopped the server.
     call.record_action(format!("began to {}", plan.describe()));
     drop(file);
@@ -58,7 +68,8 @@ pub async fn build(
             output.build_status = Status::Running;
             return Ok(());
         }
-        let stalls = watch.watch_build(call, node, &path);
+        // cm_ctl prints a dot each second, whatever the build does.
+        let stalls = watch.watch_build(call, node, (!by_cm).then_some(path.as_path()));
         let late = call.deadline.is_some_and(|end| Instant::now() + LAST >= end);
         if stalls || late {
             let words = log::last_words(&log::read_tail(&path), 3).join("; ");
@@ -66,11 +77,14 @@ pub async fn build(
             running.kill().await;
             let why = if stalls {
                 format!("the build made no progress for {} s", args.stall_timeout)
+            } else if by_cm {
+                format!("the build was not waited for any longer; {}", call.last_seen())
             } else {
                 format!("the build was ended by the call's timeout; {}", call.last_seen())
             };
+            let hint = if by_cm { CM_GOES_ON } else { GIVEN_UP };
             let mut error =
-                Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}")).hint(GIVEN_UP);
+                Error::new(ErrorKind::Timeout, format!("{why}; its last words: {words}")).hint(hint);
             if let Some(Cause { reason: Some(reason), detail, hint }) =
                 find_cause(&log::read_tail(&path), &Source::default(), free_space(&node.data_dir).ok())
             {
@@ -89,16 +103,28 @@ pub async fn build(
     if !state.is_healthy() {
         output.build_status = Status::Failed;
         let what = format!("the node does not stream after the build: it is {}", state.words());
-        return Err(build_error(node, &what, &output.last_words, (&path, &server_log))
+        return Err(build_error(node, &what, (tool, &output.last_words), (&path, &server_log))
             .await
             .with_command(record));
     }
     // A gs_ctl that ended before it touched anything leaves a standby that streams as before: no build was done.
     let untouched = server.is_some() && node.running_pid() == server;
+    // cm_ctl says that all is well of a build that it did not order; each build stops the server.
+    if by_cm && untouched && plan.mode == BuildMode::Full {
+        output.build_status = Status::Failed;
+        let what = format!(
+            "{tool} built nothing, for the server has never been away (process {}): it is {}",
+            server.unwrap_or_default(),
+            state.words()
+        );
+        return Err(build_error(node, &what, (tool, &output.last_words), (&path, &server_log))
+            .await
+            .with_command(record));
+    }
     if rc != 0 && (untouched || args.mode != Mode::Auto) && log::status(&text) != Status::Completed {
         output.build_status = Status::Failed;
-        let what = format!("gs_ctl ended before the build was done; the node is {}", state.words());
-        return Err(build_error(node, &what, &output.last_words, (&path, &server_log))
+        let what = format!("{tool} ended before the build was done; the node is {}", state.words());
+        return Err(build_error(node, &what, (tool, &output.last_words), (&path, &server_log))
             .await
             .with_command(record));
     }
@@ -114,11 +140,11 @@ pub async fn build(
     Ok(())
 }
 
-/// The error of a build that failed, with the cause that gs_ctl, the built server's own log, the disk or the primary tells.
+/// The error of a build that failed, with the cause that gs_ctl or cm_ctl, the built server's own log, the disk or the primary tells.
 async fn build_error(
     node: &ServerNode,
     what: &str,
-    words: &[String],
+    (tool, words): (&str, &[String]),
     (log, server_log): (&Path, &ServerLog),
 ) -> Error {
     let text = log::read_tail(log) + "\n" + &server_log.fatal_lines().join("\n");
@@ -136,9 +162,9 @@ async fn build_error(
     let log = format!("the build's words are in {}", log.display());
     let words = words.join("; ");
     match told {
-        None => Error::new(ErrorKind::CommandFailed, format!("{what}; gs_ctl: {words}")).hint(log),
+        None => Error::new(ErrorKind::CommandFailed, format!("{what}; {tool}: {words}")).hint(log),
         Some(Cause { reason, detail, hint }) => {
-            let error = Error::new(ErrorKind::CommandFailed, format!("{what}; {detail}; gs_ctl: {words}"))
+            let error = Error::new(ErrorKind::CommandFailed, format!("{what}; {detail}; {tool}: {words}"))
                 .hint(format!("{hint}; {log}"));
             if let Some(reason) = reason { error.reason(reason) } else { error }
         }
@@ -213,10 +239,10 @@ impl Watch {
     }
 
     /// Looks at a build that runs: what it counts, what it says, and, when both are silent, the size of the folder.
-    fn watch_build(&mut self, call: &Call, node: &ServerNode, log: &Path) -> bool {
+    fn watch_build(&mut self, call: &Call, node: &ServerNode, log: Option<&Path>) -> bool {
         let done_kb = node.state_file().map_or(0, |file| file.build.done_kb);
         self.done_kb = self.done_kb.max(done_kb);
-        let said = std::fs::metadata(log).map_or(0, |m| m.len());
+        let said = log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |m| m.len());
         if self.since.elapsed() > WALK && self.walked.elapsed() > WALK {
             self.size = directory_size(&node.data_dir);
             self.walked = Instant::now();

@@ -5,6 +5,7 @@ mod args;
 mod cause;
 mod keep;
 mod log;
+mod managed;
 mod names;
 mod plan;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use og_common::files::NodeLock;
 use og_common::gauss::ServerNode;
 use og_common::gauss::disk::{directory_size, free_space};
-use og_common::gauss::managed::Act;
+use og_common::gauss::managed::Means;
 use og_common::gauss::source::Source;
 use og_common::protocol::{ArgRule, Bytes, Call, Error, Example, Module, Report};
 
@@ -65,14 +66,16 @@ impl Module for Build {
         }
         node.await_build(call).await;
         let mut present = inspect(call, &node, &args).await?;
-        let mut plan = permit_plan(call, &node, &args, plan(&present, &args)).await?;
+        let planned = plan(&present, &args);
+        let mut plan = managed::plan_by_means(call, &node, &args, planned).await?;
         let mut output = Output::default();
         let mut actions = plan.as_ref().map(Plan::actions).unwrap_or_default();
         if plan.is_some() && !call.check {
             let _lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = inspect(call, &node, &args).await?;
-            plan = permit_plan(call, &node, &args, self::plan(&present, &args)).await?;
+            let planned = self::plan(&present, &args);
+            plan = managed::plan_by_means(call, &node, &args, planned).await?;
             actions = match &plan {
                 Some(plan) => build(call, &node, &args, (&present, plan), &mut output).await?,
                 None => Vec::new(),
@@ -84,21 +87,6 @@ impl Module for Build {
         let unseen = output.node.tablespaces.as_ref().and_then(|found| found.warning(output.node.role));
         Ok(Report::new(actions, msg, output).with_warnings(unseen))
     }
-}
-
-/// Returns the plan where nobody else is in charge of the server, or there is nothing to do.
-async fn permit_plan(
-    call: &Call,
-    node: &ServerNode,
-    args: &Args,
-    planned: Result<Option<Plan>, Error>,
-) -> Result<Option<Plan>, Error> {
-    if !matches!(planned, Ok(None)) {
-        let act = if args.mode == Mode::Full { Act::BuildFull } else { Act::Build };
-        // What another objection advises is not ours to do there.
-        node.managed_by(call, true).await.permit(act, &node.data_dir)?;
-    }
-    planned
 }
 
 /// Builds, with the node's name made its primary's before where it must be, and the tablespaces looked at afterwards.
@@ -140,9 +128,12 @@ fn message(output: &Output, plan: Option<&Plan>, check: bool) -> String {
         (None, ..) => format!("no build is needed: {words}"),
         (Some(plan), true, _) => format!("would {}; now {words}", plan.describe()),
         (Some(_), false, Status::Running) => "the build runs; follow it with state: query".to_owned(),
-        (Some(_), false, _) => {
+        (Some(plan), false, _) => {
             let how = match output.mode_used {
                 Some(og_common::gauss::BuildMode::Incremental) => "incrementally",
+                None if plan.means != Means::Own => {
+                    "by CM, which does not say whether incrementally, in full or not at all,"
+                }
                 _ => "in full",
             };
             let seconds = output.duration_ms.unwrap_or(0) / 1000;

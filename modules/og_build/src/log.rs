@@ -79,7 +79,7 @@ fn last_states(text: &str) -> String {
 #[must_use]
 pub fn status(text: &str) -> Status {
     let said = text.lines().rev().find_map(|line| {
-        if line.contains("build completed") {
+        if line.contains("build completed") || line.contains("build successfully") {
             Some(Status::Completed)
         } else if line.contains("build failed")
             || line.contains("skip full build")

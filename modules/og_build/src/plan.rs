@@ -1,5 +1,6 @@
 //! Whether and how to build, from what is: pure.
 
+use og_common::gauss::managed::Means;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::source::Source;
 use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub role: Role,
     /// The `pgxc_node_name` that the node gets before: its primary's, after which the tablespaces that it copies are named.
     pub node_name: Option<String>,
+    /// By gs_ctl or by CM.
+    pub means: Means,
 }
 
 impl Plan {
@@ -50,7 +53,8 @@ impl Plan {
             BuildMode::Incremental => "incrementally",
             BuildMode::Full | BuildMode::StandbyFull => "in full",
         };
-        format!("build the node as {} {mode}", self.role)
+        let by = if self.means == Means::Own { "" } else { " by CM (cm_ctl build)" };
+        format!("build the node as {} {mode}{by}", self.role)
     }
 
     /// All that is done, as `actions` say it.
@@ -109,7 +113,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
     if !args.force {
         check_senders_left(present, mode)?;
     }
-    Ok(Some(Plan { mode, role, node_name: other_name(present).map(str::to_owned) }))
+    Ok(Some(Plan { mode, role, node_name: other_name(present).map(str::to_owned), means: Means::Own }))
 }
 
 /// Whether the node needs no build: it streams, and sees the tablespaces that it has.

@@ -500,24 +500,150 @@ fn what_a_build_leaves_that_died_in_its_deleting_is_built_in_full() {
     assert!(fake.call.recorded_actions()[0].ends_with("in full"), "{:?}", fake.call.recorded_actions());
 }
 
-#[test]
-fn a_build_under_cm_is_left_to_cm() {
-    let fake = Fake::new("exit 1");
-    let bin = fake.home.path().join("bin/cm_agent");
-    // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
-    assert!(std::process::Command::new("/bin/cp").arg("/bin/sleep").arg(&bin).status().unwrap().success());
-    let mut agent = std::process::Command::new(&bin).arg("600").spawn().unwrap();
-    while std::fs::read(format!("/proc/{}/cmdline", agent.id())).unwrap().is_empty() {
-        std::thread::yield_now();
+/// A program of the node's installation that does nothing, or a server in its data directory.
+struct Idle(std::process::Child);
+
+impl Idle {
+    fn start(program: &std::path::Path, folder: &std::path::Path) -> Self {
+        let child = std::process::Command::new(program).arg("600").current_dir(folder).spawn().unwrap();
+        while std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        Self(child)
     }
+
+    fn cm_agent(fake: &Fake) -> Self {
+        let bin = fake.home.path().join("bin/cm_agent");
+        // Copied by a child, as this process forks in other tests meanwhile ("text file busy").
+        assert!(
+            std::process::Command::new("/bin/cp").arg("/bin/sleep").arg(&bin).status().unwrap().success()
+        );
+        Self::start(&bin, fake.home.path())
+    }
+}
+
+impl std::ops::Drop for Idle {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_build_that_cm_cannot_be_told_is_left_to_cm() {
+    let fake = Fake::new("exit 1");
+    let agent = Idle::cm_agent(&fake);
     let error = fake.run(json!({"mode": "full", "force": true})).unwrap_err();
     let seen = fake.run(json!({"state": "query"})).unwrap().output.node.managed_by;
-    agent.kill().unwrap();
-    agent.wait().unwrap();
     assert_eq!(error.failure().reason, Some(Reason::ManagedByCm), "{error}");
     assert!(error.to_string().contains("cm_ctl build -n NODE_ID"), "{error}");
-    assert_eq!(seen.agent, Some(agent.id()));
+    assert_eq!(seen.agent, Some(agent.0.id()));
     assert!(fake.call.recorded_actions().is_empty());
+}
+
+/// Like gs_ctl on the standby that cm_ctl has built; whoever builds by it leaves a trace.
+const GS_CTL_BESIDE_CM: &str = r#"[ "$1" = query ] || { echo "gs_ctl $1" >> "$3/../calls"; exit 1; }
+printf ' HA state:           \n\tlocal_role                     : Standby\n\tdb_state                       : Normal\n'
+printf '\tdetail_information             : Normal\n\n Receiver info:      \n\treceiver_pid                   : 5\n'"#;
+
+const CM_CTL: &str = r#"home=$(dirname "$(dirname "$0")")
+[ "$1" = query ] || echo "cm_ctl $*" >> "$home/calls"
+case "$1" in
+query)
+  printf '[  CMServer State   ]\n\nnode instance state\n----------\n1  n1 1        Primary\n'
+  printf '\n[   Cluster State   ]\n\ncluster_state   : Degraded\n\n'
+  printf '[  Datanode State   ]\n\nnode instance state\n----------\n1  n1 6001     S Standby Need repair(Connecting)\n' ;;
+build) [ -e "$home/fails" ] && { echo 'cm_ctl: can not build at current role.'; exit 255; }
+  mv "$home/next.pid" "$home/data/postmaster.pid"; printf '.\ncm_ctl: build successfully.\n' ;;
+esac"#;
+
+fn under_cm() -> (Fake, Idle) {
+    let fake = Fake::new(GS_CTL_BESIDE_CM);
+    let (home, data) = (fake.home.path(), fake.home.path().join("data"));
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", write, "sh"])
+        .arg(home.join("bin/cm_ctl"))
+        .arg(CM_CTL)
+        .status();
+    assert!(status.unwrap().success());
+    let bytes = include_bytes!("../../../tests/vectors/cluster/with_cm_1p2s/cluster_static_config");
+    let mut config = og_common::cluster::static_config::StaticConfig::parse(bytes).unwrap();
+    for node in config.cluster.nodes.iter_mut().flat_map(|node| &mut node.data_nodes) {
+        node.data_dir = data.display().to_string();
+    }
+    std::fs::write(home.join("bin/cluster_static_config"), config.print().unwrap()).unwrap();
+    let agent = Idle::cm_agent(&fake);
+    (fake, agent)
+}
+
+#[test]
+fn where_cm_runs_the_node_cm_builds_it() {
+    let (mut fake, _agent) = under_cm();
+    let (home, data) = (fake.home.path().to_owned(), fake.home.path().join("data"));
+    let calls = || std::fs::read_to_string(home.join("calls")).unwrap_or_default();
+    fake.call.check = true;
+    let planned = fake.run(json!({"mode": "full"})).unwrap();
+    fake.call.check = false;
+    assert_eq!(planned.actions, ["build the node as standby in full by CM (cm_ctl build)"]);
+    assert_eq!(calls(), "");
+    // The server that comes up after the build.
+    let server = Idle::start(std::path::Path::new("/bin/sleep"), &data);
+    let pid = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.0.id(), data.display());
+    std::fs::write(home.join("next.pid"), pid).unwrap();
+    let report = fake.run(json!({"mode": "full"})).unwrap();
+    assert_eq!((report.changed, report.output.build_status), (true, Status::Completed), "{}", report.msg);
+    assert_eq!(report.output.mode_used, Some(BuildMode::Full));
+    assert_eq!(calls(), format!("cm_ctl build -n 1 -D {} -b full -f\n", data.display()));
+    // It streams: nothing is to be done.
+    assert!(!fake.run(json!({})).unwrap().changed);
+}
+
+#[test]
+fn a_full_build_that_cm_did_not_order_is_not_called_built() {
+    let (fake, _agent) = under_cm();
+    let data = fake.home.path().join("data");
+    let server = Idle::start(std::path::Path::new("/bin/sleep"), &data);
+    let pid = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.0.id(), data.display());
+    std::fs::write(data.join("postmaster.pid"), &pid).unwrap();
+    // It says that all is well, and the server is the same.
+    std::fs::write(fake.home.path().join("next.pid"), pid).unwrap();
+    let error = fake.run(json!({"mode": "full"})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandFailed);
+    assert!(error.to_string().contains("built nothing, for the server has never been away"), "{error}");
+}
+
+#[test]
+fn what_cm_chose_is_not_said_where_it_is_not_known() {
+    let means = Means::Cm(og_common::gauss::managed::CmTarget::default());
+    let plan = |means| Plan { mode: BuildMode::Auto, role: Role::Standby, node_name: None, means };
+    let output = Output { build_status: Status::Completed, ..Output::default() };
+    let words = super::message(&output, Some(&plan(means)), false);
+    assert!(words.starts_with("built by CM, which does not say whether"), "{words}");
+    let words = super::message(&output, Some(&plan(Means::Own)), false);
+    assert!(words.starts_with("built in full"), "{words}");
+}
+
+#[test]
+fn the_dots_of_cm_ctl_are_no_progress() {
+    let (fake, _agent) = under_cm();
+    let dots = CM_CTL.replace("build) ", "build) while :; do printf .; sleep 0.1; done;");
+    let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1""#;
+    let program = fake.home.path().join("bin/cm_ctl");
+    let status =
+        std::process::Command::new("/bin/sh").args(["-c", write, "sh"]).arg(program).arg(dots).status();
+    assert!(status.unwrap().success());
+    let error = fake.run(json!({"stall_timeout": 1})).unwrap_err();
+    assert!(error.to_string().contains("made no progress for 1 s"), "{error}");
+}
+
+#[test]
+fn a_build_that_cm_does_not_take_is_told_in_its_words() {
+    let (fake, _agent) = under_cm();
+    std::fs::write(fake.home.path().join("fails"), "").unwrap();
+    let error = fake.run(json!({"mode": "full"})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CommandFailed);
+    assert!(error.to_string().contains("cm_ctl: can not build at current role"), "{error}");
 }
 
 #[test]

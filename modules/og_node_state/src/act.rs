@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use og_common::gauss::cm_ctl::CmAct;
 use og_common::gauss::disk::free_space;
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
@@ -14,17 +15,20 @@ use og_common::gauss::{
 use og_common::protocol::{Bytes, Call, CommandRecord, Error, ErrorKind, Reason, secret};
 
 use crate::args::{Args, Output, StartRole};
+use crate::cm;
 use crate::plan::{Present, Step, is_role};
 
 /// For steps of a call that has no limit.
-const LONG: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
 /// How long a server may take to end that gs_ctl has stopped, or could not stop.
-const AFTER_GS_CTL: Duration = Duration::from_secs(10);
+pub(crate) const AFTER_GS_CTL: Duration = Duration::from_secs(10);
 /// Between two looks at a server that stops.
-const STOP_INTERVAL: Duration = Duration::from_millis(10);
+pub(crate) const STOP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a server that has been promoted may take to say so, after gs_ctl has ended.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
+/// How long a server may take to do all the same what cm_ctl has said that it does not.
+pub(crate) const CM_REFUSED: Duration = Duration::from_secs(3);
 /// How long another node must have been this standby's upstream for it to be clear that this one was not promoted.
 const OVERTAKEN: Duration = Duration::from_secs(2);
 /// How long gs_ctl may wait for a frozen server to end before it kills it.
@@ -54,9 +58,12 @@ pub async fn step(
         Step::Start(role) => start(call, node, args, role).await,
         Step::Stop => stop(call, node, args).await.map(|()| Vec::new()),
         Step::Reload => reload(call, node, output).await,
-        Step::Switchover => promote(call, node, args, present, false).await.map(|()| Vec::new()),
-        Step::Failover => promote(call, node, args, present, true).await.map(|()| Vec::new()),
+        Step::Switchover => {
+            promote(call, node, args, present, Promotion::Switchover).await.map(|()| Vec::new())
+        }
+        Step::Failover => promote(call, node, args, present, Promotion::Failover).await.map(|()| Vec::new()),
         Step::Notify(role) => notify(call, node, args, role).await.map(|()| Vec::new()),
+        Step::Cm(act) => cm::act(call, node, args, present, act).await,
     };
     // Of an error that came in its middle the protocol says what was begun.
     if done.as_ref().is_err_and(|e| e.kind() != ErrorKind::Timeout) {
@@ -151,7 +158,7 @@ fn not_started(node: &ServerNode, outcome: &Outcome, log: &ServerLog) -> Error {
 
 /// The server's reason for not starting. A panic stands in its log alone; `first`, its words before its logger ran, tell of
 /// what it finds in its files; a FATAL line of its log may be of another thread that could not go on, and comes last.
-fn reason(first: &str, fatal: &[String]) -> Option<String> {
+pub(crate) fn reason(first: &str, fatal: &[String]) -> Option<String> {
     let panic = || fatal.iter().rfind(|line| line.starts_with("PANIC")).cloned();
     let last_line = || first.lines().map(str::trim).rfind(|line| !line.is_empty());
     panic()
@@ -179,7 +186,7 @@ fn start_error(log: &str, reason: &str, (full, free): (bool, Option<Bytes>), rec
 }
 
 /// Whether it accepts connections, from some at least.
-fn up(state: &NodeState) -> bool {
+pub(crate) fn up(state: &NodeState) -> bool {
     if state.answered {
         return state.db_state != DbState::Starting;
     }
@@ -249,13 +256,45 @@ async fn reload(call: &Call, node: &ServerNode, output: &mut Output) -> Result<V
     }
 }
 
-async fn promote(
+/// By what a standby is made primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promotion {
+    /// `gs_ctl switchover`.
+    Switchover,
+    /// `gs_ctl failover`.
+    Failover,
+    /// `cm_ctl switchover`.
+    CmSwitchover,
+}
+
+impl Promotion {
+    async fn run(
+        self,
+        call: &Call,
+        node: &ServerNode,
+        present: &Present,
+        limit: Duration,
+    ) -> Result<Outcome, Error> {
+        match self {
+            Self::Switchover => node.ctl_promote(call, false, limit).await,
+            Self::Failover => node.ctl_promote(call, true, limit).await,
+            Self::CmSwitchover => node.cm_act(call, CmAct::Switchover, &present.cm_target, limit).await,
+        }
+    }
+}
+
+/// Makes the node primary, and waits until it is seen to be.
+///
+/// # Errors
+/// `command_failed` or `timeout` when it is not.
+pub(crate) async fn promote(
     call: &Call,
     node: &ServerNode,
     args: &Args,
     present: &Present,
-    failover: bool,
+    promotion: Promotion,
 ) -> Result<(), Error> {
+    let failover = promotion == Promotion::Failover;
     let what = if failover { "failover" } else { "switchover" };
     call.record_seen(format!("the {what} runs"));
     // gs_ctl's own limit ends before ours, so that we can tell what became of it.
@@ -265,7 +304,7 @@ async fn promote(
     let end = Instant::now() + limit;
     let before = upstream(&present.node).filter(|_| !failover);
     let outcome = tokio::select! {
-        outcome = node.ctl_promote(call, failover, limit) => outcome?,
+        outcome = promotion.run(call, node, present, limit) => outcome?,
         // A gs_ctl that does not come back is none to wait for.
         other = overtaken(call, node, args, before.clone()) => return Err(lost_to(&other)),
     };
@@ -274,6 +313,8 @@ async fn promote(
         // The server was told, no more.
         (false, false) if outcome.rc == 0 => end.saturating_duration_since(Instant::now()),
         (_, true) => Duration::from_secs(3),
+        // cm_ctl says so at once when cm_server does not take the order.
+        _ if promotion == Promotion::CmSwitchover && outcome.rc != 0 => CM_REFUSED.min(limit),
         _ => AFTERWARDS.min(limit),
     };
     let settled = Settled::default();

@@ -107,7 +107,7 @@ pub struct Args {
     /// How `state: primary` makes a standby primary.
     pub transition: Transition,
     /// Do it although another primary is alive or cannot be excluded, another node holds more of the log, no primary would
-    /// be left, or this standby lags or needs repair.
+    /// be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be restarted.
     pub force: bool,
     /// How the server is stopped.
     pub stop_mode: StopMode,

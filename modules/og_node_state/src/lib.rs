@@ -2,7 +2,10 @@
 
 mod act;
 mod args;
+mod cm;
 mod managed;
+#[cfg(test)]
+mod managed_tests;
 mod metrics;
 mod plan;
 #[cfg(test)]
@@ -76,15 +79,16 @@ impl Module for NodeStateModule {
             node.await_build(call).await;
         }
         let mut present = look(call, &node, &args).await?;
-        let mut steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
+        let mut steps = managed::plan_by_means(call, &node, &args, &mut present).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
             let _lock = NodeLock::acquire(&node.data_dir, call).await?;
             // Another module may have acted while we waited for the lock.
             present = look(call, &node, &args).await?;
-            steps = managed::permitted(call, &node, &args, plan(&present, &args)).await?;
+            steps = managed::plan_by_means(call, &node, &args, &mut present).await?;
             let short = smaller(&steps, &present.short);
             report.warnings = unasked(&present, &args, &steps);
+            report.warnings.extend(managed::consequence(&present, &steps));
             report.warnings.extend(short.iter().cloned());
             for step in &steps {
                 let done = act::step(call, &node, &args, &present, *step, &mut report.output).await;
@@ -95,6 +99,7 @@ impl Module for NodeStateModule {
         } else {
             report.actions = steps.iter().map(|step| step.words()).collect();
             report.warnings = unasked(&present, &args, &steps);
+            report.warnings.extend(managed::consequence(&present, &steps));
             report.warnings.extend(smaller(&steps, &present.short));
         }
         report.changed = !report.actions.is_empty();

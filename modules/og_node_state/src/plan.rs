@@ -1,5 +1,8 @@
 //! What is to be done, from what is: pure.
 
+use og_common::gauss::cm_ctl::CmAct;
+use og_common::gauss::cm_query::CmView;
+use og_common::gauss::managed::CmTarget;
 use og_common::gauss::peer::ChannelPeer;
 use og_common::gauss::{LogPosition, NodeState, Role, StopMode};
 use og_common::protocol::{Bytes, Error, ErrorKind, Reason};
@@ -27,6 +30,10 @@ pub struct Present {
     pub left_behind: bool,
     /// The limits of which this node has less than its primary.
     pub short: Vec<String>,
+    /// The server as cm_ctl names it, where CM is to do the act.
+    pub cm_target: CmTarget,
+    /// What CM says of the cluster; asked only where a cm_server is to do the act.
+    pub cm_view: Option<CmView>,
 }
 
 /// One step.
@@ -44,6 +51,8 @@ pub enum Step {
     Failover,
     /// Tell a server in the pending role what to be.
     Notify(Role),
+    /// Have CM do it.
+    Cm(CmAct),
 }
 
 impl Step {
@@ -51,6 +60,9 @@ impl Step {
     #[must_use]
     pub fn goes_on(self) -> Option<&'static str> {
         match self {
+            Self::Cm(_) => {
+                Some("CM goes on with it: look with state: query and cm_view: true before anything else")
+            }
             Self::Start(_) => {
                 Some("the server comes up all the same: look with state: query, or wait for it")
             }
@@ -74,6 +86,14 @@ impl Step {
             Self::Switchover => "switch over: become primary in its place".to_owned(),
             Self::Failover => "fail over: become primary without the old one".to_owned(),
             Self::Notify(role) => format!("tell the pending server to be {role}"),
+            Self::Cm(CmAct::Start) => "start the server by CM (cm_ctl start)".to_owned(),
+            Self::Cm(CmAct::Stop(_)) => {
+                "stop the server by CM (cm_ctl stop), which keeps it stopped".to_owned()
+            }
+            Self::Cm(CmAct::Switchover) => {
+                "switch over by CM (cm_ctl switchover): become primary in its place".to_owned()
+            }
+            Self::Cm(CmAct::Build { .. }) => "build the node by CM (cm_ctl build)".to_owned(),
         }
     }
 }
@@ -95,7 +115,7 @@ pub fn needs_peers(present: &Present, args: &Args) -> bool {
 /// The role it runs in, or ran in last.
 ///
 /// Where the two traces of the last run differ, the one that cannot make a second primary counts.
-fn last_role(present: &Present) -> Role {
+pub(crate) fn last_role(present: &Present) -> Role {
     let node = &present.node;
     let unsaid = if node.running { node.role == Role::Unknown } else { !node.role.is_following() };
     present.started_as.filter(|_| unsaid).unwrap_or(node.role)
@@ -124,17 +144,7 @@ fn start_as(present: &Present, args: &Args) -> (Option<Role>, bool) {
 /// there is to be reloaded or promoted.
 pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
     let node = &present.node;
-    if args.state != State::Query && node.build.as_ref().is_some_and(|b| b.running) {
-        return Err(Error::new(
-            ErrorKind::Busy,
-            "the node is being built, and will be started at the end of it",
-        )
-        .reason(Reason::Building)
-        .hint("wait for the build, or end it"));
-    }
-    if node.frozen {
-        is_thawed(node, args)?;
-    }
+    refuse_busy(node, args)?;
     match args.state {
         State::Query | State::ForkRecorded => Ok(Vec::new()),
         State::Started if node.running => match args.role.map(Role::from) {
@@ -158,6 +168,19 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         State::Primary => promote(present, args),
         State::Standby => follow(present, args),
     }
+}
+
+/// Refuses what a server that is being built, or whose process is stopped (T), cannot do.
+pub(crate) fn refuse_busy(node: &NodeState, args: &Args) -> Result<(), Error> {
+    if args.state != State::Query && node.build.as_ref().is_some_and(|b| b.running) {
+        return Err(Error::new(
+            ErrorKind::Busy,
+            "the node is being built, and will be started at the end of it",
+        )
+        .reason(Reason::Building)
+        .hint("wait for the build, or end it"));
+    }
+    if node.frozen { is_thawed(node, args) } else { Ok(()) }
 }
 
 fn not_running(what: &str) -> Error {
@@ -187,7 +210,7 @@ fn is_thawed(node: &NodeState, args: &Args) -> Result<(), Error> {
 }
 
 /// Passes a change through the table.
-fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), Error> {
+pub(crate) fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), Error> {
     if args.force {
         return Ok(());
     }
@@ -213,12 +236,18 @@ fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> Result<(), E
     judge(&change).map_err(|refusal| refusal.into_error(&change, &node.words()))
 }
 
-fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
-    if present.node.build.as_ref().is_some_and(|b| b.interrupted) {
+/// Refuses to start what a build has left half done.
+pub(crate) fn refuse_half_built(node: &NodeState) -> Result<(), Error> {
+    if node.build.as_ref().is_some_and(|b| b.interrupted) {
         return Err(Error::refused("a build of this node died half done, so its server cannot start")
             .reason(Reason::BuildIncomplete)
             .hint("build it again: og_build"));
     }
+    Ok(())
+}
+
+fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
+    refuse_half_built(&present.node)?;
     if args.role == Some(StartRole::Normal) && present.has_channel {
         return Err(Error::refused("a server with a replconninfo1 is a primary, and no single node")
             .reason(Reason::WrongRole)

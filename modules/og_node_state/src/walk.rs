@@ -126,7 +126,8 @@ fn leads_after(present: &Present, args: &Args, steps: &[Step]) -> Option<bool> {
         Step::Start(Some(role)) => Some(*role == Role::Primary),
         // As the server itself decides.
         Step::Start(None) => Some(args.role.is_some() || present.node.role != Role::MainStandby),
-        Step::Stop | Step::Reload => None,
+        // What CM does, plan makes none of.
+        Step::Stop | Step::Reload | Step::Cm(_) => None,
     }
 }
 
@@ -203,6 +204,55 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
     }
 }
 
+#[test]
+fn under_cm_no_call_acts_by_gs_ctl_or_stops_a_primary() {
+    use og_common::gauss::cm_ctl::CmAct;
+    use og_common::gauss::managed::{ManagedBy, Manager};
+    let held = |files: &[&str]| ManagedBy {
+        by: Manager::Cm,
+        agent: Some(1),
+        node_id: Some(1),
+        instance_id: Some(6001),
+        data_dir: Some("/data".to_owned()),
+        manual_start: files.iter().map(|file| (*file).to_owned()).collect(),
+        ..ManagedBy::default()
+    };
+    let (mut walked, calls, seen) = (0_u64, calls(), seen());
+    let data_dir = std::path::Path::new("/data");
+    for mut present in nodes() {
+        for args in &calls {
+            for peers in seen.iter().step_by(3) {
+                present.peers.clone_from(peers);
+                for managed in [held(&[]), held(&["instance_manual_start_6001"])] {
+                    let planned = crate::managed::plan_as_managed(&present, args, &managed, data_dir);
+                    let Ok(steps) = planned else { continue };
+                    walked += 1;
+                    let what = || format!("{args:?}\n{present:?}\n{steps:?}");
+                    // In manual stop a stop is nobody's but the caller's.
+                    let is_held = !managed.manual_start.is_empty();
+                    let by_cm = |step: &Step| {
+                        matches!(step, Step::Cm(_) | Step::Reload) || (is_held && *step == Step::Stop)
+                    };
+                    assert!(steps.iter().all(by_cm), "{}", what());
+                    let node = &present.node;
+                    let switches = steps == [Step::Cm(CmAct::Switchover)];
+                    assert!(!switches || node.is_healthy(), "it does not stream: {}", what());
+                    let may_lead = !node.role.is_following() && present.has_channel;
+                    let is_stopped =
+                        steps.iter().any(|step| matches!(step, Step::Stop | Step::Cm(CmAct::Stop(_))));
+                    let leads = node.running && may_lead && node.role != Role::Pending;
+                    assert!(!(is_stopped && leads), "a failover without a condition: {}", what());
+                    let is_begun = !node.running && steps.contains(&Step::Cm(CmAct::Start));
+                    let other = peers.iter().any(ChannelPeer::is_primary);
+                    let was = !node.role.is_following();
+                    assert!(!(is_begun && was && other), "an old primary is rebuilt: {}", what());
+                }
+            }
+        }
+    }
+    assert!(walked > 50_000, "{walked}");
+}
+
 /// docs/safety.md has a row for each reason of the table, and none that the table has not.
 #[test]
 fn the_safety_document_has_the_table() {
@@ -216,7 +266,7 @@ fn the_safety_document_has_the_table() {
     }
     for reason in og_common::protocol::Reason::ALL {
         let told = rows.iter().any(|row| row.contains(&format!("`{}`", reason.name())));
-        let others = ["building", "build_incomplete", "wrong_role", "frozen", "overtaken"];
+        let others = ["building", "build_incomplete", "wrong_role", "frozen", "overtaken", "managed_by_cm"];
         assert!(!told || Refusal::REASONS.contains(&reason) || others.contains(&reason.name()), "{reason:?}");
     }
 }

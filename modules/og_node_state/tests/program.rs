@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use og_common::cluster::static_config::StaticConfig;
 use serde_json::{Value, json};
 
 /// A node with something that lives in its data directory as a server does.
@@ -250,6 +251,274 @@ fn what_cm_runs_is_left_to_cm() {
     assert_eq!(stopped["changed"], true, "{stopped}");
     assert_eq!(stopped["node"]["managed_by"]["paused"], true);
     assert!(stopped["warnings"][0].as_str().unwrap().contains("cm_ctl stop"), "{stopped}");
+}
+
+/// A node of a cluster that CM runs, with a gs_ctl and a cm_ctl that share a server's process, role and marks. What they are
+/// told is in the file `calls`; `query` is what CM says of the server.
+struct CmNode {
+    node: TestNode,
+    _agent: Idle,
+}
+
+/// Like gs_ctl on a server whose role is in the file `role`; whoever acts by it leaves a trace.
+const GS_CTL_BESIDE_CM: &str = r#"home=$(dirname "$(dirname "$0")")
+case "$1" in
+--version) exit 1 ;;
+stop) echo "gs_ctl stop" >> "$home/calls"; kill "$(head -n 1 "$3/postmaster.pid")"; rm "$3/postmaster.pid"; exit ;;
+query) ;;
+*) echo "gs_ctl $1" >> "$home/calls"; exit 1 ;;
+esac
+role=$(cat "$home/role")
+printf ' HA state:           \n\tlocal_role                     : %s\n\tdb_state                       : Normal\n' "$role"
+printf '\tdetail_information             : Normal\n\n Receiver info:      \n\treceiver_pid                   : 5\n'
+printf '\tlocal_role                     : %s\n\tpeer_role                      : Primary\n' "$role"
+printf '\tchannel                        : 10.0.0.2:40000<--10.0.0.1:26001\n'"#;
+
+/// As CM 5.0.3 does it: `stop` leaves the mark, `start` removes it and brings the server up.
+const CM_CTL: &str = r#"home=$(dirname "$(dirname "$0")"); mark="$home/bin/instance_manual_start_6001"
+[ "$1" = query ] || echo "cm_ctl $*" >> "$home/calls"
+state="S $(cat "$home/role") Normal"
+[ -e "$home/data/postmaster.pid" ] || state='S Down    Unknown'
+[ -e "$mark" ] && state='S Down    Manually stopped'
+case "$1" in
+query)
+  [ -e "$home/settling" ] && { rm "$home/settling"; cluster=Unavailable; state='S Unknown Unknown'; }
+  printf '[  CMServer State   ]\n\nnode instance state\n----------\n1  n1 1        %s\n2  n2 2        Standby\n' \
+    "$(cat "$home/cm_server")"
+  [ "$(cat "$home/cm_server")" = Primary ] || exit 255
+  printf '\n[   Cluster State   ]\n\ncluster_state   : %s\nbalanced        : Yes\n\n' "${cluster:-Normal}"
+  printf '[  Datanode State   ]\n\nnode instance state\n----------\n1  n1 6001     %s\n' "$state" ;;
+stop)
+  printf '0\n1\n0\n' > "$mark"
+  kill "$(head -n 1 "$home/data/postmaster.pid")"; rm "$home/data/postmaster.pid"
+  echo 'cm_ctl: stop instance successfully.' ;;
+start)
+  rm -f "$mark"; mv "$home/next.pid" "$home/data/postmaster.pid"
+  echo 'cm_ctl: start instance successfully.' ;;
+switchover)
+  [ -e "$home/refuses" ] && { echo 'cm_ctl: can not do switchover at current role'; exit 255; }
+  echo Primary > "$home/role"; echo 'cm_ctl: switchover successfully.' ;;
+esac"#;
+
+/// To a peer that does not listen.
+const CHANNEL: &str = "replconninfo1 = 'localhost=127.0.0.1 localport=2 remotehost=127.0.0.1 remoteport=1'\n";
+
+impl CmNode {
+    fn new() -> Self {
+        Self::with(CM_CTL)
+    }
+
+    fn with(cm_ctl: &str) -> Self {
+        let node = TestNode::new(GS_CTL_BESIDE_CM, 0);
+        let home = node.home.path();
+        let write = r#"printf '#!/bin/sh\n%s\n' "$2" > "$1" && chmod 755 "$1""#;
+        let program = home.join("bin/cm_ctl");
+        let status = Command::new("/bin/sh").args(["-c", write, "sh"]).arg(program).arg(cm_ctl).status();
+        assert!(status.unwrap().success());
+        let bytes = include_bytes!("../../../tests/vectors/cluster/with_cm_1p2s/cluster_static_config");
+        let mut config = StaticConfig::parse(bytes).unwrap();
+        for data in config.cluster.nodes.iter_mut().flat_map(|node| &mut node.data_nodes) {
+            data.data_dir = home.join("data").display().to_string();
+        }
+        std::fs::write(home.join("bin/cluster_static_config"), config.print().unwrap()).unwrap();
+        std::fs::write(home.join("data/postgresql.conf"), CHANNEL).unwrap();
+        let agent = Idle::start(&node, "cm_agent");
+        let own = Self { node, _agent: agent };
+        own.set("role", "Standby");
+        own.set("cm_server", "Primary");
+        own
+    }
+
+    fn set(&self, name: &str, words: &str) {
+        std::fs::write(self.node.home.path().join(name), words).unwrap();
+    }
+
+    fn call(&self, mut args: Value) -> Value {
+        args["gauss_home"] = json!(self.node.home.path());
+        self.node.call(args, &[])
+    }
+
+    /// What was called to act since the last time.
+    fn calls(&self) -> Vec<String> {
+        let path = self.node.home.path().join("calls");
+        let said = std::fs::read_to_string(&path).unwrap_or_default();
+        let _ = std::fs::remove_file(&path);
+        let data = self.node.home.path().join("data").display().to_string();
+        // How long cm_ctl may take is the call's time.
+        let line = |line: &str| line.replace(&data, "DATA").split(" -t ").next().unwrap().to_owned();
+        said.lines().map(line).collect()
+    }
+}
+
+#[test]
+fn what_cm_can_do_is_done_by_cm_ctl() {
+    let cm = CmNode::new();
+    let check = cm.call(json!({"state": "restarted", "check_mode": true}));
+    let acts = json!([
+        "stop the server by CM (cm_ctl stop), which keeps it stopped",
+        "start the server by CM (cm_ctl start)"
+    ]);
+    assert_eq!((&check["changed"], &check["actions"]), (&json!(true), &acts), "{check}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
+    let stopped = cm.call(json!({"state": "stopped"}));
+    assert_eq!(
+        (&stopped["changed"], &stopped["node"]["running"]),
+        (&json!(true), &json!(false)),
+        "{stopped}"
+    );
+    let held = json!(["instance_manual_start_6001"]);
+    assert_eq!(stopped["node"]["managed_by"]["manual_start"], held);
+    assert!(stopped["warnings"].is_null(), "CM sees it, too: {stopped}");
+    assert_eq!(cm.calls(), ["cm_ctl stop -n 1 -D DATA"]);
+    assert_eq!(cm.call(json!({"state": "stopped"}))["changed"], false);
+    assert_eq!(cm.calls(), Vec::<String>::new());
+    // The server that cm_agent starts.
+    let data = cm.node.home.path().join("data");
+    let mut server = Command::new("sleep").arg("600").current_dir(&data).spawn().unwrap();
+    let pid = format!("{}\n{}\n1\n5432\n/tmp\n\n1 1\n", server.id(), data.display());
+    cm.set("next.pid", &pid);
+    let started = cm.call(json!({"state": "started", "role": "standby"}));
+    assert_eq!(started["actions"], json!(["start the server by CM (cm_ctl start)"]), "{started}");
+    assert_eq!(started["node"]["role"], "standby");
+    assert_eq!(cm.calls(), ["cm_ctl start -n 1 -D DATA"]);
+    assert_eq!(cm.call(json!({"state": "started"}))["changed"], false);
+    // With the mark it goes down later.
+    let mark = cm.node.home.path().join("bin/instance_manual_start_6001");
+    std::fs::write(&mark, "0\n1\n0\n").unwrap();
+    let taken_away = cm.call(json!({"state": "started"}));
+    assert_eq!((&taken_away["changed"], mark.exists()), (&json!(true), false), "{taken_away}");
+    assert_eq!(cm.calls(), ["cm_ctl start -n 1 -D DATA"]);
+    // A cm_server that has just become primary sees nobody for a moment.
+    cm.set("settling", "");
+    let primary = cm.call(json!({"state": "primary"}));
+    assert_eq!(
+        (&primary["changed"], &primary["node"]["role"]),
+        (&json!(true), &json!("primary")),
+        "{primary}"
+    );
+    assert_eq!(cm.calls(), ["cm_ctl switchover -n 1 -D DATA"]);
+    assert_eq!(cm.call(json!({"state": "primary"}))["changed"], false);
+    let restarted = cm.call(json!({"state": "restarted"}));
+    assert_eq!(restarted["error"]["reason"], "managed_by_cm", "{restarted}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn what_cm_did_not_do_is_seen() {
+    let cm = CmNode::new();
+    cm.set("refuses", "");
+    let refused = cm.call(json!({"state": "primary", "timeout": 30}));
+    assert_eq!(refused["error"]["kind"], "command_failed", "{refused}");
+    assert!(refused["msg"].as_str().unwrap().contains("can not do switchover at current role"), "{refused}");
+    assert_eq!(refused["changed"], false);
+    // It says that all is well, and leaves no mark.
+    let forgets = CM_CTL.replace("printf '0\\n1\\n0\\n' > \"$mark\"", "true");
+    let cm = CmNode::with(&forgets);
+    let stopped = cm.call(json!({"state": "stopped"}));
+    assert_eq!(stopped["error"]["kind"], "command_failed", "{stopped}");
+    let words = stopped["msg"].as_str().unwrap();
+    assert!(words.contains("no instance_manual_start_6001") && words.contains("start it again"), "{words}");
+    // It says that all is well, and the server stays.
+    let cm = CmNode::with(
+        &CM_CTL.replace("kill \"$(head -n 1 \"$home/data/postmaster.pid\")\"; rm", "exit 255; rm"),
+    );
+    let stopped = cm.call(json!({"state": "stopped"}));
+    let words = stopped["msg"].as_str().unwrap();
+    assert!(words.contains("the server still runs"), "{stopped}");
+    // The mark that it left is a change, and brings the server down later.
+    assert!(words.contains("(instance_manual_start_6001), by which the server goes down later"), "{words}");
+    let acts = json!(["have CM hold the server stopped (instance_manual_start_6001)"]);
+    assert_eq!((&stopped["changed"], &stopped["actions"]), (&json!(true), &acts), "{stopped}");
+}
+
+#[test]
+fn a_server_that_is_down_and_that_cm_will_start_is_not_called_stopped() {
+    let cm = CmNode::new();
+    std::fs::remove_file(cm.node.home.path().join("data/postmaster.pid")).unwrap();
+    let monitor = Idle::start(&cm.node, "om_monitor");
+    let CmNode { node, _agent: agent } = cm;
+    drop(agent);
+    let call = |args: Value| node.call(args, &[]);
+    let home = node.home.path();
+    let stopped = call(json!({"state": "stopped", "gauss_home": home}));
+    assert_eq!(stopped["error"]["reason"], "managed_by_cm", "{stopped}");
+    assert!(stopped["msg"].as_str().unwrap().contains("its cm_agent does not run"), "{stopped}");
+    std::fs::write(home.join("bin/instance_manual_start_6001"), "").unwrap();
+    let held = call(json!({"state": "stopped", "gauss_home": home}));
+    assert_eq!((&held["failed"], &held["changed"]), (&json!(false), &json!(false)), "{held}");
+    drop(monitor);
+}
+
+#[test]
+fn a_paused_cm_without_a_majority_makes_no_failover() {
+    let cm = CmNode::new();
+    std::fs::write(cm.node.home.path().join("bin/cluster_manual_pause"), "").unwrap();
+    let failover = json!({"state": "primary", "transition": "failover", "force": true, "check_mode": true});
+    assert_eq!(cm.call(failover.clone())["changed"], true);
+    cm.set("cm_server", "Standby");
+    let refused = cm.call(failover);
+    assert_eq!(refused["error"]["reason"], "managed_by_cm", "{refused}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("bring the majority"), "{refused}");
+    // In manual stop it would be killed by CM when that is resumed.
+    std::fs::write(cm.node.home.path().join("bin/instance_manual_start_6001"), "").unwrap();
+    let started = cm.call(json!({"state": "restarted"}));
+    assert_eq!(started["error"]["reason"], "managed_by_cm", "{started}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_cm_did_not_start_is_told_with_what_cm_says() {
+    let cm = CmNode::with(&CM_CTL.replace("rm -f \"$mark\"; mv", "rm -f \"$mark\"; exit 255; mv"));
+    cm.call(json!({"state": "stopped"}));
+    let started = cm.call(json!({"state": "started", "timeout": 60}));
+    assert_eq!(started["error"]["kind"], "command_failed", "{started}");
+    let words = started["msg"].as_str().unwrap();
+    assert!(
+        words.contains("the server did not start") && words.contains("CM says of it: Down Unknown"),
+        "{words}"
+    );
+    assert!(started["error"]["hint"].as_str().unwrap().contains("system_call-current.log"), "{started}");
+}
+
+#[test]
+fn without_a_cm_server_a_server_is_stopped_and_none_switched_over() {
+    let cm = CmNode::new();
+    cm.set("cm_server", "Standby");
+    let primary = cm.call(json!({"state": "primary"}));
+    assert_eq!(primary["error"]["reason"], "managed_by_cm", "{primary}");
+    assert!(primary["msg"].as_str().unwrap().contains("none of CM's servers is their primary"), "{primary}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
+    let failover = cm.call(json!({"state": "primary", "transition": "failover", "force": true}));
+    assert_eq!(failover["error"]["reason"], "managed_by_cm", "{failover}");
+    assert!(failover["error"]["hint"].as_str().unwrap().contains("leave it to cm_server"), "{failover}");
+    let stopped = cm.call(json!({"state": "stopped"}));
+    assert_eq!(
+        (&stopped["failed"], &stopped["node"]["running"]),
+        (&json!(false), &json!(false)),
+        "{stopped}"
+    );
+    let warning = stopped["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("it is not known what CM makes of it"), "{warning}");
+}
+
+#[test]
+fn what_cm_has_let_go_of_is_acted_on_by_gs_ctl() {
+    let cm = CmNode::new();
+    std::fs::write(cm.node.home.path().join("bin/cluster_manual_pause"), "").unwrap();
+    assert_eq!(cm.call(json!({"state": "stopped"}))["changed"], true);
+    assert_eq!(cm.calls(), ["gs_ctl stop"]);
+    // CM started it, and left no role in gaussdb.state.
+    let data = cm.node.home.path().join("data");
+    std::fs::write(data.join("postmaster.opts"), "/g/bin/gaussdb \"-D\" \"/data\" \"-M\" \"pending\"\n")
+        .unwrap();
+    let started = cm.call(json!({"state": "started"}));
+    assert_eq!(started["error"]["reason"], "wrong_role", "{started}");
+    assert!(started["error"]["hint"].as_str().unwrap().contains("role: standby"), "{started}");
+    let standby = cm.call(json!({"state": "started", "role": "standby", "check_mode": true}));
+    assert_eq!(standby["actions"], json!(["start the server as standby"]), "{standby}");
+    assert_eq!(cm.calls(), Vec::<String>::new());
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub struct Args {
     /// What the calls that were asked for so far have answered, in their order; null stands for one that said nothing.
     #[serde(default)]
     pub answers: Vec<Value>,
-    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`.
+    /// The record of the run, which is written on this machine: `new` in the first call, then what the result says as `record`,
+    /// which is no path where it could not be begun.
     /// Without it nothing is written.
     pub record: Option<String>,
     /// Hosts of the cluster that the caller cannot call in this run, such as those outside Ansible's `--limit`.
@@ -417,45 +418,14 @@ pub struct NodeCall {
     /// What the program's `--host` takes; none for a call on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The program; none where a file is put there.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// The program.
     pub program: String,
     /// Its arguments.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub args: Map<String, Value>,
-    /// The file to put there, in place of a program to call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub put: Option<PutFile>,
     /// Whether the caller adds to the answer between which times the program ran, by the caller's own clock: `sent_at` and
     /// `received_at`, in milliseconds since 1970. The closer they are, the more exactly are the clocks of the nodes compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed: bool,
-}
-
-impl NodeCall {
-    /// Returns what is called, for a person.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        if self.put.is_some() { "the transfer" } else { &self.program }
-    }
-}
-
-/// A file that a caller carries from its own machine to a node. One that is there with this content is left alone; a transfer that
-/// broke off is continued, and free space is asked for before. The answer has the keys that each program's has: `changed`, `failed`,
-/// `msg`, `actions` and `error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PutFile {
-    /// Its path on the caller's machine.
-    pub from: String,
-    /// Its absolute path on the node; folders on the way are made.
-    pub to: String,
-    /// The SHA-256 of its content, in 64 hexadecimal digits.
-    pub sha256: String,
-    /// Its mode, such as `0644`.
-    pub mode: String,
-    /// Whether it is only looked up what would be done.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub check_mode: bool,
 }
 
 /// What came of a workflow.

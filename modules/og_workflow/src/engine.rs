@@ -23,8 +23,6 @@ pub struct Engine {
     targets: Vec<String>,
     hosts: Vec<InventoryHost>,
     how: How,
-    /// Whether diffs are told in the outcome; a record has them anyway.
-    diff: bool,
 }
 
 /// What a run is at.
@@ -61,14 +59,7 @@ impl Engine {
                 }
             },
         };
-        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how, diff })
-    }
-
-    /// Has the calls tell their diffs where the run leaves a record, which has them whether they are asked for or not.
-    #[must_use]
-    pub fn with_record(mut self) -> Self {
-        self.how.diff |= self.is_recorded();
-        self
+        Ok(Self { workflow: args.workflow, targets: crate::distinct(&args.targets), hosts, how })
     }
 
     /// Whether the run leaves a record, where its caller writes one.
@@ -80,13 +71,6 @@ impl Engine {
             RecordRuns::Changes => {
                 !self.how.check && self.workflow.entry().is_some_and(|entry| entry.changes)
             }
-        }
-    }
-
-    /// Takes the diffs that only the record asked for out of an outcome.
-    pub fn remove_unasked_diffs(&self, outcome: &mut Outcome) {
-        if !self.diff {
-            outcome.changes.iter_mut().for_each(|change| change.diff = None);
         }
     }
 
@@ -157,6 +141,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const OWN: &str = "dba@here pid 1 start 2";
@@ -169,14 +154,7 @@ mod tests {
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
-        NodeCall {
-            node: Some("n1".to_owned()),
-            host: None,
-            program: program.to_owned(),
-            args,
-            put: None,
-            timed: false,
-        }
+        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args, timed: false }
     }
 
     fn held(owner: &str) -> NodeCall {

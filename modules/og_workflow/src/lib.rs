@@ -26,16 +26,14 @@ pub mod table;
 pub mod text;
 pub mod variables;
 
-use std::path::Path;
-
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, nearest};
 use serde_json::{Map, Value};
 
-use args::{Args, Described, Options, Outcome, Output, Workflow};
+use args::{Args, Described, Options, Output, Workflow};
 use cluster::InventoryHost;
 use engine::{Engine, Turn};
 use owner::Owner;
-use record::{Plan, Recorder};
+use record::{Plan, Recording};
 
 /// What each workflow needs, and the owner of a run.
 const RULES: [ArgRule; steps::RULES.len() + 2] = {
@@ -80,25 +78,19 @@ impl Module for Workflows {
         // Of a call with no_log nothing is told, nor recorded.
         let record = args.record.take().filter(|_| !call.no_log);
         let plan = Plan::from_args(&args, call.check);
-        let mut engine = Engine::new(args, call.check, call.diff)?;
+        let engine = Engine::new(args, call.check, call.diff)?;
         let record = record.filter(|_| engine.is_recorded());
-        if record.is_some() {
-            engine = engine.with_record();
-        }
-        let mut recorder = record.as_deref().map(|record| match record {
-            record::NEW => Recorder::begin(plan, &engine),
-            path => Recorder::open(Path::new(path), &engine),
-        });
-        if let Some(Ok(recorder)) = recorder.as_mut().filter(|_| !answers.is_empty()) {
+        let mut recording = record.map(|name| Recording::from_name(&name, plan, &engine));
+        if let Some(Recording::On(recorder)) = recording.as_mut().filter(|_| !answers.is_empty()) {
             recorder.write_answers(&answers);
         }
         let turn = match engine.advance(&answers) {
             Ok(turn) => turn,
             Err(e) => {
-                if let Some(Ok(recorder)) = recorder {
-                    let msg = Some(e.failure().detail.clone());
-                    let mut outcome = Outcome { failed: true, msg, ..Outcome::default() };
-                    recorder.finish(&mut outcome).await;
+                if let Some(Recording::On(mut recorder)) = recording {
+                    recorder.fail(&e.failure().detail);
+                    // The answer is the error, which has no place for a warning; the record has it.
+                    drop(recorder.notify().await);
                 }
                 return Err(e);
             }
@@ -106,21 +98,22 @@ impl Module for Workflows {
         match turn {
             Turn::Ask(next) => {
                 let msg = format!("{}: {} calls", next.step, next.calls.len());
-                let mut record = record;
-                if let Some(Ok(recorder)) = &mut recorder {
+                if let Some(Recording::On(recorder)) = &mut recording {
                     recorder.write_step(&next);
                     recorder.update_report();
-                    record = Some(recorder.folder().display().to_string());
                 }
+                let record = recording.as_ref().map(Recording::name);
                 Ok(Report::unchanged(msg, Output { next: Some(next), record, ..Output::default() }))
             }
             Turn::Done(mut outcome) => {
-                match recorder {
-                    Some(Ok(recorder)) => recorder.finish(&mut outcome).await,
-                    Some(Err(e)) => outcome.warnings.push(record::warn_of_loss(&e)),
+                match recording.map(Recording::recorder) {
+                    Some(Ok(mut recorder)) => {
+                        recorder.finish(&mut outcome);
+                        outcome.warnings.extend(recorder.notify().await);
+                    }
+                    Some(Err(warning)) => outcome.warnings.push(warning),
                     None => {}
                 }
-                engine.remove_unasked_diffs(&mut outcome);
                 let msg = text::msg(&outcome, call.check);
                 Ok(Report::unchanged(msg, Output { outcome: Some(*outcome), ..Output::default() }))
             }

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::args::{Next, NodeCall, PutFile, Shown};
+use crate::args::{Next, NodeCall, Shown};
 use crate::cluster::InventoryHost;
 use crate::plan::PREFLIGHT;
 
@@ -91,7 +91,8 @@ impl<'a> Replay<'a> {
             let after = again.map(|_| INTERVAL).or(pause);
             return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
         }
-        let answers = calls.iter().zip(there).map(|(call, value)| Answer::new(call.name(), value)).collect();
+        let answers =
+            calls.iter().zip(there).map(|(call, value)| Answer::new(&call.program, value)).collect();
         self.taken += calls.len();
         Ok(answers)
     }
@@ -101,17 +102,6 @@ impl<'a> Replay<'a> {
         let asked = calls.iter().map(|(node, args)| self.call(node, program, args)).collect();
         let answers = self.take_answers(step, asked, None)?;
         Ok(Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
-    }
-
-    /// Puts files on these nodes, each from this machine.
-    pub fn put(&mut self, step: &str, files: &[(String, PutFile)]) -> Go<Answered> {
-        let asked = files.iter().map(|(node, file)| NodeCall {
-            put: Some(file.clone()),
-            args: Map::new(),
-            ..self.call(node, "", &Map::new())
-        });
-        let answers = self.take_answers(step, asked.collect(), None)?;
-        Ok(Answered(files.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
     }
 
     /// Asks several programs of each of these nodes at once, each with its arguments.
@@ -140,7 +130,6 @@ impl<'a> Replay<'a> {
                 host: None,
                 program: program.to_owned(),
                 args: args.clone(),
-                put: None,
                 timed: false,
             };
             let begin = self.taken;
@@ -161,7 +150,6 @@ impl<'a> Replay<'a> {
             host: host.map(|host| host.ssh.clone()),
             program: program.to_owned(),
             args: all,
-            put: None,
             // The clocks of the nodes are compared.
             timed: program == PREFLIGHT,
         }

@@ -1,5 +1,8 @@
 //! The variables of Ansible's roles that are no options of a workflow: these tell where the cluster and the programs are.
 
+use serde_json::{Map, Value};
+
+use crate::args::Options;
 use crate::steps::WORKFLOWS;
 
 /// A variable of a role.
@@ -77,11 +80,26 @@ pub fn names() -> Vec<&'static str> {
     VARIABLES.iter().map(|variable| variable.name).chain(targets).collect()
 }
 
+/// Returns whether the suite reads the variable, of a cluster or of a host; what else an inventory or a pillar has is for others.
+#[must_use]
+pub fn is_read(name: &str) -> bool {
+    crate::cluster::is_host_variable(name)
+        || names().contains(&name)
+        || OPTIONS.with(|known| known.contains_key(name))
+}
+
+thread_local! {
+    /// The options by name.
+    static OPTIONS: Map<String, Value> = match serde_json::to_value(Options::default()) {
+        Ok(Value::Object(options)) => options,
+        _ => Map::new(),
+    };
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::args::Options;
     use crate::steps::Workflow;
 
     #[test]

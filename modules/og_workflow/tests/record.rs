@@ -16,15 +16,28 @@ struct Caller {
 
 impl Caller {
     fn new(state: &Path, more: &Value) -> Self {
-        let hosts = json!({"n1": {"id": 1}, "n2": {"id": 2}});
+        let hosts = json!({"n1": {"id": 1, "vault_dsn": "s3cr3t-of-a-host"}, "n2": {"id": 2}});
         let mut asked = json!({"workflow": "drop", "targets": ["n2"], "pid": std::process::id(), "record": "new",
-            "cluster": {"hosts": hosts, "vars": {"data_dir": "/d", "x_password": "s3cr3t-of-vars"}}});
+            "cluster": {"hosts": hosts, "vars": {"data_dir": "/d", "x_password": "s3cr3t-of-vars",
+                "vault": {"dsn": ["s3cr3t-of-a-vault"]}}}});
         asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Self { state: state.to_owned(), asked }
     }
 
     fn ask(&self, answers: &[Value]) -> Value {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_og_workflow"))
+        self.ask_of(Command::new(env!("CARGO_BIN_EXE_og_workflow")), answers)
+    }
+
+    /// As on a full disk: no file takes more than it has.
+    fn ask_without_room(&self, answers: &[Value]) -> Value {
+        let mut command = Command::new("sh");
+        let line = "trap '' XFSZ; ulimit -f 0; exec \"$0\"";
+        command.args(["-c", line, env!("CARGO_BIN_EXE_og_workflow")]);
+        self.ask_of(command, answers)
+    }
+
+    fn ask_of(&self, mut command: Command, answers: &[Value]) -> Value {
+        let mut child = command
             .env("XDG_STATE_HOME", &self.state)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -73,9 +86,12 @@ fn leaky() -> Value {
 #[test]
 fn a_run_is_recorded_for_its_user_alone_and_without_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    let told =
-        Caller::new(folder.path(), &json!({"options": {"og_look_timeout": "7", "og_lock_ttl": 86400}}))
-            .run(&leaky());
+    let told = Caller::new(
+        folder.path(),
+        &json!({"options": {"og_look_timeout": "7", "og_lock_ttl": 86400,
+            "og_notify": ["true", "s3cr3t-of-a-command"]}}),
+    )
+    .run(&leaky());
     let [run] = &runs(folder.path())[..] else { panic!("{told}") };
     assert_eq!(told["outcome"]["report"], run.join("report.html").display().to_string());
     assert_eq!(mode(run), 0o700);
@@ -90,8 +106,9 @@ fn a_run_is_recorded_for_its_user_alone_and_without_secrets() {
     let plan = read(&run.join("plan.json"));
     assert_eq!(
         (&plan["workflow"], &plan["targets"], &plan["options"]),
-        (&json!("drop"), &json!(["n2"]), &json!({"og_look_timeout": 7}))
+        (&json!("drop"), &json!(["n2"]), &json!({"og_look_timeout": 7, "og_notify": ["true"]}))
     );
+    assert_eq!(plan["cluster"]["vars"], json!({"data_dir": "/d"}));
     assert_eq!(plan["cluster"]["hosts"]["n2"], json!({"id": 2}));
     let events = std::fs::read_to_string(run.join("events.jsonl")).unwrap();
     let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -102,9 +119,11 @@ fn a_run_is_recorded_for_its_user_alone_and_without_secrets() {
         (&json!("answer"), &json!("n1"), &json!(true))
     );
     assert_eq!((&answer["changed"], &answer["elapsed_ms"]), (&json!(false), &json!(1500)));
-    assert!(answer["start"].as_str() <= answer["end"].as_str());
+    let times = ["start", "end"].map(|key| answer[key].as_str().unwrap());
+    assert!(times[0] <= times[1], "{times:?}");
     let outcome = read(&run.join("outcome.json"));
     assert_eq!((&outcome["verdict"], &outcome["failed"]), (&json!("failed"), &json!(true)));
+    assert!(outcome["msg"].as_str().is_some_and(|msg| !msg.is_empty()), "{outcome}");
     assert_eq!(outcome["msg"], told["outcome"]["msg"]);
     assert_eq!(outcome["timings"][0]["step"], "Inspect all nodes");
 }
@@ -123,7 +142,8 @@ fn what_changes_nothing_is_recorded_when_it_is_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let told = Caller::new(folder.path(), &more).run(&Value::Null);
         assert_eq!(runs(folder.path()).len(), recorded, "{more} {told}");
-        assert_eq!(told["outcome"]["report"].is_string(), recorded == 1, "{more} {told}");
+        let outcome = told["outcome"].as_object().unwrap();
+        assert_eq!(outcome.contains_key("report"), recorded == 1, "{more} {told}");
     }
 }
 
@@ -137,6 +157,7 @@ fn a_record_that_cannot_be_written_is_a_warning() {
     let told = caller().run(&Value::Null);
     let warning = told["outcome"]["warnings"].as_array().unwrap().last().unwrap().as_str().unwrap();
     assert!(warning.starts_with("this run is not recorded, or not wholly: cannot make "), "{warning}");
+    assert!(plain["outcome"]["msg"].is_string(), "{plain}");
     assert_eq!(told["outcome"]["msg"], plain["outcome"]["msg"]);
     // One that is lost while the run goes on.
     let mut caller = Caller::new(folder.path(), &json!({}));
@@ -145,6 +166,37 @@ fn a_record_that_cannot_be_written_is_a_warning() {
     let told = caller.run(&Value::Null);
     assert!(
         told["outcome"]["warnings"].to_string().contains("this run is not recorded, or not wholly"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_record_that_cannot_be_begun_leaves_nothing_and_is_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut caller = Caller::new(folder.path(), &json!({}));
+    let first = caller.ask_without_room(&[]);
+    assert_eq!(runs(folder.path()), Vec::<PathBuf>::new(), "{first}");
+    caller.asked["record"] = first["record"].clone();
+    // There is room again, and no half of a run is recorded as a whole one.
+    let told = caller.run(&Value::Null);
+    assert_eq!(runs(folder.path()), Vec::<PathBuf>::new(), "{told}");
+    let warnings = told["outcome"]["warnings"].as_array().unwrap();
+    let of_record = warnings.iter().filter(|text| text.as_str().unwrap().contains("not recorded"));
+    assert_eq!(of_record.count(), 1, "{warnings:?}");
+}
+
+#[test]
+fn what_an_earlier_process_could_not_write_is_told_by_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut caller = Caller::new(folder.path(), &json!({}));
+    let first = caller.ask(&[]);
+    caller.asked["record"] = first["record"].clone();
+    let answers: Vec<Value> = first["next"]["calls"].as_array().unwrap().iter().map(|_| leaky()).collect();
+    caller.ask_without_room(&answers);
+    let told = caller.run(&leaky());
+    let warnings = told["outcome"]["warnings"].to_string();
+    assert!(
+        warnings.contains("this run is not recorded, or not wholly: something could not be written in "),
         "{told}"
     );
 }

@@ -144,57 +144,6 @@ def _run(name, arguments):
     return {key: value for key, value in result.items() if key not in _NOT_FOR_SALT}
 
 
-def _refused(kind, detail, hint, **more):
-    return {"failed": True, "changed": False, "msg": f"{detail}; {hint}", "error": {"kind": kind, "detail": detail, "hint": hint, **more}}
-
-
-def _put(file, test):
-    """Fetches the file from the master, unless it is there already; what comes is there whole or not at all."""
-    to, mode, size = file["to"], int(file["mode"], 8), file["size"]
-    if size is None:
-        return _refused("not_found", f"there is no file {file['from']} on the master", "name one that is there")
-    if not file["source"]:
-        hint = "put it below one of them, such as /srv/salt/opengauss-node"
-        return _refused("not_found", f"{file['from']} is in none of the master's file_roots", hint)
-    if os.path.isdir(to):
-        return _refused("refused", f"{to} is a folder there", "take it away, or name another path")
-    if os.path.isfile(to) and __salt__["file.get_hash"](to, "sha256") == file["sha256"]:
-        if os.stat(to).st_mode & 0o7777 == mode:
-            return {"failed": False, "changed": False, "msg": f"{to} is there"}
-        if not test:
-            os.chmod(to, mode)
-        return _changed(f"set the mode of {to} to {file['mode']}")
-    folder = os.path.dirname(to)
-    there = folder
-    while not os.path.isdir(there):
-        there = os.path.dirname(there)
-    disk = os.statvfs(there)
-    free = disk.f_bavail * disk.f_frsize
-    if free < size:
-        hint = "make room there, or name a path on another file system"
-        return _refused("refused", f"{to} takes {size} bytes more there, and {free} are free", hint, reason="disk_full")
-    if not test:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        part = f"{to}.og-{file['sha256'][:16]}.part"
-        if not __salt__["cp.get_file"](file["source"], part) or __salt__["file.get_hash"](part, "sha256") != file["sha256"]:
-            if os.path.exists(part):
-                os.remove(part)
-            hint = f"compare {file['from']} with it; where that is right, the same call again fetches it anew"
-            return _refused("corrupt", f"what arrived as {to} has not the SHA-256 {file['sha256']}", hint)
-        os.chmod(part, mode)
-        if os.geteuid() == 0:
-            owner = os.stat(folder)
-            os.chown(part, owner.st_uid, owner.st_gid)
-        with open(part, "rb") as f:
-            os.fsync(f.fileno())
-        os.replace(part, to)
-    return _changed(f"transfer {to}: {size} bytes")
-
-
-def _changed(action):
-    return {"failed": False, "changed": True, "msg": action, "actions": [action]}
-
-
 def step(calls, test=False, cluster=None):
     """
     One step of a workflow, which the runner ``og`` calls: runs programs on the nodes of this minion, one after the other
@@ -207,7 +156,7 @@ def step(calls, test=False, cluster=None):
 
     calls
         Node, program and arguments of each call, by the minion's id: what one job tells several minions. A program that only
-        looks and does not end in its ``timeout`` is ended. A call with ``put`` fetches a file from the master.
+        looks and does not end in its ``timeout`` is ended.
 
     cluster
         The key of the pillar that has the cluster.
@@ -217,10 +166,7 @@ def step(calls, test=False, cluster=None):
         looks = call["args"].get("state") == "query"
         seconds = call["args"].get("timeout") if looks else None
         try:
-            if "put" in call:
-                answer = _put(call["put"], test or call["put"].get("check_mode"))
-            else:
-                answer = _call(call["program"], call["args"], test, seconds and seconds + _LAST_WORDS, cluster)
+            answer = _call(call["program"], call["args"], test, seconds and seconds + _LAST_WORDS, cluster)
         except (CommandExecutionError, OSError) as e:
             answer = {"failed": True, "changed": False, "msg": str(e)}
         if answer.get("failed") and not looks:
@@ -763,7 +709,8 @@ def node_state(**arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.

@@ -55,6 +55,10 @@ _LOOKS, _CHANGES = (10, 15), (30, 60)
 _WAITED_FOR = ("og_build", "og_node_state")
 
 
+# What changes nothing, and may be permitted to whom no command on the master is.
+_READ_ONLY = ("status", "preflight")
+
+
 class _Stopped(Exception):
     """The workflow cannot go on; says why, for a person."""
 
@@ -64,6 +68,8 @@ def _run(workflow, nodes, test, diff, minion, key, options):
     targets = [part for part in (str(p).strip() for p in parts) if part]
     minion = minion or next(iter(targets), None)
     try:
+        if workflow in _READ_ONLY and "og_notify" in options:
+            raise _Stopped(f"og.{workflow} takes no og_notify: who may only look at a cluster runs no command on the master; set it in the pillar")
         cluster = _described(minion, key)
         asked = {
             "workflow": workflow,
@@ -175,17 +181,6 @@ def _owner(program, arguments, minions):
     return answer
 
 
-def _with_source(call):
-    """The call with what the minion needs to fetch the file: its address on the master's file server, empty where it has none, and its size."""
-    path, source = os.path.realpath(call["put"]["from"]), ""
-    for root in (__opts__.get("file_roots") or {}).get("base") or []:
-        inside = os.path.relpath(path, os.path.realpath(root))
-        if inside.split(os.sep)[0] != os.pardir:
-            source = f"salt://{inside}"
-    size = os.stat(path).st_size if os.path.isfile(path) else None
-    return {**call, "program": "transfer", "args": {}, "put": {**call["put"], "source": source, "size": size}}
-
-
 def _tell(step, nodes):
     # Not as an event: salt-run would print it among the result.
     print(f"{step}: {', '.join(dict.fromkeys(nodes))}" if nodes else step, file=sys.stderr, flush=True)
@@ -213,11 +208,9 @@ class _Minions:
 
     def answers(self, calls, test):
         """What these calls answer, in their order."""
-        calls = [_with_source(call) if "put" in call else call for call in calls]
         by_minion = {}
         for call in calls:
-            wanted = {key: call[key] for key in ("node", "program", "args", "put") if key in call}
-            by_minion.setdefault(self.ids[call["node"]], []).append(wanted)
+            by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
         sent = time.time_ns() // 1_000_000
         look = all(call["args"].get("state") == "query" for call in calls)
         ask, wait = _LOOKS if look else _CHANGES
@@ -480,7 +473,7 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     Make a cluster of the nodes, on which openGauss is installed and no database is there yet
 
     openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.
-    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are              new in the inventory.
+    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.
 
     CLI Examples:
 
@@ -1106,10 +1099,6 @@ def status(minion, og_cluster=CLUSTER, **options):
         `all`: All, status, preflight and check mode included.
         `none`: None.
 
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
-
     """
     return _run("status", [], False, False, minion, og_cluster, options)
 
@@ -1170,10 +1159,6 @@ def preflight(minion, og_cluster=CLUSTER, **options):
         `changes`: Those of workflows that change the cluster, but not in check mode.
         `all`: All, status, preflight and check mode included.
         `none`: None.
-
-    og_notify (list of str, default [])
-        Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)

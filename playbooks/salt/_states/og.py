@@ -969,7 +969,8 @@ def node_state_started(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1027,7 +1028,8 @@ def node_state_stopped(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1086,7 +1088,8 @@ def node_state_restarted(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1135,7 +1138,8 @@ def node_state_reloaded(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1190,7 +1194,8 @@ def node_state_primary(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1260,7 +1265,8 @@ def node_state_standby(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
@@ -1309,7 +1315,8 @@ def node_state_fork_recorded(name, **arguments):
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
-        log, no primary would be left, or this standby lags or needs repair.
+        log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
+        CM runs is to be restarted.
 
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.

@@ -1,4 +1,4 @@
-//! A lab by hand: `lab up NAME ENGINE ROLE…`, `lab down NAME`, `lab status NAME`, `lab on NAME NODE COMMAND…`,
+//! A lab by hand: `lab up NAME ENGINE ROLE…`, `lab up-cm …` with openGauss CM, `lab down NAME`, `lab status NAME`, `lab on NAME NODE COMMAND…`,
 //! `lab ctl NAME COMMAND…`.
 //!
 //! `cargo build -p og_lab --bins && sudo target/debug/examples/lab up demo postgres primary standby spare`
@@ -22,12 +22,12 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
-        ["up", name, engine, roles @ ..] => {
+        [up @ ("up" | "up-cm"), name, engine, roles @ ..] => {
             let nodes = roles
                 .iter()
                 .zip(1..)
                 .map(|(role, i)| Ok(NodeSpec::new(format!("node{i}"), self::role(role)?)));
-            let lab = Lab::up(&LabOptions {
+            let options = LabOptions {
                 name: (*name).to_owned(),
                 engine: self::engine(engine)?,
                 nodes: nodes.collect::<Result<_>>()?,
@@ -36,7 +36,12 @@ fn run(words: &[&str]) -> Result<ExitCode> {
                     .ok()
                     .and_then(|p| Some(p.parent()?.parent()?.to_owned()))
                     .unwrap_or_else(|| PathBuf::from("target/debug")),
-            })?;
+            };
+            let lab = if *up == "up-cm" {
+                Lab::up_with_cm(&options, &og_lab::cm_for(options.engine)?)?
+            } else {
+                Lab::up(&options)?
+            };
             println!("{}", lab.inventory_path().display());
         }
         ["down", name] => Lab::remove(name)?,
@@ -56,7 +61,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["ctl", name, command @ ..] => return exit(&mut Lab::open(name)?.exec_ctl(command)),
         _ => {
             return Err(Error::new(
-                "lab up NAME ENGINE ROLE… | down NAME | status NAME | on NAME NODE COMMAND… | ctl NAME COMMAND…",
+                "lab up|up-cm NAME ENGINE ROLE… | down NAME | status NAME | on NAME NODE COMMAND… | ctl NAME COMMAND…",
             ));
         }
     }

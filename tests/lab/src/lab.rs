@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result, output, run};
 use crate::node::{LabNode, NodeSpec, Role};
-use crate::{inventory, net, ssh};
+use crate::{cm, inventory, net, ssh};
 
 /// Where labs leave word of themselves, so that another process can use them or clean up after a crash.
 const STATE: &str = "/run/og-lab";
@@ -97,14 +97,28 @@ impl Lab {
     ///
     /// When this returns, every standby streams and every node takes ssh connections.
     pub fn up(options: &LabOptions) -> Result<Self> {
+        Self::bring_up(options, None)
+    }
+
+    /// As [`Lab::up`], with openGauss CM on its nodes ([`crate::cm_for`] finds one). When this returns, CM finds the cluster
+    /// Normal.
+    pub fn up_with_cm(options: &LabOptions, cm: &Path) -> Result<Self> {
+        let members = options.nodes.iter().filter(|node| !node.role.is_spare()).count();
+        if members != options.nodes.len() || members < 3 {
+            return Err(Error::new("a lab with CM has three or more nodes, all of the cluster"));
+        }
+        Self::bring_up(options, Some(cm))
+    }
+
+    fn bring_up(options: &LabOptions, cm: Option<&Path>) -> Result<Self> {
         check(options)?;
         let lacks = missing(options.engine);
         if !lacks.is_empty() {
             return Err(Error::new(lacks.join("; ")));
         }
         Self::remove(&options.name)?;
-        let lab = Self::plan(options)?;
-        match lab.build(options) {
+        let lab = Self::plan(options, cm.is_some())?;
+        match lab.build(options, cm) {
             Ok(()) => Ok(lab),
             Err(error) => {
                 // Kept on request only: a lab that failed to come up is seldom worth looking at.
@@ -273,6 +287,8 @@ impl Lab {
             .and_then(|l| l.trim().parse().ok())
             .ok_or_else(|| Error::new(format!("{}: no pid in it", path.display())))?;
         let mut dying = net::pids(&self.node(node)?.namespace)?;
+        // A node with processes of its own calls them by other numbers.
+        let pid = dying.iter().copied().find(|other| own_number(*other) == Some(pid)).unwrap_or(pid);
         // A pid that is none of this node's processes would be somebody else's.
         if !dying.contains(&pid) {
             return Err(Error::new(format!(
@@ -295,6 +311,16 @@ impl Lab {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Fault: CM's programs on a node are killed. Nobody starts them again but [`Lab::start_cm`].
+    pub fn kill_cm(&self, node: &str) -> Result<()> {
+        cm::kill(self.node(node)?)
+    }
+
+    /// Starts CM on the nodes where it does not run, and waits until it finds the cluster Normal.
+    pub fn start_cm(&self) -> Result<()> {
+        cm::start(&self.nodes)
     }
 
     /// What `gs_ctl query` prints on a node.
@@ -324,7 +350,7 @@ impl Lab {
     }
 
     /// Chooses everything there is to choose, and writes it down before anything is made.
-    fn plan(options: &LabOptions) -> Result<Self> {
+    fn plan(options: &LabOptions, has_cm: bool) -> Result<Self> {
         fs::create_dir_all(STATE).map_err(|e| Error::from_io(Path::new(STATE), &e))?;
         let lock = Path::new(STATE).join(".lock");
         let file = fs::File::create(&lock).map_err(|e| Error::from_io(&lock, &e))?;
@@ -361,6 +387,7 @@ impl Lab {
                     tablespace_dir: base.join("tblspc"),
                     namespace: format!("{}{}", prefix(&options.name), spec.name),
                     port_name: format!("v{id}"),
+                    has_cm,
                     dir,
                 }
             })
@@ -381,19 +408,26 @@ impl Lab {
         Ok(lab)
     }
 
-    fn build(&self, options: &LabOptions) -> Result<()> {
+    fn build(&self, options: &LabOptions, cm: Option<&Path>) -> Result<()> {
         self.folders()?;
         self.network()?;
         ssh::prepare(&self.base, &self.nodes)?;
         let inventory = inventory::text(&self.base, &self.nodes);
         fs::write(self.inventory_path(), inventory)
             .map_err(|e| Error::from_io(&self.inventory_path(), &e))?;
-        self.engine.install(&self.base, &options.programs, &self.nodes)?;
+        self.engine.install(&self.base, &options.programs, &self.nodes, cm)?;
+        if let Some(cm) = cm {
+            cm::install(&self.base, cm, &self.nodes)?;
+            for node in &self.nodes {
+                cm::enter(&self.base, node)?;
+            }
+        }
         for node in &self.nodes {
             ssh::start(&self.base, node)?;
         }
         engine::create(self.engine, &self.nodes)?;
-        self.start()
+        self.start()?;
+        if cm.is_some() { cm::start(&self.nodes) } else { Ok(()) }
     }
 
     fn folders(&self) -> Result<()> {
@@ -533,6 +567,12 @@ fn os_user() -> Result<User> {
 
 fn chown_to(path: &Path, user: &User) -> Result<()> {
     chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Error::from_io(path, &e))
+}
+
+/// The number of a process as its own namespace has it.
+fn own_number(pid: i32) -> Option<i32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("NSpid:"))?.split_whitespace().last()?.parse().ok()
 }
 
 /// Whether `child` is a child process of `parent`; no longer, once it has ended.

@@ -37,6 +37,7 @@
 //!
 //! Everything here needs root (network namespaces, other users' processes).
 
+mod cm;
 pub mod engine;
 mod error;
 mod inventory;
@@ -47,6 +48,7 @@ mod node;
 mod ssh;
 pub mod wire;
 
+pub use cm::cm_for;
 pub use engine::Engine;
 pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};

@@ -97,6 +97,9 @@ pub struct LabNode {
     pub namespace: String,
     /// The name of its wire at the bridge.
     pub port_name: String,
+    /// Whether CM runs it, for which it has processes of its own.
+    #[serde(default)]
+    pub has_cm: bool,
 }
 
 /// Gives the node its host name and its own folders for the socket and for tablespaces, then runs the rest.
@@ -115,12 +118,40 @@ impl LabNode {
         self.dir.join("tblspc")
     }
 
+    /// The folder of CM's configuration and its own data.
+    #[must_use]
+    pub fn cm_dir(&self) -> PathBuf {
+        self.dir.join("cm")
+    }
+
+    /// The file with the number of the node's first process, where it has processes of its own.
+    pub(crate) fn init_file(&self) -> PathBuf {
+        self.dir.join("init.pid")
+    }
+
+    /// Enters the node by its first process.
+    fn enter_processes<I, S>(&self, argv: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let pid = std::fs::read_to_string(self.init_file()).unwrap_or_default();
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", pid.trim(), "--mount", "--uts", "--ipc", "--net", "--pid", "--"])
+            .args(argv);
+        command
+    }
+
     /// A command inside the node, as root: its network, host name, shared memory, and folders for socket and tablespaces.
     pub fn exec_root<I, S>(&self, argv: I) -> Command
     where
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
+        if self.has_cm {
+            return self.enter_processes(argv);
+        }
         let mut command = Command::new("ip");
         command
             .args([

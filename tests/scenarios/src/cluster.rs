@@ -63,6 +63,22 @@ impl Cluster {
         Self::from_lab(lab, programs)
     }
 
+    /// Brings up a lab of this name under openGauss CM.
+    ///
+    /// # Errors
+    /// What kept it from coming up.
+    pub fn up_with_cm(name: &str, engine: Engine, nodes: Vec<NodeSpec>, programs: &Programs) -> Result<Self> {
+        let options = LabOptions {
+            name: name.into(),
+            engine,
+            nodes,
+            base_dir: None,
+            programs: programs.stand_ins.clone(),
+        };
+        let lab = og_lab::cm_for(engine).and_then(|cm| Lab::up_with_cm(&options, &cm));
+        Self::from_lab(lab.map_err(|e| e.to_string())?, programs)
+    }
+
     /// Takes over a lab that is up.
     ///
     /// # Errors

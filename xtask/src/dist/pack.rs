@@ -9,7 +9,7 @@ use crate::shell::{Result, has, output, run};
 /// Packs the folder `name` of `parent`: in the order of the names, of nobody, all of one time.
 ///
 /// # Errors
-/// When tar or gzip fail.
+/// When tar, xz or gzip fail.
 pub fn archive(parent: &Path, name: &str, to: &Path, epoch: &str) -> Result {
     let plain = to.with_extension("");
     run(Command::new("tar")
@@ -21,11 +21,17 @@ pub fn archive(parent: &Path, name: &str, to: &Path, epoch: &str) -> Result {
         .arg("-C")
         .arg(parent)
         .arg(name))?;
-    // Without the name and the time of the file that is packed.
-    run(Command::new("gzip").args(["--no-name", "--force", level()]).arg(&plain))
+    let is_xz = to.extension().is_some_and(|it| it == "xz");
+    // The programs share much of their code: what looks back far enough needs a third of the room. By one thread, as the bytes
+    // depend on how many there are; and without the name and the time of the file that is packed.
+    let (packer, words) =
+        if is_xz { ("xz", ["--threads=1", "--force"]) } else { ("gzip", ["--no-name", "--force"]) };
+    let mut command = Command::new(packer);
+    command.args(words);
+    run(command.arg(level()).arg(&plain))
 }
 
-/// How hard gzip tries: programs of a test run are ten times as large, and nobody carries them anywhere.
+/// How hard the packers try: programs of a test run are ten times as large, and nobody carries them anywhere.
 fn level() -> &'static str {
     if build::is_for_tests() { "-1" } else { "-9" }
 }
@@ -81,7 +87,7 @@ impl Package<'_> {
         write(&root.join("DEBIAN/control"), &control)?;
         let file = out.join(format!("{}_{}_{machine}.deb", self.name, self.version));
         run(Command::new("dpkg-deb")
-            .args(["--root-owner-group", "-Zgzip", &format!("-z{}", &level()[1..]), "--build"])
+            .args(["--root-owner-group", "-Zxz", &format!("-z{}", &level()[1..]), "--build"])
             .arg(&root)
             .arg(file)
             .env("SOURCE_DATE_EPOCH", epoch)
@@ -118,6 +124,7 @@ impl Package<'_> {
             "__os_install_post %{nil}".to_owned(),
             "debug_package %{nil}".to_owned(),
             "_build_id_links none".to_owned(),
+            format!("_binary_payload w{}T1.xzdio", &level()[1..]),
         ];
         let mut command = Command::new("rpmbuild");
         command.args(["-bb", "--quiet", "--target", self.machine]);

@@ -94,7 +94,8 @@ pub fn runner_functions(workflows: &Workflows) -> String {
             "\n    minion\n        {minion}\n\n    og_cluster\n        The key of the pillar that has the cluster.\n\n"
         );
         let options: Vec<_> = workflows.own(entry).into_iter().chain(workflows.common()).cloned().collect();
-        arguments(&mut out, &options, |_| true);
+        // What only looks runs no command on the master.
+        arguments(&mut out, &options, |option| entry.changes || option.name != "og_notify");
         let call = match (required, entry.changes) {
             (Some(_), _) => "nodes, test, diff, minion",
             (None, true) => "[], test, diff, minion",

@@ -46,6 +46,20 @@ impl Masking<'_> {
         }
     }
 
+    /// Whether what is being written is under the name of a secret.
+    fn is_secret(&self) -> bool {
+        let passed_on = self.keys.first().is_some_and(|key| self.passed_on.contains(&key.as_str()));
+        !passed_on && self.keys.iter().any(|key| is_secret(key))
+    }
+
+    /// Writes a number, which may be a key.
+    fn write_number<W: ?Sized + Write>(&mut self, writer: &mut W, number: &str) -> io::Result<()> {
+        if self.string.is_none() && self.is_secret() {
+            return serde_json::to_writer(writer, MASK).map_err(io::Error::from);
+        }
+        self.write_plain(writer, number)
+    }
+
     /// Writes a number or a word, which may be a key and then stands in quotes.
     fn write_plain<W: ?Sized + Write>(&mut self, writer: &mut W, plain: &str) -> io::Result<()> {
         match &mut self.string {
@@ -58,17 +72,33 @@ impl Masking<'_> {
     }
 }
 
-macro_rules! plain {
+macro_rules! numbers {
     ($($name:ident: $type:ty),*) => {
         $(fn $name<W: ?Sized + Write>(&mut self, writer: &mut W, value: $type) -> io::Result<()> {
-            self.write_plain(writer, &value.to_string())
+            self.write_number(writer, &value.to_string())
         })*
     };
 }
 
 impl Formatter for Masking<'_> {
-    plain!(write_bool: bool, write_i8: i8, write_i16: i16, write_i32: i32, write_i64: i64, write_i128: i128,
+    fn write_bool<W: ?Sized + Write>(&mut self, writer: &mut W, value: bool) -> io::Result<()> {
+        self.write_plain(writer, if value { "true" } else { "false" })
+    }
+
+    numbers!(write_i8: i8, write_i16: i16, write_i32: i32, write_i64: i64, write_i128: i128,
         write_u8: u8, write_u16: u16, write_u32: u32, write_u64: u64, write_u128: u128);
+
+    fn write_f32<W: ?Sized + Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        self.write_number(writer, &serde_json::to_string(&value)?)
+    }
+
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        self.write_number(writer, &serde_json::to_string(&value)?)
+    }
+
+    fn write_number_str<W: ?Sized + Write>(&mut self, writer: &mut W, value: &str) -> io::Result<()> {
+        self.write_number(writer, value)
+    }
 
     fn begin_string<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
         self.string = Some(String::new());
@@ -146,8 +176,10 @@ mod tests {
     fn secrets_are_masked_by_value_by_name_and_by_key() {
         secret::register("S3cr\"et");
         let value = json!({"msg": "it is S3cr\"et", "list": [["password=p q"]], "app.token": ["t", ""], "n": {"token": {"x": "y"}},
+            "x_password": 123_456, "pin_secret": [1.5, -2, true, null], "password_policy": 1,
             "next": {"args": {"password": "S3cr\"et"}}, "error": {"kind": "busy"}, "S3cr\"et": 1});
         let masked = json!({"msg": format!("it is {MASK}"), "list": [[format!("password={MASK} q")]], "app.token": [MASK, ""],
+            "x_password": MASK, "pin_secret": [MASK, MASK, true, null], "password_policy": 1,
             "n": {"token": {"x": MASK}}, "next": {"args": {"password": "S3cr\"et"}}, "error": {"kind": "busy"}, "S3cr\"et": 1});
         assert_eq!(written(&value, &["next"]), masked);
         assert_eq!(written(&value, &[])["next"]["args"]["password"], MASK);

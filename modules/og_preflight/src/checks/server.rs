@@ -1,7 +1,7 @@
 //! Checks of the server: its programs and files, its state, and what else acts on it.
 
 use og_common::conf::is_same_value;
-use og_common::gauss::managed::{Act, Manager};
+use og_common::gauss::managed::{Act, Manager, Means};
 use og_common::gauss::tablespaces::Damage;
 use og_common::gauss::{Content, DbState, Role};
 use og_common::protocol::Bytes;
@@ -1101,7 +1101,9 @@ fn managed_by(c: &Context<'_>, j: &mut Judge) {
         (Expand, _) => Act::Expand,
         (Drop, _) => Act::Drop,
         (Build, _) => Act::Build,
+        // CM makes the old primary a standby in the same act.
         (Switchover, true) => Act::Switchover,
+        (Switchover, false) if managed.by == Manager::Cm => Act::Switchover,
         (Switchover, false) => Act::Follow,
         (Failover, _) => Act::Failover,
         (Restart, _) => Act::Restart,
@@ -1113,8 +1115,18 @@ fn managed_by(c: &Context<'_>, j: &mut Judge) {
         }
     };
     let data_dir = std::path::Path::new(&c.facts.identity.data_dir);
-    if let Some(objection) = managed.objection(act, data_dir) {
-        j.error("", objection.detail, format!("{:?}", managed.by).to_uppercase()).fix = objection.hint;
+    match managed.means(act, data_dir) {
+        Ok(Means::Own) => {}
+        Ok(Means::Cm(_)) if act == Act::Restart => {
+            let words = "openGauss CM runs this server, and restarts it as a standby (cm_ctl); a primary is handed over first";
+            j.info("", words, "CM");
+        }
+        Ok(Means::Cm(_)) => {
+            j.info("", "openGauss CM runs this server, and does it (cm_ctl)", "CM");
+        }
+        Err(objection) => {
+            j.error("", objection.detail, format!("{:?}", managed.by).to_uppercase()).fix = objection.hint;
+        }
     }
 }
 

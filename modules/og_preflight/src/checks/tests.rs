@@ -658,6 +658,16 @@ fn broken() -> Vec<Broken> {
             c.node.managed_by = ManagedBy { by: Manager::Dcf, dcf: true, ..ManagedBy::default() };
         }),
         Broken("managed.by", Info, Any, STANDBY, |c| c.node.managed_by.by = Manager::Cm),
+        Broken("managed.by", Info, Switchover, STANDBY, |c| {
+            c.node.managed_by = ManagedBy {
+                by: Manager::Cm,
+                agent: Some(252),
+                node_id: Some(2),
+                instance_id: Some(6002),
+                data_dir: Some("/data/dn1".to_owned()),
+                ..ManagedBy::default()
+            };
+        }),
         Broken("managed.paused", Warning, Any, STANDBY, |c| {
             c.node.managed_by = ManagedBy { by: Manager::Cm, paused: true, ..ManagedBy::default() };
         }),

@@ -26,6 +26,15 @@ pub const HOST_VARIABLES: [&str; 12] = [
 /// Those by which `og` goes there; other callers have ways of their own.
 const SSH_VARIABLES: [&str; 5] = ["ssh", "ssh_user", "ssh_port", "ansible_user", "ansible_port"];
 
+/// By which minion Salt goes there.
+const MINION: &str = "minion";
+
+/// Returns whether the variable describes a node, or how to go there.
+#[must_use]
+pub fn is_host_variable(name: &str) -> bool {
+    name == MINION || HOST_VARIABLES.contains(&name) || SSH_VARIABLES.contains(&name)
+}
+
 /// A node as the caller describes it.
 #[derive(Clone, Debug)]
 pub struct InventoryHost {

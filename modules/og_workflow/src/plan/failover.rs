@@ -101,6 +101,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
     c.findings.extend(find_strangers(root, &members, nodes));
     c.members.clone_from(&members);
     super::managed::check(&mut c, Act::Failover);
+    super::managed::check_all_let_go(&mut c);
     for n in &members {
         c.findings.extend(n.problems.iter().cloned());
         c.findings.extend(find_misplacements(n, nodes));

@@ -251,9 +251,9 @@ impl DeferredRestore {
 }
 
 /// The static config, and the live roles where the cluster has them recorded, as `og_static_conf` takes them.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Files {
-    /// The nodes as they are, or are to be, recorded.
+    /// The nodes as they are, or are to be, recorded; none where the files are left as they are.
     pub nodes: Vec<Map<String, Value>>,
     /// The roles; none where the cluster has none recorded.
     pub roles: BTreeMap<String, Role>,
@@ -263,16 +263,25 @@ impl Files {
     /// These nodes as they are recorded, in their present roles; new ones by what is said of them.
     fn new(primary: &Node, nodes: &[&Node]) -> Self {
         // A stale record of roles would start two primaries.
-        let has_roles = nodes.iter().any(|n| n.seen().has_roles);
-        let mut files = Self::with_roles(primary, nodes);
+        let by_cm = nodes.iter().any(|n| managed::is_run_by_cm(n));
+        let has_roles = !by_cm && nodes.iter().any(|n| n.seen().has_roles);
+        let mut files = Self::recorded(primary, nodes);
         if !has_roles {
             files.roles.clear();
         }
         files
     }
 
-    /// The same, with the roles recorded in any case, as they are when `primary` is the primary.
+    /// The same, with the roles recorded in any case, as they are when `primary` is the primary. Where CM runs the nodes none
+    /// are written: it keeps the roles itself, and its static config says which node is to be primary.
     fn with_roles(primary: &Node, nodes: &[&Node]) -> Self {
+        if nodes.iter().any(|n| managed::is_run_by_cm(n)) {
+            return Self::default();
+        }
+        Self::recorded(primary, nodes)
+    }
+
+    fn recorded(primary: &Node, nodes: &[&Node]) -> Self {
         let known = |n: &Node| Self::record_of(primary, n);
         let role = |n: &Node| match n {
             _ if n == primary => Role::Primary,

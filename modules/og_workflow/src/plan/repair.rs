@@ -75,6 +75,9 @@ pub struct Repair {
     pub closed_forks: BTreeMap<String, Vec<Fork>>,
     /// Whether a node gets another role, which the files record.
     pub changes_roles: bool,
+    /// Nodes that CM starts although their last role is not known: what they hold is proved to be the primary's, or was copied
+    /// aside.
+    pub by_cm: Vec<String>,
     /// Whether the primary itself is to be started first; nothing is known of the others before.
     pub starts_primary: bool,
 }
@@ -92,12 +95,27 @@ pub struct Build {
     pub force: bool,
     /// Whether it streams now, and is built alone.
     pub streams: bool,
+    /// Whether CM builds it, which has no build that is incremental and nothing else: it may copy everything.
+    pub by_cm: bool,
 }
 
 impl Repair {
+    /// Takes the steps that would stop the node, and what goes with them, out of the plan.
+    fn forget(&mut self, node: &str) {
+        self.streaming.retain(|name| name != node);
+        self.restart.remove(node);
+        self.builds.retain(|build| build.node != node);
+        self.own_rules.remove(node);
+        self.keep_logs.remove(node);
+        self.closed_forks.remove(node);
+        self.cases.retain(|case| case.node != node);
+    }
+
     /// Has the node built from the primary, and its own rules added again afterwards.
     fn add_build(&mut self, primary: &Node, n: &Node, role: Role, mode: BuildMode, force: bool) {
-        self.builds.push(Build { node: n.name.clone(), role, mode, force, streams: n.is_streaming() });
+        let by_cm = super::managed::is_acted_on_by_cm(n);
+        let streams = n.is_streaming();
+        self.builds.push(Build { node: n.name.clone(), role, mode, force, streams, by_cm });
         // Where a run was killed in a build, the file may be the primary's already.
         self.own_rules.entry(n.name.clone()).or_insert_with(|| access::own_rules(n, primary));
     }
@@ -116,14 +134,38 @@ pub fn repair(nodes: &[Node], targets: &[String], options: &Options, tried: &[St
     }
     let Some(head) = head else { return Outlook::new(c, None) };
     c.check_places();
-    super::managed::check(&mut c, Act::Build);
+    super::managed::check(&mut c, Act::Start);
     let concerned = concerned(&c, head.node());
-    let plan = match head {
+    let mut plan = match head {
         Head::Stopped(primary) => of_primary(&mut c, primary, options),
         Head::Runs(primary) => of_standbys(&mut c, primary, &concerned, options, tried),
     };
     check_backup(&mut c, &plan, options, tried);
+    leave_roles_to_cm(&mut c, &mut plan, tried);
     Outlook::new(c, Some(plan))
+}
+
+/// Leaves the steps by which a node would get another role to CM where that gives the roles: a finding where the node was
+/// named, or where nothing can be repaired without it; else it is warned about, and the others are repaired.
+fn leave_roles_to_cm(c: &mut Cluster, plan: &mut Repair, tried: &[String]) {
+    let why = |name: &str| {
+        format!(
+            "{name}: openGauss CM runs it, and gives the roles: leave it to cm_server (cm_ctl query -Cvidp), cm_ctl start -n \
+             NODE_ID -D DATA_DIR for a server in manual stop, or pause CM first: cm_ctl pause, and cm_ctl resume afterwards"
+        )
+    };
+    if plan.starts_primary {
+        let first = &plan.shared.primary;
+        if c.nodes.iter().any(|n| n.name == *first && super::managed::is_acted_on_by_cm(n)) {
+            c.findings.push(why(first));
+        }
+    }
+    let is_changed = |n: &&Node| plan.restart.contains_key(&n.name) && super::managed::is_acted_on_by_cm(n);
+    let changed: Vec<&Node> = c.nodes.iter().filter(is_changed).collect();
+    for n in changed {
+        refuse(c, plan, n, why(&n.name), tried);
+        plan.forget(&n.name);
+    }
 }
 
 /// The nodes that may be repaired: those named, else the members and whoever has the primary's data and is recorded by it.
@@ -166,6 +208,7 @@ fn empty(c: &Cluster, primary: &Node, concerned: &[&Node]) -> Repair {
         reachable: node_names(c.members.iter().copied().filter(|n| n.is_reachable())),
         closed_forks: BTreeMap::new(),
         changes_roles: false,
+        by_cm: Vec::new(),
         starts_primary: false,
     }
 }
@@ -273,12 +316,18 @@ fn of_standbys(
                 }
             }
             Ok(Some((cause, evidence))) => {
+                if let Some(why) = rebuilt_by_cm(c, primary, n, force) {
+                    refuse(c, &mut plan, n, why, tried);
+                    continue;
+                }
                 let again = tried.contains(&n.name);
                 remedy(c, &mut plan, primary, n, (cause, evidence), (again, force), options);
             }
         }
     }
     spare_commits(c, &mut plan, primary, tried);
+    let by_cm = |n: &&Node| plan.start.contains_key(&n.name) && super::managed::is_acted_on_by_cm(n);
+    plan.by_cm = node_names(c.nodes.iter().filter(by_cm));
     let built: Vec<&Node> =
         c.nodes.iter().filter(|n| plan.builds.iter().any(|build| build.node == n.name)).collect();
     let all: Vec<&Node> = c.members.clone();
@@ -291,6 +340,33 @@ fn of_standbys(
         };
     }
     plan
+}
+
+/// Why a node whose server does not run must not be started where CM runs it: CM rebuilds a standby whose log has parted by
+/// itself, and nobody has kept what only it holds.
+fn rebuilt_by_cm(c: &Cluster, primary: &Node, n: &Node, force: bool) -> Option<String> {
+    if force || n.state().running || !super::managed::is_run_by_cm(n) {
+        return None;
+    }
+    let own_log = OwnLog::new(n, primary, c.nodes);
+    if own_log == OwnLog::Nothing {
+        return None;
+    }
+    let what = own_log.in_words(n).map_or_else(
+        || {
+            format!(
+                "that its log ({}) is a part of that of {} is not proved",
+                head::Held::new(n).describe(),
+                primary.name
+            )
+        },
+        |words| format!("it holds {words}"),
+    );
+    Some(format!(
+        "{}: {what}, and openGauss CM rebuilds a server that it starts and whose log has parted; og_repair_force with this node \
+         named keeps a copy of that log aside, and then starts it",
+        n.name
+    ))
 }
 
 /// Whether the node answered. One that was not named is left alone when it did not.
@@ -418,7 +494,9 @@ fn remedy(
     let may_hold = matches!(cause, Cause::OldPrimary | Cause::Diverged | Cause::LogUnusable | Cause::WalGone)
             || (cause == Cause::NotConnected && again)
             // One that streams has written nothing itself.
-            || (cause == Cause::TablespacesUnseen && !is_attached(n));
+            || (cause == Cause::TablespacesUnseen && !is_attached(n))
+            // CM rebuilds what it starts, where that has parted.
+            || (super::managed::is_run_by_cm(n) && !n.state().running);
     if force && may_hold && own_log != OwnLog::Nothing {
         let from = if let OwnLog::From(fork) = &own_log { Some(fork.record.end) } else { None };
         plan.keep_logs.insert(name.clone(), from);
@@ -562,13 +640,7 @@ fn spare_commits(c: &mut Cluster, plan: &mut Repair, primary: &Node, tried: &[St
                 n.name
             );
             refuse(c, plan, n, why, tried);
-            plan.streaming.retain(|name| *name != n.name);
-            plan.restart.remove(&n.name);
-            plan.builds.retain(|build| build.node != n.name);
-            plan.own_rules.remove(&n.name);
-            plan.keep_logs.remove(&n.name);
-            plan.closed_forks.remove(&n.name);
-            plan.cases.retain(|case| case.node != n.name);
+            plan.forget(&n.name);
         }
     }
 }

@@ -156,6 +156,13 @@ pub fn restart(nodes: &[Node], targets: &[String], options: &Options) -> Outlook
         }
         OfPrimary::Stays
     };
+    if matches!(of_primary, OfPrimary::InPlace { .. }) && super::managed::is_acted_on_by_cm(primary) {
+        c.findings.push(format!(
+            "{}: would be restarted in place, and openGauss CM makes a standby primary as soon as it is stopped; \
+             pause CM for it: cm_ctl pause, and cm_ctl resume afterwards",
+            primary.name
+        ));
+    }
     let followers: Vec<Follower> = standbys.iter().map(|n| Follower::new(n, &health)).collect();
     if options.og_restart_commits == RestartCommits::Refuse {
         commits_that_wait(&mut c, primary, &standbys);

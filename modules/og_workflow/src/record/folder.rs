@@ -1,17 +1,25 @@
 //! The folders of runs, and the files in them: for their user alone, each file whole or not at all.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::{ErrorKind as IoKind, Write};
+use std::io::{ErrorKind as IoKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 use og_common::clock::rfc3339;
+use og_common::files;
 use og_common::protocol::{Error, ErrorKind, secret};
 use serde::Serialize;
 
+use super::LOST;
+
 /// Below the folder for state.
 const RUNS: &str = "opengauss-node/runs";
+/// Keys whose values are written by this suite alone and read again; a secret that happens to be the same word says nothing there.
+const OWN: [&str; 12] = [
+    "event", "verdict", "counts", "id", "workflow", "owner", "version", "started", "ended", "start", "end",
+    "at",
+];
 /// Runs of one workflow that may begin in the same second.
 const MOST_IN_A_SECOND: u32 = 1000;
 
@@ -53,14 +61,32 @@ pub(super) fn make(runs: &Path, now_millis: u64, workflow: &str) -> Result<(Path
 
 /// Writes the file, readable by its user alone.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let write = || {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        // Such a file is made with mode 0600.
-        let mut file = tempfile::Builder::new().prefix(".og_").suffix(".tmp").tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.persist(path).map(drop).map_err(|e| e.error)
-    };
-    write().map_err(|e: std::io::Error| Error::io("write", path, &e))
+    // Of a run one process writes at a time, so it needs no lock.
+    files::replace(path, content, false).map(drop)
+}
+
+/// Leaves in the folder of a run why something of it could not be written; where the disk is full, it may be without the words.
+pub(super) fn mark_lost(folder: &Path, why: &str) {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true).mode(0o600);
+    // There is nowhere left to tell that this cannot be written either.
+    drop(options.open(folder.join(LOST)).and_then(|mut file| file.write_all(&mask(why))));
+}
+
+fn mask(text: &str) -> Vec<u8> {
+    secret::mask_text(text).as_bytes().to_vec()
+}
+
+/// Why something of the run could not be written; none where all was.
+pub(super) fn read_lost(folder: &Path) -> Result<Option<String>, Error> {
+    match files::read(&folder.join(LOST)) {
+        Ok(text) if text.is_empty() => {
+            Ok(Some(format!("something could not be written in {}", folder.display())))
+        }
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Adds the value to the file as a line, its secrets masked.
@@ -68,9 +94,21 @@ pub(super) fn append(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut line = to_line(value)?;
     line.push(b'\n');
     let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    let written = options.open(path).and_then(|mut file| file.write_all(&line));
-    written.map_err(|e| Error::io("write", path, &e))
+    options.create(true).read(true).append(true).mode(0o600);
+    let mut write = || {
+        let mut file = options.open(path)?;
+        if file.seek(SeekFrom::End(0))? > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            // What was cut off there, on a full disk or by a kill, must not take this line with it.
+            if last != *b"\n" {
+                line.insert(0, b'\n');
+            }
+        }
+        file.write_all(&line)
+    };
+    write().map_err(|e: std::io::Error| Error::io("write", path, &e))
 }
 
 /// The value as JSON over several lines, its secrets masked.
@@ -83,7 +121,7 @@ pub(super) fn to_pretty(value: &impl Serialize) -> Result<Vec<u8>, Error> {
 
 /// The value as one line of JSON, its secrets masked.
 pub(super) fn to_line(value: &impl Serialize) -> Result<Vec<u8>, Error> {
-    secret::to_json(value, &[]).map_err(|e| unwritable(&e))
+    secret::to_json(value, &OWN).map_err(|e| unwritable(&e))
 }
 
 fn unwritable(e: &serde_json::Error) -> Error {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{AnswerEvent, EVENTS, Ended, Event, OUTCOME, PLAN, Plan, REPORT, RunVerdict, StepEvent};
-use crate::args::StepTime;
+use crate::args::{Change, StepTime};
 use crate::owner::Owner;
 
 /// The name of the youngest run, in place of an id.
@@ -25,6 +25,8 @@ pub struct Run {
     pub plan: Plan,
     /// What happened, as far as it is wanted.
     pub events: Vec<Event>,
+    /// How many lines of its events cannot be read.
+    pub unreadable: usize,
     /// What came of it; none while it is at work, and after it was killed.
     pub ended: Option<Ended>,
 }
@@ -71,7 +73,11 @@ impl Run {
         let whole = text.split_inclusive(|byte| *byte == b'\n');
         // What was being written when the machine stopped is no line.
         for line in whole.filter(|line| line.ends_with(b"\n")) {
-            run.events.push(parse(&path, line)?);
+            match serde_json::from_slice(line) {
+                Ok(event) => run.events.push(event),
+                // On a full disk a line is cut off, and the others are as good as before.
+                Err(_) => run.unreadable += 1,
+            }
         }
         Ok(run)
     }
@@ -89,7 +95,7 @@ impl Run {
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
-        Ok(Self { folder: folder.to_owned(), plan, events: Vec::new(), ended })
+        Ok(Self { folder: folder.to_owned(), plan, events: Vec::new(), unreadable: 0, ended })
     }
 
     /// Returns what came of it in a word: of a run without an outcome, whether its process lives.
@@ -102,6 +108,12 @@ impl Run {
         }
         let is_over = Owner::find(&self.plan.owner).map(|owner| owner.is_over()).transpose()?;
         Ok(if is_over.unwrap_or(true) { RunVerdict::Interrupted } else { RunVerdict::Running })
+    }
+
+    /// Returns the name of its folder.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Returns its page.
@@ -132,6 +144,35 @@ impl Run {
             Event::Gap { .. } => None,
         });
         Some(last?.saturating_sub(parse_millis(&self.plan.started)?))
+    }
+
+    /// Returns what was changed by the steps that are in the record, in order; in check mode, what would have been.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let changed = self.events.iter().filter_map(|event| match event {
+            Event::Answer(answer) if answer.changed => Some(Change {
+                node: answer.call.node.clone()?,
+                step: answer.step.clone(),
+                actions: answer.actions.clone(),
+                diff: answer.diff.clone(),
+            }),
+            _ => None,
+        });
+        changed.collect()
+    }
+
+    /// Returns what is to be said of the record itself: that lines of it cannot be read.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let lines = match self.unreadable {
+            0 => return None,
+            1 => "1 line".to_owned(),
+            many => format!("{many} lines"),
+        };
+        Some(format!(
+            "{lines} of {} cannot be read; steps or answers are missing here",
+            self.folder.join(EVENTS).display()
+        ))
     }
 
     /// Returns the steps in their order.
@@ -218,24 +259,41 @@ pub fn find(runs: &Path, id: &str) -> Result<Run, Error> {
     }
 }
 
-/// Removes the records of runs that are older than this; those at work stay. Returns their ids.
+/// What [`clean`] has done.
+#[derive(Debug, Default)]
+pub struct Cleaned {
+    /// The names of the folders that were removed, or would be.
+    pub removed: Vec<String>,
+    /// Why others were not, or may be of any age.
+    pub errors: Vec<Error>,
+}
+
+/// Removes the records of runs that are older than this; those at work stay. One that cannot be removed does not keep the others.
 ///
 /// # Errors
-/// A folder cannot be read or removed.
-pub fn clean(runs: &Path, older: Age, check: bool) -> Result<Vec<String>, Error> {
+/// The folder of all runs cannot be read.
+pub fn clean(runs: &Path, older: Age, check: bool) -> Result<Cleaned, Error> {
     let limit = now_millis().saturating_sub(older.0);
-    let mut removed = Vec::new();
-    for run in list(runs)?.0 {
-        let is_old = parse_millis(&run.plan.started).is_some_and(|started| started < limit);
-        if !is_old || run.verdict()? == RunVerdict::Running {
+    let (found, errors) = list(runs)?;
+    let mut cleaned = Cleaned { errors, ..Cleaned::default() };
+    for run in found {
+        if parse_millis(&run.plan.started).is_none_or(|started| started >= limit) {
             continue;
         }
-        if !check {
-            std::fs::remove_dir_all(&run.folder).map_err(|e| Error::io("remove", &run.folder, &e))?;
+        let remove = || match run.verdict()? {
+            RunVerdict::Running => Ok(false),
+            _ if check => Ok(true),
+            _ => std::fs::remove_dir_all(&run.folder)
+                .map(|()| true)
+                .map_err(|e| Error::io("remove", &run.folder, &e)),
+        };
+        match remove() {
+            Ok(true) => cleaned.removed.push(run.name()),
+            Ok(false) => {}
+            Err(e) => cleaned.errors.push(e),
         }
-        removed.push(run.plan.id);
     }
-    Ok(removed)
+    Ok(cleaned)
 }
 
 /// An age in milliseconds, written as a number of days (`60d`), hours (`12h`) or weeks (`8w`).

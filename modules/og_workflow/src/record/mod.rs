@@ -18,11 +18,11 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use og_common::clock::{now_millis, parse_millis, rfc3339_millis};
-use og_common::protocol::{Diff, Error};
+use og_common::protocol::{Diff, Error, deserialize_or_default};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Args, Change, Counts, Next, NodeCall, Options, Outcome, StepTime};
+use crate::args::{Args, Change, Counts, Next, Options, Outcome, StepTime};
 use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
@@ -31,10 +31,16 @@ pub use folder::runs_folder;
 
 /// What asks og_workflow for a new record; the record's own path continues it.
 pub const NEW: &str = "new";
+/// What stands before the reason in place of a path, where no record could be begun: no later call begins one then.
+const FAILED: &str = "failed: ";
 
 const PLAN: &str = "plan.json";
 const EVENTS: &str = "events.jsonl";
 const OUTCOME: &str = "outcome.json";
+/// Says why something of the record could not be written; there where that is so.
+const LOST: &str = "lost.txt";
+/// The option that names a command.
+const NOTIFY: &str = "og_notify";
 /// The page in the folder of a run.
 pub const REPORT: &str = "report.html";
 
@@ -50,7 +56,7 @@ pub struct Plan {
     pub targets: Vec<String>,
     /// The options that were given with the call; not those with their default, as Ansible gives all there are.
     pub options: Map<String, Value>,
-    /// The cluster as it was described: `hosts` and `vars`.
+    /// The cluster as it was described: of `hosts` and `vars` what the suite reads.
     pub cluster: Value,
     /// Whether nothing was to be changed.
     pub check_mode: bool,
@@ -66,20 +72,40 @@ impl Plan {
     /// What these arguments ask for; the id and the rest follow when the record begins.
     #[must_use]
     pub fn from_args(args: &Args, check: bool) -> Self {
-        let cluster = args.cluster.clone().unwrap_or_default();
         let defaults = json!(Options::default());
-        let mut options = args.options.clone();
+        let mut options = recorded(&args.options);
         options.retain(|name, value| defaults.get(name) != Some(&*value));
+        let cluster = args.cluster.clone().unwrap_or_default();
+        let hosts: Map<String, Value> = cluster
+            .hosts
+            .iter()
+            .map(|(name, own)| (name.clone(), own.as_object().map(recorded).unwrap_or_default().into()))
+            .collect();
         Self {
             workflow: args.workflow.entry().map_or("", |entry| entry.name).to_owned(),
             targets: crate::distinct(&args.targets),
             options,
-            cluster: json!({"hosts": cluster.hosts, "vars": cluster.vars}),
+            cluster: json!({"hosts": hosts, "vars": recorded(&cluster.vars)}),
             check_mode: check,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Self::default()
         }
     }
+}
+
+/// What of these variables goes into a record: those that the suite reads, as others may be anybody's and hold what is secret;
+/// and of a command its name, as its arguments may be secret, too.
+fn recorded(variables: &Map<String, Value>) -> Map<String, Value> {
+    let known = variables.iter().filter(|(name, _)| crate::variables::is_read(name));
+    let shown = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::Array(words) if name == NOTIFY => words.iter().take(1).cloned().collect(),
+            _ if name == NOTIFY => Value::Null,
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    };
+    known.map(shown).collect()
 }
 
 /// A line of `events.jsonl`.
@@ -122,20 +148,9 @@ pub struct CallEvent {
     /// The node; none for a call on the controller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The program; none where a file is put there.
+    /// The program; none where a file is transferred.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub program: String,
-    /// The path on the node of a file that is put there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub put: Option<String>,
-}
-
-impl CallEvent {
-    /// Returns what is called, for a person.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.put.as_deref().unwrap_or(&self.program)
-    }
 }
 
 /// A call that has ended.
@@ -237,8 +252,10 @@ pub struct Ended {
     /// The cluster as lines of a table.
     pub table: Vec<String>,
     /// The cluster when the run first inspected it.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub before: Option<ClusterHealth>,
     /// The cluster when the run last inspected it.
+    #[serde(deserialize_with = "deserialize_or_default")]
     pub after: Option<ClusterHealth>,
 }
 
@@ -250,9 +267,11 @@ pub struct Recorder {
     notify: Vec<String>,
     /// The step that is under way.
     step: Option<StepEvent>,
-    /// What could not be written first.
-    lost: Option<Error>,
+    /// Why something could not be written, the first of it, by this process or one before it.
+    lost: Option<String>,
     has_gap: bool,
+    /// What is told to the command.
+    told: Value,
 }
 
 impl Recorder {
@@ -265,9 +284,14 @@ impl Recorder {
         let plan = Plan { owner: engine.owner().to_owned(), started: rfc3339_millis(now), ..plan };
         let (folder, id) = folder::make(&runs_folder()?, now, &plan.workflow)?;
         let plan = Plan { id, ..plan };
-        folder::write(&folder.join(PLAN), &folder::to_pretty(&plan)?)?;
+        let written = folder::to_pretty(&plan).and_then(|text| folder::write(&folder.join(PLAN), &text));
+        if let Err(e) = written {
+            // It is a record of nothing; whatever keeps it from being removed is of less note than what was in the way first.
+            drop(std::fs::remove_dir_all(&folder));
+            return Err(e);
+        }
         let notify = engine.notify().to_vec();
-        Ok(Self { folder, plan, notify, step: None, lost: None, has_gap: false })
+        Ok(Self { folder, plan, notify, step: None, lost: None, has_gap: false, told: Value::Null })
     }
 
     /// Continues a record that another process began.
@@ -276,13 +300,15 @@ impl Recorder {
     /// It cannot be read.
     pub fn open(folder: &Path, engine: &Engine) -> Result<Self, Error> {
         let run = history::Run::read(folder)?;
+        let lost = folder::read_lost(folder)?;
         let has_gap = run.events.iter().any(|event| matches!(event, Event::Gap { .. }));
         let step = match run.events.last() {
             Some(Event::Step(step)) => Some(step.clone()),
             _ => None,
         };
         let notify = engine.notify().to_vec();
-        Ok(Self { folder: folder.to_owned(), plan: run.plan, notify, step, lost: None, has_gap })
+        let told = Value::Null;
+        Ok(Self { folder: folder.to_owned(), plan: run.plan, notify, step, lost, has_gap, told })
     }
 
     /// Returns the folder.
@@ -299,10 +325,9 @@ impl Recorder {
 
     /// Writes that a step begins.
     pub fn write_step(&mut self, next: &Next) {
-        let call = |call: &NodeCall| CallEvent {
+        let call = |call: &crate::args::NodeCall| CallEvent {
             node: call.node.clone(),
             program: call.program.clone(),
-            put: call.put.as_ref().map(|file| file.to.clone()),
         };
         let step = StepEvent {
             step: next.step.clone(),
@@ -343,44 +368,85 @@ impl Recorder {
         self.note(written);
     }
 
-    /// Writes what came of the run and tells it to `og_notify`; adds to the outcome where its report is, how long each step
-    /// took, and a warning of what failed here.
-    pub async fn finish(mut self, outcome: &mut Outcome) {
+    /// Writes what came of the run; adds to the outcome where its report is, how long each step took, and a warning of what
+    /// could not be written. [`Recorder::notify`] comes after it.
+    pub fn finish(&mut self, outcome: &mut Outcome) {
+        self.finish_as(RunVerdict::from_outcome(outcome), outcome);
+    }
+
+    /// As [`Recorder::finish`] for a run that came to no outcome of its own: what it changed is taken from the record.
+    pub fn fail(&mut self, msg: &str) -> Outcome {
+        let mut outcome = self.broken_off(msg);
+        self.finish(&mut outcome);
+        outcome
+    }
+
+    /// As [`Recorder::fail`] for a run that a signal ended.
+    pub fn interrupt(&mut self, msg: &str) -> Outcome {
+        let mut outcome = self.broken_off(msg);
+        self.finish_as(RunVerdict::Interrupted, &mut outcome);
+        outcome
+    }
+
+    /// Tells `og_notify` what came of the run; returns the warning where that fails, which the record gets, too.
+    pub async fn notify(mut self) -> Option<String> {
+        let warning = match notify::notify(&self.notify, &self.told).await {
+            Ok(()) => return None,
+            Err(e) => format!("og_notify: {e}"),
+        };
+        match &mut self.told["warnings"] {
+            Value::Array(warnings) => warnings.push(json!(warning)),
+            none => *none = json!([warning]),
+        }
+        let written = self.write_outcome();
+        self.note(written);
+        Some(warning)
+    }
+
+    fn finish_as(&mut self, verdict: RunVerdict, outcome: &mut Outcome) {
         outcome.report = Some(self.folder.join(REPORT).display().to_string());
         outcome.timings = self.timings();
-        let mut told = json!(outcome);
-        told["verdict"] = json!(RunVerdict::from_outcome(outcome));
-        let written = self.write_outcome(&mut told);
+        let had = self.loss();
+        outcome.warnings.extend(had.clone());
+        self.tell(verdict, outcome);
+        let written = self.write_outcome();
         self.note(written);
-        let mut warnings: Vec<String> = self.loss().into_iter().collect();
-        if let Err(e) = notify::notify(&self.notify, &told).await {
-            warnings.push(format!("og_notify: {e}"));
+        if had.is_none()
+            && let Some(loss) = self.loss()
+        {
+            outcome.warnings.push(loss);
+            // What could not be written is tried once more, and is told already.
+            self.tell(verdict, outcome);
+            drop(self.write_outcome());
         }
-        if warnings.is_empty() {
-            return;
-        }
-        outcome.warnings.extend(warnings);
-        // What could not be written before is tried once more, and told already.
-        told["warnings"] = json!(outcome.warnings);
-        drop(self.write_outcome(&mut told));
     }
 
-    /// Writes that a signal ended the run.
-    pub async fn interrupt(mut self, msg: &str) -> Vec<String> {
-        let report = self.folder.join(REPORT).display().to_string();
-        let mut told =
-            json!({"failed": true, "verdict": RunVerdict::Interrupted, "msg": msg, "report": report});
-        told["timings"] = json!(self.timings());
-        let written = self.write_outcome(&mut told);
-        self.note(written);
-        let mut warnings: Vec<String> = self.loss().into_iter().collect();
-        if let Err(e) = notify::notify(&self.notify, &told).await {
-            warnings.push(format!("og_notify: {e}"));
-        }
-        warnings
+    fn tell(&mut self, verdict: RunVerdict, outcome: &Outcome) {
+        self.told = json!(outcome);
+        self.told["verdict"] = json!(verdict);
     }
 
-    fn write_outcome(&self, told: &mut Value) -> Result<(), Error> {
+    /// The outcome of a run that has none of its own, with what was changed before.
+    fn broken_off(&mut self, msg: &str) -> Outcome {
+        let changes = match history::Run::read(&self.folder) {
+            Ok(run) => run.changes(),
+            Err(e) => {
+                self.note(Err(e));
+                Vec::new()
+            }
+        };
+        Outcome {
+            failed: true,
+            incomplete: !changes.is_empty() && !self.plan.check_mode,
+            changed: !changes.is_empty(),
+            changes,
+            msg: Some(msg.to_owned()),
+            ..Outcome::default()
+        }
+    }
+
+    fn write_outcome(&mut self) -> Result<(), Error> {
+        let told = &mut self.told;
         let now = now_millis();
         let begun = parse_millis(&self.plan.started).unwrap_or(now);
         for (key, value) in [
@@ -395,7 +461,7 @@ impl Recorder {
         ] {
             told[key] = value;
         }
-        folder::write(&self.folder.join(OUTCOME), &folder::to_pretty(told)?)?;
+        folder::write(&self.folder.join(OUTCOME), &folder::to_pretty(&self.told)?)?;
         self.write_report(&history::Run::read(&self.folder)?)
     }
 
@@ -424,26 +490,84 @@ impl Recorder {
         self.write_event(&Event::Gap { at: rfc3339_millis(now_millis()) });
     }
 
+    /// Keeps why something could not be written, for the process that ends the run as well.
     fn note(&mut self, written: Result<(), Error>) {
         if let (Err(e), None) = (written, &self.lost) {
-            self.lost = Some(e);
+            let why = e.to_string();
+            folder::mark_lost(&self.folder, &why);
+            self.lost = Some(why);
         }
     }
 
     /// Says what the record lacks, for a warning.
     fn loss(&self) -> Option<String> {
         match (&self.lost, self.has_gap) {
-            (Some(e), _) => Some(warn_of_loss(e)),
+            (Some(why), _) => Some(format!("{NOT_WHOLE}{why}")),
             (None, true) => Some(format!("the record of this run lacks steps: {}", self.folder.display())),
             (None, false) => None,
         }
     }
 }
 
+/// How the warning begins that a record could not be written.
+const NOT_WHOLE: &str = "this run is not recorded, or not wholly: ";
+
 /// Returns the warning that a record could not be written.
 #[must_use]
 pub fn warn_of_loss(error: &Error) -> String {
-    format!("this run is not recorded, or not wholly: {error}")
+    format!("{NOT_WHOLE}{error}")
+}
+
+/// The record of a run, where it has one, for a caller that asks for it call by call.
+#[derive(Debug)]
+pub enum Recording {
+    /// It is written.
+    On(Box<Recorder>),
+    /// It could not be begun, for this reason.
+    Failed(String),
+    /// This call cannot go on with the record at this path, for this reason.
+    Lost(String, Error),
+}
+
+impl Recording {
+    /// Begins or continues what the caller names: [`NEW`], or what [`Recording::name`] said.
+    #[must_use]
+    pub fn from_name(name: &str, plan: Plan, engine: &Engine) -> Self {
+        if let Some(why) = name.strip_prefix(FAILED) {
+            return Self::Failed(why.to_owned());
+        }
+        let (is_new, opened) = match name {
+            NEW => (true, Recorder::begin(plan, engine)),
+            path => (false, Recorder::open(Path::new(path), engine)),
+        };
+        match opened {
+            Ok(recorder) => Self::On(Box::new(recorder)),
+            Err(e) if is_new => Self::Failed(e.to_string()),
+            Err(e) => Self::Lost(name.to_owned(), e),
+        }
+    }
+
+    /// Returns what the next call is to name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::On(recorder) => recorder.folder().display().to_string(),
+            Self::Failed(why) => format!("{FAILED}{why}"),
+            Self::Lost(path, _) => path.clone(),
+        }
+    }
+
+    /// Returns what writes it.
+    ///
+    /// # Errors
+    /// The warning that it is not written.
+    pub fn recorder(self) -> Result<Recorder, String> {
+        match self {
+            Self::On(recorder) => Ok(*recorder),
+            Self::Failed(why) => Err(format!("{NOT_WHOLE}{why}")),
+            Self::Lost(_, e) => Err(warn_of_loss(&e)),
+        }
+    }
 }
 
 fn answer_event(step: &StepEvent, call: &CallEvent, answer: &Value, now: u64) -> AnswerEvent {
@@ -455,7 +579,7 @@ fn answer_event(step: &StepEvent, call: &CallEvent, answer: &Value, now: u64) ->
     let failed = answer["failed"] != json!(false);
     let started = parse_millis(&step.start).unwrap_or(now);
     let own = answer["elapsed_ms"].as_u64();
-    let none = format!("{} ended without an answer", call.name());
+    let none = format!("{} ended without an answer", call.program);
     AnswerEvent {
         step: step.step.clone(),
         call: call.clone(),

@@ -61,9 +61,9 @@ pub fn html(run: &Run) -> String {
         id = escape(&run.plan.id),
     );
     next(run, &mut out);
-    if let Some(ended) = &run.ended {
-        list("Warnings", (Grade::Warning, "warning"), &ended.warnings, &mut out);
-    }
+    let warnings: Vec<String> =
+        run.ended.iter().flat_map(|ended| ended.warnings.clone()).chain(run.warning()).collect();
+    list("Warnings", (Grade::Warning, "warning"), &warnings, &mut out);
     asked(run, &mut out);
     if let Some(ended) = &run.ended {
         cluster(ended, &mut out);
@@ -257,7 +257,7 @@ fn answer(answer: &AnswerEvent, may_fail: bool, out: &mut String) {
         out,
         "<li><p><b>{}</b> {} <span class=\"id\">{}</span> {mark}</p>\n<p>{}</p>\n",
         escape(node),
-        escape(answer.call.name()),
+        escape(&answer.call.program),
         duration(answer.elapsed_ms),
         escape(&answer.msg),
     );

@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
-use crate::args::{Change, Counts, Options, Outcome, PutFile, Reason, Shown};
+use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
 use crate::cluster::{InventoryHost, Node};
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
@@ -129,7 +129,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         about: "Make a cluster of the nodes, on which openGauss is installed and no database is there yet",
         details: &[
             "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.",
-            "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are              new in the inventory.",
+            "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.",
         ],
         changes: true,
         targets: None,
@@ -422,7 +422,29 @@ pub fn run(
     how: &How,
     replay: Replay,
 ) -> Result<(Outcome, usize), crate::args::Next> {
-    let mut it = Run::new(workflow, targets, hosts, how, replay);
+    let mut it = Run {
+        workflow,
+        targets,
+        checks: false,
+        checked: false,
+        how,
+        hosts,
+        replay,
+        steps: Vec::new(),
+        warnings: Vec::new(),
+        findings: Vec::new(),
+        table: Vec::new(),
+        cluster: None,
+        before: None,
+        after: None,
+        preflight: None,
+        causes: Vec::new(),
+        diagnoses: false,
+        leader: None,
+        more_parameters: None,
+        owed_rules: BTreeMap::new(),
+        reason: None,
+    };
     let done = match workflow.entry() {
         Some(entry) => (entry.run)(&mut it, targets),
         None => Err(Stop::Failed("this is no workflow on nodes".to_owned())),
@@ -480,40 +502,6 @@ struct Run<'a> {
 /// Arguments of a program.
 fn args(value: Value) -> Map<String, Value> {
     if let Value::Object(map) = value { map } else { Map::new() }
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        workflow: Workflow,
-        targets: &'a [String],
-        hosts: &'a [InventoryHost],
-        how: &'a How,
-        replay: Replay<'a>,
-    ) -> Self {
-        Self {
-            workflow,
-            targets,
-            checks: false,
-            checked: false,
-            how,
-            hosts,
-            replay,
-            steps: Vec::new(),
-            warnings: Vec::new(),
-            findings: Vec::new(),
-            table: Vec::new(),
-            cluster: None,
-            before: None,
-            after: None,
-            preflight: None,
-            causes: Vec::new(),
-            diagnoses: false,
-            leader: None,
-            more_parameters: None,
-            owed_rules: BTreeMap::new(),
-            reason: None,
-        }
-    }
 }
 
 impl Run<'_> {
@@ -708,19 +696,6 @@ impl Run<'_> {
     /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
     fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
         let done = self.ask(name, program, calls, Shown::default())?;
-        self.note(name, &done);
-        Ok(done)
-    }
-
-    /// Puts files on nodes, as a step.
-    #[allow(dead_code)] // For the workflow deploy.
-    fn put(&mut self, name: &str, files: Vec<(String, PutFile)>) -> Go<Answered> {
-        let check_mode = self.how.check;
-        let with_mode = |(node, file)| (node, PutFile { check_mode, ..file });
-        let files: Vec<_> = files.into_iter().map(with_mode).collect();
-        self.replay.shown = Shown::default();
-        let done = self.replay.put(name, &files)?;
-        self.heed(&done);
         self.note(name, &done);
         Ok(done)
     }
@@ -994,8 +969,11 @@ fn require_success(steps: &[&Answered]) -> Go {
     if found.is_empty() { Ok(()) } else { Err(Stop::Failed(found.join("\n"))) }
 }
 
-/// og_static_conf on each of these nodes.
+/// og_static_conf on each of these nodes; none where the files are left as they are.
 fn write_static(og: &Shared, names: &[String], files: &Files) -> Calls {
+    if files.nodes.is_empty() {
+        return Vec::new();
+    }
     let mut own = json!({"nodes": files.nodes});
     if !files.roles.is_empty() {
         own["roles"] = json!(files.roles);

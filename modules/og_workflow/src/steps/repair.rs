@@ -173,6 +173,11 @@ fn keep_logs(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     Ok(())
 }
 
+fn with_force(mut own: Value) -> Value {
+    own["force"] = json!(true);
+    own
+}
+
 fn with_from(mut own: Value, from: Lsn) -> Value {
     own["keep_from"] = json!(from);
     own
@@ -180,7 +185,10 @@ fn with_from(mut own: Value, from: Lsn) -> Value {
 
 /// The servers: started, or restarted in the right role.
 fn start(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
-    let as_role = |(n, role): (&String, &Role)| (n.clone(), json!({"state": "started", "role": role}));
+    let as_role = |(n, role): (&String, &Role)| {
+        let own = json!({"state": "started", "role": role});
+        (n.clone(), if og.by_cm.contains(n) { with_force(own) } else { own })
+    };
     let own = calls(done, og.start.iter().map(as_role));
     let title = if og.starts_primary { "Start the primary" } else { "Start the servers" };
     step(it, done, title, "og_node_state", own)?;
@@ -290,9 +298,13 @@ fn remember(it: &mut Run, og: &Repair, done: &Progress) -> Go {
 fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes) -> Go {
     let mode = |mode: BuildMode| builds.iter().filter(move |build| build.mode == mode).copied();
     let running: Vec<_> = mode(BuildMode::Auto).collect();
-    let incremental: Vec<_> = mode(BuildMode::Incremental).collect();
+    let (by_cm, incremental): (Vec<_>, Vec<_>) = mode(BuildMode::Incremental).partition(|build| build.by_cm);
+    let room = it.how.options.og_build_room.then_some(size);
     let mut full: Vec<_> = mode(BuildMode::Full).collect();
     call_build(it, "Wait for builds that run", &running, BuildMode::Auto, None)
+        .map(|answered| note_failures(done, &answered))?;
+    // By which means, CM chooses.
+    call_build(it, "Rebuild standbys by CM", &by_cm, BuildMode::Auto, room)
         .map(|answered| note_failures(done, &answered))?;
     let answered =
         call_build(it, "Rebuild standbys incrementally", &incremental, BuildMode::Incremental, None)?;
@@ -313,7 +325,6 @@ fn build_some(it: &mut Run, done: &mut Progress, builds: &[&Build], size: Bytes)
         }
     }
     note_failures(done, &refused);
-    let room = it.how.options.og_build_room.then_some(size);
     let title = format!("Rebuild standbys in full ({size} each)");
     let answered = call_build(it, &title, &full, BuildMode::Full, room)?;
     note_failures(done, &answered);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::args::{BuildMode, DropCommits, Next, NodeCall, PutFile};
+use crate::args::{BuildMode, DropCommits, Next, NodeCall};
 use crate::plan::SYNC_NAMES;
 use crate::plan::tests::{Given, checked, cluster, fresh, lock, parameter, with};
 
@@ -910,39 +910,4 @@ fn preflight_asks_every_node_once_and_judges_them_together() {
     let unknown = Options { og_preflight_nodes: "n2,n9".to_owned(), ..Options::default() };
     let done = told(&cluster(2), Workflow::Preflight, "", &how(unknown), true, nothing);
     assert!(done.why().starts_with("og_preflight_nodes: n9 is no host of the inventory"), "{}", done.why());
-}
-
-#[test]
-fn a_file_is_put_on_nodes_in_a_step_of_its_own() {
-    let given = cluster(1);
-    let (hosts, targets) = (hosts(&given), Vec::new());
-    let file = PutFile {
-        from: "/pkg.tar".to_owned(),
-        to: "/opt/pkg.tar".to_owned(),
-        sha256: "0".repeat(64),
-        mode: "0644".to_owned(),
-        check_mode: false,
-    };
-    let put = |check: bool, answers: &[Value]| {
-        let how = How { check, ..how(Options::default()) };
-        let mut run = Run::new(Workflow::Expand, &targets, &hosts, &how, Replay::new(&hosts, answers));
-        let files = ["n1", "n2"].map(|n| (n.to_owned(), file.clone()));
-        match run.put("Transfer the package", files.to_vec()) {
-            Ok(done) => Ok((done.get("n2").unwrap().error(), run.outcome(None))),
-            Err(Stop::Ask(next)) => Err(json!(next)),
-            Err(Stop::Failed(why)) => panic!("{why}"),
-        }
-    };
-    let next = put(false, &[]).unwrap_err();
-    let wanted = json!({"from": "/pkg.tar", "to": "/opt/pkg.tar", "sha256": "0".repeat(64), "mode": "0644"});
-    assert_eq!((&next["step"], &next["calls"][0]["put"]), (&json!("Transfer the package"), &wanted));
-    let call = next["calls"][1].as_object().unwrap();
-    assert_eq!(call.keys().collect::<Vec<_>>(), ["node", "host", "put"]);
-    assert_eq!(put(true, &[]).unwrap_err()["calls"][1]["put"]["check_mode"], json!(true));
-    let sent =
-        json!({"changed": true, "failed": false, "msg": "m", "actions": ["transfer /opt/pkg.tar: 5 bytes"]});
-    let (error, outcome) = put(false, &[sent, Value::Null]).unwrap();
-    assert_eq!(error.as_deref(), Some("the transfer ended without an answer"));
-    assert_eq!((outcome.changes.len(), outcome.changes[0].node.as_str()), (1, "n1"));
-    assert_eq!(outcome.changes[0].actions, ["transfer /opt/pkg.tar: 5 bytes"]);
 }

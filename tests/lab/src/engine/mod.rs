@@ -63,23 +63,45 @@ impl Engine {
     }
 
     /// Lays out each node's GAUSSHOME and environment file.
-    pub(crate) fn install(self, base: &Path, built: &Path, nodes: &[LabNode]) -> Result<()> {
+    pub(crate) fn install(
+        self,
+        base: &Path,
+        built: &Path,
+        nodes: &[LabNode],
+        cm: Option<&Path>,
+    ) -> Result<()> {
         let source = match self {
             Self::Postgres => install_stand_ins(base, built)?,
             Self::OpenGauss(installation) => installation.home().to_owned(),
         };
         for node in nodes {
-            link_all(&source.join("bin"), &node.gauss_home.join("bin"))?;
+            let bin = node.gauss_home.join("bin");
+            if cm.is_some() {
+                // CM looks for servers by the path of their program, which no link may lead elsewhere.
+                run(std::process::Command::new("cp").arg("-a").arg(source.join("bin/.")).arg(&bin))?;
+            } else {
+                link_all(&source.join("bin"), &bin)?;
+            }
             for dir in ["lib", "share", "etc"] {
                 if source.join(dir).exists() {
                     let link = node.gauss_home.join(dir);
                     symlink(source.join(dir), &link).map_err(|e| Error::from_io(&link, &e))?;
                 }
             }
-            let home = node.gauss_home.display();
+            let shared = cm.map(|cm| (crate::cm::shared_home(base), cm.join("lib")));
+            let home = shared.as_ref().map_or(&node.gauss_home, |(home, _)| home).display();
+            let more = shared.as_ref().map_or_else(String::new, |(_, lib)| {
+                let om = base.join("om");
+                // CM's DCF before the empty one of a server without.
+                format!(
+                    "export LD_LIBRARY_PATH={}:$LD_LIBRARY_PATH\nexport GPHOME={}\n",
+                    lib.display(),
+                    om.display()
+                )
+            });
             let text = format!(
                 "export GAUSSHOME={home}\nexport PATH={home}/bin:$PATH\nexport LD_LIBRARY_PATH={home}/lib:$LD_LIBRARY_PATH\n\
-                 export PGHOST={}\nexport GAUSSLOG={}\nexport GS_CLUSTER_NAME=lab\n",
+                 {more}export PGHOST={}\nexport GAUSSLOG={}\nexport GS_CLUSTER_NAME=lab\n",
                 node.socket_dir.display(),
                 node.dir.join("log").display(),
             );
@@ -243,7 +265,7 @@ fn configure(engine: Engine, node: &LabNode, members: &[&LabNode]) -> Result<()>
 }
 
 /// Sets a parameter in the text of postgresql.conf: in its own line, commented or not, else at the end.
-fn set_parameter(text: &mut String, name: &str, value: &str) {
+pub(crate) fn set_parameter(text: &mut String, name: &str, value: &str) {
     let is = |line: &str| {
         let line = line.trim_start().trim_start_matches('#').trim_start();
         line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('='))

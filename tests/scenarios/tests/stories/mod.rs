@@ -2,6 +2,7 @@
 
 mod broken_builds;
 mod builds;
+mod cm;
 mod crowd;
 mod deploy;
 mod growth;
@@ -46,6 +47,7 @@ pub const ALL: &[Story] = &[
     rolling::STORY,
     builds::STORY,
     roles::STORY,
+    cm::STORY,
     crowd::STORY,
     growth::STORY,
     deploy::STORY,
@@ -55,6 +57,9 @@ pub const ALL: &[Story] = &[
     sessions::STORY,
     salt::STORY,
 ];
+
+/// The story whose cluster openGauss CM runs.
+pub const UNDER_CM: &str = cm::STORY.name;
 
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
@@ -66,6 +71,9 @@ pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
         );
+    }
+    if story.name == UNDER_CM {
+        return og_lab::cm_for(engine).err().map(|why| why.to_string());
     }
     if story.name == salt::STORY.name { salt::missing_requirement() } else { None }
 }

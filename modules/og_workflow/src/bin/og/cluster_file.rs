@@ -17,6 +17,8 @@ const DEFAULTS: [&str; 3] = ["cluster.json", "cluster.yml", "cluster.yaml"];
 const ENDINGS: [&str; 3] = ["json", "yml", "yaml"];
 /// Where the files of clusters that are given by their names lie, for all users of the machine.
 const SYSTEM_FOLDER: &str = "/etc/opengauss-node";
+/// Options that count only in a file that was named.
+const OF_THIS_MACHINE: [&str; 2] = ["og_notify", "og_record"];
 /// The length of a static config's header, by which it is known.
 const STATIC_HEADER: [u8; 4] = [28, 0, 0, 0];
 
@@ -33,13 +35,25 @@ pub fn read(file: Option<&Path>, cluster: Option<&str>) -> Result<Described, Err
         // The name has found the file, and means nothing within it.
         (None, Some(name)) => read_file(&find_named(name)?, None),
         (None, None) => match DEFAULTS.iter().map(Path::new).find(|path| path.exists()) {
-            Some(file) => read_file(file, None),
+            Some(file) => read_file(file, None).map(|described| without_commands(file, described)),
             None => Err(Error::bad_args(
                 "there is no cluster.json or cluster.yml here, which would describe the cluster",
             )
             .hint("name the file with -f, or the cluster with --cluster")),
         },
     }
+}
+
+/// The cluster without what decides what runs and is written on this machine: a file that merely lies in the folder may be
+/// anybody's.
+fn without_commands(file: &Path, (mut cluster, mut warnings): Described) -> Described {
+    let vars = cluster.get_mut("vars").and_then(Value::as_object_mut);
+    let taken = vars.map(|vars| OF_THIS_MACHINE.iter().filter(|name| vars.remove(**name).is_some()).copied());
+    for name in taken.into_iter().flatten() {
+        let file = file.display();
+        warnings.push(format!("{file}: {name} does not count in a file that was not named; give -f {file}"));
+    }
+    (cluster, warnings)
 }
 
 /// The names of the nodes in it.
@@ -231,6 +245,20 @@ mod tests {
             of_one["hosts"]["n1"],
             json!({"data_dir": "/d", "address": "10.0.0.1", "id": 1, "role": "primary"})
         );
+    }
+
+    #[test]
+    fn a_file_that_was_not_named_decides_nothing_of_this_machine() {
+        let vars =
+            json!({"data_dir": "/d", "og_notify": ["touch", "/x"], "og_record": "none", "og_lock_ttl": 7});
+        let described = (json!({"hosts": {"n1": {"id": 1}}, "vars": vars}), Vec::new());
+        let (cluster, warnings) = without_commands(Path::new("cluster.json"), described);
+        assert_eq!(cluster["vars"], json!({"data_dir": "/d", "og_lock_ttl": 7}));
+        assert_eq!(
+            warnings[0],
+            "cluster.json: og_notify does not count in a file that was not named; give -f cluster.json"
+        );
+        assert_eq!(warnings.len(), 2);
     }
 
     #[test]

@@ -347,11 +347,8 @@ fn to_json(event: &Event, elapsed: Duration) -> Value {
             json!({"event": "progress", "node": node, "progress": progress})
         }
         Event::Answer { call, answer, at_work, .. } => {
-            let mut line = json!({"event": "answer"});
-            let program = Some(&call.program).filter(|name| !name.is_empty());
+            let mut line = json!({"event": "answer", "program": call.program});
             for (key, value) in [
-                ("program", json!(program)),
-                ("put", json!(call.put.as_ref().map(|file| &file.to))),
                 ("node", json!(call.node)),
                 ("changed", answer["changed"].clone()),
                 ("failed", json!(is_failed(answer))),
@@ -624,7 +621,6 @@ mod tests {
             host: None,
             program: "og_build".to_owned(),
             args: serde_json::Map::new(),
-            put: None,
             timed: false,
         };
         let answer = json!({"changed": true, "failed": true, "msg": "m", "error": {"kind": "io"}});
@@ -642,7 +638,6 @@ mod tests {
             host: None,
             program: "og_hba".to_owned(),
             args,
-            put: None,
             timed: false,
         };
         let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});

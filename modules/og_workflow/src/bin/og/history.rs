@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use og_common::clock::parse_millis;
 use og_common::protocol::Error;
-use og_workflow::record::history::{self, Age, Run, RunStep};
+use og_workflow::record::history::{self, Age, Cleaned, Run, RunStep};
 use og_workflow::record::{RunVerdict, runs_folder};
 use og_workflow::table::aligned;
 use og_workflow::text::duration;
@@ -72,7 +72,7 @@ impl HistoryRequest {
     pub fn run(&self, display: &mut Display) -> Result<(), Error> {
         let runs = runs_folder()?;
         if let Some(older) = self.clean {
-            let removed = history::clean(&runs, older, self.check)?;
+            let Cleaned { removed, errors } = history::clean(&runs, older, self.check)?;
             let word = if self.check { "would remove" } else { "removed" };
             for id in removed {
                 if self.json {
@@ -81,7 +81,12 @@ impl HistoryRequest {
                     display.line(&format!("{word} {id}"));
                 }
             }
-            return Ok(());
+            Display::warn(&errors.iter().map(ToString::to_string).collect::<Vec<_>>());
+            return match errors.into_iter().next() {
+                None => Ok(()),
+                Some(first) => Err(Error::new(first.kind(), "not every record that is old could be removed")
+                    .hint("see the warnings")),
+            };
         }
         if let Some(id) = &self.id {
             return self.show_run(&history::find(&runs, id)?, display);
@@ -109,6 +114,7 @@ impl HistoryRequest {
             let mut whole = to_json(run)?;
             whole["plan"] = json!(run.plan);
             whole["events"] = json!(run.events);
+            whole["unreadable"] = json!(run.unreadable);
             whole["outcome"] = run.outcome()?;
             display.json_line(&whole);
             return Ok(());
@@ -143,6 +149,7 @@ impl HistoryRequest {
             let diff = answer.diff.as_ref().filter(|_| self.diff);
             lines.extend(diff.into_iter().flat_map(|diff| diff.lines()).map(str::to_owned));
         }
+        lines.extend(run.warning().map(|text| format!("warning: {text}")));
         if let Some(ended) = &run.ended {
             lines.push(String::new());
             lines.extend(ended.table.iter().cloned());

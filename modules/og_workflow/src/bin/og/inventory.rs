@@ -272,28 +272,9 @@ fn from_list(path: &Path, list: &Value, name: &str) -> Result<Described, Error> 
     described(hosts)
 }
 
-/// Whether the workflows look at the variable.
+/// Whether the workflows look at the variable; one that is named as their options are is looked at, to be refused.
 fn is_read(name: &str) -> bool {
-    let known = [
-        "id",
-        "role",
-        "address",
-        "ssh",
-        "ssh_user",
-        "ssh_port",
-        "zone",
-        "hostname",
-        "data_dir",
-        "base_port",
-        "env_file",
-        "gauss_home",
-        "os_user",
-        "application_name",
-        "ansible_host",
-        "ansible_user",
-        "ansible_port",
-    ];
-    known.contains(&name) || name.starts_with("og_")
+    og_workflow::variables::is_read(name) || name.starts_with("og_")
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ async fn run_workflow(
                     Err(e) => Display::warn(&[record::warn_of_loss(&e)]),
                 }
             }
-            run_once(invocation, engine, &mut runner, display).await
+            run_once(invocation, &mut runner, display).await
         }
         Some(interval) => watch_status(interval, &invocation.view, &mut runner, display, stop).await,
     };
@@ -133,12 +133,11 @@ fn engine(invocation: &Invocation, cluster: Value) -> Result<(Engine, Plan), Err
     let taken = take_in::<Workflows>(request.to_string().as_bytes())?;
     secret::register_args(&taken.values);
     let plan = Plan::from_args(&taken.args, invocation.check);
-    Ok((Engine::new(taken.args, invocation.check, invocation.diff)?.with_record(), plan))
+    Ok((Engine::new(taken.args, invocation.check, invocation.diff)?, plan))
 }
 
 async fn run_once(
     invocation: &Invocation,
-    engine: &Engine,
     runner: &mut Runner<'_>,
     display: &mut Display,
 ) -> Result<u8, Error> {
@@ -147,28 +146,25 @@ async fn run_once(
         Ok(ended) => ended,
         Err(e) => {
             Display::lock_left(&runner.leave_lock().await);
-            if let Some(recorder) = runner.recorder.take() {
-                let mut outcome =
-                    Outcome { failed: true, msg: Some(e.failure().detail.clone()), ..Outcome::default() };
-                recorder.finish(&mut outcome).await;
-                Display::warn(&outcome.warnings);
+            if let Some(mut recorder) = runner.recorder.take() {
+                Display::warn(&recorder.fail(&e.failure().detail).warnings);
+                notify(recorder).await;
             }
             return Err(e);
         }
     };
     match ended {
         Ended::Outcome(mut outcome) => {
-            if let Some(recorder) = runner.recorder.take() {
-                recorder.finish(&mut outcome).await;
+            let recorder = runner.recorder.take().map(|mut recorder| {
+                recorder.finish(&mut outcome);
+                recorder
+            });
+            let shown = show(invocation, &mut outcome, display, begun.elapsed());
+            // Nobody waits for the command to see what came of the run.
+            if let Some(recorder) = recorder {
+                notify(recorder).await;
             }
-            engine.remove_unasked_diffs(&mut outcome);
-            invocation.view.apply(&mut outcome)?;
-            if let Some((code, line)) = invocation.view.nagios(&outcome) {
-                display.line(&line);
-                return Ok(code);
-            }
-            display.outcome(&outcome, invocation.workflow.changes, invocation.check, begun.elapsed());
-            Ok(status(&outcome))
+            shown
         }
         Ended::Interrupted { .. } if invocation.view.is_nagios() => {
             display.line(&view::unknown("interrupted"));
@@ -179,14 +175,38 @@ async fn run_once(
             let lock = if unconfirmed.is_empty() { runner.leave_lock().await } else { runner.keep_lock() };
             let msg = interruption(&nodes, &unconfirmed, &lock, invocation.workflow.changes);
             let mut report = None;
-            if let Some(recorder) = runner.recorder.take() {
+            let mut recorder = runner.recorder.take();
+            if let Some(recorder) = &mut recorder {
                 report = Some(recorder.folder().join(record::REPORT).display().to_string());
-                Display::warn(&recorder.interrupt(&msg).await);
+                Display::warn(&recorder.interrupt(&msg).warnings);
             }
             display.interrupted(&msg, report.as_deref());
+            if let Some(recorder) = recorder {
+                notify(recorder).await;
+            }
             Ok(FAILED)
         }
     }
+}
+
+/// Shows what came of a run; returns the exit status.
+fn show(
+    invocation: &Invocation,
+    outcome: &mut Outcome,
+    display: &mut Display,
+    took: Duration,
+) -> Result<u8, Error> {
+    invocation.view.apply(outcome)?;
+    if let Some((code, line)) = invocation.view.nagios(outcome) {
+        display.line(&line);
+        return Ok(code);
+    }
+    display.outcome(outcome, invocation.workflow.changes, invocation.check, took);
+    Ok(status(outcome))
+}
+
+async fn notify(recorder: Recorder) {
+    Display::warn(&recorder.notify().await.into_iter().collect::<Vec<_>>());
 }
 
 /// Shows the cluster again and again until a signal ends it.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
-use og_common::remote::{Connection, Program, Request, SshHost, Transfer, Transferred, check_config};
+use og_common::remote::{Connection, Program, Request, SshHost, check_config};
 use og_workflow::Workflows;
-use og_workflow::args::{Next, NodeCall, Outcome, PutFile};
+use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
 use og_workflow::record::Recorder;
 use serde_json::{Map, Value, json};
@@ -20,8 +20,8 @@ use crate::display::{Display, Event};
 
 /// Sessions at once over one connection; sshd refuses more than its MaxSessions, which is 10 unless it is set.
 const SESSIONS: usize = 8;
-/// A call with its place in the step, and the program that it calls; none where it puts a file there.
-type HostCall = (usize, NodeCall, Option<Arc<Program>>);
+/// A call with its place in the step, and the program that it calls.
+type HostCall = (usize, NodeCall, Arc<Program>);
 
 /// What every program is run with.
 const FLAGS: [&str; 1] = ["--progress"];
@@ -227,15 +227,14 @@ impl<'a> Runner<'a> {
                 drop(tell.send(News::Answer(at, answer_here(call.args.clone()).await)));
                 continue;
             };
-            let program =
-                match call.put.as_ref().map_or_else(|| self.program(&call.program).map(Some), |_| Ok(None)) {
-                    Ok(program) => program,
-                    // What was done before may have to be taken back, which is for the workflow to say.
-                    Err(e) => {
-                        drop(tell.send(News::Answer(at, Value::Object(error_result(&e)))));
-                        continue;
-                    }
-                };
+            let program = match self.program(&call.program) {
+                Ok(program) => program,
+                // What was done before may have to be taken back, which is for the workflow to say.
+                Err(e) => {
+                    drop(tell.send(News::Answer(at, Value::Object(error_result(&e)))));
+                    continue;
+                }
+            };
             match by_host.iter_mut().find(|(known, _)| *known == host) {
                 Some((_, calls)) => calls.push((at, call.clone(), program)),
                 None => by_host.push((host, vec![(at, call.clone(), program)])),
@@ -352,7 +351,7 @@ impl<'a> Runner<'a> {
 async fn call_host(
     hosts: Arc<Hosts>,
     host: String,
-    calls: Vec<HostCall>,
+    calls: Vec<(usize, NodeCall, Arc<Program>)>,
     stop: watch::Receiver<bool>,
     tell: mpsc::UnboundedSender<News>,
 ) {
@@ -384,15 +383,6 @@ async fn call_host(
                     return;
                 }
             };
-            let Some(program) = program else {
-                let answer = put(&connection, &call, stop, at, tell.clone()).await;
-                if answer["error"]["kind"] == json!(ErrorKind::Unreachable) {
-                    hosts.forget(&host, &connection);
-                }
-                drop(connection);
-                drop(tell.send(News::Answer(at, answer)));
-                return;
-            };
             let line = line(&call.args);
             let request = Request { program: &program, flags: &FLAGS, arguments: &line };
             let mut hear = |line: &str| match Progress::parse_line(line) {
@@ -415,40 +405,6 @@ async fn call_host(
         });
     }
     while tasks.join_next().await.is_some() {}
-}
-
-/// Puts the call's file on the host; returns the answer, which has the keys of a program's.
-async fn put(
-    connection: &Connection,
-    call: &NodeCall,
-    stop: watch::Receiver<bool>,
-    at: usize,
-    tell: mpsc::UnboundedSender<News>,
-) -> Value {
-    let Some(PutFile { from, to, sha256, mode, check_mode }) = call.put.clone() else { return Value::Null };
-    let begun = Instant::now();
-    let file = Transfer {
-        from: PathBuf::from(&from),
-        to: to.clone(),
-        sha256,
-        mode: mode.clone(),
-        check: check_mode,
-    };
-    let hear = move |progress| drop(tell.send(News::Progress(at, progress)));
-    let done = connection.put(&file, stop, hear).await;
-    let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let changed =
-        |action: String| json!({"changed": true, "failed": false, "msg": action, "actions": [action]});
-    let mut answer = match done {
-        Ok(Transferred::Present) => {
-            json!({"changed": false, "failed": false, "msg": format!("{to} is there")})
-        }
-        Ok(Transferred::ModeSet) => changed(format!("set the mode of {to} to {mode}")),
-        Ok(Transferred::Sent(bytes)) => changed(format!("transfer {to}: {bytes}")),
-        Err(e) => Value::Object(error_result(&e)),
-    };
-    answer["elapsed_ms"] = json!(elapsed_ms);
-    answer
 }
 
 /// This time in milliseconds since 1970; none before that.
@@ -514,127 +470,7 @@ fn find_program(name: &str) -> Result<PathBuf, Error> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-    use std::process::Command;
-
-    use og_common::protocol::Bytes;
-
     use super::*;
-
-    /// A host h that this configuration of ssh alone knows, in the folder, without any port; none where no sshd is installed.
-    fn make_host(root: &Path) -> Option<PathBuf> {
-        const SSHD: &str = "/usr/sbin/sshd";
-        if !Path::new(SSHD).exists() {
-            return None;
-        }
-        // It wants this folder when it is run by root.
-        drop(fs::create_dir_all("/run/sshd"));
-        for key in ["key", "host_key"] {
-            let made = Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(root.join(key))
-                .status();
-            assert!(made.unwrap().success());
-        }
-        let here = root.display();
-        let server = format!(
-            "HostKey {here}/host_key\nAuthorizedKeysFile {here}/key.pub\nUsePAM no\nStrictModes no\nSetEnv HOME={here}\n"
-        );
-        fs::write(root.join("sshd_config"), server).unwrap();
-        let known = fs::read_to_string(root.join("host_key.pub")).unwrap();
-        fs::write(root.join("known_hosts"), format!("h {known}")).unwrap();
-        let client = format!(
-            "Host h\n  ProxyCommand {SSHD} -i -f {here}/sshd_config\n  IdentityFile {here}/key\n  IdentitiesOnly yes\n  \
-             UserKnownHostsFile {here}/known_hosts\n"
-        );
-        fs::write(root.join("config"), client).unwrap();
-        Some(root.join("config"))
-    }
-
-    #[test]
-    fn a_file_is_put_on_a_host_once_and_continued() {
-        // 3 MiB of this, as sha256sum prints it.
-        const HASH: &str = "5bcd44e1ae4d34173b36402d6b2f1ecdb3460aac1d66937a5fcc92beb5ec6779";
-        let root = tempfile::tempdir().unwrap();
-        let Some(config) = make_host(root.path()) else {
-            eprintln!("skipped: no sshd");
-            return;
-        };
-        let (from, to) = (root.path().join("from"), root.path().join("new/a file's"));
-        let content = b"0123456789abcdef".repeat(3 << 16);
-        fs::write(&from, &content).unwrap();
-        let file = |sha256: &str, mode: &str, check_mode: bool| PutFile {
-            from: from.display().to_string(),
-            to: to.display().to_string(),
-            sha256: sha256.to_owned(),
-            mode: mode.to_owned(),
-            check_mode,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (_tell, stop) = watch::channel(false);
-            let connection =
-                Connection::open(&"h".parse().unwrap(), Some(&config), stop.clone()).await.unwrap();
-            let (news, mut heard) = mpsc::unbounded_channel();
-            let ask = async |file: PutFile| {
-                let call = NodeCall {
-                    node: Some("n1".to_owned()),
-                    host: Some("h".to_owned()),
-                    program: String::new(),
-                    args: Map::new(),
-                    put: Some(file),
-                    timed: false,
-                };
-                put(&connection, &call, stop.clone(), 0, news.clone()).await
-            };
-            let told = async |file: PutFile| {
-                let answer = ask(file).await;
-                (answer["changed"] == json!(true), answer["msg"].as_str().unwrap().to_owned())
-            };
-            let sent = |size: &str| (true, format!("transfer {}: {size}", to.display()));
-            assert_eq!(told(file(HASH, "0640", true)).await, sent("3.0 MiB"));
-            assert!(!to.exists() && !to.parent().unwrap().exists());
-            // What a transfer that broke off left.
-            fs::create_dir(to.parent().unwrap()).unwrap();
-            let part = to.with_file_name(format!("a file's.og-{}.part", &HASH[..16]));
-            fs::write(&part, &content[..2 << 20]).unwrap();
-            assert_eq!(told(file(HASH, "0640", false)).await, sent("1.0 MiB"));
-            assert_eq!(fs::read(&to).unwrap(), content);
-            assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o640);
-            let Ok(News::Progress(0, progress)) = heard.try_recv() else { panic!("nothing was heard") };
-            assert!(
-                progress.bytes > Some(Bytes::new(2 << 20))
-                    && progress.total_bytes == Some(Bytes::new(3 << 20))
-            );
-            assert_eq!(told(file(HASH, "640", false)).await, (false, format!("{} is there", to.display())));
-            assert_eq!(
-                told(file(HASH, "0600", false)).await.1,
-                format!("set the mode of {} to 0600", to.display())
-            );
-            // Another content takes its place only when it is the right one.
-            let other = ask(file(&"0".repeat(64), "0600", false)).await;
-            assert_eq!(
-                (&other["error"]["kind"], fs::read(&to).unwrap() == content),
-                (&json!("corrupt"), true),
-                "{other}"
-            );
-            assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1);
-            fs::remove_file(&to).unwrap();
-            fs::create_dir(&to).unwrap();
-            assert_eq!(ask(file(HASH, "0600", false)).await["error"]["kind"], json!("refused"));
-            fs::remove_dir(&to).unwrap();
-            // More than any disk has, of which nothing is stored.
-            fs::File::options().write(true).open(&from).unwrap().set_len(1 << 43).unwrap();
-            let full = ask(file(HASH, "0600", false)).await;
-            assert_eq!(full["error"]["reason"], json!("disk_full"), "{full}");
-            assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 0);
-            fs::remove_file(&from).unwrap();
-            assert_eq!(ask(file(HASH, "0600", false)).await["error"]["kind"], json!("not_found"));
-            connection.close().await;
-        });
-    }
 
     #[test]
     fn what_was_under_way_has_ended_only_where_that_was_seen() {
@@ -645,7 +481,6 @@ mod tests {
                 host: None,
                 program: "og_build".to_owned(),
                 args,
-                put: None,
                 timed: false,
             };
             (call, answer)

@@ -76,7 +76,9 @@ fn has_nothing(n: &Node, last: &WalRecord, head: &Node, nodes: &[Node]) -> bool 
     let Some(at) = forks.iter().position(|fork| is_open(fork, n)) else {
         let is_named = nodes.iter().flat_map(|m| &m.seen().forks).any(|fork| is_open(fork, n));
         let was_primary = |role: Role| matches!(role, Role::Primary | Role::Normal);
-        let may_have_led = is_named || was_primary(n.state().role) || was_primary(n.role);
+        // CM starts each server as pending, and may leave gaussdb.state without a role.
+        let unknown = crate::plan::managed::is_run_by_cm(n) && !n.state().role.is_following();
+        let may_have_led = is_named || unknown || was_primary(n.state().role) || was_primary(n.role);
         return !may_have_led && head_has(head, last) == Some(true);
     };
     if !is_complete(head, n) {

@@ -330,11 +330,16 @@ fn a_switchover_back_that_a_killed_run_left_is_made() {
 }
 
 #[test]
-fn a_cluster_of_cm_is_not_restarted() {
+fn a_cluster_of_cm_whose_server_cm_cannot_name_is_not_restarted() {
     let mut hosts = pending(1, "200", "300");
-    hosts[0].2["og_node_state"]["node"]["managed_by"] = json!({"by": "cm", "agent": 250, "node_id": 1});
+    let managed = json!({"by": "cm", "agent": 250, "node_id": 1, "instance_id": 6001, "data_dir": "/data"});
+    hosts[0].2["og_node_state"]["node"]["managed_by"] = managed;
     let findings = restarting(&hosts, "", &Options::default()).findings;
-    assert!(findings.iter().any(|text| text.contains("cm_ctl stop")), "{findings:?}");
+    assert!(!findings.iter().any(|text| text.contains("cannot be told")), "{findings:?}");
+    hosts[0].2["og_node_state"]["node"]["managed_by"]["data_dir"] = json!(null);
+    let findings = restarting(&hosts, "", &Options::default()).findings;
+    let told = "which of its servers this is cannot be told, for no static config names the data directory";
+    assert!(findings.iter().any(|text| text.contains(told)), "{findings:?}");
 }
 
 #[test]

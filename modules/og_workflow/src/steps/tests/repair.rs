@@ -235,6 +235,28 @@ fn check_mode_foresees_the_first_steps_and_waits_for_nothing() {
 }
 
 #[test]
+fn where_cm_builds_there_is_room_for_a_full_copy_and_a_checkpoint_before() {
+    let by_cm = |seen: &mut Value| {
+        behind(seen);
+        seen["og_node_state"]["node"]["managed_by"] =
+            json!({"by": "cm", "agent": 3, "node_id": 3, "instance_id": 6003, "data_dir": "/data"});
+    };
+    let options = Options { og_build_room: true, ..Options::default() };
+    let how = How { check: true, ..how(options) };
+    let mut built = Vec::new();
+    let done = told(&ailing(by_cm), Workflow::Repair, "", &how, true, |step, call| {
+        let is_build = step == "Rebuild standbys by CM";
+        built.extend(is_build.then(|| json!([call.args.get("mode"), call.args.contains_key("min_free")])));
+        nothing(step, call)
+    })
+    .well();
+    assert_eq!(built, [json!(["auto", true])]);
+    let checkpoint = done.steps.iter().position(|step| step.starts_with("Checkpoint the primary"));
+    let at = done.steps.iter().position(|step| step.starts_with("Rebuild standbys by CM"));
+    assert!(checkpoint.is_some() && checkpoint < at, "{:?}", done.steps);
+}
+
+#[test]
 fn what_a_forced_node_holds_is_copied_aside_before_its_server_may_change_it() {
     let is_primary = |seen: &mut Value| {
         seen["og_node_state"]["node"]["role"] = json!("primary");

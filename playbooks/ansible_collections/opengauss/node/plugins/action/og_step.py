@@ -6,7 +6,6 @@ import signal
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_put import put
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, timed
 
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
@@ -50,10 +49,8 @@ class ActionModule(OgActionBase):
         if self._seconds:
             signal.signal(signal.SIGALRM, _too_late(self._seconds))
             signal.alarm(self._seconds)
-        programs = [call for call in calls if "put" not in call]
         try:
-            answered = iter(self.call_each([(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in programs]) if programs else ())
-            return [put(call["put"], self._command) if "put" in call else next(answered) for call in calls]
+            return self.call_each([(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in calls])
         finally:
             signal.alarm(0)
 
@@ -66,7 +63,7 @@ class ActionModule(OgActionBase):
     @staticmethod
     def _limit(calls):
         """Seconds that the command may take; none where it does something, which its programs limit themselves."""
-        if not all("put" not in call and call["args"].get("state") == "query" and call["args"].get("timeout") for call in calls):
+        if not all(call["args"].get("state") == "query" and call["args"].get("timeout") for call in calls):
             return 0
         return int(max(call["args"]["timeout"] for call in calls)) + GRACE
 
@@ -97,7 +94,7 @@ class ActionModule(OgActionBase):
         if failed and not step["may_fail"]:
             # Told whole at the end, once, with what became of it.
             kinds = sorted({(answer.get("error") or {}).get("kind") or "no result" for answer in failed})
-            return {**shown, "failed": True, "msg": f"{calls[0].get('program', 'transfer')}: {', '.join(kinds)}"}
+            return {**shown, "failed": True, "msg": f"{calls[0]['program']}: {', '.join(kinds)}"}
         if len(answers) == 1:
             told = {key: value for key, value in answers[0].items() if key in ("msg", "actions", "diff")}
             return {**told, **shown}

@@ -892,6 +892,11 @@ node:
             - The server's number in the static config, such as 6001.
           type: int
           returned: when known
+        data_dir:
+          description:
+            - The data directory as the static config spells it, which cm_ctl takes for C(-D).
+          type: str
+          returned: when known
         dcf:
           description:
             - Whether C(enable_dcf) is on in postgresql.conf.

@@ -63,7 +63,8 @@ options:
     description:
       - >-
         Do it although another primary is alive or cannot be excluded, another node holds more of the log, no
-        primary would be left, or this standby lags or needs repair.
+        primary would be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be
+        restarted.
     type: bool
     default: false
   stop_mode:
@@ -1006,6 +1007,11 @@ node:
           description:
             - The server's number in the static config, such as 6001.
           type: int
+          returned: when known
+        data_dir:
+          description:
+            - The data directory as the static config spells it, which cm_ctl takes for C(-D).
+          type: str
           returned: when known
         dcf:
           description:
