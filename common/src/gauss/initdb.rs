@@ -89,6 +89,8 @@ pub struct Directory {
     pub owner: Option<String>,
     /// The process of the server that runs in it.
     pub pid: Option<u32>,
+    /// Whether og_initdb made this database, and no server has run in it since: it holds nothing of anybody's.
+    pub made: bool,
 }
 
 /// Something that `state: absent` takes away.

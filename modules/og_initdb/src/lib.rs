@@ -106,7 +106,7 @@ fn query(present: Present) -> Report<Output> {
 
 async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output>, Error> {
     let node_name = args.node_name.as_deref().unwrap_or_default();
-    let present = Present::read(data_dir);
+    let present = read_for_making(data_dir);
     let first = plan(&present, args, clock::now())?;
     if first == Plan::Nothing {
         return Ok(report_present(present, node_name));
@@ -121,13 +121,13 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
     if !call.check {
         make_folder(planned.0.mark.parent().unwrap_or(data_dir))?;
         lock = Some(MarkLock::acquire(&planned.0.mark, call).await?);
-        let present = Present::read(data_dir);
+        let present = read_for_making(data_dir);
         let again = plan(&present, args, clock::now())?;
         planned = (present, again);
     }
     let (present, planned) = planned;
-    let actions = match planned {
-        Plan::Initialise { clear } => {
+    let actions = match &planned {
+        &Plan::Initialise { clear } => {
             let mut actions = Vec::new();
             if clear {
                 actions
@@ -143,8 +143,8 @@ async fn make(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Output
         Plan::Unmark => vec![format!("remove the mark {}", present.mark.display())],
         _ => Vec::new(),
     };
-    if lock.is_some() {
-        std::fs::remove_file(&present.mark).map_err(|e| Error::io("remove", &present.mark, &e))?;
+    if lock.is_some() && !matches!(planned, Plan::Initialise { .. }) && !present.directory.made {
+        remove_mark(&present.mark)?;
     }
     if actions.is_empty() || call.check {
         let mut report = report_present(present, node_name);
@@ -232,6 +232,7 @@ async fn initialise(
     let mark = Mark::new(data_dir, node_name).map_err(io("look at"))?;
     let text = serde_json::to_vec(&mark).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     lock.write(&present.mark, &text)?;
+    sync_folder(present.mark.parent().unwrap_or(data_dir))?;
     call.record_seen(format!("gs_initdb is at work in {}", data_dir.display()));
     let new = NewDatabase {
         node_name,
@@ -241,16 +242,37 @@ async fn initialise(
         password,
     };
     let outcome = lock.inherited(node.initdb(call, &new)).await?;
-    let is_made = data_dir.join("PG_VERSION").exists() && node.control().is_some();
+    let is_made = data_dir.join("PG_VERSION").exists() && node.system_id().is_some_and(|id| id != 0);
     if outcome.rc == 0 && is_made {
-        return Ok(());
+        let made = node.system_id().map(|id| id.to_string());
+        let text = serde_json::to_vec(&Mark { made, ..mark })
+            .map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
+        lock.write(&present.mark, &text)?;
+        return sync_folder(present.mark.parent().unwrap_or(data_dir));
     }
-    if was_missing && std::fs::remove_dir(data_dir).is_ok() {
-        // Nothing is left of it, nor of the mark.
-        drop(std::fs::remove_file(&present.mark));
+    // Whoever puts something into the folder now must not find it taken for what gs_initdb left.
+    let is_empty = std::fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_none());
+    let is_gone = std::fs::symlink_metadata(data_dir).is_err();
+    if is_empty || is_gone {
+        remove_mark(&present.mark)?;
+        if was_missing && is_empty {
+            std::fs::remove_dir(data_dir).map_err(io("remove"))?;
+        }
     }
     let why = if outcome.timed_out { "did not end in time".to_owned() } else { outcome.initdb_complaint() };
     Err(Error::command(format!("gs_initdb failed: {why}"), outcome.record()))
+}
+
+/// What is there, as it matters for making a database.
+fn read_for_making(data_dir: &Path) -> Present {
+    let present = Present::read(data_dir);
+    if present.directory.content.is_vacant() { present.with_obstacles() } else { present }
+}
+
+/// Removes the mark, also after a loss of power.
+fn remove_mark(mark: &Path) -> Result<(), Error> {
+    std::fs::remove_file(mark).map_err(|e| Error::io("remove", mark, &e))?;
+    sync_folder(mark.parent().unwrap_or(mark))
 }
 
 /// Deletes all that is in a folder.
@@ -309,7 +331,7 @@ async fn remove(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Outp
         Plan::Nothing | Plan::Unmark | Plan::Initialise { .. } => {}
     }
     if !call.check && !actions.is_empty() && present.marked.is_some() {
-        std::fs::remove_file(&present.mark).map_err(|e| Error::io("remove", &present.mark, &e))?;
+        remove_mark(&present.mark)?;
     }
     let path = data_dir.display();
     let msg = match (&moved_to, args.mode, actions.is_empty()) {
@@ -324,7 +346,11 @@ async fn remove(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Outp
 /// Renames a folder; what is renamed is so after a loss of power, too.
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
-    let parent = from.parent().unwrap_or(from);
-    let sync = File::open(parent).and_then(|folder| folder.sync_all());
-    sync.map_err(|e| Error::io("write", parent, &e))
+    sync_folder(from.parent().unwrap_or(from))
+}
+
+/// Makes sure that what was made, renamed or removed in a folder is so after a loss of power.
+fn sync_folder(folder: &Path) -> Result<(), Error> {
+    let sync = File::open(folder).and_then(|folder| folder.sync_all());
+    sync.map_err(|e| Error::io("write", folder, &e))
 }

@@ -1,4 +1,4 @@
-//! The mark by which a run of gs_initdb that was killed is known for ours.
+//! The mark by which a run of gs_initdb that was killed is known for ours, and a database in which no server has run yet.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ pub struct Mark {
     pub folder: (u64, u64),
     /// The `pgxc_node_name` that it gets.
     pub node_name: String,
+    /// The identifier of the database system, when gs_initdb has ended well.
+    #[serde(default)]
+    pub made: Option<String>,
 }
 
 /// Returns where the mark of this data directory is: beside it; where the folder that it lies in is not this user's to write
@@ -37,20 +40,26 @@ pub fn is_writable(folder: &Path) -> bool {
 }
 
 impl Mark {
-    /// Reads the mark; `None` when there is none that can be read.
-    pub fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&og_common::files::read(path).ok()?).ok()
+    /// Reads the mark; `None` when there is none that can be read, or when another user than the owner of the data directory
+    /// wrote it.
+    pub fn read(path: &Path, data_dir: &Path) -> Option<Self> {
+        let owner = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?.uid();
+        if std::fs::metadata(data_dir).is_ok_and(|meta| meta.uid() != owner) {
+            return None;
+        }
+        let mark: Self = serde_json::from_slice(&og_common::files::read(path).ok()?).ok()?;
+        Some(mark).filter(|mark| mark.is_of(data_dir))
     }
 
     /// The mark of this folder, which is there.
     pub fn new(data_dir: &Path, node_name: &str) -> std::io::Result<Self> {
         let meta = std::fs::metadata(data_dir)?;
         let folder = (meta.dev(), meta.ino());
-        Ok(Self { data_dir: data_dir.to_owned(), folder, node_name: node_name.to_owned() })
+        Ok(Self { data_dir: data_dir.to_owned(), folder, node_name: node_name.to_owned(), made: None })
     }
 
     /// Whether it was made for this folder.
-    pub fn is_of(&self, data_dir: &Path) -> bool {
+    fn is_of(&self, data_dir: &Path) -> bool {
         let same = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) == self.folder;
         self.data_dir == data_dir && std::fs::metadata(data_dir).is_ok_and(same)
     }

@@ -49,9 +49,27 @@ pub fn plan(present: &Present, args: &Args, now: u64) -> Result<Plan, Error> {
 fn plan_present(present: &Present, args: &Args) -> Result<Plan, Error> {
     check_name(args.node_name.as_deref().unwrap_or_default())?;
     let directory = &present.directory;
+    // What is emptied is held against all that speaks against a removal.
+    if directory.content.is_vacant() && !present.obstacles.is_empty() {
+        return Err(refusal(present));
+    }
+    let begun = present.marked.as_ref().is_some_and(|mark| mark.made.is_none());
     match directory.content {
         Content::Missing | Content::Empty => Ok(Plan::Initialise { clear: false }),
         Content::Unfinished => Ok(Plan::Initialise { clear: true }),
+        Content::Database if directory.made => Ok(Plan::Nothing),
+        Content::Database if begun && !present.started => {
+            let path = directory.path.display();
+            let detail = format!(
+                "gs_initdb was begun in {path} and broken off, and the folder holds a database system by now: whether it is \
+                 complete, or somebody else's, cannot be told"
+            );
+            let hint = format!(
+                "look at it; when nobody misses it, move it aside (state: absent), else remove {}",
+                present.mark.display()
+            );
+            Err(Error::refused(detail).with_path(path).hint(hint))
+        }
         Content::Database if present.marked.is_some() => Ok(Plan::Unmark),
         Content::Database => Ok(Plan::Nothing),
         Content::Other => {

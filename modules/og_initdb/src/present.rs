@@ -1,6 +1,7 @@
 //! What is there.
 
 use std::collections::BTreeSet;
+use std::net::ToSocketAddrs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,23 @@ use procfs_core::process::MountInfos;
 use crate::args::{Content, Directory, Listed, Obstacle, ObstacleKind, PeerFacts};
 use crate::mark::{Mark, is_writable, mark_path};
 
-/// A database has at least one of them, whatever a build left of it.
-const OF_A_DATABASE: [&str; 3] = ["PG_VERSION", "postgresql.conf", "global"];
+/// A data directory has this.
+const VERSION: &str = "PG_VERSION";
+/// A data directory has one of these.
+const CONFIGURATION: [&str; 2] = ["postgresql.conf", "pg_hba.conf"];
+/// What gs_initdb, before there is a system identifier, has never made: it comes from a server, a build or a backup.
+const OF_A_SERVER: [&str; 10] = [
+    "backup_label",
+    "backup_label.old",
+    "backup_manifest",
+    "tablespace_map",
+    "recovery.conf",
+    "recovery.signal",
+    "standby.signal",
+    "gs_build.pid",
+    "postmaster.opts",
+    "build_completed.start",
+];
 /// The mark of a data directory of its own.
 const CONTROL: &str = "global/pg_control";
 /// What a build keeps of the node's own files, a copy of pg_control among them.
@@ -33,6 +49,8 @@ pub struct Present {
     pub mark: PathBuf,
     /// What the mark says, where it is one of this folder.
     pub marked: Option<Mark>,
+    /// Whether a server or a build was at work in it.
+    pub started: bool,
     /// Data directories beside it of which a deletion was broken off.
     pub half_deleted: Vec<PathBuf>,
     /// What belongs to the node, where it was looked at.
@@ -51,7 +69,7 @@ impl Present {
     pub fn read(data_dir: &Path) -> Self {
         let node = ServerNode::new(data_dir);
         let mark = mark_path(data_dir);
-        let marked = Mark::read(&mark).filter(|mark| mark.is_of(data_dir));
+        let marked = Mark::read(&mark, data_dir);
         let conf =
             og_common::files::read(&data_dir.join("postgresql.conf")).map(|text| ConfFile::parse(&text));
         let parameter = |name: &str| {
@@ -59,8 +77,17 @@ impl Present {
             Some(value).filter(|value| !value.is_empty())
         };
         let pid = node.running_pid();
-        let started = pid.is_some() || node.state_file().is_some() || node.build().is_some();
-        let content = read_content(data_dir, marked.is_some() && !started);
+        let has_file = |name: &&str| data_dir.join(name).symlink_metadata().is_ok();
+        let started = pid.is_some()
+            || node.state_file().is_some()
+            || node.build().is_some()
+            || OF_A_SERVER.iter().any(has_file);
+        let begun = marked.as_ref().is_some_and(|mark| mark.made.is_none()) && !started;
+        let system_id = system_id(data_dir);
+        let content = read_content(data_dir, begun && system_id.is_none() && is_begun(data_dir));
+        let made = content == Content::Database
+            && !started
+            && marked.as_ref().is_some_and(|mark| mark.made.is_some() && mark.made == system_id);
         let node_name = match content {
             Content::Unfinished => marked.as_ref().map(|mark| mark.node_name.clone()),
             _ => parameter("pgxc_node_name"),
@@ -70,12 +97,22 @@ impl Present {
             content,
             name: parameter("application_name").or_else(|| node_name.clone()),
             node_name,
-            system_id: node.system_id().map(|id| id.to_string()),
+            system_id,
             owner: owner(data_dir),
             pid,
+            made,
         };
         let half_deleted = half_deleted(data_dir);
-        Self { directory, mark, marked, half_deleted, ..Self::default() }
+        Self { directory, mark, marked, started, half_deleted, ..Self::default() }
+    }
+
+    /// Reads what speaks against making a database there: of a folder that would be emptied, all that speaks against its
+    /// removal but that it cannot be renamed.
+    #[must_use]
+    pub fn with_obstacles(self) -> Self {
+        let mut present = self.with_listing(&[]);
+        present.obstacles.retain(|obstacle| obstacle.kind != ObstacleKind::Parent);
+        present
     }
 
     /// Reads what belongs to the node, and what speaks against its removal.
@@ -95,7 +132,10 @@ impl Present {
         }
         let (name, system) = (self.directory.name.as_deref(), self.directory.system_id.as_deref());
         let why = match self.directory.content {
-            Content::Missing | Content::Empty => return self,
+            Content::Missing | Content::Empty => {
+                self.obstacles.extend(lies_within(&path));
+                return self;
+            }
             Content::Unfinished => "gs_initdb was begun here by og_initdb and broken off".to_owned(),
             Content::Other => {
                 self.obstacles.push(obstacle(
@@ -141,12 +181,8 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
             "wait for the end of the build, then stop the server",
         );
     }
-    for (peer, number) in channels_here(path, peers) {
-        add(
-            ObstacleKind::Channel,
-            format!("{peer} has a replication channel to this node, replconninfo{number}"),
-            "drop the node from its cluster first (og drop)",
-        );
+    for (detail, fix) in channels_here(path, peers) {
+        add(ObstacleKind::Channel, detail, fix);
     }
     if path.is_symlink() {
         let target = std::fs::canonicalize(path).unwrap_or_default();
@@ -179,6 +215,8 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
             "move by hand what it leads to, and remove the link",
         );
     }
+    out.extend(lies_within(path));
+    let mut add = |kind, detail: String, fix: &str| out.push(obstacle(kind, detail, fix));
     for other in &found.other_data {
         add(
             ObstacleKind::OtherData,
@@ -203,20 +241,55 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
     out
 }
 
-/// The channels of other nodes that lead to this one: the peer's name and the channel's number.
-fn channels_here(data_dir: &Path, peers: &[PeerFacts]) -> Vec<(String, u8)> {
-    let addresses: Vec<String> = replconn::addresses().iter().map(ToString::to_string).collect();
+/// That the folder, which may not be there yet, lies in another data directory.
+pub fn lies_within(path: &Path) -> Option<Obstacle> {
+    let there = path.ancestors().find_map(|above| std::fs::canonicalize(above).ok());
+    let mut above = path.ancestors().skip(1).chain(there.iter().flat_map(|there| there.ancestors()));
+    let own = std::fs::canonicalize(path).ok();
+    let other = above.find(|above| {
+        let is_own = *above == path || own.as_deref() == Some(*above);
+        !is_own && (above.join(VERSION).exists() || above.join(CONTROL).exists())
+    })?;
+    Some(obstacle(
+        ObstacleKind::OtherData,
+        format!("{} lies in another data directory, {}", path.display(), other.display()),
+        "give a data_dir that lies in none",
+    ))
+}
+
+/// The channels of other nodes that lead to this one, or of which that cannot be told: what each is, and what to do.
+fn channels_here(data_dir: &Path, peers: &[PeerFacts]) -> Vec<(String, &'static str)> {
+    const DROP: &str = "drop the node from its cluster first (og drop)";
+    const NAME: &str = "make the name known here, or drop the node from its cluster first (og drop)";
+    let addresses = replconn::addresses();
     let own = ServerNode::new(data_dir).identity().directory;
     let ports = replication_ports(data_dir);
     let mut found = Vec::new();
     for peer in peers.iter().filter(|peer| own.is_none() || peer.identity.directory != own) {
         let name = peer.name.clone().unwrap_or_else(|| peer.identity.data_dir.clone());
-        let here = |channel: &&crate::args::PeerChannel| {
+        let leads_here = |channel: &crate::args::PeerChannel| {
+            // Without postgresql.conf any port may be this node's.
+            if !ports.is_empty() && !ports.contains(&channel.remote_port) {
+                return None;
+            }
             let host = channel.remote_host.trim_matches(['[', ']']);
-            let host = host.parse::<std::net::IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
-            addresses.contains(&host) && ports.contains(&channel.remote_port)
+            let number = channel.number;
+            match (host, 0_u16).to_socket_addrs() {
+                Ok(mut resolved) => resolved
+                    .any(|address| address.ip().is_loopback() || addresses.contains(&address.ip()))
+                    .then(|| {
+                        (format!("{name} has a replication channel to this node, replconninfo{number}"), DROP)
+                    }),
+                Err(why) => Some((
+                    format!(
+                        "{name} has a replication channel to {host}, replconninfo{number}, and whether that is this node \
+                         cannot be told: {why}"
+                    ),
+                    NAME,
+                )),
+            }
         };
-        found.extend(peer.channels.iter().filter(here).map(|channel| (name.clone(), channel.number)));
+        found.extend(peer.channels.iter().filter_map(leads_here));
     }
     found
 }
@@ -259,7 +332,7 @@ fn walk(path: &Path) -> Found {
     let mut found = Found::default();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
-        if folder != root && folder.join(CONTROL).exists() && !folder.ends_with(KEPT_BY_A_BUILD) {
+        if folder != root && folder.join(CONTROL).exists() && folder != root.join(KEPT_BY_A_BUILD) {
             found.other_data.push(folder.clone());
         }
         let entries = match std::fs::read_dir(&folder) {
@@ -314,11 +387,39 @@ fn read_content(dir: &Path, unfinished: bool) -> Content {
         Content::Empty
     } else if unfinished {
         Content::Unfinished
-    } else if OF_A_DATABASE.iter().any(|name| dir.join(name).exists()) {
+    } else if is_database(dir) {
         Content::Database
     } else {
         Content::Other
     }
+}
+
+/// The identifier of the database system, where there is one.
+fn system_id(dir: &Path) -> Option<String> {
+    ServerNode::new(dir).system_id().filter(|id| *id != 0).map(|id| id.to_string())
+}
+
+/// Whether the folder is a data directory.
+fn is_database(dir: &Path) -> bool {
+    dir.join(VERSION).exists()
+        && CONFIGURATION.iter().any(|name| dir.join(name).exists())
+        && system_id(dir).is_some()
+}
+
+/// Whether the folder holds no more than gs_initdb makes before there is a database system: one template, no tablespaces, and
+/// nothing of another user.
+fn is_begun(dir: &Path) -> bool {
+    let names = |place: &str| {
+        let entries = std::fs::read_dir(dir.join(place)).into_iter().flatten();
+        entries.map(|entry| entry.map(|entry| entry.file_name()).unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let Ok(uid) = std::fs::metadata(dir).map(|meta| meta.uid()) else { return false };
+    names("base").iter().all(|name| name == "1" || name == "pgsql_tmp")
+        && names("pg_tblspc").is_empty()
+        && names("").iter().all(|name| {
+            std::fs::symlink_metadata(dir.join(name))
+                .is_ok_and(|meta| meta.uid() == uid && !meta.is_symlink())
+        })
 }
 
 /// The first names in a folder, for messages.

@@ -15,8 +15,9 @@ const PROGRAM: &str = "#!/bin/bash\n\
     dir=$2; [ -z \"$(ls -A \"$dir\")\" ] || { echo 'exists but is not empty' >&2; exit 1; }\n\
     if [ -e \"$home/weak\" ]; then echo 'passwd must contain at least eight characters'; \
     echo \"gs_initdb: removing contents of data directory \\\"$dir\\\"\"; exit 1; fi\n\
-    mkdir \"$dir/global\"; echo 9.2 > \"$dir/PG_VERSION\"; head -c 8192 /dev/zero > \"$dir/global/pg_control\"\n\
+    mkdir -p \"$dir/global\" \"$dir/base/1\"; echo 9.2 > \"$dir/PG_VERSION\"\n\
     [ -e \"$home/half\" ] && kill -9 $$\n\
+    { printf 12345678; head -c 8184 /dev/zero; } > \"$dir/global/pg_control\"\n\
     echo \"pgxc_node_name = '${3#*=}'\" > \"$dir/postgresql.conf\"\n";
 
 struct Place {
@@ -63,7 +64,7 @@ impl Place {
         let dir = self.data_dir();
         fs::create_dir_all(dir.join("global")).unwrap();
         fs::write(dir.join("PG_VERSION"), "9.2\n").unwrap();
-        fs::write(dir.join("global/pg_control"), vec![0; 8192]).unwrap();
+        fs::write(dir.join("global/pg_control"), vec![1; 8192]).unwrap();
         fs::write(dir.join("postgresql.conf"), conf).unwrap();
         dir
     }
@@ -108,7 +109,8 @@ fn a_data_directory_is_made_once_and_the_password_goes_to_standard_input_alone()
     assert!(report.changed);
     assert_eq!(report.output.directory.content, Content::Database);
     assert_eq!(report.output.directory.name.as_deref(), Some("dn_6001"));
-    assert_eq!(place.names(), ["dn1"], "the mark is gone");
+    assert!(report.output.directory.made, "no server ran in it");
+    assert_eq!(place.names(), [".dn1.og_initdb", "dn1"]);
     assert_eq!(fs::metadata(place.data_dir()).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(fs::read_to_string(place.home("input")).unwrap(), "Secret@123\n");
     for seen in ["args", "env"] {
@@ -157,6 +159,106 @@ fn what_gs_initdb_says_of_its_failure_is_told_and_nothing_is_left() {
 }
 
 #[test]
+fn a_failure_in_a_folder_that_was_there_leaves_no_mark() {
+    let place = Place::new();
+    fs::create_dir_all(place.data_dir()).unwrap();
+    fs::write(place.home("weak"), "").unwrap();
+    place.make().unwrap_err();
+    assert_eq!(place.names(), ["dn1"]);
+    // What is put there now is somebody else's.
+    fs::create_dir_all(place.data_dir().join("base/1")).unwrap();
+    fs::remove_file(place.home("weak")).unwrap();
+    assert_eq!(place.make().unwrap_err().kind(), ErrorKind::Refused);
+    assert!(place.data_dir().join("base/1").exists());
+}
+
+#[test]
+fn only_what_a_killed_gs_initdb_leaves_is_taken_for_unfinished() {
+    let place = Place::new();
+    let begin = || {
+        drop(fs::remove_dir_all(place.root.path().join("data")));
+        fs::write(place.home("half"), "").unwrap();
+        place.make().unwrap_err();
+        fs::remove_file(place.home("half")).unwrap();
+        assert_eq!(place.present().directory.content, Content::Unfinished);
+        place.data_dir()
+    };
+    let put = |name: &str, size: usize| {
+        let dir = begin();
+        let file = dir.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, vec![1; size]).unwrap();
+        let error = place.make().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{name}: {error}");
+        assert!(file.exists(), "{name}");
+    };
+    // A database system; a base backup that is being copied, of which pg_control comes last; a tablespace.
+    begin();
+    place.database("");
+    let error = place.make().unwrap_err();
+    assert!(error.to_string().contains("holds a database system by now"), "{error}");
+    for name in ["backup_label", "base/16384/PG_VERSION", "pg_tblspc/16385", "gs_build.pid"] {
+        put(name, 8192);
+    }
+    // What would be emptied with the rest: another node's data, and what a link leads to.
+    put("pg_location/dn2/global/pg_control", 8192);
+    let dir = begin();
+    fs::create_dir(dir.join("pg_xlog")).unwrap();
+    symlink(place.root.path(), dir.join("pg_xlog/out")).unwrap();
+    assert!(place.make().unwrap_err().to_string().contains("leads out of the data directory"));
+    assert!(dir.join("PG_VERSION").exists());
+}
+
+#[test]
+fn what_is_made_is_known_until_a_server_runs_or_another_database_is_there() {
+    let place = Place::new();
+    place.make().unwrap();
+    let (dir, made) = (place.data_dir(), || place.present().directory.made);
+    let control = dir.join("global/pg_control");
+    let own = fs::read(&control).unwrap();
+    fs::write(&control, vec![2; 8192]).unwrap();
+    assert!(!made(), "a backup was restored, or a build copied the primary");
+    fs::write(&control, own).unwrap();
+    assert!(made());
+    fs::write(dir.join("postmaster.opts"), "x").unwrap();
+    assert!(!made());
+}
+
+#[test]
+fn a_folder_without_a_database_system_is_no_database() {
+    let place = Place::new();
+    let dir = place.database("");
+    for (name, content) in [("global/pg_control", vec![0; 8192]), ("global/pg_control", vec![1; 3])] {
+        fs::write(dir.join(name), content).unwrap();
+        assert_eq!(place.present().directory.content, Content::Other);
+        assert_eq!(place.make().unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(place.remove(&absent()).unwrap_err().kind(), ErrorKind::Refused);
+    }
+}
+
+#[test]
+fn a_folder_within_another_data_directory_is_neither_made_nor_removed() {
+    let mut place = Place::new();
+    let outer = place.root.path().join("data");
+    fs::create_dir_all(outer.join("global")).unwrap();
+    fs::write(outer.join("PG_VERSION"), "9.2\n").unwrap();
+    let error = place.make().unwrap_err();
+    assert!(error.to_string().contains("lies in another data directory"), "{error}");
+    place.call.check = true;
+    assert_eq!(place.make().unwrap_err().kind(), ErrorKind::Refused);
+    place.call.check = false;
+    let dir = place.database("application_name = 'dn_6002'\n");
+    for args in [absent(), deleted("dn_6002")] {
+        assert!(place.remove(&args).unwrap_err().to_string().contains("lies in another data directory"));
+    }
+    assert!(dir.exists());
+    // By a link, too.
+    let link = place.root.path().join("link");
+    symlink(&outer, &link).unwrap();
+    assert!(present::lies_within(&link.join("dn9/deep")).is_some());
+}
+
+#[test]
 fn what_a_killed_run_left_is_begun_again() {
     let place = Place::new();
     fs::write(place.home("half"), "").unwrap();
@@ -166,7 +268,6 @@ fn what_a_killed_run_left_is_begun_again() {
     fs::remove_file(place.home("half")).unwrap();
     let report = place.make().unwrap();
     assert_eq!(report.actions.len(), 2, "{report:?}");
-    assert_eq!(place.names(), ["dn1"]);
     assert!(!place.make().unwrap().changed);
 }
 
@@ -196,6 +297,7 @@ fn a_mark_of_another_folder_or_of_a_database_that_ran_does_not_count() {
     fs::rename(place.root.path().join("aside"), &dir).unwrap();
     assert_eq!(place.present().directory.content, Content::Unfinished);
     // Somebody finished it, and its server ran.
+    place.database("");
     let mut state = vec![0; 72];
     state[0] = 1;
     fs::write(dir.join("gaussdb.state"), state).unwrap();
@@ -336,6 +438,14 @@ fn a_channel_of_another_node_keeps_the_data_directory() {
         error.to_string().contains("dn_6001 has a replication channel to this node, replconninfo2"),
         "{error}"
     );
+    // A name that leads to this machine, and one of which nobody knows where it leads.
+    for (host, told) in
+        [("localhost", "replication channel to this node"), ("no-such-host.invalid", "cannot be told")]
+    {
+        let error = place.remove(&with(peer(host, 26001))).unwrap_err();
+        assert!(error.to_string().contains(told), "{host}: {error}");
+        assert_eq!(kinds(&place.present().with_listing(&[peer(host, 36001)])), []);
+    }
     let own_directory = ServerNode::new(place.data_dir()).identity().directory;
     let mut same = peer(&own, 26001);
     same.identity.directory = own_directory;

@@ -135,7 +135,8 @@ pub struct Options {
     pub og_repair_backup: String,
     /// What becomes of the data directory of a node that is cleared.
     pub og_clear_mode: ClearMode,
-    /// The nodes that are cleared, once more by name, such as `n2`: their data directories may be deleted for good.
+    /// The nodes that are cleared, once more, by the names that are in their data directories, such as `dn_6002`: these may be
+    /// deleted for good.
     pub og_confirm_clear: String,
     /// Locale of the databases of a new cluster.
     pub og_locale: String,
@@ -289,7 +290,7 @@ pub enum BuildMode {
 pub enum ClearMode {
     /// It is renamed, with `.moved-` and the time behind its name, and keeps all that it holds.
     Moved,
-    /// It is deleted; `og_confirm_clear` must name the node.
+    /// It is deleted; `og_confirm_clear` must name the node as its data directory does.
     Deleted,
 }
 

@@ -87,6 +87,8 @@ pub struct Seen {
     pub listing: Vec<Listed>,
     /// What speaks against the removal of its data directory, where that was asked for.
     pub obstacles: Vec<Obstacle>,
+    /// Whether there is no data directory, by what og_node_state said.
+    pub no_directory: bool,
     /// What its preflight checks look at, where they were asked for.
     pub facts: Option<Box<Facts>>,
     /// Why these checks could not be made.
@@ -249,6 +251,8 @@ impl Seen {
                 seen.directory_error.clone_from(&error);
             }
             if *program == PROGRAMS[0] {
+                seen.no_directory = answer.of_error("kind") == "not_found"
+                    && answer.of_error("detail").starts_with("cannot open data_dir");
                 seen.state_error.clone_from(&error);
             }
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {

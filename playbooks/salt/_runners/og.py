@@ -627,11 +627,11 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         What becomes of the data directory of a node that is cleared.
         `moved`: It is renamed, with `.moved-` and the time behind its name, and keeps all that it
         holds.
-        `deleted`: It is deleted; `og_confirm_clear` must name the node.
+        `deleted`: It is deleted; `og_confirm_clear` must name the node as its data directory does.
 
     og_confirm_clear (str, default "")
-        The nodes that are cleared, once more by name, such as `n2`: their data directories may be
-        deleted for good.
+        The nodes that are cleared, once more, by the names that are in their data directories, such
+        as `dn_6002`: these may be deleted for good.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do

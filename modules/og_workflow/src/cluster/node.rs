@@ -87,6 +87,11 @@ impl Node {
             }
         };
         let os_user = seen.as_ref().and_then(|s| s.os_user.clone()).or_else(|| text(vars, &["os_user"]));
+        // Where no data directory is yet, the user as whom it will be made: never root.
+        let os_user = os_user.or_else(|| {
+            let facts = seen.as_ref().filter(|seen| seen.is_vacant())?.facts.as_ref()?;
+            facts.user.name.clone().filter(|name| name != "root")
+        });
         let app_name = text(vars, &["application_name"]);
         Self {
             name: name.clone(),
@@ -104,6 +109,12 @@ impl Node {
             os_user,
             nothing: Seen::default(),
         }
+    }
+
+    /// The user of its server, where it is known.
+    #[must_use]
+    pub fn known_os_user(&self) -> Option<&str> {
+        self.os_user.as_deref()
     }
 
     /// What was seen there; of a node that nobody saw, nothing.

@@ -25,7 +25,7 @@ pub struct Clear {
     pub shared: Shared,
     /// Nodes whose servers are stopped.
     pub stop: Vec<String>,
-    /// Nodes whose data directories go, each with its application_name.
+    /// Nodes whose data directories go, each with the name by which the person confirmed that; empty where he did not.
     pub remove: BTreeMap<String, String>,
     /// What goes with them.
     pub listing: BTreeMap<String, Vec<Listed>>,
@@ -53,12 +53,21 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
     let mut c = Cluster::new(nodes, targets, TargetKind::Cleared);
     let confirmed: Vec<&str> = options.og_confirm_clear.split(',').map(str::trim).collect();
     for n in c.targets.clone() {
-        check_target(&mut c, n);
-        if options.og_clear_mode == ClearMode::Deleted && !confirmed.contains(&&*n.name) {
-            c.findings.push(format!(
-                "{0}: its data directory would be deleted for good; og_confirm_clear={0} confirms it",
-                n.name
-            ));
+        let is_confirmed = own_name(n).is_some_and(|own| confirmed.contains(&own));
+        check_target(&mut c, n, is_confirmed);
+        if options.og_clear_mode == ClearMode::Deleted && !is_confirmed {
+            c.findings.push(match own_name(n) {
+                Some(own) => format!(
+                    "{}: its data directory would be deleted for good; og_confirm_clear={own}, the name that is in it, \
+                     confirms that",
+                    n.name
+                ),
+                None => format!(
+                    "{}: its data directory has no name of a node, so nothing can confirm its deletion; use \
+                     og_clear_mode=moved",
+                    n.name
+                ),
+            });
         }
     }
     c.check();
@@ -89,7 +98,8 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
     };
     let is_there = |n: &&&Node| {
         n.seen().directory.as_ref().is_some_and(|d| {
-            matches!(d.content, Content::Database | Content::Unfinished) || !n.seen().listing.is_empty()
+            matches!(d.content, Content::Database | Content::Unfinished)
+                || !goes(n, options.og_clear_mode).is_empty()
         })
     };
     let plan = Clear {
@@ -99,13 +109,11 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
             .iter()
             .filter(is_there)
             .map(|n| {
-                // A data directory that was never configured has another name, which confirms it as well.
-                let own = n.seen().directory.as_ref().and_then(|d| d.name.clone());
-                let is_new = super::deploy::is_new(n);
-                (n.name.clone(), own.filter(|_| is_new).unwrap_or_else(|| n.app_name.clone()))
+                let given = own_name(n).filter(|own| confirmed.contains(own));
+                (n.name.clone(), given.unwrap_or_default().to_owned())
             })
             .collect(),
-        listing: c.targets.iter().map(|n| (n.name.clone(), n.seen().listing.clone())).collect(),
+        listing: c.targets.iter().map(|n| (n.name.clone(), goes(n, options.og_clear_mode))).collect(),
         mode: options.og_clear_mode,
         peers: others.iter().map(|n| channels_of(n)).collect(),
         rules: c.members.iter().filter_map(rules_left).collect(),
@@ -113,6 +121,24 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
         shared: Shared::new(&c, primary, "clear", leftover_values(&c)),
     };
     Outlook::new(c, Some(plan))
+}
+
+/// The name of the node as its data directory has it; where there is none, the one that the inventory gives it.
+fn own_name(n: &Node) -> Option<&str> {
+    match &n.seen().directory {
+        Some(directory) if !matches!(directory.content, Content::Missing | Content::Empty) => {
+            directory.name.as_deref()
+        }
+        _ => Some(&n.app_name),
+    }
+}
+
+/// What of the node goes: what is left of a deletion stays where data directories are moved.
+fn goes(n: &Node, mode: ClearMode) -> Vec<Listed> {
+    let own = n.seen().directory.as_ref().map(|directory| &directory.path);
+    let mut listing = n.seen().listing.clone();
+    listing.retain(|one| mode == ClearMode::Deleted || own == Some(&one.path));
+    listing
 }
 
 /// What og_initdb takes of another node's facts.
@@ -129,7 +155,7 @@ fn channels_of(n: &Node) -> Value {
 }
 
 /// What speaks against it at the node itself.
-fn check_target(c: &mut Cluster, n: &Node) {
+fn check_target(c: &mut Cluster, n: &Node, is_confirmed: bool) {
     let (name, seen) = (&n.name, n.seen());
     if n.seen.is_none() {
         // That it is hidden was found already.
@@ -160,11 +186,58 @@ fn check_target(c: &mut Cluster, n: &Node) {
     }
     if let Some(why) = &seen.state_error {
         c.findings.push(format!("{name}: whether its server runs cannot be told: {why}"));
+    } else if seen.listing.is_empty() && seen.directory.is_none() {
+        c.findings.push(format!(
+            "{name}: og_initdb did not tell what its data directory holds; install the same release there"
+        ));
+    } else {
+        check_origin(c, n, is_confirmed);
     }
     // The server is stopped first; whose channels lead here is looked up at the others.
     let passes = |kind: ObstacleKind| matches!(kind, ObstacleKind::Running | ObstacleKind::Channel);
     let obstacles = seen.obstacles.iter().filter(|obstacle| !passes(obstacle.kind));
     c.findings.extend(obstacles.map(|obstacle| format!("{name}: {}; {}", obstacle.detail, obstacle.fix)));
+}
+
+/// Whether what it holds is a copy of the primary's database, and not one of its own.
+fn check_origin(c: &mut Cluster, n: &Node, is_confirmed: bool) {
+    let (name, Some(directory), Some(primary)) = (&n.name, &n.seen().directory, c.primary) else { return };
+    // Of what og_initdb made and no server ran in nothing is lost.
+    if directory.content != Content::Database || directory.made {
+        return;
+    }
+    let own = directory.system_id.as_deref().or(n.system_id());
+    match (own, primary.system_id()) {
+        (Some(own), Some(system)) if own == system => {}
+        (Some(own), Some(system)) => c.findings.push(format!(
+            "{name}: holds the database system {own}, that of {} is {system}: it is none of this cluster's; correct its \
+             data_dir, or move it aside by hand (og_initdb with state: absent)",
+            primary.name
+        )),
+        _ => c.findings.push(format!(
+            "{name}: whether it holds a copy of the database of {} is not known, for one of both told no system \
+             identifier; move it aside by hand (og_initdb with state: absent)",
+            primary.name
+        )),
+    }
+    if n.state().running {
+        return;
+    }
+    match n.state().role {
+        Role::Primary => c.findings.push(format!(
+            "{name}: last ran as a primary, and may hold commits that {0} has not; repair it first (og repair {name}), or \
+             keep its log (og_build with state: log_kept) and move it aside by hand (og_initdb with state: absent)",
+            primary.name
+        )),
+        role if role.is_following() || is_confirmed => {}
+        _ => {
+            let own = own_name(n).unwrap_or(name);
+            c.findings.push(format!(
+                "{name}: did not last run as a standby, so what it holds may be its own; og_confirm_clear={own} goes on in \
+                 spite of it"
+            ));
+        }
+    }
 }
 
 /// Whether another node still counts one of the targets among its cluster.
@@ -182,17 +255,32 @@ fn check_other(c: &mut Cluster, at: &Node) {
         }
         return;
     }
+    // A member's were found already. Where there is no data directory there is nothing that could know a node.
+    if !c.members.contains(&at) && !seen.no_directory {
+        let targets = node_names(c.targets.iter().copied()).join(", ");
+        c.findings.extend(seen.errors.iter().map(|why| {
+            format!(
+                "{}: whether it still knows {targets} is not known: {why}; mend that, or take it out of the inventory if it is \
+                 no more",
+                at.name
+            )
+        }));
+    }
     for n in c.targets.clone() {
-        let mut ties = Vec::new();
-        if at.peers().any(|key| key == n.key()) {
-            ties.push("a replication channel to it");
+        let mut ties: Vec<String> = Vec::new();
+        if at.peers().any(|(host, port)| port == n.key().1 && may_lead_to(&host, n, c.nodes)) {
+            ties.push("a replication channel to it".to_owned());
         }
         if seen.recorded.iter().any(|record| is_record_of(record, n)) {
-            ties.push("it in cluster_static_config");
+            ties.push("it in cluster_static_config".to_owned());
         }
-        let names = at.parameter(SYNC_NAMES).and_then(|names| StandbyNames::parse(names).ok());
-        if names.is_some_and(|names| names.names().any(|name| name == n.app_name)) {
-            ties.push("it in synchronous_standby_names");
+        let names = at.parameter(SYNC_NAMES).map(StandbyNames::parse);
+        match names {
+            Some(Ok(names)) if names.names().any(|name| name == n.app_name) => {
+                ties.push("it in synchronous_standby_names".to_owned());
+            }
+            Some(Err(_)) => ties.push("synchronous_standby_names that cannot be understood".to_owned()),
+            _ => {}
         }
         if !ties.is_empty() {
             c.findings.push(format!(
@@ -204,4 +292,19 @@ fn check_other(c: &mut Cluster, at: &Node) {
             ));
         }
     }
+}
+
+/// Whether a channel to this host may lead to the node: one that is known to lead to another does not.
+fn may_lead_to(host: &str, n: &Node, nodes: &[Node]) -> bool {
+    let is_of = |node: &Node| {
+        canonical(&node.address) == host
+            || [&node.name, &node.hostname].into_iter().any(|name| name == host)
+            || node.seen().identity.addresses.iter().any(|own| canonical(own) == host)
+    };
+    if is_of(n) {
+        return true;
+    }
+    let is_address = |text: &str| canonical(text).parse::<std::net::IpAddr>().is_ok();
+    let is_known = is_address(host) && (is_address(&n.address) || !n.seen().identity.addresses.is_empty());
+    !is_known && !nodes.iter().any(|other| other != n && is_of(other))
 }

@@ -1,15 +1,18 @@
 //! Findings and plan of making a cluster of nodes on which no database is there.
 //!
-//! The node that the inventory calls the primary is made first; the others are then added to it as expand adds nodes. Nodes
-//! that have a database whose server ran before are left to expand, so that a run that was killed goes on from what is there.
+//! The node that the inventory calls the primary is made first; the others are then added to it as expand adds nodes. A
+//! database that is there is built over only when og_initdb made it and no server ran in it, or when it is a copy of the
+//! primary's: so a run that was killed goes on from what is there, and nothing of anybody's is lost.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use og_common::gauss::Role;
+use og_common::gauss::initdb::Content;
 use og_common::gauss::managed::Act;
+use og_common::gauss::{DbState, Role};
 use og_common::hba::RuleFields;
 use og_common::protocol::Bytes;
+use og_preflight::facts::settings::bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -24,6 +27,10 @@ const MAX_NAME_BYTES: usize = 22;
 const SENDERS: &str = "20";
 /// One for each of eight standbys, and as many for backups and logical replication.
 const SLOTS: &str = "16";
+/// What gs_initdb makes of `max_connections` where the machine does not forbid it.
+const CONNECTIONS: &str = "200";
+/// What the checks leave to the system.
+const SYSTEM_RESERVE: u64 = 512 * MIB;
 const MIB: u64 = 1 << 20;
 /// The least `max_process_memory` with which a server starts.
 const LEAST_PROCESS_MEMORY: u64 = 2048 * MIB;
@@ -62,17 +69,19 @@ pub struct Deploy {
     pub add: Vec<String>,
     /// The cluster's files of a primary without standbys.
     pub files: Files,
+    /// Whether these are still to be written.
+    pub record: bool,
 }
 
 impl Deploy {
     /// Whether all nodes are members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.add.is_empty() && !self.start
+        self.fresh.is_empty() && self.add.is_empty() && !self.start && !self.record
     }
 }
 
-/// Whether the server of a node never ran: its data directory is still to be made, or was only made.
+/// Whether the server of a node never ran: its data directory is still to be made, or og_initdb made it and no more.
 #[must_use]
 pub fn is_new(n: &Node) -> bool {
     let seen = n.seen();
@@ -80,7 +89,8 @@ pub fn is_new(n: &Node) -> bool {
         let state = n.state();
         seen.state_error.is_none() && !state.running && state.role == Role::Unknown && state.build.is_none()
     };
-    n.is_reachable() && (seen.is_vacant() || seen.directory.is_some() && never_ran())
+    let is_made = seen.directory.as_ref().is_some_and(|directory| directory.made);
+    n.is_reachable() && (seen.is_vacant() || is_made && never_ran())
 }
 
 /// Findings and plan of deploying all nodes.
@@ -110,8 +120,9 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     c.check_places();
     super::managed::check(&mut c, Act::Expand);
     for n in nodes {
-        check_node(&mut c, n, primary);
+        check_node(&mut c, n, primary, options.og_build_force);
     }
+    check_one_machine(&mut c, nodes);
     check_number(&mut c, nodes, primary);
     let Some(primary) = primary else { return Outlook::new(c, None) };
     let node_name = node_name_of(primary);
@@ -125,6 +136,8 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     }
     let fresh: Vec<&Node> = nodes.iter().filter(|n| is_new(n)).collect();
     let (sizes, reasons) = size(&mut c, nodes, &fresh, options);
+    check_senders(&mut c, &fresh, options);
+    warn_of_unused(&mut c, primary, options);
     let parameters = fresh.iter().map(|n| {
         let mut own = sizes.clone();
         own.extend(replication(n));
@@ -135,6 +148,11 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
         own.extend(identity(n, &node_name));
         (n.name.clone(), own)
     });
+    let parameters: BTreeMap<String, Settings> = parameters.collect();
+    if c.findings.is_empty() && !targets.is_empty() {
+        let found = foresee_expand(nodes, primary, &targets, &parameters, options);
+        c.findings.extend(found);
+    }
     let others: Vec<&Node> = nodes.iter().filter(|n| *n != primary).collect();
     let all: Vec<&Node> = nodes.iter().collect();
     let mut by_id = others.clone();
@@ -143,13 +161,14 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     let plan = Deploy {
         initdb: node_names(nodes.iter().filter(|n| n.is_reachable() && n.seen().is_vacant())),
         fresh: node_names(fresh.iter().copied()),
-        parameters: parameters.collect(),
+        parameters,
         sizes: reasons,
         rules: if start { rules_at(&mut c, primary, &all, &options.og_hba_method) } else { Vec::new() },
         peers: by_id.iter().map(|n| n.channel_end()).collect(),
         start,
         add: targets.clone(),
         files: Files::new(primary, &[primary]),
+        record: targets.is_empty() && nodes.len() == 1 && (start || primary.seen().recorded.is_empty()),
         shared: Shared::within_members(
             nodes,
             primary,
@@ -162,13 +181,158 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     Outlook::new(c, Some(plan))
 }
 
+/// What expand will find when the data directories are made and the primary runs: better known before anything is.
+fn foresee_expand(
+    nodes: &[Node],
+    primary: &Node,
+    targets: &[String],
+    parameters: &BTreeMap<String, Settings>,
+    options: &Options,
+) -> Vec<String> {
+    let made = |n: &Node| {
+        let mut n = n.clone();
+        let (is_primary, is_new) = (n == *primary, is_new(&n));
+        let planned = parameters.get(&n.name).cloned().unwrap_or_default();
+        if let Some(seen) = n.seen.as_mut().filter(|_| is_new) {
+            // What fails for want of a data directory will not.
+            seen.errors.clear();
+            (seen.state_error, seen.denied, seen.conf_error, seen.no_rules) = (None, None, None, None);
+            seen.parameters.extend(planned.into_iter().map(|(name, value)| (name, Some(value))));
+            if is_primary {
+                (seen.state.running, seen.state.role) = (true, Role::Primary);
+                seen.state.db_state = DbState::Normal;
+            }
+        }
+        n
+    };
+    let made: Vec<Node> = nodes.iter().map(made).collect();
+    super::expand::expand(&made, targets, options).findings
+}
+
+/// What is otherwise than it was when the run was planned: looked at again under the lock.
+#[must_use]
+pub fn find_changes(nodes: &[Node], og: &Deploy) -> Vec<String> {
+    let mut found = Vec::new();
+    for n in nodes {
+        let name = &n.name;
+        if let Some(why) = n.unseen_reason() {
+            found.push(format!("{name}: is {why} now"));
+        } else if og.fresh.contains(name) && !is_new(n) {
+            found.push(format!(
+                "{name}: somebody else has changed its data directory meanwhile, or its server runs by now"
+            ));
+        } else if n.live_role() == Some(Role::Primary) && (og.start || *name != og.shared.primary) {
+            found.push(format!("{name}: has become a primary meanwhile"));
+        }
+    }
+    found
+}
+
+/// Options that a data directory which is there already does not follow any more.
+fn warn_of_unused(c: &mut Cluster, primary: &Node, options: &Options) {
+    if !is_new(primary) || primary.seen().is_vacant() {
+        return;
+    }
+    let usual = Options::default();
+    let given = [
+        ("og_password_file", !options.og_password_file.is_empty()),
+        ("og_locale", options.og_locale != usual.og_locale),
+        ("og_encoding", options.og_encoding != usual.og_encoding),
+        ("og_compatibility", options.og_compatibility != usual.og_compatibility),
+    ];
+    let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+    if !given.is_empty() {
+        c.warnings.push(format!(
+            "{}: its data directory was made by an earlier run, with what that was given: {} of this run counts for nothing; \
+             set the password by ALTER USER, or clear the node (og_initdb with state: absent) and run it again",
+            primary.name,
+            given.join(", ")
+        ));
+    }
+}
+
+/// Whether two nodes are on one machine.
+fn shares_machine(a: &Node, b: &Node) -> bool {
+    let addresses =
+        |n: &Node| n.seen().facts.as_ref().map(|facts| facts.identity.addresses.clone()).unwrap_or_default();
+    let (own, other) = (addresses(a), addresses(b));
+    canonical(&a.address) == canonical(&b.address) || own.iter().any(|address| other.contains(address))
+}
+
+/// Finds nodes of one machine whose data directories are one, or of which one lies in the other.
+fn check_one_machine(c: &mut Cluster, nodes: &[Node]) {
+    let path = |n: &Node| n.seen().directory.as_ref().map(|directory| directory.path.clone());
+    for (at, a) in nodes.iter().enumerate() {
+        for b in &nodes[at + 1..] {
+            let (Some(own), Some(other)) = (path(a), path(b)) else { continue };
+            if shares_machine(a, b) && (own.starts_with(&other) || other.starts_with(&own)) {
+                c.findings.push(format!(
+                    "{} and {} are on one machine, and their data directories are one or lie in each other ({} and {}); \
+                     correct data_dir",
+                    a.name,
+                    b.name,
+                    own.display(),
+                    other.display()
+                ));
+            }
+        }
+    }
+}
+
+/// Why the database that a node holds must not be built over; none when it is a copy of the primary's.
+fn foreign_database(n: &Node, primary: &Node) -> Option<String> {
+    let directory = n.seen().directory.as_ref()?;
+    let (name, path) = (&n.name, directory.path.display());
+    if directory.content != Content::Database {
+        return Some(format!(
+            "{name}: {path} is not empty and holds no database; empty it, or correct data_dir"
+        ));
+    }
+    let own = directory.system_id.as_deref().or(n.system_id());
+    let system = primary.system_id().filter(|_| !is_new(primary));
+    match (own, system) {
+        (Some(own), Some(system)) if own == system => None,
+        (own, system) => Some(format!(
+            "{name}: {path} holds a database that deploy did not make (system identifier {}, that of the primary {} is {}), and \
+             it would be lost; move it aside (og_initdb with state: absent), or correct data_dir",
+            own.unwrap_or("unknown"),
+            primary.name,
+            system.unwrap_or("still to be made")
+        )),
+    }
+}
+
+/// Whether the primary has senders that its connections allow.
+fn check_senders(c: &mut Cluster, fresh: &[&Node], options: &Options) {
+    let number = |name: &str, usual: &str| {
+        given(options, name).unwrap_or_else(|| usual.to_owned()).trim().parse::<u64>().ok()
+    };
+    let (senders, connections) = (number(room::SENDERS, SENDERS), number("max_connections", CONNECTIONS));
+    if let (Some(senders), Some(connections), false) = (senders, connections, fresh.is_empty())
+        && senders >= connections
+    {
+        c.findings.push(format!(
+            "{}: {} = {senders} is not below max_connections = {connections}, and a server does not start so; correct \
+             og_parameters",
+            node_names(fresh.iter().copied()).join(", "),
+            room::SENDERS
+        ));
+    }
+}
+
+/// What og_parameters sets a parameter to.
+fn given(options: &Options, name: &str) -> Option<String> {
+    let value = options.og_parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
+    Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
 /// The one name that all nodes get: the one that the primary has, or is made with.
 fn node_name_of(primary: &Node) -> String {
     let own = primary.works_with(NODE_NAME).filter(|name| !name.is_empty() && !primary.seen().is_vacant());
     own.map_or_else(|| primary.app_name.clone(), str::to_owned)
 }
 
-fn check_node(c: &mut Cluster, n: &Node, primary: Option<&Node>) {
+fn check_node(c: &mut Cluster, n: &Node, primary: Option<&Node>, force: bool) {
     let (name, seen) = (&n.name, n.seen());
     if n.seen.is_none() {
         // That it is hidden was found already.
@@ -182,7 +346,33 @@ fn check_node(c: &mut Cluster, n: &Node, primary: Option<&Node>) {
         c.findings.push(format!("{name}: {why}"));
         return;
     }
-    if !seen.is_vacant() {
+    if seen.directory.is_none() {
+        c.findings.push(format!(
+            "{name}: og_initdb did not tell what its data directory holds; install the same release there"
+        ));
+        return;
+    }
+    if is_new(n) && n.known_os_user().is_none() {
+        c.findings.push(format!(
+            "{name}: as which user its server is to run is not known; give os_user in the inventory"
+        ));
+    }
+    let member = primary.filter(|primary| *primary != n && !is_new(n) && !n.is_streaming());
+    if let Some(primary) = member {
+        if let Some(why) = foreign_database(n, primary) {
+            c.findings.push(why);
+            return;
+        }
+        if Files::record_of(primary, n).is_some() {
+            c.findings.push(format!(
+                "{name}: is a member by the static configuration file of {}, and does not stream; start it, or repair it (og \
+                 repair {name}): deploy leaves members as they are",
+                primary.name
+            ));
+            return;
+        }
+        super::expand::check_new_node(c, n, force);
+    } else if !seen.is_vacant() {
         c.check_answered(n);
     } else if let (Ok(address), Some(facts)) = (canonical(&n.address).parse::<IpAddr>(), &seen.facts) {
         // What has files is held against them; here nobody but the machine itself can tell.
@@ -198,10 +388,12 @@ fn check_node(c: &mut Cluster, n: &Node, primary: Option<&Node>) {
             ));
         }
     }
-    if primary == Some(n) && !is_new(n) && n.live_role() != Some(Role::Primary) {
+    let is_whole = c.nodes.len() == 1 && n.live_role() == Some(Role::Normal);
+    if primary == Some(n) && !is_new(n) && n.live_role() != Some(Role::Primary) && !is_whole {
         let what = match n.live_role() {
             None => {
-                "it has a database whose server ran before and is down; start it, or repair it (og repair)"
+                "it has a database that deploy did not make, or whose server ran before, and no server runs; start it, or \
+                 repair it (og repair)"
                     .to_owned()
             }
             Some(Role::Normal) => {
@@ -262,19 +454,30 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
     if fresh.is_empty() {
         return (Settings::new(), Vec::new());
     }
-    let memory = |n: &Node| Some((n.seen().facts.as_ref()?.memory.total?, n.name.clone()));
-    let Some((total, least)) = nodes.iter().filter_map(memory).min() else {
+    let on_machine =
+        |n: &Node| nodes.iter().filter(|other| *other == n || shares_machine(n, other)).count() as u64;
+    // Nodes of one machine share it.
+    let memory = |n: &Node| {
+        let total = n.seen().facts.as_ref()?.memory.total?;
+        Some((total / on_machine(n), n.name.clone(), total))
+    };
+    let Some((total, least, whole)) = nodes.iter().filter_map(memory).min() else {
         c.warnings.push(
             "how much memory the nodes have is not known, so the sizes of gs_initdb stay (shared_buffers and others)"
                 .to_owned(),
         );
         return (Settings::new(), Vec::new());
     };
-    let given = |name: &str| {
-        let value = options.og_parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1;
-        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    let given = |name: &str| given(options, name);
+    // Of what is given for the whole server the others are parts, as they are of the memory else.
+    let process = given("max_process_memory").and_then(|text| bytes(&text, 1 << 10));
+    let base = process.map_or(total, |process| (process / PROCESS_MEMORY * 100).min(total));
+    let of = |percent: u64, floor: u64| (base / 100 * percent).max(floor) / MIB;
+    let share = if total == whole {
+        String::new()
+    } else {
+        format!(", of which each of its nodes has {}", Bytes::new(total))
     };
-    let of = |percent: u64, floor: u64| (total / 100 * percent).max(floor) / MIB;
     let wanted = [
         ("max_process_memory", PROCESS_MEMORY, LEAST_PROCESS_MEMORY),
         ("shared_buffers", SHARED_BUFFERS, LEAST_BUFFERS),
@@ -287,10 +490,15 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
             continue;
         }
         let value = format!("{}MB", of(percent, floor));
-        let why = if total / 100 * percent < floor {
-            format!("the least that is of use; {least} has {} of memory", Bytes::new(total))
+        let why = if let Some(process) = process.filter(|_| base < total) {
+            format!(
+                "{percent} parts of {PROCESS_MEMORY} of max_process_memory, {}, that is given",
+                Bytes::new(process)
+            )
+        } else if total / 100 * percent < floor {
+            format!("the least that is of use; {least} has {} of memory{share}", Bytes::new(whole))
         } else {
-            format!("{percent} % of the {} of {least}, which has the least memory", Bytes::new(total))
+            format!("{percent} % of the {} of {least}, which has the least memory{share}", Bytes::new(total))
         };
         reasons.push(format!("{name} = {value}: {why}"));
         sizes.insert(name.to_owned(), value);
@@ -302,6 +510,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
             Bytes::new(total)
         ));
     }
+    check_sizes(c, &sizes, (total, &least), options);
     for name in [room::SENDERS, room::SLOTS] {
         if given(name).is_none() {
             let value = if name == room::SENDERS { SENDERS } else { SLOTS };
@@ -309,4 +518,45 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         }
     }
     (sizes, reasons)
+}
+
+/// Holds the sizes that the nodes get against what the checks memory.process and memory.shared_buffers will say of them.
+fn check_sizes(c: &mut Cluster, sizes: &Settings, (total, least): (u64, &str), options: &Options) {
+    let size = |name: &str, unit: u64| {
+        given(options, name).or_else(|| sizes.get(name).cloned()).and_then(|text| bytes(&text, unit))
+    };
+    let accepts = |id: &str| options.og_accept.split(',').any(|one| one.trim() == id);
+    let (process, buffers) = (size("max_process_memory", 1 << 10), size("shared_buffers", 8 << 10));
+    let columns = size("cstore_buffers", 1 << 10).unwrap_or(0);
+    if let Some(process) = process.filter(|process| process.saturating_add(SYSTEM_RESERVE) > total)
+        && given(options, "max_process_memory").is_some()
+        && !accepts("memory.process")
+    {
+        c.findings.push(format!(
+            "{least}: max_process_memory would be {}, and its server's share of the memory is {}, {} of it for the system; \
+             set it lower in og_parameters, or take it as it is (og_accept=memory.process)",
+            Bytes::new(process),
+            Bytes::new(total),
+            Bytes::new(SYSTEM_RESERVE)
+        ));
+    }
+    if let Some(buffers) = buffers.filter(|buffers| *buffers >= total)
+        && !accepts("memory.shared_buffers")
+    {
+        c.findings.push(format!(
+            "{least}: shared_buffers would be {}, and its server's share of the memory is {}; set it lower in og_parameters",
+            Bytes::new(buffers),
+            Bytes::new(total)
+        ));
+    }
+    if let (Some(process), Some(buffers)) = (process, buffers)
+        && buffers.saturating_add(columns) >= process
+    {
+        c.findings.push(format!(
+            "shared_buffers and cstore_buffers would be {}, and max_process_memory {}, of which they are a part; correct \
+             og_parameters",
+            Bytes::new(buffers.saturating_add(columns)),
+            Bytes::new(process)
+        ));
+    }
 }

@@ -322,7 +322,7 @@ fn replaced_rules(n: &Node, rules: &[RuleFields]) -> Vec<RuleFields> {
     n.seen().rules.iter().filter(changes).cloned().collect()
 }
 
-fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
+pub(super) fn check_new_node(c: &mut Cluster, n: &Node, force: bool) {
     if !c.check_answered(n) {
         return;
     }

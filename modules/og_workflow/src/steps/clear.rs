@@ -1,11 +1,12 @@
 //! Removing what dropped nodes left.
 
+use og_common::gauss::initdb::{Obstacle, ObstacleKind};
 use serde_json::json;
 
-use super::{Answered, INSPECT, Run, args, calls_on, require_success};
+use super::{Answered, INSPECT, QUIET, Run, args, calls_on, require_success};
 use crate::answer::Answer;
 use crate::plan::{self, Clear};
-use crate::replay::{Calls, Go};
+use crate::replay::{Calls, Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 use crate::table::aligned;
 
@@ -16,9 +17,50 @@ pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
     }
+    check_removal(it, &og)?;
     it.lock(&og.shared)?;
     let done = steps(it, &og);
     it.end(std::slice::from_ref(&og.shared.primary), done)
+}
+
+/// Asks whether the data directories may go before anything is changed. That a server runs which is to be stopped counts for
+/// nothing.
+fn check_removal(it: &mut Run, og: &Clear) -> Go {
+    let mut calls = removal(og, og.remove.iter());
+    for (_, own) in &mut calls {
+        own.insert("check_mode".to_owned(), json!(true));
+    }
+    it.replay.shown = QUIET;
+    let told = it.replay.ask("Check whether the data directories may go", INITDB, &calls)?;
+    let stops = |n: &String, answer: &Answer| {
+        let obstacles: Vec<Obstacle> = answer.read_key("obstacles");
+        og.stop.contains(n)
+            && answer.of_error("kind") == "refused"
+            && !obstacles.is_empty()
+            && obstacles.iter().all(|obstacle| obstacle.kind == ObstacleKind::Running)
+    };
+    let refused = told.0.iter().filter(|(n, answer)| !stops(n, answer));
+    let found: Vec<String> =
+        refused.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let refusal = plan::list_findings(&found, "; nothing was changed");
+    it.findings = found;
+    Err(Stop::Failed(refusal))
+}
+
+/// The calls by which these data directories go.
+fn removal<'a>(og: &Clear, nodes: impl Iterator<Item = (&'a String, &'a String)>) -> Calls {
+    nodes
+        .map(|(n, confirmed)| {
+            let mut own = json!({"state": "absent", "mode": og.mode, "peers": og.peers});
+            if og.mode == crate::args::ClearMode::Deleted && !confirmed.is_empty() {
+                own["confirm"] = json!(confirmed);
+            }
+            (n.clone(), args(own))
+        })
+        .collect()
 }
 
 fn steps(it: &mut Run, og: &Clear) -> Go {
@@ -37,7 +79,8 @@ fn steps(it: &mut Run, og: &Clear) -> Go {
     let slots = it.step("Drop their replication slots", "og_slot", slots.collect())?;
     require_success(&[&rules, &slots])?;
     it.show(&[], &shared.targets, Some(&shared.primary))?;
-    it.table.extend(listed(og));
+    let check = it.how.check;
+    it.table.extend(listed(og, check));
     Ok(())
 }
 
@@ -46,17 +89,7 @@ fn remove(it: &mut Run, og: &Clear) -> Go<Answered> {
     const TITLE: &str = "Remove the data directories";
     let (foreseen, asked): (Vec<_>, Vec<_>) =
         og.remove.iter().partition(|(n, _)| it.how.check && og.stop.contains(n));
-    let calls: Calls = asked
-        .into_iter()
-        .map(|(n, name)| {
-            let mut own = json!({"state": "absent", "mode": og.mode, "peers": og.peers});
-            if og.mode == crate::args::ClearMode::Deleted {
-                own["confirm"] = json!(name);
-            }
-            (n.clone(), args(own))
-        })
-        .collect();
-    let done = it.step(TITLE, INITDB, calls)?;
+    let done = it.step(TITLE, INITDB, removal(og, asked.into_iter()))?;
     let verb = match og.mode {
         crate::args::ClearMode::Moved => "move aside",
         crate::args::ClearMode::Deleted => "delete",
@@ -72,9 +105,14 @@ fn remove(it: &mut Run, og: &Clear) -> Go<Answered> {
 }
 
 /// What goes, a line each.
-fn listed(og: &Clear) -> Vec<String> {
-    let head = ["NODE", "REMOVED", "SIZE", "CHANGED", "OWNER", "WHY"].map(str::to_owned);
-    let rows = og.listing.iter().flat_map(|(n, all)| {
+fn listed(og: &Clear, check: bool) -> Vec<String> {
+    let what = match og.mode {
+        _ if check => "WOULD GO",
+        crate::args::ClearMode::Moved => "MOVED ASIDE",
+        crate::args::ClearMode::Deleted => "DELETED",
+    };
+    let head = ["NODE", what, "SIZE", "CHANGED", "OWNER", "WHY"].map(str::to_owned);
+    let rows = og.listing.iter().filter(|(n, _)| og.remove.contains_key(*n)).flat_map(|(n, all)| {
         all.iter().map(move |one| {
             [
                 n.clone(),

@@ -2,41 +2,40 @@
 
 use serde_json::json;
 
-use super::expand::expand;
+use super::expand::{carry_out, plan_expand};
 use super::{Answered, INSPECT, Run, args, calls_on, require_success, write_static};
 use crate::answer::Answer;
-use crate::plan::{self, Deploy};
+use crate::plan::{self, Deploy, Expand};
 use crate::replay::{Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 
 pub(super) fn deploy(it: &mut Run) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, plan::deploy)?;
-    make(it, &og)?;
     if it.how.check && !og.fresh.is_empty() {
+        initialise(it, &og)?;
         foresee(it, &og);
         return Ok(());
     }
+    let primary = std::slice::from_ref(&og.shared.primary);
+    let locked = og.start || og.record || !og.fresh.is_empty();
     if og.start {
+        // The lock lies in a data directory: that is made first, and og_initdb keeps others out while it works.
+        initialise(it, &og)?;
+    }
+    if locked {
         it.lock(&og.shared)?;
-        if let Err(why) = start(it, &og) {
-            return if let Stop::Failed(_) = why {
-                it.end(std::slice::from_ref(&og.shared.primary), Err(why))
-            } else {
-                Err(why)
-            };
-        }
+    }
+    match prepare(it, &og) {
+        // Expand takes the lock once more and releases it; before that nothing of it is left.
+        Ok(Some(more)) => carry_out(it, &more)?,
+        Ok(None) if locked => it.end(primary, Ok(()))?,
+        Ok(None) => {}
+        Err(Stop::Failed(why)) if locked => return it.end(primary, Err(Stop::Failed(why))),
+        Err(why) => return Err(why),
     }
     if og.add.is_empty() {
-        if og.start {
-            let calls = write_static(&og.shared, std::slice::from_ref(&og.shared.primary), &og.files);
-            let files = it.step("Update cluster_static_config", "og_static_conf", calls)?;
-            it.end(std::slice::from_ref(&og.shared.primary), require_success(&[&files]))?;
-        }
         it.show(&[], &[], Some(&og.shared.primary))?;
-    } else {
-        // The lock is this run's already, and expand releases it.
-        expand(it, &og.add)?;
     }
     write_xml(it, &og)?;
     if !og.fresh.is_empty() {
@@ -46,8 +45,33 @@ pub(super) fn deploy(it: &mut Run) -> Go {
     Ok(())
 }
 
-/// Makes the data directories and configures them; their servers never ran.
-fn make(it: &mut Run, og: &Deploy) -> Go {
+/// Makes the nodes ready under the lock, and plans how the others are added.
+fn prepare(it: &mut Run, og: &Deploy) -> Go<Option<Expand>> {
+    if !og.fresh.is_empty() {
+        let asked: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
+        let nodes = it.inspect("Inspect all nodes under the lock", &asked, &[])?;
+        let changed = plan::find_changes(&nodes, og);
+        if !changed.is_empty() {
+            return Err(Stop::Failed(plan::list_findings(&changed, "; run it again")));
+        }
+        if !og.start {
+            initialise(it, og)?;
+        }
+        configure(it, og)?;
+    }
+    if og.start {
+        start(it, og)?;
+    }
+    if og.record {
+        let primary = std::slice::from_ref(&og.shared.primary);
+        let calls = write_static(&og.shared, primary, &og.files);
+        require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
+    }
+    if og.add.is_empty() { Ok(None) } else { plan_expand(it, &og.add).map(Some) }
+}
+
+/// Makes the data directories.
+fn initialise(it: &mut Run, og: &Deploy) -> Go {
     let options = &it.how.options;
     let calls = og.initdb.iter().map(|n| {
         let mut own = json!({
@@ -62,10 +86,11 @@ fn make(it: &mut Run, og: &Deploy) -> Go {
         }
         (n.clone(), args(own))
     });
-    require_success(&[&it.step("Initialise data directories", INITDB, calls.collect())?])?;
-    if it.how.check {
-        return Ok(());
-    }
+    require_success(&[&it.step("Initialise data directories", INITDB, calls.collect())?])
+}
+
+/// Configures what was made; the servers never ran.
+fn configure(it: &mut Run, og: &Deploy) -> Go {
     let calls = og
         .fresh
         .iter()

@@ -27,15 +27,25 @@ struct Brought {
 }
 
 pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
-    let og = it.begin(|nodes, options| plan::expand(nodes, targets, options))?;
+    let og = plan_expand(it, targets)?;
+    carry_out(it, &og)
+}
+
+/// Looks and plans; nothing is changed.
+pub(super) fn plan_expand(it: &mut Run, targets: &[String]) -> Go<Expand> {
+    it.begin(|nodes, options| plan::expand(nodes, targets, options))
+}
+
+/// Does what is planned, under a lock that is released whatever becomes of it.
+pub(super) fn carry_out(it: &mut Run, og: &Expand) -> Go {
     it.lock(&og.shared)?;
     if let Some(own) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
         it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
     let mut brought = Brought::default();
-    match steps(it, &og, &mut brought) {
-        Err(Stop::Failed(why)) => return handle_failure(it, &og, &brought, why),
+    match steps(it, og, &mut brought) {
+        Err(Stop::Failed(why)) => return handle_failure(it, og, &brought, why),
         done => done?,
     }
     it.unlock(&og.shared)

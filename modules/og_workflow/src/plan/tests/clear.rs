@@ -11,7 +11,7 @@ pub(super) fn data_directory(content: &str, name: &str) -> Value {
     let listed = json!({"path": "/d", "bytes": 7, "owner": "omm", "modified": null, "why": "data_dir"});
     json!({
         "failed": false,
-        "directory": {"path": "/d", "content": content, "name": name},
+        "directory": {"path": "/d", "content": content, "name": name, "system_id": (content == "database").then_some("77")},
         "listing": if content == "database" { json!([listed]) } else { json!([]) },
         "obstacles": [],
     })
@@ -20,6 +20,9 @@ pub(super) fn data_directory(content: &str, name: &str) -> Value {
 /// n1 and n2, and n3 that was dropped: it is stopped and knows them still.
 pub(crate) fn dropped() -> Vec<Given> {
     let mut hosts = cluster(1);
+    for own in &mut hosts {
+        own.2["og_node_state"]["identity"] = json!({"system_id": "77"});
+    }
     let mut own = seen(3, "standby", false, &[1, 2]);
     own["og_initdb"] = data_directory("database", "dn_6003");
     hosts.push(host(3, "standby", own));
@@ -33,7 +36,7 @@ fn clearing(hosts: &[Given]) -> Outlook<Clear> {
 #[test]
 fn what_a_dropped_node_left_goes() {
     let plan = good(clearing(&dropped()));
-    assert_eq!(json!(plan.remove), json!({"n3": "dn_6003"}));
+    assert_eq!(json!(plan.remove), json!({"n3": ""}), "nobody confirmed anything");
     assert!(plan.stop.is_empty() && plan.rules.is_empty() && plan.slots.is_empty());
     assert_eq!(plan.listing["n3"].len(), 1);
     let channels: Vec<_> = plan.peers.iter().map(|peer| peer["channels"].as_array().unwrap().len()).collect();
@@ -144,8 +147,82 @@ fn a_deletion_is_confirmed_by_the_nodes_name() {
         };
         clear(&nodes(&dropped()), &words("n3"), &options)
     };
-    for confirm in ["", "n2", "n33", "yes"] {
-        assert!(only(of(confirm)).contains("og_confirm_clear=n3 confirms it"), "{confirm}");
+    for confirm in ["", "n2", "n3", "dn_600", "yes"] {
+        assert!(only(of(confirm)).contains("og_confirm_clear=dn_6003, the name that is in it"), "{confirm}");
     }
-    assert_eq!(good(of("n2, n3")).mode, ClearMode::Deleted);
+    let plan = good(of("dn_6002, dn_6003"));
+    assert_eq!((plan.mode, json!(plan.remove)), (ClearMode::Deleted, json!({"n3": "dn_6003"})));
+}
+
+#[test]
+fn what_may_be_no_copy_of_the_primary_is_not_cleared() {
+    let with = |confirm: &str, change: &dyn Fn(&mut Value)| {
+        let mut hosts = dropped();
+        change(&mut hosts[2].2);
+        let options = Options { og_confirm_clear: confirm.to_owned(), ..Options::default() };
+        clear(&nodes(&hosts), &words("n3"), &options)
+    };
+    for confirm in ["", "dn_6003"] {
+        let of = |change: &dyn Fn(&mut Value)| only(with(confirm, change));
+        let told = of(&|own| own["og_initdb"]["directory"]["system_id"] = json!("78"));
+        assert!(told.contains("holds the database system 78, that of n1 is 77"), "{told}");
+        let told = of(&|own| own["og_initdb"]["directory"]["system_id"] = Value::Null);
+        assert!(told.contains("is not known"), "{told}");
+        let told = of(&|own| own["og_node_state"]["node"]["role"] = json!("primary"));
+        assert!(told.contains("may hold commits that n1 has not; repair it first"), "{told}");
+    }
+    for role in ["normal", "unknown", "pending"] {
+        let change = |own: &mut Value| own["og_node_state"]["node"]["role"] = json!(role);
+        assert!(only(with("n3", &change)).contains("og_confirm_clear=dn_6003"), "{role}");
+        good(with("dn_6003", &change));
+    }
+    // Nothing of anybody's is in what og_initdb made.
+    good(with("", &|own| {
+        own["og_initdb"]["directory"] =
+            json!({"path": "/d", "content": "database", "system_id": "78", "made": true});
+        own["og_node_state"]["node"]["role"] = json!("unknown");
+    }));
+    // What the primary has is not known.
+    let mut hosts = dropped();
+    hosts[0].2["og_node_state"]["identity"] = json!({});
+    assert!(only(clearing(&hosts)).contains("is not known"));
+}
+
+#[test]
+fn a_channel_to_a_name_may_be_one_to_the_node() {
+    let of = |host: &str, port: i64, change: &dyn Fn(&mut Vec<Given>)| {
+        let mut hosts = dropped();
+        let own = &mut hosts[1].2["og_replconninfo"]["channels"];
+        own.as_array_mut().unwrap().push(json!({"number": 2, "remote": {"host": host, "port": port}}));
+        change(&mut hosts);
+        clearing(&hosts).findings.iter().any(|text| text.contains("n2 has a replication channel to it"))
+    };
+    assert!(of("db3.example", 26001, &|_| ()), "whose name it is is not known");
+    assert!(of("n3", 26001, &|_| ()));
+    assert!(!of("n1", 26001, &|_| ()) && !of("db3.example", 36001, &|_| ()));
+    assert!(!of("db1.example", 26001, &|h| h[0].1["hostname"] = json!("db1.example")));
+    assert!(of("10.0.0.9", 26001, &|h| h[2].1["address"] = json!("db3.example")));
+}
+
+#[test]
+fn a_node_that_could_not_answer_may_know_the_cleared_one() {
+    let mut hosts = dropped();
+    hosts.push(host(4, "standby", seen(4, "standby", false, &[])));
+    good(clearing(&hosts));
+    for program in ["og_guc", "og_replconninfo", "og_static_conf"] {
+        let mut hosts = hosts.clone();
+        hosts[3].2[program] =
+            json!({"failed": true, "msg": "no", "error": {"kind": "permission", "detail": "cannot be read"}});
+        let told = clearing(&hosts).findings.join("\n");
+        assert!(
+            told.contains("n4: whether it still knows n3 is not known: cannot be read"),
+            "{program}: {told}"
+        );
+    }
+    // Where there is no data directory nothing knows anybody.
+    let gone = json!({"failed": true, "msg": "x", "error": {"kind": "not_found", "detail": "cannot open data_dir /d"}});
+    for program in crate::seen::PROGRAMS {
+        hosts[3].2[program] = gone.clone();
+    }
+    good(clearing(&hosts));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::clear::data_directory;
-use super::{Given, checked, cluster, fresh, good, host, nodes, only, seen};
+use super::{Given, checked, cluster, fresh, good, host, nodes, only, parameter, seen};
 use crate::args::Options;
 use crate::plan::{Deploy, Outlook, PREFLIGHT, deploy};
 
@@ -23,6 +23,8 @@ pub(crate) fn bare(number: i64, role: &str) -> Given {
 pub(crate) fn made(number: i64, role: &str) -> Given {
     let mut given = fresh(number, role);
     given.2["og_initdb"] = data_directory("database", "dn_6001");
+    given.2["og_initdb"]["directory"]["system_id"] = json!(format!("9{number}"));
+    given.2["og_initdb"]["directory"]["made"] = json!(true);
     given
 }
 
@@ -87,7 +89,97 @@ fn sizes_follow_the_node_with_the_least_memory_and_say_so() {
     assert_eq!((&*own["shared_buffers"], &*own["max_connections"], &*own["port"]), ("1GB", "500", "26000"));
     memory(&mut hosts[1], 2);
     assert!(only(deploying(&hosts)).starts_with("n2: has 2.0 GiB of memory"));
-    good(with(&hosts, json!({"max_process_memory": "2GB"})));
+    assert!(only(with(&hosts, json!({"max_process_memory": "2GB"}))).contains("og_accept=memory.process"));
+    memory(&mut hosts[1], 4);
+    // What is given for the server decides of its parts, too.
+    let plan = good(with(&hosts, json!({"max_process_memory": "2GB"})));
+    assert_eq!(plan.parameters["n1"]["shared_buffers"], "853MB");
+    let told = only(with(&hosts, json!({"max_process_memory": "2GB", "shared_buffers": "2GB"})));
+    assert!(told.contains("of which they are a part"), "{told}");
+    let told = only(with(&hosts, json!({"max_connections": 20})));
+    assert!(told.contains("max_wal_senders = 20 is not below max_connections = 20"), "{told}");
+    // Two nodes of one machine share it.
+    memory(&mut hosts[1], 16);
+    let shared = json!(["10.0.0.2", "10.0.0.3"]);
+    for at in [1, 2] {
+        hosts[at].2[PREFLIGHT]["facts"]["identity"]["addresses"] = shared.clone();
+        hosts[at].2["og_initdb"]["directory"]["path"] = json!(format!("/d{at}"));
+    }
+    assert_eq!(good(deploying(&hosts)).parameters["n1"]["max_process_memory"], "4915MB");
+    hosts[2].2["og_initdb"]["directory"]["path"] = json!("/d1/dn3");
+    let told = deploying(&hosts).findings.join("\n");
+    assert!(told.contains("n2 and n3 are on one machine, and their data directories"), "{told}");
+}
+
+#[test]
+fn a_database_that_deploy_did_not_make_is_never_built_over() {
+    let theirs = |number: i64, role: &str, system: Option<&str>| {
+        let mut given = made(number, role);
+        given.2["og_initdb"]["directory"]["made"] = json!(false);
+        given.2["og_initdb"]["directory"]["system_id"] = json!(system);
+        given
+    };
+    for system in [Some("55"), None] {
+        let told = deploying(&[theirs(1, "primary", system), bare(2, "standby")]).findings.join("\n");
+        assert!(
+            told.contains("n1: is to be the primary, and it has a database that deploy did not make"),
+            "{told}"
+        );
+        let told = only(deploying(&[bare(1, "primary"), theirs(2, "standby", system)]));
+        assert!(told.contains("n2: /d holds a database that deploy did not make"), "{told}");
+        let told = only(deploying(&[made(1, "primary"), theirs(2, "standby", system)]));
+        assert!(told.contains("n2: /d holds a database that deploy did not make"), "{told}");
+    }
+    let mut hosts =
+        vec![host(1, "primary", seen(1, "primary", true, &[2])), theirs(2, "standby", Some("55"))];
+    hosts[0].2["og_node_state"]["identity"] = json!({"system_id": "77"});
+    hosts[0].2["og_initdb"] = data_directory("database", "dn_6001");
+    assert!(only(deploying(&hosts)).contains("(system identifier 55, that of the primary n1 is 77)"));
+    // A copy of the primary's, as a killed run leaves it; once it was a primary, or is recorded, a person decides.
+    hosts[1].2["og_initdb"]["directory"]["system_id"] = json!("77");
+    assert_eq!(good(deploying(&hosts)).add, ["n2"]);
+    hosts[1].2["og_node_state"]["node"]["role"] = json!("primary");
+    assert!(only(deploying(&hosts)).contains("last ran as a primary"));
+    hosts[1].2["og_node_state"]["node"]["role"] = json!("standby");
+    hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": [{"id": 2, "name": "n2"}]});
+    assert!(only(deploying(&hosts)).contains("og repair n2"));
+}
+
+#[test]
+fn what_expand_would_find_is_found_before_anything_is_made() {
+    let mut hosts = bare_cluster();
+    hosts[0] = host(1, "standby", seen(1, "primary", true, &[]));
+    hosts[0].2["og_initdb"] = data_directory("database", "dn_6001");
+    hosts[1].1["role"] = json!("primary");
+    let told = deploying(&hosts).findings.join("\n");
+    assert!(told.contains("n2 is to be added, but its role in the inventory is primary"), "{told}");
+    hosts[1].1["role"] = json!("standby");
+    parameter(&mut hosts, "max_wal_senders", Some("1"));
+    let told = deploying(&hosts).findings.join("\n");
+    assert!(told.contains("max_wal_senders"), "{told}");
+    let mut hosts = bare_cluster();
+    hosts[2].2[PREFLIGHT]["facts"]["user"]["name"] = json!("root");
+    assert!(only(deploying(&hosts)).starts_with("n3: as which user its server is to run is not known"));
+}
+
+#[test]
+fn a_single_node_is_deployed_once() {
+    let mut hosts = vec![host(1, "primary", seen(1, "normal", true, &[]))];
+    hosts[0].2["og_initdb"] = data_directory("database", "dn_6001");
+    let plan = good(deploying(&hosts));
+    assert!(plan.record && !plan.start, "a killed run did not record it");
+    hosts[0].2["og_static_conf"] = json!({"failed": false, "nodes": [{"id": 1, "name": "n1"}]});
+    assert!(good(deploying(&hosts)).is_empty());
+}
+
+#[test]
+fn options_that_count_no_more_are_warned_of() {
+    let options =
+        Options { og_password_file: "/p".to_owned(), og_locale: "de".to_owned(), ..Options::default() };
+    let of = |hosts: &[Given]| deploy(&nodes(hosts), &options).warnings.join("\n");
+    let told = of(&[made(1, "primary"), made(2, "standby")]);
+    assert!(told.contains("og_password_file, og_locale of this run counts for nothing"), "{told}");
+    assert!(!of(&bare_cluster()).contains("counts for nothing"));
 }
 
 #[test]
@@ -147,7 +239,7 @@ fn what_cannot_become_a_cluster_is_refused_before_anything_is_made() {
         h[0].2["og_initdb"] = data_directory("database", "dn_6001");
     });
     assert!(
-        told.contains("n1: is to be the primary, and it has a database whose server ran before"),
+        told.contains("n1: is to be the primary, and it has a database that deploy did not make, or whose server ran before"),
         "{told}"
     );
     let told = of(&|h| {

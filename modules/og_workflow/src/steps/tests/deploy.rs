@@ -12,10 +12,13 @@ use crate::steps::Workflow;
 
 /// What the nodes say when the primary was started: n1 runs with channels to n2 and n3, which only were configured.
 fn started(step: &str, call: &NodeCall, looks: &mut usize) -> Option<Value> {
-    if step == "Inspect all nodes" && call.program == "og_node_state" && call.node.as_deref() == Some("n1") {
+    if step.starts_with("Inspect all nodes")
+        && call.program == "og_node_state"
+        && call.node.as_deref() == Some("n1")
+    {
         *looks += 1;
     }
-    if !super::asks(call) || call.program == "og_build" || *looks < 2 {
+    if !super::asks(call) || call.program == "og_build" || *looks < 2 || step.ends_with("lock") {
         return None;
     }
     let now: Vec<Given> =
@@ -54,12 +57,13 @@ fn a_cluster_is_made_in_order() {
     })
     .well();
     assert_eq!(
-        done.steps[..10],
+        done.steps[..11],
         [
             "Inspect all nodes: n1,n2,n3",
             "Initialise data directories: n1,n2,n3",
-            "Configure the new nodes' parameters: n1,n2,n3",
             "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2,n3",
+            "Configure the new nodes' parameters: n1,n2,n3",
             "Configure pg_hba.conf rules of the primary: n1",
             "Configure replication channels of the primary: n1",
             "Start the primary: n1",
@@ -113,7 +117,8 @@ fn nothing_is_done_to_a_cluster_that_is_deployed() {
 fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
     let mut given = dropped();
     given[2].2["og_node_state"]["node"]["running"] = json!(true);
-    let options = Options { og_clear_mode: mode, og_confirm_clear: "n3".to_owned(), ..Options::default() };
+    let options =
+        Options { og_clear_mode: mode, og_confirm_clear: "dn_6003".to_owned(), ..Options::default() };
     let mut how = how(options);
     how.check = check;
     told(&given, Workflow::Clear, "n3", &how, true, say)
@@ -133,6 +138,7 @@ fn a_dropped_node_is_stopped_before_its_data_go() {
         done.steps,
         [
             "Inspect all nodes: n1,n2,n3",
+            "Check whether the data directories may go: n3",
             "Acquire the cluster lock: n1",
             "Stop the cleared nodes: n3",
             "Remove the data directories: n3",
@@ -145,13 +151,80 @@ fn a_dropped_node_is_stopped_before_its_data_go() {
 
 #[test]
 fn check_mode_tells_what_would_go_though_its_server_runs() {
-    let done = clear(ClearMode::Moved, true, |step, call| {
-        assert!(
-            step != "Remove the data directories" && call.program != "og_initdb"
-                || step == "Inspect all nodes"
-        );
-        None
+    let done = clear(ClearMode::Moved, true, |step, _| {
+        assert_ne!(step, "Remove the data directories");
+        (step.starts_with("Check whether")).then(|| refused("running"))
     })
     .well();
     assert!(done.outcome.changes.iter().any(|change| change.actions == ["move aside /d"]));
+}
+
+fn refused(kind: &str) -> Value {
+    let obstacle = json!({"kind": kind, "detail": "it is in the way", "fix": "go"});
+    json!({"failed": true, "msg": "it is in the way", "obstacles": [obstacle],
+        "error": {"kind": "refused", "detail": "it is in the way"}})
+}
+
+#[test]
+fn no_server_is_stopped_whose_data_may_not_go() {
+    for check in [false, true] {
+        let done = clear(ClearMode::Moved, check, |step, call| {
+            let asks = step.starts_with("Check whether");
+            assert!(!asks || call.args["peers"].as_array().map(Vec::len) == Some(2));
+            asks.then(|| refused("channel"))
+        });
+        assert!(done.why().contains("n3: it is in the way"), "{}", done.why());
+        assert_eq!(
+            done.steps,
+            ["Inspect all nodes: n1,n2,n3", "Check whether the data directories may go: n3"]
+        );
+    }
+}
+
+#[test]
+fn what_changed_before_the_lock_was_taken_ends_the_run() {
+    let given = [made(1, "primary"), made(2, "standby")];
+    let done = deploy(&given, false, |step, call| {
+        let there = step.ends_with("under the lock") && call.program == "og_initdb";
+        there.then(
+            || json!({"failed": false, "directory": {"path": "/d", "content": "database", "system_id": "5"}}),
+        )
+    });
+    assert!(done.why().contains("n1: somebody else has changed its data directory"), "{}", done.why());
+    assert_eq!(
+        done.from("Acquire"),
+        [
+            "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2",
+            "Release the cluster lock: n1"
+        ]
+    );
+}
+
+#[test]
+fn where_a_primary_lives_the_lock_comes_first_and_a_refusal_of_expand_releases_it() {
+    let mut given = cluster(0);
+    given[0].2["og_initdb"] = json!({"failed": false, "directory": {"path": "/d", "content": "database"}});
+    given.push(bare(2, "standby"));
+    let mut looks = 0;
+    let done = deploy(&given, false, |step, call| {
+        looks += usize::from(
+            step == "Inspect all nodes"
+                && call.program == "og_node_state"
+                && call.node.as_deref() == Some("n1"),
+        );
+        // n2 is gone when expand looks.
+        let lost = looks > 1 && super::asks(call) && call.node.as_deref() == Some("n2");
+        lost.then(|| json!({"failed": true, "msg": "no route", "error": {"kind": "unreachable"}}))
+    });
+    assert!(done.why().contains("n2: cannot be reached"), "{}", done.why());
+    assert_eq!(
+        done.steps[..3],
+        [
+            "Inspect all nodes: n1,n2",
+            "Acquire the cluster lock: n1",
+            "Inspect all nodes under the lock: n1,n2"
+        ]
+    );
+    assert_eq!(done.steps.last().map(String::as_str), Some("Release the cluster lock: n1"));
 }

@@ -397,6 +397,11 @@ directory:
         - The process of the server that runs in it.
       type: int
       returned: when known
+    made:
+      description:
+        - "Whether og_initdb made this database, and no server has run in it since: it holds nothing of anybody's."
+      type: bool
+      returned: when known
   sample:
     path: /gauss/data/dn1
     content: database
