@@ -58,7 +58,11 @@ CALLS = {
 # here, their own examples are.
 WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_session", "og_slot")
 # Keys that others have no more than there.
-OF_A_SERVER = {"og_guc": {"/running", "/running/*"}}
+OF_A_SERVER = {
+    "og_guc": {"/running", "/running/*"},
+    # Of a data directory with a system identifier; og_initdb's own tests and the story deploy have one.
+    "og_initdb": {f"/listing/{key}" for key in ("path", "bytes", "owner", "modified", "why")},
+}
 # Keys that are names, of parameters, nodes or servers.
 NAMES_OF = ("running", "before", "after", "roles", "here", "there", "locals", "file_ids", "cuts", "commits", "args", "restore")
 
