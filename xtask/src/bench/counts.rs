@@ -88,8 +88,20 @@ fn profile() -> &'static str {
     if build::is_for_tests() { "dev" } else { "release" }
 }
 
+/// What the counts depend on besides the programs: the compiler, and the widest registers that the libraries find.
 fn compiler() -> Result<String> {
-    Ok(output(Command::new("rustc").arg("--version").current_dir(root()))?.trim().to_owned())
+    let rustc = output(Command::new("rustc").arg("--version").current_dir(root()))?;
+    Ok(format!("{}, {}", rustc.trim(), registers()))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn registers() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx2") { "AVX2" } else { "no AVX2" }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn registers() -> &'static str {
+    std::env::consts::ARCH
 }
 
 fn read() -> Result<File> {
