@@ -14,6 +14,8 @@ const SHORTEST: usize = 4;
 /// Of more secrets only the simple spellings are looked for: a file with as many is large, and its lines are masked by the
 /// names in them, too.
 const MANY: usize = 1000;
+/// Of a longer one, too: each spelling within another may double it.
+const LONG: usize = 64 << 10;
 /// Spellings within spellings: libpq's quoting in postgresql.conf's quoting in JSON text.
 const NESTED: usize = 3;
 /// What is said everywhere and is nobody's secret.
@@ -39,7 +41,7 @@ pub fn register(value: &str) {
             return;
         }
         if known.values.insert(value.to_owned()) {
-            let depth = if known.values.len() > MANY { 1 } else { NESTED };
+            let depth = if known.values.len() > MANY || value.len() > LONG { 1 } else { NESTED };
             for spelling in spellings(value, depth) {
                 known.add_spelling(spelling);
             }
@@ -279,6 +281,17 @@ mod tests {
             assert_eq!(mask(text), format!("x {MASK} y"), "{text}");
         }
         assert_eq!(mask("a\"b"), "a\"b");
+    }
+
+    #[test]
+    fn a_long_value_does_not_grow_by_its_quotings() {
+        let value = "'\n".repeat(LONG);
+        assert!(spellings(&value, 1).iter().map(String::len).sum::<usize>() < 40 * value.len());
+        register(&value);
+        let known =
+            KNOWN.with_borrow(|known| known.spellings.values().flatten().map(|s| s.len()).sum::<usize>());
+        assert!(known < 40 * value.len(), "{known}");
+        assert_eq!(mask(&value), MASK);
     }
 
     #[test]
