@@ -28,6 +28,7 @@ const TESTS: &[Package] = &[
     ("shellcheck", "shellcheck"),
     ("busybox", "busybox"),
     ("valgrind", "valgrind"),
+    ("xz-utils", "xz"),
 ];
 
 /// What the tests find.

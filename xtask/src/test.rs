@@ -66,7 +66,7 @@ fn stages(all: bool) -> Vec<Stage> {
         cargo("fuzz", &["build"], check::fuzz_targets),
         stage("documents", &["build"], Waits, docs::check_built),
         stage("instructions", &["build", "setup"], Waits, bench::counts::check),
-        stage("dist", &["build"], Waits, dist::check),
+        stage("dist", &["build", "setup"], Waits, dist::check),
         stage("sanity", &["collection"], Waits, || collection::sanity(&tools())),
         stage("scripts", &["setup"], Waits, lint::check_scripts),
         stage("dependencies", &["build", "setup"], Waits, lint::check_dependencies),
