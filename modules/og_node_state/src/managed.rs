@@ -27,12 +27,11 @@ fn act(args: &Args, node: &NodeState) -> Option<Act> {
     }
 }
 
-/// Returns the plan by the means that serve: gs_ctl where nobody else is in charge of the server, cm_ctl where CM is.
-/// What CM is to do is filled in to `present`.
+/// Plans the steps: by gs_ctl, or by cm_ctl where CM manages the server. Fills in what `present` lacks for the latter.
 ///
 /// # Errors
-/// `refused` when somebody is in charge who cannot be told, whatever else stands against the plan: what that error advises
-/// is not ours to do. Else as [`plan`].
+/// `refused` when something else manages the server that these programs cannot command; this comes before any other error,
+/// whose hint would not apply then. Else as [`plan`].
 pub async fn plan_by_means(
     call: &Call,
     node: &ServerNode,
@@ -64,8 +63,8 @@ pub async fn plan_by_means(
     plan_as_managed(present, args, &managed, &node.data_dir)
 }
 
-/// Whether an act for which nothing is to be done matters to CM: a server that is down and not held by it will be started
-/// again, and one that runs and is held will go down.
+/// Whether CM may undo a state that needs no step by itself: it starts a stopped server that is not in manual stop, and stops a
+/// running one that is.
 fn matters_when_idle(act: Act) -> bool {
     matches!(act, Act::Stop | Act::StopImmediate | Act::Start)
 }
@@ -78,7 +77,7 @@ fn is_failover_in_pause(act: Act, managed: &ManagedBy) -> bool {
     act == Act::Failover && managed.by == Manager::Cm && managed.paused
 }
 
-/// The plan by the means that serve: pure.
+/// [`plan_by_means`] without its questions: pure.
 ///
 /// # Errors
 /// As [`plan_by_means`].
@@ -109,7 +108,7 @@ pub fn plan_as_managed(
             planned
         }
         Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, managed, steps)),
-        Ok(Means::Cm(_)) => plan_under_cm(present, args, managed),
+        Ok(Means::Cm(_)) => plan_under_cm(act, present, args, managed),
     }
 }
 
@@ -156,38 +155,30 @@ fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
     }
 }
 
-/// The steps from what is to what is wanted, where CM does them: pure. The conditions are those of [`plan`], but that CM
-/// gives the roles.
+/// The steps that cm_ctl does: pure. The conditions are those of [`plan`], but that CM gives the roles.
 ///
 /// # Errors
 /// As [`plan`]; `refused` with the reason `managed_by_cm` for what CM decides.
-pub fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Result<Vec<Step>, Error> {
+fn plan_under_cm(act: Act, present: &Present, args: &Args, managed: &ManagedBy) -> Result<Vec<Step>, Error> {
     let node = &present.node;
     refuse_busy(node, args)?;
-    match args.state {
-        State::Query | State::ForkRecorded | State::Reloaded => plan(present, args),
-        State::Stopped if !node.running && !managed.manual_start.is_empty() => Ok(Vec::new()),
-        State::Stopped => {
+    match act {
+        Act::Stop | Act::StopImmediate => {
             refuse_stop_of_primary(present, args)?;
             Ok(vec![Step::Cm(CmAct::Stop(args.stop_mode))])
         }
-        State::Started if node.running => {
+        Act::Start if node.running => {
             let steps = plan(present, args)?;
             // With the mark CM stops it later, or has begun to: its removal makes CM run it.
             Ok(if managed.manual_start.is_empty() { steps } else { vec![Step::Cm(CmAct::Start)] })
         }
-        State::Standby if node.running => match plan(present, args)?.first() {
-            None => Ok(Vec::new()),
-            Some(_) => Err(gives_roles("this server is made no standby")
-                .hint("make another node primary (state: primary there), which makes this one a standby")),
-        },
-        State::Started | State::Standby => {
+        Act::Start => {
             refuse_half_built(node)?;
             refuse_chosen_role(present, args)?;
             refuse_start_of_primary(present, args)?;
             Ok(vec![Step::Cm(CmAct::Start)])
         }
-        State::Restarted => {
+        Act::Restart => {
             refuse_half_built(node)?;
             refuse_chosen_role(present, args)?;
             refuse_stop_of_primary(present, args)?;
@@ -195,7 +186,10 @@ pub fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Res
             let stop = node.running.then_some(Step::Cm(CmAct::Stop(args.stop_mode)));
             Ok(stop.into_iter().chain([Step::Cm(CmAct::Start)]).collect())
         }
-        State::Primary => switch_over(present, args),
+        Act::Switchover => switch_over(present, args),
+        Act::Failover | Act::Follow | Act::Build | Act::BuildFull | Act::Expand | Act::Drop => {
+            Err(by_cm("openGauss CM runs this node, and this is not done through it"))
+        }
     }
 }
 
@@ -261,11 +255,6 @@ fn switch_over(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
         return Err(gives_roles("this server waits for its own").hint(
             "wait for it (state: query with wait); cm_ctl query -Cvidp tells whether CM has a primary cm_server",
         ));
-    }
-    if args.transition == Transition::Failover {
-        return Err(gives_roles("it makes a standby primary by itself when the primary is lost")
-            .with_path("/transition")
-            .hint("wait for it; cm_ctl query -Cvidp tells what keeps it from that"));
     }
     let steps = plan(present, args).map_err(|error| match error.failure().reason {
         Some(Reason::NotStreaming) => error.hint(

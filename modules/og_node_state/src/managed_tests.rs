@@ -1,6 +1,8 @@
 //! What is planned where openGauss CM is in charge.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+
 use og_common::gauss::cm_ctl::CmAct;
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{CmTarget, ManagedBy, Manager};
@@ -10,7 +12,7 @@ use og_common::protocol::{Error, ErrorKind, Lsn, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::managed::{consequence, plan_under_cm};
+use crate::managed::{consequence, plan_as_managed};
 use crate::plan::{Present, Step};
 
 /// A recording of `cm_ctl query -Cvidp`.
@@ -21,7 +23,14 @@ macro_rules! recording {
 }
 
 fn under_cm() -> ManagedBy {
-    ManagedBy { by: Manager::Cm, agent: Some(252), ..ManagedBy::default() }
+    ManagedBy {
+        by: Manager::Cm,
+        agent: Some(252),
+        node_id: Some(3),
+        instance_id: Some(6003),
+        data_dir: Some("/data".to_owned()),
+        ..ManagedBy::default()
+    }
 }
 
 fn held() -> ManagedBy {
@@ -38,7 +47,7 @@ fn node(running: bool, role: Role) -> Present {
 
 fn planned(present: &Present, managed: &ManagedBy, args: Value) -> Result<Vec<Step>, Error> {
     let args: Args = serde_json::from_value(args).unwrap();
-    plan_under_cm(present, &args, managed)
+    plan_as_managed(present, &args, managed, Path::new("/data"))
 }
 
 fn refused(present: &Present, args: Value) -> (Option<Reason>, String) {
@@ -224,7 +233,7 @@ fn a_switchover_is_cms_own_with_the_conditions_of_ours() {
     assert_eq!(refused(&standby, failover).0, Some(Reason::ManagedByCm));
     // Nor the other way round.
     let mut led = node(true, Role::Primary);
-    assert_eq!(refused(&led, json!({"state": "standby"})).0, Some(Reason::OnlyPrimary));
+    assert_eq!(refused(&led, json!({"state": "standby"})).0, Some(Reason::ManagedByCm));
     let (reason, words) = refused(&led, json!({"state": "standby", "force": true}));
     assert_eq!(reason, Some(Reason::ManagedByCm), "{words}");
     led.node.role = Role::Standby;
