@@ -307,18 +307,41 @@ fn what_a_forced_node_holds_is_copied_aside_before_its_server_may_change_it() {
     let mend = mends(&after);
     let mut kept = Vec::new();
     let how = how(options.clone());
-    let done = told(&given, Workflow::Repair, "n3", &how, true, |step, call| {
-        if call.args.contains_key("log_records") {
+    let compared = |call: &NodeCall| {
+        call.args.contains_key("log_records").then(|| {
             let own = if call.node.as_deref() == Some("n3") { record("0/200", "0/280") } else { Value::Null };
             let records = json!({"0/80": record("0/80", "0/100"), "0/200": own});
-            return Some(json!({"failed": false, "log_records": records, "log_begin": "0/0"}));
-        }
+            json!({"failed": false, "log_records": records, "log_begin": "0/0"})
+        })
+    };
+    let done = told(&given, Workflow::Repair, "n3", &how, true, |step, call| {
         kept.extend(call.args.get("keep_from").cloned());
-        mend(step, call)
+        compared(call).or_else(|| mend(step, call))
     })
     .well();
     assert_eq!(kept, [json!("0/100")]);
     assert!(done.steps.iter().any(|step| step.starts_with("Compare the logs: ")), "{:?}", done.steps);
+    let after_copy = done.from("Copy the log aside that only the node holds");
+    let wanted = [
+        "Start the servers: n3",
+        "Measure the size of the primary: n1",
+        "Checkpoint the primary: n1",
+        "Rebuild standbys incrementally: n3",
+    ];
+    assert_eq!(after_copy[1..5], wanted, "it is not waited for whether it follows");
+    // Where there is no copy, nothing there is changed.
+    let failed = told(&given, Workflow::Repair, "n3", &how, true, |step, call| match step {
+        "Copy the log aside that only the node holds" => {
+            Some(json!({"failed": true, "msg": "m", "error": {"kind": "io", "detail": "the disk is full"}}))
+        }
+        _ => compared(call).or_else(|| mend(step, call)),
+    });
+    let acts = |step: &String| step.starts_with("Start the servers") || step.starts_with("Rebuild");
+    assert!(
+        !failed.steps.iter().any(acts) && failed.why().contains("the disk is full"),
+        "{:?}",
+        failed.steps
+    );
 }
 
 #[test]
