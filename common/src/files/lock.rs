@@ -79,7 +79,7 @@ impl NodeLock {
 }
 
 /// A mark that a long piece of work leaves beside what it works on, locked by flock(2) for as long as the work goes on: also
-/// after the death of who began it, by the programs that he started meanwhile and that [inherited](MarkLock::inherited) it. A
+/// after the death of the process that began it, by the programs that it started meanwhile and that [inherited](MarkLock::inherited) it. A
 /// mark that is there and not locked is what a killed run left.
 #[derive(Debug)]
 pub struct MarkLock {
@@ -98,7 +98,7 @@ impl MarkLock {
             let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(mark);
             let file = file.map_err(|e| Error::io("write", mark, &e))?;
             let file = flock_within(file, mark, "is being worked on", call).await?;
-            // Whoever held it before has removed the mark, and another one may have made it anew.
+            // The holder before may have removed the mark, and another process made a new one.
             let own = file.metadata().map_err(|e| Error::io("read", mark, &e))?;
             if std::fs::symlink_metadata(mark)
                 .is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()))

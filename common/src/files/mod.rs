@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use crate::base::{Error, ErrorKind};
 
 pub use lock::{FileLock, MarkLock, NodeLock};
-pub use replace::{create, remove_read, replace, replace_read};
+pub use replace::{create, remove_read, replace, replace_read, sync_folder};
 
 /// No file of a node that these programs read is so large; one that is must not take the machine's memory.
 const MOST: u64 = 256 << 20;

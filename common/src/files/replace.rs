@@ -38,11 +38,19 @@ pub fn remove_read(path: &Path, read: &[u8]) -> Result<(), Error> {
     check_unchanged(&target, read)?;
     std::fs::remove_file(&target).map_err(|e| Error::io("remove", &target, &e))?;
     let folder = target.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync the folder of", &target, &e))
+    sync_folder(folder).map_err(|e| Error::io("sync the folder of", &target, &e))
+}
+
+/// Makes sure that what was made, renamed or removed in the folder is so after a loss of power, too.
+///
+/// # Errors
+/// The folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// [`replace`], if the file still holds what was `read` of it. Whoever edits the file without asking for its lock (an
-/// editor, a script, a build) is so noticed, and nothing of his is lost.
+/// editor, a script, a build) is so noticed, and nothing of theirs is lost.
 ///
 /// # Errors
 /// As [`replace`]; `busy` when the file holds something else, or is gone.
@@ -108,7 +116,7 @@ fn exchange(
         drop(std::fs::remove_file(&temporary));
     }
     let kept = written?;
-    File::open(&folder).and_then(|f| f.sync_all()).map_err(|e| {
+    sync_folder(&folder).map_err(|e| {
         Error::io("sync the folder of", &target, &e)
             .hint(
                 "the new file is in place, but a power failure may bring the old one back; look at the disk",

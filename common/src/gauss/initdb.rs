@@ -19,6 +19,27 @@ use crate::base::{Bytes, Call, Error};
 /// How long gs_initdb may take where the call has no limit; a slow disk needs more than a minute for its fsync.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// gs_initdb cuts a longer `--nodename`.
+const MAX_NAME_BYTES: usize = 22;
+
+/// Checks a name for `--nodename`, which becomes `pgxc_node_name`: one that tablespace directories, slots and the server's own
+/// scanner take.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_node_name(name: &str) -> Result<(), String> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.is_empty() {
+        Err("is empty".to_owned())
+    } else if name.len() > MAX_NAME_BYTES {
+        Err(format!("has {} characters, and gs_initdb cuts it after {MAX_NAME_BYTES}", name.len()))
+    } else if !name.bytes().all(is_plain) {
+        Err("has other characters than letters, digits and _".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
 /// With which database's SQL a new database is compatible (`--dbcompatibility`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Compatibility {
@@ -180,7 +201,7 @@ pub struct NewDatabase<'a> {
     pub encoding: &'a str,
     /// With which SQL they are compatible.
     pub compatibility: Compatibility,
-    /// The password of the initial user; without one he comes in where no password is asked for.
+    /// The password of the initial user; without one that user connects only where pg_hba.conf asks for none.
     pub password: Option<&'a Password>,
 }
 

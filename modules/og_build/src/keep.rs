@@ -142,7 +142,7 @@ fn copy(files: &[PathBuf], target: &Path) -> Result<(), Error> {
             .hint(format!("if {} is there and lacks a file, move it away", target.display()))
     })?;
     let parent = target.parent().unwrap_or(Path::new("/"));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|e| Error::io("write", parent, &e))
+    og_common::files::sync_folder(parent).map_err(|e| Error::io("sync", parent, &e))
 }
 
 #[cfg(test)]

@@ -7,12 +7,11 @@ mod present;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use og_common::clock;
-use og_common::files::{MarkLock, NodeLock};
+use og_common::files::{self, MarkLock, NodeLock};
 use og_common::gauss::ServerNode;
 use og_common::gauss::initdb::{NewDatabase, Password};
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report};
@@ -192,7 +191,7 @@ fn read_password(args: &Args) -> Result<Option<Password>, Error> {
                 let detail = format!("password_file must be an absolute path, not {}", file.display());
                 return Err(Error::bad_args(detail).with_path("/password_file"));
             }
-            let text = og_common::files::read(file).map_err(|e| e.with_path("/password_file"))?;
+            let text = files::read(file).map_err(|e| e.with_path("/password_file"))?;
             Password::new(&String::from_utf8_lossy(&text))
         }
         (None, None) => return Ok(None),
@@ -349,8 +348,6 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     sync_folder(from.parent().unwrap_or(from))
 }
 
-/// Makes sure that what was made, renamed or removed in a folder is so after a loss of power.
 fn sync_folder(folder: &Path) -> Result<(), Error> {
-    let sync = File::open(folder).and_then(|folder| folder.sync_all());
-    sync.map_err(|e| Error::io("write", folder, &e))
+    files::sync_folder(folder).map_err(|e| Error::io("sync", folder, &e))
 }

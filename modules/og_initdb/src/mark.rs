@@ -21,7 +21,7 @@ pub struct Mark {
 }
 
 /// Returns where the mark of this data directory is: beside it; where the folder that it lies in is not this user's to write
-/// into, in his home.
+/// into, in the user's home.
 pub fn mark_path(data_dir: &Path) -> PathBuf {
     let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
     // A folder that is still to be made lies in one that is still to be made.

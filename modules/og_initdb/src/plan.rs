@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use og_common::clock;
+use og_common::gauss::initdb::check_node_name;
 use og_common::protocol::Error;
 
 use crate::args::{Args, Content, Mode, Obstacle, State};
 use crate::present::{Present, deleted_prefix, entries};
-
-/// gs_initdb cuts a longer name.
-const MAX_NAME_BYTES: usize = 22;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,28 +79,20 @@ fn plan_present(present: &Present, args: &Args) -> Result<Plan, Error> {
     }
 }
 
-/// A name that tablespace directories, slots and the server's own scanner take.
 fn check_name(name: &str) -> Result<(), Error> {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let wrong = if name.is_empty() {
-        "is empty".to_owned()
-    } else if name.len() > MAX_NAME_BYTES {
-        format!("has {} characters, and gs_initdb cuts it after {MAX_NAME_BYTES}", name.len())
-    } else if !name.bytes().all(is_plain) {
-        "has other characters than letters, digits and _".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::bad_args(format!("node_name {name:?} {wrong}"))
-        .with_path("/node_name")
-        .hint("give a name such as dn_6001"))
+    check_node_name(name).map_err(|wrong| {
+        Error::bad_args(format!("node_name {name:?} {wrong}"))
+            .with_path("/node_name")
+            .hint("give a name such as dn_6001")
+    })
 }
 
 fn plan_absent(present: &Present, args: &Args, now: u64) -> Result<Plan, Error> {
     let directory = &present.directory;
     let path = &directory.path;
     let is_there = !matches!(directory.content, Content::Missing | Content::Empty);
-    if is_there && !present.obstacles.is_empty() {
+    let is_left = args.mode == Mode::Deleted && !present.half_deleted.is_empty();
+    if (is_there || is_left) && !present.obstacles.is_empty() {
         return Err(refusal(present));
     }
     match args.mode {
@@ -112,7 +102,7 @@ fn plan_absent(present: &Present, args: &Args, now: u64) -> Result<Plan, Error> 
             aside.push(format!(".moved-{stamp}"));
             Ok(Plan::Move(PathBuf::from(aside)))
         }
-        Mode::Deleted if is_there || !present.half_deleted.is_empty() => {
+        Mode::Deleted if is_there || is_left => {
             if is_there {
                 check_confirmation(present, args.confirm.as_deref())?;
             }

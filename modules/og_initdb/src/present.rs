@@ -129,6 +129,7 @@ impl Present {
         for path in &self.half_deleted {
             let found = walk(path);
             self.listing.push(listed(path, found.bytes, "its deletion was begun and broken off".to_owned()));
+            self.obstacles.extend(mounts_in(path));
         }
         let (name, system) = (self.directory.name.as_deref(), self.directory.system_id.as_deref());
         let why = match self.directory.content {
@@ -153,7 +154,7 @@ impl Present {
         };
         let found = walk(&path);
         self.listing.push(listed(&path, found.bytes, why));
-        self.obstacles = obstacles(&path, &found, peers);
+        self.obstacles.extend(obstacles(&path, &found, peers));
         self
     }
 }
@@ -192,22 +193,8 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
             "give the path that it leads to as data_dir",
         );
     }
-    match mount_points(path) {
-        Ok(mounts) => {
-            for mount in mounts {
-                add(
-                    ObstacleKind::MountPoint,
-                    format!("{} is a mount point", mount.display()),
-                    "unmount it, or remove by hand what it holds",
-                );
-            }
-        }
-        Err(e) => add(
-            ObstacleKind::Unreadable,
-            format!("cannot read {MOUNTS}: {e}"),
-            "run it where /proc is mounted",
-        ),
-    }
+    out.extend(mounts_in(path));
+    let mut add = |kind, detail: String, fix: &str| out.push(obstacle(kind, detail, fix));
     for (link, target) in &found.links_out {
         add(
             ObstacleKind::Link,
@@ -239,6 +226,27 @@ fn obstacles(path: &Path, found: &Found, peers: &[PeerFacts]) -> Vec<Obstacle> {
         );
     }
     out
+}
+
+/// The mount points at the folder and below it, whose content would go with it.
+pub fn mounts_in(path: &Path) -> Vec<Obstacle> {
+    match mount_points(path) {
+        Ok(mounts) => mounts
+            .into_iter()
+            .map(|mount| {
+                obstacle(
+                    ObstacleKind::MountPoint,
+                    format!("{} is a mount point", mount.display()),
+                    "unmount it, or remove by hand what it holds",
+                )
+            })
+            .collect(),
+        Err(e) => vec![obstacle(
+            ObstacleKind::Unreadable,
+            format!("cannot read {MOUNTS}: {e}"),
+            "run it where /proc is mounted",
+        )],
+    }
 }
 
 /// That the folder, which may not be there yet, lies in another data directory.

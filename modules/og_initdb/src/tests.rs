@@ -8,6 +8,7 @@ use og_common::protocol::{Call, Common, ErrorKind};
 
 use super::*;
 use crate::args::{Args, Content, ObstacleKind, PeerChannel, PeerFacts};
+use crate::present::mounts_in;
 
 /// Stands for gs_initdb: it keeps its arguments and its input, makes what is looked for, or fails as gs_initdb does.
 const PROGRAM: &str = "#!/bin/bash\n\
@@ -373,6 +374,18 @@ fn a_deletion_that_was_broken_off_is_finished() {
     let report = place.remove(&deleted("dn_6002")).unwrap();
     assert_eq!(report.actions, [format!("delete {}", rest.display())]);
     assert!(!rest.exists() && other.exists());
+}
+
+#[test]
+fn what_is_left_of_a_deletion_stays_where_something_is_mounted_in_it() {
+    let rest = PathBuf::from("/gauss/data/.dn1.og_deleted-1");
+    let left = Present { half_deleted: vec![rest.clone()], ..Present::default() };
+    let done = plan(&left, &deleted("dn_6001"), 7);
+    assert_eq!(done.unwrap(), Plan::Delete { aside: None, rest: vec![rest] });
+    let mounted = Present { obstacles: mounts_in(Path::new("/proc")), ..left };
+    assert_eq!(plan(&mounted, &deleted("dn_6001"), 7).unwrap_err().kind(), ErrorKind::Refused);
+    // Where it is only moved, it stays anyway.
+    assert_eq!(plan(&mounted, &absent(), 7).unwrap(), Plan::Nothing);
 }
 
 #[test]

@@ -14,9 +14,9 @@ const STARTS: &[Purpose] = &[Expand, Build, Deploy, Restart];
 const COPIES: &[Purpose] = &[Expand, Build];
 
 /// The least `max_process_memory` that a server takes.
-const LEAST_PROCESS_MEMORY: u64 = 2 * GIB;
+pub const LEAST_PROCESS_MEMORY: u64 = 2 * GIB;
 /// What the operating system keeps for itself.
-const SYSTEM_RESERVE: u64 = GIB / 2;
+pub const SYSTEM_RESERVE: u64 = GIB / 2;
 /// Open files that CM's om_monitor asks for, and that openGauss's manual advises at least.
 const OPEN_FILES: u64 = 640_000;
 /// Bytes of stack that openGauss's check list asks for.

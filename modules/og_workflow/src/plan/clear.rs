@@ -25,7 +25,7 @@ pub struct Clear {
     pub shared: Shared,
     /// Nodes whose servers are stopped.
     pub stop: Vec<String>,
-    /// Nodes whose data directories go, each with the name by which the person confirmed that; empty where he did not.
+    /// Nodes whose data directories go, each with the name by which the person confirmed that; empty where it is not confirmed.
     pub remove: BTreeMap<String, String>,
     /// What goes with them.
     pub listing: BTreeMap<String, Vec<Listed>>,

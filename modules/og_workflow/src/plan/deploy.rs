@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use og_common::gauss::initdb::Content;
+use og_common::gauss::initdb::{Content, check_node_name};
 use og_common::gauss::managed::Act;
 use og_common::gauss::{DbState, Role};
 use og_common::hba::RuleFields;
 use og_common::protocol::Bytes;
+use og_preflight::checks::{LEAST_PROCESS_MEMORY, SYSTEM_RESERVE};
 use og_preflight::facts::settings::bytes;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,19 +22,13 @@ use super::{Files, NODE_NAME, Outlook, Purpose, Settings, Shared, ZONE, current_
 use crate::args::Options;
 use crate::cluster::{Cluster, Node, PeerArg, TargetKind, canonical, node_names, several_primaries};
 
-/// The longest name that gs_initdb takes for `pgxc_node_name`.
-const MAX_NAME_BYTES: usize = 22;
 /// Of eight standbys each takes one sender, and a build of each beside them another one; the rest is for tools.
 const SENDERS: &str = "20";
 /// One for each of eight standbys, and as many for backups and logical replication.
 const SLOTS: &str = "16";
 /// What gs_initdb makes of `max_connections` where the machine does not forbid it.
 const CONNECTIONS: &str = "200";
-/// What the checks leave to the system.
-const SYSTEM_RESERVE: u64 = 512 * MIB;
 const MIB: u64 = 1 << 20;
-/// The least `max_process_memory` with which a server starts.
-const LEAST_PROCESS_MEMORY: u64 = 2048 * MIB;
 /// `max_process_memory` in percent of the memory.
 const PROCESS_MEMORY: u64 = 60;
 /// `shared_buffers` likewise.
@@ -126,11 +121,9 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     check_number(&mut c, nodes, primary);
     let Some(primary) = primary else { return Outlook::new(c, None) };
     let node_name = node_name_of(primary);
-    let is_plain = node_name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if is_new(primary) && (node_name.len() > MAX_NAME_BYTES || !is_plain) {
+    if let (true, Err(wrong)) = (is_new(primary), check_node_name(&node_name)) {
         c.findings.push(format!(
-            "{}: {node_name} would be the {NODE_NAME} of all nodes, and gs_initdb takes at most {MAX_NAME_BYTES} letters, \
-             digits and _; correct its application_name in the inventory",
+            "{}: {node_name} would be the {NODE_NAME} of all nodes, and {wrong}; correct its application_name in the inventory",
             primary.name
         ));
     }
@@ -503,7 +496,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         reasons.push(format!("{name} = {value}: {why}"));
         sizes.insert(name.to_owned(), value);
     }
-    if given("max_process_memory").is_none() && total < LEAST_PROCESS_MEMORY / PROCESS_MEMORY * 75 {
+    if given("max_process_memory").is_none() && total < LEAST_PROCESS_MEMORY + SYSTEM_RESERVE {
         c.findings.push(format!(
             "{least}: has {} of memory, and a server starts with no less than 2 GB for itself; give the machine more, or \
              set max_process_memory and shared_buffers yourself (og_parameters)",

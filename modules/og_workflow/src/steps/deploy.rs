@@ -112,9 +112,13 @@ fn start(it: &mut Run, og: &Deploy) -> Go {
         });
         it.must("Configure replication channels of the primary", "og_replconninfo", primary, own, false)?;
     }
-    let role = if og.peers.is_empty() { "normal" } else { "primary" };
-    let own = json!({"state": "started", "role": role, "timeout": it.how.options.og_wait_timeout});
+    let own = json!({"state": "started", "role": first_role(og), "timeout": it.how.options.og_wait_timeout});
     it.must("Start the primary", "og_node_state", primary, own, false)
+}
+
+/// The role in which the primary is started: a single node is none without standbys.
+fn first_role(og: &Deploy) -> &'static str {
+    if og.peers.is_empty() { "normal" } else { "primary" }
 }
 
 /// Writes cluster_config.xml on all nodes, where that is wanted.
@@ -148,9 +152,17 @@ fn foresee(it: &mut Run, og: &Deploy) {
     }
     let primary = &og.shared.primary;
     if og.start {
+        let rules = og
+            .rules
+            .iter()
+            .map(|rule| format!("add a rule for {}", rule.address.as_deref().unwrap_or("the local socket")));
+        tell("Configure pg_hba.conf rules of the primary", primary, &rules.collect::<Vec<_>>());
         let channels = og.peers.iter().map(|peer| format!("add a replication channel to {}", peer.host));
         tell("Configure replication channels of the primary", primary, &channels.collect::<Vec<_>>());
-        tell("Start the primary", primary, &["start the server as primary".to_owned()]);
+        tell("Start the primary", primary, &[format!("start the server as {}", first_role(og))]);
+    }
+    if og.record {
+        tell("Update cluster_static_config", primary, &["write the file of a single node".to_owned()]);
     }
     for n in &og.add {
         tell("Build standbys", n, &[format!("build it from {primary}")]);

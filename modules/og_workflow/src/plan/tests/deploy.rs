@@ -230,7 +230,7 @@ fn what_cannot_become_a_cluster_is_refused_before_anything_is_made() {
     });
     assert!(told.contains("a cascade standby needs a standby"), "{told}");
     let told = of(&|h| h[0].1["application_name"] = json!("a_name_of_more_than_22_bytes"));
-    assert!(told.contains("gs_initdb takes at most 22"), "{told}");
+    assert!(told.contains("gs_initdb cuts it after 22"), "{told}");
     let told = of(&|h| h[1].2[PREFLIGHT]["facts"]["identity"]["addresses"] = json!(["10.0.0.77"]));
     assert!(told.contains("n2: ssh leads to another machine than its address 10.0.0.2"), "{told}");
     // A primary that ran before holds data.
