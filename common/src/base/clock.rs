@@ -48,7 +48,7 @@ pub fn parse_millis(text: &str) -> Option<u64> {
     rfc3339(seconds).starts_with(date).then_some(seconds * 1000 + millis)
 }
 
-/// The numbers between these separators, each of so many digits.
+/// Parses the numbers between these separators; `digits` is how many each one has.
 fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[u64; N]> {
     let mut found = [0; N];
     let mut parts = text.split(between);

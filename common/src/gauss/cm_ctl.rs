@@ -1,4 +1,4 @@
-//! The acts that openGauss CM does on a server when it is told to, by cm_ctl in the place of gs_ctl.
+//! Commands of `cm_ctl`, which take the place of gs_ctl where openGauss CM manages a server.
 //!
 //! Source: recordings of CM 5.0.3 and 6.0.2. `cm_ctl stop -n -D` writes `instance_manual_start_ID` on the node and
 //! waits for its cm_agent, `start` removes it: both need an agent and no cm_server. `switchover` and `build` are orders to
@@ -13,7 +13,7 @@ use super::process::{Outcome, Program, Running};
 use super::{ServerNode, StopMode};
 use crate::base::{Call, Error};
 
-/// What CM is told to do with a server.
+/// A command of `cm_ctl` for one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CmAct {
     /// Start it, and watch it again.
@@ -78,7 +78,7 @@ pub fn missing_cm_server(view: &CmView) -> Option<(String, String)> {
         format!("none of CM's servers is their primary just now ({up} of {all} are up)")
     } else {
         format!(
-            "CM has no majority of its servers ({up} of {all} are up), and so nobody gives roles or orders builds"
+            "CM has no majority of its servers ({up} of {all} are up), so no server gets a role and none is built"
         )
     };
     // cm_ctl pause does not work on nodes that it cannot reach, and a CM paused in part may make another primary.

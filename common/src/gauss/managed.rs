@@ -106,7 +106,7 @@ pub struct Objection {
 /// By what means an act on a server is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Means {
-    /// By gs_ctl: nobody else is in charge, or CM has let go of the server.
+    /// By gs_ctl: nothing else manages the server, or CM is paused or its node stopped.
     Own,
     /// By cm_ctl, with CM's own name for the server.
     Cm(CmTarget),

@@ -12,7 +12,7 @@
 //! * [`fork`]: where the log of a new primary parts from its predecessor's
 //! * [`cluster_lock`]: one workflow at a time on a cluster
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
-//! * [`cm_query`], [`cm_ctl`]: what openGauss CM says, and what it is told to do
+//! * [`cm_query`], [`cm_ctl`]: queries and commands of openGauss CM
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
 //! * [`certificates`]: when the server's certificates end, and who may read its keys
 //! * [`disk`]: how large a node is, and how much room there is

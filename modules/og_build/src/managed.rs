@@ -49,7 +49,7 @@ pub fn plan_under_cm(plan: Plan, args: &Args, target: CmTarget, view: &CmView) -
         .with_path("/mode")
         .hint("use mode: auto, which is incremental where that serves, or full"));
     }
-    // A standby that waits for its role, or whose role nobody knows, is a standby to CM all the same.
+    // The live role does not count: CM knows a standby that is pending, or of unknown role, by its static config.
     let configured = view.instance(target.instance_id).map(|seen| match seen.static_role {
         Role::CascadeStandby => Role::CascadeStandby,
         _ => Role::Standby,

@@ -541,7 +541,7 @@ fn a_build_that_cm_cannot_be_told_is_left_to_cm() {
     assert!(fake.call.recorded_actions().is_empty());
 }
 
-/// Like gs_ctl on the standby that cm_ctl has built; whoever builds by it leaves a trace.
+/// A gs_ctl that tells of a standby that streams, and notes each other command in `calls`.
 const GS_CTL_BESIDE_CM: &str = r#"[ "$1" = query ] || { echo "gs_ctl $1" >> "$3/../calls"; exit 1; }
 printf ' HA state:           \n\tlocal_role                     : Standby\n\tdb_state                       : Normal\n'
 printf '\tdetail_information             : Normal\n\n Receiver info:      \n\treceiver_pid                   : 5\n'"#;
