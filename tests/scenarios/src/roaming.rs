@@ -99,10 +99,13 @@ fn write_by<T>(
             })
             .collect();
         let done = work();
+        // A gap has ended when somebody could commit again.
+        let goes_on = done.as_ref().map_or(Ok(()), |_| wait_for_commit(c, &seen));
         stop.store(true, Ordering::Relaxed);
         for client in clients {
             client.join().map_err(|_| "the client's thread panicked".to_owned())??;
         }
+        goes_on?;
         done
     })?;
     let seen = seen.into_inner().map_err(|e| e.to_string())?;
@@ -118,6 +121,15 @@ fn write_by<T>(
         })?;
     }
     Ok((done, seen))
+}
+
+/// Waits until a commit was acknowledged that was not before.
+fn wait_for_commit(c: &Cluster, seen: &Mutex<Roamed>) -> Result {
+    let last = || Ok::<_, String>(seen.lock().map_err(|e| e.to_string())?.last);
+    let before = last()?;
+    c.wait_until("the client commits again", || {
+        Ok(if last()? > before { Ok(()) } else { Err("no commit".to_owned()) })
+    })
 }
 
 fn gsql(c: &Cluster, name: &str) -> Result<Command> {
