@@ -1,6 +1,7 @@
 //! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
 mod clear;
+mod collect;
 mod configure;
 mod deploy;
 mod drop;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use collect::Collected;
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
@@ -65,6 +67,8 @@ pub enum Workflow {
     Status,
     /// Check the nodes for what speaks against a change.
     Preflight,
+    /// Collect what somebody needs to help from afar.
+    Collect,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
 }
@@ -83,6 +87,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
     failover::ENTRY,
     status::ENTRY,
     preflight::ENTRY,
+    collect::ENTRY,
 ];
 
 /// What callers and documents know of a workflow, and what runs it.
@@ -212,6 +217,7 @@ pub fn run(
         before: None,
         after: None,
         preflight: None,
+        collected: None,
         causes: Vec::new(),
         diagnoses: false,
         leader: None,
@@ -259,6 +265,7 @@ struct Run<'a> {
     before: Option<Box<ClusterHealth>>,
     after: Option<Box<ClusterHealth>>,
     preflight: Option<Vec<NodePreflight>>,
+    collected: Option<Collected>,
     causes: Vec<Case>,
     /// Whether nodes that are not well are asked why.
     diagnoses: bool,
@@ -709,6 +716,7 @@ impl Run<'_> {
             report: None,
             causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
+            collected: self.collected,
         }
     }
 }
