@@ -232,7 +232,7 @@ fn switchovers(
     cluster.sql("n1", &og_scenarios::client::create_table())?;
     let (mut from, mut to) = ("n1", "n2");
     let mut rates = Vec::new();
-    for load in [Load::Rest, Load::Dirty, Load::Busy] {
+    for load in [Load::Rest, Load::Busy, Load::Dirty] {
         let how = match load {
             Load::Rest => "",
             Load::Dirty => ", with dirty pages",
