@@ -3,7 +3,10 @@
 
 use clap::Command;
 use og_common::protocol::{self, Example, Module};
+pub use og_preflight::checks;
 pub use og_workflow::cluster::HOST_VARIABLES;
+pub use og_workflow::explain::outcome_reasons;
+pub use og_workflow::health::kinds::FINDING_KINDS;
 pub use og_workflow::steps::{Targets, WORKFLOWS, WorkflowEntry};
 pub use og_workflow::variables::{VARIABLES, Variable};
 use serde_json::{Value, json};
@@ -101,12 +104,11 @@ impl Program {
     }
 }
 
-/// The list of checks for og_preflight's page.
+/// Where og_preflight's page leads for its checks.
 fn preflight_checks() -> String {
-    format!(
-        "\n## Checks\n\n`og_preflight --explain ID` says why a check is there. The severity is the worst that a finding can have.\n\n{}",
-        og_preflight::checks::table()
-    )
+    "\n## Checks\n\n[Findings](../findings.md) has each check: what is looked at, why, and what to do. `og_preflight --explain ID` and \
+     `og explain ID` print the same.\n"
+        .to_owned()
 }
 
 /// Returns the programs that run on nodes.

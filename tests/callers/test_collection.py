@@ -42,11 +42,22 @@ def run(collections, program, *args, cwd=None, code=0, **env):
 def test_what_is_in_it(installed):
     tree = installed / "ansible_collections/opengauss/node"
     there = {str(p.relative_to(tree)) for p in tree.rglob("*") if p.is_file()}
+    changes = yaml.safe_load((tree / "changelogs/changelog.yaml").read_text())
+    assert all(release["changes"] for release in changes["releases"].values()) and changes["releases"]
     assert {"CHANGELOG.md", "LICENSE", "README.md", "meta/runtime.yml", "playbooks/expand.yml"} <= there
     assert not [p for p in there if p.startswith("tests/") or "__pycache__" in p]
     programs = [p for p in there if p.startswith("files/bin/")]
     assert {pathlib.Path(p).name for p in programs} == set(NAMES)
     assert all(os.access(tree / p, os.X_OK) for p in programs)
+
+
+def test_example_of_an_execution_environment():
+    """It has the package in it, of this version."""
+    text = (ROOT / "playbooks/examples/execution-environment.yml").read_text()
+    galaxy = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
+    described, package = yaml.safe_load(text), f"opengauss-node-{galaxy['version']}.tar.gz"
+    assert [file["src"] for file in described["additional_build_files"]] == [package]
+    assert described["dependencies"]["galaxy"]["collections"] == [{"name": f"galaxy/{package}", "type": "file"}]
 
 
 @pytest.mark.versions

@@ -221,7 +221,7 @@ def test_page_on_records(three):
     command = three.root / "tell-dba"
     command.write_text(f"#!/bin/sh\necho \"$@\" >>{three.root}/told\ncat >/dev/null\n")
     command.chmod(0o755)
-    [config] = [text for text in section_blocks("docs/records.md", "Tell a command what came of a run") if text.startswith("{")]
+    [config] = [text for text in section_blocks("docs/records.md", "Notify a command of the outcome") if text.startswith("{")]
     lines = [line for _, text in blocks("docs/records.md") if text != config for line in text.splitlines()]
     cluster = json.loads((three.root / "cluster.json").read_text())
     cluster["vars"].update(json.loads(config)["vars"])
@@ -474,3 +474,13 @@ def test_monitoring(three):
         three.good(*words[1:])
         files = [three.root / word for word in words if word.endswith((".prom", ".html", ".svg"))]
         assert all(file.read_text() for file in files) and len(files) == int("--nagios" not in words)
+
+
+def test_ids_are_explained(three):
+    """A finding by the id behind its message, all of them without one, and one that there is not."""
+    told = three.good("explain", "node.stopped")
+    assert told[0] == "node.stopped (finding of og status)" and "    og repair n2" in told
+    listed = {line.split()[0] for line in three.good("explain") if line.startswith("  ")}
+    assert {"busy", "not_streaming", "node.stopped", "memory.process"} <= listed
+    wrong = three.run("explain", "node.stoped")
+    assert wrong.returncode == 2 and "did you mean node.stopped?" in wrong.stderr

@@ -33,7 +33,7 @@ pub struct Common {
     pub diff: Option<bool>,
 }
 
-/// What a call does that finds the node being built.
+/// What a call does while a build of the node is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]

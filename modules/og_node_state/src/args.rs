@@ -10,11 +10,11 @@ use og_common::protocol::{Bytes, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the server shall be.
+/// The wanted state of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Tell, change nothing.
+    /// Return the state; change nothing.
     #[default]
     Query,
     /// Runs and accepts connections.
@@ -45,7 +45,7 @@ pub enum StartRole {
     CascadeStandby,
     /// Single node.
     Normal,
-    /// Waiting to be told.
+    /// Waits to be given a role.
     Pending,
 }
 
@@ -99,7 +99,7 @@ pub struct Wait {
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools)] // They are arguments of their own.
 pub struct Args {
-    /// What the server shall be.
+    /// The wanted state of the server.
     pub state: State,
     /// Role to start the server in. Default: the one it runs in, or ran in last. With `state: standby` it may be
     /// `cascade_standby`.

@@ -34,7 +34,7 @@ pub struct NodeStateModule;
 impl Module for NodeStateModule {
     const NAME: &'static str = "og_node_state";
     const ABOUT: &'static str =
-        "Tell the state of a node's openGauss server, start, stop, reload or promote it";
+        "Show the state of a node's openGauss server; start, stop, reload or promote it";
     const TIMEOUT: u64 = 300;
     const EXAMPLES: &'static [Example] = &[
         Example { title: "Tell what the node is", args: r#"{"data_dir": "/gauss/data/dn1"}"# },

@@ -196,15 +196,16 @@ def build(**arguments):
         salt '*' og.build data_dir=/gauss/data/dn1 state=query
 
     state (present|query|log_kept, default "present")
-        What shall be.
+        The wanted state.
         `present`: The node is built and streams.
-        `query`: Tell how far a build is, change nothing.
+        `query`: Return how far a build is; change nothing.
         `log_kept`: What the node holds of the log is copied into a folder beside the data directory,
         before a build gives it up.
 
     mode (auto|incremental|full, default "auto")
         How to build.
-        `auto`: Nothing when the node streams normally; incremental where that can serve; else full.
+        `auto`: Nothing when the node streams normally; incremental where that is possible; else
+        full.
         `incremental`: Copy what differs, even when the node streams normally.
         `full`: Copy everything, even when the node streams normally.
         Only when `state` is `present`.
@@ -281,9 +282,9 @@ def checkpoint(**arguments):
         salt '*' og.checkpoint data_dir=/data/dn1 max_dirty_pages=1000 timeout=120
 
     state (done|query, default "done")
-        What shall be.
+        The wanted state.
         `done`: A checkpoint is done; with `max_dirty_pages` only where more pages are dirty.
-        `query`: Tell how many pages are dirty, and where the last checkpoint is.
+        `query`: Return how many pages are dirty, and where the last checkpoint is.
 
     max_dirty_pages (int)
         Repeat the checkpoint until no more pages than this are dirty, within `timeout`; make none
@@ -520,10 +521,10 @@ def initdb(**arguments):
         salt '*' og.initdb data_dir=/gauss/data/dn1 state=absent mode=deleted confirm=dn_6002
 
     state (present|absent|query, default "present")
-        What shall be.
+        The wanted state.
         `present`: The data directory holds a database; one that holds none is made by gs_initdb.
         `absent`: There is no data directory; one that is there goes as `mode` says.
-        `query`: Tell what is there, and what speaks against its removal.
+        `query`: Return what is there, and what stands in the way of its removal.
 
     node_name (str)
         `pgxc_node_name` of a new database, at most 22 characters. All nodes of a cluster have the
@@ -555,7 +556,7 @@ def initdb(**arguments):
         Not together with `password`.
 
     mode (moved|deleted, default "moved")
-        What becomes of a data directory that goes.
+        What happens to a data directory that is removed.
         `moved`: It is renamed, to its own name with `.moved-` and the time behind it, and keeps all
         that it holds.
         `deleted`: It is deleted; `confirm` must name the node.
@@ -615,13 +616,13 @@ def lock(**arguments):
         salt '*' og.lock data_dir=/data/dn1 state=query
 
     state (held|released|query, default "held")
-        What shall be.
+        The wanted state.
         `held`: `owner` holds the lock; held already by the same owner, it is renewed.
         `released`: `owner` does not hold the lock.
-        `query`: Tell who holds it.
+        `query`: Return who holds it.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -663,7 +664,7 @@ def lock(**arguments):
 
 def node_state(**arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it.
+    Show the state of a node's openGauss server; start, stop, reload or promote it.
 
     CLI Examples:
 
@@ -681,8 +682,8 @@ def node_state(**arguments):
         salt '*' og.node_state data_dir=/gauss/data/dn1 state=primary transition=failover
 
     state (query|started|stopped|restarted|reloaded|primary|standby|fork_recorded, default "query")
-        What the server shall be.
-        `query`: Tell, change nothing.
+        The wanted state of the server.
+        `query`: Return the state; change nothing.
         `started`: Runs and accepts connections.
         `stopped`: Does not run.
         `restarted`: Has been stopped and started by this call.
@@ -698,7 +699,7 @@ def node_state(**arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     transition (switchover|failover, default "switchover")
@@ -785,7 +786,7 @@ def node_state(**arguments):
 
 def preflight(**arguments):
     r"""
-    Check a node before a change, and tell what speaks against it.
+    Check a node before a change, and report what would make it fail.
 
     CLI Examples:
 
@@ -799,8 +800,8 @@ def preflight(**arguments):
         salt '*' og.preflight data_dir=/gauss/data/dn1 for=expand wanted='{"target":true,"port":26000,"name":"dn_6003","reach":[{"host":"10.0.0.11","port":26001}],"clients":["10.0.0.11"]}'
 
     state (query, default "query")
-        It only tells.
-        `query`: Tell, change nothing.
+        The facts and findings are returned; nothing changes.
+        `query`: Return the state; change nothing.
 
     for (expand|drop|build|switchover|failover|deploy|restart|any, default "any")
         The change that the node is checked for.
@@ -832,7 +833,7 @@ def preflight(**arguments):
         `error`: When there is a finding of severity error.
         `unknown`: When there is an error, or a check could not be made.
         `warning`: When there is an error, an unknown or a warning.
-        `never`: Never: for a caller who judges the findings himself.
+        `never`: Never: the caller judges the findings.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -960,15 +961,15 @@ def session(**arguments):
         salt '*' og.session data_dir=/data/dn1 state=absent min_age=3600 method=terminate
 
     state (query|absent, default "query")
-        What shall be.
-        `query`: Tell which long transactions there are.
+        The wanted state.
+        `query`: Return the long transactions.
         `absent`: No client has a transaction of `min_age` or older.
 
     min_age (int, default 15)
         Age in seconds from which on a transaction is long; 0 is every transaction.
 
     method (wait|terminate, default "wait")
-        How the long transactions come to their end.
+        How to bring the long transactions to an end.
         `wait`: Wait for them, up to `timeout`.
         `terminate`: End their sessions, which rolls the transactions back, and wait until the
         sessions are gone.
@@ -1018,10 +1019,10 @@ def slot(**arguments):
         salt '*' og.slot data_dir=/data/dn1 state=present names='["dn_6004"]'
 
     state (present|absent|query, default "query")
-        What shall be.
+        The wanted state.
         `present`: The slots are there.
         `absent`: The slots are not there.
-        `query`: Tell which there are.
+        `query`: Return the slots.
 
     names (list of str, default [])
         The slots; openGauss names a standby's slot as its application_name, such as `dn_6002`. With
@@ -1034,9 +1035,9 @@ def slot(**arguments):
         Only when `state` is `present`.
 
     if_active (fail|wait|skip, default "fail")
-        What to do with a slot that is to go while a standby streams through it.
+        What to do with a slot that is to be dropped while a standby streams through it.
         `fail`: Fail, and drop none.
-        `wait`: Wait until it is left, up to `timeout`.
+        `wait`: Wait until the standby leaves it, up to `timeout`.
         `skip`: Leave it; `skipped` names it.
         Only when `state` is `absent`.
 
@@ -1070,7 +1071,7 @@ def slot(**arguments):
 
 def static_conf(**arguments):
     r"""
-    Say who belongs to the cluster: cluster_static_config and cluster_config.xml.
+    The members of the cluster: cluster_static_config and cluster_config.xml.
 
     CLI Examples:
 
@@ -1090,7 +1091,7 @@ def static_conf(**arguments):
         salt '*' og.static_conf xml=/gauss/cluster_config.xml for_all=/gauss/om/script/static_config_files
 
     state (present|query, default "present")
-        present: the files say what is asked for; query: say what they say.
+        present: the files describe the wanted cluster; query: return what they describe.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -1141,7 +1142,7 @@ def static_conf(**arguments):
         Fields: name, app_path, log_path, tmp_path, tool_path, core_path.
 
     dynamic (keep|remove, default "keep")
-        What becomes of cluster_dynamic_config and cluster_dnrole_config beside the file.
+        What happens to cluster_dynamic_config and cluster_dnrole_config beside the file.
         `keep`: They stay as they are.
         `remove`: They go: openGauss does without, and starts each server by its static role.
         Only when `state` is `present`.

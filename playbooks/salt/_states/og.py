@@ -125,7 +125,8 @@ def build_present(name, **arguments):
 
     mode (auto|incremental|full, default "auto")
         How to build.
-        `auto`: Nothing when the node streams normally; incremental where that can serve; else full.
+        `auto`: Nothing when the node streams normally; incremental where that is possible; else
+        full.
         `incremental`: Copy what differs, even when the node streams normally.
         `full`: Copy everything, even when the node streams normally.
         Only when `state` is `present`.
@@ -792,7 +793,7 @@ def initdb_absent(name, **arguments):
     The data directory of this node: absent.
 
     mode (moved|deleted, default "moved")
-        What becomes of a data directory that goes.
+        What happens to a data directory that is removed.
         `moved`: It is renamed, to its own name with `.moved-` and the time behind it, and keeps all
         that it holds.
         `deleted`: It is deleted; `confirm` must name the node.
@@ -853,7 +854,7 @@ def lock_held(name, **arguments):
     One workflow at a time on a cluster: held.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -906,7 +907,7 @@ def lock_released(name, **arguments):
     One workflow at a time on a cluster: released.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -955,7 +956,7 @@ def lock_released(name, **arguments):
 
 def node_state_started(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: started.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: started.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -964,7 +965,7 @@ def node_state_started(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1024,7 +1025,7 @@ def node_state_started(name, **arguments):
 
 def node_state_stopped(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: stopped.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: stopped.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1074,7 +1075,7 @@ def node_state_stopped(name, **arguments):
 
 def node_state_restarted(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: restarted.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: restarted.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -1083,7 +1084,7 @@ def node_state_restarted(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1134,7 +1135,7 @@ def node_state_restarted(name, **arguments):
 
 def node_state_reloaded(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: reloaded.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: reloaded.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1184,7 +1185,7 @@ def node_state_reloaded(name, **arguments):
 
 def node_state_primary(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: primary.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: primary.
 
     transition (switchover|failover, default "switchover")
         How `state: primary` makes a standby primary.
@@ -1251,7 +1252,7 @@ def node_state_primary(name, **arguments):
 
 def node_state_standby(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: standby.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: standby.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -1260,7 +1261,7 @@ def node_state_standby(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1311,7 +1312,7 @@ def node_state_standby(name, **arguments):
 
 def node_state_fork_recorded(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: fork_recorded.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: fork_recorded.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1590,7 +1591,7 @@ def session_absent(name, **arguments):
         Age in seconds from which on a transaction is long; 0 is every transaction.
 
     method (wait|terminate, default "wait")
-        How the long transactions come to their end.
+        How to bring the long transactions to an end.
         `wait`: Wait for them, up to `timeout`.
         `terminate`: End their sessions, which rolls the transactions back, and wait until the
         sessions are gone.
@@ -1692,9 +1693,9 @@ def slot_absent(name, **arguments):
         The slot. With `names`, a list, the state is run for each.
 
     if_active (fail|wait|skip, default "fail")
-        What to do with a slot that is to go while a standby streams through it.
+        What to do with a slot that is to be dropped while a standby streams through it.
         `fail`: Fail, and drop none.
-        `wait`: Wait until it is left, up to `timeout`.
+        `wait`: Wait until the standby leaves it, up to `timeout`.
         `skip`: Leave it; `skipped` names it.
         Only when `state` is `absent`.
 
@@ -1735,7 +1736,7 @@ def slot_absent(name, **arguments):
 
 def static_conf_present(name, **arguments):
     r"""
-    Say who belongs to the cluster: cluster_static_config and cluster_config.xml: present.
+    The members of the cluster: cluster_static_config and cluster_config.xml: present.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -1786,7 +1787,7 @@ def static_conf_present(name, **arguments):
         Fields: name, app_path, log_path, tmp_path, tool_path, core_path.
 
     dynamic (keep|remove, default "keep")
-        What becomes of cluster_dynamic_config and cluster_dnrole_config beside the file.
+        What happens to cluster_dynamic_config and cluster_dnrole_config beside the file.
         `keep`: They stay as they are.
         `remove`: They go: openGauss does without, and starts each server by its static role.
         Only when `state` is `present`.

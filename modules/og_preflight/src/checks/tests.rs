@@ -1015,7 +1015,7 @@ fn each_check_is_explained() {
         assert!(ids.insert(check.id), "{} is there twice", check.id);
         let text = explain(check.id).unwrap();
         assert!(text.contains(check.why) && text.contains(check.fix) && text.contains(check.threshold));
-        assert!(table().contains(&format!("| `{}` |", check.id)));
+        assert!(!check.changes().is_empty());
         // A fix is an imperative without a final stop, a reason a sentence with one.
         assert!(!check.fix.ends_with('.') && check.why.ends_with('.'), "{}", check.id);
     }

@@ -2,6 +2,7 @@
 
 use og_common::gauss::cm_query::{CmInstance, CmView};
 
+use super::kinds::find_kind;
 use super::{Finding, Severity};
 use crate::cluster::Node;
 
@@ -70,6 +71,7 @@ fn servers(view: &CmView) -> Option<Finding> {
 }
 
 fn warning(id: &str, message: impl Into<String>) -> Finding {
+    debug_assert!(find_kind(id).is_some(), "{id} is explained nowhere");
     Finding { id: id.to_owned(), severity: Severity::Warning, node: None, message: message.into(), fix: None }
 }
 

@@ -19,15 +19,15 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Clear,
     name: "clear",
     title: "Clear dropped nodes",
-    about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it",
+    about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, its rules and slots removed",
     details: &[
         "It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.",
-        "Stopped at any point it may be run again.",
+        "Interrupted at any point, it can be run again.",
     ],
     changes: true,
     targets: Some(Targets {
         option: "og_clear",
-        about: "The dropped nodes whose data directories go",
+        about: "The dropped nodes whose data directories are removed",
         example: "n2",
         state: "cleared",
         state_about: "Nothing is left of these nodes, which were dropped",

@@ -15,10 +15,10 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Configure,
     name: "configure",
     title: "Configure the cluster",
-    about: "Set parameters on all nodes of the cluster, in the order that is right for them",
+    about: "Set parameters on all nodes of the cluster, in the right order",
     details: &[
-        "The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.",
-        "Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.",
+        "The parameters are in `og_parameters`; all nodes are asked whether they accept them before one is changed.",
+        "The result names the nodes that need a restart; with `og_configure_restart` they are restarted one by one.",
     ],
     changes: true,
     targets: None,

@@ -16,10 +16,10 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Deploy,
     name: "deploy",
     title: "Deploy the cluster",
-    about: "Make a cluster of the nodes, on which openGauss is installed and no database is there yet",
+    about: "Make a cluster of nodes on which openGauss is installed and no database exists yet",
     details: &[
         "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.",
-        "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.",
+        "Nodes that are members stay as they are, and nodes that are new in the inventory are added. Interrupted at any point, it can be run again.",
     ],
     changes: true,
     targets: None,

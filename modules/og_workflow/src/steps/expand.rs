@@ -25,7 +25,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     about: "Add standbys and cascade standbys to a running cluster, or the first standby to a single node",
     details: &[
         "The primary is not restarted and the other standbys keep streaming.",
-        "Stopped at any point it may be run again.",
+        "Interrupted at any point, it can be run again.",
     ],
     changes: true,
     targets: Some(Targets {

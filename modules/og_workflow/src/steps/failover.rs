@@ -24,7 +24,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     about: "Make the standby that holds most the primary when the primary is lost",
     details: &[
         "That it is lost is proved twice: no server answers there, and no standby receives from it.",
-        "It is stopped or, where it cannot be reached, cut off; then the standby is chosen whose log goes farthest.",
+        "The old primary is stopped or, where it cannot be reached, cut off; then the standby is chosen that holds most of the log.",
     ],
     changes: true,
     targets: Some(Targets {

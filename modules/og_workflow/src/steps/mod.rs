@@ -47,13 +47,13 @@ use crate::text::unified;
 pub enum Workflow {
     /// Add standbys and cascade standbys to a running cluster, or the first standby to a single node.
     Expand,
-    /// Take standbys or cascade standbys out of a cluster, whether they live or not.
+    /// Remove standbys or cascade standbys from a cluster, dead or alive.
     Drop,
-    /// Make a cluster of nodes on which openGauss is installed and no database is there.
+    /// Make a cluster of nodes on which openGauss is installed and no database exists.
     Deploy,
     /// Remove what a dropped node left on its host.
     Clear,
-    /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
+    /// Find why nodes are down or do not follow, and repair them by the mildest step that helps.
     Repair,
     /// Set parameters on all nodes of the cluster.
     Configure,
@@ -63,9 +63,9 @@ pub enum Workflow {
     Switchover,
     /// Make a standby the primary when the primary is lost.
     Failover,
-    /// Show the cluster as one table.
+    /// Show the state of the cluster.
     Status,
-    /// Check the nodes for what speaks against a change.
+    /// Check the nodes before a change.
     Preflight,
     /// Collect what somebody needs to help from afar.
     Collect,

@@ -18,7 +18,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Preflight,
     name: "preflight",
     title: "Check the nodes before a change",
-    about: "Check hosts, servers and files of all nodes for what speaks against a change; changes nothing",
+    about: "Check hosts, servers and files of all nodes before a change; changes nothing",
     details: &["It fails when there is a finding of severity error."],
     changes: false,
     targets: None,

@@ -20,16 +20,16 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Repair,
     name: "repair",
     title: "Repair nodes of the cluster",
-    about: "Find why nodes do not serve or do not follow, and repair them by the mildest step that serves",
+    about: "Find why nodes are down or do not follow, and repair them by the mildest step that helps",
     details: &[
-        "The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.",
-        "Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten \
+        "The cause is proved and reported for each node: by log positions, terms, system identifiers and the server's log.",
+        "Interrupted at any point, it can be run again. A node that holds what the primary has not is never overwritten \
          unless it is forced.",
     ],
     changes: true,
     targets: Some(Targets {
         option: "og_repair",
-        about: "The nodes to repair; without names all that need it",
+        about: "The nodes to repair; without names, all that need it",
         example: "n2",
         state: "repaired",
         state_about: "These nodes follow the primary",

@@ -11,7 +11,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     workflow: Workflow::Status,
     name: "status",
     title: "Status of the cluster",
-    about: "Show the cluster as one table; changes nothing",
+    about: "Show the state of the cluster; changes nothing",
     details: &[],
     changes: false,
     targets: None,

@@ -23,8 +23,8 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     title: "Switch over to a standby",
     about: "Make a standby the primary, and the primary a standby; nothing that was committed is lost",
     details: &[
-        "The primary is checkpointed first, while clients write; then they wait for the time that the roles change.",
-        "It is tried once; what became of it is looked up on all nodes.",
+        "The primary is checkpointed first, while clients write; then commits wait while the roles change.",
+        "It is tried once; its outcome is read from all nodes.",
     ],
     changes: true,
     targets: Some(Targets {

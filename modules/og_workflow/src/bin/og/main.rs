@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     let invocation = match command::parse() {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::History(request)) => return show_history(&request),
+        Ok(Request::Explain(id)) => return show_explanation(&id),
         Err(e) => {
             drop(e.print());
             if !e.use_stderr() {
@@ -66,6 +67,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+}
+
+fn show_explanation(id: &str) -> ExitCode {
+    let mut display = Display::new(false, false);
+    match og_workflow::explain::explain(id) {
+        Ok(text) => display.line(&text),
+        Err(e) => {
+            display.error(&e);
+            return ExitCode::from(UNUSABLE);
+        }
+    }
+    ExitCode::from(if display.is_lost() { FAILED } else { 0 })
 }
 
 fn show_history(request: &HistoryRequest) -> ExitCode {
