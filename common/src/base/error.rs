@@ -88,11 +88,17 @@ pub enum Reason {
     GoesOn,
     /// Transactions of clients are older than is allowed, and did not end in time.
     LongTransactions,
+    /// It needs root, and does not run as root.
+    NotRoot,
+    /// A server runs that needs what is to be taken away.
+    ServerRuns,
+    /// A file that is there under the wanted name was not made by this program.
+    ForeignFile,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -115,6 +121,9 @@ impl Reason {
         Self::Frozen,
         Self::GoesOn,
         Self::LongTransactions,
+        Self::NotRoot,
+        Self::ServerRuns,
+        Self::ForeignFile,
     ];
 
     /// As the result writes it.
@@ -143,6 +152,9 @@ impl Reason {
             Self::Frozen => "frozen",
             Self::GoesOn => "goes_on",
             Self::LongTransactions => "long_transactions",
+            Self::NotRoot => "not_root",
+            Self::ServerRuns => "server_runs",
+            Self::ForeignFile => "foreign_file",
         }
     }
 }
