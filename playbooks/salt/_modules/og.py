@@ -119,7 +119,8 @@ def _call(name, arguments, test=None, limit=None, cluster=None):
     """What the program says to these arguments; raises when it says nothing."""
     call = {k: v for k, v in configuration(cluster).items() if k in _CONFIGURED}
     call.update(_resolved(arguments))
-    call["check_mode"] = bool(__opts__.get("test") if test is None else test)
+    # A workflow asks in check mode before it does something, in a run that changes things, too.
+    call["check_mode"] = bool(__opts__.get("test") if test is None else test) or bool(call.get("check_mode"))
     done = __salt__["cmd.run_all"](
         [_program(name)],
         python_shell=False,

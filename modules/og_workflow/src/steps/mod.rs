@@ -6,6 +6,7 @@ mod deploy;
 mod drop;
 mod expand;
 mod failover;
+mod host;
 mod preflight;
 mod repair;
 mod restart;
@@ -148,6 +149,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             "og_build_room",
             "og_build_parallel",
             "og_rollback",
+            "og_host",
             "og_accept",
         ],
         run: |it, _| deploy::deploy(it),
@@ -170,7 +172,7 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
             state_about: "Nothing is left of these nodes, which were dropped",
             required: true,
         }),
-        options: &["og_clear_mode", "og_confirm_clear", "og_accept"],
+        options: &["og_clear_mode", "og_confirm_clear", "og_host", "og_accept"],
         run: clear::clear,
     },
     WorkflowEntry {
