@@ -73,6 +73,8 @@ CALLS = {
 WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_session", "og_slot")
 # Keys that others have no more than there.
 OF_A_SERVER = {
+    # Of a machine on which it has made something: tests/faults/src/host.rs has one.
+    "og_host": {"/warnings", "/kept/name", "/kept/why"},
     "og_guc": {"/running", "/running/*"},
     # Of a data directory with a system identifier; og_initdb's own tests and the story deploy have one.
     "og_initdb": {f"/listing/{key}" for key in ("path", "bytes", "owner", "modified", "why")},

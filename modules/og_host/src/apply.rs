@@ -97,7 +97,7 @@ pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Re
     plan.steps.iter().for_each(|step| record.begin(step));
     record.write(&lock.folder)?;
     let mut kept = Vec::new();
-    let done = carry_out(call, tree, plan, &mut record, &mut kept).await;
+    let done = carry_out(call, (tree, &lock.folder), plan, &mut record, &mut kept).await;
     // What it names beside what is there does no harm: an error of the step itself counts more.
     let written = record.write(&lock.folder);
     done?;
@@ -108,9 +108,10 @@ pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Re
     Ok(kept)
 }
 
+/// Makes the changes of the plan, and notes them in the record, which lies in `folder`.
 pub(crate) async fn carry_out(
     call: &Call,
-    tree: &Tree,
+    (tree, folder): (&Tree, &Folder),
     plan: &Plan,
     record: &mut Record,
     kept: &mut Vec<Kept>,
@@ -122,12 +123,15 @@ pub(crate) async fn carry_out(
                 let number = gid.map(|gid| ["-g".to_owned(), gid.to_string()]);
                 run("groupadd", number.into_iter().flatten().chain([name.clone()])).await?;
                 let gid = find_group(name)?.ok_or_else(|| not_made_error("group", name))?;
+                // By its number it is known for ours, whatever comes then.
                 record.groups.insert(name.clone(), Some(gid));
+                record.write(folder)?;
             }
             Step::AddUser { name, uid, group, home, shell } => {
                 run("useradd", user_words(name, *uid, group.as_deref(), home.as_deref(), shell)).await?;
                 let user = find_user(name)?.ok_or_else(|| not_made_error("user", name))?;
                 record.users.insert(name.clone(), Some(user.uid));
+                record.write(folder)?;
             }
             Step::MakeDirectory { path, owner, group, mode } => {
                 make_directory(tree, path, owner.as_deref(), group.as_deref(), *mode)?;

@@ -318,7 +318,7 @@ fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
                 record.write(&lock.folder).unwrap();
                 // Here it is killed: nothing is written any more.
                 plan.steps.truncate(end);
-                carry_out(&call, &tree, &plan, &mut record, &mut Vec::new()).await.unwrap();
+                carry_out(&call, (&tree, &lock.folder), &plan, &mut record, &mut Vec::new()).await.unwrap();
             });
             if removed {
                 let gone = machine.run(json!({"state": "absent"})).unwrap();

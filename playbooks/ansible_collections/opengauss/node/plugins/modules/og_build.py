@@ -263,6 +263,9 @@ error:
         - "C(frozen): The server's process is frozen (SIGSTOP)."
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
         - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
+        - "C(not_root): It needs root, and does not run as root."
+        - "C(server_runs): A server runs that needs what is to be taken away."
+        - "C(foreign_file): A file that is there under the wanted name was not made by this program."
       type: str
       returned: when known
     detail:
