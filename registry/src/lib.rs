@@ -19,6 +19,7 @@ pub const PROGRAMS: &[Program] = &[
         .repeats("`state: done` without `max_dirty_pages` makes a checkpoint each time."),
     program::<og_guc::Guc>().edits_text().works_without_server(),
     program::<og_hba::Hba>().edits_text().works_without_server(),
+    program::<og_host::Host>(),
     program::<og_initdb::Initdb>(),
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
     program::<og_node_state::NodeStateModule>()
@@ -49,6 +50,8 @@ pub struct Program {
     pub edits_text: bool,
     /// Whether its examples work on a node whose server does not run.
     pub works_without_server: bool,
+    /// Whether it acts on the machine itself, as root.
+    pub needs_root: bool,
     /// Whether its action plugin for Ansible is written by hand.
     pub own_action_plugin: bool,
     /// Which calls change something every time.
@@ -66,6 +69,7 @@ const fn program<M: Module>() -> Program {
         on_nodes: true,
         edits_text: false,
         works_without_server: false,
+        needs_root: M::NEEDS_ROOT,
         own_action_plugin: false,
         repeats: None,
         page_end: None,
@@ -132,6 +136,7 @@ pub fn to_json() -> Value {
             "on_nodes": program.on_nodes,
             "edits_text": program.edits_text,
             "works_without_server": program.works_without_server,
+            "needs_root": program.needs_root,
         })
     });
     let workflows = WORKFLOWS.iter().map(|entry| {
@@ -162,5 +167,12 @@ mod tests {
             .collect();
         folders.sort();
         assert_eq!(PROGRAMS.iter().map(|program| program.name).collect::<Vec<_>>(), folders);
+    }
+
+    #[test]
+    fn the_program_that_needs_root_is_the_one_that_callers_run_so() {
+        let names: Vec<_> =
+            PROGRAMS.iter().filter(|program| program.needs_root).map(|program| program.name).collect();
+        assert_eq!(names, [og_workflow::seen::HOST]);
     }
 }

@@ -90,11 +90,17 @@ pub enum Reason {
     LongTransactions,
     /// This version of the program does not know an argument, or a word that was given as its value.
     UnknownArgument,
+    /// It needs root, and does not run as root.
+    NotRoot,
+    /// A server runs that needs what is to be taken away.
+    ServerRuns,
+    /// A file that is there under the wanted name was not made by this program.
+    ForeignFile,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -118,6 +124,9 @@ impl Reason {
         Self::GoesOn,
         Self::LongTransactions,
         Self::UnknownArgument,
+        Self::NotRoot,
+        Self::ServerRuns,
+        Self::ForeignFile,
     ];
 
     /// As the result writes it.
@@ -147,6 +156,9 @@ impl Reason {
             Self::GoesOn => "goes_on",
             Self::LongTransactions => "long_transactions",
             Self::UnknownArgument => "unknown_argument",
+            Self::NotRoot => "not_root",
+            Self::ServerRuns => "server_runs",
+            Self::ForeignFile => "foreign_file",
         }
     }
 }

@@ -17,7 +17,7 @@ pub mod secret;
 pub use advice::{Explanation, describe_word};
 pub use bytes::Bytes;
 pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
-pub(crate) use call::{environment_data_dir, run_as_hint};
+pub(crate) use call::{environment_data_dir, not_root_error, run_as_hint};
 pub(crate) use done::Done;
 pub use error::{CommandRecord, Error, ErrorKind, Failure, Reason};
 pub use json::deserialize_or_default;

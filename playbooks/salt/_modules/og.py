@@ -119,7 +119,8 @@ def _call(name, arguments, test=None, limit=None, cluster=None):
     """What the program says to these arguments; raises when it says nothing."""
     call = {k: v for k, v in configuration(cluster).items() if k in _CONFIGURED}
     call.update(_resolved(arguments))
-    call["check_mode"] = bool(__opts__.get("test") if test is None else test)
+    # A workflow asks in check mode before it does something, in a run that changes things, too.
+    call["check_mode"] = bool(__opts__.get("test") if test is None else test) or bool(call.get("check_mode"))
     done = __salt__["cmd.run_all"](
         [_program(name)],
         python_shell=False,
@@ -501,6 +502,133 @@ def hba(**arguments):
 
     """
     return _run("og_hba", arguments)
+
+
+def host(**arguments):
+    r"""
+    What a node's operating system must have.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # Make the user and the directory of a node, and set what og_preflight advises
+        salt '*' og.host user=omm group=dbgrp directories='[{"path":"/gauss/data"}]' recommended=True base_ports='[26000]'
+        # Set limits and settings of the kernel
+        salt '*' og.host user=omm limits='{"nofile":1000000,"nproc":"unlimited"}' sysctl='{"kernel.sem":"250 6400000 1000 25600"}'
+        # Let the machine start the node in its last role
+        salt '*' og.host user=omm data_dir=/gauss/data/dn1 env_file=/home/omm/.bashrc unit=True
+        # What did og_host make on this machine?
+        salt '*' og.host state=query
+        # Take it away, the user included
+        salt '*' og.host state=absent confirm=omm
+
+    state (present|absent|query, default "present")
+        `present`: the machine has what the other arguments say; what they do not name stays.
+        `absent`: what og_host made on this machine goes, by its record. `query`: nothing changes;
+        what it made is returned.
+
+    user (str)
+        The user that servers run as, made with useradd where it is missing. One that is there stays
+        as it is, and what differs is a warning.
+        Only when `state` is `present`.
+
+    uid (int)
+        The user's number, where it is made; the next free one without it.
+        Only when `state` is `present`.
+
+    group (str)
+        The user's main group, made with groupadd where it is missing; without it one of the user's
+        name.
+        Only when `state` is `present`.
+
+    gid (int)
+        The group's number, where it is made.
+        Only when `state` is `present`.
+
+    home (str)
+        The user's home directory, where the user is made; without it the one that useradd chooses.
+        Only when `state` is `present`.
+
+    shell (str, default "/bin/bash")
+        The user's login shell, where the user is made.
+        Only when `state` is `present`.
+
+    directories (list of dict, default [])
+        Directories that are there. Those on the way to one that are missing are made, too. One that
+        is there stays as it is, and what differs is a warning.
+        Only when `state` is `present`.
+        Fields: path, owner, group, mode.
+
+    recommended (bool, default false)
+        Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
+        not enough for a server, and RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and
+        `remove_ipc` count more.
+        Only when `state` is `present`.
+
+    base_ports (list of int, default [])
+        With `recommended`: the first port of each node on this machine. Where outgoing connections
+        could take it, or one of the five after it, they are added to
+        `net.ipv4.ip_local_reserved_ports`.
+        Only when `state` is `present`.
+
+    limits (dict, default {})
+        Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc":
+        "unlimited"}`, soft and hard alike; of `stack` the soft one alone. They count from the user's
+        next login on.
+        Only when `state` is `present`.
+
+    sysctl (dict, default {})
+        Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000
+        25600"}`; they count at once and after a restart.
+        Only when `state` is `present`.
+
+    remove_ipc (bool)
+        Whether systemd removes shared memory and semaphores of a user whose last session ends
+        (RemoveIPC in logind.conf(5)): `false` keeps a running server's.
+        Only when `state` is `present`.
+
+    unit (bool, default false)
+        A systemd unit starts the node of `data_dir` in its last role when the machine starts, and
+        stops it when it stops, both by og_node_state as `user`.
+        Only when `state` is `present`.
+
+    unit_program (str)
+        With `unit`: the path of og_node_state on this machine; without it the one in
+        `/usr/local/bin` or `/usr/bin`.
+        Only when `state` is `present`.
+
+    confirm (str)
+        With `absent`: the name of the user that og_host made and that is to go; without it the user
+        stays.
+        Only when `state` is `absent`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 300)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_host", arguments)
 
 
 def initdb(**arguments):

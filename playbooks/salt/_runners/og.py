@@ -557,6 +557,12 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         that the cluster knew before stay. Nothing is taken away when another node has become primary
         meanwhile.
 
+    og_host (bool, default false)
+        The operating system of the nodes, too: deploy makes the user and the folder around the data
+        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
+        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
+        does not lead to root.
+
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
@@ -632,6 +638,12 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
     og_confirm_clear (str, default "")
         The nodes that are cleared, once more, by the names that are in their data directories, such
         as `dn_6002`: these may be deleted for good.
+
+    og_host (bool, default false)
+        The operating system of the nodes, too: deploy makes the user and the folder around the data
+        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
+        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
+        does not lead to root.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do

@@ -5,6 +5,7 @@
 
 mod cases;
 mod disk;
+mod host;
 mod hostile;
 mod kill;
 mod lies;
@@ -70,6 +71,13 @@ fn main() -> ExitCode {
         Trial::new("og_guc", "50 at once", together::parameters),
         Trial::new("og_lock", "50 owners at once", together::owners),
         Trial::new("og_hba", "beside the real gs_guc", together::beside_gs_guc),
+    ]);
+    trials.extend([
+        Trial::new("og_host", "made and taken away", host::make_and_remove),
+        Trial::new("og_host", "killed at every step", host::run_killed),
+        Trial::new("og_host", "each step fails with EIO", host::run_failing),
+        Trial::new("og_host", "10 at once", host::at_once),
+        Trial::new("og_host", "disk full", host::full_disk),
     ]);
     for module in og_registry::node_programs().map(|program| program.name) {
         trials.push(Trial::new(module, "hostile arguments", move || hostile::arguments(module)));

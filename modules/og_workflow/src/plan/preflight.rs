@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, InventoryHost, Node, TargetKind, canonical};
 use crate::steps::Workflow;
 use og_common::gauss::DbState;
 use og_preflight::args::{Purpose, Target, Wanted};
-use og_preflight::checks::{self, Finding, Severity, judge_all};
+use og_preflight::checks::{self, Finding, FixableBy, Severity, judge_all};
 use og_preflight::facts::Facts;
 
 /// The program that makes the checks.
@@ -248,7 +248,12 @@ impl<'a> Checked<'a> {
                         let is_new = refuses && !accepted.contains(&*finding.id);
                         unknown.extend(Some(finding.id).filter(|id| is_new && !unknown.contains(id)));
                     }
-                    severity => add(&mut told, own, finding, refuses && severity == Severity::Error),
+                    severity => {
+                        // og_host has set it, or is about to in a run that changes something.
+                        let is_prepared = self.options.og_host && finding.fixable_by == FixableBy::Deploy;
+                        let refuses = refuses && severity == Severity::Error && !is_prepared;
+                        add(&mut told, own, finding, refuses);
+                    }
                 }
             }
             match not_made.iter_mut().find(|(ids, _)| *ids == unknown) {
@@ -258,7 +263,11 @@ impl<'a> Checked<'a> {
             }
         }
         for Told { finding, of, refuses, nodes } in told {
-            let text = format!("{}: {of}{}; {}", nodes.join(", "), finding.message, finding.fix);
+            let is_preparable = self.workflow == Workflow::Deploy
+                && finding.fixable_by == FixableBy::Deploy
+                && !self.options.og_host;
+            let by = if is_preparable { ", or let og_host=true do it" } else { "" };
+            let text = format!("{}: {of}{}; {}{by}", nodes.join(", "), finding.message, finding.fix);
             found.add(text, refuses, &finding.id, &accepted);
         }
         found.unmade.extend(not_made.into_iter().map(|(ids, nodes)| {

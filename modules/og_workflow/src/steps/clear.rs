@@ -33,7 +33,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "Nothing is left of these nodes, which were dropped",
         required: true,
     }),
-    options: &["og_clear_mode", "og_confirm_clear", "og_accept"],
+    options: &["og_clear_mode", "og_confirm_clear", "og_host", "og_accept"],
     preflight: Some(Policy {
         purpose: Purpose::Drop,
         rules: &[
@@ -48,13 +48,14 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, |nodes, options| plan::clear(nodes, targets, options))?;
-    if og.is_empty() {
+    let host = super::host::inspect_removal(it, &og.shared.targets, &og.stop)?;
+    if og.is_empty() && host.0.is_empty() {
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
     }
     check_removal(it, &og)?;
     it.lock(&og.shared)?;
-    let done = steps(it, &og);
+    let done = steps(it, &og, &host);
     it.end(std::slice::from_ref(&og.shared.primary), done)
 }
 
@@ -98,7 +99,7 @@ fn removal<'a>(og: &Clear, nodes: impl Iterator<Item = (&'a String, &'a String)>
         .collect()
 }
 
-fn steps(it: &mut Run, og: &Clear) -> Go {
+fn steps(it: &mut Run, og: &Clear, host: &Answered) -> Go {
     let shared = &og.shared;
     let calls = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
     require_success(&[&it.step("Stop the cleared nodes", "og_node_state", calls)?])?;
@@ -113,6 +114,7 @@ fn steps(it: &mut Run, og: &Clear) -> Go {
         .map(|(n, names)| (n.clone(), args(json!({"state": "absent", "names": names, "if_active": "wait"}))));
     let slots = it.step("Drop their replication slots", "og_slot", slots.collect())?;
     require_success(&[&rules, &slots])?;
+    super::host::remove(it, host)?;
     it.show(&[], &shared.targets, Some(&shared.primary))?;
     let check = it.how.check;
     it.table.extend(listed(og, check));

@@ -38,6 +38,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         "og_build_room",
         "og_build_parallel",
         "og_rollback",
+        "og_host",
         "og_accept",
     ],
     preflight: Some(Policy {
@@ -96,6 +97,9 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 };
 
 pub(super) fn deploy(it: &mut Run) -> Go {
+    if !super::host::prepare(it)? {
+        return Ok(());
+    }
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, plan::deploy)?;
     if it.how.check && !og.fresh.is_empty() {

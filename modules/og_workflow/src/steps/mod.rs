@@ -7,6 +7,7 @@ mod deploy;
 mod drop;
 mod expand;
 mod failover;
+mod host;
 mod preflight;
 mod repair;
 mod restart;

@@ -11,6 +11,7 @@ use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
 use og_workflow::record::Recorder;
+use og_workflow::seen::HOST;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -322,7 +323,7 @@ impl<'a> Runner<'a> {
             let host = call.host.clone().unwrap_or_default();
             let connection = self.hosts.connect(&host, stop.clone()).await?;
             let line = line(&call.args);
-            let request = Request { program: &program, flags: &[], arguments: &line };
+            let request = Request { program: &program, flags: &[], arguments: &line, as_root: false };
             connection.call(request, stop, &mut |_| false).await
         };
         match tokio::time::timeout(LEAVING, leave).await {
@@ -390,7 +391,8 @@ async fn call_host(
                 }
             };
             let line = line(&call.args);
-            let request = Request { program: &program, flags: &FLAGS, arguments: &line };
+            let as_root = call.program == HOST;
+            let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
             let mut hear = |line: &str| match Progress::parse_line(line) {
                 Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
                 None => false,
@@ -402,6 +404,10 @@ async fn call_host(
                     }
                     (error_result(&e), None)
                 });
+            if as_root && answer.get("changed") == Some(&Value::Bool(true)) {
+                // The user's limits count from the next login on.
+                hosts.forget(&host, &connection);
+            }
             if let Some((sent_at, received_at)) = times.filter(|_| call.timed) {
                 answer.insert("sent_at".to_owned(), json!(milliseconds(sent_at)));
                 answer.insert("received_at".to_owned(), json!(milliseconds(received_at)));

@@ -28,6 +28,7 @@ OPTIONS = (
     "og_password_file",
     "og_xml",
     "og_parameters",
+    "og_host",
     "og_clear_mode",
     "og_confirm_clear",
     "og_repair_force",
