@@ -143,6 +143,20 @@ impl Reason {
                 "Wait for them, or end their sessions. The workflows take `og_long_transactions`.",
                 &["og switchover n2 --long-transactions wait"],
             ),
+            Self::NotRoot => (
+                "Run og_host as root. `og` calls it by `sudo -n` where it logs in as another user, Ansible by `become`; Salt's \
+                 minion is root already.",
+                &["ssh omm@192.168.0.12 sudo -n true"],
+            ),
+            Self::ServerRuns => (
+                "Stop the server first, or leave what it needs where it is. The detail names its process.",
+                &[r#"echo '{"data_dir": "/gauss/data/db1", "state": "stopped"}' | og_node_state"#],
+            ),
+            Self::ForeignFile => (
+                "Somebody else has put it there. Read it; move it away where what og_host would write serves in its place, or \
+                 leave that part out of the call.",
+                &[],
+            ),
             Self::UnknownArgument => (
                 "Correct the name; the detail has the nearest one. Where a workflow made the call, the programs on the node \
                  are older than og_workflow: install those of the same version there (docs/upgrade.md).",
