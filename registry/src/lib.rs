@@ -19,7 +19,7 @@ pub const PROGRAMS: &[Program] = &[
         .repeats("`state: done` without `max_dirty_pages` makes a checkpoint each time."),
     program::<og_guc::Guc>().edits_text().works_without_server(),
     program::<og_hba::Hba>().edits_text().works_without_server(),
-    program::<og_host::Host>(),
+    program::<og_host::Host>().edits_text(),
     program::<og_initdb::Initdb>(),
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
     program::<og_node_state::NodeStateModule>()

@@ -188,8 +188,8 @@ attributes:
     support: full
     description: Says by the same code what would be done, and does nothing.
   diff_mode:
-    support: partial
-    description: Changes no text; shows what was done, or would be.
+    support: full
+    description: Returns the texts of changed files before and after, in check mode too.
   idempotent:
     support: full
     description: The same call again changes nothing.
