@@ -492,6 +492,8 @@ pub struct StepTime {
 pub enum Reason {
     /// It did not take place, and the old roles hold.
     OldRolesHold,
+    /// It did not take place, and a third node has become primary.
+    OtherPrimary,
     /// It has not come to an end.
     UnderWay,
 }
