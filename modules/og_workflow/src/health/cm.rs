@@ -112,5 +112,5 @@ pub(super) fn line(view: &CmView) -> String {
     let servers = if servers.is_empty() { "none told".to_owned() } else { servers.join(", ") };
     let state = view.cluster_state.as_deref().unwrap_or("tells nothing of the cluster");
     let paused = if view.paused { ", paused" } else { "" };
-    format!("CM: {state}{paused}; its servers: {servers}")
+    format!("CM: {state}{paused}; cm_server: {servers}")
 }

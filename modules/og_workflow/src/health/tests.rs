@@ -72,7 +72,7 @@ fn what_cm_says_stands_beside_what_was_seen() {
     let it = health(&under_cm(&cm_says(well, normal, "Standby Normal")));
     assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec![]));
     let text = lines(&it, false, None);
-    assert_eq!(text.last().unwrap(), "CM: Normal; its servers: n1 Primary, n2 Standby, n3 Standby");
+    assert_eq!(text.last().unwrap(), "CM: Normal; cm_server: n1 Primary, n2 Standby, n3 Standby");
     // A server that a person has stopped by cm_ctl, and that runs all the same.
     let paused = "cluster_state   : Degraded\npausing         : Yes";
     let it = health(&under_cm(&cm_says(["Primary", "Standby", "Down"], paused, "Down    Manually stopped")));
@@ -82,7 +82,7 @@ fn what_cm_says_stands_beside_what_was_seen() {
     assert_eq!(differs.message, "CM reports Down Manually stopped, and its server runs as standby");
     assert!(
         lines(&it, false, None)
-            .contains(&"CM: Degraded, paused; its servers: n1 Primary, n2 Standby, n3 Down".to_owned())
+            .contains(&"CM: Degraded, paused; cm_server: n1 Primary, n2 Standby, n3 Down".to_owned())
     );
     // The node was stopped by a person, and om_monitor starts nothing there.
     let mut stopped = under_cm(&cm_says(["Primary", "Standby", "Down"], normal, "Down    Unknown"));
