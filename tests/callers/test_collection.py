@@ -120,11 +120,10 @@ def test_every_variable_of_the_roles_is_documented():
 
 
 def test_the_readme_lists_every_variable():
-    """With its default; of which nodes a workflow is for the text tells."""
+    """With its default."""
     rows = re.findall(r"^\| `(og_\w+)` \| (.+?) \|", (COLLECTION / "README.md").read_text(), re.M)
     defaults = yaml.safe_load((COLLECTION / "roles/common/defaults/main.yml").read_text())
-    targets = {entry["targets"] for entry in REGISTRY["workflows"]}
-    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in targets}
+    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items()}
     assert {k: v.strip('`"') for k, v in rows} == expected
     # Some stand with each of the workflows that take them.
     assert len(dict(rows)) == len(expected)

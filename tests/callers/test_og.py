@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -401,6 +402,32 @@ def test_how_to(page, three):
             words.append("--check")
         done = three.run(*words[1:])
         assert done.returncode in (0, 1) and "panicked" not in done.stderr, (line, done)
+
+
+def test_page_on_collect(three):
+    """Each line is typed; what the file has is what the page says, of a node that cannot be reached nothing, and no secret."""
+    three.good("drop", "n3")
+    three.hosts["n4"]["address"] = "unknown.invalid"
+    three.write({"hosts": three.hosts, "vars": {}})
+    lines = [line for _, text in blocks("docs/collect.md") for line in text.splitlines()]
+    *collected, unpack = lines
+    for line in collected:
+        og, *words = shlex.split(line)
+        assert og == "og"
+        done = three.run(*words)
+        assert done.returncode == 0, done
+    assert "n1: all 7 answers" in done.stdout and "n4: nothing: " in done.stdout
+    path = Path(done.stderr.splitlines()[-1].removeprefix("report: "))
+    assert path.parent == three.root / ".local/state/opengauss-node/collected" and path.stat().st_mode & 0o777 == 0o600
+    assert shlex.split(unpack)[:2] == ["tar", "-xzf"]
+    subprocess.run(["tar", "-xzf", path], cwd=three.root, check=True)
+    folder = three.root / path.name.removesuffix(".tar.gz")
+    text = (ROOT / "docs/collect.md").read_text()
+    assert all(f"`{file.name}`" in text or f"/{file.name}`" in text for file in folder.glob("*.[tj]*") if file.name != "README.txt")
+    assert all(file.name in text for file in folder.glob("nodes/*/*"))
+    assert json.loads((folder / "nodes/n1/og_node_state.json").read_text())["node"]["running"] is True
+    assert json.loads((folder / "status.json").read_text())["verdict"]
+    assert [run.name.split("-", 2)[2] for run in folder.glob("runs/*")] == ["drop"]
 
 
 def test_page_of_several_clusters(three):

@@ -66,6 +66,7 @@ TAKEN = {
 }
 # Pages all of whose blocks one test takes.
 WHOLE = {
+    "docs/collect.md": "tests/callers/test_og.py::test_page_on_collect",
     "docs/records.md": "tests/callers/test_og.py::test_page_on_records",
     "docs/tutorial.md": "tests/scenarios/tests/stories/tutorial.rs::as_the_tutorial_says",
     **{f"docs/{page}.md": "tests/callers/test_og.py::test_how_to" for page in HOW_TO},

@@ -163,7 +163,7 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
     for (file, tables) in [
         ("docs/programs.md", vec![("programs".to_owned(), readme::programs(pages))]),
         ("docs/workflows.md", vec![("workflows".to_owned(), readme::workflows())]),
-        (&format!("{COLLECTION}/README.md"), readme::variables_tables(&workflows)),
+        (&format!("{COLLECTION}/README.md"), readme::collection(&workflows)),
     ] {
         let mut text = read(&root().join(file))?;
         for (name, table) in tables {

@@ -9,7 +9,7 @@ mod link;
 mod program;
 
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -22,6 +22,8 @@ pub use program::Program;
 
 /// The folder of the user there that holds the programs, one folder below it for each content.
 const FOLDER: &str = "~/.cache/opengauss-node";
+/// How long a host may leave unanswered what is sent to it: the first packet is sent three times by then.
+pub const SILENCE: Duration = Duration::from_secs(5);
 /// What the host says when it has not the program as we have it.
 const MISSING: &str = "og-program-missing";
 
@@ -47,17 +49,19 @@ pub struct Request<'a> {
 pub struct Connection(Link);
 
 impl Connection {
-    /// Connects, or uses the connection that the user's own ssh keeps open. `config` is what `ssh -F` takes.
+    /// Connects, or uses the connection that the user's own ssh keeps open. `config` is what `ssh -F` takes. A host that leaves
+    /// unanswered what is sent for as long as `silence` is unreachable; one that answers has ten seconds to let us in.
     ///
     /// # Errors
     /// `unreachable`; `interrupted` when `stop` turns true first.
     pub async fn open(
         host: &SshHost,
         config: Option<&Path>,
+        silence: Duration,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         tokio::select! {
-            link = Link::open(host, config) => link.map(Self),
+            link = Link::open(host, config, silence) => link.map(Self),
             () = wait_until_true(&mut stop) => Err(interrupted_error()),
         }
     }
@@ -204,7 +208,7 @@ impl Caller {
         host: &SshHost,
         stop: watch::Receiver<bool>,
     ) -> Result<Map<String, Value>, Error> {
-        let connection = Connection::open(host, self.config.as_deref(), stop.clone()).await?;
+        let connection = Connection::open(host, self.config.as_deref(), SILENCE, stop.clone()).await?;
         let request = Request { program: &self.program, flags: &self.flags, arguments: &self.arguments };
         let result = connection.call(request, stop, &mut |_| false).await;
         connection.close().await;

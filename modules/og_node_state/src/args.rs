@@ -123,6 +123,10 @@ pub struct Args {
     pub log_end: bool,
     /// With `state: query`: tell the records of the log that begin at these places, to compare two logs with each other.
     pub log_records: Vec<String>,
+    /// With `state: query`: tell the newest lines of the server's log, at most so many; secrets are masked, and what quotes SQL
+    /// or rows is left out.
+    #[schemars(range(max = 5_000))]
+    pub log_lines: usize,
     /// With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
     pub fork: Option<Fork>,
     /// Milliseconds between two looks.
@@ -143,6 +147,7 @@ impl Default for Args {
             cm_view: false,
             log_end: false,
             log_records: Vec::new(),
+            log_lines: 0,
             fork: None,
             interval_ms: 200,
         }
@@ -176,6 +181,9 @@ pub struct Output {
     /// With `log_records`: where the first segment of the log begins that is there; null where that cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_begin: Option<Lsn>,
+    /// With `log_lines`: the newest lines of the server's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_lines: Option<Vec<String>>,
     /// With `state: query`: the failovers that are recorded on the node, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forks: Vec<Fork>,

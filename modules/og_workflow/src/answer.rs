@@ -34,6 +34,12 @@ impl Answer {
         Self(object)
     }
 
+    /// Returns all of it.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
     /// Says that it changed something.
     pub fn mark_changed(&mut self) {
         self.0.insert("changed".to_owned(), json!(true));

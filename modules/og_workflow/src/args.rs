@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::health::ClusterHealth;
 use crate::plan::Case;
-use crate::steps::NodePreflight;
+use crate::steps::{Collected, NodePreflight};
 
 pub use crate::steps::Workflow;
 
@@ -180,6 +180,9 @@ pub struct Options {
     /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets what came of a recorded
     /// run as a line of JSON on its standard input.
     pub og_notify: Vec<String>,
+    /// How many of the newest lines of each server's log are collected.
+    #[schemars(range(max = 5_000))]
+    pub og_log_lines: usize,
 }
 
 /// Parameters and their values.
@@ -254,6 +257,7 @@ impl Default for Options {
             og_without: String::new(),
             og_record: RecordRuns::Changes,
             og_notify: Vec::new(),
+            og_log_lines: 500,
         }
     }
 }
@@ -460,6 +464,9 @@ pub struct Outcome {
     /// With workflow: preflight, what was found on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Vec<NodePreflight>>,
+    /// With workflow: collect, what the programs on the nodes answered, until it is written into a file.
+    #[serde(skip)]
+    pub collected: Option<Collected>,
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,
@@ -472,7 +479,8 @@ pub struct Outcome {
     /// How long each step took, where the run is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<StepTime>,
-    /// The report on the controller, a page for a browser, where the run is recorded.
+    /// The report on the controller, a page for a browser, where the run is recorded; with workflow: collect, the file that was
+    /// written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
 }

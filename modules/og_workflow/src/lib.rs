@@ -7,12 +7,14 @@
 //! * [`steps`]: the workflows step by step, run by [`replay`]
 //! * [`engine`]: one run of a workflow, from its arguments to its outcome, for callers in the same process
 //! * [`record`]: the record of a run on the controller, which is beside the engine
+//! * [`bundle`]: the file that the workflow collect leaves there
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 //! * [`variables`]: what Ansible's roles take besides the options
 
 pub mod answer;
 pub mod args;
+pub mod bundle;
 pub mod cluster;
 pub mod engine;
 pub mod health;
@@ -106,6 +108,7 @@ impl Module for Workflows {
                 Ok(Report::unchanged(msg, Output { next: Some(next), record, ..Output::default() }))
             }
             Turn::Done(mut outcome) => {
+                bundle::finish(&mut outcome);
                 match recording.map(Recording::recorder) {
                     Some(Ok(mut recorder)) => {
                         recorder.finish(&mut outcome);

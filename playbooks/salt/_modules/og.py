@@ -742,6 +742,11 @@ def node_state(**arguments):
         logs with each other.
         Only when `state` is `query`.
 
+    log_lines (int, default 0)
+        With `state: query`: tell the newest lines of the server's log, at most so many; secrets are
+        masked, and what quotes SQL or rows is left out.
+        Only when `state` is `query`.
+
     fork (dict)
         With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
         Needed when `state` is `fork_recorded`. Not allowed otherwise.

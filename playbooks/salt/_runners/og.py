@@ -56,7 +56,7 @@ _WAITED_FOR = ("og_build", "og_node_state")
 
 
 # What changes nothing, and may be permitted to whom no command on the master is.
-_READ_ONLY = ("status", "preflight")
+_READ_ONLY = ("status", "preflight", "collect")
 
 
 class _Stopped(Exception):
@@ -1162,3 +1162,52 @@ def preflight(minion, og_cluster=CLUSTER, **options):
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)
+
+
+def collect(minion, og_cluster=CLUSTER, **options):
+    r"""
+    Collect the status, checks, configuration and server log of all nodes in one file on the controller; changes nothing
+
+    Secrets are masked, and lines of the server log that quote SQL or rows are left out; look through the file before you send it.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.collect n1
+        salt-run og.collect n1 og_cluster=shop
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_log_lines (int, default 500)
+        How many of the newest lines of each server's log are collected.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    """
+    return _run("collect", [], False, False, minion, og_cluster, options)

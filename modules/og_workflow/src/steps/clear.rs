@@ -1,14 +1,49 @@
 //! Removing what dropped nodes left.
 
 use og_common::gauss::initdb::{Obstacle, ObstacleKind};
+use og_preflight::args::Purpose;
 use serde_json::json;
 
-use super::{Answered, INSPECT, QUIET, Run, args, calls_on, require_success};
+use super::{
+    Answered, INSPECT, QUIET, Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success,
+};
 use crate::answer::Answer;
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Clear};
 use crate::replay::{Calls, Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 use crate::table::aligned;
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Clear,
+    name: "clear",
+    title: "Clear dropped nodes",
+    about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it",
+    details: &[
+        "It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.",
+        "Stopped at any point it may be run again.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_clear",
+        about: "The dropped nodes whose data directories go",
+        example: "n2",
+        state: "cleared",
+        state_about: "Nothing is left of these nodes, which were dropped",
+        required: true,
+    }),
+    options: &["og_clear_mode", "og_confirm_clear", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Drop,
+        rules: &[
+            // Their files lose what is left of the node.
+            refuse(On::Others, &["disk.writable", "conf.syntax"]),
+            tell(On::Others, &["managed.paused"]),
+        ],
+    }),
+    run: clear,
+};
 
 pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();

@@ -2,14 +2,95 @@
 
 use og_common::gauss::{DbState, Fork, Role};
 use og_common::protocol::Lsn;
+use og_preflight::args::Purpose;
 use serde_json::json;
 
-use super::{INSPECT, Run, args, calls_on, failure_reasons, require_success, write_static};
+use super::{
+    INSPECT, Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success,
+    write_static,
+};
 use crate::args::{LongTransactions, Reason, Shown};
 use crate::cluster::Node;
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
 use crate::replay::{Go, Stop};
 use crate::seen::{PROGRAMS, SESSIONS};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Switchover,
+    name: "switchover",
+    title: "Switch over to a standby",
+    about: "Make a standby the primary, and the primary a standby; nothing that was committed is lost",
+    details: &[
+        "The primary is checkpointed first, while clients write; then they wait for the time that the roles change.",
+        "It is tried once; what became of it is looked up on all nodes.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_switchover",
+        about: "The standby that becomes primary",
+        example: "n2",
+        state: "primary",
+        state_about: "This node is the primary of the cluster",
+        required: true,
+    }),
+    options: &["og_long_transactions", "og_without", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Switchover,
+        rules: &[
+            refuse(
+                On::Targets,
+                &[
+                    "hba.clients",
+                    "channels.both_ways",
+                    "channels.local",
+                    "names.tablespaces",
+                    "server.replay_paused",
+                    "settings.senders",
+                    "settings.slots",
+                ],
+            ),
+            refuse(
+                On::All,
+                &[
+                    "disk.writable",
+                    "conf.syntax",
+                    "leftovers.processes",
+                    "channels.reached",
+                    "settings.replication",
+                    "server.backup",
+                ],
+            ),
+            // A full archive is a reason to leave a host, not to stay there.
+            tell(On::Others, &["server.archiving"]),
+            tell(
+                On::Targets,
+                &[
+                    "disk.use",
+                    "disk.inodes",
+                    "limits.open_files_running",
+                    "limits.running",
+                    "settings.pending_restart",
+                ],
+            ),
+            tell(
+                On::All,
+                &[
+                    "clock.difference",
+                    "names.hosts",
+                    "security.keys",
+                    "transactions.idle",
+                    "transactions.prepared",
+                    "slots.logical",
+                    "managed.paused",
+                    "managed.watchers",
+                ],
+            ),
+        ],
+    }),
+    run: switchover,
+};
 
 /// Seconds that a switchover may take until it is looked up what became of it.
 const TIMEOUT: u64 = 90;

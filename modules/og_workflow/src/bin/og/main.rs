@@ -15,6 +15,7 @@ use clap_complete::CompleteEnv;
 use og_common::protocol::{Error, ErrorKind, log, secret, take_in};
 use og_workflow::Workflows;
 use og_workflow::args::Outcome;
+use og_workflow::bundle;
 use og_workflow::engine::Engine;
 use og_workflow::record::{self, Plan, Recorder};
 use serde_json::{Map, Value, json};
@@ -155,6 +156,7 @@ async fn run_once(
     };
     match ended {
         Ended::Outcome(mut outcome) => {
+            bundle::finish(&mut outcome);
             let recorder = runner.recorder.take().map(|mut recorder| {
                 recorder.finish(&mut outcome);
                 recorder

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
-use og_common::remote::{Connection, Program, Request, SshHost, check_config};
+use og_common::remote::{Connection, Program, Request, SILENCE, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
@@ -28,6 +28,9 @@ const FLAGS: [&str; 1] = ["--progress"];
 /// A connection that was seen to stand so short a time ago is used without another look; it ends later than that where
 /// nobody uses it.
 const FRESH: Duration = Duration::from_secs(5);
+/// How long a host may leave unanswered what is sent to it where the cluster is only looked at: the first packet is sent twice by
+/// then.
+const SILENCE_WHERE_ASKED: Duration = Duration::from_millis(1500);
 /// How long the lock of an interrupted run may take to be left.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -99,6 +102,8 @@ pub struct Runner<'a> {
 /// The connections, kept for the whole run.
 struct Hosts {
     config: Option<PathBuf>,
+    /// How long a host may leave unanswered what is sent to it.
+    silence: Duration,
     forks: Semaphore,
     open: Mutex<HashMap<String, Open>>,
 }
@@ -132,7 +137,7 @@ impl Hosts {
             }
         }
         let parsed: SshHost = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
-        let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), stop).await?);
+        let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), self.silence, stop).await?);
         self.put(host, new.clone());
         Ok(new)
     }
@@ -167,6 +172,7 @@ impl<'a> Runner<'a> {
         }
         let hosts = Hosts {
             config: invocation.ssh_config.clone(),
+            silence: if invocation.workflow.changes { SILENCE } else { SILENCE_WHERE_ASKED },
             forks: Semaphore::new(invocation.forks),
             open: Mutex::default(),
         };

@@ -190,6 +190,14 @@ options:
     type: list
     elements: str
     default: []
+  log_lines:
+    description:
+      - >-
+        With C(state: query): tell the newest lines of the server's log, at most so many; secrets are masked,
+        and what quotes SQL or rows is left out.
+      - Only when C(state) is C(query).
+    type: int
+    default: 0
   fork:
     description:
       - "With C(state: fork_recorded): the failover or switchover, for the repair of an old primary."
@@ -1440,6 +1448,15 @@ log_begin:
   type: str
   returned: success
   sample: "0/1000000"
+log_lines:
+  description:
+    - "With C(log_lines): the newest lines of the server's log."
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - "2026-11-29 11:38:16.377 [unknown] [unknown] localhost 140234671904448 0[0:0#0]  0 [BACKEND] LOG:  keep all the xlog segments, because current segno = 2, less than wal_keep_segments = 16"
+    - "2026-11-29 11:38:19.420 omm [unknown] 10.88.1.14 140233282672320 0[0:0#0]  0 [BACKEND] LOG:  walsender thread started"
 forks:
   description:
     - "With C(state: query): the failovers that are recorded on the node, the newest last."

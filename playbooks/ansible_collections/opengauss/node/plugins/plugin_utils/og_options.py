@@ -43,6 +43,7 @@ OPTIONS = (
     "og_failover_force",
     "og_preflight_for",
     "og_preflight_nodes",
+    "og_log_lines",
 )
 HOST_VARIABLES = (
     "data_dir",

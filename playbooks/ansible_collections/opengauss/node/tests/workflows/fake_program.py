@@ -136,6 +136,8 @@ def og_build(state):
 
 
 def og_slot(state):
+    if STATE == "query":
+        return {"slots": node(state)["slots"]}
     state["slots"] = [s for s in state["slots"] if s not in ARGS["names"]]
     return {}
 
