@@ -505,6 +505,8 @@ pub struct StepTime {
 pub enum Reason {
     /// The switchover did not take place; the old roles hold.
     OldRolesHold,
+    /// The switchover did not take place; a third node has become primary.
+    OtherPrimary,
     /// The switchover has not come to an end.
     UnderWay,
 }

@@ -235,24 +235,32 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
     if it.how.check {
         return Err(Stop::Failed(why));
     }
-    let mut as_before = 0;
+    let mut last = SwitchoverEnd::NotYet;
     for _ in 0..LOOKS {
         it.replay.pause = Some(INTERVAL);
         let nodes = it.inspect("Inspect what became of the switchover", &["og_node_state"], &[])?;
-        match outcome(&nodes, own) {
+        let end = outcome(&nodes, own);
+        match &end {
             SwitchoverEnd::Done => {
                 it.warnings.push(format!("the switchover came to its end after it had been given up: {why}"));
                 return Ok(());
             }
-            SwitchoverEnd::AsBefore if as_before > 0 => {
+            SwitchoverEnd::AsBefore if last == end => {
                 it.reason = Some(Reason::OldRolesHold);
                 return Err(Stop::Failed(format!(
                     "the switchover did not take place, {} is still the primary and {} its standby: {why}",
                     own.from, own.to
                 )));
             }
-            SwitchoverEnd::AsBefore => as_before += 1,
-            SwitchoverEnd::NotYet => as_before = 0,
+            SwitchoverEnd::Other(name) if last == end => {
+                it.reason = Some(Reason::OtherPrimary);
+                return Err(Stop::Failed(format!(
+                    "the switchover did not take place, for {name} has become primary in place of {}: {why}; look at the \
+                     cluster (og status) before you switch over again",
+                    own.from
+                )));
+            }
+            SwitchoverEnd::AsBefore | SwitchoverEnd::Other(_) | SwitchoverEnd::NotYet => last = end,
         }
     }
     it.reason = Some(Reason::UnderWay);
@@ -264,11 +272,19 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
 }
 
 /// What became of a switchover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum SwitchoverEnd {
     Done,
     AsBefore,
+    /// This third node is the primary, and no other: openGauss CM makes one when a primary fails.
+    Other(String),
     NotYet,
+}
+
+/// The nodes that run as a primary or a single server.
+fn primaries(nodes: &[Node]) -> Vec<String> {
+    let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
+    nodes.iter().filter(leads).map(|n| n.name.clone()).collect()
 }
 
 fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
@@ -277,15 +293,17 @@ fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
             .iter()
             .any(|n| n.name == name && n.live_role() == Some(role) && n.state().db_state == DbState::Normal)
     };
-    let runs_as_primary = |name: &str| {
-        nodes.iter().any(|n| n.name == name && matches!(n.live_role(), Some(Role::Primary | Role::Normal)))
-    };
-    if is(&own.to, Role::Primary) && !runs_as_primary(&own.from) {
+    if is(&own.to, Role::Primary) && !primaries(nodes).contains(&own.from) {
         SwitchoverEnd::Done
     } else if is(&own.from, Role::Primary)
         && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
     {
         SwitchoverEnd::AsBefore
+    } else if let [other] = &primaries(nodes)[..]
+        && is(other, Role::Primary)
+        && ![&own.from, &own.to].contains(&other)
+    {
+        SwitchoverEnd::Other(other.clone())
     } else {
         SwitchoverEnd::NotYet
     }

@@ -1577,6 +1577,13 @@ facts:
               type: list
               elements: str
               returned: when known
+            cluster_stopped:
+              description:
+                - >-
+                  Whether the whole cluster is in manual stop (C(cm_ctl stop)), and not this node alone
+                  (C(cm_ctl stop -n)).
+              type: bool
+              returned: when known
             paused:
               description:
                 - "Whether CM is paused: C($GAUSSHOME/bin/cluster_manual_pause) is there."
@@ -1595,6 +1602,13 @@ facts:
             data_dir:
               description:
                 - The data directory as the static config spells it, which cm_ctl takes for C(-D).
+              type: str
+              returned: when known
+            conflict:
+              description:
+                - >-
+                  Why it cannot be told by which numbers CM knows the server: installations (GAUSSHOME) that
+                  contradict each other.
               type: str
               returned: when known
             dcf:
