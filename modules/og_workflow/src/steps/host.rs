@@ -140,7 +140,7 @@ fn removal(targets: &[String]) -> Calls {
 }
 
 /// Nodes that are not cleared and whose machine is that of one which is.
-fn shared_machines(hosts: &[InventoryHost], targets: &[String]) -> Vec<String> {
+pub(super) fn shared_machines(hosts: &[InventoryHost], targets: &[String]) -> Vec<String> {
     let address = |host: &InventoryHost| crate::cluster::canonical(&Node::new(host, None).address);
     let (cleared, others): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| targets.contains(&host.name));
     let pairs = cleared.iter().flat_map(|host| others.iter().map(move |other| (host, other)));

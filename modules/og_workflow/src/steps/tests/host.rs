@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Told, how, told};
+use super::{Told, hosts, how, told};
 use crate::args::{NodeCall, Options};
 use crate::plan::tests::Given;
 use crate::plan::tests::clear::dropped;
 use crate::plan::tests::deploy::bare;
 use crate::seen::HOST;
 use crate::steps::Workflow;
+use crate::steps::host::shared_machines;
 
 fn options() -> Options {
     Options { og_host: true, ..Options::default() }
@@ -168,8 +169,9 @@ fn a_server_that_is_stopped_first_is_no_reason_to_leave_the_operating_system() {
 #[test]
 fn what_another_node_of_the_machine_needs_is_not_taken_away() {
     let mut given = dropped();
-    given[1].1["address"] = json!("10.0.0.3");
-    given[1].1["base_port"] = json!(36000);
-    let done = clear(&given, false, |_, call| (call.program == HOST).then(|| changes(true)));
-    assert!(done.why().contains("n2 is on the same machine"), "{}", done.why());
+    let shared = |given: &[Given]| shared_machines(&hosts(given), &["n3".to_owned()]);
+    assert_eq!(shared(&given), [""; 0]);
+    given[2].1["address"] = given[1].1["address"].clone();
+    let found = shared(&given);
+    assert!(found.len() == 1 && found[0].contains("n3: n2 is on the same machine"), "{found:?}");
 }
