@@ -14,7 +14,7 @@ pub const ALL: &str = "all";
 
 /// The reasons of an outcome with what to do.
 #[must_use]
-pub fn outcome_reasons() -> [(&'static str, Explanation); 2] {
+pub fn outcome_reasons() -> [(&'static str, Explanation); 3] {
     let reason = |word, advice, commands| {
         (word, Explanation { meaning: describe_word::<args::Reason>(word), advice, commands })
     };
@@ -28,6 +28,11 @@ pub fn outcome_reasons() -> [(&'static str, Explanation); 2] {
             "under_way",
             "Nobody knows yet how it ends, and it is not tried again by itself. See who is primary; the same command goes on \
              from there.",
+            &["og status"],
+        ),
+        reason(
+            "other_primary",
+            "Somebody else, such as CM, made it primary. See who leads now, and switch over again if another node is wanted.",
             &["og status"],
         ),
     ]
@@ -122,6 +127,13 @@ mod tests {
             assert!(explain(id).unwrap().starts_with(&format!("{id} (")), "{id}");
             assert!(all.contains(&format!("\n  {id} ")), "{id}");
         }
+    }
+
+    #[test]
+    fn each_reason_of_an_outcome_is_explained() {
+        let schema = schemars::schema_for!(args::Reason).to_value();
+        assert_eq!(schema["oneOf"].as_array().map(Vec::len), Some(outcome_reasons().len()), "{schema}");
+        assert!(outcome_reasons().iter().all(|(_, told)| told.meaning.ends_with('.')));
     }
 
     #[test]

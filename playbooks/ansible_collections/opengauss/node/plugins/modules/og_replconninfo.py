@@ -326,6 +326,9 @@ error:
         - >-
           C(unknown_argument): This version of the program does not know an argument, or a word that was given
           as its value.
+        - "C(not_root): It needs root, and does not run as root."
+        - "C(server_runs): A server runs that needs what is to be taken away."
+        - "C(foreign_file): A file that is there under the wanted name was not made by this program."
       type: str
       returned: when known
     detail:
