@@ -224,11 +224,11 @@ fn majority_goes(c: &Cluster) -> Result {
         }
         Ok(())
     };
-    let told = disturb(c, "og restart n1 n3", RESTART, fault, start)?;
+    let told = disturb(c, "og restart n1", RESTART, fault, start)?;
     if told.status != 1 || !told.output.contains("no majority") {
         return Err(format!("{told:#?}"));
     }
-    Shell::new(c)?.run("og restart n1 n3")?.must_work()?;
+    Shell::new(c)?.run("og restart n1")?.must_work()?;
     goes_on(c, &told, "n1")
 }
 
