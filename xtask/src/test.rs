@@ -192,7 +192,7 @@ impl Selection {
                 text,
                 "\nonly with --all: programs as shipped (here: the dev profile), the kill points and moments of a build outside of \
                  third {} of {THIRDS} (another with each commit), the scenarios and tests that take turns outside of third {} of \
-                 {THIRDS}, {}the tests in Python whose logic a unit test of og_workflow \
+                 {THIRDS}, the faults under openGauss CM, {}the tests in Python whose logic a unit test of og_workflow \
                  holds, ansible-core 2.15 and 2.17, Salt's master and minions, Salt 3006",
                 self.third + 1,
                 self.turn + 1,

@@ -14,6 +14,12 @@ const VARIABLE: &str = "OG_KILLS";
 /// The variable that chooses among long stories: `N/M` means part N of M, counted from 0.
 const TURN: &str = "OG_TURN";
 
+/// Whether stories take turns, so that not all are told.
+#[must_use]
+pub fn has_turns() -> bool {
+    std::env::var_os(TURN).is_some()
+}
+
 /// Whether it is the turn of the story of this number, as the environment says; it is always when it says nothing.
 ///
 /// # Errors

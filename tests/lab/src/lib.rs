@@ -52,6 +52,6 @@ pub use cm::cm_for;
 pub use engine::Engine;
 pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
-pub use kills::{KillPoints, is_turn_of};
+pub use kills::{KillPoints, has_turns, is_turn_of};
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
 pub use node::{LabNode, NodeSpec, Role};

@@ -13,7 +13,7 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "cm",
     nodes: &[("n1", Role::Primary), ("n2", Role::Standby), ("n3", Role::Standby)],
-    always: 3,
+    always: 1,
     scenarios: &[
         ("a standby is stopped and started by CM", stopped),
         ("og switches over and back through CM", switched),

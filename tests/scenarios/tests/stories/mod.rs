@@ -60,6 +60,9 @@ pub const ALL: &[Story] = &[
     salt::STORY,
 ];
 
+/// The stories that are told only when all are, or when they are named: they wait for moments that a busy machine may miss.
+pub const EXHAUSTIVE: [&str; 1] = [cm_faults::STORY.name];
+
 /// The stories whose cluster openGauss CM runs.
 pub const UNDER_CM: [&str; 2] = [cm::STORY.name, cm_faults::STORY.name];
 
