@@ -88,11 +88,13 @@ pub enum Reason {
     GoesOn,
     /// Transactions of clients are older than is allowed, and did not end in time.
     LongTransactions,
+    /// More of a file's content is wanted: from `offset` of the result on.
+    ContentWanted,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -115,6 +117,7 @@ impl Reason {
         Self::Frozen,
         Self::GoesOn,
         Self::LongTransactions,
+        Self::ContentWanted,
     ];
 
     /// As the result writes it.
@@ -143,6 +146,7 @@ impl Reason {
             Self::Frozen => "frozen",
             Self::GoesOn => "goes_on",
             Self::LongTransactions => "long_transactions",
+            Self::ContentWanted => "content_wanted",
         }
     }
 }

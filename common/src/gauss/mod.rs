@@ -34,6 +34,7 @@ pub mod gs_ctl;
 pub mod gsql;
 mod identity;
 pub mod initdb;
+mod libraries;
 mod loaded_hba;
 pub mod managed;
 mod owed;

@@ -8,6 +8,7 @@ mod disk;
 mod hostile;
 mod kill;
 mod lies;
+mod package;
 mod refused;
 mod sandbox;
 mod table;
@@ -70,6 +71,15 @@ fn main() -> ExitCode {
         Trial::new("og_guc", "50 at once", together::parameters),
         Trial::new("og_lock", "50 owners at once", together::owners),
         Trial::new("og_hba", "beside the real gs_guc", together::beside_gs_guc),
+    ]);
+    trials.extend([
+        Trial::new("og_file", "killed at every step", package::file_killed),
+        Trial::new("og_file", "10 senders at once", package::file_at_once),
+        Trial::new("og_file", "disk full", package::file_on_a_full_disk),
+        Trial::new("og_package", "killed at every step", package::package_killed),
+        Trial::new("og_package", "removal killed at every step", package::removal_killed),
+        Trial::new("og_package", "10 at once", package::packages_at_once),
+        Trial::new("og_package", "disk full", package::package_on_a_full_disk),
     ]);
     for module in og_registry::node_programs().map(|program| program.name) {
         trials.push(Trial::new(module, "hostile arguments", move || hostile::arguments(module)));
