@@ -10,6 +10,9 @@ use crate::replay::{Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 
 pub(super) fn deploy(it: &mut Run) -> Go {
+    if !it.how.options.og_package.is_empty() && !super::package::bring_package(it)? {
+        return Ok(());
+    }
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, plan::deploy)?;
     if it.how.check && !og.fresh.is_empty() {

@@ -6,6 +6,7 @@ mod deploy;
 mod drop;
 mod expand;
 mod failover;
+mod package;
 mod preflight;
 mod repair;
 mod restart;
@@ -65,6 +66,8 @@ pub enum Workflow {
     Preflight,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
+    /// Tell of the file of a package on this machine, which `og_package` names.
+    Package,
 }
 
 /// The workflows that callers offer. Roles, playbooks, Salt's functions and states, documents and tests are made of this
@@ -128,12 +131,14 @@ pub const WORKFLOWS: &[WorkflowEntry] = &[
         title: "Deploy the cluster",
         about: "Make a cluster of the nodes, on which openGauss is installed and no database is there yet",
         details: &[
-            "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.",
+            "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package \
+             that `og_package` names.",
             "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.",
         ],
         changes: true,
         targets: None,
         options: &[
+            "og_package",
             "og_locale",
             "og_encoding",
             "og_compatibility",
