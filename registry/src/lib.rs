@@ -3,7 +3,10 @@
 
 use clap::Command;
 use og_common::protocol::{self, Example, Module};
+pub use og_preflight::checks;
 pub use og_workflow::cluster::HOST_VARIABLES;
+pub use og_workflow::explain::outcome_reasons;
+pub use og_workflow::health::kinds::FINDING_KINDS;
 pub use og_workflow::steps::{Targets, WORKFLOWS, WorkflowEntry};
 pub use og_workflow::variables::{VARIABLES, Variable};
 use serde_json::{Value, json};
@@ -17,6 +20,7 @@ pub const PROGRAMS: &[Program] = &[
     program::<og_file::NodeFile>(),
     program::<og_guc::Guc>().edits_text().works_without_server(),
     program::<og_hba::Hba>().edits_text().works_without_server(),
+    program::<og_host::Host>().edits_text(),
     program::<og_initdb::Initdb>(),
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
     program::<og_node_state::NodeStateModule>()
@@ -48,6 +52,8 @@ pub struct Program {
     pub edits_text: bool,
     /// Whether its examples work on a node whose server does not run.
     pub works_without_server: bool,
+    /// Whether it acts on the machine itself, as root.
+    pub needs_root: bool,
     /// Whether its action plugin for Ansible is written by hand.
     pub own_action_plugin: bool,
     /// Which calls change something every time.
@@ -65,6 +71,7 @@ const fn program<M: Module>() -> Program {
         on_nodes: true,
         edits_text: false,
         works_without_server: false,
+        needs_root: M::NEEDS_ROOT,
         own_action_plugin: false,
         repeats: None,
         page_end: None,
@@ -103,12 +110,11 @@ impl Program {
     }
 }
 
-/// The list of checks for og_preflight's page.
+/// Where og_preflight's page leads for its checks.
 fn preflight_checks() -> String {
-    format!(
-        "\n## Checks\n\n`og_preflight --explain ID` says why a check is there. The severity is the worst that a finding can have.\n\n{}",
-        og_preflight::checks::table()
-    )
+    "\n## Checks\n\n[Findings](../findings.md) has each check: what is looked at, why, and what to do. `og_preflight --explain ID` and \
+     `og explain ID` print the same.\n"
+        .to_owned()
 }
 
 /// Returns the programs that run on nodes.
@@ -132,6 +138,7 @@ pub fn to_json() -> Value {
             "on_nodes": program.on_nodes,
             "edits_text": program.edits_text,
             "works_without_server": program.works_without_server,
+            "needs_root": program.needs_root,
         })
     });
     let workflows = WORKFLOWS.iter().map(|entry| {
@@ -162,5 +169,12 @@ mod tests {
             .collect();
         folders.sort();
         assert_eq!(PROGRAMS.iter().map(|program| program.name).collect::<Vec<_>>(), folders);
+    }
+
+    #[test]
+    fn the_program_that_needs_root_is_the_one_that_callers_run_so() {
+        let names: Vec<_> =
+            PROGRAMS.iter().filter(|program| program.needs_root).map(|program| program.name).collect();
+        assert_eq!(names, [og_workflow::seen::HOST]);
     }
 }

@@ -42,11 +42,28 @@ def run(collections, program, *args, cwd=None, code=0, **env):
 def test_what_is_in_it(installed):
     tree = installed / "ansible_collections/opengauss/node"
     there = {str(p.relative_to(tree)) for p in tree.rglob("*") if p.is_file()}
+    changes = yaml.safe_load((tree / "changelogs/changelog.yaml").read_text())
+    assert all(release["changes"] for release in changes["releases"].values()) and changes["releases"]
     assert {"CHANGELOG.md", "LICENSE", "README.md", "meta/runtime.yml", "playbooks/expand.yml"} <= there
     assert not [p for p in there if p.startswith("tests/") or "__pycache__" in p]
     programs = [p for p in there if p.startswith("files/bin/")]
     assert {pathlib.Path(p).name for p in programs} == set(NAMES)
     assert all(os.access(tree / p, os.X_OK) for p in programs)
+
+
+def test_example_of_an_execution_environment():
+    """It has the package in it, of this version."""
+    text = (ROOT / "playbooks/examples/execution-environment.yml").read_text()
+    galaxy = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
+    described, package = yaml.safe_load(text), f"opengauss-node-{galaxy['version']}.tar.gz"
+    assert [file["src"] for file in described["additional_build_files"]] == [package]
+    assert described["dependencies"]["galaxy"]["collections"] == [{"name": f"galaxy/{package}", "type": "file"}]
+
+
+def test_callers_run_as_root_what_needs_it():
+    text = (COLLECTION / "plugins/plugin_utils/og_run.py").read_text()
+    needs_root = [program["name"] for program in REGISTRY["programs"] if program["needs_root"]]
+    assert re.search(r"^AS_ROOT = \((.*),\)$", text, re.M)[1] == ", ".join(f'"{name}"' for name in needs_root)
 
 
 @pytest.mark.versions
@@ -120,11 +137,10 @@ def test_every_variable_of_the_roles_is_documented():
 
 
 def test_the_readme_lists_every_variable():
-    """With its default; of which nodes a workflow is for the text tells."""
+    """With its default."""
     rows = re.findall(r"^\| `(og_\w+)` \| (.+?) \|", (COLLECTION / "README.md").read_text(), re.M)
     defaults = yaml.safe_load((COLLECTION / "roles/common/defaults/main.yml").read_text())
-    targets = {entry["targets"] for entry in REGISTRY["workflows"]}
-    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items() if k not in targets}
+    expected = {k: json.dumps(v).strip('"') for k, v in defaults.items()}
     assert {k: v.strip('`"') for k, v in rows} == expected
     # Some stand with each of the workflows that take them.
     assert len(dict(rows)) == len(expected)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import NAMES, ROOT, files, section_blocks
+from conftest import NAMES, REGISTRY, ROOT, files, section_blocks
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +44,20 @@ def test_man_page(name, prefix):
     for heading in ("NAME", "SYNOPSIS", "OPTIONS", "ARGUMENTS", "RESULT", "EXIT STATUS", "EXAMPLES"):
         assert f".SH {heading}" in text or f'.SH "{heading}"' in text
     assert not re.search(r"\bserved\b", text)
+    lint(page)
+
+
+def test_man_page_of_og(prefix):
+    """It has each workflow with its options."""
+    page = prefix / "share/man/man1/og.1"
+    text = page.read_text().replace("\\-", "-")
+    for workflow in REGISTRY["workflows"]:
+        assert re.search(rf"^\.SS \"?og {workflow['name']}\b", text, re.M), workflow["name"]
+    assert "--sync-standbys" in text and "--help" in text
+    lint(page)
+
+
+def lint(page):
     if shutil.which("mandoc") is None:
         pytest.skip("no mandoc to look at the page with")
     # A page without a date is the same whenever it is made; the other is a matter of empty lines.

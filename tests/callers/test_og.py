@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -254,7 +255,7 @@ def test_page_on_records(three):
     command = three.root / "tell-dba"
     command.write_text(f"#!/bin/sh\necho \"$@\" >>{three.root}/told\ncat >/dev/null\n")
     command.chmod(0o755)
-    [config] = [text for text in section_blocks("docs/records.md", "Tell a command what came of a run") if text.startswith("{")]
+    [config] = [text for text in section_blocks("docs/records.md", "Notify a command of the outcome") if text.startswith("{")]
     lines = [line for _, text in blocks("docs/records.md") if text != config for line in text.splitlines()]
     cluster = json.loads((three.root / "cluster.json").read_text())
     cluster["vars"].update(json.loads(config)["vars"])
@@ -437,6 +438,32 @@ def test_how_to(page, three):
         assert done.returncode in (0, 1) and "panicked" not in done.stderr, (line, done)
 
 
+def test_page_on_collect(three):
+    """Each line is typed; what the file has is what the page says, of a node that cannot be reached nothing, and no secret."""
+    three.good("drop", "n3")
+    three.hosts["n4"]["address"] = "unknown.invalid"
+    three.write({"hosts": three.hosts, "vars": {}})
+    lines = [line for _, text in blocks("docs/collect.md") for line in text.splitlines()]
+    *collected, unpack = lines
+    for line in collected:
+        og, *words = shlex.split(line)
+        assert og == "og"
+        done = three.run(*words)
+        assert done.returncode == 0, done
+    assert "n1: all 7 answers" in done.stdout and "n4: nothing: " in done.stdout
+    path = Path(done.stderr.splitlines()[-1].removeprefix("report: "))
+    assert path.parent == three.root / ".local/state/opengauss-node/collected" and path.stat().st_mode & 0o777 == 0o600
+    assert shlex.split(unpack)[:2] == ["tar", "-xzf"]
+    subprocess.run(["tar", "-xzf", path], cwd=three.root, check=True)
+    folder = three.root / path.name.removesuffix(".tar.gz")
+    text = (ROOT / "docs/collect.md").read_text()
+    assert all(f"`{file.name}`" in text or f"/{file.name}`" in text for file in folder.glob("*.[tj]*") if file.name != "README.txt")
+    assert all(file.name in text for file in folder.glob("nodes/*/*"))
+    assert json.loads((folder / "nodes/n1/og_node_state.json").read_text())["node"]["running"] is True
+    assert json.loads((folder / "status.json").read_text())["verdict"]
+    assert [run.name.split("-", 2)[2] for run in folder.glob("runs/*")] == ["drop"]
+
+
 def test_page_of_several_clusters(three):
     """The file of the text describes a cluster, and `--cluster` finds it by its name."""
     lines, text = (text for _, text in blocks("docs/clusters.md"))
@@ -481,3 +508,13 @@ def test_monitoring(three):
         three.good(*words[1:])
         files = [three.root / word for word in words if word.endswith((".prom", ".html", ".svg"))]
         assert all(file.read_text() for file in files) and len(files) == int("--nagios" not in words)
+
+
+def test_ids_are_explained(three):
+    """A finding by the id behind its message, all of them without one, and one that there is not."""
+    told = three.good("explain", "node.stopped")
+    assert told[0] == "node.stopped (finding of og status)" and "    og repair n2" in told
+    listed = {line.split()[0] for line in three.good("explain") if line.startswith("  ")}
+    assert {"busy", "not_streaming", "node.stopped", "memory.process"} <= listed
+    wrong = three.run("explain", "node.stoped")
+    assert wrong.returncode == 2 and "did you mean node.stopped?" in wrong.stderr

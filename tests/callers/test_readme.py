@@ -56,6 +56,7 @@ TAKEN = {
     ("docs/monitoring.md", "Prometheus"): ["tests/callers/test_og.py::test_monitoring"],
     ("docs/monitoring.md", "A page and a picture"): ["tests/callers/test_og.py::test_monitoring"],
     ("docs/resume.md", "Recover from a run that died"): ["tests/callers/test_shell.py::test_page_on_runs_that_died"],
+    ("docs/ssl.md", "For clients"): ["tests/callers/test_shell.py::test_page_on_ssl"] * 2,
     ("CONTRIBUTING.md", "Contributing"): [XTASK],
     ("fuzz/README.md", "Fuzz targets"): ["no test: cargo-fuzz is downloaded and built, and a target runs for minutes"],
     (OWN, "Installation"): [f"{HERE}test_install"],
@@ -66,6 +67,7 @@ TAKEN = {
 }
 # Pages all of whose blocks one test takes.
 WHOLE = {
+    "docs/collect.md": "tests/callers/test_og.py::test_page_on_collect",
     "docs/records.md": "tests/callers/test_og.py::test_page_on_records",
     "docs/tutorial.md": "tests/scenarios/tests/stories/tutorial.rs::as_the_tutorial_says",
     **{f"docs/{page}.md": "tests/callers/test_og.py::test_how_to" for page in HOW_TO},
@@ -220,6 +222,19 @@ def test_tested_versions():
         wanted = {version for version in re.findall(rf"^{package}==(\d+(?:\.\d+)?)", pins, re.M)}
         told = set(re.findall(r"\d+(?:\.\d+)?", row))
         assert {version if package == "ansible-core" else version.split(".")[0] for version in wanted} == told
+
+
+def test_measured_times():
+    """README and the comparison give ranges in which every run of the last bench lies."""
+    measured = {"add one standby": ("from a single node", "expand by one standby"), "remove one standby": ("drop one of two standbys",)}
+    rows = re.findall(r"^\| ([^|]+?) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) s \|", (ROOT / "docs/performance.md").read_text(), re.M)
+    for case, names in measured.items():
+        [own] = re.findall(rf"^\| {case} \| \*\*(\d+) to (\d+) s\*\* \|", (ROOT / README).read_text(), re.M)
+        from_, to = map(int, own)
+        times = [(float(least), float(most)) for name, least, most in rows if name.startswith(names) and "longest wait" not in name]
+        assert times and all(from_ <= least and most <= to for least, most in times), (case, own, times)
+        case = {"add one standby": "add standbys", "remove one standby": "drop one standby"}[case]
+        assert f"| {case} | this suite | {from_} to {to} s |" in (ROOT / "docs/comparison.md").read_text()
 
 
 def test_example_inventory(installed, tmp_path):  # noqa: F811

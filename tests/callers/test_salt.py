@@ -117,6 +117,14 @@ def test_functions(minion, node):
     assert not {"invocation", "ansible_facts"} & set(minion.good("og.node_state"))
 
 
+def test_a_step_that_only_asks_changes_nothing(minion, node):
+    """A workflow asks in check mode what may be done before it does it, in a run without test=True, too."""
+    before = files(node)
+    call = {"node": "n1", "program": "og_guc", "args": {"parameters": {"wal_keep_segments": 64}, "check_mode": True}}
+    [answer] = minion.good("og.step", f"calls={json.dumps({'n1': [call]})}")
+    assert answer["changed"] and files(node) == before
+
+
 @pytest.mark.in_turn
 def test_settings_from_several_places(minion, node, tmp_path):
     """Those of the pillar count beside those of the configuration, which count more."""

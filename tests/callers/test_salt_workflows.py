@@ -278,7 +278,7 @@ def test_a_run_leaves_a_record(three):
 
 
 def test_who_may_only_look_runs_no_command(three):
-    for what in ("status", "preflight"):
+    for what in ("status", "preflight", "collect"):
         done = three.run(what, "n1", og_record="all", og_notify=["touch", str(three.root / "ran")])
         assert done["failed"] and f"og.{what} takes no og_notify" in done["msg"], done
     assert not (three.root / "ran").exists()

@@ -32,6 +32,20 @@ CALLS = {
         {"rules": ["host all"]},
     ],
     "og_guc": [{"parameters": {"wal_keep_segments": 256}, "diff": True}, {**QUERY, "names": ["wal_keep_segments"]}],
+    # Nothing is changed here: it would be on this machine. tests/faults/src/host.rs has a machine of its own.
+    "og_host": [
+        {
+            "user": "nobody",
+            "directories": [{"path": "/gauss/data"}],
+            "limits": {"nofile": 640000},
+            "sysctl": {"kernel.sem": "250 6400001 1000 25600"},
+            "check_mode": True,
+            "diff": True,
+        },
+        {"state": "absent", "check_mode": True},
+        QUERY,
+        {"user": "root"},
+    ],
     "og_initdb": [
         {**QUERY, "data_dir": "FILES"},
         {"state": "absent", "mode": "deleted"},
@@ -59,6 +73,8 @@ CALLS = {
 WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_session", "og_slot")
 # Keys that others have no more than there.
 OF_A_SERVER = {
+    # Of a machine on which it has made something: tests/faults/src/host.rs has one.
+    "og_host": {"/warnings", "/kept/name", "/kept/why"},
     "og_guc": {"/running", "/running/*"},
     # Of a data directory with a system identifier; og_initdb's own tests and the story deploy have one.
     "og_initdb": {f"/listing/{key}" for key in ("path", "bytes", "owner", "modified", "why")},

@@ -67,6 +67,17 @@ def test_page_on_runs_that_died(programs, node, ssh_hosts, tmp_path):
     assert done.returncode == 0 and not answer(done)["changed"], done
 
 
+def test_page_on_ssl(programs, node):
+    """Both lines say what they would change, and change nothing."""
+    before = files(node)
+    guc, hba = (dash(line, programs, node) for line in "".join(section_blocks("docs/ssl.md", "For clients")).splitlines())
+    for done, added in ((guc, "ssl_ca_file"), (hba, "hostssl all app")):
+        assert done.returncode == 0 and answer(done)["changed"], done
+        [diff] = answer(done)["diff"]
+        assert added in diff["after"] and added not in diff["before"]
+    assert files(node) == before
+
+
 def test_exit_status(programs, node):
     """0 done, 1 failed, 2 unusable arguments, with one JSON object each time."""
     lines = {

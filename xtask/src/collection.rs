@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::{self, Linking};
+use crate::changelog;
+use crate::docs::yaml;
 use crate::python;
 use crate::setup::{self, Tools};
 use crate::shell::{Result, root, run, target};
@@ -61,12 +63,26 @@ fn tree(within: &Path, linking: Linking) -> Result<PathBuf> {
     for file in ["CHANGELOG.md", "LICENSE"] {
         copy(&root().join(file), &tree.join(file))?;
     }
+    write_changelog(&tree)?;
     let playbooks = root().join("playbooks");
     for playbook in python::playbook_names()? {
         copy(&playbooks.join(&playbook), &tree.join("playbooks").join(&playbook))?;
     }
     copy(&playbooks.join("inventory.example.yml"), &tree.join("docs/inventory.example.yml"))?;
     Ok(tree)
+}
+
+/// Writes the changes of all versions as Ansible's tools read them.
+fn write_changelog(tree: &Path) -> Result {
+    let failed = |e: std::io::Error| format!("cannot write the changelog of the collection: {e}");
+    let text = std::fs::read_to_string(root().join("CHANGELOG.md")).map_err(failed)?;
+    let changes = changelog::to_yaml(&text, env!("CARGO_PKG_VERSION"))?;
+    let folder = tree.join("changelogs");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| {
+            std::fs::write(folder.join("changelog.yaml"), format!("---\n{}", yaml::block(&changes, 0)))
+        })
+        .map_err(failed)
 }
 
 /// Takes `og` away: it is for a terminal, and Ansible has no use for it.

@@ -49,6 +49,10 @@ pub fn run_all(matches: &ArgMatches) -> Result {
         println!("{size:>10}  {}", entry.strip_prefix(&out).unwrap_or(&entry).display());
     }
     println!("in {}", out.display());
+    println!(
+        "only for {}; run it on a machine of another architecture for the programs there",
+        std::env::consts::ARCH
+    );
     Ok(())
 }
 
@@ -80,7 +84,8 @@ fn programs(linking: Linking) -> Result<PathBuf> {
     for name in build::modules() {
         command.args(["--package", name]);
     }
-    run(command.env("RUSTFLAGS", flags.trim()))?;
+    let commit = output(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(root()))?;
+    run(command.env("RUSTFLAGS", flags.trim()).env("OG_COMMIT", commit.trim()))?;
     let folder = folder.join(triple).join("release");
     for name in build::programs() {
         tell_no_place(&folder.join(name), &places)?;
@@ -256,6 +261,7 @@ fn try_installed(prefix: &Path) -> Result {
         return Err(format!("og_hba says {told}"));
     }
     for file in [
+        "share/man/man1/og.1",
         "share/man/man1/og_hba.1",
         "share/bash-completion/completions/og",
         "share/opengauss-node/schemas/og_hba.args.json",

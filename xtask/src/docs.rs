@@ -5,6 +5,7 @@ mod ansible;
 mod ansible_only;
 mod book;
 mod errors;
+mod findings;
 #[cfg(test)]
 mod links;
 mod markdown;
@@ -14,7 +15,7 @@ mod roles;
 mod salt;
 mod salt_workflows;
 mod workflow;
-mod yaml;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,11 @@ pub fn run_all(check: bool, built: bool) -> Result {
         crate::schemas::build()?;
     }
     write_docs(check)
+}
+
+/// Builds the documents as a book, and checks its links.
+pub fn build_book() -> Result {
+    book::build()
 }
 
 /// Says which committed files are not what the programs give that are built already.
@@ -157,13 +163,14 @@ fn files(pages: &[Page]) -> Result<Vec<(PathBuf, String)>> {
         })?;
         files.push((file.into(), format!("{written}{}{generated}", salt::MARK)));
     }
-    files.push((errors::FILE.into(), errors::page(&schema("og_workflow", "result")?)?));
+    files.push((errors::FILE.into(), errors::page()));
+    files.push((findings::FILE.into(), findings::page()));
     let contents = read(&root().join(book::CONTENTS))?;
-    files.push((book::SUMMARY.into(), book::summary(&contents, pages)));
+    files.push((book::SUMMARY.into(), book::summary(&contents)));
     for (file, tables) in [
         ("docs/programs.md", vec![("programs".to_owned(), readme::programs(pages))]),
         ("docs/workflows.md", vec![("workflows".to_owned(), readme::workflows())]),
-        (&format!("{COLLECTION}/README.md"), readme::variables_tables(&workflows)),
+        (&format!("{COLLECTION}/README.md"), readme::collection(&workflows)),
     ] {
         let mut text = read(&root().join(file))?;
         for (name, table) in tables {

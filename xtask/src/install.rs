@@ -64,6 +64,10 @@ pub fn lay_out(prefix: &Path, programs: &Path) -> Result<Tree> {
     tree.copies(&root().join("schemas"), "share/opengauss-node/schemas")?;
     tree.copies(&root().join("playbooks"), "share/opengauss-node/playbooks")?;
     tree.file(format!("bin/{}", build::OG), &read(&programs.join(build::OG))?, 0o755)?;
+    let help = |words: &[&str]| {
+        output(std::process::Command::new(programs.join(build::OG)).args(words).arg("--help"))
+    };
+    tree.file("share/man/man1/og.1", &man::og_page(&help)?, 0o644)?;
     for (shell, file) in [
         ("bash", "share/bash-completion/completions/og"),
         ("zsh", "share/zsh/site-functions/_og"),

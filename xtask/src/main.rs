@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod changelog;
 mod check;
 mod collection;
 mod demo;
@@ -80,6 +81,13 @@ fn command() -> Command {
                         .long("built")
                         .action(ArgAction::SetTrue)
                         .help("Ask the programs in target/debug as they are"),
+                )
+                .arg(
+                    Arg::new("book")
+                        .long("book")
+                        .action(ArgAction::SetTrue)
+                        .conflicts_with_all(["check", "built"])
+                        .help("Build the documents as they are as a book, by mdBook, and check its links"),
                 ),
         )
 }
@@ -103,6 +111,7 @@ fn main() -> ExitCode {
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("check", _)) => check::run_all(),
         Some(("test", m)) => test::run_all(m),
+        Some(("docs", m)) if m.get_flag("book") => docs::build_book(),
         Some(("docs", m)) => docs::run_all(m.get_flag("check"), m.get_flag("built")),
         Some(("schemas", m)) => schemas::run_all(m.get_flag("check")),
         _ => unreachable!("clap asks for a subcommand"),

@@ -1,5 +1,5 @@
 //! A man page for each module: its flags from the command line that it parses, its arguments and examples from its
-//! schemas.
+//! schemas. And one for `og`, made of what its `--help` prints.
 
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
@@ -65,5 +65,147 @@ fn fields(out: &mut Roff, fields: &[Field], place: &str, args: bool) {
         out.text([roman(field.description.join(" ").replace('`', ""))]);
         let list = if field.list { "[]" } else { "" };
         self::fields(out, &field.fields, &format!("{here}{list}."), args);
+    }
+}
+
+/// The page of `og`; `help` returns what `og WORDS --help` prints.
+pub fn og_page(help: &dyn Fn(&[&str]) -> Result<String>) -> Result<Vec<u8>> {
+    let main = HelpText::parse(&help(&[])?);
+    let mut page = Roff::new();
+    page.control("TH", ["og", "1", " ", concat!("og ", env!("CARGO_PKG_VERSION")), "opengauss-node"]);
+    page.control("SH", ["NAME"]);
+    page.text([roman(format!("og - {}", main.about))]);
+    page.control("SH", ["SYNOPSIS"]);
+    page.text([bold("og"), roman(" WORKFLOW [NODE...] [OPTIONS]")]);
+    page.control("SH", ["DESCRIPTION"]);
+    page.text([roman(
+        "Runs the workflows on the nodes of a cluster over ssh, which asks for no password. The cluster is described in \
+         cluster.json or cluster.yml, or read from files of openGauss or from an Ansible inventory (-f). Each workflow that \
+         changes something takes -n, which changes nothing and says what would be changed.",
+    )]);
+    let commands = main.sections.iter().find(|section| section.title == "Commands");
+    let commands = commands.ok_or("og --help lists no commands")?;
+    page.control("SH", ["COMMANDS"]);
+    for (name, _) in &commands.entries {
+        let own = HelpText::parse(&help(&[name.as_str()])?);
+        page.control("SS", [own.usage.as_str()]);
+        page.text([roman(format!("{}.", own.about.trim_end_matches('.')))]);
+        for text in &own.end {
+            page.control("PP", []);
+            page.text([roman(text.clone())]);
+        }
+        for section in &own.sections {
+            page.control("PP", []);
+            page.text([italic(format!("{}:", section.title))]);
+            for (word, about) in &section.entries {
+                page.control("TP", []);
+                page.text([bold(word)]);
+                page.text([roman(about.replace('`', ""))]);
+            }
+        }
+    }
+    page.control("SH", ["EXIT STATUS"]);
+    for text in &main.end {
+        page.text([roman(text.clone())]);
+    }
+    page.control("SH", ["FILES"]);
+    for (file, about) in [
+        ("cluster.json, cluster.yml", "The cluster, in the current folder."),
+        (
+            "~/.config/opengauss-node, /etc/opengauss-node",
+            "Where --cluster NAME looks for NAME.json or NAME.yml.",
+        ),
+        ("~/.local/state/opengauss-node/runs", "The records of runs, which og history shows."),
+    ] {
+        page.control("TP", []);
+        page.text([bold(file)]);
+        page.text([roman(about)]);
+    }
+    page.control("SH", ["SEE ALSO"]);
+    let names: Vec<_> = og_registry::PROGRAMS.iter().map(|program| format!("{}(1)", program.name)).collect();
+    page.text([roman(names.join(", "))]);
+    let mut out = Vec::new();
+    page.to_writer(&mut out).map_err(|e| format!("the man page of og: {e}"))?;
+    Ok(out)
+}
+
+/// What `--help` prints, taken apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct HelpText {
+    about: String,
+    usage: String,
+    sections: Vec<HelpSection>,
+    /// The lines at the end.
+    end: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct HelpSection {
+    title: String,
+    /// A word or option, and what is said of it.
+    entries: Vec<(String, String)>,
+}
+
+impl HelpText {
+    /// From how far on a line goes on with the text of the line before.
+    const TEXT_INDENT: usize = 12;
+
+    fn parse(text: &str) -> Self {
+        let mut it = Self::default();
+        for line in text.lines() {
+            let (indent, words) = (line.len() - line.trim_start().len(), line.trim());
+            if words.is_empty() {
+                continue;
+            }
+            if let Some(usage) = line.strip_prefix("Usage: ") {
+                usage.clone_into(&mut it.usage);
+            } else if it.usage.is_empty() {
+                it.about =
+                    if it.about.is_empty() { words.to_owned() } else { format!("{} {words}", it.about) };
+            } else if indent == 0 && words.ends_with(':') {
+                let title = words.trim_end_matches(':').to_owned();
+                it.sections.push(HelpSection { title, entries: Vec::new() });
+            } else if indent == 0 {
+                it.end.push(words.to_owned());
+            } else if let Some(section) = it.sections.last_mut() {
+                let before = section.entries.last_mut().filter(|_| indent >= Self::TEXT_INDENT);
+                if let Some((_, about)) = before {
+                    let joined = format!("{about} {words}");
+                    joined.trim_start().clone_into(about);
+                } else {
+                    let (word, about) = words.split_once("  ").unwrap_or((words, ""));
+                    section.entries.push((word.to_owned(), about.trim_start().to_owned()));
+                }
+            }
+        }
+        it
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_taken_apart() {
+        let text = "Do it\n\nUsage: og do [OPTIONS] <NODE>...\n\nArguments:\n  <NODE>...  The nodes\n\nOptions:\n  -f, --file <FILE>  The \
+                    file\n      --long <N>     First\n                     second\n\nThe end.\n";
+        let entry = |word: &str, about: &str| (word.to_owned(), about.to_owned());
+        let section = |title: &str, entries| HelpSection { title: title.to_owned(), entries };
+        assert_eq!(
+            HelpText::parse(text),
+            HelpText {
+                about: "Do it".to_owned(),
+                usage: "og do [OPTIONS] <NODE>...".to_owned(),
+                sections: vec![
+                    section("Arguments", vec![entry("<NODE>...", "The nodes")]),
+                    section(
+                        "Options",
+                        vec![entry("-f, --file <FILE>", "The file"), entry("--long <N>", "First second")]
+                    ),
+                ],
+                end: vec!["The end.".to_owned()],
+            }
+        );
     }
 }

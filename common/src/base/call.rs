@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Done, Error, ErrorKind, secret};
+use super::{Bytes, Done, Error, ErrorKind, Reason, secret};
 
 /// The arguments common to all modules.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ pub struct Common {
     pub diff: Option<bool>,
 }
 
-/// What a call does that finds the node being built.
+/// What a call does while a build of the node is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -196,6 +196,14 @@ impl Call {
 /// The hint on who may do it.
 pub(crate) fn run_as_hint(user: &str) -> String {
     if user == "root" { "run it as root".to_owned() } else { format!("run it as {user} or as root") }
+}
+
+/// The refusal of what only root may do.
+pub(crate) fn not_root_error(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Permission, detail).reason(Reason::NotRoot).hint(
+        "run it as root: with become in Ansible, with sudo in a shell, over ssh as root or as a user who may use sudo without a \
+         password",
+    )
 }
 
 /// The data directory that the environment names.

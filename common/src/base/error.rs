@@ -12,7 +12,7 @@ use super::secret;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// The arguments cannot be used; nothing was looked at.
+    /// The arguments cannot be used; nothing was read or changed.
     BadArgs,
     /// A file, folder, program, user or server that must be there is not.
     NotFound,
@@ -20,23 +20,23 @@ pub enum ErrorKind {
     Permission,
     /// A lock is held; the detail says by whom.
     Busy,
-    /// A safety rule; the hint names the argument that overrides it, if one may.
+    /// A safety rule forbids it; the hint names the argument that overrides the rule, if one may.
     Refused,
     /// A file cannot be understood; the detail has line and column.
     Corrupt,
-    /// The version, layout or platform is not one we can serve.
+    /// The version, layout or platform is not supported.
     Unsupported,
-    /// An outside program failed, or did not do what it was asked for.
+    /// A program of openGauss failed, or did not do what it was asked for.
     CommandFailed,
     /// Time ran out; the detail has what was last seen.
     Timeout,
     /// A host could not be reached (`--host`).
     Unreachable,
-    /// SIGINT or SIGTERM.
+    /// The call was ended by SIGINT or SIGTERM.
     Interrupted,
     /// The operating system failed to read or write.
     Io,
-    /// A mistake of this program.
+    /// A bug in this program.
     Internal,
 }
 
@@ -48,19 +48,19 @@ pub enum Reason {
     Building,
     /// A build of the node died half done, and its server cannot start.
     BuildIncomplete,
-    /// Somebody else holds a lock.
+    /// Another run or program holds a lock.
     LockHeld,
     /// The primary has no WAL sender left for what was asked.
     NotEnoughWalSenders,
-    /// openGauss CM decides over the node.
+    /// openGauss CM is in charge of the node.
     ManagedByCm,
-    /// openGauss DCF decides over the node's role (`enable_dcf`).
+    /// openGauss DCF is in charge of the node's role (`enable_dcf`).
     ManagedByDcf,
     /// The node's data are on storage that it shares with others (DSS, DMS).
     SharedStorage,
     /// Another node is primary, and there would be two of them.
     SecondPrimary,
-    /// The old primary may be alive still.
+    /// The old primary may still be alive.
     PrimaryMayBeAlive,
     /// A node that can be reached holds more of the log than this one.
     HoldsLess,
@@ -70,7 +70,7 @@ pub enum Reason {
     LeftBehind,
     /// How much of the log this node holds is not known.
     LogUnknown,
-    /// It is the only primary, and none would be left.
+    /// The node is the only primary, and none would be left.
     OnlyPrimary,
     /// The standby does not stream from its primary.
     NotStreaming,
@@ -90,11 +90,19 @@ pub enum Reason {
     LongTransactions,
     /// More of a file's content is wanted: from `offset` of the result on.
     ContentWanted,
+    /// This version of the program does not know an argument, or a word that was given as its value.
+    UnknownArgument,
+    /// It needs root, and does not run as root.
+    NotRoot,
+    /// A server runs that needs what is to be taken away.
+    ServerRuns,
+    /// A file that is there under the wanted name was not made by this program.
+    ForeignFile,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -118,6 +126,10 @@ impl Reason {
         Self::GoesOn,
         Self::LongTransactions,
         Self::ContentWanted,
+        Self::UnknownArgument,
+        Self::NotRoot,
+        Self::ServerRuns,
+        Self::ForeignFile,
     ];
 
     /// As the result writes it.
@@ -147,6 +159,10 @@ impl Reason {
             Self::GoesOn => "goes_on",
             Self::LongTransactions => "long_transactions",
             Self::ContentWanted => "content_wanted",
+            Self::UnknownArgument => "unknown_argument",
+            Self::NotRoot => "not_root",
+            Self::ServerRuns => "server_runs",
+            Self::ForeignFile => "foreign_file",
         }
     }
 }

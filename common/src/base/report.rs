@@ -45,7 +45,7 @@ pub struct Report<O> {
     pub actions: Vec<String>,
     /// Changed texts; the protocol leaves them out unless asked for.
     pub diff: Vec<Diff>,
-    /// Things to look at although it worked.
+    /// What to look at although the call succeeded.
     pub warnings: Vec<String>,
     /// Where the old file went.
     pub backup_file: Option<PathBuf>,

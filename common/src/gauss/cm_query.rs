@@ -142,10 +142,26 @@ impl CmView {
         up * 2 > self.servers.len()
     }
 
+    /// Whether none of the cm_servers is up, as when the whole cluster was stopped.
+    #[must_use]
+    pub fn has_no_server(&self) -> bool {
+        !self.servers.is_empty() && self.servers.iter().all(|server| server.state == "Down")
+    }
+
     /// Whether it calls the cluster unavailable.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         self.cluster_state.as_deref() == Some("Unavailable")
+    }
+
+    /// For how long such a view may be that of a healthy cluster whose cm_servers change their primary.
+    fn settling_time(&self) -> Duration {
+        let is_electing = self.primary_server().is_none() && self.has_majority();
+        match (is_electing, self.is_unavailable()) {
+            (true, _) => ELECTION,
+            (false, true) => SETTLING,
+            (false, false) => Duration::ZERO,
+        }
     }
 
     /// The server of this number.
@@ -229,6 +245,12 @@ impl CmInstance {
         self.state == "Disk damaged"
     }
 
+    /// Whether CM has made it read-only, because its disk is too full.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.state == "ReadOnly"
+    }
+
     /// Whether it serves, and follows where it is a standby.
     #[must_use]
     pub fn is_normal(&self) -> bool {
@@ -249,6 +271,8 @@ impl CmInstance {
 const LIMIT: Duration = Duration::from_secs(15);
 /// For how long a cm_server that has just become primary calls a healthy cluster `Unavailable`.
 const SETTLING: Duration = Duration::from_secs(3);
+/// How long the cm_servers may take to have a primary again when theirs has ended.
+const ELECTION: Duration = Duration::from_secs(10);
 /// How long after such an answer it is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -265,7 +289,8 @@ impl ServerNode {
         self.query_cm(call).await.map(Some)
     }
 
-    /// What CM says of the cluster. That the cluster is unavailable is believed only when CM goes on saying so.
+    /// What CM says of the cluster. That the cluster is unavailable, or that the cm_servers have no primary although they have
+    /// their majority, is believed only when CM goes on saying so.
     ///
     /// # Errors
     /// `not_found` when there is no cm_ctl; `command_failed` with its words when it tells nothing of the cluster.
@@ -273,7 +298,7 @@ impl ServerNode {
         let begun = Instant::now();
         loop {
             let view = self.query_cm_once(call).await?;
-            if !view.is_unavailable() || begun.elapsed() >= SETTLING {
+            if begun.elapsed() >= view.settling_time() {
                 return Ok(view);
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -393,6 +418,30 @@ mod tests {
     fn what_is_no_query_is_none() {
         assert_eq!(CmView::parse("cm_ctl: can't connect to cm_server.\n"), None);
         assert_eq!(CmView::parse(""), None);
+    }
+
+    fn recording(name: &str) -> CmView {
+        let (_, text) = recordings().into_iter().find(|(own, _)| own.ends_with(name)).unwrap();
+        CmView::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_change_of_the_primary_cm_server_is_waited_for() {
+        // The primary was killed; then another one is, and has not heard of the servers yet.
+        assert_eq!(recording("kill9_cm_server_primary-0").settling_time(), ELECTION);
+        assert_eq!(recording("kill9_cm_server_primary-1").settling_time(), SETTLING);
+        // Without a majority there will be none.
+        assert_eq!(recording("query_minority").settling_time(), Duration::ZERO);
+        assert_eq!(recording("query_after_start").settling_time(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_cluster_that_was_stopped_as_a_whole_has_no_cm_server() {
+        assert!(recording("query_stopped_all").has_no_server());
+        for name in ["query_on_stopped_node", "query_minority", "kill9_cm_server_primary-0"] {
+            assert!(!recording(name).has_no_server(), "{name}");
+        }
+        assert!(!CmView::default().has_no_server());
     }
 
     #[test]

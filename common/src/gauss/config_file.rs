@@ -115,7 +115,7 @@ pub struct Saved {
     pub restart: Vec<String>,
     /// What was done besides writing.
     pub actions: Vec<String>,
-    /// Things to look at although it worked.
+    /// What to look at although the call succeeded.
     pub warnings: Vec<String>,
 }
 

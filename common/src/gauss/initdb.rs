@@ -153,7 +153,7 @@ pub enum ObstacleKind {
     Unreadable,
 }
 
-/// Something that speaks against a removal.
+/// Something that stands in the way of a removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Obstacle {
     /// What sort of thing.

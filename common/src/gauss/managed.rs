@@ -8,10 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::process::time_left;
 use super::{ServerNode, postmaster_pid::is_process_alive};
 use crate::base::{Call, Error, Reason};
 use crate::cluster::static_config::StaticConfig;
@@ -51,6 +53,8 @@ pub struct ManagedBy {
     pub cron: bool,
     /// The files in `$GAUSSHOME/bin` that keep CM from running the server: `cluster_manual_start`, `instance_manual_start_ID`.
     pub manual_start: Vec<String>,
+    /// Whether the whole cluster is in manual stop (`cm_ctl stop`), and not this node alone (`cm_ctl stop -n`).
+    pub cluster_stopped: bool,
     /// Whether CM is paused: `$GAUSSHOME/bin/cluster_manual_pause` is there.
     pub paused: bool,
     /// The node's number in the static config, which cm_ctl takes for `-n`.
@@ -59,6 +63,8 @@ pub struct ManagedBy {
     pub instance_id: Option<u32>,
     /// The data directory as the static config spells it, which cm_ctl takes for `-D`.
     pub data_dir: Option<String>,
+    /// Why it cannot be told by which numbers CM knows the server: installations (GAUSSHOME) that contradict each other.
+    pub conflict: Option<String>,
     /// Whether `enable_dcf` is on in postgresql.conf.
     pub dcf: bool,
     /// Whether `ss_enable_dss` or `ss_enable_dms` is on in postgresql.conf.
@@ -131,31 +137,55 @@ impl Objection {
     }
 }
 
+/// The refusal of what must be left to CM.
+#[must_use]
+pub fn refuse_for_cm(detail: impl Into<String>) -> Error {
+    Error::refused(detail).reason(Reason::ManagedByCm)
+}
+
 /// The file that pauses CM.
 const PAUSE: &str = "cluster_manual_pause";
 /// The file that keeps CM from running any server of the node.
 const CLUSTER_STOP: &str = "cluster_manual_start";
+/// The level in that file by which all nodes were stopped, and not this one alone (`ALL_NODES` in CM's `ctl_stop.cpp`).
+const ALL_NODES: &str = "2";
+/// How long om_monitor may take to start a cm_agent that has ended; it was seen to take one second.
+const AGENT_LIMIT: Duration = Duration::from_secs(3);
+/// How often it is looked at.
+const AGENT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl ManagedBy {
     /// Returns why `act` on the server in `data_dir` must be left to CM, DSS or DCF; `None` when it need not.
     ///
     /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles; but
     /// one in manual stop is killed when CM is resumed.
-    /// In manual stop it keeps the server stopped: cm_agent kills one that is started, unless `cm_ctl stop -n` has ended
-    /// cm_agent itself.
+    /// In manual stop it keeps the server stopped: cm_agent kills one that is started. `cm_ctl stop` of the whole cluster ends
+    /// cm_agent on each node, and nobody is left to interfere; after `cm_ctl stop -n` the others still run the cluster.
     #[must_use]
     pub fn objection(&self, act: Act, data_dir: &Path) -> Option<Objection> {
         let cm = self.by == Manager::Cm;
+        if cm && let Some(why) = &self.conflict {
+            let detail = format!(
+                "openGauss CM runs this node ({}), and by which numbers it knows the server cannot be told: {why}",
+                self.describe_manager()
+            );
+            let hint = "give the gauss_home, or the env_file, of the installation that runs the server, and move a \
+                cluster_static_config that is out of date aside";
+            return Some(Objection { reason: Reason::ManagedByCm, detail, hint: hint.to_owned() });
+        }
         if cm && let Some(why) = self.cm_reacts(act) {
             let seen = self.describe_manager();
-            let hint = if self.paused {
-                "resume CM (cm_ctl resume), and start the server then, which takes the manual stop away"
-                    .to_owned()
-            } else {
-                format!(
-                    "{}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards",
-                    self.cm_command(act, data_dir)
-                )
+            let command = self.cm_command(act, data_dir);
+            let hint = match (self.paused, self.is_node_stopped()) {
+                (true, true) => format!("resume CM (cm_ctl resume), then {command}"),
+                (true, false) => {
+                    "resume CM (cm_ctl resume), and start the server then, which takes the manual stop away"
+                        .to_owned()
+                }
+                (false, true) => command,
+                (false, false) => {
+                    format!("{command}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards")
+                }
             };
             let detail = format!("openGauss CM runs this node ({seen}): {why}");
             return Some(Objection { reason: Reason::ManagedByCm, detail, hint });
@@ -214,7 +244,7 @@ impl ManagedBy {
             ..objection.clone()
         };
         // While CM is paused a server that it starts stays pending.
-        if self.is_node_stopped() || self.paused {
+        if self.is_node_stopped() || self.paused || self.conflict.is_some() {
             return Err(objection);
         }
         let held = !self.manual_start.is_empty();
@@ -235,8 +265,30 @@ impl ManagedBy {
         Ok(Means::Cm(CmTarget { node_id, instance_id, data_dir: dir.into() }))
     }
 
+    /// Whether CM does nothing about the server, whatever becomes of it: there is none, it is paused, or the whole cluster is
+    /// stopped.
+    #[must_use]
+    pub fn has_let_go(&self) -> bool {
+        self.by != Manager::Cm || self.paused || (self.cluster_stopped && self.agent.is_none())
+    }
+
+    /// Whether no cm_agent runs, and om_monitor will start one.
+    fn is_about_to_have_agent(&self) -> bool {
+        self.by == Manager::Cm && self.agent.is_none() && self.monitor.is_some() && !self.is_node_stopped()
+    }
+
+    fn read_files(&mut self, of: &Installation) {
+        self.node_id = of.node_id;
+        self.instance_id = of.server.as_ref().map(|(id, _)| *id);
+        self.data_dir = of.server.as_ref().map(|(_, dir)| dir.clone());
+        self.manual_start.clone_from(&of.manual_start);
+        self.cluster_stopped = of.cluster_stopped;
+        self.paused = of.paused;
+    }
+
     /// Whether CM keeps every server of the node stopped.
-    fn is_node_stopped(&self) -> bool {
+    #[must_use]
+    pub fn is_node_stopped(&self) -> bool {
         self.manual_start.iter().any(|file| file == CLUSTER_STOP)
     }
 
@@ -253,11 +305,16 @@ impl ManagedBy {
 
     /// What CM would do about `act`; `None` when it lets it pass.
     fn cm_reacts(&self, act: Act) -> Option<String> {
-        // om_monitor starts no cm_agent while the whole node is stopped.
-        if self.is_node_stopped() && self.agent.is_none() {
-            return None;
-        }
         let stops = matches!(act, Act::Stop | Act::StopImmediate);
+        // om_monitor starts no cm_agent while the node is stopped.
+        if self.is_node_stopped() && self.agent.is_none() {
+            return (!self.cluster_stopped && !stops).then(|| {
+                format!(
+                    "the node is in manual stop ({CLUSTER_STOP}), while CM may run the rest of the cluster, and it takes the \
+                     server back when it starts the node"
+                )
+            });
+        }
         if let Some(file) = self.manual_start.first() {
             let when = if self.paused { " as soon as CM is resumed" } else { "" };
             return (!stops).then(|| {
@@ -308,7 +365,9 @@ impl ManagedBy {
         let node = self.node_id.map_or_else(|| "NODE_ID".to_owned(), |id| id.to_string());
         let at = format!("-n {node} -D {}", data_dir.display());
         match act {
-            Act::Start | Act::Restart if self.is_node_stopped() => {
+            Act::Expand => "use OM's gs_expansion, which tells CM of the new node".to_owned(),
+            Act::Drop => "use OM's gs_dropnode, which tells CM of it".to_owned(),
+            _ if self.is_node_stopped() => {
                 format!("use cm_ctl start -n {node}, which starts the node with its servers")
             }
             Act::Start => format!("use cm_ctl start {at}"),
@@ -324,8 +383,6 @@ impl ManagedBy {
             }
             Act::Build => format!("use cm_ctl build {at}"),
             Act::BuildFull => format!("use cm_ctl build {at} -b full -f"),
-            Act::Expand => "use OM's gs_expansion, which tells CM of the new node".to_owned(),
-            Act::Drop => "use OM's gs_dropnode, which tells CM of it".to_owned(),
         }
     }
 }
@@ -359,6 +416,100 @@ struct Program {
     home: Option<PathBuf>,
 }
 
+/// What the static config of an installation, and CM's files beside it, tell of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
+struct Installation {
+    /// Its GAUSSHOME, links followed.
+    home: PathBuf,
+    /// Whether CM is installed there, or one of its programs runs from there.
+    has_cm: bool,
+    node_id: Option<u32>,
+    /// The server's number, and its data directory as it is spelled there; `None` where the data directory is not named.
+    server: Option<(u32, String)>,
+    installed: bool,
+    manual_start: Vec<String>,
+    cluster_stopped: bool,
+    paused: bool,
+}
+
+impl Installation {
+    /// Reads the static config and CM's files of the installation in `home`.
+    fn read(home: &Path, data_dir: &Path) -> Self {
+        let bin = home.join("bin");
+        let mut found = Self { home: home.to_owned(), ..Self::default() };
+        let config = crate::files::read(&bin.join("cluster_static_config"))
+            .ok()
+            .and_then(|bytes| StaticConfig::parse(&bytes).ok());
+        if let Some(local) = config.as_ref().and_then(StaticConfig::local_node) {
+            found.node_id = Some(local.id);
+            let own = std::fs::canonicalize(data_dir).ok();
+            let is_same = |dir: &str| {
+                Path::new(dir) == data_dir || (own.is_some() && std::fs::canonicalize(dir).ok() == own)
+            };
+            let server = local.data_nodes.iter().find(|d| is_same(&d.data_dir));
+            found.server = server.map(|d| (d.id, d.data_dir.clone()));
+            found.installed = config.as_ref().is_some_and(|c| c.cluster.has_cm())
+                && Path::new(&local.cm_dir).join("cm_agent/cm_agent.conf").exists();
+        }
+        let own = found.server.as_ref().map(|(id, _)| format!("instance_manual_start_{id}"));
+        let files = [CLUSTER_STOP.to_owned()].into_iter().chain(own);
+        found.manual_start = files.filter(|name| bin.join(name).exists()).collect();
+        // The third line is the level of the stop: one server, one node, all nodes.
+        let stop = std::fs::read_to_string(bin.join(CLUSTER_STOP)).unwrap_or_default();
+        found.cluster_stopped = stop.lines().nth(2).is_some_and(|level| level.trim() == ALL_NODES);
+        found.paused = bin.join(PAUSE).exists();
+        found
+    }
+
+    /// The numbers by which CM knows the server.
+    fn ids(&self) -> Option<(u32, u32)> {
+        Some((self.node_id?, self.server.as_ref()?.0))
+    }
+}
+
+/// Returns the installations whose CM runs the server, the one to read its files from first: those that name its data
+/// directory, of these those with CM. None where several are known and none names it. `own` is the GAUSSHOME whose programs
+/// would be called.
+///
+/// # Errors
+/// Why that cannot be told: they give the server different numbers, or `own` is none of them.
+fn installations_in_charge<'a>(
+    found: &'a [Installation],
+    own: Option<&Path>,
+) -> Result<Vec<&'a Installation>, String> {
+    if let [only] = found {
+        return Ok(vec![only]);
+    }
+    let naming = || found.iter().filter(|it| it.ids().is_some());
+    let with_cm = naming().any(|it| it.has_cm);
+    let mut named: Vec<_> = naming().filter(|it| it.has_cm || !with_cm).collect();
+    let Some(first) = named.first().copied() else { return Ok(Vec::new()) };
+    if let Some(other) = named.iter().find(|it| it.ids() != first.ids()) {
+        let in_words = |it: &Installation| {
+            let (node, server) = it.ids().unwrap_or_default();
+            format!("server {server} of node {node} in {}", it.home.display())
+        };
+        return Err(format!(
+            "two static configs name its data directory, as {} and as {}",
+            in_words(first),
+            in_words(other)
+        ));
+    }
+    if let Some(own) = own {
+        if with_cm && !named.iter().any(|it| it.home == own) {
+            return Err(format!(
+                "it is a server of {}, and GAUSSHOME is {}, whose cm_ctl does not know it",
+                first.home.display(),
+                own.display()
+            ));
+        }
+        // The files that cm_ctl writes are those of its own GAUSSHOME.
+        named.sort_by_key(|it| it.home != own);
+    }
+    Ok(named)
+}
+
 impl ServerNode {
     /// Reads who is in charge of the node's server. Nothing is started but `crontab -l`, and that only where CM's programs
     /// are installed and neither run nor are configured.
@@ -388,6 +539,24 @@ impl ServerNode {
             m if m.dcf => Manager::Dcf,
             _ => Manager::None,
         };
+        managed.conflict = managed.conflict.filter(|_| managed.by == Manager::Cm);
+        managed
+    }
+
+    /// As [`ServerNode::managed_by`], before a change: waits for a cm_agent that om_monitor is about to start again, and asks
+    /// CM's servers whether the whole cluster is stopped where the node's own mark says so.
+    pub async fn managed_for_change(&self, call: &Call) -> ManagedBy {
+        let end = Instant::now() + time_left(call, AGENT_LIMIT);
+        let mut managed = self.managed_by(call, true).await;
+        while managed.is_about_to_have_agent() && Instant::now() < end {
+            tokio::time::sleep(AGENT_INTERVAL).await;
+            managed = self.managed_by(call, true).await;
+        }
+        if managed.cluster_stopped && managed.agent.is_none() {
+            // The cluster may have been started again on other nodes.
+            let view = self.query_cm(call).await;
+            managed.cluster_stopped = view.is_ok_and(|view| view.has_no_server());
+        }
         managed
     }
 
@@ -405,55 +574,62 @@ impl ServerNode {
         if !homes.is_empty() && !homes.iter().any(|home| has_programs(&home)) {
             return;
         }
-        let found: Vec<Program> =
+        let mut programs: Vec<Program> =
             programs(uid).into_iter().filter(|program| belongs_to_home(program, homes)).collect();
-        let pid = |name: &str| found.iter().find(|program| program.name == name).map(|program| program.pid);
+        let mut folders: BTreeSet<PathBuf> = homes.clone();
+        folders.extend(programs.iter().filter_map(|program| program.home.clone()));
+        let found: Vec<Installation> = folders
+            .iter()
+            .filter(|home| has_programs(home) || home.join("bin/cluster_static_config").exists())
+            .map(|home| {
+                let mut found = Installation::read(home, &self.data_dir);
+                let runs = programs.iter().any(|program| program.home.as_ref() == Some(home));
+                found.has_cm = found.installed || runs;
+                found
+            })
+            .collect();
+        let own = self.own_home(call).and_then(|home| std::fs::canonicalize(home).ok());
+        match installations_in_charge(&found, own.as_deref()) {
+            Ok(in_charge) if !in_charge.is_empty() => {
+                managed.read_files(in_charge[0]);
+                managed.installed = in_charge.iter().any(|it| it.installed);
+                folders = in_charge.iter().map(|it| it.home.clone()).collect();
+                programs.retain(|program| belongs_to_home(program, &folders));
+            }
+            undecided => {
+                managed.conflict = undecided.err();
+                managed.installed = found.iter().any(|it| it.installed);
+                managed.paused = !found.is_empty() && found.iter().all(|it| it.paused);
+                managed.cluster_stopped = !found.is_empty() && found.iter().all(|it| it.cluster_stopped);
+                let marks: BTreeSet<&String> = found.iter().flat_map(|it| &it.manual_start).collect();
+                managed.manual_start = marks.into_iter().cloned().collect();
+            }
+        }
+        let pid =
+            |name: &str| programs.iter().find(|program| program.name == name).map(|program| program.pid);
         (managed.agent, managed.monitor, managed.server) =
             (pid("cm_agent"), pid("om_monitor"), pid("cm_server"));
-        let mut folders: BTreeSet<PathBuf> = homes.clone();
-        folders.extend(found.into_iter().filter_map(|program| program.home));
-        for bin in folders.iter().map(|home| home.join("bin")) {
-            self.read_files(&bin, managed);
-        }
         let runs = managed.agent.or(managed.monitor).or(managed.server).is_some();
         if !runs && !managed.installed && folders.iter().any(|home| has_programs(&home)) {
             managed.cron = crontab(call).await.lines().any(|line| starts_monitor(line, &folders));
         }
     }
 
-    /// Reads the static config and CM's files in this `$GAUSSHOME/bin`.
-    fn read_files(&self, bin: &Path, managed: &mut ManagedBy) {
-        let config = crate::files::read(&bin.join("cluster_static_config"))
-            .ok()
-            .and_then(|bytes| StaticConfig::parse(&bytes).ok());
-        if let Some(local) = config.as_ref().and_then(StaticConfig::local_node) {
-            managed.node_id = Some(local.id);
-            let own = std::fs::canonicalize(&self.data_dir).ok();
-            let same = |dir: &str| {
-                Path::new(dir) == self.data_dir || (own.is_some() && std::fs::canonicalize(dir).ok() == own)
-            };
-            let server = local.data_nodes.iter().find(|d| same(&d.data_dir));
-            managed.instance_id = server.map(|d| d.id);
-            managed.data_dir = server.map(|d| d.data_dir.clone());
-            managed.installed |= config.as_ref().is_some_and(|c| c.cluster.has_cm())
-                && Path::new(&local.cm_dir).join("cm_agent/cm_agent.conf").exists();
-        }
-        let own = managed.instance_id.map(|id| format!("instance_manual_start_{id}"));
-        let files = [CLUSTER_STOP.to_owned()].into_iter().chain(own);
-        managed.manual_start.extend(files.filter(|name| bin.join(name).exists()));
-        managed.paused |= bin.join(PAUSE).exists();
+    /// The GAUSSHOME whose programs are called, where it is known.
+    fn own_home(&self, call: &Call) -> Option<PathBuf> {
+        let learnt = || self.env.get().and_then(super::Environment::gauss_home);
+        call.common.gauss_home.clone().or_else(learnt)
     }
 
     /// Every GAUSSHOME that is known to be this node's, links followed.
     fn gauss_homes(&self, call: &Call) -> BTreeSet<PathBuf> {
-        let learnt = self.env.get().and_then(super::Environment::gauss_home);
         // The first word of postmaster.opts is the server's program.
         let opts = std::fs::read_to_string(self.data_dir.join("postmaster.opts")).unwrap_or_default();
         let started = opts.split_whitespace().next().map(PathBuf::from).filter(|path| path.is_absolute());
         let running = self.running_pid().and_then(|pid| program_of(pid, None));
         let homes = [started, running].into_iter().flatten();
         let homes = homes.filter_map(|path| Some(path.parent()?.parent()?.to_owned()));
-        let homes = homes.chain(learnt).chain(call.common.gauss_home.clone());
+        let homes = homes.chain(self.own_home(call));
         homes.filter_map(|home| std::fs::canonicalize(home).ok()).collect()
     }
 }
@@ -514,7 +690,7 @@ async fn crontab(call: &Call) -> String {
     else {
         return String::new();
     };
-    let limit = super::process::time_left(call, std::time::Duration::from_secs(5));
+    let limit = time_left(call, Duration::from_secs(5));
     let outcome = super::process::Program::new(program).arg("-l").with_limit(Some(limit)).run().await;
     outcome.map(|outcome| outcome.stdout).unwrap_or_default()
 }
@@ -641,6 +817,15 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_comes_back_where_om_monitor_runs_and_nobody_stopped_the_node() {
+        let dead = ManagedBy { agent: None, ..under_cm() };
+        assert!(dead.is_about_to_have_agent());
+        assert!(!under_cm().is_about_to_have_agent());
+        assert!(!ManagedBy { monitor: None, ..dead.clone() }.is_about_to_have_agent());
+        assert!(!ManagedBy { manual_start: vec![CLUSTER_STOP.to_owned()], ..dead }.is_about_to_have_agent());
+    }
+
+    #[test]
     fn what_is_in_manual_stop_is_started_and_nothing_else() {
         let instance =
             ManagedBy { manual_start: vec!["instance_manual_start_6002".to_owned()], ..under_cm() };
@@ -649,16 +834,24 @@ mod tests {
         assert_eq!(means(&node), (vec![], vec![Act::Stop, Act::StopImmediate]), "cm_agent is still ending");
         let hint = node.means(Act::Start, Path::new("/data")).unwrap_err().hint;
         assert!(hint.starts_with("use cm_ctl start -n 2, which"), "{hint}");
-        // No cm_agent runs, and none is started.
-        assert_eq!(means(&ManagedBy { agent: None, ..node.clone() }), (vec![], ACTS.to_vec()));
+        // No cm_agent runs, and none is started; the others run the cluster, unless all was stopped.
+        let alone = ManagedBy { agent: None, ..node.clone() };
+        assert_eq!(means(&alone), (vec![], vec![Act::Stop, Act::StopImmediate]));
+        for act in [Act::Start, Act::Switchover, Act::Failover, Act::Build] {
+            let refused = alone.means(act, Path::new("/data")).unwrap_err();
+            assert!(refused.detail.contains("in manual stop (cluster_manual_start)"), "{refused:?}");
+            assert!(refused.hint.starts_with("use cm_ctl start -n 2, which starts the node"), "{refused:?}");
+        }
+        assert_eq!(means(&ManagedBy { cluster_stopped: true, ..alone }), (vec![], ACTS.to_vec()));
         // What a pause lets pass, CM would kill when it is resumed.
         let stops = vec![Act::Stop, Act::StopImmediate];
-        for held in [instance, node] {
+        for (held, then) in [(instance, "and start the server then"), (node, "then use cm_ctl start -n 2,")] {
             let paused = ManagedBy { paused: true, ..held };
             assert_eq!(means(&paused), (vec![], stops.clone()));
             let refused = paused.means(Act::Start, Path::new("/data")).unwrap_err();
             assert!(refused.detail.contains("as soon as CM is resumed"), "{refused:?}");
             assert!(refused.hint.starts_with("resume CM (cm_ctl resume)"), "{refused:?}");
+            assert!(refused.hint.contains(then), "{refused:?}");
         }
     }
 
@@ -681,7 +874,9 @@ mod tests {
         assert_eq!(permitted(&ManagedBy { agent: None, ..instance }).len(), 2);
         let node = ManagedBy { manual_start: vec![CLUSTER_STOP.to_owned()], ..under_cm() };
         assert_eq!(permitted(&node), [Act::Stop, Act::StopImmediate], "cm_agent is still ending");
-        assert_eq!(permitted(&ManagedBy { agent: None, ..node }), ACTS);
+        let node = ManagedBy { agent: None, ..node };
+        assert_eq!(permitted(&node), [Act::Stop, Act::StopImmediate], "CM runs the others");
+        assert_eq!(permitted(&ManagedBy { cluster_stopped: true, ..node }), ACTS);
     }
 
     #[test]
@@ -706,6 +901,56 @@ mod tests {
         assert_eq!(found("runs"), ["om_monitor", "cm_agent", "cm_server"]);
         assert_eq!(found("manual_start"), ["om_monitor"]);
         assert_eq!(found("node_stopped"), ["om_monitor"]);
+    }
+
+    fn installation(home: &str, has_cm: bool, ids: Option<(u32, u32)>) -> Installation {
+        Installation {
+            home: home.into(),
+            has_cm,
+            node_id: ids.map(|it| it.0),
+            server: ids.map(|it| (it.1, "/data".to_owned())),
+            ..Installation::default()
+        }
+    }
+
+    #[test]
+    fn of_several_installations_the_one_that_names_the_data_directory_is_in_charge() {
+        let chosen = |found: &[Installation], own: &str| {
+            let chosen = installations_in_charge(found, Some(Path::new(own)))?;
+            Ok::<_, String>(chosen.iter().map(|it| it.home.display().to_string()).collect::<Vec<_>>())
+        };
+        let a = installation("/a", true, Some((1, 6001)));
+        let other = installation("/b", true, None);
+        assert_eq!(chosen(&[a.clone(), other.clone()], "/a").unwrap(), ["/a"]);
+        // cm_ctl of the other one would act on another cluster.
+        let why = chosen(&[a.clone(), other.clone()], "/b").unwrap_err();
+        assert!(why.contains("a server of /a, and GAUSSHOME is /b"), "{why}");
+        // A release that is being exchanged: both name it alike, and cm_ctl's own files count.
+        let newer = installation("/c", true, Some((1, 6001)));
+        assert_eq!(chosen(&[a.clone(), newer.clone()], "/c").unwrap(), ["/c", "/a"]);
+        // One without CM has no say where another one has it, and is in charge where none has.
+        let plain = installation("/d", false, Some((3, 6003)));
+        assert_eq!(chosen(&[a.clone(), plain.clone()], "/a").unwrap(), ["/a"]);
+        assert_eq!(chosen(&[other.clone(), plain.clone()], "/b").unwrap(), ["/d"]);
+        let why = chosen(&[a.clone(), installation("/e", true, Some((3, 6003)))], "/a").unwrap_err();
+        assert!(why.contains("server 6001 of node 1 in /a and as server 6003 of node 3 in /e"), "{why}");
+        // Alone it needs no name.
+        assert_eq!(chosen(std::slice::from_ref(&other), "/b").unwrap(), ["/b"]);
+        assert_eq!(chosen(&[other, installation("/f", true, None)], "/b").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn installations_that_contradict_each_other_are_refused_whatever_is_asked() {
+        let conflict = Some("two static configs name it".to_owned());
+        for managed in [
+            ManagedBy { conflict: conflict.clone(), ..under_cm() },
+            ManagedBy { conflict: conflict.clone(), paused: true, ..under_cm() },
+            ManagedBy { conflict, agent: None, cluster_stopped: true, ..under_cm() },
+        ] {
+            assert_eq!(means(&managed), (vec![], vec![]));
+            let refused = managed.means(Act::Start, Path::new("/data")).unwrap_err();
+            assert!(refused.hint.contains("gauss_home"), "{refused:?}");
+        }
     }
 
     /// A node with CM installed beside it, and programs of CM's names.
@@ -759,9 +1004,16 @@ mod tests {
         }
 
         fn look(&self) -> ManagedBy {
+            self.look_from(None)
+        }
+
+        /// With this GAUSSHOME, which is another one's.
+        fn look_from(&self, gauss_home: Option<&Path>) -> ManagedBy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let node = ServerNode::new(self.home.path().join("data"));
-            runtime.block_on(node.managed_by(&Call::default(), false))
+            let mut call = Call::default();
+            call.common.gauss_home = gauss_home.map(Path::to_owned);
+            runtime.block_on(node.managed_by(&call, false))
         }
     }
 
@@ -809,6 +1061,50 @@ mod tests {
         let seen = fake.look();
         assert_eq!(seen.manual_start, ["cluster_manual_start", "instance_manual_start_6001"]);
         assert!(seen.paused);
+    }
+
+    #[test]
+    fn the_files_of_another_installation_are_not_taken_for_the_servers_own() {
+        let mut fake = Fake::new();
+        fake.static_config();
+        for name in ["bin/om_monitor", "cm/cm_agent/cm_agent.conf"] {
+            fake.touch(name);
+        }
+        let agent = fake.start("cm_agent");
+        let mut other = Fake::new();
+        other.static_config();
+        for name in ["bin/om_monitor", "cm/cm_agent/cm_agent.conf", "bin/cluster_manual_pause"] {
+            other.touch(name);
+        }
+        other.touch("bin/instance_manual_start_6001");
+        other.start("cm_agent");
+        let seen = fake.look_from(Some(other.home.path()));
+        assert_eq!((seen.by, seen.node_id, seen.instance_id), (Manager::Cm, None, None));
+        assert!(!seen.paused && seen.manual_start.is_empty(), "{seen:?}");
+        let why = seen.conflict.as_ref().unwrap();
+        assert!(why.contains("whose cm_ctl does not know it"), "{why}");
+        assert_eq!(permitted(&seen), []);
+        assert_eq!(fake.look().conflict, None);
+        // With this one's own GAUSSHOME beside a server program of the other one's.
+        let opts = format!("{}/bin/gaussdb \"-D\"\n", other.home.path().display());
+        std::fs::write(fake.home.path().join("data/postmaster.opts"), opts).unwrap();
+        let seen = fake.look_from(Some(fake.home.path()));
+        assert_eq!((seen.agent, seen.instance_id, seen.conflict), (Some(agent), Some(6001), None));
+    }
+
+    #[test]
+    fn the_level_of_a_stop_tells_a_node_from_the_whole_cluster() {
+        let fake = Fake::new();
+        fake.static_config();
+        for name in ["bin/om_monitor", "cm/cm_agent/cm_agent.conf"] {
+            fake.touch(name);
+        }
+        // As cm_ctl stop -n 3 and cm_ctl stop wrote it; as touch does.
+        for (text, whole) in [("1\n1\n1\n", false), ("0\n1\n2\n", true), ("", false)] {
+            std::fs::write(fake.home.path().join("bin/cluster_manual_start"), text).unwrap();
+            let seen = fake.look();
+            assert_eq!((seen.manual_start.len(), seen.cluster_stopped), (1, whole), "{text:?}");
+        }
     }
 
     #[test]

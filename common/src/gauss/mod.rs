@@ -5,6 +5,7 @@
 //! * [`env`](mod@env): the environment openGauss's programs need
 //! * [`process`]: one outside program, with a limit and bounded output
 //! * [`gs_ctl`], [`gsql`]: the two programs, and the parsers of what they print
+//! * [`host`]: what a server needs of the operating system
 //! * [`initdb`]: gs_initdb, which makes a data directory
 //! * [`peer`]: what the servers at the other end of the replication channels are
 //! * [`source`]: what the server tells that a build copies from
@@ -32,6 +33,7 @@ mod exchange;
 pub mod fork;
 pub mod gs_ctl;
 pub mod gsql;
+pub mod host;
 mod identity;
 pub mod initdb;
 mod libraries;

@@ -38,11 +38,54 @@ impl ServerNode {
         self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
     }
 
+    /// Returns the newest lines of the server's log, at most `most`, as [`lines_to_show`] leaves them.
+    pub async fn log_tail(&self, call: &Call, most: usize) -> Vec<String> {
+        lines_to_show(&newest_tail(&self.log_dir(call).await, &self.start_log()), most)
+    }
+
     /// Returns the log of the node's server from now on; the server need not run.
     #[must_use]
     pub fn watch_log(&self) -> ServerLog {
         ServerLog::watch(&self.log_dir_in_file())
     }
+}
+
+/// Returns the newest lines in a text of the server's log, at most `most`, for somebody who is to help: secrets are masked, and
+/// what quotes SQL or rows is left out, with the lines that go on with it.
+#[must_use]
+pub fn lines_to_show(text: &str, most: usize) -> Vec<String> {
+    const LEVELS: [&str; 13] = [
+        "LOG:",
+        "FATAL:",
+        "PANIC:",
+        "ERROR:",
+        "WARNING:",
+        "NOTICE:",
+        "INFO:",
+        "DEBUG",
+        "DETAIL:",
+        "HINT:",
+        "CONTEXT:",
+        "STATEMENT:",
+        "QUERY:",
+    ];
+    const WITH_SQL: [&str; 3] = ["CONTEXT:", "STATEMENT:", "QUERY:"];
+    const QUOTING: [&str; 6] = ["statement:", "execute ", "duration:", "parameters:", "Key (", "Failing row"];
+    let mut lines = Vec::new();
+    // The first line may be the rest of one that quotes.
+    let mut is_shown = false;
+    for line in text.lines() {
+        let level = LEVELS.iter().filter_map(|level| Some((line.find(level)?, *level))).min();
+        if let Some((at, level)) = level {
+            let words = &line[at..];
+            is_shown = !WITH_SQL.contains(&level) && !QUOTING.iter().any(|quoting| words.contains(quoting));
+        }
+        if is_shown && !line.trim().is_empty() {
+            lines.push(line);
+        }
+    }
+    let from = lines.len().saturating_sub(most);
+    lines[from..].iter().map(|line| secret::mask_line(line.trim_end()).into_owned()).collect()
 }
 
 /// Returns the last three complaints in a text of the server's (FATAL, PANIC and ERROR lines, and those of a lower level
@@ -187,6 +230,29 @@ fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_quotes_sql_or_rows_is_not_shown() {
+        let text = "rest of a statement with 'data'\n\
+            2026 [BACKEND] LOG:  checkpoint starting\n\
+            2026 [BACKEND] ERROR:  duplicate key value violates unique constraint\n\
+            2026 [BACKEND] DETAIL:  Key (name)=(Miller) already exists.\n\
+            2026 [BACKEND] STATEMENT:  insert into t\n\tvalues ('Miller')\n\
+            2026 [BACKEND] LOG:  duration: 1 ms  statement: select 'Miller'\n\
+            2026 [BACKEND] LOG:  execute p: select $1\n\
+            2026 [BACKEND] FATAL:  could not connect to host=h password=p\n\
+            2026 [BACKEND] HINT:  Is it running?\n\n";
+        let masked = format!("2026 [BACKEND] FATAL:  could not connect to host=h password={}", secret::MASK);
+        let wanted = [
+            "2026 [BACKEND] LOG:  checkpoint starting",
+            "2026 [BACKEND] ERROR:  duplicate key value violates unique constraint",
+            &masked,
+            "2026 [BACKEND] HINT:  Is it running?",
+        ];
+        assert_eq!(lines_to_show(text, 100), wanted);
+        assert_eq!(lines_to_show(text, 2), wanted[2..]);
+        assert_eq!(lines_to_show("", 2), Vec::<String>::new());
+    }
 
     #[test]
     fn only_what_was_written_since_is_read() {

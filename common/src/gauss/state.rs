@@ -23,7 +23,7 @@ pub enum Role {
     CascadeStandby,
     /// A single node that knows no others.
     Normal,
-    /// Started, and waiting to be told its role.
+    /// Started, and waits to be given its role.
     Pending,
     /// Recovers from an archive.
     Recovery,
@@ -31,7 +31,7 @@ pub enum Role {
     MainStandby,
     /// Member of a disaster recovery cluster.
     StandbyCluster,
-    /// None that this program knows.
+    /// A role that this program does not know.
     #[default]
     Unknown,
 }
@@ -101,7 +101,7 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// How a server fares.
+/// The state of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DbState {
@@ -119,15 +119,15 @@ pub enum DbState {
     Promoting,
     /// Is being built.
     Building,
-    /// A build has ended well.
+    /// A build has succeeded.
     BuildCompleted,
-    /// A build has ended badly.
+    /// A build has failed.
     BuildFailed,
     /// Streams, and is behind.
     Catchup,
     /// Crashed.
     Coredump,
-    /// None that this program knows.
+    /// A role that this program does not know.
     #[default]
     Unknown,
 }
@@ -233,7 +233,7 @@ pub struct Sender {
     pub pid: Option<u64>,
     /// What the other end is.
     pub peer_role: Role,
-    /// How the other end fares.
+    /// The server state of the other end.
     #[serde(deserialize_with = "deserialize_or_default")]
     pub peer_state: DbState,
     /// State of the connection: `streaming`, `catchup`, …
@@ -260,7 +260,7 @@ pub struct Receiver {
     pub pid: Option<u64>,
     /// What the other end is.
     pub peer_role: Role,
-    /// How the other end fares.
+    /// The server state of the other end.
     #[serde(deserialize_with = "deserialize_or_default")]
     pub peer_state: DbState,
     /// State of the connection.
@@ -297,7 +297,7 @@ pub struct ReplicationSlot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildMode {
-    /// Incremental, and full when that cannot serve.
+    /// Incremental, and full where that is not possible.
     Auto,
     /// Everything is copied.
     Full,
@@ -338,7 +338,7 @@ pub struct NodeState {
     pub pid: Option<u32>,
     /// Its role; of a stopped one, that of its last run.
     pub role: Role,
-    /// How it fares; of a stopped one, `unknown`.
+    /// The server state; of a stopped server, `unknown`.
     pub db_state: DbState,
     /// Why, in the server's words; when it could not be asked, the reason for that.
     pub detail: Option<String>,

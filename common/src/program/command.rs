@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::result::write_stdout;
 use super::schema::{args_help, args_schema, result_schema};
 use super::{Module, hosts};
-use crate::base::{Error, secret};
+use crate::base::{Error, describe_version, secret};
 use crate::files;
 
 /// The command line that the program takes.
@@ -17,7 +17,7 @@ use crate::files;
 pub fn command<M: Module>() -> Command {
     Command::new(M::NAME)
         .about(M::ABOUT)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(describe_version())
         .arg(
             Arg::new("file")
                 .value_name("ARGS.json")

@@ -115,7 +115,13 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[SshHost]) -> Result<Ca
     let flags = flags.into_iter().filter(|(name, _)| matches.get_flag(name)).map(|(_, flag)| flag).collect();
     let mut line = Value::Object(arguments).to_string();
     line.push('\n');
-    Caller::new(M::NAME, matches.get_one::<PathBuf>("ssh-config").map(PathBuf::as_path), flags, line)
+    Caller::new(
+        M::NAME,
+        matches.get_one::<PathBuf>("ssh-config").map(PathBuf::as_path),
+        flags,
+        line,
+        M::NEEDS_ROOT,
+    )
 }
 
 /// Calls all of them, and prints each one's answer as it comes; returns the exit status.

@@ -14,7 +14,7 @@ use super::intake::{Request, choice_names};
 use super::result::{echo, finish, print_failure};
 use super::runtime::{hold_signals, release_signals, report_panics, within_runtime};
 use super::schema::{call_schema, common_schema};
-use super::user::become_user;
+use super::user::{become_user, check_root};
 use super::{Module, hosts};
 use crate::base::{Call, Done, Error, ErrorKind, Report, log, secret};
 
@@ -150,7 +150,12 @@ async fn act<M: Module>(
     done: Done,
 ) -> Result<Report<M::Output>, Error> {
     let (common, args) = check_and_type::<M>(args)?;
-    let switched = become_user(&common, M::anchor(&args))?;
+    let switched = if M::NEEDS_ROOT {
+        check_root(M::NAME)?;
+        false
+    } else {
+        become_user(&common, M::anchor(&args))?
+    };
     let limit = common.timeout.unwrap_or(M::TIMEOUT);
     // A limit beyond what the clock can count to is none.
     let deadline = if limit > 0 { start.checked_add(Duration::from_secs(limit)) } else { None };

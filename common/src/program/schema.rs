@@ -164,13 +164,13 @@ pub fn result_schema<M: Module>() -> Value {
     let mut all = json!({
         "changed": { "type": "boolean", "description": "Whether anything changed; in check mode, whether it would." },
         "failed": { "type": "boolean", "description": "Whether the call failed." },
-        "msg": { "type": "string", "description": "One line that a person understands." },
+        "msg": { "type": "string", "description": "One line for a person to read." },
         "actions": { "type": "array", "items": { "type": "string" },
             "description": "What was done, in order; in check mode, what would be." },
         "diff": { "type": "array", "items": schema_of::<Diff>(),
             "description": "Texts before and after of the changed files; only when asked for." },
         "warnings": { "type": "array", "items": { "type": "string" },
-            "description": "Things to look at although it worked." },
+            "description": "What to look at although the call succeeded." },
         "backup_file": { "type": "string", "description": "Where the old file went." },
         "error": { "type": "object", "description": "With failed: what went wrong.", "properties": {
             "kind": schema_of::<ErrorKind>(),

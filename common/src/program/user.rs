@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User};
 
-use crate::base::{Common, Error, ErrorKind, environment_data_dir, run_as_hint};
+use crate::base::{Common, Error, ErrorKind, environment_data_dir, not_root_error, run_as_hint};
 
 /// Run by root, becomes the node's user, and tells whether that is another one; run by anyone else, checks that it is that
 /// user.
@@ -34,6 +34,15 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
     Ok(true)
+}
+
+/// Checks that the program of this name, which acts on the machine itself, runs as root.
+pub(super) fn check_root(program: &str) -> Result<(), Error> {
+    let me = Uid::effective();
+    if me.is_root() {
+        return Ok(());
+    }
+    Err(not_root_error(format!("{program} changes the operating system, and this runs as uid {me}")))
 }
 
 fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {

@@ -1,6 +1,7 @@
 //! The connection to one host: commands with input and output over ssh, and what ssh says when there is none.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -14,6 +15,8 @@ use crate::base::{Error, ErrorKind};
 
 /// A host that does not take a connection for so long is unreachable.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The poll interval while a host is silent.
+const SILENCE_INTERVAL: Duration = Duration::from_millis(100);
 /// A host that says nothing three times so long is gone.
 const ALIVE: Duration = Duration::from_secs(3);
 /// So long the other side may take to end and to say so.
@@ -90,9 +93,11 @@ impl Link {
         Self { session, own, host: host.name.clone(), permits: Semaphore::new(SESSIONS) }
     }
 
-    /// Connects, or uses the connection that the user's own ssh keeps open.
-    pub async fn open(host: &SshHost, config: Option<&Path>) -> Result<Self, Error> {
-        if let Some(kept) = find_kept_socket(host, config).await? {
+    /// Connects, or uses the connection that the user's own ssh keeps open. A host that answers no packet for `silence` is
+    /// unreachable.
+    pub async fn open(host: &SshHost, config: Option<&Path>, silence: Duration) -> Result<Self, Error> {
+        let settings = read_settings(host, config).await?;
+        if let Some(kept) = kept_socket_in(&settings).filter(|path| path.exists()) {
             let session = Session::resume_mux(kept.into_boxed_path(), None);
             if session.check().await.is_ok() {
                 return Ok(Self::new(session, false, host));
@@ -116,9 +121,12 @@ impl Link {
         if let Some(port) = host.port {
             builder.port(port);
         }
-        match builder.connect_mux(&host.name).await {
-            Ok(session) => Ok(Self::new(session, true, host)),
-            Err(e) => Err(unreachable_error(host, &e)),
+        tokio::select! {
+            session = builder.connect_mux(&host.name) => match session {
+                Ok(session) => Ok(Self::new(session, true, host)),
+                Err(e) => Err(unreachable_error(host, &e)),
+            },
+            () = wait_for_silence(target_in(&settings), silence) => Err(silent_error(host, silence)),
         }
     }
 
@@ -247,9 +255,8 @@ async fn lines(
     }
 }
 
-/// The control socket of a connection to this host that the user's own ssh keeps open. One that would not notice
-/// when the host goes away is left alone.
-async fn find_kept_socket(host: &SshHost, config: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+/// What `ssh -G` prints for this host: the settings of ssh, one a line.
+async fn read_settings(host: &SshHost, config: Option<&Path>) -> Result<String, Error> {
     let mut command = tokio::process::Command::new("ssh");
     command.arg("-G");
     if let Some(config) = config {
@@ -272,17 +279,88 @@ async fn find_kept_socket(host: &SshHost, config: Option<&Path>) -> Result<Optio
             format!("ssh cannot use its configuration: {said}"),
         ));
     }
-    Ok(kept_socket_in(&String::from_utf8_lossy(&done.stdout)).filter(|path| path.exists()))
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// The control socket in what `ssh -G` prints.
+/// A setting in what `ssh -G` prints.
+fn setting<'a>(settings: &'a str, key: &str) -> Option<&'a str> {
+    settings.lines().find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key)).map(|(_, value)| value)
+}
+
+/// The control socket of a connection that the user's own ssh keeps open. One that would not notice when the host goes away is
+/// left alone.
 fn kept_socket_in(settings: &str) -> Option<PathBuf> {
-    let of = |key| {
-        settings.lines().find_map(|line| line.split_once(' ').filter(|(k, _)| *k == key)).map(|(_, v)| v)
-    };
-    let path = of("controlpath").filter(|path| *path != "none")?;
-    of("serveraliveinterval").filter(|seconds| *seconds != "0")?;
+    let path = setting(settings, "controlpath").filter(|path| *path != "none")?;
+    setting(settings, "serveraliveinterval").filter(|seconds| *seconds != "0")?;
     Some(PathBuf::from(path))
+}
+
+/// The name or address and the port to which ssh connects itself; none where another host or a command stands in between.
+fn target_in(settings: &str) -> Option<(String, u16)> {
+    let between =
+        ["proxyjump", "proxycommand"].iter().any(|key| setting(settings, key).is_some_and(|v| v != "none"));
+    let name = setting(settings, "hostname").filter(|_| !between)?;
+    Some((name.to_owned(), setting(settings, "port")?.parse().ok()?))
+}
+
+/// Waits until the target has left a connection unanswered for so long; for ever where it answers, or that cannot be seen.
+///
+/// ssh's own limit must do for a busy host that lets one in late; a host that is gone does not even answer TCP.
+async fn wait_for_silence(target: Option<(String, u16)>, silence: Duration) {
+    let begun = tokio::time::Instant::now();
+    let addresses: Vec<SocketAddr> = match target {
+        Some(target) => tokio::net::lookup_host(target).await.map(Iterator::collect).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if addresses.is_empty() {
+        return std::future::pending().await;
+    }
+    // ssh begins a moment later, and tries one address after the other.
+    let mut silent_since = None;
+    loop {
+        tokio::time::sleep(SILENCE_INTERVAL).await;
+        let is_silent = unanswered_in(&read_connections(), &addresses);
+        let since = *silent_since.get_or_insert(begun);
+        if !is_silent {
+            silent_since = Some(tokio::time::Instant::now());
+        } else if since.elapsed() >= silence {
+            return;
+        }
+    }
+}
+
+/// The kernel's lists of TCP connections.
+fn read_connections() -> String {
+    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    // Where they cannot be read, silence is not seen, and ssh's limit counts.
+    read("/proc/self/net/tcp") + &read("/proc/self/net/tcp6")
+}
+
+/// Whether one of these connections waits for a first answer of one of these addresses (SYN_SENT).
+///
+/// Format: proc_pid_net(5): addresses as hexadecimal 32-bit words in the machine's byte order, the state in the third column.
+fn unanswered_in(connections: &str, addresses: &[SocketAddr]) -> bool {
+    const SYN_SENT: &str = "02";
+    let ends = addresses.iter().map(|address| match address.ip() {
+        IpAddr::V4(ip) => words_of(&ip.octets(), address.port()),
+        IpAddr::V6(ip) => words_of(&ip.octets(), address.port()),
+    });
+    let ends: Vec<String> = ends.collect();
+    connections.lines().any(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        let (remote, state) = (columns.next().unwrap_or_default(), columns.next());
+        state == Some(SYN_SENT) && ends.iter().any(|end| end == remote)
+    })
+}
+
+/// An address and a port as the kernel's lists have them.
+fn words_of(octets: &[u8], port: u16) -> String {
+    let word = |bytes: &[u8]| {
+        let mut own = [0; 4];
+        own.copy_from_slice(bytes);
+        format!("{:08X}", u32::from_ne_bytes(own))
+    };
+    format!("{}:{port:04X}", octets.chunks_exact(4).map(word).collect::<String>())
 }
 
 /// The error with its cause.
@@ -301,6 +379,15 @@ pub(super) fn connection_lost_error(why: &str) -> Error {
 pub(super) fn not_ended_error(why: &str) -> Error {
     Error::new(ErrorKind::Unreachable, format!("told to end, and its end was not seen: {why}"))
         .hint("it may still be at work there; the same call again carries on")
+}
+
+/// A host that leaves unanswered what is sent to it.
+fn silent_error(host: &SshHost, silence: Duration) -> Error {
+    let what = format!("cannot connect: no answer within {} s", silence.as_secs_f32());
+    Error::new(ErrorKind::Unreachable, what).hint(format!(
+        "the host is down, or a network or firewall on the way drops what is sent; try it by hand: {}",
+        host.manual_command()
+    ))
 }
 
 /// A host to which there is no connection, from what ssh said.
@@ -347,6 +434,40 @@ mod tests {
         assert_eq!(kept_socket_in(&settings("/run/ab", "0")), None);
         assert_eq!(kept_socket_in(&settings("none", "3")), None);
         assert_eq!(kept_socket_in("host n1\n"), None);
+    }
+
+    #[test]
+    fn a_host_behind_another_one_is_not_watched() {
+        let settings = |more: &str| format!("host n1\nhostname 10.0.0.5\nport 2222\n{more}");
+        assert_eq!(target_in(&settings("")), Some(("10.0.0.5".to_owned(), 2222)));
+        assert_eq!(target_in(&settings("proxyjump none\n")), Some(("10.0.0.5".to_owned(), 2222)));
+        assert_eq!(target_in(&settings("proxyjump gate\n")), None);
+        assert_eq!(target_in(&settings("proxycommand nc %h %p\n")), None);
+        assert_eq!(target_in("host n1\n"), None);
+    }
+
+    #[test]
+    fn what_waits_for_a_first_answer_is_read() {
+        // As a machine of little endian has it.
+        let list = "  sl  local_address rem_address   st tx_queue\n\
+            0: 0100580A:0016 00000000:0000 0A 00000000:00000000\n\
+            1: 0100580A:A2F4 0E01580A:0016 02 00000001:00000000\n\
+            2: 0100580A:A2F6 0B01580A:0016 01 00000000:00000000\n\
+            3: 00000000000000000000000001000000:9E5C 0000000000000000FFFF00000500000A:0016 02 00000001:00000000\n";
+        let is_silent = |address: &str| unanswered_in(list, &[address.parse().unwrap()]);
+        if cfg!(target_endian = "little") {
+            assert!(is_silent("10.88.1.14:22") && is_silent("[::ffff:10.0.0.5]:22"));
+        }
+        assert!(!is_silent("10.88.1.11:22") && !is_silent("10.88.1.14:2222") && !is_silent("[::1]:22"));
+        assert!(!unanswered_in("", &["10.88.1.14:22".parse().unwrap()]));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_answers_is_never_silent() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _stream = std::net::TcpStream::connect(address).unwrap();
+        assert!(!unanswered_in(&read_connections(), &[address]));
     }
 
     #[test]

@@ -9,12 +9,12 @@ mod link;
 mod program;
 
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::base::{CommandRecord, Error, ErrorKind};
+use crate::base::{CommandRecord, Error, ErrorKind, not_root_error};
 use link::{Input, Link, Output, connection_lost_error, not_ended_error};
 
 pub use host::SshHost;
@@ -22,11 +22,16 @@ pub use program::Program;
 
 /// The folder of the user there that holds the programs, one folder below it for each content.
 const FOLDER: &str = "~/.cache/opengauss-node";
+/// How long a host may leave unanswered what is sent to it: the first packet is sent three times by then.
+pub const SILENCE: Duration = Duration::from_secs(5);
 /// What the host says when it has not the program as we have it.
 const MISSING: &str = "og-program-missing";
 
 /// Runs program `$1`, whose content has the hash `$3`, with what follows; says when it is not there as it should be.
 const RUN: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then shift 3; exec "$f" --served "$@"; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
+
+/// The same as root: by sudo where the user there is another one.
+const RUN_AS_ROOT: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then shift 3; if [ "$(id -u)" = 0 ]; then exec "$f" --served "$@"; else exec sudo -n -- "$f" --served "$@"; fi; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
 
 /// Takes program `$1` in on standard input; what is not whole never gets its name.
 const TAKE: &str = r#"umask 077; r=$HOME/.cache/opengauss-node; mkdir -p "$r/$2" && t=$(mktemp "$r/.up.XXXXXX") && trap 'rm -f "$t"' EXIT && cat >"$t" && if [ "$(sha256sum <"$t")" = "$3  -" ]; then chmod 0700 "$t" && mv -f "$t" "$r/$2/$1"; else echo "it did not arrive whole" >&2; false; fi"#;
@@ -40,6 +45,8 @@ pub struct Request<'a> {
     pub flags: &'a [&'static str],
     /// Its arguments, with the line's end.
     pub arguments: &'a str,
+    /// Whether it is run as root.
+    pub as_root: bool,
 }
 
 /// A connection to one host, over which programs are called, several at once.
@@ -47,17 +54,19 @@ pub struct Request<'a> {
 pub struct Connection(Link);
 
 impl Connection {
-    /// Connects, or uses the connection that the user's own ssh keeps open. `config` is what `ssh -F` takes.
+    /// Connects, or uses the connection that the user's own ssh keeps open. `config` is what `ssh -F` takes. A host that leaves
+    /// unanswered what is sent for as long as `silence` is unreachable; one that answers has ten seconds to let us in.
     ///
     /// # Errors
     /// `unreachable`; `interrupted` when `stop` turns true first.
     pub async fn open(
         host: &SshHost,
         config: Option<&Path>,
+        silence: Duration,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Self, Error> {
         tokio::select! {
-            link = Link::open(host, config) => link.map(Self),
+            link = Link::open(host, config, silence) => link.map(Self),
             () = wait_until_true(&mut stop) => Err(interrupted_error()),
         }
     }
@@ -90,7 +99,7 @@ impl Connection {
     ) -> Result<(Map<String, Value>, Option<(SystemTime, SystemTime)>), Error> {
         let first = self.run(request, &mut stop, hear).await?;
         let Some((system, machine)) = missing_program(&first) else {
-            return Ok((parse_result(request.program, &first)?, first.times));
+            return Ok((parse_result(request, &first)?, first.times));
         };
         let fitting = request.program.for_machine(system, machine)?;
         let program = fitting.as_ref().unwrap_or(request.program);
@@ -113,16 +122,17 @@ impl Connection {
                 "if that file system is mounted noexec, make {FOLDER} a link to a folder on another one"
             )));
         }
-        Ok((parse_result(program, &answer)?, answer.times))
+        Ok((parse_result(request, &answer)?, answer.times))
     }
 
     async fn run(
         &self,
-        Request { program, flags, arguments }: Request<'_>,
+        Request { program, flags, arguments, as_root }: Request<'_>,
         stop: &mut watch::Receiver<bool>,
         hear: &mut (dyn FnMut(&str) -> bool + Send),
     ) -> Result<Output, Error> {
-        let mut words = vec![RUN, "sh", &program.name, program.folder(), &program.hash];
+        let script = if as_root { RUN_AS_ROOT } else { RUN };
+        let mut words = vec![script, "sh", &program.name, program.folder(), &program.hash];
         words.extend(flags);
         let begun = Instant::now();
         let output =
@@ -148,19 +158,24 @@ impl Connection {
 }
 
 /// The object that the program printed; what a login shell printed before it is passed over.
-fn parse_result(program: &Program, output: &Output) -> Result<Map<String, Value>, Error> {
+fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Value>, Error> {
     let last = output.stdout.lines().rev().find(|line| !line.trim().is_empty());
     match (last.map(serde_json::from_str), &output.lost) {
         (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
         (_, Some(why)) => Err(if output.stopped { not_ended_error(why) } else { connection_lost_error(why) }),
         _ if output.stopped => Err(interrupted_error()),
+        _ if request.as_root && output.stderr.contains("sudo:") => Err(not_root_error(format!(
+            "{} needs root there, and is not let: {}",
+            request.program.name,
+            output.last_output()
+        ))),
         _ => Err(Error::new(
             ErrorKind::CommandFailed,
-            format!("{} ended there without a result: {}", program.name, output.last_output()),
+            format!("{} ended there without a result: {}", request.program.name, output.last_output()),
         )
         .hint("whether it did its work is not known; the same call again carries on")
         .with_command(CommandRecord::new(
-            vec![program.name.clone()],
+            vec![request.program.name.clone()],
             output.status,
             &output.stdout,
             &output.stderr,
@@ -183,6 +198,7 @@ pub struct Caller {
     config: Option<PathBuf>,
     flags: Vec<&'static str>,
     arguments: String,
+    as_root: bool,
 }
 
 impl Caller {
@@ -192,10 +208,11 @@ impl Caller {
         config: Option<&Path>,
         flags: Vec<&'static str>,
         arguments: String,
+        as_root: bool,
     ) -> Result<Self, Error> {
         config.map(check_config).transpose()?;
         let program = Program::from_running(name)?;
-        Ok(Self { program, config: config.map(Path::to_path_buf), flags, arguments })
+        Ok(Self { program, config: config.map(Path::to_path_buf), flags, arguments, as_root })
     }
 
     /// Runs it on the host and returns what it prints there; when `stop` turns true, ends it there first.
@@ -204,8 +221,13 @@ impl Caller {
         host: &SshHost,
         stop: watch::Receiver<bool>,
     ) -> Result<Map<String, Value>, Error> {
-        let connection = Connection::open(host, self.config.as_deref(), stop.clone()).await?;
-        let request = Request { program: &self.program, flags: &self.flags, arguments: &self.arguments };
+        let connection = Connection::open(host, self.config.as_deref(), SILENCE, stop.clone()).await?;
+        let request = Request {
+            program: &self.program,
+            flags: &self.flags,
+            arguments: &self.arguments,
+            as_root: self.as_root,
+        };
         let result = connection.call(request, stop, &mut |_| false).await;
         connection.close().await;
         result
@@ -252,6 +274,7 @@ async fn wait_until_true(stop: &mut watch::Receiver<bool>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base::Reason;
 
     #[test]
     fn a_program_that_was_told_to_end_has_ended_only_where_that_was_seen() {
@@ -263,7 +286,8 @@ mod tests {
                 lost: lost.map(str::to_owned),
                 ..Output::default()
             };
-            parse_result(&program, &output).map_err(|e| e.kind())
+            let request = Request { program: &program, flags: &[], arguments: "", as_root: false };
+            parse_result(request, &output).map_err(|e| e.kind())
         };
         assert_eq!(kind(None, ""), Err(ErrorKind::Interrupted));
         assert_eq!(kind(Some("it did not end within 10 s"), ""), Err(ErrorKind::Unreachable));
@@ -272,11 +296,62 @@ mod tests {
     }
 
     #[test]
+    fn a_sudo_that_asks_for_a_password_is_told_with_what_to_do() {
+        let program = Program::from_running("og_x").unwrap();
+        let said = |as_root, stderr: &str| {
+            let output = Output { stderr: stderr.to_owned(), status: 1, ..Output::default() };
+            let request = Request { program: &program, flags: &[], arguments: "", as_root };
+            parse_result(request, &output).unwrap_err()
+        };
+        let error = said(true, "sudo: a password is required\n");
+        assert_eq!((error.kind(), error.failure().reason), (ErrorKind::Permission, Some(Reason::NotRoot)));
+        assert!(error.to_string().contains("a password is required"), "{error}");
+        assert_eq!(said(true, "sh: 1: exec: sudo: not found").kind(), ErrorKind::Permission);
+        assert_eq!(said(true, "killed").kind(), ErrorKind::CommandFailed);
+        assert_eq!(said(false, "sudo: a password is required\n").kind(), ErrorKind::CommandFailed);
+    }
+
+    #[test]
+    fn a_program_that_needs_root_is_run_by_sudo_where_the_user_is_another_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let path = home.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        script("bin/sudo", r#"echo "by sudo: $*""#);
+        let path = script(".cache/opengauss-node/0123456789abcdef/og_x", r#"echo "run: $*""#);
+        let hash = Program::from_file("og_x", path.clone()).unwrap().hash;
+        let run = |own: &str, uid: &str| {
+            script("bin/id", &format!("echo {uid}"));
+            let search = format!("{}:{}", home.path().join("bin").display(), std::env::var("PATH").unwrap());
+            let words = ["-c", own, "sh", "og_x", "0123456789abcdef", &hash, "--progress"];
+            let done = std::process::Command::new("sh")
+                .args(words)
+                .env("HOME", home.path())
+                .env("PATH", search)
+                .output()
+                .unwrap();
+            String::from_utf8(done.stdout).unwrap()
+        };
+        let by_sudo = format!("by sudo: -n -- {} --served --progress\n", path.display());
+        assert_eq!(run(RUN_AS_ROOT, "1000"), by_sudo);
+        assert_eq!(run(RUN_AS_ROOT, "0"), "run: --served --progress\n");
+        assert_eq!(run(RUN, "1000"), "run: --served --progress\n");
+        std::fs::write(&path, "another one").unwrap();
+        assert!(run(RUN_AS_ROOT, "0").starts_with(MISSING));
+    }
+
+    #[test]
     fn the_scripts_are_plain_for_any_login_shell() {
-        for script in [RUN, TAKE] {
+        for script in [RUN, RUN_AS_ROOT, TAKE] {
             // fish reads a backslash, csh a new line or an exclamation mark inside of quotes.
             assert!(!script.contains(['\\', '\n', '!']), "{script}");
         }
+        assert!(RUN_AS_ROOT.contains(MISSING) && RUN_AS_ROOT.contains(&FOLDER[1..]));
         assert!(RUN.contains(MISSING) && RUN.contains(&FOLDER[1..]) && TAKE.contains(&FOLDER[1..]));
     }
 }

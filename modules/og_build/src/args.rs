@@ -5,14 +5,14 @@ use og_common::protocol::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// The node is built and streams.
     #[default]
     Present,
-    /// Tell how far a build is, change nothing.
+    /// Return how far a build is; change nothing.
     Query,
     /// What the node holds of the log is copied into a folder beside the data directory, before a build gives it up.
     LogKept,
@@ -22,7 +22,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Nothing when the node streams normally; incremental where that can serve; else full.
+    /// Nothing when the node streams normally; incremental where that is possible; else full.
     #[default]
     Auto,
     /// Copy what differs, even when the node streams normally.
@@ -54,7 +54,7 @@ impl From<BuildRole> for Role {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     pub state: State,
     /// How to build.
     pub mode: Mode,
@@ -94,21 +94,21 @@ impl Default for Args {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// None is known of.
+    /// No build is known.
     #[default]
     None,
     /// It runs.
     Running,
-    /// It has ended well.
+    /// It has succeeded.
     Completed,
-    /// It has ended badly or was killed; `last_words` may tell why.
+    /// It has failed or was killed; `last_words` may say why.
     Failed,
 }
 
 /// The module's own keys of the result.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Output {
-    /// How the last build stands.
+    /// The state of the last build.
     pub build_status: Status,
     /// Which build was done: incremental or full; null when none was, or when it still runs.
     pub mode_used: Option<BuildMode>,

@@ -1,10 +1,10 @@
 //! Builds of a node that somebody else is in charge of.
 
-use og_common::gauss::cm_ctl::missing_cm_server;
+use og_common::gauss::cm_ctl::require_cm_server;
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::managed::{Act, CmTarget, Means};
+use og_common::gauss::managed::{Act, CmTarget, Means, refuse_for_cm};
 use og_common::gauss::{BuildMode, Role, ServerNode};
-use og_common::protocol::{Call, Error, Reason};
+use og_common::protocol::{Call, Error};
 
 use crate::args::{Args, Mode};
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub async fn plan_by_means(
         return planned;
     }
     let act = if args.mode == Mode::Full { Act::BuildFull } else { Act::Build };
-    let managed = node.managed_by(call, true).await;
+    let managed = node.managed_for_change(call).await;
     let means =
         managed.means(act, &node.data_dir).map_err(og_common::gauss::managed::Objection::into_error)?;
     match (means, planned?) {
@@ -41,10 +41,9 @@ pub async fn plan_by_means(
 /// # Errors
 /// `refused` with the reason `managed_by_cm` for what CM cannot do.
 pub fn plan_under_cm(plan: Plan, args: &Args, target: CmTarget, view: &CmView) -> Result<Plan, Error> {
-    let refuse = |detail: String| Error::refused(detail).reason(Reason::ManagedByCm);
     if plan.mode == BuildMode::Incremental {
-        return Err(refuse(
-            "openGauss CM runs this node, and cm_ctl build has no incremental build alone".to_owned(),
+        return Err(refuse_for_cm(
+            "openGauss CM runs this node, and cm_ctl build has no incremental build alone",
         )
         .with_path("/mode")
         .hint("use mode: auto, which is incremental where that serves, or full"));
@@ -55,19 +54,17 @@ pub fn plan_under_cm(plan: Plan, args: &Args, target: CmTarget, view: &CmView) -
         _ => Role::Standby,
     });
     if args.role.is_some() && configured.is_some_and(|role| role != plan.role) {
-        return Err(refuse(format!(
+        return Err(refuse_for_cm(format!(
             "openGauss CM runs this node, and its static config gives the role: the node cannot be built as {}",
             plan.role
         ))
         .with_path("/role")
         .hint("leave role out"));
     }
-    if let Some((detail, hint)) = missing_cm_server(view) {
-        return Err(refuse(detail).hint(hint));
-    }
+    require_cm_server(view)?;
     match view.instance(target.instance_id) {
-        Some(seen) if seen.is_disk_damaged() => Err(refuse(
-            "CM sees the data directory as damaged, and does not build into it".to_owned(),
+        Some(seen) if seen.is_disk_damaged() => Err(refuse_for_cm(
+            "CM sees the data directory as damaged, and does not build into it",
         )
         .hint(
             "mount it, or make a new one (gs_initdb) while the server is in manual stop (state: stopped): \
@@ -83,6 +80,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use og_common::protocol::Reason;
 
     fn planned(mode: BuildMode, args: serde_json::Value, view: &str) -> Result<Plan, Error> {
         let args: Args = serde_json::from_value(args).unwrap();

@@ -4,21 +4,21 @@ use og_common::protocol::{Bytes, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A checkpoint is done; with `max_dirty_pages` only where more pages are dirty.
     #[default]
     Done,
-    /// Tell how many pages are dirty, and where the last checkpoint is.
+    /// Return how many pages are dirty, and where the last checkpoint is.
     Query,
 }
 
 /// The arguments.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     #[serde(default)]
     pub state: State,
     /// Repeat the checkpoint until no more pages than this are dirty, within `timeout`; make none when so few are dirty

@@ -79,7 +79,7 @@ pub enum Insert {
     After(RuleArg),
 }
 
-/// A rule as it comes.
+/// A rule, as a line or an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RuleArg {
@@ -93,7 +93,7 @@ pub enum RuleArg {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fields {
-    /// How the connection comes: local, host (TCP), hostssl or hostnossl. Default: host.
+    /// The type of connection: local, host (TCP), hostssl or hostnossl. Default: host.
     #[serde(rename = "type")]
     pub kind: Option<Type>,
     /// The databases: a list, or a text with commas. Each is a name as it is, or all, sameuser, samerole, replication,
@@ -116,7 +116,7 @@ pub struct Fields {
     pub comment: Option<String>,
 }
 
-/// How a connection comes.
+/// The type of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
@@ -171,7 +171,7 @@ enum RulesShape {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// How it comes: local; host or hostnossl: TCP without SSL; hostssl: TCP with SSL. Default: host when `address` is
+    /// Its type: local; host or hostnossl: TCP without SSL; hostssl: TCP with SSL. Default: host when `address` is
     /// given, else local.
     #[serde(rename = "type", default)]
     pub kind: Option<Type>,

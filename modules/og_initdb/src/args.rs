@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -17,11 +17,11 @@ pub enum State {
     Present,
     /// There is no data directory; one that is there goes as `mode` says.
     Absent,
-    /// Tell what is there, and what speaks against its removal.
+    /// Return what is there, and what stands in the way of its removal.
     Query,
 }
 
-/// What becomes of a data directory that goes.
+/// What happens to a data directory that is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -36,7 +36,7 @@ pub enum Mode {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     pub state: State,
     /// `pgxc_node_name` of a new database, at most 22 characters. All nodes of a cluster have the same: directories of
     /// tablespaces are named after it.
@@ -54,7 +54,7 @@ pub struct Args {
     pub password: Option<String>,
     /// Absolute path, on this node, of a file whose first line is that password.
     pub password_file: Option<PathBuf>,
-    /// What becomes of a data directory that goes.
+    /// What happens to a data directory that is removed.
     pub mode: Mode,
     /// The name of the node whose data directory is to be deleted, as `directory.name` of the result has it.
     pub confirm: Option<String>,
@@ -113,7 +113,7 @@ pub struct Output {
     pub directory: Directory,
     /// What `state: absent` takes away; empty with `state: present`.
     pub listing: Vec<Listed>,
-    /// What speaks against that; empty with `state: present`.
+    /// What stands in the way of that; empty with `state: present`.
     pub obstacles: Vec<Obstacle>,
     /// Where the data directory went.
     pub moved_to: Option<PathBuf>,

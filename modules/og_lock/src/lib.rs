@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 pub struct Lock;
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -21,17 +21,17 @@ pub enum State {
     Held,
     /// `owner` does not hold the lock.
     Released,
-    /// Tell who holds it.
+    /// Return who holds it.
     Query,
 }
 
 /// The arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     #[serde(default)]
     pub state: State,
-    /// Who takes or gives back the lock, such as `dba@control`.
+    /// Who takes or releases the lock, such as `dba@control`.
     pub owner: Option<String>,
     /// What for; others are told, and whoever takes the lock next gets it in `previous`.
     #[serde(default)]

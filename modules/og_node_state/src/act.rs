@@ -23,7 +23,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
 /// How long a server may take to end that gs_ctl has stopped, or could not stop.
 pub(crate) const AFTER_GS_CTL: Duration = Duration::from_secs(10);
 /// Between two looks at a server that stops.
-pub(crate) const STOP_INTERVAL: Duration = Duration::from_millis(10);
+const STOP_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a server that has been promoted may take to say so, after gs_ctl has ended.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
@@ -112,6 +112,10 @@ async fn start(
     args: &Args,
     role: Option<Role>,
 ) -> Result<Vec<String>, Error> {
+    // It was not when this was planned.
+    if cm::is_in_charge(call, node).await {
+        return cm::await_start(call, node, args, role).await;
+    }
     call.record_seen("the server is being started");
     let log = node.watch_log();
     let outcome = node.ctl_start(call, role, time_left(call, LONG)).await?;
@@ -136,6 +140,9 @@ async fn start(
         .reason(Reason::WrongRole)
     };
     match role {
+        Some(_) if state.role == Role::Pending && cm::is_in_charge(call, node).await => {
+            cm::await_start(call, node, args, role).await
+        }
         Some(role) if !is_role(state.role, role) => Err(wrong(role)),
         // It would be no single node, whoever asked for one.
         _ if args.role == Some(StartRole::Normal) && state.role != Role::Normal => Err(wrong(Role::Normal)),
@@ -214,28 +221,47 @@ fn is_shut_out(state: &NodeState) -> bool {
 
 async fn stop(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
     call.record_seen("the server is being stopped");
-    let server = PostmasterPid::read(&node.data_dir);
+    let ending = Ending::new(node);
     let mut limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));
-    if server.as_ref().is_some_and(|server| is_frozen(server.pid)) {
+    if ending.server.as_ref().is_some_and(|server| is_frozen(server.pid)) {
         limit = limit.min(FROZEN_STOP);
     }
     let outcome = node.ctl_stop(call, args.stop_mode, limit).await?;
-    // The process lives on for a moment when its pid file is gone, and gs_ctl kills without waiting.
-    let told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
-    let end = Instant::now() + if told { limit } else { AFTER_GS_CTL };
-    let lives =
-        || server.as_ref().is_some_and(|s| s.is_alive(&node.data_dir)) || node.running_pid().is_some();
-    while lives() {
-        if Instant::now() >= end {
-            return Err(Error::command(
-                format!("the server still runs: {}", outcome.last_words()),
-                outcome.record(),
-            )
-            .hint("stop_mode: immediate ends a server that does not react; its next start recovers"));
-        }
-        tokio::time::sleep(STOP_INTERVAL).await;
+    // gs_ctl kills without waiting.
+    let is_told = args.stop_mode == StopMode::Fast && outcome.rc == 0;
+    if ending.await_end(if is_told { limit } else { AFTER_GS_CTL }).await {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::command(format!("the server still runs: {}", outcome.last_words()), outcome.record())
+        .hint("stop_mode: immediate ends a server that does not react; its next start recovers"))
+}
+
+/// A server that is told to end: its process lives on for a moment when its pid file is gone.
+pub(crate) struct Ending<'a> {
+    node: &'a ServerNode,
+    server: Option<PostmasterPid>,
+}
+
+impl<'a> Ending<'a> {
+    /// The server that runs now.
+    pub(crate) fn new(node: &'a ServerNode) -> Self {
+        Self { node, server: PostmasterPid::read(&node.data_dir) }
+    }
+
+    /// Waits until no server runs; whether that is so within the limit.
+    pub(crate) async fn await_end(&self, limit: Duration) -> bool {
+        let dir = &self.node.data_dir;
+        let lives =
+            || self.server.as_ref().is_some_and(|s| s.is_alive(dir)) || self.node.running_pid().is_some();
+        let end = Instant::now() + limit;
+        while lives() {
+            if Instant::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(STOP_INTERVAL).await;
+        }
+        true
+    }
 }
 
 async fn reload(call: &Call, node: &ServerNode, output: &mut Output) -> Result<Vec<String>, Error> {
@@ -306,7 +332,7 @@ pub(crate) async fn promote(
     let outcome = tokio::select! {
         outcome = promotion.run(call, node, present, limit) => outcome?,
         // A gs_ctl that does not come back is none to wait for.
-        other = overtaken(call, node, args, before.clone()) => return Err(lost_to(&other)),
+        other = overtaken(call, node, args, before.clone()) => return Err(lost_to(&other, promotion)),
     };
     let late = outcome.timed_out || outcome.last_words().contains("timeout");
     let patience = match (failover, late) {
@@ -330,7 +356,7 @@ pub(crate) async fn promote(
     };
     let seen = until(call, node, args, patience, primary).await?;
     if let Some(other) = lost.into_inner() {
-        return Err(lost_to(&other));
+        return Err(lost_to(&other, promotion));
     }
     let state = match seen {
         Ok(state) if state.running => return Ok(()),
@@ -350,7 +376,16 @@ pub(crate) async fn promote(
 }
 
 /// That another node has become primary in place of this one, which is a standby of it.
-fn lost_to((state, primary): &(NodeState, Endpoint)) -> Error {
+fn lost_to((state, primary): &(NodeState, Endpoint), promotion: Promotion) -> Error {
+    let hint = match promotion {
+        Promotion::CmSwitchover => {
+            "openGauss CM gave the role to another server, as it does when a primary fails: look at the cluster (cm_ctl query -Cvidp) \
+             before you call again"
+        }
+        Promotion::Switchover | Promotion::Failover => {
+            "somebody else switched over at the same time: agree on one primary, then call again"
+        }
+    };
     Error::new(
         ErrorKind::CommandFailed,
         format!(
@@ -361,7 +396,7 @@ fn lost_to((state, primary): &(NodeState, Endpoint)) -> Error {
         ),
     )
     .reason(Reason::Overtaken)
-    .hint("somebody else switched over at the same time: agree on one primary, then call again")
+    .hint(hint)
 }
 
 /// Where a standby receives from.

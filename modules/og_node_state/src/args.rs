@@ -10,11 +10,11 @@ use og_common::protocol::{Bytes, Lsn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the server shall be.
+/// The wanted state of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Tell, change nothing.
+    /// Return the state; change nothing.
     #[default]
     Query,
     /// Runs and accepts connections.
@@ -45,7 +45,7 @@ pub enum StartRole {
     CascadeStandby,
     /// Single node.
     Normal,
-    /// Waiting to be told.
+    /// Waits to be given a role.
     Pending,
 }
 
@@ -99,7 +99,7 @@ pub struct Wait {
 #[serde(default)]
 #[allow(clippy::struct_excessive_bools)] // They are arguments of their own.
 pub struct Args {
-    /// What the server shall be.
+    /// The wanted state of the server.
     pub state: State,
     /// Role to start the server in. Default: the one it runs in, or ran in last. With `state: standby` it may be
     /// `cascade_standby`.
@@ -123,6 +123,10 @@ pub struct Args {
     pub log_end: bool,
     /// With `state: query`: tell the records of the log that begin at these places, to compare two logs with each other.
     pub log_records: Vec<String>,
+    /// With `state: query`: tell the newest lines of the server's log, at most so many; secrets are masked, and what quotes SQL
+    /// or rows is left out.
+    #[schemars(range(max = 5_000))]
+    pub log_lines: usize,
     /// With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
     pub fork: Option<Fork>,
     /// Milliseconds between two looks.
@@ -143,6 +147,7 @@ impl Default for Args {
             cm_view: false,
             log_end: false,
             log_records: Vec::new(),
+            log_lines: 0,
             fork: None,
             interval_ms: 200,
         }
@@ -176,6 +181,9 @@ pub struct Output {
     /// With `log_records`: where the first segment of the log begins that is there; null where that cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_begin: Option<Lsn>,
+    /// With `log_lines`: the newest lines of the server's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_lines: Option<Vec<String>>,
     /// With `state: query`: the failovers that are recorded on the node, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub forks: Vec<Fork>,

@@ -3,14 +3,13 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::cm_ctl::{CmAct, missing_cm_server};
+use og_common::gauss::cm_ctl::{CmAct, missing_cm_server, missing_role};
 use og_common::gauss::cm_query::CmInstance;
-use og_common::gauss::postmaster_pid::PostmasterPid;
 use og_common::gauss::process::{Outcome, time_left};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, ErrorKind, Reason};
 
-use crate::act::{AFTER_GS_CTL, CM_REFUSED, LONG, Promotion, STOP_INTERVAL, promote, reason, until, up};
+use crate::act::{AFTER_GS_CTL, CM_REFUSED, Ending, LONG, Promotion, promote, reason, until, up};
 use crate::args::Args;
 use crate::plan::{Present, is_role};
 
@@ -64,8 +63,6 @@ async fn carry_out(
             let primary = |seen: &CmInstance| seen.role == Some(Role::Primary);
             Ok(await_view(call, node, present, primary).await)
         }
-        // og_build does that.
-        CmAct::Build { .. } => Ok(Vec::new()),
     }
 }
 
@@ -80,32 +77,26 @@ async fn stop(
     mode: StopMode,
 ) -> Result<Vec<String>, Error> {
     call.record_seen("CM stops the server");
-    let server = PostmasterPid::read(&node.data_dir);
+    let ending = Ending::new(node);
     let outcome = node.cm_act(call, CmAct::Stop(mode), &present.cm_target, limit(call)).await?;
-    let lives =
-        || server.as_ref().is_some_and(|s| s.is_alive(&node.data_dir)) || node.running_pid().is_some();
-    let end = Instant::now() + if outcome.rc == 0 { AFTER_GS_CTL } else { CM_REFUSED };
-    while lives() {
-        if Instant::now() >= end {
-            let held = node.managed_by(call, true).await.manual_start;
-            let (mark, hint) = match held.first() {
-                Some(file) => (
-                    format!(
-                        "; CM has its mark in $GAUSSHOME/bin ({file}), by which the server goes down later and stays down"
-                    ),
-                    "; state: started takes the mark away",
+    if !ending.await_end(if outcome.rc == 0 { AFTER_GS_CTL } else { CM_REFUSED }).await {
+        let held = node.managed_by(call, true).await.manual_start;
+        let (mark, hint) = match held.first() {
+            Some(file) => (
+                format!(
+                    "; CM has its mark in $GAUSSHOME/bin ({file}), by which the server goes down later and stays down"
                 ),
-                None => (String::new(), ""),
-            };
-            return Err(Error::command(
-                format!("the server still runs{mark}: {}", outcome.last_words()),
-                outcome.record(),
-            )
-            .hint(format!(
-                "stop_mode: immediate ends a server that does not react, and its next start recovers{hint}"
-            )));
-        }
-        tokio::time::sleep(STOP_INTERVAL).await;
+                "; state: started takes the mark away",
+            ),
+            None => (String::new(), ""),
+        };
+        return Err(Error::command(
+            format!("the server still runs{mark}: {}", outcome.last_words()),
+            outcome.record(),
+        )
+        .hint(format!(
+            "stop_mode: immediate ends a server that does not react, and its next start recovers{hint}"
+        )));
     }
     if node.managed_by(call, true).await.manual_start.is_empty() {
         let detail = format!(
@@ -146,10 +137,7 @@ async fn start(call: &Call, node: &ServerNode, args: &Args, present: &Present) -
         return Err(not_started(call, node, present, &outcome, &log.fatal_lines()).await);
     }
     if state.role == Role::Pending {
-        let why = node.query_cm(call).await.ok().and_then(|view| missing_cm_server(&view));
-        let (detail, hint) = why.unwrap_or_else(|| {
-            ("no cm_server has given it a role".to_owned(), "look at the log of cm_server".to_owned())
-        });
+        let (detail, hint) = missing_role(node.query_cm(call).await.ok().as_ref());
         return Err(Error::new(
             ErrorKind::Timeout,
             format!("the server runs and waits for its role: {detail}"),
@@ -166,6 +154,43 @@ async fn start(call: &Call, node: &ServerNode, args: &Args, present: &Present) -
     }
     let role = state.role;
     Ok(await_view(call, node, present, |seen| seen.role == Some(role)).await)
+}
+
+/// Whether CM starts the server and gives it its role now.
+pub(crate) async fn is_in_charge(call: &Call, node: &ServerNode) -> bool {
+    let managed = node.managed_by(call, true).await;
+    !managed.has_let_go() && managed.manual_start.is_empty()
+}
+
+/// Waits until CM, which was resumed in the middle of an act, has started the server and given it its role: a second server
+/// would be started beside its own.
+pub(crate) async fn await_start(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+    role: Option<Role>,
+) -> Result<Vec<String>, Error> {
+    let settles = |state: &NodeState| {
+        let is_settled = state.running && up(state) && state.role != Role::Pending;
+        (!is_settled).then(|| state.words())
+    };
+    match until(call, node, args, ROLE_LIMIT, settles).await? {
+        Ok(state) => match role.filter(|wanted| !is_role(state.role, *wanted)) {
+            Some(wanted) => {
+                let words = format!(
+                    "CM was resumed meanwhile, and made the server {}, and not {wanted}",
+                    state.words()
+                );
+                Err(Error::new(ErrorKind::CommandFailed, words).reason(Reason::WrongRole))
+            }
+            None => Ok(vec!["CM was resumed meanwhile, and started the server itself".to_owned()]),
+        },
+        Err(state) => {
+            let (detail, hint) = missing_role(node.query_cm(call).await.ok().as_ref());
+            let words = format!("CM was resumed meanwhile, and the server is {}: {detail}", state.words());
+            Err(Error::new(ErrorKind::Timeout, words).hint(hint))
+        }
+    }
 }
 
 /// Why a server is not there after CM was told to start it: its own log, and what CM says of it.

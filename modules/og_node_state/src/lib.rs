@@ -34,7 +34,7 @@ pub struct NodeStateModule;
 impl Module for NodeStateModule {
     const NAME: &'static str = "og_node_state";
     const ABOUT: &'static str =
-        "Tell the state of a node's openGauss server, start, stop, reload or promote it";
+        "Show the state of a node's openGauss server; start, stop, reload or promote it";
     const TIMEOUT: u64 = 300;
     const EXAMPLES: &'static [Example] = &[
         Example { title: "Tell what the node is", args: r#"{"data_dir": "/gauss/data/dn1"}"# },
@@ -61,7 +61,7 @@ impl Module for NodeStateModule {
         ArgRule::OnlyIf {
             key: "state",
             values: &["query"],
-            allows: &["log_end", "diagnose", "log_records", "cm_view"],
+            allows: &["log_end", "diagnose", "log_records", "log_lines", "cm_view"],
         },
         ArgRule::RequiredIf { key: "state", value: "fork_recorded", needs: &["fork"] },
         ArgRule::OnlyIf { key: "state", values: &["fork_recorded"], allows: &["fork"] },
@@ -138,6 +138,9 @@ impl Module for NodeStateModule {
             }
             if !args.log_records.is_empty() {
                 tell_log_records(&node, &args, &mut report.output).await?;
+            }
+            if args.log_lines > 0 {
+                report.output.log_lines = Some(node.log_tail(call, args.log_lines).await);
             }
             match fork::read(&node.data_dir) {
                 Ok(forks) => report.output.forks = forks,

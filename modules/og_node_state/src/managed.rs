@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use og_common::gauss::cm_ctl::{CmAct, missing_cm_server};
+use og_common::gauss::cm_ctl::{CmAct, missing_cm_server, require_cm_server};
 use og_common::gauss::cm_query::CmView;
-use og_common::gauss::managed::{Act, ManagedBy, Manager, Means};
+use og_common::gauss::managed::{Act, ManagedBy, Manager, Means, refuse_for_cm};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, Reason};
 
@@ -38,11 +38,10 @@ pub async fn plan_by_means(
     args: &Args,
     present: &mut Present,
 ) -> Result<Vec<Step>, Error> {
-    let idle = matches!(plan(present, args), Ok(steps) if steps.is_empty());
-    let Some(act) = act(args, &present.node).filter(|act| !idle || matters_when_idle(*act)) else {
-        return plan(present, args);
-    };
-    let managed = node.managed_by(call, !idle).await;
+    let planned = plan(present, args);
+    let (idle, act) = act_that_matters(&planned, present, args);
+    let Some(act) = act else { return planned };
+    let managed = if idle { node.managed_by(call, false).await } else { node.managed_for_change(call).await };
     match managed.means(act, &node.data_dir) {
         Ok(Means::Cm(target)) if !(idle && stays(present, &managed)) => {
             present.cm_target = target;
@@ -63,10 +62,16 @@ pub async fn plan_by_means(
     plan_as_managed(present, args, &managed, &node.data_dir)
 }
 
-/// Whether CM may undo a state that needs no step by itself: it starts a stopped server that is not in manual stop, and stops a
-/// running one that is.
-fn matters_when_idle(act: Act) -> bool {
-    matches!(act, Act::Stop | Act::StopImmediate | Act::Start)
+/// Whether nothing is to be done, and the change that is asked for where CM may mind it. CM may also undo a state that needs no
+/// step: it starts a stopped server that is not in manual stop, and stops a running one that is.
+fn act_that_matters(
+    planned: &Result<Vec<Step>, Error>,
+    present: &Present,
+    args: &Args,
+) -> (bool, Option<Act>) {
+    let idle = matches!(planned, Ok(steps) if steps.is_empty());
+    let act = act(args, &present.node);
+    (idle, act.filter(|act| !idle || matches!(act, Act::Stop | Act::StopImmediate | Act::Start)))
 }
 
 fn is_stop(act: Act) -> bool {
@@ -88,10 +93,8 @@ pub fn plan_as_managed(
     data_dir: &Path,
 ) -> Result<Vec<Step>, Error> {
     let planned = plan(present, args);
-    let idle = matches!(&planned, Ok(steps) if steps.is_empty());
-    let Some(act) = act(args, &present.node).filter(|act| !idle || matters_when_idle(*act)) else {
-        return planned;
-    };
+    let (idle, act) = act_that_matters(&planned, present, args);
+    let Some(act) = act else { return planned };
     if idle && (managed.by != Manager::Cm || stays(present, managed)) {
         return planned;
     }
@@ -102,13 +105,13 @@ pub fn plan_as_managed(
             may_fail_over(present.cm_view.as_ref()).map(|()| steps)
         }
         // A server that runs in manual stop goes down, whoever stops it, and CM makes a standby primary in its place.
-        Ok(Means::Own) if managed.by == Manager::Cm && !managed.paused && is_stop(act) => {
+        Ok(Means::Own) if !managed.has_let_go() && is_stop(act) => {
             refuse_busy(&present.node, args)?;
             refuse_stop_of_primary(present, args)?;
             planned
         }
         Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, managed, steps)),
-        Ok(Means::Cm(_)) => plan_under_cm(act, present, args, managed),
+        Ok(Means::Cm(_)) => plan_under_cm(present, args, managed),
     }
 }
 
@@ -145,7 +148,7 @@ fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
         missing => {
             let why =
                 missing.flatten().map_or_else(|| "CM tells nothing of its servers".to_owned(), |it| it.0);
-            Err(by_cm(format!("{why}: whether CM has let go of the other nodes cannot be told"))
+            Err(refuse_for_cm(format!("{why}: whether CM has let go of the other nodes cannot be told"))
                 .with_path("/transition")
                 .hint(
                     "bring the majority of CM's servers back first (om_monitor starts them), which makes a standby primary by \
@@ -159,46 +162,34 @@ fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`plan`]; `refused` with the reason `managed_by_cm` for what CM decides.
-fn plan_under_cm(act: Act, present: &Present, args: &Args, managed: &ManagedBy) -> Result<Vec<Step>, Error> {
+fn plan_under_cm(present: &Present, args: &Args, managed: &ManagedBy) -> Result<Vec<Step>, Error> {
     let node = &present.node;
+    let (stop, start) = (Step::Cm(CmAct::Stop(args.stop_mode)), Step::Cm(CmAct::Start));
     refuse_busy(node, args)?;
-    match act {
-        Act::Stop | Act::StopImmediate => {
+    match args.state {
+        State::Query | State::Reloaded | State::ForkRecorded => plan(present, args),
+        State::Primary => switch_over(present, args),
+        State::Stopped => {
             refuse_stop_of_primary(present, args)?;
-            Ok(vec![Step::Cm(CmAct::Stop(args.stop_mode))])
+            Ok(vec![stop])
         }
-        Act::Start if node.running => {
+        State::Started | State::Standby if node.running => {
             let steps = plan(present, args)?;
             // With the mark CM stops it later, or has begun to: its removal makes CM run it.
-            Ok(if managed.manual_start.is_empty() { steps } else { vec![Step::Cm(CmAct::Start)] })
+            Ok(if managed.manual_start.is_empty() { steps } else { vec![start] })
         }
-        Act::Start => {
-            refuse_half_built(node)?;
-            refuse_chosen_role(present, args)?;
-            refuse_start_of_primary(present, args)?;
-            Ok(vec![Step::Cm(CmAct::Start)])
-        }
-        Act::Restart => {
+        State::Started | State::Standby | State::Restarted => {
             refuse_half_built(node)?;
             refuse_chosen_role(present, args)?;
             refuse_stop_of_primary(present, args)?;
             refuse_start_of_primary(present, args)?;
-            let stop = node.running.then_some(Step::Cm(CmAct::Stop(args.stop_mode)));
-            Ok(stop.into_iter().chain([Step::Cm(CmAct::Start)]).collect())
-        }
-        Act::Switchover => switch_over(present, args),
-        Act::Failover | Act::Follow | Act::Build | Act::BuildFull | Act::Expand | Act::Drop => {
-            Err(by_cm("openGauss CM runs this node, and this is not done through it"))
+            Ok(if node.running { vec![stop, start] } else { vec![start] })
         }
     }
 }
 
-fn by_cm(detail: impl Into<String>) -> Error {
-    Error::refused(detail).reason(Reason::ManagedByCm)
-}
-
 fn gives_roles(what: &str) -> Error {
-    by_cm(format!("openGauss CM runs this node, and its cm_server gives the roles: {what}"))
+    refuse_for_cm(format!("openGauss CM runs this node, and its cm_server gives the roles: {what}"))
 }
 
 /// Refuses a role that cm_server may not give. That a server comes up as a standby is what it is held against afterwards.
@@ -225,7 +216,7 @@ fn refuse_stop_of_primary(present: &Present, args: &Args) -> Result<(), Error> {
     } else {
         format!("this may be the primary (its role is {})", present.node.role)
     };
-    Err(by_cm(format!("{is}, and openGauss CM makes a standby primary as soon as it is stopped"))
+    Err(refuse_for_cm(format!("{is}, and openGauss CM makes a standby primary as soon as it is stopped"))
         .with_path("/state")
         .hint(
             "make another node primary first (a switchover: state: primary there), then call again; \
@@ -272,19 +263,23 @@ fn switch_over(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
 /// Refuses what only a cm_server can do where none can be told, or where it would refuse it.
 fn can_be_told(present: &Present) -> Result<(), Error> {
     let Some(view) = &present.cm_view else { return Ok(()) };
-    if let Some((detail, hint)) = missing_cm_server(view) {
-        return Err(by_cm(detail).hint(hint));
-    }
+    require_cm_server(view)?;
     match view.instance(present.cm_target.instance_id) {
         Some(instance) if instance.is_normal() && instance.role.is_some_and(Role::is_following) => Ok(()),
-        Some(instance) => Err(by_cm(format!(
+        Some(instance) => Err(refuse_for_cm(format!(
             "CM sees this server as {}, and switches over only to a standby that is Normal",
             instance.words()
         ))
-        .hint("wait until CM sees it as it is (cm_ctl query -Cvidp), and call again")),
-        None => Err(by_cm(format!("CM does not list the server {}", present.cm_target.instance_id)).hint(
-            "compare the static config of this node with the others': og_static_conf with state: query",
-        )),
+        .hint(if instance.is_read_only() {
+            "make room: CM makes servers read-only while a disk is fuller than datastorage_threshold_value_check (85 %) of its \
+             cm_server.conf says"
+        } else {
+            "wait until CM sees it as it is (cm_ctl query -Cvidp), and call again"
+        })),
+        None => Err(refuse_for_cm(format!("CM does not list the server {}", present.cm_target.instance_id))
+            .hint(
+                "compare the static config of this node with the others': og_static_conf with state: query",
+            )),
     }
 }
 

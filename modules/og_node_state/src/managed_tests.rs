@@ -78,6 +78,17 @@ fn a_server_is_stopped_and_kept_stopped_by_cm() {
 }
 
 #[test]
+fn a_primary_of_a_cluster_that_was_stopped_as_a_whole_is_stopped_without_force() {
+    let (primary, stopped) = (node(true, Role::Primary), json!({"state": "stopped"}));
+    let alone =
+        ManagedBy { agent: None, manual_start: vec!["cluster_manual_start".to_owned()], ..under_cm() };
+    let error = planned(&primary, &alone, stopped.clone()).unwrap_err();
+    assert_eq!(error.failure().reason, Some(Reason::ManagedByCm), "CM runs the others");
+    let whole = ManagedBy { cluster_stopped: true, ..alone };
+    assert_eq!(planned(&primary, &whole, stopped).unwrap(), [Step::Stop]);
+}
+
+#[test]
 fn a_server_is_started_by_cm_in_the_role_that_cm_gives_it() {
     let down = node(false, Role::Standby);
     for args in [
@@ -251,6 +262,14 @@ fn without_a_majority_of_cm_servers_nobody_switches_over() {
     assert!(words.contains("om_monitor"), "{words}");
     // CM has not noticed yet what we see.
     standby.cm_view = Some(recording!("5.0.3-g_pause-stop_standby-0"));
-    let (_, words) = refused(&standby, primary);
+    let (_, words) = refused(&standby, primary.clone());
     assert!(words.contains("CM sees this server as Down Starting"), "{words}");
+    // As CM 6.0.2 said it on a disk that was 93 % full.
+    let mut view = recording!("5.0.3-c_query-standby_node");
+    for instance in &mut view.instances {
+        instance.state = "ReadOnly".to_owned();
+    }
+    standby.cm_view = Some(view);
+    let (_, words) = refused(&standby, primary);
+    assert!(words.contains("Standby ReadOnly") && words.contains("make room"), "{words}");
 }

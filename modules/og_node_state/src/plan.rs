@@ -93,7 +93,6 @@ impl Step {
             Self::Cm(CmAct::Switchover) => {
                 "switch over by CM (cm_ctl switchover): become primary in its place".to_owned()
             }
-            Self::Cm(CmAct::Build { .. }) => "build the node by CM (cm_ctl build)".to_owned(),
         }
     }
 }

@@ -283,9 +283,11 @@ state="S $(cat "$home/role") Normal"
 case "$1" in
 query)
   [ -e "$home/settling" ] && { rm "$home/settling"; cluster=Unavailable; state='S Unknown Unknown'; }
-  printf '[  CMServer State   ]\n\nnode instance state\n----------\n1  n1 1        %s\n2  n2 2        Standby\n' \
-    "$(cat "$home/cm_server")"
-  [ "$(cat "$home/cm_server")" = Primary ] || exit 255
+  own=$(cat "$home/cm_server"); other=Standby
+  [ "$own" = Primary ] || other=Down
+  [ -e "$home/electing" ] && { rm "$home/electing"; own=Standby; }
+  printf '[  CMServer State   ]\n\nnode instance state\n----------\n1  n1 1        %s\n2  n2 2        %s\n' "$own" "$other"
+  [ "$own" = Primary ] || exit 255
   printf '\n[   Cluster State   ]\n\ncluster_state   : %s\nbalanced        : Yes\n\n' "${cluster:-Normal}"
   printf '[  Datanode State   ]\n\nnode instance state\n----------\n1  n1 6001     %s\n' "$state" ;;
 stop)
@@ -388,7 +390,8 @@ fn what_cm_can_do_is_done_by_cm_ctl() {
     let taken_away = cm.call(json!({"state": "started"}));
     assert_eq!((&taken_away["changed"], mark.exists()), (&json!(true), false), "{taken_away}");
     assert_eq!(cm.calls(), ["cm_ctl start -n 1 -D DATA"]);
-    // A cm_server that has just become primary sees nobody for a moment.
+    // The cm_servers choose a primary, and one that has just become it sees nobody for a moment.
+    cm.set("electing", "");
     cm.set("settling", "");
     let primary = cm.call(json!({"state": "primary"}));
     assert_eq!(
@@ -452,6 +455,60 @@ fn a_server_that_is_down_and_that_cm_will_start_is_not_called_stopped() {
 }
 
 #[test]
+fn a_cm_agent_that_om_monitor_starts_again_is_waited_for() {
+    let cm = CmNode::new();
+    let monitor = Idle::start(&cm.node, "om_monitor");
+    let CmNode { node, _agent: agent } = cm;
+    drop(agent);
+    let home = node.home.path().to_owned();
+    let again = std::thread::spawn({
+        let agent = home.join("bin/cm_agent");
+        // The module looks, finds none, and looks again.
+        move || Command::new(agent).arg("600").spawn().unwrap()
+    });
+    let stopped = node.call(json!({"state": "stopped", "gauss_home": home}), &[]);
+    assert_eq!(
+        (&stopped["failed"], &stopped["node"]["running"]),
+        (&json!(false), &json!(false)),
+        "{stopped}"
+    );
+    let mut agent = again.join().unwrap();
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    drop(monitor);
+}
+
+#[test]
+fn a_node_in_manual_stop_is_left_to_the_cm_that_runs_the_others() {
+    let cm = CmNode::new();
+    let _monitor = Idle::start(&cm.node, "om_monitor");
+    let CmNode { node, _agent: agent } = cm;
+    drop(agent);
+    let home = node.home.path().to_owned();
+    let (pid, mark) = (home.join("data/postmaster.pid"), home.join("bin/cluster_manual_start"));
+    std::fs::remove_file(&pid).unwrap();
+    let start = || {
+        node.call(json!({"state": "started", "role": "standby", "check_mode": true, "gauss_home": home}), &[])
+    };
+    let own = json!(["start the server as standby"]);
+    // What cm_ctl stop -n 1, and cm_ctl stop, wrote; a cm_server of the others answers, or none does.
+    for (level, servers, is_refused) in
+        [("1\n1\n1\n", "Down", true), ("0\n1\n2\n", "Primary", true), ("0\n1\n2\n", "Down", false)]
+    {
+        std::fs::write(&mark, level).unwrap();
+        std::fs::write(home.join("cm_server"), servers).unwrap();
+        let started = start();
+        if is_refused {
+            assert_eq!(started["error"]["reason"], "managed_by_cm", "{level:?} {servers}: {started}");
+            let hint = started["error"]["hint"].as_str().unwrap();
+            assert!(hint.contains("cm_ctl start -n 1, which starts the node"), "{hint}");
+        } else {
+            assert_eq!(started["actions"], own, "{level:?} {servers}: {started}");
+        }
+    }
+}
+
+#[test]
 fn a_paused_cm_without_a_majority_makes_no_failover() {
     let cm = CmNode::new();
     std::fs::write(cm.node.home.path().join("bin/cluster_manual_pause"), "").unwrap();
@@ -488,7 +545,10 @@ fn without_a_cm_server_a_server_is_stopped_and_none_switched_over() {
     cm.set("cm_server", "Standby");
     let primary = cm.call(json!({"state": "primary"}));
     assert_eq!(primary["error"]["reason"], "managed_by_cm", "{primary}");
-    assert!(primary["msg"].as_str().unwrap().contains("none of CM's servers is their primary"), "{primary}");
+    assert!(
+        primary["msg"].as_str().unwrap().contains("no majority of its servers (1 of 2 are up)"),
+        "{primary}"
+    );
     assert_eq!(cm.calls(), Vec::<String>::new());
     let failover = cm.call(json!({"state": "primary", "transition": "failover", "force": true}));
     assert_eq!(failover["error"]["reason"], "managed_by_cm", "{failover}");

@@ -1,7 +1,9 @@
 //! The inside of a package: compressed archives, one of which may lie in another.
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use og_common::protocol::Error;
 use tar::EntryType;
@@ -12,6 +14,9 @@ const PREFIX: &str = "opengauss";
 const OTHERS: [&str; 9] = ["om", "cm", "libpq", "jdbc", "odbc", "symbol", "tools", "upgrade", "lite"];
 /// What the packages of a release end with, and their checksums.
 const SUFFIXES: [&str; 3] = [".tar.bz2", ".tar.gz", ".sha256"];
+
+/// The headers of one entry, with its name, are at most so large.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// One thing in an archive.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +64,29 @@ pub(crate) fn corrupt(package: &Path, why: impl std::fmt::Display) -> Error {
         .hint("compare its SHA-256 with the one that openGauss publishes, and get it again")
 }
 
+/// Reads what is left of an entry.
+fn skip(entry: &mut impl Read) -> std::io::Result<()> {
+    std::io::copy(entry, &mut std::io::sink()).map(drop)
+}
+
+/// Gives so many bytes. The names in headers are read into memory, and those of a hostile archive never end.
+struct Limited<R> {
+    source: R,
+    allowed: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.allowed.get() == 0 {
+            return Err(std::io::Error::other("a header in it is too large"));
+        }
+        let most = usize::try_from(self.allowed.get()).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.source.read(&mut buffer[..most])?;
+        self.allowed.set(self.allowed.get() - u64::try_from(read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
 struct Walk<'a, 'b> {
     package: &'a Path,
     take: &'a mut Take<'b>,
@@ -70,16 +98,24 @@ impl Walk<'_, '_> {
     }
 
     fn archive(&mut self, input: &mut dyn BufRead, is_outer: bool) -> Result<(), Error> {
-        let decoded = self.decode(input)?;
+        let allowed = Rc::new(Cell::new(MAX_HEADER_BYTES));
+        let decoded = Limited { source: self.decode(input)?, allowed: allowed.clone() };
         let mut archive = tar::Archive::new(decoded);
         let (mut servers, mut files) = (Vec::new(), 0);
         for entry in archive.entries().map_err(|e| self.corrupt(e))? {
             let mut entry = entry.map_err(|e| self.corrupt(e))?;
+            allowed.set(u64::MAX);
             let path = entry.path().map_err(|e| self.corrupt(e))?.into_owned();
             let kind = match entry.header().entry_type() {
-                EntryType::XGlobalHeader => continue,
+                EntryType::XGlobalHeader => {
+                    skip(&mut entry).map_err(|e| self.corrupt(e))?;
+                    allowed.set(MAX_HEADER_BYTES);
+                    continue;
+                }
                 EntryType::Directory => Kind::Folder,
-                EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
+                EntryType::Regular | EntryType::Continuous => Kind::File,
+                // It may be of any size, and takes nothing in the archive.
+                EntryType::GNUSparse => Kind::Other("a file with holes"),
                 link @ (EntryType::Symlink | EntryType::Link) => {
                     let to = entry.link_name().map_err(|e| self.corrupt(e))?.unwrap_or_default().into_owned();
                     if link == EntryType::Symlink { Kind::Link(to) } else { Kind::SecondName(to) }
@@ -103,7 +139,10 @@ impl Walk<'_, '_> {
                     (self.take)(Item { path, kind, mode, content: &mut entry })?;
                 }
             }
+            skip(&mut entry).map_err(|e| self.corrupt(e))?;
+            allowed.set(MAX_HEADER_BYTES);
         }
+        allowed.set(u64::MAX);
         // Behind the last entry are the checksums of what was read.
         std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).map_err(|e| self.corrupt(e))?;
         if servers.len() > 1 || (!servers.is_empty() && files > 0) {

@@ -14,7 +14,7 @@ mod unpack;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,6 +205,21 @@ fn open_package(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Refuses a package without a hash that somebody else can change: its programs are run.
+fn check_owner(path: &Path, meta: &std::fs::Metadata) -> Result<(), Error> {
+    let (me, mode) = (nix::unistd::geteuid().as_raw(), meta.permissions().mode() & 0o7777);
+    let what = if meta.uid() != me && meta.uid() != 0 {
+        format!("belongs to uid {}, and this runs as uid {me}", meta.uid())
+    } else if mode & 0o022 != 0 {
+        format!("may be written by others (its mode is {mode:o})")
+    } else {
+        return Ok(());
+    };
+    Err(Error::refused(format!("the package {} {what}", path.display()))
+        .with_path(path.display())
+        .hint("give sha256, the hash that openGauss publishes for it"))
+}
+
 /// Which package is wanted, and its file, open at its beginning. Where one is unpacked that has the hash which is given, the file
 /// is not read, and need not be there any more.
 async fn read_wanted(call: &Call, args: &Args, present: &Present) -> Result<(Wanted, Option<File>), Error> {
@@ -222,7 +237,11 @@ async fn read_wanted(call: &Call, args: &Args, present: &Present) -> Result<(Wan
     };
     let mut file = open_package(path)?;
     let fail = |e: std::io::Error| Error::io("read", path, &e);
-    let size = file.metadata().map_err(fail)?.len();
+    let meta = file.metadata().map_err(fail)?;
+    if given.is_none() {
+        check_owner(path, &meta)?;
+    }
+    let size = meta.len();
     let own = hash(file.try_clone().map_err(fail)?, path).await?;
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
     match given {
@@ -257,7 +276,7 @@ async fn unpack_package(
         return Err(Error::new(ErrorKind::Internal, "a package was to be unpacked without its file"));
     };
     let staging = folder.path().join(format!("{UNFINISHED}{}", &wanted.sha256[..HASH_DIGITS]));
-    let made = fill(call, &staging, &path, size, file).await;
+    let made = fill(call, &staging, &path, size, file, &wanted.sha256).await;
     let made = match made {
         Ok(made) => made,
         Err(e) => {
@@ -270,10 +289,7 @@ async fn unpack_package(
     let record = Record::new(&wanted.sha256, version.clone(), &made);
     let text = serde_json::to_vec(&record).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
     files::create(&staging.join(RECORD), &text)?;
-    let io = |e: std::io::Error| Error::io("write", &staging, &e);
-    let root = File::open(&staging).map_err(io)?;
-    // One system call for all of its files.
-    nix::unistd::syncfs(&root).map_err(|e| io(e.into()))?;
+    unpack::sync(&staging)?;
     let version = version.map(|version| format!("{version}-")).unwrap_or_default();
     let name = format!("openGauss-{version}{}", &wanted.sha256[..HASH_DIGITS]);
     let home = folder.path().join(&name);
@@ -292,11 +308,15 @@ async fn fill(
     package: &Path,
     size: u64,
     file: File,
+    sha256: &str,
 ) -> Result<std::collections::BTreeMap<PathBuf, unpack::Made>, Error> {
-    std::fs::create_dir(staging).map_err(|e| Error::io("make", staging, &e))?;
+    // Whatever the umask is, nobody else writes into it.
+    let made = std::fs::DirBuilder::new().mode(0o755).create(staging);
+    made.map_err(|e| Error::io("make", staging, &e))?;
     let read = Arc::new(AtomicU64::new(0));
     let (own, root, count) = (package.to_owned(), staging.to_owned(), read.clone());
-    let work = in_background(move || unpack::unpack(&own, file, &root, count));
+    let hash = sha256.to_owned();
+    let work = in_background(move || unpack::unpack(&own, file, &root, count, &hash));
     tokio::pin!(work);
     loop {
         tokio::select! {

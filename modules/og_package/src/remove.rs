@@ -1,5 +1,6 @@
 //! Program files that go.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use og_common::files::{NodeLock, OwnFolder};
@@ -100,13 +101,11 @@ fn check_unused(home: &Path) -> Result<(), Error> {
 /// Removes the files and folders of the record, itself last; returns what is left.
 fn remove_recorded(home: &Path, record: &Record) -> Result<Vec<PathBuf>, Error> {
     let is_gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
-    let real = std::fs::canonicalize(home).map_err(|e| Error::io("look at", home, &e))?;
+    let mut ways = Ways::default();
     for path in &record.files {
         let place = home.join(path);
-        // A folder of the package that was replaced by a link leads to files that are not the package's.
-        let is_inside = place.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
         let is_folder = std::fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir());
-        if is_folder || !is_inside.is_some_and(|parent| parent.starts_with(&real)) {
+        if is_folder || !ways.is_own(&place) {
             continue;
         }
         match std::fs::remove_file(&place) {
@@ -116,6 +115,9 @@ fn remove_recorded(home: &Path, record: &Record) -> Result<Vec<PathBuf>, Error> 
     }
     for path in record.folders.iter().rev() {
         let place = home.join(path);
+        if !ways.is_own(&place) {
+            continue;
+        }
         match std::fs::remove_dir(&place) {
             Err(e)
                 if !is_gone(&e)
@@ -135,6 +137,26 @@ fn remove_recorded(home: &Path, record: &Record) -> Result<Vec<PathBuf>, Error> 
         Ok(()) => Ok(Vec::new()),
         Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(files_in(home)),
         Err(e) => Err(Error::io("remove", home, &e)),
+    }
+}
+
+/// The folders to what is removed. One that was replaced by a link leads to files that are not the package's, and one that others
+/// can change may be replaced at any moment.
+#[derive(Default)]
+struct Ways {
+    own: BTreeMap<PathBuf, bool>,
+}
+
+impl Ways {
+    /// Whether nobody but this user and root can change the way to it.
+    fn is_own(&mut self, place: &Path) -> bool {
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        if let Some(is_own) = self.own.get(parent) {
+            return *is_own;
+        }
+        let is_own = OwnFolder::open(parent).is_ok();
+        self.own.insert(parent.to_owned(), is_own);
+        is_own
     }
 }
 

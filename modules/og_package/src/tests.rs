@@ -202,6 +202,7 @@ fn a_hostile_package_writes_nothing_elsewhere_and_leaves_nothing() {
         ("second name of a link", vec![("lib/h", EntryType::Link, 0o644, b"lib/libpq.so")]),
         ("device", vec![("dev", EntryType::Char, 0o666, b"")]),
         ("pipe", vec![("pipe", EntryType::Fifo, 0o666, b"")]),
+        ("holes", vec![("holes", EntryType::GNUSparse, 0o644, b"")]),
         ("twice", vec![file("bin/gaussdb", b"x")]),
         ("below a file", vec![file("bin/gaussdb/x", b"x")]),
         ("record", vec![file(RECORD, b"{}")]),
@@ -246,6 +247,51 @@ fn what_is_no_package_or_damaged_is_told() {
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let args = Args { package: Some(pipe), link: place.link(), ..Args::default() };
     assert_eq!(place.call(args).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_name_without_end_is_not_read_into_memory() {
+    let place = Place::new();
+    let name = vec![b'a'; 2 << 20];
+    let entries =
+        [vec![("././@LongLink", EntryType::GNULongName, 0o644, name.as_slice())], server(SERVER)].concat();
+    let error = place.call(place.package("p", &gzip(&tar(&entries)))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("too large"), "{error}");
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_package_that_changes_while_it_is_unpacked_is_not_taken() {
+    let place = Place::new();
+    place.package("p", &gzip(&tar(&server(SERVER))));
+    let (package, root) = (place.at("p"), place.at("root"));
+    fs::create_dir(&root).unwrap();
+    let unpack = |sha256: &str| {
+        fs::remove_dir_all(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        unpack::unpack(&package, File::open(&package).unwrap(), &root, Arc::default(), sha256)
+    };
+    let error = unpack(&"0".repeat(64)).unwrap_err();
+    assert!(error.to_string().contains("was changed"), "{error}");
+    unpack(&files::sha256(File::open(&package).unwrap()).unwrap()).unwrap();
+}
+
+#[test]
+fn a_package_that_others_can_change_is_taken_by_its_hash_alone() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let first = args();
+    let sha256 = files::sha256(File::open(place.at("p")).unwrap()).unwrap();
+    fs::set_permissions(place.at("p"), fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(refused(place.call(first)).contains("may be written by others"));
+    if nix::unistd::geteuid().is_root() {
+        let second = args();
+        fs::set_permissions(place.at("p"), fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::chown(place.at("p"), Some(12345), None).unwrap();
+        assert!(refused(place.call(second)).contains("belongs to uid 12345"));
+    }
+    place.call(Args { sha256: Some(sha256), ..args() }).unwrap();
 }
 
 #[test]
@@ -351,13 +397,16 @@ fn a_package_that_is_still_to_come_is_foreseen_in_check_mode_alone() {
 #[test]
 fn only_what_the_record_names_goes() {
     let mut place = Place::new();
-    place.call(place.package("p", &gzip(&tar(&server(SERVER))))).unwrap();
+    let entries =
+        [server(SERVER), vec![("lib/empty/", EntryType::Directory, 0o755, b"".as_slice())]].concat();
+    place.call(place.package("p", &gzip(&tar(&entries)))).unwrap();
     let home = fs::canonicalize(place.link()).unwrap();
     let own = home.join("bin/cluster_static_config");
     fs::write(&own, "ours").unwrap();
     // A folder of the package that somebody has replaced by a link.
     let elsewhere = place.at("elsewhere");
     fs::rename(home.join("lib"), &elsewhere).unwrap();
+    fs::create_dir(elsewhere.join("empty")).unwrap();
     std::os::unix::fs::symlink(&elsewhere, home.join("lib")).unwrap();
     place.check = true;
     let foreseen = place.absent().unwrap();
@@ -366,6 +415,7 @@ fn only_what_the_record_names_goes() {
     let gone = place.absent().unwrap();
     assert_eq!(gone.actions, foreseen.actions);
     assert!(own.exists() && elsewhere.join("libpq.so.5.5").exists() && !home.join("bin/gaussdb").exists());
+    assert!(elsewhere.join("empty").exists());
     assert!(gone.warnings[0].contains("cluster_static_config"), "{:?}", gone.warnings);
     assert!(!place.absent().unwrap().changed);
     assert_eq!(place.names().len(), 1, "{:?}", place.names());

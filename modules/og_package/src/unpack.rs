@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use og_common::protocol::{Bytes, Error};
+use og_common::protocol::{Bytes, Error, Reason};
+use sha2::{Digest, Sha256};
 
 use crate::archive::{Item, Kind, each_item};
 
@@ -16,6 +17,8 @@ use crate::archive::{Item, Kind, each_item};
 const MAX_BYTES: u64 = 16 << 30;
 /// Nor does it make folders for ever.
 const MAX_ITEMS: usize = 200_000;
+/// The part of the free space that stays free: the disk may be the database's, too.
+const RESERVED_PART: u64 = 10;
 /// Copied at once.
 const BUFFER_BYTES: usize = 1 << 20;
 /// What a server cannot be without.
@@ -39,8 +42,9 @@ pub(crate) fn unpack(
     file: File,
     root: &Path,
     read: Arc<AtomicU64>,
+    sha256: &str,
 ) -> Result<BTreeMap<PathBuf, Made>, Error> {
-    let mut input = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read });
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, Counted { file, read, hash: Sha256::new() });
     let mut unpacker = Unpacker {
         package,
         root,
@@ -48,21 +52,58 @@ pub(crate) fn unpack(
         links: Vec::new(),
         bytes: 0,
         buffer: vec![0; BUFFER_BYTES],
+        reserve: free_space(root)? / RESERVED_PART,
     };
     each_item(package, &mut input, &mut |item| unpacker.take(item))?;
+    std::io::copy(&mut input, &mut std::io::sink()).map_err(|e| Error::io("read", package, &e))?;
+    // It may have been written to since its hash was made.
+    let own = input.into_inner().hash.finalize();
+    if !own
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .eq(sha256.as_bytes().chunks(2).map(String::from_utf8_lossy))
+    {
+        return Err(crate::archive::corrupt(package, "it was changed while it was unpacked"));
+    }
     unpacker.make_links()?;
     unpacker.check_programs()?;
     Ok(unpacker.made)
 }
 
+/// What this user may still write there.
+fn free_space(folder: &Path) -> Result<u64, Error> {
+    let stat = nix::sys::statvfs::statvfs(folder);
+    let stat = stat.map_err(|e| Error::io("learn the free space of", folder, &e.into()))?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Writes all that is in the folder to the disk: file by file, for one call for all of them waits for what others write, too.
+pub(crate) fn sync(folder: &Path) -> Result<(), Error> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, &e))? {
+        let entry = entry.map_err(|e| Error::io("list", folder, &e))?;
+        let path = entry.path();
+        let fail = |e: std::io::Error| Error::io("sync", &path, &e);
+        let kind = entry.file_type().map_err(fail)?;
+        if kind.is_dir() {
+            sync(&path)?;
+        } else if kind.is_file() {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(fail)?;
+        }
+    }
+    File::open(folder).and_then(|file| file.sync_all()).map_err(|e| Error::io("sync", folder, &e))
+}
+
+/// Counts and hashes what is read.
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
+    hash: Sha256,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
+        self.hash.update(&buffer[..read]);
         self.read.fetch_add(u64::try_from(read).unwrap_or_default(), Ordering::Relaxed);
         Ok(read)
     }
@@ -76,6 +117,8 @@ struct Unpacker<'a> {
     links: Vec<(PathBuf, PathBuf)>,
     bytes: u64,
     buffer: Vec<u8>,
+    /// Bytes that stay free, whatever the package's size foretold.
+    reserve: u64,
 }
 
 impl Unpacker<'_> {
@@ -178,6 +221,18 @@ impl Unpacker<'_> {
             self.bytes += u64::try_from(read).unwrap_or_default();
             if self.bytes > MAX_BYTES {
                 return Err(self.refused(path, &format!("and more than {} in all", Bytes::new(MAX_BYTES))));
+            }
+            if free_space(self.root)? < self.reserve.saturating_add(u64::try_from(read).unwrap_or_default()) {
+                let detail = format!(
+                    "{} does not find the room that its size foretells: less than {} would be free for {}",
+                    self.package.display(),
+                    Bytes::new(self.reserve),
+                    self.root.display()
+                );
+                return Err(Error::refused(detail)
+                    .reason(Reason::DiskFull)
+                    .with_path(self.root.display())
+                    .hint("make room there, or give a link on another file system"));
             }
             file.write_all(&self.buffer[..read]).map_err(|e| Error::io("write", &place, &e))?;
         }

@@ -108,7 +108,7 @@ pub enum FailOn {
     Unknown,
     /// When there is an error, an unknown or a warning.
     Warning,
-    /// Never: for a caller who judges the findings himself.
+    /// Never: the caller judges the findings.
     Never,
 }
 
@@ -116,7 +116,7 @@ pub enum FailOn {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Tell, change nothing.
+    /// Return the state; change nothing.
     #[default]
     Query,
 }
@@ -125,7 +125,7 @@ pub enum State {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
-    /// It only tells.
+    /// The facts and findings are returned; nothing changes.
     pub state: State,
     /// The change that the node is checked for.
     #[serde(rename = "for")]

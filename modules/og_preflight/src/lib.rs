@@ -22,7 +22,7 @@ pub struct Preflight;
 
 impl Module for Preflight {
     const NAME: &'static str = "og_preflight";
-    const ABOUT: &'static str = "Check a node before a change, and tell what speaks against it";
+    const ABOUT: &'static str = "Check a node before a change, and report what would make it fail";
     const TIMEOUT: u64 = 60;
     const EXAMPLES: &'static [Example] = &[
         Example {

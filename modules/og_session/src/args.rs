@@ -4,18 +4,18 @@ use og_common::gauss::ClientTransaction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Tell which long transactions there are.
+    /// Return the long transactions.
     #[default]
     Query,
     /// No client has a transaction of `min_age` or older.
     Absent,
 }
 
-/// How the long transactions come to their end.
+/// How to bring the long transactions to an end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
@@ -29,13 +29,13 @@ pub enum Method {
 /// The arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     #[serde(default)]
     pub state: State,
     /// Age in seconds from which on a transaction is long; 0 is every transaction.
     #[serde(default = "min_age")]
     pub min_age: u32,
-    /// How the long transactions come to their end.
+    /// How to bring the long transactions to an end.
     #[serde(default)]
     pub method: Method,
 }

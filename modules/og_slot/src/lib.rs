@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ReplicationSlots;
 
-/// What shall be.
+/// The wanted state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -30,7 +30,7 @@ pub enum State {
     Present,
     /// The slots are not there.
     Absent,
-    /// Tell which there are.
+    /// Return the slots.
     #[default]
     Query,
 }
@@ -44,14 +44,14 @@ pub enum Type {
     Physical,
 }
 
-/// What to do with a slot that is to go while a standby streams through it.
+/// What to do with a slot that is to be dropped while a standby streams through it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IfActive {
     /// Fail, and drop none.
     #[default]
     Fail,
-    /// Wait until it is left, up to `timeout`.
+    /// Wait until the standby leaves it, up to `timeout`.
     Wait,
     /// Leave it; `skipped` names it.
     Skip,
@@ -60,7 +60,7 @@ pub enum IfActive {
 /// The arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Args {
-    /// What shall be.
+    /// The wanted state.
     #[serde(default)]
     pub state: State,
     /// The slots; openGauss names a standby's slot as its application_name, such as `dn_6002`. With `query`, only these
@@ -70,7 +70,7 @@ pub struct Args {
     /// What kind of slot to make.
     #[serde(default, rename = "type")]
     pub kind: Type,
-    /// What to do with a slot that is to go while a standby streams through it.
+    /// What to do with a slot that is to be dropped while a standby streams through it.
     #[serde(default)]
     pub if_active: IfActive,
 }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The files say what is asked for.
+    /// The files describe the wanted cluster.
     #[default]
     Present,
-    /// Say what the files say.
+    /// Return what the files describe.
     Query,
 }
 
@@ -86,7 +86,7 @@ pub struct ClusterParams {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
-    /// present: the files say what is asked for; query: say what they say.
+    /// present: the files describe the wanted cluster; query: return what they describe.
     pub state: State,
     /// The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
     pub xml: Option<PathBuf>,
@@ -108,7 +108,7 @@ pub struct Args {
     pub write_xml: Option<PathBuf>,
     /// What a new cluster_config.xml says of the whole cluster.
     pub cluster: Option<ClusterParams>,
-    /// What becomes of cluster_dynamic_config and cluster_dnrole_config beside the file.
+    /// What happens to cluster_dynamic_config and cluster_dnrole_config beside the file.
     pub dynamic: Dynamic,
     /// The live role of each node, by its name (or by dn_6001, dn_6002 … where a machine has several servers); written to
     /// cluster_dynamic_config and cluster_dnrole_config beside the file. Exactly one must be primary; a node left out is

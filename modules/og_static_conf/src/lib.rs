@@ -32,8 +32,7 @@ pub struct StaticConf;
 
 impl Module for StaticConf {
     const NAME: &'static str = "og_static_conf";
-    const ABOUT: &'static str =
-        "Say who belongs to the cluster: cluster_static_config and cluster_config.xml";
+    const ABOUT: &'static str = "The members of the cluster: cluster_static_config and cluster_config.xml";
     const TIMEOUT: u64 = 60;
     const EXAMPLES: &'static [Example] = &[
         Example {

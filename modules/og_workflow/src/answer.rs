@@ -1,7 +1,15 @@
 //! What a program said when it was called.
 
+use og_common::protocol::Reason;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+/// What to do where the program of a node does not know what a workflow asks for.
+const OLDER: &str = concat!(
+    "the programs on this node are of another version than og_workflow ",
+    env!("CARGO_PKG_VERSION"),
+    ": install those of the same version there"
+);
 
 /// The object that a program printed.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +40,12 @@ impl Answer {
         object.insert("msg".to_owned(), json!(msg));
         object.insert("actions".to_owned(), json!([action]));
         Self(object)
+    }
+
+    /// Returns all of it.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
     }
 
     /// Says that it changed something.
@@ -85,7 +99,9 @@ impl Answer {
         }
         let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        let hint = self.of_error("hint");
+        // The calls of a workflow fit the programs of its own version.
+        let is_older = self.of_error("reason") == Reason::UnknownArgument.name();
+        let hint = if is_older { OLDER } else { self.of_error("hint") };
         Some(if hint.is_empty() || text.contains(hint) { text.to_owned() } else { format!("{text}; {hint}") })
     }
 
@@ -130,6 +146,13 @@ mod tests {
         assert_eq!(told(json!(null)).as_deref(), Some("m"));
         assert_eq!(answer(json!({"failed": false, "msg": "m"})).error(), None);
         assert_eq!(answer(Value::Null).error().as_deref(), Some("og_hba ended without an answer"));
+    }
+
+    #[test]
+    fn programs_of_another_version_are_named_as_such() {
+        let error = json!({"kind": "bad_args", "reason": "unknown_argument", "detail": "d", "hint": "h"});
+        let told = answer(json!({"failed": true, "msg": "m", "error": error})).error().unwrap_or_default();
+        assert!(told.starts_with("d; the programs on this node are of another version"), "{told}");
     }
 
     #[test]

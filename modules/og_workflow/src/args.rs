@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::health::ClusterHealth;
 use crate::plan::Case;
-use crate::steps::NodePreflight;
+use crate::steps::{Collected, NodePreflight};
 
 pub use crate::steps::Workflow;
 
@@ -118,8 +118,8 @@ pub struct Options {
     /// The nodes that the change is about, such as `n3,n4`: those to be added, dropped or rebuilt, or the standby that is to
     /// become primary.
     pub og_preflight_nodes: String,
-    /// Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do not refuse the workflow; it tells
-    /// that they were accepted. `preflight` is that of a node on which the checks could not be made.
+    /// Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do not refuse the workflow; they are
+    /// reported as accepted. `preflight` is that of a node on which the checks could not be made.
     pub og_accept: String,
     /// What synchronous commits do while a channel is taken away: openGauss then ends all replication connections of that
     /// server, and its standbys are back after two to three seconds.
@@ -133,7 +133,7 @@ pub struct Options {
     /// Absolute path, on the node that is named, of a copy of its postgresql.conf: it is brought back where the server refuses
     /// the present file, which is kept beside it.
     pub og_repair_backup: String,
-    /// What becomes of the data directory of a node that is cleared.
+    /// What happens to the data directory of a node that is cleared.
     pub og_clear_mode: ClearMode,
     /// The nodes that are cleared, once more, by the names that are in their data directories, such as `dn_6002`: these may be
     /// deleted for good.
@@ -153,13 +153,17 @@ pub struct Options {
     pub og_package: String,
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
+    /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
+    /// og_preflight advises, clear takes away what was made. og_host does it as root: by `become` of Ansible, by Salt's minion,
+    /// and by `sudo` without a password where ssh does not lead to root.
+    pub og_host: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
     pub og_parameters: Map<String, Value>,
-    /// When the parameters are set, restart the nodes of which a setting counts only after that, as the workflow restart does.
+    /// When the parameters are set, restart the nodes on which one of them counts only after a restart, as the workflow restart does.
     pub og_configure_restart: bool,
-    /// What if commits wait for a standby while a node is restarted, as too few others stream for
+    /// What to do when commits would wait for a standby while it is restarted, as too few others stream for
     /// `synchronous_standby_names`.
     pub og_restart_commits: RestartCommits,
     /// Seconds to wait before a node is restarted until no client has a transaction open there; when they are over it is not
@@ -167,22 +171,25 @@ pub struct Options {
     pub og_wait_sessions: u64,
     /// After the old primary was restarted, make it primary again, by a second switchover.
     pub og_switch_back: bool,
-    /// What becomes of transactions that clients have had open for more than 15 seconds; the change of roles ends them.
+    /// What to do about transactions that clients have had open for more than 15 seconds; the change of roles ends them.
     pub og_long_transactions: LongTransactions,
     /// A node that is the primary, or may be, and is known to be dead, such as `n1`: its host was switched off, or its server may be
     /// ended.
     pub og_confirm_dead: String,
-    /// Fail over although commits are lost that another node holds.
+    /// Fail over even if that loses commits that another node holds.
     pub og_accept_loss: bool,
     /// Fail over although another failover was made within the last hour.
     pub og_failover_force: bool,
-    /// Members that cannot take part, such as `n4`, and are done without.
+    /// Members that cannot take part, such as `n4`: the workflow goes on without them.
     pub og_without: String,
     /// Which runs leave a record on the controller, a folder in `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
     pub og_record: RecordRuns,
-    /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets what came of a recorded
+    /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets the outcome of a recorded
     /// run as a line of JSON on its standard input.
     pub og_notify: Vec<String>,
+    /// How many of the newest lines of each server's log are collected.
+    #[schemars(range(max = 5_000))]
+    pub og_log_lines: usize,
 }
 
 /// Parameters and their values.
@@ -246,6 +253,7 @@ impl Default for Options {
             og_password_file: String::new(),
             og_package: String::new(),
             og_xml: String::new(),
+            og_host: false,
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,
@@ -258,6 +266,7 @@ impl Default for Options {
             og_without: String::new(),
             og_record: RecordRuns::Changes,
             og_notify: Vec::new(),
+            og_log_lines: 500,
         }
     }
 }
@@ -280,7 +289,7 @@ pub enum SyncStandbys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildMode {
-    /// Whatever serves.
+    /// Incremental where that is possible, else full.
     Auto,
     /// What differs is copied.
     Incremental,
@@ -288,7 +297,7 @@ pub enum BuildMode {
     Full,
 }
 
-/// What becomes of the data directory of a node that is cleared.
+/// What happens to the data directory of a node that is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClearMode {
@@ -312,7 +321,7 @@ pub enum DropCommits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartCommits {
-    /// Nothing is restarted, and it is told which node they would wait for.
+    /// Restart nothing, and name the node that they would wait for.
     Refuse,
     /// They wait until it streams again.
     Wait,
@@ -322,11 +331,11 @@ pub enum RestartCommits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LongTransactions {
-    /// Nothing is begun while there are any.
+    /// Do not begin while there are any.
     Refuse,
-    /// Their end is waited for.
+    /// Wait until they end.
     Wait,
-    /// Their sessions are ended.
+    /// End their sessions.
     Cancel,
 }
 
@@ -499,6 +508,9 @@ pub struct Outcome {
     /// With workflow: preflight, what was found on each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<Vec<NodePreflight>>,
+    /// With workflow: collect, what the programs on the nodes answered, until it is written into a file.
+    #[serde(skip)]
+    pub collected: Option<Collected>,
     /// With workflow: status, the health of the cluster: the verdict and the facts of each node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterHealth>,
@@ -511,7 +523,8 @@ pub struct Outcome {
     /// How long each step took, where the run is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<StepTime>,
-    /// The report on the controller, a page for a browser, where the run is recorded.
+    /// The report on the controller, a page for a browser, where the run is recorded; with workflow: collect, the file that was
+    /// written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
 }
@@ -529,9 +542,11 @@ pub struct StepTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// It did not take place, and the old roles hold.
+    /// The switchover did not take place; the old roles hold.
     OldRolesHold,
-    /// It has not come to an end.
+    /// The switchover did not take place; a third node has become primary.
+    OtherPrimary,
+    /// The switchover has not come to an end.
     UnderWay,
 }
 

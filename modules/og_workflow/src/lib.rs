@@ -1,4 +1,4 @@
-//! What to call next on which node, to expand, drop or look at a cluster: the workflows as a pure function, for callers
+//! The workflows: what to call next on which node: the workflows as a pure function, for callers
 //! of any kind. It runs on the administrator's machine and makes no calls itself; the program `og` makes the calls.
 //!
 //! * [`cluster`], [`seen`]: the nodes, what is said of them and what was seen there
@@ -6,15 +6,19 @@
 //! * [`health`]: the state of a cluster in one verdict, with the facts and what to do
 //! * [`steps`]: the workflows step by step, run by [`replay`]
 //! * [`engine`]: one run of a workflow, from its arguments to its outcome, for callers in the same process
+//! * [`explain`]: what an id in a message means and what to do
 //! * [`record`]: the record of a run on the controller, which is beside the engine
+//! * [`bundle`]: the file that the workflow collect leaves there
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 //! * [`variables`]: what Ansible's roles take besides the options
 
 pub mod answer;
 pub mod args;
+pub mod bundle;
 pub mod cluster;
 pub mod engine;
+pub mod explain;
 pub mod health;
 pub mod owner;
 mod package;
@@ -55,7 +59,7 @@ pub struct Workflows;
 
 impl Module for Workflows {
     const NAME: &'static str = "og_workflow";
-    const ABOUT: &'static str = "Say what to call next on which node, to expand, drop or look at a cluster";
+    const ABOUT: &'static str = "Return the next step of a workflow: what to call on which node";
     const TIMEOUT: u64 = 60;
     const EXAMPLES: &'static [Example] = &[
         Example {
@@ -114,6 +118,7 @@ impl Module for Workflows {
                 Ok(Report::unchanged(msg, Output { next: Some(next), record, ..Output::default() }))
             }
             Turn::Done(mut outcome) => {
+                bundle::finish(&mut outcome);
                 match recording.map(Recording::recorder) {
                     Some(Ok(mut recorder)) => {
                         recorder.finish(&mut outcome);

@@ -1,4 +1,4 @@
-//! What to call next on which node, to expand, drop or look at a cluster.
+//! The workflows: what to call next on which node.
 
 fn main() -> std::process::ExitCode {
     og_common::protocol::main::<og_workflow::Workflows>()

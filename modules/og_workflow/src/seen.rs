@@ -21,6 +21,8 @@ pub const PROGRAMS: [&str; 6] =
 pub const SESSIONS: &str = "og_session";
 /// The program that tells of a data directory, whether one is there or not.
 pub const INITDB: &str = "og_initdb";
+/// The program that changes the operating system, as root: callers run it so.
+pub const HOST: &str = "og_host";
 /// Those of them that need no more than what the server itself must be able to read.
 const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
 

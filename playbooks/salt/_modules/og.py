@@ -122,7 +122,8 @@ def _call(name, arguments, test=None, limit=None, cluster=None):
     """What the program says to these arguments; raises when it says nothing."""
     call = {k: v for k, v in configuration(cluster).items() if k in _CONFIGURED}
     call.update(_resolved(arguments))
-    call["check_mode"] = bool(__opts__.get("test") if test is None else test)
+    # A workflow asks in check mode before it does something, in a run that changes things, too.
+    call["check_mode"] = bool(__opts__.get("test") if test is None else test) or bool(call.get("check_mode"))
     done = __salt__["cmd.run_all"](
         [_program(name)],
         python_shell=False,
@@ -224,15 +225,16 @@ def build(**arguments):
         salt '*' og.build data_dir=/gauss/data/dn1 state=query
 
     state (present|query|log_kept, default "present")
-        What shall be.
+        The wanted state.
         `present`: The node is built and streams.
-        `query`: Tell how far a build is, change nothing.
+        `query`: Return how far a build is; change nothing.
         `log_kept`: What the node holds of the log is copied into a folder beside the data directory,
         before a build gives it up.
 
     mode (auto|incremental|full, default "auto")
         How to build.
-        `auto`: Nothing when the node streams normally; incremental where that can serve; else full.
+        `auto`: Nothing when the node streams normally; incremental where that is possible; else
+        full.
         `incremental`: Copy what differs, even when the node streams normally.
         `full`: Copy everything, even when the node streams normally.
         Only when `state` is `present`.
@@ -309,9 +311,9 @@ def checkpoint(**arguments):
         salt '*' og.checkpoint data_dir=/data/dn1 max_dirty_pages=1000 timeout=120
 
     state (done|query, default "done")
-        What shall be.
+        The wanted state.
         `done`: A checkpoint is done; with `max_dirty_pages` only where more pages are dirty.
-        `query`: Tell how many pages are dirty, and where the last checkpoint is.
+        `query`: Return how many pages are dirty, and where the last checkpoint is.
 
     max_dirty_pages (int)
         Repeat the checkpoint until no more pages than this are dirty, within `timeout`; make none
@@ -605,6 +607,133 @@ def hba(**arguments):
     return _run("og_hba", arguments)
 
 
+def host(**arguments):
+    r"""
+    What a node's operating system must have.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # Make the user and the directory of a node, and set what og_preflight advises
+        salt '*' og.host user=omm group=dbgrp directories='[{"path":"/gauss/data"}]' recommended=True base_ports='[26000]'
+        # Set limits and settings of the kernel
+        salt '*' og.host user=omm limits='{"nofile":1000000,"nproc":"unlimited"}' sysctl='{"kernel.sem":"250 6400000 1000 25600"}'
+        # Let the machine start the node in its last role
+        salt '*' og.host user=omm data_dir=/gauss/data/dn1 env_file=/home/omm/.bashrc unit=True
+        # What did og_host make on this machine?
+        salt '*' og.host state=query
+        # Take it away, the user included
+        salt '*' og.host state=absent confirm=omm
+
+    state (present|absent|query, default "present")
+        `present`: the machine has what the other arguments say; what they do not name stays.
+        `absent`: what og_host made on this machine goes, by its record. `query`: nothing changes;
+        what it made is returned.
+
+    user (str)
+        The user that servers run as, made with useradd where it is missing. One that is there stays
+        as it is, and what differs is a warning.
+        Only when `state` is `present`.
+
+    uid (int)
+        The user's number, where it is made; the next free one without it.
+        Only when `state` is `present`.
+
+    group (str)
+        The user's main group, made with groupadd where it is missing; without it one of the user's
+        name.
+        Only when `state` is `present`.
+
+    gid (int)
+        The group's number, where it is made.
+        Only when `state` is `present`.
+
+    home (str)
+        The user's home directory, where the user is made; without it the one that useradd chooses.
+        Only when `state` is `present`.
+
+    shell (str, default "/bin/bash")
+        The user's login shell, where the user is made.
+        Only when `state` is `present`.
+
+    directories (list of dict, default [])
+        Directories that are there. Those on the way to one that are missing are made, too. One that
+        is there stays as it is, and what differs is a warning.
+        Only when `state` is `present`.
+        Fields: path, owner, group, mode.
+
+    recommended (bool, default false)
+        Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
+        not enough for a server, and RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and
+        `remove_ipc` count more.
+        Only when `state` is `present`.
+
+    base_ports (list of int, default [])
+        With `recommended`: the first port of each node on this machine. Where outgoing connections
+        could take it, or one of the five after it, they are added to
+        `net.ipv4.ip_local_reserved_ports`.
+        Only when `state` is `present`.
+
+    limits (dict, default {})
+        Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc":
+        "unlimited"}`, soft and hard alike; of `stack` the soft one alone. They count from the user's
+        next login on.
+        Only when `state` is `present`.
+
+    sysctl (dict, default {})
+        Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000
+        25600"}`; they count at once and after a restart.
+        Only when `state` is `present`.
+
+    remove_ipc (bool)
+        Whether systemd removes shared memory and semaphores of a user whose last session ends
+        (RemoveIPC in logind.conf(5)): `false` keeps a running server's.
+        Only when `state` is `present`.
+
+    unit (bool, default false)
+        A systemd unit starts the node of `data_dir` in its last role when the machine starts, and
+        stops it when it stops, both by og_node_state as `user`.
+        Only when `state` is `present`.
+
+    unit_program (str)
+        With `unit`: the path of og_node_state on this machine; without it the one in
+        `/usr/local/bin` or `/usr/bin`.
+        Only when `state` is `present`.
+
+    confirm (str)
+        With `absent`: the name of the user that og_host made and that is to go; without it the user
+        stays.
+        Only when `state` is `absent`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 300)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_host", arguments)
+
+
 def initdb(**arguments):
     r"""
     The data directory of this node.
@@ -623,10 +752,10 @@ def initdb(**arguments):
         salt '*' og.initdb data_dir=/gauss/data/dn1 state=absent mode=deleted confirm=dn_6002
 
     state (present|absent|query, default "present")
-        What shall be.
+        The wanted state.
         `present`: The data directory holds a database; one that holds none is made by gs_initdb.
         `absent`: There is no data directory; one that is there goes as `mode` says.
-        `query`: Tell what is there, and what speaks against its removal.
+        `query`: Return what is there, and what stands in the way of its removal.
 
     node_name (str)
         `pgxc_node_name` of a new database, at most 22 characters. All nodes of a cluster have the
@@ -658,7 +787,7 @@ def initdb(**arguments):
         Not together with `password`.
 
     mode (moved|deleted, default "moved")
-        What becomes of a data directory that goes.
+        What happens to a data directory that is removed.
         `moved`: It is renamed, to its own name with `.moved-` and the time behind it, and keeps all
         that it holds.
         `deleted`: It is deleted; `confirm` must name the node.
@@ -718,13 +847,13 @@ def lock(**arguments):
         salt '*' og.lock data_dir=/data/dn1 state=query
 
     state (held|released|query, default "held")
-        What shall be.
+        The wanted state.
         `held`: `owner` holds the lock; held already by the same owner, it is renewed.
         `released`: `owner` does not hold the lock.
-        `query`: Tell who holds it.
+        `query`: Return who holds it.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -766,7 +895,7 @@ def lock(**arguments):
 
 def node_state(**arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it.
+    Show the state of a node's openGauss server; start, stop, reload or promote it.
 
     CLI Examples:
 
@@ -784,8 +913,8 @@ def node_state(**arguments):
         salt '*' og.node_state data_dir=/gauss/data/dn1 state=primary transition=failover
 
     state (query|started|stopped|restarted|reloaded|primary|standby|fork_recorded, default "query")
-        What the server shall be.
-        `query`: Tell, change nothing.
+        The wanted state of the server.
+        `query`: Return the state; change nothing.
         `started`: Runs and accepts connections.
         `stopped`: Does not run.
         `restarted`: Has been stopped and started by this call.
@@ -801,7 +930,7 @@ def node_state(**arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     transition (switchover|failover, default "switchover")
@@ -843,6 +972,11 @@ def node_state(**arguments):
     log_records (list of str, default [])
         With `state: query`: tell the records of the log that begin at these places, to compare two
         logs with each other.
+        Only when `state` is `query`.
+
+    log_lines (int, default 0)
+        With `state: query`: tell the newest lines of the server's log, at most so many; secrets are
+        masked, and what quotes SQL or rows is left out.
         Only when `state` is `query`.
 
     fork (dict)
@@ -960,7 +1094,7 @@ def package(**arguments):
 
 def preflight(**arguments):
     r"""
-    Check a node before a change, and tell what speaks against it.
+    Check a node before a change, and report what would make it fail.
 
     CLI Examples:
 
@@ -974,8 +1108,8 @@ def preflight(**arguments):
         salt '*' og.preflight data_dir=/gauss/data/dn1 for=expand wanted='{"target":true,"port":26000,"name":"dn_6003","reach":[{"host":"10.0.0.11","port":26001}],"clients":["10.0.0.11"]}'
 
     state (query, default "query")
-        It only tells.
-        `query`: Tell, change nothing.
+        The facts and findings are returned; nothing changes.
+        `query`: Return the state; change nothing.
 
     for (expand|drop|build|switchover|failover|deploy|restart|any, default "any")
         The change that the node is checked for.
@@ -1007,7 +1141,7 @@ def preflight(**arguments):
         `error`: When there is a finding of severity error.
         `unknown`: When there is an error, or a check could not be made.
         `warning`: When there is an error, an unknown or a warning.
-        `never`: Never: for a caller who judges the findings himself.
+        `never`: Never: the caller judges the findings.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1135,15 +1269,15 @@ def session(**arguments):
         salt '*' og.session data_dir=/data/dn1 state=absent min_age=3600 method=terminate
 
     state (query|absent, default "query")
-        What shall be.
-        `query`: Tell which long transactions there are.
+        The wanted state.
+        `query`: Return the long transactions.
         `absent`: No client has a transaction of `min_age` or older.
 
     min_age (int, default 15)
         Age in seconds from which on a transaction is long; 0 is every transaction.
 
     method (wait|terminate, default "wait")
-        How the long transactions come to their end.
+        How to bring the long transactions to an end.
         `wait`: Wait for them, up to `timeout`.
         `terminate`: End their sessions, which rolls the transactions back, and wait until the
         sessions are gone.
@@ -1193,10 +1327,10 @@ def slot(**arguments):
         salt '*' og.slot data_dir=/data/dn1 state=present names='["dn_6004"]'
 
     state (present|absent|query, default "query")
-        What shall be.
+        The wanted state.
         `present`: The slots are there.
         `absent`: The slots are not there.
-        `query`: Tell which there are.
+        `query`: Return the slots.
 
     names (list of str, default [])
         The slots; openGauss names a standby's slot as its application_name, such as `dn_6002`. With
@@ -1209,9 +1343,9 @@ def slot(**arguments):
         Only when `state` is `present`.
 
     if_active (fail|wait|skip, default "fail")
-        What to do with a slot that is to go while a standby streams through it.
+        What to do with a slot that is to be dropped while a standby streams through it.
         `fail`: Fail, and drop none.
-        `wait`: Wait until it is left, up to `timeout`.
+        `wait`: Wait until the standby leaves it, up to `timeout`.
         `skip`: Leave it; `skipped` names it.
         Only when `state` is `absent`.
 
@@ -1245,7 +1379,7 @@ def slot(**arguments):
 
 def static_conf(**arguments):
     r"""
-    Say who belongs to the cluster: cluster_static_config and cluster_config.xml.
+    The members of the cluster: cluster_static_config and cluster_config.xml.
 
     CLI Examples:
 
@@ -1265,7 +1399,7 @@ def static_conf(**arguments):
         salt '*' og.static_conf xml=/gauss/cluster_config.xml for_all=/gauss/om/script/static_config_files
 
     state (present|query, default "present")
-        present: the files say what is asked for; query: say what they say.
+        present: the files describe the wanted cluster; query: return what they describe.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -1316,7 +1450,7 @@ def static_conf(**arguments):
         Fields: name, app_path, log_path, tmp_path, tool_path, core_path.
 
     dynamic (keep|remove, default "keep")
-        What becomes of cluster_dynamic_config and cluster_dnrole_config beside the file.
+        What happens to cluster_dynamic_config and cluster_dnrole_config beside the file.
         `keep`: They stay as they are.
         `remove`: They go: openGauss does without, and starts each server by its static role.
         Only when `state` is `present`.

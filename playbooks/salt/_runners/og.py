@@ -56,7 +56,7 @@ _WAITED_FOR = ("og_build", "og_node_state")
 
 
 # What changes nothing, and may be permitted to whom no command on the master is.
-_READ_ONLY = ("status", "preflight")
+_READ_ONLY = ("status", "preflight", "collect")
 
 
 class _Stopped(Exception):
@@ -305,7 +305,7 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
     Add standbys and cascade standbys to a running cluster, or the first standby to a single node
 
     The primary is not restarted and the other standbys keep streaming.
-    Stopped at any point it may be run again.
+    Interrupted at any point, it can be run again.
 
     CLI Examples:
 
@@ -349,7 +349,7 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
 
     og_build_mode (auto|incremental|full, default "auto")
         How to build the new nodes; one that streams already is not built again.
-        `auto`: Whatever serves.
+        `auto`: Incremental where that is possible, else full.
         `incremental`: What differs is copied.
         `full`: Everything is copied.
 
@@ -371,7 +371,7 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -399,7 +399,7 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("expand", nodes, test, diff, minion, og_cluster, options)
@@ -407,10 +407,10 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
 
 def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
-    Take standbys or cascade standbys out of a cluster, whether they live or not; never the primary
+    Remove standbys or cascade standbys from a cluster, dead or alive; never the primary
 
-    The dropped nodes keep their data. Stopped at any point it may be run again.
-    A node that could not be reached is stopped by running it again when it is back.
+    The dropped nodes keep their data. Interrupted at any point, it can be run again.
+    A node that could not be reached keeps running; run it again when the node is back.
 
     CLI Examples:
 
@@ -421,7 +421,7 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         salt-run og.drop n2 og_cluster=shop
 
     nodes
-        The nodes to take away, by their names in the pillar.
+        The nodes to remove, by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -447,7 +447,7 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -475,7 +475,7 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("drop", nodes, test, diff, minion, og_cluster, options)
@@ -483,10 +483,10 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
 
 def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     r"""
-    Make a cluster of the nodes, on which openGauss is installed and no database is there yet
+    Make a cluster of nodes on which openGauss is installed and no database exists yet
 
     openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package that `og_package` names.
-    Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.
+    Nodes that are members stay as they are, and nodes that are new in the inventory are added. Interrupted at any point, it can be run again.
 
     CLI Examples:
 
@@ -555,7 +555,7 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_build_mode (auto|incremental|full, default "auto")
         How to build the new nodes; one that streams already is not built again.
-        `auto`: Whatever serves.
+        `auto`: Incremental where that is possible, else full.
         `incremental`: What differs is copied.
         `full`: Everything is copied.
 
@@ -575,9 +575,15 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         that the cluster knew before stay. Nothing is taken away when another node has become primary
         meanwhile.
 
+    og_host (bool, default false)
+        The operating system of the nodes, too: deploy makes the user and the folder around the data
+        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
+        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
+        does not lead to root.
+
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -605,7 +611,7 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("deploy", [], test, diff, minion, og_cluster, options)
@@ -613,10 +619,10 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
 def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
-    Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it
+    Remove what a dropped node left: its server is stopped, its data directory moved aside, its rules and slots removed
 
     It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.
-    Stopped at any point it may be run again.
+    Interrupted at any point, it can be run again.
 
     CLI Examples:
 
@@ -627,7 +633,7 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         salt-run og.clear n2 og_cluster=shop
 
     nodes
-        The dropped nodes whose data directories go, by their names in the pillar.
+        The dropped nodes whose data directories are removed, by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -642,7 +648,7 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         The key of the pillar that has the cluster.
 
     og_clear_mode (moved|deleted, default "moved")
-        What becomes of the data directory of a node that is cleared.
+        What happens to the data directory of a node that is cleared.
         `moved`: It is renamed, with `.moved-` and the time behind its name, and keeps all that it
         holds.
         `deleted`: It is deleted; `og_confirm_clear` must name the node as its data directory does.
@@ -651,9 +657,15 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         The nodes that are cleared, once more, by the names that are in their data directories, such
         as `dn_6002`: these may be deleted for good.
 
+    og_host (bool, default false)
+        The operating system of the nodes, too: deploy makes the user and the folder around the data
+        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
+        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
+        does not lead to root.
+
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -681,7 +693,7 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("clear", nodes, test, diff, minion, og_cluster, options)
@@ -689,10 +701,10 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
 
 def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
-    Find why nodes do not serve or do not follow, and repair them by the mildest step that serves
+    Find why nodes are down or do not follow, and repair them by the mildest step that helps
 
-    The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.
-    Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten unless it is forced.
+    The cause is proved and reported for each node: by log positions, terms, system identifiers and the server's log.
+    Interrupted at any point, it can be run again. A node that holds what the primary has not is never overwritten unless it is forced.
 
     CLI Examples:
 
@@ -703,7 +715,7 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         salt-run og.repair n2 og_cluster=shop
 
     nodes
-        The nodes to repair; without names all that need it, by their names in the pillar.
+        The nodes to repair; without names, all that need it, by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -761,7 +773,7 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("repair", nodes, test, diff, minion, og_cluster, options)
@@ -769,10 +781,10 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
 
 def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     r"""
-    Set parameters on all nodes of the cluster, in the order that is right for them
+    Set parameters on all nodes of the cluster, in the right order
 
-    The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.
-    Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.
+    The parameters are in `og_parameters`; all nodes are asked whether they accept them before one is changed.
+    The result names the nodes that need a restart; with `og_configure_restart` they are restarted one by one.
 
     CLI Examples:
 
@@ -799,13 +811,13 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         plain text, number or bool, without quotes.
 
     og_configure_restart (bool, default false)
-        When the parameters are set, restart the nodes of which a setting counts only after that, as
-        the workflow restart does.
+        When the parameters are set, restart the nodes on which one of them counts only after a
+        restart, as the workflow restart does.
 
     og_restart_commits (refuse|wait, default "refuse")
-        What if commits wait for a standby while a node is restarted, as too few others stream for
-        `synchronous_standby_names`.
-        `refuse`: Nothing is restarted, and it is told which node they would wait for.
+        What to do when commits would wait for a standby while it is restarted, as too few others
+        stream for `synchronous_standby_names`.
+        `refuse`: Restart nothing, and name the node that they would wait for.
         `wait`: They wait until it streams again.
 
     og_wait_sessions (int, default 0)
@@ -817,7 +829,7 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -845,7 +857,7 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("configure", [], test, diff, minion, og_cluster, options)
@@ -853,9 +865,9 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
 def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, **options):
     r"""
-    Restart the nodes whose settings wait for it, one by one: standbys first, the primary after a switchover
+    Restart the nodes on which a parameter waits for a restart, one by one: standbys first, the primary after a switchover
 
-    Without nodes those are restarted of which a setting counts only after a restart.
+    Nodes that are named are restarted in any case.
     A single node, or a primary without a standby to hand over to, is restarted in place.
 
     CLI Examples:
@@ -867,7 +879,7 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         salt-run og.restart n2 og_cluster=shop
 
     nodes
-        The nodes to restart, whether a setting waits for it or not, by their names in the pillar.
+        The nodes to restart, whether a parameter waits for a restart or not, by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -882,9 +894,9 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         The key of the pillar that has the cluster.
 
     og_restart_commits (refuse|wait, default "refuse")
-        What if commits wait for a standby while a node is restarted, as too few others stream for
-        `synchronous_standby_names`.
-        `refuse`: Nothing is restarted, and it is told which node they would wait for.
+        What to do when commits would wait for a standby while it is restarted, as too few others
+        stream for `synchronous_standby_names`.
+        `refuse`: Restart nothing, and name the node that they would wait for.
         `wait`: They wait until it streams again.
 
     og_wait_sessions (int, default 0)
@@ -896,7 +908,7 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -924,7 +936,7 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("restart", nodes, test, diff, minion, og_cluster, options)
@@ -934,8 +946,8 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
     r"""
     Make a standby the primary, and the primary a standby; nothing that was committed is lost
 
-    The primary is checkpointed first, while clients write; then they wait for the time that the roles change.
-    It is tried once; what became of it is looked up on all nodes.
+    The primary is checkpointed first, while clients write; then commits wait while the roles change.
+    It is tried once; its outcome is read from all nodes.
 
     CLI Examples:
 
@@ -961,18 +973,18 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
         The key of the pillar that has the cluster.
 
     og_long_transactions (refuse|wait|cancel, default "refuse")
-        What becomes of transactions that clients have had open for more than 15 seconds; the change
+        What to do about transactions that clients have had open for more than 15 seconds; the change
         of roles ends them.
-        `refuse`: Nothing is begun while there are any.
-        `wait`: Their end is waited for.
-        `cancel`: Their sessions are ended.
+        `refuse`: Do not begin while there are any.
+        `wait`: Wait until they end.
+        `cancel`: End their sessions.
 
     og_without (str, default "")
-        Members that cannot take part, such as `n4`, and are done without.
+        Members that cannot take part, such as `n4`: the workflow goes on without them.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; it tells that they were accepted. `preflight` is that of a node on
+        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
     og_look_timeout (int, default 60)
@@ -1000,7 +1012,7 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("switchover", nodes, test, diff, minion, og_cluster, options)
@@ -1011,7 +1023,7 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
     Make the standby that holds most the primary when the primary is lost
 
     That it is lost is proved twice: no server answers there, and no standby receives from it.
-    It is stopped or, where it cannot be reached, cut off; then the standby is chosen whose log goes farthest.
+    The old primary is stopped or, where it cannot be reached, cut off; then the standby is chosen that holds most of the log.
 
     CLI Examples:
 
@@ -1041,7 +1053,7 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
         switched off, or its server may be ended.
 
     og_accept_loss (bool, default false)
-        Fail over although commits are lost that another node holds.
+        Fail over even if that loses commits that another node holds.
 
     og_failover_force (bool, default false)
         Fail over although another failover was made within the last hour.
@@ -1071,7 +1083,7 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
 
     og_notify (list of str, default [])
         Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`,
-        that gets what came of a recorded run as a line of JSON on its standard input.
+        that gets the outcome of a recorded run as a line of JSON on its standard input.
 
     """
     return _run("failover", nodes, test, diff, minion, og_cluster, options)
@@ -1079,7 +1091,7 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
 
 def status(minion, og_cluster=CLUSTER, **options):
     r"""
-    Show the cluster as one table; changes nothing
+    Show the state of the cluster; changes nothing
 
     CLI Examples:
 
@@ -1123,7 +1135,7 @@ def status(minion, og_cluster=CLUSTER, **options):
 
 def preflight(minion, og_cluster=CLUSTER, **options):
     r"""
-    Check hosts, servers and files of all nodes for what speaks against a change; changes nothing
+    Check hosts, servers and files of all nodes before a change; changes nothing
 
     It fails when there is a finding of severity error.
 
@@ -1180,3 +1192,52 @@ def preflight(minion, og_cluster=CLUSTER, **options):
 
     """
     return _run("preflight", [], False, False, minion, og_cluster, options)
+
+
+def collect(minion, og_cluster=CLUSTER, **options):
+    r"""
+    Collect the status, checks, configuration and server log of all nodes in one file on the controller; changes nothing
+
+    Secrets are masked, and lines of the server log that quote SQL or rows are left out; look through the file before you send it.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        salt-run og.collect n1
+        salt-run og.collect n1 og_cluster=shop
+
+    minion
+        Any minion whose pillar describes the cluster.
+
+    og_cluster
+        The key of the pillar that has the cluster.
+
+    og_log_lines (int, default 500)
+        How many of the newest lines of each server's log are collected.
+
+    og_look_timeout (int, default 60)
+        Seconds after which a node that does not answer counts as unreachable.
+
+    og_lock_ttl (int, default 86400)
+        Seconds after which the lock of a run on another controller ends by itself. A run that was
+        killed on this controller is recognised and keeps nobody out.
+
+    og_lock_force (bool, default false)
+        Take the lock from whoever holds it.
+
+    og_wait_timeout (int, default 300)
+        Seconds to wait for a node to stream and catch up.
+
+    og_max_lag_bytes (int, default 16777216)
+        A node counts as caught up when it is less than this many bytes behind.
+
+    og_record (changes|all|none, default "changes")
+        Which runs leave a record on the controller, a folder in
+        `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
+        `changes`: Those of workflows that change the cluster, but not in check mode.
+        `all`: All, status, preflight and check mode included.
+        `none`: None.
+
+    """
+    return _run("collect", [], False, False, minion, og_cluster, options)

@@ -125,7 +125,8 @@ def build_present(name, **arguments):
 
     mode (auto|incremental|full, default "auto")
         How to build.
-        `auto`: Nothing when the node streams normally; incremental where that can serve; else full.
+        `auto`: Nothing when the node streams normally; incremental where that is possible; else
+        full.
         `incremental`: Copy what differs, even when the node streams normally.
         `full`: Copy everything, even when the node streams normally.
         Only when `state` is `present`.
@@ -829,6 +830,179 @@ def hba_exact(name, **arguments):
     return _apply("og_hba", "exact", name, arguments)
 
 
+def host_present(name, **arguments):
+    r"""
+    What a node's operating system must have: present.
+
+    user (str)
+        The user that servers run as, made with useradd where it is missing. One that is there stays
+        as it is, and what differs is a warning.
+        Only when `state` is `present`.
+
+    uid (int)
+        The user's number, where it is made; the next free one without it.
+        Only when `state` is `present`.
+
+    group (str)
+        The user's main group, made with groupadd where it is missing; without it one of the user's
+        name.
+        Only when `state` is `present`.
+
+    gid (int)
+        The group's number, where it is made.
+        Only when `state` is `present`.
+
+    home (str)
+        The user's home directory, where the user is made; without it the one that useradd chooses.
+        Only when `state` is `present`.
+
+    shell (str, default "/bin/bash")
+        The user's login shell, where the user is made.
+        Only when `state` is `present`.
+
+    directories (list of dict, default [])
+        Directories that are there. Those on the way to one that are missing are made, too. One that
+        is there stays as it is, and what differs is a warning.
+        Only when `state` is `present`.
+        Fields: path, owner, group, mode.
+
+    recommended (bool, default false)
+        Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
+        not enough for a server, and RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and
+        `remove_ipc` count more.
+        Only when `state` is `present`.
+
+    base_ports (list of int, default [])
+        With `recommended`: the first port of each node on this machine. Where outgoing connections
+        could take it, or one of the five after it, they are added to
+        `net.ipv4.ip_local_reserved_ports`.
+        Only when `state` is `present`.
+
+    limits (dict, default {})
+        Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc":
+        "unlimited"}`, soft and hard alike; of `stack` the soft one alone. They count from the user's
+        next login on.
+        Only when `state` is `present`.
+
+    sysctl (dict, default {})
+        Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000
+        25600"}`; they count at once and after a restart.
+        Only when `state` is `present`.
+
+    remove_ipc (bool)
+        Whether systemd removes shared memory and semaphores of a user whose last session ends
+        (RemoveIPC in logind.conf(5)): `false` keeps a running server's.
+        Only when `state` is `present`.
+
+    unit (bool, default false)
+        A systemd unit starts the node of `data_dir` in its last role when the machine starts, and
+        stops it when it stops, both by og_node_state as `user`.
+        Only when `state` is `present`.
+
+    unit_program (str)
+        With `unit`: the path of og_node_state on this machine; without it the one in
+        `/usr/local/bin` or `/usr/bin`.
+        Only when `state` is `present`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 300)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Make the user and the directory of a node, and set what og_preflight advises:
+          og.host_present:
+            - user: omm
+            - group: dbgrp
+            - directories:
+                - path: /gauss/data
+            - recommended: true
+            - base_ports:
+                - 26000
+
+        Set limits and settings of the kernel:
+          og.host_present:
+            - user: omm
+            - limits:
+                nofile: 1000000
+                nproc: unlimited
+            - sysctl:
+                kernel.sem: "250 6400000 1000 25600"
+
+        Let the machine start the node in its last role:
+          og.host_present:
+            - user: omm
+            - data_dir: /gauss/data/dn1
+            - env_file: /home/omm/.bashrc
+            - unit: true
+
+    """
+    return _apply("og_host", "present", name, arguments)
+
+
+def host_absent(name, **arguments):
+    r"""
+    What a node's operating system must have: absent.
+
+    confirm (str)
+        With `absent`: the name of the user that og_host made and that is to go; without it the user
+        stays.
+        Only when `state` is `absent`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 300)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Take it away, the user included:
+          og.host_absent:
+            - confirm: omm
+
+    """
+    return _apply("og_host", "absent", name, arguments)
+
+
 def initdb_present(name, **arguments):
     r"""
     The data directory of this node: present.
@@ -904,7 +1078,7 @@ def initdb_absent(name, **arguments):
     The data directory of this node: absent.
 
     mode (moved|deleted, default "moved")
-        What becomes of a data directory that goes.
+        What happens to a data directory that is removed.
         `moved`: It is renamed, to its own name with `.moved-` and the time behind it, and keeps all
         that it holds.
         `deleted`: It is deleted; `confirm` must name the node.
@@ -965,7 +1139,7 @@ def lock_held(name, **arguments):
     One workflow at a time on a cluster: held.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -1018,7 +1192,7 @@ def lock_released(name, **arguments):
     One workflow at a time on a cluster: released.
 
     owner (str)
-        Who takes or gives back the lock, such as `dba@control`.
+        Who takes or releases the lock, such as `dba@control`.
         Needed when `state` is `held` or `released`.
 
     purpose (str, default "")
@@ -1067,7 +1241,7 @@ def lock_released(name, **arguments):
 
 def node_state_started(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: started.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: started.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -1076,7 +1250,7 @@ def node_state_started(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1136,7 +1310,7 @@ def node_state_started(name, **arguments):
 
 def node_state_stopped(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: stopped.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: stopped.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1186,7 +1360,7 @@ def node_state_stopped(name, **arguments):
 
 def node_state_restarted(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: restarted.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: restarted.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -1195,7 +1369,7 @@ def node_state_restarted(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1246,7 +1420,7 @@ def node_state_restarted(name, **arguments):
 
 def node_state_reloaded(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: reloaded.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: reloaded.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1296,7 +1470,7 @@ def node_state_reloaded(name, **arguments):
 
 def node_state_primary(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: primary.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: primary.
 
     transition (switchover|failover, default "switchover")
         How `state: primary` makes a standby primary.
@@ -1363,7 +1537,7 @@ def node_state_primary(name, **arguments):
 
 def node_state_standby(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: standby.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: standby.
 
     role (primary|standby|cascade_standby|normal|pending)
         Role to start the server in. Default: the one it runs in, or ran in last. With `state:
@@ -1372,7 +1546,7 @@ def node_state_standby(name, **arguments):
         `standby`: Standby.
         `cascade_standby`: Cascade standby.
         `normal`: Single node.
-        `pending`: Waiting to be told.
+        `pending`: Waits to be given a role.
         Only when `state` is `started`, `restarted` or `standby`.
 
     force (bool, default false)
@@ -1423,7 +1597,7 @@ def node_state_standby(name, **arguments):
 
 def node_state_fork_recorded(name, **arguments):
     r"""
-    Tell the state of a node's openGauss server, start, stop, reload or promote it: fork_recorded.
+    Show the state of a node's openGauss server; start, stop, reload or promote it: fork_recorded.
 
     force (bool, default false)
         Do it although another primary is alive or cannot be excluded, another node holds more of the
@@ -1816,7 +1990,7 @@ def session_absent(name, **arguments):
         Age in seconds from which on a transaction is long; 0 is every transaction.
 
     method (wait|terminate, default "wait")
-        How the long transactions come to their end.
+        How to bring the long transactions to an end.
         `wait`: Wait for them, up to `timeout`.
         `terminate`: End their sessions, which rolls the transactions back, and wait until the
         sessions are gone.
@@ -1918,9 +2092,9 @@ def slot_absent(name, **arguments):
         The slot. With `names`, a list, the state is run for each.
 
     if_active (fail|wait|skip, default "fail")
-        What to do with a slot that is to go while a standby streams through it.
+        What to do with a slot that is to be dropped while a standby streams through it.
         `fail`: Fail, and drop none.
-        `wait`: Wait until it is left, up to `timeout`.
+        `wait`: Wait until the standby leaves it, up to `timeout`.
         `skip`: Leave it; `skipped` names it.
         Only when `state` is `absent`.
 
@@ -1961,7 +2135,7 @@ def slot_absent(name, **arguments):
 
 def static_conf_present(name, **arguments):
     r"""
-    Say who belongs to the cluster: cluster_static_config and cluster_config.xml: present.
+    The members of the cluster: cluster_static_config and cluster_config.xml: present.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -2012,7 +2186,7 @@ def static_conf_present(name, **arguments):
         Fields: name, app_path, log_path, tmp_path, tool_path, core_path.
 
     dynamic (keep|remove, default "keep")
-        What becomes of cluster_dynamic_config and cluster_dnrole_config beside the file.
+        What happens to cluster_dynamic_config and cluster_dnrole_config beside the file.
         `keep`: They stay as they are.
         `remove`: They go: openGauss does without, and starts each server by its static role.
         Only when `state` is `present`.

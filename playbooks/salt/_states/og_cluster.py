@@ -63,7 +63,7 @@ def expanded(name, nodes=None, **options):
 
 def dropped(name, nodes=None, **options):
     """
-    These nodes are no part of the cluster
+    These nodes are not members of the cluster
 
     nodes
         The nodes; the state's name unless given.
@@ -93,7 +93,7 @@ def repaired(name, nodes=None, **options):
 
 def restarted(name, nodes=None, **options):
     """
-    No setting of the cluster waits for a restart; nodes that are named were restarted
+    No parameter of the cluster waits for a restart; nodes that are named were restarted
 
     nodes
         The nodes; without them the workflow finds those itself that need it; give ``minion`` then, whose pillar describes the cluster.

@@ -104,7 +104,8 @@ mod tests {
 
     #[test]
     fn each_module_that_edits_text_has_a_run() {
-        let edits = og_registry::PROGRAMS.iter().filter(|program| program.edits_text);
+        // The one that needs root has a machine of its own: crate::host.
+        let edits = og_registry::PROGRAMS.iter().filter(|program| program.edits_text && !program.needs_root);
         let without = edits.filter(|program| CASES.iter().all(|case| case.module != program.name));
         assert_eq!(without.map(|program| program.name).collect::<Vec<_>>(), Vec::<&str>::new());
     }

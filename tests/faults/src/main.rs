@@ -5,6 +5,7 @@
 
 mod cases;
 mod disk;
+mod host;
 mod hostile;
 mod kill;
 mod lies;
@@ -80,6 +81,11 @@ fn main() -> ExitCode {
         Trial::new("og_package", "removal killed at every step", package::removal_killed),
         Trial::new("og_package", "10 at once", package::packages_at_once),
         Trial::new("og_package", "disk full", package::package_on_a_full_disk),
+        Trial::new("og_host", "made and taken away", host::make_and_remove),
+        Trial::new("og_host", "killed at every step", host::run_killed),
+        Trial::new("og_host", "each step fails with EIO", host::run_failing),
+        Trial::new("og_host", "10 at once", host::at_once),
+        Trial::new("og_host", "disk full", host::full_disk),
     ]);
     for module in og_registry::node_programs().map(|program| program.name) {
         trials.push(Trial::new(module, "hostile arguments", move || hostile::arguments(module)));

@@ -83,7 +83,7 @@ fn kill_each(mut one: impl FnMut(&[&str]) -> Tried<()>) -> Tried<usize> {
     }
     let logs = own_folder()?;
     let log = logs.path().join("strace.log").display().to_string();
-    let more = ["mkdir", "mkdirat", "symlink", "symlinkat", "syncfs"];
+    let more = ["mkdir", "mkdirat", "symlink", "symlinkat"];
     let points = KillPoints::from_env()?;
     let mut hits = 0;
     for (row, call) in CHANGING.iter().chain(&more).enumerate() {

@@ -211,6 +211,8 @@ pub(crate) fn install(base: &Path, cm: &Path, nodes: &[LabNode]) -> Result<()> {
                 // Its own store, of which no other program is needed.
                 set_parameter(&mut text, "ddb_type", "1");
                 set_parameter(&mut text, "cm_auth_method", "trust");
+                // The nodes share the machine's disk, and whatever fills it is not theirs.
+                set_parameter(&mut text, "enable_transaction_read_only", "off");
             } else {
                 set_parameter(
                     &mut text,
@@ -326,10 +328,14 @@ pub(crate) fn start(nodes: &[LabNode]) -> Result<()> {
 /// Kills CM on a node, om_monitor first, which would start the others again.
 pub(crate) fn kill(node: &LabNode) -> Result<()> {
     for program in ["om_monitor", "cm_agent", "cm_server"] {
-        // One that does not run is what is wanted.
-        output(&mut node.exec(["pkill", "-KILL", "-x", program]))?;
+        kill_program(node, program)?;
     }
     Ok(())
+}
+
+/// Kills one of CM's programs on a node. One that does not run is what is wanted.
+pub(crate) fn kill_program(node: &LabNode, program: &str) -> Result<()> {
+    output(&mut node.exec(["pkill", "-KILL", "-x", program])).map(drop)
 }
 
 #[cfg(test)]

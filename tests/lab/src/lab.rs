@@ -318,6 +318,11 @@ impl Lab {
         cm::kill(self.node(node)?)
     }
 
+    /// Fault: one of CM's programs on a node is killed. om_monitor starts cm_agent again, and cm_agent cm_server.
+    pub fn kill_cm_program(&self, node: &str, program: &str) -> Result<()> {
+        cm::kill_program(self.node(node)?, program)
+    }
+
     /// Starts CM on the nodes where it does not run, and waits until it finds the cluster Normal.
     pub fn start_cm(&self) -> Result<()> {
         cm::start(&self.nodes)

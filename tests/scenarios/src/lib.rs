@@ -2,6 +2,7 @@
 //!
 //! * [`client`]: commits rows on the primary without pause and measures the gaps between commits
 //! * [`cluster`]: a lab with playbooks and modules at hand, and what every scenario checks at its end
+//! * [`primaries`]: watches that no two nodes are primary at once
 //! * [`roaming`]: commits rows on whichever node is the primary
 //! * [`salt`]: a Salt master and minions on the lab
 //! * [`shell`]: og typed on the control host
@@ -11,6 +12,7 @@
 pub mod client;
 pub mod cluster;
 pub mod deaths;
+pub mod primaries;
 pub mod roaming;
 pub mod salt;
 pub mod shell;

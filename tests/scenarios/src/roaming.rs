@@ -4,14 +4,17 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::TABLE;
 use crate::cluster::{Cluster, Result};
 
-/// After each commit, and before the next node is tried.
+/// Before the next node is tried, and after each commit of a client that is alone.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How far apart the rows of two clients begin; more than one of them commits.
+const STRIDE: u64 = 10_000_000_000_000_000;
 
 /// What the client saw.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,31 @@ pub struct Roamed {
     pub gaps: Vec<Duration>,
     /// When the first commit was acknowledged.
     pub first: Option<Instant>,
+    /// When the last one was.
+    last: Option<Instant>,
+}
+
+impl Roamed {
+    /// Returns the acknowledged commits a second between the first and the last one, the gaps aside.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        let Some((first, last)) = self.first.zip(self.last) else { return 0.0 };
+        let seconds =
+            (last - first).saturating_sub(self.gaps.first().copied().unwrap_or_default()).as_secs_f64();
+        let rows = u32::try_from(self.rows.len()).map_or(f64::INFINITY, f64::from);
+        if seconds > 0.0 { rows / seconds } else { 0.0 }
+    }
+
+    fn acknowledge(&mut self, n: u64) {
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        if let Some(before) = self.last.replace(now) {
+            self.gaps.push(now - before);
+            self.gaps.sort_unstable_by(|a, b| b.cmp(a));
+            self.gaps.truncate(5);
+        }
+        self.rows.insert(n);
+    }
 }
 
 /// Runs `work` while the client commits rows; those that were acknowledged must then be on all of the nodes.
@@ -29,15 +57,58 @@ pub struct Roamed {
 /// # Errors
 /// What kept it from working; rows that are missing.
 pub fn write_on_any<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, Roamed)> {
+    write_by(c, nodes, 1, PAUSE, work)
+}
+
+/// The same with several clients, each of which begins a commit as soon as the one before was acknowledged; the gaps are
+/// those in which none of them could commit.
+///
+/// # Errors
+/// As [`write_on_any`].
+pub fn write_busily<T>(
+    c: &Cluster,
+    nodes: &[&str],
+    clients: u64,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, Roamed)> {
+    write_by(c, nodes, clients, Duration::ZERO, work)
+}
+
+fn write_by<T>(
+    c: &Cluster,
+    nodes: &[&str],
+    clients: u64,
+    pause: Duration,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, Roamed)> {
     let stop = AtomicBool::new(false);
-    let commands = nodes.iter().map(|name| gsql(c, name)).collect::<Result<Vec<_>>>()?;
-    let (done, seen) = std::thread::scope(|scope| {
-        let client = scope.spawn(|| write_rows(commands, &stop));
+    let seen = Mutex::new(Roamed::default());
+    // Greater than those of a client before it.
+    let epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().map_err(|e| e.to_string())?;
+    let first = u64::try_from(epoch.as_micros()).map_err(|e| e.to_string())?;
+    let mut commands = Vec::new();
+    for _ in 0..clients {
+        commands.push(nodes.iter().map(|name| gsql(c, name)).collect::<Result<Vec<_>>>()?);
+    }
+    let done = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..)
+            .zip(commands)
+            .map(|(number, commands)| {
+                let (stop, seen) = (&stop, &seen);
+                scope.spawn(move || write_rows(commands, first + number * STRIDE, pause, stop, seen))
+            })
+            .collect();
         let done = work();
+        // A gap has ended when somebody could commit again.
+        let goes_on = done.as_ref().map_or(Ok(()), |_| wait_for_commit(c, &seen));
         stop.store(true, Ordering::Relaxed);
-        (done, client.join().map_err(|_| "the client's thread panicked".to_owned()))
-    });
-    let (done, seen) = (done?, seen??);
+        for client in clients {
+            client.join().map_err(|_| "the client's thread panicked".to_owned())??;
+        }
+        goes_on?;
+        done
+    })?;
+    let seen = seen.into_inner().map_err(|e| e.to_string())?;
     if seen.rows.is_empty() {
         return Err("the client committed nothing".to_owned());
     }
@@ -52,18 +123,29 @@ pub fn write_on_any<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Resul
     Ok((done, seen))
 }
 
+/// Waits until a commit was acknowledged that was not before.
+fn wait_for_commit(c: &Cluster, seen: &Mutex<Roamed>) -> Result {
+    let last = || Ok::<_, String>(seen.lock().map_err(|e| e.to_string())?.last);
+    let before = last()?;
+    c.wait_until("the client commits again", || {
+        Ok(if last()? > before { Ok(()) } else { Err("no commit".to_owned()) })
+    })
+}
+
 fn gsql(c: &Cluster, name: &str) -> Result<Command> {
     let node = c.node(name)?;
     let port = node.base_port.to_string();
     Ok(node.exec(["sh", "-c", "exec gsql -X -d postgres -p \"$1\" 2>&1", "sh", &port]))
 }
 
-fn write_rows(mut nodes: Vec<Command>, stop: &AtomicBool) -> Result<Roamed> {
-    let mut seen = Roamed::default();
-    let epoch = std::time::SystemTime::UNIX_EPOCH.elapsed().map_err(|e| e.to_string())?;
-    // Greater than those of a client before it.
-    let mut n = u64::try_from(epoch.as_micros()).map_err(|e| e.to_string())?;
-    let mut acknowledged: Option<Instant> = None;
+/// Commits rows from number `n` on, on the node that takes them.
+fn write_rows(
+    mut nodes: Vec<Command>,
+    mut n: u64,
+    pause: Duration,
+    stop: &AtomicBool,
+    seen: &Mutex<Roamed>,
+) -> Result {
     while !stop.load(Ordering::Relaxed) {
         for command in &mut nodes {
             let mut child = command
@@ -72,16 +154,9 @@ fn write_rows(mut nodes: Vec<Command>, stop: &AtomicBool) -> Result<Roamed> {
                 .spawn()
                 .map_err(|e| format!("cannot start gsql: {e}"))?;
             while !stop.load(Ordering::Relaxed) && insert(&mut child, n) {
-                let now = Instant::now();
-                seen.first.get_or_insert(now);
-                if let Some(before) = acknowledged.replace(now) {
-                    seen.gaps.push(now - before);
-                    seen.gaps.sort_unstable_by(|a, b| b.cmp(a));
-                    seen.gaps.truncate(5);
-                }
-                seen.rows.insert(n);
+                seen.lock().map_err(|e| e.to_string())?.acknowledge(n);
                 n += 1;
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
             }
             // Of a commit that was not answered it is not known whether it was made.
             n += 1;
@@ -89,7 +164,7 @@ fn write_rows(mut nodes: Vec<Command>, stop: &AtomicBool) -> Result<Roamed> {
             std::thread::sleep(PAUSE);
         }
     }
-    Ok(seen)
+    Ok(())
 }
 
 /// Whether the row was committed there.

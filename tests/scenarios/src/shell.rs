@@ -1,7 +1,7 @@
 //! og as an administrator types it on the control host.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -88,8 +88,11 @@ impl<'a> Shell<'a> {
             .command(&["timeout", "--signal=KILL", MOST_SECONDS, "sh", "-c"], line)
             .output()
             .map_err(|e| format!("cannot run {line}: {e}"))?;
-        let took = begun.elapsed();
-        let stdout = String::from_utf8_lossy(&done.stdout);
+        let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        Ok(self.told(done.status, &stdout, &stderr, begun.elapsed()))
+    }
+
+    fn told(&self, status: ExitStatus, stdout: &str, stderr: &str, took: Duration) -> Told {
         let nodes = self.cluster.lab().nodes();
         let change = |text: &str| {
             let mut parts = text.splitn(3, ": ");
@@ -98,8 +101,47 @@ impl<'a> Shell<'a> {
         };
         let mut changes: Vec<_> = stdout.lines().filter_map(change).collect();
         changes.sort();
-        let output = format!("{stdout}{}", String::from_utf8_lossy(&done.stderr));
-        Ok(Told { status: done.status.code().unwrap_or(-1), output, changes, took })
+        Told { status: status.code().unwrap_or(-1), output: format!("{stdout}{stderr}"), changes, took }
+    }
+
+    /// Types a line of og, and lets this happen once, while og goes on, as soon as it tells that this step begins.
+    ///
+    /// # Errors
+    /// It cannot be started, it ends without having come there, or what was to happen does not.
+    pub fn run_disturbed(&self, line: &str, step: &str, fault: impl FnOnce() -> Result) -> Result<Told> {
+        let failed = |e: std::io::Error| format!("cannot run {line}: {e}");
+        let begun = Instant::now();
+        let mut child = self
+            .command(&["timeout", "--signal=KILL", MOST_SECONDS, "sh", "-c"], &self.with_config(line))
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let (stderr, mut stdout) = (child.stderr.take(), child.stdout.take());
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut text = String::new();
+                stdout.as_mut().map_or(Ok(0), |from| from.read_to_string(&mut text)).map(|_| text)
+            });
+            let (mut told, mut fault, mut done) = (String::new(), Some(fault), Ok(()));
+            let lines = stderr.map(BufReader::new).into_iter().flat_map(BufRead::lines);
+            for text in lines.map_while(std::io::Result::ok) {
+                told.push_str(&text);
+                told.push('\n');
+                if text.contains(step)
+                    && let Some(fault) = fault.take()
+                {
+                    done = fault();
+                }
+            }
+            let status = child.wait().map_err(failed)?;
+            let stdout = reader.join().map_err(|_| "the reader panicked".to_owned())?.map_err(failed)?;
+            if fault.is_some() {
+                return Err(format!("{line} never came to {step:?}: {stdout}{told}"));
+            }
+            done.map_err(|why| format!("{why}; {line}: {stdout}{told}"))?;
+            Ok(self.told(status, &stdout, &told, begun.elapsed()))
+        })
     }
 
     /// Types a line, and kills og, and nothing else, as soon as it tells that this step begins.

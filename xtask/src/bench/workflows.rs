@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use og_lab::{Engine, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
-use og_scenarios::roaming::write_on_any;
+use og_scenarios::roaming::{Roamed, write_busily, write_on_any};
 use og_scenarios::shell::Shell;
 use og_scenarios::workflow::Run;
 
@@ -100,8 +100,9 @@ const COURSES: &[Course] = &[
     },
 ];
 
-/// The command in a terminal that shows a cluster.
+/// The commands in a terminal that show a cluster: the second one is done with limits of its own.
 const STATUS: &str = "og status";
+const PREFLIGHT: &str = "og preflight";
 
 /// What was measured of one thing: its title, its limit, and the seconds.
 pub type Measured = Vec<(String, Option<f64>, Vec<f64>)>;
@@ -141,7 +142,8 @@ pub fn sections(depth: Depth, engine: Engine) -> Result<Vec<Section>> {
         }
     }
     if engine.is_opengauss() {
-        switchovers(&programs, engine, depth, &mut measured)?;
+        let rates = switchovers(&programs, engine, depth, &mut measured)?;
+        section.rows.push(Row::new("twelve clients without a pause, beside their gap: commits", "/s", rates));
         super::failovers::measure(&programs, engine, depth, &mut measured)?;
     } else {
         section.skipped.push("switchover beside gs_ctl's, failover and repair: no openGauss".to_owned());
@@ -185,8 +187,27 @@ const DIRTY: &str = "create table if not exists og_dirty (n integer, t text); \
 /// How many rows that are.
 const DIRTY_ROWS: &str = "1200000";
 
-/// A switchover by og and by gs_ctl alone, in turn; at rest, and with as many dirty pages as the buffers hold.
-fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut Measured) -> Result {
+/// Clients that commit all the while in [`Load::Busy`].
+const CLIENTS: u64 = 12;
+
+/// What the cluster is doing when a switchover comes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// One client commits, with a pause after each.
+    Rest,
+    /// As many dirty pages as the buffers hold, and that client.
+    Dirty,
+    /// Several clients, without a pause.
+    Busy,
+}
+
+/// A switchover by og and by gs_ctl alone, in turn, under each load.
+fn switchovers(
+    programs: &Programs,
+    engine: Engine,
+    depth: Depth,
+    measured: &mut Measured,
+) -> Result<Vec<f64>> {
     let nodes = ["n1", "n2", "n3", "n4"].into_iter().zip([
         Role::Primary,
         Role::Standby,
@@ -210,11 +231,16 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
     cluster.wait_for_state("n2", "standby", "Normal")?;
     cluster.sql("n1", &og_scenarios::client::create_table())?;
     let (mut from, mut to) = ("n1", "n2");
-    for dirty in [false, true] {
-        let how = if dirty { ", with dirty pages" } else { "" };
+    let mut rates = Vec::new();
+    for load in [Load::Rest, Load::Busy, Load::Dirty] {
+        let how = match load {
+            Load::Rest => "",
+            Load::Dirty => ", with dirty pages",
+            Load::Busy => ", twelve clients without a pause",
+        };
         for _ in 0..depth.choose(3, 1) {
             for (title, which) in SWITCHES {
-                if dirty {
+                if load == Load::Dirty {
                     cluster.sql(from, "drop table if exists og_dirty")?;
                     cluster.sql(from, DIRTY)?;
                     // A standby that is far behind does not take over.
@@ -224,7 +250,7 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                     })?;
                 }
                 let begun = Instant::now();
-                let (took, seen) = write_on_any(&cluster, &["n1", "n2"], || {
+                let work = || {
                     if which == "og" {
                         shell.run(&format!("og switchover {to}"))?.must_work()?;
                     } else {
@@ -239,20 +265,28 @@ fn switchovers(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
                         cluster.wait_for_state(to, "primary", "Normal")?;
                     }
                     Ok(begun.elapsed())
-                })?;
+                };
+                let (took, seen): (Duration, Roamed) = if load == Load::Busy {
+                    write_busily(&cluster, &["n1", "n2"], CLIENTS, work)?
+                } else {
+                    write_on_any(&cluster, &["n1", "n2"], work)?
+                };
                 let gap = seen.gaps.first().copied().unwrap_or_default();
                 for (node, role) in [(to, "primary"), (from, "standby"), ("n3", "standby")] {
                     cluster.wait_for_state(node, role, "Normal")?;
                 }
-                let limit = (which == "og").then_some(8.0).filter(|_| !dirty);
+                let limit = (which == "og").then_some(8.0).filter(|_| load == Load::Rest);
                 record_value(measured, format!("{title}{how}"), limit, took);
-                let limit = (which == "og").then_some(2.5).filter(|_| !dirty);
+                let limit = (which == "og").then_some(2.5).filter(|_| load == Load::Rest);
                 record_value(measured, format!("{title}{how}: nobody can commit"), limit, gap);
+                if load == Load::Busy {
+                    rates.push(seen.rate());
+                }
                 std::mem::swap(&mut from, &mut to);
             }
         }
     }
-    Ok(())
+    Ok(rates)
 }
 
 /// The state of the whole cluster: well, with a node that does not answer, and with slow links.
@@ -261,6 +295,13 @@ fn status(cluster: &Cluster, depth: Depth, measured: &mut Measured, skipped: &mu
     let count = cluster.lab().nodes().len();
     let mut look = |how: &str, limit: Option<f64>, may_fail: bool| -> Result {
         for _ in 0..depth.choose(5, 2) {
+            // Its verdict is what nine nodes on one machine deserve; what counts here is how long it takes to come.
+            let checked = shell.run(PREFLIGHT)?;
+            if checked.status > 1 {
+                return Err(checked.output);
+            }
+            let within = limit.filter(|_| !may_fail).map(|_| 3.0);
+            record_value(measured, format!("{PREFLIGHT} of {count} nodes{how}"), within, checked.took);
             let told = shell.run(STATUS)?;
             let told = if may_fail { told } else { told.must_work()? };
             record_value(measured, format!("{STATUS} of {count} nodes{how}"), limit, told.took);

@@ -67,7 +67,7 @@ fn programs() -> String {
         "arch": text("The node's machine, as C(uname -m) prints it.", "success", "x86_64"),
         "programs": list("The programs that the folder has now.", &json!(["og_build", "og_guc", "og_hba"])),
         "actions": list("What was done, in order; in check mode, what would be.", &json!(["put og_hba into /home/omm/bin"])),
-        "msg": text("One line that a person understands.", "always", "8 of 8 programs put into /home/omm/bin"),
+        "msg": text("One line for a person to read.", "always", "8 of 8 programs put into /home/omm/bin"),
     });
     file(&about, &examples, &returns)
 }

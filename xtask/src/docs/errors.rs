@@ -1,10 +1,9 @@
-//! docs/errors.md: the kinds and reasons of errors, from the schemas of the results.
+//! docs/errors.md: the kinds and reasons of errors, each with its meaning, what to do and what to type.
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
-use crate::shell::Result;
+use og_common::protocol::{ErrorKind, Explanation, Reason};
+use og_registry::outcome_reasons;
 
 /// The page.
 pub const FILE: &str = "docs/errors.md";
@@ -20,32 +19,46 @@ A call that fails has `failed: true` and an `error` in its result:
 | `reason` | narrows the kind for programs, where there is a word for it |
 | `detail` | what is wrong, and where |
 | `hint` | what to do |
-| `path` | the file that it is about |
+| `path` | the file that it is about, or the JSON pointer of the argument |
 | `gauss_code` | openGauss's own code, where its message has one |
 
-The exit status is 2 for `bad_args`, else 1. New kinds and reasons may be added; none is renamed or removed within a major
-version.
+`og explain WORD` prints what is said here of a kind or a reason. Kinds and reasons are a part of the
+[contract](contract.md): new ones may be added, none is renamed or removed within a major version.
+
+## Exit status
+
+| | 0 | 1 | 2 | 3 |
+|---|---|---|---|---|
+| modules | done | failed | unusable arguments (`bad_args`) | |
+| modules with `--host` | done on all hosts | failed on one of them at least | unusable arguments | |
+| `og` | done | failed, interrupted, or incomplete | unusable arguments | |
+| `og status` | the cluster serves | it does not, or that is not known | unusable arguments | |
+| `og status --nagios` | OK | WARNING | CRITICAL | UNKNOWN |
+
+A result that cannot be written, as on a full device, is exit status 1 and a line on standard error.
 ";
 
-/// The page, from the schema of a result that has all of them.
-pub fn page(result: &Value) -> Result<String> {
+/// The page.
+pub fn page() -> String {
     let mut out = HEAD.to_owned();
-    let error = &result["properties"]["error"]["properties"];
-    let outcome = &result["properties"]["outcome"]["properties"]["reason"]["anyOf"][0];
-    for (title, head, words) in [
-        ("Kinds", "`error.kind`", &error["kind"]),
-        ("Reasons", "`error.reason`", &error["reason"]),
-        ("Reasons of a workflow", "`outcome.reason`", outcome),
-    ] {
-        let _ = write!(out, "\n## {title}\n\n| {head} | |\n|---|---|\n");
-        let words = words["oneOf"].as_array().ok_or_else(|| format!("the schema lists no {title}"))?;
-        for word in words {
-            let (name, about) = (word["const"].as_str(), word["description"].as_str());
-            let (Some(name), Some(about)) = (name, about) else {
-                return Err(format!("the schema does not describe one of the {title}: {word}"));
-            };
-            let _ = writeln!(out, "| `{name}` | {} |", about.replace('|', r"\|"));
-        }
+    let kinds = ErrorKind::ALL.map(|kind| (kind.name(), kind.explain()));
+    let reasons = Reason::ALL.map(|reason| (reason.name(), reason.explain()));
+    section(&mut out, "Kinds", "`error.kind`.", &kinds);
+    section(&mut out, "Reasons", "`error.reason`.", &reasons);
+    let about = "`outcome.reason` of a switchover that failed.";
+    section(&mut out, "Reasons of a workflow", about, &outcome_reasons());
+    out
+}
+
+fn section(out: &mut String, title: &str, about: &str, words: &[(&str, Explanation)]) {
+    let _ = write!(out, "\n## {title}\n\n{about}\n");
+    for (word, told) in words {
+        let _ = write!(out, "\n### {word}\n\n{} {}\n", told.meaning, told.advice);
+        out.push_str(&commands(told.commands));
     }
-    Ok(out)
+}
+
+/// Commands as a block that shows something, and is not typed from top to bottom.
+pub fn commands(commands: &[&str]) -> String {
+    if commands.is_empty() { String::new() } else { format!("\n```text\n{}\n```\n", commands.join("\n")) }
 }

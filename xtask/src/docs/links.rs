@@ -1,8 +1,9 @@
 //! Whether the links of all documents lead to something.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use super::book::{prose, resolve};
 use crate::shell::{output, root};
 
 /// The document that `cargo xtask test --all` writes, which may not be there yet.
@@ -26,24 +27,6 @@ fn documents() -> BTreeMap<PathBuf, String> {
             (file, text)
         })
         .collect()
-}
-
-/// The text without blocks of code, line by line; a line of such a block is empty.
-fn prose(text: &str) -> Vec<&str> {
-    let mut fenced = false;
-    let mut before_is_blank = true;
-    let mut indented = false;
-    let lines = text.lines().map(|line| {
-        let is_fence = line.trim_start().starts_with("```");
-        if is_fence {
-            fenced = !fenced;
-        }
-        // An indented block begins after an empty line, and ends with the first line that is not indented.
-        indented = line.starts_with("    ") && (indented || before_is_blank);
-        before_is_blank = line.trim().is_empty();
-        if fenced || is_fence || indented { "" } else { line }
-    });
-    lines.collect()
 }
 
 /// The targets of links and pictures of a line, but for what stands between backticks.
@@ -70,19 +53,6 @@ fn anchor(heading: &str) -> String {
 fn anchors(text: &str) -> BTreeSet<String> {
     let heading = |line: &&str| line.starts_with('#') && line.trim_start_matches('#').starts_with(' ');
     prose(text).into_iter().filter(heading).map(|line| anchor(line.trim_start_matches('#'))).collect()
-}
-
-/// The path from the project's root to what a link in this file names.
-fn resolve(file: &Path, target: &str) -> PathBuf {
-    let mut path = file.parent().unwrap_or(Path::new("")).to_path_buf();
-    for part in Path::new(target).components() {
-        match part {
-            Component::ParentDir => drop(path.pop()),
-            Component::Normal(name) => path.push(name),
-            _ => {}
-        }
-    }
-    path
 }
 
 /// Each link of the document to something in the project: its line, the path, and the anchor.

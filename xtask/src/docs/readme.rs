@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::model::{Field, Page};
-use super::workflow::{Workflows, variables};
+use super::workflow::{Workflows, targets, variables};
 use crate::shell::{Result, root};
 
 const END: &str = "<!-- end of what is generated -->\n";
@@ -61,14 +61,19 @@ pub fn variables_of(fields: &[&Field]) -> String {
     out
 }
 
-/// The tables of the collection's README.
-pub fn variables_tables(workflows: &Workflows) -> Vec<(String, String)> {
-    let mut tables = Vec::new();
-    for entry in og_registry::WORKFLOWS.iter().filter(|entry| !entry.options.is_empty()) {
-        tables.push((format!("options of {}", entry.name), variables_of(&workflows.own(entry))));
+/// What stands in the collection's README of the workflows: a section of each with its variables, and those of all.
+pub fn collection(workflows: &Workflows) -> Vec<(String, String)> {
+    let mut sections = String::new();
+    for entry in og_registry::WORKFLOWS {
+        let about = format!("{}. {}", entry.about, entry.details.join(" "));
+        let _ = write!(sections, "\n### {}\n\n{}\n\n", entry.name, about.trim_end());
+        let mut own = targets(entry).into_iter().collect::<Vec<_>>();
+        own.extend(workflows.own(entry).into_iter().cloned());
+        if !own.is_empty() {
+            sections.push_str(&variables_of(&own.iter().collect::<Vec<_>>()));
+        }
     }
     let others = variables(false);
     let all: Vec<_> = others.iter().chain(workflows.common()).collect();
-    tables.push(("variables of all".to_owned(), variables_of(&all)));
-    tables
+    vec![("workflows".to_owned(), sections), ("variables of all".to_owned(), variables_of(&all))]
 }

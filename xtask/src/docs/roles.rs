@@ -216,6 +216,9 @@ fn galaxy() -> String {
         "license": ["Apache-2.0"],
         "tags": ["database", "opengauss", "replication"],
         "repository": env!("CARGO_PKG_REPOSITORY"),
+        "documentation": concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/README.md"),
+        "homepage": env!("CARGO_PKG_REPOSITORY"),
+        "issues": concat!(env!("CARGO_PKG_REPOSITORY"), "/issues"),
         "dependencies": {},
         "build_ignore": ["tests", "*.tar.gz"],
     });

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use self::convert::{convert, is_a, kind_of};
 use self::nearest::LONGEST_NAME;
 use super::ArgRule;
-use crate::base::{Error, json, secret};
+use crate::base::{Error, Reason, json, secret};
 
 pub use self::nearest::nearest;
 pub(super) use self::request::Request;
@@ -30,11 +30,18 @@ pub(super) struct Problem {
     pub at: String,
     /// What is wrong, without naming the place.
     pub what: String,
+    /// Whether a newer version of the program may know what this one does not.
+    is_unknown: bool,
 }
 
 impl Problem {
     fn new(at: &str, what: impl Into<String>) -> Self {
-        Self { at: at.to_owned(), what: what.into() }
+        Self { at: at.to_owned(), what: what.into(), is_unknown: false }
+    }
+
+    /// An argument, or a word as its value, that this version of the program does not know.
+    fn unknown(at: &str, what: impl Into<String>) -> Self {
+        Self { is_unknown: true, ..Self::new(at, what) }
     }
 }
 
@@ -60,7 +67,10 @@ pub(super) fn check(args: &mut Map<String, Value>, schema: &Value, rules: &[ArgR
     if rest > 0 {
         detail.push("and more".to_owned());
     }
-    Err(Error::bad_args(detail.join("; ")).with_path(if first.at.is_empty() { "/" } else { &first.at }))
+    let error =
+        Error::bad_args(detail.join("; ")).with_path(if first.at.is_empty() { "/" } else { &first.at });
+    let is_unknown = problems.iter().any(|problem| problem.is_unknown);
+    Err(if is_unknown { error.reason(Reason::UnknownArgument) } else { error })
 }
 
 fn check_object(map: &mut Map<String, Value>, schema: &Value, at: &str, problems: &mut Vec<Problem>) {
@@ -211,7 +221,7 @@ fn common_keys(value: &Value, schema: &Value) -> usize {
 fn unknown_key_problem(at: &str, key: &str, known: &[&str]) -> Problem {
     let hint = nearest(key, known)
         .map_or_else(|| format!("known: {}", known.join(", ")), |near| format!("did you mean {near}?"));
-    Problem::new(&pointer(at, key), format!("unknown argument ({hint})"))
+    Problem::unknown(&pointer(at, key), format!("unknown argument ({hint})"))
 }
 
 /// The list or object that a text is.
@@ -248,7 +258,8 @@ fn check_choices(value: &Value, schema: &Value, at: &str, problems: &mut Vec<Pro
     };
     if !words.contains(&text.as_str()) {
         let near = nearest(&text, &words).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
-        problems.push(Problem::new(at, format!("{} is not one of {}{near}", shown(value), words.join(", "))));
+        problems
+            .push(Problem::unknown(at, format!("{} is not one of {}{near}", shown(value), words.join(", "))));
     }
 }
 
@@ -338,6 +349,19 @@ mod tests {
                 "answers": { "type": "array", "items": true },
             },
         })
+    }
+
+    #[test]
+    fn what_a_newer_version_may_know_has_a_reason() {
+        for (given, reason) in [
+            (json!({"adress": "x"}), Some(Reason::UnknownArgument)),
+            (json!({"state": "renewed"}), Some(Reason::UnknownArgument)),
+            (json!({"timeout": -1}), None),
+        ] {
+            let mut args = given.as_object().unwrap().clone();
+            let error = check(&mut args, &schema(), &[]).unwrap_err();
+            assert_eq!(error.failure().reason, reason, "{given}");
+        }
     }
 
     fn checked(mut args: Value) -> Result<Value, String> {

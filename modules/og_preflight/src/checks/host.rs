@@ -1,6 +1,7 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
 use og_common::gauss::Content;
+use og_common::gauss::host;
 use og_common::gauss::managed::Manager;
 use og_common::protocol::Bytes;
 
@@ -17,10 +18,8 @@ const COPIES: &[Purpose] = &[Expand, Build];
 pub const LEAST_PROCESS_MEMORY: u64 = 2 * GIB;
 /// What the operating system keeps for itself.
 pub const SYSTEM_RESERVE: u64 = GIB / 2;
-/// Open files that CM's om_monitor asks for, and that openGauss's manual advises at least.
-const OPEN_FILES: u64 = 640_000;
 /// Bytes of stack that openGauss's check list asks for.
-const STACK: u64 = 3072 * KIB;
+const STACK: u64 = host::MIN_STACK_KIB * KIB;
 /// A port below is used by other services.
 const FIRST_PORT: u16 = 1024;
 /// Server threads beside the sessions that have semaphores, too.
@@ -29,8 +28,6 @@ const OTHER_THREADS: u64 = 100;
 const SET: u64 = 17;
 /// The last number of a user that systemd counts among the system's (`SYS_UID_MAX`).
 const LAST_SYSTEM_USER: u32 = 999;
-/// Requests of asynchronous input and output of all processes.
-const AIO: u64 = 1_048_576;
 
 /// The checks.
 pub(super) const CHECKS: &[Check] = &[
@@ -85,7 +82,7 @@ pub(super) const CHECKS: &[Check] = &[
         threshold: "none, or no more than the memory",
         why: "A server that swaps looks frozen to its peers, which then take over.",
         fix: "switch swap off, or make it smaller",
-        fixable_by: FixableBy::Deploy,
+        fixable_by: FixableBy::You,
         purposes: &[],
         run: memory_swap,
     },
@@ -96,7 +93,7 @@ pub(super) const CHECKS: &[Check] = &[
         threshold: "never or madvise",
         why: "Their defragmentation stalls sessions for seconds.",
         fix: "write never to /sys/kernel/mm/transparent_hugepage/enabled, at each boot",
-        fixable_by: FixableBy::Deploy,
+        fixable_by: FixableBy::You,
         purposes: &[],
         run: memory_huge_pages,
     },
@@ -260,7 +257,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "open files of the running server",
         threshold: "at least 640000, whatever the user's limit is now",
         why: "A limit counts from the start of a process on: a server started before it was raised has the old one.",
-        fix: "restart the server from a session that has the limit",
+        fix: "restart the server from a session that has the limit; under CM start om_monitor from it first",
         fixable_by: FixableBy::Repair,
         purposes: &[],
         run: limits_open_files_running,
@@ -271,7 +268,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "stack, processes and threads of the running server",
         threshold: "a stack of at least 3072 kB, and more processes than the server's sessions",
         why: "A limit counts from the start of a process on: a server started before it was raised has the old one.",
-        fix: "restart the server from a session that has the limits",
+        fix: "restart the server from a session that has the limits; under CM start om_monitor from it first",
         fixable_by: FixableBy::Repair,
         purposes: &[],
         run: limits_running,
@@ -371,7 +368,7 @@ pub(super) const CHECKS: &[Check] = &[
         threshold: "chronyd, ntpd or systemd-timesyncd runs",
         why: "Clocks that drift apart falsify timeouts: a primary was demoted by one.",
         fix: "install and start chronyd",
-        fixable_by: FixableBy::Deploy,
+        fixable_by: FixableBy::You,
         purposes: &[],
         run: clock_service,
     },
@@ -382,7 +379,7 @@ pub(super) const CHECKS: &[Check] = &[
         threshold: "readable for all (0644)",
         why: "openGauss's OM reads it as the database's user.",
         fix: "chmod 0644 /etc/hostname",
-        fixable_by: FixableBy::Deploy,
+        fixable_by: FixableBy::You,
         purposes: &[],
         run: hosts_file_mode,
     },
@@ -568,7 +565,7 @@ fn memory_huge_pages(c: &Context<'_>, j: &mut Judge) {
 
 fn memory_min_free(c: &Context<'_>, j: &mut Judge) {
     match (c.facts.memory.min_free, c.facts.memory.total) {
-        (Some(free), Some(total)) if free < total / 20 => {
+        (Some(free), Some(total)) if free < total / host::MIN_FREE_DIVISOR => {
             j.info(
                 "",
                 format!("vm.min_free_kbytes keeps {} of {} free", Bytes::new(free), Bytes::new(total)),
@@ -717,7 +714,8 @@ fn ports_ephemeral(c: &Context<'_>, j: &mut Judge) {
         return j.unknown("/proc/sys/net/ipv4/ip_local_port_range could not be read");
     };
     let reserved = c.facts.kernel.reserved_ports.as_deref().unwrap_or_default();
-    let inside = |number: u16| (from..=to).contains(&number) && !is_reserved(reserved, number);
+    let reserved = host::parse_ports(reserved);
+    let inside = |number: u16| (from..=to).contains(&number) && !reserved.contains(&number);
     let found: Vec<String> =
         c.facts.ports.iter().map(|port| port.number).filter(|n| inside(*n)).map(|n| n.to_string()).collect();
     let seen = format!("{from}-{to}");
@@ -731,16 +729,6 @@ fn ports_ephemeral(c: &Context<'_>, j: &mut Judge) {
             j.error("", message, seen);
         }
     }
-}
-
-/// Whether a list such as `8080,9000-9010` has the port.
-fn is_reserved(list: &str, port: u16) -> bool {
-    let within = |part: &str| {
-        let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<u16>().ok();
-        number(from).zip(number(to)).is_some_and(|(from, to)| (from..=to).contains(&port))
-    };
-    list.split(',').any(within)
 }
 
 fn leftovers_data_dir(c: &Context<'_>, j: &mut Judge) {
@@ -810,7 +798,7 @@ fn limits_open_files(c: &Context<'_>, j: &mut Judge) {
     if !limit.known {
         return j.unknown(why_unknown(c.facts, "limits"));
     }
-    if let Some(soft) = below(limit, OPEN_FILES) {
+    if let Some(soft) = below(limit, host::MIN_OPEN_FILES) {
         let hard = limit.hard.map_or("unlimited".to_owned(), |hard| hard.to_string());
         let message = format!("the user may open {soft} files (hard limit {hard})");
         let seen = format!("soft {soft}, hard {hard}");
@@ -836,7 +824,7 @@ fn limits_of_server(c: &Context<'_>, j: &mut Judge) -> Option<Limits> {
 
 fn limits_open_files_running(c: &Context<'_>, j: &mut Judge) {
     let Some(limits) = limits_of_server(c, j) else { return };
-    if let Some(soft) = below(limits.open_files, OPEN_FILES) {
+    if let Some(soft) = below(limits.open_files, host::MIN_OPEN_FILES) {
         let message = format!("the running server may open {soft} files");
         if c.facts.managed_by.by == Manager::Cm {
             j.error("", message, soft);
@@ -982,7 +970,7 @@ fn kernel_remove_ipc(c: &Context<'_>, j: &mut Judge) {
 
 fn kernel_aio(c: &Context<'_>, j: &mut Judge) {
     match c.facts.kernel.aio_max {
-        Some(most) if most < AIO => {
+        Some(most) if most < host::AIO_REQUESTS => {
             j.info("", format!("fs.aio-max-nr is {most}"), most);
         }
         Some(_) => {}

@@ -153,6 +153,18 @@ pub struct Check {
     run: fn(&Context<'_>, &mut Judge),
 }
 
+impl Check {
+    /// Returns the changes that it matters for, in words.
+    #[must_use]
+    pub fn changes(&self) -> String {
+        if self.purposes.is_empty() {
+            return "every change".to_owned();
+        }
+        let word = |purpose: &Purpose| serde_json::to_value(purpose).ok()?.as_str().map(str::to_owned);
+        self.purposes.iter().filter_map(word).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// What a check looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -539,41 +551,15 @@ pub fn explain(id: &str) -> Result<String, og_common::protocol::Error> {
         return Err(og_common::protocol::Error::bad_args(format!("there is no check {id}{near}"))
             .hint("list all with --explain all"));
     };
-    let purposes: Vec<String> = check
-        .purposes
-        .iter()
-        .filter_map(|purpose| serde_json::to_value(purpose).ok()?.as_str().map(str::to_owned))
-        .collect();
-    let purposes = if purposes.is_empty() { "every change".to_owned() } else { purposes.join(", ") };
     Ok(format!(
-        "{} ({})\n\nChecked: {}\nWanted: {}\nMatters for: {purposes}\n\nWhy: {}\n\nFix: {}\nFixable by: {}",
+        "{} ({})\n\nChecked: {}\nWanted: {}\nMatters for: {}\n\nWhy: {}\n\nFix: {}\nFixable by: {}",
         check.id,
         check.severity.name(),
         check.what,
         check.threshold,
+        check.changes(),
         check.why,
         check.fix,
         check.fixable_by.name()
     ))
-}
-
-/// Returns the checks as a table in Markdown.
-#[must_use]
-pub fn table() -> String {
-    let mut out =
-        "| id | severity | checked | wanted | fix | fixable by |\n|---|---|---|---|---|---|\n".to_owned();
-    for check in all() {
-        let cell = |text: &str| text.replace('|', "\\|");
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {} | {} | {} | {} |",
-            check.id,
-            check.severity.name(),
-            cell(check.what),
-            cell(check.threshold),
-            cell(check.fix),
-            check.fixable_by.name()
-        );
-    }
-    out
 }

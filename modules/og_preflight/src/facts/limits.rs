@@ -1,5 +1,6 @@
 //! Limits of processes, and settings of the kernel that a server needs.
 
+use og_common::gauss::host;
 use procfs_core::FromRead;
 use procfs_core::process::{LimitValue, Limits as ProcessLimits};
 use schemars::JsonSchema;
@@ -88,7 +89,7 @@ pub fn read(facts: &mut Facts, root: &Root, pid: Option<u32>) {
         semaphores: numbers("proc/sys/kernel/sem").and_then(|all| all.try_into().ok()),
         shmmax: root.number("proc/sys/kernel/shmmax").ok(),
         shmall: root.number("proc/sys/kernel/shmall").ok(),
-        remove_ipc: remove_ipc(root),
+        remove_ipc: host::remove_ipc(|below| root.path(below)),
         lingers: facts
             .user
             .name
@@ -109,44 +110,4 @@ fn of_process(root: &Root, process: &str) -> Result<Limits, String> {
         processes: limits.max_processes.into(),
         address_space: limits.max_address_space.into(),
     })
-}
-
-/// `RemoveIPC` of logind.conf and its drop-in files, of which the last counts. Where none sets it, the commented line of the file
-/// that came with systemd tells the default that it was compiled with: distributions differ in it. `None` where that line is
-/// missing, too, or a file cannot be read.
-fn remove_ipc(root: &Root) -> Option<bool> {
-    // Of the main file only the first counts.
-    let main =
-        ["etc", "run", "usr/local/lib", "usr/lib"].map(|folder| format!("{folder}/systemd/logind.conf"));
-    let main = main.map(|file| root.path(file));
-    let mut files: Vec<_> = main.iter().find(|path| path.exists()).cloned().into_iter().collect();
-    let mut dropins = Vec::new();
-    for folder in ["usr/lib/systemd/logind.conf.d", "run/systemd/logind.conf.d", "etc/systemd/logind.conf.d"]
-    {
-        let entries = std::fs::read_dir(root.path(folder)).into_iter().flatten().flatten();
-        dropins.extend(
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "conf")),
-        );
-    }
-    dropins.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
-    files.extend(dropins);
-    let mut set = None;
-    for file in files {
-        match std::fs::read_to_string(&file) {
-            Ok(text) => set = last_remove_ipc(text.lines()).or(set),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(_) => return None,
-        }
-    }
-    set.or_else(|| {
-        let mut texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-        texts.find_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#'))))
-    })
-}
-
-/// The value of the last of the lines that sets `RemoveIPC`.
-fn last_remove_ipc<'a>(lines: impl Iterator<Item = &'a str>) -> Option<bool> {
-    let values =
-        lines.filter_map(|line| line.trim().strip_prefix("RemoveIPC")?.trim_start().strip_prefix('='));
-    values.last().map(|value| og_common::conf::is_on(value.trim()))
 }

@@ -9,6 +9,7 @@ use og_common::standby_names::StandbyNames;
 use serde_json::json;
 
 use super::cm;
+use super::kinds::find_kind;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
 use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
@@ -65,6 +66,7 @@ fn error(id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
 }
 
 fn finding(severity: Severity, id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
+    debug_assert!(find_kind(id).is_some(), "{id} is explained nowhere");
     Finding { id: id.to_owned(), severity, node: node.map(str::to_owned), message: message.into(), fix: None }
 }
 

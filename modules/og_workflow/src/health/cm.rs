@@ -1,7 +1,10 @@
 //! What openGauss CM says of a cluster that it runs, beside what was seen.
 
+use std::collections::BTreeSet;
+
 use og_common::gauss::cm_query::{CmInstance, CmView};
 
+use super::kinds::find_kind;
 use super::{Finding, Severity};
 use crate::cluster::Node;
 
@@ -11,7 +14,7 @@ pub(super) fn view(nodes: &[Node]) -> Option<&CmView> {
     views().find(|view| view.cluster_state.is_some()).or_else(|| views().next())
 }
 
-/// How to get CM's programs back on a node.
+/// How to get CM's programs back on a node that nobody stopped.
 const START_CM: &str = "start om_monitor there, which starts cm_agent, which starts cm_server";
 /// How to see whether CM and its servers agree in the end.
 const ASK_AGAIN: &str = "look again in some seconds; then cm_ctl query -Cv";
@@ -23,7 +26,7 @@ pub(super) fn findings(view: &CmView, nodes: &[Node]) -> Vec<Finding> {
         let text = "CM is paused: it starts no server and assigns no role; a server that dies now may be started once, as pending";
         found.push(warning("cm.paused", text).with_fix("cm_ctl resume, when what it was paused for is done"));
     }
-    found.extend(servers(view));
+    found.extend(servers(view, nodes));
     match view.cluster_state.as_deref() {
         None | Some("Normal") => {}
         Some("Unavailable") => {
@@ -43,26 +46,35 @@ pub(super) fn findings(view: &CmView, nodes: &[Node]) -> Vec<Finding> {
     found
 }
 
+/// How to get CM's programs back on a node.
+fn start_cm(n: Option<&Node>) -> String {
+    let stopped = n.map(|n| &n.state().managed_by).filter(|managed| managed.is_node_stopped());
+    match stopped.and_then(|managed| managed.node_id) {
+        Some(id) => format!("cm_ctl start -n {id}, which ends the manual stop of the node"),
+        None => START_CM.to_owned(),
+    }
+}
+
 /// That CM's own servers are down, or have no primary among them.
-fn servers(view: &CmView) -> Option<Finding> {
+fn servers(view: &CmView, nodes: &[Node]) -> Option<Finding> {
     if view.servers.is_empty() {
         return None;
     }
-    let down = view.servers.iter().filter(|s| s.state == "Down").map(|s| s.node.as_str());
-    let down = down.collect::<Vec<_>>().join(", ");
+    let down: Vec<_> = view.servers.iter().filter(|s| s.state == "Down").collect();
+    let with_id = |id: u32| nodes.iter().find(|n| n.state().managed_by.node_id == Some(id));
+    let fixes: BTreeSet<String> = down.iter().map(|s| start_cm(with_id(s.node_id))).collect();
+    let fix = fixes.into_iter().collect::<Vec<_>>().join("; ");
+    let down = down.iter().map(|s| s.node.as_str()).collect::<Vec<_>>().join(", ");
     if !view.has_majority() {
         let text = format!(
             "no majority of the {} cm_servers is up (down: {down}): a primary that ends stays pending until there is one, and cm_ctl \
              can neither switch over nor report the state",
             view.servers.len()
         );
-        return Some(Finding {
-            severity: Severity::Error,
-            ..warning("cm.majority", text).with_fix(START_CM)
-        });
+        return Some(Finding { severity: Severity::Error, ..warning("cm.majority", text).with_fix(fix) });
     }
     if !down.is_empty() {
-        return Some(warning("cm.server", format!("cm_server is down on {down}")).with_fix(START_CM));
+        return Some(warning("cm.server", format!("cm_server is down on {down}")).with_fix(fix));
     }
     view.primary_server()
         .is_none()
@@ -70,6 +82,7 @@ fn servers(view: &CmView) -> Option<Finding> {
 }
 
 fn warning(id: &str, message: impl Into<String>) -> Finding {
+    debug_assert!(find_kind(id).is_some(), "{id} is explained nowhere");
     Finding { id: id.to_owned(), severity: Severity::Warning, node: None, message: message.into(), fix: None }
 }
 
@@ -89,7 +102,7 @@ fn difference(instance: &CmInstance, n: &Node) -> Option<(String, String)> {
                 format!("cm_ctl start -n {} -D {dir}, or cm_agent ends it again", instance.node_id),
             ))
         }
-        None => Some((runs(), format!("see whether cm_agent runs there; {START_CM}"))),
+        None => Some((runs(), format!("see whether cm_agent runs there; {}", start_cm(Some(n))))),
         Some(role) if Some(role) != n.live_role() => Some((runs(), ASK_AGAIN.to_owned())),
         Some(_) => None,
     }
@@ -101,5 +114,5 @@ pub(super) fn line(view: &CmView) -> String {
     let servers = if servers.is_empty() { "none told".to_owned() } else { servers.join(", ") };
     let state = view.cluster_state.as_deref().unwrap_or("tells nothing of the cluster");
     let paused = if view.paused { ", paused" } else { "" };
-    format!("CM: {state}{paused}; its servers: {servers}")
+    format!("CM: {state}{paused}; cm_server: {servers}")
 }

@@ -1,6 +1,7 @@
 //! The health of a cluster: one verdict, the facts of each node, and what to do.
 //!
 //! * [`assess`]: from what was seen on the nodes to a [`ClusterHealth`]: pure
+//! * [`kinds`]: the findings by their ids
 //! * [`lines`]: the verdict, the table, the topology and the findings as a person reads them
 //! * [`export`]: one line for Nagios, a file for Prometheus
 //! * [`picture`] and [`page`]: who follows whom as an SVG, and all of it as a page for a browser
@@ -8,6 +9,7 @@
 pub mod assess;
 mod cm;
 pub mod export;
+pub mod kinds;
 pub mod lines;
 pub mod page;
 pub mod picture;
@@ -157,7 +159,7 @@ pub enum Severity {
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// What kind it is, such as `node.stopped`.
+    /// What kind it is, such as `node.stopped`; `og explain ID` says more.
     pub id: String,
     /// How bad it is.
     pub severity: Severity,

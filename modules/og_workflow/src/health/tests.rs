@@ -72,7 +72,7 @@ fn what_cm_says_stands_beside_what_was_seen() {
     let it = health(&under_cm(&cm_says(well, normal, "Standby Normal")));
     assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec![]));
     let text = lines(&it, false, None);
-    assert_eq!(text.last().unwrap(), "CM: Normal; its servers: n1 Primary, n2 Standby, n3 Standby");
+    assert_eq!(text.last().unwrap(), "CM: Normal; cm_server: n1 Primary, n2 Standby, n3 Standby");
     // A server that a person has stopped by cm_ctl, and that runs all the same.
     let paused = "cluster_state   : Degraded\npausing         : Yes";
     let it = health(&under_cm(&cm_says(["Primary", "Standby", "Down"], paused, "Down    Manually stopped")));
@@ -82,8 +82,15 @@ fn what_cm_says_stands_beside_what_was_seen() {
     assert_eq!(differs.message, "CM reports Down Manually stopped, and its server runs as standby");
     assert!(
         lines(&it, false, None)
-            .contains(&"CM: Degraded, paused; its servers: n1 Primary, n2 Standby, n3 Down".to_owned())
+            .contains(&"CM: Degraded, paused; cm_server: n1 Primary, n2 Standby, n3 Down".to_owned())
     );
+    // The node was stopped by a person, and om_monitor starts nothing there.
+    let mut stopped = under_cm(&cm_says(["Primary", "Standby", "Down"], normal, "Down    Unknown"));
+    stopped[2].2["og_node_state"]["node"]["managed_by"]["manual_start"] = json!(["cluster_manual_start"]);
+    let it = health(&stopped);
+    let fixes: Vec<_> = it.findings.iter().filter_map(|found| found.fix.as_deref()).collect();
+    assert_eq!(ids(&it), ["cm.server", "cm.differs"]);
+    assert!(fixes.iter().all(|fix| fix.contains("cm_ctl start -n 3,")), "{fixes:?}");
     // Two of three of its servers are gone: it tells no more of the cluster.
     let alone =
         "[  CMServer State   ]\n\nnode instance state\n------\n1 n1 1 Down\n2 n2 2 Standby\n3 n3 3 Down\n";

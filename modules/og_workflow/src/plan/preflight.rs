@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, InventoryHost, Node, TargetKind, canonical};
 use crate::steps::Workflow;
 use og_common::gauss::DbState;
 use og_preflight::args::{Purpose, Target, Wanted};
-use og_preflight::checks::{self, Finding, Severity, judge_all};
+use og_preflight::checks::{self, Finding, FixableBy, Severity, judge_all};
 use og_preflight::facts::Facts;
 
 /// The program that makes the checks.
@@ -25,7 +25,7 @@ pub(super) const NEVER_ACCEPTED: &[&str] = &["leftovers.processes", "names.table
 
 /// The nodes that a check matters for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum On {
+pub enum On {
     /// Those that the workflow is about.
     Targets,
     /// The others that belong to the cluster.
@@ -36,317 +36,35 @@ pub(super) enum On {
 
 /// What becomes of the findings of some checks.
 #[derive(Debug)]
-pub(super) struct CheckRule {
-    pub(super) on: On,
+pub struct CheckRule {
+    pub(crate) on: On,
     /// Whether errors refuse the workflow; otherwise they are warnings.
-    pub(super) refuses: bool,
-    pub(super) checks: &'static [&'static str],
+    pub(crate) refuses: bool,
+    pub(crate) checks: &'static [&'static str],
 }
 
-const fn refuse(on: On, checks: &'static [&'static str]) -> CheckRule {
+/// Returns the rule that errors of these checks refuse the workflow; the preflight has to be mended, or the check accepted.
+#[must_use]
+pub const fn refuse(on: On, checks: &'static [&'static str]) -> CheckRule {
     CheckRule { on, refuses: true, checks }
 }
 
-const fn tell(on: On, checks: &'static [&'static str]) -> CheckRule {
+/// Returns the rule that findings of these checks are told, as warnings.
+#[must_use]
+pub const fn tell(on: On, checks: &'static [&'static str]) -> CheckRule {
     CheckRule { on, refuses: false, checks }
 }
 
 /// Which checks matter to a workflow.
 #[derive(Debug)]
-pub(super) struct Policy {
-    pub(super) workflow: Workflow,
+pub struct Policy {
     /// The change that the nodes are checked for.
-    pub(super) purpose: Purpose,
-    pub(super) rules: &'static [CheckRule],
+    pub(crate) purpose: Purpose,
+    /// Of several rules for a check and a node the first counts.
+    pub(crate) rules: &'static [CheckRule],
 }
 
-/// Of several rules for a check and a node the first counts.
-pub(super) const POLICIES: &[Policy] = &[
-    Policy {
-        workflow: Workflow::Expand,
-        purpose: Purpose::Expand,
-        rules: &[
-            // Its server is started by the build, on a host that the cluster does not know.
-            refuse(
-                On::Targets,
-                &[
-                    "memory.process",
-                    "memory.minimum",
-                    "memory.shared_buffers",
-                    "memory.overcommit",
-                    "memory.peers",
-                    "disk.room",
-                    "disk.inodes",
-                    "ports.free",
-                    "ports.ephemeral",
-                    "leftovers.sockets",
-                    "leftovers.processes",
-                    "limits.open_files",
-                    "kernel.semaphores",
-                    "kernel.shared_memory",
-                    "kernel.remove_ipc",
-                    "programs.release",
-                    "programs.libraries",
-                    "conf.include",
-                    "security.keys",
-                    "same.release",
-                    "same.architecture",
-                    "same.page_size",
-                    "same.user",
-                    "clock.difference",
-                ],
-            ),
-            refuse(On::All, &["disk.writable", "conf.syntax", "channels.reached"]),
-            refuse(On::Others, &["settings.replication"]),
-            tell(
-                On::Targets,
-                &[
-                    // How full a disk is tells nothing of whether the copy fits, which disk.room looks at.
-                    "disk.use",
-                    "memory.swap",
-                    "memory.huge_pages",
-                    "disk.file_system",
-                    "leftovers.cron",
-                    "limits.stack",
-                    "limits.processes",
-                    "limits.address_space",
-                    "clock.service",
-                    "hosts.file_mode",
-                    "security.certificates",
-                    "same.time_zone",
-                    "same.uid",
-                    "network.mtu",
-                ],
-            ),
-            tell(On::Others, &["sync.now", "server.backup"]),
-            tell(On::All, &["names.hosts", "managed.paused"]),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Deploy,
-        purpose: Purpose::Deploy,
-        rules: &[
-            // The targets are the nodes whose servers never ran.
-            refuse(
-                On::Targets,
-                &[
-                    "memory.process",
-                    "memory.minimum",
-                    "memory.shared_buffers",
-                    "memory.overcommit",
-                    "disk.inodes",
-                    "disk.writable",
-                    "ports.free",
-                    "ports.ephemeral",
-                    "leftovers.sockets",
-                    "leftovers.processes",
-                    "limits.open_files",
-                    "kernel.semaphores",
-                    "kernel.shared_memory",
-                    "kernel.remove_ipc",
-                    "programs.release",
-                    "programs.libraries",
-                    "same.release",
-                    "same.architecture",
-                    "same.page_size",
-                    "same.user",
-                    "clock.difference",
-                ],
-            ),
-            tell(
-                On::Targets,
-                &[
-                    "disk.use",
-                    "memory.swap",
-                    "memory.huge_pages",
-                    "disk.file_system",
-                    "leftovers.cron",
-                    "leftovers.environment",
-                    "limits.stack",
-                    "limits.processes",
-                    "limits.address_space",
-                    "clock.service",
-                    "hosts.file_mode",
-                    "same.time_zone",
-                    "same.uid",
-                    "network.mtu",
-                ],
-            ),
-            tell(On::All, &["names.hosts", "managed.paused"]),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Drop,
-        purpose: Purpose::Drop,
-        rules: &[
-            refuse(On::Others, &["disk.writable", "conf.syntax"]),
-            tell(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
-            tell(On::Others, &["managed.paused"]),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Clear,
-        purpose: Purpose::Drop,
-        rules: &[
-            // Their files lose what is left of the node.
-            refuse(On::Others, &["disk.writable", "conf.syntax"]),
-            tell(On::Others, &["managed.paused"]),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Switchover,
-        purpose: Purpose::Switchover,
-        rules: &[
-            refuse(
-                On::Targets,
-                &[
-                    "hba.clients",
-                    "channels.both_ways",
-                    "channels.local",
-                    "names.tablespaces",
-                    "server.replay_paused",
-                    "settings.senders",
-                    "settings.slots",
-                ],
-            ),
-            refuse(
-                On::All,
-                &[
-                    "disk.writable",
-                    "conf.syntax",
-                    "leftovers.processes",
-                    "channels.reached",
-                    "settings.replication",
-                    "server.backup",
-                ],
-            ),
-            // A full archive is a reason to leave a host, not to stay there.
-            tell(On::Others, &["server.archiving"]),
-            tell(
-                On::Targets,
-                &[
-                    "disk.use",
-                    "disk.inodes",
-                    "limits.open_files_running",
-                    "limits.running",
-                    "settings.pending_restart",
-                ],
-            ),
-            tell(
-                On::All,
-                &[
-                    "clock.difference",
-                    "names.hosts",
-                    "security.keys",
-                    "transactions.idle",
-                    "transactions.prepared",
-                    "slots.logical",
-                    "managed.paused",
-                    "managed.watchers",
-                ],
-            ),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Restart,
-        purpose: Purpose::Restart,
-        rules: &[
-            refuse(
-                On::Targets,
-                &[
-                    "memory.process",
-                    "memory.minimum",
-                    "memory.shared_buffers",
-                    "disk.writable",
-                    "ports.free",
-                    "leftovers.sockets",
-                    "leftovers.processes",
-                    "kernel.semaphores",
-                    "kernel.shared_memory",
-                    "programs.libraries",
-                    "conf.syntax",
-                    "security.keys",
-                    "channels.local",
-                    "names.tablespaces",
-                    "settings.replication",
-                    "settings.senders",
-                    "settings.slots",
-                    "server.backup",
-                ],
-            ),
-            tell(
-                On::Targets,
-                &[
-                    "memory.overcommit",
-                    "disk.use",
-                    "disk.inodes",
-                    "ports.ephemeral",
-                    "limits.open_files",
-                    "security.certificates",
-                    "transactions.long",
-                    "transactions.idle",
-                    "transactions.prepared",
-                    "managed.paused",
-                    "managed.watchers",
-                ],
-            ),
-        ],
-    },
-    Policy {
-        workflow: Workflow::Configure,
-        // The values count from a start on.
-        purpose: Purpose::Restart,
-        rules: &[refuse(On::All, &["disk.writable", "conf.syntax"]), tell(On::All, &["managed.paused"])],
-    },
-    Policy {
-        workflow: Workflow::Repair,
-        purpose: Purpose::Restart,
-        rules: &[tell(
-            On::All,
-            &[
-                "memory.process",
-                "memory.minimum",
-                "memory.shared_buffers",
-                "memory.overcommit",
-                "disk.use",
-                "disk.inodes",
-                "disk.writable",
-                "ports.free",
-                "leftovers.sockets",
-                "leftovers.processes",
-                "kernel.semaphores",
-                "kernel.shared_memory",
-                "programs.libraries",
-                "conf.syntax",
-                "security.keys",
-                "clock.difference",
-                "server.replay_paused",
-                "managed.watchers",
-            ],
-        )],
-    },
-    Policy {
-        workflow: Workflow::Failover,
-        purpose: Purpose::Failover,
-        rules: &[tell(
-            On::All,
-            &[
-                "disk.use",
-                "disk.inodes",
-                "disk.writable",
-                "conf.syntax",
-                "hba.clients",
-                "limits.open_files_running",
-                "names.tablespaces",
-                "server.replay_paused",
-                "settings.replication",
-                "managed.watchers",
-            ],
-        )],
-    },
-];
-
-/// The checks that the parameters of configure decide, beside those of [`POLICIES`].
+/// The checks that the parameters of configure decide, beside those of its [`Policy`].
 pub(super) const OF_PARAMETERS: &[(&str, &[&str])] = &[
     ("max_process_memory", &["memory.process", "memory.minimum", "memory.peers"]),
     ("shared_buffers", &["memory.shared_buffers", "kernel.shared_memory", "memory.peers"]),
@@ -362,7 +80,7 @@ pub(super) const OF_PARAMETERS: &[(&str, &[&str])] = &[
 ];
 
 fn policy(workflow: Workflow) -> Option<&'static Policy> {
-    POLICIES.iter().find(|policy| policy.workflow == workflow)
+    workflow.entry()?.preflight.as_ref()
 }
 
 /// The change that a workflow has its nodes checked for; none where it makes no checks.
@@ -407,8 +125,7 @@ pub fn add_preflight<P>(
     targets: &[String],
     options: &Options,
 ) {
-    let Some(policy) = policy(workflow) else { return };
-    let checked = Checked::new(nodes, policy, targets, options);
+    let Some(checked) = Checked::new(nodes, workflow, targets, options) else { return };
     let mut found = Found::default();
     checked.check_accepted(&mut found);
     checked.tell_unchecked(&mut found);
@@ -425,9 +142,12 @@ pub(super) fn check_candidate<P>(
     to: &str,
     options: &Options,
 ) -> Vec<String> {
-    let Some(policy) = policy(Workflow::Switchover) else { return Vec::new() };
+    let targets = [to.to_owned()];
+    let Some(checked) = Checked::new(nodes, Workflow::Switchover, &targets, options) else {
+        return Vec::new();
+    };
     let mut found = Found::default();
-    Checked::new(nodes, policy, &[to.to_owned()], options).judge(&mut found);
+    checked.judge(&mut found);
     found.add_to(outlook);
     std::mem::take(&mut found.unmade)
 }
@@ -450,7 +170,8 @@ struct CheckedNode<'a> {
 }
 
 struct Checked<'a> {
-    policy: &'a Policy,
+    workflow: Workflow,
+    policy: &'static Policy,
     options: &'a Options,
     nodes: Vec<CheckedNode<'a>>,
     /// Nodes on which the checks failed, whether the workflow is about them, and why.
@@ -467,22 +188,24 @@ struct Told<'a> {
 }
 
 impl<'a> Checked<'a> {
-    fn new(nodes: &'a [Node], policy: &'a Policy, targets: &[String], options: &'a Options) -> Self {
-        let mut involved = involved(nodes, policy.workflow, targets);
-        if policy.workflow == Workflow::Switchover {
+    /// Returns what to judge; nothing for a workflow that makes no such checks.
+    fn new(nodes: &'a [Node], workflow: Workflow, targets: &[String], options: &'a Options) -> Option<Self> {
+        let policy = policy(workflow)?;
+        let mut involved = involved(nodes, workflow, targets);
+        if workflow == Workflow::Switchover {
             involved.retain(|(node, _)| !super::switchover::is_done_without(node, options));
         }
         // The workflow itself reports an unreachable node; the other nodes' channels to it add nothing.
         let reachable = involved.iter().filter(|(node, _)| node.is_reachable());
         let known: Vec<_> = reachable.map(|(node, _)| (node.key(), node.state().running)).collect();
-        let mut it = Self { policy, options, nodes: Vec::new(), unchecked: Vec::new() };
+        let mut it = Self { workflow, policy, options, nodes: Vec::new(), unchecked: Vec::new() };
         for (node, is_target) in &involved {
             let (node, is_target, seen) = (*node, *is_target, node.seen());
             it.unchecked.extend(seen.unchecked.as_deref().map(|why| (node, is_target, why)));
             let Some(facts) = &seen.facts else { continue };
             let mut facts = Facts::clone(facts);
             keep_ways(&mut facts, &known);
-            if matches!(policy.workflow, Workflow::Configure | Workflow::Deploy) {
+            if matches!(workflow, Workflow::Configure | Workflow::Deploy) {
                 for (name, value) in &options.og_parameters {
                     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     facts.settings.insert_file(&name.to_ascii_lowercase(), value);
@@ -492,7 +215,7 @@ impl<'a> Checked<'a> {
             let wanted = Wanted { target: is_target, port, ..Wanted::default() };
             it.nodes.push(CheckedNode { node, is_target, facts, wanted });
         }
-        it
+        Some(it)
     }
 
     /// Whether errors of a check on a node refuse the workflow; none when its findings do not matter to it.
@@ -504,7 +227,7 @@ impl<'a> Checked<'a> {
         };
         let rule = self.policy.rules.iter().find(|rule| applies(rule.on) && rule.checks.contains(&id));
         let is_set = |name: &str| self.options.og_parameters.keys().any(|key| key.eq_ignore_ascii_case(name));
-        let is_of_parameter = self.policy.workflow == Workflow::Configure
+        let is_of_parameter = self.workflow == Workflow::Configure
             && OF_PARAMETERS.iter().any(|(name, checks)| checks.contains(&id) && is_set(name));
         rule.map(|rule| rule.refuses).or(is_of_parameter.then_some(true))
     }
@@ -525,7 +248,12 @@ impl<'a> Checked<'a> {
                         let is_new = refuses && !accepted.contains(&*finding.id);
                         unknown.extend(Some(finding.id).filter(|id| is_new && !unknown.contains(id)));
                     }
-                    severity => add(&mut told, own, finding, refuses && severity == Severity::Error),
+                    severity => {
+                        // og_host has set it, or is about to in a run that changes something.
+                        let is_prepared = self.options.og_host && finding.fixable_by == FixableBy::Deploy;
+                        let refuses = refuses && severity == Severity::Error && !is_prepared;
+                        add(&mut told, own, finding, refuses);
+                    }
                 }
             }
             match not_made.iter_mut().find(|(ids, _)| *ids == unknown) {
@@ -535,7 +263,11 @@ impl<'a> Checked<'a> {
             }
         }
         for Told { finding, of, refuses, nodes } in told {
-            let text = format!("{}: {of}{}; {}", nodes.join(", "), finding.message, finding.fix);
+            let is_preparable = self.workflow == Workflow::Deploy
+                && finding.fixable_by == FixableBy::Deploy
+                && !self.options.og_host;
+            let by = if is_preparable { ", or let og_host=true do it" } else { "" };
+            let text = format!("{}: {of}{}; {}{by}", nodes.join(", "), finding.message, finding.fix);
             found.add(text, refuses, &finding.id, &accepted);
         }
         found.unmade.extend(not_made.into_iter().map(|(ids, nodes)| {
@@ -575,7 +307,7 @@ impl<'a> Checked<'a> {
     fn tell_unchecked(&self, found: &mut Found) {
         let accepted = self.accepted();
         for (node, is_target, why) in &self.unchecked {
-            let refuses = match self.policy.workflow {
+            let refuses = match self.workflow {
                 Workflow::Repair | Workflow::Failover => false,
                 Workflow::Drop | Workflow::Clear => !is_target,
                 _ => true,

@@ -13,8 +13,10 @@ use serde::Serialize;
 
 use super::LOST;
 
-/// Below the folder for state.
-const RUNS: &str = "opengauss-node/runs";
+/// Of the suite, below the folder for state.
+const OWN_STATE: &str = "opengauss-node";
+/// In that folder.
+const RUNS: &str = "runs";
 /// Keys whose values are written by this suite alone and read again; a secret that happens to be the same word says nothing there.
 const OWN: [&str; 12] = [
     "event", "verdict", "counts", "id", "workflow", "owner", "version", "started", "ended", "start", "end",
@@ -23,40 +25,58 @@ const OWN: [&str; 12] = [
 /// Runs of one workflow that may begin in the same second.
 const MOST_IN_A_SECOND: u32 = 1000;
 
-/// Returns the folder that has the folders of all runs: below `$XDG_STATE_HOME`, else `~/.local/state`.
+/// Returns the folder that has the folders of all runs, in [`state_folder`].
 ///
 /// # Errors
 /// `not_found` where the user has no home.
 pub fn runs_folder() -> Result<PathBuf, Error> {
+    state_folder().map(|folder| folder.join(RUNS))
+}
+
+/// Returns the folder in which the suite leaves what runs were about: below `$XDG_STATE_HOME`, else `~/.local/state`.
+///
+/// # Errors
+/// `not_found` where the user has no home.
+pub fn state_folder() -> Result<PathBuf, Error> {
     let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home =
         || named("HOME").or_else(|| User::from_uid(Uid::effective()).ok().flatten().map(|user| user.dir));
     let state = named("XDG_STATE_HOME").or_else(|| home().map(|home| home.join(".local/state")));
-    state.map(|state| state.join(RUNS)).ok_or_else(|| {
+    state.map(|state| state.join(OWN_STATE)).ok_or_else(|| {
         Error::not_found("there is no folder for records: neither XDG_STATE_HOME nor HOME is set")
     })
 }
 
 /// Makes the folder of a run that begins now; returns it with the run's id.
 pub(super) fn make(runs: &Path, now_millis: u64, workflow: &str) -> Result<(PathBuf, String), Error> {
-    let fail = |path: &Path, e: &std::io::Error| Error::io("make", path, e);
-    DirBuilder::new().recursive(true).mode(0o700).create(runs).map_err(|e| fail(runs, &e))?;
-    let stamp: String = rfc3339(now_millis / 1000).chars().filter(char::is_ascii_digit).collect();
-    let (day, time) = stamp.split_at(stamp.len() - 6);
-    let first = format!("{day}-{time}-{workflow}");
+    make_parent(runs)?;
+    let first = format!("{}-{workflow}", time_stamp(now_millis));
     let ids = std::iter::once(first.clone()).chain((2..MOST_IN_A_SECOND).map(|n| format!("{first}-{n}")));
     for id in ids {
         let folder = runs.join(&id);
         match DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => return Ok((folder, id)),
             Err(e) if e.kind() == IoKind::AlreadyExists => {}
-            Err(e) => return Err(fail(&folder, &e)),
+            Err(e) => return Err(Error::io("make", &folder, &e)),
         }
     }
     Err(Error::new(
         ErrorKind::Io,
         format!("{} and all names beside it are taken", runs.join(first).display()),
     ))
+}
+
+/// Makes a folder that only its user may enter, and those above it; one that is there stays as it is.
+pub(crate) fn make_parent(folder: &Path) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|e| Error::io("make", folder, &e))
+}
+
+/// The time as it begins names: `20260131-235959`.
+pub(crate) fn time_stamp(now_millis: u64) -> String {
+    let digits: String = rfc3339(now_millis / 1000).chars().filter(char::is_ascii_digit).collect();
+    let (day, time) = digits.split_at(digits.len() - 6);
+    format!("{day}-{time}")
 }
 
 /// Writes the file, readable by its user alone.
@@ -112,7 +132,7 @@ pub(super) fn append(path: &Path, value: &impl Serialize) -> Result<(), Error> {
 }
 
 /// The value as JSON over several lines, its secrets masked.
-pub(super) fn to_pretty(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+pub(crate) fn to_pretty(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     let masked: serde_json::Value = serde_json::from_slice(&to_line(value)?).map_err(|e| unwritable(&e))?;
     let mut text = serde_json::to_vec_pretty(&masked).map_err(|e| unwritable(&e))?;
     text.push(b'\n');

@@ -27,7 +27,8 @@ use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
 
-pub use folder::runs_folder;
+pub(crate) use folder::{make_parent, time_stamp, to_pretty};
+pub use folder::{runs_folder, state_folder};
 
 /// What asks og_workflow for a new record; the record's own path continues it.
 pub const NEW: &str = "new";
@@ -43,6 +44,8 @@ const LOST: &str = "lost.txt";
 const NOTIFY: &str = "og_notify";
 /// The page in the folder of a run.
 pub const REPORT: &str = "report.html";
+/// All files that the folder of a run may have.
+pub(crate) const RECORD_FILES: [&str; 5] = [PLAN, EVENTS, OUTCOME, LOST, REPORT];
 
 /// What was asked of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,25 +1,61 @@
 //! Removing what dropped nodes left.
 
 use og_common::gauss::initdb::{Obstacle, ObstacleKind};
+use og_preflight::args::Purpose;
 use serde_json::json;
 
-use super::{Answered, INSPECT, QUIET, Run, args, calls_on, require_success};
+use super::{
+    Answered, INSPECT, QUIET, Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success,
+};
 use crate::answer::Answer;
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Clear};
 use crate::replay::{Calls, Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 use crate::table::aligned;
 
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Clear,
+    name: "clear",
+    title: "Clear dropped nodes",
+    about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, its rules and slots removed",
+    details: &[
+        "It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.",
+        "Interrupted at any point, it can be run again.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_clear",
+        about: "The dropped nodes whose data directories are removed",
+        example: "n2",
+        state: "cleared",
+        state_about: "Nothing is left of these nodes, which were dropped",
+        required: true,
+    }),
+    options: &["og_clear_mode", "og_confirm_clear", "og_host", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Drop,
+        rules: &[
+            // Their files lose what is left of the node.
+            refuse(On::Others, &["disk.writable", "conf.syntax"]),
+            tell(On::Others, &["managed.paused"]),
+        ],
+    }),
+    run: clear,
+};
+
 pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, |nodes, options| plan::clear(nodes, targets, options))?;
-    if og.is_empty() {
+    let host = super::host::inspect_removal(it, &og.shared.targets, &og.stop)?;
+    if og.is_empty() && host.0.is_empty() {
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
     }
     check_removal(it, &og)?;
     it.lock(&og.shared)?;
-    let done = steps(it, &og);
+    let done = steps(it, &og, &host);
     it.end(std::slice::from_ref(&og.shared.primary), done)
 }
 
@@ -63,7 +99,7 @@ fn removal<'a>(og: &Clear, nodes: impl Iterator<Item = (&'a String, &'a String)>
         .collect()
 }
 
-fn steps(it: &mut Run, og: &Clear) -> Go {
+fn steps(it: &mut Run, og: &Clear, host: &Answered) -> Go {
     let shared = &og.shared;
     let calls = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
     require_success(&[&it.step("Stop the cleared nodes", "og_node_state", calls)?])?;
@@ -78,6 +114,7 @@ fn steps(it: &mut Run, og: &Clear) -> Go {
         .map(|(n, names)| (n.clone(), args(json!({"state": "absent", "names": names, "if_active": "wait"}))));
     let slots = it.step("Drop their replication slots", "og_slot", slots.collect())?;
     require_success(&[&rules, &slots])?;
+    super::host::remove(it, host)?;
     it.show(&[], &shared.targets, Some(&shared.primary))?;
     let check = it.how.check;
     it.table.extend(listed(og, check));

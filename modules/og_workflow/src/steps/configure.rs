@@ -1,12 +1,42 @@
 //! Setting parameters on all nodes.
 
+use og_preflight::args::Purpose;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::{Run, args, failure_reasons, require_success, restart};
+use super::{Run, Workflow, WorkflowEntry, args, failure_reasons, require_success, restart};
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Configure, Outlook, Restart, pending_in_words};
 use crate::replay::{Answered, Calls, Go, Stop};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Configure,
+    name: "configure",
+    title: "Configure the cluster",
+    about: "Set parameters on all nodes of the cluster, in the right order",
+    details: &[
+        "The parameters are in `og_parameters`; all nodes are asked whether they accept them before one is changed.",
+        "The result names the nodes that need a restart; with `og_configure_restart` they are restarted one by one.",
+    ],
+    changes: true,
+    targets: None,
+    options: &[
+        "og_parameters",
+        "og_configure_restart",
+        "og_restart_commits",
+        "og_wait_sessions",
+        "og_switch_back",
+        "og_accept",
+    ],
+    preflight: Some(Policy {
+        // The values count from a start on.
+        purpose: Purpose::Restart,
+        rules: &[refuse(On::All, &["disk.writable", "conf.syntax"]), tell(On::All, &["managed.paused"])],
+    }),
+    run: |it, _| configure(it),
+};
 
 pub(super) fn configure(it: &mut Run) -> Go {
     let named = it.how.options.og_parameters.keys().map(|name| name.to_ascii_lowercase());

@@ -1,16 +1,111 @@
 //! Making a cluster: the primary here, the others as expand adds them.
 
+use og_preflight::args::Purpose;
 use serde_json::json;
 
 use super::expand::{carry_out, plan_expand};
-use super::{Answered, INSPECT, Run, args, calls_on, require_success, write_static};
+use super::{Answered, INSPECT, Run, Workflow, WorkflowEntry, args, calls_on, require_success, write_static};
 use crate::answer::Answer;
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Deploy, Expand};
 use crate::replay::{Go, Stop};
 use crate::seen::{INITDB, PROGRAMS};
 
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Deploy,
+    name: "deploy",
+    title: "Deploy the cluster",
+    about: "Make a cluster of nodes on which openGauss is installed and no database exists yet",
+    details: &[
+        "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package \
+         that `og_package` names.",
+        "Nodes that are members stay as they are, and nodes that are new in the inventory are added. Interrupted at any point, it can be run again.",
+    ],
+    changes: true,
+    targets: None,
+    options: &[
+        "og_package",
+        "og_locale",
+        "og_encoding",
+        "og_compatibility",
+        "og_password_file",
+        "og_xml",
+        "og_parameters",
+        "og_sync_standbys",
+        "og_sync_num",
+        "og_hba_method",
+        "og_build_mode",
+        "og_build_force",
+        "og_build_room",
+        "og_build_parallel",
+        "og_rollback",
+        "og_host",
+        "og_accept",
+    ],
+    preflight: Some(Policy {
+        purpose: Purpose::Deploy,
+        rules: &[
+            // The targets are the nodes whose servers never ran.
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "memory.overcommit",
+                    "disk.inodes",
+                    "disk.writable",
+                    "ports.free",
+                    "ports.ephemeral",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "limits.open_files",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "kernel.remove_ipc",
+                    "programs.release",
+                    "programs.libraries",
+                    "same.release",
+                    "same.architecture",
+                    "same.page_size",
+                    "same.user",
+                    "clock.difference",
+                ],
+            ),
+            tell(
+                On::Targets,
+                &[
+                    "disk.use",
+                    "memory.swap",
+                    "memory.huge_pages",
+                    "disk.file_system",
+                    "leftovers.cron",
+                    "leftovers.environment",
+                    "limits.stack",
+                    "limits.processes",
+                    "limits.address_space",
+                    "clock.service",
+                    "hosts.file_mode",
+                    "same.time_zone",
+                    "same.uid",
+                    "network.mtu",
+                ],
+            ),
+            tell(On::All, &["names.hosts", "managed.paused"]),
+        ],
+    }),
+    run: |it, _| deploy(it),
+};
+
 pub(super) fn deploy(it: &mut Run) -> Go {
-    if !it.how.options.og_package.is_empty() && !super::package::bring_package(it)? {
+    let package = super::package::inspect(it)?;
+    if !super::host::prepare(it)? {
+        return Ok(());
+    }
+    if let Some(package) = package
+        && !super::package::bring(it, &package)?
+    {
         return Ok(());
     }
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();

@@ -1,10 +1,43 @@
 //! Taking nodes away.
 
+use og_preflight::args::Purpose;
 use serde_json::{Value, json};
 
-use super::{Run, args, calls_on, require_success, write_static};
+use super::{Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success, write_static};
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Drop};
 use crate::replay::{Answered, Calls, Go, Stop};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Drop,
+    name: "drop",
+    title: "Drop nodes of the cluster",
+    about: "Remove standbys or cascade standbys from a cluster, dead or alive; never the primary",
+    details: &[
+        "The dropped nodes keep their data. Interrupted at any point, it can be run again.",
+        "A node that could not be reached keeps running; run it again when the node is back.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_drop",
+        about: "The nodes to remove",
+        example: "n2",
+        state: "dropped",
+        state_about: "These nodes are not members of the cluster",
+        required: true,
+    }),
+    options: &["og_drop_commits", "og_drop_clear", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Drop,
+        rules: &[
+            refuse(On::Others, &["disk.writable", "conf.syntax"]),
+            tell(On::Targets, &["transactions.long", "transactions.idle", "server.backup"]),
+            tell(On::Others, &["managed.paused"]),
+        ],
+    }),
+    run: drop,
+};
 
 pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
     let og = it.begin(|nodes, options| plan::drop(nodes, targets, options))?;

@@ -1,16 +1,113 @@
 //! Adding nodes.
 
+use og_preflight::args::Purpose;
 use std::fmt::Write as _;
 
 use og_common::protocol::Bytes;
 use og_common::replconn::NumberedChannel;
 use serde_json::json;
 
-use super::{QUIET, Run, args, calls_on, failure_reasons, require_success, write_static};
+use super::{
+    QUIET, Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success,
+    write_static,
+};
 use crate::answer::Answer;
 use crate::args::{Counts, Shown};
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Expand, SYNC_NAMES};
 use crate::replay::{Answered, Calls, Go, Stop};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Expand,
+    name: "expand",
+    title: "Expand the cluster",
+    about: "Add standbys and cascade standbys to a running cluster, or the first standby to a single node",
+    details: &[
+        "The primary is not restarted and the other standbys keep streaming.",
+        "Interrupted at any point, it can be run again.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_add",
+        about: "The nodes to add",
+        example: "n3,n4",
+        state: "expanded",
+        state_about: "These nodes are standbys or cascade standbys of the cluster, as the pillar says",
+        required: true,
+    }),
+    options: &[
+        "og_sync_standbys",
+        "og_sync_num",
+        "og_hba_method",
+        "og_build_mode",
+        "og_build_force",
+        "og_build_room",
+        "og_build_parallel",
+        "og_rollback",
+        "og_accept",
+    ],
+    preflight: Some(Policy {
+        purpose: Purpose::Expand,
+        rules: &[
+            // Its server is started by the build, on a host that the cluster does not know.
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "memory.overcommit",
+                    "memory.peers",
+                    "disk.room",
+                    "disk.inodes",
+                    "ports.free",
+                    "ports.ephemeral",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "limits.open_files",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "kernel.remove_ipc",
+                    "programs.release",
+                    "programs.libraries",
+                    "conf.include",
+                    "security.keys",
+                    "same.release",
+                    "same.architecture",
+                    "same.page_size",
+                    "same.user",
+                    "clock.difference",
+                ],
+            ),
+            refuse(On::All, &["disk.writable", "conf.syntax", "channels.reached"]),
+            refuse(On::Others, &["settings.replication"]),
+            tell(
+                On::Targets,
+                &[
+                    // How full a disk is tells nothing of whether the copy fits, which disk.room looks at.
+                    "disk.use",
+                    "memory.swap",
+                    "memory.huge_pages",
+                    "disk.file_system",
+                    "leftovers.cron",
+                    "limits.stack",
+                    "limits.processes",
+                    "limits.address_space",
+                    "clock.service",
+                    "hosts.file_mode",
+                    "security.certificates",
+                    "same.time_zone",
+                    "same.uid",
+                    "network.mtu",
+                ],
+            ),
+            tell(On::Others, &["sync.now", "server.backup"]),
+            tell(On::All, &["names.hosts", "managed.paused"]),
+        ],
+    }),
+    run: expand,
+};
 
 /// What the run did at the nodes that stay, to be taken back when it fails.
 #[derive(Default)]

@@ -1,16 +1,61 @@
 //! Making a standby the primary when the primary is lost.
 
+use og_preflight::args::Purpose;
 use std::collections::BTreeMap;
 
 use og_common::gauss::{LogPosition, NodeState};
 use og_common::protocol::Lsn;
 use serde_json::json;
 
-use super::{Run, args, calls_on, failure_reasons, require_success, write_static};
+use super::{
+    Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success, write_static,
+};
 use crate::args::Shown;
+use crate::plan::preflight::{On, Policy, tell};
 use crate::plan::{self, Choice, Failover, SYNC_NAMES};
 use crate::replay::{Answered, Go, Stop};
 use crate::seen::{LogRecords, PROGRAMS};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Failover,
+    name: "failover",
+    title: "Fail over to a standby",
+    about: "Make the standby that holds most the primary when the primary is lost",
+    details: &[
+        "That it is lost is proved twice: no server answers there, and no standby receives from it.",
+        "The old primary is stopped or, where it cannot be reached, cut off; then the standby is chosen that holds most of the log.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_failover",
+        about: "The standby that becomes primary; without a name the one that holds most",
+        example: "n2",
+        state: "failed_over",
+        state_about: "A standby is the primary in place of one that is lost",
+        required: false,
+    }),
+    options: &["og_confirm_dead", "og_accept_loss", "og_failover_force"],
+    preflight: Some(Policy {
+        purpose: Purpose::Failover,
+        rules: &[tell(
+            On::All,
+            &[
+                "disk.use",
+                "disk.inodes",
+                "disk.writable",
+                "conf.syntax",
+                "hba.clients",
+                "limits.open_files_running",
+                "names.tablespaces",
+                "server.replay_paused",
+                "settings.replication",
+                "managed.watchers",
+            ],
+        )],
+    }),
+    run: failover,
+};
 
 /// Seconds between the two looks that prove that the primary is lost.
 const APART: u64 = 5;

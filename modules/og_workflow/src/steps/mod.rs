@@ -1,15 +1,18 @@
 //! The workflows, step by step, and the list of them, [`WORKFLOWS`]. What each step needs is decided in [`crate::plan`].
 
 mod clear;
+mod collect;
 mod configure;
 mod deploy;
 mod drop;
 mod expand;
 mod failover;
+mod host;
 mod package;
 mod preflight;
 mod repair;
 mod restart;
+mod status;
 mod switchover;
 #[cfg(test)]
 mod tests;
@@ -24,14 +27,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use collect::Collected;
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
 use crate::cluster::{InventoryHost, Node};
+use crate::health::ClusterHealth;
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
-use crate::health::{self, ClusterHealth, Finding, Severity, Verdict};
 use crate::owner;
+use crate::plan::preflight::Policy;
 use crate::plan::{self, Case, Files, Outlook, PARAMETERS, PREFLIGHT, Purpose, Shared};
 use crate::replay::{Answered, Calls, Go, Replay, Stop};
 use crate::seen::{INITDB, LogRecords, PROGRAMS, SESSIONS, Seen};
@@ -44,13 +49,13 @@ use crate::text::unified;
 pub enum Workflow {
     /// Add standbys and cascade standbys to a running cluster, or the first standby to a single node.
     Expand,
-    /// Take standbys or cascade standbys out of a cluster, whether they live or not.
+    /// Remove standbys or cascade standbys from a cluster, dead or alive.
     Drop,
-    /// Make a cluster of nodes on which openGauss is installed and no database is there.
+    /// Make a cluster of nodes on which openGauss is installed and no database exists.
     Deploy,
     /// Remove what a dropped node left on its host.
     Clear,
-    /// Find why nodes do not serve or do not follow, and repair them by the mildest step that serves.
+    /// Find why nodes are down or do not follow, and repair them by the mildest step that helps.
     Repair,
     /// Set parameters on all nodes of the cluster.
     Configure,
@@ -60,10 +65,12 @@ pub enum Workflow {
     Switchover,
     /// Make a standby the primary when the primary is lost.
     Failover,
-    /// Show the cluster as one table.
+    /// Show the state of the cluster.
     Status,
-    /// Check the nodes for what speaks against a change.
+    /// Check the nodes before a change.
     Preflight,
+    /// Collect what somebody needs to help from afar.
+    Collect,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
     /// Tell of the file of a package on this machine, which `og_package` names.
@@ -73,245 +80,18 @@ pub enum Workflow {
 /// The workflows that callers offer. Roles, playbooks, Salt's functions and states, documents and tests are made of this
 /// list by `cargo xtask docs`.
 pub const WORKFLOWS: &[WorkflowEntry] = &[
-    WorkflowEntry {
-        workflow: Workflow::Expand,
-        name: "expand",
-        title: "Expand the cluster",
-        about: "Add standbys and cascade standbys to a running cluster, or the first standby to a single node",
-        details: &[
-            "The primary is not restarted and the other standbys keep streaming.",
-            "Stopped at any point it may be run again.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_add",
-            about: "The nodes to add",
-            example: "n3,n4",
-            state: "expanded",
-            state_about: "These nodes are standbys or cascade standbys of the cluster, as the pillar says",
-            required: true,
-        }),
-        options: &[
-            "og_sync_standbys",
-            "og_sync_num",
-            "og_hba_method",
-            "og_build_mode",
-            "og_build_force",
-            "og_build_room",
-            "og_build_parallel",
-            "og_rollback",
-            "og_accept",
-        ],
-        run: expand::expand,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Drop,
-        name: "drop",
-        title: "Drop nodes of the cluster",
-        about: "Take standbys or cascade standbys out of a cluster, whether they live or not; never the primary",
-        details: &[
-            "The dropped nodes keep their data. Stopped at any point it may be run again.",
-            "A node that could not be reached is stopped by running it again when it is back.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_drop",
-            about: "The nodes to take away",
-            example: "n2",
-            state: "dropped",
-            state_about: "These nodes are no part of the cluster",
-            required: true,
-        }),
-        options: &["og_drop_commits", "og_drop_clear", "og_accept"],
-        run: drop::drop,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Deploy,
-        name: "deploy",
-        title: "Deploy the cluster",
-        about: "Make a cluster of the nodes, on which openGauss is installed and no database is there yet",
-        details: &[
-            "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package \
-             that `og_package` names.",
-            "Nodes that are members stay as they are: stopped at any point it may be run again, and it adds nodes that are new in the inventory.",
-        ],
-        changes: true,
-        targets: None,
-        options: &[
-            "og_package",
-            "og_locale",
-            "og_encoding",
-            "og_compatibility",
-            "og_password_file",
-            "og_xml",
-            "og_parameters",
-            "og_sync_standbys",
-            "og_sync_num",
-            "og_hba_method",
-            "og_build_mode",
-            "og_build_force",
-            "og_build_room",
-            "og_build_parallel",
-            "og_rollback",
-            "og_accept",
-        ],
-        run: |it, _| deploy::deploy(it),
-    },
-    WorkflowEntry {
-        workflow: Workflow::Clear,
-        name: "clear",
-        title: "Clear dropped nodes",
-        about: "Remove what a dropped node left: its server is stopped, its data directory moved aside, the cluster forgets it",
-        details: &[
-            "It proves first that the node is no member: no channel, static configuration or synchronous standby name has it.",
-            "Stopped at any point it may be run again.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_clear",
-            about: "The dropped nodes whose data directories go",
-            example: "n2",
-            state: "cleared",
-            state_about: "Nothing is left of these nodes, which were dropped",
-            required: true,
-        }),
-        options: &["og_clear_mode", "og_confirm_clear", "og_accept"],
-        run: clear::clear,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Repair,
-        name: "repair",
-        title: "Repair nodes of the cluster",
-        about: "Find why nodes do not serve or do not follow, and repair them by the mildest step that serves",
-        details: &[
-            "The cause of each node is proved and told: by log positions, terms, system identifiers and the server's log.",
-            "Stopped at any point it may be run again. A node that holds what the primary has not is never overwritten \
-             unless it is forced.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_repair",
-            about: "The nodes to repair; without names all that need it",
-            example: "n2",
-            state: "repaired",
-            state_about: "These nodes follow the primary",
-            required: false,
-        }),
-        options: &[
-            "og_repair_force",
-            "og_repair_backup",
-            "og_hba_method",
-            "og_build_room",
-            "og_build_parallel",
-        ],
-        run: repair::repair,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Configure,
-        name: "configure",
-        title: "Configure the cluster",
-        about: "Set parameters on all nodes of the cluster, in the order that is right for them",
-        details: &[
-            "The parameters are in `og_parameters`; all nodes are asked whether they take them before one is changed.",
-            "Which nodes wait for a restart is told; with `og_configure_restart` they are restarted one by one.",
-        ],
-        changes: true,
-        targets: None,
-        options: &[
-            "og_parameters",
-            "og_configure_restart",
-            "og_restart_commits",
-            "og_wait_sessions",
-            "og_switch_back",
-            "og_accept",
-        ],
-        run: |it, _| configure::configure(it),
-    },
-    WorkflowEntry {
-        workflow: Workflow::Restart,
-        name: "restart",
-        title: "Restart the cluster",
-        about: "Restart the nodes whose settings wait for it, one by one: standbys first, the primary after a switchover",
-        details: &[
-            "Without nodes those are restarted of which a setting counts only after a restart.",
-            "A single node, or a primary without a standby to hand over to, is restarted in place.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_restart",
-            about: "The nodes to restart, whether a setting waits for it or not",
-            example: "n2",
-            state: "restarted",
-            state_about: "No setting of the cluster waits for a restart; nodes that are named were restarted",
-            required: false,
-        }),
-        options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept"],
-        run: restart::restart,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Switchover,
-        name: "switchover",
-        title: "Switch over to a standby",
-        about: "Make a standby the primary, and the primary a standby; nothing that was committed is lost",
-        details: &[
-            "The primary is checkpointed first, while clients write; then they wait for the time that the roles change.",
-            "It is tried once; what became of it is looked up on all nodes.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_switchover",
-            about: "The standby that becomes primary",
-            example: "n2",
-            state: "primary",
-            state_about: "This node is the primary of the cluster",
-            required: true,
-        }),
-        options: &["og_long_transactions", "og_without", "og_accept"],
-        run: switchover::switchover,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Failover,
-        name: "failover",
-        title: "Fail over to a standby",
-        about: "Make the standby that holds most the primary when the primary is lost",
-        details: &[
-            "That it is lost is proved twice: no server answers there, and no standby receives from it.",
-            "It is stopped or, where it cannot be reached, cut off; then the standby is chosen whose log goes farthest.",
-        ],
-        changes: true,
-        targets: Some(Targets {
-            option: "og_failover",
-            about: "The standby that becomes primary; without a name the one that holds most",
-            example: "n2",
-            state: "failed_over",
-            state_about: "A standby is the primary in place of one that is lost",
-            required: false,
-        }),
-        options: &["og_confirm_dead", "og_accept_loss", "og_failover_force"],
-        run: failover::failover,
-    },
-    WorkflowEntry {
-        workflow: Workflow::Status,
-        name: "status",
-        title: "Status of the cluster",
-        about: "Show the cluster as one table; changes nothing",
-        details: &[],
-        changes: false,
-        targets: None,
-        options: &[],
-        run: |it, _| it.status(),
-    },
-    WorkflowEntry {
-        workflow: Workflow::Preflight,
-        name: "preflight",
-        title: "Check the nodes before a change",
-        about: "Check hosts, servers and files of all nodes for what speaks against a change; changes nothing",
-        details: &["It fails when there is a finding of severity error."],
-        changes: false,
-        targets: None,
-        options: &["og_preflight_for", "og_preflight_nodes"],
-        run: |it, _| preflight::preflight(it),
-    },
+    expand::ENTRY,
+    drop::ENTRY,
+    deploy::ENTRY,
+    clear::ENTRY,
+    repair::ENTRY,
+    configure::ENTRY,
+    restart::ENTRY,
+    switchover::ENTRY,
+    failover::ENTRY,
+    status::ENTRY,
+    preflight::ENTRY,
+    collect::ENTRY,
 ];
 
 /// What callers and documents know of a workflow, and what runs it.
@@ -333,6 +113,8 @@ pub struct WorkflowEntry {
     pub targets: Option<Targets>,
     /// The options that only the workflows take which name them.
     pub options: &'static [&'static str],
+    /// Which findings of og_preflight refuse it, and which are told; none where it makes no such checks.
+    pub(crate) preflight: Option<Policy>,
     run: fn(&mut Run, &[String]) -> Go,
 }
 
@@ -409,10 +191,6 @@ pub struct How {
 
 /// The look with which each workflow begins.
 const INSPECT: &str = "Inspect all nodes";
-/// How wide the table of a status is: Ansible folds longer lines.
-const TABLE_WIDTH: usize = 76;
-/// The programs that a status asks.
-const OF_A_STATUS: [&str; 3] = ["og_node_state", "og_replconninfo", "og_guc"];
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -443,6 +221,7 @@ pub fn run(
         before: None,
         after: None,
         preflight: None,
+        collected: None,
         causes: Vec::new(),
         diagnoses: false,
         leader: None,
@@ -490,6 +269,7 @@ struct Run<'a> {
     before: Option<Box<ClusterHealth>>,
     after: Option<Box<ClusterHealth>>,
     preflight: Option<Vec<NodePreflight>>,
+    collected: Option<Collected>,
     causes: Vec<Case>,
     /// Whether nodes that are not well are asked why.
     diagnoses: bool,
@@ -518,7 +298,7 @@ impl Run<'_> {
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
-        let asks_all = more.is_some() || programs == OF_A_STATUS;
+        let asks_all = more.is_some() || programs == status::PROGRAMS;
         let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
             // To look through a data directory takes its time.
@@ -855,24 +635,6 @@ impl Run<'_> {
         require_success(&[&done])
     }
 
-    /// Assesses the cluster; fails when it does not serve, or when what was seen does not fit what is said of it.
-    fn status(&mut self) -> Go {
-        let mut nodes = self.inspect("Inspect the cluster", &OF_A_STATUS, &[])?;
-        self.ask_cm(&mut nodes)?;
-        let health = self.assess(&nodes);
-        self.table = health::lines::lines(&health, false, Some(TABLE_WIDTH));
-        let serves = matches!(health.verdict, Verdict::Healthy | Verdict::Degraded);
-        let errors = health.findings.iter().filter(|finding| finding.severity == Severity::Error);
-        self.findings =
-            errors.filter(|finding| !serves || finding.node.is_none()).map(Finding::in_words).collect();
-        self.cluster = Some(health);
-        if self.findings.is_empty() {
-            Ok(())
-        } else {
-            Err(Stop::Failed(plan::list_findings(&self.findings, "")))
-        }
-    }
-
     /// Asks openGauss CM, where it runs nodes, what it says of the cluster.
     fn ask_cm(&mut self, nodes: &mut [Node]) -> Go {
         let is_run = |n: &&Node| n.is_reachable() && n.state().managed_by.by == Manager::Cm;
@@ -958,6 +720,7 @@ impl Run<'_> {
             report: None,
             causes: Some(self.causes).filter(|causes| !causes.is_empty()),
             preflight: self.preflight,
+            collected: self.collected,
         }
     }
 }

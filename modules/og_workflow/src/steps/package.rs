@@ -23,25 +23,42 @@ const MODE: &str = "0600";
 /// A node and the link to its program files.
 type Place = (String, String);
 
-/// Brings the package to the nodes that lack it; says whether the program files are there now, which they are not in check mode
-/// where they lack.
-pub(super) fn bring_package(it: &mut Run) -> Go<bool> {
+/// The package on this machine, and where the nodes are to have it.
+pub(super) struct Package {
+    file: PackageFile,
+    sha256: String,
+    places: Vec<Place>,
+}
+
+/// Inspects the package on this machine; none where the program files are there without one. What is wrong with it is found before
+/// anything is changed.
+pub(super) fn inspect(it: &mut Run) -> Go<Option<Package>> {
+    if it.how.options.og_package.is_empty() {
+        return Ok(None);
+    }
     let own = args(json!({"workflow": "package", "options": {"og_package": it.how.options.og_package}}));
     let file: PackageFile =
         it.replay.ask_here("Inspect the package", "og_workflow", &own, |_| false)?.read_key("package");
-    let (places, mut findings) = find_places(it, &file);
-    let Some(sha256) = file.sha256.clone().filter(|_| findings.is_empty()) else {
-        return refuse(it, findings);
-    };
+    let (places, findings) = find_places(it, &file);
+    match file.sha256.clone().filter(|_| findings.is_empty()) {
+        Some(sha256) => Ok(Some(Package { file, sha256, places })),
+        None => Err(refuse(it, findings, "; nothing was changed")),
+    }
+}
+
+/// Brings the package to the nodes that lack it; says whether the program files are there now, which they are not in check mode
+/// where they lack.
+pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
+    let Package { file, sha256, places } = package;
     let call = |(node, link): &Place| {
         let own = json!({"link": link, "sha256": sha256, "size": file.size, "check_mode": true});
         (node.clone(), args(own))
     };
     let calls = places.iter().map(call).collect();
     let foreseen = it.ask_quietly("Check whether the nodes have the package", PACKAGE, calls)?;
-    findings.extend(super::failure_reasons(&[&foreseen]));
+    let findings = super::failure_reasons(&[&foreseen]);
     if !findings.is_empty() {
-        return refuse(it, findings);
+        return Err(refuse(it, findings, "; no package was transferred or unpacked"));
     }
     let lacks = |place: &&Place| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
     let lacking: Vec<Place> = places.iter().filter(lacks).cloned().collect();
@@ -52,14 +69,14 @@ pub(super) fn bring_package(it: &mut Run) -> Go<bool> {
         return Ok(false);
     }
     if !lacking.is_empty() {
-        bring(it, &file, &sha256, &foreseen, &lacking)?;
+        transfer_and_unpack(it, file, sha256, &foreseen, &lacking)?;
     }
     if it.how.check {
         return Ok(true);
     }
     // Also what a run left that was killed before this. What was for the time of a run alone is no change of the node.
     let call = |(node, link): &Place| {
-        (node.clone(), args(json!({"state": "absent", "path": place_of_file(link, &sha256)})))
+        (node.clone(), args(json!({"state": "absent", "path": place_of_file(link, sha256)})))
     };
     let calls = places.iter().map(call).collect();
     require_success(&[&it.ask_quietly("Remove the file of the package", FILE, calls)?])?;
@@ -67,7 +84,13 @@ pub(super) fn bring_package(it: &mut Run) -> Go<bool> {
 }
 
 /// Carries the package to these nodes and unpacks it.
-fn bring(it: &mut Run, file: &PackageFile, sha256: &str, foreseen: &Answered, lacking: &[Place]) -> Go {
+fn transfer_and_unpack(
+    it: &mut Run,
+    file: &PackageFile,
+    sha256: &str,
+    foreseen: &Answered,
+    lacking: &[Place],
+) -> Go {
     // Where it was unpacked before, only the link may be missing.
     let is_unpacked = |node: &str| {
         let current = foreseen.get(node).map(|answer| answer.read_key::<Value>("current"));
@@ -107,10 +130,10 @@ fn find_places(it: &Run, file: &PackageFile) -> (Vec<Place>, Vec<String>) {
     (places, findings)
 }
 
-fn refuse(it: &mut Run, findings: Vec<String>) -> Go<bool> {
-    let why = plan::list_findings(&findings, "; nothing was changed");
+fn refuse(it: &mut Run, findings: Vec<String>, then: &str) -> Stop {
+    let why = plan::list_findings(&findings, then);
     it.findings = findings;
-    Err(Stop::Failed(why))
+    Stop::Failed(why)
 }
 
 /// Where the file of the package is for the time of the run: beside the link.

@@ -7,11 +7,25 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{InventoryHost, Run, args};
+use super::{InventoryHost, Run, Workflow, WorkflowEntry, args};
 use crate::cluster::Node;
 use crate::plan::{self, PREFLIGHT, list_findings};
 use crate::replay::{Go, Stop};
 use crate::seen::facts_of as facts_in;
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Preflight,
+    name: "preflight",
+    title: "Check the nodes before a change",
+    about: "Check hosts, servers and files of all nodes before a change; changes nothing",
+    details: &["It fails when there is a finding of severity error."],
+    changes: false,
+    targets: None,
+    options: &["og_preflight_for", "og_preflight_nodes"],
+    preflight: None,
+    run: |it, _| preflight(it),
+};
 
 /// What the preflight checks found on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -1,5 +1,6 @@
 //! Repairing nodes.
 
+use og_preflight::args::Purpose;
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::Role;
@@ -7,11 +8,62 @@ use og_common::hba::RuleFields;
 use og_common::protocol::{Bytes, Lsn};
 use serde_json::{Value, json};
 
-use super::{QUIET, Run, args, require_success, write_static};
+use super::{QUIET, Run, Targets, Workflow, WorkflowEntry, args, require_success, write_static};
 use crate::args::{BuildMode, Counts, Shown};
+use crate::plan::preflight::{On, Policy, tell};
 use crate::plan::{self, Build, Repair, list_findings};
 use crate::replay::{Answered, Calls, Go, Stop};
 use crate::seen::PROGRAMS;
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Repair,
+    name: "repair",
+    title: "Repair nodes of the cluster",
+    about: "Find why nodes are down or do not follow, and repair them by the mildest step that helps",
+    details: &[
+        "The cause is proved and reported for each node: by log positions, terms, system identifiers and the server's log.",
+        "Interrupted at any point, it can be run again. A node that holds what the primary has not is never overwritten \
+         unless it is forced.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_repair",
+        about: "The nodes to repair; without names, all that need it",
+        example: "n2",
+        state: "repaired",
+        state_about: "These nodes follow the primary",
+        required: false,
+    }),
+    options: &["og_repair_force", "og_repair_backup", "og_hba_method", "og_build_room", "og_build_parallel"],
+    preflight: Some(Policy {
+        purpose: Purpose::Restart,
+        rules: &[tell(
+            On::All,
+            &[
+                "memory.process",
+                "memory.minimum",
+                "memory.shared_buffers",
+                "memory.overcommit",
+                "disk.use",
+                "disk.inodes",
+                "disk.writable",
+                "ports.free",
+                "leftovers.sockets",
+                "leftovers.processes",
+                "kernel.semaphores",
+                "kernel.shared_memory",
+                "programs.libraries",
+                "conf.syntax",
+                "security.keys",
+                "clock.difference",
+                "server.replay_paused",
+                "managed.watchers",
+            ],
+        )],
+    }),
+    run: repair,
+};
 
 /// Rounds of inspecting, planning and repairing: the primary, the mild steps, and the builds that these were in vain for.
 const ROUNDS: usize = 4;

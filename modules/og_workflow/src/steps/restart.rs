@@ -1,13 +1,82 @@
 //! Restarting nodes one by one.
 
 use og_common::gauss::Role;
+use og_preflight::args::Purpose;
 use serde_json::{Map, Value, json};
 
 use super::switchover::hand_over;
-use super::{Run, args, assess, calls_on, require_success, write_static};
+use super::{Run, Targets, Workflow, WorkflowEntry, args, assess, calls_on, require_success, write_static};
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Follower, HandOver, OfPrimary, Restart};
 use crate::replay::{Go, Stop};
 use crate::seen::SESSIONS;
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Restart,
+    name: "restart",
+    title: "Restart the cluster",
+    about: "Restart the nodes on which a parameter waits for a restart, one by one: standbys first, the primary after a switchover",
+    details: &[
+        "Nodes that are named are restarted in any case.",
+        "A single node, or a primary without a standby to hand over to, is restarted in place.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_restart",
+        about: "The nodes to restart, whether a parameter waits for a restart or not",
+        example: "n2",
+        state: "restarted",
+        state_about: "No parameter of the cluster waits for a restart; nodes that are named were restarted",
+        required: false,
+    }),
+    options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Restart,
+        rules: &[
+            refuse(
+                On::Targets,
+                &[
+                    "memory.process",
+                    "memory.minimum",
+                    "memory.shared_buffers",
+                    "disk.writable",
+                    "ports.free",
+                    "leftovers.sockets",
+                    "leftovers.processes",
+                    "kernel.semaphores",
+                    "kernel.shared_memory",
+                    "programs.libraries",
+                    "conf.syntax",
+                    "security.keys",
+                    "channels.local",
+                    "names.tablespaces",
+                    "settings.replication",
+                    "settings.senders",
+                    "settings.slots",
+                    "server.backup",
+                ],
+            ),
+            tell(
+                On::Targets,
+                &[
+                    "memory.overcommit",
+                    "disk.use",
+                    "disk.inodes",
+                    "ports.ephemeral",
+                    "limits.open_files",
+                    "security.certificates",
+                    "transactions.long",
+                    "transactions.idle",
+                    "transactions.prepared",
+                    "managed.paused",
+                    "managed.watchers",
+                ],
+            ),
+        ],
+    }),
+    run: restart,
+};
 
 pub(super) fn restart(it: &mut Run, targets: &[String]) -> Go {
     it.more_parameters = Some(plan::limits());

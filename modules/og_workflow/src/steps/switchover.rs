@@ -2,14 +2,95 @@
 
 use og_common::gauss::{DbState, Fork, Role};
 use og_common::protocol::Lsn;
+use og_preflight::args::Purpose;
 use serde_json::json;
 
-use super::{INSPECT, Run, args, calls_on, failure_reasons, require_success, write_static};
+use super::{
+    INSPECT, Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success,
+    write_static,
+};
 use crate::args::{LongTransactions, Reason, Shown};
 use crate::cluster::Node;
+use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, HandOver, SYNC_NAMES, Shared, Switchover};
 use crate::replay::{Go, Stop};
 use crate::seen::{PROGRAMS, SESSIONS};
+
+/// What callers and documents know of it, its preflight checks, and what runs it.
+pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
+    workflow: Workflow::Switchover,
+    name: "switchover",
+    title: "Switch over to a standby",
+    about: "Make a standby the primary, and the primary a standby; nothing that was committed is lost",
+    details: &[
+        "The primary is checkpointed first, while clients write; then commits wait while the roles change.",
+        "It is tried once; its outcome is read from all nodes.",
+    ],
+    changes: true,
+    targets: Some(Targets {
+        option: "og_switchover",
+        about: "The standby that becomes primary",
+        example: "n2",
+        state: "primary",
+        state_about: "This node is the primary of the cluster",
+        required: true,
+    }),
+    options: &["og_long_transactions", "og_without", "og_accept"],
+    preflight: Some(Policy {
+        purpose: Purpose::Switchover,
+        rules: &[
+            refuse(
+                On::Targets,
+                &[
+                    "hba.clients",
+                    "channels.both_ways",
+                    "channels.local",
+                    "names.tablespaces",
+                    "server.replay_paused",
+                    "settings.senders",
+                    "settings.slots",
+                ],
+            ),
+            refuse(
+                On::All,
+                &[
+                    "disk.writable",
+                    "conf.syntax",
+                    "leftovers.processes",
+                    "channels.reached",
+                    "settings.replication",
+                    "server.backup",
+                ],
+            ),
+            // A full archive is a reason to leave a host, not to stay there.
+            tell(On::Others, &["server.archiving"]),
+            tell(
+                On::Targets,
+                &[
+                    "disk.use",
+                    "disk.inodes",
+                    "limits.open_files_running",
+                    "limits.running",
+                    "settings.pending_restart",
+                ],
+            ),
+            tell(
+                On::All,
+                &[
+                    "clock.difference",
+                    "names.hosts",
+                    "security.keys",
+                    "transactions.idle",
+                    "transactions.prepared",
+                    "slots.logical",
+                    "managed.paused",
+                    "managed.watchers",
+                ],
+            ),
+        ],
+    }),
+    run: switchover,
+};
 
 /// Seconds that a switchover may take until it is looked up what became of it.
 const TIMEOUT: u64 = 90;
@@ -154,24 +235,32 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
     if it.how.check {
         return Err(Stop::Failed(why));
     }
-    let mut as_before = 0;
+    let mut last = SwitchoverEnd::NotYet;
     for _ in 0..LOOKS {
         it.replay.pause = Some(INTERVAL);
         let nodes = it.inspect("Inspect what became of the switchover", &["og_node_state"], &[])?;
-        match outcome(&nodes, own) {
+        let end = outcome(&nodes, own);
+        match &end {
             SwitchoverEnd::Done => {
                 it.warnings.push(format!("the switchover came to its end after it had been given up: {why}"));
                 return Ok(());
             }
-            SwitchoverEnd::AsBefore if as_before > 0 => {
+            SwitchoverEnd::AsBefore if last == end => {
                 it.reason = Some(Reason::OldRolesHold);
                 return Err(Stop::Failed(format!(
                     "the switchover did not take place, {} is still the primary and {} its standby: {why}",
                     own.from, own.to
                 )));
             }
-            SwitchoverEnd::AsBefore => as_before += 1,
-            SwitchoverEnd::NotYet => as_before = 0,
+            SwitchoverEnd::Other(name) if last == end => {
+                it.reason = Some(Reason::OtherPrimary);
+                return Err(Stop::Failed(format!(
+                    "the switchover did not take place, for {name} has become primary in place of {}: {why}; look at the \
+                     cluster (og status) before you switch over again",
+                    own.from
+                )));
+            }
+            SwitchoverEnd::AsBefore | SwitchoverEnd::Other(_) | SwitchoverEnd::NotYet => last = end,
         }
     }
     it.reason = Some(Reason::UnderWay);
@@ -183,11 +272,19 @@ fn switch(it: &mut Run, own: &HandOver) -> Go {
 }
 
 /// What became of a switchover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum SwitchoverEnd {
     Done,
     AsBefore,
+    /// This third node is the primary, and no other: openGauss CM makes one when a primary fails.
+    Other(String),
     NotYet,
+}
+
+/// The nodes that run as a primary or a single server.
+fn primaries(nodes: &[Node]) -> Vec<String> {
+    let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
+    nodes.iter().filter(leads).map(|n| n.name.clone()).collect()
 }
 
 fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
@@ -196,15 +293,17 @@ fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
             .iter()
             .any(|n| n.name == name && n.live_role() == Some(role) && n.state().db_state == DbState::Normal)
     };
-    let runs_as_primary = |name: &str| {
-        nodes.iter().any(|n| n.name == name && matches!(n.live_role(), Some(Role::Primary | Role::Normal)))
-    };
-    if is(&own.to, Role::Primary) && !runs_as_primary(&own.from) {
+    if is(&own.to, Role::Primary) && !primaries(nodes).contains(&own.from) {
         SwitchoverEnd::Done
     } else if is(&own.from, Role::Primary)
         && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
     {
         SwitchoverEnd::AsBefore
+    } else if let [other] = &primaries(nodes)[..]
+        && is(other, Role::Primary)
+        && ![&own.from, &own.to].contains(&other)
+    {
+        SwitchoverEnd::Other(other.clone())
     } else {
         SwitchoverEnd::NotYet
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod deploy;
+mod host;
 mod repair;
 mod roles;
 mod rolling;

@@ -3,8 +3,9 @@
 use og_lab::Role;
 use og_scenarios::client::create_table;
 use og_scenarios::cluster::{Cluster, Result};
+use og_scenarios::primaries::watch_primaries;
 use og_scenarios::roaming::write_on_any;
-use og_scenarios::shell::Shell;
+use og_scenarios::shell::{Shell, Told};
 use serde_json::{Value, json};
 
 use crate::Story;
@@ -24,9 +25,9 @@ pub const STORY: Story = Story {
     ],
 };
 
-const NODES: [&str; 3] = ["n1", "n2", "n3"];
+pub const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
-fn at_rest(c: &Cluster, primary: &str) -> Result {
+pub fn at_rest(c: &Cluster, primary: &str) -> Result {
     let role = |name| if name == primary { "primary" } else { "standby" };
     c.check_at_rest(&NODES.map(|name| (name, role(name))))
 }
@@ -38,13 +39,13 @@ fn cm_state(c: &Cluster) -> Result<String> {
 }
 
 /// Runs a module that must work, and returns what it says.
-fn work(c: &Cluster, node: &str, module: &str, args: &Value) -> Result<Value> {
+pub fn work(c: &Cluster, node: &str, module: &str, args: &Value) -> Result<Value> {
     let told = c.module(node, module, args.clone())?;
     if told["failed"] == false { Ok(told) } else { Err(format!("{module} {args} on {node}: {told:#}")) }
 }
 
 /// Runs a module that must be refused for CM.
-fn refuse(c: &Cluster, node: &str, module: &str, args: &Value, words: &str) -> Result {
+pub fn refuse(c: &Cluster, node: &str, module: &str, args: &Value, words: &str) -> Result {
     let told = c.module(node, module, args.clone())?;
     let is_so = told["error"]["reason"] == "managed_by_cm"
         && told["changed"] == false
@@ -73,17 +74,23 @@ fn stopped(c: &Cluster) -> Result {
     at_rest(c, "n1")
 }
 
-/// A line of og while a client commits on whichever node is the primary; no row may be lost.
-fn type_under_load(c: &Cluster, shell: &Shell, line: &str) -> Result {
-    let (told, seen) = write_on_any(c, &NODES, || shell.run(line)?.must_work())?;
+/// Runs a line of og by `run` while a client commits on whichever node is the primary: there may never be two, and no row may
+/// be lost.
+pub fn run_under_load(c: &Cluster, line: &str, run: impl FnOnce() -> Result<Told>) -> Result<Told> {
+    let (told, seen) = write_on_any(c, &NODES, || watch_primaries(c, &NODES, run))?;
     let gap = seen.gaps.first().map_or(0.0, std::time::Duration::as_secs_f64);
     println!(
-        "  {}: {line}: {:.1} s, {} rows, none lost, longest gap {gap:.2} s",
+        "  {}: {line}: status {}, {:.1} s, {} rows, none lost, longest gap {gap:.2} s",
         c.lab().engine(),
+        told.status,
         told.took.as_secs_f64(),
         seen.rows.len()
     );
-    Ok(())
+    Ok(told)
+}
+
+fn type_under_load(c: &Cluster, shell: &Shell, line: &str) -> Result {
+    run_under_load(c, line, || shell.run(line)?.must_work()).map(drop)
 }
 
 fn switched(c: &Cluster) -> Result {

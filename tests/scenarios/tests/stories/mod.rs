@@ -3,6 +3,7 @@
 mod broken_builds;
 mod builds;
 mod cm;
+mod cm_faults;
 mod crowd;
 mod deploy;
 mod growth;
@@ -48,6 +49,7 @@ pub const ALL: &[Story] = &[
     builds::STORY,
     roles::STORY,
     cm::STORY,
+    cm_faults::STORY,
     crowd::STORY,
     growth::STORY,
     deploy::STORY,
@@ -58,8 +60,8 @@ pub const ALL: &[Story] = &[
     salt::STORY,
 ];
 
-/// The story whose cluster openGauss CM runs.
-pub const UNDER_CM: &str = cm::STORY.name;
+/// The stories whose cluster openGauss CM runs.
+pub const UNDER_CM: [&str; 2] = [cm::STORY.name, cm_faults::STORY.name];
 
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
@@ -72,7 +74,7 @@ pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
         );
     }
-    if story.name == UNDER_CM {
+    if UNDER_CM.contains(&story.name) {
         return og_lab::cm_for(engine).err().map(|why| why.to_string());
     }
     if story.name == salt::STORY.name { salt::missing_requirement() } else { None }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, ValueHint, error::ErrorKind};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use og_common::protocol::describe_version;
 use og_workflow::args::Options;
+use og_workflow::explain;
 use og_workflow::steps::{WORKFLOWS, Workflow, WorkflowEntry};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -20,6 +22,8 @@ const FORKS: &str = "32";
 const WATCH_INTERVAL: &str = "2";
 /// The option that has parameters of the server, which on the command line are words.
 const PARAMETERS: &str = "og_parameters";
+/// The subcommand that tells what an id means.
+const EXPLAIN: &str = "explain";
 /// What every name of an option begins with where it is a variable.
 const PREFIX: &str = "og_";
 
@@ -33,6 +37,8 @@ pub enum Request {
     Run(Box<Invocation>),
     /// The records of earlier runs.
     History(HistoryRequest),
+    /// What an id in a message means.
+    Explain(String),
 }
 
 /// A run of a workflow, as the command line asks for it.
@@ -67,16 +73,34 @@ pub struct Invocation {
 /// The command line that the program takes.
 pub fn command() -> Command {
     Command::new("og")
-        .about("Expand, drop or look at an openGauss cluster, over ssh")
-        .version(env!("CARGO_PKG_VERSION"))
+        .about("Deploy, change, repair and inspect openGauss clusters over ssh")
+        .version(describe_version())
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands(WORKFLOWS.iter().map(subcommand))
         .subcommand(history::command())
+        .subcommand(explain_command())
         .after_help(
             "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
              A run that failed, was interrupted or was killed is continued by the same command.",
+        )
+}
+
+fn explain_command() -> Command {
+    let complete = |current: &std::ffi::OsStr| {
+        let ids: Vec<String> = explain::ids().into_iter().map(str::to_owned).collect();
+        complete_words(&ids, current)
+    };
+    Command::new(EXPLAIN)
+        .about("Say what an id in a message means, and what to do: a finding, a check, a reason or kind of an error")
+        .arg(
+            Arg::new("id")
+                .value_name("ID")
+                .default_value(explain::ALL)
+                .hide_default_value(true)
+                .help("The id, such as node.stopped, memory.process or not_streaming; without it all are listed")
+                .add(ArgValueCompleter::new(complete)),
         )
 }
 
@@ -257,6 +281,9 @@ pub fn parse() -> Result<Request, Error> {
     let matches = command().try_get_matches()?;
     Ok(match matches.subcommand() {
         Some((history::NAME, own)) => Request::History(HistoryRequest::from_matches(own)),
+        Some((EXPLAIN, own)) => {
+            Request::Explain(own.get_one::<String>("id").cloned().unwrap_or_else(|| explain::ALL.to_owned()))
+        }
         _ => Request::Run(Box::new(read(&matches)?)),
     })
 }

@@ -211,6 +211,9 @@ impl Display {
             self.out_json(&told);
         }
         err(&format!("og: {}", secret::mask_text(&error.to_string())));
+        if let Some(reason) = error.failure().reason {
+            err(&format!("og explain {} says more", reason.name()));
+        }
     }
 
     /// Tells what should be looked at.

@@ -15,6 +15,7 @@ use clap_complete::CompleteEnv;
 use og_common::protocol::{Error, ErrorKind, log, secret, take_in};
 use og_workflow::Workflows;
 use og_workflow::args::Outcome;
+use og_workflow::bundle;
 use og_workflow::engine::Engine;
 use og_workflow::record::{self, Plan, Recorder};
 use serde_json::{Map, Value, json};
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let invocation = match command::parse() {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::History(request)) => return show_history(&request),
+        Ok(Request::Explain(id)) => return show_explanation(&id),
         Err(e) => {
             drop(e.print());
             if !e.use_stderr() {
@@ -65,6 +67,18 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(if display.is_lost() { code.max(FAILED) } else { code })
+}
+
+fn show_explanation(id: &str) -> ExitCode {
+    let mut display = Display::new(false, false);
+    match og_workflow::explain::explain(id) {
+        Ok(text) => display.line(&text),
+        Err(e) => {
+            display.error(&e);
+            return ExitCode::from(UNUSABLE);
+        }
+    }
+    ExitCode::from(if display.is_lost() { FAILED } else { 0 })
 }
 
 fn show_history(request: &HistoryRequest) -> ExitCode {
@@ -155,6 +169,7 @@ async fn run_once(
     };
     match ended {
         Ended::Outcome(mut outcome) => {
+            bundle::finish(&mut outcome);
             let recorder = runner.recorder.take().map(|mut recorder| {
                 recorder.finish(&mut outcome);
                 recorder

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use og_common::protocol::{Bytes, Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
-use og_common::remote::{Connection, Program, Request, SshHost, check_config};
+use og_common::remote::{Connection, Program, Request, SILENCE, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
 use og_workflow::engine::{Engine, Turn};
 use og_workflow::record::Recorder;
+use og_workflow::seen::HOST;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
@@ -34,6 +35,9 @@ const FLAGS: [&str; 1] = ["--progress"];
 const FRESH: Duration = Duration::from_secs(5);
 /// So much of a file is sent at once.
 const PIECE_BYTES: u64 = 8 << 20;
+/// How long a host may leave unanswered what is sent to it where the cluster is only looked at: the first packet is sent twice by
+/// then.
+const SILENCE_WHERE_ASKED: Duration = Duration::from_millis(1500);
 /// How long the lock of an interrupted run may take to be left.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -105,6 +109,8 @@ pub struct Runner<'a> {
 /// The connections, kept for the whole run.
 struct Hosts {
     config: Option<PathBuf>,
+    /// How long a host may leave unanswered what is sent to it.
+    silence: Duration,
     forks: Semaphore,
     open: Mutex<HashMap<String, Open>>,
 }
@@ -138,7 +144,7 @@ impl Hosts {
             }
         }
         let parsed: SshHost = host.parse().map_err(|e| Error::bad_args(format!("{host}: {e}")))?;
-        let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), stop).await?);
+        let new = Arc::new(Connection::open(&parsed, self.config.as_deref(), self.silence, stop).await?);
         self.put(host, new.clone());
         Ok(new)
     }
@@ -173,6 +179,7 @@ impl<'a> Runner<'a> {
         }
         let hosts = Hosts {
             config: invocation.ssh_config.clone(),
+            silence: if invocation.workflow.changes { SILENCE } else { SILENCE_WHERE_ASKED },
             forks: Semaphore::new(invocation.forks),
             open: Mutex::default(),
         };
@@ -322,7 +329,7 @@ impl<'a> Runner<'a> {
             let host = call.host.clone().unwrap_or_default();
             let connection = self.hosts.connect(&host, stop.clone()).await?;
             let line = line(&call.args);
-            let request = Request { program: &program, flags: &[], arguments: &line };
+            let request = Request { program: &program, flags: &[], arguments: &line, as_root: false };
             connection.call(request, stop, &mut |_| false).await
         };
         match tokio::time::timeout(LEAVING, leave).await {
@@ -389,13 +396,14 @@ async fn call_host(
                     return;
                 }
             };
+            let as_root = call.program == HOST;
             let mut hear = |line: &str| match Progress::parse_line(line) {
                 Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
                 None => false,
             };
             let mut ask = async |args: &Map<String, Value>| {
                 let line = line(args);
-                let request = Request { program: &program, flags: &FLAGS, arguments: &line };
+                let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
                 connection.call_timed(request, stop.clone(), &mut hear).await.unwrap_or_else(|e| {
                     if e.kind() == ErrorKind::Unreachable {
                         hosts.forget(&host, &connection);
@@ -423,6 +431,10 @@ async fn call_host(
                     }
                     Err(e) => error_result(&e),
                 };
+            }
+            if as_root && answer.get("changed") == Some(&Value::Bool(true)) {
+                // The user's limits count from the next login on.
+                hosts.forget(&host, &connection);
             }
             if let Some((sent_at, received_at)) = times.filter(|_| call.timed) {
                 answer.insert("sent_at".to_owned(), json!(milliseconds(sent_at)));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::switchover::streaming;
 use super::{Given, checked, fresh, nodes, with, words};
 use crate::args::Options;
-use crate::plan::preflight::{OF_PARAMETERS, On, POLICIES, purpose, wanted};
+use crate::plan::preflight::{OF_PARAMETERS, On, purpose, wanted};
 use crate::plan::{Outlook, PREFLIGHT, add_preflight};
 use crate::steps::{WORKFLOWS, Workflow};
 
@@ -83,25 +83,26 @@ fn each_workflow_that_changes_something_has_its_checks() {
         assert!(purpose(entry.workflow).is_some(), "{}", entry.name);
     }
     let mut refuses = BTreeSet::new();
-    for policy in POLICIES {
+    let policies = || WORKFLOWS.iter().filter_map(|entry| Some((entry, entry.preflight.as_ref()?)));
+    for (entry, policy) in policies() {
         let mut told = BTreeSet::new();
         for rule in policy.rules {
             let on: &[On] = if rule.on == On::All { &[On::Targets, On::Others] } else { &[rule.on] };
             for (id, on) in rule.checks.iter().flat_map(|id| on.iter().map(move |on| (id, on))) {
                 let check = checks::find(id).unwrap_or_else(|| panic!("there is no check {id}"));
-                assert!(told.insert((id, format!("{on:?}"))), "{:?} has {id} twice", policy.workflow);
+                assert!(told.insert((id, format!("{on:?}"))), "{} has {id} twice", entry.name);
                 assert!(!rule.refuses || check.severity == Severity::Error, "{id} never weighs as much");
                 let matters = check.purposes.is_empty() || check.purposes.contains(&policy.purpose);
-                assert!(matters, "{id} is never made for {:?}", policy.workflow);
+                assert!(matters, "{id} is never made for {}", entry.name);
                 refuses.extend(rule.refuses.then_some(*id));
             }
         }
-        let rescues = matches!(policy.workflow, Workflow::Repair | Workflow::Failover);
+        let rescues = matches!(entry.workflow, Workflow::Repair | Workflow::Failover);
         assert!(!rescues || policy.rules.iter().all(|rule| !rule.refuses), "a rescue is refused");
     }
     refuses.extend(OF_PARAMETERS.iter().flat_map(|(_, ids)| ids.iter().copied()));
     // Each error is either taken as one by a workflow, only told, or the workflows' own business.
-    let told = POLICIES.iter().flat_map(|policy| policy.rules).flat_map(|rule| rule.checks).copied();
+    let told = policies().flat_map(|(_, policy)| policy.rules).flat_map(|rule| rule.checks).copied();
     let decided: BTreeSet<&str> = told.chain(refuses).chain(FOUND_BY_WORKFLOWS.iter().copied()).collect();
     let errors = checks::all().filter(|check| check.severity == Severity::Error).map(|check| check.id);
     assert_eq!(errors.filter(|id| !decided.contains(id)).collect::<Vec<_>>(), Vec::<&str>::new());

@@ -117,7 +117,7 @@ fn a_switchover_after_a_failover_is_recorded_with_a_record_that_both_logs_have()
 
 #[test]
 fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
-    let after = |n1: &'static str, n2: &'static str, db_state: &'static str| {
+    let after_all = |n1: &'static str, n2: &'static str, n3: &'static str, db_state: &'static str| {
         let mut tries = 0;
         let done = switch(&streaming(2), false, |step, call| {
             if is_switch(call) {
@@ -127,6 +127,7 @@ fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
             let role = match call.node.as_deref() {
                 Some("n1") => n1,
                 Some("n2") => n2,
+                Some("n3") => n3,
                 _ => "standby",
             };
             let looked = step.starts_with("Inspect what became") || step == "Inspect the cluster again";
@@ -135,6 +136,7 @@ fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
         assert_eq!(tries, 1);
         done
     };
+    let after = |n1, n2, db_state| after_all(n1, n2, "standby", db_state);
     let done = after("standby", "primary", "normal").well();
     assert!(done.outcome.warnings[0].contains("came to its end after it had been given up"));
     let same = after("primary", "standby", "normal");
@@ -145,6 +147,14 @@ fn what_became_of_a_switchover_is_looked_up_and_it_is_tried_once() {
     let hangs = after("primary", "standby", "demoting");
     assert_eq!(hangs.outcome.reason, Some(Reason::UnderWay));
     assert!(hangs.outcome.incomplete && hangs.why().contains("do not try again before"), "{}", hangs.why());
+    // The old primary failed meanwhile, and openGauss CM chose another one.
+    let other = after_all("standby", "standby", "primary", "normal");
+    assert_eq!(other.outcome.reason, Some(Reason::OtherPrimary));
+    assert!(other.why().contains("n3 has become primary in place of n1"), "{}", other.why());
+    assert!(other.steps.last().unwrap().starts_with("Release the cluster lock: n1,n2"));
+    // Of two primaries none is the outcome.
+    let two = after_all("primary", "pending", "primary", "normal");
+    assert_eq!(two.outcome.reason, Some(Reason::UnderWay));
 }
 
 fn fail_over(hosts: &[Given], target: &str, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {

@@ -20,13 +20,13 @@ options:
 
 RETURN = """
 _raw:
-  description: A dictionary with C(title) and C(nodes) of the step that is due; both are empty at the end.
+  description: A dictionary with C(title) and C(nodes) of the step that is due, which are empty at the end, and the C(file) of its tasks.
   type: list
 """
 
 from ansible.errors import AnsibleLookupError  # noqa: E402
 from ansible.plugins.lookup import LookupBase  # noqa: E402
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run  # noqa: E402
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import AS_ROOT, NOT_BEGUN, Run  # noqa: E402
 
 
 class LookupModule(LookupBase):
@@ -39,4 +39,5 @@ class LookupModule(LookupBase):
         run = Run(path)
         due = (run.go_on() if kwargs.get("go_on") else run.step).get("next")
         nodes = sorted({call["node"] for call in due["calls"]}) if due else []
-        return [{"title": due["step"] if due else "", "nodes": nodes}]
+        as_root = bool(due) and any(call["program"] in AS_ROOT for call in due["calls"])
+        return [{"title": due["step"] if due else "", "nodes": nodes, "file": "root.yml" if as_root else "step.yml"}]

@@ -135,7 +135,7 @@ EXAMPLES = r"""
 RETURN = r"""
 msg:
   description:
-    - One line that a person understands.
+    - One line for a person to read.
   type: str
   returned: always
   sample: "/gauss/openGauss-6.0.2.tar.bz2: 16.0 MiB of 90.4 MiB are there; send the content from offset 16777216 on"
@@ -176,7 +176,7 @@ diff:
       returned: always
 warnings:
   description:
-    - Things to look at although it worked.
+    - What to look at although the call succeeded.
   type: list
   elements: str
   returned: when there are any
@@ -194,19 +194,19 @@ error:
     kind:
       description:
         - What sort of failure it was; a caller branches on this and never on words.
-        - "C(bad_args): The arguments cannot be used; nothing was looked at."
+        - "C(bad_args): The arguments cannot be used; nothing was read or changed."
         - "C(not_found): A file, folder, program, user or server that must be there is not."
         - "C(permission): The operating system refused access."
         - "C(busy): A lock is held; the detail says by whom."
-        - "C(refused): A safety rule; the hint names the argument that overrides it, if one may."
+        - "C(refused): A safety rule forbids it; the hint names the argument that overrides the rule, if one may."
         - "C(corrupt): A file cannot be understood; the detail has line and column."
-        - "C(unsupported): The version, layout or platform is not one we can serve."
-        - "C(command_failed): An outside program failed, or did not do what it was asked for."
+        - "C(unsupported): The version, layout or platform is not supported."
+        - "C(command_failed): A program of openGauss failed, or did not do what it was asked for."
         - "C(timeout): Time ran out; the detail has what was last seen."
         - "C(unreachable): A host could not be reached (C(--host))."
-        - "C(interrupted): SIGINT or SIGTERM."
+        - "C(interrupted): The call was ended by SIGINT or SIGTERM."
         - "C(io): The operating system failed to read or write."
-        - "C(internal): A mistake of this program."
+        - "C(internal): A bug in this program."
       type: str
       returned: always
     reason:
@@ -216,20 +216,20 @@ error:
           than the kind.
         - "C(building): A build of the node is under way."
         - "C(build_incomplete): A build of the node died half done, and its server cannot start."
-        - "C(lock_held): Somebody else holds a lock."
+        - "C(lock_held): Another run or program holds a lock."
         - "C(not_enough_wal_senders): The primary has no WAL sender left for what was asked."
-        - "C(managed_by_cm): openGauss CM decides over the node."
-        - "C(managed_by_dcf): openGauss DCF decides over the node's role (C(enable_dcf))."
+        - "C(managed_by_cm): openGauss CM is in charge of the node."
+        - "C(managed_by_dcf): openGauss DCF is in charge of the node's role (C(enable_dcf))."
         - "C(shared_storage): The node's data are on storage that it shares with others (DSS, DMS)."
         - "C(second_primary): Another node is primary, and there would be two of them."
-        - "C(primary_may_be_alive): The old primary may be alive still."
+        - "C(primary_may_be_alive): The old primary may still be alive."
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been
           there since.
         - "C(left_behind): The standby had ceased to follow its primary: it lacks what was written since."
         - "C(log_unknown): How much of the log this node holds is not known."
-        - "C(only_primary): It is the only primary, and none would be left."
+        - "C(only_primary): The node is the only primary, and none would be left."
         - "C(not_streaming): The standby does not stream from its primary."
         - "C(lagging): The standby is too far behind its primary."
         - "C(overtaken): Another node became primary while this one was to."
@@ -239,6 +239,12 @@ error:
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
         - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
         - "C(content_wanted): More of a file's content is wanted: from C(offset) of the result on."
+        - >-
+          C(unknown_argument): This version of the program does not know an argument, or a word that was given
+          as its value.
+        - "C(not_root): It needs root, and does not run as root."
+        - "C(server_runs): A server runs that needs what is to be taken away."
+        - "C(foreign_file): A file that is there under the wanted name was not made by this program."
       type: str
       returned: when known
     detail:

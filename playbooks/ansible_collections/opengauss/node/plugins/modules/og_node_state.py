@@ -2,16 +2,16 @@
 
 DOCUMENTATION = r"""
 module: og_node_state
-short_description: Tell the state of a node's openGauss server, start, stop, reload or promote it
+short_description: Show the state of a node's openGauss server; start, stop, reload or promote it
 description:
-  - Tell the state of a node's openGauss server, start, stop, reload or promote it.
+  - Show the state of a node's openGauss server; start, stop, reload or promote it.
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
 version_added: "0.1.0"
 options:
   state:
     description:
-      - What the server shall be.
-      - "C(query): Tell, change nothing."
+      - The wanted state of the server.
+      - "C(query): Return the state; change nothing."
       - "C(started): Runs and accepts connections."
       - "C(stopped): Does not run."
       - "C(restarted): Has been stopped and started by this call."
@@ -39,7 +39,7 @@ options:
       - "C(standby): Standby."
       - "C(cascade_standby): Cascade standby."
       - "C(normal): Single node."
-      - "C(pending): Waiting to be told."
+      - "C(pending): Waits to be given a role."
       - Only when C(state) is C(started), C(restarted) or C(standby).
     type: str
     choices:
@@ -89,11 +89,11 @@ options:
           - "C(standby): Follows the primary."
           - "C(cascade_standby): Follows a standby."
           - "C(normal): A single node that knows no others."
-          - "C(pending): Started, and waiting to be told its role."
+          - "C(pending): Started, and waits to be given its role."
           - "C(recovery): Recovers from an archive."
           - "C(main_standby): First standby of a disaster recovery cluster."
           - "C(standby_cluster): Member of a disaster recovery cluster."
-          - "C(unknown): None that this program knows."
+          - "C(unknown): A role that this program does not know."
         type: str
         choices:
           - primary
@@ -117,11 +117,11 @@ options:
           - "C(demoting): Ceases to be primary."
           - "C(promoting): Becomes primary."
           - "C(building): Is being built."
-          - "C(build_completed): A build has ended well."
-          - "C(build_failed): A build has ended badly."
+          - "C(build_completed): A build has succeeded."
+          - "C(build_failed): A build has failed."
           - "C(catchup): Streams, and is behind."
           - "C(coredump): Crashed."
-          - "C(unknown): None that this program knows."
+          - "C(unknown): A role that this program does not know."
         type: str
         choices:
           - normal
@@ -190,6 +190,14 @@ options:
     type: list
     elements: str
     default: []
+  log_lines:
+    description:
+      - >-
+        With C(state: query): tell the newest lines of the server's log, at most so many; secrets are masked,
+        and what quotes SQL or rows is left out.
+      - Only when C(state) is C(query).
+    type: int
+    default: 0
   fork:
     description:
       - "With C(state: fork_recorded): the failover or switchover, for the repair of an old primary."
@@ -335,7 +343,7 @@ EXAMPLES = r"""
 RETURN = r"""
 msg:
   description:
-    - One line that a person understands.
+    - One line for a person to read.
   type: str
   returned: always
   sample: primary, Normal
@@ -376,7 +384,7 @@ diff:
       returned: always
 warnings:
   description:
-    - Things to look at although it worked.
+    - What to look at although the call succeeded.
   type: list
   elements: str
   returned: when there are any
@@ -394,19 +402,19 @@ error:
     kind:
       description:
         - What sort of failure it was; a caller branches on this and never on words.
-        - "C(bad_args): The arguments cannot be used; nothing was looked at."
+        - "C(bad_args): The arguments cannot be used; nothing was read or changed."
         - "C(not_found): A file, folder, program, user or server that must be there is not."
         - "C(permission): The operating system refused access."
         - "C(busy): A lock is held; the detail says by whom."
-        - "C(refused): A safety rule; the hint names the argument that overrides it, if one may."
+        - "C(refused): A safety rule forbids it; the hint names the argument that overrides the rule, if one may."
         - "C(corrupt): A file cannot be understood; the detail has line and column."
-        - "C(unsupported): The version, layout or platform is not one we can serve."
-        - "C(command_failed): An outside program failed, or did not do what it was asked for."
+        - "C(unsupported): The version, layout or platform is not supported."
+        - "C(command_failed): A program of openGauss failed, or did not do what it was asked for."
         - "C(timeout): Time ran out; the detail has what was last seen."
         - "C(unreachable): A host could not be reached (C(--host))."
-        - "C(interrupted): SIGINT or SIGTERM."
+        - "C(interrupted): The call was ended by SIGINT or SIGTERM."
         - "C(io): The operating system failed to read or write."
-        - "C(internal): A mistake of this program."
+        - "C(internal): A bug in this program."
       type: str
       returned: always
     reason:
@@ -416,20 +424,20 @@ error:
           than the kind.
         - "C(building): A build of the node is under way."
         - "C(build_incomplete): A build of the node died half done, and its server cannot start."
-        - "C(lock_held): Somebody else holds a lock."
+        - "C(lock_held): Another run or program holds a lock."
         - "C(not_enough_wal_senders): The primary has no WAL sender left for what was asked."
-        - "C(managed_by_cm): openGauss CM decides over the node."
-        - "C(managed_by_dcf): openGauss DCF decides over the node's role (C(enable_dcf))."
+        - "C(managed_by_cm): openGauss CM is in charge of the node."
+        - "C(managed_by_dcf): openGauss DCF is in charge of the node's role (C(enable_dcf))."
         - "C(shared_storage): The node's data are on storage that it shares with others (DSS, DMS)."
         - "C(second_primary): Another node is primary, and there would be two of them."
-        - "C(primary_may_be_alive): The old primary may be alive still."
+        - "C(primary_may_be_alive): The old primary may still be alive."
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been
           there since.
         - "C(left_behind): The standby had ceased to follow its primary: it lacks what was written since."
         - "C(log_unknown): How much of the log this node holds is not known."
-        - "C(only_primary): It is the only primary, and none would be left."
+        - "C(only_primary): The node is the only primary, and none would be left."
         - "C(not_streaming): The standby does not stream from its primary."
         - "C(lagging): The standby is too far behind its primary."
         - "C(overtaken): Another node became primary while this one was to."
@@ -439,6 +447,12 @@ error:
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
         - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
         - "C(content_wanted): More of a file's content is wanted: from C(offset) of the result on."
+        - >-
+          C(unknown_argument): This version of the program does not know an argument, or a word that was given
+          as its value.
+        - "C(not_root): It needs root, and does not run as root."
+        - "C(server_runs): A server runs that needs what is to be taken away."
+        - "C(foreign_file): A file that is there under the wanted name was not made by this program."
       type: str
       returned: when known
     detail:
@@ -533,16 +547,16 @@ node:
         - "C(standby): Follows the primary."
         - "C(cascade_standby): Follows a standby."
         - "C(normal): A single node that knows no others."
-        - "C(pending): Started, and waiting to be told its role."
+        - "C(pending): Started, and waits to be given its role."
         - "C(recovery): Recovers from an archive."
         - "C(main_standby): First standby of a disaster recovery cluster."
         - "C(standby_cluster): Member of a disaster recovery cluster."
-        - "C(unknown): None that this program knows."
+        - "C(unknown): A role that this program does not know."
       type: str
       returned: always
     db_state:
       description:
-        - How it fares; of a stopped one, C(unknown).
+        - The server state; of a stopped server, C(unknown).
         - "C(normal): All is well; on a standby: it streams."
         - >-
           C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds after
@@ -552,11 +566,11 @@ node:
         - "C(demoting): Ceases to be primary."
         - "C(promoting): Becomes primary."
         - "C(building): Is being built."
-        - "C(build_completed): A build has ended well."
-        - "C(build_failed): A build has ended badly."
+        - "C(build_completed): A build has succeeded."
+        - "C(build_failed): A build has failed."
         - "C(catchup): Streams, and is behind."
         - "C(coredump): Crashed."
-        - "C(unknown): None that this program knows."
+        - "C(unknown): A role that this program does not know."
       type: str
       returned: always
     detail:
@@ -613,16 +627,16 @@ node:
             - "C(standby): Follows the primary."
             - "C(cascade_standby): Follows a standby."
             - "C(normal): A single node that knows no others."
-            - "C(pending): Started, and waiting to be told its role."
+            - "C(pending): Started, and waits to be given its role."
             - "C(recovery): Recovers from an archive."
             - "C(main_standby): First standby of a disaster recovery cluster."
             - "C(standby_cluster): Member of a disaster recovery cluster."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         peer_state:
           description:
-            - How the other end fares.
+            - The server state of the other end.
             - "C(normal): All is well; on a standby: it streams."
             - >-
               C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds
@@ -632,11 +646,11 @@ node:
             - "C(demoting): Ceases to be primary."
             - "C(promoting): Becomes primary."
             - "C(building): Is being built."
-            - "C(build_completed): A build has ended well."
-            - "C(build_failed): A build has ended badly."
+            - "C(build_completed): A build has succeeded."
+            - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         state:
@@ -754,16 +768,16 @@ node:
             - "C(standby): Follows the primary."
             - "C(cascade_standby): Follows a standby."
             - "C(normal): A single node that knows no others."
-            - "C(pending): Started, and waiting to be told its role."
+            - "C(pending): Started, and waits to be given its role."
             - "C(recovery): Recovers from an archive."
             - "C(main_standby): First standby of a disaster recovery cluster."
             - "C(standby_cluster): Member of a disaster recovery cluster."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         peer_state:
           description:
-            - How the other end fares.
+            - The server state of the other end.
             - "C(normal): All is well; on a standby: it streams."
             - >-
               C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds
@@ -773,11 +787,11 @@ node:
             - "C(demoting): Ceases to be primary."
             - "C(promoting): Becomes primary."
             - "C(building): Is being built."
-            - "C(build_completed): A build has ended well."
-            - "C(build_failed): A build has ended badly."
+            - "C(build_completed): A build has succeeded."
+            - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         state:
@@ -913,7 +927,7 @@ node:
         mode:
           description:
             - Which build it is.
-            - "C(auto): Incremental, and full when that cannot serve."
+            - "C(auto): Incremental, and full where that is not possible."
             - "C(full): Everything is copied."
             - "C(incremental): What differs is copied."
             - "C(standby_full): Everything is copied, from a standby."
@@ -994,6 +1008,13 @@ node:
           type: list
           elements: str
           returned: when known
+        cluster_stopped:
+          description:
+            - >-
+              Whether the whole cluster is in manual stop (C(cm_ctl stop)), and not this node alone (C(cm_ctl
+              stop -n)).
+          type: bool
+          returned: when known
         paused:
           description:
             - "Whether CM is paused: C($GAUSSHOME/bin/cluster_manual_pause) is there."
@@ -1012,6 +1033,13 @@ node:
         data_dir:
           description:
             - The data directory as the static config spells it, which cm_ctl takes for C(-D).
+          type: str
+          returned: when known
+        conflict:
+          description:
+            - >-
+              Why it cannot be told by which numbers CM knows the server: installations (GAUSSHOME) that
+              contradict each other.
           type: str
           returned: when known
         dcf:
@@ -1320,11 +1348,11 @@ cm:
             - "C(standby): Follows the primary."
             - "C(cascade_standby): Follows a standby."
             - "C(normal): A single node that knows no others."
-            - "C(pending): Started, and waiting to be told its role."
+            - "C(pending): Started, and waits to be given its role."
             - "C(recovery): Recovers from an archive."
             - "C(main_standby): First standby of a disaster recovery cluster."
             - "C(standby_cluster): Member of a disaster recovery cluster."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: when known
         role:
@@ -1334,11 +1362,11 @@ cm:
             - "C(standby): Follows the primary."
             - "C(cascade_standby): Follows a standby."
             - "C(normal): A single node that knows no others."
-            - "C(pending): Started, and waiting to be told its role."
+            - "C(pending): Started, and waits to be given its role."
             - "C(recovery): Recovers from an archive."
             - "C(main_standby): First standby of a disaster recovery cluster."
             - "C(standby_cluster): Member of a disaster recovery cluster."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: when known
         state:
@@ -1427,6 +1455,15 @@ log_begin:
   type: str
   returned: success
   sample: "0/1000000"
+log_lines:
+  description:
+    - "With C(log_lines): the newest lines of the server's log."
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - "2026-11-29 11:38:16.377 [unknown] [unknown] localhost 140234671904448 0[0:0#0]  0 [BACKEND] LOG:  keep all the xlog segments, because current segno = 2, less than wal_keep_segments = 16"
+    - "2026-11-29 11:38:19.420 omm [unknown] 10.88.1.14 140233282672320 0[0:0#0]  0 [BACKEND] LOG:  walsender thread started"
 forks:
   description:
     - "With C(state: query): the failovers that are recorded on the node, the newest last."

@@ -2,16 +2,16 @@
 
 DOCUMENTATION = r"""
 module: og_preflight
-short_description: Check a node before a change, and tell what speaks against it
+short_description: Check a node before a change, and report what would make it fail
 description:
-  - Check a node before a change, and tell what speaks against it.
+  - Check a node before a change, and report what would make it fail.
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
 version_added: "0.1.0"
 options:
   state:
     description:
-      - It only tells.
-      - "C(query): Tell, change nothing."
+      - The facts and findings are returned; nothing changes.
+      - "C(query): Return the state; change nothing."
     type: str
     default: query
     choices:
@@ -165,7 +165,7 @@ options:
       - "C(error): When there is a finding of severity error."
       - "C(unknown): When there is an error, or a check could not be made."
       - "C(warning): When there is an error, an unknown or a warning."
-      - "C(never): Never: for a caller who judges the findings himself."
+      - "C(never): Never: the caller judges the findings."
     type: str
     default: error
     choices:
@@ -258,7 +258,7 @@ EXAMPLES = r"""
 RETURN = r"""
 msg:
   description:
-    - One line that a person understands.
+    - One line for a person to read.
   type: str
   returned: always
   sample: "0 errors, 1 warning; 71 checks passed"
@@ -297,7 +297,7 @@ diff:
       returned: always
 warnings:
   description:
-    - Things to look at although it worked.
+    - What to look at although the call succeeded.
   type: list
   elements: str
   returned: when there are any
@@ -315,19 +315,19 @@ error:
     kind:
       description:
         - What sort of failure it was; a caller branches on this and never on words.
-        - "C(bad_args): The arguments cannot be used; nothing was looked at."
+        - "C(bad_args): The arguments cannot be used; nothing was read or changed."
         - "C(not_found): A file, folder, program, user or server that must be there is not."
         - "C(permission): The operating system refused access."
         - "C(busy): A lock is held; the detail says by whom."
-        - "C(refused): A safety rule; the hint names the argument that overrides it, if one may."
+        - "C(refused): A safety rule forbids it; the hint names the argument that overrides the rule, if one may."
         - "C(corrupt): A file cannot be understood; the detail has line and column."
-        - "C(unsupported): The version, layout or platform is not one we can serve."
-        - "C(command_failed): An outside program failed, or did not do what it was asked for."
+        - "C(unsupported): The version, layout or platform is not supported."
+        - "C(command_failed): A program of openGauss failed, or did not do what it was asked for."
         - "C(timeout): Time ran out; the detail has what was last seen."
         - "C(unreachable): A host could not be reached (C(--host))."
-        - "C(interrupted): SIGINT or SIGTERM."
+        - "C(interrupted): The call was ended by SIGINT or SIGTERM."
         - "C(io): The operating system failed to read or write."
-        - "C(internal): A mistake of this program."
+        - "C(internal): A bug in this program."
       type: str
       returned: always
     reason:
@@ -337,20 +337,20 @@ error:
           than the kind.
         - "C(building): A build of the node is under way."
         - "C(build_incomplete): A build of the node died half done, and its server cannot start."
-        - "C(lock_held): Somebody else holds a lock."
+        - "C(lock_held): Another run or program holds a lock."
         - "C(not_enough_wal_senders): The primary has no WAL sender left for what was asked."
-        - "C(managed_by_cm): openGauss CM decides over the node."
-        - "C(managed_by_dcf): openGauss DCF decides over the node's role (C(enable_dcf))."
+        - "C(managed_by_cm): openGauss CM is in charge of the node."
+        - "C(managed_by_dcf): openGauss DCF is in charge of the node's role (C(enable_dcf))."
         - "C(shared_storage): The node's data are on storage that it shares with others (DSS, DMS)."
         - "C(second_primary): Another node is primary, and there would be two of them."
-        - "C(primary_may_be_alive): The old primary may be alive still."
+        - "C(primary_may_be_alive): The old primary may still be alive."
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been
           there since.
         - "C(left_behind): The standby had ceased to follow its primary: it lacks what was written since."
         - "C(log_unknown): How much of the log this node holds is not known."
-        - "C(only_primary): It is the only primary, and none would be left."
+        - "C(only_primary): The node is the only primary, and none would be left."
         - "C(not_streaming): The standby does not stream from its primary."
         - "C(lagging): The standby is too far behind its primary."
         - "C(overtaken): Another node became primary while this one was to."
@@ -360,6 +360,12 @@ error:
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
         - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
         - "C(content_wanted): More of a file's content is wanted: from C(offset) of the result on."
+        - >-
+          C(unknown_argument): This version of the program does not know an argument, or a word that was given
+          as its value.
+        - "C(not_root): It needs root, and does not run as root."
+        - "C(server_runs): A server runs that needs what is to be taken away."
+        - "C(foreign_file): A file that is there under the wanted name was not made by this program."
       type: str
       returned: when known
     detail:
@@ -1114,16 +1120,16 @@ facts:
             - "C(standby): Follows the primary."
             - "C(cascade_standby): Follows a standby."
             - "C(normal): A single node that knows no others."
-            - "C(pending): Started, and waiting to be told its role."
+            - "C(pending): Started, and waits to be given its role."
             - "C(recovery): Recovers from an archive."
             - "C(main_standby): First standby of a disaster recovery cluster."
             - "C(standby_cluster): Member of a disaster recovery cluster."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         db_state:
           description:
-            - How it fares; of a stopped one, C(unknown).
+            - The server state; of a stopped server, C(unknown).
             - "C(normal): All is well; on a standby: it streams."
             - >-
               C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds
@@ -1133,11 +1139,11 @@ facts:
             - "C(demoting): Ceases to be primary."
             - "C(promoting): Becomes primary."
             - "C(building): Is being built."
-            - "C(build_completed): A build has ended well."
-            - "C(build_failed): A build has ended badly."
+            - "C(build_completed): A build has succeeded."
+            - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): None that this program knows."
+            - "C(unknown): A role that this program does not know."
           type: str
           returned: always
         detail:
@@ -1194,16 +1200,16 @@ facts:
                 - "C(standby): Follows the primary."
                 - "C(cascade_standby): Follows a standby."
                 - "C(normal): A single node that knows no others."
-                - "C(pending): Started, and waiting to be told its role."
+                - "C(pending): Started, and waits to be given its role."
                 - "C(recovery): Recovers from an archive."
                 - "C(main_standby): First standby of a disaster recovery cluster."
                 - "C(standby_cluster): Member of a disaster recovery cluster."
-                - "C(unknown): None that this program knows."
+                - "C(unknown): A role that this program does not know."
               type: str
               returned: always
             peer_state:
               description:
-                - How the other end fares.
+                - The server state of the other end.
                 - "C(normal): All is well; on a standby: it streams."
                 - >-
                   C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds
@@ -1213,11 +1219,11 @@ facts:
                 - "C(demoting): Ceases to be primary."
                 - "C(promoting): Becomes primary."
                 - "C(building): Is being built."
-                - "C(build_completed): A build has ended well."
-                - "C(build_failed): A build has ended badly."
+                - "C(build_completed): A build has succeeded."
+                - "C(build_failed): A build has failed."
                 - "C(catchup): Streams, and is behind."
                 - "C(coredump): Crashed."
-                - "C(unknown): None that this program knows."
+                - "C(unknown): A role that this program does not know."
               type: str
               returned: always
             state:
@@ -1335,16 +1341,16 @@ facts:
                 - "C(standby): Follows the primary."
                 - "C(cascade_standby): Follows a standby."
                 - "C(normal): A single node that knows no others."
-                - "C(pending): Started, and waiting to be told its role."
+                - "C(pending): Started, and waits to be given its role."
                 - "C(recovery): Recovers from an archive."
                 - "C(main_standby): First standby of a disaster recovery cluster."
                 - "C(standby_cluster): Member of a disaster recovery cluster."
-                - "C(unknown): None that this program knows."
+                - "C(unknown): A role that this program does not know."
               type: str
               returned: always
             peer_state:
               description:
-                - How the other end fares.
+                - The server state of the other end.
                 - "C(normal): All is well; on a standby: it streams."
                 - >-
                   C(need_repair): A standby that does not stream; C(detail) says why. Harmless for two seconds
@@ -1354,11 +1360,11 @@ facts:
                 - "C(demoting): Ceases to be primary."
                 - "C(promoting): Becomes primary."
                 - "C(building): Is being built."
-                - "C(build_completed): A build has ended well."
-                - "C(build_failed): A build has ended badly."
+                - "C(build_completed): A build has succeeded."
+                - "C(build_failed): A build has failed."
                 - "C(catchup): Streams, and is behind."
                 - "C(coredump): Crashed."
-                - "C(unknown): None that this program knows."
+                - "C(unknown): A role that this program does not know."
               type: str
               returned: always
             state:
@@ -1494,7 +1500,7 @@ facts:
             mode:
               description:
                 - Which build it is.
-                - "C(auto): Incremental, and full when that cannot serve."
+                - "C(auto): Incremental, and full where that is not possible."
                 - "C(full): Everything is copied."
                 - "C(incremental): What differs is copied."
                 - "C(standby_full): Everything is copied, from a standby."
@@ -1575,6 +1581,13 @@ facts:
               type: list
               elements: str
               returned: when known
+            cluster_stopped:
+              description:
+                - >-
+                  Whether the whole cluster is in manual stop (C(cm_ctl stop)), and not this node alone
+                  (C(cm_ctl stop -n)).
+              type: bool
+              returned: when known
             paused:
               description:
                 - "Whether CM is paused: C($GAUSSHOME/bin/cluster_manual_pause) is there."
@@ -1593,6 +1606,13 @@ facts:
             data_dir:
               description:
                 - The data directory as the static config spells it, which cm_ctl takes for C(-D).
+              type: str
+              returned: when known
+            conflict:
+              description:
+                - >-
+                  Why it cannot be told by which numbers CM knows the server: installations (GAUSSHOME) that
+                  contradict each other.
               type: str
               returned: when known
             dcf:

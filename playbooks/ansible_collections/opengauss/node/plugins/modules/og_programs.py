@@ -81,7 +81,7 @@ actions:
   sample:
     - put og_hba into /home/omm/bin
 msg:
-  description: One line that a person understands.
+  description: One line for a person to read.
   type: str
   returned: always
   sample: "8 of 8 programs put into /home/omm/bin"

@@ -8,7 +8,8 @@ description:
     For the role C(opengauss.node.workflow) alone; playbooks use the roles C(opengauss.node.expand),
     C(opengauss.node.drop), C(opengauss.node.deploy), C(opengauss.node.clear), C(opengauss.node.repair),
     C(opengauss.node.configure), C(opengauss.node.restart), C(opengauss.node.switchover),
-    C(opengauss.node.failover), C(opengauss.node.status), C(opengauss.node.preflight).
+    C(opengauss.node.failover), C(opengauss.node.status), C(opengauss.node.preflight),
+    C(opengauss.node.collect).
   - Asks the program C(og_workflow) on the controller, and calls no node.
 version_added: "0.1.0"
 options:

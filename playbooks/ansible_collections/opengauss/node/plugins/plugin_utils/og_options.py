@@ -29,6 +29,7 @@ OPTIONS = (
     "og_password_file",
     "og_xml",
     "og_parameters",
+    "og_host",
     "og_clear_mode",
     "og_confirm_clear",
     "og_repair_force",
@@ -44,6 +45,7 @@ OPTIONS = (
     "og_failover_force",
     "og_preflight_for",
     "og_preflight_nodes",
+    "og_log_lines",
 )
 HOST_VARIABLES = (
     "data_dir",

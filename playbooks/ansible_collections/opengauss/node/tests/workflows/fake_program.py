@@ -136,6 +136,8 @@ def og_build(state):
 
 
 def og_slot(state):
+    if STATE == "query":
+        return {"slots": node(state)["slots"]}
     state["slots"] = [s for s in state["slots"] if s not in ARGS["names"]]
     return {}
 
@@ -164,6 +166,11 @@ def og_lock(state):
     if int(ARGS["ttl"]) == 1:
         state["ended"], state["lock"] = state["lock"], None
     return {"previous": lock}
+
+
+def og_host(state):
+    state["prepared"] = True
+    return {"items": []}
 
 
 def og_preflight(state):

@@ -18,7 +18,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLAYBOOKS = HERE.parents[4]
-PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock", "og_preflight"]
+PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock", "og_preflight", "og_host"]
 RECAP = re.compile(r"^(\w+) +: ok=\d+ +changed=(\d+)", re.MULTILINE)
 
 
@@ -511,6 +511,34 @@ def test_the_planner_is_not_carried_to_the_nodes(three):
     three.good("status")
     [there] = {tuple(sorted(p.name for p in folder.iterdir())) for folder in (three.root / "bin").iterdir()}
     assert there == tuple(sorted(PROGRAMS))
+
+
+SUDO = """#!/bin/sh
+echo "$*" >> {log}
+while :; do case "$1" in -u | -p) shift 2 ;; -*) shift ;; *) break ;; esac; done
+exec "$@"
+"""
+
+
+def test_the_operating_system_is_changed_as_root_and_all_else_is_not(single):
+    """Whatever the inventory says of become: only the steps of og_host have it."""
+    log, sudo = single.root / "sudo.log", single.root / "sudo"
+    log.touch()
+    sudo.write_text(SUDO.format(log=log))
+    sudo.chmod(0o755)
+    for own in single.hosts.values():
+        own.update(os_user="omm", ansible_become=False, ansible_become_user="omm", ansible_become_exe=str(sudo))
+    os.environ["ANSIBLE_BECOME_ALLOW_SAME_USER"] = "1"
+    try:
+        done = single.play("deploy", "-e", "og_host=true")
+    finally:
+        del os.environ["ANSIBLE_BECOME_ALLOW_SAME_USER"]
+    # What comes then fails: there is no og_initdb here.
+    assert done.returncode == 2 and "TASK [opengauss.node.workflow : Prepare the operating system]" in done.stdout, done.stdout
+    assert sorted(single.log()) == [f"n{n} og_host present" for n in range(1, 6) for _ in range(2)]
+    called = [line for line in log.read_text().splitlines() if "og_host" in line]
+    assert len(called) >= 10 and all("-u root" in line for line in called)
+    assert not [line for line in log.read_text().splitlines() if "og_node_state" in line]
 
 
 def test_what_the_planner_cannot_use_is_told(three):

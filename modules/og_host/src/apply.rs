@@ -1,0 +1,302 @@
+//! Carries a plan out.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use og_common::files::MarkLock;
+use og_common::gauss::process::Program;
+use og_common::protocol::{Call, Error, ErrorKind};
+
+use crate::args::Kept;
+use crate::plan::{Plan, Step, is_same};
+use crate::present::{find_group, find_user, setting_file};
+use crate::record::{self, Record, Service};
+use crate::tree::{Folder, Tree, split, untrusted_error};
+
+/// Where the programs are that make users.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+/// How long one of them may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// So often the folder of the lock may go away while it is taken.
+const MAX_TRIES: usize = 10;
+/// The mode of our folders.
+const FOLDER_MODE: u32 = 0o755;
+
+/// Keeps other calls of og_host out.
+#[derive(Debug)]
+pub struct HostLock {
+    /// The folder of the record.
+    pub folder: Folder,
+    _lock: MarkLock,
+}
+
+impl HostLock {
+    /// Takes the lock, whose folder is made where it is missing.
+    ///
+    /// # Errors
+    /// `busy`, naming the process that holds it; `refused` when somebody else may write into its folder.
+    pub async fn acquire(tree: &Tree, call: &Call) -> Result<Self, Error> {
+        let path = Path::new(record::FOLDER);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let again = |e: &Error| {
+                matches!(e.kind(), ErrorKind::NotFound)
+                    || e.kind() == ErrorKind::Busy && e.failure().reason.is_none()
+            };
+            let taken = async {
+                let folder = own_folder(tree, path)?;
+                let mark = tree.path(record::FOLDER).join(record::LOCK);
+                let lock = MarkLock::acquire(&mark, call).await?;
+                Ok(Self { folder, _lock: lock })
+            };
+            match taken.await {
+                // Another call made the folder, or removed it, in between.
+                Err(e) if again(&e) && tries < MAX_TRIES => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Removes the lock and its folder, where the record is gone.
+    fn remove(&self, tree: &Tree) -> Result<(), Error> {
+        self.folder.remove(&OsString::from(record::LOCK))?;
+        let (parent, name) = split(Path::new(record::FOLDER))?;
+        // Something else in it keeps it.
+        tree.trusted_folder(parent)?.remove_folder(name).map(drop)
+    }
+}
+
+/// The folder, made with those on the way to it.
+fn own_folder(tree: &Tree, path: &Path) -> Result<Folder, Error> {
+    let walk = tree.walk(path)?;
+    if let Some(other) = walk.untrusted.first() {
+        return Err(untrusted_error(other));
+    }
+    let mut folder = walk.folder;
+    for name in walk.missing {
+        let made = folder.make_folder(&name)?;
+        made.finish(None, None, FOLDER_MODE)?;
+        folder.sync()?;
+        folder = made;
+    }
+    // One that a killed run made is still closed.
+    if folder.mode != FOLDER_MODE {
+        folder.finish(None, None, FOLDER_MODE)?;
+    }
+    Ok(folder)
+}
+
+/// Carries the plan out, and keeps the record of it; returns what stays against the plan.
+///
+/// # Errors
+/// A step that failed; those before it stay, and the record names all that may be there.
+pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Result<Vec<Kept>, Error> {
+    let mut record = plan.record.clone();
+    plan.steps.iter().for_each(|step| record.begin(step));
+    record.write(&lock.folder)?;
+    let mut kept = Vec::new();
+    let done = carry_out(call, (tree, &lock.folder), plan, &mut record, &mut kept).await;
+    // What it names beside what is there does no harm: an error of the step itself counts more.
+    let written = record.write(&lock.folder);
+    done?;
+    written?;
+    if record.is_empty() {
+        lock.remove(tree)?;
+    }
+    Ok(kept)
+}
+
+/// Makes the changes of the plan, and notes them in the record, which lies in `folder`.
+pub(crate) async fn carry_out(
+    call: &Call,
+    (tree, folder): (&Tree, &Folder),
+    plan: &Plan,
+    record: &mut Record,
+    kept: &mut Vec<Kept>,
+) -> Result<(), Error> {
+    for step in &plan.steps {
+        let mut keep = |name: String, why: &str| kept.push(Kept { name, why: why.to_owned() });
+        match step {
+            Step::AddGroup { name, gid } => {
+                let number = gid.map(|gid| ["-g".to_owned(), gid.to_string()]);
+                run("groupadd", number.into_iter().flatten().chain([name.clone()])).await?;
+                let gid = find_group(name)?.ok_or_else(|| not_made_error("group", name))?;
+                // By its number it is known for ours, whatever comes then.
+                record.groups.insert(name.clone(), Some(gid));
+                record.write(folder)?;
+            }
+            Step::AddUser { name, uid, group, home, shell } => {
+                run("useradd", user_words(name, *uid, group.as_deref(), home.as_deref(), shell)).await?;
+                let user = find_user(name)?.ok_or_else(|| not_made_error("user", name))?;
+                record.users.insert(name.clone(), Some(user.uid));
+                record.write(folder)?;
+            }
+            Step::MakeDirectory { path, owner, group, mode } => {
+                make_directory(tree, path, owner.as_deref(), group.as_deref(), *mode)?;
+            }
+            Step::WriteFile { path, content, .. } => {
+                let (parent, name) = split(path)?;
+                tree.trusted_folder(parent)?.write(name, content.as_bytes())?;
+            }
+            Step::MakeLink { path, target } => {
+                let (parent, name) = split(path)?;
+                tree.trusted_folder(parent)?.link(name, target)?;
+            }
+            Step::Set { name, value, .. } | Step::Restore { name, value } => set(tree, name, value)?,
+            Step::Reload(service) => reload(tree, *service).await?,
+            Step::RemoveFile { path, .. } | Step::RemoveLink { path } => {
+                let (parent, name) = split(path)?;
+                tree.trusted_folder(parent)?.remove(name)?;
+            }
+            Step::RemoveDirectory { path } => {
+                if !remove_directory(tree, path)? {
+                    keep(path.display().to_string(), "it is not empty, or is in use");
+                    continue;
+                }
+            }
+            Step::RemoveUser { name } => run("userdel", [name.clone()]).await?,
+            Step::RemoveGroup { name } => {
+                // userdel has removed a group of the user's own name.
+                if find_group(name)?.is_some() {
+                    run("groupdel", [name.clone()]).await?;
+                }
+            }
+        }
+        record.finish(step);
+        call.record_action(step.action());
+    }
+    Ok(())
+}
+
+/// The words of useradd.
+fn user_words(
+    name: &str,
+    uid: Option<u32>,
+    group: Option<&str>,
+    home: Option<&Path>,
+    shell: &Path,
+) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["--create-home".into(), "--shell".into(), shell.into()];
+    match group {
+        Some(group) => words.extend(["--gid".into(), group.into()]),
+        None => words.push("--user-group".into()),
+    }
+    if let Some(uid) = uid {
+        words.extend(["--uid".into(), uid.to_string().into()]);
+    }
+    if let Some(home) = home {
+        words.extend(["--home-dir".into(), home.into()]);
+    }
+    words.push(name.into());
+    words
+}
+
+fn not_made_error(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::CommandFailed, format!("the {what} {name} is not there although it was made"))
+        .hint("look into nsswitch.conf(5): the machine takes its users from elsewhere")
+}
+
+/// Runs a program of the system.
+async fn run<S: AsRef<std::ffi::OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> Result<(), Error> {
+    let found = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
+    let path: PathBuf = found.ok_or_else(|| {
+        Error::not_found(format!("there is no program {name} in {}", FOLDERS.join(", ")))
+            .hint("install the package that has it (shadow-utils, passwd or systemd)")
+    })?;
+    let program = Program::new(path)
+        .args(words)
+        .env("PATH", FOLDERS.join(":"))
+        .with_limit(Some(COMMAND_LIMIT))
+        .in_english();
+    let outcome = program.run().await?;
+    if outcome.rc == 0 && !outcome.timed_out {
+        return Ok(());
+    }
+    Err(Error::command(format!("{name} failed: {}", outcome.last_words()), outcome.record()))
+}
+
+fn make_directory(
+    tree: &Tree,
+    path: &Path,
+    owner: Option<&str>,
+    group: Option<&str>,
+    mode: u32,
+) -> Result<(), Error> {
+    let owner = match owner {
+        None => None,
+        Some(name) => Some(find_user(name)?.ok_or_else(|| {
+            Error::not_found(format!("there is no user {name} on this machine"))
+                .with_path(path.display())
+                .hint("let user make it, or name another owner")
+        })?),
+    };
+    let gid = match group {
+        None => owner.as_ref().map(|owner| owner.gid),
+        Some(name) => Some(find_group(name)?.ok_or_else(|| {
+            Error::not_found(format!("there is no group {name} on this machine"))
+                .with_path(path.display())
+                .hint("let group make it, or name another one")
+        })?),
+    };
+    let uid = owner.as_ref().map(|owner| owner.uid);
+    let walk = tree.walk(path)?;
+    // Where the user may write himself nobody but he could have put something in the way, and that is noticed.
+    let is_safe = |one: &crate::tree::Untrusted| uid.is_some_and(|uid| one.is_only_of(uid));
+    if let Some(other) = walk.untrusted.iter().find(|one| !is_safe(one)) {
+        return Err(untrusted_error(other));
+    }
+    let folder = match &walk.missing[..] {
+        [] if walk.folder.is_unfinished()? => walk.folder,
+        [] => {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{} was made by somebody else while this call was at work", path.display()),
+            )
+            .with_path(path.display())
+            .hint("look at who else makes it, and call again"));
+        }
+        [name] => {
+            let folder = walk.folder.make_folder(name)?;
+            walk.folder.sync()?;
+            folder
+        }
+        _ => return Err(Error::not_found(format!("the folder around {} is gone", path.display()))),
+    };
+    folder.finish(uid, gid, mode)
+}
+
+fn remove_directory(tree: &Tree, path: &Path) -> Result<bool, Error> {
+    let (parent, name) = split(path)?;
+    let walk = tree.walk(parent)?;
+    if walk.missing.is_empty() { walk.folder.remove_folder(name) } else { Ok(true) }
+}
+
+/// Sets a setting of the running kernel, and reads it back.
+fn set(tree: &Tree, name: &str, value: &str) -> Result<(), Error> {
+    let file = tree.path(&setting_file(name));
+    let refused = |e: &std::io::Error| {
+        Error::io("write", &file, e)
+            .hint("the kernel refuses the value, or /proc/sys is read-only here, as in a container: set it on the host")
+    };
+    std::fs::write(&file, value).map_err(|e| refused(&e))?;
+    let seen = std::fs::read_to_string(&file).map_err(|e| Error::io("read", &file, &e))?;
+    if is_same(name, &seen, value) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Io, format!("{name} is {} after it was set to {value}", seen.trim()))
+        .with_path(file.display())
+        .hint("give a value that the kernel takes as it is"))
+}
+
+/// Lets a service read its files; where systemd does not run nobody has read them.
+async fn reload(tree: &Tree, service: Service) -> Result<(), Error> {
+    if !tree.path("run/systemd/system").is_dir() {
+        return Ok(());
+    }
+    match service {
+        Service::Systemd => run("systemctl", ["daemon-reload"]).await,
+        Service::Logind => run("systemctl", ["try-restart", "systemd-logind.service"]).await,
+    }
+}

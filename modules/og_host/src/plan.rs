@@ -1,0 +1,826 @@
+//! What is to be done, from what is there and what is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use og_common::gauss::host::{self, Machine};
+use og_common::protocol::{Diff, Error, Reason};
+
+use crate::args::{Item, ItemKind, Kept};
+use crate::present::{DirectoryFacts, Present};
+use crate::record::{MadeFile, MadeSetting, Record, Service};
+use crate::tree::{Entry, untrusted_error};
+use crate::wanted::{Directory, Wanted, normalize};
+
+/// The first line of each file of ours.
+pub const HEADER: &str =
+    "# Written by og_host, which removes it with state: absent. What is changed here is written anew.\n";
+/// Settings of the kernel that count after a restart. Files behind it in the order of their names count more.
+pub const SETTINGS: &str = "/etc/sysctl.d/90-opengauss-node.conf";
+/// RemoveIPC of systemd.
+pub const LOGIND: &str = "/etc/systemd/logind.conf.d/90-opengauss-node.conf";
+/// The mode of our files.
+const FILE_MODE: u32 = 0o644;
+/// The mode of folders on the way to what is wanted.
+const FOLDER_MODE: u32 = 0o755;
+
+/// The file of a user's limits.
+#[must_use]
+pub fn limits_file(user: &str) -> PathBuf {
+    PathBuf::from(format!("/etc/security/limits.d/90-opengauss-node-{user}.conf"))
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Makes a group.
+    AddGroup {
+        /// Name.
+        name: String,
+        /// Number.
+        gid: Option<u32>,
+    },
+    /// Makes a user.
+    AddUser {
+        /// Name.
+        name: String,
+        /// Number.
+        uid: Option<u32>,
+        /// Main group; none for one of his name that is made with him.
+        group: Option<String>,
+        /// Home directory.
+        home: Option<PathBuf>,
+        /// Login shell.
+        shell: PathBuf,
+    },
+    /// Makes a directory, or gives one that a killed run made its owner and mode.
+    MakeDirectory {
+        /// Its path.
+        path: PathBuf,
+        /// Its owner; none for root.
+        owner: Option<String>,
+        /// Its group; none for the owner's.
+        group: Option<String>,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Writes a file.
+    WriteFile {
+        /// Its path.
+        path: PathBuf,
+        /// Its content.
+        content: String,
+        /// What is there; none when nothing is.
+        before: Option<Vec<u8>>,
+    },
+    /// Makes a symbolic link.
+    MakeLink {
+        /// Its path.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Sets a setting of the running kernel.
+    Set {
+        /// Its name.
+        name: String,
+        /// The value.
+        value: String,
+        /// The value before.
+        before: String,
+    },
+    /// Tells a service to read its files.
+    Reload(Service),
+    /// Removes a file.
+    RemoveFile {
+        /// Its path.
+        path: PathBuf,
+        /// What it holds.
+        content: Vec<u8>,
+    },
+    /// Removes a link.
+    RemoveLink {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Gives a setting of the running kernel its old value.
+    Restore {
+        /// Its name.
+        name: String,
+        /// The old value.
+        value: String,
+    },
+    /// Removes an empty directory.
+    RemoveDirectory {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Removes a user, without his home directory.
+    RemoveUser {
+        /// Name.
+        name: String,
+    },
+    /// Removes a group.
+    RemoveGroup {
+        /// Name.
+        name: String,
+    },
+}
+
+impl Step {
+    /// What it does, as results tell it.
+    #[must_use]
+    pub fn action(&self) -> String {
+        match self {
+            Self::AddGroup { name, .. } => format!("make the group {name}"),
+            Self::AddUser { name, .. } => format!("make the user {name}"),
+            Self::MakeDirectory { path, owner, mode, .. } => {
+                let owner = owner.as_deref().unwrap_or("root");
+                format!("make the directory {} (owner {owner}, mode {mode:04o})", path.display())
+            }
+            Self::WriteFile { path, before: None, .. } => format!("write {}", path.display()),
+            Self::WriteFile { path, .. } => format!("write {} anew", path.display()),
+            Self::MakeLink { path, target } => {
+                format!("make the link {} to {}", path.display(), target.display())
+            }
+            Self::Set { name, value, before } => format!("set {name} to {value} (it was {before})"),
+            Self::Reload(Service::Systemd) => "let systemd read its units".to_owned(),
+            Self::Reload(Service::Logind) => "restart systemd-logind".to_owned(),
+            Self::RemoveFile { path, .. } => format!("remove {}", path.display()),
+            Self::RemoveLink { path } => format!("remove the link {}", path.display()),
+            Self::Restore { name, value } => format!("set {name} back to {value}"),
+            Self::RemoveDirectory { path } => format!("remove the directory {}", path.display()),
+            Self::RemoveUser { name } => format!("remove the user {name}"),
+            Self::RemoveGroup { name } => format!("remove the group {name}"),
+        }
+    }
+
+    /// The change of a text, where it is one.
+    #[must_use]
+    pub fn diff(&self) -> Option<Diff> {
+        match self {
+            Self::WriteFile { path, content, before } => {
+                Some(Diff::new(path, before.as_deref().unwrap_or_default(), content.as_bytes()))
+            }
+            Self::RemoveFile { path, content } => Some(Diff::new(path, content, b"")),
+            _ => None,
+        }
+    }
+}
+
+/// What is to be done, and what is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The changes, in order.
+    pub steps: Vec<Step>,
+    /// What was looked at.
+    pub items: Vec<Item>,
+    /// What og_host made and leaves.
+    pub kept: Vec<Kept>,
+    /// Things to look at.
+    pub warnings: Vec<String>,
+    /// The record, without what is already gone.
+    pub record: Record,
+}
+
+/// What brings the machine from `present` to `wanted`.
+///
+/// # Errors
+/// `refused` for a file that is not ours and a folder that is not safe; `not_found` for a setting that the kernel does not have.
+pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
+    let mut planner = Planner {
+        present,
+        wanted,
+        plan: Plan { record: present.record.clone(), ..Plan::default() },
+        made: BTreeMap::new(),
+        foreign: Vec::new(),
+    };
+    planner.group();
+    planner.user();
+    for directory in &wanted.directories {
+        planner.directory(directory)?;
+    }
+    planner.limits()?;
+    planner.settings()?;
+    planner.remove_ipc()?;
+    planner.unit()?;
+    planner.reloads();
+    let Planner { mut plan, foreign, .. } = planner;
+    if let Some(first) = foreign.first() {
+        let all: Vec<String> = foreign.iter().map(|path| path.display().to_string()).collect();
+        return Err(Error::refused(format!(
+            "og_host did not make {}, and would have to replace it",
+            all.join(", ")
+        ))
+        .reason(Reason::ForeignFile)
+        .with_path(first.display())
+        .hint("look at it, and move it away; or leave out the argument that needs it"));
+    }
+    if let Some(user) = wanted.user.as_ref().filter(|_| !plan.steps.is_empty()) {
+        plan.record.prepared.insert(user.name.clone());
+    }
+    Ok(plan)
+}
+
+struct Planner<'a> {
+    present: &'a Present,
+    wanted: &'a Wanted,
+    plan: Plan,
+    /// Directories that are to be made, and whose.
+    made: BTreeMap<PathBuf, Option<String>>,
+    /// Files that are not ours.
+    foreign: Vec<PathBuf>,
+}
+
+impl Planner<'_> {
+    fn item(&mut self, kind: ItemKind, name: &str, seen: Option<String>, wanted: Option<String>, made: bool) {
+        self.plan.items.push(Item { kind, name: name.to_owned(), seen, wanted, made });
+    }
+
+    fn group(&mut self) {
+        let Some(group) = &self.wanted.group else { return };
+        let seen = self.present.groups.get(&group.name).copied();
+        if let (Some(gid), Some(wanted)) = (seen, group.gid.filter(|wanted| Some(*wanted) != seen)) {
+            self.plan.warnings.push(format!(
+                "the group {} has the number {gid}, not {wanted}; it stays as it is",
+                group.name
+            ));
+        }
+        let made = seen.is_none() || self.plan.record.groups.contains_key(&group.name);
+        let wanted = group.gid.or(seen).map_or_else(|| "a group".to_owned(), |gid| format!("gid {gid}"));
+        self.item(ItemKind::Group, &group.name, seen.map(|gid| format!("gid {gid}")), Some(wanted), made);
+        if seen.is_none() {
+            self.plan.steps.push(Step::AddGroup { name: group.name.clone(), gid: group.gid });
+        }
+    }
+
+    fn user(&mut self) {
+        let Some(user) = &self.wanted.user else { return };
+        let group = self.wanted.group.as_ref();
+        let Some(seen) = self.present.users.get(&user.name) else {
+            // useradd makes no group of his name where there is one.
+            let own = self.present.groups.contains_key(&user.name).then(|| user.name.clone());
+            self.item(ItemKind::User, &user.name, None, Some("a user".to_owned()), true);
+            self.plan.steps.push(Step::AddUser {
+                name: user.name.clone(),
+                uid: user.uid,
+                group: group.map(|group| group.name.clone()).or(own),
+                home: user.home.clone(),
+                shell: user.shell.clone(),
+            });
+            return;
+        };
+        let gid = group.and_then(|group| self.present.groups.get(&group.name));
+        let mut differs = Vec::new();
+        if let Some(uid) = user.uid.filter(|uid| *uid != seen.uid) {
+            differs.push(format!("the number {}, not {uid}", seen.uid));
+        }
+        if let Some(group) = group.filter(|_| gid != Some(&seen.gid)) {
+            differs.push(format!("the main group {}, not {}", seen.gid, group.name));
+        }
+        if let Some(home) = user.home.as_ref().filter(|home| **home != seen.home) {
+            differs.push(format!("the home directory {}, not {}", seen.home.display(), home.display()));
+        }
+        if !differs.is_empty() {
+            let differs = differs.join("; ");
+            self.plan.warnings.push(format!("the user {} has {differs}; it stays as it is", user.name));
+        }
+        let shown = format!("uid {}, gid {}, home {}", seen.uid, seen.gid, seen.home.display());
+        let made = self.plan.record.users.contains_key(&user.name);
+        self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
+    }
+
+    fn directory(&mut self, wish: &Directory) -> Result<(), Error> {
+        let shown = |owner: &str, mode: u32| format!("owner {owner}, mode {mode:04o}");
+        let owner = wish.owner.as_deref().unwrap_or("root");
+        let name = wish.path.display().to_string();
+        let made = self.made.contains_key(&wish.path) || self.plan.record.directories.contains(&wish.path);
+        let wanted = Some(shown(owner, wish.mode));
+        match self.present.directories.get(&wish.path) {
+            None => {}
+            Some(DirectoryFacts::Found { uid, gid, mode, unfinished, .. }) => {
+                let seen = shown(&self.present.name_of(*uid), *mode);
+                self.item(ItemKind::Directory, &name, Some(seen.clone()), wanted, made);
+                let own = self.uid_of(wish.owner.as_deref());
+                let own_gid = match &wish.group {
+                    Some(group) if group != "root" => self.present.groups.get(group).copied(),
+                    Some(_) => Some(0),
+                    None => self.gid_of(wish.owner.as_deref()),
+                };
+                let is_as_wanted = own == Some(*uid) && own_gid == Some(*gid) && *mode == wish.mode;
+                if made && *unfinished && !is_as_wanted {
+                    self.push_directory(&wish.path, wish);
+                } else if !is_as_wanted {
+                    let group =
+                        wish.group.as_deref().map_or_else(String::new, |group| format!(", group {group}"));
+                    self.plan.warnings.push(format!(
+                        "{name} has {seen} and group {}, not {}{group}; it stays as it is",
+                        self.present.group_name_of(*gid),
+                        shown(owner, wish.mode),
+                    ));
+                }
+            }
+            Some(DirectoryFacts::Missing { missing, untrusted }) => {
+                let owner = self.uid_of(wish.owner.as_deref());
+                let is_own = |uid: u32| owner == Some(uid);
+                if let Some(other) =
+                    untrusted.iter().find(|one| !(is_own(one.uid) && one.is_only_of(one.uid)))
+                {
+                    return Err(untrusted_error(other));
+                }
+                self.item(ItemKind::Directory, &name, None, wanted, true);
+                // Below a folder of the user all is his; what leads to it is root's.
+                let mut within = !untrusted.is_empty();
+                for path in missing {
+                    if let Some(owner) = self.made.get(path) {
+                        within |= owner.is_some() && *owner == wish.owner;
+                        continue;
+                    }
+                    if within || *path == wish.path {
+                        self.push_directory(path, wish);
+                    } else {
+                        self.push_folder(path);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_directory(&mut self, path: &Path, wish: &Directory) {
+        self.made.insert(path.to_owned(), wish.owner.clone());
+        self.plan.steps.push(Step::MakeDirectory {
+            path: path.to_owned(),
+            owner: wish.owner.clone(),
+            group: wish.group.clone(),
+            mode: wish.mode,
+        });
+    }
+
+    /// Makes a folder of root's.
+    fn push_folder(&mut self, path: &Path) {
+        if self.made.insert(path.to_owned(), None).is_none() {
+            let path = path.to_owned();
+            self.plan.steps.push(Step::MakeDirectory { path, owner: None, group: None, mode: FOLDER_MODE });
+        }
+    }
+
+    fn uid_of(&self, owner: Option<&str>) -> Option<u32> {
+        match owner {
+            None => Some(self.present.root.0),
+            Some(name) => self.present.users.get(name).map(|user| user.uid),
+        }
+    }
+
+    fn gid_of(&self, owner: Option<&str>) -> Option<u32> {
+        match owner {
+            None => Some(self.present.root.1),
+            Some(name) => self.present.users.get(name).map(|user| user.gid),
+        }
+    }
+
+    /// Plans a file of ours, and the folders on the way to it; tells whether it changes.
+    fn file(&mut self, path: &Path, content: String) -> Result<bool, Error> {
+        let before = match self.present.files.get(path) {
+            None | Some(Entry::Missing) => None,
+            Some(Entry::File { content: old, mode }) => {
+                if !self.plan.record.owns(path, old) {
+                    self.foreign.push(path.to_owned());
+                    return Ok(false);
+                }
+                if old == content.as_bytes() && *mode == FILE_MODE {
+                    // One that a killed run wrote.
+                    self.plan.record.settle(path);
+                    return Ok(false);
+                }
+                if !self.plan.record.is_as_written(path, old) {
+                    self.plan.warnings.push(format!(
+                        "{} was changed since og_host wrote it, and is written anew",
+                        path.display()
+                    ));
+                }
+                Some(old.clone())
+            }
+            Some(Entry::Link(_) | Entry::Other) => {
+                self.foreign.push(path.to_owned());
+                return Ok(false);
+            }
+        };
+        self.folder_of(path)?;
+        self.plan.steps.push(Step::WriteFile { path: path.to_owned(), content, before });
+        Ok(true)
+    }
+
+    /// Plans the folders on the way to a file.
+    fn folder_of(&mut self, path: &Path) -> Result<(), Error> {
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        match self.present.directories.get(parent) {
+            Some(DirectoryFacts::Missing { missing, untrusted }) => {
+                if let Some(other) = untrusted.first() {
+                    return Err(untrusted_error(other));
+                }
+                for path in missing {
+                    self.push_folder(path);
+                }
+            }
+            Some(DirectoryFacts::Found { untrusted, .. }) => {
+                if let Some(other) = untrusted.first() {
+                    return Err(untrusted_error(other));
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The names and values that our file has by now; none of one that is not ours.
+    fn own_lines(
+        &self,
+        path: &Path,
+        parse: fn(&str) -> Option<(String, String)>,
+    ) -> BTreeMap<String, String> {
+        match self.present.files.get(path) {
+            Some(Entry::File { content, .. }) if self.plan.record.owns(path, content) => {
+                String::from_utf8_lossy(content).lines().filter_map(parse).collect()
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+
+    fn limits(&mut self) -> Result<(), Error> {
+        let (Some(user), wanted) = (&self.wanted.user, self.wanted.all_limits()) else { return Ok(()) };
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let open_files = wanted.get("nofile").and_then(|text| text.parse::<u64>().ok());
+        let raised = self.wanted.settings.get("fs.nr_open").and_then(|text| text.parse::<u64>().ok());
+        if let (Some(files), Some(most)) = (open_files, raised.or(self.present.most_open_files))
+            && files > most
+        {
+            return Err(Error::refused(format!(
+                "nofile would be {files}, and the kernel gives no more than {most} (fs.nr_open): nobody could log in as {}",
+                user.name
+            ))
+            .with_path("/limits/nofile")
+            .hint("set fs.nr_open higher in sysctl, or nofile lower"));
+        }
+        let path = limits_file(&user.name);
+        let own = self.own_lines(&path, parse_limit);
+        for (name, value) in &wanted {
+            let seen = own.get(name).cloned();
+            self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value.clone()), true);
+        }
+        let mut all = own;
+        all.extend(wanted);
+        let lines = all.iter().map(|(name, value)| {
+            // The stack is no more than a default; who may raise it keeps that.
+            let kind = if name == "stack" { "soft" } else { "-" };
+            format!("{} {kind} {name} {value}\n", user.name)
+        });
+        let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
+        self.file(&path, content).map(drop)
+    }
+
+    fn settings(&mut self) -> Result<(), Error> {
+        let mut wanted = self.wanted.settings.clone();
+        if self.wanted.recommended {
+            let machine = Machine { memory: self.present.memory, base_ports: &self.wanted.base_ports };
+            for advice in host::advise_settings(|name| self.present.settings.get(name).cloned(), machine) {
+                wanted.entry(advice.name.to_owned()).or_insert(advice.value);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for name in wanted.keys() {
+            if !self.present.settings.contains_key(name) {
+                return Err(Error::not_found(format!("the kernel has no setting {name}"))
+                    .with_path(format!("/sysctl/{name}"))
+                    .hint("correct its name, or leave it out"));
+            }
+        }
+        let path = Path::new(SETTINGS);
+        let own = self.own_lines(path, parse_setting);
+        let mut all = own.clone();
+        all.extend(wanted.clone());
+        let lines = all.iter().map(|(name, value)| format!("{name} = {value}\n"));
+        let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
+        self.file(path, content)?;
+        for (name, value) in wanted {
+            let seen = self.present.settings[&name].clone();
+            self.item(ItemKind::Setting, &name, Some(seen.clone()), Some(value.clone()), true);
+            if let Some(other) =
+                self.present.main_settings.get(&name).filter(|other| !is_same(&name, other, &value))
+            {
+                self.plan.warnings.push(format!(
+                    "/etc/sysctl.conf sets {name} to {other}, which counts after the next restart; take the line out"
+                ));
+            }
+            if !is_same(&name, &seen, &value) {
+                self.plan.steps.push(Step::Set { name, value, before: seen });
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_ipc(&mut self) -> Result<(), Error> {
+        let advised =
+            self.wanted.recommended && self.present.has_systemd && self.present.remove_ipc != Some(false);
+        let Some(wanted) = self.wanted.remove_ipc.or(advised.then_some(false)) else { return Ok(()) };
+        let word = |on: bool| if on { "yes" } else { "no" };
+        let seen = self.present.remove_ipc.map(|on| word(on).to_owned());
+        self.item(ItemKind::RemoveIpc, "RemoveIPC", seen, Some(word(wanted).to_owned()), true);
+        let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
+        if self.file(Path::new(LOGIND), content)? {
+            self.plan.record.reload.insert(Service::Logind);
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self) -> Result<(), Error> {
+        let Some(unit) = &self.wanted.unit else { return Ok(()) };
+        let Some(program) = &self.present.unit_program else {
+            let place = unit
+                .program
+                .as_ref()
+                .map_or_else(|| crate::unit::PROGRAMS.join(" or "), |program| program.display().to_string());
+            return Err(Error::not_found(format!(
+                "the unit needs og_node_state on this machine, and there is no {place}"
+            ))
+            .with_path("/unit_program")
+            .hint("install the programs on the node, or name the program with unit_program"));
+        };
+        let seen = self.present.files.get(&unit.path());
+        let seen = seen.and_then(|entry| (*entry != Entry::Missing).then(|| "a unit".to_owned()));
+        self.item(ItemKind::Unit, &unit.name, seen, Some("a unit".to_owned()), true);
+        let mut changed = false;
+        for (path, content) in unit.files(program) {
+            changed |= self.file(&path, content)?;
+        }
+        let (link, target) = unit.link();
+        match self.present.files.get(&link) {
+            None | Some(Entry::Missing) => {
+                self.folder_of(&link)?;
+                self.plan.steps.push(Step::MakeLink { path: link, target });
+                changed = true;
+            }
+            Some(Entry::Link(to)) if *to == target => {}
+            Some(_) => self.foreign.push(link),
+        }
+        if changed {
+            self.plan.record.reload.insert(Service::Systemd);
+        }
+        Ok(())
+    }
+
+    /// What has to read changed files, also those that a killed run wrote.
+    fn reloads(&mut self) {
+        let services = std::mem::take(&mut self.plan.record.reload);
+        self.plan.steps.extend(services.into_iter().map(Step::Reload));
+    }
+}
+
+fn parse_limit(line: &str) -> Option<(String, String)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words[..] {
+        [user, _, name, value] if !user.starts_with('#') => Some((name.to_owned(), value.to_owned())),
+        _ => None,
+    }
+}
+
+/// A line of sysctl.conf(5).
+#[must_use]
+pub fn parse_setting(line: &str) -> Option<(String, String)> {
+    let line = line.trim();
+    if line.starts_with(['#', ';']) {
+        return None;
+    }
+    let (name, value) = line.split_once('=')?;
+    Some((name.trim().trim_start_matches('-').replace('/', "."), normalize(value)))
+}
+
+/// Whether two values of a setting are one: the kernel writes blanks and lists of ports in its own way.
+#[must_use]
+pub fn is_same(name: &str, a: &str, b: &str) -> bool {
+    normalize(a) == normalize(b) || (name.ends_with("_ports") && host::parse_ports(a) == host::parse_ports(b))
+}
+
+/// What takes away all that og_host made. `confirm` is the name of a user that may go.
+///
+/// # Errors
+/// `refused` while a server runs, or for a user that may not go.
+pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Error> {
+    let record = &present.record;
+    let mut plan = Plan { record: record.clone(), ..Plan::default() };
+    check_removal(present, confirm)?;
+    let mut reload = BTreeSet::new();
+    for (path, target) in &record.links {
+        match present.files.get(path) {
+            Some(Entry::Link(to)) if to == target => {
+                plan.steps.push(Step::RemoveLink { path: path.clone() });
+                reload.insert(Service::Systemd);
+            }
+            None | Some(Entry::Missing) => drop(plan.record.links.remove(path)),
+            Some(_) => plan.keep(&path.display().to_string(), "it leads elsewhere by now"),
+        }
+    }
+    for (path, made) in &record.files {
+        plan.remove_file(present, path, made);
+        if plan
+            .steps
+            .last()
+            .is_some_and(|step| matches!(step, Step::RemoveFile { path: own, .. } if own == path))
+        {
+            if path == Path::new(LOGIND) {
+                reload.insert(Service::Logind);
+            } else if path.extension().is_some_and(|end| end == "service") {
+                reload.insert(Service::Systemd);
+            }
+        }
+    }
+    for (name, made) in &record.settings {
+        plan.restore(present, name, made);
+    }
+    let mut gone: BTreeSet<&Path> = BTreeSet::new();
+    gone.extend(plan.steps.iter().filter_map(|step| {
+        match step {
+            Step::RemoveFile { path, .. } | Step::RemoveLink { path } => record
+                .files
+                .get_key_value(path)
+                .map(|(path, _)| path.as_path())
+                .or_else(|| record.links.get_key_value(path).map(|(path, _)| path.as_path())),
+            _ => None,
+        }
+    }));
+    for path in record.directories.iter().rev() {
+        match present.directories.get(path) {
+            Some(DirectoryFacts::Found { names, .. }) => {
+                let left = names.iter().find(|name| !gone.contains(path.join(name).as_path()));
+                match left {
+                    None => {
+                        gone.insert(path);
+                        plan.steps.push(Step::RemoveDirectory { path: path.clone() });
+                    }
+                    Some(name) => {
+                        plan.keep(&path.display().to_string(), &format!("it is not empty: it has {name}"));
+                    }
+                }
+            }
+            Some(DirectoryFacts::Missing { .. }) => plan.record.directories.retain(|own| own != path),
+            None => plan.keep(&path.display().to_string(), "it cannot be opened without following a link"),
+        }
+    }
+    plan.remove_users(present, confirm);
+    plan.record.reload.clear();
+    plan.steps.extend(
+        reload
+            .into_iter()
+            .chain(record.reload.iter().copied())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(Step::Reload),
+    );
+    Ok(plan)
+}
+
+/// Refuses while a server of a user runs for whom the machine was prepared, and where the confirmed user may not go.
+fn check_removal(present: &Present, confirm: Option<&str>) -> Result<(), Error> {
+    let record = &present.record;
+    let of_user = |name: &str| {
+        let uid = present.users.get(name).map(|user| user.uid);
+        present.processes.iter().filter(move |process| uid == Some(process.uid))
+    };
+    let prepared = record.prepared.iter().chain(record.users.keys());
+    for name in prepared {
+        if let Some(server) = of_user(name).find(|process| process.is_server()) {
+            return Err(Error::refused(format!(
+                "a server of {name} runs on this machine (pid {}), and needs what og_host made",
+                server.pid
+            ))
+            .reason(Reason::ServerRuns)
+            .hint("stop it first (og_node_state with state: stopped)"));
+        }
+    }
+    let Some(name) = confirm else { return Ok(()) };
+    match record.users.get(name) {
+        // A second call finds it gone.
+        None if !present.users.contains_key(name) => Ok(()),
+        None => Err(Error::refused(format!("og_host did not make the user {name}, and does not remove it"))
+            .with_path("/confirm")
+            .hint("leave confirm out; remove the user by hand where that is meant")),
+        Some(_) => match of_user(name).next() {
+            None => Ok(()),
+            Some(process) => Err(Error::refused(format!(
+                "a process of {name} runs: {} (pid {})",
+                process.name, process.pid
+            ))
+            .with_path("/confirm")
+            .hint("end it, or log out there; without confirm the user stays")),
+        },
+    }
+}
+
+impl Plan {
+    fn keep(&mut self, name: &str, why: &str) {
+        self.kept.push(Kept { name: name.to_owned(), why: why.to_owned() });
+    }
+
+    fn remove_file(&mut self, present: &Present, path: &Path, made: &MadeFile) {
+        let shown = path.display().to_string();
+        match present.files.get(path) {
+            Some(Entry::File { content, .. }) if self.record.is_as_written(path, content) => {
+                self.steps.push(Step::RemoveFile { path: path.to_owned(), content: content.clone() });
+            }
+            None | Some(Entry::Missing) => drop(self.record.files.remove(path)),
+            // What stands there was made by somebody else before we could.
+            Some(_) if made.sha256.is_none() => drop(self.record.files.remove(path)),
+            Some(_) => self.keep(&shown, "it was changed since og_host wrote it"),
+        }
+    }
+
+    fn restore(&mut self, present: &Present, name: &str, made: &MadeSetting) {
+        match present.settings.get(name) {
+            Some(seen) if is_same(name, seen, &made.value) && !is_same(name, seen, &made.before) => {
+                self.steps.push(Step::Restore { name: name.to_owned(), value: made.before.clone() });
+            }
+            // Somebody else has set it since, or it never was: there is nothing of ours to take away.
+            _ => drop(self.record.settings.remove(name)),
+        }
+    }
+
+    fn remove_users(&mut self, present: &Present, confirm: Option<&str>) {
+        let users = self.record.users.clone();
+        for (name, id) in &users {
+            let Some(seen) = present.users.get(name) else {
+                self.record.users.remove(name);
+                continue;
+            };
+            if *id != Some(seen.uid) {
+                let why = "whether og_host made it is not known: the record has another number, or none";
+                self.keep(name, why);
+            } else if confirm == Some(name) {
+                self.steps.push(Step::RemoveUser { name: name.clone() });
+            } else {
+                self.keep(name, &format!("the removal of a user is confirmed by its name (confirm: {name})"));
+            }
+        }
+        let stays = |name: &str| self.kept.iter().any(|kept| kept.name == name);
+        let groups = self.record.groups.clone();
+        let in_use: Vec<u32> = present
+            .users
+            .iter()
+            .filter(|(name, _)| !users.contains_key(*name) || stays(name))
+            .map(|(_, user)| user.gid)
+            .collect();
+        for (name, id) in groups {
+            match present.groups.get(&name) {
+                None => drop(self.record.groups.remove(&name)),
+                Some(gid) if id != Some(*gid) => {
+                    self.keep(&name, "whether og_host made this group is not known: the record has another number, or none");
+                }
+                Some(gid) if in_use.contains(gid) => {
+                    self.keep(&name, "it is the main group of a user that stays");
+                }
+                Some(_) => self.steps.push(Step::RemoveGroup { name }),
+            }
+        }
+    }
+}
+
+/// What the record names, with what is there of it.
+#[must_use]
+pub fn items_of_record(present: &Present) -> Vec<Item> {
+    let record = &present.record;
+    let item = |kind, name: String, seen: Option<String>| Item { kind, name, seen, wanted: None, made: true };
+    let users = record.users.keys().map(|name| {
+        let seen = present.users.get(name).map(|user| format!("uid {}", user.uid));
+        item(ItemKind::User, name.clone(), seen)
+    });
+    let groups = record.groups.keys().map(|name| {
+        let seen = present.groups.get(name).map(|gid| format!("gid {gid}"));
+        item(ItemKind::Group, name.clone(), seen)
+    });
+    let directories = record.directories.iter().map(|path| {
+        let seen = match present.directories.get(path) {
+            Some(DirectoryFacts::Found { uid, mode, .. }) => {
+                Some(format!("owner {}, mode {mode:04o}", present.name_of(*uid)))
+            }
+            _ => None,
+        };
+        item(ItemKind::Directory, path.display().to_string(), seen)
+    });
+    let files = record.files.keys().chain(record.links.keys()).map(|path| {
+        let seen = match present.files.get(path) {
+            None | Some(Entry::Missing) => None,
+            Some(Entry::File { content, .. }) if record.is_as_written(path, content) => Some("as written"),
+            Some(Entry::Link(to)) if record.links.get(path) == Some(to) => Some("as written"),
+            Some(_) => Some("changed since"),
+        };
+        item(ItemKind::File, path.display().to_string(), seen.map(str::to_owned))
+    });
+    let settings = record
+        .settings
+        .keys()
+        .map(|name| item(ItemKind::Setting, name.clone(), present.settings.get(name).cloned()));
+    users.chain(groups).chain(directories).chain(files).chain(settings).collect()
+}

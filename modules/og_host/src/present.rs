@@ -1,0 +1,319 @@
+//! What is there of all that is wanted, or that the record names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Group, Uid, User};
+use og_common::gauss::host;
+use og_common::protocol::{Error, ErrorKind};
+
+use crate::plan::{LOGIND, SETTINGS, limits_file, parse_setting};
+use crate::record::{self, Record};
+use crate::tree::{Entry, Tree, Untrusted};
+use crate::unit;
+use crate::wanted::{Wanted, normalize};
+
+/// The settings that og_preflight advises on, and those by which it does so.
+const ADVISED: [&str; 8] = [
+    "vm.overcommit_memory",
+    "vm.min_free_kbytes",
+    "kernel.sem",
+    "kernel.shmmax",
+    "kernel.shmall",
+    "fs.aio-max-nr",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+];
+
+/// What is there.
+#[derive(Clone, Debug, Default)]
+pub struct Present {
+    /// The record of what og_host made.
+    pub record: Record,
+    /// The users that are there, by name.
+    pub users: BTreeMap<String, UserFacts>,
+    /// The groups that are there, with their numbers.
+    pub groups: BTreeMap<String, u32>,
+    /// What stands under the names of files and links.
+    pub files: BTreeMap<PathBuf, Entry>,
+    /// Directories.
+    pub directories: BTreeMap<PathBuf, DirectoryFacts>,
+    /// Settings of the running kernel.
+    pub settings: BTreeMap<String, String>,
+    /// What /etc/sysctl.conf sets.
+    pub main_settings: BTreeMap<String, String>,
+    /// RemoveIPC of systemd; none where that is not known.
+    pub remove_ipc: Option<bool>,
+    /// Whether systemd runs here.
+    pub has_systemd: bool,
+    /// How many open files the kernel gives a process at most.
+    pub most_open_files: Option<u64>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// og_node_state on this machine, where a unit needs it.
+    pub unit_program: Option<PathBuf>,
+    /// The processes of the users that are looked at.
+    pub processes: Vec<Process>,
+    /// Number and group of root; of whoever runs a test.
+    pub root: (u32, u32),
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFacts {
+    /// Number.
+    pub uid: u32,
+    /// Main group.
+    pub gid: u32,
+    /// Home directory.
+    pub home: PathBuf,
+}
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Whose it is.
+    pub uid: u32,
+    /// Its program's name.
+    pub name: String,
+}
+
+impl Process {
+    /// Whether it is a server of openGauss.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.name == "gaussdb"
+    }
+}
+
+/// A directory, or how far the way to it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirectoryFacts {
+    /// It is there.
+    Found {
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Permissions.
+        mode: u32,
+        /// Whether it is as a killed run leaves one.
+        unfinished: bool,
+        /// The names in it.
+        names: Vec<String>,
+        /// Folders on the way, itself included, into which somebody else than root may write.
+        untrusted: Vec<Untrusted>,
+    },
+    /// It is not there.
+    Missing {
+        /// The folders that are to be made, the outermost first, itself included.
+        missing: Vec<PathBuf>,
+        /// Folders on the way into which somebody else than root may write.
+        untrusted: Vec<Untrusted>,
+    },
+}
+
+impl Present {
+    /// Reads what is there of what is wanted and of what the record names.
+    ///
+    /// # Errors
+    /// What has to be known and cannot be read.
+    pub fn read(tree: &Tree, wanted: &Wanted) -> Result<Self, Error> {
+        let mut present = Self {
+            record: read_record(tree)?,
+            root: (Uid::effective().as_raw(), Gid::effective().as_raw()),
+            has_systemd: tree.path("run/systemd/system").is_dir(),
+            most_open_files: number(tree, "proc/sys/fs/nr_open"),
+            memory: memory(tree),
+            remove_ipc: host::remove_ipc(|below| tree.path(below)),
+            ..Self::default()
+        };
+        present.read_users(wanted)?;
+        present.read_files(tree, wanted)?;
+        present.read_settings(tree, wanted);
+        if let Some(unit) = &wanted.unit {
+            let places = unit
+                .program
+                .clone()
+                .map_or_else(|| unit::PROGRAMS.iter().map(PathBuf::from).collect(), |program| vec![program]);
+            let is_program = |path: &PathBuf| tree.path(&path.to_string_lossy()).is_file();
+            present.unit_program = places.into_iter().find(is_program);
+        }
+        let uids: BTreeSet<u32> = present.users.values().map(|user| user.uid).collect();
+        present.processes = processes(tree)?;
+        present.processes.retain(|process| uids.contains(&process.uid));
+        Ok(present)
+    }
+
+    fn read_users(&mut self, wanted: &Wanted) -> Result<(), Error> {
+        let record = &self.record;
+        let owners = wanted.directories.iter().filter_map(|directory| directory.owner.clone());
+        let users = wanted.user.iter().map(|user| user.name.clone()).chain(owners);
+        let users = users.chain(record.users.keys().cloned()).chain(record.prepared.iter().cloned());
+        let users: BTreeSet<String> = users.collect();
+        let groups = wanted.directories.iter().filter_map(|directory| directory.group.clone());
+        let groups = groups.chain(wanted.group.iter().map(|group| group.name.clone()));
+        let groups: BTreeSet<String> =
+            groups.chain(record.groups.keys().cloned()).chain(users.iter().cloned()).collect();
+        for name in users {
+            if let Some(user) = find_user(&name)? {
+                self.users.insert(name, user);
+            }
+        }
+        for name in groups {
+            if let Some(gid) = find_group(&name)? {
+                self.groups.insert(name, gid);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_files(&mut self, tree: &Tree, wanted: &Wanted) -> Result<(), Error> {
+        let record = &self.record;
+        let mut files: BTreeSet<PathBuf> = record.files.keys().chain(record.links.keys()).cloned().collect();
+        if let Some(user) = &wanted.user
+            && !wanted.all_limits().is_empty()
+        {
+            files.insert(limits_file(&user.name));
+        }
+        if !wanted.settings.is_empty() || wanted.recommended {
+            files.insert(PathBuf::from(SETTINGS));
+        }
+        if wanted.remove_ipc.is_some() || wanted.recommended {
+            files.insert(PathBuf::from(LOGIND));
+        }
+        if let Some(unit) = &wanted.unit {
+            files.extend(unit.files(Path::new("/")).into_iter().map(|(path, _)| path));
+            files.insert(unit.link().0);
+        }
+        let is_wanted = |path: &Path| wanted.directories.iter().any(|directory| directory.path == path);
+        let mut directories: BTreeSet<PathBuf> = record.directories.iter().cloned().collect();
+        directories.extend(wanted.directories.iter().map(|directory| directory.path.clone()));
+        directories.extend(files.iter().filter_map(|path| path.parent()).map(Path::to_owned));
+        for path in files {
+            let entry = tree.read(&path)?;
+            self.files.insert(path, entry);
+        }
+        for path in directories {
+            match read_directory(tree, &path) {
+                Ok(facts) => drop(self.directories.insert(path, facts)),
+                // Its owner may have put a link in its place; that must not keep the rest from being taken away.
+                Err(_) if self.record.directories.contains(&path) && !is_wanted(&path) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_settings(&mut self, tree: &Tree, wanted: &Wanted) {
+        let own = wanted.settings.keys().chain(self.record.settings.keys()).map(String::as_str);
+        let advised = ADVISED.into_iter().filter(|_| wanted.recommended);
+        let names: BTreeSet<String> = own.chain(advised).map(str::to_owned).collect();
+        for name in names {
+            // A setting that cannot be read is none that could be set.
+            if let Ok(text) = std::fs::read_to_string(tree.path(&setting_file(&name))) {
+                self.settings.insert(name, normalize(&text));
+            }
+        }
+        let main = std::fs::read_to_string(tree.path("etc/sysctl.conf")).unwrap_or_default();
+        self.main_settings = main.lines().filter_map(parse_setting).collect();
+    }
+
+    /// The name of a user by his number.
+    #[must_use]
+    pub fn name_of(&self, uid: u32) -> String {
+        let known = self.users.iter().find(|(_, user)| user.uid == uid).map(|(name, _)| name.clone());
+        known
+            .or_else(|| User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name))
+            .unwrap_or_else(|| uid.to_string())
+    }
+
+    /// The name of a group by its number.
+    #[must_use]
+    pub fn group_name_of(&self, gid: u32) -> String {
+        let known = self.groups.iter().find(|(_, own)| **own == gid).map(|(name, _)| name.clone());
+        known
+            .or_else(|| Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name))
+            .unwrap_or_else(|| gid.to_string())
+    }
+}
+
+/// The file of a setting of the kernel.
+#[must_use]
+pub fn setting_file(name: &str) -> String {
+    format!("proc/sys/{}", name.replace('.', "/"))
+}
+
+/// The record; an empty one where og_host never was.
+fn read_record(tree: &Tree) -> Result<Record, Error> {
+    match tree.trusted_folder(Path::new(record::FOLDER)) {
+        Ok(folder) => Record::read(&folder),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Record::default()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Looks up a user.
+///
+/// # Errors
+/// `io` when the machine's user database does not answer.
+pub fn find_user(name: &str) -> Result<Option<UserFacts>, Error> {
+    let found = User::from_name(name)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot look up the user {name}: {}", e.desc())))?;
+    Ok(found.map(|user| UserFacts { uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir }))
+}
+
+/// Looks up a group.
+///
+/// # Errors
+/// `io` when the machine's group database does not answer.
+pub fn find_group(name: &str) -> Result<Option<u32>, Error> {
+    let found = Group::from_name(name)
+        .map_err(|e| Error::new(ErrorKind::Io, format!("cannot look up the group {name}: {}", e.desc())))?;
+    Ok(found.map(|group| group.gid.as_raw()))
+}
+
+fn read_directory(tree: &Tree, path: &Path) -> Result<DirectoryFacts, Error> {
+    let walk = tree.walk(path)?;
+    if walk.missing.is_empty() {
+        let names = walk.folder.names()?;
+        return Ok(DirectoryFacts::Found {
+            uid: walk.folder.uid,
+            gid: walk.folder.gid,
+            mode: walk.folder.mode,
+            unfinished: walk.folder.is_unfinished()?,
+            names: names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
+            untrusted: walk.untrusted,
+        });
+    }
+    // As they are named, not as links on the way to them lead.
+    let mut missing: Vec<PathBuf> = path.ancestors().take(walk.missing.len()).map(Path::to_owned).collect();
+    missing.reverse();
+    Ok(DirectoryFacts::Missing { missing, untrusted: walk.untrusted })
+}
+
+fn number(tree: &Tree, below: &str) -> Option<u64> {
+    std::fs::read_to_string(tree.path(below)).ok()?.trim().parse().ok()
+}
+
+fn memory(tree: &Tree) -> Option<u64> {
+    let text = std::fs::read_to_string(tree.path("proc/meminfo")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// All processes; one that ends meanwhile is none.
+fn processes(tree: &Tree) -> Result<Vec<Process>, Error> {
+    let proc = tree.path("proc");
+    let entries = std::fs::read_dir(&proc).map_err(|e| Error::io("list", &proc, &e))?;
+    let process = |entry: std::fs::DirEntry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let uid = line("Uid:")?.split_whitespace().next()?.parse().ok()?;
+        Some(Process { pid, uid, name: line("Name:")?.to_owned() })
+    };
+    Ok(entries.flatten().filter_map(process).collect())
+}

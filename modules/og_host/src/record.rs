@@ -1,0 +1,210 @@
+//! The record of what og_host made on this machine: what `absent` takes away, and nothing else.
+//!
+//! It is written before the first change, with all that is about to be made, and once more at the end: after a kill it names
+//! what may be there, never less.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use og_common::protocol::Error;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::plan::Step;
+use crate::tree::{Entry, Folder};
+
+/// The folder of the record.
+pub const FOLDER: &str = "/var/lib/opengauss-node";
+/// The record in it.
+pub const FILE: &str = "host.json";
+/// The lock in it.
+pub const LOCK: &str = "host.lock";
+/// The form of the record.
+const VERSION: u32 = 1;
+
+/// What og_host made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Record {
+    version: u32,
+    /// The users for whom the machine was prepared, whoever made them.
+    pub prepared: BTreeSet<String>,
+    /// Users it made, with their numbers; null while one is being made.
+    pub users: BTreeMap<String, Option<u32>>,
+    /// Groups it made, likewise.
+    pub groups: BTreeMap<String, Option<u32>>,
+    /// Directories it made, the outer ones first.
+    pub directories: Vec<PathBuf>,
+    /// Files it wrote.
+    pub files: BTreeMap<PathBuf, MadeFile>,
+    /// Links it made, and where they lead.
+    pub links: BTreeMap<PathBuf, PathBuf>,
+    /// Settings of the kernel that it changed.
+    pub settings: BTreeMap<String, MadeSetting>,
+    /// What is still to be told of changed files.
+    pub reload: BTreeSet<Service>,
+}
+
+/// A file that og_host wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MadeFile {
+    /// SHA-256 of what it wrote last; none while it writes the first time.
+    pub sha256: Option<String>,
+    /// SHA-256 of what it is about to write.
+    pub pending: Option<String>,
+}
+
+/// A setting that og_host changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeSetting {
+    /// Its value before the first change.
+    pub before: String,
+    /// The value that it was given.
+    pub value: String,
+}
+
+/// What reads files of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// systemd itself, which reads units.
+    Systemd,
+    /// systemd-logind, which reads logind.conf.
+    Logind,
+}
+
+impl Record {
+    /// Reads the record in its folder; an empty one where there is none.
+    ///
+    /// # Errors
+    /// `corrupt` when it cannot be understood, or another user could have written it.
+    pub fn read(folder: &Folder) -> Result<Self, Error> {
+        let at = folder.path.join(FILE);
+        let corrupt = |why: String| {
+            Error::corrupt(format!("{} {why}", at.display())).with_path(at.display()).hint(
+                "bring it back from a backup; without it og_host does not know what it made on this machine",
+            )
+        };
+        match folder.read(OsStr::new(FILE))? {
+            Entry::Missing => Ok(Self::default()),
+            Entry::File { content, .. } => {
+                let record: Self =
+                    serde_json::from_slice(&content).map_err(|e| corrupt(format!("is no record: {e}")))?;
+                if record.version == VERSION {
+                    Ok(record)
+                } else {
+                    Err(corrupt(format!(
+                        "is a record of version {}, and this program knows {VERSION}",
+                        record.version
+                    )))
+                }
+            }
+            Entry::Link(_) | Entry::Other => Err(corrupt("is no regular file".to_owned())),
+        }
+    }
+
+    /// Writes the record; one of nothing is removed.
+    ///
+    /// # Errors
+    /// `permission` or `io`.
+    pub fn write(&self, folder: &Folder) -> Result<(), Error> {
+        if self.is_empty() {
+            return folder.remove(OsStr::new(FILE));
+        }
+        let record = Self { version: VERSION, ..self.clone() };
+        let text = serde_json::to_string_pretty(&record).unwrap_or_default();
+        let text = format!("{text}\n");
+        match folder.read(OsStr::new(FILE))? {
+            Entry::File { content, .. } if content == text.as_bytes() => Ok(()),
+            _ => folder.write(OsStr::new(FILE), text.as_bytes()),
+        }
+    }
+
+    /// Whether og_host made nothing, or nothing is left of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { users, groups, directories, files, links, settings, reload, .. } = self;
+        users.is_empty()
+            && groups.is_empty()
+            && directories.is_empty()
+            && files.is_empty()
+            && links.is_empty()
+            && settings.is_empty()
+            && reload.is_empty()
+    }
+
+    /// Whether a file with this content is one that og_host wrote, be it that somebody edited it since.
+    #[must_use]
+    pub fn owns(&self, path: &Path, content: &[u8]) -> bool {
+        let Some(made) = self.files.get(path) else { return false };
+        made.sha256.is_some() || made.pending.as_ref() == Some(&hash(content))
+    }
+
+    /// Whether this content is the one that og_host wrote.
+    #[must_use]
+    pub fn is_as_written(&self, path: &Path, content: &[u8]) -> bool {
+        let hash = Some(hash(content));
+        self.files.get(path).is_some_and(|made| made.sha256 == hash || made.pending == hash)
+    }
+
+    /// Notes that this is about to be done.
+    pub fn begin(&mut self, step: &Step) {
+        match step {
+            Step::AddUser { name, .. } => drop(self.users.entry(name.clone()).or_default()),
+            Step::AddGroup { name, .. } => drop(self.groups.entry(name.clone()).or_default()),
+            Step::MakeDirectory { path, .. } if !self.directories.contains(path) => {
+                self.directories.push(path.clone());
+            }
+            Step::WriteFile { path, content, .. } => {
+                self.files.entry(path.clone()).or_default().pending = Some(hash(content.as_bytes()));
+            }
+            Step::MakeLink { path, target } => drop(self.links.insert(path.clone(), target.clone())),
+            Step::Set { name, value, before } => {
+                let made = self
+                    .settings
+                    .entry(name.clone())
+                    .or_insert_with(|| MadeSetting { before: before.clone(), value: String::new() });
+                made.value.clone_from(value);
+            }
+            Step::Reload(service) => drop(self.reload.insert(*service)),
+            _ => {}
+        }
+    }
+
+    /// Notes that what was to be written into this file is there.
+    pub fn settle(&mut self, path: &Path) {
+        if let Some(made) = self.files.get_mut(path)
+            && let Some(written) = made.pending.take()
+        {
+            made.sha256 = Some(written);
+        }
+    }
+
+    /// Notes that this was done.
+    pub fn finish(&mut self, step: &Step) {
+        match step {
+            Step::WriteFile { path, .. } => self.settle(path),
+            Step::Reload(service) => drop(self.reload.remove(service)),
+            Step::RemoveFile { path, .. } => drop(self.files.remove(path)),
+            Step::RemoveLink { path } => drop(self.links.remove(path)),
+            Step::RemoveDirectory { path } => self.directories.retain(|own| own != path),
+            Step::Restore { name, .. } => drop(self.settings.remove(name)),
+            Step::RemoveUser { name } => drop(self.users.remove(name)),
+            Step::RemoveGroup { name } => drop(self.groups.remove(name)),
+            _ => {}
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
+        // A String takes whatever is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

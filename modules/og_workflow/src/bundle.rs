@@ -1,0 +1,254 @@
+//! The file that the workflow collect leaves on the controller: what the programs on the nodes answered, the state of the
+//! cluster, and the records of its newest runs, for somebody who is to help from afar.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind as IoKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use og_common::clock::now_millis;
+use og_common::files;
+use og_common::protocol::{Error, ErrorKind, secret};
+use tar::{Builder, Header};
+
+use crate::args::Outcome;
+use crate::health::lines::lines;
+use crate::record::history::{self, Run};
+use crate::record::{RECORD_FILES, make_parent, runs_folder, state_folder, time_stamp, to_pretty};
+use crate::steps::Collected;
+
+/// In the folder of the suite's state.
+const FOLDER: &str = "collected";
+/// How many of the newest runs on the cluster go into the file.
+const RUNS: usize = 10;
+/// Files that may be begun in one second.
+const MOST_IN_A_SECOND: u32 = 100;
+const ABOUT: &str = "\
+What `og collect` found.
+
+status.txt, status.json     the cluster: verdict, nodes, findings
+preflight.json              what the checks found on each node
+nodes/NODE/PROGRAM.json     what each program says of a node; og_node_state has the newest lines of the server's log
+runs/ID/                    the records of the newest runs on this cluster
+
+Secrets are masked, and lines of the log that quote SQL or rows are left out. Host names, addresses, paths, names of
+users and databases, and what error messages quote are in here: look through it before you send it.
+";
+
+/// A file in the bundle: its path there, and its content.
+type Entry = (String, Vec<u8>);
+
+/// Writes what a run collected, where it did; the outcome tells where it is, or has failed.
+pub fn finish(outcome: &mut Outcome) {
+    let Some(collected) = outcome.collected.take() else { return };
+    let written =
+        entries(outcome, &collected).and_then(|entries| write(&state_folder()?.join(FOLDER), &entries));
+    // All of it is in the file.
+    (outcome.cluster, outcome.preflight) = (None, None);
+    outcome.table = list_answers(&collected);
+    match written {
+        Ok(path) => outcome.report = Some(path.display().to_string()),
+        Err(e) => {
+            outcome.failed = true;
+            outcome.msg = Some(e.to_string());
+        }
+    }
+}
+
+/// Of each node, what answered there.
+fn list_answers(collected: &Collected) -> Vec<String> {
+    let line = |(node, answers): (&String, &std::collections::BTreeMap<String, serde_json::Value>)| {
+        let failed: Vec<String> = answers
+            .iter()
+            .filter(|(_, answer)| answer["failed"] == true)
+            .map(|(program, answer)| {
+                format!("{program}: {}", answer["msg"].as_str().unwrap_or_default().trim())
+            })
+            .collect();
+        match failed.len() {
+            0 => format!("{node}: all {} answers", answers.len()),
+            // Where a node cannot be reached, all of them say the same.
+            n if n == answers.len() => format!("{node}: nothing: {}", failed[0]),
+            n => format!("{node}: {} of {} answers; {}", answers.len() - n, answers.len(), failed.join("; ")),
+        }
+    };
+    collected.iter().map(line).collect()
+}
+
+fn entries(outcome: &Outcome, collected: &Collected) -> Result<Vec<Entry>, Error> {
+    let table = outcome.cluster.as_ref().map(|cluster| lines(cluster, true, None)).unwrap_or_default();
+    let table = secret::mask_text(&table.join("\n")).into_owned();
+    let mut entries = vec![
+        ("README.txt".to_owned(), ABOUT.as_bytes().to_vec()),
+        ("status.txt".to_owned(), format!("{table}\n").into_bytes()),
+        ("status.json".to_owned(), to_pretty(&outcome.cluster)?),
+        ("preflight.json".to_owned(), to_pretty(&outcome.preflight)?),
+    ];
+    for (node, answers) in collected {
+        for (program, answer) in answers {
+            entries.push((format!("nodes/{}/{program}.json", file_name(node)), to_pretty(answer)?));
+        }
+    }
+    let (runs, unreadable) = history::list(&runs_folder()?)?;
+    let of_cluster = |run: &&Run| {
+        let hosts = run.plan.cluster["hosts"].as_object();
+        hosts.is_some_and(|hosts| hosts.keys().any(|name| collected.contains_key(name)))
+    };
+    for run in runs.iter().rev().filter(of_cluster).take(RUNS) {
+        for name in RECORD_FILES {
+            match files::read(&run.folder.join(name)) {
+                Ok(content) => entries.push((format!("runs/{}/{name}", file_name(&run.plan.id)), content)),
+                // Not every run has every file.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => entries.push((
+                    format!("runs/{}/{name}.error", file_name(&run.plan.id)),
+                    e.to_string().into_bytes(),
+                )),
+            }
+        }
+    }
+    if !unreadable.is_empty() {
+        let lines: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+        entries.push(("runs/unreadable.txt".to_owned(), format!("{}\n", lines.join("\n")).into_bytes()));
+    }
+    Ok(entries)
+}
+
+/// The name as that of a file, which neither leads elsewhere nor hides.
+fn file_name(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let name: String = name.chars().map(keep).collect();
+    if name.starts_with('.') || name.is_empty() { format!("_{name}") } else { name }
+}
+
+/// Writes a file of these, readable by its user alone, under a name that is new in the folder.
+fn write(folder: &Path, entries: &[Entry]) -> Result<PathBuf, Error> {
+    make_parent(folder)?;
+    let now = now_millis();
+    let root = format!("og-collect-{}", time_stamp(now));
+    let packed = pack(&root, now / 1000, entries).map_err(|e| Error::io("pack", folder, &e))?;
+    let names = std::iter::once(root.clone()).chain((2..MOST_IN_A_SECOND).map(|n| format!("{root}-{n}")));
+    for name in names {
+        let path = folder.join(format!("{name}.tar.gz"));
+        let mut file = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == IoKind::AlreadyExists => continue,
+            Err(e) => return Err(Error::io("write", &path, &e)),
+        };
+        return match file.write_all(&packed).and_then(|()| file.sync_all()) {
+            Ok(()) => Ok(path),
+            Err(e) => {
+                // Half of it would be taken for all of it.
+                drop(std::fs::remove_file(&path));
+                Err(Error::io("write", &path, &e))
+            }
+        };
+    }
+    Err(Error::new(
+        ErrorKind::Io,
+        format!("{} and all names beside it are taken", folder.join(root).display()),
+    ))
+}
+
+fn pack(root: &str, now: u64, entries: &[Entry]) -> std::io::Result<Vec<u8>> {
+    let mut archive = Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    for (name, content) in entries {
+        let mut header = Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(now);
+        archive.append_data(&mut header, format!("{root}/{name}"), content.as_slice())?;
+    }
+    archive.into_inner()?.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    use flate2::read::GzDecoder;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn collected(node: &str, answer: Value) -> Collected {
+        let answers = BTreeMap::from([
+            ("og_hba".to_owned(), answer),
+            ("og_slot".to_owned(), json!({"failed": false, "msg": "no slots"})),
+        ]);
+        Collected::from([(node.to_owned(), answers)])
+    }
+
+    fn unpack(path: &Path) -> BTreeMap<String, String> {
+        let mut archive = tar::Archive::new(GzDecoder::new(std::fs::File::open(path).unwrap()));
+        let mut found = BTreeMap::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().display().to_string();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            found.insert(name.split_once('/').unwrap().1.to_owned(), text);
+        }
+        found
+    }
+
+    #[test]
+    fn what_is_written_is_for_its_user_alone_and_has_no_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let answer = json!({"failed": false, "rules": ["host all all 10.0.0.1/32 ldap ldapbindpasswd=geheim"],
+            "parameters": {"app.password": "geheim"}});
+        let own = collected("n1", answer);
+        let outcome = Outcome::default();
+        let folder = dir.path().join("state");
+        let entries = entries(&outcome, &own).unwrap();
+        let path = write(&folder, &entries).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
+        let found = unpack(&path);
+        for name in [
+            "README.txt",
+            "status.txt",
+            "status.json",
+            "preflight.json",
+            "nodes/n1/og_hba.json",
+            "nodes/n1/og_slot.json",
+        ] {
+            assert!(found.contains_key(name), "{name}: {:?}", found.keys());
+        }
+        let with_secret: Vec<_> = found.iter().filter(|(_, text)| text.contains("geheim")).collect();
+        assert!(with_secret.is_empty(), "{with_secret:?}");
+        let second = write(&folder, &entries).unwrap();
+        assert_ne!(path, second);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_a_failure_that_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_the_way = dir.path().join("state");
+        std::fs::write(&in_the_way, "").unwrap();
+        let error = write(&in_the_way, &[]).unwrap_err();
+        assert!(error.to_string().contains(&in_the_way.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for (name, wanted) in
+            [("n1", "n1"), ("../n1", "_.._n1"), ("a/b", "a_b"), ("", "_"), (".", "_."), ("n\u{fc}", "n_")]
+        {
+            assert_eq!(file_name(name), wanted);
+        }
+    }
+
+    #[test]
+    fn what_did_not_answer_is_told() {
+        let gone = json!({"failed": true, "msg": "no route to host"});
+        assert_eq!(list_answers(&collected("n1", gone)), ["n1: 1 of 2 answers; og_hba: no route to host"]);
+        assert_eq!(list_answers(&collected("n1", json!({}))), ["n1: all 2 answers"]);
+    }
+}

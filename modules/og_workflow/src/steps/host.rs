@@ -1,0 +1,156 @@
+//! The operating system of the nodes, which og_host changes as root where the person wants that.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{QUIET, Run, args, require_success};
+use crate::answer::Answer;
+use crate::cluster::{InventoryHost, Node};
+use crate::plan;
+use crate::replay::{Answered, Calls, Go, Stop};
+use crate::seen::HOST;
+
+/// The step that changes it.
+const PREPARE: &str = "Prepare the operating system";
+/// The step that takes away what was made.
+const RESTORE: &str = "Restore the operating system";
+
+/// Makes the users and directories of all nodes, and sets what og_preflight advises; tells whether what comes then can be
+/// inspected. All findings come before the first change.
+pub(super) fn prepare(it: &mut Run) -> Go<bool> {
+    if !it.how.options.og_host {
+        return Ok(true);
+    }
+    let mut findings = Vec::new();
+    let mut calls = Calls::new();
+    for host in it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name)) {
+        match wanted(host) {
+            Ok(own) => calls.push((host.name.clone(), args(own))),
+            Err(why) => findings.push(why),
+        }
+    }
+    let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
+    findings.extend(super::failure_reasons(&[&foreseen]));
+    refuse(it, findings)?;
+    it.heed(&foreseen);
+    if foreseen.0.iter().all(|(_, answer)| !answer.has_changed()) {
+        return Ok(true);
+    }
+    if !it.how.check {
+        require_success(&[&it.step(PREPARE, HOST, calls)?])?;
+        return Ok(true);
+    }
+    it.note(PREPARE, &foreseen);
+    let without: Vec<String> =
+        foreseen.0.iter().filter(|(_, answer)| makes_user(answer)).map(|(n, _)| n.clone()).collect();
+    if without.is_empty() {
+        return Ok(true);
+    }
+    it.warnings.push(format!(
+        "{}: the user is still to be made, so what comes after that cannot be foreseen",
+        without.join(", ")
+    ));
+    Ok(false)
+}
+
+/// What a node's machine is to have.
+fn wanted(host: &InventoryHost) -> Result<Value, String> {
+    let node = Node::new(host, None);
+    let name = &node.name;
+    let user = node.known_os_user().ok_or_else(|| {
+        format!("{name}: og_host makes the user that the server is to run as; give os_user in the inventory")
+    })?;
+    let common = host.common();
+    let data_dir = common.get("data_dir").and_then(Value::as_str).map(Path::new);
+    let parent = data_dir.filter(|path| path.is_absolute()).and_then(Path::parent);
+    let parent = parent.filter(|parent| parent.file_name().is_some()).map(PathBuf::from).ok_or_else(|| {
+        format!(
+            "{name}: og_host makes the folder around the data directory, which is to be a folder of the user's own; correct \
+             data_dir"
+        )
+    })?;
+    Ok(json!({
+        "state": "present",
+        "user": user,
+        "directories": [{"path": parent}],
+        "recommended": true,
+        "base_ports": [node.base_port],
+    }))
+}
+
+/// Whether the user is still to be made.
+fn makes_user(answer: &Answer) -> bool {
+    let items: Vec<Value> = answer.read_key("items");
+    items.iter().any(|item| item["kind"] == "user" && item["seen"].is_null())
+}
+
+/// What og_host would do.
+fn ask_in_check_mode(it: &mut Run, step: &str, calls: &Calls) -> Go<Answered> {
+    let mut calls = it.complete(calls.clone());
+    for (_, own) in &mut calls {
+        own.insert("check_mode".to_owned(), json!(true));
+    }
+    it.replay.shown = QUIET;
+    it.replay.ask(step, HOST, &calls)
+}
+
+fn refuse(it: &mut Run, findings: Vec<String>) -> Go {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let refusal = plan::list_findings(&findings, "; nothing was changed");
+    it.findings = findings;
+    Err(Stop::Failed(refusal))
+}
+
+/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The servers of `stopped` run
+/// still, and are stopped before.
+pub(super) fn inspect_removal(it: &mut Run, targets: &[String], stopped: &[String]) -> Go<Answered> {
+    if !it.how.options.og_host {
+        return Ok(Answered::default());
+    }
+    let mut findings = shared_machines(it.hosts, targets);
+    let calls = removal(targets);
+    let mut foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
+    for (node, answer) in &mut foreseen.0 {
+        if stopped.contains(node) && answer.of_error("reason") == "server_runs" {
+            *answer = Answer::from_foreseen("would be taken away", "take away what og_host made");
+        }
+    }
+    findings.extend(super::failure_reasons(&[&foreseen]));
+    refuse(it, findings)?;
+    foreseen.0.retain(|(_, answer)| answer.has_changed());
+    Ok(foreseen)
+}
+
+/// Takes away what og_host made on these nodes.
+pub(super) fn remove(it: &mut Run, foreseen: &Answered) -> Go {
+    if it.how.check {
+        it.heed(foreseen);
+        it.note(RESTORE, foreseen);
+        return Ok(());
+    }
+    let targets: Vec<String> = foreseen.0.iter().map(|(node, _)| node.clone()).collect();
+    require_success(&[&it.step(RESTORE, HOST, removal(&targets))?])
+}
+
+fn removal(targets: &[String]) -> Calls {
+    super::calls_on(targets, &json!({"state": "absent"}))
+}
+
+/// Nodes that are not cleared and whose machine is that of one which is.
+fn shared_machines(hosts: &[InventoryHost], targets: &[String]) -> Vec<String> {
+    let address = |host: &InventoryHost| crate::cluster::canonical(&Node::new(host, None).address);
+    let (cleared, others): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| targets.contains(&host.name));
+    let pairs = cleared.iter().flat_map(|host| others.iter().map(move |other| (host, other)));
+    let shared = pairs.filter(|(host, other)| address(host) == address(other));
+    shared
+        .map(|(host, other)| {
+            format!(
+                "{}: {} is on the same machine, and needs what og_host made there; leave og_host out",
+                host.name, other.name
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! The operating system of the nodes, before a deploy and after a clear.
+
+use serde_json::{Value, json};
+
+use super::{Told, how, told};
+use crate::args::{NodeCall, Options};
+use crate::plan::tests::Given;
+use crate::plan::tests::clear::dropped;
+use crate::plan::tests::deploy::bare;
+use crate::seen::HOST;
+use crate::steps::Workflow;
+
+fn options() -> Options {
+    Options { og_host: true, ..Options::default() }
+}
+
+fn two() -> Vec<Given> {
+    let mut given = vec![bare(1, "primary"), bare(2, "standby")];
+    for (_, vars, _) in &mut given {
+        (vars["data_dir"], vars["os_user"]) = (json!("/gauss/data/dn1"), json!("omm"));
+    }
+    given
+}
+
+/// What og_host says where it changes something, with or without the user.
+fn changes(user: bool) -> Value {
+    let seen = user.then_some("uid 1001");
+    json!({"failed": false, "changed": true, "msg": "m", "actions": ["write /etc/sysctl.d/90-opengauss-node.conf"],
+        "items": [{"kind": "user", "name": "omm", "seen": seen, "wanted": "a user", "made": !user}]})
+}
+
+fn deploy(
+    given: &[Given],
+    check: bool,
+    options: Options,
+    mut say: impl FnMut(&str, &NodeCall) -> Option<Value>,
+) -> Told {
+    let mut how = how(options);
+    how.check = check;
+    told(given, Workflow::Deploy, "", &how, true, |step, call| say(step, call))
+}
+
+#[test]
+fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wanted() {
+    let mut wanted = Vec::new();
+    let done = deploy(&two(), false, options(), |step, call| {
+        (call.program == HOST).then(|| {
+            assert_eq!(call.args.contains_key("check_mode"), step.starts_with("Inspect"), "{step}");
+            wanted.push(call.args.clone());
+            changes(false)
+        })
+    });
+    assert_eq!(
+        done.steps[..4],
+        [
+            "Inspect the operating systems: n1,n2",
+            "Prepare the operating system: n1,n2",
+            "Inspect all nodes: n1,n2",
+            "Initialise data directories: n1,n2",
+        ]
+    );
+    for own in wanted {
+        assert_eq!(own["user"], "omm");
+        assert_eq!(own["directories"], json!([{"path": "/gauss/data"}]));
+        assert_eq!((&own["recommended"], &own["base_ports"]), (&json!(true), &json!([26000])));
+    }
+    let prepared: Vec<_> =
+        done.outcome.changes.iter().filter(|one| one.step.starts_with("Prepare")).collect();
+    assert_eq!(prepared.len(), 2);
+    let without = deploy(&two(), false, Options::default(), |_, call| {
+        assert_ne!(call.program, HOST);
+        None
+    });
+    assert_eq!(without.steps[0], "Inspect all nodes: n1,n2");
+}
+
+#[test]
+fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
+    let mut given = two();
+    given.push(bare(3, "standby"));
+    let done = deploy(&given, false, options(), |_, call| {
+        let error =
+            json!({"kind": "permission", "reason": "not_root", "detail": "sudo says no", "hint": "let it"});
+        (call.node.as_deref() == Some("n2")).then(|| json!({"failed": true, "msg": "m", "error": error}))
+    });
+    assert!(done.why().contains("n3: og_host makes the user"), "{}", done.why());
+    assert!(done.why().contains("n2: sudo says no; let it"), "{}", done.why());
+    assert_eq!(done.steps, ["Inspect the operating systems: n1,n2"]);
+    assert_eq!(done.outcome.findings.len(), 2);
+    assert!(!done.outcome.changed);
+}
+
+#[test]
+fn check_mode_lists_what_would_be_prepared_and_goes_on_where_that_can_be_foreseen() {
+    for user in [true, false] {
+        let done = deploy(&two(), true, options(), |step, call| {
+            assert_ne!(step, "Prepare the operating system");
+            (call.program == HOST).then(|| changes(user))
+        })
+        .well();
+        let change = &done.outcome.changes[0];
+        assert_eq!(
+            (change.step.as_str(), &change.actions[..]),
+            ("Prepare the operating system", &["write /etc/sysctl.d/90-opengauss-node.conf".to_owned()][..])
+        );
+        assert_eq!(done.steps.contains(&"Inspect all nodes: n1,n2".to_owned()), user);
+        let told =
+            done.outcome.warnings.iter().any(|text| text.contains("n1, n2: the user is still to be made"));
+        assert_eq!(told, !user, "{:?}", done.outcome.warnings);
+    }
+}
+
+#[test]
+fn a_second_run_prepares_nothing() {
+    let done = deploy(&two(), false, options(), |step, call| {
+        assert_ne!(step, "Prepare the operating system");
+        (call.program == HOST).then(|| json!({"failed": false, "changed": false, "msg": "m", "items": []}))
+    });
+    assert_eq!(done.steps[..2], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
+}
+
+fn clear(given: &[Given], check: bool, mut say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let mut how = how(options());
+    how.check = check;
+    told(given, Workflow::Clear, "n3", &how, true, |step, call| say(step, call))
+}
+
+fn server_runs() -> Value {
+    let error = json!({"kind": "refused", "reason": "server_runs", "detail": "a server of omm runs"});
+    json!({"failed": true, "changed": false, "msg": "a server of omm runs", "error": error})
+}
+
+#[test]
+fn what_was_prepared_is_taken_away_last() {
+    let done = clear(&dropped(), false, |_, call| (call.program == HOST).then(|| changes(true))).well();
+    assert_eq!(
+        done.from("Inspect the operating systems"),
+        [
+            "Inspect the operating systems: n3",
+            "Check whether the data directories may go: n3",
+            "Acquire the cluster lock: n1",
+            "Remove the data directories: n3",
+            "Restore the operating system: n3",
+            "Inspect the cluster again: n1,n2",
+            "Release the cluster lock: n1",
+        ]
+    );
+}
+
+#[test]
+fn a_server_that_is_stopped_first_is_no_reason_to_leave_the_operating_system() {
+    let mut given = dropped();
+    for check in [false, true] {
+        let ask = |step: &str, call: &NodeCall| {
+            let asks = call.program == HOST && step.starts_with("Inspect");
+            asks.then(server_runs)
+        };
+        given[2].2["og_node_state"]["node"]["running"] = json!(false);
+        assert!(clear(&given, check, ask).why().contains("n3: a server of omm runs"));
+        given[2].2["og_node_state"]["node"]["running"] = json!(true);
+        let done = clear(&given, check, ask).well();
+        let change = done.outcome.changes.iter().find(|one| one.step == "Restore the operating system");
+        assert_eq!(change.map(|change| change.node.as_str()), Some("n3"));
+        assert_eq!(done.steps.contains(&"Restore the operating system: n3".to_owned()), !check);
+    }
+}
+
+#[test]
+fn what_another_node_of_the_machine_needs_is_not_taken_away() {
+    let mut given = dropped();
+    given[1].1["address"] = json!("10.0.0.3");
+    given[1].1["base_port"] = json!(36000);
+    let done = clear(&given, false, |_, call| (call.program == HOST).then(|| changes(true)));
+    assert!(done.why().contains("n2 is on the same machine"), "{}", done.why());
+}
