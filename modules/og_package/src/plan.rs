@@ -44,7 +44,6 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
     let home = present.find(&wanted.sha256).map(|(installed, _)| &installed.path);
     let link = &present.path;
     let leads_there = match (&present.link, home) {
-        (Link::Missing, _) => false,
         (Link::To(target), Some(home)) if target == home => true,
         (Link::To(target), _) if !force => {
             let detail = format!("{} leads to {}, not to this package", link.display(), target.display());
@@ -52,7 +51,7 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
                 .with_path(link.display())
                 .hint("give another link, or force: true to let it lead to this package"));
         }
-        (Link::To(_), _) => false,
+        (Link::Missing | Link::To(_), _) => false,
         (Link::Other, _) => {
             let detail = format!("{} is there and is no symbolic link", link.display());
             return Err(Error::refused(detail)

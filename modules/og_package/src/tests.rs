@@ -26,7 +26,7 @@ fn link<'a>(path: &'a str, to: &'a str) -> Entry<'a> {
 }
 
 /// The program files of a server, as a package has them.
-fn server<'a>(own: &'a [u8]) -> Vec<Entry<'a>> {
+fn server(own: &[u8]) -> Vec<Entry<'_>> {
     vec![
         ("./", EntryType::Directory, 0o777, b""),
         ("bin/", EntryType::Directory, 0o755, b""),
