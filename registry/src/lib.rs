@@ -17,6 +17,7 @@ pub const PROGRAMS: &[Program] = &[
         .repeats("With `mode` given it builds each time; by default only where the node does not stream."),
     program::<og_checkpoint::Checkpoint>()
         .repeats("`state: done` without `max_dirty_pages` makes a checkpoint each time."),
+    program::<og_file::NodeFile>(),
     program::<og_guc::Guc>().edits_text().works_without_server(),
     program::<og_hba::Hba>().edits_text().works_without_server(),
     program::<og_host::Host>().edits_text(),
@@ -24,6 +25,7 @@ pub const PROGRAMS: &[Program] = &[
     program::<og_lock::Lock>().works_without_server().own_action_plugin(),
     program::<og_node_state::NodeStateModule>()
         .repeats("`state: restarted` and `state: reloaded` act each time."),
+    program::<og_package::Package>(),
     program::<og_preflight::Preflight>().page_end(preflight_checks),
     program::<og_replconninfo::ReplConnInfo>().edits_text(),
     program::<og_session::Sessions>(),

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import ON_NODES, ROOT, blocks, section_blocks
 from test_salt_workflows import FAKE, Nodes
+from test_workflows import write_package
 
 EXAMPLE = ROOT / "playbooks/cluster.example.json"
 # Seconds after which a run counts as hanging; on a machine that is busy with other tests it takes minutes.
@@ -111,6 +112,39 @@ def test_expand_and_drop(single):
     done = single.good("drop", "--forks", "3", "n5,n2", "--drop-clear", "yes", "og_look_timeout=60")
     assert changes(done) == changes(foreseen) and single.states()["n2"]["running"] is False
     assert any(line.startswith("n1    10.0.0.1:26000") for line in single.good("status"))
+
+
+def test_a_package_is_carried_and_unpacked(three, programs):
+    """Over ssh, by the programs that do so, after a run that was killed; what deploy then finds of nodes that are folders is no matter."""
+    for name in ("og_file", "og_package"):
+        (three.bin / name).unlink()
+        (three.bin / name).symlink_to(programs / name)
+    three.hosts = {name: three.hosts[name] for name in ("n1", "n2")}
+    for name, own in three.hosts.items():
+        own["gauss_home"] = str(three.root / f"app-{name}/current")
+    three.write({"hosts": three.hosts, "vars": {}})
+    write_package(three.root / "openGauss.tar.gz", 17 << 20)
+    words = ("deploy", "--package", "openGauss.tar.gz")
+    foreseen = three.run(*words, "-n")
+    assert foreseen.returncode == 0 and "unpack the package" in foreseen.stdout and not (three.root / "app-n1").exists(), foreseen
+    killed = three.start(*words)
+    three.waits_for(lambda: any(part.stat().st_size for part in three.root.glob("app-n1/.og_file-*")) or list(three.root.glob("app-n1/*.package")))
+    killed.kill()
+    three.ended(killed)
+    done = three.run(*words, "--json")
+    assert (three.root / "app-n1/current/bin/gaussdb").exists(), done
+    steps = [event["step"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "step"]
+    assert steps[:2] == ["Inspect the package", "Check whether the nodes have the package"] and "Unpack the package" in steps
+    for name in three.hosts:
+        folder = three.root / f"app-{name}"
+        link = folder / "current"
+        assert (link / "share/filling").stat().st_size == 17 << 20 and sorted(os.listdir(folder)) == ["current", "current.env", os.readlink(link)]
+    again = three.run(*words, "--json")
+    steps = [event["step"] for event in map(json.loads, again.stdout.splitlines()) if event["event"] == "step"]
+    assert "Transfer the package" not in steps and "Remove the file of the package" in steps
+    os.remove(three.root / "openGauss.tar.gz")
+    missing = three.run(*words)
+    assert missing.returncode == 1 and "1 finding; nothing was changed:\n- og_package: cannot read" in missing.stderr, missing
 
 
 def test_status_fails_of_what_is_wrong_and_says_it(three):

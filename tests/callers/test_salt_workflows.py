@@ -4,6 +4,7 @@ Check mode, repetition, interruption at every step; and that the steps are those
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import itertools
@@ -13,6 +14,7 @@ import pathlib
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import types
 
@@ -280,6 +282,62 @@ def test_who_may_only_look_runs_no_command(three):
         done = three.run(what, "n1", og_record="all", og_notify=["touch", str(three.root / "ran")])
         assert done["failed"] and f"og.{what} takes no og_notify" in done["msg"], done
     assert not (three.root / "ran").exists()
+
+
+def test_a_file_of_the_master_is_received_by_a_minion(three, tmp_path, monkeypatch, programs):
+    """What the runner tells the minion, and what that makes of it with the program itself."""
+    content = os.urandom((8 << 20) + 5)
+    root, node, asked = tmp_path / "srv", tmp_path / "node", []
+    (root / "opengauss-node").mkdir(parents=True)
+    (root / "opengauss-node/pkg").write_bytes(content)
+    (tmp_path / "aside").write_bytes(content)
+    three.opts["file_roots"] = {"base": [str(root)]}
+    monkeypatch.setattr(three, "cmd", lambda ids, function, kwarg, **_how: {"n1": {"ret": asked.append(kwarg["calls"]["n1"]) or []}})
+    args = {"path": str(node / "pkg"), "sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "mode": "0640"}
+
+    def wanted(source):
+        put = {"from": str(source), "to": args["path"], "sha256": args["sha256"], "mode": args["mode"]}
+        runner = three.runner()
+        runner._Minions({"n1": {}}, "opengauss").answers([{"node": "n1", "program": "og_file", "args": args, "put": put}], False)
+        return asked.pop()
+
+    [call] = wanted(root / "opengauss-node/pkg")
+    assert call["put"]["source"] == "salt://opengauss-node/pkg"
+
+    def run_all(words, stdin, **_how):
+        done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
+        return {"retcode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    def cache_file(source):
+        copy = shutil.copy(root / source.removeprefix("salt://"), tmp_path / "cache")
+        return str(copy)
+
+    namespace = {
+        "__name__": "og",
+        "__opts__": {"id": "n1"},
+        "__context__": {},
+        "__pillar__": {"og": {"bin_dir": str(programs)}},
+        "__grains__": {},
+        "__salt__": {"cmd.run_all": run_all, "cp.cache_file": cache_file},
+    }
+    for name in ("salt", "salt.utils", "salt.utils.args", "salt.utils.data", "salt.utils.path"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "salt.exceptions", types.SimpleNamespace(CommandExecutionError=RuntimeError))
+    minion = SALT / "_modules/og.py"
+    exec(compile(minion.read_text(), str(minion), "exec"), namespace)
+
+    def step(calls, test=False):
+        [answer] = namespace["step"]({"n1": calls}, test=test)
+        return answer
+
+    foreseen = step([call], test=True)
+    assert foreseen["changed"] and not node.exists()
+    done = step([call])
+    assert not done["failed"] and done["actions"] == foreseen["actions"] and (node / "pkg").read_bytes() == content
+    assert not (tmp_path / "cache").exists() and step([call])["changed"] is False
+    (node / "pkg").unlink()
+    aside = step(wanted(tmp_path / "aside"))
+    assert aside["failed"] and "in none of the master's file_roots" in aside["msg"]
 
 
 def test_a_preflight_error_refuses_until_it_is_accepted(three):

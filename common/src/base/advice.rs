@@ -143,6 +143,11 @@ impl Reason {
                 "Wait for them, or end their sessions. The workflows take `og_long_transactions`.",
                 &["og switchover n2 --long-transactions wait"],
             ),
+            Self::ContentWanted => (
+                "It is a state of a transfer and no failure: send og_file the piece of the content that begins at `offset` of the \
+                 result, in Base64 in `content`, until an answer is none of this reason. `og`, Ansible and Salt do it themselves.",
+                &["og deploy --package openGauss-Server-6.0.2-openEuler20.03-x86_64.tar.bz2 -n"],
+            ),
             Self::NotRoot => (
                 "Run og_host as root. `og` calls it by `sudo -n` where it logs in as another user, Ansible by `become`; Salt's \
                  minion is root already.",

@@ -88,6 +88,8 @@ pub enum Reason {
     GoesOn,
     /// Transactions of clients are older than is allowed, and did not end in time.
     LongTransactions,
+    /// More of a file's content is wanted: from `offset` of the result on.
+    ContentWanted,
     /// This version of the program does not know an argument, or a word that was given as its value.
     UnknownArgument,
     /// It needs root, and does not run as root.
@@ -100,7 +102,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -123,6 +125,7 @@ impl Reason {
         Self::Frozen,
         Self::GoesOn,
         Self::LongTransactions,
+        Self::ContentWanted,
         Self::UnknownArgument,
         Self::NotRoot,
         Self::ServerRuns,
@@ -155,6 +158,7 @@ impl Reason {
             Self::Frozen => "frozen",
             Self::GoesOn => "goes_on",
             Self::LongTransactions => "long_transactions",
+            Self::ContentWanted => "content_wanted",
             Self::UnknownArgument => "unknown_argument",
             Self::NotRoot => "not_root",
             Self::ServerRuns => "server_runs",

@@ -139,7 +139,12 @@ impl MarkLock {
 }
 
 /// Takes flock(2) on an open file, waiting up to `lock_timeout`.
-async fn flock_within(file: File, path: &Path, state: &str, call: &Call) -> Result<Flock<File>, Error> {
+pub(super) async fn flock_within(
+    file: File,
+    path: &Path,
+    state: &str,
+    call: &Call,
+) -> Result<Flock<File>, Error> {
     let mut file = Some(file);
     let mut taken = None;
     wait_for_lock(call, || {

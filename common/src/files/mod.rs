@@ -1,5 +1,6 @@
 //! Files of a node: read them, lock them as gs_guc does, replace them whole.
 
+mod folder;
 mod lock;
 mod replace;
 
@@ -9,14 +10,19 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
 
 use crate::base::{Error, ErrorKind};
 
+pub use folder::OwnFolder;
 pub use lock::{FileLock, MarkLock, NodeLock};
 pub use replace::{create, remove_read, replace, replace_read, sync_folder};
 
 /// No file of a node that these programs read is so large; one that is must not take the machine's memory.
 const MOST: u64 = 256 << 20;
+
+/// Hashed at once.
+const HASH_BUFFER_BYTES: usize = 1 << 20;
 
 /// Reads the whole file.
 ///
@@ -41,6 +47,27 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
         return Err(wrong(&format!("is larger than {} MiB", MOST >> 20)));
     }
     Ok(bytes)
+}
+
+/// Returns the SHA-256 of all that is still to be read, in hexadecimal, as sha256sum prints it.
+///
+/// # Errors
+/// Those of reading.
+pub fn sha256(mut source: impl Read) -> std::io::Result<String> {
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; HASH_BUFFER_BYTES]);
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    }))
 }
 
 /// Makes an empty file that stands for something to be done, readable by the owner alone. A link in its place is not
@@ -80,6 +107,14 @@ pub fn publish(path: &Path, content: &[u8]) -> Result<(), Error> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_hash_is_that_of_sha256sum() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sha256(&b""[..]).unwrap(), empty);
+        let long = vec![b'a'; HASH_BUFFER_BYTES + 1];
+        assert_eq!(sha256(&long[..]).unwrap(), sha256(std::io::Read::chain(&long[1..], &b"a"[..])).unwrap());
+    }
 
     #[test]
     fn what_is_published_is_readable_for_all_and_replaced() {

@@ -36,6 +36,7 @@ pub mod gsql;
 pub mod host;
 mod identity;
 pub mod initdb;
+mod libraries;
 mod loaded_hba;
 pub mod managed;
 mod owed;

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::Module;
-use super::input::{MOST_INPUT, check_and_type, read_request};
+use super::input::{MOST_INPUT, check_and_type, read_request, without_bulk};
 use super::result::{error_object, write_stdout};
 use super::runtime::release_signals;
 use crate::base::{Error, ErrorKind, secret};
@@ -107,7 +107,7 @@ async fn caller<M: Module>(matches: &ArgMatches, hosts: &[SshHost]) -> Result<Ca
         return Err(Error::bad_args(format!("--host {twice} is given twice")));
     }
     let request = read_request::<M>(matches.get_one::<PathBuf>("file")).await?;
-    secret::register_args(&request.args);
+    secret::register_args(&without_bulk::<M>(&request.args));
     check_and_type::<M>(request.args.clone())?;
     let mut arguments = request.args;
     arguments.extend(request.ansible.into_iter().map(|(key, value)| (format!("_ansible_{key}"), value)));

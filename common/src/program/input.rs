@@ -30,6 +30,12 @@ pub(super) fn check_and_type<M: Module>(mut values: Map<String, Value>) -> Resul
     deserialize_args::<M>(values)
 }
 
+/// The arguments without those that hold many bytes.
+pub(super) fn without_bulk<M: Module>(args: &Map<String, Value>) -> Map<String, Value> {
+    let texts = args.iter().filter(|(name, _)| !M::BULK.contains(&name.as_str()));
+    texts.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Refuses what a result shows in the place of a secret: written into a file, it would be the secret.
 fn refuse_masked(args: &Map<String, Value>) -> Result<(), Error> {
     let Some((name, _)) = args.iter().find(|(_, value)| has_mask(value)) else { return Ok(()) };

@@ -44,6 +44,8 @@ pub trait Module {
     const EXPORTS: &'static [Export<Self::Output>] = &[];
     /// Keys of the result that another program needs as they are, and which are therefore written with the secrets in them.
     const PASSED_ON: &'static [&'static str] = &[];
+    /// Arguments that hold many bytes and no text: they are searched for no secrets, and no result repeats them.
+    const BULK: &'static [&'static str] = &[];
     /// Whether it acts on the machine itself, as root, and never becomes the node's user.
     const NEEDS_ROOT: bool = false;
     /// The module's own arguments. Every field has a doc comment, which is its documentation everywhere.

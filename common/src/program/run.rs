@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::command::{command, document, export, lazy_help, show, view};
-use super::input::{check_and_type, read_request, served_request};
+use super::input::{check_and_type, read_request, served_request, without_bulk};
 use super::intake::{Request, choice_names};
 use super::result::{echo, finish, print_failure};
 use super::runtime::{hold_signals, release_signals, report_panics, within_runtime};
@@ -86,15 +86,16 @@ async fn call<M: Module>(
         Ok(request) => request,
         Err(e) => return (Map::new(), Err(e)),
     };
-    secret::register_args(&request.args);
+    let texts = without_bulk::<M>(&request.args);
+    secret::register_args(&texts);
     let flags = match flags(&request, matches) {
         Ok(flags) => flags,
         Err(e) => return (Map::new(), Err(e)),
     };
     if flags.no_log {
-        register_secrets::<M>(&request.args);
+        register_secrets::<M>(&texts);
     }
-    let invocation = if flags.no_log { Map::new() } else { echo(&request.args) };
+    let invocation = if flags.no_log { Map::new() } else { echo(&texts) };
     let act = async {
         let report = act::<M>(request.args, flags, start, done).await?;
         export::<M>(matches, &report.output).map_err(|e| e.with_output(&report.output))?;
@@ -113,7 +114,7 @@ async fn call<M: Module>(
 async fn validate<M: Module>(matches: &ArgMatches) -> (Map<String, Value>, Result<Report<Empty>, Error>) {
     let typed = match read_request::<M>(matches.get_one::<PathBuf>("file")).await {
         Ok(request) => {
-            secret::register_args(&request.args);
+            secret::register_args(&without_bulk::<M>(&request.args));
             check_and_type::<M>(request.args)
         }
         Err(e) => Err(e),

@@ -148,6 +148,9 @@ pub struct Options {
     /// Absolute path, on the node that becomes the primary of a new cluster, of a file whose first line is the password of the
     /// initial user. Without it that user has none, and comes in only where pg_hba.conf asks for none.
     pub og_password_file: String,
+    /// The file of openGauss's package on the controller, of the server or of a whole release. It is carried to the nodes that lack it
+    /// and unpacked beside `gauss_home`, which becomes a link to it. Without it the program files must be there already.
+    pub og_package: String,
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
     /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
@@ -248,6 +251,7 @@ impl Default for Options {
             og_encoding: "UTF8".to_owned(),
             og_compatibility: Compatibility::A,
             og_password_file: String::new(),
+            og_package: String::new(),
             og_xml: String::new(),
             og_host: false,
             og_parameters: Map::new(),
@@ -359,9 +363,26 @@ pub struct Output {
     /// With workflow: owner: whether the run is no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over: Option<bool>,
+    /// With workflow: package: the file that `og_package` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageFile>,
     /// The record of the run, for the next call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
+}
+
+/// The file of a package on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PackageFile {
+    /// Its absolute path.
+    pub path: String,
+    /// Its size.
+    pub size: Bytes,
+    /// SHA-256 of its content; none where it cannot be a package.
+    pub sha256: Option<String>,
+    /// Why it cannot be one.
+    pub problem: Option<String>,
 }
 
 /// One step.
@@ -431,10 +452,28 @@ pub struct NodeCall {
     pub program: String,
     /// Its arguments.
     pub args: Map<String, Value>,
+    /// The file that the program receives, which is og_file: as long as its answer has the reason `content_wanted`, the caller calls
+    /// it again with the same arguments and the piece of `from` that begins at the answer's `offset`, as `offset` and `content`. The
+    /// last answer counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub put: Option<PutFile>,
     /// Whether the caller adds to the answer between which times the program ran, by the caller's own clock: `sent_at` and
     /// `received_at`, in milliseconds since 1970. The closer they are, the more exactly are the clocks of the nodes compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub timed: bool,
+}
+
+/// A file that a caller carries from its own machine to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PutFile {
+    /// Its path on the caller's machine.
+    pub from: String,
+    /// Its absolute path on the node.
+    pub to: String,
+    /// The SHA-256 of its content.
+    pub sha256: String,
+    /// Its mode there, such as `0600`.
+    pub mode: String,
 }
 
 /// What came of a workflow.

@@ -154,7 +154,14 @@ mod tests {
 
     fn call(program: &str, args: Value) -> NodeCall {
         let Value::Object(args) = args else { unreachable!() };
-        NodeCall { node: Some("n1".to_owned()), host: None, program: program.to_owned(), args, timed: false }
+        NodeCall {
+            node: Some("n1".to_owned()),
+            host: None,
+            program: program.to_owned(),
+            args,
+            put: None,
+            timed: false,
+        }
     }
 
     fn held(owner: &str) -> NodeCall {

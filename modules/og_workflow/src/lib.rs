@@ -21,6 +21,7 @@ pub mod engine;
 pub mod explain;
 pub mod health;
 pub mod owner;
+mod package;
 pub mod plan;
 pub mod record;
 pub mod replay;
@@ -40,14 +41,15 @@ use owner::Owner;
 use record::{Plan, Recording};
 
 /// What each workflow needs, and the owner of a run.
-const RULES: [ArgRule; steps::RULES.len() + 2] = {
-    let mut rules = [ArgRule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 2];
+const RULES: [ArgRule; steps::RULES.len() + 3] = {
+    let mut rules = [ArgRule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 3];
     let mut at = 0;
     while at < steps::RULES.len() {
         rules[at] = steps::RULES[at];
         at += 1;
     }
     rules[at] = ArgRule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] };
+    rules[at + 1] = ArgRule::RequiredIf { key: "workflow", value: "package", needs: &["options"] };
     rules
 };
 
@@ -77,6 +79,12 @@ impl Module for Workflows {
     async fn run(call: &Call, mut args: Args) -> Result<Report<Output>, Error> {
         if args.workflow == Workflow::Owner {
             return owner(&args);
+        }
+        if args.workflow == Workflow::Package {
+            let file =
+                package::read(args.options.get("og_package").and_then(Value::as_str).unwrap_or_default());
+            let msg = file.problem.clone().unwrap_or_else(|| format!("{}: {}", file.path, file.size));
+            return Ok(Report::unchanged(msg, Output { package: Some(file), ..Output::default() }));
         }
         let answers = std::mem::take(&mut args.answers);
         // Of a call with no_log nothing is told, nor recorded.

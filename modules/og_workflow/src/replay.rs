@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
-use crate::args::{Next, NodeCall, Shown};
+use crate::args::{Next, NodeCall, PutFile, Shown};
 use crate::cluster::InventoryHost;
 use crate::plan::PREFLIGHT;
 
@@ -104,6 +104,22 @@ impl<'a> Replay<'a> {
         Ok(Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
     }
 
+    /// Has a program on these nodes receive files from this machine.
+    pub fn put(
+        &mut self,
+        step: &str,
+        program: &str,
+        files: &[(String, Map<String, Value>, PutFile)],
+    ) -> Go<Answered> {
+        let call = |(node, args, file): &(String, Map<String, Value>, PutFile)| NodeCall {
+            put: Some(file.clone()),
+            ..self.call(node, program, args)
+        };
+        let asked = files.iter().map(call).collect();
+        let answers = self.take_answers(step, asked, None)?;
+        Ok(Answered(files.iter().map(|(node, ..)| node.clone()).zip(answers).collect()))
+    }
+
     /// Asks several programs of each of these nodes at once, each with its arguments.
     pub fn inspect(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Vec<(&'static str, Answer)>>> {
         let each = nodes.iter().flat_map(|(node, programs)| programs.iter().map(move |own| (*node, own)));
@@ -130,6 +146,7 @@ impl<'a> Replay<'a> {
                 host: None,
                 program: program.to_owned(),
                 args: args.clone(),
+                put: None,
                 timed: false,
             };
             let begin = self.taken;
@@ -150,6 +167,7 @@ impl<'a> Replay<'a> {
             host: host.map(|host| host.ssh.clone()),
             program: program.to_owned(),
             args: all,
+            put: None,
             // The clocks of the nodes are compared.
             timed: program == PREFLIGHT,
         }

@@ -24,6 +24,7 @@ would be done and does nothing. On failure ``error`` says what and why, and the 
     ``opengauss``, or what the configuration names as ``og:cluster``, or a call as ``og_cluster``.
 """
 
+import base64
 import json
 import os
 
@@ -38,6 +39,8 @@ __virtualname__ = "og"
 _PILLAR = "pillar://"
 # Seconds for a program to say that its time is over.
 _LAST_WORDS = 5
+# So much of a file is given to a program at once.
+_PIECE = 8 << 20
 # Arguments that may come from configuration.
 _CONFIGURED = ("data_dir", "env_file", "gauss_home", "os_user")
 # What a program's result repeats, for Ansible.
@@ -145,6 +148,28 @@ def _run(name, arguments):
     return {key: value for key, value in result.items() if key not in _NOT_FOR_SALT}
 
 
+def _put(call, test, cluster):
+    """Has the program receive a file of the master's, from where it wants it on; the last answer counts."""
+    program, args = call["program"], call["args"]
+    answer = _call(program, args, test, cluster=cluster)
+    if not _wants(answer):
+        return answer
+    path = __salt__["cp.cache_file"](call["put"]["source"]) if call["put"]["source"] else None
+    if not path:
+        raise CommandExecutionError(f"{call['put']['from']} is in none of the master's file_roots; put it below one, such as /srv/salt/opengauss-node")
+    with open(path, "rb") as f:
+        while _wants(answer):
+            f.seek(answer["offset"])
+            content = base64.b64encode(f.read(_PIECE)).decode()
+            answer = _call(program, {**args, "offset": answer["offset"], "content": content}, test, cluster=cluster)
+    os.remove(path)
+    return answer
+
+
+def _wants(answer):
+    return (answer.get("error") or {}).get("reason") == "content_wanted"
+
+
 def step(calls, test=False, cluster=None):
     """
     One step of a workflow, which the runner ``og`` calls: runs programs on the nodes of this minion, one after the other
@@ -157,7 +182,7 @@ def step(calls, test=False, cluster=None):
 
     calls
         Node, program and arguments of each call, by the minion's id: what one job tells several minions. A program that only
-        looks and does not end in its ``timeout`` is ended.
+        looks and does not end in its ``timeout`` is ended. With ``put`` it receives a file of the master's.
 
     cluster
         The key of the pillar that has the cluster.
@@ -167,7 +192,10 @@ def step(calls, test=False, cluster=None):
         looks = call["args"].get("state") == "query"
         seconds = call["args"].get("timeout") if looks else None
         try:
-            answer = _call(call["program"], call["args"], test, seconds and seconds + _LAST_WORDS, cluster)
+            if "put" in call:
+                answer = _put(call, test, cluster)
+            else:
+                answer = _call(call["program"], call["args"], test, seconds and seconds + _LAST_WORDS, cluster)
         except (CommandExecutionError, OSError) as e:
             answer = {"failed": True, "changed": False, "msg": str(e)}
         if answer.get("failed") and not looks:
@@ -318,6 +346,81 @@ def checkpoint(**arguments):
 
     """
     return _run("og_checkpoint", arguments)
+
+
+def file(**arguments):
+    r"""
+    A file on this node, received piece by piece.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # What is there?
+        salt '*' og.file path=/gauss/openGauss-6.0.2.tar.bz2 state=query
+        # Receive a file of one piece
+        salt '*' og.file path=/home/omm/cluster_config.xml os_user=omm sha256=98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4 size=3 offset=0 content=aGkK
+        # Remove it, and what is left of a transfer to it
+        salt '*' og.file path=/home/omm/cluster_config.xml state=absent
+
+    state (present|absent|query, default "present")
+        What shall be.
+        `present`: The file is there with this content and mode.
+        `absent`: There is no such file, and nothing is left of a transfer to it.
+        `query`: Tell what is there.
+
+    path (str)
+        Absolute path of the file. No folder on the way to it may be a symbolic link, belong to
+        another user than the one who runs this and root, or be open for others to write into;
+        missing ones are made. `state: query` reads any file.
+
+    sha256 (str)
+        SHA-256 of the whole content, in 64 hexadecimal digits.
+        Needed when `state` is `present`. Not allowed otherwise.
+
+    size (int)
+        Bytes of the whole content.
+        Needed when `state` is `present`. Not allowed otherwise.
+
+    mode (str, default "0600")
+        Mode of the file in octal, such as `0644`.
+        Only when `state` is `present`.
+
+    offset (int)
+        Where in the content the piece in `content` begins. A piece that does not begin where the
+        last one ended is not taken; `offset` of the result says where to go on.
+        Only when `state` is `present`.
+
+    content (str)
+        A piece of the content in Base64, of at most 16 MiB before that.
+        Only when `state` is `present`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 600)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_file", arguments)
 
 
 def guc(**arguments):
@@ -910,6 +1013,83 @@ def node_state(**arguments):
 
     """
     return _run("og_node_state", arguments)
+
+
+def package(**arguments):
+    r"""
+    openGauss's program files on this node.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # Unpack a package, and let the link lead to it
+        salt '*' og.package link=/gauss/app/current os_user=omm package=/home/omm/openGauss-Server-6.0.2-openEuler20.03-x86_64.tar.bz2
+        # What is unpacked there, and which libraries are missing?
+        salt '*' og.package link=/gauss/app/current os_user=omm state=query
+        # Take away the program files that the link leads to
+        salt '*' og.package link=/gauss/app/current os_user=omm state=absent
+
+    state (present|absent|query, default "present")
+        What shall be.
+        `present`: The program files of the package are unpacked, and the link leads to them.
+        `absent`: The program files are gone, as far as the record in their folder names them; so is
+        the link, if it led there.
+        `query`: Tell what is unpacked, and where the link leads.
+
+    link (str)
+        Absolute path of the symbolic link to the program files, to be used as `gauss_home`. They are
+        unpacked beside it, each version in a folder of its own.
+
+    package (str)
+        Absolute path, on this node, of openGauss's package: the server's own (`.tar.bz2` or
+        `.tar.gz`), or the one of a whole release, which has the server's in it. Not needed for what
+        is unpacked already.
+        Only when `state` is `present`.
+        Not together with `size`.
+
+    sha256 (str)
+        SHA-256 of the package, in 64 hexadecimal digits, by which what is unpacked is known again.
+        Default: that of the file; with `state: absent`, the package that the link leads to.
+
+    size (int)
+        Bytes of the package, where its file is still to come; stands for `package` in check mode,
+        with `sha256`.
+        Only when `state` is `present`.
+        Not together with `package`.
+
+    force (bool, default false)
+        Let the link lead to this package although it leads elsewhere now. Running servers keep the
+        program files that they were started from; files such as cluster_static_config are not
+        carried over.
+        Only when `state` is `present`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 1800)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_package", arguments)
 
 
 def preflight(**arguments):

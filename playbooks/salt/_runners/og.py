@@ -181,6 +181,16 @@ def _owner(program, arguments, minions):
     return answer
 
 
+def _source(path):
+    """The address of the file on the master's file server; empty where it has none."""
+    real = os.path.realpath(path)
+    for root in (__opts__.get("file_roots") or {}).get("base") or []:
+        inside = os.path.relpath(real, os.path.realpath(root))
+        if inside.split(os.sep)[0] != os.pardir:
+            return f"salt://{inside}"
+    return ""
+
+
 def _tell(step, nodes):
     # Not as an event: salt-run would print it among the result.
     print(f"{step}: {', '.join(dict.fromkeys(nodes))}" if nodes else step, file=sys.stderr, flush=True)
@@ -210,7 +220,10 @@ class _Minions:
         """What these calls answer, in their order."""
         by_minion = {}
         for call in calls:
-            by_minion.setdefault(self.ids[call["node"]], []).append({key: call[key] for key in ("node", "program", "args")})
+            wanted = {key: call[key] for key in ("node", "program", "args")}
+            if "put" in call:
+                wanted["put"] = {**call["put"], "source": _source(call["put"]["from"])}
+            by_minion.setdefault(self.ids[call["node"]], []).append(wanted)
         sent = time.time_ns() // 1_000_000
         look = all(call["args"].get("state") == "query" for call in calls)
         ask, wait = _LOOKS if look else _CHANGES
@@ -472,7 +485,7 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
     r"""
     Make a cluster of nodes on which openGauss is installed and no database exists yet
 
-    openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.
+    openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package that `og_package` names.
     Nodes that are members stay as they are, and nodes that are new in the inventory are added. Interrupted at any point, it can be run again.
 
     CLI Examples:
@@ -494,6 +507,11 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_cluster
         The key of the pillar that has the cluster.
+
+    og_package (str, default "")
+        The file of openGauss's package on the controller, of the server or of a whole release. It is
+        carried to the nodes that lack it and unpacked beside `gauss_home`, which becomes a link to
+        it. Without it the program files must be there already.
 
     og_locale (str, default "C")
         Locale of the databases of a new cluster.

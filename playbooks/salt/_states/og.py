@@ -286,6 +286,118 @@ def checkpoint_done(name, **arguments):
     return _apply("og_checkpoint", "done", name, arguments)
 
 
+def file_present(name, **arguments):
+    r"""
+    A file on this node, received piece by piece: present.
+
+    path (str)
+        Absolute path of the file. No folder on the way to it may be a symbolic link, belong to
+        another user than the one who runs this and root, or be open for others to write into;
+        missing ones are made. `state: query` reads any file.
+
+    sha256 (str)
+        SHA-256 of the whole content, in 64 hexadecimal digits.
+        Needed when `state` is `present`. Not allowed otherwise.
+
+    size (int)
+        Bytes of the whole content.
+        Needed when `state` is `present`. Not allowed otherwise.
+
+    mode (str, default "0600")
+        Mode of the file in octal, such as `0644`.
+        Only when `state` is `present`.
+
+    offset (int)
+        Where in the content the piece in `content` begins. A piece that does not begin where the
+        last one ended is not taken; `offset` of the result says where to go on.
+        Only when `state` is `present`.
+
+    content (str)
+        A piece of the content in Base64, of at most 16 MiB before that.
+        Only when `state` is `present`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 600)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Receive a file of one piece:
+          og.file_present:
+            - path: /home/omm/cluster_config.xml
+            - os_user: omm
+            - sha256: "98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"
+            - size: 3
+            - offset: 0
+            - content: aGkK
+
+    """
+    return _apply("og_file", "present", name, arguments)
+
+
+def file_absent(name, **arguments):
+    r"""
+    A file on this node, received piece by piece: absent.
+
+    path (str)
+        Absolute path of the file. No folder on the way to it may be a symbolic link, belong to
+        another user than the one who runs this and root, or be open for others to write into;
+        missing ones are made. `state: query` reads any file.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 600)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Remove it, and what is left of a transfer to it:
+          og.file_absent:
+            - path: /home/omm/cluster_config.xml
+
+    """
+    return _apply("og_file", "absent", name, arguments)
+
+
 def guc_present(name, **arguments):
     r"""
     Parameters in postgresql.conf: present.
@@ -1536,6 +1648,120 @@ def node_state_fork_recorded(name, **arguments):
 
     """
     return _apply("og_node_state", "fork_recorded", name, arguments)
+
+
+def package_present(name, **arguments):
+    r"""
+    openGauss's program files on this node: present.
+
+    link (str)
+        Absolute path of the symbolic link to the program files, to be used as `gauss_home`. They are
+        unpacked beside it, each version in a folder of its own.
+
+    package (str)
+        Absolute path, on this node, of openGauss's package: the server's own (`.tar.bz2` or
+        `.tar.gz`), or the one of a whole release, which has the server's in it. Not needed for what
+        is unpacked already.
+        Only when `state` is `present`.
+        Not together with `size`.
+
+    sha256 (str)
+        SHA-256 of the package, in 64 hexadecimal digits, by which what is unpacked is known again.
+        Default: that of the file; with `state: absent`, the package that the link leads to.
+
+    size (int)
+        Bytes of the package, where its file is still to come; stands for `package` in check mode,
+        with `sha256`.
+        Only when `state` is `present`.
+        Not together with `package`.
+
+    force (bool, default false)
+        Let the link lead to this package although it leads elsewhere now. Running servers keep the
+        program files that they were started from; files such as cluster_static_config are not
+        carried over.
+        Only when `state` is `present`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 1800)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Unpack a package, and let the link lead to it:
+          og.package_present:
+            - link: /gauss/app/current
+            - os_user: omm
+            - package: /home/omm/openGauss-Server-6.0.2-openEuler20.03-x86_64.tar.bz2
+
+    """
+    return _apply("og_package", "present", name, arguments)
+
+
+def package_absent(name, **arguments):
+    r"""
+    openGauss's program files on this node: absent.
+
+    link (str)
+        Absolute path of the symbolic link to the program files, to be used as `gauss_home`. They are
+        unpacked beside it, each version in a folder of its own.
+
+    sha256 (str)
+        SHA-256 of the package, in 64 hexadecimal digits, by which what is unpacked is known again.
+        Default: that of the file; with `state: absent`, the package that the link leads to.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 1800)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Take away the program files that the link leads to:
+          og.package_absent:
+            - link: /gauss/app/current
+            - os_user: omm
+
+    """
+    return _apply("og_package", "absent", name, arguments)
 
 
 def replconninfo_exact(name, **arguments):

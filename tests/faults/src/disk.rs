@@ -51,10 +51,11 @@ pub const FAULTS: [(Fault, &str); 13] = [
 pub static MAY_MOUNT: AtomicBool = AtomicBool::new(false);
 
 /// A mount of our own namespace, gone when dropped.
-struct Mounted<'a>(&'a Path);
+pub struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    fn mount(path: &'a Path, options: &str) -> Tried<Self> {
+    /// Mounts a small file system there.
+    pub fn mount(path: &'a Path, options: &str) -> Tried<Self> {
         if !MAY_MOUNT.load(Ordering::SeqCst) {
             return Err("skipped: no mount namespace of our own".to_owned());
         }

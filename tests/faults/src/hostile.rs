@@ -66,6 +66,18 @@ fn calls(module: &str, node: &Sandbox) -> Tried<Vec<Value>> {
         ],
         "og_slot" => vec![json!({"state": "absent", "names": ["dn_6002"], "if_active": "skip"})],
         "og_lock" => vec![json!({"owner": "a", "purpose": "p", "ttl": 10, "force": false})],
+        // Nothing of these comes to its end: one that writes the canary would have been asked to.
+        "og_file" => vec![
+            json!({"path": data.join("f"), "sha256": "0".repeat(64), "size": 9, "mode": "0600", "offset": 0,
+                "content": "aGkK"}),
+            json!({"state": "query", "path": data.join("f")}),
+            json!({"state": "absent", "path": data.join("f")}),
+        ],
+        "og_package" => vec![
+            json!({"link": data.join("current"), "package": data.join("none"), "sha256": "0".repeat(64)}),
+            json!({"link": data.join("current"), "state": "query"}),
+            json!({"link": data.join("current"), "state": "absent"}),
+        ],
         // Of a module without calls of its own here those that it shows.
         _ => {
             let examples = og_registry::find_program(module).map_or(&[][..], |program| program.examples);

@@ -6,7 +6,7 @@ use crate::cases::Case;
 use crate::sandbox::{Files, Sandbox, Tried, brief};
 
 /// The calls at which a run is killed.
-const CHANGING: [&str; 24] = [
+pub const CHANGING: [&str; 24] = [
     "open",
     "openat",
     "creat",

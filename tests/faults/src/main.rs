@@ -9,6 +9,7 @@ mod host;
 mod hostile;
 mod kill;
 mod lies;
+mod package;
 mod refused;
 mod sandbox;
 mod table;
@@ -73,6 +74,13 @@ fn main() -> ExitCode {
         Trial::new("og_hba", "beside the real gs_guc", together::beside_gs_guc),
     ]);
     trials.extend([
+        Trial::new("og_file", "killed at every step", package::file_killed),
+        Trial::new("og_file", "10 senders at once", package::file_at_once),
+        Trial::new("og_file", "disk full", package::file_on_a_full_disk),
+        Trial::new("og_package", "killed at every step", package::package_killed),
+        Trial::new("og_package", "removal killed at every step", package::removal_killed),
+        Trial::new("og_package", "10 at once", package::packages_at_once),
+        Trial::new("og_package", "disk full", package::package_on_a_full_disk),
         Trial::new("og_host", "made and taken away", host::make_and_remove),
         Trial::new("og_host", "killed at every step", host::run_killed),
         Trial::new("og_host", "each step fails with EIO", host::run_failing),

@@ -269,21 +269,15 @@ pub async fn programs(call: &Call, node: &ServerNode) -> Result<Programs, String
         catalog: catalog(&node.data_dir),
         ..Programs::default()
     };
-    let server = env.find(SERVER_PROGRAM).map_err(|e| e.failure().detail.clone());
-    let Ok(server) = server else { return Ok(programs) };
-    let libraries = async {
-        let program = env.program("ldd").ok()?.arg(&server).with_limit(Some(LIMIT));
-        program.run().await.ok().filter(|outcome| !outcome.timed_out)
-    };
-    let (version, libraries) = tokio::join!(node.program_version(call), libraries);
+    if env.find(SERVER_PROGRAM).is_err() {
+        return Ok(programs);
+    }
+    let (version, libraries) = tokio::join!(node.program_version(call), env.missing_libraries(call));
     if let Some(found) = version.filter(|found| found.program == SERVER_PROGRAM) {
         programs.version = Some(found.version.to_string());
         programs.commit = commit(&found.output);
     }
-    if let Some(outcome) = libraries.filter(|outcome| outcome.rc == 0) {
-        let missing = outcome.stdout.lines().filter_map(|line| line.trim().strip_suffix("=> not found"));
-        programs.missing_libraries = Some(missing.map(|name| name.trim().to_owned()).collect());
-    }
+    programs.missing_libraries = libraries;
     Ok(programs)
 }
 

@@ -363,6 +363,7 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
         host: None,
         program: "og_hba".to_owned(),
         args: Map::new(),
+        put: None,
         timed: false,
     };
     let next = Next {

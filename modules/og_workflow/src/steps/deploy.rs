@@ -18,12 +18,14 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     title: "Deploy the cluster",
     about: "Make a cluster of nodes on which openGauss is installed and no database exists yet",
     details: &[
-        "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says.",
+        "openGauss's program files must be on each node already, as `gauss_home` or `env_file` says, or come from the package \
+         that `og_package` names.",
         "Nodes that are members stay as they are, and nodes that are new in the inventory are added. Interrupted at any point, it can be run again.",
     ],
     changes: true,
     targets: None,
     options: &[
+        "og_package",
         "og_locale",
         "og_encoding",
         "og_compatibility",
@@ -97,7 +99,13 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 };
 
 pub(super) fn deploy(it: &mut Run) -> Go {
+    let package = super::package::inspect(it)?;
     if !super::host::prepare(it)? {
+        return Ok(());
+    }
+    if let Some(package) = package
+        && !super::package::bring(it, &package)?
+    {
         return Ok(());
     }
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();

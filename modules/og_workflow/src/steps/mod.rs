@@ -8,6 +8,7 @@ mod drop;
 mod expand;
 mod failover;
 mod host;
+mod package;
 mod preflight;
 mod repair;
 mod restart;
@@ -72,6 +73,8 @@ pub enum Workflow {
     Collect,
     /// Tell whether the run that `owner` stands for is no more; it must have been on this machine.
     Owner,
+    /// Tell of the file of a package on this machine, which `og_package` names.
+    Package,
 }
 
 /// The workflows that callers offer. Roles, playbooks, Salt's functions and states, documents and tests are made of this

@@ -624,6 +624,7 @@ mod tests {
             host: None,
             program: "og_build".to_owned(),
             args: serde_json::Map::new(),
+            put: None,
             timed: false,
         };
         let answer = json!({"changed": true, "failed": true, "msg": "m", "error": {"kind": "io"}});
@@ -641,6 +642,7 @@ mod tests {
             host: None,
             program: "og_hba".to_owned(),
             args,
+            put: None,
             timed: false,
         };
         let answer = json!({"changed": false, "failed": true, "msg": "line 3: ldapbindpasswd=pw", "error": {"kind": "io"}});

@@ -1,11 +1,14 @@
 //! Carries the calls of a workflow out on the nodes, and brings the answers back, until there is an outcome.
 
 use std::collections::HashMap;
+use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use og_common::protocol::{Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use og_common::protocol::{Bytes, Call, Error, ErrorKind, Module, Progress, Reason, error_result, take_in};
 use og_common::remote::{Connection, Program, Request, SILENCE, SshHost, check_config};
 use og_workflow::Workflows;
 use og_workflow::args::{Next, NodeCall, Outcome};
@@ -13,6 +16,7 @@ use og_workflow::engine::{Engine, Turn};
 use og_workflow::record::Recorder;
 use og_workflow::seen::HOST;
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -29,6 +33,8 @@ const FLAGS: [&str; 1] = ["--progress"];
 /// A connection that was seen to stand so short a time ago is used without another look; it ends later than that where
 /// nobody uses it.
 const FRESH: Duration = Duration::from_secs(5);
+/// So much of a file is sent at once.
+const PIECE_BYTES: u64 = 8 << 20;
 /// How long a host may leave unanswered what is sent to it where the cluster is only looked at: the first packet is sent twice by
 /// then.
 const SILENCE_WHERE_ASKED: Duration = Duration::from_millis(1500);
@@ -390,20 +396,42 @@ async fn call_host(
                     return;
                 }
             };
-            let line = line(&call.args);
             let as_root = call.program == HOST;
-            let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
             let mut hear = |line: &str| match Progress::parse_line(line) {
                 Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
                 None => false,
             };
-            let (mut answer, times) =
-                connection.call_timed(request, stop, &mut hear).await.unwrap_or_else(|e| {
+            let mut ask = async |args: &Map<String, Value>| {
+                let line = line(args);
+                let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
+                connection.call_timed(request, stop.clone(), &mut hear).await.unwrap_or_else(|e| {
                     if e.kind() == ErrorKind::Unreachable {
                         hosts.forget(&host, &connection);
                     }
                     (error_result(&e), None)
-                });
+                })
+            };
+            let (mut answer, times) = ask(&call.args).await;
+            while let (Some(file), Some(offset)) = (&call.put, wanted_offset(&answer)) {
+                let size = call.args.get("size").and_then(Value::as_u64).map(Bytes::new);
+                let progress = Progress {
+                    msg: format!("transfer {}", file.to),
+                    bytes: Some(Bytes::new(offset)),
+                    total_bytes: size,
+                };
+                drop(tell.send(News::Progress(at, progress)));
+                answer = match read_piece(Path::new(&file.from), offset).await {
+                    Ok(content) => {
+                        let mut args = call.args.clone();
+                        args.extend([
+                            ("offset".to_owned(), json!(offset)),
+                            ("content".to_owned(), json!(content)),
+                        ]);
+                        ask(&args).await.0
+                    }
+                    Err(e) => error_result(&e),
+                };
+            }
             if as_root && answer.get("changed") == Some(&Value::Bool(true)) {
                 // The user's limits count from the next login on.
                 hosts.forget(&host, &connection);
@@ -417,6 +445,24 @@ async fn call_host(
         });
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// Where the file goes on that a program wants more of.
+fn wanted_offset(answer: &Map<String, Value>) -> Option<u64> {
+    let is_wanted = answer.get("error").is_some_and(|error| error["reason"] == json!(Reason::ContentWanted));
+    answer.get("offset").filter(|_| is_wanted)?.as_u64()
+}
+
+/// The piece of a file on this machine that begins there, in Base64.
+async fn read_piece(path: &Path, offset: u64) -> Result<String, Error> {
+    let mut piece = Vec::new();
+    let read = async {
+        let mut file = tokio::fs::File::open(path).await?;
+        file.seek(SeekFrom::Start(offset)).await?;
+        file.take(PIECE_BYTES).read_to_end(&mut piece).await
+    };
+    read.await.map_err(|e| Error::io("read", path, &e))?;
+    Ok(STANDARD.encode(piece))
 }
 
 /// This time in milliseconds since 1970; none before that.
@@ -493,6 +539,7 @@ mod tests {
                 host: None,
                 program: "og_build".to_owned(),
                 args,
+                put: None,
                 timed: false,
             };
             (call, answer)

@@ -114,6 +114,119 @@ fn nothing_is_done_to_a_cluster_that_is_deployed() {
     assert!(!done.outcome.changed);
 }
 
+const HASH: &str = "0a7bd2f2a9a3c1a39e8e2a5d2a4cfd6f38f4e8f0f3ab3b0b8a3e9db7c94c1a55";
+
+/// A cluster of two with a link to program files each.
+fn linked() -> Vec<Given> {
+    let mut given = cluster(1);
+    for own in &mut given {
+        own.1["gauss_home"] = json!("/gauss/app/current");
+        own.2["og_initdb"] = json!({"failed": false, "directory": {"path": "/d", "content": "database"}});
+    }
+    given
+}
+
+/// What is said of the package: n1 has it, n2 lacks it.
+fn packaged(call: &NodeCall) -> Option<Value> {
+    match (call.program.as_str(), call.node.as_deref()) {
+        ("og_workflow", None) => {
+            Some(json!({"package": {"path": "/p/openGauss.tar.bz2", "size": 5000, "sha256": HASH}}))
+        }
+        ("og_package", Some("n1")) => {
+            Some(json!({"changed": false, "failed": false, "current": {"path": "/x"}}))
+        }
+        ("og_package", _) => Some(json!({"changed": true, "failed": false, "actions": ["unpack it"]})),
+        ("og_file", _) if call.put.is_none() => Some(json!({"changed": false, "failed": false})),
+        _ => None,
+    }
+}
+
+fn deploy_package(given: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let mut how = how(Options { og_package: "openGauss.tar.bz2".to_owned(), ..Options::default() });
+    how.check = check;
+    told(given, Workflow::Deploy, "", &how, true, say)
+}
+
+#[test]
+fn a_package_is_brought_to_the_nodes_that_lack_it() {
+    let mut put = Vec::new();
+    let done = deploy_package(&linked(), false, |step, call| {
+        put.extend(call.put.clone());
+        if step == "Transfer the package" {
+            assert_eq!((&call.args["sha256"], &call.args["size"]), (&json!(HASH), &json!(5000)));
+            assert_eq!(call.args["path"], "/gauss/app/openGauss-0a7bd2f2a9a3c1a3.package");
+        } else if step == "Unpack the package" {
+            assert_eq!(call.args["package"], "/gauss/app/openGauss-0a7bd2f2a9a3c1a3.package");
+            assert_eq!(call.args["link"], "/gauss/app/current");
+        }
+        packaged(call)
+    })
+    .well();
+    assert_eq!(
+        done.steps,
+        [
+            "Inspect the package: here",
+            "Check whether the nodes have the package: n1,n2",
+            "Transfer the package: n2",
+            "Unpack the package: n2",
+            "Remove the file of the package: n1,n2",
+            "Inspect all nodes: n1,n2",
+            "Inspect the cluster again: n1,n2",
+        ]
+    );
+    let [file] = &put[..] else { panic!("{put:?}") };
+    assert_eq!((&*file.from, &*file.sha256, &*file.mode), ("/p/openGauss.tar.bz2", HASH, "0600"));
+    assert!(done.outcome.changed);
+}
+
+#[test]
+fn nothing_is_brought_to_nodes_that_have_the_package() {
+    let done = deploy_package(&linked(), false, |_, call| {
+        packaged(call)
+            .map(|_| {
+                packaged(&NodeCall { node: call.node.as_ref().map(|_| "n1".to_owned()), ..call.clone() })
+            })
+            .flatten()
+    })
+    .well();
+    assert!(
+        !done.outcome.changed && !done.steps.iter().any(|step| step.starts_with("Transfer")),
+        "{:?}",
+        done.steps
+    );
+}
+
+#[test]
+fn check_mode_tells_of_the_package_and_carries_nothing() {
+    let done = deploy_package(&linked(), true, |_, call| packaged(call)).well();
+    assert_eq!(done.steps.last().unwrap(), "Unpack the package: n2");
+    let told: Vec<_> =
+        done.outcome.changes.iter().map(|change| (&*change.node, &*change.actions[0])).collect();
+    assert_eq!(told, [("n2", "unpack it")]);
+}
+
+#[test]
+fn what_speaks_against_a_package_is_found_before_any_change() {
+    let mut given = linked();
+    given[1].1.as_object_mut().unwrap().remove("gauss_home");
+    let done = deploy_package(&given, false, |_, call| {
+        let problem = json!({"package": {"path": "/p", "problem": "/p is no package of openGauss"}});
+        if call.program == "og_workflow" { Some(problem) } else { packaged(call) }
+    });
+    assert_eq!(done.steps, ["Inspect the package: here"]);
+    assert!(
+        done.why().contains("og_package: /p is no package") && done.why().contains("n2: has no gauss_home")
+    );
+    let done = deploy_package(&linked(), false, |_, call| match call.program.as_str() {
+        "og_package" => {
+            Some(json!({"failed": true, "error": {"kind": "refused", "detail": "it leads elsewhere"}}))
+        }
+        _ => packaged(call),
+    });
+    assert_eq!(done.outcome.findings, ["n1: it leads elsewhere", "n2: it leads elsewhere"]);
+    assert!(!done.outcome.changed && done.why().contains("nothing was changed"));
+}
+
 fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
     let mut given = dropped();
     given[2].2["og_node_state"]["node"]["running"] = json!(true);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
@@ -10,6 +11,17 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, 
 
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
 GRACE = 10
+
+
+# So much of a file is sent at once.
+PIECE = 8 << 20
+
+
+def read_piece(path, offset):
+    """The piece of the file that begins there, in Base64."""
+    with open(path, "rb") as f:
+        f.seek(offset)
+        return base64.b64encode(f.read(PIECE)).decode()
 
 
 class _TooLate(Exception):
@@ -49,10 +61,24 @@ class ActionModule(OgActionBase):
         if self._seconds:
             signal.signal(signal.SIGALRM, _too_late(self._seconds))
             signal.alarm(self._seconds)
+        wanted = [(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in calls]
         try:
-            return self.call_each([(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in calls])
+            if any("put" in call for call in calls):
+                return [self._put(name, args, call["put"]["from"]) for call, (name, args) in zip(calls, wanted)]
+            return self.call_each(wanted)
         finally:
             signal.alarm(0)
+
+    def _put(self, name, args, path):
+        """Sends the file piece by piece, from where the program wants it on; the last answer counts."""
+        answer = self.call_unchecked(name, args)
+        while (answer.get("error") or {}).get("reason") == "content_wanted":
+            try:
+                piece = read_piece(path, answer["offset"])
+            except OSError as e:
+                raise AnsibleActionFail(f"cannot read {path} on the controller: {e}") from e
+            answer = self.call_unchecked(name, {**args, "offset": answer["offset"], "content": piece})
+        return answer
 
     def upload(self, root, seen):
         """Carries the programs there, for as long as the connection takes; the limit is for what they do then."""

@@ -446,6 +446,7 @@ error:
         - "C(frozen): The server's process is frozen (SIGSTOP)."
         - "C(goes_on): The time ran out after the server had been told to act: it goes on without the caller."
         - "C(long_transactions): Transactions of clients are older than is allowed, and did not end in time."
+        - "C(content_wanted): More of a file's content is wanted: from C(offset) of the result on."
         - >-
           C(unknown_argument): This version of the program does not know an argument, or a word that was given
           as its value.

@@ -302,6 +302,13 @@ class OgActionBase(ActionBase):
         wrong = self.wrong(name, request)
         if wrong:
             return wrong
+        return self._run_there(name, request)
+
+    def call_unchecked(self, name, args):
+        """The same with arguments that are known to be usable, however large they are."""
+        return self._run_there(name, self.request(args))
+
+    def _run_there(self, name, request):
         done = self.remote(name, lambda d: f"{self._environment()}{d}/{name}", request)
         return self.result(name, done)
 

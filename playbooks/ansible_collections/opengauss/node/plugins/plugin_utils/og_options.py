@@ -22,6 +22,7 @@ OPTIONS = (
     "og_accept",
     "og_drop_commits",
     "og_drop_clear",
+    "og_package",
     "og_locale",
     "og_encoding",
     "og_compatibility",

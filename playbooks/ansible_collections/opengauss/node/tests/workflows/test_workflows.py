@@ -4,12 +4,14 @@
 """
 
 import contextlib
+import io
 import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -18,6 +20,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 PLAYBOOKS = HERE.parents[4]
 PROGRAMS = ["og_hba", "og_guc", "og_replconninfo", "og_static_conf", "og_node_state", "og_build", "og_slot", "og_lock", "og_preflight", "og_host"]
 RECAP = re.compile(r"^(\w+) +: ok=\d+ +changed=(\d+)", re.MULTILINE)
+
+
+def write_package(path, filling):
+    """A package of a server whose programs are scripts, with so many bytes that do not become smaller."""
+    script = b"#!/bin/sh\necho 'gaussdb (openGauss 6.0.2 build 4db7019a) compiled at 2024-11-27'\n"
+    files = {"bin/gaussdb": script, "bin/gs_initdb": script, "bin/gs_ctl": script, "share/filling": os.urandom(filling)}
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content), 0o755
+            tar.addfile(info, io.BytesIO(content))
 
 
 class Cluster:
@@ -226,6 +239,28 @@ def test_a_run_leaves_a_record(three):
     left = records()[1]
     assert sorted(path.name for path in left.iterdir()) == ["events.jsonl", "plan.json", "report.html"]
     assert json.loads((left / "events.jsonl").read_text().splitlines()[-1])["calls"] == [{"node": "n4", "program": "og_build"}]
+
+
+def test_a_package_is_carried_to_the_nodes_and_unpacked(three):
+    """By the programs that do so; what deploy then finds of nodes that are folders is no matter."""
+    for name in ("og_file", "og_package"):
+        shutil.copy(pathlib.Path(os.environ["OG_PROGRAMS"]) / name, three.root / "programs")
+    write_package(three.root / "openGauss.tar.gz", 9 << 20)
+    three.hosts = {name: three.hosts[name] for name in ("n1", "n2")}
+    for name, own in three.hosts.items():
+        own["gauss_home"] = str(three.root / f"app-{name}/current")
+    words = ("-e", f"og_package={three.root}/openGauss.tar.gz")
+    foreseen = three.play("deploy", *words, "--check")
+    assert "Unpack the package" in foreseen.stdout and not (three.root / "app-n1").exists(), foreseen.stdout
+    done = three.play("deploy", *words)
+    assert "Transfer the package" in done.stdout, done.stdout
+    for name in three.hosts:
+        folder = three.root / f"app-{name}"
+        link = folder / "current"
+        assert (link / "share/filling").stat().st_size == 9 << 20 and (link / "bin/gs_ctl").exists(), done.stdout
+        assert sorted(os.listdir(folder)) == ["current", "current.env", os.readlink(link)]
+    again = three.play("deploy", *words)
+    assert "Transfer the package" not in again.stdout and "Unpack the package" not in again.stdout, again.stdout
 
 
 @pytest.mark.versions

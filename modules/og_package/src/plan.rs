@@ -1,0 +1,107 @@
+//! What is to be done.
+
+use std::path::PathBuf;
+
+use og_common::protocol::{Bytes, Error, Reason};
+
+use crate::args::{Args, Installed};
+use crate::present::{EnvFile, Link, Present, Record, env_path};
+
+/// So many times its size takes a package when it is unpacked: program files become four to five times smaller.
+const UNPACKED: u64 = 6;
+
+/// The package that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub sha256: String,
+    pub source: Source,
+}
+
+/// Where the package comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It is known by its hash alone.
+    None,
+    /// Its file, of so many bytes, will be there.
+    Foreseen(u64),
+    /// Its file, and so many bytes.
+    File(PathBuf, u64),
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub unpack: bool,
+    pub link: bool,
+    pub write_env: bool,
+}
+
+/// Plans how the program files come to be there.
+///
+/// # Errors
+/// `refused`, `not_found`.
+pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> Result<Plan, Error> {
+    let home = present.find(&wanted.sha256).map(|(installed, _)| &installed.path);
+    let link = &present.path;
+    let leads_there = match (&present.link, home) {
+        (Link::To(target), Some(home)) if target == home => true,
+        (Link::To(target), _) if !force => {
+            let detail = format!("{} leads to {}, not to this package", link.display(), target.display());
+            return Err(Error::refused(detail)
+                .with_path(link.display())
+                .hint("give another link, or force: true to let it lead to this package"));
+        }
+        (Link::Missing | Link::To(_), _) => false,
+        (Link::Other, _) => {
+            let detail = format!("{} is there and is no symbolic link", link.display());
+            return Err(Error::refused(detail)
+                .with_path(link.display())
+                .hint("give another link, or move aside what is there"));
+        }
+    };
+    let env = env_path(link);
+    if present.env_file == EnvFile::Foreign {
+        let detail = format!("{} is there, and og_package did not write it", env.display());
+        return Err(Error::refused(detail)
+            .with_path(env.display())
+            .hint("move it aside, or give another link"));
+    }
+    if home.is_none() {
+        // What is still to come takes its own room, too.
+        let needed = match &wanted.source {
+            Source::None => {
+                let detail = format!(
+                    "the package with the SHA-256 {} is not unpacked beside {}",
+                    wanted.sha256,
+                    link.display()
+                );
+                return Err(Error::not_found(detail)
+                    .with_path("/package")
+                    .hint("give package: its file on this node"));
+            }
+            Source::Foreseen(size) => size.saturating_mul(UNPACKED + 1),
+            Source::File(_, size) => size.saturating_mul(UNPACKED),
+        };
+        let needed = Bytes::new(needed);
+        if present.free < needed {
+            let detail = format!(
+                "the package takes about {needed} when it is unpacked, and {} are free for {}",
+                present.free,
+                present.base.display()
+            );
+            return Err(Error::refused(detail)
+                .reason(Reason::DiskFull)
+                .with_path(present.base.display())
+                .hint("make room there, or give a link on another file system"));
+        }
+    }
+    Ok(Plan { unpack: home.is_none(), link: !leads_there, write_env: present.env_file != EnvFile::Good })
+}
+
+/// What is to be taken away; none where nothing is.
+pub(crate) fn plan_absent<'a>(present: &'a Present, args: &Args) -> Option<&'a (Installed, Record)> {
+    match &args.sha256 {
+        Some(sha256) => present.find(&sha256.to_ascii_lowercase()),
+        None => present.linked(),
+    }
+}

@@ -1,0 +1,453 @@
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use flate2::write::GzEncoder;
+use og_common::protocol::Reason;
+use tar::{EntryType, Header};
+
+use super::*;
+
+/// Stands for the server program.
+const SERVER: &[u8] = b"#!/bin/sh\necho 'gaussdb (openGauss 6.0.2 build 4db7019a) compiled at 2024-11-27'\n";
+
+/// One entry: path, kind, mode, content or target.
+type Entry<'a> = (&'a str, EntryType, u32, &'a [u8]);
+
+fn file<'a>(path: &'a str, content: &'a [u8]) -> Entry<'a> {
+    (path, EntryType::Regular, 0o755, content)
+}
+
+fn link<'a>(path: &'a str, to: &'a str) -> Entry<'a> {
+    (path, EntryType::Symlink, 0o777, to.as_bytes())
+}
+
+/// The program files of a server, as a package has them.
+fn server(own: &[u8]) -> Vec<Entry<'_>> {
+    vec![
+        ("./", EntryType::Directory, 0o777, b""),
+        ("bin/", EntryType::Directory, 0o755, b""),
+        file("./bin/gaussdb", own),
+        file("bin/gs_initdb", b"initdb"),
+        ("bin/gs_ctl", EntryType::Regular, 0o4777, b"ctl"),
+        ("lib/libpq.so.5.5", EntryType::Regular, 0o644, b"library"),
+        link("lib/libpq.so", "libpq.so.5.5"),
+        ("lib/libpq.so.5", EntryType::Link, 0o644, b"lib/libpq.so.5.5"),
+        link("lib/up", "../bin"),
+        link("lib/none", "nothing"),
+    ]
+}
+
+/// An archive of these, with whatever names: the library itself would refuse some.
+fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (path, kind, mode, content) in entries {
+        let mut header = Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(*mode);
+        if *kind == EntryType::GNUSparse {
+            header.as_gnu_mut().unwrap().realsize = *b"00000000000\0";
+        }
+        let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
+        if is_link {
+            header.as_gnu_mut().unwrap().linkname[..content.len()].copy_from_slice(content);
+        }
+        let content: &[u8] = if is_link { b"" } else { content };
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        out.extend(header.as_bytes());
+        out.extend(content);
+        out.resize(out.len().div_ceil(512) * 512, 0);
+    }
+    out.resize(out.len() + 1024, 0);
+    out
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+struct Place {
+    root: tempfile::TempDir,
+    check: bool,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), check: false }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn link(&self) -> PathBuf {
+        self.at("app/current")
+    }
+
+    fn package(&self, name: &str, content: &[u8]) -> Args {
+        fs::write(self.at(name), content).unwrap();
+        Args { link: self.link(), package: Some(self.at(name)), ..Args::default() }
+    }
+
+    fn call(&self, args: Args) -> Result<Report<Output>, Error> {
+        let mut call = Call::default();
+        (call.check, call.switched) = (self.check, true);
+        call.common.lock_timeout = Some(0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Package::run(&call, args))
+    }
+
+    fn absent(&self) -> Result<Report<Output>, Error> {
+        self.call(Args { state: State::Absent, link: self.link(), ..Args::default() })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.at("app")).into_iter().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn refused(result: Result<Report<Output>, Error>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    error.to_string()
+}
+
+#[test]
+fn a_package_is_unpacked_once_and_the_link_leads_to_it() {
+    for (name, content) in [
+        ("server.tar.bz2", bzip2(&tar(&server(SERVER)))),
+        ("server.tar.gz", gzip(&tar(&server(SERVER)))),
+        (
+            "openGauss-All-6.0.2.tar.gz",
+            gzip(&tar(&[
+                file("openGauss-OM-6.0.2-x86_64.tar.gz", b"om"),
+                file("openGauss-Server-6.0.2-x86_64.tar.bz2", &bzip2(&tar(&server(SERVER)))),
+                file("openGauss-Server-6.0.2-x86_64.sha256", b"sum"),
+                file("upgrade_sql.tar.gz", b"sql"),
+            ])),
+        ),
+    ] {
+        let mut place = Place::new();
+        let args = || place.package(name, &content);
+        let (first, second, third) = (args(), args(), args());
+        place.check = true;
+        let foreseen = place.call(first).unwrap();
+        assert!(foreseen.changed && !place.at("app").exists(), "{name}");
+        place.check = false;
+        let done = place.call(second).unwrap();
+        assert_eq!(done.actions, foreseen.actions);
+        let current = done.output.current.unwrap();
+        assert_eq!(current.version.as_deref(), Some("6.0.2"));
+        let folder = format!("openGauss-6.0.2-{}", &current.sha256[..8]);
+        assert_eq!(place.names(), ["current", "current.env", &folder]);
+        assert_eq!(fs::read_link(place.link()).unwrap(), Path::new(&folder));
+        let mode = |path: &str| fs::metadata(place.link().join(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("bin/gs_ctl"), mode("lib/libpq.so")), (0o755, 0o644), "{name}");
+        assert_eq!(fs::read(place.link().join("lib/up/gs_initdb")).unwrap(), b"initdb");
+        let shell = format!(". {}/current.env; gaussdb", place.at("app").display());
+        let told = Command::new("/bin/sh").args(["-c", &shell]).output().unwrap();
+        assert!(String::from_utf8_lossy(&told.stdout).contains("openGauss 6.0.2"), "{told:?}");
+        let again = place.call(third).unwrap();
+        assert!(!again.changed, "{:?}", again.actions);
+        // By its hash alone, when the package itself is gone.
+        let known = Args { sha256: Some(current.sha256.clone()), link: place.link(), ..Args::default() };
+        assert!(!place.call(known).unwrap().changed);
+        let told = place.call(Args { state: State::Query, link: place.link(), ..Args::default() }).unwrap();
+        assert_eq!(told.output.current, Some(current));
+    }
+}
+
+#[test]
+fn a_package_tells_its_version_in_a_file() {
+    let place = Place::new();
+    let mut entries = server(b"no program");
+    entries.push(file("version.cfg", b"openGauss-5.0.3\n92.921\n4db7019a\n"));
+    let done = place.call(place.package("p", &gzip(&tar(&entries)))).unwrap();
+    assert_eq!(done.output.current.unwrap().version.as_deref(), Some("5.0.3"));
+}
+
+#[test]
+fn a_hostile_package_writes_nothing_elsewhere_and_leaves_nothing() {
+    let place = Place::new();
+    let precious = place.at("precious");
+    fs::write(&precious, "text").unwrap();
+    let absolute = precious.to_str().unwrap();
+    let hostile: &[(&str, Vec<Entry<'_>>)] = &[
+        ("absolute", vec![file(absolute, b"x")]),
+        ("upwards", vec![file("bin/../../../precious", b"x")]),
+        ("absolute link", vec![link("lib/l", absolute)]),
+        ("link upwards", vec![link("lib/l", "../../precious")]),
+        ("empty link", vec![link("lib/l", "")]),
+        ("through a link", vec![link("lib/l", ".."), file("lib/l/x", b"x")]),
+        ("file over a link", vec![link("lib/l", "up"), file("lib/l", b"x")]),
+        ("links through links", vec![link("lib/d", ".."), link("lib/l", "d/../../precious")]),
+        ("links to nowhere and up", vec![link("lib/d", ".."), link("lib/l", "d/none/../../..")]),
+        ("a loop", vec![link("lib/a", "b"), link("lib/b", "a")]),
+        ("second name elsewhere", vec![("lib/h", EntryType::Link, 0o644, absolute.as_bytes())]),
+        ("second name upwards", vec![("lib/h", EntryType::Link, 0o644, b"../precious")]),
+        ("second name of a link", vec![("lib/h", EntryType::Link, 0o644, b"lib/libpq.so")]),
+        ("device", vec![("dev", EntryType::Char, 0o666, b"")]),
+        ("pipe", vec![("pipe", EntryType::Fifo, 0o666, b"")]),
+        ("holes", vec![("holes", EntryType::GNUSparse, 0o644, b"")]),
+        ("twice", vec![file("bin/gaussdb", b"x")]),
+        ("below a file", vec![file("bin/gaussdb/x", b"x")]),
+        ("record", vec![file(RECORD, b"{}")]),
+    ];
+    for (what, more) in hostile {
+        let entries = [server(SERVER), more.clone()].concat();
+        let message = refused(place.call(place.package("p", &gzip(&tar(&entries)))));
+        assert!(message.contains(" holds "), "{what}: {message}");
+        assert_eq!(fs::read(&precious).unwrap(), b"text", "{what}");
+        assert_eq!(place.names(), Vec::<String>::new(), "{what}");
+    }
+    let message = refused(place.call(place.package("p", &gzip(&tar(&server(SERVER)[..4])))));
+    assert!(message.contains("it has no bin/gs_ctl"), "{message}");
+    let nested = gzip(&tar(&server(SERVER)));
+    let two = [file("openGauss-1.tar.gz", &nested), file("openGauss-2.tar.gz", &nested)];
+    assert!(
+        refused(place.call(place.package("p", &gzip(&tar(&two)))))
+            .contains("openGauss-1.tar.gz and openGauss-2.tar.gz")
+    );
+}
+
+#[test]
+fn what_is_no_package_or_damaged_is_told() {
+    let place = Place::new();
+    let whole = gzip(&tar(&server(SERVER)));
+    let mut damaged = whole.clone();
+    let at = damaged.len() - 6;
+    damaged[at] ^= 1;
+    let half = &whole[..whole.len() / 2];
+    for content in [b"text".as_slice(), b"", half, &damaged, &bzip2(b"no archive")] {
+        let error = place.call(place.package("p", content)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert_eq!(place.names(), Vec::<String>::new());
+    }
+    let args = Args { sha256: Some("0".repeat(64)), ..place.package("p", &whole) };
+    assert_eq!(place.call(args).unwrap_err().kind(), ErrorKind::Corrupt);
+    let none = Args { package: Some(place.at("none")), link: place.link(), ..Args::default() };
+    assert_eq!(place.call(none).unwrap_err().kind(), ErrorKind::NotFound);
+    let neither = Args { link: place.link(), ..Args::default() };
+    assert_eq!(place.call(neither).unwrap_err().kind(), ErrorKind::BadArgs);
+    let pipe = place.at("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let args = Args { package: Some(pipe), link: place.link(), ..Args::default() };
+    assert_eq!(place.call(args).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_name_without_end_is_not_read_into_memory() {
+    let place = Place::new();
+    let name = vec![b'a'; 2 << 20];
+    let entries =
+        [vec![("././@LongLink", EntryType::GNULongName, 0o644, name.as_slice())], server(SERVER)].concat();
+    let error = place.call(place.package("p", &gzip(&tar(&entries)))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("too large"), "{error}");
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_package_that_changes_while_it_is_unpacked_is_not_taken() {
+    let place = Place::new();
+    place.package("p", &gzip(&tar(&server(SERVER))));
+    let (package, root) = (place.at("p"), place.at("root"));
+    fs::create_dir(&root).unwrap();
+    let unpack = |sha256: &str| {
+        fs::remove_dir_all(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        unpack::unpack(&package, File::open(&package).unwrap(), &root, Arc::default(), sha256)
+    };
+    let error = unpack(&"0".repeat(64)).unwrap_err();
+    assert!(error.to_string().contains("was changed"), "{error}");
+    unpack(&files::sha256(File::open(&package).unwrap()).unwrap()).unwrap();
+}
+
+#[test]
+fn a_package_that_others_can_change_is_taken_by_its_hash_alone() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let first = args();
+    let sha256 = files::sha256(File::open(place.at("p")).unwrap()).unwrap();
+    fs::set_permissions(place.at("p"), fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(refused(place.call(first)).contains("may be written by others"));
+    if nix::unistd::geteuid().is_root() {
+        let second = args();
+        fs::set_permissions(place.at("p"), fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::chown(place.at("p"), Some(12345), None).unwrap();
+        assert!(refused(place.call(second)).contains("belongs to uid 12345"));
+    }
+    place.call(Args { sha256: Some(sha256), ..args() }).unwrap();
+}
+
+#[test]
+fn what_a_killed_run_left_is_replaced() {
+    let place = Place::new();
+    let args = place.package("p", &gzip(&tar(&server(SERVER))));
+    fs::create_dir_all(place.at("app/.og_package-01234567/bin")).unwrap();
+    std::os::unix::fs::symlink("nowhere", place.at("app/.og_package-link")).unwrap();
+    place.call(args).unwrap();
+    assert_eq!(place.names().len(), 3, "{:?}", place.names());
+}
+
+#[test]
+fn another_run_at_work_is_busy() {
+    let place = Place::new();
+    fs::create_dir(place.at("app")).unwrap();
+    let folder = File::open(place.at("app")).unwrap();
+    let held = nix::fcntl::Flock::lock(folder, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    assert_eq!(place.call(args()).unwrap_err().kind(), ErrorKind::Busy);
+    drop(held);
+    place.call(args()).unwrap();
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_is_exchanged_only_by_force() {
+    let place = Place::new();
+    let old = place.call(place.package("old", &gzip(&tar(&server(SERVER))))).unwrap().output.current.unwrap();
+    let other = [server(SERVER), vec![file("share/new", b"new")]].concat();
+    let new = || place.package("new", &gzip(&tar(&other)));
+    assert!(refused(place.call(new())).contains(old.path.to_str().unwrap()));
+    assert_eq!(place.names().len(), 3, "nothing was unpacked");
+    let done = place.call(Args { force: true, ..new() }).unwrap();
+    assert_eq!(done.output.installed.len(), 2);
+    assert_eq!(fs::read(place.link().join("share/new")).unwrap(), b"new");
+    // What the link does not lead to goes by its hash, and the link stays.
+    let gone = place.call(Args {
+        state: State::Absent,
+        link: place.link(),
+        sha256: Some(old.sha256),
+        ..Args::default()
+    });
+    assert_eq!(gone.unwrap().actions.len(), 1);
+    assert!(!old.path.exists() && place.link().join("bin/gaussdb").exists());
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    fs::create_dir_all(place.link()).unwrap();
+    assert!(refused(place.call(args())).contains("is no symbolic link"));
+    fs::remove_dir(place.link()).unwrap();
+    fs::write(place.at("app/current.env"), "export A=1\n").unwrap();
+    assert!(refused(place.call(args())).contains("did not write it"));
+    fs::remove_file(place.at("app/current.env")).unwrap();
+    let done = place.call(args()).unwrap();
+    let home = done.output.current.unwrap().path;
+    fs::remove_file(place.link()).unwrap();
+    fs::remove_file(home.join(RECORD)).unwrap();
+    assert!(refused(place.call(args())).contains("did not make it"));
+    assert!(home.join("bin/gaussdb").exists());
+}
+
+#[test]
+fn a_folder_that_others_may_write_into_is_refused() {
+    let place = Place::new();
+    let args = place.package("p", &gzip(&tar(&server(SERVER))));
+    fs::create_dir(place.at("app")).unwrap();
+    fs::set_permissions(place.at("app"), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refused(place.call(args)).contains("others may write"));
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_package_that_finds_no_room_is_refused() {
+    let place = Place::new();
+    let present = Present::read(&place.link()).unwrap();
+    for source in [Source::File(place.at("p"), 1 << 50), Source::Foreseen(1 << 50)] {
+        let error = plan_present(&present, &Wanted { sha256: "0".repeat(64), source }, false).unwrap_err();
+        assert_eq!(error.failure().reason, Some(Reason::DiskFull));
+    }
+}
+
+#[test]
+fn a_package_that_is_still_to_come_is_foreseen_in_check_mode_alone() {
+    let mut place = Place::new();
+    let args = |size| Args {
+        link: place.link(),
+        sha256: Some("0".repeat(64)),
+        size: Some(Bytes::new(size)),
+        ..Args::default()
+    };
+    let (small, large, now) = (args(1000), args(1 << 50), args(1000));
+    place.check = true;
+    let foreseen = place.call(small).unwrap();
+    assert_eq!((foreseen.actions.len(), foreseen.output.current), (3, None));
+    assert!(refused(place.call(large)).contains("are free"));
+    place.check = false;
+    assert_eq!(place.call(now).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn only_what_the_record_names_goes() {
+    let mut place = Place::new();
+    let entries =
+        [server(SERVER), vec![("lib/empty/", EntryType::Directory, 0o755, b"".as_slice())]].concat();
+    place.call(place.package("p", &gzip(&tar(&entries)))).unwrap();
+    let home = fs::canonicalize(place.link()).unwrap();
+    let own = home.join("bin/cluster_static_config");
+    fs::write(&own, "ours").unwrap();
+    // A folder of the package that somebody has replaced by a link.
+    let elsewhere = place.at("elsewhere");
+    fs::rename(home.join("lib"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, home.join("lib")).unwrap();
+    place.check = true;
+    let foreseen = place.absent().unwrap();
+    assert!(home.join("bin/gaussdb").exists());
+    place.check = false;
+    let gone = place.absent().unwrap();
+    assert_eq!(gone.actions, foreseen.actions);
+    assert!(own.exists() && elsewhere.join("libpq.so.5.5").exists() && !home.join("bin/gaussdb").exists());
+    assert!(elsewhere.join("empty").exists());
+    assert!(gone.warnings[0].contains("cluster_static_config"), "{:?}", gone.warnings);
+    assert!(!place.absent().unwrap().changed);
+    assert_eq!(place.names().len(), 1, "{:?}", place.names());
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn program_files_that_are_in_use_stay() {
+    let place = Place::new();
+    let program = fs::read("/bin/cat").unwrap();
+    let done = place.call(place.package("p", &gzip(&tar(&server(&program))))).unwrap();
+    assert_eq!(done.output.missing_libraries, Some(Vec::new()), "ldd tells of a real program");
+    let server = Command::new(place.link().join("bin/gaussdb"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Running(server);
+    assert!(refused(place.absent()).contains(&format!("gaussdb (pid {})", server.0.id())));
+    assert!(place.link().join("bin/gs_ctl").exists());
+    drop(server);
+    place.absent().unwrap();
+    assert_eq!(place.names(), Vec::<String>::new());
+}

@@ -1,0 +1,166 @@
+//! The package of openGauss, carried to the nodes and unpacked there.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{Answered, Run, args, require_success};
+use crate::args::{PackageFile, PutFile, Shown};
+use crate::plan;
+use crate::replay::{Go, Stop};
+
+/// The program that unpacks it.
+const PACKAGE: &str = "og_package";
+/// The program that receives it.
+const FILE: &str = "og_file";
+/// Seconds to wait for another run that carries or unpacks the same package.
+const LOCK_TIMEOUT: u64 = 1800;
+/// Digits of its hash in the name of its file on the nodes.
+const HASH_DIGITS: usize = 16;
+/// The file is for nobody but the user who unpacks it.
+const MODE: &str = "0600";
+
+/// A node and the link to its program files.
+type Place = (String, String);
+
+/// The package on this machine, and where the nodes are to have it.
+pub(super) struct Package {
+    file: PackageFile,
+    sha256: String,
+    places: Vec<Place>,
+}
+
+/// Inspects the package on this machine; none where the program files are there without one. What is wrong with it is found before
+/// anything is changed.
+pub(super) fn inspect(it: &mut Run) -> Go<Option<Package>> {
+    if it.how.options.og_package.is_empty() {
+        return Ok(None);
+    }
+    let own = args(json!({"workflow": "package", "options": {"og_package": it.how.options.og_package}}));
+    let file: PackageFile =
+        it.replay.ask_here("Inspect the package", "og_workflow", &own, |_| false)?.read_key("package");
+    let (places, findings) = find_places(it, &file);
+    match file.sha256.clone().filter(|_| findings.is_empty()) {
+        Some(sha256) => Ok(Some(Package { file, sha256, places })),
+        None => Err(refuse(it, findings, "; nothing was changed")),
+    }
+}
+
+/// Brings the package to the nodes that lack it; says whether the program files are there now, which they are not in check mode
+/// where they lack.
+pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
+    let Package { file, sha256, places } = package;
+    let call = |(node, link): &Place| {
+        let own = json!({"link": link, "sha256": sha256, "size": file.size, "check_mode": true});
+        (node.clone(), args(own))
+    };
+    let calls = places.iter().map(call).collect();
+    let foreseen = it.ask_quietly("Check whether the nodes have the package", PACKAGE, calls)?;
+    let findings = super::failure_reasons(&[&foreseen]);
+    if !findings.is_empty() {
+        return Err(refuse(it, findings, "; no package was transferred or unpacked"));
+    }
+    let lacks = |place: &&Place| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
+    let lacking: Vec<Place> = places.iter().filter(lacks).cloned().collect();
+    if it.how.check && !lacking.is_empty() {
+        // Asked once more, as a step: it counts as a change of these nodes with every caller.
+        require_success(&[&it.step("Unpack the package", PACKAGE, lacking.iter().map(call).collect())?])?;
+        it.table.push("What else would be done can be told when the program files are there.".to_owned());
+        return Ok(false);
+    }
+    if !lacking.is_empty() {
+        transfer_and_unpack(it, file, sha256, &foreseen, &lacking)?;
+    }
+    if it.how.check {
+        return Ok(true);
+    }
+    // Also what a run left that was killed before this. What was for the time of a run alone is no change of the node.
+    let call = |(node, link): &Place| {
+        (node.clone(), args(json!({"state": "absent", "path": place_of_file(link, sha256)})))
+    };
+    let calls = places.iter().map(call).collect();
+    require_success(&[&it.ask_quietly("Remove the file of the package", FILE, calls)?])?;
+    Ok(true)
+}
+
+/// Carries the package to these nodes and unpacks it.
+fn transfer_and_unpack(
+    it: &mut Run,
+    file: &PackageFile,
+    sha256: &str,
+    foreseen: &Answered,
+    lacking: &[Place],
+) -> Go {
+    // Where it was unpacked before, only the link may be missing.
+    let is_unpacked = |node: &str| {
+        let current = foreseen.get(node).map(|answer| answer.read_key::<Value>("current"));
+        current.is_some_and(|current| current.is_object())
+    };
+    let receiving: Vec<Place> = lacking.iter().filter(|(node, _)| !is_unpacked(node)).cloned().collect();
+    transfer(it, file, sha256, &receiving)?;
+    let call = |place: &Place| {
+        let mut own = args(json!({"link": place.1, "sha256": sha256, "lock_timeout": LOCK_TIMEOUT}));
+        if receiving.contains(place) {
+            own.insert("package".to_owned(), json!(place_of_file(&place.1, sha256)));
+        }
+        (place.0.clone(), own)
+    };
+    require_success(&[&it.step("Unpack the package", PACKAGE, lacking.iter().map(call).collect())?])
+}
+
+/// The nodes and where their program files are to be; what stands against it.
+fn find_places(it: &Run, file: &PackageFile) -> (Vec<Place>, Vec<String>) {
+    let (mut places, mut findings) = (Vec::new(), Vec::new());
+    if let Some(problem) = &file.problem {
+        findings.push(format!("og_package: {problem}"));
+    } else if file.sha256.is_none() {
+        findings.push(format!("og_package: nothing was told of {}", it.how.options.og_package));
+    }
+    // That a node cannot be asked is found when all are inspected.
+    for host in it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name)) {
+        match host.common().get("gauss_home").and_then(Value::as_str) {
+            Some(link) => places.push((host.name.clone(), link.to_owned())),
+            None => findings.push(format!(
+                "{}: has no gauss_home in the inventory, so it is not known where the package goes; give it a path such as \
+                 /gauss/app/current, which becomes a link to the program files",
+                host.name
+            )),
+        }
+    }
+    (places, findings)
+}
+
+fn refuse(it: &mut Run, findings: Vec<String>, then: &str) -> Stop {
+    let why = plan::list_findings(&findings, then);
+    it.findings = findings;
+    Stop::Failed(why)
+}
+
+/// Where the file of the package is for the time of the run: beside the link.
+fn place_of_file(link: &str, sha256: &str) -> String {
+    let folder = Path::new(link).parent().unwrap_or(Path::new("/"));
+    folder.join(format!("openGauss-{}.package", &sha256[..HASH_DIGITS])).display().to_string()
+}
+
+fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[Place]) -> Go {
+    let put = |(node, link): &Place| -> (String, Map<String, Value>, PutFile) {
+        let to = place_of_file(link, sha256);
+        let own = json!({
+            "path": to,
+            "sha256": sha256,
+            "size": file.size,
+            "mode": MODE,
+            "lock_timeout": LOCK_TIMEOUT,
+            "timeout": LOCK_TIMEOUT,
+        });
+        let put = PutFile { from: file.path.clone(), to, sha256: sha256.to_owned(), mode: MODE.to_owned() };
+        (node.clone(), args(own), put)
+    };
+    let name = "Transfer the package";
+    let files: Vec<_> = places.iter().map(put).collect();
+    it.replay.shown = Shown::default();
+    let done = it.replay.put(name, FILE, &files)?;
+    it.heed(&done);
+    it.note(name, &done);
+    require_success(&[&done])
+}
