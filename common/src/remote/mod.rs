@@ -187,7 +187,9 @@ fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Val
 /// Whether the last words are those of sudo that lets nobody in, or of a shell that finds none; a program may speak of sudo, too.
 fn is_refused_by_sudo(stderr: &str) -> bool {
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    last.starts_with("sudo:") || last.ends_with("sudo: not found") || last.ends_with("sudo: command not found")
+    last.starts_with("sudo:")
+        || last.ends_with("sudo: not found")
+        || last.ends_with("sudo: command not found")
 }
 
 /// Opens the file that `ssh -F` is to take, so that one that is not there is found before any host is asked.
@@ -331,7 +333,8 @@ mod tests {
             path
         };
         script("bin/sudo", r#"echo "by sudo: $*""#);
-        let path = script(".cache/opengauss-node/0123456789abcdef/og_x", r#"echo "run: $* [$LD_LIBRARY_PATH]""#);
+        let path =
+            script(".cache/opengauss-node/0123456789abcdef/og_x", r#"echo "run: $* [$LD_LIBRARY_PATH]""#);
         let hash = Program::from_file("og_x", path.clone()).unwrap().hash;
         let run = |own: &str, uid: &str| {
             script("bin/id", &format!("echo {uid}"));

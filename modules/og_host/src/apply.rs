@@ -178,13 +178,7 @@ pub(crate) async fn carry_out(
 }
 
 /// The words of useradd.
-fn user_words(
-    name: &str,
-    uid: Option<u32>,
-    group: &str,
-    home: &Path,
-    shell: &Path,
-) -> Vec<OsString> {
+fn user_words(name: &str, uid: Option<u32>, group: &str, home: &Path, shell: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["--create-home".into(), "--shell".into(), shell.into()];
     words.extend(["--gid".into(), group.into(), "--home-dir".into(), home.into()]);
     if let Some(uid) = uid {

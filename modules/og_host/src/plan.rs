@@ -544,7 +544,8 @@ impl Planner<'_> {
         let later = self.present.later_settings.get(name).and_then(|(_, value)| number(value));
         let now = raised.or(self.present.most_open_files);
         let most = now.map(|now| later.map_or(now, |later| now.min(later)));
-        let Some((files, most)) = wanted.get("nofile").and_then(number).zip(most).filter(|(files, most)| files > most)
+        let Some((files, most)) =
+            wanted.get("nofile").and_then(number).zip(most).filter(|(files, most)| files > most)
         else {
             return Ok(());
         };
@@ -560,7 +561,10 @@ impl Planner<'_> {
         let wanted = parse_value(value);
         let own = limits_file(user);
         let later = self.present.limits.iter().rfind(|line| {
-            line.name == name && line.scope == Scope::User && line.file > own && parse_value(&line.value) != wanted
+            line.name == name
+                && line.scope == Scope::User
+                && line.file > own
+                && parse_value(&line.value) != wanted
         });
         if let Some(line) = later {
             self.plan.warnings.push(format!(
@@ -626,7 +630,9 @@ impl Planner<'_> {
             }
             return Ok(());
         }
-        if wanted.get(OVERCOMMIT).is_some_and(|value| value == "2") && self.present.settings[OVERCOMMIT] != "2" {
+        if wanted.get(OVERCOMMIT).is_some_and(|value| value == "2")
+            && self.present.settings[OVERCOMMIT] != "2"
+        {
             self.check_committed()?;
         }
         for (name, value) in &wanted {
@@ -874,7 +880,10 @@ impl Plan {
                 if present.settings_read_only {
                     self.keep(name, "/proc/sys is read-only here");
                 } else if name == OVERCOMMIT && made.before == "2" && is_full {
-                    self.keep(name, "it was 2, and more memory is committed than that lets: no program could start");
+                    self.keep(
+                        name,
+                        "it was 2, and more memory is committed than that lets: no program could start",
+                    );
                 } else {
                     self.steps.push(Step::Restore { name: name.to_owned(), value: made.before.clone() });
                 }

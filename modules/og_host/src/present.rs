@@ -229,13 +229,11 @@ impl Present {
 
     fn read_limits(&mut self, tree: &Tree, wanted: &Wanted) {
         let Some(user) = &wanted.user else { return };
-        let mut groups: BTreeSet<String> = BTreeSet::new();
-        match self.users.get(&user.name) {
-            Some(seen) => drop(groups.insert(self.group_name_of(seen.gid))),
-            None => {
-                groups.insert(wanted.group.as_ref().map_or_else(|| user.name.clone(), |group| group.name.clone()));
-            }
-        }
+        let wanted_group =
+            || wanted.group.as_ref().map_or_else(|| user.name.clone(), |group| group.name.clone());
+        let seen = self.users.get(&user.name);
+        let mut groups =
+            BTreeSet::from([seen.map_or_else(wanted_group, |seen| self.group_name_of(seen.gid))]);
         let text = std::fs::read_to_string(tree.path("etc/group")).unwrap_or_default();
         groups.extend(text.lines().filter_map(|line| {
             let parts: Vec<&str> = line.split(':').collect();

@@ -220,7 +220,9 @@ impl Record {
                 Step::WriteFile { path, .. } => put_back(&mut self.files, &old.files, path),
                 Step::Set { name, .. } => put_back(&mut self.settings, &old.settings, name),
                 // What a killed run wrote is still to be read where this one has not come to write it.
-                Step::Reload(service) if writes(steps) && !writes(reached) => drop(self.reload.remove(service)),
+                Step::Reload(service) if writes(steps) && !writes(reached) => {
+                    self.reload.remove(service);
+                }
                 _ => {}
             }
         }

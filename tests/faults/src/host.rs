@@ -29,8 +29,7 @@ const CALLS: [&str; 10] = [
     "clone3",
 ];
 /// The calls that are made to fail.
-const FAILING: [&str; 7] =
-    ["rename", "renameat", "renameat2", "fsync", "fchmod", "fchown", "mkdirat"];
+const FAILING: [&str; 7] = ["rename", "renameat", "renameat2", "fsync", "fchmod", "fchown", "mkdirat"];
 /// No run makes one call so often.
 const MOST: usize = 500;
 /// So many calls at once.
@@ -106,9 +105,7 @@ impl Machine {
         let shell = self.shell.id().to_string();
         // Its servers are not those of this machine.
         let pids = format!("--pid=/proc/{shell}/ns/pid_for_children");
-        command
-            .args(["--target", &shell, "--mount", "--ipc", "--net", &pids, "--"])
-            .args(words);
+        command.args(["--target", &shell, "--mount", "--ipc", "--net", &pids, "--"]).args(words);
         command
     }
 
