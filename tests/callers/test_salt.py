@@ -239,6 +239,20 @@ def test_programs_put_into_a_folder(tmp_path, node, programs):
 
 
 @pytest.mark.in_turn
+@pytest.mark.skipif(os.geteuid() != 0, reason="it needs root")
+def test_a_program_that_others_could_change_is_not_run_by_root(tmp_path, node, programs):
+    shutil.copytree(programs, tmp_path / "bin")
+    minion = Minion(tmp_path, node, tmp_path / "bin")
+    (tmp_path / "bin/og_host").chmod(0o777)
+    assert "og_host is not root's alone" in minion.run("og.host", "state=query").stderr
+    (tmp_path / "bin/og_host").chmod(0o755)
+    os.chown(tmp_path / "bin", 65534, -1)
+    assert "bin is not root's alone" in minion.run("og.host", "state=query").stderr
+    # What acts for the database's user may be his.
+    assert minion.good("og.hba", "state=query")["rule_count"] == 3
+
+
+@pytest.mark.in_turn
 def test_doc(minion):
     """sys.doc and sys.state_doc tell each program's arguments."""
     calls, states = minion.good("sys.doc", "og"), minion.good("sys.state_doc", "og")

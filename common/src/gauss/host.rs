@@ -45,8 +45,7 @@ pub struct Machine<'a> {
 }
 
 /// The checks of og_preflight whose findings og_host puts right (`fixable_by: deploy`).
-pub const CHECKS: [&str; 11] = [
-    "memory.overcommit",
+pub const CHECKS: [&str; 10] = [
     "memory.min_free",
     "ports.ephemeral",
     "limits.open_files",
@@ -66,9 +65,6 @@ pub fn advise_settings(current: impl Fn(&str) -> Option<String>, machine: Machin
     let number = |name: &str| current(name)?.trim().parse::<u64>().ok();
     let mut advice = Vec::new();
     let mut add = |check, name, value: String| advice.push(Advice { check, name, value });
-    if number("vm.overcommit_memory") == Some(2) {
-        add("memory.overcommit", "vm.overcommit_memory", "0".to_owned());
-    }
     if let (Some(memory), Some(free)) = (machine.memory, number("vm.min_free_kbytes")) {
         let wanted = memory / MIN_FREE_DIVISOR / 1024;
         if free < wanted {
@@ -200,7 +196,6 @@ mod tests {
 
     fn usual() -> BTreeMap<&'static str, String> {
         [
-            ("vm.overcommit_memory", "0"),
             ("vm.min_free_kbytes", "67584"),
             ("kernel.sem", "32000\t1024000000\t500\t32000"),
             ("kernel.shmmax", "18446744073692774399"),
@@ -247,13 +242,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_advised_is_enough(base in 1024_u16..65_000, sem in proptest::array::uniform4(1_u64..99_999_999),
-                                      free in 0_u64..9_999_999, aio in 0_u64..9_999_999, shmmax: u64, overcommit in 0_u64..3) {
+                                      free in 0_u64..9_999_999, aio in 0_u64..9_999_999, shmmax: u64) {
             let mut settings = usual();
             settings.insert("kernel.sem", join(&sem));
             settings.insert("vm.min_free_kbytes", free.to_string());
             settings.insert("fs.aio-max-nr", aio.to_string());
             settings.insert("kernel.shmmax", shmmax.to_string());
-            settings.insert("vm.overcommit_memory", overcommit.to_string());
             for (name, value) in advise(&settings, &[base]) {
                 settings.insert(name, value);
             }

@@ -30,8 +30,9 @@ const MISSING: &str = "og-program-missing";
 /// Runs program `$1`, whose content has the hash `$3`, with what follows; says when it is not there as it should be.
 const RUN: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then shift 3; exec "$f" --served "$@"; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
 
-/// The same as root: by sudo where the user there is another one.
-const RUN_AS_ROOT: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then shift 3; if [ "$(id -u)" = 0 ]; then exec "$f" --served "$@"; else exec sudo -n -- "$f" --served "$@"; fi; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
+/// The same as root: by sudo where the user there is another one. He could change the file between its check and its use, so what
+/// sudo runs is a copy in a folder of root's own, checked there. Nothing of his environment reaches it.
+const RUN_AS_ROOT: &str = r#"f=$HOME/.cache/opengauss-node/$2/$1; if [ -x "$f" ] && [ "$(sha256sum <"$f")" = "$3  -" ]; then n=$1; h=$3; shift 3; if [ "$(id -u)" = 0 ]; then exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$HOME" "$f" --served "$@"; else exec sudo -n -- /bin/sh -c 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; umask 077; t=$(mktemp -d /var/lib/.og_root.XXXXXX) || exit 1; trap "rm -rf $t" EXIT; trap "exit 1" HUP INT TERM; cat <"$1" >"$t/$2" && [ "$(sha256sum <"$t/$2")" = "$3  -" ] && chmod 0700 "$t/$2" || { echo "$2 is not the program that was sent" >&2; exit 1; }; p=$t/$2; shift 3; env -i PATH="$PATH" HOME=/root "$p" --served "$@"' sh "$f" "$n" "$h" "$@"; fi; fi; echo "og-program-missing $(uname -s) $(uname -m)""#;
 
 /// Takes program `$1` in on standard input; what is not whole never gets its name.
 const TAKE: &str = r#"umask 077; r=$HOME/.cache/opengauss-node; mkdir -p "$r/$2" && t=$(mktemp "$r/.up.XXXXXX") && trap 'rm -f "$t"' EXIT && cat >"$t" && if [ "$(sha256sum <"$t")" = "$3  -" ]; then chmod 0700 "$t" && mv -f "$t" "$r/$2/$1"; else echo "it did not arrive whole" >&2; false; fi"#;
@@ -164,7 +165,7 @@ fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Val
         (Some(Ok(Value::Object(object))), _) if object.contains_key("changed") => Ok(object),
         (_, Some(why)) => Err(if output.stopped { not_ended_error(why) } else { connection_lost_error(why) }),
         _ if output.stopped => Err(interrupted_error()),
-        _ if request.as_root && output.stderr.contains("sudo:") => Err(not_root_error(format!(
+        _ if request.as_root && is_refused_by_sudo(&output.stderr) => Err(not_root_error(format!(
             "{} needs root there, and is not let: {}",
             request.program.name,
             output.last_output()
@@ -181,6 +182,14 @@ fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Val
             &output.stderr,
         ))),
     }
+}
+
+/// Whether the last words are those of sudo that lets nobody in, or of a shell that finds none; a program may speak of sudo, too.
+fn is_refused_by_sudo(stderr: &str) -> bool {
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    last.starts_with("sudo:")
+        || last.ends_with("sudo: not found")
+        || last.ends_with("sudo: command not found")
 }
 
 /// Opens the file that `ssh -F` is to take, so that one that is not there is found before any host is asked.
@@ -308,6 +317,7 @@ mod tests {
         assert!(error.to_string().contains("a password is required"), "{error}");
         assert_eq!(said(true, "sh: 1: exec: sudo: not found").kind(), ErrorKind::Permission);
         assert_eq!(said(true, "killed").kind(), ErrorKind::CommandFailed);
+        assert_eq!(said(true, "sudo: unable to resolve host n1\nkilled").kind(), ErrorKind::CommandFailed);
         assert_eq!(said(false, "sudo: a password is required\n").kind(), ErrorKind::CommandFailed);
     }
 
@@ -323,7 +333,8 @@ mod tests {
             path
         };
         script("bin/sudo", r#"echo "by sudo: $*""#);
-        let path = script(".cache/opengauss-node/0123456789abcdef/og_x", r#"echo "run: $*""#);
+        let path =
+            script(".cache/opengauss-node/0123456789abcdef/og_x", r#"echo "run: $* [$LD_LIBRARY_PATH]""#);
         let hash = Program::from_file("og_x", path.clone()).unwrap().hash;
         let run = |own: &str, uid: &str| {
             script("bin/id", &format!("echo {uid}"));
@@ -333,14 +344,23 @@ mod tests {
                 .args(words)
                 .env("HOME", home.path())
                 .env("PATH", search)
+                .env("LD_LIBRARY_PATH", "/omm")
                 .output()
                 .unwrap();
             String::from_utf8(done.stdout).unwrap()
         };
-        let by_sudo = format!("by sudo: -n -- {} --served --progress\n", path.display());
-        assert_eq!(run(RUN_AS_ROOT, "1000"), by_sudo);
-        assert_eq!(run(RUN_AS_ROOT, "0"), "run: --served --progress\n");
-        assert_eq!(run(RUN, "1000"), "run: --served --progress\n");
+        let by_sudo = run(RUN_AS_ROOT, "1000");
+        assert!(by_sudo.starts_with("by sudo: -n -- /bin/sh -c PATH="), "{by_sudo}");
+        assert!(by_sudo.ends_with(&format!(" sh {} og_x {hash} --progress\n", path.display())), "{by_sudo}");
+        assert_eq!(run(RUN_AS_ROOT, "0"), "run: --served --progress []\n");
+        assert_eq!(run(RUN, "1000"), "run: --served --progress [/omm]\n");
+        if nix::unistd::Uid::effective().is_root() {
+            // What root runs is a copy that nobody else may change, and not the file of the user.
+            script("bin/sudo", r#"shift 2; exec "$@""#);
+            assert_eq!(run(RUN_AS_ROOT, "1000"), "run: --served --progress []\n");
+            script("bin/sudo", &format!("echo other >{}; shift 2; exec \"$@\"", path.display()));
+            assert_eq!(run(RUN_AS_ROOT, "1000"), "");
+        }
         std::fs::write(&path, "another one").unwrap();
         assert!(run(RUN_AS_ROOT, "0").starts_with(MISSING));
     }

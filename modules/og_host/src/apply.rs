@@ -1,6 +1,8 @@
 //! Carries a plan out.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use crate::args::Kept;
 use crate::plan::{Plan, Step, is_same};
 use crate::present::{find_group, find_user, setting_file};
 use crate::record::{self, Record, Service};
-use crate::tree::{Folder, Tree, split, untrusted_error};
+use crate::tree::{FOLDER_MODE, Folder, Tree, split, swapped_error, temporary_name, untrusted_error};
 
 /// Where the programs are that make users.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -20,8 +22,6 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// So often the folder of the lock may go away while it is taken.
 const MAX_TRIES: usize = 10;
-/// The mode of our folders.
-const FOLDER_MODE: u32 = 0o755;
 
 /// Keeps other calls of og_host out.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ impl HostLock {
 
     /// Removes the lock and its folder, where the record is gone.
     fn remove(&self, tree: &Tree) -> Result<(), Error> {
+        self.folder.remove(&temporary_name(record::FILE.as_ref()))?;
         self.folder.remove(&OsString::from(record::LOCK))?;
         let (parent, name) = split(Path::new(record::FOLDER))?;
         // Something else in it keeps it.
@@ -91,31 +92,39 @@ fn own_folder(tree: &Tree, path: &Path) -> Result<Folder, Error> {
 /// Carries the plan out, and keeps the record of it; returns what stays against the plan.
 ///
 /// # Errors
-/// A step that failed; those before it stay, and the record names all that may be there.
+/// A step that failed; those before it stay, and the record names them and what the failing one may have made.
 pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Result<Vec<Kept>, Error> {
     let mut record = plan.record.clone();
     plan.steps.iter().for_each(|step| record.begin(step));
     record.write(&lock.folder)?;
     let mut kept = Vec::new();
-    let done = carry_out(call, (tree, &lock.folder), plan, &mut record, &mut kept).await;
-    // What it names beside what is there does no harm: an error of the step itself counts more.
+    let mut finished = 0;
+    let done = carry_out(call, (tree, &lock.folder), plan, &mut record, &mut finished, &mut kept).await;
+    if done.is_err() {
+        let (reached, rest) = plan.steps.split_at((finished + 1).min(plan.steps.len()));
+        record.abandon(rest, reached, &plan.record);
+    }
+    // An error of the step itself counts more.
     let written = record.write(&lock.folder);
+    let cleared = if record.is_empty() && written.is_ok() { lock.remove(tree) } else { Ok(()) };
     done?;
     written?;
-    if record.is_empty() {
-        lock.remove(tree)?;
-    }
+    cleared?;
     Ok(kept)
 }
 
-/// Makes the changes of the plan, and notes them in the record, which lies in `folder`.
+/// Makes the changes of the plan, notes them in the record, which lies in `folder`, and counts them in `finished`.
 pub(crate) async fn carry_out(
     call: &Call,
     (tree, folder): (&Tree, &Folder),
     plan: &Plan,
     record: &mut Record,
+    finished: &mut usize,
     kept: &mut Vec<Kept>,
 ) -> Result<(), Error> {
+    for path in &plan.leftovers {
+        remove_leftover(tree, path)?;
+    }
     for step in &plan.steps {
         let mut keep = |name: String, why: &str| kept.push(Kept { name, why: why.to_owned() });
         match step {
@@ -128,7 +137,7 @@ pub(crate) async fn carry_out(
                 record.write(folder)?;
             }
             Step::AddUser { name, uid, group, home, shell } => {
-                run("useradd", user_words(name, *uid, group.as_deref(), home.as_deref(), shell)).await?;
+                run("useradd", user_words(name, *uid, group, home, shell)).await?;
                 let user = find_user(name)?.ok_or_else(|| not_made_error("user", name))?;
                 record.users.insert(name.clone(), Some(user.uid));
                 record.write(folder)?;
@@ -140,19 +149,16 @@ pub(crate) async fn carry_out(
                 let (parent, name) = split(path)?;
                 tree.trusted_folder(parent)?.write(name, content.as_bytes())?;
             }
-            Step::MakeLink { path, target } => {
-                let (parent, name) = split(path)?;
-                tree.trusted_folder(parent)?.link(name, target)?;
-            }
             Step::Set { name, value, .. } | Step::Restore { name, value } => set(tree, name, value)?,
             Step::Reload(service) => reload(tree, *service).await?,
-            Step::RemoveFile { path, .. } | Step::RemoveLink { path } => {
+            Step::RemoveFile { path, .. } => {
                 let (parent, name) = split(path)?;
                 tree.trusted_folder(parent)?.remove(name)?;
             }
             Step::RemoveDirectory { path } => {
                 if !remove_directory(tree, path)? {
                     keep(path.display().to_string(), "it is not empty, or is in use");
+                    *finished += 1;
                     continue;
                 }
             }
@@ -165,29 +171,18 @@ pub(crate) async fn carry_out(
             }
         }
         record.finish(step);
+        *finished += 1;
         call.record_action(step.action());
     }
     Ok(())
 }
 
 /// The words of useradd.
-fn user_words(
-    name: &str,
-    uid: Option<u32>,
-    group: Option<&str>,
-    home: Option<&Path>,
-    shell: &Path,
-) -> Vec<OsString> {
+fn user_words(name: &str, uid: Option<u32>, group: &str, home: &Path, shell: &Path) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec!["--create-home".into(), "--shell".into(), shell.into()];
-    match group {
-        Some(group) => words.extend(["--gid".into(), group.into()]),
-        None => words.push("--user-group".into()),
-    }
+    words.extend(["--gid".into(), group.into(), "--home-dir".into(), home.into()]);
     if let Some(uid) = uid {
         words.extend(["--uid".into(), uid.to_string().into()]);
-    }
-    if let Some(home) = home {
-        words.extend(["--home-dir".into(), home.into()]);
     }
     words.push(name.into());
     words
@@ -249,14 +244,7 @@ fn make_directory(
     }
     let folder = match &walk.missing[..] {
         [] if walk.folder.is_unfinished()? => walk.folder,
-        [] => {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!("{} was made by somebody else while this call was at work", path.display()),
-            )
-            .with_path(path.display())
-            .hint("look at who else makes it, and call again"));
-        }
+        [] => return Err(swapped_error(path)),
         [name] => {
             let folder = walk.folder.make_folder(name)?;
             walk.folder.sync()?;
@@ -280,7 +268,8 @@ fn set(tree: &Tree, name: &str, value: &str) -> Result<(), Error> {
         Error::io("write", &file, e)
             .hint("the kernel refuses the value, or /proc/sys is read-only here, as in a container: set it on the host")
     };
-    std::fs::write(&file, value).map_err(|e| refused(&e))?;
+    let mut open = OpenOptions::new().write(true).truncate(true).open(&file).map_err(|e| refused(&e))?;
+    write_value(&mut open, value).map_err(|e| refused(&e))?;
     let seen = std::fs::read_to_string(&file).map_err(|e| Error::io("read", &file, &e))?;
     if is_same(name, &seen, value) {
         return Ok(());
@@ -290,13 +279,27 @@ fn set(tree: &Tree, name: &str, value: &str) -> Result<(), Error> {
         .hint("give a value that the kernel takes as it is"))
 }
 
+/// Writes a value of a setting in one call, as the kernel wants it. Its line's end makes that call happen where the value is empty.
+pub(crate) fn write_value(setting: &mut impl Write, value: &str) -> std::io::Result<()> {
+    setting.write_all(format!("{value}\n").as_bytes())
+}
+
+/// Removes what a killed call may have left of this file while it wrote it.
+fn remove_leftover(tree: &Tree, path: &Path) -> Result<(), Error> {
+    let (parent, name) = split(path)?;
+    match tree.trusted_folder(parent) {
+        Ok(folder) => folder.remove(&temporary_name(name)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Lets a service read its files; where systemd does not run nobody has read them.
 async fn reload(tree: &Tree, service: Service) -> Result<(), Error> {
     if !tree.path("run/systemd/system").is_dir() {
         return Ok(());
     }
     match service {
-        Service::Systemd => run("systemctl", ["daemon-reload"]).await,
         Service::Logind => run("systemctl", ["try-restart", "systemd-logind.service"]).await,
     }
 }

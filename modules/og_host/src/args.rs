@@ -25,7 +25,7 @@ pub struct Args {
     /// The group's number, where it is made.
     #[schemars(range(min = 1))]
     pub gid: Option<u32>,
-    /// The user's home directory, where the user is made; without it the one that useradd chooses.
+    /// The user's home directory, where the user is made; without it one of his name where useradd(8) puts them.
     pub home: Option<PathBuf>,
     /// The user's login shell, where the user is made.
     #[serde(default = "default_shell")]
@@ -34,7 +34,8 @@ pub struct Args {
     /// what differs is a warning.
     pub directories: Vec<DirectoryWish>,
     /// Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are not enough for a server, and
-    /// RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and `remove_ipc` count more.
+    /// RemoveIPC=no. Nothing is lowered, what other files set enough of is left to them, and `limits`, `sysctl` and `remove_ipc`
+    /// count more.
     pub recommended: bool,
     /// With `recommended`: the first port of each node on this machine. Where outgoing connections could take it, or one of the
     /// five after it, they are added to `net.ipv4.ip_local_reserved_ports`.
@@ -52,11 +53,9 @@ pub struct Args {
     /// Whether systemd removes shared memory and semaphores of a user whose last session ends (RemoveIPC in logind.conf(5)):
     /// `false` keeps a running server's.
     pub remove_ipc: Option<bool>,
-    /// A systemd unit starts the node of `data_dir` in its last role when the machine starts, and stops it when it stops, both by
-    /// og_node_state as `user`.
+    /// A systemd unit that starts a node with the machine. It is not offered yet and refused: a node that was primary must not
+    /// start unattended while its peers are silent.
     pub unit: bool,
-    /// With `unit`: the path of og_node_state on this machine; without it the one in `/usr/local/bin` or `/usr/bin`.
-    pub unit_program: Option<PathBuf>,
     /// With `absent`: the name of the user that og_host made and that is to go; without it the user stays.
     pub confirm: Option<String>,
 }
@@ -138,8 +137,6 @@ pub enum ItemKind {
     Setting,
     /// RemoveIPC of systemd.
     RemoveIpc,
-    /// A systemd unit.
-    Unit,
     /// A file of its own.
     File,
 }

@@ -1,18 +1,17 @@
-//! What a node's operating system must have: user, directories, limits, settings of the kernel, a unit. The one module that
-//! runs as root.
+//! What a node's operating system must have: user, directories, limits, settings of the kernel. The one module that runs as root.
 //!
 //! It writes files of its own alone, into folders that nobody but root may write, and keeps a record of what it made: `absent`
 //! takes away that and nothing else.
 
 mod apply;
 pub mod args;
+mod limits;
 mod plan;
 mod present;
 mod record;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod unit;
 mod wanted;
 
 use std::path::{Path, PathBuf};
@@ -44,10 +43,6 @@ impl Module for Host {
             title: "Set limits and settings of the kernel",
             args: r#"{"user": "omm", "limits": {"nofile": 1000000, "nproc": "unlimited"}, "sysctl": {"kernel.sem": "250 6400000 1000 25600"}}"#,
         },
-        Example {
-            title: "Let the machine start the node in its last role",
-            args: r#"{"user": "omm", "data_dir": "/gauss/data/dn1", "env_file": "/home/omm/.bashrc", "unit": true}"#,
-        },
         Example { title: "What did og_host make on this machine?", args: r#"{"state": "query"}"# },
         Example {
             title: "Take it away, the user included",
@@ -72,7 +67,6 @@ impl Module for Host {
                 "sysctl",
                 "remove_ipc",
                 "unit",
-                "unit_program",
             ],
         },
         ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["confirm"] },
@@ -87,7 +81,7 @@ impl Module for Host {
 
 /// Runs the call in this tree.
 async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>, Error> {
-    let wanted = Wanted::from_args(args, call)?;
+    let wanted = Wanted::from_args(args)?;
     let record = PathBuf::from(record::FOLDER).join(record::FILE);
     if args.state == State::Query {
         let present = Present::read(tree, &wanted)?;
@@ -144,8 +138,11 @@ async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>,
     Ok(report)
 }
 
-/// Whether the folder of the record is there, and nothing in it but the lock.
+/// Whether the folder of the record is there, and nothing in it but the lock and what a killed call wrote of the record.
 fn holds_no_more_than_the_lock(folder: &Path) -> bool {
     let names = std::fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.file_name()));
-    names.is_ok_and(|mut names| names.all(|name| name == record::LOCK))
+    let is_own = |name: std::ffi::OsString| {
+        name == record::LOCK || name == tree::temporary_name(record::FILE.as_ref())
+    };
+    names.is_ok_and(|mut names| names.all(is_own))
 }

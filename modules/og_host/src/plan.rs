@@ -7,27 +7,40 @@ use og_common::gauss::host::{self, Machine};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Item, ItemKind, Kept};
+use crate::limits::{Scope, find_limit, format_value, parse_value};
 use crate::present::{DirectoryFacts, Present};
 use crate::record::{MadeFile, MadeSetting, Record, Service};
-use crate::tree::{Entry, untrusted_error};
-use crate::wanted::{Directory, Wanted, normalize};
+use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, temporary_name, untrusted_error};
+use crate::wanted::{Directory, Wanted, check_name, normalize};
 
 /// The first line of each file of ours.
 pub const HEADER: &str =
-    "# Written by og_host, which removes it with state: absent. What is changed here is written anew.\n";
+    "# Written by og_host, which removes it with state: absent, and leaves it alone once it is edited.\n";
 /// Settings of the kernel that count after a restart. Files behind it in the order of their names count more.
 pub const SETTINGS: &str = "/etc/sysctl.d/90-opengauss-node.conf";
 /// RemoveIPC of systemd.
 pub const LOGIND: &str = "/etc/systemd/logind.conf.d/90-opengauss-node.conf";
-/// The mode of our files.
-const FILE_MODE: u32 = 0o644;
-/// The mode of folders on the way to what is wanted.
-const FOLDER_MODE: u32 = 0o755;
+/// The setting by which the kernel keeps a part of the memory free.
+const MIN_FREE: &str = "vm.min_free_kbytes";
+/// The setting that lets the kernel promise more memory than there is, or not.
+const OVERCOMMIT: &str = "vm.overcommit_memory";
 
 /// The file of a user's limits.
 #[must_use]
 pub fn limits_file(user: &str) -> PathBuf {
     PathBuf::from(format!("/etc/security/limits.d/90-opengauss-node-{user}.conf"))
+}
+
+/// Whether og_host writes a file of this path.
+#[must_use]
+pub fn is_own_path(path: &Path) -> bool {
+    let user = || {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix("90-opengauss-node-")?.strip_suffix(".conf")
+    };
+    path == Path::new(SETTINGS)
+        || path == Path::new(LOGIND)
+        || user().is_some_and(|user| check_name(user, "").is_ok() && path == limits_file(user))
 }
 
 /// One change.
@@ -46,10 +59,10 @@ pub enum Step {
         name: String,
         /// Number.
         uid: Option<u32>,
-        /// Main group; none for one of his name that is made with him.
-        group: Option<String>,
-        /// Home directory.
-        home: Option<PathBuf>,
+        /// Main group.
+        group: String,
+        /// Home directory, which is made with him.
+        home: PathBuf,
         /// Login shell.
         shell: PathBuf,
     },
@@ -73,13 +86,6 @@ pub enum Step {
         /// What is there; none when nothing is.
         before: Option<Vec<u8>>,
     },
-    /// Makes a symbolic link.
-    MakeLink {
-        /// Its path.
-        path: PathBuf,
-        /// Where it leads.
-        target: PathBuf,
-    },
     /// Sets a setting of the running kernel.
     Set {
         /// Its name.
@@ -97,11 +103,6 @@ pub enum Step {
         path: PathBuf,
         /// What it holds.
         content: Vec<u8>,
-    },
-    /// Removes a link.
-    RemoveLink {
-        /// Its path.
-        path: PathBuf,
     },
     /// Gives a setting of the running kernel its old value.
     Restore {
@@ -140,14 +141,9 @@ impl Step {
             }
             Self::WriteFile { path, before: None, .. } => format!("write {}", path.display()),
             Self::WriteFile { path, .. } => format!("write {} anew", path.display()),
-            Self::MakeLink { path, target } => {
-                format!("make the link {} to {}", path.display(), target.display())
-            }
             Self::Set { name, value, before } => format!("set {name} to {value} (it was {before})"),
-            Self::Reload(Service::Systemd) => "let systemd read its units".to_owned(),
             Self::Reload(Service::Logind) => "restart systemd-logind".to_owned(),
             Self::RemoveFile { path, .. } => format!("remove {}", path.display()),
-            Self::RemoveLink { path } => format!("remove the link {}", path.display()),
             Self::Restore { name, value } => format!("set {name} back to {value}"),
             Self::RemoveDirectory { path } => format!("remove the directory {}", path.display()),
             Self::RemoveUser { name } => format!("remove the user {name}"),
@@ -179,6 +175,8 @@ pub struct Plan {
     pub kept: Vec<Kept>,
     /// Things to look at.
     pub warnings: Vec<String>,
+    /// Files of which a killed call may have left a half.
+    pub leftovers: Vec<PathBuf>,
     /// The record, without what is already gone.
     pub record: Record,
 }
@@ -193,17 +191,17 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
         wanted,
         plan: Plan { record: present.record.clone(), ..Plan::default() },
         made: BTreeMap::new(),
+        home: None,
         foreign: Vec::new(),
     };
     planner.group();
-    planner.user();
+    planner.user()?;
     for directory in &wanted.directories {
         planner.directory(directory)?;
     }
     planner.limits()?;
     planner.settings()?;
     planner.remove_ipc()?;
-    planner.unit()?;
     planner.reloads();
     let Planner { mut plan, foreign, .. } = planner;
     if let Some(first) = foreign.first() {
@@ -228,6 +226,8 @@ struct Planner<'a> {
     plan: Plan,
     /// Directories that are to be made, and whose.
     made: BTreeMap<PathBuf, Option<String>>,
+    /// The home directory that useradd makes.
+    home: Option<PathBuf>,
     /// Files that are not ours.
     foreign: Vec<PathBuf>,
 }
@@ -254,21 +254,26 @@ impl Planner<'_> {
         }
     }
 
-    fn user(&mut self) {
-        let Some(user) = &self.wanted.user else { return };
+    fn user(&mut self) -> Result<(), Error> {
+        let Some(user) = &self.wanted.user else { return Ok(()) };
         let group = self.wanted.group.as_ref();
         let Some(seen) = self.present.users.get(&user.name) else {
-            // useradd makes no group of his name where there is one.
-            let own = self.present.groups.contains_key(&user.name).then(|| user.name.clone());
+            // Not by useradd, so that the record tells whether it is ours.
+            if group.is_none() && !self.present.groups.contains_key(&user.name) {
+                self.item(ItemKind::Group, &user.name, None, Some("a group".to_owned()), true);
+                self.plan.steps.push(Step::AddGroup { name: user.name.clone(), gid: self.wanted.gid });
+            }
+            let home = self.present.home_of(user);
+            self.home(&home)?;
             self.item(ItemKind::User, &user.name, None, Some("a user".to_owned()), true);
             self.plan.steps.push(Step::AddUser {
                 name: user.name.clone(),
                 uid: user.uid,
-                group: group.map(|group| group.name.clone()).or(own),
-                home: user.home.clone(),
+                group: group.map_or_else(|| user.name.clone(), |group| group.name.clone()),
+                home,
                 shell: user.shell.clone(),
             });
-            return;
+            return Ok(());
         };
         let gid = group.and_then(|group| self.present.groups.get(&group.name));
         let mut differs = Vec::new();
@@ -288,6 +293,32 @@ impl Planner<'_> {
         let shown = format!("uid {}, gid {}, home {}", seen.uid, seen.gid, seen.home.display());
         let made = self.plan.record.users.contains_key(&user.name);
         self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
+        Ok(())
+    }
+
+    /// Plans the folders around the home directory that useradd makes as root, who must not go through somebody else's.
+    fn home(&mut self, home: &Path) -> Result<(), Error> {
+        match self.present.directories.get(home) {
+            Some(DirectoryFacts::Missing { missing, untrusted }) => {
+                if let Some(other) = untrusted.first() {
+                    return Err(untrusted_error(other));
+                }
+                missing.iter().filter(|path| *path != home).for_each(|path| self.push_folder(path));
+                self.home = Some(home.to_owned());
+            }
+            Some(DirectoryFacts::Found { uid, untrusted, .. }) => {
+                if let Some(other) = untrusted.iter().find(|other| other.path != home) {
+                    return Err(untrusted_error(other));
+                }
+                self.plan.warnings.push(format!(
+                    "the home directory {} is there already (owner {}); it stays as it is",
+                    home.display(),
+                    self.present.name_of(*uid)
+                ));
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     fn directory(&mut self, wish: &Directory) -> Result<(), Error> {
@@ -332,6 +363,15 @@ impl Planner<'_> {
                 // Below a folder of the user all is his; what leads to it is root's.
                 let mut within = !untrusted.is_empty();
                 for path in missing {
+                    if self.home.as_ref() == Some(path) {
+                        // useradd has made it by then.
+                        let user = self.wanted.user.as_ref().map(|user| &user.name);
+                        if *path != wish.path && wish.owner.as_ref() != user {
+                            return Err(home_error(&wish.path, path));
+                        }
+                        within = true;
+                        continue;
+                    }
                     if let Some(owner) = self.made.get(path) {
                         within |= owner.is_some() && *owner == wish.owner;
                         continue;
@@ -383,8 +423,8 @@ impl Planner<'_> {
     fn file(&mut self, path: &Path, content: String) -> Result<bool, Error> {
         let before = match self.present.files.get(path) {
             None | Some(Entry::Missing) => None,
-            Some(Entry::File { content: old, mode }) => {
-                if !self.plan.record.owns(path, old) {
+            Some(Entry::File { content: old, mode, .. }) => {
+                if !self.plan.record.is_as_written(path, old) {
                     self.foreign.push(path.to_owned());
                     return Ok(false);
                 }
@@ -392,12 +432,6 @@ impl Planner<'_> {
                     // One that a killed run wrote.
                     self.plan.record.settle(path);
                     return Ok(false);
-                }
-                if !self.plan.record.is_as_written(path, old) {
-                    self.plan.warnings.push(format!(
-                        "{} was changed since og_host wrote it, and is written anew",
-                        path.display()
-                    ));
                 }
                 Some(old.clone())
             }
@@ -440,7 +474,7 @@ impl Planner<'_> {
         parse: fn(&str) -> Option<(String, String)>,
     ) -> BTreeMap<String, String> {
         match self.present.files.get(path) {
-            Some(Entry::File { content, .. }) if self.plan.record.owns(path, content) => {
+            Some(Entry::File { content, .. }) if self.plan.record.is_as_written(path, content) => {
                 String::from_utf8_lossy(content).lines().filter_map(parse).collect()
             }
             _ => BTreeMap::new(),
@@ -448,30 +482,51 @@ impl Planner<'_> {
     }
 
     fn limits(&mut self) -> Result<(), Error> {
-        let (Some(user), wanted) = (&self.wanted.user, self.wanted.all_limits()) else { return Ok(()) };
-        if wanted.is_empty() {
+        let Some(user) = self.wanted.user.as_ref().filter(|_| self.wanted.has_limits()) else {
             return Ok(());
-        }
-        let open_files = wanted.get("nofile").and_then(|text| text.parse::<u64>().ok());
-        let raised = self.wanted.settings.get("fs.nr_open").and_then(|text| text.parse::<u64>().ok());
-        if let (Some(files), Some(most)) = (open_files, raised.or(self.present.most_open_files))
-            && files > most
-        {
-            return Err(Error::refused(format!(
-                "nofile would be {files}, and the kernel gives no more than {most} (fs.nr_open): nobody could log in as {}",
-                user.name
-            ))
-            .with_path("/limits/nofile")
-            .hint("set fs.nr_open higher in sysctl, or nofile lower"));
-        }
+        };
         let path = limits_file(&user.name);
         let own = self.own_lines(&path, parse_limit);
+        let mut wanted = self.wanted.limits.clone();
+        for (name, value) in self.wanted.advised_limits() {
+            let least = parse_value(&value).unwrap_or(u64::MAX);
+            let enough = |seen: Option<u64>| seen.is_some_and(|seen| seen >= least);
+            let (mut soft, hard) = find_limit(&self.present.limits, &name);
+            if name == "stack" {
+                soft = soft.or(self.present.inherited_stack);
+            }
+            let is_enough = enough(soft) && (name == "stack" || enough(hard));
+            let own_value = own.get(&name).and_then(|value| parse_value(value));
+            if wanted.contains_key(&name) {
+                continue;
+            }
+            if is_enough || enough(own_value) {
+                let seen = own_value.or(soft).map(format_value);
+                let made = own_value.is_some();
+                self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value), made);
+                continue;
+            }
+            // Nothing is lowered: of a soft and a hard limit the higher one stays.
+            let mut most = least.max(soft.unwrap_or(0));
+            if name != "stack" {
+                most = most.max(hard.unwrap_or(0));
+            }
+            if name == "nofile" {
+                most = most.min(self.present.most_open_files.unwrap_or(u64::MAX).max(least));
+            }
+            wanted.insert(name, format_value(most));
+        }
+        self.check_open_files(&wanted, &user.name)?;
         for (name, value) in &wanted {
+            self.warn_of_limit(&user.name, name, value);
             let seen = own.get(name).cloned();
             self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value.clone()), true);
         }
         let mut all = own;
         all.extend(wanted);
+        if all.is_empty() {
+            return Ok(());
+        }
         let lines = all.iter().map(|(name, value)| {
             // The stack is no more than a default; who may raise it keeps that.
             let kind = if name == "stack" { "soft" } else { "-" };
@@ -481,12 +536,74 @@ impl Planner<'_> {
         self.file(&path, content).map(drop)
     }
 
+    /// Refuses more open files than the kernel gives, now or after a restart.
+    fn check_open_files(&self, wanted: &BTreeMap<String, String>, user: &str) -> Result<(), Error> {
+        let number = |text: &String| text.parse::<u64>().ok();
+        let name = "fs.nr_open";
+        let raised = self.wanted.settings.get(name).and_then(number);
+        let later = self.present.later_settings.get(name).and_then(|(_, value)| number(value));
+        let now = raised.or(self.present.most_open_files);
+        let most = now.map(|now| later.map_or(now, |later| now.min(later)));
+        let Some((files, most)) =
+            wanted.get("nofile").and_then(number).zip(most).filter(|(files, most)| files > most)
+        else {
+            return Ok(());
+        };
+        Err(Error::refused(format!(
+            "nofile would be {files}, and the kernel gives no more than {most} (fs.nr_open): nobody could log in as {user}"
+        ))
+        .with_path("/limits/nofile")
+        .hint("set fs.nr_open higher in sysctl, or nofile lower"))
+    }
+
+    /// Tells where another file gives more, or counts more.
+    fn warn_of_limit(&mut self, user: &str, name: &str, value: &str) {
+        let wanted = parse_value(value);
+        let own = limits_file(user);
+        let later = self.present.limits.iter().rfind(|line| {
+            line.name == name
+                && line.scope == Scope::User
+                && line.file > own
+                && parse_value(&line.value) != wanted
+        });
+        if let Some(line) = later {
+            self.plan.warnings.push(format!(
+                "{} sets {name} of {user} to {}, which counts more; take the line out",
+                line.file.display(),
+                line.value
+            ));
+        }
+        let (soft, hard) = find_limit(&self.present.limits, name);
+        let most = if name == "stack" { soft } else { soft.max(hard) };
+        if let Some(most) = most.filter(|most| wanted.is_some_and(|wanted| wanted < *most)) {
+            self.plan.warnings.push(format!(
+                "{name} of {user} is lowered to {value}: other files give {}",
+                format_value(most)
+            ));
+        }
+    }
+
     fn settings(&mut self) -> Result<(), Error> {
+        // What a killed run set.
+        for (name, made) in &self.present.record.settings {
+            let seen = self.present.settings.get(name);
+            if seen.zip(made.pending.as_ref()).is_some_and(|(seen, pending)| is_same(name, seen, pending)) {
+                self.plan.record.settle_setting(name);
+            }
+        }
         let mut wanted = self.wanted.settings.clone();
         if self.wanted.recommended {
             let machine = Machine { memory: self.present.memory, base_ports: &self.wanted.base_ports };
             for advice in host::advise_settings(|name| self.present.settings.get(name).cloned(), machine) {
                 wanted.entry(advice.name.to_owned()).or_insert(advice.value);
+            }
+            // A killed run has set it, and not written it into the file.
+            let own = self.own_lines(Path::new(SETTINGS), parse_setting);
+            for (name, made) in &self.present.record.settings {
+                let seen = self.present.settings.get(name).filter(|seen| made.is_as_set(name, seen));
+                if let Some(seen) = seen.filter(|_| !own.contains_key(name)) {
+                    wanted.entry(name.clone()).or_insert_with(|| seen.clone());
+                }
             }
         }
         if wanted.is_empty() {
@@ -499,28 +616,70 @@ impl Planner<'_> {
                     .hint("correct its name, or leave it out"));
             }
         }
-        let path = Path::new(SETTINGS);
-        let own = self.own_lines(path, parse_setting);
-        let mut all = own.clone();
-        all.extend(wanted.clone());
-        let lines = all.iter().map(|(name, value)| format!("{name} = {value}\n"));
-        let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
-        self.file(path, content)?;
-        for (name, value) in wanted {
-            let seen = self.present.settings[&name].clone();
-            self.item(ItemKind::Setting, &name, Some(seen.clone()), Some(value.clone()), true);
-            if let Some(other) =
-                self.present.main_settings.get(&name).filter(|other| !is_same(&name, other, &value))
-            {
+        if self.present.settings_read_only {
+            let names: Vec<String> = wanted
+                .iter()
+                .filter(|(name, value)| !is_same(name, &self.present.settings[*name], value))
+                .map(|(name, value)| format!("{name} = {value}"))
+                .collect();
+            if !names.is_empty() {
                 self.plan.warnings.push(format!(
-                    "/etc/sysctl.conf sets {name} to {other}, which counts after the next restart; take the line out"
+                    "/proc/sys is read-only here, as in a container; set on the host: {}",
+                    names.join(", ")
                 ));
             }
-            if !is_same(&name, &seen, &value) {
-                self.plan.steps.push(Step::Set { name, value, before: seen });
+            return Ok(());
+        }
+        if wanted.get(OVERCOMMIT).is_some_and(|value| value == "2")
+            && self.present.settings[OVERCOMMIT] != "2"
+        {
+            self.check_committed()?;
+        }
+        for (name, value) in &wanted {
+            let seen = self.present.settings[name].clone();
+            self.item(ItemKind::Setting, name, Some(seen.clone()), Some(value.clone()), true);
+            let later = self.present.later_settings.get(name);
+            if let Some((file, other)) = later.filter(|(_, other)| !is_same(name, other, value)) {
+                self.plan.warnings.push(format!(
+                    "{} sets {name} to {other}, which counts after the next restart; take the line out",
+                    file.display()
+                ));
+            }
+            if is_same(name, &seen, value) {
+                continue;
+            }
+            match self.present.find_server().filter(|_| name == MIN_FREE) {
+                // It takes the memory at once, and the kernel may end the server for it.
+                Some(server) => self.plan.warnings.push(format!(
+                    "{name} stays {seen} until the machine restarts: a server runs (pid {}), and could be ended for want of memory",
+                    server.pid
+                )),
+                None => {
+                    let (name, value) = (name.clone(), value.clone());
+                    self.plan.steps.push(Step::Set { name, value, before: seen });
+                }
             }
         }
-        Ok(())
+        let path = Path::new(SETTINGS);
+        let mut all = self.own_lines(path, parse_setting);
+        all.extend(wanted);
+        let lines = all.iter().map(|(name, value)| format!("{name} = {value}\n"));
+        let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
+        self.file(path, content).map(drop)
+    }
+
+    /// Refuses vm.overcommit_memory = 2 where more memory is promised already than that lets.
+    fn check_committed(&self) -> Result<(), Error> {
+        match self.present.committed {
+            Some((used, limit)) if used > limit => Err(Error::refused(format!(
+                "{OVERCOMMIT} would be 2, and more memory is committed than that lets ({} of {} MiB): no program could start",
+                used >> 20,
+                limit >> 20
+            ))
+            .with_path(format!("/sysctl/{OVERCOMMIT}"))
+            .hint("raise vm.overcommit_ratio first, or leave it out")),
+            _ => Ok(()),
+        }
     }
 
     fn remove_ipc(&mut self) -> Result<(), Error> {
@@ -537,47 +696,21 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn unit(&mut self) -> Result<(), Error> {
-        let Some(unit) = &self.wanted.unit else { return Ok(()) };
-        let Some(program) = &self.present.unit_program else {
-            let place = unit
-                .program
-                .as_ref()
-                .map_or_else(|| crate::unit::PROGRAMS.join(" or "), |program| program.display().to_string());
-            return Err(Error::not_found(format!(
-                "the unit needs og_node_state on this machine, and there is no {place}"
-            ))
-            .with_path("/unit_program")
-            .hint("install the programs on the node, or name the program with unit_program"));
-        };
-        let seen = self.present.files.get(&unit.path());
-        let seen = seen.and_then(|entry| (*entry != Entry::Missing).then(|| "a unit".to_owned()));
-        self.item(ItemKind::Unit, &unit.name, seen, Some("a unit".to_owned()), true);
-        let mut changed = false;
-        for (path, content) in unit.files(program) {
-            changed |= self.file(&path, content)?;
-        }
-        let (link, target) = unit.link();
-        match self.present.files.get(&link) {
-            None | Some(Entry::Missing) => {
-                self.folder_of(&link)?;
-                self.plan.steps.push(Step::MakeLink { path: link, target });
-                changed = true;
-            }
-            Some(Entry::Link(to)) if *to == target => {}
-            Some(_) => self.foreign.push(link),
-        }
-        if changed {
-            self.plan.record.reload.insert(Service::Systemd);
-        }
-        Ok(())
-    }
-
     /// What has to read changed files, also those that a killed run wrote.
     fn reloads(&mut self) {
         let services = std::mem::take(&mut self.plan.record.reload);
-        self.plan.steps.extend(services.into_iter().map(Step::Reload));
+        self.plan.push_reloads(services, self.present);
     }
+}
+
+fn home_error(path: &Path, home: &Path) -> Error {
+    Error::refused(format!(
+        "{} is to be made for another owner, in the home directory {} of the user that is made",
+        path.display(),
+        home.display()
+    ))
+    .with_path(path.display())
+    .hint("name the user as its owner, or give another path")
 }
 
 fn parse_limit(line: &str) -> Option<(String, String)> {
@@ -613,17 +746,8 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
     let record = &present.record;
     let mut plan = Plan { record: record.clone(), ..Plan::default() };
     check_removal(present, confirm)?;
-    let mut reload = BTreeSet::new();
-    for (path, target) in &record.links {
-        match present.files.get(path) {
-            Some(Entry::Link(to)) if to == target => {
-                plan.steps.push(Step::RemoveLink { path: path.clone() });
-                reload.insert(Service::Systemd);
-            }
-            None | Some(Entry::Missing) => drop(plan.record.links.remove(path)),
-            Some(_) => plan.keep(&path.display().to_string(), "it leads elsewhere by now"),
-        }
-    }
+    let mut reload = record.reload.clone();
+    plan.leftovers = record.files.keys().cloned().collect();
     for (path, made) in &record.files {
         plan.remove_file(present, path, made);
         if plan
@@ -633,32 +757,27 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
         {
             if path == Path::new(LOGIND) {
                 reload.insert(Service::Logind);
-            } else if path.extension().is_some_and(|end| end == "service") {
-                reload.insert(Service::Systemd);
             }
         }
     }
     for (name, made) in &record.settings {
         plan.restore(present, name, made);
     }
-    let mut gone: BTreeSet<&Path> = BTreeSet::new();
-    gone.extend(plan.steps.iter().filter_map(|step| {
-        match step {
-            Step::RemoveFile { path, .. } | Step::RemoveLink { path } => record
-                .files
-                .get_key_value(path)
-                .map(|(path, _)| path.as_path())
-                .or_else(|| record.links.get_key_value(path).map(|(path, _)| path.as_path())),
-            _ => None,
-        }
-    }));
+    let removed = plan.steps.iter().filter_map(|step| match step {
+        Step::RemoveFile { path, .. } => Some(path.clone()),
+        _ => None,
+    });
+    let mut gone: BTreeSet<PathBuf> = removed.collect();
+    gone.extend(
+        record.files.keys().filter_map(|path| Some(path.with_file_name(temporary_name(path.file_name()?)))),
+    );
     for path in record.directories.iter().rev() {
         match present.directories.get(path) {
             Some(DirectoryFacts::Found { names, .. }) => {
-                let left = names.iter().find(|name| !gone.contains(path.join(name).as_path()));
+                let left = names.iter().find(|name| !gone.contains(&path.join(name)));
                 match left {
                     None => {
-                        gone.insert(path);
+                        gone.insert(path.clone());
                         plan.steps.push(Step::RemoveDirectory { path: path.clone() });
                     }
                     Some(name) => {
@@ -672,14 +791,7 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
     }
     plan.remove_users(present, confirm);
     plan.record.reload.clear();
-    plan.steps.extend(
-        reload
-            .into_iter()
-            .chain(record.reload.iter().copied())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(Step::Reload),
-    );
+    plan.push_reloads(reload, present);
     Ok(plan)
 }
 
@@ -700,6 +812,15 @@ fn check_removal(present: &Present, confirm: Option<&str>) -> Result<(), Error> 
             .reason(Reason::ServerRuns)
             .hint("stop it first (og_node_state with state: stopped)"));
         }
+    }
+    let is_shared = !record.files.is_empty() || !record.settings.is_empty();
+    if let Some(server) = present.find_server().filter(|_| is_shared) {
+        return Err(Error::refused(format!(
+            "a server runs on this machine (pid {}), and settings, limits and RemoveIPC are all servers'",
+            server.pid
+        ))
+        .reason(Reason::ServerRuns)
+        .hint("stop it first (og_node_state with state: stopped)"));
     }
     let Some(name) = confirm else { return Ok(()) };
     match record.users.get(name) {
@@ -725,6 +846,20 @@ impl Plan {
         self.kept.push(Kept { name: name.to_owned(), why: why.to_owned() });
     }
 
+    fn push_reloads(&mut self, services: BTreeSet<Service>, present: &Present) {
+        if services.is_empty() {
+            return;
+        }
+        if present.has_systemd && present.has_sessions() {
+            self.warnings.push(
+                "RemoveIPC counts from the next start of systemd-logind on: sessions of the user run, and it is not restarted under them"
+                    .to_owned(),
+            );
+            return;
+        }
+        self.steps.extend(services.into_iter().map(Step::Reload));
+    }
+
     fn remove_file(&mut self, present: &Present, path: &Path, made: &MadeFile) {
         let shown = path.display().to_string();
         match present.files.get(path) {
@@ -740,8 +875,18 @@ impl Plan {
 
     fn restore(&mut self, present: &Present, name: &str, made: &MadeSetting) {
         match present.settings.get(name) {
-            Some(seen) if is_same(name, seen, &made.value) && !is_same(name, seen, &made.before) => {
-                self.steps.push(Step::Restore { name: name.to_owned(), value: made.before.clone() });
+            Some(seen) if made.is_as_set(name, seen) && !is_same(name, seen, &made.before) => {
+                let is_full = present.committed.is_none_or(|(used, limit)| used > limit);
+                if present.settings_read_only {
+                    self.keep(name, "/proc/sys is read-only here");
+                } else if name == OVERCOMMIT && made.before == "2" && is_full {
+                    self.keep(
+                        name,
+                        "it was 2, and more memory is committed than that lets: no program could start",
+                    );
+                } else {
+                    self.steps.push(Step::Restore { name: name.to_owned(), value: made.before.clone() });
+                }
             }
             // Somebody else has set it since, or it never was: there is nothing of ours to take away.
             _ => drop(self.record.settings.remove(name)),
@@ -758,7 +903,15 @@ impl Plan {
             if *id != Some(seen.uid) {
                 let why = "whether og_host made it is not known: the record has another number, or none";
                 self.keep(name, why);
+            } else if present.groups.get(name) == Some(&seen.gid) && !self.record.groups.contains_key(name) {
+                let why = "its group of the same name was there before, and userdel would remove that, too; remove the user by hand";
+                self.keep(name, why);
             } else if confirm == Some(name) {
+                self.warnings.push(format!(
+                    "{} and the other files of {name} stay; who gets the number {} next owns them",
+                    seen.home.display(),
+                    seen.uid
+                ));
                 self.steps.push(Step::RemoveUser { name: name.clone() });
             } else {
                 self.keep(name, &format!("the removal of a user is confirmed by its name (confirm: {name})"));
@@ -809,11 +962,10 @@ pub fn items_of_record(present: &Present) -> Vec<Item> {
         };
         item(ItemKind::Directory, path.display().to_string(), seen)
     });
-    let files = record.files.keys().chain(record.links.keys()).map(|path| {
+    let files = record.files.keys().map(|path| {
         let seen = match present.files.get(path) {
             None | Some(Entry::Missing) => None,
             Some(Entry::File { content, .. }) if record.is_as_written(path, content) => Some("as written"),
-            Some(Entry::Link(to)) if record.links.get(path) == Some(to) => Some("as written"),
             Some(_) => Some("changed since"),
         };
         item(ItemKind::File, path.display().to_string(), seen.map(str::to_owned))

@@ -7,15 +7,14 @@ use nix::unistd::{Gid, Group, Uid, User};
 use og_common::gauss::host;
 use og_common::protocol::{Error, ErrorKind};
 
+use crate::limits::{self, LimitLine};
 use crate::plan::{LOGIND, SETTINGS, limits_file, parse_setting};
 use crate::record::{self, Record};
 use crate::tree::{Entry, Tree, Untrusted};
-use crate::unit;
-use crate::wanted::{Wanted, normalize};
+use crate::wanted::{UserWish, Wanted, check_path, normalize};
 
 /// The settings that og_preflight advises on, and those by which it does so.
-const ADVISED: [&str; 8] = [
-    "vm.overcommit_memory",
+const ADVISED: [&str; 7] = [
     "vm.min_free_kbytes",
     "kernel.sem",
     "kernel.shmmax",
@@ -40,8 +39,18 @@ pub struct Present {
     pub directories: BTreeMap<PathBuf, DirectoryFacts>,
     /// Settings of the running kernel.
     pub settings: BTreeMap<String, String>,
-    /// What /etc/sysctl.conf sets.
-    pub main_settings: BTreeMap<String, String>,
+    /// What files set that count more than ours after a restart, and which ones.
+    pub later_settings: BTreeMap<String, (PathBuf, String)>,
+    /// Whether settings of the kernel cannot be written here.
+    pub settings_read_only: bool,
+    /// The limits of the user in files that are not ours.
+    pub limits: Vec<LimitLine>,
+    /// The soft limit of the stack that the first process has.
+    pub inherited_stack: Option<u64>,
+    /// Committed memory and its limit where vm.overcommit_memory is 2.
+    pub committed: Option<(u64, u64)>,
+    /// The folder in which useradd makes home directories.
+    pub homes: PathBuf,
     /// RemoveIPC of systemd; none where that is not known.
     pub remove_ipc: Option<bool>,
     /// Whether systemd runs here.
@@ -50,9 +59,7 @@ pub struct Present {
     pub most_open_files: Option<u64>,
     /// Memory in bytes.
     pub memory: Option<u64>,
-    /// og_node_state on this machine, where a unit needs it.
-    pub unit_program: Option<PathBuf>,
-    /// The processes of the users that are looked at.
+    /// The processes of the users that are looked at, and all servers.
     pub processes: Vec<Process>,
     /// Number and group of root; of whoever runs a test.
     pub root: (u32, u32),
@@ -126,24 +133,21 @@ impl Present {
             root: (Uid::effective().as_raw(), Gid::effective().as_raw()),
             has_systemd: tree.path("run/systemd/system").is_dir(),
             most_open_files: number(tree, "proc/sys/fs/nr_open"),
-            memory: memory(tree),
+            memory: memory(tree, "MemTotal:"),
+            committed: memory(tree, "Committed_AS:").zip(memory(tree, "CommitLimit:")),
+            settings_read_only: is_read_only(&tree.path("proc/sys")),
+            inherited_stack: limits::inherited_stack(tree),
+            homes: homes(tree),
             remove_ipc: host::remove_ipc(|below| tree.path(below)),
             ..Self::default()
         };
         present.read_users(wanted)?;
         present.read_files(tree, wanted)?;
         present.read_settings(tree, wanted);
-        if let Some(unit) = &wanted.unit {
-            let places = unit
-                .program
-                .clone()
-                .map_or_else(|| unit::PROGRAMS.iter().map(PathBuf::from).collect(), |program| vec![program]);
-            let is_program = |path: &PathBuf| tree.path(&path.to_string_lossy()).is_file();
-            present.unit_program = places.into_iter().find(is_program);
-        }
+        present.read_limits(tree, wanted);
         let uids: BTreeSet<u32> = present.users.values().map(|user| user.uid).collect();
         present.processes = processes(tree)?;
-        present.processes.retain(|process| uids.contains(&process.uid));
+        present.processes.retain(|process| process.is_server() || uids.contains(&process.uid));
         Ok(present)
     }
 
@@ -172,9 +176,9 @@ impl Present {
 
     fn read_files(&mut self, tree: &Tree, wanted: &Wanted) -> Result<(), Error> {
         let record = &self.record;
-        let mut files: BTreeSet<PathBuf> = record.files.keys().chain(record.links.keys()).cloned().collect();
+        let mut files: BTreeSet<PathBuf> = record.files.keys().cloned().collect();
         if let Some(user) = &wanted.user
-            && !wanted.all_limits().is_empty()
+            && wanted.has_limits()
         {
             files.insert(limits_file(&user.name));
         }
@@ -184,13 +188,12 @@ impl Present {
         if wanted.remove_ipc.is_some() || wanted.recommended {
             files.insert(PathBuf::from(LOGIND));
         }
-        if let Some(unit) = &wanted.unit {
-            files.extend(unit.files(Path::new("/")).into_iter().map(|(path, _)| path));
-            files.insert(unit.link().0);
-        }
         let is_wanted = |path: &Path| wanted.directories.iter().any(|directory| directory.path == path);
         let mut directories: BTreeSet<PathBuf> = record.directories.iter().cloned().collect();
         directories.extend(wanted.directories.iter().map(|directory| directory.path.clone()));
+        if let Some(user) = wanted.user.as_ref().filter(|user| !self.users.contains_key(&user.name)) {
+            directories.insert(self.home_of(user));
+        }
         directories.extend(files.iter().filter_map(|path| path.parent()).map(Path::to_owned));
         for path in files {
             let entry = tree.read(&path)?;
@@ -217,8 +220,45 @@ impl Present {
                 self.settings.insert(name, normalize(&text));
             }
         }
-        let main = std::fs::read_to_string(tree.path("etc/sysctl.conf")).unwrap_or_default();
-        self.main_settings = main.lines().filter_map(parse_setting).collect();
+        for file in later_files(tree) {
+            let text = std::fs::read_to_string(tree.path(&file.to_string_lossy())).unwrap_or_default();
+            let lines = text.lines().filter_map(parse_setting);
+            self.later_settings.extend(lines.map(|(name, value)| (name, (file.clone(), value))));
+        }
+    }
+
+    fn read_limits(&mut self, tree: &Tree, wanted: &Wanted) {
+        let Some(user) = &wanted.user else { return };
+        let wanted_group =
+            || wanted.group.as_ref().map_or_else(|| user.name.clone(), |group| group.name.clone());
+        let seen = self.users.get(&user.name);
+        let mut groups =
+            BTreeSet::from([seen.map_or_else(wanted_group, |seen| self.group_name_of(seen.gid))]);
+        let text = std::fs::read_to_string(tree.path("etc/group")).unwrap_or_default();
+        groups.extend(text.lines().filter_map(|line| {
+            let parts: Vec<&str> = line.split(':').collect();
+            let is_member = parts.get(3)?.split(',').any(|name| name.trim() == user.name);
+            is_member.then(|| parts[0].to_owned())
+        }));
+        self.limits = limits::read_lines(tree, &user.name, &groups, &limits_file(&user.name));
+    }
+
+    /// The home directory with which this user is made.
+    #[must_use]
+    pub fn home_of(&self, user: &UserWish) -> PathBuf {
+        user.home.clone().unwrap_or_else(|| self.homes.join(&user.name))
+    }
+
+    /// A server that runs on this machine, whoever runs it.
+    #[must_use]
+    pub fn find_server(&self) -> Option<&Process> {
+        self.processes.iter().find(|process| process.is_server())
+    }
+
+    /// Whether a process of one of the users runs that are looked at.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.processes.iter().any(|process| self.users.values().any(|user| user.uid == process.uid))
     }
 
     /// The name of a user by his number.
@@ -298,9 +338,37 @@ fn number(tree: &Tree, below: &str) -> Option<u64> {
     std::fs::read_to_string(tree.path(below)).ok()?.trim().parse().ok()
 }
 
-fn memory(tree: &Tree) -> Option<u64> {
+/// Where useradd(8) makes home directories.
+fn homes(tree: &Tree) -> PathBuf {
+    let text = std::fs::read_to_string(tree.path("etc/default/useradd")).unwrap_or_default();
+    let home = text.lines().rev().find_map(|line| line.trim().strip_prefix("HOME="));
+    let home = home.map(|home| PathBuf::from(home.trim())).filter(|home| check_path(home, "").is_ok());
+    home.unwrap_or_else(|| PathBuf::from("/home"))
+}
+
+fn is_read_only(path: &Path) -> bool {
+    nix::sys::statvfs::statvfs(path)
+        .is_ok_and(|stat| stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}
+
+/// The files of settings that are read after ours: those behind it in the order of their names, and the old main file.
+fn later_files(tree: &Tree) -> Vec<PathBuf> {
+    let own = Path::new(SETTINGS).file_name();
+    let mut found = Vec::new();
+    for folder in ["/usr/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d"] {
+        let entries = std::fs::read_dir(tree.path(folder)).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| Path::new(folder).join(entry.file_name())));
+    }
+    found.retain(|path| path.extension().is_some_and(|end| end == "conf") && path.file_name() > own);
+    found.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
+    found.push(PathBuf::from("/etc/sysctl.conf"));
+    found
+}
+
+/// A line of /proc/meminfo, in bytes.
+fn memory(tree: &Tree, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(tree.path("proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 

@@ -1,7 +1,7 @@
 //! The record of what og_host made on this machine: what `absent` takes away, and nothing else.
 //!
-//! It is written before the first change, with all that is about to be made, and once more at the end: after a kill it names
-//! what may be there, never less.
+//! It is written before the first change, with all that is about to be made, and once more at the end, with what was made:
+//! after a kill it names what may be there, never less.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -12,8 +12,9 @@ use og_common::protocol::Error;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::plan::Step;
-use crate::tree::{Entry, Folder};
+use crate::plan::{LOGIND, Step, is_own_path, is_same};
+use crate::tree::{Entry, Folder, is_trusted};
+use crate::wanted::{check_name, check_path, check_setting_name};
 
 /// The folder of the record.
 pub const FOLDER: &str = "/var/lib/opengauss-node";
@@ -39,8 +40,6 @@ pub struct Record {
     pub directories: Vec<PathBuf>,
     /// Files it wrote.
     pub files: BTreeMap<PathBuf, MadeFile>,
-    /// Links it made, and where they lead.
-    pub links: BTreeMap<PathBuf, PathBuf>,
     /// Settings of the kernel that it changed.
     pub settings: BTreeMap<String, MadeSetting>,
     /// What is still to be told of changed files.
@@ -59,19 +58,29 @@ pub struct MadeFile {
 
 /// A setting that og_host changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct MadeSetting {
     /// Its value before the first change.
     pub before: String,
-    /// The value that it was given.
-    pub value: String,
+    /// The value that it was given last; none while it is set the first time.
+    pub value: Option<String>,
+    /// The value that it is about to get.
+    pub pending: Option<String>,
+}
+
+impl MadeSetting {
+    /// Whether og_host gave the setting of this name this value, or was about to.
+    #[must_use]
+    pub fn is_as_set(&self, name: &str, seen: &str) -> bool {
+        let given = [self.value.as_deref(), self.pending.as_deref()];
+        given.into_iter().flatten().any(|value| is_same(name, seen, value))
+    }
 }
 
 /// What reads files of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
-    /// systemd itself, which reads units.
-    Systemd,
     /// systemd-logind, which reads logind.conf.
     Logind,
 }
@@ -90,20 +99,44 @@ impl Record {
         };
         match folder.read(OsStr::new(FILE))? {
             Entry::Missing => Ok(Self::default()),
+            Entry::File { uid, mode, .. } if !is_trusted(uid, mode) => {
+                Err(corrupt(format!("could have been written by others (uid {uid}, mode {mode:04o})")))
+            }
             Entry::File { content, .. } => {
                 let record: Self =
                     serde_json::from_slice(&content).map_err(|e| corrupt(format!("is no record: {e}")))?;
-                if record.version == VERSION {
-                    Ok(record)
-                } else {
-                    Err(corrupt(format!(
+                if record.version != VERSION {
+                    return Err(corrupt(format!(
                         "is a record of version {}, and this program knows {VERSION}",
                         record.version
-                    )))
+                    )));
+                }
+                match record.foreign() {
+                    None => Ok(record),
+                    Some(what) => Err(corrupt(format!("names {what}, which og_host never makes"))),
                 }
             }
             Entry::Link(_) | Entry::Other => Err(corrupt("is no regular file".to_owned())),
         }
+    }
+
+    /// Something in it that og_host could not have made.
+    fn foreign(&self) -> Option<String> {
+        let names = self.users.keys().chain(self.groups.keys()).chain(&self.prepared);
+        let mut names = names.filter(|name| check_name(name, "").is_err());
+        let mut paths = self.directories.iter().filter(|path| check_path(path, "").is_err());
+        let mut files = self.files.keys().filter(|path| !is_own_path(path));
+        let mut settings = self.settings.iter().filter(|(name, made)| {
+            let values = [Some(&made.before), made.value.as_ref(), made.pending.as_ref()];
+            check_setting_name(name).is_err()
+                || values.into_iter().flatten().any(|value| value.chars().any(char::is_control))
+        });
+        let path = paths.next().or_else(|| files.next());
+        names
+            .next()
+            .cloned()
+            .or_else(|| path.map(|path| path.display().to_string()))
+            .or_else(|| settings.next().map(|(name, _)| name.clone()))
     }
 
     /// Writes the record; one of nothing is removed.
@@ -126,21 +159,13 @@ impl Record {
     /// Whether og_host made nothing, or nothing is left of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { users, groups, directories, files, links, settings, reload, .. } = self;
+        let Self { users, groups, directories, files, settings, reload, .. } = self;
         users.is_empty()
             && groups.is_empty()
             && directories.is_empty()
             && files.is_empty()
-            && links.is_empty()
             && settings.is_empty()
             && reload.is_empty()
-    }
-
-    /// Whether a file with this content is one that og_host wrote, be it that somebody edited it since.
-    #[must_use]
-    pub fn owns(&self, path: &Path, content: &[u8]) -> bool {
-        let Some(made) = self.files.get(path) else { return false };
-        made.sha256.is_some() || made.pending.as_ref() == Some(&hash(content))
     }
 
     /// Whether this content is the one that og_host wrote.
@@ -161,16 +186,45 @@ impl Record {
             Step::WriteFile { path, content, .. } => {
                 self.files.entry(path.clone()).or_default().pending = Some(hash(content.as_bytes()));
             }
-            Step::MakeLink { path, target } => drop(self.links.insert(path.clone(), target.clone())),
             Step::Set { name, value, before } => {
                 let made = self
                     .settings
                     .entry(name.clone())
-                    .or_insert_with(|| MadeSetting { before: before.clone(), value: String::new() });
-                made.value.clone_from(value);
+                    .or_insert_with(|| MadeSetting { before: before.clone(), ..MadeSetting::default() });
+                made.pending = Some(value.clone());
             }
             Step::Reload(service) => drop(self.reload.insert(*service)),
             _ => {}
+        }
+    }
+
+    /// Takes back what [`Record::begin`] noted of these steps, which were not reached; `old` is the record before them, and
+    /// `reached` has the others of the plan.
+    pub fn abandon(&mut self, steps: &[Step], reached: &[Step], old: &Self) {
+        fn put_back<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, old: &BTreeMap<K, V>, key: &K) {
+            match old.get(key) {
+                Some(value) => drop(map.insert(key.clone(), value.clone())),
+                None => drop(map.remove(key)),
+            }
+        }
+        let writes = |steps: &[Step]| {
+            steps.iter().any(|step| matches!(step, Step::WriteFile { path, .. } if path == Path::new(LOGIND)))
+        };
+        for step in steps {
+            match step {
+                Step::AddUser { name, .. } => put_back(&mut self.users, &old.users, name),
+                Step::AddGroup { name, .. } => put_back(&mut self.groups, &old.groups, name),
+                Step::MakeDirectory { path, .. } if !old.directories.contains(path) => {
+                    self.directories.retain(|own| own != path);
+                }
+                Step::WriteFile { path, .. } => put_back(&mut self.files, &old.files, path),
+                Step::Set { name, .. } => put_back(&mut self.settings, &old.settings, name),
+                // What a killed run wrote is still to be read where this one has not come to write it.
+                Step::Reload(service) if writes(steps) && !writes(reached) => {
+                    self.reload.remove(service);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -183,13 +237,22 @@ impl Record {
         }
     }
 
+    /// Notes that this setting has the value that it was to get.
+    pub fn settle_setting(&mut self, name: &str) {
+        if let Some(made) = self.settings.get_mut(name)
+            && let Some(value) = made.pending.take()
+        {
+            made.value = Some(value);
+        }
+    }
+
     /// Notes that this was done.
     pub fn finish(&mut self, step: &Step) {
         match step {
             Step::WriteFile { path, .. } => self.settle(path),
+            Step::Set { name, .. } => self.settle_setting(name),
             Step::Reload(service) => drop(self.reload.remove(service)),
             Step::RemoveFile { path, .. } => drop(self.files.remove(path)),
-            Step::RemoveLink { path } => drop(self.links.remove(path)),
             Step::RemoveDirectory { path } => self.directories.retain(|own| own != path),
             Step::Restore { name, .. } => drop(self.settings.remove(name)),
             Step::RemoveUser { name } => drop(self.users.remove(name)),

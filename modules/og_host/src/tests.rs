@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
-use og_common::protocol::{Call, Common, ErrorKind, Reason};
+use og_common::protocol::{Call, ErrorKind, Reason};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -45,7 +45,6 @@ impl Machine {
             ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
             ("proc/sys/net/ipv4/ip_local_reserved_ports", "\n"),
             ("proc/meminfo", "MemTotal:        8000000 kB\n"),
-            ("usr/bin/og_node_state", ""),
         ] {
             machine.write(file, text);
         }
@@ -119,24 +118,16 @@ fn is_root() -> bool {
 
 /// All that does not need the programs of the system.
 fn everything() -> Value {
-    json!({"user": USER, "recommended": true, "base_ports": [40000], "unit": true,
+    json!({"user": USER, "recommended": true, "base_ports": [40000],
         "limits": {"memlock": "unlimited"}, "sysctl": {"kernel.shmmax": 4_000_000}, "directories": [{"path": "/gauss/data", "owner": "root"}]})
-}
-
-/// A call about a node.
-fn at_node() -> Call {
-    let common = Common { data_dir: Some("/gauss/data/dn1".into()), ..Common::default() };
-    let mut call = Call::default();
-    call.common = common;
-    call
 }
 
 #[test]
 fn what_is_made_is_there_and_a_second_call_changes_nothing() {
     let machine = Machine::new();
-    let call = at_node();
+    let call = Call::default();
     let before = machine.files();
-    let mut check = at_node();
+    let mut check = Call::default();
     check.check = true;
     let foreseen = machine.run_as(&check, everything()).unwrap();
     assert_eq!(machine.files(), before, "check mode changes nothing");
@@ -158,26 +149,10 @@ fn what_is_made_is_there_and_a_second_call_changes_nothing() {
     ] {
         assert!(settings.contains(&format!("\n{line}\n")), "{settings}");
     }
-    assert_eq!(machine.read("proc/sys/kernel/sem"), "250 6400000 1000 25600");
-    assert_eq!(machine.read("proc/sys/kernel/shmmax"), "4000000");
+    assert_eq!(machine.read("proc/sys/kernel/sem"), "250 6400000 1000 25600\n");
+    assert_eq!(machine.read("proc/sys/kernel/shmmax"), "4000000\n");
     // Without systemd nobody reads it.
     assert!(!machine.path(LOGIND).exists());
-    let unit = machine.read("etc/systemd/system/opengauss-gauss-data-dn1.service");
-    assert!(
-        unit.contains(
-            "\nExecStart=/usr/bin/og_node_state /etc/opengauss-node/opengauss-gauss-data-dn1.start.json\n"
-        ),
-        "{unit}"
-    );
-    let start: Value =
-        serde_json::from_str(&machine.read("etc/opengauss-node/opengauss-gauss-data-dn1.start.json"))
-            .unwrap();
-    assert_eq!(start, json!({"data_dir": "/gauss/data/dn1", "state": "started", "os_user": USER}));
-    assert!(
-        machine
-            .path("etc/systemd/system/multi-user.target.wants/opengauss-gauss-data-dn1.service")
-            .is_symlink()
-    );
     assert_eq!(fs::metadata(machine.path("gauss/data")).unwrap().mode() & 0o7777, 0o700);
     assert_eq!(fs::metadata(machine.path("gauss")).unwrap().mode() & 0o7777, 0o755);
     for (path, (mode, _)) in machine.files() {
@@ -200,7 +175,7 @@ fn absent_takes_away_what_was_made_and_nothing_else() {
     machine.folder("etc/security/limits.d");
     machine.write("etc/security/limits.d/20-nproc.conf", "* soft nproc 4096\n");
     let before = machine.files();
-    machine.run_as(&at_node(), everything()).unwrap();
+    machine.run_as(&Call::default(), everything()).unwrap();
     let query = machine.run(json!({"state": "query"})).unwrap();
     assert!(
         query.output.items.iter().any(|item| item.kind == ItemKind::Setting && item.name == "kernel.sem")
@@ -248,18 +223,155 @@ fn a_file_that_og_host_did_not_make_is_refused() {
 }
 
 #[test]
-fn what_was_edited_since_is_told_and_not_taken_away() {
+fn what_was_edited_since_is_somebody_elses() {
     let machine = Machine::new();
     machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap();
     machine.write(SETTINGS, "kernel.shmmax = 6\nkernel.shmall = 7\n");
+    let error = machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap_err();
+    assert_eq!(error.failure().reason, Some(Reason::ForeignFile));
     let gone = machine.run(json!({"state": "absent"})).unwrap();
     assert_eq!(gone.output.kept.len(), 2, "the file, and the folder that was made for it");
     assert_eq!(machine.read(SETTINGS), "kernel.shmmax = 6\nkernel.shmall = 7\n");
-    let again = machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap();
-    assert!(again.warnings[0].contains("was changed since og_host wrote it"), "{:?}", again.warnings);
-    // Names that the call does not have stay.
-    let text = machine.read(SETTINGS);
-    assert!(text.contains("kernel.shmmax = 5\n") && text.contains("kernel.shmall = 7\n"), "{text}");
+}
+
+#[test]
+fn an_empty_value_is_written_to_the_kernel_in_one_call_that_is_not_empty() {
+    /// As files of /proc/sys are: each call is a value of its own, and one without bytes is none.
+    struct Setting(Vec<Vec<u8>>);
+    impl std::io::Write for Setting {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            assert!(!bytes.is_empty());
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    for (value, written) in [("", "\n"), ("40000-40005", "40000-40005\n")] {
+        let mut setting = Setting(Vec::new());
+        crate::apply::write_value(&mut setting, value).unwrap();
+        assert_eq!(setting.0, [written.as_bytes()]);
+    }
+}
+
+#[test]
+fn a_failure_leaves_no_more_in_the_record_than_what_was_made() {
+    let machine = Machine::new();
+    machine.write("proc/sys/kernel/shmmax", "1\n");
+    machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap();
+    // The second step fails: a folder stands where the setting was.
+    let wanted = Wanted::from_args(
+        &serde_json::from_value(json!({"sysctl": {"kernel.sem": "1 2 3 4",
+        "kernel.shmmax": "6"}, "remove_ipc": false}))
+        .unwrap(),
+    )
+    .unwrap();
+    let tree = machine.tree();
+    block_on(async {
+        let call = Call::default();
+        let lock = HostLock::acquire(&tree, &call).await.unwrap();
+        let plan = plan(&Present::read(&tree, &wanted).unwrap(), &wanted).unwrap();
+        fs::remove_file(machine.path("proc/sys/kernel/shmmax")).unwrap();
+        fs::create_dir(machine.path("proc/sys/kernel/shmmax")).unwrap();
+        apply(&call, &tree, &lock, &plan).await.unwrap_err();
+    });
+    let record = Record::read(&tree.trusted_folder(Path::new(record::FOLDER)).unwrap()).unwrap();
+    assert_eq!(record.files.keys().collect::<Vec<_>>(), [Path::new(SETTINGS)]);
+    assert_eq!(record.files[Path::new(SETTINGS)].pending, None);
+    assert!(record.reload.is_empty());
+    let made = &record.settings["kernel.shmmax"];
+    assert_eq!((&*made.before, made.value.as_deref(), made.pending.as_deref()), ("1", Some("5"), Some("6")));
+    // What it had got from us before is set back.
+    fs::remove_dir(machine.path("proc/sys/kernel/shmmax")).unwrap();
+    machine.write("proc/sys/kernel/shmmax", "5\n");
+    machine.run(json!({"state": "absent"})).unwrap();
+    assert_eq!(machine.read("proc/sys/kernel/shmmax"), "1\n");
+    assert_eq!(machine.read("proc/sys/kernel/sem"), "250 32000 100 128\n");
+    assert!(!machine.path(record::FOLDER).exists());
+}
+
+#[test]
+fn a_record_that_others_could_have_written_or_that_names_what_og_host_never_makes_is_refused() {
+    let machine = Machine::new();
+    machine.folder("var/lib/opengauss-node");
+    let file = "var/lib/opengauss-node/host.json";
+    for (mode, record) in [
+        (0o666, json!({"version": 1})),
+        (0o644, json!({"version": 1, "files": {"/etc/shadow": {"sha256": "0"}}})),
+        (0o644, json!({"version": 1, "files": {"/etc/security/limits.d/90-opengauss-node-../x.conf": {}}})),
+        (0o644, json!({"version": 1, "directories": ["/gauss/../etc"]})),
+        (0o644, json!({"version": 1, "users": {"root": 0}})),
+        (0o644, json!({"version": 1, "settings": {"kernel/../x": {"before": "1", "value": "2"}}})),
+    ] {
+        machine.write(file, &record.to_string());
+        fs::set_permissions(machine.path(file), fs::Permissions::from_mode(mode)).unwrap();
+        let error = machine.run(json!({"state": "absent"})).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{record}");
+    }
+}
+
+#[test]
+fn what_a_killed_call_left_under_a_temporary_name_goes_with_the_rest() {
+    let machine = Machine::new();
+    let before = machine.files();
+    let mut record = Record::default();
+    for path in [PathBuf::from(SETTINGS), limits_file(USER)] {
+        record.directories.push(path.parent().unwrap().to_owned());
+        machine.write(path.with_file_name(tree::temporary_name(path.file_name().unwrap())), "half");
+        record.files.insert(path, MadeFile { pending: Some("0".to_owned()), ..MadeFile::default() });
+    }
+    machine.folder("var/lib/opengauss-node");
+    record.write(&machine.tree().trusted_folder(Path::new(record::FOLDER)).unwrap()).unwrap();
+    machine.write("var/lib/opengauss-node/.host.json.og_tmp", "half");
+    let gone = machine.run(json!({"state": "absent"})).unwrap();
+    assert_eq!(gone.output.kept, []);
+    assert_eq!(machine.files(), before);
+}
+
+#[test]
+fn limits_that_other_files_give_are_not_lowered() {
+    let machine = Machine::new();
+    machine.write(
+        "proc/1/limits",
+        "Max stack size            unlimited            unlimited            bytes\n",
+    );
+    machine.write(
+        "etc/security/limits.conf",
+        "* - nofile 5\nnobody hard nproc unlimited\n* soft as unlimited\n* hard as unlimited\n",
+    );
+    machine.write("etc/security/limits.d/20-more.conf", "nobody - nofile 1040000 # enough\n* - nofile 7\n");
+    machine.run(json!({"user": USER, "recommended": true})).unwrap();
+    let text = machine.read(limits_file(USER));
+    assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), ["nobody - nproc unlimited"]);
+    // One that is given is set, and what that lowers or does not count is told.
+    machine.write("etc/security/limits.d/99-more.conf", "nobody soft nproc 100\n");
+    let told = machine.run(json!({"user": USER, "limits": {"nofile": 1000, "nproc": 200}})).unwrap();
+    assert!(
+        told.warnings.iter().any(|one| one.contains("nofile of nobody is lowered")),
+        "{:?}",
+        told.warnings
+    );
+    assert!(told.warnings.iter().any(|one| one.contains("99-more.conf sets nproc")), "{:?}", told.warnings);
+}
+
+#[test]
+fn a_setting_that_another_file_sets_later_is_told() {
+    let machine = Machine::new();
+    machine.write("etc/sysctl.d/99-site.conf", "kernel.shmmax = 7\n");
+    machine.write("etc/sysctl.d/10-site.conf", "kernel.shmall = 7\n");
+    let told = machine.run(json!({"sysctl": {"kernel.shmmax": "5", "kernel.shmall": "6"}})).unwrap();
+    assert_eq!(told.warnings.len(), 1, "{:?}", told.warnings);
+    assert!(told.warnings[0].contains("/etc/sysctl.d/99-site.conf sets kernel.shmmax to 7"));
+}
+
+#[test]
+fn a_unit_is_refused_for_now() {
+    let machine = Machine::new();
+    let error = machine.run(json!({"user": "omm", "unit": true})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("must not start unattended"), "{error}");
+    assert!(!machine.path(record::FOLDER).exists());
 }
 
 #[test]
@@ -285,7 +397,7 @@ fn a_setting_that_the_kernel_does_not_have_is_refused_before_anything_is_changed
 fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
     let undisturbed = {
         let machine = Machine::new();
-        machine.run_as(&at_node(), everything()).unwrap();
+        machine.run_as(&Call::default(), everything()).unwrap();
         (machine.root.path().to_owned(), machine.files())
     };
     // The record has the paths in it, but no times.
@@ -304,10 +416,10 @@ fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
         }
         for removed in [false, true] {
             let machine = Machine::new();
-            let call = at_node();
+            let call = Call::default();
             let before: Vec<PathBuf> = machine.files().into_keys().collect();
             let args: Args = serde_json::from_value(everything()).unwrap();
-            let wanted = Wanted::from_args(&args, &call).unwrap();
+            let wanted = Wanted::from_args(&args).unwrap();
             let tree = machine.tree();
             block_on(async {
                 let lock = HostLock::acquire(&tree, &call).await.unwrap();
@@ -318,7 +430,9 @@ fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
                 record.write(&lock.folder).unwrap();
                 // Here it is killed: nothing is written any more.
                 plan.steps.truncate(end);
-                carry_out(&call, (&tree, &lock.folder), &plan, &mut record, &mut Vec::new()).await.unwrap();
+                carry_out(&call, (&tree, &lock.folder), &plan, &mut record, &mut 0, &mut Vec::new())
+                    .await
+                    .unwrap();
             });
             if removed {
                 let gone = machine.run(json!({"state": "absent"})).unwrap();
@@ -330,7 +444,7 @@ fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
             }
         }
     }
-    assert!(steps > 10, "{steps}");
+    assert!(steps > 8, "{steps}");
 }
 
 #[test]
@@ -429,6 +543,7 @@ fn remove_ipc_is_set_where_systemd_would_remove_it() {
 fn present() -> Present {
     let user = UserFacts { uid: 1001, gid: 1001, home: "/home/omm".into() };
     Present {
+        homes: "/home".into(),
         users: BTreeMap::from([("omm".to_owned(), user)]),
         groups: BTreeMap::from([("omm".to_owned(), 1001), ("dbgrp".to_owned(), 1002)]),
         most_open_files: Some(1 << 20),
@@ -490,6 +605,119 @@ fn a_limit_with_which_nobody_could_log_in_is_refused() {
     plan(&there, &Wanted { settings: raised, ..wanted }).unwrap();
 }
 
+#[test]
+fn what_lies_in_the_home_directory_of_a_user_to_be_made_comes_after_it() {
+    let mut there = present();
+    there.users.clear();
+    there.groups.clear();
+    let (home, path) = (PathBuf::from("/srv/home/omm"), PathBuf::from("/srv/home/omm/data"));
+    let ways = ["/srv/home", "/srv/home/omm", "/srv/home/omm/data"].map(PathBuf::from);
+    for (at, missing) in [(&home, &ways[..2]), (&path, &ways[..])] {
+        let facts = DirectoryFacts::Missing { missing: missing.to_vec(), untrusted: vec![] };
+        there.directories.insert(at.clone(), facts);
+    }
+    let user =
+        UserWish { name: "omm".to_owned(), uid: None, home: Some(home.clone()), shell: "/bin/bash".into() };
+    let directory = |owner: Option<&str>| Directory {
+        path: path.clone(),
+        owner: owner.map(str::to_owned),
+        group: None,
+        mode: 0o700,
+    };
+    let wanted =
+        |owner| Wanted { user: Some(user.clone()), directories: vec![directory(owner)], ..Wanted::default() };
+    let planned = plan(&there, &wanted(Some("omm"))).unwrap();
+    let steps: Vec<String> = planned.steps.iter().map(Step::action).collect();
+    assert_eq!(
+        steps,
+        [
+            "make the group omm",
+            "make the directory /srv/home (owner root, mode 0755)",
+            "make the user omm",
+            "make the directory /srv/home/omm/data (owner omm, mode 0700)"
+        ]
+    );
+    assert_eq!(plan(&there, &wanted(None)).unwrap_err().kind(), ErrorKind::Refused);
+    // useradd goes as root where somebody else may write no more than mkdir does.
+    let untrusted = vec![crate::tree::Untrusted { path: "/srv".into(), uid: 1005, mode: 0o755 }];
+    there.directories.insert(home, DirectoryFacts::Missing { missing: ways[..2].to_vec(), untrusted });
+    assert_eq!(plan(&there, &wanted(Some("omm"))).unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn the_memory_that_is_kept_free_is_not_raised_under_a_server() {
+    let mut there = present();
+    there.memory = Some(8 << 30);
+    there.settings.insert("vm.min_free_kbytes".to_owned(), "67584".to_owned());
+    there.processes = vec![Process { pid: 7, uid: 1005, name: "gaussdb".to_owned() }];
+    let planned = plan(&there, &Wanted { recommended: true, ..Wanted::default() }).unwrap();
+    assert!(planned.steps.iter().all(|step| !matches!(step, Step::Set { .. })), "{:?}", planned.steps);
+    assert!(planned.steps.iter().any(|step| matches!(step, Step::WriteFile { .. })));
+    assert!(planned.warnings[0].contains("until the machine restarts"), "{:?}", planned.warnings);
+}
+
+#[test]
+fn the_kernel_is_not_set_to_promise_less_memory_than_it_has_promised() {
+    let mut there = present();
+    let made =
+        crate::record::MadeSetting { before: "2".to_owned(), value: Some("0".to_owned()), pending: None };
+    there.record.settings.insert("vm.overcommit_memory".to_owned(), made);
+    there.settings.insert("vm.overcommit_memory".to_owned(), "0".to_owned());
+    let restored = |there: &Present| !plan_removal(there, None).unwrap().steps.is_empty();
+    for (committed, expected) in [(None, false), (Some((9, 8)), false), (Some((8, 9)), true)] {
+        there.committed = committed;
+        assert_eq!(restored(&there), expected, "{committed:?}");
+    }
+    there.committed = Some((9, 8));
+    let settings = BTreeMap::from([("vm.overcommit_memory".to_owned(), "2".to_owned())]);
+    assert_eq!(
+        plan(&there, &Wanted { settings, ..Wanted::default() }).unwrap_err().kind(),
+        ErrorKind::Refused
+    );
+    // One that is there is left alone.
+    there.settings.insert("vm.overcommit_memory".to_owned(), "2".to_owned());
+    assert_eq!(plan(&there, &Wanted { recommended: true, ..Wanted::default() }).unwrap().steps, []);
+}
+
+#[test]
+fn what_cannot_be_set_here_is_told_and_the_limits_are_written() {
+    let there = Present {
+        settings_read_only: true,
+        settings: BTreeMap::from([("kernel.sem".to_owned(), "1 2 3 4".to_owned())]),
+        ..present()
+    };
+    let settings = BTreeMap::from([("kernel.sem".to_owned(), "250 6400000 1000 25600".to_owned())]);
+    let limits = BTreeMap::from([("nofile".to_owned(), "1000".to_owned())]);
+    let planned = plan(&there, &Wanted { settings, limits, ..omm(None) }).unwrap();
+    assert!(planned.warnings[0].contains("read-only"), "{:?}", planned.warnings);
+    let written: Vec<String> = planned.steps.iter().map(Step::action).collect();
+    assert_eq!(written, [format!("write {}", limits_file("omm").display())]);
+}
+
+#[test]
+fn systemd_logind_is_not_restarted_under_sessions_of_the_user() {
+    let mut there = Present { has_systemd: true, ..present() };
+    let wanted = Wanted { remove_ipc: Some(false), ..omm(None) };
+    let reloads = |there: &Present| {
+        plan(there, &wanted).unwrap().steps.iter().any(|step| matches!(step, Step::Reload(_)))
+    };
+    assert!(reloads(&there));
+    there.processes = vec![Process { pid: 7, uid: 1001, name: "bash".to_owned() }];
+    assert!(!reloads(&there));
+}
+
+#[test]
+fn a_group_that_was_there_before_does_not_go_with_its_user() {
+    let mut own = with_own_user(Some(1001));
+    own.record.groups.insert("omm".to_owned(), Some(1001));
+    let steps = |present: &Present| plan_removal(present, Some("omm")).unwrap().steps;
+    let (user, group) =
+        (Step::RemoveUser { name: "omm".to_owned() }, Step::RemoveGroup { name: "omm".to_owned() });
+    assert_eq!(steps(&own), [user, group]);
+    own.record.groups.clear();
+    assert_eq!(steps(&own), []);
+}
+
 /// A machine on which og_host made the user.
 fn with_own_user(id: Option<u32>) -> Present {
     let mut record = Record::default();
@@ -506,7 +734,8 @@ fn a_user_goes_only_when_og_host_made_it_and_its_name_confirms_it() {
             is_removed
         })
     };
-    let own = with_own_user(Some(1001));
+    let mut own = with_own_user(Some(1001));
+    own.record.groups.insert("omm".to_owned(), Some(1001));
     assert_eq!(removed(&own, Some("omm")), Ok(true));
     assert_eq!(removed(&own, None), Ok(false));
     // A number that is another one's, or was never written down.
@@ -530,7 +759,10 @@ fn nothing_goes_while_a_server_runs_for_which_it_was_made() {
     let error = plan_removal(&there, None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("pid 7"), "{error}");
+    // Settings of the kernel, limits and RemoveIPC are those of all servers, whoever runs them.
     there.processes[0].uid = 1002;
+    assert_eq!(plan_removal(&there, None).unwrap_err().failure().reason, Some(Reason::ServerRuns));
+    there.record.files.clear();
     plan_removal(&there, None).unwrap();
 }
 
@@ -560,18 +792,10 @@ fn what_a_file_or_a_program_of_the_system_would_misread_is_refused() {
         json!({"sysctl": {"kernel..sem": "1"}}),
         json!({"sysctl": {"kernel.sem": "1\nkernel.core_pattern = x"}}),
         json!({"sysctl": {"kernel.sem": ""}}),
-        json!({"unit": true}),
-        json!({"user": "omm", "unit": true}),
         json!({"state": "absent", "confirm": "root"}),
     ] {
         let error = machine.run(args.clone()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadArgs, "{args}: {error}");
-    }
-    let mut call = Call::default();
-    for path in ["/gauss/\nUser=root", "relative", "/a/../b"] {
-        call.common.data_dir = Some(path.into());
-        let error = machine.run_as(&call, json!({"user": "omm", "unit": true})).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::BadArgs, "{path}");
     }
     assert!(!machine.path(record::FOLDER).exists());
 }
@@ -584,7 +808,7 @@ proptest! {
     fn a_setting_is_one_line(name in "[a-z./\n= -]{1,12}", value in "\\PC{0,12}|[\\x00-\\x7f]{0,8}") {
         let machine = Machine::new();
         let args = Args { sysctl: BTreeMap::from([(name.clone(), value)]), ..serde_json::from_value(json!({})).unwrap() };
-        if Wanted::from_args(&args, &Call::default()).is_ok() {
+        if Wanted::from_args(&args).is_ok() {
             machine.write(present::setting_file(&name), "0\n");
             block_on(run_in(&machine.tree(), &Call::default(), &args)).unwrap();
             let text = machine.read(SETTINGS);

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat, renameat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
 use og_common::protocol::{Error, ErrorKind};
 
 /// No file of ours is so large.
@@ -28,7 +28,9 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The bits of a mode that let others than the owner in.
 const OPEN_TO_OTHERS: u32 = 0o077;
 /// The mode of our files.
-const FILE_MODE: u32 = 0o644;
+pub const FILE_MODE: u32 = 0o644;
+/// The mode of our folders, and of those on the way to what is wanted.
+pub const FOLDER_MODE: u32 = 0o755;
 
 const FOLDER_FLAGS: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -92,6 +94,8 @@ pub enum Entry {
     File {
         /// Its content.
         content: Vec<u8>,
+        /// Its owner.
+        uid: u32,
         /// Its permissions.
         mode: u32,
     },
@@ -238,13 +242,10 @@ fn components(path: &Path) -> Result<Vec<OsString>, Error> {
 }
 
 fn untrusted(above: &[Folder], last: &Folder) -> Vec<Untrusted> {
-    let own = Uid::effective().as_raw();
-    let is_trusted =
-        |folder: &Folder| (folder.uid == 0 || folder.uid == own) && folder.mode & WRITABLE_BY_OTHERS == 0;
     above
         .iter()
         .chain(std::iter::once(last))
-        .filter(|folder| !is_trusted(folder))
+        .filter(|folder| !is_trusted(folder.uid, folder.mode))
         .map(|folder| Untrusted { path: folder.path.clone(), uid: folder.uid, mode: folder.mode })
         .collect()
 }
@@ -309,7 +310,7 @@ impl Folder {
         if content.len() as u64 > MAX_FILE_BYTES {
             return Ok(Entry::Other);
         }
-        Ok(Entry::File { content, mode: permissions(&stat) })
+        Ok(Entry::File { content, uid: stat.st_uid, mode: permissions(&stat) })
     }
 
     /// Writes a file that all may read, whole or not at all. What a killed call left is taken over: callers hold the lock.
@@ -322,9 +323,7 @@ impl Folder {
             let at = at.clone();
             move |e: Errno| Error::io(what, &at, &e.into())
         };
-        let mut temporary = OsString::from(".");
-        temporary.push(name);
-        temporary.push(".og_tmp");
+        let temporary = temporary_name(name);
         match unlinkat(&self.fd, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => return Err(fail("write")(e)),
@@ -347,17 +346,7 @@ impl Folder {
         self.sync()
     }
 
-    /// Makes a symbolic link.
-    ///
-    /// # Errors
-    /// `permission` or `io`, also when something stands there.
-    pub fn link(&self, name: &OsStr, target: &Path) -> Result<(), Error> {
-        let at = self.path.join(name);
-        symlinkat(target, &self.fd, name).map_err(|e| Error::io("make the link", &at, &e.into()))?;
-        self.sync()
-    }
-
-    /// Removes a file or a link, which may be gone already.
+    /// Removes a file, which may be gone already.
     ///
     /// # Errors
     /// `permission` or `io`.
@@ -440,7 +429,24 @@ impl Folder {
     }
 }
 
-fn swapped_error(at: &Path) -> Error {
+/// The name under which a file is written before it gets its own.
+#[must_use]
+pub fn temporary_name(name: &OsStr) -> OsString {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".og_tmp");
+    temporary
+}
+
+/// Whether a file or folder of this owner and mode is root's (or of whoever runs this) and nobody else may write it.
+#[must_use]
+pub fn is_trusted(uid: u32, mode: u32) -> bool {
+    (uid == 0 || uid == Uid::effective().as_raw()) && mode & WRITABLE_BY_OTHERS == 0
+}
+
+/// The refusal of something that appeared in between.
+#[must_use]
+pub fn swapped_error(at: &Path) -> Error {
     Error::new(
         ErrorKind::Busy,
         format!("{} was made by somebody else while this call was at work", at.display()),

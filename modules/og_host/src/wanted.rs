@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use og_common::gauss::host;
-use og_common::protocol::{Call, Error};
+use og_common::protocol::Error;
 
 use crate::args::{Args, DirectoryWish};
-use crate::unit::Unit;
 
 /// The limits that pam_limits(8) knows.
 const LIMITS: [&str; 16] = [
@@ -54,8 +53,8 @@ pub struct Wanted {
     pub recommended: bool,
     /// The first ports of the nodes.
     pub base_ports: Vec<u16>,
-    /// The unit of a node.
-    pub unit: Option<Unit>,
+    /// The number of the user's own group, where that is made.
+    pub gid: Option<u32>,
 }
 
 /// A user that is to be there.
@@ -97,8 +96,11 @@ impl Wanted {
     /// What the arguments say.
     ///
     /// # Errors
-    /// `bad_args`.
-    pub fn from_args(args: &Args, call: &Call) -> Result<Self, Error> {
+    /// `bad_args`; `refused` for what is not offered yet.
+    pub fn from_args(args: &Args) -> Result<Self, Error> {
+        if args.unit {
+            return Err(unit_error());
+        }
         if let Some(name) = args.confirm.as_ref() {
             check_name(name, "/confirm")?;
         }
@@ -111,7 +113,7 @@ impl Wanted {
                 Some(UserWish {
                     name: name.clone(),
                     uid: args.uid,
-                    home: args.home.clone(),
+                    home: args.home.as_deref().map(plain),
                     shell: args.shell.clone(),
                 })
             }
@@ -119,9 +121,8 @@ impl Wanted {
         if let Some(name) = &args.group {
             check_name(name, "/group")?;
         }
-        let needs_user = [(args.limits.is_empty(), "limits"), (!args.unit, "unit")];
-        if let (None, Some((_, what))) = (&user, needs_user.iter().find(|(unused, _)| !unused)) {
-            return Err(Error::bad_args(format!("{what} needs user: whose it is"))
+        if user.is_none() && !args.limits.is_empty() {
+            return Err(Error::bad_args("limits needs user: whose they are")
                 .with_path("/user")
                 .hint("give user: the user that servers run as"));
         }
@@ -130,10 +131,6 @@ impl Wanted {
         let directories = args.directories.iter().enumerate();
         let owner = args.user.as_deref();
         let directories = directories.map(|(n, wish)| directory(wish, owner, &format!("/directories/{n}")));
-        let unit = match &user {
-            Some(user) if args.unit => Some(Unit::from_args(args, call, &user.name)?),
-            _ => None,
-        };
         Ok(Self {
             group: args.group.clone().map(|name| GroupWish { name, gid: args.gid }),
             directories: directories.collect::<Result<_, _>>()?,
@@ -142,14 +139,20 @@ impl Wanted {
             remove_ipc: args.remove_ipc,
             recommended: args.recommended,
             base_ports: args.base_ports.clone(),
-            unit,
+            gid: args.gid,
             user,
         })
     }
 
-    /// The limits, with those that are advised.
+    /// Whether any limits are wanted.
     #[must_use]
-    pub fn all_limits(&self) -> BTreeMap<String, String> {
+    pub fn has_limits(&self) -> bool {
+        !self.limits.is_empty() || self.user.is_some() && self.recommended
+    }
+
+    /// The limits that are advised.
+    #[must_use]
+    pub fn advised_limits(&self) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         if self.recommended && self.user.is_some() {
             let advised = [
@@ -160,7 +163,6 @@ impl Wanted {
             ];
             all.extend(advised.map(|(name, value)| (name.to_owned(), value)));
         }
-        all.extend(self.limits.clone());
         all
     }
 }
@@ -195,7 +197,8 @@ fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn check_name(name: &str, at: &str) -> Result<(), Error> {
+/// Refuses what is no name of a user or group that servers may have.
+pub fn check_name(name: &str, at: &str) -> Result<(), Error> {
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     if starts && name.chars().all(is_plain) && name.len() <= MAX_NAME && name != "root" {
@@ -257,7 +260,8 @@ fn check_limit(name: &str, value: &str) -> Result<(), Error> {
     Err(Error::bad_args(format!("{at}: {value:?} is neither a number nor {UNLIMITED}")).with_path(at))
 }
 
-fn check_setting(name: &str, value: &str) -> Result<(), Error> {
+/// Refuses what is no name of a setting.
+pub fn check_setting_name(name: &str) -> Result<(), Error> {
     let at = format!("/sysctl/{name}");
     let is_word = |part: &str| {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -266,6 +270,20 @@ fn check_setting(name: &str, value: &str) -> Result<(), Error> {
         return Err(Error::bad_args(format!("{at}: {name:?} is no name of a setting such as kernel.sem"))
             .with_path(at));
     }
+    Ok(())
+}
+
+fn unit_error() -> Error {
+    Error::refused(
+        "unit is not offered yet: a node that was primary must not start unattended while its peers are silent",
+    )
+    .with_path("/unit")
+    .hint("leave unit out, and start the nodes by og_node_state when their peers answer")
+}
+
+fn check_setting(name: &str, value: &str) -> Result<(), Error> {
+    check_setting_name(name)?;
+    let at = format!("/sysctl/{name}");
     let is_printable = value.chars().all(|c| c == '\t' || !c.is_control());
     if normalize(value).is_empty() || !is_printable || value.len() > MAX_VALUE {
         return Err(Error::bad_args(format!("{at}: {value:?} is no value in one line")).with_path(at));

@@ -154,9 +154,11 @@ pub struct Options {
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
     /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
-    /// og_preflight advises, clear takes away what was made. og_host does it as root: by `become` of Ansible, by Salt's minion,
+    /// og_preflight advises. og_host does it as root: by `become` of Ansible, by Salt's minion,
     /// and by `sudo` without a password where ssh does not lead to root.
     pub og_host: bool,
+    /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
+    pub og_host_absent: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
@@ -254,6 +256,7 @@ impl Default for Options {
             og_package: String::new(),
             og_xml: String::new(),
             og_host: false,
+            og_host_absent: false,
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,

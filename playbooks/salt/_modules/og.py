@@ -27,6 +27,7 @@ would be done and does nothing. On failure ``error`` says what and why, and the 
 import base64
 import json
 import os
+import stat
 
 import salt.utils.args
 import salt.utils.data
@@ -37,6 +38,8 @@ __virtualname__ = "og"
 
 # A value that begins so is taken from the pillar, so that it stands in no job and no log.
 _PILLAR = "pillar://"
+# The programs that act on the machine itself, as root.
+_AS_ROOT = ("og_host",)
 # Seconds for a program to say that its time is over.
 _LAST_WORDS = 5
 # So much of a file is given to a program at once.
@@ -81,6 +84,31 @@ def configuration(cluster=None):
 
 
 def _program(name):
+    """The path of the program on this minion; one that root runs is root's alone."""
+    path = _found(name)
+    if name in _AS_ROOT and os.geteuid() == 0:
+        _check_owned(path)
+    return path
+
+
+def _check_owned(path):
+    """Refuses a program that another user than root could change, or a folder on the way to it."""
+    # The way as it is named, and where it leads.
+    for way in (os.path.abspath(path), os.path.realpath(path)):
+        while True:
+            seen = os.lstat(way)
+            # In a sticky folder nobody renames what is root's; a link's own mode says nothing.
+            open_to_others = seen.st_mode & 0o022 and not stat.S_ISLNK(seen.st_mode) and not (stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX)
+            if seen.st_uid != 0 or open_to_others:
+                raise CommandExecutionError(
+                    f"{way} is not root's alone, and root would run {path}: give it to root and chmod it to 0755, or name a folder of root's in og:bin_dir"
+                )
+            if way == os.path.dirname(way):
+                break
+            way = os.path.dirname(way)
+
+
+def _found(name):
     """The path of the program on this minion; taken from the master's files when it is not installed."""
     folder = configuration().get("bin_dir")
     if folder:

@@ -71,7 +71,7 @@ pub(super) const CHECKS: &[Check] = &[
         threshold: "0 or 1, or 2 with room for max_process_memory",
         why: "With 2 the kernel refuses memory that it could give, and the server ends or does not start.",
         fix: "set vm.overcommit_memory to 0",
-        fixable_by: FixableBy::Deploy,
+        fixable_by: FixableBy::You,
         purposes: &[],
         run: memory_overcommit,
     },

@@ -33,7 +33,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "Nothing is left of these nodes, which were dropped",
         required: true,
     }),
-    options: &["og_clear_mode", "og_confirm_clear", "og_host", "og_accept"],
+    options: &["og_clear_mode", "og_confirm_clear", "og_host_absent", "og_accept"],
     preflight: Some(Policy {
         purpose: Purpose::Drop,
         rules: &[

@@ -107,7 +107,7 @@ fn refuse(it: &mut Run, findings: Vec<String>) -> Go {
 /// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The servers of `stopped` run
 /// still, and are stopped before.
 pub(super) fn inspect_removal(it: &mut Run, targets: &[String], stopped: &[String]) -> Go<Answered> {
-    if !it.how.options.og_host {
+    if !it.how.options.og_host_absent {
         return Ok(Answered::default());
     }
     let mut findings = shared_machines(it.hosts, targets);
@@ -148,7 +148,7 @@ pub(super) fn shared_machines(hosts: &[InventoryHost], targets: &[String]) -> Ve
     shared
         .map(|(host, other)| {
             format!(
-                "{}: {} is on the same machine, and needs what og_host made there; leave og_host out",
+                "{}: {} is on the same machine, and needs what og_host made there; leave og_host_absent out",
                 host.name, other.name
             )
         })

@@ -120,8 +120,27 @@ fn a_second_run_prepares_nothing() {
     assert_eq!(done.steps[..2], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
 }
 
-fn clear(given: &[Given], check: bool, mut say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
-    let mut how = how(options());
+fn clear(given: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    clear_with(given, check, Options { og_host_absent: true, ..Options::default() }, say)
+}
+
+/// What deploy is told of og_host in the inventory is no wish of clear's.
+#[test]
+fn what_og_host_made_stays_where_only_deploy_is_to_have_it() {
+    let done = clear_with(&dropped(), false, options(), |_, call| {
+        assert_ne!(call.program, HOST);
+        None
+    });
+    done.well();
+}
+
+fn clear_with(
+    given: &[Given],
+    check: bool,
+    options: Options,
+    mut say: impl FnMut(&str, &NodeCall) -> Option<Value>,
+) -> Told {
+    let mut how = how(options);
     how.check = check;
     told(given, Workflow::Clear, "n3", &how, true, |step, call| say(step, call))
 }

@@ -80,10 +80,10 @@ class ActionModule(OgActionBase):
             answer = self.call_unchecked(name, {**args, "offset": answer["offset"], "content": piece})
         return answer
 
-    def upload(self, root, seen):
+    def upload(self, root, seen, before=""):
         """Carries the programs there, for as long as the connection takes; the limit is for what they do then."""
         signal.alarm(0)
-        super().upload(root, seen)
+        super().upload(root, seen, before)
         signal.alarm(self._seconds)
 
     @staticmethod

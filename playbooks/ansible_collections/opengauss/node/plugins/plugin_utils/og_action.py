@@ -28,6 +28,12 @@ from ansible.plugins.action import ActionBase
 
 BIN_DIR = "~/.cache/opengauss-node"
 MISSING = "og-program-missing"
+# The programs that act on the machine itself, as og_run has them.
+AS_ROOT = ("og_host",)
+# Before what concerns a program that root runs: the folder is in root's own home, whatever HOME says.
+ROOT_HOME = '[ "$(id -u)" != 0 ] || HOME=~root; '
+# All that a program sees which root runs: a task's `environment` may name what others can write.
+ROOT_ENVIRONMENT = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$HOME" '
 # A host that says nothing for so long is unreachable.
 KEEP_ALIVE = "-o ServerAliveInterval=3 -o ServerAliveCountMax=3"
 PROGRAM = re.compile(r"og_[a-z_]+\Z")
@@ -219,14 +225,18 @@ class Programs:
         self.keep(kept, out.getvalue())
         return out.getvalue()
 
-    def has(self, name, digest):
-        """Whether the program has this SHA-256 for any machine."""
+    def hashes(self, name):
+        """The SHA-256 of the program for each machine."""
+        out = []
         for found in self.sets.values():
             if name in found:
                 with open(found[name], "rb") as f:
-                    if hashlib.sha256(f.read()).hexdigest() == digest:
-                        return True
-        return False
+                    out.append(hashlib.sha256(f.read()).hexdigest())
+        return out
+
+    def has(self, name, digest):
+        """Whether the program has this SHA-256 for any machine."""
+        return digest in self.hashes(name)
 
     def here(self, name):
         """The program for the controller's own machine; None when it is not among them."""
@@ -309,13 +319,16 @@ class OgActionBase(ActionBase):
         return self._run_there(name, self.request(args))
 
     def _run_there(self, name, request):
-        done = self.remote(name, lambda d: f"{self._environment()}{d}/{name}", request)
+        done = self.remote(name, lambda d: f"{self._words(name)}{d}/{name}", request)
         return self.result(name, done)
 
     def call_each(self, calls):
         """Runs several programs, each with its arguments, in one remote command and returns their results."""
         lines = "".join(f"{name}\n{self.request(args)}\n" for name, args in calls)
-        done = self.remote(calls[0][0], lambda d: EACH.format(env=self._environment(), folder=d), lines)
+        # A step's calls are all of one kind; where one is root's, all are.
+        first = next((name for name, _ in calls if name in AS_ROOT), calls[0][0])
+        env = self._words(first)
+        done = self.remote(first, lambda d: EACH.format(env=env, folder=d), lines)
         # What a login shell printed stands before the first answer, and is passed over with it.
         codes = [int(line.split()[1]) for line in ENDED.findall(done["stdout"])]
         answered = [{**done, "stdout": part, "rc": rc} for part, rc in zip(ENDED.split(done["stdout"]), codes)]
@@ -383,17 +396,24 @@ class OgActionBase(ActionBase):
 
     def remote(self, name, command, stdin):
         """Runs `command(folder of the programs)` with `stdin`; carries the programs there first if they are missing."""
-        root = str(self._setting("og_bin_dir", BIN_DIR))
+        by_root = name in AS_ROOT
+        # What root runs is root's alone: another folder may be anybody's.
+        root = BIN_DIR if by_root else str(self._setting("og_bin_dir", BIN_DIR))
         digest = self.programs().digest
         folder = f"{shell_path(root)}/{digest}"
         program = f"{folder}/{name}"
+        before = ROOT_HOME if by_root else ""
+        is_there = f"[ -x {program} ] && [ -s {program} ]"
+        if by_root:
+            whole = "|".join(f'"{one}  -"' for one in self.programs().hashes(name))
+            is_there += f' && case "$(sha256sum <{program})" in {whole or "-"}) :;; *) false;; esac'
         # A file without content is what a crash of the node may leave of one.
         line = (
-            f"[ -x {program} ] && [ -s {program} ] || {{ echo \"{MISSING} $(uname -m)\"; exit {NOT_FOUND}; }}; {command(folder)}"
+            f"{before}{is_there} || {{ echo \"{MISSING} $(uname -m)\"; exit {NOT_FOUND}; }}; {command(folder)}"
         )
         done = self._timed_command(line, stdin)
-        if done["rc"] in (NOT_FOUND, NOT_RUN) or self._damaged(name, program, done):
-            self.upload(root, done)
+        if done["rc"] in (NOT_FOUND, NOT_RUN) or self._damaged(name, program, done, before):
+            self.upload(root, done, before)
             done = self._timed_command(line, stdin)
             if done["rc"] in (NOT_FOUND, NOT_RUN):
                 why = "its file system does not let programs run" if MISSING in done["stdout"] else ending(done)
@@ -403,12 +423,12 @@ class OgActionBase(ActionBase):
                 )
         return done
 
-    def upload(self, root, seen):
-        """Puts the programs for the node's machine there; `seen` is the answer that told that they are missing."""
+    def upload(self, root, seen, before=""):
+        """Puts the programs for the node's machine there; `seen` is the answer that told that they are missing, `before` goes first."""
         told = re.search(rf"^{MISSING} (\S+)", seen["stdout"], re.MULTILINE)
         arch = told.group(1) if told else self._command("uname -m", "")["stdout"].strip().split("\n")[0].strip()
         digest = self.programs().digest
-        script = INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700", umask="077") + CLEAN.format(digest=digest)
+        script = before + INSTALL.format(root=shell_path(root), folder=f"{shell_path(root)}/{digest}", mode="0700", umask="077") + CLEAN.format(digest=digest)
         sent = self._command(script, self.programs().archive(arch))
         if sent["rc"] != 0:
             raise AnsibleActionFail(
@@ -416,13 +436,13 @@ class OgActionBase(ActionBase):
                 f"the variable og_bin_dir names another folder"
             )
 
-    def _damaged(self, name, program, done):
+    def _damaged(self, name, program, done, before):
         """Whether a program that gave no answer has another content on the node than here."""
         # Of several programs in one command it is the first one that is asked about.
         answer = ENDED.split(done["stdout"])[0]
         if last_object(answer) is not None or NO_TTY.search(done["stderr"]):
             return False
-        seen = self._command(f"sha256sum {program}", "")
+        seen = self._command(f"{before}sha256sum {program}", "")
         found = re.search(r"^\\?([0-9a-f]{64}) ", seen["stdout"], re.MULTILINE)
         return bool(found) and not self.programs().has(name, found.group(1))
 
@@ -506,6 +526,10 @@ class OgActionBase(ActionBase):
         """Whether a command is run as another user than the one who logs in."""
         users = (self.get_become_option("become_user"), self._get_remote_user())
         return C.BECOME_ALLOW_SAME_USER or users[0] != users[1] or not any(users)
+
+    def _words(self, name):
+        """What stands before the program: a task's `environment` is not for what root runs."""
+        return ROOT_ENVIRONMENT if name in AS_ROOT else self._environment()
 
     def _environment(self):
         words = self._compute_environment_string().strip()

@@ -1,7 +1,11 @@
 """What a task makes of what a node printed; no node is needed."""
 
+import functools
+import hashlib
 import importlib.util
+import os
 import pathlib
+import subprocess
 
 import pytest
 
@@ -127,3 +131,44 @@ def test_the_time_to_carry_the_programs_there_is_not_limited(monkeypatch):
     call = {"program": "og_hba", "args": {"state": "query", "timeout": 60}}
     assert Action()._called([call]) == [{"changed": False}]
     assert seen == [70, 0, "upload", 70, 0]
+
+
+def test_what_root_runs_is_checked_in_its_own_home_and_sees_nothing_of_the_task(tmp_path):
+    """Whatever og_bin_dir and `environment` say: another user may own that folder, and name libraries of his."""
+    path = tmp_path / ".cache/opengauss-node/d/og_host"
+    path.parent.mkdir(parents=True)
+    path.write_text('#!/bin/sh\necho "ran [$LD_LIBRARY_PATH]"\n')
+    path.chmod(0o700)
+
+    class Programs:
+        digest = "d"
+
+        def hashes(self, name):
+            return ["0" * 64, hashlib.sha256(b'#!/bin/sh\necho "ran [$LD_LIBRARY_PATH]"\n').hexdigest()]
+
+    class Action(og.OgActionBase):
+        def __init__(self):  # pylint: disable=super-init-not-called
+            self._programs = Programs()
+
+        def _setting(self, name, default):
+            return "/home/omm/bin"
+
+        def _environment(self):
+            return "LD_LIBRARY_PATH=/home/omm/lib "
+
+        def upload(self, root, seen, before=""):
+            raise LookupError(root)
+
+        def _command(self, line, stdin):
+            # Root's home, here.
+            line = line.replace("~root", str(tmp_path)).replace('"$(id -u)" != 0', "1 != 1")
+            done = subprocess.run(["sh", "-c", line], env={"HOME": "/home/omm", "PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+            return {"rc": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    action = Action()
+    run = functools.partial(action.remote, "og_host", lambda d: f"{action._words('og_host')}{d}/og_host", "{}")  # pylint: disable=protected-access
+    action._damaged = lambda *_: False
+    assert run()["stdout"] == "ran []\n"
+    path.write_text("#!/bin/sh\necho another\n")
+    with pytest.raises(LookupError):
+        run()
