@@ -647,8 +647,6 @@ def host(**arguments):
         salt '*' og.host user=omm group=dbgrp directories='[{"path":"/gauss/data"}]' recommended=True base_ports='[26000]'
         # Set limits and settings of the kernel
         salt '*' og.host user=omm limits='{"nofile":1000000,"nproc":"unlimited"}' sysctl='{"kernel.sem":"250 6400000 1000 25600"}'
-        # Let the machine start the node in its last role
-        salt '*' og.host user=omm data_dir=/gauss/data/dn1 env_file=/home/omm/.bashrc unit=True
         # What did og_host make on this machine?
         salt '*' og.host state=query
         # Take it away, the user included
@@ -678,7 +676,8 @@ def host(**arguments):
         Only when `state` is `present`.
 
     home (str)
-        The user's home directory, where the user is made; without it the one that useradd chooses.
+        The user's home directory, where the user is made; without it one of his name where
+        useradd(8) puts them.
         Only when `state` is `present`.
 
     shell (str, default "/bin/bash")
@@ -693,8 +692,8 @@ def host(**arguments):
 
     recommended (bool, default false)
         Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
-        not enough for a server, and RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and
-        `remove_ipc` count more.
+        not enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of
+        is left to them, and `limits`, `sysctl` and `remove_ipc` count more.
         Only when `state` is `present`.
 
     base_ports (list of int, default [])
@@ -720,13 +719,8 @@ def host(**arguments):
         Only when `state` is `present`.
 
     unit (bool, default false)
-        A systemd unit starts the node of `data_dir` in its last role when the machine starts, and
-        stops it when it stops, both by og_node_state as `user`.
-        Only when `state` is `present`.
-
-    unit_program (str)
-        With `unit`: the path of og_node_state on this machine; without it the one in
-        `/usr/local/bin` or `/usr/bin`.
+        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node
+        that was primary must not start unattended while its peers are silent.
         Only when `state` is `present`.
 
     confirm (str)

@@ -577,9 +577,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_host (bool, default false)
         The operating system of the nodes, too: deploy makes the user and the folder around the data
-        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
-        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
-        does not lead to root.
+        directory and sets what og_preflight advises. og_host does it as root: by `become` of
+        Ansible, by Salt's minion, and by `sudo` without a password where ssh does not lead to root.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
@@ -657,11 +656,9 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         The nodes that are cleared, once more, by the names that are in their data directories, such
         as `dn_6002`: these may be deleted for good.
 
-    og_host (bool, default false)
-        The operating system of the nodes, too: deploy makes the user and the folder around the data
-        directory and sets what og_preflight advises, clear takes away what was made. og_host does it
-        as root: by `become` of Ansible, by Salt's minion, and by `sudo` without a password where ssh
-        does not lead to root.
+    og_host_absent (bool, default false)
+        What og_host made of the operating system of the cleared nodes goes, too; og_host does it as
+        root.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do

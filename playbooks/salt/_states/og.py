@@ -853,7 +853,8 @@ def host_present(name, **arguments):
         Only when `state` is `present`.
 
     home (str)
-        The user's home directory, where the user is made; without it the one that useradd chooses.
+        The user's home directory, where the user is made; without it one of his name where
+        useradd(8) puts them.
         Only when `state` is `present`.
 
     shell (str, default "/bin/bash")
@@ -868,8 +869,8 @@ def host_present(name, **arguments):
 
     recommended (bool, default false)
         Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
-        not enough for a server, and RemoveIPC=no. Nothing is lowered, and `limits`, `sysctl` and
-        `remove_ipc` count more.
+        not enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of
+        is left to them, and `limits`, `sysctl` and `remove_ipc` count more.
         Only when `state` is `present`.
 
     base_ports (list of int, default [])
@@ -895,13 +896,8 @@ def host_present(name, **arguments):
         Only when `state` is `present`.
 
     unit (bool, default false)
-        A systemd unit starts the node of `data_dir` in its last role when the machine starts, and
-        stops it when it stops, both by og_node_state as `user`.
-        Only when `state` is `present`.
-
-    unit_program (str)
-        With `unit`: the path of og_node_state on this machine; without it the one in
-        `/usr/local/bin` or `/usr/bin`.
+        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node
+        that was primary must not start unattended while its peers are silent.
         Only when `state` is `present`.
 
     data_dir (str)
@@ -948,13 +944,6 @@ def host_present(name, **arguments):
                 nproc: unlimited
             - sysctl:
                 kernel.sem: "250 6400000 1000 25600"
-
-        Let the machine start the node in its last role:
-          og.host_present:
-            - user: omm
-            - data_dir: /gauss/data/dn1
-            - env_file: /home/omm/.bashrc
-            - unit: true
 
     """
     return _apply("og_host", "present", name, arguments)

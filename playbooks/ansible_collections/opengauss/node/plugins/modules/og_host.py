@@ -43,7 +43,7 @@ options:
     type: int
   home:
     description:
-      - The user's home directory, where the user is made; without it the one that useradd chooses.
+      - The user's home directory, where the user is made; without it one of his name where useradd(8) puts them.
       - Only when C(state) is C(present).
     type: str
   shell:
@@ -84,8 +84,8 @@ options:
     description:
       - >-
         Also set what og_preflight advises: the limits of C(user), the settings of the kernel that are not
-        enough for a server, and RemoveIPC=no. Nothing is lowered, and C(limits), C(sysctl) and C(remove_ipc)
-        count more.
+        enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of is left to
+        them, and C(limits), C(sysctl) and C(remove_ipc) count more.
       - Only when C(state) is C(present).
     type: bool
     default: false
@@ -125,18 +125,11 @@ options:
   unit:
     description:
       - >-
-        A systemd unit starts the node of C(data_dir) in its last role when the machine starts, and stops it
-        when it stops, both by og_node_state as C(user).
+        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node that was
+        primary must not start unattended while its peers are silent.
       - Only when C(state) is C(present).
     type: bool
     default: false
-  unit_program:
-    description:
-      - >-
-        With C(unit): the path of og_node_state on this machine; without it the one in C(/usr/local/bin) or
-        C(/usr/bin).
-      - Only when C(state) is C(present).
-    type: str
   confirm:
     description:
       - "With C(absent): the name of the user that og_host made and that is to go; without it the user stays."
@@ -215,13 +208,6 @@ EXAMPLES = r"""
       nproc: unlimited
     sysctl:
       kernel.sem: "250 6400000 1000 25600"
-
-- name: Let the machine start the node in its last role
-  opengauss.node.og_host:
-    user: omm
-    data_dir: /gauss/data/dn1
-    env_file: /home/omm/.bashrc
-    unit: true
 
 - name: "What did og_host make on this machine?"
   opengauss.node.og_host:
@@ -451,7 +437,6 @@ items:
         - "C(limit): A limit of the user."
         - "C(setting): A setting of the kernel."
         - "C(remove_ipc): RemoveIPC of systemd."
-        - "C(unit): A systemd unit."
         - "C(file): A file of its own."
       type: str
       returned: always
