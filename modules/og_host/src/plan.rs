@@ -648,16 +648,15 @@ impl Planner<'_> {
             if is_same(name, &seen, value) {
                 continue;
             }
-            match self.present.find_server().filter(|_| name == MIN_FREE) {
+            if let Some(server) = self.present.find_server().filter(|_| name == MIN_FREE) {
                 // It takes the memory at once, and the kernel may end the server for it.
-                Some(server) => self.plan.warnings.push(format!(
+                self.plan.warnings.push(format!(
                     "{name} stays {seen} until the machine restarts: a server runs (pid {}), and could be ended for want of memory",
                     server.pid
-                )),
-                None => {
-                    let (name, value) = (name.clone(), value.clone());
-                    self.plan.steps.push(Step::Set { name, value, before: seen });
-                }
+                ));
+            } else {
+                let (name, value) = (name.clone(), value.clone());
+                self.plan.steps.push(Step::Set { name, value, before: seen });
             }
         }
         let path = Path::new(SETTINGS);
@@ -750,14 +749,9 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
     plan.leftovers = record.files.keys().cloned().collect();
     for (path, made) in &record.files {
         plan.remove_file(present, path, made);
-        if plan
-            .steps
-            .last()
-            .is_some_and(|step| matches!(step, Step::RemoveFile { path: own, .. } if own == path))
-        {
-            if path == Path::new(LOGIND) {
-                reload.insert(Service::Logind);
-            }
+        let is_removed = |step: &Step| matches!(step, Step::RemoveFile { path: own, .. } if own == path);
+        if path == Path::new(LOGIND) && plan.steps.last().is_some_and(is_removed) {
+            reload.insert(Service::Logind);
         }
     }
     for (name, made) in &record.settings {

@@ -688,7 +688,7 @@ fn what_cannot_be_set_here_is_told_and_the_limits_are_written() {
     };
     let settings = BTreeMap::from([("kernel.sem".to_owned(), "250 6400000 1000 25600".to_owned())]);
     let limits = BTreeMap::from([("nofile".to_owned(), "1000".to_owned())]);
-    let planned = plan(&there, &Wanted { settings, limits, ..omm(None) }).unwrap();
+    let planned = plan(&there, &Wanted { limits, settings, ..omm(None) }).unwrap();
     assert!(planned.warnings[0].contains("read-only"), "{:?}", planned.warnings);
     let written: Vec<String> = planned.steps.iter().map(Step::action).collect();
     assert_eq!(written, [format!("write {}", limits_file("omm").display())]);
