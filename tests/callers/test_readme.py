@@ -161,7 +161,7 @@ def test_what_the_playbooks_say_of_themselves(tmp_path):
     heads = {p.name: re.findall(r"^#   (ansible-playbook .+?)(?:   .*)?$", p.read_text(), re.M) for p in (ROOT / "playbooks").glob("*.yml") if not p.name.startswith("inventory")}
     assert all(len(lines) == 1 for lines in heads.values()), heads
     told = "".join(section_blocks(ANSIBLE, FIRST)).splitlines()
-    others = {"install.yml", "preflight.yml", "repair.yml", "switchover.yml", "failover.yml", "restart.yml", "configure.yml", "deploy.yml", "clear.yml"}
+    others = {"install.yml", "preflight.yml", "repair.yml", "switchover.yml", "failover.yml", "restart.yml", "configure.yml", "deploy.yml", "clear.yml", "collect.yml"}
     assert {name for name, [line] in heads.items() if line not in told} == others
     world = World(tmp_path, 1, "*")
     world.write(section_blocks(ANSIBLE, FIRST)[0], "playbooks")

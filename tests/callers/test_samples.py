@@ -32,6 +32,11 @@ CALLS = {
         {"rules": ["host all"]},
     ],
     "og_guc": [{"parameters": {"wal_keep_segments": 256}, "diff": True}, {**QUERY, "names": ["wal_keep_segments"]}],
+    "og_file": [
+        {"path": "FILES/sent", "state": "present", "sha256": "98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4", "size": 3},
+        {"path": "FILES/cluster_config.xml", **QUERY},
+    ],
+    "og_package": [{"path": "FILES/there", **QUERY}],
     # Nothing is changed here: it would be on this machine. tests/faults/src/host.rs has a machine of its own.
     "og_host": [
         {
@@ -76,6 +81,10 @@ OF_A_SERVER = {
     # Of a machine on which it has made something: tests/faults/src/host.rs has one.
     "og_host": {"/warnings", "/kept/name", "/kept/why"},
     "og_guc": {"/running", "/running/*"},
+    # Of a package and what was unpacked of it: og_package's own tests and tests/callers/test_og.py have one.
+    "og_package": {f"/{key}{own}" for key in ("current", "installed", "package", "error") for own in ("", "/path", "/version", "/sha256", "/hint", "/kind", "/detail", "/reason", "/link", "/size", "/commit", "/problem")}
+    | {"/missing_libraries", "/free_space", "/link", "/env_file", "/link_target"},
+    "og_workflow": {"/package", "/package/path", "/package/sha256", "/package/size", "/package/version", "/package/problem", *(f"/next/calls/put{key}" for key in ("", "/from", "/to", "/sha256", "/mode"))},
     # Of a data directory with a system identifier; og_initdb's own tests and the story deploy have one.
     "og_initdb": {f"/listing/{key}" for key in ("path", "bytes", "owner", "modified", "why")},
 }

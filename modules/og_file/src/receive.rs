@@ -153,6 +153,11 @@ pub(crate) async fn receive(call: &Call, args: &Args) -> Result<Report<Output>, 
     }
     let folder = folder.create(&missing, 0o700)?;
     let mut part = folder.lock_file(&wanted.part(), call).await?;
+    // Another sender of the same content may have finished it while this one waited.
+    if let There::Content(file, mode) = look(&folder, &wanted).await? {
+        folder.remove(&wanted.part())?;
+        return set_mode(call, &wanted, &file, mode);
+    }
     let begun = add_piece(call, &folder, &wanted, &mut part)?;
     finish(&folder, &wanted, &part).await.map_err(|e| e.with_actions(begun))?;
     Ok(Report::new(vec![action], format!("{} is there", wanted.path.display()), wanted.output(None)))

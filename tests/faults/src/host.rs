@@ -157,15 +157,16 @@ impl Machine {
         }
         let settings = self.shell("cat /proc/sys/kernel/sem /proc/sys/fs/aio-max-nr")?;
         found.insert("settings".to_owned(), settings.split_whitespace().collect::<Vec<_>>().join(" "));
-        found.insert("user".to_owned(), self.has_user()?.to_string());
+        found.insert("user".to_owned(), self.has_entry("passwd")?.to_string());
         // Its record has the user's number, which is the next free one.
         found.remove("lib/opengauss-node/host.json");
         Ok(found)
     }
 
-    fn has_user(&self) -> Tried<bool> {
-        let users = fs::read_to_string(self.path("etc/passwd")).map_err(|e| e.to_string())?;
-        Ok(users.lines().any(|line| line.starts_with(&format!("{USER}:"))))
+    /// Whether the user, or the group of the same name, is in this list, `passwd` or `group`.
+    fn has_entry(&self, list: &str) -> Tried<bool> {
+        let entries = fs::read_to_string(self.path(&format!("etc/{list}"))).map_err(|e| e.to_string())?;
+        Ok(entries.lines().any(|line| line.starts_with(&format!("{USER}:"))))
     }
 
     /// Waits for programs that a killed call left at work.
@@ -180,12 +181,16 @@ impl Machine {
     /// Takes all away; a user of whom a killed call did not write down that it made it stays, and is removed by hand.
     fn clear(&self) -> Tried<Value> {
         let gone = self.call(&json!({"state": "absent", "confirm": USER}))?;
-        if self.has_user()? {
+        // Killed before it could note the number, it does not know whether it made the user or the group: both stay, and that is told.
+        for (list, remove) in [("passwd", "userdel"), ("group", "groupdel")] {
+            if !self.has_entry(list)? {
+                continue;
+            }
             let kept = gone["kept"].as_array().into_iter().flatten();
             if !kept.clone().any(|one| one["name"] == USER) {
-                return Err(format!("the user is there and not told: {gone}"));
+                return Err(format!("{list} has {USER}, and that is not told: {gone}"));
             }
-            self.shell(&format!("userdel {USER}"))?;
+            self.shell(&format!("{remove} {USER}"))?;
             self.call(&json!({"state": "absent"}))?;
         }
         self.shell(&format!("rm -rf /home/{USER}"))?;
