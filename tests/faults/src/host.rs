@@ -191,7 +191,10 @@ impl Machine {
                 return Err(format!("{list} has {USER}, and that is not told: {gone}"));
             }
             self.shell(&format!("{remove} {USER}"))?;
-            self.call(&json!({"state": "absent"}))?;
+        }
+        let again = self.call(&json!({"state": "absent"}))?;
+        if self.path("lib/opengauss-node/host.json").exists() {
+            return Err(format!("its record stays: {again}; before: {gone}"));
         }
         self.shell(&format!("rm -rf /home/{USER}"))?;
         Ok(gone)
