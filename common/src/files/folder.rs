@@ -1,4 +1,4 @@
-//! Folders that only this user and root can change: files are made there without anybody else having a hand in it.
+//! Folders that only this user and root can change, and the files in them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,11 +16,11 @@ use crate::base::{Bytes, Call, Error};
 
 /// Bits of a mode by which others than the owner may write.
 const OTHERS_WRITE: u32 = 0o022;
-/// In a folder with this bit nobody takes away what belongs to another user.
+/// The sticky bit: in such a folder only the owner of a file may remove it.
 const STICKY: u32 = 0o1000;
 
 /// A folder that only this user and root can change, by its contents or by the way to it: each folder from `/` on belongs to
-/// one of the two, is no symbolic link, and nobody else may write into it. Its files are reached through the open folder, so
+/// one of the two, is no symbolic link, and no other user may write into it. Its files are reached through the open folder, so
 /// that a link which appears meanwhile leads nowhere.
 #[derive(Debug)]
 pub struct OwnFolder {
@@ -168,7 +168,7 @@ impl OwnFolder {
     /// `permission` or `io`.
     pub fn names(&self) -> Result<Vec<OsString>, Error> {
         let fail = |e: std::io::Error| Error::io("list", &self.path, &e);
-        // Nobody else can change the way to it.
+        // No other user can change the way to it.
         let entries = std::fs::read_dir(&self.path).map_err(fail)?;
         entries.map(|entry| Ok(entry.map_err(fail)?.file_name())).collect()
     }

@@ -193,7 +193,7 @@ impl Held {
     }
 }
 
-/// Calls `attempt` until it says that nobody holds the lock, or until `lock_timeout` has passed.
+/// Calls `attempt` until it says that the lock is free, or until `lock_timeout` has passed.
 async fn wait_for_lock(
     call: &Call,
     mut attempt: impl FnMut() -> Result<Option<Option<u32>>, Error>,

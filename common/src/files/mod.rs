@@ -3,6 +3,7 @@
 mod folder;
 mod lock;
 mod replace;
+mod tcp;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write as _};
@@ -17,6 +18,7 @@ use crate::base::{Error, ErrorKind};
 pub use folder::OwnFolder;
 pub use lock::{FileLock, MarkLock, NodeLock};
 pub use replace::{create, remove_read, replace, replace_read, sync_folder};
+pub use tcp::read_tcp;
 
 /// No file of a node that these programs read is so large; one that is must not take the machine's memory.
 const MOST: u64 = 256 << 20;

@@ -9,7 +9,7 @@ pub const MIN_OPEN_FILES: u64 = 640_000;
 pub const OPEN_FILES: u64 = 1_000_000;
 /// KiB of stack that openGauss's check list asks for.
 pub const MIN_STACK_KIB: u64 = 3072;
-/// KiB of stack that are set: what Linux gives by itself, so that nobody has less than before.
+/// Soft limit of the stack in KiB: Linux's default, so that no user gets less than before.
 pub const STACK_KIB: u64 = 8192;
 /// `kernel.sem`: semaphores of a set, of all, operations of a call, sets.
 pub const SEMAPHORES: [u64; 4] = [250, 6_400_000, 1000, 25_600];

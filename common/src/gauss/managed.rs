@@ -160,7 +160,7 @@ impl ManagedBy {
     /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles; but
     /// one in manual stop is killed when CM is resumed.
     /// In manual stop it keeps the server stopped: cm_agent kills one that is started. `cm_ctl stop` of the whole cluster ends
-    /// cm_agent on each node, and nobody is left to interfere; after `cm_ctl stop -n` the others still run the cluster.
+    /// cm_agent on each node, and no CM program interferes; after `cm_ctl stop -n` the others still run the cluster.
     #[must_use]
     pub fn objection(&self, act: Act, data_dir: &Path) -> Option<Objection> {
         let cm = self.by == Manager::Cm;

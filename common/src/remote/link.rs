@@ -1,22 +1,24 @@
 //! The connection to one host: commands with input and output over ssh, and what ssh says when there is none.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
+use procfs_core::net::TcpState;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Semaphore;
 
 use super::SshHost;
 use crate::base::{Error, ErrorKind};
+use crate::files::read_tcp;
 
 /// A host that does not take a connection for so long is unreachable.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The poll interval while a host is silent.
-const SILENCE_INTERVAL: Duration = Duration::from_millis(100);
+const SILENCE_INTERVAL: Duration = Duration::from_millis(250);
 /// A host that says nothing three times so long is gone.
 const ALIVE: Duration = Duration::from_secs(3);
 /// So long the other side may take to end and to say so.
@@ -305,62 +307,32 @@ fn target_in(settings: &str) -> Option<(String, u16)> {
 
 /// Waits until the target has left a connection unanswered for so long; for ever where it answers, or that cannot be seen.
 ///
-/// ssh's own limit must do for a busy host that lets one in late; a host that is gone does not even answer TCP.
+/// ssh's own limit must do for a busy host that is slow to let one in; a host that is down does not even answer TCP. Of a name with
+/// several addresses ssh tries one after the other, and another one may answer.
 async fn wait_for_silence(target: Option<(String, u16)>, silence: Duration) {
-    let begun = tokio::time::Instant::now();
     let addresses: Vec<SocketAddr> = match target {
         Some(target) => tokio::net::lookup_host(target).await.map(Iterator::collect).unwrap_or_default(),
         None => Vec::new(),
     };
-    if addresses.is_empty() {
-        return std::future::pending().await;
-    }
-    // ssh begins a moment later, and tries one address after the other.
-    let mut silent_since = None;
-    loop {
+    let [address] = addresses[..] else { return std::future::pending().await };
+    let mut silent_since = tokio::time::Instant::now();
+    while silent_since.elapsed() < silence {
         tokio::time::sleep(SILENCE_INTERVAL).await;
-        let is_silent = unanswered_in(&read_connections(), &addresses);
-        let since = *silent_since.get_or_insert(begun);
-        if !is_silent {
-            silent_since = Some(tokio::time::Instant::now());
-        } else if since.elapsed() >= silence {
-            return;
+        if !is_unanswered(address) {
+            silent_since = tokio::time::Instant::now();
         }
     }
 }
 
-/// The kernel's lists of TCP connections.
-fn read_connections() -> String {
-    let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
-    // Where they cannot be read, silence is not seen, and ssh's limit counts.
-    read("/proc/self/net/tcp") + &read("/proc/self/net/tcp6")
-}
-
-/// Whether one of these connections waits for a first answer of one of these addresses (SYN_SENT).
-///
-/// Format: proc_pid_net(5): addresses as hexadecimal 32-bit words in the machine's byte order, the state in the third column.
-fn unanswered_in(connections: &str, addresses: &[SocketAddr]) -> bool {
-    const SYN_SENT: &str = "02";
-    let ends = addresses.iter().map(|address| match address.ip() {
-        IpAddr::V4(ip) => words_of(&ip.octets(), address.port()),
-        IpAddr::V6(ip) => words_of(&ip.octets(), address.port()),
-    });
-    let ends: Vec<String> = ends.collect();
-    connections.lines().any(|line| {
-        let mut columns = line.split_whitespace().skip(2);
-        let (remote, state) = (columns.next().unwrap_or_default(), columns.next());
-        state == Some(SYN_SENT) && ends.iter().any(|end| end == remote)
-    })
-}
-
-/// An address and a port as the kernel's lists have them.
-fn words_of(octets: &[u8], port: u16) -> String {
-    let word = |bytes: &[u8]| {
-        let mut own = [0; 4];
-        own.copy_from_slice(bytes);
-        format!("{:08X}", u32::from_ne_bytes(own))
-    };
-    format!("{}:{port:04X}", octets.chunks_exact(4).map(word).collect::<String>())
+/// Whether a connection from here waits for a first answer of this address (SYN_SENT). Where the kernel does not tell, ssh's
+/// limit counts.
+fn is_unanswered(address: SocketAddr) -> bool {
+    let lists = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+    lists
+        .iter()
+        .filter_map(|file| read_tcp(Path::new(file)).ok())
+        .flatten()
+        .any(|connection| connection.state == TcpState::SynSent && connection.remote_address == address)
 }
 
 /// The error with its cause.
@@ -447,27 +419,11 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_first_answer_is_read() {
-        // As a machine of little endian has it.
-        let list = "  sl  local_address rem_address   st tx_queue\n\
-            0: 0100580A:0016 00000000:0000 0A 00000000:00000000\n\
-            1: 0100580A:A2F4 0E01580A:0016 02 00000001:00000000\n\
-            2: 0100580A:A2F6 0B01580A:0016 01 00000000:00000000\n\
-            3: 00000000000000000000000001000000:9E5C 0000000000000000FFFF00000500000A:0016 02 00000001:00000000\n";
-        let is_silent = |address: &str| unanswered_in(list, &[address.parse().unwrap()]);
-        if cfg!(target_endian = "little") {
-            assert!(is_silent("10.88.1.14:22") && is_silent("[::ffff:10.0.0.5]:22"));
-        }
-        assert!(!is_silent("10.88.1.11:22") && !is_silent("10.88.1.14:2222") && !is_silent("[::1]:22"));
-        assert!(!unanswered_in("", &["10.88.1.14:22".parse().unwrap()]));
-    }
-
-    #[tokio::test]
-    async fn an_address_that_answers_is_never_silent() {
+    fn an_address_that_answers_is_not_silent() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let _stream = std::net::TcpStream::connect(address).unwrap();
-        assert!(!unanswered_in(&read_connections(), &[address]));
+        assert!(!is_unanswered(address));
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn parse_result(request: Request<'_>, output: &Output) -> Result<Map<String, Val
     }
 }
 
-/// Whether the last words are those of sudo that lets nobody in, or of a shell that finds none; a program may speak of sudo, too.
+/// Whether the last line is that of a sudo that refuses, or of a shell that finds no sudo; a program may mention sudo, too.
 fn is_refused_by_sudo(stderr: &str) -> bool {
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     last.starts_with("sudo:")
@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(run(RUN_AS_ROOT, "0"), "run: --served --progress []\n");
         assert_eq!(run(RUN, "1000"), "run: --served --progress [/omm]\n");
         if nix::unistd::Uid::effective().is_root() {
-            // What root runs is a copy that nobody else may change, and not the file of the user.
+            // Root runs a copy that only root can change, not the user's file.
             script("bin/sudo", r#"shift 2; exec "$@""#);
             assert_eq!(run(RUN_AS_ROOT, "1000"), "run: --served --progress []\n");
             script("bin/sudo", &format!("echo other >{}; shift 2; exec \"$@\"", path.display()));

@@ -112,7 +112,7 @@ impl Module for Lock {
                 let lock = held(&present);
                 let msg = match &lock {
                     Some(r) => held_by(r),
-                    None => "nobody holds the lock".to_owned(),
+                    None => "the lock is free".to_owned(),
                 };
                 (lock, vec![], msg)
             }
@@ -136,7 +136,7 @@ impl Module for Lock {
                 if !call.check {
                     cluster_lock::remove(&data_dir)?;
                 }
-                (None, vec!["released the lock".to_owned()], "nobody holds the lock".to_owned())
+                (None, vec!["released the lock".to_owned()], "the lock is free".to_owned())
             }
         };
         let since = present.as_ref().and_then(|record| record.since_epoch);

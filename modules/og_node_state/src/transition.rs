@@ -291,7 +291,7 @@ impl Refusal<'_> {
             ),
             Self::Lagging(lag) => (
                 format!(
-                    "the standby is behind by {lag}, and nobody can write until it has replayed that"
+                    "the standby is behind by {lag}, and no client can write until it has replayed that"
                 ),
                 "wait until it has caught up (wait: max_lag_bytes), or take another one; force: true overrides".to_owned(),
             ),

@@ -310,7 +310,7 @@ async fn fill(
     file: File,
     sha256: &str,
 ) -> Result<std::collections::BTreeMap<PathBuf, unpack::Made>, Error> {
-    // Whatever the umask is, nobody else writes into it.
+    // Whatever the umask is, no other user may write into it.
     let made = std::fs::DirBuilder::new().mode(0o755).create(staging);
     made.map_err(|e| Error::io("make", staging, &e))?;
     let read = Arc::new(AtomicU64::new(0));

@@ -148,7 +148,7 @@ struct Ways {
 }
 
 impl Ways {
-    /// Whether nobody but this user and root can change the way to it.
+    /// Whether only this user and root can change the way to it.
     fn is_own(&mut self, place: &Path) -> bool {
         let parent = place.parent().unwrap_or(Path::new("/"));
         if let Some(is_own) = self.own.get(parent) {

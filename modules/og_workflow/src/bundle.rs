@@ -2,7 +2,7 @@
 //! cluster, and the records of its newest runs, for somebody who is to help from afar.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind as IoKind, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,15 +16,13 @@ use tar::{Builder, Header};
 use crate::args::Outcome;
 use crate::health::lines::lines;
 use crate::record::history::{self, Run};
-use crate::record::{RECORD_FILES, make_parent, runs_folder, state_folder, time_stamp, to_pretty};
+use crate::record::{RECORD_FILES, make_new, make_parent, runs_folder, state_folder, time_stamp, to_pretty};
 use crate::steps::Collected;
 
 /// In the folder of the suite's state.
 const FOLDER: &str = "collected";
 /// How many of the newest runs on the cluster go into the file.
 const RUNS: usize = 10;
-/// Files that may be begun in one second.
-const MOST_IN_A_SECOND: u32 = 100;
 const ABOUT: &str = "\
 What `og collect` found.
 
@@ -129,27 +127,16 @@ fn write(folder: &Path, entries: &[Entry]) -> Result<PathBuf, Error> {
     let now = now_millis();
     let root = format!("og-collect-{}", time_stamp(now));
     let packed = pack(&root, now / 1000, entries).map_err(|e| Error::io("pack", folder, &e))?;
-    let names = std::iter::once(root.clone()).chain((2..MOST_IN_A_SECOND).map(|n| format!("{root}-{n}")));
-    for name in names {
-        let path = folder.join(format!("{name}.tar.gz"));
-        let mut file = match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == IoKind::AlreadyExists => continue,
-            Err(e) => return Err(Error::io("write", &path, &e)),
-        };
-        return match file.write_all(&packed).and_then(|()| file.sync_all()) {
-            Ok(()) => Ok(path),
-            Err(e) => {
-                // Half of it would be taken for all of it.
-                drop(std::fs::remove_file(&path));
-                Err(Error::io("write", &path, &e))
-            }
-        };
+    let create = |path: &Path| OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+    let (path, _, mut file) = make_new(folder, &root, ".tar.gz", create)?;
+    match file.write_all(&packed).and_then(|()| file.sync_all()) {
+        Ok(()) => Ok(path),
+        Err(e) => {
+            // Half of it would be taken for all of it.
+            drop(std::fs::remove_file(&path));
+            Err(Error::io("write", &path, &e))
+        }
     }
-    Err(Error::new(
-        ErrorKind::Io,
-        format!("{} and all names beside it are taken", folder.join(root).display()),
-    ))
 }
 
 fn pack(root: &str, now: u64, entries: &[Entry]) -> std::io::Result<Vec<u8>> {
@@ -201,8 +188,8 @@ mod tests {
     #[test]
     fn what_is_written_is_for_its_user_alone_and_has_no_secrets() {
         let dir = tempfile::tempdir().unwrap();
-        let answer = json!({"failed": false, "rules": ["host all all 10.0.0.1/32 ldap ldapbindpasswd=geheim"],
-            "parameters": {"app.password": "geheim"}});
+        let answer = json!({"failed": false, "rules": ["host all all 10.0.0.1/32 ldap ldapbindpasswd=s3cret"],
+            "parameters": {"app.password": "s3cret"}});
         let own = collected("n1", answer);
         let outcome = Outcome::default();
         let folder = dir.path().join("state");
@@ -221,7 +208,7 @@ mod tests {
         ] {
             assert!(found.contains_key(name), "{name}: {:?}", found.keys());
         }
-        let with_secret: Vec<_> = found.iter().filter(|(_, text)| text.contains("geheim")).collect();
+        let with_secret: Vec<_> = found.iter().filter(|(_, text)| text.contains("s3cret")).collect();
         assert!(with_secret.is_empty(), "{with_secret:?}");
         let second = write(&folder, &entries).unwrap();
         assert_ne!(path, second);

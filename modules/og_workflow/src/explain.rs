@@ -26,7 +26,7 @@ pub fn outcome_reasons() -> [(&'static str, Explanation); 3] {
         ),
         reason(
             "under_way",
-            "Nobody knows yet how it ends, and it is not tried again by itself. See who is primary; the same command goes on \
+            "How it ends is not known yet, and it is not tried again by itself. See who is primary; the same command goes on \
              from there.",
             &["og status"],
         ),

@@ -154,7 +154,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "max_replication_slots",
         threshold: "one for each standby and each slot of others, and two in reserve",
         why: "A standby without a slot loses its place when the primary removes WAL.",
-        fix: "set max_replication_slots (og_guc) and restart the server, or drop slots that nobody uses (og_slot)",
+        fix: "set max_replication_slots (og_guc) and restart the server, or drop unused slots (og_slot)",
         fixable_by: FixableBy::Configure,
         purposes: &[],
         run: settings_slots,
@@ -164,7 +164,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Error,
         what: "wal_level, hot_standby, enable_stream_replication",
         threshold: "wal_level hot_standby or logical, the others on",
-        why: "With others a standby cannot follow, or answers nobody.",
+        why: "With others a standby cannot follow, or takes no queries.",
         fix: "set them (og_guc) and restart the server",
         fixable_by: FixableBy::Configure,
         purposes: &[],
@@ -241,7 +241,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Error,
         what: "the state of the server",
         threshold: "it runs, answers, and is Normal",
-        why: "A change of a cluster with a member that is ill may leave nobody who has all data.",
+        why: "A change of a cluster with a member that is ill may leave no node that has all data.",
         fix: "start the server (og_node_state), or rebuild the standby (og_build); look into its log first",
         fixable_by: FixableBy::Repair,
         purposes: &[],
@@ -349,7 +349,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "slots.inactive",
         severity: Severity::Warning,
-        what: "slots that nobody uses",
+        what: "unused slots",
         threshold: "none",
         why: "Each keeps WAL until the disk is full.",
         fix: "bring its standby back, or drop it (og_slot with state: absent)",
@@ -372,7 +372,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "managed.by",
         severity: Severity::Error,
         what: "who else is in charge of the server",
-        threshold: "nobody, or the change goes through that: CM, DCF, DSS",
+        threshold: "none, or the change goes through it: CM, DCF, DSS",
         why: "CM starts what was stopped, and gives roles itself; whoever acts by gs_ctl works against it.",
         fix: "use cm_ctl (or gs_ctl's own commands of DCF) for this change",
         fixable_by: FixableBy::You,
@@ -384,7 +384,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Warning,
         what: "a pause or manual stop of CM",
         threshold: "neither",
-        why: "While CM is paused nobody takes over for a primary that fails.",
+        why: "While CM is paused it promotes no standby when the primary fails.",
         fix: "cm_ctl resume; cm_ctl start for what was stopped by hand",
         fixable_by: FixableBy::You,
         purposes: &[],
@@ -1076,7 +1076,7 @@ fn slots_inactive(c: &Context<'_>, j: &mut Judge) {
     for slot in slots.iter().filter(|slot| !slot.active) {
         let held =
             slot.retained_bytes.map_or_else(|| "an unknown amount".to_owned(), |bytes| bytes.to_string());
-        let message = format!("nobody uses it, and it keeps {held} of WAL");
+        let message = format!("it is unused, and retains {held} of WAL");
         j.warning(&format!("slot {}", slot.name), message, held);
     }
 }
@@ -1136,7 +1136,7 @@ fn managed_paused(c: &Context<'_>, j: &mut Judge) {
         return j.skip();
     }
     if managed.paused {
-        j.warning("", "CM is paused, and nobody takes over for a primary that fails", "paused");
+        j.warning("", "CM is paused, and promotes no standby when the primary fails", "paused");
     }
     for file in &managed.manual_start {
         j.warning(file, "CM keeps this server stopped by hand", "manual stop");

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use og_common::files::read_tcp;
 use og_common::gauss::peer;
 use og_common::gauss::source::Source;
-use procfs_core::net::{TcpNetEntries, TcpState};
-use procfs_core::{ExplicitSystemInfo, FromReadSI};
+use procfs_core::net::TcpState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpSocket;
@@ -178,13 +178,6 @@ pub fn read_ports(facts: &mut Facts, root: &Root, wanted: &[u16], pid: Option<u3
 
 /// The addresses on which somebody listens, with the inodes of the sockets.
 fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
-    // Only the order of bytes counts for this file.
-    let system = ExplicitSystemInfo {
-        boot_time_secs: 0,
-        ticks_per_second: 100,
-        page_size: 4096,
-        is_little_endian: cfg!(target_endian = "little"),
-    };
     let mut all = Vec::new();
     for file in ["proc/net/tcp", "proc/net/tcp6"] {
         let path = root.path(file);
@@ -192,9 +185,8 @@ fn listening(root: &Root) -> Result<Vec<(SocketAddr, u64)>, String> {
         if file.ends_with('6') && !path.exists() {
             continue;
         }
-        let entries =
-            TcpNetEntries::from_file(&path, &system).map_err(|e| format!("cannot read /{file}: {e}"))?;
-        let listens = entries.0.into_iter().filter(|entry| entry.state == TcpState::Listen);
+        let entries = read_tcp(&path).map_err(|e| e.to_string())?;
+        let listens = entries.into_iter().filter(|entry| entry.state == TcpState::Listen);
         all.extend(listens.map(|entry| (entry.local_address, entry.inode)));
     }
     Ok(all)

@@ -20,7 +20,7 @@ pub const PARAMETERS: [&str; 3] = [SYNC_NAMES, MOST_AVAILABLE, COMMIT];
 const COMMIT: &str = "synchronous_commit";
 /// Values of it by which no commit waits for a standby.
 const LOCAL: [&str; 5] = ["off", "local", "false", "no", "0"];
-/// Slots that nobody uses and that retain more than this are a finding.
+/// Unused slots that retain more than this are a finding.
 const MAX_RETAINED: Bytes = Bytes::new(1 << 30);
 
 /// Assesses these nodes; a standby that is more than `max_lag` behind is a finding, and not ready for a switchover.
@@ -148,7 +148,7 @@ impl<'a> Inspection<'a> {
         self.nodes.iter().filter(|m| *m != n).find_map(|m| sender_to(&m.state().senders, n))
     }
 
-    /// A node that receives from the primary, which tells of nobody who does.
+    /// A node that receives from the primary, which lists no receiver.
     fn hidden_receiver(&self) -> Option<&'a Node> {
         let primary = self.primary.filter(|primary| primary.state().senders.is_empty())?;
         let address = canonical(&primary.address);
@@ -271,7 +271,7 @@ impl<'a> Inspection<'a> {
         } else {
             format!("no primary was seen; not known of {}", unseen.join(", "))
         };
-        let fix = "start the last primary where nobody holds more: og repair; where it is lost, the standby that holds most takes \
+        let fix = "start the last primary, if no node holds more: og repair; where it is lost, the standby that holds most takes \
                    over: og failover";
         Some(error("cluster.no_primary", None, message).with_fix(fix))
     }
@@ -355,7 +355,7 @@ impl<'a> Inspection<'a> {
                     Severity::Warning,
                     "slot.retains_wal",
                     name,
-                    format!("slot {}, which nobody uses, retains {held} of WAL", slot.name),
+                    format!("the unused slot {} retains {held} of WAL", slot.name),
                 )
                 .with_fix(format!(
                     "bring its standby back, or drop it: {}",
@@ -426,10 +426,10 @@ impl<'a> Inspection<'a> {
     }
 }
 
-/// That the primary tells of nobody who receives from it, although this node does.
+/// The primary lists no receiver, although this node receives from it.
 fn receivers_hidden(primary: &Node, n: &Node) -> Finding {
     let message = format!(
-        "tells of nobody who receives from it, and {} does: its pg_hba.conf does not let its own address in, by which gs_ctl \
+        "lists no receiver, although {} receives from it: its pg_hba.conf does not let in its own address, by which gs_ctl \
          asks it; for whom commits wait is not known",
         n.name
     );

@@ -57,7 +57,7 @@ pub const FINDING_KINDS: &[FindingKind] = &[
     ),
     kind(
         "commits.unknown",
-        "The primary lists nobody who receives from it, although a standby does: its pg_hba.conf does not let in its own \
+        "The primary lists no receiver, although a standby receives from it: its pg_hba.conf does not let in its own \
          address, by which gs_ctl asks it.",
         "Add the rule that the finding shows.",
         "",
@@ -150,7 +150,7 @@ pub const FINDING_KINDS: &[FindingKind] = &[
     ),
     kind(
         "slot.retains_wal",
-        "A replication slot that nobody uses retains more than 1 GiB of WAL; it fills the disk in the end.",
+        "An unused replication slot retains more than 1 GiB of WAL; it fills the disk in the end.",
         "Bring its standby back, or drop the slot with og_slot.",
         "",
     ),

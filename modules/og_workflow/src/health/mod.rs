@@ -69,7 +69,7 @@ pub struct CommitWait {
     pub required: Option<usize>,
     /// The nodes that stream and count for it.
     pub candidates: Vec<String>,
-    /// Whether these are known: a primary whose pg_hba.conf does not let its own address in tells of nobody who receives from it.
+    /// Whether these are known: a primary whose pg_hba.conf does not let its own address in lists no receiver.
     #[serde(default)]
     pub candidates_known: bool,
     /// Those of them for which commits do not wait as long as the ones before them in the list stream (`potential`).

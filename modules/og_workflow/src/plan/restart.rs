@@ -209,7 +209,7 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
     let primary = order.primary;
     if c.standbys(order.members).is_empty() {
         c.warnings.push(format!(
-            "{}: has no standby to hand over to, and is restarted in place: its clients are cut off, and nobody can write \
+            "{}: has no standby to hand over to, and is restarted in place: its clients are cut off, and no client can write \
              until it is back",
             primary.name
         ));
@@ -239,7 +239,7 @@ fn of_primary(c: &mut Cluster, order: &Order, health: &ClusterHealth, options: &
         } else {
             c.warnings.push(format!(
                 "{}: is restarted in place and before its standbys, for a limit is lowered ({why}): its clients are cut off, \
-                 and nobody can write until it is back",
+                 and no client can write until it is back",
                 primary.name
             ));
         }

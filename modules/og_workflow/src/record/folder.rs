@@ -22,7 +22,7 @@ const OWN: [&str; 12] = [
     "event", "verdict", "counts", "id", "workflow", "owner", "version", "started", "ended", "start", "end",
     "at",
 ];
-/// Runs of one workflow that may begin in the same second.
+/// Runs of one workflow, or files of collect, that may begin in the same second.
 const MOST_IN_A_SECOND: u32 = 1000;
 
 /// Returns the folder that has the folders of all runs, in [`state_folder`].
@@ -51,19 +51,32 @@ pub fn state_folder() -> Result<PathBuf, Error> {
 pub(super) fn make(runs: &Path, now_millis: u64, workflow: &str) -> Result<(PathBuf, String), Error> {
     make_parent(runs)?;
     let first = format!("{}-{workflow}", time_stamp(now_millis));
-    let ids = std::iter::once(first.clone()).chain((2..MOST_IN_A_SECOND).map(|n| format!("{first}-{n}")));
-    for id in ids {
-        let folder = runs.join(&id);
-        match DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => return Ok((folder, id)),
+    let create = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+    make_new(runs, &first, "", create).map(|(folder, id, ())| (folder, id))
+}
+
+/// Makes something under a name that is new in the folder: `first`, else `first-2` and so on, each with `ending` behind it.
+/// Returns its path, its name without the ending, and what `create` returned.
+///
+/// # Errors
+/// `io`, also where all names are taken.
+pub(crate) fn make_new<T>(
+    folder: &Path,
+    first: &str,
+    ending: &str,
+    create: impl Fn(&Path) -> std::io::Result<T>,
+) -> Result<(PathBuf, String, T), Error> {
+    let later = (2..MOST_IN_A_SECOND).map(|n| format!("{first}-{n}"));
+    for name in std::iter::once(first.to_owned()).chain(later) {
+        let path = folder.join(format!("{name}{ending}"));
+        match create(&path) {
+            Ok(made) => return Ok((path, name, made)),
             Err(e) if e.kind() == IoKind::AlreadyExists => {}
-            Err(e) => return Err(Error::io("make", &folder, &e)),
+            Err(e) => return Err(Error::io("make", &path, &e)),
         }
     }
-    Err(Error::new(
-        ErrorKind::Io,
-        format!("{} and all names beside it are taken", runs.join(first).display()),
-    ))
+    let path = folder.join(format!("{first}{ending}"));
+    Err(Error::new(ErrorKind::Io, format!("{} and all names beside it are taken", path.display())))
 }
 
 /// Makes a folder that only its user may enter, and those above it; one that is there stays as it is.

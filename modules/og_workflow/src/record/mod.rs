@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
 
-pub(crate) use folder::{make_parent, time_stamp, to_pretty};
+pub(crate) use folder::{make_new, make_parent, time_stamp, to_pretty};
 pub use folder::{runs_folder, state_folder};
 
 /// What asks og_workflow for a new record; the record's own path continues it.

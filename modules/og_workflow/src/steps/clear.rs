@@ -10,7 +10,7 @@ use super::{
 use crate::answer::Answer;
 use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Clear};
-use crate::replay::{Calls, Go, Stop};
+use crate::replay::{Calls, Go};
 use crate::seen::{INITDB, PROGRAMS};
 use crate::table::aligned;
 
@@ -78,12 +78,7 @@ fn check_removal(it: &mut Run, og: &Clear) -> Go {
     let refused = told.0.iter().filter(|(n, answer)| !stops(n, answer));
     let found: Vec<String> =
         refused.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect();
-    if found.is_empty() {
-        return Ok(());
-    }
-    let refusal = plan::list_findings(&found, "; nothing was changed");
-    it.findings = found;
-    Err(Stop::Failed(refusal))
+    it.refuse(found, "; nothing was changed")
 }
 
 /// The calls by which these data directories go.

@@ -107,12 +107,7 @@ fn validate(it: &mut Run, og: &Configure) -> Go<BTreeMap<String, BTreeSet<String
     let calls: Calls = og.shared.members.iter().map(call).collect();
     it.replay.shown = super::QUIET;
     let done = it.replay.ask("Validate the parameters", "og_guc", &calls)?;
-    let found = failure_reasons(&[&done]);
-    if !found.is_empty() {
-        let refusal = plan::list_findings(&found, "; nothing was changed");
-        it.findings = found;
-        return Err(Stop::Failed(refusal));
-    }
+    it.refuse(failure_reasons(&[&done]), "; nothing was changed")?;
     // What a running server says of the order of restarts, and a standby of its primary's file, is done here.
     let waiting = |(n, answer): &(String, crate::answer::Answer)| {
         (

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::{QUIET, Run, args, require_success};
 use crate::answer::Answer;
 use crate::cluster::{InventoryHost, Node};
-use crate::plan;
-use crate::replay::{Answered, Calls, Go, Stop};
+use crate::replay::{Answered, Calls, Go};
 use crate::seen::HOST;
 
 /// The step that changes it.
@@ -32,7 +31,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     }
     let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
     findings.extend(super::failure_reasons(&[&foreseen]));
-    refuse(it, findings)?;
+    it.refuse(findings, "; nothing was changed")?;
     it.heed(&foreseen);
     if foreseen.0.iter().all(|(_, answer)| !answer.has_changed()) {
         return Ok(true);
@@ -95,15 +94,6 @@ fn ask_in_check_mode(it: &mut Run, step: &str, calls: &Calls) -> Go<Answered> {
     it.replay.ask(step, HOST, &calls)
 }
 
-fn refuse(it: &mut Run, findings: Vec<String>) -> Go {
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let refusal = plan::list_findings(&findings, "; nothing was changed");
-    it.findings = findings;
-    Err(Stop::Failed(refusal))
-}
-
 /// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The servers of `stopped` run
 /// still, and are stopped before.
 pub(super) fn inspect_removal(it: &mut Run, targets: &[String], stopped: &[String]) -> Go<Answered> {
@@ -119,7 +109,7 @@ pub(super) fn inspect_removal(it: &mut Run, targets: &[String], stopped: &[Strin
         }
     }
     findings.extend(super::failure_reasons(&[&foreseen]));
-    refuse(it, findings)?;
+    it.refuse(findings, "; nothing was changed")?;
     foreseen.0.retain(|(_, answer)| answer.has_changed());
     Ok(foreseen)
 }

@@ -292,6 +292,16 @@ fn args(value: Value) -> Map<String, Value> {
 impl Run<'_> {
     // What was seen, and what follows from it.
 
+    /// Ends the workflow where there are findings; `then` follows their number, such as `; nothing was changed`.
+    fn refuse(&mut self, findings: Vec<String>, then: &str) -> Go {
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let why = plan::list_findings(&findings, then);
+        self.findings = findings;
+        Err(Stop::Failed(why))
+    }
+
     fn inspect(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
         let purpose = plan::preflight::purpose(self.workflow).filter(|_| self.checks);
         let targets = self.targets;

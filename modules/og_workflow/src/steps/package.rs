@@ -6,8 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answered, Run, args, require_success};
 use crate::args::{PackageFile, PutFile, Shown};
-use crate::plan;
-use crate::replay::{Go, Stop};
+use crate::replay::Go;
 
 /// The program that unpacks it.
 const PACKAGE: &str = "og_package";
@@ -40,10 +39,10 @@ pub(super) fn inspect(it: &mut Run) -> Go<Option<Package>> {
     let file: PackageFile =
         it.replay.ask_here("Inspect the package", "og_workflow", &own, |_| false)?.read_key("package");
     let (places, findings) = find_places(it, &file);
-    match file.sha256.clone().filter(|_| findings.is_empty()) {
-        Some(sha256) => Ok(Some(Package { file, sha256, places })),
-        None => Err(refuse(it, findings, "; nothing was changed")),
-    }
+    it.refuse(findings, "; nothing was changed")?;
+    // Without it there was a finding.
+    let sha256 = file.sha256.clone().unwrap_or_default();
+    Ok(Some(Package { file, sha256, places }))
 }
 
 /// Brings the package to the nodes that lack it; says whether the program files are there now, which they are not in check mode
@@ -56,10 +55,7 @@ pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
     };
     let calls = places.iter().map(call).collect();
     let foreseen = it.ask_quietly("Check whether the nodes have the package", PACKAGE, calls)?;
-    let findings = super::failure_reasons(&[&foreseen]);
-    if !findings.is_empty() {
-        return Err(refuse(it, findings, "; no package was transferred or unpacked"));
-    }
+    it.refuse(super::failure_reasons(&[&foreseen]), "; no package was transferred or unpacked")?;
     let lacks = |place: &&Place| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
     let lacking: Vec<Place> = places.iter().filter(lacks).cloned().collect();
     if it.how.check && !lacking.is_empty() {
@@ -130,16 +126,11 @@ fn find_places(it: &Run, file: &PackageFile) -> (Vec<Place>, Vec<String>) {
     (places, findings)
 }
 
-fn refuse(it: &mut Run, findings: Vec<String>, then: &str) -> Stop {
-    let why = plan::list_findings(&findings, then);
-    it.findings = findings;
-    Stop::Failed(why)
-}
-
 /// Where the file of the package is for the time of the run: beside the link.
 fn place_of_file(link: &str, sha256: &str) -> String {
     let folder = Path::new(link).parent().unwrap_or(Path::new("/"));
-    folder.join(format!("openGauss-{}.package", &sha256[..HASH_DIGITS])).display().to_string()
+    let digits = sha256.get(..HASH_DIGITS).unwrap_or(sha256);
+    folder.join(format!("openGauss-{digits}.package")).display().to_string()
 }
 
 fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[Place]) -> Go {
