@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::ServerNode;
-use crate::base::{Call, secret};
+use crate::base::{Call, Error, secret};
 use crate::conf::ConfFile;
 
 /// The poll interval while the log is watched.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How much of each file of the log is read at a time.
 const BLOCK: u64 = 4 * 1024 * 1024;
+/// So many of the newest files are read for lines to show.
+const MOST_FILES: usize = 8;
 /// What a system that has no room left makes the server say, in the C locale (ENOSPC and EDQUOT).
 const NO_ROOM: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
@@ -38,9 +40,20 @@ impl ServerNode {
         self.data_dir.join(named.filter(|dir| !dir.is_empty()).unwrap_or_else(|| "pg_log".to_owned()))
     }
 
-    /// Returns the newest lines of the server's log, at most `most`, as [`lines_to_show`] leaves them.
-    pub async fn log_tail(&self, call: &Call, most: usize) -> Vec<String> {
-        lines_to_show(&newest_tail(&self.log_dir(call).await, &self.start_log()), most)
+    /// Returns the newest lines of the server's log, at most `most`, as [`lines_to_show`] leaves them; from several files where
+    /// the newest one has fewer.
+    ///
+    /// # Errors
+    /// `permission` or `io`: a file of the log cannot be read.
+    pub async fn log_tail(&self, call: &Call, most: usize) -> Result<Vec<String>, Error> {
+        // Its secrets are known then, as the log may quote them.
+        let in_file = self.log_dir_in_file();
+        if let Ok(rules) = crate::files::read(&self.data_dir.join("pg_hba.conf")) {
+            secret::register_named(&String::from_utf8_lossy(&rules));
+        }
+        let asked = self.log_dir(call).await;
+        let dir = if asked.is_dir() { asked } else { in_file };
+        newest_lines(&dir, &self.start_log(), most)
     }
 
     /// Returns the log of the node's server from now on; the server need not run.
@@ -50,10 +63,13 @@ impl ServerNode {
     }
 }
 
-/// Returns the newest lines in a text of the server's log, at most `most`, for somebody who is to help: secrets are masked, and
-/// what quotes SQL or rows is left out, with the lines that go on with it.
+/// Returns the lines in a text of the server's log that may be shown to somebody who is to help: secrets are masked, and what
+/// quotes SQL or rows is left out, with the lines that go on with it.
+///
+/// A line that begins with a tab goes on with the one before, as the server writes them. Of a level that is not known, such as a
+/// translated one, nothing is shown.
 #[must_use]
-pub fn lines_to_show(text: &str, most: usize) -> Vec<String> {
+pub fn lines_to_show(text: &str) -> Vec<String> {
     const LEVELS: [&str; 13] = [
         "LOG:",
         "FATAL:",
@@ -75,17 +91,46 @@ pub fn lines_to_show(text: &str, most: usize) -> Vec<String> {
     // The first line may be the rest of one that quotes.
     let mut is_shown = false;
     for line in text.lines() {
-        let level = LEVELS.iter().filter_map(|level| Some((line.find(level)?, *level))).min();
-        if let Some((at, level)) = level {
-            let words = &line[at..];
-            is_shown = !WITH_SQL.contains(&level) && !QUOTING.iter().any(|quoting| words.contains(quoting));
+        if !line.starts_with('\t') {
+            let level = LEVELS.iter().filter_map(|level| Some((line.find(level)?, *level))).min();
+            is_shown = level.is_some_and(|(at, level)| {
+                !WITH_SQL.contains(&level) && !QUOTING.iter().any(|quoting| line[at..].contains(quoting))
+            });
         }
         if is_shown && !line.trim().is_empty() {
-            lines.push(line);
+            lines.push(secret::mask_line(line.trim_end()).into_owned());
         }
     }
-    let from = lines.len().saturating_sub(most);
-    lines[from..].iter().map(|line| secret::mask_line(line.trim_end()).into_owned()).collect()
+    lines
+}
+
+/// The newest lines that may be shown, at most `most`, of the log files in this folder and `other`.
+fn newest_lines(dir: &Path, other: &Path, most: usize) -> Result<Vec<String>, Error> {
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let other = std::fs::metadata(other).ok().map(|meta| (other.to_owned(), meta.len()));
+    let mut files: Vec<_> = files(dir).chain(other).collect();
+    files.sort_by_key(|(path, _)| (written(path), path.clone()));
+    let mut lines: Vec<String> = Vec::new();
+    for (path, size) in files.iter().rev().take(MOST_FILES) {
+        let text = read_tail(path, *size, BLOCK).map_err(|e| Error::io("read", path, &e))?;
+        let mut own = lines_to_show(&text);
+        own.append(&mut lines);
+        lines = own;
+        if lines.len() >= most {
+            break;
+        }
+    }
+    lines.drain(..lines.len().saturating_sub(most));
+    Ok(lines)
+}
+
+/// The end of a file that had this size, at most `most` bytes.
+fn read_tail(path: &Path, size: u64, most: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut file = std::fs::File::open(path)?;
+    file.seek(SeekFrom::Start(size.saturating_sub(most)))?;
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Returns the last three complaints in a text of the server's (FATAL, PANIC and ERROR lines, and those of a lower level
@@ -206,16 +251,8 @@ pub(super) fn newest_tail(dir: &Path, other: &Path) -> String {
     let Some((path, size)) = newest else {
         return String::new();
     };
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(&path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
-        file.take(TAIL).read_to_end(&mut bytes)
-    });
     // What is not read tells nothing, as where there is no file.
-    if read.is_err() {
-        bytes.clear();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    read_tail(&path, size, TAIL).unwrap_or_default()
 }
 
 fn files(dir: &Path) -> impl Iterator<Item = (PathBuf, u64)> {
@@ -249,9 +286,28 @@ mod tests {
             &masked,
             "2026 [BACKEND] HINT:  Is it running?",
         ];
-        assert_eq!(lines_to_show(text, 100), wanted);
-        assert_eq!(lines_to_show(text, 2), wanted[2..]);
-        assert_eq!(lines_to_show("", 2), Vec::<String>::new());
+        assert_eq!(lines_to_show(text), wanted);
+        assert_eq!(lines_to_show(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_statement_that_looks_like_a_line_of_the_log_is_not_shown() {
+        let text = "2026 STATEMENT:  insert into t\n\tvalues ('LOG:  Miller')\n\tand HINT: more\n\
+            2026 LOG:  shown\n\tand its second line\n2026 ANWEISUNG:  select 'Miller'\n\t, 'Smith'\n2026 LOG:  shown again\n";
+        let shown = ["2026 LOG:  shown", "\tand its second line", "2026 LOG:  shown again"];
+        assert_eq!(lines_to_show(text), shown);
+    }
+
+    #[test]
+    fn lines_come_from_older_files_where_the_newest_has_few() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("a.log", "x LOG:  one\nx LOG:  two\n"), ("b.log", "x LOG:  three\n")] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let none = dir.path().join("none");
+        assert_eq!(newest_lines(dir.path(), &none, 2).unwrap(), ["x LOG:  two", "x LOG:  three"]);
+        assert_eq!(newest_lines(dir.path(), &none, 9).unwrap().len(), 3);
+        assert_eq!(newest_lines(&none, &none, 9).unwrap(), Vec::<String>::new());
     }
 
     #[test]

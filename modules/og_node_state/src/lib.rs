@@ -140,7 +140,10 @@ impl Module for NodeStateModule {
                 tell_log_records(&node, &args, &mut report.output).await?;
             }
             if args.log_lines > 0 {
-                report.output.log_lines = Some(node.log_tail(call, args.log_lines).await);
+                match node.log_tail(call, args.log_lines).await {
+                    Ok(lines) => report.output.log_lines = Some(lines),
+                    Err(e) => report.warnings.push(format!("the server's log was not read: {e}")),
+                }
             }
             match fork::read(&node.data_dir) {
                 Ok(forks) => report.output.forks = forks,
