@@ -5,6 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use tempfile::TempPath;
+
 use crate::base::clock;
 use crate::base::{Error, ErrorKind};
 
@@ -97,7 +99,7 @@ fn exchange(
         .and_then(|()| keep_backup(&target, old.is_some() && backup))
         .and_then(|kept| {
             match expected {
-                Expected::Missing => link_new(&temporary, &target)?,
+                Expected::Missing => name_new(&temporary, &target)?,
                 _ => {
                     std::fs::rename(&temporary, &target).map_err(|e| Error::io("replace", &target, &e))?;
                 }
@@ -126,13 +128,14 @@ fn exchange(
     Ok(kept)
 }
 
-/// Gives the temporary file the name of a file that must not exist: unlike rename(2), link(2) replaces nothing.
-fn link_new(temporary: &Path, target: &Path) -> Result<(), Error> {
-    std::fs::hard_link(temporary, target).map_err(|e| match e.kind() {
+/// Gives the temporary file the name of a file that must not exist; in one step where the file system can, so that a call that is
+/// killed leaves no second name.
+fn name_new(temporary: &Path, target: &Path) -> Result<(), Error> {
+    let named = TempPath::try_from_path(temporary).and_then(|own| Ok(own.persist_noclobber(target)?));
+    named.map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => changed_error(target, "was made by somebody else"),
         _ => Error::io("create", target, &e),
-    })?;
-    std::fs::remove_file(temporary).map_err(|e| Error::io("remove", temporary, &e))
+    })
 }
 
 /// The file that `path` means: a symbolic link's target, also when that does not exist yet.
