@@ -1,6 +1,7 @@
 //! The file that the workflow collect leaves on the controller: what the programs on the nodes answered, the state of the
 //! cluster, and the records of its newest runs, for somebody who is to help from afar.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,9 +12,12 @@ use flate2::write::GzEncoder;
 use og_common::clock::now_millis;
 use og_common::files;
 use og_common::protocol::{Error, ErrorKind, secret};
+use serde::Deserialize;
 use tar::{Builder, Header};
 
-use crate::args::Outcome;
+use crate::args::{Described, Outcome};
+use crate::cluster::{InventoryHost, Node};
+use crate::engine::Engine;
 use crate::health::lines::lines;
 use crate::record::history::{self, Run};
 use crate::record::{RECORD_FILES, make_new, make_parent, runs_folder, state_folder, time_stamp, to_pretty};
@@ -38,16 +42,32 @@ users and databases, and what error messages quote are in here: look through it 
 /// A file in the bundle: its path there, and its content.
 type Entry = (String, Vec<u8>);
 
-/// Writes what a run collected, where it did; the outcome tells where it is, or has failed.
-pub fn finish(outcome: &mut Outcome) {
+/// Writes what the run of this engine collected, where it did; the outcome tells where it is, or has failed.
+pub fn finish(outcome: &mut Outcome, engine: &Engine) {
     let Some(collected) = outcome.collected.take() else { return };
-    let written =
-        entries(outcome, &collected).and_then(|entries| write(&state_folder()?.join(FOLDER), &entries));
+    let written = entries(outcome, &collected, engine.hosts())
+        .and_then(|entries| write(&state_folder()?.join(FOLDER), &entries));
     // All of it is in the file.
     (outcome.cluster, outcome.preflight) = (None, None);
     outcome.table = list_answers(&collected);
+    let silent: Vec<&str> = collected
+        .iter()
+        .filter(|(_, answers)| answers.values().all(is_failure))
+        .map(|(node, _)| node.as_str())
+        .collect();
     match written {
-        Ok(path) => outcome.report = Some(path.display().to_string()),
+        Ok(path) if silent.len() == collected.len() => {
+            outcome.failed = true;
+            outcome.msg =
+                Some(format!("no node answered; {} has the records of earlier runs alone", path.display()));
+            outcome.report = Some(path.display().to_string());
+        }
+        Ok(path) => {
+            outcome.report = Some(path.display().to_string());
+            if !silent.is_empty() {
+                outcome.warnings.push(format!("nothing was collected from {}", silent.join(", ")));
+            }
+        }
         Err(e) => {
             outcome.failed = true;
             outcome.msg = Some(e.to_string());
@@ -55,12 +75,16 @@ pub fn finish(outcome: &mut Outcome) {
     }
 }
 
+fn is_failure(answer: &serde_json::Value) -> bool {
+    answer["failed"] == true
+}
+
 /// Of each node, what answered there.
 fn list_answers(collected: &Collected) -> Vec<String> {
     let line = |(node, answers): (&String, &std::collections::BTreeMap<String, serde_json::Value>)| {
         let failed: Vec<String> = answers
             .iter()
-            .filter(|(_, answer)| answer["failed"] == true)
+            .filter(|(_, answer)| is_failure(answer))
             .map(|(program, answer)| {
                 format!("{program}: {}", answer["msg"].as_str().unwrap_or_default().trim())
             })
@@ -75,7 +99,7 @@ fn list_answers(collected: &Collected) -> Vec<String> {
     collected.iter().map(line).collect()
 }
 
-fn entries(outcome: &Outcome, collected: &Collected) -> Result<Vec<Entry>, Error> {
+fn entries(outcome: &Outcome, collected: &Collected, hosts: &[InventoryHost]) -> Result<Vec<Entry>, Error> {
     let table = outcome.cluster.as_ref().map(|cluster| lines(cluster, true, None)).unwrap_or_default();
     let table = secret::mask_text(&table.join("\n")).into_owned();
     let mut entries = vec![
@@ -90,11 +114,8 @@ fn entries(outcome: &Outcome, collected: &Collected) -> Result<Vec<Entry>, Error
         }
     }
     let (runs, unreadable) = history::list(&runs_folder()?)?;
-    let of_cluster = |run: &&Run| {
-        let hosts = run.plan.cluster["hosts"].as_object();
-        hosts.is_some_and(|hosts| hosts.keys().any(|name| collected.contains_key(name)))
-    };
-    for run in runs.iter().rev().filter(of_cluster).take(RUNS) {
+    let own = places(hosts);
+    for run in runs.iter().rev().filter(|run| is_of_cluster(run, &own)).take(RUNS) {
         for name in RECORD_FILES {
             match files::read(&run.folder.join(name)) {
                 Ok(content) => entries.push((format!("runs/{}/{name}", file_name(&run.plan.id)), content)),
@@ -112,6 +133,22 @@ fn entries(outcome: &Outcome, collected: &Collected) -> Result<Vec<Entry>, Error
         entries.push(("runs/unreadable.txt".to_owned(), format!("{}\n", lines.join("\n")).into_bytes()));
     }
     Ok(entries)
+}
+
+/// Where the servers of these hosts are: address and port, and data directory. Clusters on the same hosts differ in those.
+fn places(hosts: &[InventoryHost]) -> BTreeSet<((String, i64), String)> {
+    let place = |host: &InventoryHost| {
+        let data_dir = host.vars.get("data_dir").map(ToString::to_string);
+        (Node::new(host, None).key(), data_dir.unwrap_or_default())
+    };
+    hosts.iter().map(place).collect()
+}
+
+/// Whether a run was for a cluster with one of these servers.
+fn is_of_cluster(run: &Run, own: &BTreeSet<((String, i64), String)>) -> bool {
+    let described = Described::deserialize(&run.plan.cluster);
+    let hosts = described.ok().and_then(|cluster| crate::hosts(&cluster).ok());
+    hosts.is_some_and(|hosts| !places(&hosts).is_disjoint(own))
 }
 
 /// The name as that of a file, which neither leads elsewhere nor hides.
@@ -193,7 +230,7 @@ mod tests {
         let own = collected("n1", answer);
         let outcome = Outcome::default();
         let folder = dir.path().join("state");
-        let entries = entries(&outcome, &own).unwrap();
+        let entries = entries(&outcome, &own, &[]).unwrap();
         let path = write(&folder, &entries).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&path)), (0o700, 0o600));
@@ -212,6 +249,23 @@ mod tests {
         assert!(with_secret.is_empty(), "{with_secret:?}");
         let second = write(&folder, &entries).unwrap();
         assert_ne!(path, second);
+    }
+
+    #[test]
+    fn a_run_on_another_cluster_of_the_same_hosts_is_left_out() {
+        let described = |port: u32, dir: &str, address: &str| json!({"hosts": {"n1": {"id": 1, "address": address}}, "vars": {"base_port": port, "data_dir": dir}});
+        let own = described(26000, "/d1", "10.0.0.1");
+        let own = places(&crate::hosts(&serde_json::from_value(own).unwrap()).unwrap());
+        let is_own = |cluster: Value| {
+            let plan = crate::record::Plan { cluster, ..Default::default() };
+            is_of_cluster(&Run { plan, ..Default::default() }, &own)
+        };
+        assert!(is_own(described(26000, "/d1", "10.0.0.1")));
+        assert!(!is_own(described(27000, "/d1", "10.0.0.1")));
+        assert!(!is_own(described(26000, "/d2", "10.0.0.1")));
+        assert!(!is_own(described(26000, "/d1", "10.0.0.2")));
+        assert!(!is_own(json!({"hosts": {}})));
+        assert!(!is_own(Value::Null));
     }
 
     #[test]

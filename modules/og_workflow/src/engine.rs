@@ -74,6 +74,12 @@ impl Engine {
         }
     }
 
+    /// Returns the nodes as they were described.
+    #[must_use]
+    pub fn hosts(&self) -> &[InventoryHost] {
+        &self.hosts
+    }
+
     /// Returns who runs the workflow; empty where it changes nothing.
     #[must_use]
     pub fn owner(&self) -> &str {

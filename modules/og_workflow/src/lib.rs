@@ -118,7 +118,7 @@ impl Module for Workflows {
                 Ok(Report::unchanged(msg, Output { next: Some(next), record, ..Output::default() }))
             }
             Turn::Done(mut outcome) => {
-                bundle::finish(&mut outcome);
+                bundle::finish(&mut outcome, &engine);
                 match recording.map(Recording::recorder) {
                     Some(Ok(mut recorder)) => {
                         recorder.finish(&mut outcome);

@@ -169,7 +169,7 @@ async fn run_once(
     };
     match ended {
         Ended::Outcome(mut outcome) => {
-            bundle::finish(&mut outcome);
+            bundle::finish(&mut outcome, runner.engine);
             let recorder = runner.recorder.take().map(|mut recorder| {
                 recorder.finish(&mut outcome);
                 recorder

@@ -96,7 +96,8 @@ pub enum LockLeft {
 
 /// Makes the calls of a run.
 pub struct Runner<'a> {
-    engine: &'a Engine,
+    /// What tells which calls come next.
+    pub engine: &'a Engine,
     hosts: Arc<Hosts>,
     stop: watch::Receiver<bool>,
     programs: HashMap<String, Arc<Program>>,
