@@ -1,5 +1,7 @@
 //! What to do about each kind and each reason of an error: `og explain` prints it, and docs/errors.md is made of it.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 
 use super::{ErrorKind, Reason};
@@ -8,7 +10,7 @@ use super::{ErrorKind, Reason};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// What it means, in a sentence.
-    pub meaning: String,
+    pub meaning: Cow<'static, str>,
     /// What to do, in sentences.
     pub advice: &'static str,
     /// What to type, each line a command; may be none.
@@ -31,7 +33,7 @@ impl Reason {
     #[must_use]
     pub fn explain(self) -> Explanation {
         let (advice, commands) = self.advice();
-        Explanation { meaning: describe_word::<Self>(self.name()), advice, commands }
+        Explanation { meaning: describe_word::<Self>(self.name()).into(), advice, commands }
     }
 
     #[allow(clippy::too_many_lines)] // A table.
@@ -249,7 +251,7 @@ impl ErrorKind {
                 "Report it with the whole result, and with what `OG_LOG=debug` before the command prints."
             }
         };
-        Explanation { meaning: describe_word::<Self>(self.name()), advice, commands: &[] }
+        Explanation { meaning: describe_word::<Self>(self.name()).into(), advice, commands: &[] }
     }
 }
 

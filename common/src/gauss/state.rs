@@ -127,7 +127,7 @@ pub enum DbState {
     Catchup,
     /// Crashed.
     Coredump,
-    /// A role that this program does not know.
+    /// A state that this program does not know.
     #[default]
     Unknown,
 }

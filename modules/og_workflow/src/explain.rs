@@ -1,13 +1,14 @@
 //! What an id in a message means and what to do: kinds and reasons of errors, checks of og_preflight, findings of the state of a
 //! cluster.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use og_common::protocol::{Error, ErrorKind, Explanation, Reason, describe_word, nearest};
 use og_preflight::checks;
 
 use crate::args;
-use crate::health::kinds::{FINDING_KINDS, FindingKind, find_kind};
+use crate::health::kinds::{FINDING_KINDS, find_kind};
 
 /// The word that lists all ids.
 pub const ALL: &str = "all";
@@ -16,7 +17,7 @@ pub const ALL: &str = "all";
 #[must_use]
 pub fn outcome_reasons() -> [(&'static str, Explanation); 3] {
     let reason = |word, advice, commands| {
-        (word, Explanation { meaning: describe_word::<args::Reason>(word), advice, commands })
+        (word, Explanation { meaning: describe_word::<args::Reason>(word).into(), advice, commands })
     };
     [
         reason(
@@ -67,7 +68,7 @@ pub fn explain(id: &str) -> Result<String, Error> {
         return Ok(print("outcome.reason", id, &told));
     }
     if let Some(kind) = find_kind(id) {
-        return Ok(print_finding(kind));
+        return Ok(print("finding of og status", id, &kind.explanation));
     }
     if checks::find(id).is_some() {
         return checks::explain(id);
@@ -88,17 +89,9 @@ fn print(what: &str, id: &str, told: &Explanation) -> String {
     out.trim_end().to_owned()
 }
 
-fn print_finding(kind: &FindingKind) -> String {
-    let mut out = format!("{} (finding of og status)\n\n{}\n\n{}", kind.id, kind.meaning, kind.advice);
-    if !kind.command.is_empty() {
-        let _ = write!(out, "\n\n    {}", kind.command);
-    }
-    out
-}
-
 fn list() -> String {
     let mut out = String::new();
-    let mut part = |title: &str, lines: Vec<(&str, String)>| {
+    let mut part = |title: &str, lines: Vec<(&str, Cow<'static, str>)>| {
         let _ = writeln!(out, "{}{title}", if out.is_empty() { "" } else { "\n" });
         for (id, about) in lines {
             let _ = writeln!(out, "  {id:26}{about}");
@@ -108,9 +101,10 @@ fn list() -> String {
     let reasons = Reason::ALL.map(|reason| (reason.name(), reason.explain().meaning));
     let outcomes = outcome_reasons().map(|(word, told)| (word, told.meaning));
     part("Reasons", reasons.into_iter().chain(outcomes).collect());
-    let findings = FINDING_KINDS.iter().map(|kind| (kind.id, kind.meaning.to_owned()));
+    let findings = FINDING_KINDS.iter().map(|kind| (kind.id, kind.explanation.meaning.clone()));
     part("Findings of og status", findings.collect());
-    let checks = checks::all().map(|check| (check.id, format!("{}: {}", check.severity.name(), check.what)));
+    let checks =
+        checks::all().map(|check| (check.id, format!("{}: {}", check.severity.name(), check.what).into()));
     part("Checks of og_preflight", checks.collect());
     out.trim_end().to_owned()
 }

@@ -36,12 +36,9 @@ workflow go on in spite of it.
 pub fn page() -> String {
     let mut out = format!("{HEAD}\n## The state of a cluster\n\nFindings of `og status`.\n");
     for kind in FINDING_KINDS {
-        let _ = write!(out, "\n### {}\n\n{} {}\n", kind.id, kind.meaning, kind.advice);
-        out.push_str(&commands(if kind.command.is_empty() {
-            &[]
-        } else {
-            std::slice::from_ref(&kind.command)
-        }));
+        let told = &kind.explanation;
+        let _ = write!(out, "\n### {}\n\n{} {}\n", kind.id, told.meaning, told.advice);
+        out.push_str(&commands(told.commands));
     }
     out.push_str(OF_CHECKS);
     for check in checks::all() {

@@ -65,7 +65,12 @@ fn error(id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
     finding(Severity::Error, id, node, message)
 }
 
-fn finding(severity: Severity, id: &str, node: Option<&str>, message: impl Into<String>) -> Finding {
+pub(super) fn finding(
+    severity: Severity,
+    id: &str,
+    node: Option<&str>,
+    message: impl Into<String>,
+) -> Finding {
     debug_assert!(find_kind(id).is_some(), "{id} is explained nowhere");
     Finding { id: id.to_owned(), severity, node: node.map(str::to_owned), message: message.into(), fix: None }
 }

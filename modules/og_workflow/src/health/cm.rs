@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use og_common::gauss::cm_query::{CmInstance, CmView};
 
-use super::kinds::find_kind;
+use super::assess::finding;
 use super::{Finding, Severity};
 use crate::cluster::Node;
 
@@ -50,6 +50,9 @@ pub(super) fn findings(view: &CmView, nodes: &[Node]) -> Vec<Finding> {
 fn start_cm(n: Option<&Node>) -> String {
     let stopped = n.map(|n| &n.state().managed_by).filter(|managed| managed.is_node_stopped());
     match stopped.and_then(|managed| managed.node_id) {
+        _ if stopped.is_some_and(|managed| managed.cluster_stopped) => {
+            "cm_ctl start, which ends the manual stop of the cluster".to_owned()
+        }
         Some(id) => format!("cm_ctl start -n {id}, which ends the manual stop of the node"),
         None => START_CM.to_owned(),
     }
@@ -82,8 +85,7 @@ fn servers(view: &CmView, nodes: &[Node]) -> Option<Finding> {
 }
 
 fn warning(id: &str, message: impl Into<String>) -> Finding {
-    debug_assert!(find_kind(id).is_some(), "{id} is explained nowhere");
-    Finding { id: id.to_owned(), severity: Severity::Warning, node: None, message: message.into(), fix: None }
+    finding(Severity::Warning, id, None, message)
 }
 
 /// What was seen of a node otherwise than CM reports it, and what to do.

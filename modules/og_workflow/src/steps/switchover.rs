@@ -281,8 +281,8 @@ enum SwitchoverEnd {
     NotYet,
 }
 
-/// The nodes that run as a primary or a single server.
-fn primaries(nodes: &[Node]) -> Vec<String> {
+/// The names of the nodes that run as a primary or a single server.
+fn leaders(nodes: &[Node]) -> Vec<String> {
     let leads = |n: &&Node| matches!(n.live_role(), Some(Role::Primary | Role::Normal));
     nodes.iter().filter(leads).map(|n| n.name.clone()).collect()
 }
@@ -293,13 +293,13 @@ fn outcome(nodes: &[Node], own: &HandOver) -> SwitchoverEnd {
             .iter()
             .any(|n| n.name == name && n.live_role() == Some(role) && n.state().db_state == DbState::Normal)
     };
-    if is(&own.to, Role::Primary) && !primaries(nodes).contains(&own.from) {
+    if is(&own.to, Role::Primary) && !leaders(nodes).contains(&own.from) {
         SwitchoverEnd::Done
     } else if is(&own.from, Role::Primary)
         && nodes.iter().any(|n| n.name == own.to && n.live_role() == Some(Role::Standby))
     {
         SwitchoverEnd::AsBefore
-    } else if let [other] = &primaries(nodes)[..]
+    } else if let [other] = &leaders(nodes)[..]
         && is(other, Role::Primary)
         && ![&own.from, &own.to].contains(&other)
     {
