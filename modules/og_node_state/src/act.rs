@@ -113,7 +113,7 @@ async fn start(
     role: Option<Role>,
 ) -> Result<Vec<String>, Error> {
     // It was not when this was planned.
-    if cm::is_in_charge(call, node).await {
+    if cm::is_in_charge(call, node).await? {
         return cm::await_start(call, node, args, role).await;
     }
     call.record_seen("the server is being started");
@@ -140,7 +140,7 @@ async fn start(
         .reason(Reason::WrongRole)
     };
     match role {
-        Some(_) if state.role == Role::Pending && cm::is_in_charge(call, node).await => {
+        Some(_) if state.role == Role::Pending && cm::is_in_charge(call, node).await? => {
             cm::await_start(call, node, args, role).await
         }
         Some(role) if !is_role(state.role, role) => Err(wrong(role)),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use og_common::gauss::cm_ctl::{CmAct, missing_cm_server, missing_role};
 use og_common::gauss::cm_query::CmInstance;
+use og_common::gauss::managed::Act;
 use og_common::gauss::process::{Outcome, time_left};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, ErrorKind, Reason};
@@ -157,9 +158,18 @@ async fn start(call: &Call, node: &ServerNode, args: &Args, present: &Present) -
 }
 
 /// Whether CM starts the server and gives it its role now.
-pub(crate) async fn is_in_charge(call: &Call, node: &ServerNode) -> bool {
+///
+/// # Errors
+/// `refused` where CM, which was resumed meanwhile, holds the server stopped: it kills one that is started.
+pub(crate) async fn is_in_charge(call: &Call, node: &ServerNode) -> Result<bool, Error> {
     let managed = node.managed_by(call, true).await;
-    !managed.has_let_go() && managed.manual_start.is_empty()
+    if managed.has_let_go() {
+        return Ok(false);
+    }
+    if !managed.manual_start.is_empty() {
+        managed.permit(Act::Start, &node.data_dir)?;
+    }
+    Ok(true)
 }
 
 /// Waits until CM, which was resumed in the middle of an act, has started the server and given it its role: a second server

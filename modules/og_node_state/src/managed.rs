@@ -5,6 +5,7 @@ use std::path::Path;
 use og_common::gauss::cm_ctl::{CmAct, missing_cm_server, require_cm_server};
 use og_common::gauss::cm_query::CmView;
 use og_common::gauss::managed::{Act, ManagedBy, Manager, Means, refuse_for_cm};
+use og_common::gauss::peer::{ChannelPeer, Found};
 use og_common::gauss::{NodeState, Role, ServerNode, StopMode};
 use og_common::protocol::{Call, Error, Reason};
 
@@ -104,6 +105,10 @@ pub fn plan_as_managed(
             let steps = planned?;
             may_fail_over(present.cm_view.as_ref()).map(|()| steps)
         }
+        Ok(Means::Own) if act == Act::Failover && managed.by == Manager::Cm => {
+            let steps = planned?;
+            refuse_failover_beside_silence(present, args).map(|()| steps)
+        }
         // A server that runs in manual stop goes down, whoever stops it, and CM makes a standby primary in its place.
         Ok(Means::Own) if !managed.has_let_go() && is_stop(act) => {
             refuse_busy(&present.node, args)?;
@@ -156,6 +161,24 @@ fn may_fail_over(view: Option<&CmView>) -> Result<(), Error> {
                 ))
         }
     }
+}
+
+/// Refuses a failover of a cluster that was stopped as a whole, as far as this node knows, while a peer is silent: where that
+/// one was cut off, the cluster may have been started again on its side, and CM makes another server primary there.
+fn refuse_failover_beside_silence(present: &Present, args: &Args) -> Result<(), Error> {
+    let is_silent = |peer: &&ChannelPeer| matches!(peer.found, Found::Silent(_));
+    let silent: Vec<String> = present.peers.iter().filter(is_silent).map(ChannelPeer::words).collect();
+    if args.force || silent.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "openGauss CM is stopped here, and whether it runs the cluster elsewhere cannot be told: {}",
+        silent.join(", ")
+    );
+    Err(refuse_for_cm(detail).with_path("/transition").hint(
+        "start the cluster (cm_ctl start), and CM makes a standby primary; og failover looks at CM on all nodes; \
+         force: true takes it for stopped there, too",
+    ))
 }
 
 /// The steps that cm_ctl does: pure. The conditions are those of [`plan`], but that CM gives the roles.

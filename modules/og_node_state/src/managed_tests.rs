@@ -252,6 +252,30 @@ fn a_switchover_is_cms_own_with_the_conditions_of_ours() {
 }
 
 #[test]
+fn a_failover_of_a_stopped_cluster_needs_that_no_peer_is_silent() {
+    let stopped = ManagedBy {
+        agent: None,
+        cluster_stopped: true,
+        manual_start: vec!["cluster_manual_start".to_owned()],
+        ..under_cm()
+    };
+    let mut standby = node(true, Role::Standby);
+    (standby.node.db_state, standby.node.receiver) = (DbState::NeedRepair, None);
+    let peer = |found| ChannelPeer { channel: ChannelEnds::default(), found };
+    let follows = Found::Server { role: Role::Standby, system_id: None, lsn: None, term: None };
+    standby.peers = vec![peer(Found::Silent("connection refused".to_owned())), peer(follows.clone())];
+    let failover = json!({"state": "primary", "transition": "failover"});
+    let error = planned(&standby, &stopped, failover).unwrap_err();
+    assert_eq!((error.kind(), error.failure().reason), (ErrorKind::Refused, Some(Reason::ManagedByCm)));
+    assert!(error.to_string().contains("whether it runs the cluster elsewhere"), "{error}");
+    let forced = json!({"state": "primary", "transition": "failover", "force": true});
+    assert_eq!(planned(&standby, &stopped, forced).unwrap(), [Step::Failover]);
+    standby.peers = vec![peer(follows)];
+    let failover = json!({"state": "primary", "transition": "failover"});
+    assert_eq!(planned(&standby, &stopped, failover).unwrap(), [Step::Failover]);
+}
+
+#[test]
 fn without_a_majority_of_cm_servers_nobody_switches_over() {
     let primary = json!({"state": "primary"});
     let mut standby = node(true, Role::Standby);

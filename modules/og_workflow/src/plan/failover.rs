@@ -9,6 +9,7 @@ use og_common::hba::RuleFields;
 use og_common::protocol::Lsn;
 use og_common::standby_names::{Edit, StandbyNames};
 
+use super::managed::is_run_by_cm;
 use super::{Files, MOST_AVAILABLE, Outlook, Purpose, SYNC_NAMES, Shared, purpose_of};
 use crate::args::Options;
 use crate::cluster::{
@@ -62,7 +63,7 @@ pub struct Choice {
     pub loss: String,
     /// Whether acknowledged commits are, or may be.
     pub loses: bool,
-    /// Whether it takes over although another one, or the old primary, holds more.
+    /// Whether it takes over although another one, or the old primary, holds more, or its own guard cannot be passed.
     pub force: bool,
     /// What `synchronous_standby_names` is to be there; none where it may stay.
     pub sync_names: Option<String>,
@@ -532,8 +533,11 @@ pub fn choose(
             term: end.0,
             at: String::new(),
         }),
-        // With nobody left to ask, the server's own guard cannot be passed; the proof is this workflow's.
-        force: is_less || held.is_behind(&to) || (direct == 0 && !og.lost.is_empty()),
+        // With nobody left to ask, or a CM that is stopped, the server's own guard cannot be passed; the proof is this workflow's.
+        force: is_less
+            || held.is_behind(&to)
+            || (direct == 0 && !og.lost.is_empty())
+            || og.members.iter().any(is_run_by_cm),
         to,
         sync_names,
         warnings,

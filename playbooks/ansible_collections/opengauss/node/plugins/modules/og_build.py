@@ -446,7 +446,7 @@ node:
         - "C(build_failed): A build has failed."
         - "C(catchup): Streams, and is behind."
         - "C(coredump): Crashed."
-        - "C(unknown): A role that this program does not know."
+        - "C(unknown): A state that this program does not know."
       type: str
       returned: always
     detail:
@@ -526,7 +526,7 @@ node:
             - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): A role that this program does not know."
+            - "C(unknown): A state that this program does not know."
           type: str
           returned: always
         state:
@@ -667,7 +667,7 @@ node:
             - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): A role that this program does not know."
+            - "C(unknown): A state that this program does not know."
           type: str
           returned: always
         state:

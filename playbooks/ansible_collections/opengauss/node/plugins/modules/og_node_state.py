@@ -121,7 +121,7 @@ options:
           - "C(build_failed): A build has failed."
           - "C(catchup): Streams, and is behind."
           - "C(coredump): Crashed."
-          - "C(unknown): A role that this program does not know."
+          - "C(unknown): A state that this program does not know."
         type: str
         choices:
           - normal
@@ -570,7 +570,7 @@ node:
         - "C(build_failed): A build has failed."
         - "C(catchup): Streams, and is behind."
         - "C(coredump): Crashed."
-        - "C(unknown): A role that this program does not know."
+        - "C(unknown): A state that this program does not know."
       type: str
       returned: always
     detail:
@@ -650,7 +650,7 @@ node:
             - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): A role that this program does not know."
+            - "C(unknown): A state that this program does not know."
           type: str
           returned: always
         state:
@@ -791,7 +791,7 @@ node:
             - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): A role that this program does not know."
+            - "C(unknown): A state that this program does not know."
           type: str
           returned: always
         state:

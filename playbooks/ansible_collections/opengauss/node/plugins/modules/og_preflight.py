@@ -1143,7 +1143,7 @@ facts:
             - "C(build_failed): A build has failed."
             - "C(catchup): Streams, and is behind."
             - "C(coredump): Crashed."
-            - "C(unknown): A role that this program does not know."
+            - "C(unknown): A state that this program does not know."
           type: str
           returned: always
         detail:
@@ -1223,7 +1223,7 @@ facts:
                 - "C(build_failed): A build has failed."
                 - "C(catchup): Streams, and is behind."
                 - "C(coredump): Crashed."
-                - "C(unknown): A role that this program does not know."
+                - "C(unknown): A state that this program does not know."
               type: str
               returned: always
             state:
@@ -1364,7 +1364,7 @@ facts:
                 - "C(build_failed): A build has failed."
                 - "C(catchup): Streams, and is behind."
                 - "C(coredump): Crashed."
-                - "C(unknown): A role that this program does not know."
+                - "C(unknown): A state that this program does not know."
               type: str
               returned: always
             state:
