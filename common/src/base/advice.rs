@@ -117,8 +117,8 @@ impl Reason {
                 &["og status -v", "og switchover -n n3"],
             ),
             Self::Overtaken => (
-                "Somebody else switched over at the same time. Agree on one primary, see who is it now, and call again if \
-                 it is not the wanted one.",
+                "Somebody else switched over at the same time. See which node is primary now, and agree on one; call again where \
+                 it is to be another.",
                 &["og status"],
             ),
             Self::WrongRole => (

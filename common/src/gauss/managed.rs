@@ -491,7 +491,7 @@ fn installations_in_charge<'a>(
             format!("server {server} of node {node} in {}", it.home.display())
         };
         return Err(format!(
-            "two static configs name its data directory, as {} and as {}",
+            "two cluster_static_config files name its data directory: as {}, and as {}",
             in_words(first),
             in_words(other)
         ));
@@ -499,7 +499,7 @@ fn installations_in_charge<'a>(
     if let Some(own) = own {
         if with_cm && !named.iter().any(|it| it.home == own) {
             return Err(format!(
-                "it is a server of {}, and GAUSSHOME is {}, whose cm_ctl does not know it",
+                "its cluster_static_config is in {}, and GAUSSHOME is {}, whose cm_ctl does not know the server",
                 first.home.display(),
                 own.display()
             ));
@@ -924,7 +924,7 @@ mod tests {
         assert_eq!(chosen(&[a.clone(), other.clone()], "/a").unwrap(), ["/a"]);
         // cm_ctl of the other one would act on another cluster.
         let why = chosen(&[a.clone(), other.clone()], "/b").unwrap_err();
-        assert!(why.contains("a server of /a, and GAUSSHOME is /b"), "{why}");
+        assert!(why.contains("in /a, and GAUSSHOME is /b"), "{why}");
         // A release that is being exchanged: both name it alike, and cm_ctl's own files count.
         let newer = installation("/c", true, Some((1, 6001)));
         assert_eq!(chosen(&[a.clone(), newer.clone()], "/c").unwrap(), ["/c", "/a"]);
@@ -933,7 +933,7 @@ mod tests {
         assert_eq!(chosen(&[a.clone(), plain.clone()], "/a").unwrap(), ["/a"]);
         assert_eq!(chosen(&[other.clone(), plain.clone()], "/b").unwrap(), ["/d"]);
         let why = chosen(&[a.clone(), installation("/e", true, Some((3, 6003)))], "/a").unwrap_err();
-        assert!(why.contains("server 6001 of node 1 in /a and as server 6003 of node 3 in /e"), "{why}");
+        assert!(why.contains("server 6001 of node 1 in /a, and as server 6003 of node 3 in /e"), "{why}");
         // Alone it needs no name.
         assert_eq!(chosen(std::slice::from_ref(&other), "/b").unwrap(), ["/b"]);
         assert_eq!(chosen(&[other, installation("/f", true, None)], "/b").unwrap(), [""; 0]);
@@ -1082,7 +1082,7 @@ mod tests {
         assert_eq!((seen.by, seen.node_id, seen.instance_id), (Manager::Cm, None, None));
         assert!(!seen.paused && seen.manual_start.is_empty(), "{seen:?}");
         let why = seen.conflict.as_ref().unwrap();
-        assert!(why.contains("whose cm_ctl does not know it"), "{why}");
+        assert!(why.contains("whose cm_ctl does not know the server"), "{why}");
         assert_eq!(permitted(&seen), []);
         assert_eq!(fake.look().conflict, None);
         // With this one's own GAUSSHOME beside a server program of the other one's.

@@ -22,18 +22,18 @@ pub fn outcome_reasons() -> [(&'static str, Explanation); 3] {
     [
         reason(
             "old_roles_hold",
-            "The primary is who it was. Read in the message what stood against it, mend that, and switch over again.",
+            "The primary is the same as before. The message says why the switchover failed: remove the cause, and switch over again.",
             &["og switchover -n n2"],
         ),
         reason(
             "under_way",
-            "How it ends is not known yet, and it is not tried again by itself. See who is primary; the same command goes on \
-             from there.",
+            "How it ends is not known yet, and it is not tried again by itself. See which node is primary; the same command \
+             continues from there.",
             &["og status"],
         ),
         reason(
             "other_primary",
-            "Somebody else, such as CM, made it primary. See who leads now, and switch over again if another node is wanted.",
+            "CM, or a person, made a third node primary. See which one, and switch over again where it is to be another.",
             &["og status"],
         ),
     ]
