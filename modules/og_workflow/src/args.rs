@@ -553,6 +553,18 @@ pub enum Reason {
     UnderWay,
 }
 
+impl Reason {
+    /// As the outcome writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OldRolesHold => "old_roles_hold",
+            Self::OtherPrimary => "other_primary",
+            Self::UnderWay => "under_way",
+        }
+    }
+}
+
 /// What a step changed on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {

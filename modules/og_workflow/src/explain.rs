@@ -16,23 +16,24 @@ pub const ALL: &str = "all";
 /// The reasons of an outcome with what to do.
 #[must_use]
 pub fn outcome_reasons() -> [(&'static str, Explanation); 3] {
-    let reason = |word, advice, commands| {
+    let reason = |reason: args::Reason, advice, commands| {
+        let word = reason.name();
         (word, Explanation { meaning: describe_word::<args::Reason>(word).into(), advice, commands })
     };
     [
         reason(
-            "old_roles_hold",
+            args::Reason::OldRolesHold,
             "The primary is the same as before. The message says why the switchover failed: remove the cause, and switch over again.",
             &["og switchover -n n2"],
         ),
         reason(
-            "under_way",
+            args::Reason::UnderWay,
             "How it ends is not known yet, and it is not tried again by itself. See which node is primary; the same command \
              continues from there.",
             &["og status"],
         ),
         reason(
-            "other_primary",
+            args::Reason::OtherPrimary,
             "CM, or a person, made a third node primary. See which one, and switch over again where it is to be another.",
             &["og status"],
         ),

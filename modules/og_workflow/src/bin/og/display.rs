@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use og_common::protocol::{Bytes, Error, Progress, secret};
-use og_workflow::args::{Change, NodeCall, Outcome};
+use og_workflow::args::{Change, NodeCall, Outcome, Reason};
 use serde_json::{Value, json};
 
 use crate::run::LockLeft;
@@ -136,7 +136,15 @@ impl Display {
             None if !changes => {}
             None => err(&format!("{} ({})", og_workflow::text::msg(outcome, check), seconds(elapsed))),
         }
+        Self::explanation(outcome.reason.map(Reason::name));
         Self::report(outcome.report.as_deref());
+    }
+
+    /// Names what explains the reason.
+    fn explanation(reason: Option<&str>) {
+        if let Some(reason) = reason {
+            err(&format!("og explain {reason} says more"));
+        }
     }
 
     /// Writes one line to standard output.
@@ -211,9 +219,7 @@ impl Display {
             self.out_json(&told);
         }
         err(&format!("og: {}", secret::mask_text(&error.to_string())));
-        if let Some(reason) = error.failure().reason {
-            err(&format!("og explain {} says more", reason.name()));
-        }
+        Self::explanation(error.failure().reason.map(og_common::protocol::Reason::name));
     }
 
     /// Tells what should be looked at.
