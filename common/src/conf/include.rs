@@ -73,7 +73,7 @@ impl Includes {
             ));
         }
         for setting in file.active_settings(|_| true) {
-            if super::is_include(&setting.name) {
+            if super::is_include(setting.name.as_bytes()) {
                 self.follow_include(&setting, &path, line, depth + 1);
             } else {
                 let name = setting.name.to_ascii_lowercase();

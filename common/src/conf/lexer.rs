@@ -1,13 +1,12 @@
 //! One line as the server's scanner and parser read it (`guc-file.l`): the same tokens, longest match first.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-/// Where a line's setting stands, and its value.
+/// Where a line's setting stands.
 pub(super) struct Found {
     pub(super) name: Range<usize>,
     pub(super) value: Range<usize>,
-    /// The value without quotes and escapes.
-    pub(super) decoded: Vec<u8>,
     pub(super) equals: bool,
     /// A comment follows on the line.
     pub(super) comment: bool,
@@ -54,9 +53,13 @@ pub(super) fn scan_line(text: &[u8]) -> Result<Option<Found>, LineError> {
         // The server would cut the value there, and its last character with it.
         return Err(LineError { column: value.start + nul + 1, message: "NUL byte in a value".into() });
     }
-    let decoded = if raw.first() == Some(&b'\'') { unquote(raw) } else { raw.to_vec() };
     let comment = text[value.end..].contains(&b'#');
-    Ok(Some(Found { name, value, decoded, equals, comment }))
+    Ok(Some(Found { name, value, equals, comment }))
+}
+
+/// A value as it is written, without quotes and escapes.
+pub(super) fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    if raw.first() == Some(&b'\'') { unquote(raw).into() } else { raw.into() }
 }
 
 /// The name of a commented setting: `#name = …`; blanks may stand in what is none.

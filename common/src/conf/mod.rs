@@ -16,6 +16,8 @@ use std::{
     path::Path,
 };
 
+use bytes::Bytes;
+
 use crate::base::{Error, secret};
 
 pub use include::{Included, Includes};
@@ -70,8 +72,8 @@ pub struct ConfFile {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
-    /// With its end (`\n`), which only the last line may lack.
-    bytes: Vec<u8>,
+    /// With its end (`\n`), which only the last line may lack; a slice of the text that was read, but for a changed line.
+    bytes: Bytes,
     content: Content,
 }
 
@@ -80,8 +82,6 @@ enum Content {
     /// Blank or only a comment.
     Nothing,
     Setting {
-        name: String,
-        value: Vec<u8>,
         name_at: Range<usize>,
         value_at: Range<usize>,
         equals: bool,
@@ -97,7 +97,14 @@ impl ConfFile {
     /// Reads the text; never fails, see [`ConfFile::errors`].
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
-        let mut lines: Vec<Line> = text.split_inclusive(|&byte| byte == b'\n').map(Line::parse).collect();
+        let all = Bytes::copy_from_slice(text);
+        let ends = memchr::memchr_iter(b'\n', text).map(|at| at + 1);
+        let ends = ends.chain((!text.ends_with(b"\n")).then_some(text.len()));
+        let mut from = 0;
+        let mut lines: Vec<Line> = ends
+            .map(|end| Line::new(all.slice(std::mem::replace(&mut from, end)..end)))
+            .filter(|line| !line.bytes.is_empty())
+            .collect();
         if let Some(first) = lines.first_mut().filter(|line| line.bytes.starts_with(BYTE_ORDER_MARK)) {
             let message = "a byte order mark, which the server takes for the beginning of a name".into();
             first.content = Content::Error { column: 1, message };
@@ -163,8 +170,9 @@ impl ConfFile {
     #[must_use]
     pub fn occurrences_of(&self, names: &[&str]) -> HashMap<String, Vec<Setting>> {
         let few = (names.len() < FEW).then_some(names);
-        let is_asked =
-            |found: &str| few.is_none_or(|few| few.iter().any(|name| name.eq_ignore_ascii_case(found)));
+        let is_asked = |found: &[u8]| {
+            few.is_none_or(|few| few.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(found)))
+        };
         let mut found: HashMap<String, Vec<Setting>> = HashMap::new();
         for setting in self.active_settings(|name| !is_include(name) && is_asked(name)) {
             found.entry(setting.name.to_ascii_lowercase()).or_default().push(setting);
@@ -172,12 +180,17 @@ impl ConfFile {
         found
     }
 
-    /// Registers the secrets in its values, so that no result or log shows them.
+    /// Registers the secrets in its values and comments, so that no result or log shows them.
     pub(crate) fn register_secrets(&self) {
         for line in &self.lines {
-            let Content::Setting { name, value, .. } = &line.content else { continue };
-            let text = String::from_utf8_lossy(value);
-            if secret::is_secret(name) {
+            // With a backslash any byte can be written otherwise.
+            if !secret::may_hold_secrets(&line.bytes) && !line.bytes.contains(&b'\\') {
+                continue;
+            }
+            secret::register_named(&String::from_utf8_lossy(&line.bytes));
+            let (Some(name), Some(value)) = (line.name(), line.value()) else { continue };
+            let text = String::from_utf8_lossy(&value);
+            if secret::is_secret(&String::from_utf8_lossy(name)) {
                 secret::register(&text);
             } else {
                 secret::register_named(&text);
@@ -188,7 +201,7 @@ impl ConfFile {
     /// The setting that counts for `name`: its last occurrence.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Setting> {
-        if is_include(name) {
+        if is_include(name.as_bytes()) {
             return None;
         }
         let index = self.last_active(name)?;
@@ -225,10 +238,10 @@ impl ConfFile {
         if at > 0 && !self.lines[at - 1].bytes.ends_with(b"\n") {
             // A comment stays a comment whatever ends it; a setting is read the same.
             let bytes = [&self.lines[at - 1].bytes[..], end].concat();
-            self.lines[at - 1] = Line::parse(&bytes);
+            self.lines[at - 1] = Line::new(bytes.into());
         }
         let text = [name.as_bytes(), b" = ", value::print_new(value).as_bytes(), end].concat();
-        self.lines.insert(at, Line::parse(&text));
+        self.lines.insert(at, Line::new(text.into()));
         Ok(true)
     }
 
@@ -247,7 +260,7 @@ impl ConfFile {
         }
         let (mut active, mut commented) = (HashMap::new(), HashMap::new());
         for (index, line) in self.lines.iter().enumerate() {
-            if let Content::Setting { name, .. } = &line.content {
+            if let Some(name) = line.name() {
                 active.insert(name.to_ascii_lowercase(), index);
             } else if let Some(name) = line.commented_name() {
                 commented.insert(name.to_ascii_lowercase(), index);
@@ -257,7 +270,7 @@ impl ConfFile {
         let mut new: BTreeMap<usize, Vec<Line>> = BTreeMap::new();
         for (name, value) in wanted {
             let lower = name.to_ascii_lowercase();
-            if let Some(index) = active.get(&lower) {
+            if let Some(index) = active.get(lower.as_bytes()) {
                 changed.push(self.change_line(*index, value));
                 continue;
             }
@@ -267,7 +280,7 @@ impl ConfFile {
             };
             let end = self.line_end(like);
             let text = [name.as_bytes(), b" = ", value::print_new(value).as_bytes(), end].concat();
-            new.entry(at).or_default().push(Line::parse(&text));
+            new.entry(at).or_default().push(Line::new(text.into()));
             changed.push(true);
         }
         if new.contains_key(&self.lines.len())
@@ -275,7 +288,7 @@ impl ConfFile {
         {
             let ended = [&last.bytes[..], self.line_end(self.lines.len() - 1)].concat();
             self.lines.pop();
-            self.lines.push(Line::parse(&ended));
+            self.lines.push(Line::new(ended.into()));
         }
         let old = std::mem::take(&mut self.lines);
         for (index, line) in old.into_iter().enumerate() {
@@ -306,10 +319,7 @@ impl ConfFile {
     /// standby: taking over its primary's file it keeps its own line of a reserved parameter, also a commented one. Where
     /// it has none, release 3.0.5 comments the primary's line out; nothing is known of the others.
     pub fn unset(&mut self, name: &str) -> bool {
-        let concerns = |line: &Line| {
-            matches!(&line.content, Content::Setting { name: found, .. }
-                if found.eq_ignore_ascii_case(name) && !is_include(found))
-        };
+        let concerns = |line: &Line| line.sets(name) && !is_include(name.as_bytes());
         let Some(last) = self.lines.iter().rposition(concerns) else { return false };
         let mut commented = self.last_commented(name).is_some();
         for index in (0..=last).rev() {
@@ -319,9 +329,9 @@ impl ConfFile {
             let Content::Setting { name_at, comment, .. } = &self.lines[index].content else { continue };
             let start = name_at.start;
             if *comment || (index == last && !commented) {
-                let mut bytes = std::mem::take(&mut self.lines[index].bytes);
-                bytes.insert(start, b'#');
-                self.lines[index] = Line::parse(&bytes);
+                let (before, rest) = self.lines[index].bytes.split_at(start);
+                let bytes = [before, b"#", rest].concat();
+                self.lines[index] = Line::new(bytes.into());
                 commented = true;
             } else {
                 self.lines.remove(index);
@@ -333,9 +343,9 @@ impl ConfFile {
     /// The active settings whose names the filter takes.
     fn active_settings<'a>(
         &'a self,
-        takes: impl Fn(&str) -> bool + 'a,
+        takes: impl Fn(&[u8]) -> bool + 'a,
     ) -> impl Iterator<Item = Setting> + 'a {
-        let named = move |line: &Line| matches!(&line.content, Content::Setting { name, .. } if takes(name));
+        let named = move |line: &Line| line.name().is_some_and(&takes);
         self.lines
             .iter()
             .enumerate()
@@ -344,9 +354,7 @@ impl ConfFile {
     }
 
     fn last_active(&self, name: &str) -> Option<usize> {
-        self.lines.iter().rposition(
-            |line| matches!(&line.content, Content::Setting { name: found, .. } if found.eq_ignore_ascii_case(name)),
-        )
+        self.lines.iter().rposition(|line| line.sets(name))
     }
 
     fn last_commented(&self, name: &str) -> Option<usize> {
@@ -374,8 +382,8 @@ impl ConfFile {
 
     fn change_line(&mut self, index: usize, wanted: &str) -> bool {
         let line = &mut self.lines[index];
-        let Content::Setting { value, name_at, value_at, equals, .. } = &line.content else { return false };
-        if is_same_value(value, wanted.as_bytes()) {
+        let Content::Setting { name_at, value_at, equals, .. } = &line.content else { return false };
+        if is_same_value(&lexer::decode(&line.bytes[value_at.clone()]), wanted.as_bytes()) {
             return false;
         }
         let (before, rest) = line.bytes.split_at(value_at.start);
@@ -385,18 +393,16 @@ impl ConfFile {
         let before: Cow<'_, [u8]> =
             if *equals { before.into() } else { [&before[..name_at.end], b" = "].concat().into() };
         let bytes = [&before, text.as_bytes(), after].concat();
-        *line = Line::parse(&bytes);
+        *line = Line::new(bytes.into());
         true
     }
 }
 
 impl Line {
-    fn parse(bytes: &[u8]) -> Self {
-        let content = match lexer::scan_line(bytes.strip_suffix(b"\n").unwrap_or(bytes)) {
+    fn new(bytes: Bytes) -> Self {
+        let content = match lexer::scan_line(bytes.strip_suffix(b"\n").unwrap_or(&bytes)) {
             Ok(None) => Content::Nothing,
             Ok(Some(found)) => Content::Setting {
-                name: String::from_utf8_lossy(&bytes[found.name.clone()]).into_owned(),
-                value: found.decoded,
                 name_at: found.name,
                 value_at: found.value,
                 equals: found.equals,
@@ -404,7 +410,28 @@ impl Line {
             },
             Err(error) => Content::Error { column: error.column, message: error.message },
         };
-        Self { bytes: bytes.to_vec(), content }
+        Self { bytes, content }
+    }
+
+    /// The name of its setting, as it is written.
+    fn name(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Setting { name_at, .. } => Some(&self.bytes[name_at.clone()]),
+            _ => None,
+        }
+    }
+
+    /// The value of its setting, without quotes and escapes.
+    fn value(&self) -> Option<Cow<'_, [u8]>> {
+        match &self.content {
+            Content::Setting { value_at, .. } => Some(lexer::decode(&self.bytes[value_at.clone()])),
+            _ => None,
+        }
+    }
+
+    /// Whether it sets what has this name.
+    fn sets(&self, name: &str) -> bool {
+        self.name().is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
     }
 
     /// The name that it sets in a comment.
@@ -414,17 +441,13 @@ impl Line {
 
     /// Its setting, if it has one; `index` is its place in the file.
     fn setting(&self, index: usize) -> Option<Setting> {
-        match &self.content {
-            Content::Setting { name, value, .. } => {
-                Some(Setting { name: name.clone(), value: value.clone(), line: index + 1 })
-            }
-            _ => None,
-        }
+        let name = String::from_utf8_lossy(self.name()?).into_owned();
+        Some(Setting { name, value: self.value()?.into_owned(), line: index + 1 })
     }
 }
 
-fn is_include(name: &str) -> bool {
-    name.eq_ignore_ascii_case("include") || name.eq_ignore_ascii_case("include_if_exists")
+fn is_include(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"include") || name.eq_ignore_ascii_case(b"include_if_exists")
 }
 
 #[cfg(test)]

@@ -403,7 +403,7 @@ proptest! {
         prop_assert_eq!(all.set_all(&wanted).unwrap(), expected);
         // Only the order of new lines below one comment may be another one.
         let sorted = |file: &ConfFile| {
-            let mut lines: Vec<Vec<u8>> = file.lines.iter().map(|line| line.bytes.clone()).collect();
+            let mut lines: Vec<Vec<u8>> = file.lines.iter().map(|line| line.bytes.to_vec()).collect();
             lines.sort();
             lines
         };
@@ -431,7 +431,7 @@ proptest! {
         // A last line without its end gets one when a line follows it.
         for lines in [&mut rest, &mut old] {
             if let Some(last) = lines.last_mut() {
-                last.bytes = last.bytes.trim_ascii_end().to_vec();
+                last.bytes = last.bytes.trim_ascii_end().to_vec().into();
             }
         }
         let bytes = |lines: &[Line]| lines.iter().map(|line| line.bytes.clone()).collect::<Vec<_>>();

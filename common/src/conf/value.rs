@@ -16,7 +16,7 @@ pub fn check_name(name: &str) -> Result<(), Error> {
         return Err(Error::bad_args(format!("{name:?} is not a name a parameter can have"))
             .hint("a name has letters, digits and _, and may have one dot"));
     }
-    if super::is_include(name) {
+    if super::is_include(name.as_bytes()) {
         return Err(Error::bad_args(format!("{name} is a directive, not a parameter")));
     }
     Ok(())

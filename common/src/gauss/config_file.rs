@@ -145,12 +145,16 @@ impl<'n> ConfigFile<'n> {
         self.node.filter(|node| self.policy.reload && node.running_pid().is_some())
     }
 
-    /// Reads the file, without a lock; the secrets in it are known from then on.
+    /// Reads the file, without a lock. The secrets in a pg_hba.conf are known from then on, those in a postgresql.conf as soon as it
+    /// is [parsed](ConfigFile::parse).
     ///
     /// # Errors
     /// As [`files::read`].
     pub fn read(&self) -> Result<Vec<u8>, Error> {
         let text = files::read(&self.path)?;
+        if self.kind == ConfigKind::Conf {
+            return Ok(text);
+        }
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         // Under the lock it is read again, and is nearly always the same.
@@ -164,7 +168,7 @@ impl<'n> ConfigFile<'n> {
         Ok(text)
     }
 
-    /// What a postgresql.conf of this text says.
+    /// What a postgresql.conf of this text says; the secrets in it are known from then on.
     ///
     /// # Errors
     /// `corrupt` with line and column when the server could not understand it.

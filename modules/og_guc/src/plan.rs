@@ -197,7 +197,8 @@ pub fn current_values(file: &ConfFile, wanted: &Wanted) -> BTreeMap<String, Opti
             all.map(|setting| (setting.name.to_ascii_lowercase(), Some(setting.text().into_owned()))),
         );
     }
-    let set = file.values();
+    let names: Vec<&str> = wanted.show.iter().map(String::as_str).collect();
+    let set = file.values_of(&names);
     for name in &wanted.show {
         let lower = name.to_ascii_lowercase();
         // Each parameter is reported once, under the name by which it was asked for.

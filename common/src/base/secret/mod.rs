@@ -9,6 +9,7 @@ mod write;
 
 use std::borrow::Cow;
 
+pub(crate) use find::may_hold_secrets;
 pub use known::{register, register_args, register_named, register_value};
 pub use write::to_json;
 
@@ -27,8 +28,12 @@ pub fn is_secret(name: &str) -> bool {
     let bytes = name.as_bytes();
     let policy = bytes.get(..POLICY.len());
     let is_policy = policy.is_some_and(|begin| begin.eq_ignore_ascii_case(POLICY.as_bytes()));
-    !is_policy
-        && bytes.iter().enumerate().any(|(at, byte)| may_begin_word(*byte) && begins_with_word(&bytes[at..]))
+    !is_policy && contains_word(bytes)
+}
+
+/// Whether one of the words is somewhere in the text.
+fn contains_word(text: &[u8]) -> bool {
+    text.iter().enumerate().any(|(at, byte)| may_begin_word(*byte) && begins_with_word(&text[at..]))
 }
 
 /// Whether one of the words begins with this byte: one bit for each letter.
