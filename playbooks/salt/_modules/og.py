@@ -126,7 +126,10 @@ def _found(name):
             f"no program {name}: it is not on the PATH, nor is there {source} (salt-ssh brings no files to functions: state.apply "
             "opengauss.programs does); install it, or set og:bin_dir to its folder"
         )
-    os.chmod(path, 0o700)
+    if _is_copy(path):
+        os.chmod(path, 0o700)
+    elif not os.access(path, os.X_OK):
+        raise CommandExecutionError(f"{path} cannot be run; chmod it to 0755")
     return path
 
 
@@ -185,13 +188,22 @@ def _put(call, test, cluster):
     path = __salt__["cp.cache_file"](call["put"]["source"]) if call["put"]["source"] else None
     if not path:
         raise CommandExecutionError(f"{call['put']['from']} is in none of the master's file_roots; put it below one, such as /srv/salt/opengauss-node")
-    with open(path, "rb") as f:
-        while _wants(answer):
-            f.seek(answer["offset"])
-            content = base64.b64encode(f.read(_PIECE)).decode()
-            answer = _call(program, {**args, "offset": answer["offset"], "content": content}, test, cluster=cluster)
-    os.remove(path)
+    try:
+        with open(path, "rb") as f:
+            while _wants(answer):
+                f.seek(answer["offset"])
+                content = base64.b64encode(f.read(_PIECE)).decode()
+                answer = _call(program, {**args, "offset": answer["offset"], "content": content}, test, cluster=cluster)
+    finally:
+        if _is_copy(path):
+            os.remove(path)
     return answer
+
+
+def _is_copy(path):
+    """Whether cp.cache_file copied the file; with `file_client: local` it names the administrator's own."""
+    kept = os.path.join(os.path.realpath(__opts__["cachedir"]), "")
+    return __opts__.get("file_client") != "local" and os.path.realpath(path).startswith(kept)
 
 
 def _wants(answer):
