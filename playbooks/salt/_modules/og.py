@@ -1066,7 +1066,9 @@ def package(**arguments):
 
     state (present|absent|query, default "present")
         What shall be.
-        `present`: The program files of the package are unpacked, and the link leads to them.
+        `present`: The program files of the package are unpacked, and the link leads to them. Run by
+        root, it needs `os_user`, unless the link's folder is another user's: it runs programs of the
+        package.
         `absent`: The program files are gone, as far as the record in their folder names them; so is
         the link, if it led there.
         `query`: Tell what is unpacked, and where the link leads.
