@@ -34,6 +34,11 @@ pub const PROGRAMS: &[Program] = &[
     program::<og_workflow::Workflows>().with_controller(),
 ];
 
+/// Returns the names of the programs that act on the machine itself, as root.
+pub fn programs_of_root() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().filter(|program| program.needs_root).map(|program| program.name)
+}
+
 /// One program, and what others cannot learn from itself.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
@@ -173,8 +178,6 @@ mod tests {
 
     #[test]
     fn the_program_that_needs_root_is_the_one_that_callers_run_so() {
-        let names: Vec<_> =
-            PROGRAMS.iter().filter(|program| program.needs_root).map(|program| program.name).collect();
-        assert_eq!(names, [og_workflow::seen::HOST]);
+        assert_eq!(programs_of_root().collect::<Vec<_>>(), [og_workflow::seen::HOST]);
     }
 }

@@ -60,12 +60,6 @@ def test_example_of_an_execution_environment():
     assert described["dependencies"]["galaxy"]["collections"] == [{"name": f"galaxy/{package}", "type": "file"}]
 
 
-def test_callers_run_as_root_what_needs_it():
-    text = (COLLECTION / "plugins/plugin_utils/og_run.py").read_text()
-    needs_root = [program["name"] for program in REGISTRY["programs"] if program["needs_root"]]
-    assert re.search(r"^AS_ROOT = \((.*),\)$", text, re.M)[1] == ", ".join(f'"{name}"' for name in needs_root)
-
-
 @pytest.mark.versions
 def test_it_works_with_what_it_brings(installed, tmp_path):
     """A play of another's own, and the playbooks by their names; nothing but the package is there."""

@@ -122,6 +122,8 @@ def test_a_package_is_carried_and_unpacked(three, programs):
     three.hosts = {name: three.hosts[name] for name in ("n1", "n2")}
     for name, own in three.hosts.items():
         own["gauss_home"] = str(three.root / f"app-{name}/current")
+        # Root is to be named: programs of the package are run.
+        own["os_user"] = getpass.getuser()
     three.write({"hosts": three.hosts, "vars": {}})
     write_package(three.root / "openGauss.tar.gz", 17 << 20)
     words = ("deploy", "--package", "openGauss.tar.gz")

@@ -309,12 +309,15 @@ def test_a_file_of_the_master_is_received_by_a_minion(three, tmp_path, monkeypat
         return {"retcode": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
     def cache_file(source):
-        copy = shutil.copy(root / source.removeprefix("salt://"), tmp_path / "cache")
-        return str(copy)
+        original = root / source.removeprefix("salt://")
+        return str(original if opts.get("file_client") == "local" else shutil.copy(original, cache / "pkg"))
 
+    cache = tmp_path / "minion"
+    cache.mkdir()
+    opts = {"id": "n1", "cachedir": str(cache)}
     namespace = {
         "__name__": "og",
-        "__opts__": {"id": "n1"},
+        "__opts__": opts,
         "__context__": {},
         "__pillar__": {"og": {"bin_dir": str(programs)}},
         "__grains__": {},
@@ -334,7 +337,12 @@ def test_a_file_of_the_master_is_received_by_a_minion(three, tmp_path, monkeypat
     assert foreseen["changed"] and not node.exists()
     done = step([call])
     assert not done["failed"] and done["actions"] == foreseen["actions"] and (node / "pkg").read_bytes() == content
-    assert not (tmp_path / "cache").exists() and step([call])["changed"] is False
+    assert not list(cache.iterdir()) and step([call])["changed"] is False
+    (node / "pkg").unlink()
+    # Without a master there is no copy, but the administrator's own file.
+    opts["file_client"] = "local"
+    assert step([call])["changed"] and (root / "opengauss-node/pkg").read_bytes() == content
+    del opts["file_client"]
     (node / "pkg").unlink()
     aside = step(wanted(tmp_path / "aside"))
     assert aside["failed"] and "in none of the master's file_roots" in aside["msg"]

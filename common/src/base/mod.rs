@@ -1,6 +1,7 @@
 //! The vocabulary of all: what a call is, what it answers, how it fails, and what of it is secret.
 
 mod advice;
+mod blocking;
 mod bytes;
 mod call;
 pub mod clock;
@@ -15,6 +16,7 @@ mod report;
 pub mod secret;
 
 pub use advice::{Explanation, describe_word};
+pub use blocking::run_blocking;
 pub use bytes::Bytes;
 pub use call::{Call, Common, IfBuilding, LOCK_TIMEOUT, Progress};
 pub(crate) use call::{environment_data_dir, not_root_error, run_as_hint};

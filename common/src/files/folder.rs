@@ -15,7 +15,7 @@ use super::lock::flock_within;
 use crate::base::{Bytes, Call, Error};
 
 /// Bits of a mode by which others than the owner may write.
-const OTHERS_WRITE: u32 = 0o022;
+pub const OTHERS_WRITE: u32 = 0o022;
 /// The sticky bit: in such a folder only the owner of a file may remove it.
 const STICKY: u32 = 0o1000;
 
@@ -178,9 +178,8 @@ impl OwnFolder {
     /// # Errors
     /// `io`.
     pub fn free_space(&self) -> Result<Bytes, Error> {
-        let stat = nix::sys::statvfs::fstatvfs(&self.fd)
-            .map_err(|e| Error::io("learn the free space of", &self.path, &e.into()))?;
-        Ok(Bytes::new(stat.blocks_available() * stat.fragment_size()))
+        // No other user can change the way to it.
+        super::free_space(&self.path)
     }
 
     /// Makes sure that what was made, renamed or removed here is so after a loss of power, too.

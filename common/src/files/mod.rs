@@ -5,7 +5,7 @@ mod lock;
 mod replace;
 mod tcp;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -13,9 +13,9 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
-use crate::base::{Error, ErrorKind};
+use crate::base::{Bytes, Error, ErrorKind, run_blocking};
 
-pub use folder::OwnFolder;
+pub use folder::{OTHERS_WRITE, OwnFolder};
 pub use lock::{FileLock, MarkLock, NodeLock};
 pub use replace::{create, remove_read, replace, replace_read, sync_folder};
 pub use tcp::read_tcp;
@@ -25,6 +25,8 @@ const MOST: u64 = 256 << 20;
 
 /// Hashed at once.
 const HASH_BUFFER_BYTES: usize = 1 << 20;
+/// Hexadecimal digits of a SHA-256.
+const HASH_DIGITS: usize = 64;
 
 /// Reads the whole file.
 ///
@@ -65,11 +67,62 @@ pub fn sha256(mut source: impl Read) -> std::io::Result<String> {
             Err(e) => return Err(e),
         }
     }
-    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+/// Returns the SHA-256 of a file's content from where it is at, as [`sha256`]; the call hears signals meanwhile.
+///
+/// # Errors
+/// `permission` or `io`, naming `path`.
+pub async fn sha256_of(file: File, path: &Path) -> Result<String, Error> {
+    run_blocking(move || sha256(file)).await?.map_err(|e| Error::io("read", path, &e))
+}
+
+/// Returns the bytes in lower-case hexadecimal, two digits each.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a text does not fail.
-        let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
         text
-    }))
+    })
+}
+
+/// Whether the text is as many hexadecimal digits as [`hexadecimal`] writes them.
+#[must_use]
+pub fn is_hexadecimal(text: &[u8], digits: usize) -> bool {
+    text.len() == digits && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Parses the argument `sha256`: 64 hexadecimal digits; returns them as [`sha256`] writes them.
+///
+/// # Errors
+/// `bad_args`.
+pub fn parse_sha256(text: &str) -> Result<String, Error> {
+    let digits = text.to_ascii_lowercase();
+    if is_hexadecimal(digits.as_bytes(), HASH_DIGITS) {
+        return Ok(digits);
+    }
+    Err(Error::bad_args(format!("sha256 is not {HASH_DIGITS} hexadecimal digits"))
+        .with_path("/sha256")
+        .hint("give what sha256sum prints"))
+}
+
+/// Whether these first bytes of a file are those of one that gzip or bzip2 compressed.
+#[must_use]
+pub fn is_compressed(head: &[u8]) -> bool {
+    head.starts_with(&[0x1f, 0x8b]) || head.starts_with(b"BZh")
+}
+
+/// Returns what this user may still write to the file system of the folder.
+///
+/// # Errors
+/// `permission` or `io`, naming the folder.
+pub fn free_space(folder: &Path) -> Result<Bytes, Error> {
+    let stat = nix::sys::statvfs::statvfs(folder);
+    let stat = stat.map_err(|e| Error::io("learn the free space of", folder, &e.into()))?;
+    Ok(Bytes::new(stat.blocks_available() * stat.fragment_size()))
 }
 
 /// Makes an empty file that stands for something to be done, readable by the owner alone. A link in its place is not
@@ -116,6 +169,25 @@ mod tests {
         assert_eq!(sha256(&b""[..]).unwrap(), empty);
         let long = vec![b'a'; HASH_BUFFER_BYTES + 1];
         assert_eq!(sha256(&long[..]).unwrap(), sha256(std::io::Read::chain(&long[1..], &b"a"[..])).unwrap());
+        assert_eq!(parse_sha256(&empty.to_ascii_uppercase()).unwrap(), empty);
+        for wrong in
+            ["", &empty[1..], &format!("{empty}0"), &empty.replace('e', "g"), &empty.replace('e', "é")]
+        {
+            assert_eq!(parse_sha256(wrong).unwrap_err().kind(), ErrorKind::BadArgs, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_is_known_by_its_first_bytes() {
+        for (head, compressed) in [
+            (&b"\x1f\x8b\x08"[..], true),
+            (b"BZh9", true),
+            (b"BZ", false),
+            (b"PK\x03\x04", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_compressed(head), compressed, "{head:?}");
+        }
     }
 
     #[test]

@@ -39,16 +39,15 @@ pub fn remove_read(path: &Path, read: &[u8]) -> Result<(), Error> {
     let target = resolve(path)?;
     check_unchanged(&target, read)?;
     std::fs::remove_file(&target).map_err(|e| Error::io("remove", &target, &e))?;
-    let folder = target.parent().unwrap_or(Path::new("/"));
-    sync_folder(folder).map_err(|e| Error::io("sync the folder of", &target, &e))
+    sync_folder(target.parent().unwrap_or(Path::new("/")))
 }
 
 /// Makes sure that what was made, renamed or removed in the folder is so after a loss of power, too.
 ///
 /// # Errors
-/// The folder cannot be opened or synced.
-pub fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
+/// `permission` or `io`, naming the folder.
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", folder, &e))
 }
 
 /// [`replace`], if the file still holds what was `read` of it. Whoever edits the file without asking for its lock (an
@@ -119,10 +118,7 @@ fn exchange(
     }
     let kept = written?;
     sync_folder(&folder).map_err(|e| {
-        Error::io("sync the folder of", &target, &e)
-            .hint(
-                "the new file is in place, but a power failure may bring the old one back; look at the disk",
-            )
+        e.hint("the new file is in place, but a power failure may bring the old one back; look at the disk")
             .with_actions(vec![format!("replaced {}", target.display())])
     })?;
     Ok(kept)

@@ -1,8 +1,8 @@
-//! How large a node is, and how much room there is for it.
+//! How large a node is.
 
 use std::path::Path;
 
-use crate::base::{Bytes, Error, ErrorKind};
+use crate::base::Bytes;
 
 /// The size of what lies under `dir`, on disk; what cannot be read counts nothing.
 #[must_use]
@@ -25,17 +25,6 @@ pub fn directory_size(dir: &Path) -> Bytes {
     Bytes::new(bytes)
 }
 
-/// What this user may still write to the file system of `dir`.
-///
-/// # Errors
-/// `io`.
-pub fn free_space(dir: &Path) -> Result<Bytes, Error> {
-    let stat = nix::sys::statvfs::statvfs(dir).map_err(|e| {
-        Error::new(ErrorKind::Io, format!("cannot learn the free space of {}: {}", dir.display(), e.desc()))
-    })?;
-    Ok(Bytes::new(stat.blocks_available() * stat.fragment_size()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -55,6 +44,6 @@ mod tests {
         std::os::unix::fs::symlink(&other, data.join("pg_tblspc/16384")).unwrap();
         std::os::unix::fs::symlink(&other, data.join("base/elsewhere")).unwrap();
         assert!((400_000..600_000).contains(&directory_size(&data).as_u64()));
-        assert!(free_space(&data).unwrap() > Bytes::ZERO);
+        assert!(crate::files::free_space(&data).unwrap() > Bytes::ZERO);
     }
 }

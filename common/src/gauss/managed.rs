@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::process::time_left;
+use super::running::{self, program_of};
 use super::{ServerNode, postmaster_pid::is_process_alive};
 use crate::base::{Call, Error, Reason};
 use crate::cluster::static_config::StaticConfig;
@@ -626,7 +627,7 @@ impl ServerNode {
         // The first word of postmaster.opts is the server's program.
         let opts = std::fs::read_to_string(self.data_dir.join("postmaster.opts")).unwrap_or_default();
         let started = opts.split_whitespace().next().map(PathBuf::from).filter(|path| path.is_absolute());
-        let running = self.running_pid().and_then(|pid| program_of(pid, None));
+        let running = self.running_pid().and_then(|pid| program_of(pid));
         let homes = [started, running].into_iter().flatten();
         let homes = homes.filter_map(|path| Some(path.parent()?.parent()?.to_owned()));
         let homes = homes.chain(self.own_home(call));
@@ -642,18 +643,17 @@ fn belongs_to_home(program: &Program, homes: &BTreeSet<PathBuf>) -> bool {
 /// The programs of CM that this user runs.
 fn programs(uid: Option<u32>) -> Vec<Program> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+    for pid in running::pids().unwrap_or_default() {
+        let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
         let first = String::from_utf8_lossy(line.split(|b| *b == 0).next().unwrap_or_default()).into_owned();
         let Some(name) = name_of(&first) else { continue };
         if !is_process_alive(pid) || uid.is_some_and(|uid| user_of(pid).is_some_and(|own| own != uid)) {
             continue;
         }
-        let home =
-            program_of(pid, Some(first.as_str())).and_then(|path| Some(path.parent()?.parent()?.to_owned()));
+        // Where that may not be read, its first word, when that is a whole path.
+        let program =
+            program_of(pid).or_else(|| Some(PathBuf::from(&first)).filter(|path| path.is_absolute()));
+        let home = program.and_then(|path| Some(path.parent()?.parent()?.to_owned()));
         let home = home.map(|home| std::fs::canonicalize(&home).unwrap_or(home));
         found.push(Program { name: name.to_owned(), pid, home });
     }
@@ -672,16 +672,6 @@ fn user_of(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The file that a process runs; where that may not be read, its first word, when that is a whole path.
-fn program_of(pid: u32, first: Option<&str>) -> Option<PathBuf> {
-    let link = std::fs::read_link(format!("/proc/{pid}/exe")).ok().and_then(|path| {
-        let text = path.to_str()?;
-        // A release that was exchanged under a program that runs.
-        Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
-    });
-    link.or_else(|| first.map(PathBuf::from)).filter(|path| path.is_absolute())
 }
 
 /// The user's crontab; empty when there is none or cron is not installed.

@@ -45,6 +45,7 @@ pub mod postmaster_pid;
 pub mod process;
 mod reload;
 mod rest;
+pub mod running;
 pub mod server_log;
 mod session;
 pub mod source;
@@ -86,7 +87,7 @@ pub use wal::{LogPosition, WalRecord};
 
 use control::ControlFile;
 
-use crate::base::{Call, Error, Lsn};
+use crate::base::{Call, Error, Lsn, run_blocking};
 
 /// One node: its data directory, and how to reach its programs. The environment is read when a program is first needed.
 #[derive(Debug)]
@@ -327,7 +328,7 @@ impl ServerNode {
         known.push(control.as_ref().and_then(|control| control.more.as_ref()).map(|more| more.lsn));
         // Megabytes of log are read, so the call's time limit must not wait for it.
         let dir = self.data_dir.clone();
-        let read = tokio::task::spawn_blocking(move || wal::end(&dir, &control?)).await;
+        let read = run_blocking(move || wal::end(&dir, &control?)).await;
         let read = read.ok().flatten();
         known.push(read.map(|end| end.lsn));
         let mut is_end = read.is_some();
@@ -355,9 +356,8 @@ impl ServerNode {
         let nothing = (vec![None; places.len()], None);
         let Some(control) = self.control() else { return nothing };
         let (dir, places) = (self.data_dir.clone(), places.to_vec());
-        let read = tokio::task::spawn_blocking(move || {
-            (wal::records_at(&dir, &control, &places), wal::oldest(&dir, &control))
-        });
+        let read =
+            run_blocking(move || (wal::records_at(&dir, &control, &places), wal::oldest(&dir, &control)));
         read.await.unwrap_or(nothing)
     }
 

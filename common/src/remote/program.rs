@@ -1,11 +1,11 @@
 //! The program that is to run at a host: this one, or its sibling for another machine.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::base::{Error, ErrorKind};
+use crate::files::hexadecimal;
 
 /// A program's file and what stands for its content.
 #[derive(Debug)]
@@ -73,15 +73,6 @@ impl Program {
         }
         Self::from_file(&self.name, sibling).map(Some)
     }
-}
-
-/// As sha256sum prints it.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use og_common::gauss::disk::{directory_size, free_space};
+use og_common::files::free_space;
+use og_common::gauss::disk::directory_size;
 use og_common::gauss::managed::Means;
 use og_common::gauss::server_log::ServerLog;
 use og_common::gauss::source::Source;

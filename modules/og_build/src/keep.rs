@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use og_common::files::NodeLock;
-use og_common::gauss::disk::free_space;
+use og_common::files::{self, NodeLock, free_space};
 use og_common::gauss::{NodeState, Role, ServerNode, wal};
-use og_common::protocol::{Bytes, Call, Error, ErrorKind, Lsn, Reason, Report};
+use og_common::protocol::{Bytes, Call, Error, ErrorKind, Lsn, Reason, Report, run_blocking};
 
 use crate::args::{Args, Output};
 
@@ -54,8 +53,7 @@ pub async fn keep_log(call: &Call, node: &ServerNode, args: &Args) -> Result<Rep
     has_room(parent, free_space(parent)?, bytes)?;
     let msg = if call.check { format!("would keep {what}") } else { format!("keeps {what}") };
     if !call.check {
-        let done = tokio::task::spawn_blocking(move || copy(&files, &target)).await;
-        done.unwrap_or_else(|e| Err(Error::new(ErrorKind::Io, format!("the copy was broken off: {e}"))))?;
+        run_blocking(move || copy(&files, &target)).await??;
     }
     Ok(Report::new(vec![format!("copy {what}")], msg, output))
 }
@@ -142,7 +140,7 @@ fn copy(files: &[PathBuf], target: &Path) -> Result<(), Error> {
             .hint(format!("if {} is there and lacks a file, move it away", target.display()))
     })?;
     let parent = target.parent().unwrap_or(Path::new("/"));
-    og_common::files::sync_folder(parent).map_err(|e| Error::io("sync", parent, &e))
+    files::sync_folder(parent)
 }
 
 #[cfg(test)]

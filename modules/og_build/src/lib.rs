@@ -14,8 +14,9 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use og_common::files::NodeLock;
+use og_common::files::free_space;
 use og_common::gauss::ServerNode;
-use og_common::gauss::disk::{directory_size, free_space};
+use og_common::gauss::disk::directory_size;
 use og_common::gauss::managed::Means;
 use og_common::gauss::source::Source;
 use og_common::protocol::{ArgRule, Bytes, Call, Error, Example, Module, Report};

@@ -59,7 +59,7 @@ impl Module for NodeFile {
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
         match args.state {
             State::Present => receive::receive(call, &args).await,
-            State::Absent => receive::remove(call, &args.path),
+            State::Absent => receive::remove(call, &args.path).await,
             State::Query => query(&args.path).await,
         }
     }
@@ -79,19 +79,11 @@ async fn query(path: &Path) -> Result<Report<Output>, Error> {
             .with_path(path.display()));
     }
     let file = File::open(path).map_err(|e| Error::io("read", path, &e))?;
-    output.sha256 = Some(hash_file(file, path).await?);
+    output.sha256 = Some(files::sha256_of(file, path).await?);
     output.present = true;
     output.size = Some(Bytes::new(meta.len()));
     output.mode = Some(format_mode(meta.permissions().mode()));
     Ok(Report::unchanged(format!("{} is there: {}", path.display(), Bytes::new(meta.len())), output))
-}
-
-/// Returns the SHA-256 of a file's content from where it is at.
-async fn hash_file(file: File, path: &Path) -> Result<String, Error> {
-    // It takes a second for each few hundred megabytes, in which a signal is to be heard.
-    let hashed = tokio::task::spawn_blocking(move || files::sha256(file)).await;
-    let hashed = hashed.map_err(|e| Error::new(ErrorKind::Internal, format!("hashing stopped: {e}")))?;
-    hashed.map_err(|e| Error::io("read", path, &e))
 }
 
 fn format_mode(mode: u32) -> String {

@@ -9,11 +9,11 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use nix::fcntl::Flock;
-use og_common::files::OwnFolder;
+use og_common::files::{self, OwnFolder};
 use og_common::protocol::{Bytes, Call, Error, ErrorKind, Reason, Report};
 
 use crate::args::{Args, Output};
-use crate::{format_mode, hash_file};
+use crate::format_mode;
 
 /// A piece is at most so large.
 const MAX_PIECE_BYTES: usize = 16 << 20;
@@ -34,12 +34,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn from_args(args: &'a Args) -> Result<Self, Error> {
-        let sha256 = args.sha256.as_deref().unwrap_or_default().to_ascii_lowercase();
-        if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(Error::bad_args("sha256 is not 64 hexadecimal digits")
-                .with_path("/sha256")
-                .hint("give what sha256sum prints"));
-        }
+        let sha256 = files::parse_sha256(args.sha256.as_deref().unwrap_or_default())?;
         let mode = u32::from_str_radix(&args.mode, 8).ok().filter(|mode| *mode <= 0o777);
         let mode = mode.ok_or_else(|| {
             Error::bad_args(format!("mode {:?} is no mode of a file in octal", args.mode))
@@ -172,7 +167,7 @@ async fn look(folder: &OwnFolder, wanted: &Wanted<'_>) -> Result<There, Error> {
         return Ok(There::Other);
     }
     let own = file.try_clone().map_err(fail)?;
-    if hash_file(own, wanted.path).await? != wanted.sha256 {
+    if files::sha256_of(own, wanted.path).await? != wanted.sha256 {
         return Ok(There::Other);
     }
     Ok(There::Content(file, meta.permissions().mode() & 0o7777))
@@ -240,7 +235,7 @@ async fn finish(folder: &OwnFolder, wanted: &Wanted<'_>, part: &Flock<File>) -> 
     part.sync_all().map_err(fail)?;
     let mut own = part.try_clone().map_err(fail)?;
     own.seek(SeekFrom::Start(0)).map_err(fail)?;
-    let sha256 = hash_file(own, &part_path).await?;
+    let sha256 = files::sha256_of(own, &part_path).await?;
     if sha256 != wanted.sha256 {
         folder.remove(&wanted.part())?;
         let detail = format!(
@@ -260,38 +255,55 @@ async fn finish(folder: &OwnFolder, wanted: &Wanted<'_>, part: &Flock<File>) -> 
     part.set_permissions(Permissions::from_mode(wanted.mode)).and_then(|()| part.sync_all()).map_err(fail)
 }
 
-/// Removes the file and what is left of transfers to it.
-pub(crate) fn remove(call: &Call, path: &Path) -> Result<Report<Output>, Error> {
+/// Removes the file and what is left of transfers to it, when nobody sends any more.
+pub(crate) async fn remove(call: &Call, path: &Path) -> Result<Report<Output>, Error> {
     let name = file_name(path)?;
     let output = Output { path: path.to_owned(), ..Output::default() };
     let (folder, missing) = OwnFolder::reach(path.parent().unwrap_or(Path::new("/")))?;
-    let mut names = Vec::new();
+    let mut parts = Vec::new();
     if missing.is_empty() {
-        let is_part = |other: &OsString| {
-            let other = other.as_encoded_bytes();
-            let hash = other
-                .strip_prefix(PART_PREFIX.as_bytes())
-                .and_then(|rest| rest.split_at_checked(HASH_DIGITS));
-            hash.is_some_and(|(hash, rest)| {
-                hash.iter().all(u8::is_ascii_hexdigit)
-                    && rest.strip_prefix(b"-").is_some_and(|rest| rest == name.as_encoded_bytes())
-            })
-        };
-        names.extend(folder.names()?.into_iter().filter(|other| other == name || is_part(other)));
+        parts.extend(folder.names()?.into_iter().filter(|other| is_part_of(name, other)));
+        // All who wait for several of them do so in the same order.
+        parts.sort();
     }
+    // Held to the end: a sender that is in the middle of a piece is waited for, and one that comes then begins anew.
+    let mut locks = Vec::new();
     let mut actions = Vec::new();
-    for name in names {
+    for part in &parts {
         // Only a file of this user goes.
-        if folder.open_file(&name)?.is_none() {
-            continue;
+        if folder.open_file(part)?.is_some() {
+            if !call.check {
+                locks.push(folder.lock_file(part, call).await?);
+            }
+            remove_file(call, &folder, part, &mut actions)?;
         }
-        if !call.check {
-            folder.remove(&name)?;
-        }
-        actions.push(format!("remove {}", folder.path().join(&name).display()));
-        if !call.check {
-            call.record_action(actions.last().cloned().unwrap_or_default());
-        }
+    }
+    // Last: a sender that was waited for has given it its name.
+    if missing.is_empty() && folder.open_file(name)?.is_some() {
+        remove_file(call, &folder, name, &mut actions)?;
     }
     Ok(Report::new(actions, format!("{} is not there", path.display()), output))
+}
+
+fn remove_file(
+    call: &Call,
+    folder: &OwnFolder,
+    name: &OsStr,
+    actions: &mut Vec<String>,
+) -> Result<(), Error> {
+    let action = format!("remove {}", folder.path().join(name).display());
+    if !call.check {
+        folder.remove(name)?;
+        call.record_action(&action);
+    }
+    actions.push(action);
+    Ok(())
+}
+
+/// Whether `part` is the name of a file that takes the pieces of the file `name`.
+fn is_part_of(name: &OsStr, part: &OsStr) -> bool {
+    let rest = part.as_encoded_bytes().strip_prefix(PART_PREFIX.as_bytes());
+    rest.and_then(|rest| rest.split_at_checked(HASH_DIGITS)).is_some_and(|(hash, rest)| {
+        files::is_hexadecimal(hash, HASH_DIGITS) && rest.strip_prefix(b"-") == Some(name.as_encoded_bytes())
+    })
 }

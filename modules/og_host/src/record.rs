@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use og_common::files;
 use og_common::protocol::Error;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -265,9 +265,5 @@ impl Record {
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
-        // A String takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    files::hexadecimal(&Sha256::digest(content))
 }

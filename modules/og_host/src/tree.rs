@@ -17,14 +17,13 @@ use nix::fcntl::{OFlag, openat, readlinkat, renameat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
+use og_common::files::OTHERS_WRITE;
 use og_common::protocol::{Error, ErrorKind};
 
 /// No file of ours is so large.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// More links than this lead in a circle.
 const MAX_LINKS: usize = 40;
-/// The bits of a mode that let others than the owner write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The bits of a mode that let others than the owner in.
 const OPEN_TO_OTHERS: u32 = 0o077;
 /// The mode of our files.
@@ -81,7 +80,7 @@ impl Untrusted {
     /// Whether nobody but root and this user may write into it.
     #[must_use]
     pub fn is_only_of(&self, uid: u32) -> bool {
-        self.uid == uid && self.mode & WRITABLE_BY_OTHERS == 0
+        self.uid == uid && self.mode & OTHERS_WRITE == 0
     }
 }
 
@@ -441,7 +440,7 @@ pub fn temporary_name(name: &OsStr) -> OsString {
 /// Whether a file or folder of this owner and mode is root's (or of whoever runs this) and nobody else may write it.
 #[must_use]
 pub fn is_trusted(uid: u32, mode: u32) -> bool {
-    (uid == 0 || uid == Uid::effective().as_raw()) && mode & WRITABLE_BY_OTHERS == 0
+    (uid == 0 || uid == Uid::effective().as_raw()) && mode & OTHERS_WRITE == 0
 }
 
 /// The refusal of something that appeared in between.

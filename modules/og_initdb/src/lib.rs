@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use og_common::clock;
-use og_common::files::{self, MarkLock, NodeLock};
+use og_common::files::{self, MarkLock, NodeLock, sync_folder};
 use og_common::gauss::ServerNode;
 use og_common::gauss::initdb::{NewDatabase, Password};
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report};
@@ -346,8 +346,4 @@ async fn remove(call: &Call, data_dir: &Path, args: &Args) -> Result<Report<Outp
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::rename(from, to).map_err(|e| Error::io("rename", from, &e))?;
     sync_folder(from.parent().unwrap_or(from))
-}
-
-fn sync_folder(folder: &Path) -> Result<(), Error> {
-    files::sync_folder(folder).map_err(|e| Error::io("sync", folder, &e))
 }

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use og_common::files::free_space;
 use og_common::gauss::cm_ctl::CmAct;
-use og_common::gauss::disk::free_space;
 use og_common::gauss::postmaster_pid::{PostmasterPid, is_frozen};
 use og_common::gauss::process::Outcome;
 use og_common::gauss::process::time_left;

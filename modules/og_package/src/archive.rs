@@ -8,8 +8,10 @@ use std::rc::Rc;
 use og_common::protocol::Error;
 use tar::EntryType;
 
-/// What the names of openGauss's packages begin with.
+/// The first word in the names of openGauss's packages, but for those of its upgrade scripts.
 const PREFIX: &str = "opengauss";
+/// The first word in the names of the packages of its upgrade scripts.
+const UPGRADE: &str = "upgrade";
 /// Words in the names of packages of a release that are not the server's.
 const OTHERS: [&str; 9] = ["om", "cm", "libpq", "jdbc", "odbc", "symbol", "tools", "upgrade", "lite"];
 /// What the packages of a release end with, and their checksums.
@@ -50,11 +52,6 @@ pub(crate) type Take<'a> = dyn FnMut(Item<'_>) -> Result<(), Error> + 'a;
 /// `corrupt` for what cannot be read as a package, `refused` for one whose server cannot be told; those of `take`.
 pub(crate) fn each_item(package: &Path, input: &mut dyn BufRead, take: &mut Take<'_>) -> Result<(), Error> {
     Walk { package, take }.archive(input, true)
-}
-
-/// Whether these first bytes are those of a compressed archive.
-pub(crate) fn is_compressed(head: &[u8]) -> bool {
-    head.starts_with(b"BZh") || head.starts_with(&[0x1f, 0x8b])
 }
 
 /// An error that says that the package cannot be read.
@@ -184,12 +181,12 @@ fn role_of(path: &Path) -> Role {
     let mut parts = path.components().filter(|part| *part != std::path::Component::CurDir);
     let (Some(first), None) = (parts.next(), parts.next()) else { return Role::Content };
     let name = first.as_os_str().to_string_lossy().to_ascii_lowercase();
-    if !SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || !(name.starts_with(PREFIX) || name.starts_with("upgrade"))
-    {
+    let words = || name.split(['-', '_', '.']);
+    let is_package = words().next().is_some_and(|first| [PREFIX, UPGRADE].contains(&first));
+    if !is_package || !SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
         return Role::Content;
     }
-    let is_other = name.split(['-', '_', '.']).any(|word| OTHERS.contains(&word));
+    let is_other = words().any(|word| OTHERS.contains(&word));
     if is_other || name.ends_with(".sha256") { Role::Skipped } else { Role::Server }
 }
 
@@ -209,6 +206,8 @@ mod tests {
             ("upgrade_sql.tar.gz", Role::Skipped),
             ("upgrade_sql.sha256", Role::Skipped),
             ("version.cfg", Role::Content),
+            ("openGaussian.tar.gz", Role::Content),
+            ("upgrades.tar.gz", Role::Content),
             ("share/openGauss-x.tar.gz", Role::Content),
         ] {
             assert_eq!(role_of(Path::new(name)), role, "{name}");

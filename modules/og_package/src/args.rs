@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// The program files of the package are unpacked, and the link leads to them.
+    /// The program files of the package are unpacked, and the link leads to them. Run by root, it needs `os_user`, unless the
+    /// link's folder is another user's: it runs programs of the package.
     #[default]
     Present,
     /// The program files are gone, as far as the record in their folder names them; so is the link, if it led there.
@@ -66,7 +67,8 @@ pub struct Output {
     pub current: Option<Installed>,
     /// All that is unpacked beside the link.
     pub installed: Vec<Installed>,
-    /// Libraries that the server program needs and that are not on this machine; none where that is not known.
+    /// Libraries that the server program needs and that are not on this machine; none where that is not
+    /// known, which is a warning.
     pub missing_libraries: Option<Vec<String>>,
     /// What may still be written to the file system of the folder that the link lies in.
     pub free_space: Option<Bytes>,

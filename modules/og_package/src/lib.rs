@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use og_common::files::{self, NodeLock, OwnFolder};
 use og_common::gauss::env::Environment;
-use og_common::protocol::{ArgRule, Bytes, Call, Error, ErrorKind, Example, Module, Report};
+use og_common::protocol::{ArgRule, Bytes, Call, Error, ErrorKind, Example, Module, Report, run_blocking};
 
 use args::{Args, Output, State};
 use plan::{Plan, Source, Wanted, plan_present};
-use present::{EnvFile, Link, Present, RECORD, Record, UNFINISHED, env_path, env_text};
+use present::{EnvFile, Link, Present, RECORD, Record, UNFINISHED, UNFINISHED_LINK, env_path, env_text};
 
 /// How often it is told how far the unpacking is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -67,12 +67,12 @@ impl Module for Package {
     }
 
     async fn run(call: &Call, args: Args) -> Result<Report<Output>, Error> {
-        if let Some(sha256) = &args.sha256
-            && (sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()))
-        {
-            return Err(Error::bad_args("sha256 is not 64 hexadecimal digits")
-                .with_path("/sha256")
-                .hint("give what sha256sum prints"));
+        let sha256 = args.sha256.as_deref().map(files::parse_sha256).transpose()?;
+        let args = Args { sha256, ..args };
+        if args.state == State::Present && !may_run_programs(call) {
+            return Err(Error::refused("this runs as root, as whom the programs of a package are not run")
+                .with_path("/os_user")
+                .hint("give os_user: the user that the server is to run as"));
         }
         let present = Present::read(&args.link)?;
         match args.state {
@@ -84,21 +84,40 @@ impl Module for Package {
 }
 
 async fn query(call: &Call, args: &Args, present: &Present) -> Result<Report<Output>, Error> {
-    let sha256 = args.sha256.as_ref().map(|sha256| sha256.to_ascii_lowercase());
-    let output = tell(call, present, sha256.as_deref()).await;
+    let output = tell(call, present, args.sha256.as_deref()).await;
     let msg = match &output.current {
         Some(current) => format!("{} is unpacked", current.path.display()),
         None => {
             format!("{} packages are unpacked beside {}", present.installed.len(), present.path.display())
         }
     };
-    Ok(Report::unchanged(msg, output))
+    let warnings = libraries_warning(call, &output).into_iter().chain(present.rest_warnings());
+    Ok(Report::unchanged(msg, output).with_warnings(warnings))
+}
+
+/// Whether programs of a package may be run: its server program for its version, and its loader by ldd. Not as root, unless root
+/// is named as the user.
+fn may_run_programs(call: &Call) -> bool {
+    !nix::unistd::geteuid().is_root() || call.common.os_user.is_some()
+}
+
+/// What is to be looked at where it is not known whether libraries are missing.
+fn libraries_warning(call: &Call, output: &Output) -> Option<String> {
+    let current = output.current.as_ref().filter(|_| output.missing_libraries.is_none())?;
+    let why = if may_run_programs(call) {
+        "ldd cannot be run, or does not say"
+    } else {
+        "this runs as root, as whom ldd is not run; give os_user"
+    };
+    let home = current.path.display();
+    Some(format!("it is not known which libraries the server program in {home} lacks: {why}"))
 }
 
 /// What is there of the package with this hash, or without one of the package that the link leads to.
 async fn tell(call: &Call, present: &Present, sha256: Option<&str>) -> Output {
     let output = describe(present, sha256);
     let missing_libraries = match &output.current {
+        Some(_) if !may_run_programs(call) => None,
         Some(current) => Environment::with_home(&current.path).missing_libraries(call).await,
         None => None,
     };
@@ -131,7 +150,9 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
         check_libraries(&output)?;
         let actions = actions_of(plan, &present, &wanted);
         let verb = if actions.is_empty() { "leads" } else { "would lead" };
-        return Ok(Report::new(actions, format!("{} {verb} to the package", present.path.display()), output));
+        let msg = format!("{} {verb} to the package", present.path.display());
+        let warning = libraries_warning(call, &output);
+        return Ok(Report::new(actions, msg, output).with_warnings(warning));
     }
     let (folder, missing) = OwnFolder::reach(&present.base)?;
     let folder = folder.create(&missing, 0o755)?;
@@ -152,6 +173,7 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
     call.record_output(&output);
     // The link never leads to a server that cannot start.
     check_libraries(&output)?;
+    let warning = libraries_warning(call, &output);
     let Some(home) = output.current.map(|current| current.path) else {
         let detail = format!("what was unpacked beside {} is gone again", present.path.display());
         return Err(Error::not_found(detail).with_path(present.path.display()).hint("run it again"));
@@ -165,7 +187,8 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
     }
     let present = Present::read(&args.link)?;
     let output = Output { missing_libraries: output.missing_libraries, ..describe(&present, sha256) };
-    Ok(Report::new(actions, format!("{} leads to {}", present.path.display(), home.display()), output))
+    let msg = format!("{} leads to {}", present.path.display(), home.display());
+    Ok(Report::new(actions, msg, output).with_warnings(warning))
 }
 
 /// What is done, in this order.
@@ -198,7 +221,7 @@ fn open_package(path: &Path) -> Result<File, Error> {
     }
     let mut start = file.try_clone().map_err(fail)?;
     let read = start.read(&mut head).map_err(fail)?;
-    if !archive::is_compressed(&head[..read]) {
+    if !files::is_compressed(&head[..read]) {
         return Err(archive::corrupt(path, "it is compressed neither by gzip nor by bzip2"));
     }
     start.seek(SeekFrom::Start(0)).map_err(fail)?;
@@ -210,7 +233,7 @@ fn check_owner(path: &Path, meta: &std::fs::Metadata) -> Result<(), Error> {
     let (me, mode) = (nix::unistd::geteuid().as_raw(), meta.permissions().mode() & 0o7777);
     let what = if meta.uid() != me && meta.uid() != 0 {
         format!("belongs to uid {}, and this runs as uid {me}", meta.uid())
-    } else if mode & 0o022 != 0 {
+    } else if mode & files::OTHERS_WRITE != 0 {
         format!("may be written by others (its mode is {mode:o})")
     } else {
         return Ok(());
@@ -223,7 +246,7 @@ fn check_owner(path: &Path, meta: &std::fs::Metadata) -> Result<(), Error> {
 /// Which package is wanted, and its file, open at its beginning. Where one is unpacked that has the hash which is given, the file
 /// is not read, and need not be there any more.
 async fn read_wanted(call: &Call, args: &Args, present: &Present) -> Result<(Wanted, Option<File>), Error> {
-    let given = args.sha256.as_ref().map(|sha256| sha256.to_ascii_lowercase());
+    let given = args.sha256.clone();
     let is_unpacked = given.as_ref().is_some_and(|sha256| present.find(sha256).is_some());
     let Some(path) = args.package.as_ref().filter(|_| !is_unpacked) else {
         let sha256 = given.ok_or_else(|| {
@@ -242,7 +265,7 @@ async fn read_wanted(call: &Call, args: &Args, present: &Present) -> Result<(Wan
         check_owner(path, &meta)?;
     }
     let size = meta.len();
-    let own = hash(file.try_clone().map_err(fail)?, path).await?;
+    let own = files::sha256_of(file.try_clone().map_err(fail)?, path).await?;
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
     match given {
         Some(given) if given != own => {
@@ -253,16 +276,6 @@ async fn read_wanted(call: &Call, args: &Args, present: &Present) -> Result<(Wan
         }
         _ => Ok((Wanted { sha256: own, source: Source::File(path.clone(), size) }, Some(file))),
     }
-}
-
-async fn hash(file: File, path: &Path) -> Result<String, Error> {
-    in_background(move || files::sha256(file)).await?.map_err(|e| Error::io("read", path, &e))
-}
-
-/// Runs what takes long beside the call, which hears signals meanwhile; a call that ends first ends the program.
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::new(ErrorKind::Internal, format!("the work stopped: {e}")))
 }
 
 /// Unpacks the package beside the link; it gets its name when all of it is on the disk.
@@ -287,8 +300,7 @@ async fn unpack_package(
     };
     let version = read_version(call, &staging).await;
     let record = Record::new(&wanted.sha256, version.clone(), &made);
-    let text = serde_json::to_vec(&record).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
-    files::create(&staging.join(RECORD), &text)?;
+    files::create(&staging.join(RECORD), &record.to_json()?)?;
     unpack::sync(&staging)?;
     let version = version.map(|version| format!("{version}-")).unwrap_or_default();
     let name = format!("openGauss-{version}{}", &wanted.sha256[..HASH_DIGITS]);
@@ -316,7 +328,7 @@ async fn fill(
     let read = Arc::new(AtomicU64::new(0));
     let (own, root, count) = (package.to_owned(), staging.to_owned(), read.clone());
     let hash = sha256.to_owned();
-    let work = in_background(move || unpack::unpack(&own, file, &root, count, &hash));
+    let work = run_blocking(move || unpack::unpack(&own, file, &root, count, &hash));
     tokio::pin!(work);
     loop {
         tokio::select! {
@@ -369,10 +381,9 @@ fn write_env(present: &Present) -> Result<(), Error> {
 
 /// Lets the link lead there; it is never missing meanwhile.
 fn exchange_link(folder: &OwnFolder, present: &Present, home: &Path) -> Result<(), Error> {
-    let new = format!("{UNFINISHED}link");
-    let place = folder.path().join(&new);
+    let place = folder.path().join(UNFINISHED_LINK);
     // Relative, so that the folder may be moved as a whole.
     let to = home.file_name().unwrap_or_default();
     symlink(to, &place).map_err(|e| Error::io("make", &place, &e))?;
-    folder.rename(new.as_ref(), present.path.file_name().unwrap_or_default())
+    folder.rename(UNFINISHED_LINK.as_ref(), present.path.file_name().unwrap_or_default())
 }

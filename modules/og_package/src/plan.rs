@@ -61,10 +61,17 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
     };
     let env = env_path(link);
     if present.env_file == EnvFile::Foreign {
-        let detail = format!("{} is there, and og_package did not write it", env.display());
+        let detail = format!("{} is there, and is not as og_package writes it", env.display());
         return Err(Error::refused(detail)
             .with_path(env.display())
             .hint("move it aside, or give another link"));
+    }
+    if let Some((rest, _)) = present.rests.iter().find(|(rest, _)| rest.sha256 == wanted.sha256) {
+        let detail = format!("only a part of the package is left in {}", rest.path.display());
+        return Err(Error::refused(detail).with_path(rest.path.display()).hint(format!(
+            "end its removal with state: absent and sha256: {}, then unpack the package again",
+            rest.sha256
+        )));
     }
     if home.is_none() {
         // What is still to come takes its own room, too.
@@ -100,8 +107,8 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
 
 /// What is to be taken away; none where nothing is.
 pub(crate) fn plan_absent<'a>(present: &'a Present, args: &Args) -> Option<&'a (Installed, Record)> {
-    match &args.sha256 {
-        Some(sha256) => present.find(&sha256.to_ascii_lowercase()),
-        None => present.linked(),
-    }
+    present.installed.iter().chain(&present.rests).find(|(own, _)| match &args.sha256 {
+        Some(sha256) => own.sha256 == *sha256,
+        None => present.link == Link::To(own.path.clone()),
+    })
 }

@@ -3,21 +3,30 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use og_common::files::OwnFolder;
-use og_common::protocol::{Bytes, Error};
+use og_common::files::{self, OwnFolder};
+use og_common::protocol::{Bytes, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
+use crate::HASH_DIGITS;
 use crate::args::Installed;
 use crate::unpack::{Made, clean};
 
 /// The file in a folder of program files that says what was unpacked there.
 pub(crate) const RECORD: &str = ".og_package.json";
-/// What the names of folders begin with in which a package is being unpacked, and of links that are being made.
+/// What the name of a folder begins with in which a package is being unpacked, before digits of the package's hash.
 pub(crate) const UNFINISHED: &str = ".og_package-";
-/// What is written on the first line of the file for a shell; without it the file is somebody else's.
-const ENV_MARK: &str = "# Written by og_package";
+/// The name of a link that is being made.
+pub(crate) const UNFINISHED_LINK: &str = ".og_package-link";
+/// What stands in the file for a shell before the path of the link.
+const ENV_HEAD: &[u8] = b"# Written by og_package; sets where openGauss's programs are.\nexport GAUSSHOME=";
+/// What stands in it behind the path.
+const ENV_TAIL: &[u8] = b"\nexport PATH=\"$GAUSSHOME/bin:$PATH\"\nexport LD_LIBRARY_PATH=\"$GAUSSHOME/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\"\n";
+/// How a quote is written between quotes.
+const QUOTE: &[u8] = b"'\\''";
 
 /// What was unpacked into a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +39,9 @@ pub(crate) struct Record {
     pub folders: Vec<PathBuf>,
     /// Files and links.
     pub files: Vec<PathBuf>,
+    /// Their removal has begun, so some of them may be gone.
+    #[serde(default)]
+    pub removing: bool,
 }
 
 impl Record {
@@ -38,17 +50,58 @@ impl Record {
             let wanted = made.iter().filter(|(_, made)| (**made == Made::Folder) == folders);
             wanted.map(|(path, _)| path.clone()).collect()
         };
-        Self { sha256: sha256.to_owned(), version, folders: paths(true), files: paths(false) }
+        Self {
+            sha256: sha256.to_owned(),
+            version,
+            folders: paths(true),
+            files: paths(false),
+            removing: false,
+        }
     }
 
-    /// Reads the record of a folder; none where it has none that this user wrote.
-    fn read(folder: &Path) -> Option<Self> {
-        let folder = OwnFolder::open(folder).ok()?;
-        let mut text = String::new();
-        folder.open_file(OsStr::new(RECORD)).ok()??.read_to_string(&mut text).ok()?;
-        let record: Self = serde_json::from_str(&text).ok()?;
+    /// The record as its file has it.
+    ///
+    /// # Errors
+    /// `internal`.
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))
+    }
+
+    /// Reads the record of a folder; none where it has none that this user wrote, or is no folder.
+    ///
+    /// # Errors
+    /// `permission` or `io`; `corrupt` for a file of this user's that is no record.
+    fn read(folder: &Path) -> Result<Option<Self>, Error> {
+        let is_own = match std::fs::symlink_metadata(folder) {
+            Ok(meta) => meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Error::io("look at", folder, &e)),
+        };
+        if !is_own {
+            return Ok(None);
+        }
+        // What others can write is foreign.
+        let opened = OwnFolder::open(folder).and_then(|own| own.open_file(OsStr::new(RECORD)));
+        let mut file = match opened {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(e) if matches!(e.kind(), ErrorKind::Refused | ErrorKind::NotFound) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let path = folder.join(RECORD);
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(|e| Error::io("read", &path, &e))?;
+        let corrupt = |why: String| {
+            Error::corrupt(format!("{} is no record of og_package: {why}", path.display()))
+                .with_path(path.display())
+                .hint(format!("move {} aside", folder.display()))
+        };
+        let record: Self = serde_json::from_slice(&text).map_err(|e| corrupt(e.to_string()))?;
         let mut paths = record.folders.iter().chain(&record.files);
-        paths.all(|path| clean(path).is_some_and(|own| own == *path)).then_some(record)
+        match paths.find(|path| clean(path).is_none_or(|own| own != **path)) {
+            Some(wrong) => Err(corrupt(format!("it names {}", wrong.display()))),
+            None => Ok(Some(record)),
+        }
     }
 }
 
@@ -68,9 +121,9 @@ pub(crate) enum EnvFile {
     Missing,
     /// It says what it should.
     Good,
-    /// It is one of ours and says something else.
+    /// og_package wrote it for a link of another path, and nobody changed it since.
     Old,
-    /// Somebody else's.
+    /// Somebody else wrote or changed it.
     Foreign,
 }
 
@@ -85,7 +138,10 @@ pub(crate) struct Present {
     pub missing: Vec<OsString>,
     pub link: Link,
     pub env_file: EnvFile,
+    /// What is unpacked.
     pub installed: Vec<(Installed, Record)>,
+    /// What is left of program files whose removal has begun.
+    pub rests: Vec<(Installed, Record)>,
     /// What killed runs left.
     pub unfinished: Vec<PathBuf>,
     pub free: Bytes,
@@ -95,7 +151,8 @@ impl Present {
     /// Reads it.
     ///
     /// # Errors
-    /// `refused` where others could change the folder; `bad_args` for a path that can be no link.
+    /// `refused` where others could change the folder; `bad_args` for a path that can be no link; `corrupt`, `permission` or `io`
+    /// for what cannot be read.
     pub(crate) fn read(link: &Path) -> Result<Self, Error> {
         let (Some(base), Some(_)) = (link.parent(), link.file_name()) else {
             return Err(
@@ -107,24 +164,28 @@ impl Present {
             path: base.join(link.file_name().unwrap_or_default()),
             base: base.to_owned(),
             missing,
-            link: read_link(link),
-            env_file: read_env_file(link),
+            link: Link::Missing,
+            env_file: EnvFile::Missing,
             installed: Vec::new(),
+            rests: Vec::new(),
             unfinished: Vec::new(),
             free: folder.free_space()?,
         };
         if !present.missing.is_empty() {
             return Ok(present);
         }
+        present.link = read_link(link)?;
+        present.env_file = read_env_file(link)?;
         let mut names = folder.names()?;
         names.sort();
         for name in names {
             let path = base.join(&name);
-            if name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            if is_unfinished(&name) {
                 present.unfinished.push(path);
-            } else if let Some(record) = Record::read(&path) {
+            } else if let Some(record) = Record::read(&path)? {
                 let (version, sha256) = (record.version.clone(), record.sha256.clone());
-                present.installed.push((Installed { path, version, sha256 }, record));
+                let list = if record.removing { &mut present.rests } else { &mut present.installed };
+                list.push((Installed { path, version, sha256 }, record));
             }
         }
         Ok(present)
@@ -135,6 +196,17 @@ impl Present {
         self.installed.iter().find(|(installed, _)| installed.sha256 == sha256)
     }
 
+    /// What is to be known of program files that are gone in part.
+    pub(crate) fn rest_warnings(&self) -> impl Iterator<Item = String> {
+        self.rests.iter().map(|(rest, _)| {
+            format!(
+                "only a part of a package is left in {}; state: absent with sha256 {} ends its removal",
+                rest.path.display(),
+                rest.sha256
+            )
+        })
+    }
+
     /// What the link leads to, where that was unpacked here.
     pub(crate) fn linked(&self) -> Option<&(Installed, Record)> {
         let Link::To(target) = &self.link else { return None };
@@ -142,12 +214,22 @@ impl Present {
     }
 }
 
-fn read_link(link: &Path) -> Link {
+/// Whether this is the name of what a run makes and gives another name at its end.
+fn is_unfinished(name: &OsStr) -> bool {
+    let digits = name.as_bytes().strip_prefix(UNFINISHED.as_bytes());
+    name == UNFINISHED_LINK || digits.is_some_and(|digits| files::is_hexadecimal(digits, HASH_DIGITS))
+}
+
+fn read_link(link: &Path) -> Result<Link, Error> {
     match std::fs::read_link(link) {
         // What is relative is so to the folder of the link.
-        Ok(target) => Link::To(link.parent().unwrap_or(Path::new("/")).join(target).components().collect()),
-        Err(_) if std::fs::symlink_metadata(link).is_err() => Link::Missing,
-        Err(_) => Link::Other,
+        Ok(target) => {
+            let target = link.parent().unwrap_or(Path::new("/")).join(target);
+            Ok(Link::To(target.components().collect()))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Link::Missing),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Link::Other),
+        Err(e) => Err(Error::io("look at", link, &e)),
     }
 }
 
@@ -160,30 +242,73 @@ pub(crate) fn env_path(link: &Path) -> PathBuf {
 
 /// What the file for a shell says.
 pub(crate) fn env_text(link: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut home = b"'".to_vec();
+    let mut text = ENV_HEAD.to_vec();
+    text.push(b'\'');
     for byte in link.as_os_str().as_bytes() {
-        if *byte == b'\'' { home.extend(b"'\\''") } else { home.push(*byte) }
+        if *byte == b'\'' { text.extend(QUOTE) } else { text.push(*byte) }
     }
-    home.push(b'\'');
-    let mut text =
-        format!("{ENV_MARK}; sets where openGauss's programs are.\nexport GAUSSHOME=").into_bytes();
-    text.extend(home);
-    text.extend(
-        b"\nexport PATH=\"$GAUSSHOME/bin:$PATH\"\nexport LD_LIBRARY_PATH=\"$GAUSSHOME/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\"\n",
-    );
+    text.push(b'\'');
+    text.extend(ENV_TAIL);
     text
 }
 
-fn read_env_file(link: &Path) -> EnvFile {
+/// The link that the file for a shell was written for; none for a text that is not as og_package writes it.
+fn link_of_env(text: &[u8]) -> Option<PathBuf> {
+    let mut quoted = text.strip_prefix(ENV_HEAD)?.strip_suffix(ENV_TAIL)?.strip_prefix(b"'")?;
+    let mut link = Vec::new();
+    while let Some((byte, rest)) = quoted.split_first().filter(|_| quoted != b"'") {
+        quoted = quoted.strip_prefix(QUOTE).unwrap_or(rest);
+        link.push(*byte);
+    }
+    let link = PathBuf::from(OsString::from_vec(link));
+    (env_text(&link) == text).then_some(link)
+}
+
+fn read_env_file(link: &Path) -> Result<EnvFile, Error> {
     let path = env_path(link);
     match std::fs::symlink_metadata(&path) {
-        Err(_) => EnvFile::Missing,
-        Ok(meta) if !meta.is_file() => EnvFile::Foreign,
-        Ok(_) => match og_common::files::read(&path) {
-            Ok(text) if text == env_text(link) => EnvFile::Good,
-            Ok(text) if text.starts_with(ENV_MARK.as_bytes()) => EnvFile::Old,
-            _ => EnvFile::Foreign,
-        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(EnvFile::Missing),
+        Err(e) => return Err(Error::io("look at", &path, &e)),
+        Ok(meta) if !meta.is_file() => return Ok(EnvFile::Foreign),
+        Ok(_) => {}
+    }
+    Ok(match link_of_env(&files::read(&path)?) {
+        Some(own) if own == *link => EnvFile::Good,
+        Some(_) => EnvFile::Old,
+        None => EnvFile::Foreign,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_for_a_shell_is_known_by_all_of_its_text() {
+        for path in ["/gauss/app/current", "/it's/'", "/", "''"] {
+            let text = env_text(Path::new(path));
+            assert_eq!(link_of_env(&text), Some(PathBuf::from(path)));
+            for changed in
+                [&text[1..], &text[..text.len() - 1], &[&text[..], b"export PGPORT=5432\n"].concat()]
+            {
+                assert_eq!(link_of_env(changed), None, "{}", String::from_utf8_lossy(changed));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_unfinished_is_known_by_all_of_its_name() {
+        for (name, is_own) in [
+            (".og_package-0a7bd2f2", true),
+            (".og_package-link", true),
+            (".og_package-0a7bd2f2.old", false),
+            (".og_package-0A7BD2F2", false),
+            (".og_package-links", false),
+            (".og_package-backup", false),
+            (".og_package-", false),
+        ] {
+            assert_eq!(is_unfinished(OsStr::new(name)), is_own, "{name}");
+        }
     }
 }

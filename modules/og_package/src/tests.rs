@@ -82,11 +82,13 @@ fn bzip2(bytes: &[u8]) -> Vec<u8> {
 struct Place {
     root: tempfile::TempDir,
     check: bool,
+    /// Tests may be run by root.
+    os_user: Option<String>,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), check: false }
+        Self { root: tempfile::tempdir().unwrap(), check: false, os_user: Some("root".to_owned()) }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -106,12 +108,22 @@ impl Place {
         let mut call = Call::default();
         (call.check, call.switched) = (self.check, true);
         call.common.lock_timeout = Some(0);
+        call.common.os_user = self.os_user.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(Package::run(&call, args))
     }
 
     fn absent(&self) -> Result<Report<Output>, Error> {
         self.call(Args { state: State::Absent, link: self.link(), ..Args::default() })
+    }
+
+    fn absent_by_hash(&self, sha256: &str) -> Result<Report<Output>, Error> {
+        let sha256 = Some(sha256.to_owned());
+        self.call(Args { state: State::Absent, link: self.link(), sha256, ..Args::default() })
+    }
+
+    fn query(&self) -> Result<Report<Output>, Error> {
+        self.call(Args { state: State::Query, link: self.link(), ..Args::default() })
     }
 
     fn names(&self) -> Vec<String> {
@@ -169,8 +181,7 @@ fn a_package_is_unpacked_once_and_the_link_leads_to_it() {
         // By its hash alone, when the package itself is gone.
         let known = Args { sha256: Some(current.sha256.clone()), link: place.link(), ..Args::default() };
         assert!(!place.call(known).unwrap().changed);
-        let told = place.call(Args { state: State::Query, link: place.link(), ..Args::default() }).unwrap();
-        assert_eq!(told.output.current, Some(current));
+        assert_eq!(place.query().unwrap().output.current, Some(current));
     }
 }
 
@@ -181,6 +192,55 @@ fn a_package_tells_its_version_in_a_file() {
     entries.push(file("version.cfg", b"openGauss-5.0.3\n92.921\n4db7019a\n"));
     let done = place.call(place.package("p", &gzip(&tar(&entries)))).unwrap();
     assert_eq!(done.output.current.unwrap().version.as_deref(), Some("5.0.3"));
+}
+
+#[test]
+fn what_is_not_known_of_libraries_is_a_warning() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    // Of a script ldd does not say.
+    for done in [place.call(args()), place.call(args()), place.query()] {
+        let done = done.unwrap();
+        assert_eq!(done.output.missing_libraries, None);
+        assert!(done.warnings[0].contains("not known which libraries"), "{:?}", done.warnings);
+    }
+    let place = Place::new();
+    let real = fs::read("/bin/cat").unwrap();
+    let done = place.call(place.package("p", &gzip(&tar(&server(&real))))).unwrap();
+    assert_eq!((done.warnings, done.output.missing_libraries), (Vec::new(), Some(Vec::new())));
+}
+
+#[test]
+fn root_runs_no_program_of_a_package_unless_it_is_named_as_the_user() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not run by root");
+        return;
+    }
+    let mut place = Place::new();
+    let real = fs::read("/bin/cat").unwrap();
+    let args = || place.package("p", &gzip(&tar(&server(&real))));
+    let (first, second, third) = (args(), args(), args());
+    place.os_user = None;
+    for check in [true, false] {
+        place.check = check;
+        assert!(
+            refused(place.call(Args {
+                link: first.link.clone(),
+                package: first.package.clone(),
+                ..Args::default()
+            }))
+            .contains("os_user")
+        );
+        assert_eq!(place.names(), Vec::<String>::new());
+    }
+    place.os_user = Some("root".to_owned());
+    place.call(second).unwrap();
+    place.os_user = None;
+    refused(place.call(third));
+    let told = place.query().unwrap();
+    assert_eq!((told.output.missing_libraries, told.warnings.len()), (None, 1));
+    place.absent().unwrap();
+    assert_eq!(place.names(), Vec::<String>::new());
 }
 
 #[test]
@@ -303,8 +363,11 @@ fn what_a_killed_run_left_is_replaced() {
     let args = place.package("p", &gzip(&tar(&server(SERVER))));
     fs::create_dir_all(place.at("app/.og_package-01234567/bin")).unwrap();
     std::os::unix::fs::symlink("nowhere", place.at("app/.og_package-link")).unwrap();
+    // Somebody else's.
+    fs::create_dir_all(place.at("app/.og_package-backup/bin")).unwrap();
     place.call(args).unwrap();
-    assert_eq!(place.names().len(), 3, "{:?}", place.names());
+    let names = place.names();
+    assert_eq!((&*names[0], names.len()), (".og_package-backup", 4), "{names:?}");
 }
 
 #[test]
@@ -349,7 +412,7 @@ fn what_is_not_ours_is_left_alone() {
     assert!(refused(place.call(args())).contains("is no symbolic link"));
     fs::remove_dir(place.link()).unwrap();
     fs::write(place.at("app/current.env"), "export A=1\n").unwrap();
-    assert!(refused(place.call(args())).contains("did not write it"));
+    assert!(refused(place.call(args())).contains("not as og_package writes it"));
     fs::remove_file(place.at("app/current.env")).unwrap();
     let done = place.call(args()).unwrap();
     let home = done.output.current.unwrap().path;
@@ -357,6 +420,47 @@ fn what_is_not_ours_is_left_alone() {
     fs::remove_file(home.join(RECORD)).unwrap();
     assert!(refused(place.call(args())).contains("did not make it"));
     assert!(home.join("bin/gaussdb").exists());
+}
+
+#[test]
+fn a_file_for_a_shell_that_somebody_changed_stays() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    place.call(args()).unwrap();
+    let env = place.at("app/current.env");
+    let own = fs::read(&env).unwrap();
+    let changed = [&own[..], b"export PGPORT=26000\n"].concat();
+    fs::write(&env, &changed).unwrap();
+    assert!(refused(place.call(args())).contains("not as og_package writes it"));
+    let gone = place.absent().unwrap();
+    assert!(gone.warnings[0].contains("current.env stays"), "{:?}", gone.warnings);
+    assert_eq!(fs::read(&env).unwrap(), changed);
+    assert_eq!(place.names(), ["current.env"]);
+    // What was written for a link of another path, as the folder was moved, is written anew.
+    fs::write(&env, present::env_text(Path::new("/it's/elsewhere"))).unwrap();
+    place.call(args()).unwrap();
+    assert_eq!(fs::read(&env).unwrap(), own);
+}
+
+#[test]
+fn a_record_that_cannot_be_used_is_told_and_a_foreign_one_is_none() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let home = place.call(args()).unwrap().output.current.unwrap().path;
+    let text = fs::read_to_string(home.join(RECORD)).unwrap();
+    for broken in ["{", &text.replace("bin/gs_ctl", "../gs_ctl")] {
+        fs::write(home.join(RECORD), broken).unwrap();
+        for result in [place.call(args()), place.absent(), place.query()] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains(RECORD), "{error}");
+        }
+    }
+    fs::write(home.join(RECORD), &text).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(place.query().unwrap().output.installed, []);
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(place.query().unwrap().output.installed.len(), 1);
 }
 
 #[test]
@@ -421,6 +525,31 @@ fn only_what_the_record_names_goes() {
     assert!(gone.warnings[0].contains("cluster_static_config"), "{:?}", gone.warnings);
     assert!(!place.absent().unwrap().changed);
     assert_eq!(place.names().len(), 1, "{:?}", place.names());
+}
+
+#[test]
+fn the_record_stays_as_long_as_files_of_the_package_do() {
+    let place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let current = place.call(args()).unwrap().output.current.unwrap();
+    let (home, sha256) = (current.path, current.sha256);
+    let set = |mode| fs::set_permissions(home.join("lib"), fs::Permissions::from_mode(mode)).unwrap();
+    set(0o777);
+    let done = place.absent().unwrap();
+    assert!(done.changed && done.warnings[0].contains("lib/libpq.so"), "{:?}", done.warnings);
+    assert!(
+        !home.join("bin").exists() && home.join("lib/libpq.so.5.5").exists() && home.join(RECORD).exists()
+    );
+    // What is left is told, is no package any more, and is not taken for one.
+    let told = place.query().unwrap();
+    assert_eq!((told.output.installed.len(), told.warnings.len()), (0, 1), "{:?}", told.warnings);
+    assert!(refused(place.call(args())).contains("only a part of the package"));
+    assert!(place.absent().unwrap().warnings[0].contains(&sha256));
+    assert!(!place.absent_by_hash(&sha256).unwrap().changed);
+    set(0o755);
+    assert!(place.absent_by_hash(&sha256).unwrap().changed);
+    assert_eq!(place.names(), Vec::<String>::new());
+    place.call(args()).unwrap();
 }
 
 /// A process that ends with the test.

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use og_common::files;
 use og_common::protocol::{Bytes, Error, Reason};
 use sha2::{Digest, Sha256};
 
@@ -52,29 +53,17 @@ pub(crate) fn unpack(
         links: Vec::new(),
         bytes: 0,
         buffer: vec![0; BUFFER_BYTES],
-        reserve: free_space(root)? / RESERVED_PART,
+        reserve: files::free_space(root)?.as_u64() / RESERVED_PART,
     };
     each_item(package, &mut input, &mut |item| unpacker.take(item))?;
     std::io::copy(&mut input, &mut std::io::sink()).map_err(|e| Error::io("read", package, &e))?;
     // It may have been written to since its hash was made.
-    let own = input.into_inner().hash.finalize();
-    if !own
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .eq(sha256.as_bytes().chunks(2).map(String::from_utf8_lossy))
-    {
+    if files::hexadecimal(&input.into_inner().hash.finalize()) != sha256 {
         return Err(crate::archive::corrupt(package, "it was changed while it was unpacked"));
     }
     unpacker.make_links()?;
     unpacker.check_programs()?;
     Ok(unpacker.made)
-}
-
-/// What this user may still write there.
-fn free_space(folder: &Path) -> Result<u64, Error> {
-    let stat = nix::sys::statvfs::statvfs(folder);
-    let stat = stat.map_err(|e| Error::io("learn the free space of", folder, &e.into()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
 }
 
 /// Writes all that is in the folder to the disk: file by file, for one call for all of them waits for what others write, too.
@@ -90,7 +79,7 @@ pub(crate) fn sync(folder: &Path) -> Result<(), Error> {
             File::open(&path).and_then(|file| file.sync_all()).map_err(fail)?;
         }
     }
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|e| Error::io("sync", folder, &e))
+    files::sync_folder(folder)
 }
 
 /// Counts and hashes what is read.
@@ -222,7 +211,8 @@ impl Unpacker<'_> {
             if self.bytes > MAX_BYTES {
                 return Err(self.refused(path, &format!("and more than {} in all", Bytes::new(MAX_BYTES))));
             }
-            if free_space(self.root)? < self.reserve.saturating_add(u64::try_from(read).unwrap_or_default()) {
+            let needed = self.reserve.saturating_add(u64::try_from(read).unwrap_or_default());
+            if files::free_space(self.root)?.as_u64() < needed {
                 let detail = format!(
                     "{} does not find the room that its size foretells: less than {} would be free for {}",
                     self.package.display(),

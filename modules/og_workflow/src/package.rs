@@ -9,9 +9,6 @@ use og_common::protocol::{Bytes, Error};
 
 use crate::args::PackageFile;
 
-/// What gzip and bzip2 begin their files with.
-const COMPRESSED: [&[u8]; 2] = [b"\x1f\x8b", b"BZh"];
-
 /// Looks at the file, and reads all of it for its hash.
 pub(crate) fn read(path: &str) -> PackageFile {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| Path::new(path).to_owned());
@@ -36,7 +33,7 @@ fn inspect(path: &Path) -> std::io::Result<(u64, Option<String>)> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();
     Read::by_ref(&mut file).take(4).read_to_end(&mut head)?;
-    if !COMPRESSED.iter().any(|magic| head.starts_with(magic)) {
+    if !files::is_compressed(&head) {
         return Ok((0, None));
     }
     file.rewind()?;

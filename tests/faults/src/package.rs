@@ -213,7 +213,7 @@ pub fn package_killed() -> Tried {
     let steps = kill_each(|words| {
         let base = own_folder()?;
         let link = base.path().join("app/current");
-        let args = json!({"link": link, "package": package});
+        let args = json!({"link": link, "package": package, "os_user": "root"});
         node.call_under(words, "og_package", &args)?;
         if link.exists() && !(link.join("bin/gaussdb").is_file() && link.join("version.cfg").is_file()) {
             return Err("the link leads to half of the program files".to_owned());
@@ -236,7 +236,8 @@ pub fn removal_killed() -> Tried {
     let steps = kill_each(|words| {
         let base = own_folder()?;
         let link = base.path().join("app/current");
-        let unpacked = node.call("og_package", &json!({"link": link, "package": package}))?;
+        let unpacked =
+            node.call("og_package", &json!({"link": link, "package": package, "os_user": "root"}))?;
         let sha256 = unpacked.require_success()?["current"]["sha256"].clone();
         let args = json!({"link": link, "sha256": sha256, "state": "absent"});
         node.call_under(words, "og_package", &args)?;
@@ -251,7 +252,7 @@ pub fn removal_killed() -> Tried {
 pub fn packages_at_once() -> Tried {
     let ((_folder, package), base) = (package()?, own_folder()?);
     let link = base.path().join("app/current");
-    let args = json!({"link": link, "package": package, "lock_timeout": 60}).to_string();
+    let args = json!({"link": link, "package": package, "os_user": "root", "lock_timeout": 60}).to_string();
     let children: Vec<_> = (0..MANY)
         .map(|_| {
             let mut command = Command::new("/bin/sh");
@@ -287,7 +288,10 @@ pub fn package_on_a_full_disk() -> Tried {
     }
     let base = own_folder()?;
     let _mounted = Mounted::mount(base.path(), "size=1m,nr_inodes=64")?;
-    let told = node.call("og_package", &json!({"link": base.path().join("current"), "package": path}))?;
+    let told = node.call(
+        "og_package",
+        &json!({"link": base.path().join("current"), "package": path, "os_user": "root"}),
+    )?;
     let told = told.result()?;
     let left = names(base.path())?;
     if told["error"]["reason"] == "disk_full" && left.is_empty() {

@@ -90,6 +90,7 @@ fn told(
         if replace {
             answers.truncate(keep);
         }
+        assert_runs_as_one_user(&step, &calls);
         for call in &calls {
             assert_fits_schema(call);
             let own = say(&step, call).or_else(|| well(given, call));
@@ -97,6 +98,15 @@ fn told(
         }
     }
     panic!("it does not end: {steps:#?}");
+}
+
+/// Asserts that the calls of a step are for one user, for Ansible makes all of a node's calls as one; and that a step which sends
+/// files does nothing else.
+fn assert_runs_as_one_user(step: &str, calls: &[NodeCall]) {
+    for is_so in [|call: &NodeCall| call.program == crate::seen::HOST, |call: &NodeCall| call.put.is_some()] {
+        let count = calls.iter().filter(|call| is_so(call)).count();
+        assert!(count == 0 || count == calls.len(), "{step}: {calls:?}");
+    }
 }
 
 /// Asserts that the arguments of the call are ones that its program takes.

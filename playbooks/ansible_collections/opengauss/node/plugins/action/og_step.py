@@ -63,9 +63,12 @@ class ActionModule(OgActionBase):
             signal.alarm(self._seconds)
         wanted = [(call["program"], {**self._defaults(call["program"]), **call["args"]}) for call in calls]
         try:
-            if any("put" in call for call in calls):
-                return [self._put(name, args, call["put"]["from"]) for call, (name, args) in zip(calls, wanted)]
-            return self.call_each(wanted)
+            if not any("put" in call for call in calls):
+                return self.call_each(wanted)
+            return [
+                self._put(name, args, call["put"]["from"]) if "put" in call else self.call_unchecked(name, args)
+                for call, (name, args) in zip(calls, wanted)
+            ]
         finally:
             signal.alarm(0)
 

@@ -26,7 +26,8 @@ _raw:
 
 from ansible.errors import AnsibleLookupError  # noqa: E402
 from ansible.plugins.lookup import LookupBase  # noqa: E402
-from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import AS_ROOT, NOT_BEGUN, Run  # noqa: E402
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_options import AS_ROOT  # noqa: E402
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import NOT_BEGUN, Run  # noqa: E402
 
 
 class LookupModule(LookupBase):

@@ -11,7 +11,9 @@ options:
   state:
     description:
       - What shall be.
-      - "C(present): The program files of the package are unpacked, and the link leads to them."
+      - >-
+        C(present): The program files of the package are unpacked, and the link leads to them. Run by root, it
+        needs C(os_user), unless the link's folder is another user's: it runs programs of the package.
       - >-
         C(absent): The program files are gone, as far as the record in their folder names them; so is the link,
         if it led there.
@@ -379,7 +381,9 @@ installed:
       sha256: "0a7bd2f2a9a3c1a39e8e2a5d2a4cfd6f38f4e8f0f3ab3b0b8a3e9db7c94c1a55"
 missing_libraries:
   description:
-    - Libraries that the server program needs and that are not on this machine; none where that is not known.
+    - >-
+      Libraries that the server program needs and that are not on this machine; none where that is not known,
+      which is a warning.
   type: list
   elements: str
   returned: success

@@ -25,11 +25,10 @@ from collections.abc import Mapping, Sequence
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.opengauss.node.plugins.plugin_utils.og_options import AS_ROOT
 
 BIN_DIR = "~/.cache/opengauss-node"
 MISSING = "og-program-missing"
-# The programs that act on the machine itself, as og_run has them.
-AS_ROOT = ("og_host",)
 # Before what concerns a program that root runs: the folder is in root's own home, whatever HOME says.
 ROOT_HOME = '[ "$(id -u)" != 0 ] || HOME=~root; '
 # All that a program sees which root runs: a task's `environment` may name what others can write.
@@ -325,8 +324,10 @@ class OgActionBase(ActionBase):
     def call_each(self, calls):
         """Runs several programs, each with its arguments, in one remote command and returns their results."""
         lines = "".join(f"{name}\n{self.request(args)}\n" for name, args in calls)
-        # A step's calls are all of one kind; where one is root's, all are.
-        first = next((name for name, _ in calls if name in AS_ROOT), calls[0][0])
+        # One command runs as one user.
+        first = calls[0][0]
+        if len({name in AS_ROOT for name, _ in calls}) > 1:
+            raise AnsibleActionFail(f"{', '.join(name for name, _ in calls)}: root's programs and the node's are not run in one command")
         env = self._words(first)
         done = self.remote(first, lambda d: EACH.format(env=env, folder=d), lines)
         # What a login shell printed stands before the first answer, and is passed over with it.

@@ -17,8 +17,6 @@ import time
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail
 
-# The programs that act on the machine itself.
-AS_ROOT = ("og_host",)
 NOT_BEGUN = "the workflow was not begun here; it has to run from its first task (--start-at-task leaves that out)"
 
 

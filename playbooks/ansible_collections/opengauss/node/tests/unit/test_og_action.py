@@ -6,10 +6,14 @@ import importlib.util
 import os
 import pathlib
 import subprocess
+import sys
+import types
 
 import pytest
 
 HERE = pathlib.Path(__file__).resolve()
+# The folder of ansible_collections, from which the plugin takes its neighbours.
+sys.path.insert(0, str(HERE.parents[5]))
 SPEC = importlib.util.spec_from_file_location("og_action", HERE.parents[2] / "plugins/plugin_utils/og_action.py")
 og = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(og)
@@ -30,6 +34,11 @@ def test_an_older_glibc_is_told_with_what_to_do(stream):
 
 def test_other_failures_have_no_such_hint():
     assert "glibc" not in og.ending({"rc": 1, "stdout": "", "stderr": "libc.so.6: cannot open shared object file"})
+
+
+def test_programs_of_root_and_of_the_node_are_not_run_in_one_command():
+    with pytest.raises(og.AnsibleActionFail, match="og_hba, og_host: "):
+        og.OgActionBase.call_each(types.SimpleNamespace(request=str), [("og_hba", {}), ("og_host", {})])
 
 
 def test_the_same_arguments_are_checked_once(tmp_path, monkeypatch):

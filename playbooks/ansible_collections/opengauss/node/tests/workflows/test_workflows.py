@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import getpass
 import io
 import json
 import os
@@ -249,6 +250,8 @@ def test_a_package_is_carried_to_the_nodes_and_unpacked(three):
     three.hosts = {name: three.hosts[name] for name in ("n1", "n2")}
     for name, own in three.hosts.items():
         own["gauss_home"] = str(three.root / f"app-{name}/current")
+        # Root is to be named: programs of the package are run.
+        own["os_user"] = getpass.getuser()
     words = ("-e", f"og_package={three.root}/openGauss.tar.gz")
     foreseen = three.play("deploy", *words, "--check")
     assert "Unpack the package" in foreseen.stdout and not (three.root / "app-n1").exists(), foreseen.stdout
