@@ -627,7 +627,7 @@ impl ServerNode {
         // The first word of postmaster.opts is the server's program.
         let opts = std::fs::read_to_string(self.data_dir.join("postmaster.opts")).unwrap_or_default();
         let started = opts.split_whitespace().next().map(PathBuf::from).filter(|path| path.is_absolute());
-        let running = self.running_pid().and_then(|pid| program_of(pid));
+        let running = self.running_pid().and_then(program_of);
         let homes = [started, running].into_iter().flatten();
         let homes = homes.filter_map(|path| Some(path.parent()?.parent()?.to_owned()));
         let homes = homes.chain(self.own_home(call));
