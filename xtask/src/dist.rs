@@ -264,7 +264,7 @@ fn try_installed(prefix: &Path) -> Result {
         "share/man/man1/og.1",
         "share/man/man1/og_hba.1",
         "share/bash-completion/completions/og",
-        "share/opengauss-node/schemas/og_hba.args.json",
+        "share/opengauss-node/schemas/v1/og_hba.args.json",
         "share/opengauss-node/playbooks/expand.yml",
         "share/doc/opengauss-node/THIRD-PARTY-LICENSES.txt",
     ] {
