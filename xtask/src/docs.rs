@@ -123,6 +123,9 @@ fn samples(name: &str) -> Result<serde_json::Value> {
     Ok(all.into())
 }
 
+/// The first version that was released, which all of this is in.
+const FIRST_VERSION: &str = "0.2.0";
+
 /// The folder of the collection.
 const COLLECTION: &str = "playbooks/ansible_collections/opengauss/node";
 
