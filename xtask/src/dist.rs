@@ -17,6 +17,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use pack::{Package, archive, remake_archive};
 use toolchain::Toolchain;
 pub use toolchain::{MACHINES, has_standard_library};
+pub use trees::check as check_trees;
 
 use crate::build::{self, Linking};
 use crate::shell::{Result, has, output, root, run, target};

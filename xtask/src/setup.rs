@@ -47,6 +47,9 @@ const DIST: &[Package] = &[
     ("qemu-user-static", "qemu-x86_64-static"),
 ];
 
+/// What makes a bare tree of a distribution.
+const TREES: &[Package] = &[("debootstrap", "/usr/sbin/debootstrap")];
+
 /// What the tests find.
 pub struct Tools {
     /// The folder with ansible-playbook and the rest.
@@ -73,6 +76,11 @@ pub fn postgres() -> Result {
 /// What a bench needs besides.
 pub fn bench() -> Result {
     packages(&[("time", "/usr/bin/time")])
+}
+
+/// What the test of releases in bare trees needs.
+pub fn trees() -> Result {
+    packages(TREES)
 }
 
 /// What `cargo xtask dist` needs for .rpm, for the other machine and for older glibcs.
