@@ -46,7 +46,7 @@ def documented(tmp_path_factory):
 @pytest.mark.parametrize("name", ON_NODES)
 def test_doc(name, documented):
     """ansible-doc knows each argument that the program knows, with its default."""
-    schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
+    schema = json.loads((ROOT / f"schemas/v1/{name}.args.json").read_text())["properties"]
     doc = documented[f"opengauss.node.{name}"]
     options = doc["doc"]["options"]
     assert set(schema) - {"check_mode", "diff"} == set(options)
@@ -54,7 +54,7 @@ def test_doc(name, documented):
         assert option["description"], key
         assert option.get("default") == schema[key].get("default"), key
     assert set(doc["doc"]["attributes"]) == {"check_mode", "diff_mode", "idempotent"}
-    result = json.loads((ROOT / f"schemas/{name}.result.json").read_text())["properties"]
+    result = json.loads((ROOT / f"schemas/v1/{name}.result.json").read_text())["properties"]
     assert set(result) - {"changed", "failed", "ansible_facts", "invocation"} == set(doc["return"])
     printed = ansible("ansible-doc", f"opengauss.node.{name}", cwd=ROOT)
     assert printed.returncode == 0 and "EXAMPLES" in printed.stdout, printed.stderr

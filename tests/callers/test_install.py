@@ -31,7 +31,7 @@ def test_files(prefix):
         assert os.access(prefix / f"bin/{name}", os.X_OK)
         assert "--ssh-config" in (prefix / f"share/zsh/site-functions/_{name}").read_text()
         assert "-l ssh-config" in (prefix / f"share/fish/vendor_completions.d/{name}.fish").read_text()
-        schema = json.loads((prefix / f"share/opengauss-node/schemas/{name}.args.json").read_text())
+        schema = json.loads((prefix / f"share/opengauss-node/schemas/v1/{name}.args.json").read_text())
         assert schema["properties"]
     everything = [str(p.relative_to(prefix)) for p in prefix.rglob("*")]
     assert not [p for p in everything if "__pycache__" in p or "/tests" in p or p.endswith(".part")]

@@ -257,7 +257,7 @@ def test_doc(minion):
     """sys.doc and sys.state_doc tell each program's arguments."""
     calls, states = minion.good("sys.doc", "og"), minion.good("sys.state_doc", "og")
     for name in ON_NODES:
-        schema = json.loads((ROOT / f"schemas/{name}.args.json").read_text())["properties"]
+        schema = json.loads((ROOT / f"schemas/v1/{name}.args.json").read_text())["properties"]
         text = calls[f"og.{name[3:]}"]
         assert all(f"\n{key} (" in text or f"\n    {key} (" in text for key in set(schema) - {"check_mode", "diff"}), text
         wanted = [s["const"] for s in schema.get("state", {"oneOf": []})["oneOf"] if s["const"] != "query"]

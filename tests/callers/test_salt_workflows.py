@@ -378,7 +378,7 @@ def test_whoever_is_compared_by_its_clock_is_told_when_it_was_asked(three):
 def test_options_are_those_of_the_roles():
     """And of no role alone are those that no workflow names."""
     defaults = yaml.safe_load((NODE / "roles/common/defaults/main.yml").read_text())
-    schema = json.loads((ROOT / "schemas/og_workflow.args.json").read_text())
+    schema = json.loads((ROOT / "schemas/v1/og_workflow.args.json").read_text())
     options = {name: one["default"] for name, one in schema["properties"]["options"]["properties"].items()}
     # Where the programs are is the minion's business, the nodes are named in the call, and the cluster is the pillar's.
     targets = {entry["targets"] for entry in REGISTRY["workflows"] if entry["targets"]}

@@ -13,7 +13,7 @@ const PARTS: [(&str, &str); 7] = [
     ("Security", "security_fixes"),
 ];
 
-/// What is not released yet is that of this version.
+/// What is not released yet is that of this version, as a package that is built of it has it.
 const UNRELEASED: &str = "Unreleased";
 
 /// The releases with their changes; `version` is that of what is not released yet.
@@ -29,7 +29,8 @@ pub fn to_yaml(changelog: &str, version: &str) -> Result<Value, String> {
                 title.split_once(" - ").map_or((title, None), |(name, date)| (name, Some(date)));
             let name = name.trim_matches(['[', ']']);
             let name = if name == UNRELEASED { version } else { name };
-            releases.insert(name.to_owned(), json!({"changes": {}}));
+            // The version may have a section of its own, while more is not released yet.
+            releases.entry(name).or_insert_with(|| json!({"changes": {}}));
             if let Some(date) = date {
                 releases[name]["release_date"] = json!(date);
             }
@@ -64,6 +65,11 @@ mod tests {
         let wanted = json!({"ancestor": null, "releases": {
             "0.2.0": {"changes": {"minor_changes": ["a b", "c"]}},
             "0.1.0": {"changes": {"bugfixes": ["d"]}, "release_date": "2026-11-29"},
+        }});
+        assert_eq!(to_yaml(text, "0.2.0"), Ok(wanted));
+        let text = "## Unreleased\n\n### Added\n- a\n\n## 0.2.0 - 2026-11-29\n\n### Added\n- b\n";
+        let wanted = json!({"ancestor": null, "releases": {
+            "0.2.0": {"changes": {"minor_changes": ["a", "b"]}, "release_date": "2026-11-29"},
         }});
         assert_eq!(to_yaml(text, "0.2.0"), Ok(wanted));
         assert!(to_yaml("## 1.0.0\n\n### Nonsense\n", "0.2.0").is_err());

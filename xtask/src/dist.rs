@@ -6,16 +6,21 @@
 
 mod bill;
 mod pack;
+mod toolchain;
+mod trees;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::{Arg, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches};
 use pack::{Package, archive, remake_archive};
+use toolchain::Toolchain;
+pub use toolchain::{MACHINES, has_standard_library};
+pub use trees::check as check_trees;
 
 use crate::build::{self, Linking};
-use crate::shell::{Result, cargo, output, root, run, target};
+use crate::shell::{Result, has, output, root, run, target};
 use crate::{collection, install, setup};
 
 /// The name of what is released.
@@ -34,37 +39,71 @@ pub fn command() -> clap::Command {
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("Where to; default: target/dist"),
         )
+        .arg(
+            Arg::new("target")
+                .long("target")
+                .value_name("MACHINE")
+                .action(ArgAction::Append)
+                .value_parser(toolchain::MACHINES)
+                .help("Only for this machine, which must be possible; default: all for which it is"),
+        )
 }
 
 /// Builds all of it and prints what is there, with sizes.
 pub fn run_all(matches: &ArgMatches) -> Result {
     let out = matches.get_one::<PathBuf>("out").cloned().unwrap_or_else(|| target().join("dist"));
+    let asked: Vec<&String> = matches.get_many("target").into_iter().flatten().collect();
+    let mut toolchains = Vec::new();
+    for machine in toolchain::MACHINES {
+        if !asked.is_empty() && !asked.iter().any(|it| *it == machine) {
+            continue;
+        }
+        match Toolchain::find(machine) {
+            Ok(toolchain) => toolchains.push(toolchain),
+            Err(why) if asked.is_empty() => println!("skipped: {why}"),
+            Err(why) => return Err(why),
+        }
+    }
     let tools = setup::ansible()?;
-    let dynamic = programs(Linking::Dynamic)?;
-    let fixed = programs(Linking::Static)?;
-    build::install(&fixed, &Linking::Static.folder().join(std::env::consts::ARCH), false)?;
-    make(&Parts { dynamic: &dynamic, fixed: &fixed, collection: Some(&tools) }, &out)?;
+    // Man pages and completions are made by programs that run here.
+    let own = Toolchain::find(std::env::consts::ARCH)?;
+    let runs_here = programs(&own, Linking::Static)?;
+    let mut built = Vec::new();
+    for toolchain in &toolchains {
+        built.push(Built {
+            machine: toolchain.machine,
+            fixed: programs(toolchain, Linking::Static)?,
+            dynamic: programs(toolchain, Linking::Dynamic)?,
+        });
+    }
+    // The collection takes what is there, and no programs of an earlier commit for another machine.
+    let folder = Linking::Static.folder();
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .map_err(|e| format!("cannot make {} anew: {e}", folder.display()))?;
+    }
+    for one in &built {
+        build::install(&one.fixed, &folder.join(one.machine), false)?;
+        try_elsewhere(one)?;
+    }
+    make(&Parts { built: &built, runs_here: &runs_here, collection: Some(&tools) }, &out)?;
     for entry in files(&out)? {
         let size = std::fs::metadata(&entry).map_or(0, |meta| meta.len());
         println!("{size:>10}  {}", entry.strip_prefix(&out).unwrap_or(&entry).display());
     }
     println!("in {}", out.display());
-    println!(
-        "only for {}; run it on a machine of another architecture for the programs there",
-        std::env::consts::ARCH
-    );
     Ok(())
 }
 
 /// The programs, built so that neither the folder of the project nor that of cargo is in them.
-fn programs(linking: Linking) -> Result<PathBuf> {
+fn programs(toolchain: &Toolchain, linking: Linking) -> Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
-    let compiler = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+    let sysroot = output(Command::new(&toolchain.compiler).args(["--print", "sysroot"]))?;
     let places: Vec<(PathBuf, &str)> = home
         .map(|home| (home, "/cargo"))
         .into_iter()
-        .chain([(compiler, "/rust"), (root(), "/src")])
+        .chain([(PathBuf::from(sysroot.trim()), "/rust"), (root(), "/src")])
         .collect();
     let mut flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     for (from, to) in &places {
@@ -73,24 +112,60 @@ fn programs(linking: Linking) -> Result<PathBuf> {
     if linking == Linking::Static {
         flags.push_str(" -C target-feature=+crt-static");
     }
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     // In folders of their own: other flags would have cargo build again what `cargo xtask build` has built.
     let folder = target().join(match linking {
         Linking::Dynamic => "dist-dynamic",
         Linking::Static => "dist-static",
     });
-    let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--target", &triple, "--target-dir"]).arg(&folder);
-    for name in build::modules() {
-        command.args(["--package", name]);
-    }
     let commit = output(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(root()))?;
+    let mut command = toolchain.build(linking);
+    command.arg("--target-dir").arg(&folder);
     run(command.env("RUSTFLAGS", flags.trim()).env("OG_COMMIT", commit.trim()))?;
-    let folder = folder.join(triple).join("release");
+    let folder = folder.join(toolchain.triple()).join("release");
+    let mut glibc = 0;
     for name in build::programs() {
         tell_no_place(&folder.join(name), &places)?;
+        glibc = glibc.max(toolchain::needed_glibc(&folder.join(name))?);
+    }
+    if linking == Linking::Dynamic {
+        println!("the dynamic programs for {} need glibc 2.{glibc}", toolchain.machine);
+        if toolchain.zig.is_none() {
+            println!(
+                "skipped: older glibcs: cargo-zigbuild is not there; `cargo xtask setup --dist` brings it"
+            );
+        } else if glibc > toolchain::OLDEST_GLIBC {
+            return Err(format!("they were linked for 2.{}", toolchain::OLDEST_GLIBC));
+        }
     }
     Ok(folder)
+}
+
+/// Runs programs for another machine under qemu, where that is at hand.
+fn try_elsewhere(built: &Built) -> Result {
+    let machine = built.machine;
+    if machine == std::env::consts::ARCH {
+        return Ok(());
+    }
+    let qemu = format!("qemu-{machine}-static");
+    if !has(&qemu) {
+        println!(
+            "skipped: running the programs for {machine}: {qemu} is not there; `cargo xtask setup --dist` brings it"
+        );
+        return Ok(());
+    }
+    for (folder, libraries) in
+        [(&built.fixed, None), (&built.dynamic, Some(format!("/usr/{machine}-linux-gnu")))]
+    {
+        let mut command = Command::new(&qemu);
+        if let Some(libraries) = libraries {
+            command.args(["-L", &libraries]);
+        }
+        let told = output(command.arg(folder.join(build::OG)).arg("--version"))?;
+        if !told.contains(VERSION) {
+            return Err(format!("og --version for {machine} says {told:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that a program does not tell where it was built.
@@ -109,12 +184,22 @@ fn tell_no_place(program: &Path, places: &[(PathBuf, &str)]) -> Result {
     Ok(())
 }
 
+/// The programs for one machine.
+pub struct Built {
+    /// The machine, as `uname -m` says.
+    pub machine: &'static str,
+    /// Those that use the glibc of the node.
+    pub dynamic: PathBuf,
+    /// Those that run with any glibc.
+    pub fixed: PathBuf,
+}
+
 /// What a release is made of.
 pub struct Parts<'a> {
-    /// The programs that need the glibc of the machine they were built on, or a newer one.
-    pub dynamic: &'a Path,
-    /// The programs that run with any glibc.
-    pub fixed: &'a Path,
+    /// The programs.
+    pub built: &'a [Built],
+    /// Programs that run here, whose help becomes man pages and completions.
+    pub runs_here: &'a Path,
     /// What builds the collection, which then is part of it.
     pub collection: Option<&'a setup::Tools>,
 }
@@ -131,20 +216,24 @@ pub fn make(parts: &Parts<'_>, out: &Path) -> Result {
     std::fs::create_dir_all(out).map_err(failed)?;
     let epoch = epoch()?;
     let work = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
-    let machine = std::env::consts::ARCH;
     let bill = bill::of_programs()?;
-    for (programs, what) in [(parts.dynamic, machine.to_owned()), (parts.fixed, format!("{machine}-static"))]
-    {
-        let folder = format!("{NAME}-{VERSION}-{what}");
-        let tree = work.path().join(&folder);
-        install::lay_out(&tree, programs)?;
-        bill.add_to(&tree.join("share/doc").join(NAME))?;
-        archive(work.path(), &folder, &out.join(format!("{folder}.tar.xz")), &epoch)?;
-        if what != machine {
-            // Packages have what runs wherever they can be installed.
-            let package = Package { name: NAME, version: VERSION, machine, tree: &tree };
-            package.deb(work.path(), out, &epoch)?;
-            package.rpm(work.path(), out, &epoch)?;
+    for one in parts.built {
+        let machine = one.machine;
+        for (programs, what) in
+            [(&one.dynamic, machine.to_owned()), (&one.fixed, format!("{machine}-static"))]
+        {
+            let folder = format!("{NAME}-{VERSION}-{what}");
+            let tree = work.path().join(&folder);
+            install::lay_out(&tree, programs, parts.runs_here)?;
+            bill.add_to(&tree.join("share/doc").join(NAME))?;
+            archive(work.path(), &folder, &out.join(format!("{folder}.tar.xz")), &epoch)?;
+            if what != machine {
+                // Packages have what runs wherever they can be installed.
+                let package = Package { name: NAME, version: VERSION, machine, tree: &tree };
+                let work = work.path().join(format!("packages-{machine}"));
+                package.deb(&work, out, &epoch)?;
+                package.rpm(&work, out, &epoch)?;
+            }
         }
     }
     archive(&root().join("playbooks"), "salt", &out.join(format!("{NAME}-salt-{VERSION}.tar.gz")), &epoch)?;
@@ -199,78 +288,52 @@ fn sums(folder: &Path) -> Result {
 /// What differs, or does not run.
 pub fn check() -> Result {
     let programs = build::folder();
+    let built =
+        [Built { machine: std::env::consts::ARCH, dynamic: programs.clone(), fixed: programs.clone() }];
     let work = tempfile::tempdir().map_err(|e| format!("cannot make a folder: {e}"))?;
     let (one, other) = (work.path().join("one"), work.path().join("other"));
     for out in [&one, &other] {
-        make(&Parts { dynamic: &programs, fixed: &programs, collection: None }, out)?;
+        make(&Parts { built: &built, runs_here: &programs, collection: None }, out)?;
     }
     let read = |file: &Path| std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()));
     if read(&one.join("SHA256SUMS"))? != read(&other.join("SHA256SUMS"))? {
         return Err("the same programs packed twice give different archives".to_owned());
     }
     output(Command::new("sha256sum").args(["--check", "--quiet", "SHA256SUMS"]).current_dir(&one))?;
-    let mut trees = 0;
+    if !has("man") {
+        println!("skipped: man og_hba: man is not installed");
+    }
+    let mut passed = 0;
     for file in files(&one)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let tree = work.path().join(format!("{name}.d"));
-        std::fs::create_dir(&tree).map_err(|e| format!("cannot make {}: {e}", tree.display()))?;
-        let kind = file.extension().and_then(|it| it.to_str()).unwrap_or_default();
-        let prefix = if kind == "deb" {
-            output(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&tree))?;
-            tree.join("usr")
-        } else if kind == "rpm" {
-            output(
-                Command::new("sh")
-                    .args(["-c", "rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)", "sh"])
-                    .arg(&file)
-                    .arg(&tree),
-            )?;
-            tree.join("usr")
-        } else if kind == "xz" {
-            output(Command::new("tar").arg("-xJf").arg(&file).arg("-C").arg(&tree))?;
-            tree.join(name.trim_end_matches(".tar.xz"))
-        } else {
-            continue;
-        };
-        try_installed(&prefix).map_err(|why| format!("{name}: {why}"))?;
-        trees += 1;
+        let folder = work.path().join(format!("{name}.d"));
+        if let Some(prefix) = unpack(&file, &folder)? {
+            trees::try_installed(None, &prefix).map_err(|why| format!("{name}: {why}"))?;
+            passed += 1;
+        }
     }
-    println!("{trees} passed, 0 failed");
+    println!("{passed} passed, 0 failed");
     Ok(())
 }
 
-/// Runs what was installed below this prefix as a user would first.
-fn try_installed(prefix: &Path) -> Result {
-    let bare = |program: &str| {
-        let mut command = Command::new(prefix.join("bin").join(program));
-        command.env_clear();
-        command
-    };
-    let version = output(bare("og").arg("--version"))?;
-    if !version.contains(VERSION) {
-        return Err(format!("og --version says {version:?}"));
-    }
-    let rules = prefix.join("pg_hba.conf");
-    std::fs::write(&rules, "local all all trust\n")
-        .map_err(|e| format!("cannot write {}: {e}", rules.display()))?;
-    let call = prefix.join("call.json");
-    let text = serde_json::json!({"path": rules, "rules": ["host all all 10.0.0.1/32 sha256"]}).to_string();
-    std::fs::write(&call, text).map_err(|e| format!("cannot write {}: {e}", call.display()))?;
-    let told = output(bare("og_hba").arg(&call))?;
-    if !told.contains("\"changed\":true") {
-        return Err(format!("og_hba says {told}"));
-    }
-    for file in [
-        "share/man/man1/og.1",
-        "share/man/man1/og_hba.1",
-        "share/bash-completion/completions/og",
-        "share/opengauss-node/schemas/og_hba.args.json",
-        "share/opengauss-node/playbooks/expand.yml",
-        "share/doc/opengauss-node/THIRD-PARTY-LICENSES.txt",
-    ] {
-        if !prefix.join(file).exists() {
-            return Err(format!("{file} is not there"));
+/// Unpacks an archive or a package with programs into this folder, which is made; returns the prefix in it.
+fn unpack(file: &Path, folder: &Path) -> Result<Option<PathBuf>> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    std::fs::create_dir_all(folder).map_err(|e| format!("cannot make {}: {e}", folder.display()))?;
+    Ok(Some(match file.extension().and_then(|it| it.to_str()).unwrap_or_default() {
+        "deb" => {
+            output(Command::new("dpkg-deb").arg("-x").arg(file).arg(folder))?;
+            folder.join("usr")
         }
-    }
-    Ok(())
+        "rpm" => {
+            let words = ["-c", "rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)", "sh"];
+            output(Command::new("sh").args(words).arg(file).arg(folder))?;
+            folder.join("usr")
+        }
+        "xz" => {
+            output(Command::new("tar").arg("-xJf").arg(file).arg("-C").arg(folder))?;
+            folder.join(name.trim_end_matches(".tar.xz"))
+        }
+        _ => return Ok(None),
+    }))
 }

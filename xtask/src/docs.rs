@@ -108,7 +108,7 @@ pub fn page(program: &Program, programs: &Path) -> Result<Page> {
 
 /// The program's schema of its arguments or its result.
 fn schema(name: &str, which: &str) -> Result<serde_json::Value> {
-    let file = root().join(format!("schemas/{name}.{which}.json"));
+    let file = root().join(crate::schemas::folder()).join(format!("{name}.{which}.json"));
     serde_json::from_str(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))
 }
 
@@ -122,6 +122,9 @@ fn samples(name: &str) -> Result<serde_json::Value> {
     }
     Ok(all.into())
 }
+
+/// The first version that was released, which all of this is in.
+const FIRST_VERSION: &str = "0.2.0";
 
 /// The folder of the collection.
 const COLLECTION: &str = "playbooks/ansible_collections/opengauss/node";

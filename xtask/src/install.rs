@@ -32,21 +32,22 @@ pub fn run(matches: &ArgMatches) -> Result {
     let prefix = matches.get_one::<PathBuf>("prefix").cloned().unwrap_or_default();
     let prefix = std::path::absolute(&prefix).map_err(|e| format!("{}: {e}", prefix.display()))?;
     let programs = build::release(Linking::from_matches(matches))?;
-    let tree = lay_out(&prefix, &programs)?;
+    let tree = lay_out(&prefix, &programs, &programs)?;
     println!("{} of {} files written below {}", tree.written, tree.files, tree.prefix.display());
     Ok(())
 }
 
-/// Puts the programs of this folder, and all that belongs to them, below the prefix.
+/// Puts the programs of this folder, and all that belongs to them, below the prefix. Those that run here are asked for their
+/// help; they may be the same.
 ///
 /// # Errors
 /// What cannot be read or written.
-pub fn lay_out(prefix: &Path, programs: &Path) -> Result<Tree> {
+pub fn lay_out(prefix: &Path, programs: &Path, runs_here: &Path) -> Result<Tree> {
     let mut tree = Tree { prefix: prefix.to_owned(), files: 0, written: 0 };
     for program in og_registry::PROGRAMS {
         let (name, mut command) = (program.name, (program.command)());
         tree.file(format!("bin/{name}"), &read(&programs.join(name))?, 0o755)?;
-        let page = docs::page(program, programs)?;
+        let page = docs::page(program, runs_here)?;
         tree.file(format!("share/man/man1/{name}.1"), &man::page(&command, &page)?, 0o644)?;
         for (shell, file) in [
             (Shell::Bash, format!("share/bash-completion/completions/{name}")),
@@ -65,7 +66,7 @@ pub fn lay_out(prefix: &Path, programs: &Path) -> Result<Tree> {
     tree.copies(&root().join("playbooks"), "share/opengauss-node/playbooks")?;
     tree.file(format!("bin/{}", build::OG), &read(&programs.join(build::OG))?, 0o755)?;
     let help = |words: &[&str]| {
-        output(std::process::Command::new(programs.join(build::OG)).args(words).arg("--help"))
+        output(std::process::Command::new(runs_here.join(build::OG)).args(words).arg("--help"))
     };
     tree.file("share/man/man1/og.1", &man::og_page(&help)?, 0o644)?;
     for (shell, file) in [
@@ -74,7 +75,7 @@ pub fn lay_out(prefix: &Path, programs: &Path) -> Result<Tree> {
         ("fish", "share/fish/vendor_completions.d/og.fish"),
     ] {
         // It asks the program, which knows the nodes of the cluster.
-        let mut og = std::process::Command::new(programs.join(build::OG));
+        let mut og = std::process::Command::new(runs_here.join(build::OG));
         let script = output(og.arg0(build::OG).env("COMPLETE", shell))?;
         tree.file(file, script.as_bytes(), 0o644)?;
     }

@@ -62,7 +62,14 @@ fn command() -> Command {
                 .arg(Linking::flag()),
         )
         .subcommand(Command::new("lines").about("Count the lines below playbooks/ that are written by hand"))
-        .subcommand(Command::new("setup").about("Install what the demo and the tests need"))
+        .subcommand(
+            Command::new("setup").about("Install what the demo and the tests need").arg(
+                Arg::new("dist")
+                    .long("dist")
+                    .action(ArgAction::SetTrue)
+                    .help("Instead, what `dist` needs for .rpm, for other machines and for older glibcs"),
+            ),
+        )
         .subcommand(Command::new("check").about(
             "Run what needs no server and no root: format, lints, unit tests, documents; under a minute",
         ))
@@ -108,6 +115,7 @@ fn main() -> ExitCode {
         Some(("salt", m)) => python::salt_alone(m.get_flag("lts")),
         Some(("collection", m)) => collection::run_all(Linking::from_matches(m)),
         Some(("lines", _)) => lines::run(),
+        Some(("setup", m)) if m.get_flag("dist") => setup::dist(),
         Some(("setup", _)) => setup::for_tests().and_then(|_| setup::salt()).map(drop),
         Some(("check", _)) => check::run_all(),
         Some(("test", m)) => test::run_all(m),

@@ -31,6 +31,25 @@ const TESTS: &[Package] = &[
     ("xz-utils", "xz"),
 ];
 
+/// What `cargo xtask dist` needs for .rpm, and to link for the other machine and run what it linked.
+#[cfg(target_arch = "x86_64")]
+const DIST: &[Package] = &[
+    ("rpm", "rpmbuild"),
+    ("gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc"),
+    ("libc6-dev-arm64-cross", "/usr/aarch64-linux-gnu/lib/libc.a"),
+    ("qemu-user-static", "qemu-aarch64-static"),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DIST: &[Package] = &[
+    ("rpm", "rpmbuild"),
+    ("gcc-x86-64-linux-gnu", "x86_64-linux-gnu-gcc"),
+    ("libc6-dev-amd64-cross", "/usr/x86_64-linux-gnu/lib/libc.a"),
+    ("qemu-user-static", "qemu-x86_64-static"),
+];
+
+/// What makes a bare tree of a distribution.
+const TREES: &[Package] = &[("debootstrap", "/usr/sbin/debootstrap")];
+
 /// What the tests find.
 pub struct Tools {
     /// The folder with ansible-playbook and the rest.
@@ -57,6 +76,93 @@ pub fn postgres() -> Result {
 /// What a bench needs besides.
 pub fn bench() -> Result {
     packages(&[("time", "/usr/bin/time")])
+}
+
+/// What the test of releases in bare trees needs.
+pub fn trees() -> Result {
+    packages(TREES)
+}
+
+/// What `cargo xtask dist` needs for .rpm, for the other machine and for older glibcs.
+pub fn dist() -> Result {
+    packages(&[VENV, DIST].concat())?;
+    environment("zig", "requirements-dist.txt")?;
+    let machines = crate::dist::MACHINES.map(|machine| format!("{machine}-unknown-linux-gnu"));
+    let has_all = |compiler: &std::path::Path| {
+        machines.iter().all(|triple| crate::dist::has_standard_library(compiler, triple))
+    };
+    if has_all("rustc".as_ref()) || has_all(&rust_web()) { Ok(()) } else { fetch_rust_web() }
+}
+
+/// The folder with cargo-zigbuild and zig, where `dist` brought them.
+pub fn zig() -> Option<PathBuf> {
+    let folder = target().join("zig/bin");
+    folder.join("cargo-zigbuild").exists().then_some(folder)
+}
+
+/// The compiler with the standard libraries for both machines that `dist` brings where cargo's own has only one.
+pub fn rust_web() -> PathBuf {
+    target().join("rust-web/rustc")
+}
+
+/// Unpacks Debian's newest compiler, which it builds browsers with, in target/rust-web; the machine's own packages and what apt
+/// knows stay as they are.
+fn fetch_rust_web() -> Result {
+    const RUSTUP: &str =
+        "on this machine rustup brings the standard library: rustup target add aarch64-unknown-linux-gnu";
+    if !has("apt-get") || !has("dpkg") {
+        return Err(RUSTUP.to_owned());
+    }
+    let folder = target().join("rust-web");
+    let failed = |e: std::io::Error| format!("cannot make {}: {e}", folder.display());
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(failed)?;
+    }
+    for part in ["apt/state/lists/partial", "apt/cache/archives/partial", "apt/packages"] {
+        std::fs::create_dir_all(folder.join(part)).map_err(failed)?;
+    }
+    let apt = folder.join("apt");
+    // Nothing is installed in its eyes, so that nothing is in its way.
+    std::fs::write(apt.join("status"), "").map_err(failed)?;
+    let (own, other) = if cfg!(target_arch = "x86_64") { ("amd64", "arm64") } else { ("arm64", "amd64") };
+    let config = format!(
+        "APT::Architecture \"{own}\";\nAPT::Architectures {{ \"{own}\"; \"{other}\"; }};\nAPT::Sandbox::User \"root\";\n\
+         Dir::State \"{0}/state\";\nDir::State::status \"{0}/status\";\nDir::Cache \"{0}/cache\";\n",
+        apt.display()
+    );
+    std::fs::write(apt.join("apt.conf"), config).map_err(failed)?;
+    let call = |program: &str, words: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(words).env("APT_CONFIG", apt.join("apt.conf")).current_dir(apt.join("packages"));
+        output(&mut command)
+    };
+    println!("unpacking rustc-web in {}", folder.display());
+    call("apt-get", &["-qq", "update"])?;
+    let library = dependency(&call("apt-cache", &["depends", "libstd-rust-web-dev"])?, "libstd-rust-web-")?;
+    let llvm = dependency(&call("apt-cache", &["depends", &library])?, "libllvm")?;
+    let libraries = [own, other].map(|machine| format!("libstd-rust-web-dev:{machine}"));
+    call("apt-get", &["-qq", "download", "rustc-web", &libraries[0], &libraries[1], &library, &llvm])?;
+    for package in std::fs::read_dir(apt.join("packages")).map_err(failed)? {
+        let package = package.map_err(failed)?.path();
+        output(Command::new("dpkg").arg("-x").arg(&package).arg(&folder))?;
+    }
+    std::fs::remove_dir_all(&apt).map_err(failed)?;
+    let script = format!(
+        "#!/bin/sh\nhere=$(dirname \"$0\")\nLD_LIBRARY_PATH=$here/usr/lib/{}-linux-gnu exec \"$here/usr/bin/rustc\" \"$@\"\n",
+        std::env::consts::ARCH
+    );
+    let compiler = rust_web();
+    std::fs::write(&compiler, script).map_err(failed)?;
+    std::fs::set_permissions(&compiler, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .map_err(failed)?;
+    output(Command::new(&compiler).arg("--version")).map(drop)
+}
+
+/// The package that begins so among those that `apt-cache depends` names.
+fn dependency(told: &str, begin: &str) -> Result<String> {
+    let names = told.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let found = names.map(str::trim).find(|name| name.starts_with(begin));
+    found.map(ToOwned::to_owned).ok_or_else(|| format!("apt-cache names no package {begin}* in:\n{told}"))
 }
 
 /// Installs what is missing of these, when root; says what is missing, when not.
@@ -221,4 +327,16 @@ fn installed(environment: &Path, pins: &str) -> Result<bool> {
 fn wanted_packages(pins: &str) -> Result<Vec<u8>> {
     let file = root().join("playbooks").join(pins);
     std::fs::read(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_is_found_by_how_its_name_begins() {
+        let told = "libstd-rust-web-1.96\n  Depends: libc6\n  Depends: libllvm22\n  Conflicts: <rustup>\n";
+        assert_eq!(dependency(told, "libllvm").as_deref(), Ok("libllvm22"));
+        assert!(dependency(told, "rustup").is_err());
+    }
 }

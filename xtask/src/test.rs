@@ -76,6 +76,7 @@ fn stages(all: bool) -> Vec<Stage> {
             stage("ansible-2.15", &["collection"], Works, || python::older_ansible(&tools(), "2.15")),
             stage("ansible-2.17", &["collection"], Works, || python::older_ansible(&tools(), "2.17")),
             stage("salt-story", &["build", "salt"], Waits, || salt_story("salt")),
+            cargo("trees", &["build", "setup"], dist::check_trees),
             // The labs of both have one name.
             stage("salt-lts", &["salt-story", "collection"], Works, || {
                 let programs = setup::salt_lts()?;
@@ -193,7 +194,7 @@ impl Selection {
                 "\nonly with --all: programs as shipped (here: the dev profile), the kill points and moments of a build outside of \
                  third {} of {THIRDS} (another with each commit), the scenarios and tests that take turns outside of third {} of \
                  {THIRDS}, the faults under openGauss CM, {}the tests in Python whose logic a unit test of og_workflow \
-                 holds, ansible-core 2.15 and 2.17, Salt's master and minions, Salt 3006",
+                 holds, ansible-core 2.15 and 2.17, Salt's master and minions, Salt 3006, what is released in trees of Debian 12 and 11",
                 self.third + 1,
                 self.turn + 1,
                 if self.opengauss.is_empty() { "" } else { "the scenarios on PostgreSQL, " }

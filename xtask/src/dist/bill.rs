@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::toolchain::MACHINES;
 use super::{NAME, VERSION};
 use crate::build;
 use crate::shell::{Result, cargo, output};
@@ -61,15 +62,12 @@ pub struct Bill {
 /// # Errors
 /// When cargo fails, or tells something else than it does today.
 pub fn of_programs() -> Result<Bill> {
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let told = output(cargo().args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--locked",
-        "--filter-platform",
-        &triple,
-    ]))?;
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1", "--locked"]);
+    for machine in MACHINES {
+        command.args(["--filter-platform", &format!("{machine}-unknown-linux-gnu")]);
+    }
+    let told = output(&mut command)?;
     let told: Metadata = serde_json::from_str(&told).map_err(|e| format!("cargo metadata: {e}"))?;
     Ok(Bill { crates: linked(told, &build::modules().collect()) })
 }

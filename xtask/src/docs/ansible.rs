@@ -55,7 +55,7 @@ fn about(page: &Page) -> Value {
             format!("{}.", page.about),
             "Runs the program of the same name on the node, which needs no Python, in one remote command.",
         ],
-        "version_added": "0.1.0",
+        "version_added": super::FIRST_VERSION,
         "options": options,
         "attributes": {
             "check_mode": {

@@ -23,7 +23,7 @@ fn about(name: &str, short: &str, text: &Value, options: &Value, [check, diff]: 
         "module": name,
         "short_description": short,
         "description": text,
-        "version_added": "0.1.0",
+        "version_added": super::FIRST_VERSION,
         "options": options,
         "attributes": {"check_mode": attribute(check), "diff_mode": attribute(diff)},
         "author": "The openGauss node suite",

@@ -141,6 +141,32 @@ fn each_file_that_is_named_is_there() {
     assert!(missing.is_empty(), "files that are named and not there:\n{}", missing.join("\n"));
 }
 
+/// The version stands in Cargo.toml; what names a file of a release follows it.
+#[test]
+fn files_of_a_release_are_named_with_this_version() {
+    let mut texts = documents();
+    for file in ["playbooks/examples/execution-environment.yml", "docs/contract.md"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{e}"));
+        texts.insert(file.into(), text);
+    }
+    let mut named = 0;
+    for (file, text) in &texts {
+        for mark in ["opengauss-node-", "opengauss-node_", "og_hba "] {
+            for rest in text.split(mark).skip(1).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            {
+                assert!(
+                    rest.starts_with(env!("CARGO_PKG_VERSION")),
+                    "{}: {mark}{:.12}",
+                    file.display(),
+                    rest
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 5, "{named}");
+}
+
 #[test]
 fn links_and_anchors_are_found_and_code_is_none() {
     let text =

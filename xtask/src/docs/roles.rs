@@ -149,7 +149,7 @@ fn specs(title: &str, about: &[String], fields: &[Field]) -> String {
         "short_description": title,
         "description": about,
         "author": "The openGauss node suite",
-        "version_added": "0.1.0",
+        "version_added": super::FIRST_VERSION,
         "options": options,
     });
     format!("{HEAD}{}", yaml::block(&json!({"argument_specs": {"main": main}}), 0))

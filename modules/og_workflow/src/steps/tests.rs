@@ -116,7 +116,7 @@ fn assert_fits_schema(call: &NodeCall) {
     }
     SCHEMAS.with_borrow_mut(|schemas| {
         let schema = schemas.entry(call.program.clone()).or_insert_with(|| {
-            let path = format!("{}/../../schemas/{}.args.json", env!("CARGO_MANIFEST_DIR"), call.program);
+            let path = format!("{}/../../schemas/v1/{}.args.json", env!("CARGO_MANIFEST_DIR"), call.program);
             let text = std::fs::read_to_string(&path).unwrap();
             jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
         });

@@ -21,7 +21,7 @@ description:
     C(ansible_host). Roles are those of C(cluster_dynamic_config) where it lies beside the file, for a switchover changes
     no static config.
   - Its configuration is a file whose name ends in C(og_cluster.yml) or C(og_cluster.yaml).
-version_added: "0.1.0"
+version_added: "0.2.0"
 author: The openGauss node suite
 extends_documentation_fragment:
   - constructed

@@ -6,7 +6,7 @@ short_description: Parameters in postgresql.conf
 description:
   - Parameters in postgresql.conf.
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   state:
     description:

@@ -11,7 +11,7 @@ description:
   - >-
     Takes the programs for the node's machine from the folder that the variable C(og_binaries) names, or from
     those the collection ships, and verifies what was copied by its SHA-256. Needs no Python on the node.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   path:
     description:

@@ -6,7 +6,7 @@ short_description: Ask several programs of one node in one remote command
 description:
   - "Runs the given programs of the collection with O(state=query), one after the other, in one remote command."
   - Changes nothing. A program that fails does not make the task fail; its answer says so.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   programs:
     description: The programs by name, each with its own arguments.

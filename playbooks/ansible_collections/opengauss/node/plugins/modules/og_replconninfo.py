@@ -6,7 +6,7 @@ short_description: This node's replication channels
 description:
   - This node's replication channels.
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   state:
     description:

@@ -6,7 +6,7 @@ short_description: "The members of the cluster: cluster_static_config and cluste
 description:
   - "The members of the cluster: cluster_static_config and cluster_config.xml."
   - Runs the program of the same name on the node, which needs no Python, in one remote command.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   state:
     description:

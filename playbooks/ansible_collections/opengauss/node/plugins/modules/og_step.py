@@ -6,7 +6,7 @@ short_description: Make the calls which a workflow's step asks of a node
 description:
   - For the role C(opengauss.node.workflow) alone.
   - All of a node's calls in a step go in one remote command.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   run:
     description: The path of the run, as M(opengauss.node.og_workflow) returned it.

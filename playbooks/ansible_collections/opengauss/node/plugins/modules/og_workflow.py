@@ -11,7 +11,7 @@ description:
     C(opengauss.node.failover), C(opengauss.node.status), C(opengauss.node.preflight),
     C(opengauss.node.collect).
   - Asks the program C(og_workflow) on the controller, and calls no node.
-version_added: "0.1.0"
+version_added: "0.2.0"
 options:
   workflow:
     description: The workflow to begin.
