@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import NAMES, NODE_FILES, ON_NODES, REGISTRY, ROOT
+from conftest import NAMES, NODE_FILES, ON_NODES, ROOT
 
 COLLECTION = ROOT / "playbooks/ansible_collections/opengauss/node"
 VECTORS = ROOT / "tests/vectors/cluster"
