@@ -233,7 +233,7 @@ def test_measured_times():
         from_, to = map(int, own)
         times = [(float(least), float(most)) for name, least, most in rows if name.startswith(names) and "longest wait" not in name]
         assert times and all(from_ <= least and most <= to for least, most in times), (case, own, times)
-        case = {"add one standby": "add standbys", "remove one standby": "drop one standby"}[case]
+        case = case.replace("remove", "drop")
         assert f"| {case} | this suite | {from_} to {to} s |" in (ROOT / "docs/comparison.md").read_text()
 
 
