@@ -267,6 +267,20 @@ fn a_connection_cut_in_the_middle_ends_both_sides() {
 }
 
 #[test]
+fn a_session_that_is_refused_is_asked_for_again_and_told_of() {
+    let Some(hosts) = Hosts::new(&[]) else { return };
+    // One at a time: a command is refused until sshd has ended the one before.
+    hosts.add("narrow", "exec", "\nMaxSessions 1");
+    for _ in 0..3 {
+        let (lines, code) = hosts.call(&["narrow"], "{}");
+        assert_eq!((lines.len(), code), (1, 0), "{lines:?}");
+    }
+    hosts.add("shut", "exec", "\nMaxSessions 0");
+    let told = hosts.failed("shut", "unreachable");
+    assert!(told.contains("refuses every session") && told.contains("MaxSessions"), "{told}");
+}
+
+#[test]
 fn known_hosts_is_kept() {
     let Some(hosts) = Hosts::new(&["a", "b"]) else { return };
     let known = fs::read_to_string(hosts.path("known_hosts")).unwrap();

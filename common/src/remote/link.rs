@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use openssh::{ControlPersist, KnownHosts, Session, SessionBuilder};
 use procfs_core::net::TcpState;
@@ -51,6 +52,13 @@ pub(super) struct Link {
 
 /// Commands at once on one connection: sshd allows ten sessions (MaxSessions), some of which may be the user's own.
 const SESSIONS: usize = 6;
+
+/// What ssh says of a session that sshd does not open.
+const REFUSED: &str = "Session open refused by peer";
+/// How long a session that is refused is asked for.
+const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+/// How often.
+const REFUSED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether a command's input ends after what is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,13 +178,42 @@ impl Link {
         };
         let _permit =
             permit.map_err(|e| Error::new(ErrorKind::Internal, format!("the connection was closed: {e}")))?;
+        let end = Instant::now() + REFUSED_LIMIT;
+        loop {
+            let output = self.run_once(words, input, after, stop.as_mut(), hear).await?;
+            if !output.lost.as_deref().is_some_and(|why| why.contains(REFUSED)) {
+                return Ok(output);
+            }
+            if output.stopped {
+                return Ok(Output { stopped: true, ..Output::default() });
+            }
+            // Nothing has begun. sshd has as many sessions as it may have, and those that ended are gone a moment later.
+            if Instant::now() >= end {
+                return Err(no_session_error());
+            }
+            tokio::time::sleep(REFUSED_INTERVAL).await;
+        }
+    }
+
+    /// [`Link::run`] in a session that may be refused.
+    async fn run_once(
+        &self,
+        words: &[&str],
+        input: &[u8],
+        after: Input,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+        hear: &mut (dyn FnMut(&str) -> bool + Send),
+    ) -> Result<Output, Error> {
         let mut command = self.session.command("sh");
         command.arg("-c").args(words);
         command
             .stdin(openssh::Stdio::piped())
             .stdout(openssh::Stdio::piped())
             .stderr(openssh::Stdio::piped());
-        let mut child = command.spawn().await.map_err(|e| connection_lost_error(&describe_error(&e)))?;
+        let mut child = match command.spawn().await {
+            Ok(child) => child,
+            Err(e) => return Ok(Output { lost: Some(describe_error(&e)), ..Output::default() }),
+        };
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let input = input.to_vec();
         let sent_at = SystemTime::now();
@@ -345,6 +382,14 @@ fn describe_error(error: &openssh::Error) -> String {
 pub(super) fn connection_lost_error(why: &str) -> Error {
     Error::new(ErrorKind::Unreachable, format!("the connection was lost: {why}"))
         .hint("whether the work there was done is not known; the same call again carries on")
+}
+
+/// A host that lets nobody start a command.
+fn no_session_error() -> Error {
+    let what = format!("it refuses every session, for {} s by now", REFUSED_LIMIT.as_secs());
+    Error::new(ErrorKind::Unreachable, what).hint(
+        "nothing was begun there; look at MaxSessions in its sshd_config, and at what else uses this connection",
+    )
 }
 
 /// A command that was told to end, and whose end was not seen.
