@@ -153,8 +153,8 @@ pub struct Options {
     pub og_package: String,
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
-    /// The operating system of the nodes, too: deploy makes the user and the folders around the data directory and, with
-    /// `og_package`, around `gauss_home`, and sets what og_preflight advises. og_host does it as root: by `become` of Ansible, by Salt's minion,
+    /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
+    /// og_preflight advises. og_host does it as root: by `become` of Ansible, by Salt's minion,
     /// and by `sudo` without a password where ssh does not lead to root.
     pub og_host: bool,
     /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
