@@ -35,6 +35,13 @@ pub fn command() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Run it under openGauss CM (/opt/cm-* or OG_LAB_CM); three nodes or more, and no newcomers"),
                 )
+                .arg(
+                    Arg::new("machines")
+                        .long("machines")
+                        .action(ArgAction::SetTrue)
+                        .conflicts_with_all(["cm", "engine"])
+                        .help("Bare machines instead, with a root of their own and nothing of openGauss, to try og deploy on"),
+                )
                 .arg(engine_arg()),
         )
         .subcommand(Command::new("status").about("Show the cluster").arg(name()))
@@ -129,6 +136,8 @@ fn up(matches: &ArgMatches) -> Result {
     let with_cm = matches.get_flag("cm");
     if with_cm {
         (nodes, spare) = (nodes.max(3), 0);
+    } else if matches.get_flag("machines") {
+        spare = 0;
     }
     let mut roles = vec![Role::Primary];
     roles.extend((1..nodes).map(|_| Role::Standby));
@@ -139,6 +148,9 @@ fn up(matches: &ArgMatches) -> Result {
     let nodes =
         roles.into_iter().enumerate().map(|(n, role)| NodeSpec::new(format!("n{}", n + 1), role)).collect();
     let programs = programs()?;
+    if matches.get_flag("machines") {
+        return up_machines(named(matches), nodes, &programs);
+    }
     let options = LabOptions {
         name: named(matches),
         engine: engine(matches)?,
@@ -161,6 +173,27 @@ fn up(matches: &ArgMatches) -> Result {
     );
     println!("show its state:\n  cargo xtask lab status --name {}", lab.name());
     println!("type og commands:\n  cargo xtask lab shell --name {}", lab.name());
+    println!("end it:\n  cargo xtask lab down --name {}", lab.name());
+    Ok(())
+}
+
+fn up_machines(name: String, nodes: Vec<NodeSpec>, programs: &Programs) -> Result {
+    let options = LabOptions {
+        name,
+        // None runs there.
+        engine: Engine::Postgres,
+        nodes,
+        base_dir: None,
+        programs: programs.stand_ins.clone(),
+    };
+    let lab = Lab::up_machines(&options).map_err(|e| e.to_string())?;
+    println!("inventory  {}", lab.inventory_path().display());
+    println!("modules    {}", programs.modules.display());
+    println!("\nmake a cluster of them, from the control host of the lab:");
+    println!("  cargo xtask lab shell --name {}", lab.name());
+    println!("  og deploy -n --host yes --package FILE");
+    println!("or with Ansible:");
+    println!("  {}", playbook_line(&lab, programs, "deploy.yml -e og_host=true -e og_package=FILE"));
     println!("end it:\n  cargo xtask lab down --name {}", lab.name());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A lab by hand: `lab up NAME ENGINE ROLE…`, `lab up-cm …` with openGauss CM, `lab down NAME`, `lab status NAME`, `lab on NAME NODE COMMAND…`,
-//! `lab ctl NAME COMMAND…`.
+//! A lab by hand: `lab up NAME ENGINE ROLE…`, `lab up-cm …` with openGauss CM, `lab up-machines …` of bare machines,
+//! `lab down NAME`, `lab status NAME`, `lab on NAME NODE COMMAND…`, `lab ctl NAME COMMAND…`.
 //!
 //! `cargo build -p og_lab --bins && sudo target/debug/examples/lab up demo postgres primary standby spare`
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<ExitCode> {
     match words {
-        [up @ ("up" | "up-cm"), name, engine, roles @ ..] => {
+        [up @ ("up" | "up-cm" | "up-machines"), name, engine, roles @ ..] => {
             let nodes = roles
                 .iter()
                 .zip(1..)
@@ -37,10 +37,10 @@ fn run(words: &[&str]) -> Result<ExitCode> {
                     .and_then(|p| Some(p.parent()?.parent()?.to_owned()))
                     .unwrap_or_else(|| PathBuf::from("target/debug")),
             };
-            let lab = if *up == "up-cm" {
-                Lab::up_with_cm(&options, &og_lab::cm_for(options.engine)?)?
-            } else {
-                Lab::up(&options)?
+            let lab = match *up {
+                "up-cm" => Lab::up_with_cm(&options, &og_lab::cm_for(options.engine)?)?,
+                "up-machines" => Lab::up_machines(&options)?,
+                _ => Lab::up(&options)?,
             };
             println!("{}", lab.inventory_path().display());
         }
@@ -61,7 +61,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["ctl", name, command @ ..] => return exit(&mut Lab::open(name)?.exec_ctl(command)),
         _ => {
             return Err(Error::new(
-                "lab up|up-cm NAME ENGINE ROLE… | down NAME | status NAME | on NAME NODE COMMAND… | ctl NAME COMMAND…",
+                "lab up|up-cm|up-machines NAME ENGINE ROLE… | down NAME | status NAME | on NAME NODE COMMAND… | ctl NAME COMMAND…",
             ));
         }
     }

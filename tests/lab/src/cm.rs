@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -16,6 +16,7 @@ use og_common::cluster::xml::Document;
 
 use crate::engine::{Engine, set_parameter};
 use crate::error::{Error, Result, output, run};
+use crate::init;
 use crate::node::LabNode;
 
 /// The variable that names installations of CM, separated by colons.
@@ -79,51 +80,18 @@ pub(crate) fn shared_home(base: &Path) -> PathBuf {
     base.join("app")
 }
 
-/// The first process of a node: makes it a machine of its own, and reaps what is orphaned there. bash stands in for sh and
+/// Makes a node one that CM can run on: with folders of its own behind paths that all nodes have. bash stands in for sh and
 /// nothing for /etc/profile, for CM runs bash's commands by sh, and the profile of Debian sets another PATH.
-const INIT: &str = r#"echo "$1" >/proc/sys/kernel/hostname
-mount --bind "$2" "$3" && mount --bind "$4" "$5" && mount --bind "$6" "$7" || exit 125
+const ENTER: &str = r#"mount --bind "$2" "$3" && mount --bind "$4" "$5" && mount --bind "$6" "$7" || exit 125
 mount --bind /dev/null /etc/profile && mount --bind /bin/bash "$(readlink -f /bin/sh)" || exit 125
-echo up > "$8"
-while :; do sleep 1000 & wait $!; done"#;
+"#;
 
 /// Starts the node's first process.
 pub(crate) fn enter(base: &Path, node: &LabNode) -> Result<()> {
-    let ready = node.dir.join("init.up");
-    let log = node.dir.join("log/init.log");
-    let log = fs::File::create(&log).map_err(|e| Error::from_io(&log, &e))?;
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &node.namespace, "unshare"]);
-    command.args([
-        "--pid",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--fork",
-        "--mount-proc",
-        "bash",
-        "-c",
-        INIT,
-        "init",
-    ]);
-    command.arg(&node.name);
-    command.arg(node.dir.join("tmp")).arg(&node.socket_dir);
-    command.arg(node.own_tablespace_dir()).arg(&node.tablespace_dir);
-    command.arg(&node.gauss_home).arg(shared_home(base));
-    command.arg(&ready).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let child = command.spawn().map_err(|e| Error::new(format!("unshare: {e}")))?;
-    let parent = child.id();
-    let end = Instant::now() + Duration::from_secs(10);
-    while !ready.exists() {
-        if Instant::now() >= end {
-            return Err(Error::new(format!("{}: its first process does not come up", node.name)));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    let children = PathBuf::from(format!("/proc/{parent}/task/{parent}/children"));
-    let text = fs::read_to_string(&children).map_err(|e| Error::from_io(&children, &e))?;
-    let path = node.init_file();
-    fs::write(&path, text.trim()).map_err(|e| Error::from_io(&path, &e))
+    let (sockets, tablespaces) = (node.dir.join("tmp"), node.own_tablespace_dir());
+    let home = shared_home(base);
+    let pairs = [&sockets, &node.socket_dir, &tablespaces, &node.tablespace_dir, &node.gauss_home, &home];
+    init::start(node, ENTER, &pairs.map(|path| path.as_os_str()))
 }
 
 /// Runs a command on several hosts, as OM's pssh does as far as CM needs it.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::node::LabNode;
+use crate::node::{LabNode, NodeKind};
 
 /// The inventory as YAML.
 pub(crate) fn text(base: &Path, nodes: &[LabNode]) -> String {
@@ -24,16 +24,23 @@ pub(crate) fn text(base: &Path, nodes: &[LabNode]) -> String {
         for (key, value) in [
             ("ansible_host", quoted(&node.address)),
             ("ansible_port", node.ssh_port.to_string()),
-            ("ansible_user", quoted(&node.os_user)),
+            ("ansible_user", quoted(node.login())),
             ("data_dir", path(&node.data_dir)),
             ("base_port", node.base_port.to_string()),
             ("role", quoted(node.role.word())),
             ("id", node.id.to_string()),
             ("zone", quoted("AZ1")),
-            ("env_file", path(&node.env_file)),
         ] {
             let _ = writeln!(text, "          {key}: {value}");
         }
+        // What a person knows of a host before openGauss is there.
+        let _ = match node.kind {
+            NodeKind::Machine => {
+                let (user, home) = (quoted(&node.os_user), path(&node.gauss_home));
+                writeln!(text, "          os_user: {user}\n          gauss_home: {home}")
+            }
+            _ => writeln!(text, "          env_file: {}", path(&node.env_file)),
+        };
     }
     text
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{self, Engine};
 use crate::error::{Error, Result, output, run};
-use crate::node::{LabNode, NodeSpec, Role};
-use crate::{cm, inventory, net, ssh};
+use crate::node::{LabNode, NodeKind, NodeSpec, Role};
+use crate::{cm, inventory, machine, net, ssh};
 
 /// Where labs leave word of themselves, so that another process can use them or clean up after a crash.
 const STATE: &str = "/run/og-lab";
@@ -63,6 +63,13 @@ pub fn checkout_tag() -> String {
 /// What this machine lacks for a lab with this engine, in words, or nothing.
 #[must_use]
 pub fn missing(engine: Engine) -> Vec<String> {
+    let mut lacks = missing_tools();
+    lacks.extend(engine.missing());
+    lacks
+}
+
+/// What it lacks whatever runs in the lab.
+fn missing_tools() -> Vec<String> {
     let mut lacks = Vec::new();
     if !nix::unistd::geteuid().is_root() {
         lacks.push("a lab needs root: it makes network namespaces".to_owned());
@@ -88,7 +95,6 @@ pub fn missing(engine: Engine) -> Vec<String> {
             "this machine does not allow network namespaces (a container without CAP_SYS_ADMIN?)".to_owned(),
         );
     }
-    lacks.extend(engine.missing());
     lacks
 }
 
@@ -97,7 +103,13 @@ impl Lab {
     ///
     /// When this returns, every standby streams and every node takes ssh connections.
     pub fn up(options: &LabOptions) -> Result<Self> {
-        Self::bring_up(options, None)
+        Self::bring_up(options, NodeKind::Shared, None)
+    }
+
+    /// As [`Lab::up`], with nodes that are machines, on which nothing of openGauss is: [`NodeKind::Machine`]. Their roles are
+    /// what they are to become. [`crate::machines_obstacle`] tells where that cannot be.
+    pub fn up_machines(options: &LabOptions) -> Result<Self> {
+        Self::bring_up(options, NodeKind::Machine, None)
     }
 
     /// As [`Lab::up`], with openGauss CM on its nodes ([`crate::cm_for`] finds one). When this returns, CM finds the cluster
@@ -107,17 +119,23 @@ impl Lab {
         if members != options.nodes.len() || members < 3 {
             return Err(Error::new("a lab with CM has three or more nodes, all of the cluster"));
         }
-        Self::bring_up(options, Some(cm))
+        Self::bring_up(options, NodeKind::Cm, Some(cm))
     }
 
-    fn bring_up(options: &LabOptions, cm: Option<&Path>) -> Result<Self> {
+    fn bring_up(options: &LabOptions, kind: NodeKind, cm: Option<&Path>) -> Result<Self> {
         check(options)?;
-        let lacks = missing(options.engine);
+        let lacks = match kind {
+            NodeKind::Machine => {
+                let tools = missing_tools();
+                if tools.is_empty() { machine::machines_obstacle().into_iter().collect() } else { tools }
+            }
+            _ => missing(options.engine),
+        };
         if !lacks.is_empty() {
             return Err(Error::new(lacks.join("; ")));
         }
         Self::remove(&options.name)?;
-        let lab = Self::plan(options, cm.is_some())?;
+        let lab = Self::plan(options, kind)?;
         match lab.build(options, cm) {
             Ok(()) => Ok(lab),
             Err(error) => {
@@ -279,7 +297,7 @@ impl Lab {
 
     /// Fault: the node's server is killed, as by the kernel when memory runs out. Returns when it and its children are gone.
     pub fn kill_server(&self, node: &str) -> Result<()> {
-        let path = self.node(node)?.data_dir.join("postmaster.pid");
+        let path = self.node(node)?.from_outside(&self.node(node)?.data_dir).join("postmaster.pid");
         let text = fs::read_to_string(&path).map_err(|e| Error::from_io(&path, &e))?;
         let pid: i32 = text
             .lines()
@@ -355,14 +373,20 @@ impl Lab {
     }
 
     /// Chooses everything there is to choose, and writes it down before anything is made.
-    fn plan(options: &LabOptions, has_cm: bool) -> Result<Self> {
+    fn plan(options: &LabOptions, kind: NodeKind) -> Result<Self> {
         fs::create_dir_all(STATE).map_err(|e| Error::from_io(Path::new(STATE), &e))?;
         let lock = Path::new(STATE).join(".lock");
         let file = fs::File::create(&lock).map_err(|e| Error::from_io(&lock, &e))?;
         let _held =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::from_io(&lock, &e.into()))?;
         // Two useradd at once give the user's number and his home to different users.
-        let user = os_user()?;
+        let is_machine = kind == NodeKind::Machine;
+        let (os_ids, os_home) = if is_machine {
+            ((0, 0), Path::new("/home").join(USER))
+        } else {
+            let user = os_user()?;
+            ((user.uid.as_raw(), user.gid.as_raw()), user.dir)
+        };
         let taken: Vec<u8> = Self::names().iter().filter_map(|n| Some(Self::open(n).ok()?.index)).collect();
         let index =
             (1..=254).find(|i| !taken.contains(i)).ok_or_else(|| Error::new("254 labs are up already"))?;
@@ -374,6 +398,11 @@ impl Lab {
             .zip(1_u32..)
             .map(|(spec, id)| {
                 let dir = base.join(&spec.name);
+                // A machine has its own paths, the others folders of their own below the lab's.
+                let place = |of_machine: &str, own: PathBuf| match kind {
+                    NodeKind::Machine => PathBuf::from(of_machine),
+                    _ => own,
+                };
                 LabNode {
                     name: spec.name.clone(),
                     id,
@@ -382,17 +411,17 @@ impl Lab {
                     base_port: PORT,
                     ssh_port: 22,
                     os_user: USER.to_owned(),
-                    os_ids: (user.uid.as_raw(), user.gid.as_raw()),
-                    os_home: user.dir.clone(),
+                    os_ids,
+                    os_home: os_home.clone(),
                     instance: format!("dn_{}", 6000 + id),
-                    data_dir: dir.join("data"),
-                    gauss_home: dir.join("gauss_home"),
-                    env_file: dir.join("env"),
-                    socket_dir: base.join("sock"),
-                    tablespace_dir: base.join("tblspc"),
+                    data_dir: place(machine::DATA_DIR, dir.join("data")),
+                    gauss_home: place(machine::GAUSS_HOME, dir.join("gauss_home")),
+                    env_file: place(machine::ENV_FILE, dir.join("env")),
+                    socket_dir: place("/tmp", base.join("sock")),
+                    tablespace_dir: place("/gauss/tblspc", base.join("tblspc")),
                     namespace: format!("{}{}", prefix(&options.name), spec.name),
                     port_name: format!("v{id}"),
-                    has_cm,
+                    kind,
                     dir,
                 }
             })
@@ -420,6 +449,9 @@ impl Lab {
         let inventory = inventory::text(&self.base, &self.nodes);
         fs::write(self.inventory_path(), inventory)
             .map_err(|e| Error::from_io(&self.inventory_path(), &e))?;
+        if self.nodes.iter().all(|node| node.kind == NodeKind::Machine) {
+            return self.nodes.iter().try_for_each(|node| self.begin(node));
+        }
         self.engine.install(&self.base, &options.programs, &self.nodes, cm)?;
         if let Some(cm) = cm {
             cm::install(&self.base, cm, &self.nodes)?;
@@ -435,8 +467,23 @@ impl Lab {
         if cm.is_some() { cm::start(&self.nodes) } else { Ok(()) }
     }
 
+    /// Starts a machine, on which nothing is.
+    fn begin(&self, node: &LabNode) -> Result<()> {
+        machine::enter(&self.base, node)?;
+        ssh::start(&self.base, node)
+    }
+
+    /// Makes a node that is a machine one on which nothing is: its processes are ended, and whatever was written there is gone.
+    pub fn make_bare(&self, node: &str) -> Result<()> {
+        let node = self.node(node)?;
+        if node.kind != NodeKind::Machine {
+            return Err(Error::new(format!("{} is no machine of its own", node.name)));
+        }
+        end_processes(&node.namespace)?;
+        self.begin(node)
+    }
+
     fn folders(&self) -> Result<()> {
-        let user = os_user()?;
         let make = |dir: &Path, mode: u32| {
             fs::create_dir_all(dir)
                 .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(mode)))
@@ -450,6 +497,10 @@ impl Lab {
         }
         make(&self.base, 0o755)?;
         fs::write(self.base.join(MARKER), "").map_err(|e| Error::from_io(&self.base, &e))?;
+        if self.nodes.iter().all(|node| node.kind == NodeKind::Machine) {
+            return self.nodes.iter().try_for_each(|node| make(&node.dir.join("log"), 0o755));
+        }
+        let user = os_user()?;
         make(&self.base.join("sock"), 0o755)?;
         make(&self.base.join("tblspc"), 0o755)?;
         for node in &self.nodes {

@@ -40,9 +40,11 @@
 mod cm;
 pub mod engine;
 mod error;
+mod init;
 mod inventory;
 mod kills;
 mod lab;
+mod machine;
 mod net;
 mod node;
 mod ssh;
@@ -54,4 +56,5 @@ pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
 pub use kills::{KillPoints, has_turns, is_turn_of};
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
-pub use node::{LabNode, NodeSpec, Role};
+pub use machine::machines_obstacle;
+pub use node::{LabNode, NodeKind, NodeSpec, Role};

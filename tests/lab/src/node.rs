@@ -1,7 +1,7 @@
 //! One node: where it is, and how to act inside it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub struct LabNode {
     pub ssh_port: u16,
     /// The user its server runs as.
     pub os_user: String,
-    /// That user's number, and its first group's.
+    /// That user's number, and its first group's; 0 where the node knows them alone.
     pub os_ids: (u32, u32),
     /// That user's home.
     pub os_home: PathBuf,
@@ -97,9 +97,23 @@ pub struct LabNode {
     pub namespace: String,
     /// The name of its wire at the bridge.
     pub port_name: String,
-    /// Whether CM runs it, for which it has processes of its own.
+    /// How much of a machine it is.
     #[serde(default)]
-    pub has_cm: bool,
+    pub kind: NodeKind,
+}
+
+/// How much of a machine a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// It has a network, a host name and folders of its own.
+    #[default]
+    Shared,
+    /// CM runs it, for which it has processes of its own, too.
+    Cm,
+    /// It has processes and a root of its own, and neither openGauss nor its user; ssh leads to root, and [`LabNode::data_dir`]
+    /// and the like are paths as the node sees them.
+    Machine,
 }
 
 /// Gives the node its host name and its own folders for the socket and for tablespaces, then runs the rest.
@@ -118,6 +132,28 @@ impl LabNode {
         self.dir.join("tblspc")
     }
 
+    /// The user to whom ssh leads.
+    #[must_use]
+    pub fn login(&self) -> &str {
+        if self.kind == NodeKind::Machine { "root" } else { &self.os_user }
+    }
+
+    /// A path of the node as it is reached from outside of it.
+    #[must_use]
+    pub fn from_outside(&self, path: &Path) -> PathBuf {
+        if self.kind != NodeKind::Machine {
+            return path.to_owned();
+        }
+        let root = Path::new("/proc").join(self.init_pid()).join("root");
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The folder of a machine that holds what was written in it, as an overlay file system keeps that.
+    #[must_use]
+    pub fn written_dir(&self) -> PathBuf {
+        crate::machine::upper(self)
+    }
+
     /// The folder of CM's configuration and its own data.
     #[must_use]
     pub fn cm_dir(&self) -> PathBuf {
@@ -129,16 +165,19 @@ impl LabNode {
         self.dir.join("init.pid")
     }
 
+    fn init_pid(&self) -> String {
+        std::fs::read_to_string(self.init_file()).unwrap_or_default().trim().to_owned()
+    }
+
     /// Enters the node by its first process.
     fn enter_processes<I, S>(&self, argv: I) -> Command
     where
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        let pid = std::fs::read_to_string(self.init_file()).unwrap_or_default();
         let mut command = Command::new("nsenter");
         command
-            .args(["--target", pid.trim(), "--mount", "--uts", "--ipc", "--net", "--pid", "--"])
+            .args(["--target", &self.init_pid(), "--mount", "--uts", "--ipc", "--net", "--pid", "--"])
             .args(argv);
         command
     }
@@ -149,7 +188,7 @@ impl LabNode {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        if self.has_cm {
+        if self.kind != NodeKind::Shared {
             return self.enter_processes(argv);
         }
         let mut command = Command::new("ip");
@@ -183,10 +222,15 @@ impl LabNode {
         S: AsRef<OsStr>,
     {
         let user = &self.os_user;
+        // On a machine of its own, the node knows the user's number, which is made there.
+        let (uid, gid) = match self.kind {
+            NodeKind::Machine => (user.clone(), user.clone()),
+            _ => (self.os_ids.0.to_string(), self.os_ids.1.to_string()),
+        };
         let mut command = self.exec_root([
             "setpriv".to_owned(),
-            format!("--reuid={}", self.os_ids.0),
-            format!("--regid={}", self.os_ids.1),
+            format!("--reuid={uid}"),
+            format!("--regid={gid}"),
             "--init-groups".to_owned(),
             "env".to_owned(),
             "-i".to_owned(),

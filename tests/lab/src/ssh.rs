@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result, run};
-use crate::node::LabNode;
+use crate::node::{LabNode, NodeKind};
 
 /// The folder of the lab's own keys.
 pub(crate) fn folder(base: &Path) -> PathBuf {
@@ -34,25 +34,32 @@ pub(crate) fn prepare(base: &Path, nodes: &[LabNode]) -> Result<()> {
              UserKnownHostsFile {known}\n  StrictHostKeyChecking yes",
             node.name,
             node.ssh_port,
-            node.os_user,
+            node.login(),
             address = node.address,
             key = dir.join("id_ed25519").display(),
             known = dir.join("known_hosts").display(),
         );
+        let who = if node.kind == NodeKind::Machine {
+            // As on a host that was just installed: limits of users come by PAM.
+            format!("UsePAM yes\nPermitRootLogin prohibit-password\nAllowUsers root {}\n", node.os_user)
+        } else {
+            format!(
+                "UsePAM no\nPermitRootLogin no\nAllowUsers {}\nSetEnv MPPDB_ENV_SEPARATE_PATH={}\n",
+                node.os_user,
+                node.env_file.display(),
+            )
+        };
         write(
             &dir.join(format!("sshd_{}.conf", node.name)),
             &format!(
-                "Port {}\nListenAddress {}\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nUsePAM no\nStrictModes yes\n\
-                 PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitUserEnvironment no\nPermitRootLogin no\n\
-                 AllowUsers {}\nUseDNS no\nMaxStartups 100\nMaxSessions 100\nSetEnv MPPDB_ENV_SEPARATE_PATH={}\n\
-                 Subsystem sftp internal-sftp\n",
+                "Port {}\nListenAddress {}\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\n{who}StrictModes yes\n\
+                 PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitUserEnvironment no\n\
+                 UseDNS no\nMaxStartups 100\nMaxSessions 100\nSubsystem sftp internal-sftp\n",
                 node.ssh_port,
                 node.address,
                 key.display(),
                 node.dir.join("sshd.pid").display(),
                 dir.join("authorized_keys").display(),
-                node.os_user,
-                node.env_file.display(),
             ),
         )?;
     }

@@ -332,3 +332,44 @@ mod opengauss {
         on_each(is_found_again_reached_by_ssh_and_cut_off);
     }
 }
+
+#[test]
+fn a_machine_is_bare_and_what_is_written_there_is_its_own() {
+    if let Some(why) = og_lab::machines_obstacle() {
+        println!("skipped: {why}");
+        return;
+    }
+    let options = LabOptions {
+        name: format!("e{}machines", og_lab::checkout_tag()),
+        engine: Engine::Postgres,
+        nodes: vec![NodeSpec::new("n1", Role::Primary), NodeSpec::new("n2", Role::Standby)],
+        base_dir: None,
+        programs: Path::new(env!("CARGO_BIN_EXE_gs_ctl")).parent().unwrap().to_owned(),
+    };
+    let up = Up(Some(Lab::up_machines(&options).unwrap()));
+    let lab = up.lab();
+    let ssh = |node: &str, command: &str| {
+        words(&lab.exec_ctl(["ssh", "-F"]).arg(lab.ssh_config()).args([node, command]).output().unwrap())
+    };
+    let setting = fs::read_to_string("/proc/sys/vm/min_free_kbytes").unwrap();
+    let before = "id -un; hostname; ls -A /opt /home /root /gauss 2>/dev/null | grep -v :; getent passwd omm";
+    let bare = ssh("n1", before).1;
+    assert_eq!(bare.split_whitespace().collect::<Vec<_>>(), ["root", "n1"]);
+    let write = "useradd -m omm && echo 70001 >/proc/sys/vm/min_free_kbytes && cat /proc/sys/vm/min_free_kbytes \
+                 && echo x >/etc/of_n1.conf && ps ax | wc -l";
+    let (rc, said) = ssh("n1", write);
+    assert!(rc == 0 && said.starts_with("70001\n"), "{said}");
+    assert_eq!(fs::read_to_string("/proc/sys/vm/min_free_kbytes").unwrap(), setting);
+    assert_eq!(
+        ssh("n2", "ls /etc/of_n1.conf; getent passwd omm; cat /proc/sys/vm/min_free_kbytes").1,
+        setting
+    );
+    assert!(!Path::new("/etc/of_n1.conf").exists());
+    let node = lab.node("n1").unwrap();
+    assert!(node.written_dir().join("etc/of_n1.conf").exists());
+    assert_eq!(fs::read_to_string(node.from_outside(Path::new("/etc/of_n1.conf"))).unwrap(), "x\n");
+    assert_eq!(words(&node.exec_root(["id", "-un", "omm"]).output().unwrap()).1.trim(), "omm");
+    lab.make_bare("n1").unwrap();
+    assert_eq!(ssh("n1", before).1, bare);
+    assert_eq!(ssh("n1", "ls /etc/of_n1.conf 2>/dev/null").1, "");
+}

@@ -52,15 +52,8 @@ impl Cluster {
     /// # Errors
     /// What kept it from coming up.
     pub fn up(name: &str, engine: Engine, nodes: Vec<NodeSpec>, programs: &Programs) -> Result<Self> {
-        let options = LabOptions {
-            name: name.into(),
-            engine,
-            nodes,
-            base_dir: None,
-            programs: programs.stand_ins.clone(),
-        };
-        let lab = Lab::up(&options).map_err(|e| e.to_string())?;
-        Self::from_lab(lab, programs)
+        let lab = Lab::up(&options(name, engine, nodes, programs));
+        Self::from_lab(lab.map_err(|e| e.to_string())?, programs)
     }
 
     /// Brings up a lab of this name under openGauss CM.
@@ -68,14 +61,22 @@ impl Cluster {
     /// # Errors
     /// What kept it from coming up.
     pub fn up_with_cm(name: &str, engine: Engine, nodes: Vec<NodeSpec>, programs: &Programs) -> Result<Self> {
-        let options = LabOptions {
-            name: name.into(),
-            engine,
-            nodes,
-            base_dir: None,
-            programs: programs.stand_ins.clone(),
-        };
+        let options = options(name, engine, nodes, programs);
         let lab = og_lab::cm_for(engine).and_then(|cm| Lab::up_with_cm(&options, &cm));
+        Self::from_lab(lab.map_err(|e| e.to_string())?, programs)
+    }
+
+    /// Brings up a lab of this name whose nodes are bare machines.
+    ///
+    /// # Errors
+    /// What kept it from coming up.
+    pub fn up_machines(
+        name: &str,
+        engine: Engine,
+        nodes: Vec<NodeSpec>,
+        programs: &Programs,
+    ) -> Result<Self> {
+        let lab = Lab::up_machines(&options(name, engine, nodes, programs));
         Self::from_lab(lab.map_err(|e| e.to_string())?, programs)
     }
 
@@ -317,8 +318,8 @@ impl Cluster {
     pub fn configuration(&self) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         let mut files = BTreeMap::new();
         for node in self.lab().nodes() {
-            let bin = node.gauss_home.join("bin");
-            let own = ["pg_hba.conf", "postgresql.conf"].map(|f| node.data_dir.join(f));
+            let bin = node.from_outside(&node.gauss_home).join("bin");
+            let own = ["pg_hba.conf", "postgresql.conf"].map(|f| node.from_outside(&node.data_dir).join(f));
             let cluster = ["cluster_static_config", "cluster_dynamic_config", "cluster_dnrole_config"];
             for path in own.into_iter().chain(cluster.map(|f| bin.join(f))) {
                 match std::fs::read(&path) {
@@ -377,6 +378,10 @@ impl Drop for Cluster {
             eprintln!("the lab was not taken down: {e}");
         }
     }
+}
+
+fn options(name: &str, engine: Engine, nodes: Vec<NodeSpec>, programs: &Programs) -> LabOptions {
+    LabOptions { name: name.into(), engine, nodes, base_dir: None, programs: programs.stand_ins.clone() }
 }
 
 /// Which files differ between two looks at the configuration.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use og_lab::NodeKind;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Result};
@@ -57,9 +58,14 @@ impl<'a> Shell<'a> {
         let lab = cluster.lab();
         let folder = lab.base_dir().join("shell");
         let host = |n: &og_lab::LabNode| {
-            let ssh = format!("{}@{}:{}", n.os_user, n.address, n.ssh_port);
-            let own = json!({"address": n.address, "ssh": ssh, "id": n.id, "role": n.role.word(), "data_dir": n.data_dir,
-                "env_file": n.env_file, "base_port": n.base_port});
+            let ssh = format!("{}@{}:{}", n.login(), n.address, n.ssh_port);
+            let mut own = json!({"address": n.address, "ssh": ssh, "id": n.id, "role": n.role.word(),
+                "data_dir": n.data_dir, "base_port": n.base_port});
+            if n.kind == NodeKind::Machine {
+                (own["os_user"], own["gauss_home"]) = (json!(n.os_user), json!(n.gauss_home));
+            } else {
+                own["env_file"] = json!(n.env_file);
+            }
             (n.name.clone(), own)
         };
         let hosts: serde_json::Map<String, Value> = lab.nodes().iter().map(host).collect();

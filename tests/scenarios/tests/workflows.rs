@@ -141,7 +141,11 @@ fn run_story((story, engine, scenarios): Job, programs: &Programs, told: &Mutex<
     let lab = format!("t{}{engine_label}{}", og_lab::checkout_tag(), story.name);
     let start = Instant::now();
     let nodes = story.nodes.iter().map(|(name, role)| og_lab::NodeSpec::new(*name, *role)).collect();
-    let up = if stories::UNDER_CM.contains(&story.name) { Cluster::up_with_cm } else { Cluster::up };
+    let up = match story.name {
+        name if stories::UNDER_CM.contains(&name) => Cluster::up_with_cm,
+        name if stories::ON_MACHINES.contains(&name) => Cluster::up_machines,
+        _ => Cluster::up,
+    };
     let cluster = match up(&lab, engine, nodes, programs) {
         Ok(cluster) => cluster,
         Err(e) => {

@@ -21,6 +21,8 @@ const WORDS: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "credential", "access_key", "api_key"];
 /// The server's own parameters about passwords begin so, and hold none: `password_policy`, `password_lock_time`, ….
 const POLICY: &str = "password_";
+/// What ends so is the path of a file, such as `og_password_file`, and a message about it is of no use without the path.
+const FILE: &str = "_file";
 
 /// Whether what has this name is a secret.
 #[must_use]
@@ -28,7 +30,9 @@ pub fn is_secret(name: &str) -> bool {
     let bytes = name.as_bytes();
     let policy = bytes.get(..POLICY.len());
     let is_policy = policy.is_some_and(|begin| begin.eq_ignore_ascii_case(POLICY.as_bytes()));
-    !is_policy && contains_word(bytes)
+    let file = bytes.len().checked_sub(FILE.len()).and_then(|at| bytes.get(at..));
+    let is_file = file.is_some_and(|end| end.eq_ignore_ascii_case(FILE.as_bytes()));
+    !is_policy && !is_file && contains_word(bytes)
 }
 
 /// Whether one of the words is somewhere in the text.
@@ -110,6 +114,14 @@ pub fn mask_line(line: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_of_a_file_with_a_secret_is_none() {
+        for name in ["og_password_file", "password_file", "TOKEN_FILE"] {
+            assert!(!is_secret(name), "{name}");
+        }
+        assert!(is_secret("og_password") && is_secret("file_password") && is_secret("passwdfile"));
+    }
 
     #[test]
     fn each_word_is_found_at_its_first_byte() {

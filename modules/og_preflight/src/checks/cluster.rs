@@ -465,9 +465,14 @@ fn same_locale(c: &Context<'_>, j: &mut Judge) {
     compare_running(c, j, "lc_ctype", Severity::Warning);
 }
 
+/// The names of one time zone, with and without `Etc/`: gs_initdb calls `UCT` what the system has as `Etc/UTC`.
+const UTC: [&str; 4] = ["UTC", "UCT", "Universal", "Zulu"];
+
 fn same_time_zone(c: &Context<'_>, j: &mut Judge) {
-    let zone =
-        |facts: &Facts| facts.settings.get("TimeZone").map(str::to_owned).or(facts.system.time_zone.clone());
+    let zone = |facts: &Facts| {
+        let own = facts.settings.get("TimeZone").or(facts.system.time_zone.as_deref());
+        own.map(|name| if UTC.contains(&name.trim_start_matches("Etc/")) { "UTC" } else { name }.to_owned())
+    };
     if zone(c.facts).is_none() || c.reference().is_some_and(|other| zone(other).is_none()) {
         return j.skip();
     }

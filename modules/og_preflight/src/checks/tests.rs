@@ -831,6 +831,15 @@ fn a_healthy_cluster_has_no_findings() {
 }
 
 #[test]
+fn the_names_of_utc_are_one_time_zone() {
+    let mut case = Case::standby();
+    case.set("TimeZone", "Etc/UTC");
+    case.peer.settings.running.insert("TimeZone".to_owned(), "UCT".to_owned());
+    let judgement = case.judge(Purpose::Any);
+    assert!(judgement.passed.contains(&"same.time_zone"), "{:?}", judgement.findings);
+}
+
+#[test]
 fn a_frozen_primary_is_not_let_go_on_beside_another() {
     let fix = |case: &Case, purpose| {
         let judgement = case.judge(purpose);

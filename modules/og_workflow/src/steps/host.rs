@@ -15,6 +15,9 @@ const PREPARE: &str = "Prepare the operating system";
 /// The step that takes away what was made.
 const RESTORE: &str = "Restore the operating system";
 
+/// As og_package makes the folder itself where it may.
+const PACKAGE_MODE: &str = "0755";
+
 /// Makes the users and directories of all nodes, and sets what og_preflight advises; tells whether what comes then can be
 /// inspected. All findings come before the first change.
 pub(super) fn prepare(it: &mut Run) -> Go<bool> {
@@ -23,8 +26,9 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     }
     let mut findings = Vec::new();
     let mut calls = Calls::new();
+    let with_package = !it.how.options.og_package.is_empty();
     for host in it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name)) {
-        match wanted(host) {
+        match wanted(host, with_package) {
             Ok(own) => calls.push((host.name.clone(), args(own))),
             Err(why) => findings.push(why),
         }
@@ -53,8 +57,8 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     Ok(false)
 }
 
-/// What a node's machine is to have.
-fn wanted(host: &InventoryHost) -> Result<Value, String> {
+/// What a node's machine is to have: also the folder that the package is unpacked in, for which the user may have no right.
+fn wanted(host: &InventoryHost, with_package: bool) -> Result<Value, String> {
     let node = Node::new(host, None);
     let name = &node.name;
     let user = node.known_os_user().ok_or_else(|| {
@@ -69,10 +73,24 @@ fn wanted(host: &InventoryHost) -> Result<Value, String> {
              data_dir"
         )
     })?;
+    let mut directories = vec![(parent, None)];
+    let link = common.get("gauss_home").and_then(Value::as_str).map(Path::new);
+    // A link that og_package refuses is told by it.
+    let around = link.filter(|link| with_package && link.is_absolute()).and_then(Path::parent);
+    if let Some(around) = around.filter(|around| around.file_name().is_some()) {
+        directories.push((around.to_owned(), Some(PACKAGE_MODE)));
+    }
+    // The outer one first, which is the user's then, and not root's on the way to the other.
+    directories.sort();
+    directories.dedup_by(|one, other| one.0 == other.0);
+    let directory = |(path, mode): &(PathBuf, Option<&str>)| match mode {
+        Some(mode) => json!({"path": path, "mode": mode}),
+        None => json!({"path": path}),
+    };
     Ok(json!({
         "state": "present",
         "user": user,
-        "directories": [{"path": parent}],
+        "directories": directories.iter().map(directory).collect::<Vec<_>>(),
         "recommended": true,
         "base_ports": [node.base_port],
     }))

@@ -9,6 +9,7 @@ mod deploy;
 mod growth;
 mod handover;
 mod interrupted;
+mod machines;
 mod refused;
 mod repair;
 mod roles;
@@ -53,6 +54,7 @@ pub const ALL: &[Story] = &[
     crowd::STORY,
     growth::STORY,
     deploy::STORY,
+    machines::STORY,
     shell::STORY,
     tutorial::STORY,
     tablespaces::STORY,
@@ -66,6 +68,9 @@ pub const EXHAUSTIVE: [&str; 1] = [cm_faults::STORY.name];
 /// The stories whose cluster openGauss CM runs.
 pub const UNDER_CM: [&str; 2] = [cm::STORY.name, cm_faults::STORY.name];
 
+/// The stories whose nodes are machines of their own, on which nothing of openGauss is.
+pub const ON_MACHINES: [&str; 1] = [machines::STORY.name];
+
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
@@ -76,6 +81,12 @@ pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
         return Some(
             "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
         );
+    }
+    if ON_MACHINES.contains(&story.name) {
+        return match engine {
+            Engine::Postgres => Some("it has no package of openGauss".to_owned()),
+            Engine::OpenGauss(_) => og_lab::machines_obstacle(),
+        };
     }
     if UNDER_CM.contains(&story.name) {
         return og_lab::cm_for(engine).err().map(|why| why.to_string());

@@ -76,6 +76,39 @@ fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wante
 }
 
 #[test]
+fn the_folder_that_the_package_goes_into_is_made_too() {
+    for (data_dir, link, wanted) in [
+        (
+            "/gauss/data/dn1",
+            "/gauss/app/current",
+            json!([{"path": "/gauss/app", "mode": "0755"}, {"path": "/gauss/data"}]),
+        ),
+        // The outer one first, or it would be root's on the way to the inner one.
+        ("/db/data/dn1", "/db/current", json!([{"path": "/db", "mode": "0755"}, {"path": "/db/data"}])),
+        ("/gauss/dn1", "/gauss/current", json!([{"path": "/gauss"}])),
+    ] {
+        let mut given = two();
+        for (_, vars, _) in &mut given {
+            (vars["data_dir"], vars["gauss_home"]) = (json!(data_dir), json!(link));
+        }
+        let options = Options { og_package: "openGauss.tar.bz2".to_owned(), ..options() };
+        let mut asked = 0;
+        deploy(&given, false, options, |_, call| match call.program.as_str() {
+            HOST => {
+                assert_eq!(call.args["directories"], wanted);
+                asked += 1;
+                Some(changes(false))
+            }
+            "og_workflow" => {
+                Some(json!({"package": {"path": "/p/x", "size": 5000, "sha256": "0a".repeat(32)}}))
+            }
+            _ => None,
+        });
+        assert!(asked > 0);
+    }
+}
+
+#[test]
 fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
     let mut given = two();
     given.push(bare(3, "standby"));
