@@ -65,11 +65,21 @@ pub fn sha256(mut source: impl Read) -> std::io::Result<String> {
             Err(e) => return Err(e),
         }
     }
-    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
+    Ok(in_hexadecimal(&hash.finalize()))
+}
+
+/// Returns the SHA-256 of these bytes, as [`sha256`] does.
+#[must_use]
+pub fn sha256_of(bytes: &[u8]) -> String {
+    in_hexadecimal(&Sha256::digest(bytes))
+}
+
+fn in_hexadecimal(hash: &[u8]) -> String {
+    hash.iter().fold(String::new(), |mut text, byte| {
         // Writing to a text does not fail.
         let _ = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
         text
-    }))
+    })
 }
 
 /// Makes an empty file that stands for something to be done, readable by the owner alone. A link in its place is not
@@ -114,6 +124,7 @@ mod tests {
     fn a_hash_is_that_of_sha256sum() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(sha256(&b""[..]).unwrap(), empty);
+        assert_eq!(sha256_of(b""), empty);
         let long = vec![b'a'; HASH_BUFFER_BYTES + 1];
         assert_eq!(sha256(&long[..]).unwrap(), sha256(std::io::Read::chain(&long[1..], &b"a"[..])).unwrap());
     }

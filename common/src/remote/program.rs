@@ -1,11 +1,9 @@
 //! The program that is to run at a host: this one, or its sibling for another machine.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::base::{Error, ErrorKind};
+use crate::files;
 
 /// A program's file and what stands for its content.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ impl Program {
 
     fn read(name: &str, file: &Path, path: PathBuf) -> Result<Self, Error> {
         let content = std::fs::read(file).map_err(|e| Error::io("read", file, &e))?;
-        let hash = hexadecimal(&Sha256::digest(&content));
+        let hash = files::sha256_of(&content);
         Ok(Self { name: name.to_owned(), content, hash, path })
     }
 
@@ -73,15 +71,6 @@ impl Program {
         }
         Self::from_file(&self.name, sibling).map(Some)
     }
-}
-
-/// As sha256sum prints it.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // A String takes whatever is written to it.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
