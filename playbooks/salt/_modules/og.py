@@ -40,6 +40,8 @@ __virtualname__ = "og"
 _PILLAR = "pillar://"
 # The programs that act on the machine itself, as root.
 _AS_ROOT = ("og_host",)
+# More links than this lead in a circle, as for the kernel.
+_MAX_LINKS = 40
 # Seconds for a program to say that its time is over.
 _LAST_WORDS = 5
 # So much of a file is given to a program at once.
@@ -92,20 +94,42 @@ def _program(name):
 
 
 def _check_owned(path):
-    """Refuses a program that another user than root could change, or a folder on the way to it."""
-    # The way as it is named, and where it leads.
-    for way in (os.path.abspath(path), os.path.realpath(path)):
-        while True:
-            seen = os.lstat(way)
-            # In a sticky folder nobody renames what is root's; a link's own mode says nothing.
-            open_to_others = seen.st_mode & 0o022 and not stat.S_ISLNK(seen.st_mode) and not (stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX)
-            if seen.st_uid != 0 or open_to_others:
-                raise CommandExecutionError(
-                    f"{way} is not root's alone, and root would run {path}: give it to root and chmod it to 0755, or name a folder of root's in og:bin_dir"
-                )
-            if way == os.path.dirname(way):
-                break
+    """Refuses a program that another user than root could change, or a folder or link on the way to it."""
+    # Component by component, as the kernel goes: a link may lead to another one, in a folder on neither its own way nor the last one.
+    here = os.getcwd() if not os.path.isabs(path) else "/"
+    names = os.path.join(here, path).split("/")
+    way, links = "/", 0
+    _check_root_alone(way, path)
+    while names:
+        name = names.pop(0)
+        if name in ("", "."):
+            continue
+        if name == "..":
             way = os.path.dirname(way)
+            continue
+        step = os.path.join(way, name)
+        if not stat.S_ISLNK(_check_root_alone(step, path).st_mode):
+            way = step
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise CommandExecutionError(f"{path}: too many symbolic links on the way to it")
+        target = os.readlink(step)
+        if os.path.isabs(target):
+            way = "/"
+        names = target.split("/") + names
+
+
+def _check_root_alone(way, path):
+    """The status of a file, folder or link on the way to `path`; refuses one that another user than root could change."""
+    seen = os.lstat(way)
+    # In a sticky folder nobody renames what is root's; a link's own mode says nothing.
+    open_to_others = seen.st_mode & 0o022 and not stat.S_ISLNK(seen.st_mode) and not (stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX)
+    if seen.st_uid != 0 or open_to_others:
+        raise CommandExecutionError(
+            f"{way} is not root's alone, and root would run {path}: give it to root and chmod it to 0755, or name a folder of root's in og:bin_dir"
+        )
+    return seen
 
 
 def _found(name):
