@@ -112,8 +112,7 @@ pub(super) fn intake_schema<M: Module>() -> Value {
         if let Some(map) = schema.as_object_mut() {
             map.shift_remove("default");
             if M::NEEDS_ROOT && OF_A_NODE.contains(&&*key) {
-                let unused =
-                    "Has no effect here: the program is about the machine, not about a node. Callers may give it to all programs.";
+                let unused = "Has no effect here: the program is about the machine, not about a node. Callers may give it to all programs.";
                 map.insert("description".to_owned(), unused.into());
             }
         }

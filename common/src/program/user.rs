@@ -37,12 +37,9 @@ fn check_is_user(name: &str, found: Result<Option<User>, Error>, me: Uid) -> Res
     match found {
         Ok(Some(user)) if user.uid == me => Ok(()),
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
-        _ => Err(Error::new(
-            ErrorKind::Permission,
-            format!("os_user is {name}, but this runs as uid {me}"),
-        )
-        .with_path("/os_user")
-        .hint(run_as_hint(name))),
+        _ => Err(Error::new(ErrorKind::Permission, format!("os_user is {name}, but this runs as uid {me}"))
+            .with_path("/os_user")
+            .hint(run_as_hint(name))),
     }
 }
 
