@@ -30,7 +30,8 @@ const CALLS: [&str; 11] = [
     "clone3",
 ];
 /// The calls that are made to fail.
-const FAILING: [&str; 8] = ["rename", "renameat", "renameat2", "linkat", "fsync", "fchmod", "fchown", "mkdirat"];
+const FAILING: [&str; 8] =
+    ["rename", "renameat", "renameat2", "linkat", "fsync", "fchmod", "fchown", "mkdirat"];
 /// No run makes one call so often.
 const MOST: usize = 500;
 /// So many calls at once.
@@ -158,7 +159,11 @@ impl Machine {
         let out = self.command(&words).output().map_err(|e| e.to_string())?;
         let told: Value = serde_json::from_slice(&out.stdout)
             .map_err(|e| format!("as {USER}: {e}: {}", String::from_utf8_lossy(&out.stderr)))?;
-        if told["error"]["reason"] == "not_root" { Ok(()) } else { Err(format!("as {USER}: {}", brief(&told))) }
+        if told["error"]["reason"] == "not_root" {
+            Ok(())
+        } else {
+            Err(format!("as {USER}: {}", brief(&told)))
+        }
     }
 
     /// What og_host may have made, with its content; users without their numbers.
