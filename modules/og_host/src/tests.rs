@@ -714,8 +714,7 @@ fn what_cannot_be_set_here_is_refused_where_it_was_asked_for_and_else_told() {
 fn systemd_logind_is_not_restarted_under_sessions_of_the_user() {
     let mut there = Present { has_systemd: true, ..present() };
     let wanted = Wanted { remove_ipc: Some(false), ..omm(None) };
-    let reloads =
-        |there: &Present| plan(there, &wanted).unwrap().steps.contains(&Step::RestartLogind);
+    let reloads = |there: &Present| plan(there, &wanted).unwrap().steps.contains(&Step::RestartLogind);
     assert!(reloads(&there));
     there.processes = vec![Process { pid: 7, uid: 1001, name: "bash".to_owned() }];
     assert!(!reloads(&there));
