@@ -248,6 +248,17 @@ def test_a_program_that_others_could_change_is_not_run_by_root(tmp_path, node, p
     (tmp_path / "bin/og_host").chmod(0o755)
     os.chown(tmp_path / "bin", 65534, -1)
     assert "bin is not root's alone" in minion.run("og.host", "state=query").stderr
+    os.chown(tmp_path / "bin", 0, -1)
+    # A chain of links through a folder of somebody else's, which is neither on the first way nor on the last.
+    (tmp_path / "eve").mkdir()
+    (tmp_path / "eve/og_host").symlink_to(tmp_path / "bin/og_host")
+    shutil.copytree(tmp_path / "bin", tmp_path / "links")
+    (tmp_path / "links/og_host").unlink()
+    (tmp_path / "links/og_host").symlink_to("../eve/og_host")
+    linked = Minion(tmp_path, node, tmp_path / "links")
+    assert "root's alone" not in linked.run("og.host", "state=query").stderr
+    os.chown(tmp_path / "eve", 65534, -1)
+    assert "eve is not root's alone" in linked.run("og.host", "state=query").stderr
     # What acts for the database's user may be his.
     assert minion.good("og.hba", "state=query")["rule_count"] == 3
 

@@ -78,6 +78,12 @@ pub async fn sha256_of(file: File, path: &Path) -> Result<String, Error> {
     run_blocking(move || sha256(file)).await?.map_err(|e| Error::io("read", path, &e))
 }
 
+/// Returns the SHA-256 of these bytes, as [`sha256`] does.
+#[must_use]
+pub fn sha256_of_bytes(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
 /// Returns the bytes in lower-case hexadecimal, two digits each.
 #[must_use]
 pub fn hexadecimal(bytes: &[u8]) -> String {
@@ -167,6 +173,7 @@ mod tests {
     fn a_hash_is_that_of_sha256sum() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(sha256(&b""[..]).unwrap(), empty);
+        assert_eq!(sha256_of_bytes(b""), empty);
         let long = vec![b'a'; HASH_BUFFER_BYTES + 1];
         assert_eq!(sha256(&long[..]).unwrap(), sha256(std::io::Read::chain(&long[1..], &b"a"[..])).unwrap());
         assert_eq!(parse_sha256(&empty.to_ascii_uppercase()).unwrap(), empty);

@@ -1,7 +1,8 @@
 //! What a server needs of the operating system: the one home of these thresholds, which og_preflight checks and og_host sets.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Open files that CM's om_monitor asks for, and that openGauss's manual advises at least.
 pub const MIN_OPEN_FILES: u64 = 640_000;
@@ -19,8 +20,33 @@ pub const SHMMAX: u64 = u64::MAX;
 pub const SHMALL: u64 = 1_152_921_504_606_846_720;
 /// `fs.aio-max-nr`: requests of asynchronous input and output of all processes.
 pub const AIO_REQUESTS: u64 = 1_048_576;
-/// `vm.min_free_kbytes` is so manieth part of the memory: 5 %.
+/// The memory divided by this is the least that `vm.min_free_kbytes` keeps free: 5 %.
 pub const MIN_FREE_DIVISOR: u64 = 20;
+
+/// The setting by which the kernel keeps a part of the memory free.
+pub const MIN_FREE_KBYTES: &str = "vm.min_free_kbytes";
+/// The ports from which outgoing connections take theirs.
+const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+/// The ports that outgoing connections leave alone.
+const RESERVED_PORTS: &str = "net.ipv4.ip_local_reserved_ports";
+/// The settings of the kernel that [`advise_settings`] asks for: all that it advises on, and what it needs to know for that.
+pub const SETTINGS: [&str; 7] = [
+    MIN_FREE_KBYTES,
+    "kernel.sem",
+    "kernel.shmmax",
+    "kernel.shmall",
+    "fs.aio-max-nr",
+    PORT_RANGE,
+    RESERVED_PORTS,
+];
+/// The folders of logind's drop-in files below the root; of files of one name that in the last of them counts.
+const LOGIND_FOLDERS: [&str; 4] = [
+    "usr/lib/systemd/logind.conf.d",
+    "usr/local/lib/systemd/logind.conf.d",
+    "run/systemd/logind.conf.d",
+    "etc/systemd/logind.conf.d",
+];
+
 /// The ports of a node: its own and the five after it.
 pub const NODE_PORTS: u16 = 6;
 
@@ -65,10 +91,11 @@ pub fn advise_settings(current: impl Fn(&str) -> Option<String>, machine: Machin
     let number = |name: &str| current(name)?.trim().parse::<u64>().ok();
     let mut advice = Vec::new();
     let mut add = |check, name, value: String| advice.push(Advice { check, name, value });
-    if let (Some(memory), Some(free)) = (machine.memory, number("vm.min_free_kbytes")) {
-        let wanted = memory / MIN_FREE_DIVISOR / 1024;
+    if let (Some(memory), Some(free)) = (machine.memory, number(MIN_FREE_KBYTES)) {
+        // Rounded up: og_preflight compares bytes.
+        let wanted = memory.div_ceil(MIN_FREE_DIVISOR).div_ceil(1024);
         if free < wanted {
-            add("memory.min_free", "vm.min_free_kbytes", wanted.to_string());
+            add("memory.min_free", MIN_FREE_KBYTES, wanted.to_string());
         }
     }
     if let Some(present) = current("kernel.sem").and_then(|text| numbers(&text)) {
@@ -93,18 +120,18 @@ pub fn advise_settings(current: impl Fn(&str) -> Option<String>, machine: Machin
         add("kernel.aio", "fs.aio-max-nr", AIO_REQUESTS.to_string());
     }
     if let Some(list) = reserved_ports(&current, machine.base_ports) {
-        add("ports.ephemeral", "net.ipv4.ip_local_reserved_ports", list);
+        add("ports.ephemeral", RESERVED_PORTS, list);
     }
     advice
 }
 
 /// The ports that outgoing connections must leave alone, where one of the nodes' is not among them.
 fn reserved_ports(current: &impl Fn(&str) -> Option<String>, base_ports: &[u16]) -> Option<String> {
-    let range = numbers(&current("net.ipv4.ip_local_port_range")?)?;
+    let range = numbers(&current(PORT_RANGE)?)?;
     let [from, to] = range[..] else { return None };
     let own = base_ports.iter().flat_map(|base| *base..=base.saturating_add(NODE_PORTS - 1));
     let used: BTreeSet<u16> = own.filter(|port| (from..=to).contains(&u64::from(*port))).collect();
-    let reserved = parse_ports(&current("net.ipv4.ip_local_reserved_ports")?);
+    let reserved = parse_ports(&current(RESERVED_PORTS)?);
     if used.is_subset(&reserved) {
         return None;
     }
@@ -145,16 +172,7 @@ pub fn remove_ipc(place: impl Fn(&str) -> PathBuf) -> Option<bool> {
         ["etc", "run", "usr/local/lib", "usr/lib"].map(|folder| format!("{folder}/systemd/logind.conf"));
     let main = main.map(|file| place(&file));
     let mut files: Vec<_> = main.iter().find(|path| path.exists()).cloned().into_iter().collect();
-    let mut dropins = Vec::new();
-    for folder in ["usr/lib/systemd/logind.conf.d", "run/systemd/logind.conf.d", "etc/systemd/logind.conf.d"]
-    {
-        let entries = std::fs::read_dir(place(folder)).into_iter().flatten().flatten();
-        dropins.extend(
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "conf")),
-        );
-    }
-    dropins.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
-    files.extend(dropins);
+    files.extend(drop_in_files(&LOGIND_FOLDERS, &place).into_iter().map(|below| place(&below)));
     let mut set = None;
     for file in files {
         match std::fs::read_to_string(&file) {
@@ -167,6 +185,34 @@ pub fn remove_ipc(place: impl Fn(&str) -> PathBuf) -> Option<bool> {
         let mut texts = main.iter().filter_map(|file| std::fs::read_to_string(file).ok());
         texts.find_map(|text| last_remove_ipc(text.lines().filter_map(|line| line.trim().strip_prefix('#'))))
     })
+}
+
+/// The last drop-in file of logind.conf behind `own` in the order of their names that sets `RemoveIPC`, as an absolute path, and to
+/// what: it counts in place of `own`.
+#[must_use]
+pub fn later_remove_ipc(own: &Path, place: impl Fn(&str) -> PathBuf) -> Option<(PathBuf, bool)> {
+    let later = drop_in_files(&LOGIND_FOLDERS, &place).into_iter().rev();
+    later.take_while(|below| Path::new(below).file_name() > own.file_name()).find_map(|below| {
+        let text = std::fs::read_to_string(place(&below)).ok()?;
+        Some((Path::new("/").join(&below), last_remove_ipc(text.lines())?))
+    })
+}
+
+/// The files `*.conf` of these folders, below the root, in the order of their names, as systemd and sysctl(8) read them: of several
+/// of one name that in the last folder alone. `place` makes the path of a file from its path below the root.
+#[must_use]
+pub fn drop_in_files(folders: &[&str], place: &impl Fn(&str) -> PathBuf) -> Vec<String> {
+    let mut found: BTreeMap<OsString, String> = BTreeMap::new();
+    for folder in folders {
+        for entry in std::fs::read_dir(place(folder)).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if Path::new(&name).extension().is_some_and(|end| end == "conf") {
+                let below = format!("{folder}/{}", name.to_string_lossy());
+                found.insert(name, below);
+            }
+        }
+    }
+    found.into_values().collect()
 }
 
 /// The value of the last of the lines that sets `RemoveIPC`.
@@ -186,8 +232,7 @@ fn join(numbers: &[u64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
     use super::*;
@@ -219,7 +264,7 @@ mod tests {
     fn only_what_is_not_enough_is_raised() {
         let advice = advise(&usual(), &[26000]);
         let expected = [
-            ("vm.min_free_kbytes", "419430"),
+            ("vm.min_free_kbytes", "419431"),
             ("kernel.sem", "32000 1024000000 1000 32000"),
             ("fs.aio-max-nr", "1048576"),
         ];
@@ -232,6 +277,40 @@ mod tests {
         settings.insert("net.ipv4.ip_local_reserved_ports", "40001,40010-40011".to_owned());
         let ports = advise(&settings, &[40000, 26000]).pop();
         assert_eq!(ports, Some(("net.ipv4.ip_local_reserved_ports", "40000-40005,40010-40011".to_owned())));
+    }
+
+    #[test]
+    fn the_settings_that_are_asked_for_are_those_of_the_list() {
+        let asked = std::cell::RefCell::new(BTreeSet::new());
+        let machine = Machine { memory: Some(8 * GIB), base_ports: &[40000] };
+        let current = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            usual().get(name).cloned()
+        };
+        assert_eq!(advise_settings(current, machine).len(), 4);
+        assert_eq!(asked.into_inner(), SETTINGS.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn of_drop_in_files_of_one_name_one_counts_and_a_later_name_counts_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |below: &str| dir.path().join(below);
+        let own = Path::new("/etc/systemd/logind.conf.d/50-own.conf");
+        for (file, value) in [
+            ("usr/lib/systemd/logind.conf.d/60-site.conf", "yes"),
+            ("etc/systemd/logind.conf.d/40-early.conf", "yes"),
+            ("etc/systemd/logind.conf.d/50-own.conf", "no"),
+        ] {
+            std::fs::create_dir_all(place(file).parent().unwrap()).unwrap();
+            std::fs::write(place(file), format!("[Login]\nRemoveIPC={value}\n")).unwrap();
+        }
+        let later = PathBuf::from("/usr/lib/systemd/logind.conf.d/60-site.conf");
+        assert_eq!(later_remove_ipc(own, place), Some((later, true)));
+        assert_eq!(remove_ipc(place), Some(true));
+        // The file of the same name in /etc stands in its place.
+        std::fs::write(place("etc/systemd/logind.conf.d/60-site.conf"), "").unwrap();
+        assert_eq!(later_remove_ipc(own, place), None);
+        assert_eq!(remove_ipc(place), Some(false));
     }
 
     #[test]
@@ -251,6 +330,8 @@ mod tests {
             for (name, value) in advise(&settings, &[base]) {
                 settings.insert(name, value);
             }
+            let free: u64 = settings["vm.min_free_kbytes"].parse().unwrap();
+            prop_assert!(free * 1024 >= 8 * GIB / MIN_FREE_DIVISOR, "{}", free);
             prop_assert_eq!(advise(&settings, &[base]), []);
         }
 

@@ -100,6 +100,9 @@ fn properties(schema: &mut Value) -> Map<String, Value> {
     }
 }
 
+/// The common arguments that a program which needs root takes and does not use: it is about the machine, not about a node.
+const OF_A_NODE: [&str; 5] = ["data_dir", "env_file", "gauss_home", "os_user", "if_building"];
+
 /// The schema of the arguments: the module's own, then the common ones. Without the rules between arguments, which
 /// [`args_schema`] adds for readers.
 pub(super) fn intake_schema<M: Module>() -> Value {
@@ -108,6 +111,10 @@ pub(super) fn intake_schema<M: Module>() -> Value {
     for (key, mut schema) in properties(&mut schema_of::<Common>()) {
         if let Some(map) = schema.as_object_mut() {
             map.shift_remove("default");
+            if M::NEEDS_ROOT && OF_A_NODE.contains(&&*key) {
+                let unused = "Has no effect here: the program is about the machine, not about a node. Callers may give it to all programs.";
+                map.insert("description".to_owned(), unused.into());
+            }
         }
         all.entry(key).or_insert(schema);
     }

@@ -10,18 +10,14 @@ use crate::base::{Common, Error, ErrorKind, environment_data_dir, not_root_error
 /// user.
 pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool, Error> {
     let me = Uid::effective();
-    let named = common.os_user.as_deref().map(find_user).transpose()?;
+    let named = common.os_user.as_deref().map(find_user).transpose();
     if !me.is_root() {
-        return match named {
-            Some(user) if user.uid != me => Err(Error::new(
-                ErrorKind::Permission,
-                format!("os_user is {}, but this runs as uid {me}", user.name),
-            )
-            .with_path("/os_user")
-            .hint(run_as_hint(&user.name))),
-            _ => Ok(false),
-        };
+        if let Some(name) = &common.os_user {
+            check_is_user(name, named, me)?;
+        }
+        return Ok(false);
     }
+    let named = named?;
     // What the call names counts more than what the environment happens to say.
     let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environment_data_dir);
     let Some(user) = named.or_else(|| place.as_deref().and_then(owner)) else { return Ok(false) };
@@ -34,6 +30,17 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
     Ok(true)
+}
+
+/// Checks that the user of this name, as found, is the one that this runs as; one that is not there is another one.
+fn check_is_user(name: &str, found: Result<Option<User>, Error>, me: Uid) -> Result<(), Error> {
+    match found {
+        Ok(Some(user)) if user.uid == me => Ok(()),
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Err(Error::new(ErrorKind::Permission, format!("os_user is {name}, but this runs as uid {me}"))
+            .with_path("/os_user")
+            .hint(run_as_hint(name))),
+    }
 }
 
 /// Checks that the program of this name, which acts on the machine itself, runs as root.
@@ -64,4 +71,24 @@ fn find_user(name: &str) -> Result<User, Error> {
 fn owner(path: &Path) -> Option<User> {
     let meta = std::fs::metadata(path).ok()?;
     User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_user_that_is_not_there_is_another_one_than_who_runs_this() {
+        let root = || User::from_uid(Uid::from_raw(0)).unwrap();
+        let missing = Error::not_found("there is no user omm on this machine");
+        for found in [Ok(root()), Err(missing)] {
+            let error = check_is_user("omm", found, Uid::from_raw(1000)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Permission);
+            assert_eq!(error.failure().path.as_deref(), Some("/os_user"));
+        }
+        check_is_user("root", Ok(root()), Uid::from_raw(0)).unwrap();
+        let unknown = Err(Error::new(ErrorKind::Io, "no answer"));
+        assert_eq!(check_is_user("omm", unknown, Uid::from_raw(1000)).unwrap_err().kind(), ErrorKind::Io);
+    }
 }

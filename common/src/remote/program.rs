@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::base::{Error, ErrorKind};
-use crate::files::hexadecimal;
+use crate::files;
 
 /// A program's file and what stands for its content.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ impl Program {
 
     fn read(name: &str, file: &Path, path: PathBuf) -> Result<Self, Error> {
         let content = std::fs::read(file).map_err(|e| Error::io("read", file, &e))?;
-        let hash = hexadecimal(&Sha256::digest(&content));
+        let hash = files::sha256_of_bytes(&content);
         Ok(Self { name: name.to_owned(), content, hash, path })
     }
 

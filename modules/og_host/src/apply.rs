@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use og_common::files::MarkLock;
-use og_common::gauss::process::Program;
+use og_common::gauss::process::{Outcome, Program};
 use og_common::protocol::{Call, Error, ErrorKind};
 
 use crate::args::Kept;
-use crate::plan::{Plan, Step, is_same};
+use crate::plan::{MAIN_GROUP, Plan, Step, is_same};
 use crate::present::{find_group, find_user, setting_file};
-use crate::record::{self, Record, Service};
-use crate::tree::{FOLDER_MODE, Folder, Tree, split, swapped_error, temporary_name, untrusted_error};
+use crate::record::{self, Record};
+use crate::tree::{
+    Expected, FOLDER_MODE, Folder, Tree, split, swapped_error, temporary_name, untrusted_error,
+};
 
 /// Where the programs are that make users.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -22,13 +24,20 @@ const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// So often the folder of the lock may go away while it is taken.
 const MAX_TRIES: usize = 10;
+/// Exit statuses of useradd(8) with which the user is made: no home directory, no mailbox, no mapping of SELinux.
+const USER_MADE: [i32; 3] = [12, 13, 14];
+/// Exit status of groupdel(8) for the main group of a user.
+const IS_MAIN_GROUP: i32 = 8;
+/// Exit status of groupdel(8) for a group that is not there.
+const NO_SUCH_GROUP: i32 = 6;
 
-/// Keeps other calls of og_host out.
+/// Keeps other calls of og_host out. The programs of the system that a call runs hold it, too: what a killed call has begun is at its
+/// end before the next call looks. It is no lock of og_common's `OwnFolder`, which goes through no link: /var may be one.
 #[derive(Debug)]
 pub struct HostLock {
     /// The folder of the record.
     pub folder: Folder,
-    _lock: MarkLock,
+    lock: MarkLock,
 }
 
 impl HostLock {
@@ -49,7 +58,7 @@ impl HostLock {
                 let folder = own_folder(tree, path)?;
                 let mark = tree.path(record::FOLDER).join(record::LOCK);
                 let lock = MarkLock::acquire(&mark, call).await?;
-                Ok(Self { folder, _lock: lock })
+                Ok(Self { folder, lock })
             };
             match taken.await {
                 // Another call made the folder, or removed it, in between.
@@ -95,14 +104,16 @@ fn own_folder(tree: &Tree, path: &Path) -> Result<Folder, Error> {
 /// A step that failed; those before it stay, and the record names them and what the failing one may have made.
 pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Result<Vec<Kept>, Error> {
     let mut record = plan.record.clone();
-    plan.steps.iter().for_each(|step| record.begin(step));
+    plan.steps.iter().for_each(|step| record.begin(step, &plan.boot));
     record.write(&lock.folder)?;
     let mut kept = Vec::new();
     let mut finished = 0;
-    let done = carry_out(call, (tree, &lock.folder), plan, &mut record, &mut finished, &mut kept).await;
+    let done = carry_out(call, (tree, lock), plan, &mut record, &mut finished, &mut kept).await;
     if done.is_err() {
-        let (reached, rest) = plan.steps.split_at((finished + 1).min(plan.steps.len()));
-        record.abandon(rest, reached, &plan.record);
+        let reached = (finished + 1).min(plan.steps.len());
+        record.abandon(&plan.steps[reached..], &plan.record);
+    } else if plan.forgets_restart {
+        record.reload = None;
     }
     // An error of the step itself counts more.
     let written = record.write(&lock.folder);
@@ -113,10 +124,10 @@ pub async fn apply(call: &Call, tree: &Tree, lock: &HostLock, plan: &Plan) -> Re
     Ok(kept)
 }
 
-/// Makes the changes of the plan, notes them in the record, which lies in `folder`, and counts them in `finished`.
+/// Makes the changes of the plan, notes them in the record, and counts them in `finished`.
 pub(crate) async fn carry_out(
     call: &Call,
-    (tree, folder): (&Tree, &Folder),
+    (tree, lock): (&Tree, &HostLock),
     plan: &Plan,
     record: &mut Record,
     finished: &mut usize,
@@ -126,55 +137,73 @@ pub(crate) async fn carry_out(
         remove_leftover(tree, path)?;
     }
     for step in &plan.steps {
-        let mut keep = |name: String, why: &str| kept.push(Kept { name, why: why.to_owned() });
+        // Why it stays, where it does.
+        let mut why = None;
         match step {
             Step::AddGroup { name, gid } => {
                 let number = gid.map(|gid| ["-g".to_owned(), gid.to_string()]);
-                run("groupadd", number.into_iter().flatten().chain([name.clone()])).await?;
+                run(lock, "groupadd", number.into_iter().flatten().chain([name.clone()])).await?;
                 let gid = find_group(name)?.ok_or_else(|| not_made_error("group", name))?;
                 // By its number it is known for ours, whatever comes then.
                 record.groups.insert(name.clone(), Some(gid));
-                record.write(folder)?;
+                record.write(&lock.folder)?;
             }
             Step::AddUser { name, uid, group, home, shell } => {
-                run("useradd", user_words(name, *uid, group, home, shell)).await?;
-                let user = find_user(name)?.ok_or_else(|| not_made_error("user", name))?;
-                record.users.insert(name.clone(), Some(user.uid));
-                record.write(folder)?;
+                let outcome = start(lock, "useradd", user_words(name, *uid, group, home, shell)).await?;
+                let is_made = is_well(&outcome) || USER_MADE.contains(&outcome.rc);
+                if let Some(user) = find_user(name)?.filter(|_| is_made) {
+                    record.users.insert(name.clone(), Some(user.uid));
+                    record.write(&lock.folder)?;
+                } else if is_made {
+                    return Err(not_made_error("user", name));
+                }
+                check("useradd", &outcome)?;
             }
             Step::MakeDirectory { path, owner, group, mode } => {
                 make_directory(tree, path, owner.as_deref(), group.as_deref(), *mode)?;
             }
-            Step::WriteFile { path, content, .. } => {
+            Step::WriteFile { path, content, before } => {
                 let (parent, name) = split(path)?;
-                tree.trusted_folder(parent)?.write(name, content.as_bytes())?;
+                let expected = before.as_deref().map_or(Expected::Missing, Expected::Content);
+                tree.trusted_folder(parent)?.write(name, content.as_bytes(), expected)?;
             }
             Step::Set { name, value, .. } | Step::Restore { name, value } => set(tree, name, value)?,
-            Step::Reload(service) => reload(tree, *service).await?,
-            Step::RemoveFile { path, .. } => {
+            Step::RestartLogind => restart_logind(tree, lock).await?,
+            Step::RemoveFile { path, content } => {
                 let (parent, name) = split(path)?;
-                tree.trusted_folder(parent)?.remove(name)?;
+                let is_gone = tree.trusted_folder(parent)?.remove_read(name, content)?;
+                why = (!is_gone).then_some("it was changed since og_host wrote it");
             }
             Step::RemoveDirectory { path } => {
-                if !remove_directory(tree, path)? {
-                    keep(path.display().to_string(), "it is not empty, or is in use");
-                    *finished += 1;
-                    continue;
-                }
+                why = (!remove_directory(tree, path)?).then_some("it is not empty, or is in use");
             }
-            Step::RemoveUser { name } => run("userdel", [name.clone()]).await?,
+            Step::RemoveUser { name } => run(lock, "userdel", [name.clone()]).await?,
             Step::RemoveGroup { name } => {
                 // userdel has removed a group of the user's own name.
                 if find_group(name)?.is_some() {
-                    run("groupdel", [name.clone()]).await?;
+                    let outcome = start(lock, "groupdel", [name.clone()]).await?;
+                    why = after_groupdel(&outcome)?;
                 }
             }
         }
-        record.finish(step);
         *finished += 1;
-        call.record_action(step.action());
+        if let Some((why, name)) = why.zip(step.removed()) {
+            kept.push(Kept { name, why: why.to_owned() });
+        } else {
+            record.finish(step);
+            call.record_action(step.action());
+        }
     }
     Ok(())
+}
+
+/// Why a group stays after groupdel, where it does: it may have become a user's since it was looked at.
+pub(crate) fn after_groupdel(outcome: &Outcome) -> Result<Option<&'static str>, Error> {
+    match outcome.rc {
+        IS_MAIN_GROUP => Ok(Some(MAIN_GROUP)),
+        NO_SUCH_GROUP => Ok(None),
+        _ => check("groupdel", outcome).map(|()| None),
+    }
 }
 
 /// The words of useradd.
@@ -193,8 +222,21 @@ fn not_made_error(what: &str, name: &str) -> Error {
         .hint("look into nsswitch.conf(5): the machine takes its users from elsewhere")
 }
 
-/// Runs a program of the system.
-async fn run<S: AsRef<std::ffi::OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> Result<(), Error> {
+/// Runs a program of the system to its good end.
+pub(crate) async fn run<S: AsRef<std::ffi::OsStr>>(
+    lock: &HostLock,
+    name: &str,
+    words: impl IntoIterator<Item = S>,
+) -> Result<(), Error> {
+    check(name, &start(lock, name, words).await?)
+}
+
+/// Runs a program of the system, which holds the lock, too.
+async fn start<S: AsRef<std::ffi::OsStr>>(
+    lock: &HostLock,
+    name: &str,
+    words: impl IntoIterator<Item = S>,
+) -> Result<Outcome, Error> {
     let found = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
     let path: PathBuf = found.ok_or_else(|| {
         Error::not_found(format!("there is no program {name} in {}", FOLDERS.join(", ")))
@@ -205,8 +247,15 @@ async fn run<S: AsRef<std::ffi::OsStr>>(name: &str, words: impl IntoIterator<Ite
         .env("PATH", FOLDERS.join(":"))
         .with_limit(Some(COMMAND_LIMIT))
         .in_english();
-    let outcome = program.run().await?;
-    if outcome.rc == 0 && !outcome.timed_out {
+    lock.lock.inherited(program.run()).await
+}
+
+fn is_well(outcome: &Outcome) -> bool {
+    outcome.rc == 0 && !outcome.timed_out
+}
+
+fn check(name: &str, outcome: &Outcome) -> Result<(), Error> {
+    if is_well(outcome) {
         return Ok(());
     }
     Err(Error::command(format!("{name} failed: {}", outcome.last_words()), outcome.record()))
@@ -243,7 +292,7 @@ fn make_directory(
         return Err(untrusted_error(other));
     }
     let folder = match &walk.missing[..] {
-        [] if walk.folder.is_unfinished()? => walk.folder,
+        [] if walk.folder.is_unfinished(Some(mode))? => walk.folder,
         [] => return Err(swapped_error(path)),
         [name] => {
             let folder = walk.folder.make_folder(name)?;
@@ -294,12 +343,10 @@ fn remove_leftover(tree: &Tree, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Lets a service read its files; where systemd does not run nobody has read them.
-async fn reload(tree: &Tree, service: Service) -> Result<(), Error> {
+/// Lets systemd-logind read its files; where systemd does not run nobody has read them.
+async fn restart_logind(tree: &Tree, lock: &HostLock) -> Result<(), Error> {
     if !tree.path("run/systemd/system").is_dir() {
         return Ok(());
     }
-    match service {
-        Service::Logind => run("systemctl", ["try-restart", "systemd-logind.service"]).await,
-    }
+    run(lock, "systemctl", ["try-restart", "systemd-logind.service"]).await
 }

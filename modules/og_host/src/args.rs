@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -14,50 +15,54 @@ pub struct Args {
     /// `present`: the machine has what the other arguments say; what they do not name stays. `absent`: what og_host made on this
     /// machine goes, by its record. `query`: nothing changes; what it made is returned.
     pub state: State,
-    /// The user that servers run as, made with useradd where it is missing. One that is there stays as it is, and what differs is a
-    /// warning.
+    /// The user that servers run as; made with useradd where it is missing. A user that exists is not changed: what differs from the
+    /// arguments is a warning.
     pub user: Option<String>,
-    /// The user's number, where it is made; the next free one without it.
+    /// The number (uid) of a user that is made. Default: the next free one.
     #[schemars(range(min = 1))]
     pub uid: Option<u32>,
-    /// The user's main group, made with groupadd where it is missing; without it one of the user's name.
+    /// The user's main group; made with groupadd where it is missing. Default: a group of the user's name.
     pub group: Option<String>,
-    /// The group's number, where it is made.
+    /// The number (gid) of a group that is made. Default: the next free one.
     #[schemars(range(min = 1))]
     pub gid: Option<u32>,
-    /// The user's home directory, where the user is made; without it one of his name where useradd(8) puts them.
+    /// The home directory of a user that is made. Default: one of the user's name where useradd(8) makes them.
     pub home: Option<PathBuf>,
-    /// The user's login shell, where the user is made.
+    /// The login shell of a user that is made.
     #[serde(default = "default_shell")]
     pub shell: PathBuf,
-    /// Directories that are there. Those on the way to one that are missing are made, too. One that is there stays as it is, and
-    /// what differs is a warning.
+    /// Directories that must exist; missing ones on the way to them are made, too. A directory that exists is not changed: what
+    /// differs is a warning.
     pub directories: Vec<DirectoryWish>,
-    /// Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are not enough for a server, and
-    /// RemoveIPC=no. Nothing is lowered, what other files set enough of is left to them, and `limits`, `sysctl` and `remove_ipc`
-    /// count more.
+    /// Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are too low for a server, and
+    /// RemoveIPC=no. Nothing is lowered, what other files set high enough is left to them, and `limits`, `sysctl` and `remove_ipc`
+    /// take precedence.
     pub recommended: bool,
-    /// With `recommended`: the first port of each node on this machine. Where outgoing connections could take it, or one of the
-    /// five after it, they are added to `net.ipv4.ip_local_reserved_ports`.
+    /// With `recommended`: the base port of each node on this machine. Where outgoing connections could take it, or one of the five
+    /// after it, they are added to `net.ipv4.ip_local_reserved_ports`.
     pub base_ports: Vec<u16>,
-    /// Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc": "unlimited"}`, soft and hard
-    /// alike; of `stack` the soft one alone. They count from the user's next login on.
+    /// Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc": "unlimited"}`: the soft and the
+    /// hard limit; of `stack` the soft one alone. They take effect at the user's next login. A limit with which nobody could log
+    /// in is refused.
     #[serde(deserialize_with = "texts")]
     #[schemars(schema_with = "scalars")]
     pub limits: BTreeMap<String, String>,
-    /// Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000 25600"}`; they count at once
-    /// and after a restart.
+    /// Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000 25600"}`; they take effect at
+    /// once and after a restart. Where they cannot be written, as in a container, they are refused before anything is changed.
     #[serde(deserialize_with = "texts")]
     #[schemars(schema_with = "scalars")]
     pub sysctl: BTreeMap<String, String>,
-    /// Whether systemd removes shared memory and semaphores of a user whose last session ends (RemoveIPC in logind.conf(5)):
-    /// `false` keeps a running server's.
+    /// Whether systemd removes the shared memory and semaphores of a user whose last session ends (RemoveIPC in logind.conf(5));
+    /// `false` keeps those of a running server.
     pub remove_ipc: Option<bool>,
     /// A systemd unit that starts a node with the machine. It is not offered yet and refused: a node that was primary must not
     /// start unattended while its peers are silent.
     pub unit: bool,
     /// With `absent`: the name of the user that og_host made and that is to go; without it the user stays.
     pub confirm: Option<String>,
+    /// With `absent`: process ids of servers that will have been stopped by then; has an effect in check mode alone, where the steps
+    /// before this one changed nothing.
+    pub ended: Vec<u32>,
 }
 
 fn default_shell() -> PathBuf {
@@ -103,19 +108,20 @@ fn scalars(_: &mut SchemaGenerator) -> Schema {
 /// Plain text, or a number as text.
 fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
     let values = BTreeMap::<String, Value>::deserialize(from)?;
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
+    let text = |(name, value): (String, Value)| match value {
+        Value::String(text) => Ok((name, text)),
+        Value::Number(number) if !number.is_f64() => Ok((name, number.to_string())),
+        other => Err(D::Error::custom(format!("{name}: {other} is neither text nor a whole number"))),
     };
-    Ok(values.into_iter().map(|(name, value)| (name, text(value))).collect())
+    values.into_iter().map(text).collect()
 }
 
 /// The module's own keys of the result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
-    /// What og_host looked at: with `present` what is wanted, else what it made.
+    /// With `present` what is wanted, else what og_host made.
     pub items: Vec<Item>,
-    /// With `absent`: what og_host made and leaves, and why.
+    /// With `absent`: what og_host made and does not remove, and why.
     pub kept: Vec<Kept>,
     /// The record of what og_host made on this machine.
     pub record: PathBuf,

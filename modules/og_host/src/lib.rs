@@ -69,7 +69,7 @@ impl Module for Host {
                 "unit",
             ],
         },
-        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["confirm"] },
+        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["confirm", "ended"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -99,7 +99,10 @@ async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>,
         }
         _ => plan(present, &wanted),
     };
-    let present = Present::read(tree, &wanted)?;
+    let mut present = Present::read(tree, &wanted)?;
+    if call.check {
+        present.processes.retain(|process| !args.ended.contains(&process.pid));
+    }
     let mut plan = make_plan(&present)?;
     let mut kept = Vec::new();
     // A killed run may have left the record of it, or no more than the lock.
@@ -111,14 +114,11 @@ async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>,
         plan = make_plan(&Present::read(tree, &wanted)?)?;
         kept = apply(call, tree, &lock, &plan).await?;
     }
-    let left = |kept: &[args::Kept], path: &str| kept.iter().any(|one| one.name == path);
-    let actions: Vec<String> = plan
-        .steps
-        .iter()
-        .filter(|step| !matches!(step, plan::Step::RemoveDirectory { path } if left(&kept, &path.display().to_string())))
-        .map(plan::Step::action)
-        .collect();
-    let diff = plan.steps.iter().filter_map(plan::Step::diff).collect();
+    let is_done = |step: &&plan::Step| {
+        step.removed().is_none_or(|name| kept.iter().all(|one: &args::Kept| one.name != name))
+    };
+    let actions: Vec<String> = plan.steps.iter().filter(is_done).map(plan::Step::action).collect();
+    let diff = plan.steps.iter().filter(is_done).filter_map(plan::Step::diff).collect();
     plan.kept.append(&mut kept);
     let msg = match (args.state, actions.len(), plan.kept.len()) {
         (State::Absent, 0, 0) => "nothing is left of what og_host made on this machine".to_owned(),

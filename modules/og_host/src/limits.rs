@@ -1,6 +1,6 @@
 //! Limits that files of pam_limits(8) other than ours give a user.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::tree::Tree;
@@ -10,8 +10,10 @@ use crate::wanted::UNLIMITED;
 const MAIN: &str = "/etc/security/limits.conf";
 /// The folder of the others, which are read in the order of their names.
 const FOLDER: &str = "/etc/security/limits.d";
+/// The limit of open files, the only one that the kernel itself bounds (`fs.nr_open`).
+pub const OPEN_FILES: &str = "nofile";
 
-/// One limit of the user in a file that is not ours.
+/// One limit in a file that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitLine {
     /// The file.
@@ -20,10 +22,48 @@ pub struct LimitLine {
     pub scope: Scope,
     /// `soft`, `hard` or `-` for both.
     pub kind: String,
-    /// The limit's name.
+    /// The limit's name, in small letters: pam_limits(8) takes either.
     pub name: String,
-    /// Its value.
+    /// Its value, likewise.
     pub value: String,
+}
+
+/// Whose limits are looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Holder<'a> {
+    /// The user's name.
+    pub user: &'a str,
+    /// The user's number; none where the user is still to be made.
+    pub uid: Option<u32>,
+    /// The groups of which the user is, with their numbers where these are known.
+    pub groups: BTreeMap<String, Option<u32>>,
+}
+
+impl Holder<'_> {
+    /// For whom of the user's a line of this domain is; none where it is for others.
+    fn scope_of(&self, domain: &str) -> Option<Scope> {
+        if let Some(group) = domain.strip_prefix('@') {
+            let is_within = |gid: &u32| is_in_range(group, *gid);
+            let is_own = self.groups.contains_key(group) || self.groups.values().flatten().any(is_within);
+            return is_own.then_some(Scope::Group);
+        }
+        if domain == "*" {
+            return Some(Scope::All);
+        }
+        let is_own = domain == self.user || self.uid.is_some_and(|uid| is_in_range(domain, uid));
+        is_own.then_some(Scope::User)
+    }
+}
+
+/// Whether a range of numbers as pam_limits(8) has it holds this one: `MIN:MAX`, `MIN:` for all from there on, `:ONE` for one.
+fn is_in_range(range: &str, id: u32) -> bool {
+    let Some((from, to)) = range.split_once(':') else { return false };
+    match (from.parse::<u32>(), to.parse::<u32>()) {
+        (Ok(from), Ok(to)) => (from..=to).contains(&id),
+        (Ok(from), Err(_)) if to.is_empty() => from <= id,
+        (Err(_), Ok(one)) if from.is_empty() => one == id,
+        _ => false,
+    }
 }
 
 /// For whom a line is.
@@ -37,13 +77,28 @@ pub enum Scope {
     User,
 }
 
-/// Reads the lines for this user, of these groups, in the order in which they count. A file that cannot be read sets nothing.
+/// Reads the lines for this user in the order in which they count. A file that cannot be read sets nothing.
 #[must_use]
-pub fn read_lines(tree: &Tree, user: &str, groups: &BTreeSet<String>, own: &Path) -> Vec<LimitLine> {
+pub fn read_lines(tree: &Tree, holder: &Holder<'_>, own: &Path) -> Vec<LimitLine> {
+    read_all(tree, Some(own), |domain| holder.scope_of(domain))
+}
+
+/// Reads the numbers of open files that any user or group gets, with the file of each.
+#[must_use]
+pub fn read_open_files(tree: &Tree) -> BTreeSet<(PathBuf, u64)> {
+    let lines = read_all(tree, None, |_| Some(Scope::All)).into_iter().filter(|line| line.name == OPEN_FILES);
+    // One without end is as many as the kernel gives.
+    lines
+        .filter_map(|line| Some((line.file, parse_value(&line.value).filter(|most| *most < u64::MAX)?)))
+        .collect()
+}
+
+/// Reads the lines for which there is a scope.
+fn read_all(tree: &Tree, own: Option<&Path>, scope: impl Fn(&str) -> Option<Scope>) -> Vec<LimitLine> {
     let mut files = vec![PathBuf::from(MAIN)];
     let entries = std::fs::read_dir(tree.path(FOLDER)).into_iter().flatten().flatten();
     let mut others: Vec<PathBuf> = entries.map(|entry| Path::new(FOLDER).join(entry.file_name())).collect();
-    others.retain(|path| path.extension().is_some_and(|end| end == "conf") && path != own);
+    others.retain(|path| path.extension().is_some_and(|end| end == "conf") && own != Some(path));
     others.sort();
     files.extend(others);
     let mut lines = Vec::new();
@@ -53,13 +108,8 @@ pub fn read_lines(tree: &Tree, user: &str, groups: &BTreeSet<String>, own: &Path
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
             let [domain, kind, name, value] = words[..] else { continue };
-            let scope = match domain.strip_prefix('@') {
-                Some(group) if groups.contains(group) => Scope::Group,
-                None if domain == user => Scope::User,
-                None if domain == "*" => Scope::All,
-                _ => continue,
-            };
-            let (kind, name, value) = (kind.to_owned(), name.to_owned(), value.to_owned());
+            let Some(scope) = scope(domain) else { continue };
+            let [kind, name, value] = [kind, name, value].map(str::to_ascii_lowercase);
             lines.push(LimitLine { file: file.clone(), scope, kind, name, value });
         }
     }

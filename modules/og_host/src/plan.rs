@@ -7,11 +7,11 @@ use og_common::gauss::host::{self, Machine};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Item, ItemKind, Kept};
-use crate::limits::{Scope, find_limit, format_value, parse_value};
+use crate::limits::{OPEN_FILES, Scope, find_limit, format_value, parse_value};
 use crate::present::{DirectoryFacts, Present};
-use crate::record::{MadeFile, MadeSetting, Record, Service};
-use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, temporary_name, untrusted_error};
-use crate::wanted::{Directory, Wanted, check_name, normalize};
+use crate::record::{MadeFile, MadeSetting, Record, changes_logind};
+use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, is_unfinished, temporary_name, untrusted_error};
+use crate::wanted::{Directory, UserWish, Wanted, check_name, is_other_number, normalize};
 
 /// The first line of each file of ours.
 pub const HEADER: &str =
@@ -20,8 +20,16 @@ pub const HEADER: &str =
 pub const SETTINGS: &str = "/etc/sysctl.d/90-opengauss-node.conf";
 /// RemoveIPC of systemd.
 pub const LOGIND: &str = "/etc/systemd/logind.conf.d/90-opengauss-node.conf";
-/// The setting by which the kernel keeps a part of the memory free.
-const MIN_FREE: &str = "vm.min_free_kbytes";
+/// The setting that bounds the open files of a process, and so each limit of them.
+pub const NR_OPEN: &str = "fs.nr_open";
+/// What the kernel has for it where nothing sets it.
+const DEFAULT_NR_OPEN: u64 = 1 << 20;
+/// What it is at least where systemd has raised it when the machine started, as it does in most distributions.
+const SYSTEMD_NR_OPEN: u64 = 1_073_741_816;
+/// Why a group stays.
+pub const MAIN_GROUP: &str = "it is the main group of a user that stays";
+/// The mode of a home directory.
+const HOME_MODE: u32 = 0o700;
 /// The setting that lets the kernel promise more memory than there is, or not.
 const OVERCOMMIT: &str = "vm.overcommit_memory";
 
@@ -95,9 +103,9 @@ pub enum Step {
         /// The value before.
         before: String,
     },
-    /// Tells a service to read its files.
-    Reload(Service),
-    /// Removes a file.
+    /// Starts systemd-logind again, which reads its files only then.
+    RestartLogind,
+    /// Removes a file, if it holds that still.
     RemoveFile {
         /// Its path.
         path: PathBuf,
@@ -142,12 +150,24 @@ impl Step {
             Self::WriteFile { path, before: None, .. } => format!("write {}", path.display()),
             Self::WriteFile { path, .. } => format!("write {} anew", path.display()),
             Self::Set { name, value, before } => format!("set {name} to {value} (it was {before})"),
-            Self::Reload(Service::Logind) => "restart systemd-logind".to_owned(),
+            Self::RestartLogind => "restart systemd-logind".to_owned(),
             Self::RemoveFile { path, .. } => format!("remove {}", path.display()),
             Self::Restore { name, value } => format!("set {name} back to {value}"),
             Self::RemoveDirectory { path } => format!("remove the directory {}", path.display()),
             Self::RemoveUser { name } => format!("remove the user {name}"),
             Self::RemoveGroup { name } => format!("remove the group {name}"),
+        }
+    }
+
+    /// What it takes away, where it may stay in the end.
+    #[must_use]
+    pub fn removed(&self) -> Option<String> {
+        match self {
+            Self::RemoveFile { path, .. } | Self::RemoveDirectory { path } => {
+                Some(path.display().to_string())
+            }
+            Self::RemoveGroup { name } => Some(name.clone()),
+            _ => None,
         }
     }
 
@@ -179,6 +199,10 @@ pub struct Plan {
     pub leftovers: Vec<PathBuf>,
     /// The record, without what is already gone.
     pub record: Record,
+    /// What tells this start of the machine from others.
+    pub boot: String,
+    /// Whether it is left open that systemd-logind is to start again: what it has read of ours harms nobody.
+    pub forgets_restart: bool,
 }
 
 /// What brings the machine from `present` to `wanted`.
@@ -189,7 +213,7 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
     let mut planner = Planner {
         present,
         wanted,
-        plan: Plan { record: present.record.clone(), ..Plan::default() },
+        plan: Plan { record: present.record.clone(), boot: present.boot.clone(), ..Plan::default() },
         made: BTreeMap::new(),
         home: None,
         foreign: Vec::new(),
@@ -199,10 +223,17 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
     for directory in &wanted.directories {
         planner.directory(directory)?;
     }
-    planner.limits()?;
-    planner.settings()?;
+    // A limit above fs.nr_open lets nobody log in: where a run ends between the two there must be none.
+    if planner.lowers_open_files() {
+        planner.limits()?;
+        planner.settings()?;
+    } else {
+        planner.settings()?;
+        planner.limits()?;
+    }
+    planner.check_open_files_of_others()?;
     planner.remove_ipc()?;
-    planner.reloads();
+    planner.plan.push_restart(present);
     let Planner { mut plan, foreign, .. } = planner;
     if let Some(first) = foreign.first() {
         let all: Vec<String> = foreign.iter().map(|path| path.display().to_string()).collect();
@@ -293,11 +324,38 @@ impl Planner<'_> {
         let shown = format!("uid {}, gid {}, home {}", seen.uid, seen.gid, seen.home.display());
         let made = self.plan.record.users.contains_key(&user.name);
         self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
-        Ok(())
+        self.unfinished_home(user)
+    }
+
+    /// Plans the home directory that a useradd did not come to make, or to give to its user.
+    fn unfinished_home(&mut self, user: &UserWish) -> Result<(), Error> {
+        let home = self.present.home_of(user);
+        if !self.plan.record.making.contains(&home) || self.present.users[&user.name].home != home {
+            return Ok(());
+        }
+        let wish =
+            Directory { path: home.clone(), owner: Some(user.name.clone()), group: None, mode: HOME_MODE };
+        match self.present.directories.get(&home) {
+            Some(DirectoryFacts::Missing { .. }) => self.directory(&wish),
+            Some(DirectoryFacts::Found { uid, mode, names, untrusted, .. })
+                if is_unfinished((*uid, *mode), names, None) =>
+            {
+                if let Some(other) = untrusted.first() {
+                    return Err(untrusted_error(other));
+                }
+                self.push_directory(&home, &wish);
+                Ok(())
+            }
+            _ => {
+                self.plan.record.making.remove(&home);
+                Ok(())
+            }
+        }
     }
 
     /// Plans the folders around the home directory that useradd makes as root, who must not go through somebody else's.
     fn home(&mut self, home: &Path) -> Result<(), Error> {
+        self.finish_folders(home, None);
         match self.present.directories.get(home) {
             Some(DirectoryFacts::Missing { missing, untrusted }) => {
                 if let Some(other) = untrusted.first() {
@@ -322,6 +380,7 @@ impl Planner<'_> {
     }
 
     fn directory(&mut self, wish: &Directory) -> Result<(), Error> {
+        self.finish_folders(&wish.path, Some(wish));
         let shown = |owner: &str, mode: u32| format!("owner {owner}, mode {mode:04o}");
         let owner = wish.owner.as_deref().unwrap_or("root");
         let name = wish.path.display().to_string();
@@ -329,7 +388,7 @@ impl Planner<'_> {
         let wanted = Some(shown(owner, wish.mode));
         match self.present.directories.get(&wish.path) {
             None => {}
-            Some(DirectoryFacts::Found { uid, gid, mode, unfinished, .. }) => {
+            Some(DirectoryFacts::Found { uid, gid, mode, names, .. }) => {
                 let seen = shown(&self.present.name_of(*uid), *mode);
                 self.item(ItemKind::Directory, &name, Some(seen.clone()), wanted, made);
                 let own = self.uid_of(wish.owner.as_deref());
@@ -339,9 +398,15 @@ impl Planner<'_> {
                     None => self.gid_of(wish.owner.as_deref()),
                 };
                 let is_as_wanted = own == Some(*uid) && own_gid == Some(*gid) && *mode == wish.mode;
-                if made && *unfinished && !is_as_wanted {
+                // Only one that a killed run was about to make: another that looks so may be meant so.
+                let is_half = self.plan.record.making.contains(&wish.path)
+                    && is_unfinished((*uid, *mode), names, Some(wish.mode));
+                if is_half && !is_as_wanted {
                     self.push_directory(&wish.path, wish);
-                } else if !is_as_wanted {
+                    return Ok(());
+                }
+                self.plan.record.making.remove(&wish.path);
+                if !is_as_wanted {
                     let group =
                         wish.group.as_deref().map_or_else(String::new, |group| format!(", group {group}"));
                     self.plan.warnings.push(format!(
@@ -387,6 +452,29 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Plans what a killed run left half made of the folders around this path; with a wish they are for its directory.
+    fn finish_folders(&mut self, path: &Path, wish: Option<&Directory>) {
+        let mut around: Vec<&Path> =
+            path.ancestors().skip(1).filter(|path| self.plan.record.making.contains(*path)).collect();
+        around.reverse();
+        for folder in around {
+            let Some(DirectoryFacts::Found { uid, mode, names, untrusted, .. }) =
+                self.present.directories.get(folder)
+            else {
+                continue;
+            };
+            let wish = wish.filter(|_| !untrusted.is_empty());
+            match wish {
+                _ if !is_unfinished((*uid, *mode), names, wish.map(|wish| wish.mode)) => {
+                    self.plan.record.making.remove(folder);
+                }
+                _ if self.made.contains_key(folder) => {}
+                Some(wish) => self.push_directory(folder, wish),
+                None => self.push_folder(folder),
+            }
+        }
+    }
+
     fn push_directory(&mut self, path: &Path, wish: &Directory) {
         self.made.insert(path.to_owned(), wish.owner.clone());
         self.plan.steps.push(Step::MakeDirectory {
@@ -421,6 +509,7 @@ impl Planner<'_> {
 
     /// Plans a file of ours, and the folders on the way to it; tells whether it changes.
     fn file(&mut self, path: &Path, content: String) -> Result<bool, Error> {
+        self.finish_folders(path, None);
         let before = match self.present.files.get(path) {
             None | Some(Entry::Missing) => None,
             Some(Entry::File { content: old, mode, .. }) => {
@@ -435,7 +524,7 @@ impl Planner<'_> {
                 }
                 Some(old.clone())
             }
-            Some(Entry::Link(_) | Entry::Other) => {
+            Some(Entry::Other) => {
                 self.foreign.push(path.to_owned());
                 return Ok(false);
             }
@@ -516,14 +605,14 @@ impl Planner<'_> {
             }
             wanted.insert(name, format_value(most));
         }
-        self.check_open_files(&wanted, &user.name)?;
+        let mut all = own.clone();
+        all.extend(wanted.clone());
+        self.check_open_files(&all, &user.name)?;
         for (name, value) in &wanted {
             self.warn_of_limit(&user.name, name, value);
             let seen = own.get(name).cloned();
             self.item(ItemKind::Limit, &format!("{} {name}", user.name), seen, Some(value.clone()), true);
         }
-        let mut all = own;
-        all.extend(wanted);
         if all.is_empty() {
             return Ok(());
         }
@@ -536,24 +625,63 @@ impl Planner<'_> {
         self.file(&path, content).map(drop)
     }
 
+    /// `fs.nr_open` as it is wanted, where that is to be set.
+    fn wanted_open_files(&self) -> Option<u64> {
+        self.wanted.settings.get(NR_OPEN).and_then(|value| value.parse().ok())
+    }
+
+    fn lowers_open_files(&self) -> bool {
+        self.wanted_open_files().zip(self.present.most_open_files).is_some_and(|(wanted, seen)| wanted < seen)
+    }
+
+    /// How many open files the kernel gives a process at most when all is done, and after a restart.
+    fn most_open_files(&self) -> (u64, u64) {
+        let number = |text: &str| text.parse::<u64>().ok();
+        let wanted = self.wanted_open_files();
+        let seen = self.present.most_open_files.unwrap_or(DEFAULT_NR_OPEN);
+        let later = self.present.later_settings.get(NR_OPEN).and_then(|(_, value)| number(value));
+        let own = self.own_lines(Path::new(SETTINGS), parse_setting);
+        let own = own.get(NR_OPEN).and_then(|value| number(value));
+        let earlier = self.present.earlier_settings.get(NR_OPEN).and_then(|value| number(value));
+        // What no file sets is gone after a restart, but for what systemd sets then.
+        let unset = if seen >= SYSTEMD_NR_OPEN { seen } else { seen.min(DEFAULT_NR_OPEN) };
+        (wanted.unwrap_or(seen), later.or(wanted).or(own).or(earlier).unwrap_or(unset))
+    }
+
     /// Refuses more open files than the kernel gives, now or after a restart.
-    fn check_open_files(&self, wanted: &BTreeMap<String, String>, user: &str) -> Result<(), Error> {
-        let number = |text: &String| text.parse::<u64>().ok();
-        let name = "fs.nr_open";
-        let raised = self.wanted.settings.get(name).and_then(number);
-        let later = self.present.later_settings.get(name).and_then(|(_, value)| number(value));
-        let now = raised.or(self.present.most_open_files);
-        let most = now.map(|now| later.map_or(now, |later| now.min(later)));
-        let Some((files, most)) =
-            wanted.get("nofile").and_then(number).zip(most).filter(|(files, most)| files > most)
-        else {
-            return Ok(());
+    fn check_open_files(&self, all: &BTreeMap<String, String>, user: &str) -> Result<(), Error> {
+        let (now, later) = self.most_open_files();
+        let files = all.get(OPEN_FILES).and_then(|value| value.parse::<u64>().ok());
+        let (most, when) = if later < now { (later, " after a restart") } else { (now, "") };
+        match files.filter(|files| *files > most) {
+            None => Ok(()),
+            Some(files) => Err(Error::refused(format!(
+                "nofile would be {files}, and the kernel gives no more than {most} ({NR_OPEN}){when}: nobody could log in as {user}"
+            ))
+            .with_path("/limits/nofile")
+            .hint(format!("set {NR_OPEN} higher in sysctl, or nofile lower"))),
+        }
+    }
+
+    /// Refuses to set `fs.nr_open` below a limit of open files that some user has by now.
+    fn check_open_files_of_others(&self) -> Result<(), Error> {
+        let Some(wanted) = self.wanted_open_files() else { return Ok(()) };
+        let seen = self.present.most_open_files.unwrap_or(u64::MAX);
+        // The file of this user is written anew, and was checked.
+        let is_rewritten = |path: &PathBuf| {
+            let user = self.wanted.user.as_ref().filter(|_| self.wanted.has_limits());
+            user.is_some_and(|user| *path == limits_file(&user.name))
         };
-        Err(Error::refused(format!(
-            "nofile would be {files}, and the kernel gives no more than {most} (fs.nr_open): nobody could log in as {user}"
-        ))
-        .with_path("/limits/nofile")
-        .hint("set fs.nr_open higher in sysctl, or nofile lower"))
+        let mut others = self.present.open_files.iter().filter(|(path, _)| !is_rewritten(path));
+        match others.find(|(_, files)| *files > wanted && *files <= seen) {
+            None => Ok(()),
+            Some((path, files)) => Err(Error::refused(format!(
+                "{NR_OPEN} would be {wanted}, and {} gives {files} open files (nofile): those users could not log in",
+                path.display()
+            ))
+            .with_path(format!("/sysctl/{NR_OPEN}"))
+            .hint(format!("lower nofile there first, or set {NR_OPEN} higher"))),
+        }
     }
 
     /// Tells where another file gives more, or counts more.
@@ -600,8 +728,9 @@ impl Planner<'_> {
             // A killed run has set it, and not written it into the file.
             let own = self.own_lines(Path::new(SETTINGS), parse_setting);
             for (name, made) in &self.present.record.settings {
+                // One that was to be taken away is left to whoever names it.
                 let seen = self.present.settings.get(name).filter(|seen| made.is_as_set(name, seen));
-                if let Some(seen) = seen.filter(|_| !own.contains_key(name)) {
+                if let Some(seen) = seen.filter(|_| !own.contains_key(name) && !made.leaving) {
                     wanted.entry(name.clone()).or_insert_with(|| seen.clone());
                 }
             }
@@ -616,18 +745,9 @@ impl Planner<'_> {
                     .hint("correct its name, or leave it out"));
             }
         }
-        if self.present.settings_read_only {
-            let names: Vec<String> = wanted
-                .iter()
-                .filter(|(name, value)| !is_same(name, &self.present.settings[*name], value))
-                .map(|(name, value)| format!("{name} = {value}"))
-                .collect();
-            if !names.is_empty() {
-                self.plan.warnings.push(format!(
-                    "/proc/sys is read-only here, as in a container; set on the host: {}",
-                    names.join(", ")
-                ));
-            }
+        self.check_numbers()?;
+        self.leave_read_only(&mut wanted)?;
+        if wanted.is_empty() {
             return Ok(());
         }
         if wanted.get(OVERCOMMIT).is_some_and(|value| value == "2")
@@ -648,7 +768,7 @@ impl Planner<'_> {
             if is_same(name, &seen, value) {
                 continue;
             }
-            if let Some(server) = self.present.find_server().filter(|_| name == MIN_FREE) {
+            if let Some(server) = self.present.find_server().filter(|_| name == host::MIN_FREE_KBYTES) {
                 // It takes the memory at once, and the kernel may end the server for it.
                 self.plan.warnings.push(format!(
                     "{name} stays {seen} until the machine restarts: a server runs (pid {}), and could be ended for want of memory",
@@ -665,6 +785,51 @@ impl Planner<'_> {
         let lines = all.iter().map(|(name, value)| format!("{name} = {value}\n"));
         let content: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
         self.file(path, content).map(drop)
+    }
+
+    /// Refuses numbers that the kernel would show otherwise than they are given, where it shows decimal ones.
+    fn check_numbers(&self) -> Result<(), Error> {
+        let has_other = |value: &str| value.split_whitespace().any(is_other_number);
+        let mut other = self.wanted.settings.iter().filter(|(name, value)| {
+            has_other(value) && !has_other(self.present.settings.get(*name).map_or("", String::as_str))
+        });
+        match other.next() {
+            None => Ok(()),
+            Some((name, value)) => Err(Error::bad_args(format!(
+                "/sysctl/{name}: the kernel reads {value:?} as other numbers than it looks (0x: hexadecimal, 0: octal)"
+            ))
+            .with_path(format!("/sysctl/{name}"))
+            .hint("write the numbers in decimal")),
+        }
+    }
+
+    /// Takes away what cannot be set here: what is only advised is told, what was asked for is refused.
+    fn leave_read_only(&mut self, wanted: &mut BTreeMap<String, String>) -> Result<(), Error> {
+        let is_read_only = |name: &String| self.present.read_only_settings.contains(name);
+        let left = wanted.iter().filter(|(name, value)| {
+            is_read_only(name) && !is_same(name, &self.present.settings[*name], value)
+        });
+        let (asked, advised): (Vec<_>, Vec<_>) =
+            left.partition(|(name, _)| self.wanted.settings.contains_key(*name));
+        let listed = |all: &[(&String, &String)]| {
+            all.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+        };
+        if let Some((name, _)) = asked.first() {
+            return Err(Error::refused(format!(
+                "the kernel's settings cannot be written here, as in a container: {}",
+                listed(&asked)
+            ))
+            .with_path(format!("/sysctl/{name}"))
+            .hint("set them on the host around it, and leave them out here"));
+        }
+        if !advised.is_empty() {
+            self.plan.warnings.push(format!(
+                "the kernel's settings cannot be written here, as in a container; set on the host around it: {}",
+                listed(&advised)
+            ));
+        }
+        wanted.retain(|name, _| !is_read_only(name));
+        Ok(())
     }
 
     /// Refuses vm.overcommit_memory = 2 where more memory is promised already than that lets.
@@ -688,17 +853,17 @@ impl Planner<'_> {
         let word = |on: bool| if on { "yes" } else { "no" };
         let seen = self.present.remove_ipc.map(|on| word(on).to_owned());
         self.item(ItemKind::RemoveIpc, "RemoveIPC", seen, Some(word(wanted).to_owned()), true);
-        let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
-        if self.file(Path::new(LOGIND), content)? {
-            self.plan.record.reload.insert(Service::Logind);
+        if let Some((file, other)) =
+            self.present.later_remove_ipc.as_ref().filter(|(_, other)| *other != wanted)
+        {
+            self.plan.warnings.push(format!(
+                "{} sets RemoveIPC to {}, which counts in place of this; take the line out",
+                file.display(),
+                word(*other)
+            ));
         }
-        Ok(())
-    }
-
-    /// What has to read changed files, also those that a killed run wrote.
-    fn reloads(&mut self) {
-        let services = std::mem::take(&mut self.plan.record.reload);
-        self.plan.push_reloads(services, self.present);
+        let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
+        self.file(Path::new(LOGIND), content).map(drop)
     }
 }
 
@@ -743,16 +908,11 @@ pub fn is_same(name: &str, a: &str, b: &str) -> bool {
 /// `refused` while a server runs, or for a user that may not go.
 pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Error> {
     let record = &present.record;
-    let mut plan = Plan { record: record.clone(), ..Plan::default() };
+    let mut plan = Plan { record: record.clone(), boot: present.boot.clone(), ..Plan::default() };
     check_removal(present, confirm)?;
-    let mut reload = record.reload.clone();
     plan.leftovers = record.files.keys().cloned().collect();
     for (path, made) in &record.files {
         plan.remove_file(present, path, made);
-        let is_removed = |step: &Step| matches!(step, Step::RemoveFile { path: own, .. } if own == path);
-        if path == Path::new(LOGIND) && plan.steps.last().is_some_and(is_removed) {
-            reload.insert(Service::Logind);
-        }
     }
     for (name, made) in &record.settings {
         plan.restore(present, name, made);
@@ -779,13 +939,18 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
                     }
                 }
             }
-            Some(DirectoryFacts::Missing { .. }) => plan.record.directories.retain(|own| own != path),
+            Some(DirectoryFacts::Missing { .. }) => {
+                plan.record.making.remove(path);
+                plan.record.directories.retain(|own| own != path);
+            }
             None => plan.keep(&path.display().to_string(), "it cannot be opened without following a link"),
         }
     }
     plan.remove_users(present, confirm);
-    plan.record.reload.clear();
-    plan.push_reloads(reload, present);
+    // Home directories: they stay with the user's files.
+    plan.record.making.retain(|path| record.directories.contains(path));
+    plan.push_restart(present);
+    plan.forgets_restart = !plan.steps.contains(&Step::RestartLogind);
     Ok(plan)
 }
 
@@ -840,18 +1005,24 @@ impl Plan {
         self.kept.push(Kept { name: name.to_owned(), why: why.to_owned() });
     }
 
-    fn push_reloads(&mut self, services: BTreeSet<Service>, present: &Present) {
-        if services.is_empty() {
+    /// Plans what systemd-logind has to read, also what a killed run wrote. It is not restarted under sessions of the user: the
+    /// record keeps that it is still to be until it was, or until the machine has started again.
+    fn push_restart(&mut self, present: &Present) {
+        if self.record.reload.as_ref().is_some_and(|boot| *boot != present.boot) {
+            self.record.reload = None;
+        }
+        if self.record.reload.is_none() && !self.steps.iter().any(changes_logind) {
             return;
         }
         if present.has_systemd && present.has_sessions() {
             self.warnings.push(
-                "RemoveIPC counts from the next start of systemd-logind on: sessions of the user run, and it is not restarted under them"
+                "RemoveIPC counts from the next start of systemd-logind on: sessions of the user run, and it is not restarted \
+                 under them; call again when they have ended"
                     .to_owned(),
             );
-            return;
+        } else {
+            self.steps.push(Step::RestartLogind);
         }
-        self.steps.extend(services.into_iter().map(Step::Reload));
     }
 
     fn remove_file(&mut self, present: &Present, path: &Path, made: &MadeFile) {
@@ -871,8 +1042,10 @@ impl Plan {
         match present.settings.get(name) {
             Some(seen) if made.is_as_set(name, seen) && !is_same(name, seen, &made.before) => {
                 let is_full = present.committed.is_none_or(|(used, limit)| used > limit);
-                if present.settings_read_only {
-                    self.keep(name, "/proc/sys is read-only here");
+                if present.read_only_settings.contains(name) {
+                    self.keep(name, "it cannot be written here, as in a container");
+                } else if let Some(file) = self.needs_open_files(present, name, &made.before) {
+                    self.keep(name, &format!("{} gives more open files than it was before", file.display()));
                 } else if name == OVERCOMMIT && made.before == "2" && is_full {
                     self.keep(
                         name,
@@ -885,6 +1058,17 @@ impl Plan {
             // Somebody else has set it since, or it never was: there is nothing of ours to take away.
             _ => drop(self.record.settings.remove(name)),
         }
+    }
+
+    /// The file of a limit of open files that stays, and above which `fs.nr_open` would be no more.
+    fn needs_open_files(&self, present: &Present, name: &str, value: &str) -> Option<PathBuf> {
+        let value = value.parse::<u64>().ok().filter(|_| name == NR_OPEN)?;
+        let stays = |path: &PathBuf| {
+            !self.steps.iter().any(|step| matches!(step, Step::RemoveFile { path: own, .. } if own == path))
+        };
+        let seen = present.settings.get(name).and_then(|seen| seen.parse::<u64>().ok()).unwrap_or(u64::MAX);
+        let mut others = present.open_files.iter().filter(|(path, _)| stays(path));
+        others.find(|(_, files)| *files > value && *files <= seen).map(|(path, _)| path.clone())
     }
 
     fn remove_users(&mut self, present: &Present, confirm: Option<&str>) {
@@ -913,11 +1097,11 @@ impl Plan {
         }
         let stays = |name: &str| self.kept.iter().any(|kept| kept.name == name);
         let groups = self.record.groups.clone();
-        let in_use: Vec<u32> = present
-            .users
-            .iter()
+        let listed = present.main_groups.iter().map(|(name, gid)| (name, *gid));
+        let in_use: Vec<u32> = listed
+            .chain(present.users.iter().map(|(name, user)| (name, user.gid)))
             .filter(|(name, _)| !users.contains_key(*name) || stays(name))
-            .map(|(_, user)| user.gid)
+            .map(|(_, gid)| gid)
             .collect();
         for (name, id) in groups {
             match present.groups.get(&name) {
@@ -925,9 +1109,7 @@ impl Plan {
                 Some(gid) if id != Some(*gid) => {
                     self.keep(&name, "whether og_host made this group is not known: the record has another number, or none");
                 }
-                Some(gid) if in_use.contains(gid) => {
-                    self.keep(&name, "it is the main group of a user that stays");
-                }
+                Some(gid) if in_use.contains(gid) => self.keep(&name, MAIN_GROUP),
                 Some(_) => self.steps.push(Step::RemoveGroup { name }),
             }
         }

@@ -3,26 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{AccessFlags, Gid, Group, Uid, User, access};
 use og_common::gauss::host;
 use og_common::protocol::{Error, ErrorKind};
 
-use crate::limits::{self, LimitLine};
+use crate::limits::{self, Holder, LimitLine};
 use crate::plan::{LOGIND, SETTINGS, limits_file, parse_setting};
 use crate::record::{self, Record};
 use crate::tree::{Entry, Tree, Untrusted};
 use crate::wanted::{UserWish, Wanted, check_path, normalize};
 
-/// The settings that og_preflight advises on, and those by which it does so.
-const ADVISED: [&str; 7] = [
-    "vm.min_free_kbytes",
-    "kernel.sem",
-    "kernel.shmmax",
-    "kernel.shmall",
-    "fs.aio-max-nr",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-];
+/// The folders of settings; of files of one name that in the last of them counts.
+const SETTING_FOLDERS: [&str; 4] =
+    ["usr/lib/sysctl.d", "usr/local/lib/sysctl.d", "run/sysctl.d", "etc/sysctl.d"];
 
 /// What is there.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +32,16 @@ pub struct Present {
     pub directories: BTreeMap<PathBuf, DirectoryFacts>,
     /// Settings of the running kernel.
     pub settings: BTreeMap<String, String>,
+    /// What files set that count less than ours after a restart.
+    pub earlier_settings: BTreeMap<String, String>,
     /// What files set that count more than ours after a restart, and which ones.
     pub later_settings: BTreeMap<String, (PathBuf, String)>,
-    /// Whether settings of the kernel cannot be written here.
-    pub settings_read_only: bool,
+    /// Those of the settings that cannot be written here.
+    pub read_only_settings: BTreeSet<String>,
     /// The limits of the user in files that are not ours.
     pub limits: Vec<LimitLine>,
+    /// The numbers of open files that any user or group gets, ours included, with the file of each.
+    pub open_files: BTreeSet<(PathBuf, u64)>,
     /// The soft limit of the stack that the first process has.
     pub inherited_stack: Option<u64>,
     /// Committed memory and its limit where vm.overcommit_memory is 2.
@@ -53,6 +50,12 @@ pub struct Present {
     pub homes: PathBuf,
     /// RemoveIPC of systemd; none where that is not known.
     pub remove_ipc: Option<bool>,
+    /// The file that counts more than ours and sets RemoveIPC, and to what.
+    pub later_remove_ipc: Option<(PathBuf, bool)>,
+    /// What tells this start of the machine from others.
+    pub boot: String,
+    /// The main groups of the users in /etc/passwd.
+    pub main_groups: BTreeMap<String, u32>,
     /// Whether systemd runs here.
     pub has_systemd: bool,
     /// How many open files the kernel gives a process at most.
@@ -106,8 +109,6 @@ pub enum DirectoryFacts {
         gid: u32,
         /// Permissions.
         mode: u32,
-        /// Whether it is as a killed run leaves one.
-        unfinished: bool,
         /// The names in it.
         names: Vec<String>,
         /// Folders on the way, itself included, into which somebody else than root may write.
@@ -135,10 +136,13 @@ impl Present {
             most_open_files: number(tree, "proc/sys/fs/nr_open"),
             memory: memory(tree, "MemTotal:"),
             committed: memory(tree, "Committed_AS:").zip(memory(tree, "CommitLimit:")),
-            settings_read_only: is_read_only(&tree.path("proc/sys")),
+            open_files: limits::read_open_files(tree),
+            boot: boot(tree),
+            main_groups: main_groups(tree),
             inherited_stack: limits::inherited_stack(tree),
             homes: homes(tree),
             remove_ipc: host::remove_ipc(|below| tree.path(below)),
+            later_remove_ipc: host::later_remove_ipc(Path::new(LOGIND), |below| tree.path(below)),
             ..Self::default()
         };
         present.read_users(wanted)?;
@@ -191,8 +195,11 @@ impl Present {
         let is_wanted = |path: &Path| wanted.directories.iter().any(|directory| directory.path == path);
         let mut directories: BTreeSet<PathBuf> = record.directories.iter().cloned().collect();
         directories.extend(wanted.directories.iter().map(|directory| directory.path.clone()));
-        if let Some(user) = wanted.user.as_ref().filter(|user| !self.users.contains_key(&user.name)) {
-            directories.insert(self.home_of(user));
+        if let Some(home) = wanted.user.as_ref().map(|user| self.home_of(user))
+            && (record.making.contains(&home)
+                || wanted.user.as_ref().is_some_and(|user| !self.users.contains_key(&user.name)))
+        {
+            directories.insert(home);
         }
         directories.extend(files.iter().filter_map(|path| path.parent()).map(Path::to_owned));
         for path in files {
@@ -212,18 +219,30 @@ impl Present {
 
     fn read_settings(&mut self, tree: &Tree, wanted: &Wanted) {
         let own = wanted.settings.keys().chain(self.record.settings.keys()).map(String::as_str);
-        let advised = ADVISED.into_iter().filter(|_| wanted.recommended);
+        let advised = host::SETTINGS.into_iter().filter(|_| wanted.recommended);
         let names: BTreeSet<String> = own.chain(advised).map(str::to_owned).collect();
         for name in names {
             // A setting that cannot be read is none that could be set.
-            if let Ok(text) = std::fs::read_to_string(tree.path(&setting_file(&name))) {
+            let file = tree.path(&setting_file(&name));
+            if let Ok(text) = std::fs::read_to_string(&file) {
+                if is_read_only(&file) {
+                    self.read_only_settings.insert(name.clone());
+                }
                 self.settings.insert(name, normalize(&text));
             }
         }
-        for file in later_files(tree) {
+        let own = Path::new(SETTINGS).file_name();
+        let files = host::drop_in_files(&SETTING_FOLDERS, &|below| tree.path(below));
+        let files = files.iter().map(|below| Path::new("/").join(below));
+        // sysctl(8) reads the old main file last.
+        for file in files.chain([PathBuf::from("/etc/sysctl.conf")]) {
             let text = std::fs::read_to_string(tree.path(&file.to_string_lossy())).unwrap_or_default();
             let lines = text.lines().filter_map(parse_setting);
-            self.later_settings.extend(lines.map(|(name, value)| (name, (file.clone(), value))));
+            if file.file_name() > own || file.file_name() == Some("sysctl.conf".as_ref()) {
+                self.later_settings.extend(lines.map(|(name, value)| (name, (file.clone(), value))));
+            } else if file.file_name() < own {
+                self.earlier_settings.extend(lines);
+            }
         }
     }
 
@@ -232,15 +251,19 @@ impl Present {
         let wanted_group =
             || wanted.group.as_ref().map_or_else(|| user.name.clone(), |group| group.name.clone());
         let seen = self.users.get(&user.name);
-        let mut groups =
-            BTreeSet::from([seen.map_or_else(wanted_group, |seen| self.group_name_of(seen.gid))]);
+        let main = match seen {
+            Some(seen) => (self.group_name_of(seen.gid), Some(seen.gid)),
+            None => (wanted_group(), None),
+        };
+        let mut groups = BTreeMap::from([main]);
         let text = std::fs::read_to_string(tree.path("etc/group")).unwrap_or_default();
         groups.extend(text.lines().filter_map(|line| {
             let parts: Vec<&str> = line.split(':').collect();
             let is_member = parts.get(3)?.split(',').any(|name| name.trim() == user.name);
-            is_member.then(|| parts[0].to_owned())
+            is_member.then(|| (parts[0].to_owned(), parts[2].parse().ok()))
         }));
-        self.limits = limits::read_lines(tree, &user.name, &groups, &limits_file(&user.name));
+        let holder = Holder { user: &user.name, uid: seen.map(|seen| seen.uid), groups };
+        self.limits = limits::read_lines(tree, &holder, &limits_file(&user.name));
     }
 
     /// The home directory with which this user is made.
@@ -323,7 +346,6 @@ fn read_directory(tree: &Tree, path: &Path) -> Result<DirectoryFacts, Error> {
             uid: walk.folder.uid,
             gid: walk.folder.gid,
             mode: walk.folder.mode,
-            unfinished: walk.folder.is_unfinished()?,
             names: names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
             untrusted: walk.untrusted,
         });
@@ -346,23 +368,25 @@ fn homes(tree: &Tree) -> PathBuf {
     home.unwrap_or_else(|| PathBuf::from("/home"))
 }
 
-fn is_read_only(path: &Path) -> bool {
-    nix::sys::statvfs::statvfs(path)
-        .is_ok_and(|stat| stat.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+/// Whether a setting cannot be written, be it that all of /proc/sys is read-only, as in a container, or that it belongs to the
+/// machine around this one.
+pub(crate) fn is_read_only(path: &Path) -> bool {
+    access(path, AccessFlags::W_OK).is_err()
 }
 
-/// The files of settings that are read after ours: those behind it in the order of their names, and the old main file.
-fn later_files(tree: &Tree) -> Vec<PathBuf> {
-    let own = Path::new(SETTINGS).file_name();
-    let mut found = Vec::new();
-    for folder in ["/usr/lib/sysctl.d", "/run/sysctl.d", "/etc/sysctl.d"] {
-        let entries = std::fs::read_dir(tree.path(folder)).into_iter().flatten().flatten();
-        found.extend(entries.map(|entry| Path::new(folder).join(entry.file_name())));
-    }
-    found.retain(|path| path.extension().is_some_and(|end| end == "conf") && path.file_name() > own);
-    found.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
-    found.push(PathBuf::from("/etc/sysctl.conf"));
-    found
+fn boot(tree: &Tree) -> String {
+    let text = std::fs::read_to_string(tree.path("proc/sys/kernel/random/boot_id"));
+    text.unwrap_or_default().trim().to_owned()
+}
+
+/// The main group of each user in /etc/passwd: who is known from elsewhere cannot be listed.
+fn main_groups(tree: &Tree) -> BTreeMap<String, u32> {
+    let text = std::fs::read_to_string(tree.path("etc/passwd")).unwrap_or_default();
+    let entry = |line: &str| {
+        let parts: Vec<&str> = line.split(':').collect();
+        Some((parts.first()?.to_string(), parts.get(3)?.parse().ok()?))
+    };
+    text.lines().filter_map(entry).collect()
 }
 
 /// A line of /proc/meminfo, in bytes.

@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use og_common::files;
+use og_common::files::sha256_of_bytes;
 use og_common::protocol::Error;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::plan::{LOGIND, Step, is_own_path, is_same};
-use crate::tree::{Entry, Folder, is_trusted};
+use crate::tree::{Entry, Expected, Folder, is_trusted};
 use crate::wanted::{check_name, check_path, check_setting_name};
 
 /// The folder of the record.
@@ -38,12 +37,14 @@ pub struct Record {
     pub groups: BTreeMap<String, Option<u32>>,
     /// Directories it made, the outer ones first.
     pub directories: Vec<PathBuf>,
+    /// Directories that are being made, home directories among them: a killed run may have left one without its owner.
+    pub making: BTreeSet<PathBuf>,
     /// Files it wrote.
     pub files: BTreeMap<PathBuf, MadeFile>,
     /// Settings of the kernel that it changed.
     pub settings: BTreeMap<String, MadeSetting>,
-    /// What is still to be told of changed files.
-    pub reload: BTreeSet<Service>,
+    /// The boot of the machine (`boot_id`) since which logind.conf has changed and systemd-logind was not started again.
+    pub reload: Option<String>,
 }
 
 /// A file that og_host wrote.
@@ -66,6 +67,8 @@ pub struct MadeSetting {
     pub value: Option<String>,
     /// The value that it is about to get.
     pub pending: Option<String>,
+    /// Whether a run was about to give it its value before back: what it has is then nobody's wish any more.
+    pub leaving: bool,
 }
 
 impl MadeSetting {
@@ -75,14 +78,6 @@ impl MadeSetting {
         let given = [self.value.as_deref(), self.pending.as_deref()];
         given.into_iter().flatten().any(|value| is_same(name, seen, value))
     }
-}
-
-/// What reads files of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Service {
-    /// systemd-logind, which reads logind.conf.
-    Logind,
 }
 
 impl Record {
@@ -116,7 +111,7 @@ impl Record {
                     Some(what) => Err(corrupt(format!("names {what}, which og_host never makes"))),
                 }
             }
-            Entry::Link(_) | Entry::Other => Err(corrupt("is no regular file".to_owned())),
+            Entry::Other => Err(corrupt("is no regular file".to_owned())),
         }
     }
 
@@ -124,7 +119,8 @@ impl Record {
     fn foreign(&self) -> Option<String> {
         let names = self.users.keys().chain(self.groups.keys()).chain(&self.prepared);
         let mut names = names.filter(|name| check_name(name, "").is_err());
-        let mut paths = self.directories.iter().filter(|path| check_path(path, "").is_err());
+        let mut paths =
+            self.directories.iter().chain(&self.making).filter(|path| check_path(path, "").is_err());
         let mut files = self.files.keys().filter(|path| !is_own_path(path));
         let mut settings = self.settings.iter().filter(|(name, made)| {
             let values = [Some(&made.before), made.value.as_ref(), made.pending.as_ref()];
@@ -152,7 +148,7 @@ impl Record {
         let text = format!("{text}\n");
         match folder.read(OsStr::new(FILE))? {
             Entry::File { content, .. } if content == text.as_bytes() => Ok(()),
-            _ => folder.write(OsStr::new(FILE), text.as_bytes()),
+            _ => folder.write(OsStr::new(FILE), text.as_bytes(), Expected::Any),
         }
     }
 
@@ -165,26 +161,36 @@ impl Record {
             && directories.is_empty()
             && files.is_empty()
             && settings.is_empty()
-            && reload.is_empty()
+            && reload.is_none()
     }
 
     /// Whether this content is the one that og_host wrote.
     #[must_use]
     pub fn is_as_written(&self, path: &Path, content: &[u8]) -> bool {
-        let hash = Some(hash(content));
+        let hash = Some(sha256_of_bytes(content));
         self.files.get(path).is_some_and(|made| made.sha256 == hash || made.pending == hash)
     }
 
-    /// Notes that this is about to be done.
-    pub fn begin(&mut self, step: &Step) {
+    /// Notes that this is about to be done, in this boot of the machine.
+    pub fn begin(&mut self, step: &Step, boot: &str) {
+        if changes_logind(step) {
+            self.reload = Some(boot.to_owned());
+        }
         match step {
-            Step::AddUser { name, .. } => drop(self.users.entry(name.clone()).or_default()),
+            Step::AddUser { name, home, .. } => {
+                self.users.entry(name.clone()).or_default();
+                self.making.insert(home.clone());
+            }
             Step::AddGroup { name, .. } => drop(self.groups.entry(name.clone()).or_default()),
-            Step::MakeDirectory { path, .. } if !self.directories.contains(path) => {
-                self.directories.push(path.clone());
+            Step::MakeDirectory { path, .. } => {
+                self.making.insert(path.clone());
+                if !self.directories.contains(path) {
+                    self.directories.push(path.clone());
+                }
             }
             Step::WriteFile { path, content, .. } => {
-                self.files.entry(path.clone()).or_default().pending = Some(hash(content.as_bytes()));
+                self.files.entry(path.clone()).or_default().pending =
+                    Some(sha256_of_bytes(content.as_bytes()));
             }
             Step::Set { name, value, before } => {
                 let made = self
@@ -192,39 +198,54 @@ impl Record {
                     .entry(name.clone())
                     .or_insert_with(|| MadeSetting { before: before.clone(), ..MadeSetting::default() });
                 made.pending = Some(value.clone());
+                made.leaving = false;
             }
-            Step::Reload(service) => drop(self.reload.insert(*service)),
+            Step::Restore { name, .. } => {
+                if let Some(made) = self.settings.get_mut(name) {
+                    made.leaving = true;
+                }
+            }
             _ => {}
         }
     }
 
-    /// Takes back what [`Record::begin`] noted of these steps, which were not reached; `old` is the record before them, and
-    /// `reached` has the others of the plan.
-    pub fn abandon(&mut self, steps: &[Step], reached: &[Step], old: &Self) {
+    /// Takes back what [`Record::begin`] noted of these steps, which were not reached; `old` is the record before them.
+    pub fn abandon(&mut self, steps: &[Step], old: &Self) {
         fn put_back<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, old: &BTreeMap<K, V>, key: &K) {
             match old.get(key) {
                 Some(value) => drop(map.insert(key.clone(), value.clone())),
                 None => drop(map.remove(key)),
             }
         }
-        let writes = |steps: &[Step]| {
-            steps.iter().any(|step| matches!(step, Step::WriteFile { path, .. } if path == Path::new(LOGIND)))
-        };
         for step in steps {
+            if changes_logind(step) {
+                // What a killed run wrote is still to be read.
+                self.reload.clone_from(&old.reload);
+            }
             match step {
-                Step::AddUser { name, .. } => put_back(&mut self.users, &old.users, name),
+                Step::AddUser { name, home, .. } => {
+                    put_back(&mut self.users, &old.users, name);
+                    self.put_back_making(home, old);
+                }
                 Step::AddGroup { name, .. } => put_back(&mut self.groups, &old.groups, name),
-                Step::MakeDirectory { path, .. } if !old.directories.contains(path) => {
-                    self.directories.retain(|own| own != path);
+                Step::MakeDirectory { path, .. } => {
+                    self.put_back_making(path, old);
+                    if !old.directories.contains(path) {
+                        self.directories.retain(|own| own != path);
+                    }
                 }
                 Step::WriteFile { path, .. } => put_back(&mut self.files, &old.files, path),
-                Step::Set { name, .. } => put_back(&mut self.settings, &old.settings, name),
-                // What a killed run wrote is still to be read where this one has not come to write it.
-                Step::Reload(service) if writes(steps) && !writes(reached) => {
-                    self.reload.remove(service);
+                Step::Set { name, .. } | Step::Restore { name, .. } => {
+                    put_back(&mut self.settings, &old.settings, name);
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn put_back_making(&mut self, path: &Path, old: &Self) {
+        if !old.making.contains(path) {
+            self.making.remove(path);
         }
     }
 
@@ -251,19 +272,24 @@ impl Record {
         match step {
             Step::WriteFile { path, .. } => self.settle(path),
             Step::Set { name, .. } => self.settle_setting(name),
-            Step::Reload(service) => drop(self.reload.remove(service)),
+            Step::AddUser { home, .. } => drop(self.making.remove(home)),
+            Step::MakeDirectory { path, .. } => drop(self.making.remove(path)),
+            Step::RestartLogind => self.reload = None,
             Step::RemoveFile { path, .. } => drop(self.files.remove(path)),
-            Step::RemoveDirectory { path } => self.directories.retain(|own| own != path),
+            Step::RemoveDirectory { path } => {
+                self.making.remove(path);
+                self.directories.retain(|own| own != path);
+            }
             Step::Restore { name, .. } => drop(self.settings.remove(name)),
             Step::RemoveUser { name } => drop(self.users.remove(name)),
             Step::RemoveGroup { name } => drop(self.groups.remove(name)),
-            _ => {}
+            Step::AddGroup { .. } => {}
         }
     }
 }
 
-/// SHA-256 in hexadecimal.
+/// Whether it changes what systemd-logind reads when it starts.
 #[must_use]
-pub fn hash(content: &[u8]) -> String {
-    files::hexadecimal(&Sha256::digest(content))
+pub fn changes_logind(step: &Step) -> bool {
+    matches!(step, Step::WriteFile { path, .. } | Step::RemoveFile { path, .. } if path == Path::new(LOGIND))
 }

@@ -11,11 +11,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::apply::carry_out;
+use crate::apply::{after_groupdel, carry_out};
 use crate::args::ItemKind;
-use crate::plan::{LOGIND, SETTINGS, Step, limits_file};
+use crate::plan::{LOGIND, NR_OPEN, SETTINGS, Step, limits_file};
 use crate::present::{DirectoryFacts, Process, UserFacts};
-use crate::record::{MadeFile, Record};
+use crate::record::{MadeFile, MadeSetting, Record};
 use crate::wanted::{Directory, GroupWish, UserWish};
 
 /// A user that each machine has.
@@ -279,7 +279,7 @@ fn a_failure_leaves_no_more_in_the_record_than_what_was_made() {
     let record = Record::read(&tree.trusted_folder(Path::new(record::FOLDER)).unwrap()).unwrap();
     assert_eq!(record.files.keys().collect::<Vec<_>>(), [Path::new(SETTINGS)]);
     assert_eq!(record.files[Path::new(SETTINGS)].pending, None);
-    assert!(record.reload.is_empty());
+    assert_eq!(record.reload, None);
     let made = &record.settings["kernel.shmmax"];
     assert_eq!((&*made.before, made.value.as_deref(), made.pending.as_deref()), ("1", Some("5"), Some("6")));
     // What it had got from us before is set back.
@@ -426,13 +426,11 @@ fn a_run_that_ends_anywhere_is_finished_or_taken_away_by_the_next() {
                 let mut plan = plan(&Present::read(&tree, &wanted).unwrap(), &wanted).unwrap();
                 steps = plan.steps.len();
                 let mut record = plan.record.clone();
-                plan.steps.iter().for_each(|step| record.begin(step));
+                plan.steps.iter().for_each(|step| record.begin(step, ""));
                 record.write(&lock.folder).unwrap();
                 // Here it is killed: nothing is written any more.
                 plan.steps.truncate(end);
-                carry_out(&call, (&tree, &lock.folder), &plan, &mut record, &mut 0, &mut Vec::new())
-                    .await
-                    .unwrap();
+                carry_out(&call, (&tree, &lock), &plan, &mut record, &mut 0, &mut Vec::new()).await.unwrap();
             });
             if removed {
                 let gone = machine.run(json!({"state": "absent"})).unwrap();
@@ -659,8 +657,7 @@ fn the_memory_that_is_kept_free_is_not_raised_under_a_server() {
 #[test]
 fn the_kernel_is_not_set_to_promise_less_memory_than_it_has_promised() {
     let mut there = present();
-    let made =
-        crate::record::MadeSetting { before: "2".to_owned(), value: Some("0".to_owned()), pending: None };
+    let made = MadeSetting { before: "2".to_owned(), value: Some("0".to_owned()), ..MadeSetting::default() };
     there.record.settings.insert("vm.overcommit_memory".to_owned(), made);
     there.settings.insert("vm.overcommit_memory".to_owned(), "0".to_owned());
     let restored = |there: &Present| !plan_removal(there, None).unwrap().steps.is_empty();
@@ -680,27 +677,44 @@ fn the_kernel_is_not_set_to_promise_less_memory_than_it_has_promised() {
 }
 
 #[test]
-fn what_cannot_be_set_here_is_told_and_the_limits_are_written() {
+fn what_cannot_be_set_here_is_refused_where_it_was_asked_for_and_else_told() {
+    let read_only = |name: &str| present::is_read_only(&PathBuf::from("/").join(present::setting_file(name)));
+    // Root may write nothing into it, whatever its mode says of root.
+    assert!(read_only("kernel.ostype"));
     let there = Present {
-        settings_read_only: true,
-        settings: BTreeMap::from([("kernel.sem".to_owned(), "1 2 3 4".to_owned())]),
+        read_only_settings: ["kernel.sem".to_owned()].into(),
+        settings: [("kernel.sem", "1 2 3 4"), ("kernel.shmmax", "1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        memory: Some(8 << 30),
         ..present()
     };
     let settings = BTreeMap::from([("kernel.sem".to_owned(), "250 6400000 1000 25600".to_owned())]);
     let limits = BTreeMap::from([("nofile".to_owned(), "1000".to_owned())]);
-    let planned = plan(&there, &Wanted { limits, settings, ..omm(None) }).unwrap();
-    assert!(planned.warnings[0].contains("read-only"), "{:?}", planned.warnings);
-    let written: Vec<String> = planned.steps.iter().map(Step::action).collect();
-    assert_eq!(written, [format!("write {}", limits_file("omm").display())]);
+    let asked = Wanted { limits: limits.clone(), settings, ..omm(None) };
+    let error = plan(&there, &asked).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("kernel.sem = 250"), "{error}");
+    // One that is as it should be needs no writing.
+    let same = BTreeMap::from([("kernel.sem".to_owned(), "1 2 3 4".to_owned())]);
+    plan(&there, &Wanted { settings: same, ..omm(None) }).unwrap();
+    let advised = plan(&there, &Wanted { recommended: true, limits, ..omm(None) }).unwrap();
+    assert!(advised.warnings[0].contains("kernel.sem = 250"), "{:?}", advised.warnings);
+    let set: Vec<_> = advised.steps.iter().filter(|step| matches!(step, Step::Set { .. })).collect();
+    assert!(matches!(set[..], [Step::Set { name, .. }] if name == "kernel.shmmax"), "{set:?}");
+    assert!(
+        advised
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::WriteFile { path, .. } if *path == limits_file("omm")))
+    );
 }
 
 #[test]
 fn systemd_logind_is_not_restarted_under_sessions_of_the_user() {
     let mut there = Present { has_systemd: true, ..present() };
     let wanted = Wanted { remove_ipc: Some(false), ..omm(None) };
-    let reloads = |there: &Present| {
-        plan(there, &wanted).unwrap().steps.iter().any(|step| matches!(step, Step::Reload(_)))
-    };
+    let reloads = |there: &Present| plan(there, &wanted).unwrap().steps.contains(&Step::RestartLogind);
     assert!(reloads(&there));
     there.processes = vec![Process { pid: 7, uid: 1001, name: "bash".to_owned() }];
     assert!(!reloads(&there));
@@ -787,6 +801,14 @@ fn what_a_file_or_a_program_of_the_system_would_misread_is_refused() {
         json!({"user": "omm", "limits": {"nofiles": 1}}),
         json!({"user": "omm", "limits": {"nofile": "unlimited"}}),
         json!({"user": "omm", "limits": {"nproc": "1\nroot - nproc 1"}}),
+        json!({"user": "omm", "limits": {"NOFILE": 1000}}),
+        json!({"user": "omm", "limits": {"nofile": "+1000"}}),
+        json!({"user": "omm", "limits": {"nofile": 10}}),
+        json!({"user": "omm", "limits": {"maxlogins": 0}}),
+        json!({"sysctl": {"fs.nr_open": "0x100000"}}),
+        json!({"sysctl": {"fs.nr_open": 2_147_483_648_u64}}),
+        json!({"sysctl": {"kernel.shmmax": "0x10"}}),
+        json!({"sysctl": {"kernel.sem": "250 010 1 1"}}),
         json!({"sysctl": {"kernel.sem\n": "1"}}),
         json!({"sysctl": {"kernel/sem": "1"}}),
         json!({"sysctl": {"kernel..sem": "1"}}),
@@ -800,12 +822,364 @@ fn what_a_file_or_a_program_of_the_system_would_misread_is_refused() {
     assert!(!machine.path(record::FOLDER).exists());
 }
 
+fn texts<const N: usize>(all: [(&str, &str); N]) -> BTreeMap<String, String> {
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+#[test]
+fn the_kernels_bound_of_open_files_is_not_set_below_a_limit_that_somebody_has() {
+    let args = json!({"sysctl": {"fs.nr_open": 65536}, "directories": [{"path": "/gauss"}]});
+    for (file, line) in [
+        ("etc/security/limits.conf", "root hard NOFILE 100000"),
+        ("etc/security/limits.d/90-opengauss-node-omm.conf", "omm - nofile 1000000"),
+    ] {
+        let machine = Machine::new();
+        machine.write(file, &format!("{line}\n* - nofile 1000\n* - nofile unlimited\n"));
+        let before = machine.files();
+        let error = machine.run(args.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{line}");
+        assert!(error.to_string().contains(file), "{error}");
+        assert_eq!(machine.files(), before);
+    }
+    let machine = Machine::new();
+    machine.write("etc/security/limits.conf", "* - nofile 65536\nomm - nofile 99999999\n");
+    machine.run(args).unwrap();
+    // Set back it would be below a limit of ours that somebody has edited.
+    let machine = Machine::new();
+    machine
+        .run(json!({"user": USER, "limits": {"nofile": 2_000_000}, "sysctl": {"fs.nr_open": 2_000_000}}))
+        .unwrap();
+    machine.write(limits_file(USER), "nobody - nofile 1999999\n");
+    let gone = machine.run(json!({"state": "absent"})).unwrap();
+    assert!(gone.output.kept.iter().any(|one| one.name == "fs.nr_open"), "{:?}", gone.output.kept);
+    assert_eq!(machine.read("proc/sys/fs/nr_open"), "2000000\n");
+}
+
+#[test]
+fn a_limit_of_open_files_is_never_above_the_kernels_not_even_between_two_steps() {
+    let steps = |seen: &str, from: &str, to: &str, bound: &str| {
+        let machine = Machine::new();
+        machine.write("proc/sys/fs/nr_open", &format!("{seen}\n"));
+        let limits = |files: &str, bound: &str| json!({"user": USER, "limits": {"nofile": files}, "sysctl": {"fs.nr_open": bound}});
+        machine.run(limits(from, seen)).unwrap();
+        let done = machine.run(limits(to, bound)).unwrap().actions;
+        let at = |text: &str| done.iter().position(|action| action.contains(text)).unwrap();
+        at("set fs.nr_open") < at("limits.d")
+    };
+    assert!(steps("1048576", "1000", "2000000", "2000000"), "first the bound, then the limit");
+    assert!(!steps("1048576", "1000000", "1000", "65536"), "first the limit, then the bound");
+}
+
+#[test]
+fn what_the_kernel_gives_after_a_restart_bounds_open_files_too() {
+    let limits = texts([("nofile", "2000000")]);
+    let asks = |there: &Present, settings| {
+        plan(there, &Wanted { limits: limits.clone(), settings, ..omm(None) }).map(drop)
+    };
+    let set = |value: &str| (NR_OPEN.to_owned(), value.to_owned());
+    let mut there = present();
+    there.settings.extend([set("3000000")]);
+    there.most_open_files = Some(3_000_000);
+    let error = asks(&there, BTreeMap::new()).unwrap_err();
+    assert!(error.to_string().contains("after a restart"), "{error}");
+    // A file sets it, be it ours; or systemd does when the machine starts.
+    asks(&there, [set("3000000")].into()).unwrap();
+    asks(&Present { earlier_settings: [set("3000000")].into(), ..there.clone() }, BTreeMap::new()).unwrap();
+    asks(&Present { most_open_files: Some(1_073_741_816), ..there.clone() }, BTreeMap::new()).unwrap();
+    let later = |value: &str| {
+        BTreeMap::from([(NR_OPEN.to_owned(), (PathBuf::from("/etc/sysctl.conf"), value.to_owned()))])
+    };
+    asks(&Present { later_settings: later("1048576"), ..there.clone() }, [set("3000000")].into())
+        .unwrap_err();
+    // Where it cannot be set it does not count.
+    there.most_open_files = Some(1 << 20);
+    there.settings.extend([set("1048576")]);
+    asks(&there, [set("3000000")].into()).unwrap();
+    there.read_only_settings.insert(NR_OPEN.to_owned());
+    asks(&there, [set("3000000")].into()).unwrap_err();
+}
+
+#[test]
+fn a_limit_that_our_file_has_by_now_counts_as_one_that_is_given() {
+    let machine = Machine::new();
+    machine.run(json!({"user": USER, "limits": {"nofile": 1_040_000}})).unwrap();
+    machine.write("proc/sys/fs/nr_open", "65536\n");
+    let error = machine.run(json!({"user": USER, "limits": {"nproc": 1000}})).unwrap_err();
+    assert!(error.to_string().contains("nofile would be 1040000"), "{error}");
+    machine.run(json!({"user": USER, "limits": {"nproc": 1000, "nofile": 65536}})).unwrap();
+}
+
+#[test]
+fn lines_of_limits_are_read_as_pam_limits_reads_them() {
+    let machine = Machine::new();
+    machine.write(
+        "etc/security/limits.conf",
+        "* Hard NOFILE Unlimited\n65534: - nproc 7\n:65534 soft as 8\n@:5 - core 9\n1000:2000 - stack 1\n@1:4 - data 1\n",
+    );
+    let groups = BTreeMap::from([("db".to_owned(), Some(5))]);
+    let holder = limits::Holder { user: USER, uid: Some(65534), groups };
+    let lines = limits::read_lines(&machine.tree(), &holder, Path::new("/none"));
+    let found: Vec<_> = lines
+        .iter()
+        .map(|line| format!("{:?} {} {} {}", line.scope, line.kind, line.name, line.value))
+        .collect();
+    assert_eq!(found, ["All hard nofile unlimited", "User - nproc 7", "User soft as 8", "Group - core 9"]);
+}
+
+#[test]
+fn a_folder_that_only_looks_like_a_half_made_one_stays_as_it_is() {
+    let directory = |mode: &str| json!({"directories": [{"path": "/gauss", "owner": "root", "mode": mode}]});
+    let machine = Machine::new();
+    machine.run(directory("0700")).unwrap();
+    let again = machine.run(directory("0750")).unwrap();
+    assert!(!again.changed && again.warnings[0].contains("it stays as it is"), "{again:?}");
+    // A run that was killed while it made it, before or after it gave it its mode.
+    for (killed, seen) in [("0750", 0o700), ("0750", 0o750), ("0700", 0o500)] {
+        let machine = Machine::new();
+        machine.folder("gauss");
+        fs::set_permissions(machine.path("gauss"), fs::Permissions::from_mode(seen)).unwrap();
+        let mut record = Record::default();
+        let step = Step::MakeDirectory { path: "/gauss".into(), owner: None, group: None, mode: 0o750 };
+        record.begin(&step, "");
+        write_record(&machine, &record);
+        machine.run(directory(killed)).unwrap();
+        let mode = u32::from_str_radix(killed, 8).unwrap();
+        assert_eq!(fs::metadata(machine.path("gauss")).unwrap().mode() & 0o7777, mode, "{seen:o}");
+        assert_eq!(read_record(&machine).making, [].into());
+    }
+}
+
+#[test]
+fn a_folder_on_the_way_that_a_killed_run_left_half_made_is_finished() {
+    let machine = Machine::new();
+    machine.folder("gauss/");
+    fs::set_permissions(machine.path("gauss"), fs::Permissions::from_mode(0o700)).unwrap();
+    let mut record = Record::default();
+    let step = Step::MakeDirectory { path: "/gauss".into(), owner: None, group: None, mode: 0o755 };
+    record.begin(&step, "");
+    write_record(&machine, &record);
+    machine.run(json!({"directories": [{"path": "/gauss/data"}, {"path": "/gauss/more"}]})).unwrap();
+    // Else nobody but root would come to what is in it.
+    assert_eq!(fs::metadata(machine.path("gauss")).unwrap().mode() & 0o7777, 0o755);
+    assert_eq!(read_record(&machine).making, [].into());
+}
+
+fn write_record(machine: &Machine, record: &Record) {
+    machine.folder("var/lib/opengauss-node");
+    record.write(&machine.tree().trusted_folder(Path::new(record::FOLDER)).unwrap()).unwrap();
+}
+
+fn read_record(machine: &Machine) -> Record {
+    Record::read(&machine.tree().trusted_folder(Path::new(record::FOLDER)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_setting_that_a_killed_run_was_to_take_away_is_not_wished_for_again() {
+    let set = |leaving| {
+        let mut there = present();
+        let made = MadeSetting {
+            before: "1".to_owned(),
+            value: Some("5".to_owned()),
+            leaving,
+            ..MadeSetting::default()
+        };
+        there.record.settings.insert("kernel.shmmni".to_owned(), made);
+        there.settings = texts([("kernel.shmmni", "5")]);
+        let planned = plan(&there, &Wanted { recommended: true, ..Wanted::default() }).unwrap();
+        planned
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::WriteFile { path, .. } if path == Path::new(SETTINGS)))
+    };
+    assert!(set(false), "a run that was killed while it made the setting had not written the file yet");
+    assert!(!set(true));
+    let mut record = Record::default();
+    record.settings.insert("a.b".to_owned(), MadeSetting::default());
+    let old = record.clone();
+    let restore = Step::Restore { name: "a.b".to_owned(), value: "1".to_owned() };
+    record.begin(&restore, "");
+    assert!(record.settings["a.b"].leaving);
+    record.abandon(&[restore], &old);
+    assert_eq!(record, old);
+}
+
+#[test]
+fn that_logind_is_still_to_be_restarted_is_kept_until_it_was_or_the_machine_was() {
+    let wanted = Wanted { remove_ipc: Some(false), ..omm(None) };
+    let mut there = Present { has_systemd: true, boot: "b1".to_owned(), ..present() };
+    there.processes = vec![Process { pid: 7, uid: 1001, name: "bash".to_owned() }];
+    let planned = plan(&there, &wanted).unwrap();
+    let [write] = &planned.steps[..] else { panic!("{:?}", planned.steps) };
+    // Sessions run, or the run is killed behind the writing.
+    let mut record = planned.record.clone();
+    record.begin(write, &planned.boot);
+    record.finish(write);
+    assert_eq!(record.reload.as_deref(), Some("b1"));
+    let Step::WriteFile { content, .. } = write.clone() else { panic!("{write:?}") };
+    there.record = record.clone();
+    there
+        .files
+        .insert(LOGIND.into(), tree::Entry::File { content: content.into_bytes(), uid: 0, mode: 0o644 });
+    let still = plan(&there, &wanted).unwrap();
+    assert_eq!((still.steps.len(), still.record.reload.as_deref(), still.warnings.len()), (0, Some("b1"), 1));
+    there.processes.clear();
+    assert_eq!(plan(&there, &wanted).unwrap().steps, [Step::RestartLogind]);
+    // Another run that ends before it comes to write the file leaves it in the record.
+    let mut later = record.clone();
+    later.begin(write, "b2");
+    later.abandon(std::slice::from_ref(write), &record);
+    assert_eq!(later.reload.as_deref(), Some("b1"));
+    there.boot = "b2".to_owned();
+    let after = plan(&there, &wanted).unwrap();
+    assert_eq!((after.steps.len(), after.record.reload), (0, None));
+}
+
+#[test]
+fn what_somebody_edits_while_a_call_is_at_work_is_not_lost() {
+    let machine = Machine::new();
+    machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap();
+    let tree = machine.tree();
+    let call = Call::default();
+    let theirs = "kernel.shmmax = 6\n";
+    let carry = |planned: &Plan| {
+        block_on(async {
+            let lock = HostLock::acquire(&tree, &call).await.unwrap();
+            apply(&call, &tree, &lock, planned).await
+        })
+    };
+    let wanted = |value| Wanted { settings: texts([("kernel.shmmax", value)]), ..Wanted::default() };
+    let planned = plan(&Present::read(&tree, &wanted("7")).unwrap(), &wanted("7")).unwrap();
+    let removal = plan_removal(&Present::read(&tree, &wanted("7")).unwrap(), None).unwrap();
+    machine.write(SETTINGS, theirs);
+    assert_eq!(carry(&planned).unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(machine.read(SETTINGS), theirs);
+    let kept = carry(&removal).unwrap();
+    assert!(kept.iter().any(|one| one.name == SETTINGS && one.why.contains("was changed")), "{kept:?}");
+    assert_eq!(machine.read(SETTINGS), theirs);
+    // One that was not there when the plan was made.
+    let machine = Machine::new();
+    let tree = machine.tree();
+    let planned = plan(&Present::read(&tree, &wanted("7")).unwrap(), &wanted("7")).unwrap();
+    machine.write(SETTINGS, theirs);
+    let done = block_on(async {
+        let lock = HostLock::acquire(&tree, &call).await.unwrap();
+        apply(&call, &tree, &lock, &planned).await
+    });
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(machine.read(SETTINGS), theirs);
+    assert_eq!(fs::read_dir(machine.path("etc/sysctl.d")).unwrap().count(), 1, "no half is left");
+}
+
+#[test]
+fn a_file_that_sets_remove_ipc_after_ours_is_told() {
+    let machine = Machine::new();
+    machine.write("etc/systemd/logind.conf.d/95-site.conf", "[Login]\nRemoveIPC=yes\n");
+    let told = machine.run(json!({"remove_ipc": false})).unwrap();
+    assert!(
+        told.warnings[0].contains("/etc/systemd/logind.conf.d/95-site.conf sets RemoveIPC to yes"),
+        "{:?}",
+        told.warnings
+    );
+    let told = machine.run(json!({"remove_ipc": true})).unwrap();
+    assert_eq!(told.warnings, [""; 0]);
+}
+
+#[test]
+fn the_programs_of_the_system_hold_the_lock_too() {
+    let machine = Machine::new();
+    block_on(async {
+        let lock = HostLock::acquire(&machine.tree(), &Call::default()).await.unwrap();
+        crate::apply::run(&lock, "sh", ["-c", "ls -l /proc/$$/fd | grep -q host.lock"]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_group_that_became_a_users_main_group_stays() {
+    let outcome = |rc| og_common::gauss::process::Outcome { rc, ..Default::default() };
+    assert!(after_groupdel(&outcome(8)).unwrap().is_some());
+    assert_eq!((after_groupdel(&outcome(6)), after_groupdel(&outcome(0))), (Ok(None), Ok(None)));
+    assert_eq!(after_groupdel(&outcome(10)).unwrap_err().kind(), ErrorKind::CommandFailed);
+    let mut own = with_own_user(Some(1001));
+    own.record.groups.insert("omm".to_owned(), Some(1001));
+    own.record.groups.insert("dbgrp".to_owned(), Some(1002));
+    own.main_groups = BTreeMap::from([("omm".to_owned(), 1001), ("app".to_owned(), 1002)]);
+    let planned = plan_removal(&own, Some("omm")).unwrap();
+    assert!(planned.steps.contains(&Step::RemoveGroup { name: "omm".to_owned() }), "{:?}", planned.steps);
+    assert!(planned.kept.iter().any(|one| one.name == "dbgrp"), "{:?}", planned.kept);
+}
+
+#[test]
+fn the_home_directory_that_a_killed_useradd_did_not_come_to_make_is_made() {
+    let home = PathBuf::from("/home/omm");
+    let found = |uid, mode, names: &[&str]| DirectoryFacts::Found {
+        uid,
+        gid: uid,
+        mode,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        untrusted: vec![],
+    };
+    let own = Uid::effective().as_raw();
+    let missing = DirectoryFacts::Missing { missing: vec![home.clone()], untrusted: vec![] };
+    let step =
+        Step::MakeDirectory { path: home.clone(), owner: Some("omm".to_owned()), group: None, mode: 0o700 };
+    for (facts, begun, expected) in [
+        (missing.clone(), true, vec![step.clone()]),
+        (found(own, 0, &[]), true, vec![step]),
+        (found(own, 0, &["file"]), true, vec![]),
+        (found(1001, 0o700, &[]), true, vec![]),
+        (missing, false, vec![]),
+    ] {
+        let mut there = with_own_user(None);
+        if begun {
+            let add = Step::AddUser {
+                name: "omm".to_owned(),
+                uid: None,
+                group: "omm".to_owned(),
+                home: home.clone(),
+                shell: "/bin/bash".into(),
+            };
+            there.record.begin(&add, "");
+        }
+        there.directories.insert(home.clone(), facts.clone());
+        let planned = plan(&there, &omm(None)).unwrap();
+        assert_eq!(planned.steps, expected, "{facts:?}");
+        assert_eq!(planned.record.making.is_empty(), expected.is_empty());
+    }
+}
+
+#[test]
+fn a_server_that_will_have_ended_counts_in_check_mode_alone() {
+    let machine = Machine::new();
+    machine.run(json!({"sysctl": {"kernel.shmmax": "5"}})).unwrap();
+    let server = |pid: u32| machine.write(format!("proc/{pid}/status"), "Name:\tgaussdb\nUid:\t1\t1\t1\t1\n");
+    server(7);
+    let mut check = Call::default();
+    check.check = true;
+    let args = json!({"state": "absent", "ended": [7]});
+    assert!(machine.run_as(&check, args.clone()).unwrap().changed);
+    let runs = |call: &Call| machine.run_as(call, args.clone()).unwrap_err().failure().reason;
+    assert_eq!(runs(&machine.call), Some(Reason::ServerRuns));
+    // Another instance on the machine still needs it then.
+    server(8);
+    assert_eq!(runs(&check), Some(Reason::ServerRuns));
+}
+
+#[test]
+fn what_og_host_does_not_use_of_the_common_arguments_says_so() {
+    let schema = og_common::protocol::args_schema::<Host>();
+    let said = |name: &str| schema["properties"][name]["description"].as_str().unwrap().to_owned();
+    for name in ["data_dir", "env_file", "gauss_home", "os_user", "if_building"] {
+        assert!(said(name).contains("no effect"), "{name}: {}", said(name));
+    }
+    assert!(!said("lock_timeout").contains("no effect"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Whatever a name or value is made of, it is refused or stands in its line as it is.
     #[test]
-    fn a_setting_is_one_line(name in "[a-z./\n= -]{1,12}", value in "\\PC{0,12}|[\\x00-\\x7f]{0,8}") {
+    fn a_setting_is_one_line(name in prop_oneof!["[a-z./\n= -]{1,12}", "[a-z]{1,4}(\\.[a-z_-]{1,4}){1,2}"], value in "\\PC{0,12}|[\\x00-\\x7f]{0,8}") {
         let machine = Machine::new();
         let args = Args { sysctl: BTreeMap::from([(name.clone(), value)]), ..serde_json::from_value(json!({})).unwrap() };
         if Wanted::from_args(&args).is_ok() {

@@ -13,10 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::libc;
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fsync, linkat, unlinkat};
 use og_common::files::OTHERS_WRITE;
 use og_common::protocol::{Error, ErrorKind};
 
@@ -98,10 +98,19 @@ pub enum Entry {
         /// Its permissions.
         mode: u32,
     },
-    /// A symbolic link.
-    Link(PathBuf),
-    /// Something else, such as a folder or a pipe.
+    /// Something else, such as a link, a folder or a pipe.
     Other,
+}
+
+/// What the caller knows of a file that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected<'a> {
+    /// Nothing: nobody else writes it.
+    Any,
+    /// There is none.
+    Missing,
+    /// It holds this.
+    Content(&'a [u8]),
 }
 
 impl Tree {
@@ -290,11 +299,8 @@ impl Folder {
         let fd = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(Entry::Missing),
-            Err(Errno::ELOOP) => {
-                return readlinkat(&self.fd, name).map(|target| Entry::Link(target.into())).map_err(fail);
-            }
-            // A socket, or a device without a driver.
-            Err(Errno::ENXIO) => return Ok(Entry::Other),
+            // A link, a socket, or a device without a driver.
+            Err(Errno::ELOOP | Errno::ENXIO) => return Ok(Entry::Other),
             Err(e) => return Err(fail(e)),
         };
         let stat = fstat(&fd).map_err(fail)?;
@@ -312,11 +318,12 @@ impl Folder {
         Ok(Entry::File { content, uid: stat.st_uid, mode: permissions(&stat) })
     }
 
-    /// Writes a file that all may read, whole or not at all. What a killed call left is taken over: callers hold the lock.
+    /// Writes a file that all may read, whole or not at all. What a killed call left is taken over: callers hold the lock. That what
+    /// is there is as `expected` is looked at as late as can be: an editor asks for no lock, and nothing of its user's is lost.
     ///
     /// # Errors
-    /// `permission` or `io`; the file is then as it was.
-    pub fn write(&self, name: &OsStr, content: &[u8]) -> Result<(), Error> {
+    /// `permission` or `io`; `busy` where something else is there. The file is then as it was.
+    pub fn write(&self, name: &OsStr, content: &[u8], expected: Expected<'_>) -> Result<(), Error> {
         let at = self.path.join(name);
         let fail = |what: &'static str| {
             let at = at.clone();
@@ -336,13 +343,44 @@ impl Folder {
             // Set, not asked for: the umask would take it away.
             fchmod(&file, Mode::from_bits_truncate(FILE_MODE)).map_err(fail("set the mode of"))?;
             file.sync_all().map_err(|e| Error::io("write", &at, &e))?;
-            renameat(&self.fd, temporary.as_os_str(), &self.fd, name).map_err(fail("replace"))
+            match expected {
+                // Unlike a renaming this replaces nothing.
+                Expected::Missing => {
+                    linkat(&self.fd, temporary.as_os_str(), &self.fd, name, AtFlags::empty()).map_err(
+                        |e| match e {
+                            Errno::EEXIST => swapped_error(&at),
+                            e => fail("write")(e),
+                        },
+                    )?;
+                    unlinkat(&self.fd, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir)
+                        .map_err(fail("write"))
+                }
+                Expected::Content(read) if !self.holds(name, read)? => Err(changed_error(&at)),
+                _ => renameat(&self.fd, temporary.as_os_str(), &self.fd, name).map_err(fail("replace")),
+            }
         };
         write().inspect_err(|_| {
             // What cannot be removed either is taken over by the next call.
             let _ = unlinkat(&self.fd, temporary.as_os_str(), UnlinkatFlags::NoRemoveDir);
         })?;
         self.sync()
+    }
+
+    /// Whether a regular file of this content has this name.
+    fn holds(&self, name: &OsStr, content: &[u8]) -> Result<bool, Error> {
+        Ok(matches!(self.read(name)?, Entry::File { content: seen, .. } if seen == content))
+    }
+
+    /// Removes a file, which may be gone already, if it still holds what was `read` of it; tells whether it is gone.
+    ///
+    /// # Errors
+    /// `permission` or `io`.
+    pub fn remove_read(&self, name: &OsStr, read: &[u8]) -> Result<bool, Error> {
+        match self.read(name)? {
+            Entry::Missing => Ok(true),
+            Entry::File { content, .. } if content == read => self.remove(name).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// Removes a file, which may be gone already.
@@ -384,16 +422,15 @@ impl Folder {
         let made = openat(&self.fd, name, FOLDER_FLAGS, Mode::empty()).map_err(fail)?;
         let made = Folder::new(made, at.clone())?;
         // Who may write into the folder around it may have put another one there.
-        if made.is_unfinished()? { Ok(made) } else { Err(swapped_error(&at)) }
+        if made.is_unfinished(None)? { Ok(made) } else { Err(swapped_error(&at)) }
     }
 
-    /// Whether it is as [`Folder::make_folder`] makes it: of whoever runs this, closed to all others, and empty.
+    /// Whether [`is_unfinished`] holds for it.
     ///
     /// # Errors
     /// `io`.
-    pub fn is_unfinished(&self) -> Result<bool, Error> {
-        let is_own = self.uid == Uid::effective().as_raw() && self.mode & OPEN_TO_OTHERS == 0;
-        Ok(is_own && self.names()?.is_empty())
+    pub fn is_unfinished(&self, mode: Option<u32>) -> Result<bool, Error> {
+        Ok(is_unfinished((self.uid, self.mode), &self.names()?, mode))
     }
 
     /// The names in it.
@@ -441,6 +478,24 @@ pub fn temporary_name(name: &OsStr) -> OsString {
 #[must_use]
 pub fn is_trusted(uid: u32, mode: u32) -> bool {
     (uid == 0 || uid == Uid::effective().as_raw()) && mode & OTHERS_WRITE == 0
+}
+
+/// Whether a folder of this owner, mode and content is as a run that makes one leaves it when it is killed: of whoever runs this,
+/// empty, and closed to all others, or with the mode that it is to get before its owner.
+#[must_use]
+pub fn is_unfinished<T>((uid, seen): (u32, u32), names: &[T], mode: Option<u32>) -> bool {
+    let has_mode = seen & OPEN_TO_OTHERS == 0 || Some(seen) == mode;
+    uid == Uid::effective().as_raw() && has_mode && names.is_empty()
+}
+
+/// The refusal to replace what was edited in between.
+fn changed_error(at: &Path) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("{} was changed by somebody else while this call was at work", at.display()),
+    )
+    .with_path(at.display())
+    .hint("look at who else changes it, and call again")
 }
 
 /// The refusal of something that appeared in between.

@@ -1,12 +1,14 @@
 //! The arguments, held against what may be written into files of the system and given to its programs.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
 use og_common::gauss::host;
 use og_common::protocol::Error;
 
 use crate::args::{Args, DirectoryWish};
+use crate::plan::NR_OPEN;
 
 /// The limits that pam_limits(8) knows.
 const LIMITS: [&str; 16] = [
@@ -27,6 +29,18 @@ const LIMITS: [&str; 16] = [
     "sigpending",
     "stack",
 ];
+/// The least that a login and a server do with; with less nobody could log in to put it right.
+const LEAST: [(&str, u64); 7] = [
+    ("nofile", 256),
+    ("nproc", 64),
+    ("as", 1 << 17),
+    ("data", 1 << 17),
+    ("stack", 128),
+    ("cpu", 1),
+    ("maxlogins", 1),
+];
+/// The numbers of open files that the kernel takes for `fs.nr_open`.
+const NR_OPEN_RANGE: RangeInclusive<u64> = 64..=2_147_483_584;
 /// The limit without end.
 pub const UNLIMITED: &str = "unlimited";
 /// No name of a user or group is longer.
@@ -254,10 +268,22 @@ fn check_limit(name: &str, value: &str) -> Result<(), Error> {
         ))
         .with_path(at));
     }
-    if value == UNLIMITED || value.parse::<u64>().is_ok() {
+    let number = value.parse::<u64>().ok().filter(|_| value.bytes().all(|c| c.is_ascii_digit()));
+    if value == UNLIMITED {
         return Ok(());
     }
-    Err(Error::bad_args(format!("{at}: {value:?} is neither a number nor {UNLIMITED}")).with_path(at))
+    let Some(number) = number else {
+        return Err(
+            Error::bad_args(format!("{at}: {value:?} is neither a number nor {UNLIMITED}")).with_path(at)
+        );
+    };
+    match LEAST.into_iter().find(|(own, least)| *own == name && number < *least) {
+        None => Ok(()),
+        Some((_, least)) => Err(Error::bad_args(format!(
+            "{at}: with {number} nobody could log in or start a server; give {least} at least"
+        ))
+        .with_path(at)),
+    }
 }
 
 /// Refuses what is no name of a setting.
@@ -288,5 +314,26 @@ fn check_setting(name: &str, value: &str) -> Result<(), Error> {
     if normalize(value).is_empty() || !is_printable || value.len() > MAX_VALUE {
         return Err(Error::bad_args(format!("{at}: {value:?} is no value in one line")).with_path(at));
     }
+    let number = value.trim().parse::<u64>().ok();
+    if name == NR_OPEN && !number.is_some_and(|number| NR_OPEN_RANGE.contains(&number)) {
+        return Err(Error::bad_args(format!(
+            "{at}: the kernel takes a number from {} to {}, not {value:?}",
+            NR_OPEN_RANGE.start(),
+            NR_OPEN_RANGE.end()
+        ))
+        .with_path(at));
+    }
     Ok(())
+}
+
+/// Whether a word is a number that the kernel reads otherwise than it looks: hexadecimal, octal, or with a sign of plus.
+#[must_use]
+pub fn is_other_number(word: &str) -> bool {
+    let word = word.strip_prefix('-').unwrap_or(word);
+    let (rest, is_hexadecimal) = match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        Some(rest) => (rest, true),
+        None => (word.strip_prefix('0').or_else(|| word.strip_prefix('+')).unwrap_or_default(), false),
+    };
+    !rest.is_empty()
+        && rest.chars().all(|c| if is_hexadecimal { c.is_ascii_hexdigit() } else { c.is_ascii_digit() })
 }

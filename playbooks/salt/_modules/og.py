@@ -38,6 +38,8 @@ __virtualname__ = "og"
 
 # A value that begins so is taken from the pillar, so that it stands in no job and no log.
 _PILLAR = "pillar://"
+# More links than this lead in a circle, as for the kernel.
+_MAX_LINKS = 40
 # Seconds for a program to say that its time is over.
 _LAST_WORDS = 5
 # So much of a file is given to a program at once.
@@ -90,20 +92,42 @@ def _program(name):
 
 
 def _check_owned(path):
-    """Refuses a program that another user than root could change, or a folder on the way to it."""
-    # The way as it is named, and where it leads.
-    for way in (os.path.abspath(path), os.path.realpath(path)):
-        while True:
-            seen = os.lstat(way)
-            # In a sticky folder nobody renames what is root's; a link's own mode says nothing.
-            open_to_others = seen.st_mode & 0o022 and not stat.S_ISLNK(seen.st_mode) and not (stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX)
-            if seen.st_uid != 0 or open_to_others:
-                raise CommandExecutionError(
-                    f"{way} is not root's alone, and root would run {path}: give it to root and chmod it to 0755, or name a folder of root's in og:bin_dir"
-                )
-            if way == os.path.dirname(way):
-                break
+    """Refuses a program that another user than root could change, or a folder or link on the way to it."""
+    # Component by component, as the kernel goes: a link may lead to another one, in a folder on neither its own way nor the last one.
+    here = os.getcwd() if not os.path.isabs(path) else "/"
+    names = os.path.join(here, path).split("/")
+    way, links = "/", 0
+    _check_root_alone(way, path)
+    while names:
+        name = names.pop(0)
+        if name in ("", "."):
+            continue
+        if name == "..":
             way = os.path.dirname(way)
+            continue
+        step = os.path.join(way, name)
+        if not stat.S_ISLNK(_check_root_alone(step, path).st_mode):
+            way = step
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise CommandExecutionError(f"{path}: too many symbolic links on the way to it")
+        target = os.readlink(step)
+        if os.path.isabs(target):
+            way = "/"
+        names = target.split("/") + names
+
+
+def _check_root_alone(way, path):
+    """The status of a file, folder or link on the way to `path`; refuses one that another user than root could change."""
+    seen = os.lstat(way)
+    # In a sticky folder nobody renames what is root's; a link's own mode says nothing.
+    open_to_others = seen.st_mode & 0o022 and not stat.S_ISLNK(seen.st_mode) and not (stat.S_ISDIR(seen.st_mode) and seen.st_mode & stat.S_ISVTX)
+    if seen.st_uid != 0 or open_to_others:
+        raise CommandExecutionError(
+            f"{way} is not root's alone, and root would run {path}: give it to root and chmod it to 0755, or name a folder of root's in og:bin_dir"
+        )
+    return seen
 
 
 def _found(name):
@@ -670,64 +694,65 @@ def host(**arguments):
         what it made is returned.
 
     user (str)
-        The user that servers run as, made with useradd where it is missing. One that is there stays
-        as it is, and what differs is a warning.
+        The user that servers run as; made with useradd where it is missing. A user that exists is
+        not changed: what differs from the arguments is a warning.
         Only when `state` is `present`.
 
     uid (int)
-        The user's number, where it is made; the next free one without it.
+        The number (uid) of a user that is made. Default: the next free one.
         Only when `state` is `present`.
 
     group (str)
-        The user's main group, made with groupadd where it is missing; without it one of the user's
+        The user's main group; made with groupadd where it is missing. Default: a group of the user's
         name.
         Only when `state` is `present`.
 
     gid (int)
-        The group's number, where it is made.
+        The number (gid) of a group that is made. Default: the next free one.
         Only when `state` is `present`.
 
     home (str)
-        The user's home directory, where the user is made; without it one of his name where
-        useradd(8) puts them.
+        The home directory of a user that is made. Default: one of the user's name where useradd(8)
+        makes them.
         Only when `state` is `present`.
 
     shell (str, default "/bin/bash")
-        The user's login shell, where the user is made.
+        The login shell of a user that is made.
         Only when `state` is `present`.
 
     directories (list of dict, default [])
-        Directories that are there. Those on the way to one that are missing are made, too. One that
-        is there stays as it is, and what differs is a warning.
+        Directories that must exist; missing ones on the way to them are made, too. A directory that
+        exists is not changed: what differs is a warning.
         Only when `state` is `present`.
         Fields: path, owner, group, mode.
 
     recommended (bool, default false)
         Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
-        not enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of
-        is left to them, and `limits`, `sysctl` and `remove_ipc` count more.
+        too low for a server, and RemoveIPC=no. Nothing is lowered, what other files set high enough
+        is left to them, and `limits`, `sysctl` and `remove_ipc` take precedence.
         Only when `state` is `present`.
 
     base_ports (list of int, default [])
-        With `recommended`: the first port of each node on this machine. Where outgoing connections
+        With `recommended`: the base port of each node on this machine. Where outgoing connections
         could take it, or one of the five after it, they are added to
         `net.ipv4.ip_local_reserved_ports`.
         Only when `state` is `present`.
 
     limits (dict, default {})
         Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc":
-        "unlimited"}`, soft and hard alike; of `stack` the soft one alone. They count from the user's
-        next login on.
+        "unlimited"}`: the soft and the hard limit; of `stack` the soft one alone. They take effect
+        at the user's next login. A limit with which nobody could log in is refused.
         Only when `state` is `present`.
 
     sysctl (dict, default {})
         Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000
-        25600"}`; they count at once and after a restart.
+        25600"}`; they take effect at once and after a restart. Where they cannot be written, as in a
+        container, they are refused before anything is changed.
         Only when `state` is `present`.
 
     remove_ipc (bool)
-        Whether systemd removes shared memory and semaphores of a user whose last session ends
-        (RemoveIPC in logind.conf(5)): `false` keeps a running server's.
+        Whether systemd removes the shared memory and semaphores of a user whose last session ends
+        (RemoveIPC in logind.conf(5)); `false` keeps those of a running server.
         Only when `state` is `present`.
 
     unit (bool, default false)
@@ -740,19 +765,26 @@ def host(**arguments):
         stays.
         Only when `state` is `absent`.
 
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
+
     data_dir (str)
-        The node: an openGauss data directory. Default: `$PGDATA`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     env_file (str)
-        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
-        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     gauss_home (str)
-        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     os_user (str)
-        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
-        `data_dir`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
@@ -761,8 +793,10 @@ def host(**arguments):
         Seconds to wait for another writer.
 
     if_building (fail|wait, default "fail")
-        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
-        within `timeout`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
+        `fail`: Fails at once.
+        `wait`: Waits for the end of the build within `timeout`; in check mode it fails.
 
     """
     return _run("og_host", arguments)

@@ -835,64 +835,65 @@ def host_present(name, **arguments):
     What a node's operating system must have: present.
 
     user (str)
-        The user that servers run as, made with useradd where it is missing. One that is there stays
-        as it is, and what differs is a warning.
+        The user that servers run as; made with useradd where it is missing. A user that exists is
+        not changed: what differs from the arguments is a warning.
         Only when `state` is `present`.
 
     uid (int)
-        The user's number, where it is made; the next free one without it.
+        The number (uid) of a user that is made. Default: the next free one.
         Only when `state` is `present`.
 
     group (str)
-        The user's main group, made with groupadd where it is missing; without it one of the user's
+        The user's main group; made with groupadd where it is missing. Default: a group of the user's
         name.
         Only when `state` is `present`.
 
     gid (int)
-        The group's number, where it is made.
+        The number (gid) of a group that is made. Default: the next free one.
         Only when `state` is `present`.
 
     home (str)
-        The user's home directory, where the user is made; without it one of his name where
-        useradd(8) puts them.
+        The home directory of a user that is made. Default: one of the user's name where useradd(8)
+        makes them.
         Only when `state` is `present`.
 
     shell (str, default "/bin/bash")
-        The user's login shell, where the user is made.
+        The login shell of a user that is made.
         Only when `state` is `present`.
 
     directories (list of dict, default [])
-        Directories that are there. Those on the way to one that are missing are made, too. One that
-        is there stays as it is, and what differs is a warning.
+        Directories that must exist; missing ones on the way to them are made, too. A directory that
+        exists is not changed: what differs is a warning.
         Only when `state` is `present`.
         Fields: path, owner, group, mode.
 
     recommended (bool, default false)
         Also set what og_preflight advises: the limits of `user`, the settings of the kernel that are
-        not enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of
-        is left to them, and `limits`, `sysctl` and `remove_ipc` count more.
+        too low for a server, and RemoveIPC=no. Nothing is lowered, what other files set high enough
+        is left to them, and `limits`, `sysctl` and `remove_ipc` take precedence.
         Only when `state` is `present`.
 
     base_ports (list of int, default [])
-        With `recommended`: the first port of each node on this machine. Where outgoing connections
+        With `recommended`: the base port of each node on this machine. Where outgoing connections
         could take it, or one of the five after it, they are added to
         `net.ipv4.ip_local_reserved_ports`.
         Only when `state` is `present`.
 
     limits (dict, default {})
         Limits of `user` by their names in limits.conf(5), such as `{"nofile": 1000000, "nproc":
-        "unlimited"}`, soft and hard alike; of `stack` the soft one alone. They count from the user's
-        next login on.
+        "unlimited"}`: the soft and the hard limit; of `stack` the soft one alone. They take effect
+        at the user's next login. A limit with which nobody could log in is refused.
         Only when `state` is `present`.
 
     sysctl (dict, default {})
         Settings of the kernel by their names in sysctl(8), such as `{"kernel.sem": "250 6400000 1000
-        25600"}`; they count at once and after a restart.
+        25600"}`; they take effect at once and after a restart. Where they cannot be written, as in a
+        container, they are refused before anything is changed.
         Only when `state` is `present`.
 
     remove_ipc (bool)
-        Whether systemd removes shared memory and semaphores of a user whose last session ends
-        (RemoveIPC in logind.conf(5)): `false` keeps a running server's.
+        Whether systemd removes the shared memory and semaphores of a user whose last session ends
+        (RemoveIPC in logind.conf(5)); `false` keeps those of a running server.
         Only when `state` is `present`.
 
     unit (bool, default false)
@@ -901,18 +902,20 @@ def host_present(name, **arguments):
         Only when `state` is `present`.
 
     data_dir (str)
-        The node: an openGauss data directory. Default: `$PGDATA`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     env_file (str)
-        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
-        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     gauss_home (str)
-        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     os_user (str)
-        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
-        `data_dir`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
@@ -921,8 +924,10 @@ def host_present(name, **arguments):
         Seconds to wait for another writer.
 
     if_building (fail|wait, default "fail")
-        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
-        within `timeout`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
+        `fail`: Fails at once.
+        `wait`: Waits for the end of the build within `timeout`; in check mode it fails.
 
     .. code-block:: yaml
 
@@ -958,19 +963,26 @@ def host_absent(name, **arguments):
         stays.
         Only when `state` is `absent`.
 
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
+
     data_dir (str)
-        The node: an openGauss data directory. Default: `$PGDATA`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     env_file (str)
-        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
-        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     gauss_home (str)
-        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     os_user (str)
-        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
-        `data_dir`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
 
     timeout (int, default 300)
         Seconds the whole call may take; 0 is no limit.
@@ -979,8 +991,10 @@ def host_absent(name, **arguments):
         Seconds to wait for another writer.
 
     if_building (fail|wait, default "fail")
-        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
-        within `timeout`.
+        Has no effect here: the program is about the machine, not about a node. Callers may give it
+        to all programs.
+        `fail`: Fails at once.
+        `wait`: Waits for the end of the build within `timeout`; in check mode it fails.
 
     .. code-block:: yaml
 

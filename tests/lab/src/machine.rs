@@ -3,6 +3,7 @@
 //! The root is an overlay over the machine's own: programs and libraries of the system come from there, and whatever is
 //! written goes into the node's folder. Users, files in /etc and leftovers are the node's alone.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,7 +103,7 @@ pub(crate) fn enter(base: &Path, node: &LabNode) -> Result<()> {
     let mut script = ENTER.to_owned();
     for (name, mode) in FRESH {
         if let Some(mode) = mode {
-            script.push_str(&format!("mkdir /{name} && chmod {mode:o} /{name}\n"));
+            let _ = writeln!(script, "mkdir /{name} && chmod {mode:o} /{name}");
         }
     }
     init::start(node, &script, &[node.dir.as_os_str(), base.as_os_str(), node.os_user.as_ref()])

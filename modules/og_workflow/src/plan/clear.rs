@@ -25,6 +25,8 @@ pub struct Clear {
     pub shared: Shared,
     /// Nodes whose servers are stopped.
     pub stop: Vec<String>,
+    /// The processes of these servers.
+    pub processes: BTreeMap<String, u32>,
     /// Nodes whose data directories go, each with the name by which the person confirmed that; empty where it is not confirmed.
     pub remove: BTreeMap<String, String>,
     /// What goes with them.
@@ -102,8 +104,10 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
                 || !goes(n, options.og_clear_mode).is_empty()
         })
     };
+    let running = || c.targets.iter().copied().filter(|n| n.state().running);
     let plan = Clear {
-        stop: node_names(c.targets.iter().copied().filter(|n| n.state().running)),
+        stop: node_names(running()),
+        processes: running().filter_map(|n| Some((n.name.clone(), n.state().pid?))).collect(),
         remove: c
             .targets
             .iter()

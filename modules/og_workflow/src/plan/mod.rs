@@ -104,9 +104,9 @@ impl<P> Outlook<P> {
     }
 
     /// Why the workflow must not begin, every finding on a line of its own. `over`: whether the owner of the lock is a
-    /// run that is no more.
+    /// run that is no more; `then` follows the number of findings, such as `; nothing was changed`.
     #[must_use]
-    pub fn refusal(&self, over: bool) -> String {
+    pub fn refusal(&self, over: bool, then: &str) -> String {
         let mut findings = self.findings.clone();
         if let Some(lock) = self.lock.as_ref().filter(|lock| !lock.owner.is_empty() && !over) {
             // What looks wrong is most likely what that run is doing.
@@ -117,7 +117,7 @@ impl<P> Outlook<P> {
                 lock.owner
             ));
         }
-        list_findings(&findings, "; nothing was changed")
+        list_findings(&findings, then)
     }
 }
 

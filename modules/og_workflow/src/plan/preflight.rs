@@ -20,6 +20,9 @@ pub const PREFLIGHT: &str = "og_preflight";
 /// What `og_accept` names a node by that could not be checked.
 pub const UNCHECKED: &str = "preflight";
 
+/// How the ids of the checks of limits begin, which a login takes over and keeps.
+const LIMITS: &str = "limits.";
+
 /// Checks whose errors nothing accepts: what they find costs data as soon as the workflow goes on.
 pub(super) const NEVER_ACCEPTED: &[&str] = &["leftovers.processes", "names.tablespaces"];
 
@@ -117,15 +120,17 @@ pub fn keep_ways(facts: &mut Facts, known: &[((String, i64), bool)]) {
     });
 }
 
-/// Adds what the checks found to what a workflow found itself.
+/// Adds what the checks found to what a workflow found itself. `is_check`: whether the run changes nothing.
 pub fn add_preflight<P>(
     outlook: &mut Outlook<P>,
     nodes: &[Node],
     workflow: Workflow,
     targets: &[String],
     options: &Options,
+    is_check: bool,
 ) {
-    let Some(checked) = Checked::new(nodes, workflow, targets, options) else { return };
+    let Some(mut checked) = Checked::new(nodes, workflow, targets, options) else { return };
+    checked.is_check = is_check;
     let mut found = Found::default();
     checked.check_accepted(&mut found);
     checked.tell_unchecked(&mut found);
@@ -171,6 +176,8 @@ struct CheckedNode<'a> {
 
 struct Checked<'a> {
     workflow: Workflow,
+    /// Whether nothing is changed in this run, nor was before.
+    is_check: bool,
     policy: &'static Policy,
     options: &'a Options,
     nodes: Vec<CheckedNode<'a>>,
@@ -198,7 +205,8 @@ impl<'a> Checked<'a> {
         // The workflow itself reports an unreachable node; the other nodes' channels to it add nothing.
         let reachable = involved.iter().filter(|(node, _)| node.is_reachable());
         let known: Vec<_> = reachable.map(|(node, _)| (node.key(), node.state().running)).collect();
-        let mut it = Self { workflow, policy, options, nodes: Vec::new(), unchecked: Vec::new() };
+        let (nodes, unchecked) = (Vec::new(), Vec::new());
+        let mut it = Self { workflow, is_check: false, policy, options, nodes, unchecked };
         for (node, is_target) in &involved {
             let (node, is_target, seen) = (*node, *is_target, node.seen());
             it.unchecked.extend(seen.unchecked.as_deref().map(|why| (node, is_target, why)));
@@ -249,9 +257,7 @@ impl<'a> Checked<'a> {
                         unknown.extend(Some(finding.id).filter(|id| is_new && !unknown.contains(id)));
                     }
                     severity => {
-                        // og_host has set it, or is about to in a run that changes something.
-                        let is_prepared = self.options.og_host && finding.fixable_by == FixableBy::Deploy;
-                        let refuses = refuses && severity == Severity::Error && !is_prepared;
+                        let refuses = refuses && severity == Severity::Error && !self.is_prepared(&finding);
                         add(&mut told, own, finding, refuses);
                     }
                 }
@@ -263,10 +269,16 @@ impl<'a> Checked<'a> {
             }
         }
         for Told { finding, of, refuses, nodes } in told {
-            let is_preparable = self.workflow == Workflow::Deploy
-                && finding.fixable_by == FixableBy::Deploy
-                && !self.options.og_host;
-            let by = if is_preparable { ", or let og_host=true do it" } else { "" };
+            let is_of_deploy = self.workflow == Workflow::Deploy && finding.fixable_by == FixableBy::Deploy;
+            let by = match (self.options.og_host, self.is_check) {
+                _ if !is_of_deploy => "",
+                (false, _) => ", or let og_host=true do it",
+                (true, true) => " (og_host would do it)",
+                (true, false) if finding.id.starts_with(LIMITS) => {
+                    " (og_host has set it; it counts from the next login on)"
+                }
+                (true, false) => " (og_host did not put it right)",
+            };
             let text = format!("{}: {of}{}; {}{by}", nodes.join(", "), finding.message, finding.fix);
             found.add(text, refuses, &finding.id, &accepted);
         }
@@ -279,6 +291,15 @@ impl<'a> Checked<'a> {
                 purpose.as_str().unwrap_or_default()
             )
         }));
+    }
+
+    /// Whether og_host sets what was found wrong: it would, in check mode; where it has, only limits wait for the next login, and
+    /// what else is found it could not put right.
+    fn is_prepared(&self, finding: &Finding) -> bool {
+        self.workflow == Workflow::Deploy
+            && self.options.og_host
+            && finding.fixable_by == FixableBy::Deploy
+            && (self.is_check || finding.id.starts_with(LIMITS))
     }
 
     /// The checks whose errors are accepted.

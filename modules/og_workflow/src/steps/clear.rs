@@ -48,7 +48,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, |nodes, options| plan::clear(nodes, targets, options))?;
-    let host = super::host::inspect_removal(it, &og.shared.targets, &og.stop)?;
+    let host = super::host::inspect_removal(it, &og.shared.targets, &og.processes)?;
     if og.is_empty() && host.0.is_empty() {
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
@@ -78,7 +78,7 @@ fn check_removal(it: &mut Run, og: &Clear) -> Go {
     let refused = told.0.iter().filter(|(n, answer)| !stops(n, answer));
     let found: Vec<String> =
         refused.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect();
-    it.refuse(found, "; nothing was changed")
+    it.refuse(found)
 }
 
 /// The calls by which these data directories go.

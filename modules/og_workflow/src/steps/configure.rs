@@ -79,7 +79,7 @@ fn lowered_limits(og: &Configure) -> Option<String> {
 /// # Errors
 /// Its findings.
 fn planned(it: &mut Run, outlook: Outlook<Restart>) -> Go<Restart> {
-    let refusal = outlook.refusal(true);
+    let refusal = outlook.refusal(true, &it.describe_changes());
     let Some(plan) = outlook.plan else {
         it.findings = outlook.findings;
         return Err(Stop::Failed(refusal));
@@ -107,7 +107,7 @@ fn validate(it: &mut Run, og: &Configure) -> Go<BTreeMap<String, BTreeSet<String
     let calls: Calls = og.shared.members.iter().map(call).collect();
     it.replay.shown = super::QUIET;
     let done = it.replay.ask("Validate the parameters", "og_guc", &calls)?;
-    it.refuse(failure_reasons(&[&done]), "; nothing was changed")?;
+    it.refuse(failure_reasons(&[&done]))?;
     // What a running server says of the order of restarts, and a standby of its primary's file, is done here.
     let waiting = |(n, answer): &(String, crate::answer::Answer)| {
         (

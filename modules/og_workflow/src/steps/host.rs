@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use std::collections::BTreeMap;
+
 use super::{QUIET, Run, args, require_success};
 use crate::answer::Answer;
 use crate::cluster::{InventoryHost, Node};
@@ -17,6 +19,8 @@ const RESTORE: &str = "Restore the operating system";
 
 /// As og_package makes the folder itself where it may.
 const PACKAGE_MODE: &str = "0755";
+/// The program that is asked whether it may act as a node's user; any would do that looks.
+const LOCK: &str = "og_lock";
 
 /// Makes the users and directories of all nodes, and sets what og_preflight advises; tells whether what comes then can be
 /// inspected. All findings come before the first change.
@@ -35,11 +39,12 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     }
     let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
     findings.extend(super::failure_reasons(&[&foreseen]));
-    it.refuse(findings, "; nothing was changed")?;
+    it.refuse(findings)?;
     it.heed(&foreseen);
     if foreseen.0.iter().all(|(_, answer)| !answer.has_changed()) {
         return Ok(true);
     }
+    check_logins(it, &calls)?;
     if !it.how.check {
         require_success(&[&it.step(PREPARE, HOST, calls)?])?;
         return Ok(true);
@@ -55,6 +60,21 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
         without.join(", ")
     ));
     Ok(false)
+}
+
+/// Refuses logins from which the other programs cannot act as the nodes' users: og_host alone would do its work there, by sudo.
+fn check_logins(it: &mut Run, calls: &Calls) -> Go {
+    let asked: Vec<String> = calls.iter().map(|(node, _)| node.clone()).collect();
+    it.replay.shown = QUIET;
+    let done = it.replay.ask(
+        "Check whether the logins may act as the nodes' users",
+        LOCK,
+        &super::calls_on(&asked, &json!({"state": "query"})),
+    )?;
+    let is_other =
+        |answer: &Answer| answer.of_error("kind") == "permission" && answer.of_error("path") == "/os_user";
+    let findings = done.0.iter().filter(|(_, answer)| is_other(answer));
+    it.refuse(findings.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect())
 }
 
 /// What a node's machine is to have: also the folder that the package is unpacked in, for which the user may have no right.
@@ -112,24 +132,31 @@ fn ask_in_check_mode(it: &mut Run, step: &str, calls: &Calls) -> Go<Answered> {
     it.replay.ask(step, HOST, &calls)
 }
 
-/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The servers of `stopped` run
+/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The processes of `stopped` run
 /// still, and are stopped before.
-pub(super) fn inspect_removal(it: &mut Run, targets: &[String], stopped: &[String]) -> Go<Answered> {
+pub(super) fn inspect_removal(
+    it: &mut Run,
+    targets: &[String],
+    stopped: &BTreeMap<String, u32>,
+) -> Go<Answered> {
     if !it.how.options.og_host_absent {
         return Ok(Answered::default());
     }
     let mut findings = shared_machines(it.hosts, targets);
-    let calls = removal(targets);
-    let mut foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
-    for (node, answer) in &mut foreseen.0 {
-        if stopped.contains(node) && answer.of_error("reason") == "server_runs" {
-            *answer = Answer::from_foreseen("would be taken away", "take away what og_host made");
+    let mut calls = removal(targets);
+    for (node, own) in &mut calls {
+        // Another server on the machine needs what og_host made, and is found so before anything is changed.
+        if let Some(pid) = stopped.get(node) {
+            own.insert("ended".to_owned(), json!([pid]));
         }
     }
+    let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
     findings.extend(super::failure_reasons(&[&foreseen]));
-    it.refuse(findings, "; nothing was changed")?;
-    foreseen.0.retain(|(_, answer)| answer.has_changed());
-    Ok(foreseen)
+    it.refuse(findings)?;
+    let (changing, others) = foreseen.0.into_iter().partition(|(_, answer)| answer.has_changed());
+    // What stays there is told by no step.
+    it.heed(&Answered(others));
+    Ok(Answered(changing))
 }
 
 /// Takes away what og_host made on these nodes.

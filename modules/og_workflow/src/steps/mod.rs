@@ -292,14 +292,30 @@ fn args(value: Value) -> Map<String, Value> {
 impl Run<'_> {
     // What was seen, and what follows from it.
 
-    /// Ends the workflow where there are findings; `then` follows their number, such as `; nothing was changed`.
-    fn refuse(&mut self, findings: Vec<String>, then: &str) -> Go {
+    /// Ends the workflow where there are findings.
+    fn refuse(&mut self, findings: Vec<String>) -> Go {
         if findings.is_empty() {
             return Ok(());
         }
-        let why = plan::list_findings(&findings, then);
+        let why = plan::list_findings(&findings, &self.describe_changes());
         self.findings = findings;
         Err(Stop::Failed(why))
+    }
+
+    /// What follows the number of findings: that nothing was changed, or which steps changed something before.
+    fn describe_changes(&self) -> String {
+        let mut changed: Vec<(&str, Vec<&str>)> = Vec::new();
+        for done in self.steps.iter().filter(|done| done.answer.has_changed() && !self.how.check) {
+            match changed.iter_mut().find(|(step, _)| *step == done.step) {
+                Some((_, nodes)) => nodes.push(&done.node),
+                None => changed.push((&done.step, vec![&done.node])),
+            }
+        }
+        if changed.is_empty() {
+            return "; nothing was changed".to_owned();
+        }
+        let listed = changed.iter().map(|(step, nodes)| format!("{step} ({})", nodes.join(", ")));
+        format!("; done before: {}", listed.collect::<Vec<_>>().join("; "))
     }
 
     fn inspect(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
@@ -434,7 +450,14 @@ impl Run<'_> {
             self.checks = false;
             let mut outlook = plan(&nodes, &self.how.options);
             if checks {
-                plan::add_preflight(&mut outlook, &nodes, self.workflow, self.targets, &self.how.options);
+                plan::add_preflight(
+                    &mut outlook,
+                    &nodes,
+                    self.workflow,
+                    self.targets,
+                    &self.how.options,
+                    self.how.check,
+                );
             }
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
@@ -443,7 +466,7 @@ impl Run<'_> {
                 continue;
             }
             let Some(plan) = outlook.plan else {
-                let refusal = outlook.refusal(over);
+                let refusal = outlook.refusal(over, &self.describe_changes());
                 self.findings = outlook.findings;
                 return Err(Stop::Failed(refusal));
             };

@@ -39,7 +39,7 @@ pub(super) fn inspect(it: &mut Run) -> Go<Option<Package>> {
     let file: PackageFile =
         it.replay.ask_here("Inspect the package", "og_workflow", &own, |_| false)?.read_key("package");
     let (places, findings) = find_places(it, &file);
-    it.refuse(findings, "; nothing was changed")?;
+    it.refuse(findings)?;
     // Without it there was a finding.
     let sha256 = file.sha256.clone().unwrap_or_default();
     Ok(Some(Package { file, sha256, places }))
@@ -55,7 +55,7 @@ pub(super) fn bring(it: &mut Run, package: &Package) -> Go<bool> {
     };
     let calls = places.iter().map(call).collect();
     let foreseen = it.ask_quietly("Check whether the nodes have the package", PACKAGE, calls)?;
-    it.refuse(super::failure_reasons(&[&foreseen]), "; no package was transferred or unpacked")?;
+    it.refuse(super::failure_reasons(&[&foreseen]))?;
     let lacks = |place: &&Place| foreseen.get(&place.0).is_some_and(crate::answer::Answer::has_changed);
     let lacking: Vec<Place> = places.iter().filter(lacks).cloned().collect();
     if it.how.check && !lacking.is_empty() {

@@ -355,11 +355,13 @@ fn all_findings_are_listed_at_once() {
     hosts[3].2["og_hba"] = json!({"failed": true, "msg": "x", "error": {"detail": "cannot read pg_hba.conf", "hint": "chmod it"}});
     lock(&mut hosts, "repair", json!({}));
     let outlook = adding(&hosts, "n4,n9");
-    let text = outlook.refusal(true);
+    let text = outlook.refusal(true, "; nothing was changed");
     assert!(text.starts_with("3 findings; nothing was changed:\n- og_add: n9 is no host"), "{text}");
     assert!(text.contains("\n- n4: cannot read pg_hba.conf; chmod it"), "{text}");
     assert!(
-        outlook.refusal(false).contains("another run is at work, or has ended without a trace: repair, by x")
+        outlook
+            .refusal(false, "")
+            .contains("another run is at work, or has ended without a trace: repair, by x")
     );
 }
 

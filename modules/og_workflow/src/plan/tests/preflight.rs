@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use og_preflight::checks::{self, Severity};
 use serde_json::{Value, json};
 
+use super::deploy::bare;
 use super::switchover::streaming;
 use super::{Given, checked, fresh, nodes, with, words};
 use crate::args::Options;
@@ -59,10 +60,20 @@ fn found(
     targets: &str,
     options: &Options,
 ) -> (Vec<String>, Vec<String>) {
+    found_in(hosts, workflow, targets, options, false)
+}
+
+fn found_in(
+    hosts: &[Given],
+    workflow: Workflow,
+    targets: &str,
+    options: &Options,
+    is_check: bool,
+) -> (Vec<String>, Vec<String>) {
     let mut outlook: Outlook<()> =
         Outlook { findings: Vec::new(), warnings: Vec::new(), lock: None, plan: Some(()) };
     let targets: Vec<String> = words(targets).into_iter().filter(|name| !name.is_empty()).collect();
-    add_preflight(&mut outlook, &nodes(hosts), workflow, &targets, options);
+    add_preflight(&mut outlook, &nodes(hosts), workflow, &targets, options, is_check);
     assert_eq!(outlook.plan.is_some(), outlook.findings.is_empty());
     (outlook.findings, outlook.warnings)
 }
@@ -117,6 +128,35 @@ fn a_node_whose_checks_were_lost_is_not_taken_for_lost() {
     assert!(seen[0].is_reachable() && seen[0].state().running);
     let (refusals, warnings) = plain(&hosts, Workflow::Failover, "");
     assert_eq!((refusals, warnings.len()), (NONE, 1));
+}
+
+#[test]
+fn what_og_host_is_to_set_is_no_reason_to_refuse_before_it_ran_and_afterwards_only_its_limits_wait() {
+    let mut hosts = vec![bare(1, "primary"), bare(2, "standby")];
+    facts(&mut hosts, 1)["kernel"]["semaphores"] = json!([1, 1, 1, 1]);
+    facts(&mut hosts, 2)["limits"]["open_files"] = json!({"soft": 1024, "hard": 1024, "known": true});
+    // Only under CM it is an error.
+    facts(&mut hosts, 2)["managed_by"]["by"] = json!("cm");
+    let with_host = Options { og_host: true, ..Options::default() };
+    let refused = |options: &Options, is_check| {
+        let (refusals, warnings) = found_in(&hosts, Workflow::Deploy, "", options, is_check);
+        let has = |all: &[String], words: &str| all.iter().any(|text| text.contains(words));
+        let of = |words: &str| {
+            let is_refused = has(&refusals, words);
+            assert_ne!(is_refused, has(&warnings, words), "{refusals:?} {warnings:?}");
+            is_refused
+        };
+        (of("kernel.sem"), of("may open 1024 files"))
+    };
+    assert_eq!(refused(&Options::default(), true), (true, true));
+    assert_eq!(refused(&with_host, true), (false, false), "it would set both");
+    assert_eq!(refused(&with_host, false), (true, false), "it ran, and could not set the semaphores");
+    // What only deploy has prepared is no excuse of another workflow.
+    let mut hosts = given();
+    facts(&mut hosts, 3)["kernel"]["semaphores"] = json!([1, 1, 1, 1]);
+    let plain = found_in(&hosts, Workflow::Expand, "n3", &Options::default(), true);
+    assert_eq!(found_in(&hosts, Workflow::Expand, "n3", &with_host, true), plain);
+    assert!(plain.0.iter().any(|text| text.contains("kernel.sem")), "{plain:?}");
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn what_speaks_against_a_package_is_found_before_any_change() {
         _ => packaged(call),
     });
     assert_eq!(done.outcome.findings, ["n1: it leads elsewhere", "n2: it leads elsewhere"]);
-    assert!(!done.outcome.changed && done.why().contains("no package was transferred or unpacked"));
+    assert!(!done.outcome.changed && done.why().contains("nothing was changed"));
 }
 
 fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {

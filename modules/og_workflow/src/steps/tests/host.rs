@@ -52,9 +52,10 @@ fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wante
         })
     });
     assert_eq!(
-        done.steps[..4],
+        done.steps[..5],
         [
             "Inspect the operating systems: n1,n2",
+            LOGINS,
             "Prepare the operating system: n1,n2",
             "Inspect all nodes: n1,n2",
             "Initialise data directories: n1,n2",
@@ -122,6 +123,38 @@ fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
     assert_eq!(done.steps, ["Inspect the operating systems: n1,n2"]);
     assert_eq!(done.outcome.findings.len(), 2);
     assert!(!done.outcome.changed);
+}
+
+const LOGINS: &str = "Check whether the logins may act as the nodes' users: n1,n2";
+
+#[test]
+fn a_login_that_is_neither_root_nor_the_nodes_user_is_refused_before_anything_is_changed() {
+    for check in [true, false] {
+        let done = deploy(&two(), check, options(), |step, call| {
+            let error = |kind, path| json!({"failed": true, "msg": "m", "error": {"kind": kind, "path": path, "detail": "os_user is omm", "hint": "run it as omm"}});
+            let login = format!("{step}: n1,n2") == LOGINS;
+            // Root is told that the user is still to be made.
+            let answer = if call.node.as_deref() == Some("n2") { "permission" } else { "not_found" };
+            if login {
+                Some(error(answer, "/os_user"))
+            } else {
+                (call.program == HOST).then(|| changes(false))
+            }
+        });
+        assert_eq!(done.why(), "1 finding; nothing was changed:\n- n2: os_user is omm; run it as omm");
+        assert_eq!(done.steps, ["Inspect the operating systems: n1,n2", LOGINS]);
+    }
+}
+
+#[test]
+fn a_refusal_after_the_operating_system_was_prepared_says_what_was_done() {
+    let mut given = two();
+    given[0].2["og_preflight"]["facts"]["kernel"]["semaphores"] = json!([1, 1, 1, 1]);
+    let done = deploy(&given, false, options(), |_, call| (call.program == HOST).then(|| changes(true)));
+    let why = done.why();
+    assert!(why.starts_with("1 finding; done before: Prepare the operating system (n1, n2):\n- n1"), "{why}");
+    let without = deploy(&given, false, Options::default(), |_, _| None);
+    assert!(without.why().starts_with("1 finding; nothing was changed:\n"), "{}", without.why());
 }
 
 #[test]
@@ -203,18 +236,38 @@ fn what_was_prepared_is_taken_away_last() {
 #[test]
 fn a_server_that_is_stopped_first_is_no_reason_to_leave_the_operating_system() {
     let mut given = dropped();
+    (given[2].2["og_node_state"]["node"]["running"], given[2].2["og_node_state"]["node"]["pid"]) =
+        (json!(true), json!(4711));
     for check in [false, true] {
-        let ask = |step: &str, call: &NodeCall| {
-            let asks = call.program == HOST && step.starts_with("Inspect");
-            asks.then(server_runs)
+        // What another server needs, og_host says itself: that this one ends it is told.
+        let ask = |is_alone: bool| {
+            move |step: &str, call: &NodeCall| {
+                let asks = call.program == HOST && step.starts_with("Inspect");
+                asks.then(|| {
+                    assert_eq!(call.args["ended"], json!([4711]));
+                    if is_alone { changes(true) } else { server_runs() }
+                })
+            }
         };
-        given[2].2["og_node_state"]["node"]["running"] = json!(false);
-        assert!(clear(&given, check, ask).why().contains("n3: a server of omm runs"));
-        given[2].2["og_node_state"]["node"]["running"] = json!(true);
-        let done = clear(&given, check, ask).well();
+        let refused = clear(&given, check, ask(false));
+        assert!(refused.why().contains("n3: a server of omm runs"), "{}", refused.why());
+        assert!(!refused.outcome.changed);
+        let done = clear(&given, check, ask(true)).well();
         let change = done.outcome.changes.iter().find(|one| one.step == "Restore the operating system");
         assert_eq!(change.map(|change| change.node.as_str()), Some("n3"));
         assert_eq!(done.steps.contains(&"Restore the operating system: n3".to_owned()), !check);
+    }
+}
+
+#[test]
+fn what_would_stay_is_told_also_where_nothing_would_go() {
+    for (check, changed) in [(true, true), (true, false), (false, false)] {
+        let done = clear(&dropped(), check, |_, call| {
+            let answer = json!({"failed": false, "changed": changed, "msg": "m", "warnings": ["/gauss stays: it is not empty"]});
+            (call.program == HOST).then_some(answer)
+        });
+        let told = done.well().outcome.warnings;
+        assert!(told.contains(&"n3: /gauss stays: it is not empty".to_owned()), "{told:?}");
     }
 }
 

@@ -22,41 +22,41 @@ options:
   user:
     description:
       - >-
-        The user that servers run as, made with useradd where it is missing. One that is there stays as it is,
-        and what differs is a warning.
+        The user that servers run as; made with useradd where it is missing. A user that exists is not changed:
+        what differs from the arguments is a warning.
       - Only when C(state) is C(present).
     type: str
   uid:
     description:
-      - The user's number, where it is made; the next free one without it.
+      - "The number (uid) of a user that is made. Default: the next free one."
       - Only when C(state) is C(present).
     type: int
   group:
     description:
-      - The user's main group, made with groupadd where it is missing; without it one of the user's name.
+      - "The user's main group; made with groupadd where it is missing. Default: a group of the user's name."
       - Only when C(state) is C(present).
     type: str
   gid:
     description:
-      - The group's number, where it is made.
+      - "The number (gid) of a group that is made. Default: the next free one."
       - Only when C(state) is C(present).
     type: int
   home:
     description:
-      - The user's home directory, where the user is made; without it one of his name where useradd(8) puts them.
+      - "The home directory of a user that is made. Default: one of the user's name where useradd(8) makes them."
       - Only when C(state) is C(present).
     type: str
   shell:
     description:
-      - The user's login shell, where the user is made.
+      - The login shell of a user that is made.
       - Only when C(state) is C(present).
     type: str
     default: /bin/bash
   directories:
     description:
       - >-
-        Directories that are there. Those on the way to one that are missing are made, too. One that is there
-        stays as it is, and what differs is a warning.
+        Directories that must exist; missing ones on the way to them are made, too. A directory that exists is
+        not changed: what differs is a warning.
       - Only when C(state) is C(present).
     type: list
     elements: dict
@@ -83,16 +83,16 @@ options:
   recommended:
     description:
       - >-
-        Also set what og_preflight advises: the limits of C(user), the settings of the kernel that are not
-        enough for a server, and RemoveIPC=no. Nothing is lowered, what other files set enough of is left to
-        them, and C(limits), C(sysctl) and C(remove_ipc) count more.
+        Also set what og_preflight advises: the limits of C(user), the settings of the kernel that are too low
+        for a server, and RemoveIPC=no. Nothing is lowered, what other files set high enough is left to them,
+        and C(limits), C(sysctl) and C(remove_ipc) take precedence.
       - Only when C(state) is C(present).
     type: bool
     default: false
   base_ports:
     description:
       - >-
-        With C(recommended): the first port of each node on this machine. Where outgoing connections could take
+        With C(recommended): the base port of each node on this machine. Where outgoing connections could take
         it, or one of the five after it, they are added to C(net.ipv4.ip_local_reserved_ports).
       - Only when C(state) is C(present).
     type: list
@@ -102,8 +102,8 @@ options:
     description:
       - >-
         Limits of C(user) by their names in limits.conf(5), such as C({"nofile": 1000000, "nproc":
-        "unlimited"}), soft and hard alike; of C(stack) the soft one alone. They count from the user's next
-        login on.
+        "unlimited"}): the soft and the hard limit; of C(stack) the soft one alone. They take effect at the
+        user's next login. A limit with which nobody could log in is refused.
       - Only when C(state) is C(present).
     type: dict
     default: {}
@@ -111,15 +111,16 @@ options:
     description:
       - >-
         Settings of the kernel by their names in sysctl(8), such as C({"kernel.sem": "250 6400000 1000
-        25600"}); they count at once and after a restart.
+        25600"}); they take effect at once and after a restart. Where they cannot be written, as in a
+        container, they are refused before anything is changed.
       - Only when C(state) is C(present).
     type: dict
     default: {}
   remove_ipc:
     description:
       - >-
-        Whether systemd removes shared memory and semaphores of a user whose last session ends (RemoveIPC in
-        logind.conf(5)): C(false) keeps a running server's.
+        Whether systemd removes the shared memory and semaphores of a user whose last session ends (RemoveIPC
+        in logind.conf(5)); C(false) keeps those of a running server.
       - Only when C(state) is C(present).
     type: bool
   unit:
@@ -135,26 +136,41 @@ options:
       - "With C(absent): the name of the user that og_host made and that is to go; without it the user stays."
       - Only when C(state) is C(absent).
     type: str
+  ended:
+    description:
+      - >-
+        With C(absent): process ids of servers that will have been stopped by then; has an effect in check mode
+        alone, where the steps before this one changed nothing.
+      - Only when C(state) is C(absent).
+    type: list
+    elements: int
+    default: []
   data_dir:
     description:
-      - "The node: an openGauss data directory. Default: C($PGDATA)."
+      - >-
+        Has no effect here: the program is about the machine, not about a node. Callers may give it to all
+        programs.
       - When it is not given, the variable C(data_dir) of the host counts.
     type: str
   env_file:
     description:
       - >-
-        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell. Default:
-        C($MPPDB_ENV_SEPARATE_PATH), else the OS user's C(~/.bashrc).
+        Has no effect here: the program is about the machine, not about a node. Callers may give it to all
+        programs.
       - When it is not given, the variable C(env_file) of the host counts.
     type: str
   gauss_home:
     description:
-      - The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+      - >-
+        Has no effect here: the program is about the machine, not about a node. Callers may give it to all
+        programs.
       - When it is not given, the variable C(gauss_home) of the host counts.
     type: str
   os_user:
     description:
-      - "Run by root, act as this user; run by anyone else, it must be that user. Default: owner of C(data_dir)."
+      - >-
+        Has no effect here: the program is about the machine, not about a node. Callers may give it to all
+        programs.
     type: str
   timeout:
     description:
@@ -169,8 +185,10 @@ options:
   if_building:
     description:
       - >-
-        What to do while a build of the node is under way: fail at once (C(busy)), or wait for its end within
-        C(timeout).
+        Has no effect here: the program is about the machine, not about a node. Callers may give it to all
+        programs.
+      - "C(fail): Fails at once."
+      - "C(wait): Waits for the end of the build within C(timeout); in check mode it fails."
     type: str
     default: fail
     choices:
@@ -423,7 +441,7 @@ elapsed_ms:
   sample: 86
 items:
   description:
-    - "What og_host looked at: with C(present) what is wanted, else what it made."
+    - With C(present) what is wanted, else what og_host made.
   type: list
   elements: dict
   returned: success
@@ -483,7 +501,7 @@ items:
       made: true
 kept:
   description:
-    - "With C(absent): what og_host made and leaves, and why."
+    - "With C(absent): what og_host made and does not remove, and why."
   type: list
   elements: dict
   returned: success
