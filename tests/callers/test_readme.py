@@ -49,6 +49,7 @@ TAKEN = {
     ("docs/clusters.md", "At a terminal"): ["tests/callers/test_og.py::test_page_of_several_clusters"],
     ("docs/clusters.md", "Two clusters on the same hosts"): ["tests/callers/test_og.py::test_page_of_several_clusters"],
     ("docs/lab.md", "The demo"): [XTASK],
+    ("docs/lab.md", "Bare machines"): [XTASK],
     ("docs/lab.md", "Under CM"): [XTASK],
     ("docs/lab.md", "A cluster to try things on"): [XTASK],
     ("docs/monitoring.md", "Nagios, Icinga, Zabbix and their like"): ["tests/callers/test_og.py::test_monitoring"],

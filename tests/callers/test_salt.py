@@ -255,7 +255,8 @@ def test_a_program_that_others_could_change_is_not_run_by_root(tmp_path, node, p
     shutil.copytree(tmp_path / "bin", tmp_path / "links")
     (tmp_path / "links/og_host").unlink()
     (tmp_path / "links/og_host").symlink_to("../eve/og_host")
-    linked = Minion(tmp_path, node, tmp_path / "links")
+    (tmp_path / "other").mkdir()
+    linked = Minion(tmp_path / "other", node, tmp_path / "links")
     assert "root's alone" not in linked.run("og.host", "state=query").stderr
     os.chown(tmp_path / "eve", 65534, -1)
     assert "eve is not root's alone" in linked.run("og.host", "state=query").stderr

@@ -7,19 +7,9 @@ use super::{contains_word, is_secret};
 
 /// Where they stand, in order and apart from each other.
 pub(super) fn find_secrets(text: &str) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    let mut next = 0;
-    for end in memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1).chain([text.len()]) {
-        let from = std::mem::replace(&mut next, end);
-        let line = &text[from..end];
-        // Few lines of a file have one, and of what a line has no other line tells.
-        if may_hold_secrets(line.as_bytes()) {
-            let own =
-                [find_assigned(line), find_in_addresses(line), find_in_setting(line).into_iter().collect()]
-                    .concat();
-            found.extend(own.into_iter().map(|(start, end)| (from + start, from + end)));
-        }
-    }
+    let mut found = find_assigned(text);
+    found.extend(find_in_addresses(text));
+    found.extend(find_in_settings(text));
     found.sort_unstable();
     let mut apart: Vec<(usize, usize)> = Vec::with_capacity(found.len());
     for (start, end) in found {
@@ -191,31 +181,43 @@ fn find_in_addresses(text: &str) -> Vec<(usize, usize)> {
     found
 }
 
-/// Where the value of a line `NAME VALUE` of postgresql.conf stands, also of one behind a `#`.
-fn find_in_setting(line: &str) -> Option<(usize, usize)> {
-    let line = line.trim_end();
-    let bytes = line.as_bytes();
-    let begin = bytes.iter().position(|c| !matches!(c, b' ' | b'\t' | b'#'))?;
-    // A name alone has no value.
-    let length = bytes[begin..].iter().position(|c| matches!(c, b' ' | b'\t'))?;
-    let name = &line[begin..begin + length];
-    if !is_secret(name) || !name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'$'))
-    {
-        return None;
+/// Where the values of postgresql.conf's lines `NAME VALUE` stand, also of those behind a `#`.
+fn find_in_settings(text: &str) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut next = 0;
+    for end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        let (line, from) = (&text[next..end], next);
+        next = end + 1;
+        // Few lines have one, and this is asked of every line of every file.
+        let bytes = line.as_bytes();
+        let begin = bytes.iter().position(|c| !matches!(c, b' ' | b'\t' | b'#')).unwrap_or(bytes.len());
+        let Some(length) = bytes[begin..].iter().position(|c| matches!(c, b' ' | b'\t')) else { continue };
+        let name = &line[begin..begin + length];
+        if !is_secret(name)
+            || !name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'$'))
+        {
+            continue;
+        }
+        let line = line.trim_end();
+        // A name alone.
+        if line.len() <= begin + length {
+            continue;
+        }
+        let start = line.len() - line[begin + length..].trim_start().len();
+        let value = &line[start..];
+        if let Some(quoted) = value.strip_prefix('\'') {
+            let end = find_closing_quote(quoted.as_bytes(), b"'").unwrap_or(quoted.len());
+            found.push((from + start + 1, from + start + 1 + end));
+        } else if name.contains(['_', '.']) && !value.starts_with('=') {
+            let end = value.find([' ', '\t', '#']).unwrap_or(value.len());
+            let alone = value[end..].trim_start();
+            // More words make a sentence, and no line of the file.
+            if alone.is_empty() || alone.starts_with('#') {
+                found.push((from + start, from + start + end));
+            }
+        }
     }
-    let start = line.len() - line[begin + length..].trim_start().len();
-    let value = &line[start..];
-    if let Some(quoted) = value.strip_prefix('\'') {
-        let end = find_closing_quote(quoted.as_bytes(), b"'").unwrap_or(quoted.len());
-        return Some((start + 1, start + 1 + end));
-    }
-    if !name.contains(['_', '.']) || value.starts_with('=') {
-        return None;
-    }
-    let end = value.find([' ', '\t', '#']).unwrap_or(value.len());
-    let alone = value[end..].trim_start();
-    // More words make a sentence, and no line of the file.
-    (alone.is_empty() || alone.starts_with('#')).then_some((start, start + end))
+    found
 }
 
 #[cfg(test)]
@@ -277,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_that_can_hold_no_secret_has_none(
+        fn a_line_has_the_secrets_that_it_has_alone(
             parts in proptest::collection::vec(
                 prop_oneof![
                     Just("password"), Just("pass\"wd"), Just("Token"), Just("https://u:p@h"), Just("://"), Just("="), Just(" = "),
@@ -288,9 +290,14 @@ mod tests {
             )
         ) {
             let text = parts.concat();
+            let (mut at, mut each) = (0, Vec::new());
             for line in text.split_inclusive('\n') {
-                let all = [find_assigned(line), find_in_addresses(line), find_in_setting(line).into_iter().collect()].concat();
-                prop_assert!(may_hold_secrets(line.as_bytes()) || all.is_empty(), "{:?}", line);
+                each.extend(find_secrets(line).into_iter().map(|(from, to)| (at + from, at + to)));
+                at += line.len();
+            }
+            prop_assert_eq!(find_secrets(&text), each, "{:?}", text);
+            for line in text.split_inclusive('\n') {
+                prop_assert!(may_hold_secrets(line.as_bytes()) || find_secrets(line).is_empty(), "{:?}", line);
             }
         }
     }
