@@ -247,8 +247,11 @@ fn samples(c: &Cluster, built: Value) -> Result {
     seen("n1", "og_guc", json!({"parameters": {"wal_keep_segments": 77}, "reload": "never"}))?;
     // One that is not well says why.
     seen("n2", "og_node_state", json!({"state": "stopped"}))?;
-    let diagnosed =
-        seen("n2", "og_node_state", json!({"state": "query", "diagnose": true, "log_end": true}))?;
+    let diagnosed = seen(
+        "n2",
+        "og_node_state",
+        json!({"state": "query", "diagnose": true, "log_end": true, "log_lines": 5}),
+    )?;
     seen("n2", "og_node_state", json!({"state": "started"}))?;
     c.wait_for_state("n2", "standby", "Normal")?;
     // So would a failover put it on record.
