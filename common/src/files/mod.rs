@@ -1,6 +1,7 @@
 //! Files of a node: read them, lock them as gs_guc does, replace them whole.
 
 mod folder;
+pub mod limits;
 mod lock;
 mod replace;
 mod tcp;

@@ -1,10 +1,31 @@
 //! As whom a call acts.
 
+use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid, User};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use crate::base::{Common, Error, ErrorKind, environment_data_dir, not_root_error, run_as_hint};
+use crate::files::limits::{Holder, OPEN_FILES, find_limit, limits_after_login, read_lines};
+
+/// The limits of pam_limits(8) which a login sets for a process: the name in its files, the kernel's, and how many of the
+/// kernel's units one of the file's is. Those of priorities (`nice`, `priority`, `rtprio`) and of logins are not among them.
+const LIMITS: [(&str, Resource, u64); 12] = [
+    ("core", Resource::RLIMIT_CORE, 1024),
+    ("data", Resource::RLIMIT_DATA, 1024),
+    ("fsize", Resource::RLIMIT_FSIZE, 1024),
+    ("memlock", Resource::RLIMIT_MEMLOCK, 1024),
+    (OPEN_FILES, Resource::RLIMIT_NOFILE, 1),
+    ("rss", Resource::RLIMIT_RSS, 1024),
+    ("stack", Resource::RLIMIT_STACK, 1024),
+    ("cpu", Resource::RLIMIT_CPU, 60),
+    ("nproc", Resource::RLIMIT_NPROC, 1),
+    ("as", Resource::RLIMIT_AS, 1024),
+    ("sigpending", Resource::RLIMIT_SIGPENDING, 1),
+    ("msgqueue", Resource::RLIMIT_MSGQUEUE, 1),
+];
 
 /// Run by root, becomes the node's user, and tells whether that is another one; run by anyone else, checks that it is that
 /// user.
@@ -26,6 +47,8 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
     }
     let name = std::ffi::CString::new(user.name.clone())
         .map_err(|_| Error::bad_args("os_user has a NUL in it").with_path("/os_user"))?;
+    // Else a server that this starts would have root's limits.
+    limit_as_login(Path::new("/"), &name, &user);
     switch(&name, user.gid, user.uid).map_err(|e| {
         Error::new(ErrorKind::Permission, format!("cannot become the user {}: {}", user.name, e.desc()))
     })?;
@@ -52,7 +75,42 @@ pub(super) fn check_root(program: &str) -> Result<(), Error> {
     Err(not_root_error(format!("{program} changes the operating system, and this runs as uid {me}")))
 }
 
-fn switch(name: &std::ffi::CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
+/// Gives this process the limits that the user's login would have. One that the kernel refuses (in a container it may refuse
+/// root) stays as it is, as the log says; og_preflight finds what is too little.
+fn limit_as_login(root: &Path, name: &CStr, user: &User) {
+    let groups = getgrouplist(name, user.gid).unwrap_or_default();
+    let named = |gid: Gid| Some((Group::from_gid(gid).ok().flatten()?.name, Some(gid.as_raw())));
+    let groups: BTreeMap<_, _> = groups.into_iter().filter_map(named).collect();
+    let holder = Holder { user: &user.name, uid: Some(user.uid.as_raw()), groups };
+    let lines = read_lines(root, &holder, None);
+    if lines.is_empty() {
+        return;
+    }
+    for (name, resource, unit) in LIMITS {
+        let given = match find_limit(&lines, name) {
+            (None, None) => continue,
+            (soft, hard) => [soft, hard].map(|value| value.map(|value| most_of(name, value, unit))),
+        };
+        let set = getrlimit(resource).and_then(|now| {
+            let (soft, hard) = limits_after_login(now, given.into());
+            if (soft, hard) == now { Ok(()) } else { setrlimit(resource, soft, hard) }
+        });
+        if let Err(e) = set {
+            tracing::warn!("the limit {name} of {} stays: {}", user.name, e.desc());
+        }
+    }
+}
+
+/// The value of a limit in the kernel's units. Of open files it has no limit that is none, but `fs.nr_open`.
+fn most_of(name: &str, value: u64, unit: u64) -> u64 {
+    if name == OPEN_FILES && value == u64::MAX {
+        let most = std::fs::read_to_string("/proc/sys/fs/nr_open");
+        return most.ok().and_then(|most| most.trim().parse().ok()).unwrap_or(value);
+    }
+    value.saturating_mul(unit)
+}
+
+fn switch(name: &CStr, gid: Gid, uid: Uid) -> nix::Result<()> {
     nix::unistd::initgroups(name, gid)?;
     nix::unistd::setgid(gid)?;
     nix::unistd::setuid(uid)

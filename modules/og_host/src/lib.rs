@@ -5,7 +5,6 @@
 
 mod apply;
 pub mod args;
-mod limits;
 mod plan;
 mod present;
 mod record;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use og_common::files::limits::{OPEN_FILES, Scope, find_limit, format_value, parse_value};
 use og_common::gauss::host::{self, Machine};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Item, ItemKind, Kept};
-use crate::limits::{OPEN_FILES, Scope, find_limit, format_value, parse_value};
 use crate::present::{DirectoryFacts, Present};
 use crate::record::{MadeFile, MadeSetting, Record, changes_logind};
 use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, is_unfinished, temporary_name, untrusted_error};

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Gid, Group, Uid, User, access};
+use og_common::files::limits::{self, Holder, LimitLine, parse_value};
 use og_common::gauss::host;
 use og_common::protocol::{Error, ErrorKind};
 
-use crate::limits::{self, Holder, LimitLine};
 use crate::plan::{LOGIND, SETTINGS, limits_file, parse_setting};
 use crate::record::{self, Record};
 use crate::tree::{Entry, Tree, Untrusted};
@@ -136,10 +136,10 @@ impl Present {
             most_open_files: number(tree, "proc/sys/fs/nr_open"),
             memory: memory(tree, "MemTotal:"),
             committed: memory(tree, "Committed_AS:").zip(memory(tree, "CommitLimit:")),
-            open_files: limits::read_open_files(tree),
+            open_files: limits::read_open_files(&tree.path("/")),
             boot: boot(tree),
             main_groups: main_groups(tree),
-            inherited_stack: limits::inherited_stack(tree),
+            inherited_stack: inherited_stack(tree),
             homes: homes(tree),
             remove_ipc: host::remove_ipc(|below| tree.path(below)),
             later_remove_ipc: host::later_remove_ipc(Path::new(LOGIND), |below| tree.path(below)),
@@ -263,7 +263,7 @@ impl Present {
             is_member.then(|| (parts[0].to_owned(), parts[2].parse().ok()))
         }));
         let holder = Holder { user: &user.name, uid: seen.map(|seen| seen.uid), groups };
-        self.limits = limits::read_lines(tree, &holder, &limits_file(&user.name));
+        self.limits = limits::read_lines(&tree.path("/"), &holder, Some(&limits_file(&user.name)));
     }
 
     /// The home directory with which this user is made.
@@ -408,4 +408,12 @@ fn processes(tree: &Tree) -> Result<Vec<Process>, Error> {
         Some(Process { pid, uid, name: line("Name:")?.to_owned() })
     };
     Ok(entries.flatten().filter_map(process).collect())
+}
+
+/// The soft limit of the stack that the first process has, which others inherit.
+fn inherited_stack(tree: &Tree) -> Option<u64> {
+    let text = std::fs::read_to_string(tree.path("proc/1/limits")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max stack size"))?;
+    let soft = parse_value(line.split_whitespace().next()?)?;
+    Some(if soft == u64::MAX { soft } else { soft / 1024 })
 }

@@ -910,23 +910,6 @@ fn a_limit_that_our_file_has_by_now_counts_as_one_that_is_given() {
 }
 
 #[test]
-fn lines_of_limits_are_read_as_pam_limits_reads_them() {
-    let machine = Machine::new();
-    machine.write(
-        "etc/security/limits.conf",
-        "* Hard NOFILE Unlimited\n65534: - nproc 7\n:65534 soft as 8\n@:5 - core 9\n1000:2000 - stack 1\n@1:4 - data 1\n",
-    );
-    let groups = BTreeMap::from([("db".to_owned(), Some(5))]);
-    let holder = limits::Holder { user: USER, uid: Some(65534), groups };
-    let lines = limits::read_lines(&machine.tree(), &holder, Path::new("/none"));
-    let found: Vec<_> = lines
-        .iter()
-        .map(|line| format!("{:?} {} {} {}", line.scope, line.kind, line.name, line.value))
-        .collect();
-    assert_eq!(found, ["All hard nofile unlimited", "User - nproc 7", "User soft as 8", "Group - core 9"]);
-}
-
-#[test]
 fn a_folder_that_only_looks_like_a_half_made_one_stays_as_it_is() {
     let directory = |mode: &str| json!({"directories": [{"path": "/gauss", "owner": "root", "mode": mode}]});
     let machine = Machine::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
+use og_common::files::limits::UNLIMITED;
 use og_common::gauss::host;
 use og_common::protocol::Error;
 
@@ -41,8 +42,6 @@ const LEAST: [(&str, u64); 7] = [
 ];
 /// The numbers of open files that the kernel takes for `fs.nr_open`.
 const NR_OPEN_RANGE: RangeInclusive<u64> = 64..=2_147_483_584;
-/// The limit without end.
-pub const UNLIMITED: &str = "unlimited";
 /// No name of a user or group is longer.
 const MAX_NAME: usize = 31;
 /// No value of a setting is longer: the kernel takes no more than a page.

@@ -257,6 +257,16 @@ fn nobody_receives(c: &Cluster, standbys: &[&str]) -> Result {
     })
 }
 
+/// Waits until both standbys have received the same, which is all that an idle primary has written.
+fn receive_alike(c: &Cluster, standbys: [&str; 2]) -> Result {
+    c.wait_until("both standbys have received the same", || {
+        let received =
+            |node| Ok::<_, String>(state(c, node, json!({}))?["node"]["receiver"]["received"].clone());
+        let [first, second] = [received(standbys[0])?, received(standbys[1])?];
+        Ok(if first.is_string() && first == second { Ok(()) } else { Err(format!("{first} and {second}")) })
+    })
+}
+
 /// The primary n1 is lost when its client has ended and the standbys have all that it wrote, and n2 takes over. Returns what
 /// the client saw.
 fn lose_idle_primary(c: &Cluster) -> Result<Seen> {
@@ -348,8 +358,8 @@ fn failover_killed(c: &Cluster) -> Result {
     let client = c.client("n1", Duration::from_millis(1))?;
     std::thread::sleep(Duration::from_millis(300));
     let seen = client.finish().map_err(|e| e.to_string())?;
-    // Its last rows come to both: where n3 holds more than n2, that is refused, and rightly.
-    std::thread::sleep(Duration::from_millis(500));
+    // Where n3 holds more than n2, that is refused, and rightly.
+    receive_alike(c, ["n2", "n3"])?;
     c.lab().kill_server("n1").map_err(|e| e.to_string())?;
     nobody_receives(c, &["n2", "n3"])?;
     let kills = killed_after_each_task(c, "failover.yml", &args)?;

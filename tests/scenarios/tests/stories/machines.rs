@@ -90,6 +90,30 @@ fn read(c: &Cluster, node: &str, path: &str) -> Result<String> {
     std::fs::read_to_string(outside).map_err(|e| format!("{node}: {path}: {e}"))
 }
 
+/// A limit that the machines' own file gives all users; any machine may lower it, and no server minds.
+const OWN_LIMIT: (&str, &str) = ("* - msgqueue 4321\n", "Max msgqueue size");
+/// Where it stands.
+const OWN_LIMITS_FILE: &str = "/etc/security/limits.conf";
+
+fn write_limits(c: &Cluster) -> Result {
+    NODES.iter().try_for_each(|name| {
+        let file = c.node(name)?.from_outside(Path::new(OWN_LIMITS_FILE));
+        std::fs::write(&file, OWN_LIMIT.0).map_err(|e| format!("{}: {e}", file.display()))
+    })
+}
+
+/// The server has the limits of its user's login, although ssh leads to root, who has others.
+fn check_login_limits(c: &Cluster, name: &str) -> Result {
+    let pid_file = c.node(name)?.data_dir.join("postmaster.pid");
+    let pid = read(c, name, &pid_file.to_string_lossy())?;
+    let limits = read(c, name, &format!("/proc/{}/limits", pid.lines().next().unwrap_or_default()))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix(OWN_LIMIT.1)).unwrap_or_default();
+    if line.split_whitespace().take(2).eq(["4321"; 2]) {
+        return Ok(());
+    }
+    Err(format!("{name}: {} of the running server: {line}", OWN_LIMIT.1))
+}
+
 /// The cluster is at rest, and each machine as og_host and og_package say.
 fn check_machines(c: &Cluster) -> Result {
     c.check_at_rest(&ROLES)?;
@@ -106,6 +130,7 @@ fn check_machines(c: &Cluster) -> Result {
         if !limits.contains("omm - nofile 1000000\n") {
             return Err(format!("{name}: {LIMITS}: {limits}"));
         }
+        check_login_limits(c, name)?;
         for line in read(c, name, SETTINGS)?.lines().filter(|line| !line.starts_with('#')) {
             let (key, value) = line.split_once('=').ok_or_else(|| format!("{name}: {SETTINGS}: {line}"))?;
             let file = format!("/proc/sys/{}", key.trim().replace('.', "/"));
@@ -150,6 +175,7 @@ fn show_told(c: &Cluster, what: &str, told: &Told) {
 
 fn make_all_bare(c: &Cluster) -> Result {
     NODES.iter().try_for_each(|name| c.lab().make_bare(name).map_err(|e| e.to_string()))?;
+    write_limits(c)?;
     write_password(c)
 }
 
@@ -157,6 +183,7 @@ fn by_og(c: &Cluster) -> Result {
     let shell = Shell::new(c)?;
     let line = deploy_line(c)?;
     write_password(c)?;
+    write_limits(c)?;
     let before = NODES.iter().map(|name| look(c, name)).collect::<Result<Vec<_>>>()?;
     let told = shell.run(&format!("{line} -n"))?.must_work()?;
     for (name, before) in NODES.iter().zip(&before) {
@@ -185,6 +212,7 @@ fn may_stay(path: &Path, is_dir: bool) -> bool {
     let text = path.to_string_lossy();
     of_users
         || path == Path::new("/etc/.pwd.lock")
+        || path == Path::new(OWN_LIMITS_FILE)
         || path.starts_with("/home/omm")
         || path.starts_with("/gauss/app")
         || text.starts_with("/gauss/data/dn.moved-")

@@ -1,10 +1,10 @@
-//! Limits that files of pam_limits(8) other than ours give a user.
+//! Limits that the files of pam_limits(8) give a user who logs in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::tree::Tree;
-use crate::wanted::UNLIMITED;
+/// The value of a limit that is none.
+pub const UNLIMITED: &str = "unlimited";
 
 /// The main file, which is read first.
 const MAIN: &str = "/etc/security/limits.conf";
@@ -13,7 +13,7 @@ const FOLDER: &str = "/etc/security/limits.d";
 /// The limit of open files, the only one that the kernel itself bounds (`fs.nr_open`).
 pub const OPEN_FILES: &str = "nofile";
 
-/// One limit in a file that is not ours.
+/// One limit in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitLine {
     /// The file.
@@ -77,16 +77,17 @@ pub enum Scope {
     User,
 }
 
-/// Reads the lines for this user in the order in which they count. A file that cannot be read sets nothing.
+/// Reads the lines for this user in the order in which they count, below this root of the file system, without those of the
+/// file `except`. A file that cannot be read sets nothing.
 #[must_use]
-pub fn read_lines(tree: &Tree, holder: &Holder<'_>, own: &Path) -> Vec<LimitLine> {
-    read_all(tree, Some(own), |domain| holder.scope_of(domain))
+pub fn read_lines(root: &Path, holder: &Holder<'_>, except: Option<&Path>) -> Vec<LimitLine> {
+    read_all(root, except, |domain| holder.scope_of(domain))
 }
 
 /// Reads the numbers of open files that any user or group gets, with the file of each.
 #[must_use]
-pub fn read_open_files(tree: &Tree) -> BTreeSet<(PathBuf, u64)> {
-    let lines = read_all(tree, None, |_| Some(Scope::All)).into_iter().filter(|line| line.name == OPEN_FILES);
+pub fn read_open_files(root: &Path) -> BTreeSet<(PathBuf, u64)> {
+    let lines = read_all(root, None, |_| Some(Scope::All)).into_iter().filter(|line| line.name == OPEN_FILES);
     // One without end is as many as the kernel gives.
     lines
         .filter_map(|line| Some((line.file, parse_value(&line.value).filter(|most| *most < u64::MAX)?)))
@@ -94,16 +95,16 @@ pub fn read_open_files(tree: &Tree) -> BTreeSet<(PathBuf, u64)> {
 }
 
 /// Reads the lines for which there is a scope.
-fn read_all(tree: &Tree, own: Option<&Path>, scope: impl Fn(&str) -> Option<Scope>) -> Vec<LimitLine> {
+fn read_all(root: &Path, except: Option<&Path>, scope: impl Fn(&str) -> Option<Scope>) -> Vec<LimitLine> {
     let mut files = vec![PathBuf::from(MAIN)];
-    let entries = std::fs::read_dir(tree.path(FOLDER)).into_iter().flatten().flatten();
+    let entries = std::fs::read_dir(below(root, Path::new(FOLDER))).into_iter().flatten().flatten();
     let mut others: Vec<PathBuf> = entries.map(|entry| Path::new(FOLDER).join(entry.file_name())).collect();
-    others.retain(|path| path.extension().is_some_and(|end| end == "conf") && own != Some(path));
+    others.retain(|path| path.extension().is_some_and(|end| end == "conf") && except != Some(path));
     others.sort();
     files.extend(others);
     let mut lines = Vec::new();
     for file in files {
-        let text = std::fs::read(tree.path(&file.to_string_lossy())).unwrap_or_default();
+        let text = std::fs::read(below(root, &file)).unwrap_or_default();
         for line in String::from_utf8_lossy(&text).lines() {
             let line = line.split('#').next().unwrap_or_default();
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -142,11 +143,69 @@ pub fn format_value(value: u64) -> String {
     if value == u64::MAX { UNLIMITED.to_owned() } else { value.to_string() }
 }
 
-/// The soft limit of the stack that the first process has, which others inherit.
+/// The path below this root of the file system.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// What a login makes of a soft and a hard limit of now when the files give these: what they leave out stays, and no soft
+/// limit is above its hard one (`setup_limits` of pam_limits).
 #[must_use]
-pub fn inherited_stack(tree: &Tree) -> Option<u64> {
-    let text = std::fs::read_to_string(tree.path("proc/1/limits")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Max stack size"))?;
-    let soft = parse_value(line.split_whitespace().next()?)?;
-    Some(if soft == u64::MAX { soft } else { soft / 1024 })
+pub fn limits_after_login(
+    (soft, hard): (u64, u64),
+    (soft_given, hard_given): (Option<u64>, Option<u64>),
+) -> (u64, u64) {
+    let hard = hard_given.unwrap_or(hard);
+    (soft_given.unwrap_or(soft).min(hard), hard)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_pam_limits_reads_them() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("etc/security/limits.d");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(
+            root.path().join("etc/security/limits.conf"),
+            "* Hard NOFILE Unlimited # all\n65534: - nproc 7\n:65534 soft as 8\n@:5 - core 9\n1000:2000 - stack 1\n\
+             @1:4 - data 1\n",
+        )
+        .unwrap();
+        std::fs::write(folder.join("a.conf"), "nobody soft as 10\n").unwrap();
+        std::fs::write(folder.join("b.conf"), "nobody soft as 11\n").unwrap();
+        std::fs::write(folder.join("c.other"), "nobody soft as 12\n").unwrap();
+        let groups = BTreeMap::from([("db".to_owned(), Some(5))]);
+        let holder = Holder { user: "nobody", uid: Some(65534), groups };
+        let own = Path::new("/etc/security/limits.d/b.conf");
+        let lines = read_lines(root.path(), &holder, Some(own));
+        let found: Vec<_> = lines
+            .iter()
+            .map(|line| format!("{:?} {} {} {}", line.scope, line.kind, line.name, line.value))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "All hard nofile unlimited",
+                "User - nproc 7",
+                "User soft as 8",
+                "Group - core 9",
+                "User soft as 10"
+            ]
+        );
+        assert_eq!(find_limit(&lines, "as"), (Some(10), None));
+        assert_eq!(find_limit(&read_lines(root.path(), &holder, None), "as"), (Some(11), None));
+    }
+
+    #[test]
+    fn a_soft_limit_stays_below_its_hard_one() {
+        assert_eq!(limits_after_login((1024, 4096), (None, None)), (1024, 4096));
+        assert_eq!(limits_after_login((1024, 4096), (Some(1_000_000), None)), (4096, 4096));
+        assert_eq!(limits_after_login((1024, 4096), (None, Some(512))), (512, 512));
+        let both = (Some(1_000_000), Some(1_000_000));
+        assert_eq!(limits_after_login((1024, 4096), both), (1_000_000, 1_000_000));
+    }
 }
