@@ -146,7 +146,7 @@ pub struct Options {
     /// PostgreSQL (`PG`).
     pub og_compatibility: Compatibility,
     /// Absolute path, on the node that becomes the primary of a new cluster, of a file whose first line is the password of the
-    /// initial user. Without it that user has none, and comes in only where pg_hba.conf asks for none.
+    /// initial user. A new cluster needs it: openGauss refuses every statement of an initial user without a password.
     pub og_password_file: String,
     /// The file of openGauss's package on the controller, of the server or of a whole release. It is carried to the nodes that lack it
     /// and unpacked beside `gauss_home`, which becomes a link to it. Without it the program files must be there already.

@@ -845,7 +845,8 @@ def initdb(**arguments):
 
     password (str)
         Password of the initial user. It reaches gs_initdb on its standard input. Without it and
-        `password_file` the initial user has none.
+        `password_file` the initial user has none, and the server refuses all that he asks until
+        `ALTER ROLE` has given him one.
         Only when `state` is `present`.
         Not together with `password_file`.
 

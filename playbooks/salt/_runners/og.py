@@ -525,8 +525,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_password_file (str, default "")
         Absolute path, on the node that becomes the primary of a new cluster, of a file whose first
-        line is the password of the initial user. Without it that user has none, and comes in only
-        where pg_hba.conf asks for none.
+        line is the password of the initial user. A new cluster needs it: openGauss refuses every
+        statement of an initial user without a password.
 
     og_xml (str, default "")
         Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM

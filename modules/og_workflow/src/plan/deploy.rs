@@ -127,6 +127,13 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
             primary.name
         ));
     }
+    if is_new(primary) && primary.seen().is_vacant() && options.og_password_file.is_empty() {
+        c.findings.push(format!(
+            "{}: the database that is made there has an initial user without a password, of whom openGauss refuses every \
+             statement; write a password into a file there that only the user may read, and name it in og_password_file",
+            primary.name
+        ));
+    }
     let fresh: Vec<&Node> = nodes.iter().filter(|n| is_new(n)).collect();
     let (sizes, reasons) = size(&mut c, nodes, &fresh, options);
     check_senders(&mut c, &fresh, options);

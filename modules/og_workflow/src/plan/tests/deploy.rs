@@ -34,7 +34,7 @@ fn bare_cluster() -> Vec<Given> {
 
 fn with(hosts: &[Given], parameters: Value) -> Outlook<Deploy> {
     let og_parameters = parameters.as_object().unwrap().clone();
-    deploy(&nodes(hosts), &Options { og_parameters, ..Options::default() })
+    deploy(&nodes(hosts), &Options { og_parameters, og_password_file: "/p".to_owned(), ..Options::default() })
 }
 
 fn deploying(hosts: &[Given]) -> Outlook<Deploy> {
@@ -207,6 +207,20 @@ fn a_run_that_was_killed_goes_on_from_what_is_there() {
     hosts[1].2["og_node_state"] = seen(2, "primary", true, &[])["og_node_state"].clone();
     let plan = good(deploying(&hosts));
     assert!(plan.is_empty() && plan.shared.primary == "n2");
+}
+
+#[test]
+fn an_initial_user_without_a_password_is_refused_where_one_is_made() {
+    let mut hosts = bare_cluster();
+    let without = |hosts: &[Given]| deploy(&nodes(hosts), &Options::default());
+    let told = without(&hosts).findings.join("\n");
+    assert!(
+        told.starts_with("n1: the database that is made there") && told.contains("og_password_file"),
+        "{told}"
+    );
+    // An earlier run has made it, with what that was given.
+    hosts[0] = made(1, "primary");
+    assert!(good(without(&hosts)).start);
 }
 
 #[test]
