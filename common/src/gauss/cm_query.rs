@@ -295,10 +295,10 @@ impl ServerNode {
     /// # Errors
     /// `not_found` when there is no cm_ctl; `command_failed` with its words when it tells nothing of the cluster.
     pub async fn query_cm(&self, call: &Call) -> Result<CmView, Error> {
-        let begun = Instant::now();
+        let mut settling = Settling::begin(Instant::now());
         loop {
             let view = self.query_cm_once(call).await?;
-            if begun.elapsed() >= view.settling_time() {
+            if settling.is_over(view.settling_time(), Instant::now()) {
                 return Ok(view);
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
@@ -314,6 +314,28 @@ impl ServerNode {
             let detail = format!("cm_ctl query tells nothing of the cluster: {}", outcome.last_words());
             Error::new(ErrorKind::CommandFailed, detail).with_command(outcome.record())
         })
+    }
+}
+
+/// For how long views have been such that they may pass.
+struct Settling {
+    begun: Instant,
+    /// How long such a view as the last one may last, and since when there have been such.
+    last: (Duration, Instant),
+}
+
+impl Settling {
+    fn begin(now: Instant) -> Self {
+        Self { begun: now, last: (Duration::ZERO, now) }
+    }
+
+    /// Whether a view that may last so long is to be believed: the time of a cm_server that was elected meanwhile counts from then
+    /// on, for it has yet to hear from the nodes. Elections that go on and on are believed in the end.
+    fn is_over(&mut self, limit: Duration, now: Instant) -> bool {
+        if self.last.0 != limit {
+            self.last = (limit, now);
+        }
+        now.duration_since(self.last.1) >= limit || now.duration_since(self.begun) >= ELECTION + SETTLING
     }
 }
 
@@ -412,6 +434,25 @@ mod tests {
         assert!(bare.is_stopped_by_hand() && bare.role.is_none() && bare.data_dir.is_none());
         let six = CmInstance::parse("1  n1 fd00::1 6001 15400 /d P Primary Normal").unwrap();
         assert!(six.is_normal() && six.data_dir.as_deref() == Some("/d"));
+    }
+
+    #[test]
+    fn a_cm_server_that_was_just_elected_has_its_time_from_then_on() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut settling = Settling::begin(begun);
+        assert!(!settling.is_over(ELECTION, at(1)) && !settling.is_over(ELECTION, at(6)));
+        assert!(!settling.is_over(SETTLING, at(7)) && !settling.is_over(SETTLING, at(9)));
+        assert!(settling.is_over(SETTLING, at(10)), "it goes on saying so");
+        assert!(settling.is_over(Duration::ZERO, at(11)), "all is well");
+        let mut settling = Settling::begin(begun);
+        assert!(settling.is_over(Duration::ZERO, at(0)));
+        assert!(!settling.is_over(ELECTION, at(0)) && settling.is_over(ELECTION, at(10)));
+        // One election after the other.
+        let mut settling = Settling::begin(begun);
+        let last = (0..20)
+            .find(|second| settling.is_over(if second % 2 == 0 { ELECTION } else { SETTLING }, at(*second)));
+        assert_eq!(last, Some(13));
     }
 
     #[test]
