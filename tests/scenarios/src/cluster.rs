@@ -354,6 +354,19 @@ impl Cluster {
     pub fn wait_until<T>(
         &self,
         what: &str,
+        look: impl FnMut() -> Result<std::result::Result<T, String>>,
+    ) -> Result<T> {
+        self.wait_within(PATIENCE, what, look)
+    }
+
+    /// The same for what may take longer than a minute.
+    ///
+    /// # Errors
+    /// As [`Self::wait_until`].
+    pub fn wait_within<T>(
+        &self,
+        patience: Duration,
+        what: &str,
         mut look: impl FnMut() -> Result<std::result::Result<T, String>>,
     ) -> Result<T> {
         let start = Instant::now();
@@ -362,7 +375,7 @@ impl Cluster {
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(seen)) | Err(seen) => seen,
             };
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > patience {
                 return Err(format!("expected: {what}; last seen: {seen}"));
             }
             std::thread::sleep(INTERVAL);

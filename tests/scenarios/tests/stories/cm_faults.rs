@@ -2,6 +2,7 @@
 //! there are never two primaries, no row is lost, and the same words go on.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use og_lab::Role;
 use og_scenarios::client::create_table;
@@ -30,6 +31,8 @@ pub const STORY: Story = Story {
     ],
 };
 
+/// A cm_agent that was killed while it stopped a server may need a minute until it stops it.
+const CM_PATIENCE: Duration = Duration::from_secs(180);
 /// A step of every switchover before anything is changed.
 const BEFORE: &str = "Wait until the standby has caught up";
 const SWITCH: &str = "Switch over";
@@ -48,7 +51,7 @@ fn cm_ctl(c: &Cluster, node: &str, words: &[&str]) -> Result {
 
 /// Waits until a program with these words runs on the node.
 fn await_command(c: &Cluster, node: &str, words: &str) -> Result {
-    c.wait_until(&format!("{words} runs on {node}"), || {
+    c.wait_within(CM_PATIENCE, &format!("{words} runs on {node}"), || {
         let found = c.node(node)?.exec(["pgrep", "-f", words]).output().map_err(|e| e.to_string())?;
         Ok(if found.status.success() { Ok(()) } else { Err("it does not".to_owned()) })
     })
