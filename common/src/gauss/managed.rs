@@ -159,7 +159,7 @@ impl ManagedBy {
     /// Returns why `act` on the server in `data_dir` must be left to CM, DSS or DCF; `None` when it need not.
     ///
     /// CM lets go of a server in two cases only. While it is paused it neither starts nor stops a server nor gives roles; but
-    /// one in manual stop is killed when CM is resumed.
+    /// one in manual stop is killed when CM is resumed, and a switchover leaves the other standbys behind.
     /// In manual stop it keeps the server stopped: cm_agent kills one that is started. `cm_ctl stop` of the whole cluster ends
     /// cm_agent on each node, and no CM program interferes; after `cm_ctl stop -n` the others still run the cluster.
     #[must_use]
@@ -179,11 +179,16 @@ impl ManagedBy {
             let command = self.cm_command(act, data_dir);
             let hint = match (self.paused, self.is_node_stopped()) {
                 (true, true) => format!("resume CM (cm_ctl resume), then {command}"),
+                (true, false) if self.manual_start.is_empty() => {
+                    "resume CM (cm_ctl resume), and call again".to_owned()
+                }
                 (true, false) => {
                     "resume CM (cm_ctl resume), and start the server then, which takes the manual stop away"
                         .to_owned()
                 }
                 (false, true) => command,
+                // A pause lets none pass.
+                (false, false) if act == Act::Switchover => command,
                 (false, false) => {
                     format!("{command}; or pause CM first: cm_ctl pause, and cm_ctl resume afterwards")
                 }
@@ -323,7 +328,13 @@ impl ManagedBy {
             });
         }
         if self.paused {
-            return None;
+            // Seen with CM 6.0.2: cm_agent names the one primary that a standby may connect to, and none while CM is paused;
+            // and the terms are those that cm_server gave.
+            return (act == Act::Switchover).then(|| {
+                "CM is paused, and until it is resumed the other standbys stay with the old primary, which has a newer term than \
+                 the one that is made primary beside it"
+                    .to_owned()
+            });
         }
         Some(
             match act {
@@ -779,6 +790,10 @@ mod tests {
         assert_eq!(permitted(&dead), []);
     }
 
+    fn all_but(act: Act) -> Vec<Act> {
+        ACTS.iter().copied().filter(|other| *other != act).collect()
+    }
+
     #[test]
     fn what_cm_can_do_is_done_by_cm_ctl() {
         assert_eq!(means(&ManagedBy::default()), (vec![], ACTS.to_vec()));
@@ -788,7 +803,7 @@ mod tests {
         assert_eq!(under_cm().means(Act::Stop, Path::new("/link")), Ok(Means::Cm(target)));
         let failover = under_cm().means(Act::Failover, Path::new("/data")).unwrap_err();
         assert!(failover.hint.contains("leave it to cm_server"), "{}", failover.hint);
-        assert_eq!(means(&ManagedBy { paused: true, ..under_cm() }), (vec![], ACTS.to_vec()));
+        assert_eq!(means(&ManagedBy { paused: true, ..under_cm() }), (vec![], all_but(Act::Switchover)));
     }
 
     #[test]
@@ -846,9 +861,12 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_cm_lets_everything_pass() {
+    fn a_paused_cm_lets_everything_pass_but_a_switchover() {
         let managed = ManagedBy { paused: true, ..under_cm() };
-        assert_eq!(permitted(&managed), ACTS);
+        assert_eq!(permitted(&managed), all_but(Act::Switchover));
+        let refused = managed.objection(Act::Switchover, Path::new("/data")).unwrap();
+        assert!(refused.detail.contains("the other standbys stay with the old primary"), "{refused:?}");
+        assert_eq!(refused.hint, "resume CM (cm_ctl resume), and call again");
         assert!(managed.caution(Act::Stop).unwrap().contains("cm_ctl stop"));
         assert_eq!(managed.caution(Act::Start), None);
     }

@@ -36,11 +36,33 @@ fn a_cluster_that_cm_runs_in_part_is_left_alone() {
     let mut hosts = pending(2, "200", "200");
     under_cm(&mut hosts, &json!({}));
     hosts[1].2["og_node_state"]["node"]["managed_by"]["paused"] = json!(true);
-    let finding = only(switchover(&nodes(&hosts), &["n2".to_owned()], &Options::default()));
+    let standbys = ["n2".to_owned(), "n3".to_owned()];
+    let finding = only(restart(&nodes(&hosts), &standbys, &Options::default()));
     assert!(finding.starts_with("n2: CM has let go of these nodes"), "{finding}");
     assert!(finding.contains("runs n1, n3") && finding.contains("cm_ctl resume"), "{finding}");
     under_cm(&mut hosts, &json!({"paused": true}));
-    good(switchover(&nodes(&hosts), &["n2".to_owned()], &Options::default()));
+    good(restart(&nodes(&hosts), &standbys, &Options::default()));
+}
+
+#[test]
+fn no_primary_is_handed_over_while_cm_is_paused() {
+    let mut hosts = pending(2, "200", "300");
+    under_cm(&mut hosts, &json!({"paused": true}));
+    for finding in [
+        only(switchover(&nodes(&hosts), &["n2".to_owned()], &Options::default())),
+        only(restart(&nodes(&hosts), &[], &Options::default())),
+    ] {
+        assert!(finding.contains("n1, n2, n3: openGauss CM runs this node"), "{finding}");
+        assert!(
+            finding.contains("stay with the old primary") && finding.contains("cm_ctl resume"),
+            "{finding}"
+        );
+    }
+    // In place it needs the pause.
+    let mut lowered = pending(2, "300", "200");
+    under_cm(&mut lowered, &json!({"paused": true}));
+    let plan = good(restart(&nodes(&lowered), &[], &Options::default()));
+    assert!(matches!(plan.primary, OfPrimary::InPlace { .. }), "{:?}", plan.primary);
 }
 
 #[test]
