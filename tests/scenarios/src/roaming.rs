@@ -52,7 +52,8 @@ impl Roamed {
     }
 }
 
-/// Runs `work` while the client commits rows; those that were acknowledged must then be on all of the nodes.
+/// Runs `work` while the client commits rows, from its first commit on; those that were acknowledged must then be on all of the
+/// nodes.
 ///
 /// # Errors
 /// What kept it from working; rows that are missing.
@@ -98,7 +99,8 @@ fn write_by<T>(
                 scope.spawn(move || write_rows(commands, first + number * STRIDE, pause, stop, seen))
             })
             .collect();
-        let done = work();
+        // A gap can be seen only after a commit.
+        let done = wait_for_commit(c, &seen).and_then(|()| work());
         // A gap has ended when somebody could commit again.
         let goes_on = done.as_ref().map_or(Ok(()), |_| wait_for_commit(c, &seen));
         stop.store(true, Ordering::Relaxed);

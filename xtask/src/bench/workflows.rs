@@ -249,8 +249,8 @@ fn switchovers(
                         Ok(if count == DIRTY_ROWS { Ok(()) } else { Err(count) })
                     })?;
                 }
-                let begun = Instant::now();
                 let work = || {
+                    let begun = Instant::now();
                     if which == "og" {
                         shell.run(&format!("og switchover {to}"))?.must_work()?;
                     } else {

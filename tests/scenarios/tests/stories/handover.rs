@@ -140,7 +140,6 @@ fn beside_gs_ctl(c: &Cluster) -> Result {
         [("n1", "n2", true), ("n2", "n1", false), ("n1", "n2", false), ("n2", "n1", true)].repeat(2)
     {
         let ((), seen) = write_on_any(c, &[from, to], || {
-            std::thread::sleep(Duration::from_secs(2));
             if by_og {
                 return Shell::new(c)?.run(&format!("og switchover {to}"))?.must_work().map(drop);
             }
