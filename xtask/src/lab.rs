@@ -20,7 +20,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(
             Command::new("up")
-                .about("Bring up a cluster and newcomers")
+                .about("Bring up a cluster, and initialised nodes that belong to none")
                 .arg(name())
                 .arg(number("nodes", "2", "Nodes of the cluster: a primary and standbys"))
                 .arg(number("cascade", "0", "Cascade standbys besides"))
@@ -33,7 +33,7 @@ pub fn command() -> Command {
                     Arg::new("cm")
                         .long("cm")
                         .action(ArgAction::SetTrue)
-                        .help("Run it under openGauss CM (/opt/cm-* or OG_LAB_CM); three nodes or more, and no newcomers"),
+                        .help("Run it under openGauss CM (/opt/cm-* or OG_LAB_CM); three nodes or more, and no spare ones"),
                 )
                 .arg(
                     Arg::new("machines")
@@ -147,6 +147,14 @@ fn up(matches: &ArgMatches) -> Result {
     );
     let nodes =
         roles.into_iter().enumerate().map(|(n, role)| NodeSpec::new(format!("n{}", n + 1), role)).collect();
+    let name = named(matches);
+    // What was done in it would be gone.
+    if Lab::open(&name).is_ok() {
+        return Err(format!(
+            "the lab \"{name}\" is up already: cargo xtask lab shell goes into it, cargo xtask lab down ends it, --name gives \
+             this one another name"
+        ));
+    }
     let programs = programs()?;
     if matches.get_flag("machines") {
         return up_machines(named(matches), nodes, &programs);

@@ -152,7 +152,7 @@ impl Lab {
     pub fn open(name: &str) -> Result<Self> {
         let path = state_dir(name).join("state.json");
         let text = fs::read(&path)
-            .map_err(|e| Error::new(format!("no lab {name} is up ({}: {e})", path.display())))?;
+            .map_err(|e| Error::new(format!("the lab \"{name}\" is not up ({}: {e})", path.display())))?;
         serde_json::from_slice(&text).map_err(|e| Error::new(format!("{}: {e}", path.display())))
     }
 

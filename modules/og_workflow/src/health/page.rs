@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use og_common::clock::rfc3339;
 use og_common::gauss::Role;
 
+use super::cm;
 use super::lines::cells;
 use super::picture::{Grade, escape, svg, verdict_in_words};
 use super::{Answer, ClusterHealth, Finding, NodeHealth, Readiness, Severity};
@@ -70,6 +71,9 @@ pub fn html(health: &ClusterHealth, cluster: &str, at: u64) -> String {
         picture = svg(health),
     );
     table(health, &mut out);
+    if let Some(view) = &health.cm {
+        let _ = writeln!(out, "<p>{}</p>", escape(&cm::line(view)));
+    }
     findings(&health.findings, &mut out);
     readiness(&health.nodes, &mut out);
     let _ = writeln!(out, "</main>\n<script>{AGE}</script>\n</body>\n</html>");

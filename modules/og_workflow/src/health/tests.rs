@@ -72,7 +72,9 @@ fn what_cm_says_stands_beside_what_was_seen() {
     let it = health(&under_cm(&cm_says(well, normal, "Standby Normal")));
     assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec![]));
     let text = lines(&it, false, None);
-    assert_eq!(text.last().unwrap(), "CM: Normal; cm_server: n1 Primary, n2 Standby, n3 Standby");
+    let of_cm = "CM: Normal; cm_server: n1 Primary, n2 Standby, n3 Standby";
+    assert_eq!(text.last().unwrap(), of_cm);
+    assert!(html(&it, "shop", 0).contains(&format!("<p>{of_cm}</p>")));
     // A server that a person has stopped by cm_ctl, and that runs all the same.
     let paused = "cluster_state   : Degraded\npausing         : Yes";
     let it = health(&under_cm(&cm_says(["Primary", "Standby", "Down"], paused, "Down    Manually stopped")));
