@@ -313,9 +313,9 @@ fn in_manual_stop(c: &Cluster) -> Result {
     if !told.output.contains("cm_ctl start -n 3") || !told.changes.is_empty() {
         return Err(format!("{told:#?}"));
     }
-    cm_ctl(c, "n1", &["start", "-n", "3"])?;
+    // Of other nodes cm_ctl counts lines that only OM's own pssh prints, and gives up when all is done.
+    drop(cm_ctl(c, "n1", &["start", "-n", "3", "-t", "20"]));
     settle(c)?;
-    // cm_ctl counts lines that only OM's own pssh prints, and gives up when all is done.
     drop(cm_ctl(c, "n1", &["stop", "-t", "20"]));
     for name in NODES {
         c.wait_until(&format!("no cm_agent runs on {name}"), || {
@@ -337,7 +337,7 @@ fn in_manual_stop(c: &Cluster) -> Result {
         let words = told["msg"].as_str().unwrap_or_default().to_owned();
         Ok((told["error"]["reason"] == "managed_by_cm").then_some(()).ok_or(words))
     })?;
-    cm_ctl(c, "n1", &["start"])?;
+    drop(cm_ctl(c, "n1", &["start", "-t", "20"]));
     settle(c)?;
     at_rest(c, "n1")
 }
