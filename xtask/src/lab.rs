@@ -148,19 +148,13 @@ fn up(matches: &ArgMatches) -> Result {
     let nodes =
         roles.into_iter().enumerate().map(|(n, role)| NodeSpec::new(format!("n{}", n + 1), role)).collect();
     let name = named(matches);
-    // What was done in it would be gone.
-    if Lab::open(&name).is_ok() {
-        return Err(format!(
-            "the lab \"{name}\" is up already: cargo xtask lab shell goes into it, cargo xtask lab down ends it, --name gives \
-             this one another name"
-        ));
-    }
+    Lab::check_free(&name).map_err(|e| e.to_string())?;
     let programs = programs()?;
     if matches.get_flag("machines") {
-        return up_machines(named(matches), nodes, &programs);
+        return up_machines(name, nodes, &programs);
     }
     let options = LabOptions {
-        name: named(matches),
+        name,
         engine: engine(matches)?,
         nodes,
         base_dir: None,

@@ -156,6 +156,20 @@ impl Lab {
         serde_json::from_slice(&text).map_err(|e| Error::new(format!("{}: {e}", path.display())))
     }
 
+    /// Checks that no lab of this name is up: [`Lab::up`] would remove it, with all that was done in it.
+    ///
+    /// # Errors
+    /// There is one; what to do about it.
+    pub fn check_free(name: &str) -> Result<()> {
+        if Self::open(name).is_err() {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "the lab \"{name}\" is up already: cargo xtask lab shell goes into it, cargo xtask lab down ends it, --name gives \
+             this one another name"
+        )))
+    }
+
     /// The names of all labs which are up, or were when their makers died.
     #[must_use]
     pub fn names() -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use og_lab::Role;
+use og_lab::{Lab, Role};
 use og_scenarios::cluster::{Cluster, Result};
 use og_scenarios::shell::Shell;
 
@@ -21,8 +21,13 @@ fn as_the_tutorial_says(c: &Cluster) -> Result {
     let lines = typed_lines()?;
     for line in &lines {
         match &line.split_whitespace().collect::<Vec<_>>()[..] {
-            // The lab is up, and the shell is this one.
-            ["cargo", "xtask", "lab", "up" | "shell" | "down", ..] => {}
+            // It is up, and is not taken down by a second one.
+            ["cargo", "xtask", "lab", "up", ..] => match Lab::check_free(c.lab().name()) {
+                Err(e) if e.to_string().contains("is up already") => {}
+                other => return Err(format!("{line}: with that lab up: {other:?}")),
+            },
+            // The shell is this one.
+            ["cargo", "xtask", "lab", "shell" | "down", ..] => {}
             ["cargo", "xtask", "lab", "kill", node] => {
                 c.lab().kill_server(node).map_err(|e| e.to_string())?;
             }
