@@ -50,7 +50,7 @@ pub struct Args {
     /// With which SQL a new database is compatible: that of Oracle (`A`), MySQL (`B`), Teradata (`C`) or PostgreSQL (`PG`).
     pub compatibility: Compatibility,
     /// Password of the initial user. It reaches gs_initdb on its standard input. Without it and `password_file` the initial
-    /// user has none, and the server refuses all that he asks until `ALTER ROLE` has given him one.
+    /// user has none, and the server refuses every statement of that user until `ALTER ROLE` has set one.
     pub password: Option<String>,
     /// Absolute path, on this node, of a file whose first line is that password.
     pub password_file: Option<PathBuf>,

@@ -845,8 +845,8 @@ def initdb(**arguments):
 
     password (str)
         Password of the initial user. It reaches gs_initdb on its standard input. Without it and
-        `password_file` the initial user has none, and the server refuses all that he asks until
-        `ALTER ROLE` has given him one.
+        `password_file` the initial user has none, and the server refuses every statement of that
+        user until `ALTER ROLE` has set one.
         Only when `state` is `present`.
         Not together with `password_file`.
 

@@ -129,8 +129,8 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     }
     if is_new(primary) && primary.seen().is_vacant() && options.og_password_file.is_empty() {
         c.findings.push(format!(
-            "{}: the database that is made there has an initial user without a password, of whom openGauss refuses every \
-             statement; write a password into a file there that only the user may read, and name it in og_password_file",
+            "{}: no password is given for the initial user of the new database, and openGauss refuses every statement of a \
+             user without one; write it into a file there that only the user may read, and name that in og_password_file",
             primary.name
         ));
     }

@@ -215,7 +215,8 @@ fn an_initial_user_without_a_password_is_refused_where_one_is_made() {
     let without = |hosts: &[Given]| deploy(&nodes(hosts), &Options::default());
     let told = without(&hosts).findings.join("\n");
     assert!(
-        told.starts_with("n1: the database that is made there") && told.contains("og_password_file"),
+        told.starts_with("n1: no password is given for the initial user")
+            && told.contains("og_password_file"),
         "{told}"
     );
     // An earlier run has made it, with what that was given.

@@ -56,8 +56,8 @@ options:
     description:
       - >-
         Password of the initial user. It reaches gs_initdb on its standard input. Without it and
-        C(password_file) the initial user has none, and the server refuses all that he asks until C(ALTER ROLE)
-        has given him one.
+        C(password_file) the initial user has none, and the server refuses every statement of that user until
+        C(ALTER ROLE) has set one.
       - Only when C(state) is C(present).
       - Not together with C(password_file).
     type: str
