@@ -17,10 +17,10 @@ mod switchover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
+use og_common::gauss::{ClusterLock, DbState, NodeState};
 use og_common::hba::RuleFields;
 use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
@@ -227,6 +227,7 @@ pub fn run(
         leader: None,
         more_parameters: None,
         owed_rules: BTreeMap::new(),
+        streamed: BTreeSet::new(),
         reason: None,
     };
     let done = match workflow.entry() {
@@ -241,6 +242,10 @@ pub fn run(
     let left = it.replay.remaining();
     Ok((it.outcome(why), left))
 }
+
+/// So often, a second apart, the last look waits for a standby that streamed before: openGauss 5.0.3 ends the connection of a standby
+/// when a cascade standby connects to it, and the standby connects again within five seconds.
+const RECONNECT_LOOKS: usize = 10;
 
 /// What one step did on one node.
 struct Done {
@@ -280,6 +285,8 @@ struct Run<'a> {
     more_parameters: Option<Vec<String>>,
     /// By node, pg_hba.conf rules of its own that a build replaced, and which are still to be added again.
     owed_rules: BTreeMap<String, Vec<RuleFields>>,
+    /// Nodes that streamed when a step of this run had them wait for it.
+    streamed: BTreeSet<String>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
 }
@@ -508,6 +515,14 @@ impl Run<'_> {
         self.replay.shown = shown;
         let done = self.replay.ask(name, program, &self.complete(calls))?;
         self.heed(&done);
+        if program == "og_node_state" {
+            let streams = |answer: &Answer| {
+                let node: Option<NodeState> = answer.read_key("node");
+                node.is_some_and(|n| n.role.is_following() && n.db_state == DbState::Normal)
+            };
+            let now = done.0.iter().filter(|(_, answer)| streams(answer)).map(|(name, _)| name.clone());
+            self.streamed.extend(now);
+        }
         Ok(done)
     }
 
@@ -694,13 +709,29 @@ impl Run<'_> {
         gone: &[String],
         primary: Option<&str>,
     ) -> Go<Vec<(String, Vec<String>)>> {
-        let nodes = self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
+        let nodes = self.inspect_at_rest(gone)?;
         self.table = table(&nodes, gone);
         let members: Vec<Node> = nodes.iter().filter(|n| !gone.contains(&n.name)).cloned().collect();
         self.after = Some(Box::new(self.assess(&members)));
         match primary.and_then(|primary| plan::describe_primary_change(&nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
             None => Ok(plan::idle_slots(&nodes, newcomers)),
+        }
+    }
+
+    /// The nodes once those that streamed in this run stream again, or will not for a while.
+    fn inspect_at_rest(&mut self, gone: &[String]) -> Go<Vec<Node>> {
+        let mut looks = 1;
+        loop {
+            let nodes =
+                self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
+            let reconnects =
+                |n: &Node| self.streamed.contains(&n.name) && n.state().db_state == DbState::NeedRepair;
+            if looks == RECONNECT_LOOKS || !nodes.iter().any(reconnects) {
+                return Ok(nodes);
+            }
+            looks += 1;
+            self.replay.pause = Some(1);
         }
     }
 

@@ -37,6 +37,37 @@ fn exchanged(step: &str, call: &NodeCall) -> Option<Value> {
 }
 
 #[test]
+fn the_last_look_waits_for_a_standby_that_streamed_and_connects_again() {
+    let mut looks = 0;
+    let mut say = |reconnects_at: usize, call: &NodeCall, step: &str| {
+        if step == "Wait until the members follow the new primary" {
+            return Some(json!({"failed": false, "changed": false, "node": {
+                "running": true, "answered": true, "role": "standby", "db_state": "normal"}}));
+        }
+        if step == "Inspect the cluster again" && call.node.as_deref() == Some("n3") {
+            looks += usize::from(call.program == "og_node_state");
+            if looks < reconnects_at {
+                return state(call, "standby", "need_repair");
+            }
+        }
+        exchanged(step, call)
+    };
+    let count =
+        |done: &Told| done.steps.iter().filter(|step| step.starts_with("Inspect the cluster again")).count();
+    let done = switch(&streaming(2), false, |step, call| say(3, call, step)).well();
+    assert_eq!(count(&done), 3, "{:?}", done.steps);
+    // A node that stays away is shown as it is, and one that never streamed is not waited for.
+    let done = switch(&streaming(2), false, |step, call| say(usize::MAX, call, step)).well();
+    assert_eq!(count(&done), 10, "{:?}", done.steps);
+    let never = |step: &str, call: &NodeCall| {
+        let is_n3 = step == "Inspect the cluster again" && call.node.as_deref() == Some("n3");
+        if is_n3 { state(call, "standby", "need_repair") } else { exchanged(step, call) }
+    };
+    let done = switch(&streaming(2), false, never).well();
+    assert_eq!(count(&done), 1, "{:?}", done.steps);
+}
+
+#[test]
 fn a_switchover_checkpoints_first_and_all_follow_before_it_ends() {
     let done = switch(&streaming(2), false, exchanged).well();
     assert_eq!(
