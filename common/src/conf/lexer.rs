@@ -53,7 +53,8 @@ pub(super) fn scan_line(text: &[u8]) -> Result<Option<Found>, LineError> {
         // The server would cut the value there, and its last character with it.
         return Err(LineError { column: value.start + nul + 1, message: "NUL byte in a value".into() });
     }
-    let comment = text[value.end..].contains(&b'#');
+    // No token follows, so what is not blank is a comment.
+    let comment = value.end + count(&text[value.end..], is_blank) < text.len();
     Ok(Some(Found { name, value, equals, comment }))
 }
 
@@ -92,7 +93,7 @@ fn error_near(text: &[u8], at: Option<Range<usize>>) -> LineError {
 
 /// The next token at or after `from`; `None` at the end of the line or at a comment.
 fn next_token(text: &[u8], from: usize) -> Option<(Token, Range<usize>)> {
-    let start = from + count(&text[from..], |b| matches!(b, b' ' | b'\t' | b'\r'));
+    let start = from + count(&text[from..], is_blank);
     let rest = &text[start..];
     let (token, length) = match *rest.first()? {
         b'#' => return None,
@@ -106,8 +107,8 @@ fn next_token(text: &[u8], from: usize) -> Option<(Token, Range<usize>)> {
 
 /// `{LETTER}({LETTER_OR_DIGIT}|[-._:/])*`, of which names are a part.
 fn word(rest: &[u8]) -> (Token, usize) {
-    let length = count(rest, |b| is_word(b) || matches!(b, b'-' | b'.' | b':' | b'/'));
     let id = count(rest, is_word);
+    let length = id + count(&rest[id..], |b| CLASSES[usize::from(b)] & (LETTER | DIGIT | SIGN) != 0);
     let qualified = match rest.get(id..id + 2) {
         Some([b'.', letter]) if is_letter(*letter) => id + 1 + count(&rest[id + 1..], is_word),
         _ => 0,
@@ -126,18 +127,15 @@ fn word(rest: &[u8]) -> (Token, usize) {
 fn string(rest: &[u8]) -> Option<usize> {
     let mut ended = None;
     let mut at = 1;
-    while let Some(&byte) = rest.get(at) {
-        at += match byte {
-            b'\'' => {
-                ended = Some(at + 1);
-                if rest.get(at + 1) != Some(&b'\'') {
-                    break;
-                }
-                2
+    while let Some(special) = rest.get(at..).and_then(|rest| memchr::memchr2(b'\'', b'\\', rest)) {
+        at += special;
+        if rest[at] == b'\'' {
+            ended = Some(at + 1);
+            if rest.get(at + 1) != Some(&b'\'') {
+                break;
             }
-            b'\\' => 2,
-            _ => 1,
-        };
+        }
+        at += 2;
     }
     ended
 }
@@ -218,13 +216,41 @@ fn unquote(quoted: &[u8]) -> Vec<u8> {
 }
 
 fn count(text: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
-    text.iter().take_while(|&&byte| belongs(byte)).count()
+    text.iter().position(|&byte| !belongs(byte)).unwrap_or(text.len())
+}
+
+/// A letter, an underscore, or a byte that is not ASCII.
+const LETTER: u8 = 1;
+/// A decimal digit.
+const DIGIT: u8 = 2;
+/// What may stand in an unquoted value beside letters and digits.
+const SIGN: u8 = 4;
+
+/// Which of these each byte is: every byte of a file is asked about.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte {
+            0x30..=0x39 => DIGIT,
+            0x41..=0x5A | 0x61..=0x7A | 0x5F | 0x80.. => LETTER,
+            // -./:
+            0x2D | 0x2E | 0x2F | 0x3A => SIGN,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r')
 }
 
 fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+    CLASSES[usize::from(byte)] == LETTER
 }
 
 fn is_word(byte: u8) -> bool {
-    is_letter(byte) || byte.is_ascii_digit()
+    CLASSES[usize::from(byte)] & (LETTER | DIGIT) != 0
 }

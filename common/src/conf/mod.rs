@@ -174,7 +174,7 @@ impl ConfFile {
             few.is_none_or(|few| few.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(found)))
         };
         let mut found: HashMap<String, Vec<Setting>> = HashMap::new();
-        for setting in self.active_settings(|name| !is_include(name) && is_asked(name)) {
+        for setting in self.active_settings(|name| is_asked(name) && !is_include(name)) {
             found.entry(setting.name.to_ascii_lowercase()).or_default().push(setting);
         }
         found
@@ -184,7 +184,7 @@ impl ConfFile {
     pub(crate) fn register_secrets(&self) {
         for line in &self.lines {
             // With a backslash any byte can be written otherwise.
-            if !secret::may_hold_secrets(&line.bytes) && !line.bytes.contains(&b'\\') {
+            if !secret::may_hold_secrets(&line.bytes) && memchr::memchr(b'\\', &line.bytes).is_none() {
                 continue;
             }
             secret::register_named(&String::from_utf8_lossy(&line.bytes));

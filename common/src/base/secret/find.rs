@@ -3,7 +3,7 @@
 //! What the text is written in is not known: it may be a line of pg_hba.conf, a connection string, JSON, or a piece of
 //! any. So where languages differ, the longest that one of them takes for the value is taken.
 
-use super::{contains_word, is_secret};
+use super::{COLON, KEY, KINDS, QUOTE, contains_word, is_in_word, is_kind, is_secret};
 
 /// Where they stand, in order and apart from each other.
 pub(super) fn find_secrets(text: &str) -> Vec<(usize, usize)> {
@@ -24,17 +24,26 @@ pub(super) fn find_secrets(text: &str) -> Vec<(usize, usize)> {
 /// Whether a secret can be in the line: each has a name, in which quotes may stand, or is in an address. It costs a small part of
 /// looking for them.
 pub(crate) fn may_hold_secrets(line: &[u8]) -> bool {
-    let is_address = |at: usize| line[at..].starts_with(b"://");
-    if contains_word(line) || memchr::memchr_iter(b':', line).any(is_address) {
-        return true;
+    let is_white = |at: Option<usize>| at.and_then(|at| line.get(at)).is_none_or(u8::is_ascii_whitespace);
+    let mut is_cut = false;
+    for (at, &byte) in line.iter().enumerate() {
+        match KINDS[usize::from(byte)] {
+            0 => {}
+            KEY => {
+                if is_in_word(line, at) {
+                    return true;
+                }
+            }
+            COLON => {
+                if line[at..].starts_with(b"://") {
+                    return true;
+                }
+            }
+            // A word that is cut by quotes has one between two letters.
+            _ => is_cut |= !is_white(at.checked_sub(1)) && !is_white(Some(at + 1)),
+        }
     }
-    let is_quote = |byte: &u8| matches!(byte, b'"' | b'\'' | b'\\');
-    // A word that is cut by quotes has one between two letters.
-    let cuts = |three: &[u8]| {
-        is_quote(&three[1]) && !three[0].is_ascii_whitespace() && !three[2].is_ascii_whitespace()
-    };
-    line.windows(3).any(cuts)
-        && contains_word(&line.iter().copied().filter(|byte| !is_quote(byte)).collect::<Vec<u8>>())
+    is_cut && contains_word(&line.iter().copied().filter(|&byte| !is_kind(byte, QUOTE)).collect::<Vec<u8>>())
 }
 
 /// Where the values of `NAME=VALUE` and `"NAME": VALUE` stand whose names are those of secrets.

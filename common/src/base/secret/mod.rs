@@ -19,6 +19,9 @@ pub const MASK: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
 /// Words in the name of what is a secret.
 const WORDS: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "credential", "access_key", "api_key"];
+/// How these words begin, and where in that their rarest letter is.
+const BEGINNINGS: [(&[u8; 3], usize); 6] =
+    [(b"pas", 0), (b"sec", 2), (b"tok", 2), (b"cre", 0), (b"acc", 1), (b"api", 1)];
 /// The server's own parameters about passwords begin so, and hold none: `password_policy`, `password_lock_time`, ….
 const POLICY: &str = "password_";
 /// What ends so is the path of a file, such as `og_password_file`, and a message about it is of no use without the path.
@@ -37,30 +40,50 @@ pub fn is_secret(name: &str) -> bool {
 
 /// Whether one of the words is somewhere in the text.
 fn contains_word(text: &[u8]) -> bool {
-    text.iter().enumerate().any(|(at, byte)| may_begin_word(*byte) && begins_with_word(&text[at..]))
+    text.iter().enumerate().any(|(at, byte)| is_kind(*byte, KEY) && is_in_word(text, at))
 }
 
-/// Whether one of the words begins with this byte: one bit for each letter.
-const fn may_begin_word(byte: u8) -> bool {
-    const FIRST: u32 = {
-        let (mut letters, mut at) = (0, 0);
-        while at < WORDS.len() {
-            letters |= 1 << (WORDS[at].as_bytes()[0] & 0x1F);
-            at += 1;
-        }
-        letters
-    };
-    byte & 0x40 != 0 && (FIRST >> (byte & 0x1F)) & 1 == 1
+/// The letter that is rarest in the beginning of a word.
+const KEY: u8 = 1;
+/// What may cut a word in two: a quote or a backslash.
+const QUOTE: u8 = 2;
+/// What an address has in front of its slashes.
+const COLON: u8 = 4;
+
+/// Which of these each byte is. Each byte of each file that is read is asked about, and few are any.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut at = 0;
+    while at < BEGINNINGS.len() {
+        let (beginning, key) = BEGINNINGS[at];
+        kinds[beginning[key] as usize] = KEY;
+        kinds[beginning[key].to_ascii_uppercase() as usize] = KEY;
+        at += 1;
+    }
+    kinds[b'"' as usize] = QUOTE;
+    kinds[b'\'' as usize] = QUOTE;
+    kinds[b'\\' as usize] = QUOTE;
+    kinds[b':' as usize] = COLON;
+    kinds
+};
+
+/// Whether the byte is one of these kinds.
+fn is_kind(byte: u8, kinds: u8) -> bool {
+    KINDS[usize::from(byte)] & kinds != 0
 }
 
-/// Whether the text begins with a word in the name of a secret. Each name in each file that is read is asked about, so three
-/// bytes tell of nearly all.
+/// Whether the key letter at this place is that of a word. Three bytes tell of nearly all.
+fn is_in_word(text: &[u8], at: usize) -> bool {
+    BEGINNINGS.iter().any(|(beginning, key)| {
+        let word = at.checked_sub(*key).map_or(&[][..], |from| &text[from..]);
+        matches!(word, [x, y, z, ..] if [x | 0x20, y | 0x20, z | 0x20] == **beginning)
+            && begins_with_word(word)
+    })
+}
+
+/// Whether the text begins with a word in the name of a secret.
 fn begins_with_word(text: &[u8]) -> bool {
-    let [first, second, third, ..] = *text else { return false };
-    matches!(
-        &[first | 0x20, second | 0x20, third | 0x20],
-        b"pas" | b"sec" | b"tok" | b"cre" | b"acc" | b"api"
-    ) && WORDS
+    WORDS
         .iter()
         .any(|word| text.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes())))
 }
