@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use og_common::gauss::managed::Manager;
-use og_common::gauss::{ClusterLock, DbState, NodeState};
+use og_common::gauss::{ClusterLock, DbState, NodeState, Role};
 use og_common::hba::RuleFields;
 use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
@@ -243,8 +243,9 @@ pub fn run(
     Ok((it.outcome(why), left))
 }
 
-/// So often, a second apart, the last look waits for a standby that streamed before: openGauss 5.0.3 ends the connection of a standby
-/// when a cascade standby connects to it, and the standby connects again within five seconds.
+/// So often, a second apart, is looked at a standby that streamed before, or whose run was killed: openGauss 5.0.3 ends the connection
+/// of a standby when a cascade standby connects to it of which the primary has a slot, and the standby connects again within
+/// five seconds.
 const RECONNECT_LOOKS: usize = 10;
 
 /// What one step did on one node.
@@ -448,7 +449,7 @@ impl Run<'_> {
         programs: &[&'static str],
         plan: impl Fn(&[Node], &Options) -> Outlook<P>,
     ) -> Go<P> {
-        let mut looked = false;
+        let mut looks = 0;
         // Once: a later look of the same run is after the same hosts.
         let checks = !std::mem::replace(&mut self.checked, true);
         loop {
@@ -469,7 +470,13 @@ impl Run<'_> {
             let owner = outlook.lock.as_ref().map(|lock| lock.owner.clone()).unwrap_or_default();
             let over = self.is_over(&owner)?;
             // What a killed run had begun goes on for a moment, which changes what was just seen.
-            if over && !std::mem::replace(&mut looked, true) {
+            looks += 1;
+            let reconnects = |n: &Node| {
+                n.live_role().is_some_and(Role::is_following) && n.state().db_state == DbState::NeedRepair
+            };
+            let goes_on = outlook.plan.is_none() && looks < RECONNECT_LOOKS && nodes.iter().any(reconnects);
+            if over && (looks == 1 || goes_on) {
+                self.replay.pause = goes_on.then_some(1);
                 continue;
             }
             let Some(plan) = outlook.plan else {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Told, how, told};
+use super::{DEAD, Told, how, told};
 use crate::args::{NodeCall, Options, Reason};
-use crate::plan::tests::Given;
 use crate::plan::tests::failover::{cut_off, headless};
 use crate::plan::tests::switchover::streaming;
+use crate::plan::tests::{Given, lock};
 use crate::steps::Workflow;
 
 /// Says what a node is at a look for its state.
@@ -65,6 +65,30 @@ fn the_last_look_waits_for_a_standby_that_streamed_and_connects_again() {
     };
     let done = switch(&streaming(2), false, never).well();
     assert_eq!(count(&done), 1, "{:?}", done.steps);
+}
+
+#[test]
+fn what_a_killed_run_left_is_looked_at_until_its_standbys_stream_again() {
+    let mut given = streaming(2);
+    lock(&mut given, "switchover n2", json!({}));
+    given[0].2["og_lock"]["lock"]["owner"] = json!(DEAD);
+    let told = |connects_at: usize| {
+        let mut looks = 0;
+        switch(&given, true, |step, call| {
+            let asks = call.program == "og_node_state" && call.args.get("state") == Some(&json!("query"));
+            if !(asks && step == "Inspect all nodes" && call.node.as_deref() == Some("n2")) {
+                return None;
+            }
+            looks += 1;
+            if looks < connects_at { state(call, "standby", "need_repair") } else { None }
+        })
+    };
+    let count = |done: &Told| done.steps.iter().filter(|step| step.starts_with("Inspect all nodes")).count();
+    let done = told(4).well();
+    assert_eq!(count(&done), 4, "{:?}", done.steps);
+    let done = told(usize::MAX);
+    assert!(done.why().contains("n2 does not stream"), "{}", done.why());
+    assert_eq!(count(&done), 10, "{:?}", done.steps);
 }
 
 #[test]
