@@ -73,14 +73,12 @@ pub const ON_MACHINES: [&str; 1] = [machines::STORY.name];
 
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
-    let of_roles = [handover::STORY.name, repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
+    let own_files = [repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
     if engine == Engine::Postgres && story.name == deploy::STORY.name {
         return Some("its parameters are openGauss's own".to_owned());
     }
-    if engine == Engine::Postgres && of_roles.contains(&story.name) {
-        return Some(
-            "it was never tried on the stand-ins, whose standbys do not find another primary".to_owned(),
-        );
+    if engine == Engine::Postgres && own_files.contains(&story.name) {
+        return Some("what a server refuses, and what it logs of that, is openGauss's own".to_owned());
     }
     if ON_MACHINES.contains(&story.name) {
         return match engine {
