@@ -66,9 +66,9 @@ fn main() -> ExitCode {
     let mut later = 0;
     // Who names stories wants them whole.
     let is_named = words.iter().any(|word| word.contains('/'));
-    let is_whole = |number, story: &Story| match is_named {
+    let is_whole = |number, story: &Story, engine| match is_named {
         true => Ok(true),
-        false if stories::EXHAUSTIVE.contains(&story.name) => Ok(!og_lab::has_turns()),
+        false if stories::is_exhaustive(story, engine) => Ok(!og_lab::has_turns()),
         false => og_lab::is_turn_of(number),
     };
     for engine in engines() {
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         let why_not =
             if lacks.is_empty() { programs.as_ref().err().cloned() } else { Some(lacks.join("; ")) };
         for (number, story) in stories::ALL.iter().enumerate().filter(|(_, story)| wanted(story, engine)) {
-            let scenarios = match is_whole(number, story) {
+            let scenarios = match is_whole(number, story, engine) {
                 Ok(true) => story.scenarios,
                 Ok(false) => &story.scenarios[..story.always],
                 Err(e) => {
