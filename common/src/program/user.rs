@@ -126,9 +126,11 @@ fn find_user(name: &str) -> Result<User, Error> {
     }
 }
 
+/// The user whom the path belongs to; none where that is root, whom nobody looks for.
 fn owner(path: &Path) -> Option<User> {
     let meta = std::fs::metadata(path).ok()?;
-    User::from_uid(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta))).ok().flatten()
+    let uid = Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta));
+    if uid.is_root() { None } else { User::from_uid(uid).ok().flatten() }
 }
 
 #[cfg(test)]
