@@ -17,6 +17,7 @@ pub const STORY: Story = Story {
     always: 1,
     scenarios: &[
         ("og makes a cluster of bare machines", by_og),
+        ("the cluster is written, failed over, and its old primary rejoins (document 002)", by_document),
         ("a machine that was cleared is bare, and serves again", cleared),
         ("Ansible makes a cluster of bare machines", by_ansible),
         ("og is killed again and again, and goes on", killed),
@@ -200,6 +201,38 @@ fn by_og(c: &Cluster) -> Result {
     check_machines(c)?;
     let again = shell.run(&line)?.must_work()?;
     if again.changes.is_empty() { Ok(()) } else { Err(format!("the second run: {}", again.output)) }
+}
+
+/// What the founding document on replication without OM does with the cluster that it made: rows are written, the primary is
+/// stopped, a standby takes over and is written, the old primary follows it.
+fn by_document(c: &Cluster) -> Result {
+    let shell = Shell::new(c)?;
+    let rows = |node: &str, wanted: &str| {
+        c.wait_until(&format!("{node} has {wanted} rows"), || {
+            // A standby may not have the table yet.
+            let has = c.sql(node, "select count(*) from og_document").unwrap_or_else(|why| why);
+            Ok(if has == wanted { Ok(()) } else { Err(has) })
+        })
+    };
+    c.sql("n1", "create table og_document as select generate_series(1, 1000) as n")?;
+    NODES.iter().try_for_each(|name| rows(name, "1000"))?;
+    c.lab().kill_server("n1").map_err(|e| e.to_string())?;
+    let failover = shell.run("og failover n2")?.must_work()?;
+    rows("n2", "1000")?;
+    c.sql("n2", "insert into og_document select generate_series(1001, 2000)")?;
+    let repair = shell.run("og repair n1")?.must_work()?;
+    c.check_at_rest(&[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])?;
+    NODES.iter().try_for_each(|name| rows(name, "2000"))?;
+    let switchover = shell.run("og switchover n1")?.must_work()?;
+    let took = [
+        ("failover", failover.took),
+        ("repair of the old primary", repair.took),
+        ("switchover back", switchover.took),
+    ];
+    let took = took.map(|(what, took)| format!("{what} {:.1} s", took.as_secs_f64()));
+    println!("  {}: {}", c.lab().engine(), took.join(", "));
+    NODES.iter().try_for_each(|name| rows(name, "2000"))?;
+    check_machines(c)
 }
 
 /// What stays on a machine that was cleared, as the documents say: the user, the record that names him, the program files and
