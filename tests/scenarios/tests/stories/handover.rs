@@ -401,7 +401,7 @@ fn frozen(c: &Cluster) -> Result {
 
 fn cut_off(c: &Cluster) -> Result {
     if c.lab().engine() == Engine::Postgres {
-        println!("  postgres: not done, its standbys do not find another primary by themselves");
+        println!("  postgres: not done, each of its processes would have to be frozen by itself");
         return Ok(());
     }
     let client = c.client("n1", Duration::from_millis(1))?;
