@@ -14,7 +14,8 @@ pub enum State {
     /// link's folder is another user's: it runs programs of the package.
     #[default]
     Present,
-    /// The program files are gone, as far as the record in their folder names them; so is the link, if it led there.
+    /// The program files are gone, as far as the record in their folder names them; so is the link, if it led there. What
+    /// killed runs left beside the link goes as well.
     Absent,
     /// Tell what is unpacked, and where the link leads.
     Query,

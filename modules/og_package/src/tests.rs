@@ -552,6 +552,42 @@ fn the_record_stays_as_long_as_files_of_the_package_do() {
     place.call(args()).unwrap();
 }
 
+#[test]
+fn a_removal_that_was_killed_anywhere_is_ended_by_the_same_call() {
+    let mut place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let (first, second) = (args(), args());
+    let home = place.call(first).unwrap().output.current.unwrap().path;
+    // Killed when the link was gone, and of the files some.
+    let text = fs::read_to_string(home.join(RECORD)).unwrap();
+    fs::write(home.join(RECORD), text.replace("\"removing\":false", "\"removing\":true")).unwrap();
+    fs::remove_file(home.join("bin/gaussdb")).unwrap();
+    for gone in ["app/current.env", "app/current"] {
+        fs::remove_file(place.at(gone)).unwrap();
+    }
+    assert!(place.absent().unwrap().changed);
+    assert_eq!(place.names(), Vec::<String>::new());
+    // Killed when all that was in the folder was gone, and another one while it unpacked.
+    for left in [home.clone(), place.at("app/.og_package-01234567/bin")] {
+        fs::create_dir_all(left).unwrap();
+    }
+    // Those of others.
+    for left in ["openGauss-data", "openGauss-6.0.2-01234567/bin"] {
+        fs::create_dir_all(place.at("app").join(left)).unwrap();
+    }
+    place.check = true;
+    let foreseen = place.absent().unwrap();
+    assert_eq!((foreseen.actions.len(), place.names().len()), (2, 4), "{:?}", foreseen.actions);
+    place.check = false;
+    assert_eq!(place.absent().unwrap().actions, foreseen.actions);
+    assert_eq!(place.names(), ["openGauss-6.0.2-01234567", "openGauss-data"]);
+    assert!(!place.absent().unwrap().changed);
+    // Such a folder is in nobody's way.
+    fs::create_dir(&home).unwrap();
+    place.call(second).unwrap();
+    assert!(home.join("bin/gaussdb").exists());
+}
+
 /// A process that ends with the test.
 struct Running(Child);
 

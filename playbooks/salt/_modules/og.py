@@ -1105,7 +1105,7 @@ def package(**arguments):
         root, it needs `os_user`, unless the link's folder is another user's: it runs programs of the
         package.
         `absent`: The program files are gone, as far as the record in their folder names them; so is
-        the link, if it led there.
+        the link, if it led there. What killed runs left beside the link goes as well.
         `query`: Tell what is unpacked, and where the link leads.
 
     link (str)

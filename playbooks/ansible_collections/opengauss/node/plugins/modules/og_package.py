@@ -16,7 +16,7 @@ options:
         needs C(os_user), unless the link's folder is another user's: it runs programs of the package.
       - >-
         C(absent): The program files are gone, as far as the record in their folder names them; so is the link,
-        if it led there.
+        if it led there. What killed runs left beside the link goes as well.
       - "C(query): Tell what is unpacked, and where the link leads."
     type: str
     default: present
