@@ -59,6 +59,7 @@ impl Module for Package {
     ];
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["package", "size", "force"] },
+        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["ended"] },
         ArgRule::Exclusive(&["package", "size"]),
     ];
     type Args = Args;
@@ -137,6 +138,9 @@ fn describe(present: &Present, sha256: Option<&str>) -> Output {
         link_target: if let Link::To(target) = &present.link { Some(target.clone()) } else { None },
         env_file: (present.env_file != EnvFile::Missing).then(|| env_path(&present.path)),
         current: current.map(|(installed, _)| installed.clone()),
+        other_links: current
+            .map(|(installed, _)| present.other_links_to(&installed.path).cloned().collect())
+            .unwrap_or_default(),
         installed: present.installed.iter().map(|(installed, _)| installed.clone()).collect(),
         missing_libraries: None,
         free_space: Some(present.free),

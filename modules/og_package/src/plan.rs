@@ -112,6 +112,8 @@ pub(crate) struct Leaving<'a> {
     pub link: bool,
     /// The program files that go.
     pub homes: Vec<&'a (Installed, Record)>,
+    /// The program files that stay, as other links lead to them.
+    pub shared: Vec<&'a Installed>,
     /// What killed runs left.
     pub leftovers: Vec<&'a Path>,
 }
@@ -132,10 +134,12 @@ pub(crate) fn plan_absent<'a>(present: &'a Present, args: &Args) -> Leaving<'a> 
         None => leads_to(own) || record.removing,
     };
     let wanted = present.installed.iter().chain(&present.rests).filter(is_wanted);
-    let homes: Vec<_> = wanted.collect();
+    let (shared, homes): (Vec<_>, Vec<_>) =
+        wanted.partition(|(own, _)| present.other_links_to(&own.path).next().is_some());
     let mut leaving = Leaving {
-        link: homes.iter().any(|(own, _)| leads_to(own)),
+        link: homes.iter().chain(&shared).any(|(own, _)| leads_to(own)),
         homes,
+        shared: shared.into_iter().map(|(own, _)| own).collect(),
         leftovers: present.unfinished.iter().chain(&present.empty).map(PathBuf::as_path).collect(),
     };
     leaving.homes.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));

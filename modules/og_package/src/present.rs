@@ -144,6 +144,8 @@ pub(crate) struct Present {
     pub installed: Vec<(Installed, Record)>,
     /// What is left of program files whose removal has begun.
     pub rests: Vec<(Installed, Record)>,
+    /// Links beside the link, and the folder that each leads to.
+    pub other_links: Vec<(PathBuf, PathBuf)>,
     /// What killed runs left that were unpacking.
     pub unfinished: Vec<PathBuf>,
     /// The empty folders that killed removals left of program files.
@@ -172,6 +174,7 @@ impl Present {
             env_file: EnvFile::Missing,
             installed: Vec::new(),
             rests: Vec::new(),
+            other_links: Vec::new(),
             unfinished: Vec::new(),
             empty: Vec::new(),
             free: folder.free_space()?,
@@ -193,9 +196,19 @@ impl Present {
                 list.push((Installed { path, version, sha256 }, record));
             } else if is_home_name(&name) && is_empty_folder(&path) {
                 present.empty.push(path);
+            } else if path != present.path
+                && path.is_symlink()
+                && let Ok(target) = std::fs::canonicalize(&path)
+            {
+                present.other_links.push((path, target));
             }
         }
         Ok(present)
+    }
+
+    /// The links beside the link that lead to this folder, too.
+    pub(crate) fn other_links_to(&self, home: &Path) -> impl Iterator<Item = &PathBuf> {
+        self.other_links.iter().filter(move |(_, target)| target == home).map(|(link, _)| link)
     }
 
     /// What was unpacked from the package with this hash.

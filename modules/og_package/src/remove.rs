@@ -11,7 +11,7 @@ use og_common::protocol::{self, Call, Error, Report};
 use crate::args::{Args, Installed, Output};
 use crate::describe;
 use crate::plan::{Leaving, plan_absent};
-use crate::present::{EnvFile, Present, RECORD, Record, env_path, is_unfinished};
+use crate::present::{EnvFile, Link, Present, RECORD, Record, env_path, is_unfinished};
 
 /// So many paths are named in a warning.
 const MAX_SHOWN: usize = 5;
@@ -29,8 +29,9 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
     if leaving.is_empty() {
         return Ok(nothing(&present, args));
     }
-    for (own, _) in &leaving.homes {
-        check_unused(&own.path)?;
+    let ended = if call.check { &args.ended[..] } else { &[] };
+    for own in leaving.homes.iter().map(|(own, _)| own).chain(leaving.shared.iter().copied()) {
+        check_unused(&own.path, ended)?;
     }
     let removals = leaving.homes.iter().map(|(own, record)| Removal::plan(&own.path, record));
     let removals: Vec<Removal> = removals.collect::<Result<_, _>>()?;
@@ -77,6 +78,7 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
         }
         done(format!("remove {}, which a killed run left", path.display()));
     }
+    warnings.extend(shared_warnings(&present, &leaving));
     let now = if lock.is_some() { Some(Present::read(&args.link)?) } else { None };
     let output = describe(now.as_ref().unwrap_or(&present), args.sha256.as_deref());
     let msg = summary(&present, &leaving, &removals, call.check);
@@ -86,18 +88,37 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
 /// That nothing is to be taken away, and what is to be known of what is there.
 fn nothing(present: &Present, args: &Args) -> Report<Output> {
     let link = present.path.display();
-    // Such as what the link led to before somebody removed it.
-    let is_unlinked = args.sha256.is_none() && present.linked().is_none();
-    let others = present.installed.iter().filter(|_| is_unlinked).map(|(other, _)| {
-        format!(
-            "{} is there, and the link does not lead to it; give its sha256, {}",
-            other.path.display(),
-            other.sha256
-        )
-    });
-    let warnings = others.chain(present.rest_warnings());
+    let leaving = plan_absent(present, args);
+    let mut warnings = shared_warnings(present, &leaving);
+    match &present.link {
+        _ if args.sha256.is_some() => {}
+        Link::Other => warnings.push(format!("{link} stays: it is no link, so og_package did not make it")),
+        Link::To(target) => warnings
+            .push(format!("{link} stays: it leads to {}, which og_package did not unpack", target.display())),
+        // Such as what the link led to before somebody removed it.
+        Link::Missing => {
+            let is_unused = |own: &&(Installed, _)| present.other_links_to(&own.0.path).next().is_none();
+            warnings.extend(present.installed.iter().filter(is_unused).map(|(other, _)| {
+                format!(
+                    "{} is there, and the link does not lead to it; give its sha256, {}",
+                    other.path.display(),
+                    other.sha256
+                )
+            }));
+        }
+    }
+    warnings.extend(present.rest_warnings());
     let msg = format!("no program files are there for {link}");
     Report::unchanged(msg, describe(present, args.sha256.as_deref())).with_warnings(warnings)
+}
+
+/// Which program files stay, as other links lead to them.
+fn shared_warnings(present: &Present, leaving: &Leaving<'_>) -> Vec<String> {
+    let stays = |own: &&Installed| {
+        let links: Vec<PathBuf> = present.other_links_to(&own.path).cloned().collect();
+        format!("{} stays: {} leads to it, too", own.path.display(), shorten(&links))
+    };
+    leaving.shared.iter().map(stays).collect()
 }
 
 /// What came of it, in a line.
@@ -106,10 +127,14 @@ fn summary(present: &Present, leaving: &Leaving<'_>, removals: &[Removal], check
     let is_whole = removals.iter().all(|removal| removal.staying.is_empty());
     let gone = if is_whole { "gone" } else { "gone in part" };
     let are = if check { "would be" } else { "are" };
-    if homes.is_empty() {
-        return format!("the leftovers of killed runs beside {} {are} gone", present.path.display());
+    match (&homes[..], leaving.link) {
+        ([], true) => {
+            let is = if check { "would be" } else { "is" };
+            format!("the link {} {is} gone", present.path.display())
+        }
+        ([], false) => format!("the leftovers of killed runs beside {} {are} gone", present.path.display()),
+        (homes, _) => format!("the program files of {} {are} {gone}", homes.join(", ")),
     }
-    format!("the program files of {} {are} {gone}", homes.join(", "))
 }
 
 /// The first of the paths, and how many more there are.
@@ -122,10 +147,11 @@ fn shorten(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// Refuses while a process runs a program of the folder. Those of other users cannot be read; openGauss's server runs as the owner
+/// Refuses while a process runs a program of the folder, but for those that will have ended. Those of other users cannot be read; openGauss's server runs as the owner
 /// of its program files.
-fn check_unused(home: &Path) -> Result<(), Error> {
-    let users = running::programs_below(home)?;
+fn check_unused(home: &Path, ended: &[u32]) -> Result<(), Error> {
+    let mut users = running::programs_below(home)?;
+    users.retain(|(pid, _)| !ended.contains(pid));
     if users.is_empty() {
         return Ok(());
     }

@@ -1105,7 +1105,8 @@ def package(**arguments):
         root, it needs `os_user`, unless the link's folder is another user's: it runs programs of the
         package.
         `absent`: The program files are gone, as far as the record in their folder names them; so is
-        the link, if it led there. What killed runs left beside the link goes as well.
+        the link, if it led there. They stay where another link beside it leads to them, too. What
+        killed runs left beside the link goes as well.
         `query`: Tell what is unpacked, and where the link leads.
 
     link (str)
@@ -1134,6 +1135,11 @@ def package(**arguments):
         program files that they were started from; files such as cluster_static_config are not
         carried over.
         Only when `state` is `present`.
+
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.

@@ -1733,6 +1733,11 @@ def package_absent(name, **arguments):
         SHA-256 of the package, in 64 hexadecimal digits, by which what is unpacked is known again.
         Default: that of the file; with `state: absent`, the package that the link leads to.
 
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
