@@ -1472,11 +1472,14 @@ def static_conf(**arguments):
         salt '*' og.static_conf primary=node2 drop='["node3"]' roles='{"node1":"standby","node2":"primary"}'
         # Who belongs to the cluster, and where does the XML file differ
         salt '*' og.static_conf state=query verify='{"xml":"/gauss/cluster_config.xml"}'
+        # Remove the files of a node whose data directory is gone
+        salt '*' og.static_conf state=absent local=node3
         # A copy of the file for every node
         salt '*' og.static_conf xml=/gauss/cluster_config.xml for_all=/gauss/om/script/static_config_files
 
-    state (present|query, default "present")
-        present: the files describe the wanted cluster; query: return what they describe.
+    state (present|absent|query, default "present")
+        present: the files describe the wanted cluster; absent: they are gone; query: return what
+        they describe.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -1509,8 +1512,8 @@ def static_conf(**arguments):
 
     local (str)
         Name or id of the node that this copy is for. Default: the one it is for already, else the
-        node named as this machine.
-        Only when `state` is `present`.
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
 
     path (str)
         The file; with state query a cluster_config.xml, too. Default:

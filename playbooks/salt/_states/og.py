@@ -2177,8 +2177,8 @@ def static_conf_present(name, **arguments):
 
     local (str)
         Name or id of the node that this copy is for. Default: the one it is for already, else the
-        node named as this machine.
-        Only when `state` is `present`.
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
 
     path (str)
         The file; with state query a cluster_config.xml, too. Default:
@@ -2282,3 +2282,50 @@ def static_conf_present(name, **arguments):
 
     """
     return _apply("og_static_conf", "present", name, arguments)
+
+
+def static_conf_absent(name, **arguments):
+    r"""
+    The members of the cluster: cluster_static_config and cluster_config.xml: absent.
+
+    local (str)
+        Name or id of the node that this copy is for. Default: the one it is for already, else the
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
+
+    path (str)
+        The file; with state query a cluster_config.xml, too. Default:
+        $GAUSSHOME/bin/cluster_static_config.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Remove the files of a node whose data directory is gone:
+          og.static_conf_absent:
+            - local: node3
+
+    """
+    return _apply("og_static_conf", "absent", name, arguments)
