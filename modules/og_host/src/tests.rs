@@ -765,6 +765,50 @@ fn a_user_goes_only_when_og_host_made_it_and_its_name_confirms_it() {
 }
 
 #[test]
+fn what_stays_is_told_in_few_words() {
+    let mut there = with_own_user(Some(1001));
+    for name in ["omm", "dbgrp"] {
+        there.record.groups.insert(name.to_owned(), there.groups.get(name).copied());
+    }
+    let found = |names: &[&str]| DirectoryFacts::Found {
+        uid: 0,
+        gid: 0,
+        mode: 0o755,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        untrusted: vec![],
+    };
+    for (path, names) in [
+        ("/gauss", &["app", "data"][..]),
+        ("/gauss/app", &["a", "b", "c", "d"]),
+        ("/gauss/data", &["dn1.moved-20260101T000000Z"]),
+    ] {
+        there.record.directories.push(path.into());
+        there.directories.insert(path.into(), found(names));
+    }
+    let told = |there: &Present| {
+        let planned = plan_removal(there, None).unwrap();
+        (planned.kept.len(), plan::kept_warnings(&planned.kept))
+    };
+    let user = "the user omm and its group stay; og_host with state: absent and confirm: omm removes them";
+    let data = "/gauss/data (it has dn1.moved-20260101T000000Z)";
+    assert_eq!(
+        told(&there),
+        (
+            5,
+            vec![
+                format!("not empty, and left there: {data}, /gauss/app (it has a, b, c and 1 more)"),
+                user.to_owned()
+            ]
+        )
+    );
+    // What will be gone by then keeps nothing.
+    there.leaving = ["a", "b", "c", "d"].map(|name| Path::new("/gauss/app").join(name)).into();
+    assert_eq!(told(&there), (4, vec![format!("not empty, and left there: {data}"), user.to_owned()]));
+    there.users.get_mut("omm").unwrap().gid = 1002;
+    assert!(told(&there).1[1].starts_with("the user omm and the group dbgrp stay;"), "{:?}", told(&there));
+}
+
+#[test]
 fn nothing_goes_while_a_server_runs_for_which_it_was_made() {
     let mut there = present();
     there.record.prepared.insert("omm".to_owned());

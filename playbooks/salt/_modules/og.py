@@ -770,6 +770,11 @@ def host(**arguments):
         check mode alone, where the steps before this one changed nothing.
         Only when `state` is `absent`.
 
+    gone (list of str, default [])
+        With `absent`: paths that will be gone by then, such as program files in a directory that
+        goes when it is empty; has an effect in check mode alone.
+        Only when `state` is `absent`.
+
     data_dir (str)
         Has no effect here: the program is about the machine, not about a node. Callers may give it
         to all programs.
