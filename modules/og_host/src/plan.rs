@@ -8,7 +8,7 @@ use og_common::gauss::host::{self, Machine};
 use og_common::protocol::{Diff, Error, Reason};
 
 use crate::args::{Cause, Item, ItemKind, Kept};
-use crate::present::{DirectoryFacts, Present};
+use crate::present::{DirectoryFacts, Present, UserFacts};
 use crate::record::{MadeFile, MadeSetting, Record, changes_logind};
 use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, is_unfinished, temporary_name, untrusted_error};
 use crate::wanted::{Directory, UserWish, Wanted, check_name, is_other_number, normalize};
@@ -281,6 +281,9 @@ impl Planner<'_> {
             ));
         }
         let made = seen.is_none() || self.plan.record.groups.contains_key(&group.name);
+        if let Some(gid) = seen.filter(|gid| group.gid.is_none_or(|wanted| wanted == *gid)) {
+            adopt(&mut self.plan.record.groups, &group.name, gid);
+        }
         let wanted = group.gid.or(seen).map_or_else(|| "a group".to_owned(), |gid| format!("gid {gid}"));
         self.item(ItemKind::Group, &group.name, seen.map(|gid| format!("gid {gid}")), Some(wanted), made);
         if seen.is_none() {
@@ -293,7 +296,10 @@ impl Planner<'_> {
         let group = self.wanted.group.as_ref();
         let Some(seen) = self.present.users.get(&user.name) else {
             // Not by useradd, so that the record tells whether it is ours.
-            if group.is_none() && !self.present.groups.contains_key(&user.name) {
+            let own_group = self.present.groups.get(&user.name).filter(|_| group.is_none());
+            if let Some(gid) = own_group {
+                adopt(&mut self.plan.record.groups, &user.name, *gid);
+            } else if group.is_none() {
                 self.item(ItemKind::Group, &user.name, None, Some("a group".to_owned()), true);
                 self.plan.steps.push(Step::AddGroup { name: user.name.clone(), gid: self.wanted.gid });
             }
@@ -320,7 +326,9 @@ impl Planner<'_> {
         if let Some(home) = user.home.as_ref().filter(|home| **home != seen.home) {
             differs.push(format!("the home directory {}, not {}", seen.home.display(), home.display()));
         }
-        if !differs.is_empty() {
+        if differs.is_empty() {
+            self.adopt_user(user, seen);
+        } else {
             let differs = differs.join("; ");
             self.plan.warnings.push(format!("the user {} has {differs}; it stays as it is", user.name));
         }
@@ -328,6 +336,20 @@ impl Planner<'_> {
         let made = self.plan.record.users.contains_key(&user.name);
         self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
         self.unfinished_home(user)
+    }
+
+    /// Notes the number of a user whom a killed run was making: it was ended before it could, or its useradd went on. One that is not
+    /// as that makes him is somebody else's.
+    fn adopt_user(&mut self, user: &UserWish, seen: &UserFacts) {
+        let group = self.wanted.group.as_ref().map_or(&user.name, |group| &group.name);
+        let gid = self.present.groups.get(group).copied();
+        if gid != Some(seen.gid) || seen.home != self.present.home_of(user) {
+            return;
+        }
+        adopt(&mut self.plan.record.users, &user.name, seen.uid);
+        if self.wanted.group.is_none() {
+            adopt(&mut self.plan.record.groups, group, seen.gid);
+        }
     }
 
     /// Plans the home directory that a useradd did not come to make, or to give to its user.
@@ -867,6 +889,13 @@ impl Planner<'_> {
         }
         let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
         self.file(Path::new(LOGIND), content).map(drop)
+    }
+}
+
+/// Gives what the record names without a number its number.
+fn adopt(record: &mut BTreeMap<String, Option<u32>>, name: &str, number: u32) {
+    if let Some(known @ None) = record.get_mut(name) {
+        *known = Some(number);
     }
 }
 

@@ -765,6 +765,41 @@ fn a_user_goes_only_when_og_host_made_it_and_its_name_confirms_it() {
 }
 
 #[test]
+fn a_user_whom_a_killed_run_was_making_is_known_for_ours_when_a_later_run_names_him() {
+    let mut there = with_own_user(None);
+    there.record.groups.insert("omm".to_owned(), None);
+    let planned = plan(&there, &omm(None)).unwrap();
+    assert_eq!(planned.steps, []);
+    assert_eq!((planned.record.users["omm"], planned.record.groups["omm"]), (Some(1001), Some(1001)));
+    // One that is otherwise than useradd would have made him is somebody else's.
+    let kept = |change: &dyn Fn(&mut Present), wanted: &Wanted| {
+        let mut there = there.clone();
+        change(&mut there);
+        plan(&there, wanted).unwrap().record.users["omm"]
+    };
+    assert_eq!(kept(&|_| (), &omm(Some(1005))), None);
+    let other_group = |there: &mut Present| there.groups.extend([("omm".to_owned(), 7)]);
+    assert_eq!(kept(&other_group, &omm(None)), None);
+    assert_eq!(kept(&|there| there.homes = "/srv".into(), &omm(None)), None);
+    let group = Some(GroupWish { name: "dbgrp".to_owned(), gid: None });
+    assert_eq!(kept(&|_| (), &Wanted { group: group.clone(), ..omm(None) }), None);
+    let in_group = |there: &mut Present| there.users.get_mut("omm").unwrap().gid = 1002;
+    assert_eq!(kept(&in_group, &Wanted { group, ..omm(None) }), Some(1001));
+    // The group alone was made.
+    let mut alone = there.clone();
+    alone.users.clear();
+    assert_eq!(plan(&alone, &omm(None)).unwrap().record.groups["omm"], Some(1001));
+    // Nobody named him, or he has a number of which another one's is taken for no mistake.
+    assert_eq!(kept(&|_| (), &Wanted::default()), None);
+    assert_eq!(plan(&with_own_user(Some(1005)), &omm(None)).unwrap().record.users["omm"], Some(1005));
+    // One who was removed by hand, and is made again by a run that is killed.
+    let mut record = with_own_user(Some(1005)).record;
+    let (name, group, home) = ("omm".to_owned(), "omm".to_owned(), "/home/omm".into());
+    record.begin(&Step::AddUser { name, uid: None, group, home, shell: "/bin/bash".into() }, "");
+    assert_eq!(record.users["omm"], None);
+}
+
+#[test]
 fn what_stays_is_told_in_few_words() {
     let mut there = with_own_user(Some(1001));
     for name in ["omm", "dbgrp"] {
