@@ -20,7 +20,9 @@ use serde::Serialize;
 use super::expand::{MOST_STANDBYS, rules_at};
 use super::{Files, NODE_NAME, Outlook, Purpose, Settings, Shared, ZONE, current_primary, room};
 use crate::args::Options;
-use crate::cluster::{Cluster, Node, PeerArg, TargetKind, canonical, node_names, several_primaries};
+use crate::cluster::{
+    Cluster, Node, PeerArg, TargetKind, canonical, node_names, on_one_machine, several_primaries,
+};
 
 /// Of eight standbys each takes one sender, and a build of each beside them another one; the rest is for tools.
 const SENDERS: &str = "20";
@@ -251,21 +253,13 @@ fn warn_of_unused(c: &mut Cluster, primary: &Node, options: &Options) {
     }
 }
 
-/// Whether two nodes are on one machine.
-fn shares_machine(a: &Node, b: &Node) -> bool {
-    let addresses =
-        |n: &Node| n.seen().facts.as_ref().map(|facts| facts.identity.addresses.clone()).unwrap_or_default();
-    let (own, other) = (addresses(a), addresses(b));
-    canonical(&a.address) == canonical(&b.address) || own.iter().any(|address| other.contains(address))
-}
-
 /// Finds nodes of one machine whose data directories are one, or of which one lies in the other.
 fn check_one_machine(c: &mut Cluster, nodes: &[Node]) {
     let path = |n: &Node| n.seen().directory.as_ref().map(|directory| directory.path.clone());
     for (at, a) in nodes.iter().enumerate() {
         for b in &nodes[at + 1..] {
             let (Some(own), Some(other)) = (path(a), path(b)) else { continue };
-            if shares_machine(a, b) && (own.starts_with(&other) || other.starts_with(&own)) {
+            if on_one_machine(a, b) && (own.starts_with(&other) || other.starts_with(&own)) {
                 c.findings.push(format!(
                     "{} and {} are on one machine, and their data directories are one or lie in each other ({} and {}); \
                      correct data_dir",
@@ -455,7 +449,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         return (Settings::new(), Vec::new());
     }
     let on_machine =
-        |n: &Node| nodes.iter().filter(|other| *other == n || shares_machine(n, other)).count() as u64;
+        |n: &Node| nodes.iter().filter(|other| *other == n || on_one_machine(n, other)).count() as u64;
     // Nodes of one machine share it.
     let memory = |n: &Node| {
         let total = n.seen().facts.as_ref()?.memory.total?;

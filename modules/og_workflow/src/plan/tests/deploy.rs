@@ -112,6 +112,24 @@ fn sizes_follow_the_node_with_the_least_memory_and_say_so() {
 }
 
 #[test]
+fn an_address_that_two_machines_have_does_not_make_them_one() {
+    let mut hosts = bare_cluster();
+    // That of a bridge for containers.
+    for (at, own) in hosts.iter_mut().enumerate() {
+        own.2[PREFLIGHT]["facts"]["identity"]["addresses"] =
+            json!([format!("10.0.0.{}", at + 1), "172.17.0.1"]);
+        memory(own, 16);
+    }
+    assert_eq!(good(deploying(&hosts)).parameters["n1"]["max_process_memory"], "9830MB");
+    // Two names of one machine, which has neither for an address.
+    for (at, name) in [(1, "db2.example"), (2, "db3.example")] {
+        hosts[at].1["address"] = json!(name);
+        hosts[at].2[PREFLIGHT]["facts"]["identity"]["addresses"] = json!(["10.0.0.9", "172.17.0.1"]);
+    }
+    assert!(deploying(&hosts).findings.join("\n").contains("n2 and n3 are on one machine"));
+}
+
+#[test]
 fn a_database_that_deploy_did_not_make_is_never_built_over() {
     let theirs = |number: i64, role: &str, system: Option<&str>| {
         let mut given = made(number, role);
