@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
 
-pub use clear::{Clear, clear};
+pub use clear::{Clear, ProgramFiles, clear};
 pub use configure::{Configure, configure};
 pub use deploy::{Deploy, deploy, find_changes};
 pub use drop::{Drop, drop};

@@ -504,6 +504,16 @@ impl Run<'_> {
         self.ask(name, program, calls, QUIET)
     }
 
+    /// Asks what a step would do on some nodes. Nothing of it is told in the end, nor its warnings.
+    fn foresee(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        let mut calls = self.complete(calls);
+        for (_, own) in &mut calls {
+            own.insert("check_mode".to_owned(), json!(true));
+        }
+        self.replay.shown = QUIET;
+        self.replay.ask(name, program, &calls)
+    }
+
     fn ask(&mut self, name: &str, program: &str, calls: Calls, shown: Shown) -> Go<Answered> {
         self.replay.shown = shown;
         let done = self.replay.ask(name, program, &self.complete(calls))?;

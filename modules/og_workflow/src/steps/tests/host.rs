@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Told, hosts, how, told};
-use crate::args::{NodeCall, Options};
+use super::{Told, how, told};
+use crate::args::{ClearMode, NodeCall, Options};
 use crate::plan::tests::Given;
 use crate::plan::tests::clear::dropped;
 use crate::plan::tests::deploy::bare;
 use crate::seen::HOST;
 use crate::steps::Workflow;
-use crate::steps::host::shared_machines;
 
 fn options() -> Options {
     Options { og_host: true, ..Options::default() }
@@ -274,9 +273,40 @@ fn what_would_stay_is_told_also_where_nothing_would_go() {
 #[test]
 fn what_another_node_of_the_machine_needs_is_not_taken_away() {
     let mut given = dropped();
-    let shared = |given: &[Given]| shared_machines(&hosts(given), &["n3".to_owned()]);
-    assert_eq!(shared(&given), [""; 0]);
-    given[2].1["address"] = given[1].1["address"].clone();
-    let found = shared(&given);
-    assert!(found.len() == 1 && found[0].contains("n3: n2 is on the same machine"), "{found:?}");
+    given[2].2["og_node_state"]["identity"] = json!({"addresses": ["10.0.0.3", "10.0.0.2"]});
+    for check in [false, true] {
+        let done = clear(&given, check, |_, call| {
+            assert_ne!(call.program, HOST);
+            None
+        });
+        assert!(done.why().contains("n3: n2 is on the same machine, and needs what og_host made there"));
+        assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3"]);
+    }
+}
+
+#[test]
+fn a_directory_that_is_empty_by_then_goes_although_it_was_not() {
+    let mut told = Vec::new();
+    let done = clear(&dropped(), false, |step, call| {
+        (call.program == HOST).then(|| {
+            told.push((step.to_owned(), call.args.get("gone").cloned()));
+            json!({"failed": false, "changed": !step.starts_with("Inspect"), "msg": "m", "actions": ["remove it"]})
+        })
+    })
+    .well();
+    assert!(done.steps.contains(&"Restore the operating system: n3".to_owned()), "{:?}", done.steps);
+    // What is moved aside stays in the directory.
+    assert_eq!(told[0], ("Inspect the operating systems".to_owned(), Some(json!([]))));
+    assert_eq!(told[1], ("Restore the operating system".to_owned(), None));
+    let options = Options {
+        og_host_absent: true,
+        og_clear_mode: ClearMode::Deleted,
+        og_confirm_clear: "dn_6003".to_owned(),
+        ..Options::default()
+    };
+    clear_with(&dropped(), true, options, |_, call| {
+        assert!(call.program != HOST || call.args["gone"] == json!(["/d"]), "{:?}", call.args);
+        None
+    })
+    .well();
 }
