@@ -1041,8 +1041,9 @@ def initdb_present(name, **arguments):
         Not together with `password_file`.
 
     password_file (str)
-        Absolute path, on this node, of a file whose first line is that password.
-        Only when `state` is `present`.
+        Absolute path, on this node, of a file whose first line is that password. With `state: query`
+        it is only looked at.
+        Only when `state` is `present` or `query`.
         Not together with `password`.
 
     data_dir (str)

@@ -129,12 +129,9 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
             primary.name
         ));
     }
-    if is_new(primary) && primary.seen().is_vacant() && options.og_password_file.is_empty() {
-        c.findings.push(format!(
-            "{}: no password is given for the initial user of the new database, and openGauss refuses every statement of a \
-             user without one; write it into a file there that only the user may read, and name that in og_password_file",
-            primary.name
-        ));
+    if is_new(primary) && primary.seen().is_vacant() {
+        let seen = primary.seen();
+        c.findings.extend(password_finding(&primary.name, options, seen.password_problem.as_deref()));
     }
     let fresh: Vec<&Node> = nodes.iter().filter(|n| is_new(n)).collect();
     let (sizes, reasons) = size(&mut c, nodes, &fresh, options);
@@ -181,6 +178,18 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
         node_name,
     };
     Outlook::new(c, Some(plan))
+}
+
+/// What is wrong with the password of the initial user that is made on this node; `problem` is that of the file.
+#[must_use]
+pub fn password_finding(node: &str, options: &Options, problem: Option<&str>) -> Option<String> {
+    if options.og_password_file.is_empty() {
+        return Some(format!(
+            "{node}: no password is given for the initial user of the new database, and openGauss refuses every statement of a \
+             user without one; write it into a file there that only the user may read, and name that in og_password_file"
+        ));
+    }
+    problem.map(|why| format!("{node}: og_password_file gives no password for the initial user: {why}"))
 }
 
 /// What expand will find when the data directories are made and the primary runs: better known before anything is.

@@ -31,7 +31,7 @@ use crate::cluster::{Cluster, Node, PeerArg, node_names};
 
 pub use clear::{Clear, ProgramFiles, clear};
 pub use configure::{Configure, configure};
-pub use deploy::{Deploy, deploy, find_changes};
+pub use deploy::{Deploy, deploy, find_changes, password_finding};
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use failover::{Choice, Failover, choose, completed_purpose as done_failover, failover, files_for};

@@ -19,8 +19,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use og_common::gauss::ClusterLock;
 use og_common::gauss::managed::Manager;
+use og_common::gauss::{ClusterLock, Role};
 use og_common::hba::RuleFields;
 use og_common::protocol::{ArgRule, Lsn};
 use schemars::JsonSchema;
@@ -325,6 +325,9 @@ impl Run<'_> {
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
         let asks_all = more.is_some() || programs == status::PROGRAMS;
+        let makes = self.workflow == Workflow::Deploy;
+        let password = if makes { deploy::password_file(&self.how.options) } else { Map::new() };
+        let password = &password;
         let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
             // To look through a data directory takes its time.
@@ -346,6 +349,8 @@ impl Run<'_> {
                         let names: Vec<&str> = names.iter().copied().chain(more).chain(all).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
+                    // The file is looked at where the first database may be made.
+                    INITDB if node.role == Role::Primary => own.extend(password.clone()),
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
                         own.insert("local".to_owned(), json!({"host": node.address}));

@@ -237,6 +237,13 @@ fn an_initial_user_without_a_password_is_refused_where_one_is_made() {
             && told.contains("og_password_file"),
         "{told}"
     );
+    let options = Options { og_password_file: "/p".to_owned(), ..Options::default() };
+    hosts[0].2["og_initdb"]["password_problem"] = json!("cannot read /p: no such file");
+    let told = only(deploy(&nodes(&hosts), &options));
+    assert!(
+        told.contains("n1: og_password_file gives no password for the initial user: cannot read /p"),
+        "{told}"
+    );
     // An earlier run has made it, with what that was given.
     hosts[0] = made(1, "primary");
     assert!(good(without(&hosts)).start);

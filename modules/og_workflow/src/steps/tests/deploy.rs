@@ -46,7 +46,7 @@ fn three() -> Vec<Given> {
 fn a_cluster_is_made_in_order() {
     let (mut looks, mut passwords) = (0, Vec::new());
     let done = deploy(&three(), false, |step, call| {
-        if call.program == "og_initdb" && call.args.contains_key("password_file") {
+        if step == "Initialise data directories" && call.args.contains_key("password_file") {
             passwords.extend(call.node.clone());
         }
         if step == "Start the primary" {
@@ -166,6 +166,7 @@ fn a_package_is_brought_to_the_nodes_that_lack_it() {
         done.steps,
         [
             "Inspect the package: here",
+            "Inspect the data directories: n1,n2",
             "Check whether the nodes have the package: n1,n2",
             "Transfer the package: n2",
             "Unpack the package: n2",
@@ -223,6 +224,86 @@ fn what_speaks_against_a_package_is_found_before_any_change() {
     });
     assert_eq!(done.outcome.findings, ["n1: it leads elsewhere", "n2: it leads elsewhere"]);
     assert!(!done.outcome.changed && done.why().contains("nothing was changed"));
+}
+
+/// What og_initdb says of a data directory, and of the password file.
+fn directory(content: &str, made: bool, problem: Option<&str>) -> Value {
+    json!({"failed": false, "directory": {"path": "/d", "content": content, "made": made}, "password_problem": problem})
+}
+
+#[test]
+fn that_there_is_no_password_is_found_before_the_operating_system_and_the_package_are_touched() {
+    let no_user = json!({"failed": true, "msg": "m", "error": {"kind": "not_found", "path": "/os_user", "detail": "no user"}});
+    let lost = json!({"failed": true, "msg": "no route", "unreachable": true});
+    let unread = directory("missing", false, Some("cannot read /p: no such file"));
+    let of = |file: &str, n1: &Value, n2: &Value| {
+        let options = Options {
+            og_host: true,
+            og_package: "openGauss.tar.bz2".to_owned(),
+            og_password_file: file.to_owned(),
+            ..Options::default()
+        };
+        let mut given = linked();
+        for (_, vars, _) in &mut given {
+            (vars["data_dir"], vars["os_user"]) = (json!("/gauss/data/dn1"), json!("omm"));
+        }
+        told(&given, Workflow::Deploy, "", &how(options), true, |step, call| {
+            if step == "Inspect the data directories" {
+                let primary = call.node.as_deref() == Some("n1");
+                let named = primary && !file.is_empty();
+                assert_eq!(call.args.get("password_file"), named.then(|| json!(file)).as_ref());
+                return Some(if primary { n1.clone() } else { n2.clone() });
+            }
+            if call.program == "og_host" {
+                Some(json!({"failed": true, "msg": "reached"}))
+            } else {
+                packaged(call)
+            }
+        })
+    };
+    let vacant = directory("missing", false, None);
+    for (file, n1, n2, finding) in [
+        ("", &vacant, &vacant, "n1: no password is given"),
+        ("", &vacant, &directory("database", true, None), "n1: no password is given"),
+        // He is made in this run; the password cannot be.
+        ("", &no_user, &no_user, "n1: no password is given"),
+        (
+            "/p",
+            &unread,
+            &vacant,
+            "n1: og_password_file gives no password for the initial user: cannot read /p",
+        ),
+        ("/p", &no_user, &no_user, "n1: reached"),
+        ("/p", &vacant, &vacant, "n1: reached"),
+        // One of another cluster, or whose primary is another node by now.
+        ("", &vacant, &directory("database", false, None), "n1: reached"),
+        ("", &directory("database", true, None), &vacant, "n1: reached"),
+        ("", &vacant, &lost, "n1: reached"),
+    ] {
+        let done = of(file, n1, n2);
+        assert!(done.why().contains(finding), "{finding}: {}", done.why());
+        let is_early = !finding.ends_with("reached");
+        assert_eq!(done.steps.last().unwrap().starts_with("Inspect the data directories"), is_early);
+        assert!(!done.outcome.changed);
+    }
+}
+
+#[test]
+fn a_password_file_that_cannot_be_read_is_found_with_all_the_rest() {
+    let mut given = three();
+    given[0].2["og_initdb"]["password_problem"] =
+        json!("cannot read /home/omm/.og_password: permission denied");
+    given[2].2["og_preflight"]["facts"]["kernel"]["semaphores"] = json!([1, 1, 1, 1]);
+    for check in [true, false] {
+        let done = deploy(&given, check, |_, call| {
+            let asked = call.program == "og_initdb" && call.node.as_deref() == Some("n1");
+            assert_eq!(call.args.contains_key("password_file"), asked);
+            None
+        });
+        assert_eq!(done.outcome.findings.len(), 2, "{}", done.why());
+        assert!(done.why().contains("n1: og_password_file gives no password"), "{}", done.why());
+        assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3"]);
+    }
 }
 
 /// n3 was dropped, runs still, and has program files that og_package unpacked.

@@ -51,8 +51,9 @@ fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wante
         })
     });
     assert_eq!(
-        done.steps[..5],
+        done.steps[..6],
         [
+            "Inspect the data directories: n1,n2",
             "Inspect the operating systems: n1,n2",
             LOGINS,
             "Prepare the operating system: n1,n2",
@@ -119,7 +120,10 @@ fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
     });
     assert!(done.why().contains("n3: og_host makes the user"), "{}", done.why());
     assert!(done.why().contains("n2: sudo says no; let it"), "{}", done.why());
-    assert_eq!(done.steps, ["Inspect the operating systems: n1,n2"]);
+    assert_eq!(
+        done.steps,
+        ["Inspect the data directories: n1,n2,n3", "Inspect the operating systems: n1,n2"]
+    );
     assert_eq!(done.outcome.findings.len(), 2);
     assert!(!done.outcome.changed);
 }
@@ -141,7 +145,7 @@ fn a_login_that_is_neither_root_nor_the_nodes_user_is_refused_before_anything_is
             }
         });
         assert_eq!(done.why(), "1 finding; nothing was changed:\n- n2: os_user is omm; run it as omm");
-        assert_eq!(done.steps, ["Inspect the operating systems: n1,n2", LOGINS]);
+        assert_eq!(done.steps[1..], ["Inspect the operating systems: n1,n2", LOGINS]);
     }
 }
 
@@ -182,7 +186,7 @@ fn a_second_run_prepares_nothing() {
         assert_ne!(step, "Prepare the operating system");
         (call.program == HOST).then(|| json!({"failed": false, "changed": false, "msg": "m", "items": []}))
     });
-    assert_eq!(done.steps[..2], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
+    assert_eq!(done.steps[1..3], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
 }
 
 fn clear(given: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
