@@ -189,10 +189,29 @@ impl Environment {
     /// # Errors
     /// As [`Environment::find`].
     pub fn program(&self, name: &str) -> Result<Program, Error> {
+        Ok(self.program_at(self.find(name)?))
+    }
+
+    /// The operating system's program of this name, to be run in this environment. It is looked for in the system's own folders
+    /// alone: neither openGauss's nor an environment file decides which program that is.
+    ///
+    /// # Errors
+    /// `not_found`, with where it was looked for.
+    pub fn system_program(&self, name: &str) -> Result<Program, Error> {
+        let found =
+            std::env::split_paths(SYSTEM_PATH).map(|dir| dir.join(name)).find(|file| is_program(file));
+        let file = found.ok_or_else(|| {
+            Error::not_found(format!("{name} is not found in {SYSTEM_PATH}"))
+                .hint("install the package of the operating system that has it")
+        })?;
+        Ok(self.program_at(file).env("PATH", SYSTEM_PATH))
+    }
+
+    fn program_at(&self, file: PathBuf) -> Program {
         let mut user = user_vars();
         user.remove(OsStr::new("PATH"));
         // Who we are is not taken from the environment: root's own would come along when root has become this user.
-        Ok(Program::new(self.find(name)?).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user).in_english())
+        Program::new(file).env("PATH", SYSTEM_PATH).envs(&self.vars).envs(&user).in_english()
     }
 }
 

@@ -15,7 +15,7 @@ impl Environment {
     /// is not understood. Starts a program.
     pub async fn missing_libraries(&self, call: &Call) -> Option<Vec<String>> {
         let server = self.find(SERVER_PROGRAM).ok()?;
-        let program = self.program("ldd").ok()?.arg(&server).with_limit(Some(time_left(call, LIMIT)));
+        let program = self.system_program("ldd").ok()?.arg(&server).with_limit(Some(time_left(call, LIMIT)));
         let outcome = program.run().await.ok().filter(|outcome| !outcome.timed_out && outcome.rc == 0)?;
         parse_ldd(&outcome.stdout)
     }
@@ -39,7 +39,24 @@ fn parse_ldd(text: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn the_systems_ldd_is_run_and_none_that_is_among_the_program_files() {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::copy("/bin/cat", bin.join(SERVER_PROGRAM)).unwrap();
+        let own = bin.join("ldd");
+        std::fs::write(&own, "#!/bin/sh\necho 'libown.so => not found'\n").unwrap();
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let env = Environment::with_home(home.path());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(env.missing_libraries(&Call::default())), Some(Vec::new()));
+    }
 
     #[test]
     fn what_ldd_prints_is_read_and_other_text_is_not_taken_for_it() {

@@ -53,7 +53,7 @@ pub trait Module {
     /// The module's own keys of the result.
     type Output: Serialize + JsonSchema + 'static;
 
-    /// The file whose owner the call acts as when run by root and neither `os_user` nor `data_dir` is given.
+    /// The file whose owner the call acts as when run by root, `os_user` is not given, and there is no `data_dir`.
     fn anchor(_args: &Self::Args) -> Option<&std::path::Path> {
         None
     }

@@ -39,9 +39,9 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
         return Ok(false);
     }
     let named = named?;
-    // What the call names counts more than what the environment happens to say.
-    let place = common.data_dir.clone().or_else(|| anchor.map(Path::to_owned)).or_else(environment_data_dir);
-    let Some(user) = named.or_else(|| place.as_deref().and_then(owner)) else { return Ok(false) };
+    let Some(user) = named.or_else(|| owner_of_call(common.data_dir.as_deref(), anchor)) else {
+        return Ok(false);
+    };
     if user.uid.is_root() {
         return Ok(false);
     }
@@ -126,17 +126,47 @@ fn find_user(name: &str) -> Result<User, Error> {
     }
 }
 
-/// The user whom the path belongs to; none where that is root, whom nobody looks for.
-fn owner(path: &Path) -> Option<User> {
+/// The owner of the data directory, or where that is gone of the call's anchor. What the call names counts more than what the
+/// environment happens to say. None where that is root, whom nobody looks up.
+fn owner_of_call(data_dir: Option<&Path>, anchor: Option<&Path>) -> Option<User> {
+    let mut named = [data_dir, anchor].into_iter().flatten().peekable();
+    let uid = match named.peek() {
+        Some(_) => named.find_map(owner),
+        None => owner(&environment_data_dir()?),
+    };
+    uid.filter(|uid| !uid.is_root()).and_then(|uid| User::from_uid(uid).ok().flatten())
+}
+
+fn owner(path: &Path) -> Option<Uid> {
     let meta = std::fs::metadata(path).ok()?;
-    let uid = Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta));
-    if uid.is_root() { None } else { User::from_uid(uid).ok().flatten() }
+    Some(Uid::from_raw(std::os::unix::fs::MetadataExt::uid(&meta)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::path::PathBuf;
+
     use super::*;
+
+    #[test]
+    fn where_the_data_directory_is_gone_the_anchor_says_as_whom_to_act() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut other = PathBuf::from("/etc");
+        if Uid::effective().is_root() {
+            other = dir.path().join("other");
+            std::fs::create_dir(&other).unwrap();
+            let nobody = User::from_name("nobody").unwrap().unwrap();
+            std::os::unix::fs::chown(&other, Some(nobody.uid.as_raw()), None).unwrap();
+        }
+        let gone = dir.path().join("gone");
+        let owner = |data_dir, anchor| owner_of_call(data_dir, anchor).map(|user| user.uid);
+        let (own, of_other) = (Some(Uid::effective()), super::owner(&other).map(|user| user.uid));
+        assert_ne!(own, of_other);
+        assert_eq!(owner(Some(dir.path()), Some(&other)), own);
+        assert_eq!(owner(Some(&gone), Some(&other)), of_other);
+        assert_eq!(owner(Some(&gone), None), None);
+    }
 
     #[test]
     fn a_user_that_is_not_there_is_another_one_than_who_runs_this() {

@@ -10,7 +10,7 @@ use og_common::files::MarkLock;
 use og_common::gauss::process::{Outcome, Program};
 use og_common::protocol::{Call, Error, ErrorKind};
 
-use crate::args::Kept;
+use crate::args::{Cause, Kept};
 use crate::plan::{MAIN_GROUP, Plan, Step, is_same};
 use crate::present::{find_group, find_user, setting_file};
 use crate::record::{self, Record};
@@ -188,7 +188,7 @@ pub(crate) async fn carry_out(
         }
         *finished += 1;
         if let Some((why, name)) = why.zip(step.removed()) {
-            kept.push(Kept { name, why: why.to_owned() });
+            kept.push(Kept { name, why: why.to_owned(), cause: Cause::Own });
         } else {
             record.finish(step);
             call.record_action(step.action());

@@ -63,6 +63,9 @@ pub struct Args {
     /// With `absent`: process ids of servers that will have been stopped by then; has an effect in check mode alone, where the steps
     /// before this one changed nothing.
     pub ended: Vec<u32>,
+    /// With `absent`: paths that will be gone by then, such as program files in a directory that goes when it is empty; has an
+    /// effect in check mode alone.
+    pub gone: Vec<PathBuf>,
 }
 
 fn default_shell() -> PathBuf {
@@ -169,4 +172,22 @@ pub struct Kept {
     pub name: String,
     /// Why.
     pub why: String,
+    /// The same for og_host itself.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) cause: Cause,
+}
+
+/// Why something stays, where that is told together with others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It has a reason of its own.
+    #[default]
+    Own,
+    /// It is a directory that is not empty: what it has beside directories that stay, too.
+    NotEmpty(Vec<String>),
+    /// It is a user whose removal nobody confirmed.
+    Unconfirmed,
+    /// It is the main group of a user that stays.
+    MainGroup,
 }

@@ -19,7 +19,7 @@ use og_common::protocol::{ArgRule, Call, Error, Example, Module, Report};
 
 use apply::{HostLock, apply};
 use args::{Args, Output, State};
-use plan::{Plan, items_of_record, plan, plan_removal};
+use plan::{Plan, items_of_record, kept_warnings, plan, plan_removal};
 use present::Present;
 use tree::Tree;
 use wanted::Wanted;
@@ -68,7 +68,7 @@ impl Module for Host {
                 "unit",
             ],
         },
-        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["confirm", "ended"] },
+        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["confirm", "ended", "gone"] },
     ];
     type Args = Args;
     type Output = Output;
@@ -101,6 +101,7 @@ async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>,
     let mut present = Present::read(tree, &wanted)?;
     if call.check {
         present.processes.retain(|process| !args.ended.contains(&process.pid));
+        present.leaving.extend(args.gone.iter().cloned());
     }
     let mut plan = make_plan(&present)?;
     let mut kept = Vec::new();
@@ -129,8 +130,7 @@ async fn run_in(tree: &Tree, call: &Call, args: &Args) -> Result<Report<Output>,
         (_, 1, _) => "1 change of the operating system".to_owned(),
         (_, n, _) => format!("{n} changes of the operating system"),
     };
-    let kept_warnings = plan.kept.iter().map(|one| format!("{} stays: {}", one.name, one.why));
-    let warnings: Vec<String> = plan.warnings.iter().cloned().chain(kept_warnings).collect();
+    let warnings: Vec<String> = plan.warnings.iter().cloned().chain(kept_warnings(&plan.kept)).collect();
     let output = Output { items: plan.items, kept: plan.kept, record };
     let mut report = Report::new(actions, msg, output).with_warnings(warnings);
     report.diff = diff;

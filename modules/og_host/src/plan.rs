@@ -7,8 +7,8 @@ use og_common::files::limits::{OPEN_FILES, Scope, find_limit, format_value, pars
 use og_common::gauss::host::{self, Machine};
 use og_common::protocol::{Diff, Error, Reason};
 
-use crate::args::{Item, ItemKind, Kept};
-use crate::present::{DirectoryFacts, Present};
+use crate::args::{Cause, Item, ItemKind, Kept};
+use crate::present::{DirectoryFacts, Present, UserFacts};
 use crate::record::{MadeFile, MadeSetting, Record, changes_logind};
 use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, is_unfinished, temporary_name, untrusted_error};
 use crate::wanted::{Directory, UserWish, Wanted, check_name, is_other_number, normalize};
@@ -32,6 +32,9 @@ pub const MAIN_GROUP: &str = "it is the main group of a user that stays";
 const HOME_MODE: u32 = 0o700;
 /// The setting that lets the kernel promise more memory than there is, or not.
 const OVERCOMMIT: &str = "vm.overcommit_memory";
+
+/// So many names in a directory are told.
+const MAX_SHOWN: usize = 3;
 
 /// The file of a user's limits.
 #[must_use]
@@ -278,6 +281,9 @@ impl Planner<'_> {
             ));
         }
         let made = seen.is_none() || self.plan.record.groups.contains_key(&group.name);
+        if let Some(gid) = seen.filter(|gid| group.gid.is_none_or(|wanted| wanted == *gid)) {
+            adopt(&mut self.plan.record.groups, &group.name, gid);
+        }
         let wanted = group.gid.or(seen).map_or_else(|| "a group".to_owned(), |gid| format!("gid {gid}"));
         self.item(ItemKind::Group, &group.name, seen.map(|gid| format!("gid {gid}")), Some(wanted), made);
         if seen.is_none() {
@@ -290,7 +296,10 @@ impl Planner<'_> {
         let group = self.wanted.group.as_ref();
         let Some(seen) = self.present.users.get(&user.name) else {
             // Not by useradd, so that the record tells whether it is ours.
-            if group.is_none() && !self.present.groups.contains_key(&user.name) {
+            let own_group = self.present.groups.get(&user.name).filter(|_| group.is_none());
+            if let Some(gid) = own_group {
+                adopt(&mut self.plan.record.groups, &user.name, *gid);
+            } else if group.is_none() {
                 self.item(ItemKind::Group, &user.name, None, Some("a group".to_owned()), true);
                 self.plan.steps.push(Step::AddGroup { name: user.name.clone(), gid: self.wanted.gid });
             }
@@ -317,7 +326,9 @@ impl Planner<'_> {
         if let Some(home) = user.home.as_ref().filter(|home| **home != seen.home) {
             differs.push(format!("the home directory {}, not {}", seen.home.display(), home.display()));
         }
-        if !differs.is_empty() {
+        if differs.is_empty() {
+            self.adopt_user(user, seen);
+        } else {
             let differs = differs.join("; ");
             self.plan.warnings.push(format!("the user {} has {differs}; it stays as it is", user.name));
         }
@@ -325,6 +336,20 @@ impl Planner<'_> {
         let made = self.plan.record.users.contains_key(&user.name);
         self.item(ItemKind::User, &user.name, Some(shown.clone()), Some(shown), made);
         self.unfinished_home(user)
+    }
+
+    /// Notes the number of a user whom a killed run was making: it was ended before it could, or its useradd went on. One that is not
+    /// as that makes him is somebody else's.
+    fn adopt_user(&mut self, user: &UserWish, seen: &UserFacts) {
+        let group = self.wanted.group.as_ref().map_or(&user.name, |group| &group.name);
+        let gid = self.present.groups.get(group).copied();
+        if gid != Some(seen.gid) || seen.home != self.present.home_of(user) {
+            return;
+        }
+        adopt(&mut self.plan.record.users, &user.name, seen.uid);
+        if self.wanted.group.is_none() {
+            adopt(&mut self.plan.record.groups, group, seen.gid);
+        }
     }
 
     /// Plans the home directory that a useradd did not come to make, or to give to its user.
@@ -867,6 +892,13 @@ impl Planner<'_> {
     }
 }
 
+/// Gives what the record names without a number its number.
+fn adopt(record: &mut BTreeMap<String, Option<u32>>, name: &str, number: u32) {
+    if let Some(known @ None) = record.get_mut(name) {
+        *known = Some(number);
+    }
+}
+
 fn home_error(path: &Path, home: &Path) -> Error {
     Error::refused(format!(
         "{} is to be made for another owner, in the home directory {} of the user that is made",
@@ -922,21 +954,20 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
         _ => None,
     });
     let mut gone: BTreeSet<PathBuf> = removed.collect();
+    gone.extend(present.leaving.iter().cloned());
     gone.extend(
         record.files.keys().filter_map(|path| Some(path.with_file_name(temporary_name(path.file_name()?)))),
     );
     for path in record.directories.iter().rev() {
         match present.directories.get(path) {
             Some(DirectoryFacts::Found { names, .. }) => {
-                let left = names.iter().find(|name| !gone.contains(&path.join(name)));
-                match left {
-                    None => {
-                        gone.insert(path.clone());
-                        plan.steps.push(Step::RemoveDirectory { path: path.clone() });
-                    }
-                    Some(name) => {
-                        plan.keep(&path.display().to_string(), &format!("it is not empty: it has {name}"));
-                    }
+                let left: Vec<&String> =
+                    names.iter().filter(|name| !gone.contains(&path.join(name))).collect();
+                if left.is_empty() {
+                    gone.insert(path.clone());
+                    plan.steps.push(Step::RemoveDirectory { path: path.clone() });
+                } else {
+                    plan.keep_directory(path, &left);
                 }
             }
             Some(DirectoryFacts::Missing { .. }) => {
@@ -1002,7 +1033,20 @@ fn check_removal(present: &Present, confirm: Option<&str>) -> Result<(), Error> 
 
 impl Plan {
     fn keep(&mut self, name: &str, why: &str) {
-        self.kept.push(Kept { name: name.to_owned(), why: why.to_owned() });
+        self.keep_for(name, why, Cause::Own);
+    }
+
+    fn keep_for(&mut self, name: &str, why: &str, cause: Cause) {
+        self.kept.push(Kept { name: name.to_owned(), why: why.to_owned(), cause });
+    }
+
+    /// Keeps a directory in which these are left; those within it were looked at before.
+    fn keep_directory(&mut self, path: &Path, left: &[&String]) {
+        let is_kept = |name: &str| self.kept.iter().any(|kept| Path::new(&kept.name) == path.join(name));
+        let own: Vec<String> =
+            left.iter().filter(|name| !is_kept(name)).map(|name| (*name).clone()).collect();
+        let why = format!("it is not empty: it has {}", left[0]);
+        self.keep_for(&path.display().to_string(), &why, Cause::NotEmpty(own));
     }
 
     /// Plans what systemd-logind has to read, also what a killed run wrote. It is not restarted under sessions of the user: the
@@ -1092,7 +1136,8 @@ impl Plan {
                 ));
                 self.steps.push(Step::RemoveUser { name: name.clone() });
             } else {
-                self.keep(name, &format!("the removal of a user is confirmed by its name (confirm: {name})"));
+                let why = format!("the removal of a user is confirmed by its name (confirm: {name})");
+                self.keep_for(name, &why, Cause::Unconfirmed);
             }
         }
         let stays = |name: &str| self.kept.iter().any(|kept| kept.name == name);
@@ -1109,11 +1154,54 @@ impl Plan {
                 Some(gid) if id != Some(*gid) => {
                     self.keep(&name, "whether og_host made this group is not known: the record has another number, or none");
                 }
-                Some(gid) if in_use.contains(gid) => self.keep(&name, MAIN_GROUP),
+                Some(gid) if in_use.contains(gid) => self.keep_for(&name, MAIN_GROUP, Cause::MainGroup),
                 Some(_) => self.steps.push(Step::RemoveGroup { name }),
             }
         }
     }
+}
+
+/// What is told of what stays, in as few lines as say what to do: a directory that is not empty only for directories in it needs
+/// none, and a user's group goes with the user.
+#[must_use]
+pub fn kept_warnings(kept: &[Kept]) -> Vec<String> {
+    let directories = kept.iter().filter_map(|one| match &one.cause {
+        Cause::NotEmpty(names) if !names.is_empty() => {
+            Some(format!("{} (it has {})", one.name, shorten(names)))
+        }
+        _ => None,
+    });
+    let directories: Vec<String> = directories.collect();
+    let named = |cause: &Cause| -> Vec<&str> {
+        kept.iter().filter(|one| one.cause == *cause).map(|one| one.name.as_str()).collect()
+    };
+    let (users, groups) = (named(&Cause::Unconfirmed), named(&Cause::MainGroup));
+    let mut warnings: Vec<String> = kept
+        .iter()
+        .filter(|one| one.cause == Cause::Own || one.cause == Cause::MainGroup && users.is_empty())
+        .map(|one| format!("{} stays: {}", one.name, one.why))
+        .collect();
+    if !directories.is_empty() {
+        warnings.push(format!("not empty, and left there: {}", directories.join(", ")));
+    }
+    for user in &users {
+        let others: Vec<&str> = groups.iter().copied().filter(|group| group != user).collect();
+        let what = match (groups.len() > others.len(), &others[..]) {
+            (false, []) => format!("the user {user} stays"),
+            (true, []) => format!("the user {user} and its group stay"),
+            (_, others) => format!("the user {user} and the group {} stay", others.join(", ")),
+        };
+        let it = if groups.is_empty() { "it" } else { "them" };
+        warnings.push(format!("{what}; og_host with state: absent and confirm: {user} removes {it}"));
+    }
+    warnings
+}
+
+/// The first of the names, and how many more there are.
+fn shorten(names: &[String]) -> String {
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// What the record names, with what is there of it.

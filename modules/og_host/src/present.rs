@@ -30,6 +30,8 @@ pub struct Present {
     pub files: BTreeMap<PathBuf, Entry>,
     /// Directories.
     pub directories: BTreeMap<PathBuf, DirectoryFacts>,
+    /// Paths that will be gone before anything is removed.
+    pub leaving: BTreeSet<PathBuf>,
     /// Settings of the running kernel.
     pub settings: BTreeMap<String, String>,
     /// What files set that count less than ours after a restart.

@@ -177,11 +177,14 @@ impl Record {
             self.reload = Some(boot.to_owned());
         }
         match step {
+            // The number of one that is gone is none of the one that is made.
             Step::AddUser { name, home, .. } => {
-                self.users.entry(name.clone()).or_default();
+                self.users.insert(name.clone(), None);
                 self.making.insert(home.clone());
             }
-            Step::AddGroup { name, .. } => drop(self.groups.entry(name.clone()).or_default()),
+            Step::AddGroup { name, .. } => {
+                self.groups.insert(name.clone(), None);
+            }
             Step::MakeDirectory { path, .. } => {
                 self.making.insert(path.clone());
                 if !self.directories.contains(path) {

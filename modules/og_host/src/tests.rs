@@ -765,6 +765,85 @@ fn a_user_goes_only_when_og_host_made_it_and_its_name_confirms_it() {
 }
 
 #[test]
+fn a_user_whom_a_killed_run_was_making_is_known_for_ours_when_a_later_run_names_him() {
+    let mut there = with_own_user(None);
+    there.record.groups.insert("omm".to_owned(), None);
+    let planned = plan(&there, &omm(None)).unwrap();
+    assert_eq!(planned.steps, []);
+    assert_eq!((planned.record.users["omm"], planned.record.groups["omm"]), (Some(1001), Some(1001)));
+    // One that is otherwise than useradd would have made him is somebody else's.
+    let kept = |change: &dyn Fn(&mut Present), wanted: &Wanted| {
+        let mut there = there.clone();
+        change(&mut there);
+        plan(&there, wanted).unwrap().record.users["omm"]
+    };
+    assert_eq!(kept(&|_| (), &omm(Some(1005))), None);
+    let other_group = |there: &mut Present| there.groups.extend([("omm".to_owned(), 7)]);
+    assert_eq!(kept(&other_group, &omm(None)), None);
+    assert_eq!(kept(&|there| there.homes = "/srv".into(), &omm(None)), None);
+    let group = Some(GroupWish { name: "dbgrp".to_owned(), gid: None });
+    assert_eq!(kept(&|_| (), &Wanted { group: group.clone(), ..omm(None) }), None);
+    let in_group = |there: &mut Present| there.users.get_mut("omm").unwrap().gid = 1002;
+    assert_eq!(kept(&in_group, &Wanted { group, ..omm(None) }), Some(1001));
+    // The group alone was made.
+    let mut alone = there.clone();
+    alone.users.clear();
+    assert_eq!(plan(&alone, &omm(None)).unwrap().record.groups["omm"], Some(1001));
+    // Nobody named him, or he has a number of which another one's is taken for no mistake.
+    assert_eq!(kept(&|_| (), &Wanted::default()), None);
+    assert_eq!(plan(&with_own_user(Some(1005)), &omm(None)).unwrap().record.users["omm"], Some(1005));
+    // One who was removed by hand, and is made again by a run that is killed.
+    let mut record = with_own_user(Some(1005)).record;
+    let (name, group, home) = ("omm".to_owned(), "omm".to_owned(), "/home/omm".into());
+    record.begin(&Step::AddUser { name, uid: None, group, home, shell: "/bin/bash".into() }, "");
+    assert_eq!(record.users["omm"], None);
+}
+
+#[test]
+fn what_stays_is_told_in_few_words() {
+    let mut there = with_own_user(Some(1001));
+    for name in ["omm", "dbgrp"] {
+        there.record.groups.insert(name.to_owned(), there.groups.get(name).copied());
+    }
+    let found = |names: &[&str]| DirectoryFacts::Found {
+        uid: 0,
+        gid: 0,
+        mode: 0o755,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        untrusted: vec![],
+    };
+    for (path, names) in [
+        ("/gauss", &["app", "data"][..]),
+        ("/gauss/app", &["a", "b", "c", "d"]),
+        ("/gauss/data", &["dn1.moved-20260101T000000Z"]),
+    ] {
+        there.record.directories.push(path.into());
+        there.directories.insert(path.into(), found(names));
+    }
+    let told = |there: &Present| {
+        let planned = plan_removal(there, None).unwrap();
+        (planned.kept.len(), plan::kept_warnings(&planned.kept))
+    };
+    let user = "the user omm and its group stay; og_host with state: absent and confirm: omm removes them";
+    let data = "/gauss/data (it has dn1.moved-20260101T000000Z)";
+    assert_eq!(
+        told(&there),
+        (
+            5,
+            vec![
+                format!("not empty, and left there: {data}, /gauss/app (it has a, b, c and 1 more)"),
+                user.to_owned()
+            ]
+        )
+    );
+    // What will be gone by then keeps nothing.
+    there.leaving = ["a", "b", "c", "d"].map(|name| Path::new("/gauss/app").join(name)).into();
+    assert_eq!(told(&there), (4, vec![format!("not empty, and left there: {data}"), user.to_owned()]));
+    there.users.get_mut("omm").unwrap().gid = 1002;
+    assert!(told(&there).1[1].starts_with("the user omm and the group dbgrp stay;"), "{:?}", told(&there));
+}
+
+#[test]
 fn nothing_goes_while_a_server_runs_for_which_it_was_made() {
     let mut there = present();
     there.record.prepared.insert("omm".to_owned());

@@ -52,7 +52,7 @@ pub struct Args {
     /// Password of the initial user. It reaches gs_initdb on its standard input. Without it and `password_file` the initial
     /// user has none, and the server refuses every statement of that user until `ALTER ROLE` has set one.
     pub password: Option<String>,
-    /// Absolute path, on this node, of a file whose first line is that password.
+    /// Absolute path, on this node, of a file whose first line is that password. With `state: query` it is only looked at.
     pub password_file: Option<PathBuf>,
     /// What happens to a data directory that is removed.
     pub mode: Mode,
@@ -117,4 +117,6 @@ pub struct Output {
     pub obstacles: Vec<Obstacle>,
     /// Where the data directory went.
     pub moved_to: Option<PathBuf>,
+    /// With `state: query`: why `password_file` gives no password; null where it does, and where none is named.
+    pub password_problem: Option<String>,
 }

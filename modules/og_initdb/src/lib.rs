@@ -52,8 +52,9 @@ impl Module for Initdb {
         ArgRule::OnlyIf {
             key: "state",
             values: &["present"],
-            allows: &["node_name", "locale", "encoding", "compatibility", "password", "password_file"],
+            allows: &["node_name", "locale", "encoding", "compatibility", "password"],
         },
+        ArgRule::OnlyIf { key: "state", values: &["present", "query"], allows: &["password_file"] },
         ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["mode", "confirm"] },
         ArgRule::OnlyIf { key: "state", values: &["absent", "query"], allows: &["peers"] },
         ArgRule::Exclusive(&["password", "password_file"]),
@@ -69,7 +70,7 @@ impl Module for Initdb {
                 make(call, &data_dir, &args).await
             }
             State::Absent => remove(call, &data_dir, &args).await,
-            State::Query => Ok(query(Present::read(&data_dir).with_listing(&args.peers))),
+            State::Query => Ok(inspect(&data_dir, &args)),
         }
     }
 }
@@ -86,7 +87,13 @@ fn check_user() -> Result<(), Error> {
 
 fn output(present: Present) -> Output {
     let Present { directory, listing, obstacles, .. } = present;
-    Output { directory, listing, obstacles, moved_to: None }
+    Output { directory, listing, obstacles, ..Output::default() }
+}
+
+fn inspect(data_dir: &Path, args: &Args) -> Report<Output> {
+    let mut report = query(Present::read(data_dir).with_listing(&args.peers));
+    report.output.password_problem = read_password(args).err().map(|e| e.to_string());
+    report
 }
 
 fn query(present: Present) -> Report<Output> {
@@ -184,22 +191,34 @@ fn report_present(present: Present, node_name: &str) -> Report<Output> {
 }
 
 fn read_password(args: &Args) -> Result<Option<Password>, Error> {
-    let password = match (&args.password, &args.password_file) {
-        (Some(text), _) => Password::new(text),
-        (None, Some(file)) => {
-            if !file.is_absolute() {
-                let detail = format!("password_file must be an absolute path, not {}", file.display());
-                return Err(Error::bad_args(detail).with_path("/password_file"));
-            }
-            let text = files::read(file).map_err(|e| e.with_path("/password_file"))?;
-            Password::new(&String::from_utf8_lossy(&text))
-        }
+    let (password, at) = match (&args.password, &args.password_file) {
+        (Some(text), _) => (Password::new(text), "/password"),
+        (None, Some(file)) => (read_password_file(file)?, "/password_file"),
         (None, None) => return Ok(None),
     };
-    if password.is_empty() {
-        return Err(Error::bad_args("the password is empty").with_path("/password"));
+    if !password.is_empty() {
+        return Ok(Some(password));
     }
-    Ok(Some(password))
+    let detail = match &args.password_file {
+        Some(file) => format!("the first line of {}, which is the password, is empty", file.display()),
+        None => "the password is empty".to_owned(),
+    };
+    Err(Error::bad_args(detail).with_path(at))
+}
+
+fn read_password_file(file: &Path) -> Result<Password, Error> {
+    let at = |e: Error| e.with_path("/password_file");
+    if !file.is_absolute() {
+        let detail = format!("password_file must be an absolute path, not {}", file.display());
+        return Err(at(Error::bad_args(detail)));
+    }
+    let text = files::read(file).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => {
+            at(e).hint("write the password into it, in a line; only the node's user may read it")
+        }
+        _ => at(e),
+    })?;
+    Ok(Password::new(&String::from_utf8_lossy(&text)))
 }
 
 /// Makes a folder that nobody else may enter, and those above it.

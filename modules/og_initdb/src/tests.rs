@@ -142,6 +142,27 @@ fn of_a_password_file_the_first_line_counts_and_others_shall_not_read_it() {
 }
 
 #[test]
+fn a_query_tells_what_is_wrong_with_a_password_file_and_not_what_is_in_it() {
+    let place = Place::new();
+    let file = place.home("password");
+    let told = |file: &Path| {
+        let args = Args { state: State::Query, password_file: Some(file.to_owned()), ..Args::default() };
+        let report = inspect(&place.data_dir(), &args);
+        assert_eq!(report.output.directory.content, Content::Missing);
+        report.output.password_problem.unwrap_or_default()
+    };
+    assert!(told(&file).contains("no such file") && told(&file).contains("write the password into it"));
+    assert!(told(Path::new("password")).contains("must be an absolute path"));
+    assert!(told(place.root.path()).contains("is not a regular file"));
+    fs::write(&file, "\nSecret@456\n").unwrap();
+    assert!(told(&file).ends_with("password, which is the password, is empty"), "{}", told(&file));
+    fs::write(&file, "Secret@456\n").unwrap();
+    assert_eq!(told(&file), "");
+    let without = Args { state: State::Query, ..Args::default() };
+    assert_eq!(inspect(&place.data_dir(), &without).output.password_problem, None);
+}
+
+#[test]
 fn check_mode_makes_nothing() {
     let mut place = Place::new();
     place.call.check = true;

@@ -14,7 +14,8 @@ pub enum State {
     /// link's folder is another user's: it runs programs of the package.
     #[default]
     Present,
-    /// The program files are gone, as far as the record in their folder names them; so is the link, if it led there.
+    /// The program files are gone, as far as the record in their folder names them; so is the link, if it led there. They stay where
+    /// another link beside it leads to them, too. What killed runs left beside the link goes as well.
     Absent,
     /// Tell what is unpacked, and where the link leads.
     Query,
@@ -41,6 +42,10 @@ pub struct Args {
     /// started from; files such as cluster_static_config are not carried over.
     #[serde(default)]
     pub force: bool,
+    /// With `absent`: process ids of servers that will have been stopped by then; has an effect in check mode alone, where the steps
+    /// before this one changed nothing.
+    #[serde(default)]
+    pub ended: Vec<u32>,
 }
 
 /// Program files that were unpacked from a package.
@@ -65,6 +70,8 @@ pub struct Output {
     pub env_file: Option<PathBuf>,
     /// The program files of the package, or without one those that the link leads to; none where they are not unpacked.
     pub current: Option<Installed>,
+    /// Other links in the same folder that lead to these program files, too: `absent` takes them away only when there are none.
+    pub other_links: Vec<PathBuf>,
     /// All that is unpacked beside the link.
     pub installed: Vec<Installed>,
     /// Libraries that the server program needs and that are not on this machine; none where that is not

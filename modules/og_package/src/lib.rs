@@ -26,7 +26,9 @@ use og_common::protocol::{ArgRule, Bytes, Call, Error, ErrorKind, Example, Modul
 
 use args::{Args, Output, State};
 use plan::{Plan, Source, Wanted, plan_present};
-use present::{EnvFile, Link, Present, RECORD, Record, UNFINISHED, UNFINISHED_LINK, env_path, env_text};
+use present::{
+    EnvFile, Link, Present, RECORD, Record, UNFINISHED, UNFINISHED_LINK, env_path, env_text, home_name,
+};
 
 /// How often it is told how far the unpacking is.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -57,6 +59,7 @@ impl Module for Package {
     ];
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["present"], allows: &["package", "size", "force"] },
+        ArgRule::OnlyIf { key: "state", values: &["absent"], allows: &["ended"] },
         ArgRule::Exclusive(&["package", "size"]),
     ];
     type Args = Args;
@@ -135,6 +138,9 @@ fn describe(present: &Present, sha256: Option<&str>) -> Output {
         link_target: if let Link::To(target) = &present.link { Some(target.clone()) } else { None },
         env_file: (present.env_file != EnvFile::Missing).then(|| env_path(&present.path)),
         current: current.map(|(installed, _)| installed.clone()),
+        other_links: current
+            .map(|(installed, _)| present.other_links_to(&installed.path).cloned().collect())
+            .unwrap_or_default(),
         installed: present.installed.iter().map(|(installed, _)| installed.clone()).collect(),
         missing_libraries: None,
         free_space: Some(present.free),
@@ -160,7 +166,7 @@ async fn install(call: &Call, args: &Args, present: Present) -> Result<Report<Ou
     let _lock = NodeLock::acquire(folder.path(), call).await?;
     let mut present = Present::read(&args.link)?;
     let plan = plan_present(&present, &wanted, args.force)?;
-    remove::remove_unfinished(&present.unfinished)?;
+    present.unfinished.iter().chain(&present.empty).try_for_each(|path| remove::remove_leftover(path))?;
     let actions = actions_of(plan, &present, &wanted);
     let mut steps = actions.iter();
     let mut record_step = || steps.next().into_iter().for_each(|action| call.record_action(action));
@@ -302,8 +308,7 @@ async fn unpack_package(
     let record = Record::new(&wanted.sha256, version.clone(), &made);
     files::create(&staging.join(RECORD), &record.to_json()?)?;
     unpack::sync(&staging)?;
-    let version = version.map(|version| format!("{version}-")).unwrap_or_default();
-    let name = format!("openGauss-{version}{}", &wanted.sha256[..HASH_DIGITS]);
+    let name = home_name(version.as_deref(), &wanted.sha256);
     let home = folder.path().join(&name);
     if std::fs::symlink_metadata(&home).is_ok() {
         drop(std::fs::remove_dir_all(&staging));

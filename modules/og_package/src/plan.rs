@@ -1,6 +1,6 @@
 //! What is to be done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use og_common::protocol::{Bytes, Error, Reason};
 
@@ -43,6 +43,13 @@ pub(crate) struct Plan {
 pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> Result<Plan, Error> {
     let home = present.find(&wanted.sha256).map(|(installed, _)| &installed.path);
     let link = &present.path;
+    if let Some((rest, _)) = present.rests.iter().find(|(rest, _)| rest.sha256 == wanted.sha256) {
+        let detail = format!("only a part of the package is left in {}", rest.path.display());
+        return Err(Error::refused(detail).with_path(rest.path.display()).hint(format!(
+            "end its removal with state: absent and sha256: {}, then unpack the package again",
+            rest.sha256
+        )));
+    }
     let leads_there = match (&present.link, home) {
         (Link::To(target), Some(home)) if target == home => true,
         (Link::To(target), _) if !force => {
@@ -65,13 +72,6 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
         return Err(Error::refused(detail)
             .with_path(env.display())
             .hint("move it aside, or give another link"));
-    }
-    if let Some((rest, _)) = present.rests.iter().find(|(rest, _)| rest.sha256 == wanted.sha256) {
-        let detail = format!("only a part of the package is left in {}", rest.path.display());
-        return Err(Error::refused(detail).with_path(rest.path.display()).hint(format!(
-            "end its removal with state: absent and sha256: {}, then unpack the package again",
-            rest.sha256
-        )));
     }
     if home.is_none() {
         // What is still to come takes its own room, too.
@@ -105,10 +105,43 @@ pub(crate) fn plan_present(present: &Present, wanted: &Wanted, force: bool) -> R
     Ok(Plan { unpack: home.is_none(), link: !leads_there, write_env: present.env_file != EnvFile::Good })
 }
 
-/// What is to be taken away; none where nothing is.
-pub(crate) fn plan_absent<'a>(present: &'a Present, args: &Args) -> Option<&'a (Installed, Record)> {
-    present.installed.iter().chain(&present.rests).find(|(own, _)| match &args.sha256 {
+/// What is to be taken away.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving<'a> {
+    /// Whether the link goes, and the file for a shell with it.
+    pub link: bool,
+    /// The program files that go.
+    pub homes: Vec<&'a (Installed, Record)>,
+    /// The program files that stay, as other links lead to them.
+    pub shared: Vec<&'a Installed>,
+    /// What killed runs left.
+    pub leftovers: Vec<&'a Path>,
+}
+
+impl Leaving<'_> {
+    /// Whether nothing is to be taken away.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.link && self.homes.is_empty() && self.leftovers.is_empty()
+    }
+}
+
+/// Plans what is taken away: the program files of this hash, or without one those that the link leads to and those whose removal
+/// has begun.
+pub(crate) fn plan_absent<'a>(present: &'a Present, args: &Args) -> Leaving<'a> {
+    let leads_to = |own: &Installed| present.link == Link::To(own.path.clone());
+    let is_wanted = |(own, record): &&(Installed, Record)| match &args.sha256 {
         Some(sha256) => own.sha256 == *sha256,
-        None => present.link == Link::To(own.path.clone()),
-    })
+        None => leads_to(own) || record.removing,
+    };
+    let wanted = present.installed.iter().chain(&present.rests).filter(is_wanted);
+    let (shared, homes): (Vec<_>, Vec<_>) =
+        wanted.partition(|(own, _)| present.other_links_to(&own.path).next().is_some());
+    let mut leaving = Leaving {
+        link: homes.iter().chain(&shared).any(|(own, _)| leads_to(own)),
+        homes,
+        shared: shared.into_iter().map(|(own, _)| own).collect(),
+        leftovers: present.unfinished.iter().chain(&present.empty).map(PathBuf::as_path).collect(),
+    };
+    leaving.homes.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
+    leaving
 }

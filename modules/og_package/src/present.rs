@@ -19,6 +19,8 @@ use crate::unpack::{Made, clean};
 pub(crate) const RECORD: &str = ".og_package.json";
 /// What the name of a folder begins with in which a package is being unpacked, before digits of the package's hash.
 pub(crate) const UNFINISHED: &str = ".og_package-";
+/// What the name of a folder of program files begins with, before the version and digits of the package's hash.
+const HOME: &str = "openGauss-";
 /// The name of a link that is being made.
 pub(crate) const UNFINISHED_LINK: &str = ".og_package-link";
 /// What stands in the file for a shell before the path of the link.
@@ -142,8 +144,12 @@ pub(crate) struct Present {
     pub installed: Vec<(Installed, Record)>,
     /// What is left of program files whose removal has begun.
     pub rests: Vec<(Installed, Record)>,
-    /// What killed runs left.
+    /// Links beside the link, and the folder that each leads to.
+    pub other_links: Vec<(PathBuf, PathBuf)>,
+    /// What killed runs left that were unpacking.
     pub unfinished: Vec<PathBuf>,
+    /// The empty folders that killed removals left of program files.
+    pub empty: Vec<PathBuf>,
     pub free: Bytes,
 }
 
@@ -168,7 +174,9 @@ impl Present {
             env_file: EnvFile::Missing,
             installed: Vec::new(),
             rests: Vec::new(),
+            other_links: Vec::new(),
             unfinished: Vec::new(),
+            empty: Vec::new(),
             free: folder.free_space()?,
         };
         if !present.missing.is_empty() {
@@ -186,9 +194,21 @@ impl Present {
                 let (version, sha256) = (record.version.clone(), record.sha256.clone());
                 let list = if record.removing { &mut present.rests } else { &mut present.installed };
                 list.push((Installed { path, version, sha256 }, record));
+            } else if is_home_name(&name) && is_empty_folder(&path) {
+                present.empty.push(path);
+            } else if path != present.path
+                && path.is_symlink()
+                && let Ok(target) = std::fs::canonicalize(&path)
+            {
+                present.other_links.push((path, target));
             }
         }
         Ok(present)
+    }
+
+    /// The links beside the link that lead to this folder, too.
+    pub(crate) fn other_links_to(&self, home: &Path) -> impl Iterator<Item = &PathBuf> {
+        self.other_links.iter().filter(move |(_, target)| target == home).map(|(link, _)| link)
     }
 
     /// What was unpacked from the package with this hash.
@@ -215,9 +235,29 @@ impl Present {
 }
 
 /// Whether this is the name of what a run makes and gives another name at its end.
-fn is_unfinished(name: &OsStr) -> bool {
+pub(crate) fn is_unfinished(name: &OsStr) -> bool {
     let digits = name.as_bytes().strip_prefix(UNFINISHED.as_bytes());
     name == UNFINISHED_LINK || digits.is_some_and(|digits| files::is_hexadecimal(digits, HASH_DIGITS))
+}
+
+/// The name of the folder of program files of this version, from the package with this hash.
+pub(crate) fn home_name(version: Option<&str>, sha256: &str) -> String {
+    let version = version.map(|version| format!("{version}-")).unwrap_or_default();
+    format!("{HOME}{version}{}", &sha256[..HASH_DIGITS])
+}
+
+/// Whether a folder of program files may have this name.
+fn is_home_name(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(HOME.as_bytes());
+    let digits = rest.and_then(|rest| rest.rsplit(|byte| *byte == b'-').next());
+    digits.is_some_and(|digits| files::is_hexadecimal(digits, HASH_DIGITS))
+}
+
+/// Whether this is a folder of this user's with nothing in it.
+fn is_empty_folder(path: &Path) -> bool {
+    let is_own = |meta: std::fs::Metadata| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw();
+    std::fs::symlink_metadata(path).is_ok_and(is_own)
+        && std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn read_link(link: &Path) -> Result<Link, Error> {
@@ -294,6 +334,17 @@ mod tests {
             {
                 assert_eq!(link_of_env(changed), None, "{}", String::from_utf8_lossy(changed));
             }
+        }
+    }
+
+    #[test]
+    fn a_folder_of_program_files_is_known_by_its_name() {
+        let hash = "0a7bd2f2".repeat(8);
+        for version in [None, Some("6.0.2"), Some("7.0.0-RC1")] {
+            assert!(is_home_name(OsStr::new(&home_name(version, &hash))), "{version:?}");
+        }
+        for name in ["openGauss-6.0.2", "openGauss-6.0.2-0A7BD2F2", "openGauss-6.0.2-0a7bd2f20", "current"] {
+            assert!(!is_home_name(OsStr::new(name)), "{name}");
         }
     }
 

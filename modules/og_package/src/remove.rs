@@ -8,40 +8,33 @@ use og_common::files::{self, NodeLock, OwnFolder};
 use og_common::gauss::running;
 use og_common::protocol::{self, Call, Error, Report};
 
-use crate::args::{Args, Output};
-use crate::present::{EnvFile, Link, Present, RECORD, Record, env_path};
-use crate::{describe, plan};
+use crate::args::{Args, Installed, Output};
+use crate::describe;
+use crate::plan::{Leaving, plan_absent};
+use crate::present::{EnvFile, Link, Present, RECORD, Record, env_path, is_unfinished};
 
 /// So many paths are named in a warning.
 const MAX_SHOWN: usize = 5;
 
 /// Takes away what the record in the folder names; the rest stays, and is told.
 pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result<Report<Output>, Error> {
-    let nothing = |present: &Present| {
-        let msg = format!("no program files are there for {}", present.path.display());
-        // Such as what a removal left that was killed when the link was gone.
-        let is_unlinked = args.sha256.is_none() && present.linked().is_none();
-        let others = present.installed.iter().filter(|_| is_unlinked).map(|(other, _)| {
-            format!(
-                "{} is there, and the link does not lead to it; give its sha256, {}",
-                other.path.display(),
-                other.sha256
-            )
-        });
-        let others = others.chain(present.rest_warnings());
-        Report::unchanged(msg, describe(present, args.sha256.as_deref())).with_warnings(others)
-    };
-    if plan::plan_absent(&present, args).is_none() {
-        return Ok(nothing(&present));
+    if plan_absent(&present, args).is_empty() {
+        return Ok(nothing(&present, args));
     }
     let folder = OwnFolder::open(&present.base)?;
     // In check mode nothing is changed, a lock included.
     let lock = if call.check { None } else { Some(NodeLock::acquire(folder.path(), call).await?) };
     let present = Present::read(&args.link)?;
-    let Some((installed, record)) = plan::plan_absent(&present, args) else { return Ok(nothing(&present)) };
-    let home = &installed.path;
-    check_unused(home)?;
-    let removal = Removal::plan(home, record)?;
+    let leaving = plan_absent(&present, args);
+    if leaving.is_empty() {
+        return Ok(nothing(&present, args));
+    }
+    let ended = if call.check { &args.ended[..] } else { &[] };
+    for own in leaving.homes.iter().map(|(own, _)| own).chain(leaving.shared.iter().copied()) {
+        check_unused(&own.path, ended)?;
+    }
+    let removals = leaving.homes.iter().map(|(own, record)| Removal::plan(&own.path, record));
+    let removals: Vec<Removal> = removals.collect::<Result<_, _>>()?;
     let mut actions = Vec::new();
     let mut done = |action: String| {
         if !call.check {
@@ -49,10 +42,15 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
         }
         actions.push(action);
     };
-    // The link goes before what it leads to, and after what is known by it alone: a run that is killed is done again.
+    let homes = || leaving.homes.iter().zip(&removals).map(|((own, record), removal)| (own, record, removal));
+    // What is left of a run that is killed is not taken for a whole package, and is known by that when the link is gone.
+    for (own, record, removal) in homes().filter(|_| lock.is_some()) {
+        removal.begin(&own.path, record)?;
+    }
+    // The link goes before what it leads to, and after what is known by it alone.
     let env = env_path(&present.path);
     let mut warnings = Vec::new();
-    if present.link == Link::To(home.clone()) {
+    if leaving.link {
         let has_env = matches!(present.env_file, EnvFile::Good | EnvFile::Old);
         if present.env_file == EnvFile::Foreign {
             warnings.push(format!("{} stays: it is not as og_package writes it", env.display()));
@@ -64,34 +62,79 @@ pub(crate) async fn remove(call: &Call, args: &Args, present: Present) -> Result
             done(format!("remove {}", path.display()));
         }
     }
-    let mut rest = Vec::new();
-    if removal.has_effect() {
-        if lock.is_some() {
-            rest = removal.apply(home, record)?;
+    for (own, record, removal) in homes() {
+        let mut rest = Vec::new();
+        if removal.has_effect() {
+            if lock.is_some() {
+                rest = removal.apply(&own.path, record)?;
+            }
+            done(format!("remove the program files in {}", own.path.display()));
         }
-        done(format!("remove the program files in {}", home.display()));
+        warnings.extend(removal.warning(own, &rest));
     }
-    if !removal.staying.is_empty() {
-        warnings.push(format!(
-            "{} keeps files of the package, as others may write into their folders: {}; chmod go-w these folders, and run it \
-             again with sha256 {}",
-            home.display(),
-            shorten(&removal.staying),
-            installed.sha256
-        ));
-    } else if !rest.is_empty() {
-        warnings.push(format!("{} keeps what is not from the package: {}", home.display(), shorten(&rest)));
+    for path in &leaving.leftovers {
+        if lock.is_some() {
+            remove_leftover(path)?;
+        }
+        done(format!("remove {}, which a killed run left", path.display()));
     }
+    warnings.extend(shared_warnings(&present, &leaving));
     let now = if lock.is_some() { Some(Present::read(&args.link)?) } else { None };
-    let (verb, state) = match (call.check, removal.staying.is_empty()) {
-        (true, true) => ("would be", "gone"),
-        (false, true) => ("are", "gone"),
-        (true, false) => ("would be", "gone in part"),
-        (false, false) => ("are", "gone in part"),
-    };
-    let msg = format!("the program files of {} {verb} {state}", home.display());
     let output = describe(now.as_ref().unwrap_or(&present), args.sha256.as_deref());
+    let msg = summary(&present, &leaving, &removals, call.check);
     Ok(Report::new(actions, msg, output).with_warnings(warnings))
+}
+
+/// That nothing is to be taken away, and what is to be known of what is there.
+fn nothing(present: &Present, args: &Args) -> Report<Output> {
+    let link = present.path.display();
+    let leaving = plan_absent(present, args);
+    let mut warnings = shared_warnings(present, &leaving);
+    match &present.link {
+        _ if args.sha256.is_some() => {}
+        Link::Other => warnings.push(format!("{link} stays: it is no link, so og_package did not make it")),
+        Link::To(target) => warnings
+            .push(format!("{link} stays: it leads to {}, which og_package did not unpack", target.display())),
+        // Such as what the link led to before somebody removed it.
+        Link::Missing => {
+            let is_unused = |own: &&(Installed, _)| present.other_links_to(&own.0.path).next().is_none();
+            warnings.extend(present.installed.iter().filter(is_unused).map(|(other, _)| {
+                format!(
+                    "{} is there, and the link does not lead to it; give its sha256, {}",
+                    other.path.display(),
+                    other.sha256
+                )
+            }));
+        }
+    }
+    warnings.extend(present.rest_warnings());
+    let msg = format!("no program files are there for {link}");
+    Report::unchanged(msg, describe(present, args.sha256.as_deref())).with_warnings(warnings)
+}
+
+/// Which program files stay, as other links lead to them.
+fn shared_warnings(present: &Present, leaving: &Leaving<'_>) -> Vec<String> {
+    let stays = |own: &&Installed| {
+        let links: Vec<PathBuf> = present.other_links_to(&own.path).cloned().collect();
+        format!("{} stays: {} leads to it, too", own.path.display(), shorten(&links))
+    };
+    leaving.shared.iter().map(stays).collect()
+}
+
+/// What came of it, in a line.
+fn summary(present: &Present, leaving: &Leaving<'_>, removals: &[Removal], check: bool) -> String {
+    let homes: Vec<String> = leaving.homes.iter().map(|(own, _)| own.path.display().to_string()).collect();
+    let is_whole = removals.iter().all(|removal| removal.staying.is_empty());
+    let gone = if is_whole { "gone" } else { "gone in part" };
+    let are = if check { "would be" } else { "are" };
+    match (&homes[..], leaving.link) {
+        ([], true) => {
+            let is = if check { "would be" } else { "is" };
+            format!("the link {} {is} gone", present.path.display())
+        }
+        ([], false) => format!("the leftovers of killed runs beside {} {are} gone", present.path.display()),
+        (homes, _) => format!("the program files of {} {are} {gone}", homes.join(", ")),
+    }
 }
 
 /// The first of the paths, and how many more there are.
@@ -104,10 +147,11 @@ fn shorten(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// Refuses while a process runs a program of the folder. Those of other users cannot be read; openGauss's server runs as the owner
+/// Refuses while a process runs a program of the folder, but for those that will have ended. Those of other users cannot be read; openGauss's server runs as the owner
 /// of its program files.
-fn check_unused(home: &Path) -> Result<(), Error> {
-    let users = running::programs_below(home)?;
+fn check_unused(home: &Path, ended: &[u32]) -> Result<(), Error> {
+    let mut users = running::programs_below(home)?;
+    users.retain(|(pid, _)| !ended.contains(pid));
     if users.is_empty() {
         return Ok(());
     }
@@ -158,15 +202,33 @@ impl Removal {
         !self.files.is_empty() || self.staying.is_empty()
     }
 
+    /// Notes in the record that the files go.
+    fn begin(&self, home: &Path, record: &Record) -> Result<(), Error> {
+        if record.removing || !self.has_effect() {
+            return Ok(());
+        }
+        let text = Record { removing: true, ..record.clone() }.to_json()?;
+        files::replace(&home.join(RECORD), &text, false).map(drop)
+    }
+
+    /// What is to be known of what stays: files of the package, or `rest`, which are not.
+    fn warning(&self, own: &Installed, rest: &[PathBuf]) -> Option<String> {
+        let home = own.path.display();
+        if !self.staying.is_empty() {
+            return Some(format!(
+                "{home} keeps files of the package, as others may write into their folders: {}; chmod go-w these folders, \
+                 and run it again with sha256 {}",
+                shorten(&self.staying),
+                own.sha256
+            ));
+        }
+        (!rest.is_empty()).then(|| format!("{home} keeps what is not from the package: {}", shorten(rest)))
+    }
+
     /// Removes the files, the folders that are empty then, and at last the record; returns what is left that is not the package's.
     /// As long as files of the package stay, so does the record, which is what they are known by.
     fn apply(&self, home: &Path, record: &Record) -> Result<Vec<PathBuf>, Error> {
         let mark = home.join(RECORD);
-        if !record.removing {
-            // What is left of a run that is killed is not taken for a whole package.
-            let text = Record { removing: true, ..record.clone() }.to_json()?;
-            files::replace(&mark, &text, false)?;
-        }
         for place in &self.files {
             match std::fs::remove_file(place) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("remove", place, &e)),
@@ -261,12 +323,16 @@ fn files_in(home: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Removes what killed runs left.
-pub(crate) fn remove_unfinished(paths: &[PathBuf]) -> Result<(), Error> {
-    for path in paths {
-        let is_folder = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
-        let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-        removed.map_err(|e| Error::io("remove", path, &e))?;
+/// Removes what a killed run left: of an unpacking all that is in it, of a removal the empty folder.
+pub(crate) fn remove_leftover(path: &Path) -> Result<(), Error> {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir());
+    let removed = match path.file_name() {
+        Some(name) if is_unfinished(name) && is_folder => std::fs::remove_dir_all(path),
+        Some(name) if is_unfinished(name) => std::fs::remove_file(path),
+        _ => std::fs::remove_dir(path),
+    };
+    match removed {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("remove", path, &e)),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -552,6 +552,86 @@ fn the_record_stays_as_long_as_files_of_the_package_do() {
     place.call(args()).unwrap();
 }
 
+#[test]
+fn a_removal_that_was_killed_anywhere_is_ended_by_the_same_call() {
+    let mut place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let (first, second) = (args(), args());
+    let home = place.call(first).unwrap().output.current.unwrap().path;
+    // Killed when the link was gone, and of the files some.
+    let text = fs::read_to_string(home.join(RECORD)).unwrap();
+    fs::write(home.join(RECORD), text.replace("\"removing\":false", "\"removing\":true")).unwrap();
+    fs::remove_file(home.join("bin/gaussdb")).unwrap();
+    for gone in ["app/current.env", "app/current"] {
+        fs::remove_file(place.at(gone)).unwrap();
+    }
+    assert!(place.absent().unwrap().changed);
+    assert_eq!(place.names(), Vec::<String>::new());
+    // Killed when all that was in the folder was gone, and another one while it unpacked.
+    for left in [home.clone(), place.at("app/.og_package-01234567/bin")] {
+        fs::create_dir_all(left).unwrap();
+    }
+    // Those of others.
+    for left in ["openGauss-data", "openGauss-6.0.2-01234567/bin"] {
+        fs::create_dir_all(place.at("app").join(left)).unwrap();
+    }
+    place.check = true;
+    let foreseen = place.absent().unwrap();
+    assert_eq!((foreseen.actions.len(), place.names().len()), (2, 4), "{:?}", foreseen.actions);
+    place.check = false;
+    assert_eq!(place.absent().unwrap().actions, foreseen.actions);
+    assert_eq!(place.names(), ["openGauss-6.0.2-01234567", "openGauss-data"]);
+    assert!(!place.absent().unwrap().changed);
+    // Such a folder is in nobody's way.
+    fs::create_dir(&home).unwrap();
+    place.call(second).unwrap();
+    assert!(home.join("bin/gaussdb").exists());
+}
+
+#[test]
+fn program_files_stay_as_long_as_another_link_leads_to_them() {
+    let mut place = Place::new();
+    let args = || place.package("p", &gzip(&tar(&server(SERVER))));
+    let home = place.call(args()).unwrap().output.current.unwrap().path;
+    let second = place.at("app/second");
+    let args = Args { link: second.clone(), ..args() };
+    assert_eq!(place.call(args).unwrap().output.other_links, [place.link()]);
+    for check in [true, false] {
+        place.check = check;
+        let gone = place.absent().unwrap();
+        assert_eq!(gone.actions.len(), 2, "{:?}", gone.actions);
+        assert_eq!(
+            gone.warnings,
+            [format!("{} stays: {} leads to it, too", home.display(), second.display())]
+        );
+        assert_eq!(gone.output.other_links.is_empty(), !check, "what was removed has none");
+        assert_eq!(place.link().is_symlink(), check);
+    }
+    assert!(second.join("bin/gaussdb").exists());
+    let again = place.absent().unwrap();
+    assert_eq!((again.changed, again.warnings.len()), (false, 0), "{:?}", again.warnings);
+    let last = Args { state: State::Absent, link: second, ..Args::default() };
+    place.call(last).unwrap();
+    assert_eq!(place.names(), Vec::<String>::new());
+}
+
+#[test]
+fn that_a_link_is_not_ours_and_stays_is_told() {
+    let place = Place::new();
+    let told = || {
+        let done = place.absent().unwrap();
+        assert!(!done.changed);
+        done.warnings.join("\n")
+    };
+    assert_eq!(told(), "");
+    fs::create_dir_all(place.at("app/theirs/bin")).unwrap();
+    std::os::unix::fs::symlink("theirs", place.link()).unwrap();
+    assert!(told().ends_with("theirs, which og_package did not unpack"), "{}", told());
+    fs::remove_file(place.link()).unwrap();
+    fs::create_dir(place.link()).unwrap();
+    assert!(told().contains("it is no link"), "{}", told());
+}
+
 /// A process that ends with the test.
 struct Running(Child);
 
@@ -564,7 +644,7 @@ impl Drop for Running {
 
 #[test]
 fn program_files_that_are_in_use_stay() {
-    let place = Place::new();
+    let mut place = Place::new();
     let program = fs::read("/bin/cat").unwrap();
     let done = place.call(place.package("p", &gzip(&tar(&server(&program))))).unwrap();
     assert_eq!(done.output.missing_libraries, Some(Vec::new()), "ldd tells of a real program");
@@ -576,6 +656,16 @@ fn program_files_that_are_in_use_stay() {
     let server = Running(server);
     assert!(refused(place.absent()).contains(&format!("gaussdb (pid {})", server.0.id())));
     assert!(place.link().join("bin/gs_ctl").exists());
+    // That it will have ended has an effect in check mode alone.
+    let ending = |place: &Place| {
+        let ended = vec![server.0.id()];
+        place.call(Args { state: State::Absent, link: place.link(), ended, ..Args::default() })
+    };
+    refused(ending(&place));
+    place.check = true;
+    assert_eq!(ending(&place).unwrap().actions.len(), 3);
+    refused(place.absent());
+    place.check = false;
     drop(server);
     place.absent().unwrap();
     assert_eq!(place.names(), Vec::<String>::new());

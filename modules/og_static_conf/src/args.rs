@@ -15,6 +15,9 @@ pub enum State {
     /// The files describe the wanted cluster.
     #[default]
     Present,
+    /// The file, cluster_dynamic_config and cluster_dnrole_config beside it are gone: openGauss's program files there serve no node
+    /// any more. Refused while another data directory of this machine that the file names than `data_dir` holds a database.
+    Absent,
     /// Return what the files describe.
     Query,
 }
@@ -86,7 +89,7 @@ pub struct ClusterParams {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Args {
-    /// present: the files describe the wanted cluster; query: return what they describe.
+    /// present: the files describe the wanted cluster; absent: they are gone; query: return what they describe.
     pub state: State,
     /// The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
     pub xml: Option<PathBuf>,
@@ -99,7 +102,7 @@ pub struct Args {
     /// Name or id of the node that is the primary in the existing file.
     pub primary: Option<String>,
     /// Name or id of the node that this copy is for. Default: the one it is for already, else the node named as this
-    /// machine.
+    /// machine. With state absent the copy for another node is refused.
     pub local: Option<String>,
     /// The file; with state query a cluster_config.xml, too. Default: $GAUSSHOME/bin/cluster_static_config.
     pub path: Option<PathBuf>,
@@ -139,7 +142,7 @@ pub struct Output {
     /// The file; none when only copies were written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Whether the file is there; in check mode, whether it would be.
+    /// Whether the file is there; in check mode, whether it would be. With state absent the other keys tell what it was.
     pub exists: bool,
     /// Name of the node this copy is for.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@
 mod args;
 mod links;
 mod plan;
+mod removal;
 mod svg;
 mod view;
 
@@ -20,6 +21,7 @@ use og_common::gauss::Environment;
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, View};
 
 use links::Links;
+use removal::Leaving;
 
 pub use args::{Args, ClusterParams, Dynamic, Instance, LiveRole, Output, State, Verify};
 pub use plan::{Change, Found, Nodes, Plan, Present, copy_name, draw, plan};
@@ -58,6 +60,10 @@ impl Module for StaticConf {
             args: r#"{"state": "query", "verify": {"xml": "/gauss/cluster_config.xml"}}"#,
         },
         Example {
+            title: "Remove the files of a node whose data directory is gone",
+            args: r#"{"state": "absent", "local": "node3"}"#,
+        },
+        Example {
             title: "A copy of the file for every node",
             args: r#"{"xml": "/gauss/cluster_config.xml", "for_all": "/gauss/om/script/static_config_files"}"#,
         },
@@ -79,7 +85,6 @@ impl Module for StaticConf {
                 "add",
                 "drop",
                 "primary",
-                "local",
                 "write_xml",
                 "cluster",
                 "roles",
@@ -88,6 +93,7 @@ impl Module for StaticConf {
                 "backup",
             ],
         },
+        ArgRule::OnlyIf { key: "state", values: &["present", "absent"], allows: &["local"] },
         ArgRule::OnlyIf { key: "state", values: &["query"], allows: &["verify"] },
         ArgRule::OnlyIf { key: "dynamic", values: &["keep"], allows: &["roles"] },
     ];
@@ -111,6 +117,7 @@ impl Module for StaticConf {
                 report.warnings.extend(told);
                 Ok(report)
             }
+            State::Absent => remove(call, &args, place).await,
             State::Present => handle_present(call, &args, place, &env).await,
         }
     }
@@ -404,6 +411,36 @@ async fn handle_present(
     }
     let actions = plan.changes.iter().map(|change| change.action.clone()).collect();
     Ok(report(call, &present, plan, actions, backup))
+}
+
+async fn remove(call: &Call, args: &Args, place: Option<PathBuf>) -> Result<Report<Output>, Error> {
+    let path = place.ok_or_else(plan::no_path_error)?;
+    let data_dir = call.common.data_dir.as_deref();
+    let folder = path.parent().filter(|folder| folder.is_dir());
+    let _lock = match folder {
+        Some(folder) if !call.check => Some(NodeLock::acquire(folder, call).await?),
+        _ => None,
+    };
+    let leaving = Leaving::read(path, data_dir)?;
+    let changes = removal::plan(args, &leaving)?;
+    for change in changes.iter().filter(|_| !call.check) {
+        apply(change, None, false)?;
+        call.record_action(&change.action);
+    }
+    let path = leaving.file.path;
+    let msg = match (changes.is_empty(), call.check) {
+        (true, _) => format!("there is no {}", path.display()),
+        (false, true) => format!("{} would be gone", path.display()),
+        (false, false) => format!("{} is gone", path.display()),
+    };
+    let told = leaving.config.as_ref().map(output_of_config).unwrap_or_default();
+    let mut report = Report::new(
+        changes.iter().map(|change| change.action.clone()).collect(),
+        msg,
+        Output { path: Some(path), exists: false, ..told },
+    );
+    report.diff = changes.into_iter().map(|change| change.diff).collect();
+    Ok(report)
 }
 
 /// Reads all that the plan looks at.

@@ -299,21 +299,7 @@ fn plan_dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), E
         return Ok(());
     }
     if args.dynamic == Dynamic::Remove {
-        for found in [dynamic, dnrole] {
-            let Some(bytes) = &found.bytes else { continue };
-            let before = match DynamicConfig::parse(bytes) {
-                Ok(config) => draw_dynamic(&config).into_bytes(),
-                Err(_) => bytes.clone(),
-            };
-            plan.changes.push(Change {
-                path: found.path.clone(),
-                after: None,
-                mode: DYNAMIC_MODE,
-                old: true,
-                action: format!("remove {}", found.path.display()),
-                diff: Diff::new(&found.path, &before, &[]),
-            });
-        }
+        plan.changes.extend([dynamic, dnrole].into_iter().filter_map(removal_of));
         return Ok(());
     }
     let path = dynamic.path.display();
@@ -327,6 +313,24 @@ fn plan_dynamic(args: &Args, present: &Present, plan: &mut Plan) -> Result<(), E
         _ => {}
     }
     Ok(())
+}
+
+/// The removal of a file that is there, drawn as text.
+pub(crate) fn removal_of(found: &Found) -> Option<Change> {
+    let bytes = found.bytes.as_ref()?;
+    let before = match (StaticConfig::parse(bytes), DynamicConfig::parse(bytes)) {
+        (Ok(config), _) => draw(&config).into_bytes(),
+        (_, Ok(config)) => draw_dynamic(&config).into_bytes(),
+        _ => bytes.clone(),
+    };
+    Some(Change {
+        path: found.path.clone(),
+        after: None,
+        mode: DYNAMIC_MODE,
+        old: true,
+        action: format!("remove {}", found.path.display()),
+        diff: Diff::new(&found.path, &before, &[]),
+    })
 }
 
 /// Refuses to touch the dynamic config of a cluster that CM runs: CM's has another layout, and its cm_server writes it,

@@ -191,7 +191,7 @@ fn the_record_of_roles_that_cm_keeps_is_never_touched() {
             std::fs::write(home.path("bin/cluster_dynamic_config"), bytes).unwrap();
         }
         let before = home.files();
-        let mut asked = vec![roles.clone()];
+        let mut asked = vec![roles.clone(), json!({"state": "absent"})];
         asked.extend(bytes.map(|_| json!({"dynamic": "remove"})));
         for args in asked {
             let result = home.call(args.clone());
@@ -434,6 +434,63 @@ fn what_is_not_there_is_said_and_no_error_for_a_query() {
     assert_eq!(home.call(json!({"drop": ["x"]}))["error"]["kind"], "not_found");
     let verify = home.call(json!({"state": "query", "verify": {"path": "/x"}}));
     assert_eq!(verify["error"]["kind"], "not_found");
+}
+
+/// A primary here and a standby elsewhere, each with its data directory below this folder.
+fn two_nodes(home: &GaussHome) -> Value {
+    let data_dir = |name: &str| home.path(name).display().to_string();
+    let nodes = json!([
+        {"name": "node1", "address": "203.0.113.1", "data_dir": data_dir("dn1"), "role": "primary"},
+        {"name": "node2", "address": "203.0.113.2", "data_dir": data_dir("dn2")},
+    ]);
+    json!({"nodes": nodes, "local": "node1"})
+}
+
+#[test]
+fn the_files_of_a_node_go_and_nothing_else() {
+    let home = GaussHome::new();
+    home.change(&two_nodes(&home));
+    home.change(&json!({"roles": {"node1": "primary", "node2": "standby"}}));
+    std::fs::write(home.path("bin/gaussdb"), "program").unwrap();
+    let drawn = home.call(json!({"state": "absent", "check_mode": true, "diff": true}));
+    assert!(drawn["diff"][2]["before"].as_str().unwrap().contains("local node1"), "{drawn}");
+    let gone = home.change(&json!({"state": "absent", "local": "1"}));
+    assert_eq!(gone["actions"].as_array().unwrap().len(), 3, "{gone}");
+    // The last: of what is left a second call could not tell whose it is.
+    assert!(gone["actions"][2].as_str().unwrap().ends_with("cluster_static_config"), "{gone}");
+    assert_eq!((&gone["exists"], &gone["local"]), (&json!(false), &json!("node1")));
+    assert_eq!(gone["nodes"][1]["name"], "node2");
+    assert_eq!(home.names(), ["gaussdb"]);
+    let nowhere = call(&json!({"state": "absent", "path": home.path("none/cluster_static_config")}));
+    assert_eq!((&nowhere["changed"], &nowhere["failed"]), (&json!(false), &json!(false)), "{nowhere}");
+}
+
+#[test]
+fn files_that_another_node_needs_stay() {
+    let home = GaussHome::new();
+    let refused = |args: Value| {
+        let before = home.files();
+        let result = home.call(args);
+        assert_eq!(result["error"]["kind"], "refused", "{result}");
+        assert!(home.files() == before);
+        result["msg"].as_str().unwrap().to_owned()
+    };
+    home.change(&two_nodes(&home));
+    let told = refused(json!({"state": "absent", "local": "node2"}));
+    assert!(told.contains("is the copy for node1, not for node2"), "{told}");
+    refused(json!({"state": "absent", "local": "node3"}));
+    // The other node's data directory is another machine's, whatever there is here of that name.
+    for name in ["dn1", "dn2"] {
+        std::fs::create_dir(home.path(name)).unwrap();
+        std::fs::write(home.path(name).join("PG_VERSION"), "9.2").unwrap();
+    }
+    for own in [json!({}), json!({"data_dir": home.path("dn2")})] {
+        let mut args = json!({"state": "absent"});
+        args.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let told = refused(args);
+        assert!(told.contains("is also for the database in") && told.contains("dn1"), "{told}");
+    }
+    home.change(&json!({"state": "absent", "data_dir": home.path("dn1")}));
 }
 
 #[test]

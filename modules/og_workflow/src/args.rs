@@ -159,6 +159,9 @@ pub struct Options {
     pub og_host: bool,
     /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
     pub og_host_absent: bool,
+    /// The program files of the cleared nodes go, too, with the cluster's files beside them: where og_package unpacked them, and no
+    /// other node of the host uses them.
+    pub og_package_absent: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
     /// bool, without quotes.
     #[schemars(schema_with = "parameters")]
@@ -257,6 +260,7 @@ impl Default for Options {
             og_xml: String::new(),
             og_host: false,
             og_host_absent: false,
+            og_package_absent: false,
             og_parameters: Map::new(),
             og_configure_restart: false,
             og_restart_commits: RestartCommits::Refuse,

@@ -89,6 +89,8 @@ pub struct Seen {
     pub listing: Vec<Listed>,
     /// What speaks against the removal of its data directory, where that was asked for.
     pub obstacles: Vec<Obstacle>,
+    /// Why the file of a password gives none, where one was asked for.
+    pub password_problem: Option<String>,
     /// Whether there is no data directory, by what og_node_state said.
     pub no_directory: bool,
     /// What its preflight checks look at, where they were asked for.
@@ -212,6 +214,7 @@ struct OfInitdb {
     directory: Option<Directory>,
     listing: Vec<Listed>,
     obstacles: Vec<Obstacle>,
+    password_problem: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -312,6 +315,7 @@ impl Seen {
                 let told: OfInitdb = answer.read().map_err(unreadable)?;
                 (self.directory, self.listing, self.obstacles) =
                     (told.directory, told.listing, told.obstacles);
+                self.password_problem = told.password_problem;
             }
             "og_lock" => {
                 let told: OfLock = answer.read().map_err(unreadable)?;

@@ -770,6 +770,11 @@ def host(**arguments):
         check mode alone, where the steps before this one changed nothing.
         Only when `state` is `absent`.
 
+    gone (list of str, default [])
+        With `absent`: paths that will be gone by then, such as program files in a directory that
+        goes when it is empty; has an effect in check mode alone.
+        Only when `state` is `absent`.
+
     data_dir (str)
         Has no effect here: the program is about the machine, not about a node. Callers may give it
         to all programs.
@@ -851,8 +856,9 @@ def initdb(**arguments):
         Not together with `password_file`.
 
     password_file (str)
-        Absolute path, on this node, of a file whose first line is that password.
-        Only when `state` is `present`.
+        Absolute path, on this node, of a file whose first line is that password. With `state: query`
+        it is only looked at.
+        Only when `state` is `present` or `query`.
         Not together with `password`.
 
     mode (moved|deleted, default "moved")
@@ -1105,7 +1111,8 @@ def package(**arguments):
         root, it needs `os_user`, unless the link's folder is another user's: it runs programs of the
         package.
         `absent`: The program files are gone, as far as the record in their folder names them; so is
-        the link, if it led there.
+        the link, if it led there. They stay where another link beside it leads to them, too. What
+        killed runs left beside the link goes as well.
         `query`: Tell what is unpacked, and where the link leads.
 
     link (str)
@@ -1134,6 +1141,11 @@ def package(**arguments):
         program files that they were started from; files such as cluster_static_config are not
         carried over.
         Only when `state` is `present`.
+
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1466,11 +1478,14 @@ def static_conf(**arguments):
         salt '*' og.static_conf primary=node2 drop='["node3"]' roles='{"node1":"standby","node2":"primary"}'
         # Who belongs to the cluster, and where does the XML file differ
         salt '*' og.static_conf state=query verify='{"xml":"/gauss/cluster_config.xml"}'
+        # Remove the files of a node whose data directory is gone
+        salt '*' og.static_conf state=absent local=node3
         # A copy of the file for every node
         salt '*' og.static_conf xml=/gauss/cluster_config.xml for_all=/gauss/om/script/static_config_files
 
-    state (present|query, default "present")
-        present: the files describe the wanted cluster; query: return what they describe.
+    state (present|absent|query, default "present")
+        present: the files describe the wanted cluster; absent: they are gone; query: return what
+        they describe.
 
     xml (str)
         The cluster as this cluster_config.xml has it. Nodes known by name keep their ids.
@@ -1503,8 +1518,8 @@ def static_conf(**arguments):
 
     local (str)
         Name or id of the node that this copy is for. Default: the one it is for already, else the
-        node named as this machine.
-        Only when `state` is `present`.
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
 
     path (str)
         The file; with state query a cluster_config.xml, too. Default:

@@ -656,6 +656,10 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         The nodes that are cleared, once more, by the names that are in their data directories, such
         as `dn_6002`: these may be deleted for good.
 
+    og_package_absent (bool, default false)
+        The program files of the cleared nodes go, too, with the cluster's files beside them: where
+        og_package unpacked them, and no other node of the host uses them.
+
     og_host_absent (bool, default false)
         What og_host made of the operating system of the cleared nodes goes, too; og_host does it as
         root.

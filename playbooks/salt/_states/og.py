@@ -968,6 +968,11 @@ def host_absent(name, **arguments):
         check mode alone, where the steps before this one changed nothing.
         Only when `state` is `absent`.
 
+    gone (list of str, default [])
+        With `absent`: paths that will be gone by then, such as program files in a directory that
+        goes when it is empty; has an effect in check mode alone.
+        Only when `state` is `absent`.
+
     data_dir (str)
         Has no effect here: the program is about the machine, not about a node. Callers may give it
         to all programs.
@@ -1036,8 +1041,9 @@ def initdb_present(name, **arguments):
         Not together with `password_file`.
 
     password_file (str)
-        Absolute path, on this node, of a file whose first line is that password.
-        Only when `state` is `present`.
+        Absolute path, on this node, of a file whose first line is that password. With `state: query`
+        it is only looked at.
+        Only when `state` is `present` or `query`.
         Not together with `password`.
 
     data_dir (str)
@@ -1733,6 +1739,11 @@ def package_absent(name, **arguments):
         SHA-256 of the package, in 64 hexadecimal digits, by which what is unpacked is known again.
         Default: that of the file; with `state: absent`, the package that the link leads to.
 
+    ended (list of int, default [])
+        With `absent`: process ids of servers that will have been stopped by then; has an effect in
+        check mode alone, where the steps before this one changed nothing.
+        Only when `state` is `absent`.
+
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
 
@@ -2172,8 +2183,8 @@ def static_conf_present(name, **arguments):
 
     local (str)
         Name or id of the node that this copy is for. Default: the one it is for already, else the
-        node named as this machine.
-        Only when `state` is `present`.
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
 
     path (str)
         The file; with state query a cluster_config.xml, too. Default:
@@ -2277,3 +2288,50 @@ def static_conf_present(name, **arguments):
 
     """
     return _apply("og_static_conf", "present", name, arguments)
+
+
+def static_conf_absent(name, **arguments):
+    r"""
+    The members of the cluster: cluster_static_config and cluster_config.xml: absent.
+
+    local (str)
+        Name or id of the node that this copy is for. Default: the one it is for already, else the
+        node named as this machine. With state absent the copy for another node is refused.
+        Only when `state` is `present` or `absent`.
+
+    path (str)
+        The file; with state query a cluster_config.xml, too. Default:
+        $GAUSSHOME/bin/cluster_static_config.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Remove the files of a node whose data directory is gone:
+          og.static_conf_absent:
+            - local: node3
+
+    """
+    return _apply("og_static_conf", "absent", name, arguments)

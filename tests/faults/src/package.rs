@@ -83,7 +83,7 @@ fn kill_each(mut one: impl FnMut(&[&str]) -> Tried<()>) -> Tried<usize> {
     }
     let logs = own_folder()?;
     let log = logs.path().join("strace.log").display().to_string();
-    let more = ["mkdir", "mkdirat", "symlink", "symlinkat"];
+    let more = ["mkdir", "mkdirat", "rmdir", "symlink", "symlinkat"];
     let points = KillPoints::from_env()?;
     let mut hits = 0;
     for (row, call) in CHANGING.iter().chain(&more).enumerate() {
@@ -238,8 +238,8 @@ pub fn removal_killed() -> Tried {
         let link = base.path().join("app/current");
         let unpacked =
             node.call("og_package", &json!({"link": link, "package": package, "os_user": "root"}))?;
-        let sha256 = unpacked.require_success()?["current"]["sha256"].clone();
-        let args = json!({"link": link, "sha256": sha256, "state": "absent"});
+        unpacked.require_success()?;
+        let args = json!({"link": link, "state": "absent"});
         node.call_under(words, "og_package", &args)?;
         node.call("og_package", &args)?.require_success()?;
         let left = names(&base.path().join("app"))?;

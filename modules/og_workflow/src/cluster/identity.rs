@@ -1,5 +1,6 @@
 //! Whether a node is the one that the inventory says: its machine, its data directory, its port and its name.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use og_common::gauss::{Content, Role};
@@ -135,6 +136,19 @@ pub fn same_directory(nodes: &[Node], involved: &[&Node]) -> Vec<String> {
 fn record_elsewhere(primary: &Node, n: &Node) -> Option<i64> {
     let same = primary.seen().recorded.iter().find(|record| is_record_of(record, n))?;
     same.get("id").and_then(Value::as_i64).filter(|id| n.id.is_some_and(|own| own != *id))
+}
+
+/// Whether two nodes are on one machine: at one address, or the machine of one has that of the other, or both machines have the
+/// same addresses. An address that two machines have, as that of a bridge for containers, says nothing.
+#[must_use]
+pub fn on_one_machine(a: &Node, b: &Node) -> bool {
+    let addresses = |n: &Node| -> BTreeSet<String> {
+        let facts = n.seen().facts.iter().flat_map(|facts| &facts.identity.addresses);
+        n.seen().identity.addresses.iter().chain(facts).map(|address| canonical(address)).collect()
+    };
+    let (own, other) = (addresses(a), addresses(b));
+    let (at, other_at) = (canonical(&a.address), canonical(&b.address));
+    at == other_at || own.contains(&other_at) || other.contains(&at) || !own.is_empty() && own == other
 }
 
 /// Whether a record of a static configuration file is of the node at this one's address and port.

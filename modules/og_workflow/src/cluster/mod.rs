@@ -12,7 +12,7 @@ use og_common::gauss::{ClusterLock, DbState, Role};
 use og_common::hba::RuleFields;
 
 pub use host::{HOST_VARIABLES, InventoryHost, canonical, is_host_variable};
-pub use identity::{find_misplacements, is_record_of, same_directory};
+pub use identity::{find_misplacements, is_record_of, on_one_machine, same_directory};
 pub use kinship::{find_strangers, foreign_cluster_reason, related_nodes};
 pub use node::{Node, PeerArg};
 

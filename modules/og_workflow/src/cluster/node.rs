@@ -48,6 +48,8 @@ pub struct Node {
     pub zone: String,
     /// Its machine's name in the cluster's files.
     pub hostname: String,
+    /// Where its program files are, where the inventory says.
+    pub gauss_home: Option<String>,
     data_dir: Option<Value>,
     ssh: String,
     pub(super) os_user: Option<String>,
@@ -104,6 +106,7 @@ impl Node {
             role,
             zone: text(vars, &["zone"]).unwrap_or_else(|| "AZ1".to_owned()),
             hostname: text(vars, &["hostname"]).unwrap_or_else(|| name.clone()),
+            gauss_home: text(vars, &["gauss_home"]),
             data_dir: vars.get("data_dir").cloned(),
             ssh: host.ssh.clone(),
             os_user,

@@ -1,6 +1,7 @@
 //! Findings and plan of removing what dropped nodes left.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use og_common::gauss::Role;
 use og_common::gauss::initdb::{Content, Listed, ObstacleKind};
@@ -14,7 +15,7 @@ use super::{Outlook, SYNC_NAMES, Shared, leftover_values};
 use crate::args::{ClearMode, Options};
 use crate::cluster::{
     Cluster, Node, TargetKind, canonical, changes_role, describe_state, is_record_of, node_names,
-    rule_identity,
+    on_one_machine, rule_identity,
 };
 
 /// What is to be done.
@@ -25,8 +26,8 @@ pub struct Clear {
     pub shared: Shared,
     /// Nodes whose servers are stopped.
     pub stop: Vec<String>,
-    /// The processes of these servers.
-    pub processes: BTreeMap<String, u32>,
+    /// By cleared node, the processes of these servers on its machine.
+    pub ended: BTreeMap<String, Vec<u32>>,
     /// Nodes whose data directories go, each with the name by which the person confirmed that; empty where it is not confirmed.
     pub remove: BTreeMap<String, String>,
     /// What goes with them.
@@ -39,6 +40,17 @@ pub struct Clear {
     pub rules: BTreeMap<String, Vec<RuleFields>>,
     /// Replication slots that a member still has for one of the nodes.
     pub slots: BTreeMap<String, Vec<String>>,
+    /// Where the program files of the nodes are that are to go; none where they stay.
+    pub program_files: BTreeMap<String, ProgramFiles>,
+}
+
+/// The program files of a node.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ProgramFiles {
+    /// The link to them.
+    pub link: String,
+    /// The user of the node's server, where that is known: when the data directory is gone it tells no more.
+    pub os_user: Option<String>,
 }
 
 impl Clear {
@@ -77,6 +89,9 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
     for n in &others {
         check_other(&mut c, n);
     }
+    for n in c.targets.clone() {
+        check_machine(&mut c, n, &others, options);
+    }
     let Some(primary) = c.primary else { return Outlook::new(c, None) };
     let addresses: Vec<_> = others.iter().map(|n| canonical(&n.address)).collect();
     let gone: Vec<RuleFields> = c
@@ -105,9 +120,17 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
         })
     };
     let running = || c.targets.iter().copied().filter(|n| n.state().running);
+    let ended = |n: &Node| {
+        let here = running().filter(|other| *other == n || on_one_machine(other, n));
+        here.filter_map(|other| other.state().pid).collect()
+    };
+    let program_files = c.targets.iter().filter(|_| options.og_package_absent).filter_map(|n| {
+        let os_user = n.known_os_user().map(str::to_owned);
+        Some((n.name.clone(), ProgramFiles { link: n.gauss_home.clone()?, os_user }))
+    });
     let plan = Clear {
         stop: node_names(running()),
-        processes: running().filter_map(|n| Some((n.name.clone(), n.state().pid?))).collect(),
+        ended: c.targets.iter().map(|n| (n.name.clone(), ended(n))).collect(),
         remove: c
             .targets
             .iter()
@@ -122,6 +145,7 @@ pub fn clear(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<C
         peers: others.iter().map(|n| channels_of(n)).collect(),
         rules: c.members.iter().filter_map(rules_left).collect(),
         slots: c.members.iter().filter_map(slots_left).collect(),
+        program_files: program_files.collect(),
         shared: Shared::new(&c, primary, "clear", leftover_values(&c)),
     };
     Outlook::new(c, Some(plan))
@@ -296,6 +320,41 @@ fn check_other(c: &mut Cluster, at: &Node) {
             ));
         }
     }
+}
+
+/// Whether what is to go of a node's machine serves another node there, or may.
+fn check_machine(c: &mut Cluster, n: &Node, others: &[&Node], options: &Options) {
+    let name = &n.name;
+    let here = || others.iter().filter(|other| on_one_machine(n, other));
+    if options.og_host_absent {
+        c.findings.extend(here().map(|other| {
+            format!(
+                "{name}: {} is on the same machine, and needs what og_host made there; leave og_host_absent out",
+                other.name
+            )
+        }));
+    }
+    if !options.og_package_absent {
+        return;
+    }
+    let Some(home) = &n.gauss_home else {
+        c.findings.push(format!(
+            "{name}: has no gauss_home in the inventory, so it is not known which program files are to go; give it, or leave \
+             og_package_absent out"
+        ));
+        return;
+    };
+    let uses = |other: &&Node| match &other.gauss_home {
+        Some(own) if Path::new(own) == Path::new(home) => {
+            Some(format!("uses the program files in {home}, too"))
+        }
+        Some(_) => None,
+        None => Some("has no gauss_home in the inventory, so it may use the same program files".to_owned()),
+    };
+    c.findings.extend(here().filter_map(|other| {
+        let what = uses(other)?;
+        Some(format!("{name}: {} is on the same machine and {what}; leave og_package_absent out", other.name))
+    }));
 }
 
 /// Whether a channel to this host may lead to the node: one that is known to lead to another does not.

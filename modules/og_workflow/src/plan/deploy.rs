@@ -20,7 +20,9 @@ use serde::Serialize;
 use super::expand::{MOST_STANDBYS, rules_at};
 use super::{Files, NODE_NAME, Outlook, Purpose, Settings, Shared, ZONE, current_primary, room};
 use crate::args::Options;
-use crate::cluster::{Cluster, Node, PeerArg, TargetKind, canonical, node_names, several_primaries};
+use crate::cluster::{
+    Cluster, Node, PeerArg, TargetKind, canonical, node_names, on_one_machine, several_primaries,
+};
 
 /// Of eight standbys each takes one sender, and a build of each beside them another one; the rest is for tools.
 const SENDERS: &str = "20";
@@ -127,12 +129,9 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
             primary.name
         ));
     }
-    if is_new(primary) && primary.seen().is_vacant() && options.og_password_file.is_empty() {
-        c.findings.push(format!(
-            "{}: no password is given for the initial user of the new database, and openGauss refuses every statement of a \
-             user without one; write it into a file there that only the user may read, and name that in og_password_file",
-            primary.name
-        ));
+    if is_new(primary) && primary.seen().is_vacant() {
+        let seen = primary.seen();
+        c.findings.extend(password_finding(&primary.name, options, seen.password_problem.as_deref()));
     }
     let fresh: Vec<&Node> = nodes.iter().filter(|n| is_new(n)).collect();
     let (sizes, reasons) = size(&mut c, nodes, &fresh, options);
@@ -179,6 +178,18 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
         node_name,
     };
     Outlook::new(c, Some(plan))
+}
+
+/// What is wrong with the password of the initial user that is made on this node; `problem` is that of the file.
+#[must_use]
+pub fn password_finding(node: &str, options: &Options, problem: Option<&str>) -> Option<String> {
+    if options.og_password_file.is_empty() {
+        return Some(format!(
+            "{node}: no password is given for the initial user of the new database, and openGauss refuses every statement of a \
+             user without one; write it into a file there that only the user may read, and name that in og_password_file"
+        ));
+    }
+    problem.map(|why| format!("{node}: og_password_file gives no password for the initial user: {why}"))
 }
 
 /// What expand will find when the data directories are made and the primary runs: better known before anything is.
@@ -251,21 +262,13 @@ fn warn_of_unused(c: &mut Cluster, primary: &Node, options: &Options) {
     }
 }
 
-/// Whether two nodes are on one machine.
-fn shares_machine(a: &Node, b: &Node) -> bool {
-    let addresses =
-        |n: &Node| n.seen().facts.as_ref().map(|facts| facts.identity.addresses.clone()).unwrap_or_default();
-    let (own, other) = (addresses(a), addresses(b));
-    canonical(&a.address) == canonical(&b.address) || own.iter().any(|address| other.contains(address))
-}
-
 /// Finds nodes of one machine whose data directories are one, or of which one lies in the other.
 fn check_one_machine(c: &mut Cluster, nodes: &[Node]) {
     let path = |n: &Node| n.seen().directory.as_ref().map(|directory| directory.path.clone());
     for (at, a) in nodes.iter().enumerate() {
         for b in &nodes[at + 1..] {
             let (Some(own), Some(other)) = (path(a), path(b)) else { continue };
-            if shares_machine(a, b) && (own.starts_with(&other) || other.starts_with(&own)) {
+            if on_one_machine(a, b) && (own.starts_with(&other) || other.starts_with(&own)) {
                 c.findings.push(format!(
                     "{} and {} are on one machine, and their data directories are one or lie in each other ({} and {}); \
                      correct data_dir",
@@ -455,7 +458,7 @@ fn size(c: &mut Cluster, nodes: &[Node], fresh: &[&Node], options: &Options) -> 
         return (Settings::new(), Vec::new());
     }
     let on_machine =
-        |n: &Node| nodes.iter().filter(|other| *other == n || shares_machine(n, other)).count() as u64;
+        |n: &Node| nodes.iter().filter(|other| *other == n || on_one_machine(n, other)).count() as u64;
     // Nodes of one machine share it.
     let memory = |n: &Node| {
         let total = n.seen().facts.as_ref()?.memory.total?;

@@ -29,9 +29,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
 
-pub use clear::{Clear, clear};
+pub use clear::{Clear, ProgramFiles, clear};
 pub use configure::{Configure, configure};
-pub use deploy::{Deploy, deploy, find_changes};
+pub use deploy::{Deploy, deploy, find_changes, password_finding};
 pub use drop::{Drop, drop};
 pub use expand::{Expand, expand};
 pub use failover::{Choice, Failover, choose, completed_purpose as done_failover, failover, files_for};

@@ -226,14 +226,19 @@ impl<'a> Checked<'a> {
         Some(it)
     }
 
-    /// Whether errors of a check on a node refuse the workflow; none when its findings do not matter to it.
-    fn refuses(&self, id: &str, is_target: bool) -> Option<bool> {
-        let applies = |on: On| match on {
+    /// The rules for such a node.
+    fn rules(&self, is_target: bool) -> impl Iterator<Item = &'static CheckRule> {
+        let applies = move |on: On| match on {
             On::All => true,
             On::Targets => is_target,
             On::Others => !is_target,
         };
-        let rule = self.policy.rules.iter().find(|rule| applies(rule.on) && rule.checks.contains(&id));
+        self.policy.rules.iter().filter(move |rule| applies(rule.on))
+    }
+
+    /// Whether errors of a check on a node refuse the workflow; none when its findings do not matter to it.
+    fn refuses(&self, id: &str, is_target: bool) -> Option<bool> {
+        let rule = self.rules(is_target).find(|rule| rule.checks.contains(&id));
         let is_set = |name: &str| self.options.og_parameters.keys().any(|key| key.eq_ignore_ascii_case(name));
         let is_of_parameter = self.workflow == Workflow::Configure
             && OF_PARAMETERS.iter().any(|(name, checks)| checks.contains(&id) && is_set(name));
@@ -328,9 +333,13 @@ impl<'a> Checked<'a> {
     fn tell_unchecked(&self, found: &mut Found) {
         let accepted = self.accepted();
         for (node, is_target, why) in &self.unchecked {
+            // Nothing that they find matters.
+            if self.rules(*is_target).next().is_none() {
+                continue;
+            }
             let refuses = match self.workflow {
                 Workflow::Repair | Workflow::Failover => false,
-                Workflow::Drop | Workflow::Clear => !is_target,
+                Workflow::Drop => !is_target,
                 _ => true,
             };
             let text = format!("{}: its preflight checks could not be made: {why}", node.name);

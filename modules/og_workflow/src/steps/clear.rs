@@ -1,13 +1,16 @@
 //! Removing what dropped nodes left.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use og_common::gauss::initdb::{Obstacle, ObstacleKind};
 use og_preflight::args::Purpose;
 use serde_json::json;
 
-use super::{
-    Answered, INSPECT, QUIET, Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success,
-};
+use super::package::Removal;
+use super::{Answered, INSPECT, Run, Targets, Workflow, WorkflowEntry, args, calls_on, require_success};
 use crate::answer::Answer;
+use crate::args::ClearMode;
 use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Clear};
 use crate::replay::{Calls, Go};
@@ -33,7 +36,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "Nothing is left of these nodes, which were dropped",
         required: true,
     }),
-    options: &["og_clear_mode", "og_confirm_clear", "og_host_absent", "og_accept"],
+    options: &["og_clear_mode", "og_confirm_clear", "og_package_absent", "og_host_absent", "og_accept"],
     preflight: Some(Policy {
         purpose: Purpose::Drop,
         rules: &[
@@ -48,26 +51,40 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 pub(super) fn clear(it: &mut Run, targets: &[String]) -> Go {
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, |nodes, options| plan::clear(nodes, targets, options))?;
-    let host = super::host::inspect_removal(it, &og.shared.targets, &og.processes)?;
-    if og.is_empty() && host.0.is_empty() {
+    let mut findings = Vec::new();
+    let package = super::package::inspect_removal(it, &og, &mut findings)?;
+    let gone = gone_by_then(&og, &package);
+    let host = super::host::inspect_removal(it, &og, &gone, &mut findings)?;
+    check_removal(it, &og, &mut findings)?;
+    it.refuse(findings)?;
+    let leaves_host = host.0.iter().all(|(_, answer)| !answer.has_changed());
+    if og.is_empty() && package.nodes.is_empty() && leaves_host {
+        it.heed(&host);
         it.show(&[], &og.shared.targets, Some(&og.shared.primary))?;
         return Ok(());
     }
-    check_removal(it, &og)?;
     it.lock(&og.shared)?;
-    let done = steps(it, &og, &host);
+    let done = steps(it, &og, &package, &host, &gone);
     it.end(std::slice::from_ref(&og.shared.primary), done)
+}
+
+/// By node, the paths that are gone when og_host comes to it: where there are any, a directory may be empty then.
+fn gone_by_then(og: &Clear, package: &Removal) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut gone = package.gone.clone();
+    for n in og.remove.keys() {
+        let paths = gone.entry(n.clone()).or_default();
+        if og.mode == ClearMode::Deleted {
+            paths.extend(og.listing[n].iter().map(|one| one.path.clone()));
+        }
+    }
+    gone
 }
 
 /// Asks whether the data directories may go before anything is changed. That a server runs which is to be stopped counts for
 /// nothing.
-fn check_removal(it: &mut Run, og: &Clear) -> Go {
-    let mut calls = removal(og, og.remove.iter());
-    for (_, own) in &mut calls {
-        own.insert("check_mode".to_owned(), json!(true));
-    }
-    it.replay.shown = QUIET;
-    let told = it.replay.ask("Check whether the data directories may go", INITDB, &calls)?;
+fn check_removal(it: &mut Run, og: &Clear, findings: &mut Vec<String>) -> Go {
+    let calls = removal(og, og.remove.iter());
+    let told = it.foresee("Check whether the data directories may go", INITDB, calls)?;
     let stops = |n: &String, answer: &Answer| {
         let obstacles: Vec<Obstacle> = answer.read_key("obstacles");
         og.stop.contains(n)
@@ -76,9 +93,8 @@ fn check_removal(it: &mut Run, og: &Clear) -> Go {
             && obstacles.iter().all(|obstacle| obstacle.kind == ObstacleKind::Running)
     };
     let refused = told.0.iter().filter(|(n, answer)| !stops(n, answer));
-    let found: Vec<String> =
-        refused.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect();
-    it.refuse(found)
+    findings.extend(refused.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))));
+    Ok(())
 }
 
 /// The calls by which these data directories go.
@@ -86,7 +102,7 @@ fn removal<'a>(og: &Clear, nodes: impl Iterator<Item = (&'a String, &'a String)>
     nodes
         .map(|(n, confirmed)| {
             let mut own = json!({"state": "absent", "mode": og.mode, "peers": og.peers});
-            if og.mode == crate::args::ClearMode::Deleted && !confirmed.is_empty() {
+            if og.mode == ClearMode::Deleted && !confirmed.is_empty() {
                 own["confirm"] = json!(confirmed);
             }
             (n.clone(), args(own))
@@ -94,7 +110,13 @@ fn removal<'a>(og: &Clear, nodes: impl Iterator<Item = (&'a String, &'a String)>
         .collect()
 }
 
-fn steps(it: &mut Run, og: &Clear, host: &Answered) -> Go {
+fn steps(
+    it: &mut Run,
+    og: &Clear,
+    package: &Removal,
+    host: &Answered,
+    gone: &BTreeMap<String, Vec<PathBuf>>,
+) -> Go {
     let shared = &og.shared;
     let calls = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
     require_success(&[&it.step("Stop the cleared nodes", "og_node_state", calls)?])?;
@@ -109,7 +131,8 @@ fn steps(it: &mut Run, og: &Clear, host: &Answered) -> Go {
         .map(|(n, names)| (n.clone(), args(json!({"state": "absent", "names": names, "if_active": "wait"}))));
     let slots = it.step("Drop their replication slots", "og_slot", slots.collect())?;
     require_success(&[&rules, &slots])?;
-    super::host::remove(it, host)?;
+    super::package::remove(it, og, package)?;
+    super::host::remove(it, host, gone)?;
     it.show(&[], &shared.targets, Some(&shared.primary))?;
     let check = it.how.check;
     it.table.extend(listed(og, check));
@@ -123,8 +146,8 @@ fn remove(it: &mut Run, og: &Clear) -> Go<Answered> {
         og.remove.iter().partition(|(n, _)| it.how.check && og.stop.contains(n));
     let done = it.step(TITLE, INITDB, removal(og, asked.into_iter()))?;
     let verb = match og.mode {
-        crate::args::ClearMode::Moved => "move aside",
-        crate::args::ClearMode::Deleted => "delete",
+        ClearMode::Moved => "move aside",
+        ClearMode::Deleted => "delete",
     };
     let would = foreseen.into_iter().map(|(n, _)| {
         let paths: Vec<_> = og.listing[n].iter().map(|one| one.path.display().to_string()).collect();
@@ -140,8 +163,8 @@ fn remove(it: &mut Run, og: &Clear) -> Go<Answered> {
 fn listed(og: &Clear, check: bool) -> Vec<String> {
     let what = match og.mode {
         _ if check => "WOULD GO",
-        crate::args::ClearMode::Moved => "MOVED ASIDE",
-        crate::args::ClearMode::Deleted => "DELETED",
+        ClearMode::Moved => "MOVED ASIDE",
+        ClearMode::Deleted => "DELETED",
     };
     let head = ["NODE", what, "SIZE", "CHANGED", "OWNER", "WHY"].map(str::to_owned);
     let rows = og.listing.iter().filter(|(n, _)| og.remove.contains_key(*n)).flat_map(|(n, all)| {

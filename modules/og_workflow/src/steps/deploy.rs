@@ -1,11 +1,17 @@
 //! Making a cluster: the primary here, the others as expand adds them.
 
+use og_common::gauss::Role;
+use og_common::gauss::initdb::Directory;
 use og_preflight::args::Purpose;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::expand::{carry_out, plan_expand};
-use super::{Answered, INSPECT, Run, Workflow, WorkflowEntry, args, calls_on, require_success, write_static};
+use super::{
+    Answered, INSPECT, QUIET, Run, Workflow, WorkflowEntry, args, calls_on, require_success, write_static,
+};
 use crate::answer::Answer;
+use crate::args::Options;
+use crate::cluster::Node;
 use crate::plan::preflight::{On, Policy, refuse, tell};
 use crate::plan::{self, Deploy, Expand};
 use crate::replay::{Go, Stop};
@@ -100,6 +106,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 
 pub(super) fn deploy(it: &mut Run) -> Go {
     let package = super::package::inspect(it)?;
+    check_password(it)?;
     if !super::host::prepare(it)? {
         return Ok(());
     }
@@ -143,6 +150,51 @@ pub(super) fn deploy(it: &mut Run) -> Go {
     Ok(())
 }
 
+/// The file of the initial user's password, where one is named, as og_initdb takes it.
+pub(super) fn password_file(options: &Options) -> Map<String, Value> {
+    let named = !options.og_password_file.is_empty();
+    if named { args(json!({"password_file": options.og_password_file})) } else { Map::new() }
+}
+
+/// Finds that a new cluster would have no password before the operating system and the package are touched; else it is found
+/// with all the rest. The file cannot be there yet where its user is still to be made.
+fn check_password(it: &mut Run) -> Go {
+    let options = &it.how.options;
+    if !options.og_host && options.og_package.is_empty() {
+        return Ok(());
+    }
+    let asked = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
+    let nodes: Vec<Node> = asked.map(|host| Node::new(host, None)).collect();
+    let primaries: Vec<&Node> = nodes.iter().filter(|n| n.role == Role::Primary).collect();
+    let [primary] = primaries[..] else { return Ok(()) };
+    let query = |n: &Node| {
+        let mut own = args(json!({"state": "query", "timeout": options.og_look_timeout}));
+        if n == primary {
+            own.extend(password_file(options));
+        }
+        (n.name.clone(), own)
+    };
+    let calls = nodes.iter().map(query).collect();
+    it.replay.shown = QUIET;
+    let told = it.replay.ask("Inspect the data directories", INITDB, &calls)?;
+    let directory =
+        |answer: &Answer| answer.error().is_none().then(|| answer.read_key::<Directory>("directory"));
+    // A cluster that is there has an initial user, and one of which a node is silent may be.
+    let is_there = |answer: &Answer| {
+        answer.unreachable_reason().is_some()
+            || directory(answer).is_some_and(|directory| !directory.content.is_vacant() && !directory.made)
+    };
+    let Some(own) = told.get(&primary.name).filter(|_| !told.0.iter().any(|(_, answer)| is_there(answer)))
+    else {
+        return Ok(());
+    };
+    let lacks_user = own.of_error("kind") == "not_found" && own.of_error("path") == "/os_user";
+    let is_made = directory(own).is_some_and(|directory| directory.content.is_vacant());
+    let problem: Option<String> = own.read_key("password_problem");
+    let finding = plan::password_finding(&primary.name, options, problem.as_deref());
+    it.refuse(finding.filter(|_| lacks_user || is_made).into_iter().collect())
+}
+
 /// Makes the nodes ready under the lock, and plans how the others are added.
 fn prepare(it: &mut Run, og: &Deploy) -> Go<Option<Expand>> {
     if !og.fresh.is_empty() {
@@ -172,17 +224,18 @@ fn prepare(it: &mut Run, og: &Deploy) -> Go<Option<Expand>> {
 fn initialise(it: &mut Run, og: &Deploy) -> Go {
     let options = &it.how.options;
     let calls = og.initdb.iter().map(|n| {
-        let mut own = json!({
+        let own = json!({
             "node_name": og.node_name,
             "locale": options.og_locale,
             "encoding": options.og_encoding,
             "compatibility": options.og_compatibility,
         });
         // What another node is made with is replaced by the primary's.
-        if *n == og.shared.primary && !options.og_password_file.is_empty() {
-            own["password_file"] = json!(options.og_password_file);
+        let mut own = args(own);
+        if *n == og.shared.primary {
+            own.extend(password_file(options));
         }
-        (n.clone(), args(own))
+        (n.clone(), own)
     });
     require_success(&[&it.step("Initialise data directories", INITDB, calls.collect())?])
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::{QUIET, Run, args, require_success};
 use crate::answer::Answer;
 use crate::cluster::{InventoryHost, Node};
+use crate::plan::Clear;
 use crate::replay::{Answered, Calls, Go};
 use crate::seen::HOST;
 
@@ -37,7 +38,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
             Err(why) => findings.push(why),
         }
     }
-    let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
+    let foreseen = it.foresee("Inspect the operating systems", HOST, calls.clone())?;
     findings.extend(super::failure_reasons(&[&foreseen]));
     it.refuse(findings)?;
     it.heed(&foreseen);
@@ -122,70 +123,50 @@ fn makes_user(answer: &Answer) -> bool {
     items.iter().any(|item| item["kind"] == "user" && item["seen"].is_null())
 }
 
-/// What og_host would do.
-fn ask_in_check_mode(it: &mut Run, step: &str, calls: &Calls) -> Go<Answered> {
-    let mut calls = it.complete(calls.clone());
-    for (_, own) in &mut calls {
-        own.insert("check_mode".to_owned(), json!(true));
-    }
-    it.replay.shown = QUIET;
-    it.replay.ask(step, HOST, &calls)
-}
-
-/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. The processes of `stopped` run
-/// still, and are stopped before.
+/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. Servers that are stopped and paths
+/// that go before are named to it. What stands against it is added to the findings.
 pub(super) fn inspect_removal(
     it: &mut Run,
-    targets: &[String],
-    stopped: &BTreeMap<String, u32>,
+    og: &Clear,
+    gone: &BTreeMap<String, Vec<PathBuf>>,
+    findings: &mut Vec<String>,
 ) -> Go<Answered> {
     if !it.how.options.og_host_absent {
         return Ok(Answered::default());
     }
-    let mut findings = shared_machines(it.hosts, targets);
-    let mut calls = removal(targets);
+    let mut calls = removal(&og.shared.targets);
     for (node, own) in &mut calls {
         // Another server on the machine needs what og_host made, and is found so before anything is changed.
-        if let Some(pid) = stopped.get(node) {
-            own.insert("ended".to_owned(), json!([pid]));
+        if let Some(pids) = og.ended.get(node).filter(|pids| !pids.is_empty()) {
+            own.insert("ended".to_owned(), json!(pids));
+        }
+        if let Some(paths) = gone.get(node) {
+            own.insert("gone".to_owned(), json!(paths));
         }
     }
-    let foreseen = ask_in_check_mode(it, "Inspect the operating systems", &calls)?;
+    let foreseen = it.foresee("Inspect the operating systems", HOST, calls)?;
     findings.extend(super::failure_reasons(&[&foreseen]));
-    it.refuse(findings)?;
-    let (changing, others) = foreseen.0.into_iter().partition(|(_, answer)| answer.has_changed());
-    // What stays there is told by no step.
-    it.heed(&Answered(others));
-    Ok(Answered(changing))
+    Ok(foreseen)
 }
 
-/// Takes away what og_host made on these nodes.
-pub(super) fn remove(it: &mut Run, foreseen: &Answered) -> Go {
+/// Takes away what og_host made on these nodes. Where something else went before, a directory may be empty now that was not.
+pub(super) fn remove(it: &mut Run, foreseen: &Answered, gone: &BTreeMap<String, Vec<PathBuf>>) -> Go {
     if it.how.check {
         it.heed(foreseen);
         it.note(RESTORE, foreseen);
         return Ok(());
     }
-    let targets: Vec<String> = foreseen.0.iter().map(|(node, _)| node.clone()).collect();
-    require_success(&[&it.step(RESTORE, HOST, removal(&targets))?])
+    let (asked, others): (Vec<_>, Vec<_>) = foreseen
+        .0
+        .iter()
+        .cloned()
+        .partition(|(node, answer)| answer.has_changed() || gone.contains_key(node));
+    // What stays there is told by no step.
+    it.heed(&Answered(others));
+    let nodes: Vec<String> = asked.into_iter().map(|(node, _)| node).collect();
+    require_success(&[&it.step(RESTORE, HOST, removal(&nodes))?])
 }
 
 fn removal(targets: &[String]) -> Calls {
     super::calls_on(targets, &json!({"state": "absent"}))
-}
-
-/// Nodes that are not cleared and whose machine is that of one which is.
-pub(super) fn shared_machines(hosts: &[InventoryHost], targets: &[String]) -> Vec<String> {
-    let address = |host: &InventoryHost| crate::cluster::canonical(&Node::new(host, None).address);
-    let (cleared, others): (Vec<_>, Vec<_>) = hosts.iter().partition(|host| targets.contains(&host.name));
-    let pairs = cleared.iter().flat_map(|host| others.iter().map(move |other| (host, other)));
-    let shared = pairs.filter(|(host, other)| address(host) == address(other));
-    shared
-        .map(|(host, other)| {
-            format!(
-                "{}: {} is on the same machine, and needs what og_host made there; leave og_host_absent out",
-                host.name, other.name
-            )
-        })
-        .collect()
 }

@@ -333,6 +333,9 @@ impl Run<'_> {
         let more = self.more_parameters.clone().filter(|_| programs.starts_with(&PROGRAMS));
         let more = more.as_deref();
         let asks_all = more.is_some() || programs == status::PROGRAMS;
+        let makes = self.workflow == Workflow::Deploy;
+        let password = if makes { deploy::password_file(&self.how.options) } else { Map::new() };
+        let password = &password;
         let asked = |host: &InventoryHost| {
             let node = Node::new(host, None);
             // To look through a data directory takes its time.
@@ -354,6 +357,8 @@ impl Run<'_> {
                         let names: Vec<&str> = names.iter().copied().chain(more).chain(all).collect();
                         own.insert("names".to_owned(), json!(names));
                     }
+                    // The file is looked at where the first database may be made.
+                    INITDB if node.role == Role::Primary => own.extend(password.clone()),
                     // Whether ssh leads to the machine that has this address.
                     "og_replconninfo" => {
                         own.insert("local".to_owned(), json!({"host": node.address}));
@@ -516,6 +521,16 @@ impl Run<'_> {
     /// One step on some nodes at once, of which nothing is told in the end.
     fn ask_quietly(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
         self.ask(name, program, calls, QUIET)
+    }
+
+    /// Asks what a step would do on some nodes. Nothing of it is told in the end, nor its warnings.
+    fn foresee(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
+        let mut calls = self.complete(calls);
+        for (_, own) in &mut calls {
+            own.insert("check_mode".to_owned(), json!(true));
+        }
+        self.replay.shown = QUIET;
+        self.replay.ask(name, program, &calls)
     }
 
     fn ask(&mut self, name: &str, program: &str, calls: Calls, shown: Shown) -> Go<Answered> {

@@ -1,15 +1,21 @@
-//! The package of openGauss, carried to the nodes and unpacked there.
+//! The package of openGauss, carried to the nodes and unpacked there; and its program files that are taken away again.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::{Answered, Run, args, require_success};
+use crate::answer::Answer;
 use crate::args::{PackageFile, PutFile, Shown};
-use crate::replay::Go;
+use crate::cluster::{Node, is_record_of};
+use crate::plan::{Clear, ProgramFiles};
+use crate::replay::{Calls, Go};
 
 /// The program that unpacks it.
 const PACKAGE: &str = "og_package";
+/// The program that removes the cluster's files beside its program files.
+const STATIC: &str = "og_static_conf";
 /// The program that receives it.
 const FILE: &str = "og_file";
 /// Seconds to wait for another run that carries or unpacks the same package.
@@ -154,4 +160,107 @@ fn transfer(it: &mut Run, file: &PackageFile, sha256: &str, places: &[Place]) ->
     it.heed(&done);
     it.note(name, &done);
     require_success(&[&done])
+}
+
+/// What is taken away of the program files of cleared nodes.
+#[derive(Default)]
+pub(super) struct Removal {
+    /// The nodes on which og_package would remove something.
+    pub nodes: Vec<String>,
+    /// The nodes on which the cluster's files beside the program files go, and the name that each has in them.
+    configs: Vec<(String, String)>,
+    /// By node, what would be gone.
+    pub gone: BTreeMap<String, Vec<PathBuf>>,
+}
+
+/// What would be taken away; nothing where that is not wanted. What stands against it is added to the findings.
+pub(super) fn inspect_removal(it: &mut Run, og: &Clear, findings: &mut Vec<String>) -> Go<Removal> {
+    let mut removal = Removal::default();
+    let all: Vec<String> = og.program_files.keys().cloned().collect();
+    let foreseen =
+        it.foresee("Check whether the program files may go", PACKAGE, removal_calls(og, &all, true))?;
+    findings.extend(super::failure_reasons(&[&foreseen]));
+    let (changing, others): (Vec<_>, Vec<_>) =
+        foreseen.0.into_iter().partition(|(_, answer)| answer.has_changed());
+    // What stays is told by no step.
+    it.heed(&Answered(others));
+    let mut going = Vec::new();
+    for (node, answer) in changing {
+        let keys = ["link", "env_file"];
+        let mut gone: Vec<PathBuf> =
+            keys.iter().filter_map(|key| answer.read_key::<Option<_>>(key)).collect();
+        if answer.read_key::<Vec<PathBuf>>("other_links").is_empty() {
+            gone.extend(answer.read_key::<Value>("current")["path"].as_str().map(PathBuf::from));
+            going.push(node.clone());
+        }
+        removal.gone.insert(node.clone(), gone);
+        removal.nodes.push(node);
+    }
+    let told =
+        it.foresee("Inspect the cluster's files beside them", STATIC, static_calls(og, &going, |_| None))?;
+    findings.extend(super::failure_reasons(&[&told]));
+    for (node, answer) in told.0.iter().filter(|(_, answer)| answer.has_changed()) {
+        match local_of(it, og, answer) {
+            Some(local) => removal.configs.push((node.clone(), local)),
+            None => findings.push(format!(
+                "{node}: cluster_static_config beside its program files in {} is that of another node or cluster, which may use \
+                 them; leave og_package_absent out",
+                og.program_files[node].link
+            )),
+        }
+    }
+    Ok(removal)
+}
+
+/// The node that the static configuration file is for, where that is one of the cleared ones, in the cluster of the inventory.
+fn local_of(it: &Run, og: &Clear, answer: &Answer) -> Option<String> {
+    let local: String = answer.read_key("local");
+    let records: Vec<Map<String, Value>> = answer.read_key("nodes");
+    let own = records.iter().find(|record| record.get("name").and_then(Value::as_str) == Some(&*local))?;
+    let (cleared, others): (Vec<Node>, Vec<Node>) =
+        it.hosts.iter().map(|host| Node::new(host, None)).partition(|n| og.shared.targets.contains(&n.name));
+    let is_own = cleared.iter().any(|n| is_record_of(own, n));
+    let knows = |n: &Node| records.iter().any(|record| is_record_of(record, n));
+    (is_own && (records.len() == 1 || others.iter().any(knows))).then_some(local)
+}
+
+/// Takes the program files away, and before them the cluster's files among them, which og_package would leave.
+pub(super) fn remove(it: &mut Run, og: &Clear, removal: &Removal) -> Go {
+    let nodes: Vec<String> = removal.configs.iter().map(|(node, _)| node.clone()).collect();
+    let local = |node: &str| removal.configs.iter().find(|(n, _)| n == node).map(|(_, local)| local.clone());
+    let calls = static_calls(og, &nodes, local);
+    require_success(&[&it.step("Remove cluster_static_config", STATIC, calls)?])?;
+    let calls = removal_calls(og, &removal.nodes, it.how.check);
+    require_success(&[&it.step("Remove the program files", PACKAGE, calls)?])
+}
+
+/// og_package on these nodes; where it changes nothing, with the servers that will be stopped by then.
+fn removal_calls(og: &Clear, nodes: &[String], check: bool) -> Calls {
+    let call = |node: &String| {
+        let files = &og.program_files[node];
+        let mut own = as_user(files, json!({"state": "absent", "link": files.link}));
+        if let Some(pids) = og.ended.get(node).filter(|pids| check && !pids.is_empty()) {
+            own.insert("ended".to_owned(), json!(pids));
+        }
+        (node.clone(), own)
+    };
+    nodes.iter().map(call).collect()
+}
+
+/// og_static_conf on these nodes, for the copy that is for the node of this name.
+fn static_calls(og: &Clear, nodes: &[String], local: impl Fn(&str) -> Option<String>) -> Calls {
+    let call = |node: &String| {
+        let files = &og.program_files[node];
+        let path = Path::new(&files.link).join("bin/cluster_static_config");
+        let mut own = as_user(files, json!({"state": "absent", "path": path}));
+        own.extend(local(node).map(|name| ("local".to_owned(), json!(name))));
+        (node.clone(), own)
+    };
+    nodes.iter().map(call).collect()
+}
+
+/// These arguments, for the user of the node's server.
+fn as_user(files: &ProgramFiles, own: Value) -> Map<String, Value> {
+    let user = files.os_user.iter().map(|user| ("os_user".to_owned(), json!(user)));
+    args(own).into_iter().chain(user).collect()
 }

@@ -235,8 +235,11 @@ fn by_document(c: &Cluster) -> Result {
     check_machines(c)
 }
 
-/// What stays on a machine that was cleared, as the documents say: the user, the record that names him, the program files and
-/// what is around them, the data that were moved aside.
+/// Takes away what a dropped node had, the program files and what og_host made included.
+const CLEAR: &str = "og clear n3 --package-absent yes --host-absent yes";
+
+/// What stays on a machine that was cleared, as the documents say: the user, the record that names him, the data that were moved
+/// aside and what is around them.
 fn may_stay(path: &Path, is_dir: bool) -> bool {
     let users = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
     let of_users = users
@@ -247,18 +250,13 @@ fn may_stay(path: &Path, is_dir: bool) -> bool {
         || path == Path::new("/etc/.pwd.lock")
         || path == Path::new(OWN_LIMITS_FILE)
         || path.starts_with("/home/omm")
-        || path.starts_with("/gauss/app")
         || text.starts_with("/gauss/data/dn.moved-")
         || (path == Path::new("/gauss") || path == Path::new("/gauss/data")) && is_dir
         || path.starts_with("/var/lib/opengauss-node")
 }
 
-fn cleared(c: &Cluster) -> Result {
-    let shell = Shell::new(c)?;
-    let bare = &["/proc/sys/vm/min_free_kbytes", "/proc/sys/kernel/sem"];
-    let machine = |path: &str| std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
-    shell.run("og drop n3")?.must_work()?;
-    let told = shell.run("og clear n3 --host-absent yes")?.must_work()?;
+/// Of n3 nothing is left but what the documents say.
+fn check_cleared(c: &Cluster, told: &Told) -> Result {
     let n3 = c.node("n3")?;
     let stays = |path: &Path| {
         let is_dir = n3.written_dir().join(path.strip_prefix("/").unwrap_or(path)).is_dir();
@@ -269,11 +267,28 @@ fn cleared(c: &Cluster) -> Result {
     if !left.is_empty() {
         return Err(format!("n3 was cleared, and has these still: {left:?}\n{}", told.output));
     }
-    for path in bare {
+    let machine = |path: &str| std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+    for path in ["/proc/sys/vm/min_free_kbytes", "/proc/sys/kernel/sem"] {
         let (own, machine) = (read(c, "n3", path)?, machine(path)?);
         if own.split_whitespace().ne(machine.split_whitespace()) {
             return Err(format!("{path} was {machine} and is {own}"));
         }
+    }
+    Ok(())
+}
+
+fn cleared(c: &Cluster) -> Result {
+    let shell = Shell::new(c)?;
+    shell.run("og drop n3")?.must_work()?;
+    let foreseen = shell.run(&format!("{CLEAR} -n"))?.must_work()?;
+    let told = shell.run(CLEAR)?.must_work()?;
+    if foreseen.changes != told.changes {
+        return Err(format!("foreseen was:\n{}\nand done:\n{}", foreseen.output, told.output));
+    }
+    check_cleared(c, &told)?;
+    let again = shell.run(CLEAR)?.must_work()?;
+    if !again.changes.is_empty() {
+        return Err(format!("the second run: {}", again.output));
     }
     let told = shell.run(&deploy_line(c)?)?.must_work()?;
     show_told(c, "og deploy of the cleared machine", &told);
@@ -327,5 +342,10 @@ fn killed(c: &Cluster) -> Result {
     }
     let told = shell.run(&line)?.must_work()?;
     show_told(c, "og deploy, after it was killed five times", &told);
-    check_machines(c)
+    check_machines(c)?;
+    shell.run("og drop n3")?.must_work()?;
+    for step in ["Remove cluster_static_config", "Remove the program files", "Restore the operating system"] {
+        shell.run_killed(CLEAR, step)?;
+    }
+    check_cleared(c, &shell.run(CLEAR)?.must_work()?)
 }

@@ -226,3 +226,53 @@ fn a_node_that_could_not_answer_may_know_the_cleared_one() {
     }
     good(clearing(&hosts));
 }
+
+#[test]
+fn program_files_that_another_node_may_use_stay() {
+    let of = |change: &dyn Fn(&mut Vec<Given>)| {
+        let mut hosts = dropped();
+        for (_, vars, _) in &mut hosts {
+            vars["gauss_home"] = json!("/gauss/app/current");
+        }
+        change(&mut hosts);
+        let options = Options { og_package_absent: true, ..Options::default() };
+        clear(&nodes(&hosts), &words("n3"), &options)
+    };
+    let shared = |hosts: &mut Vec<Given>, home: Value| {
+        hosts[1].1["gauss_home"] = home;
+        hosts[1].2["og_node_state"]["identity"]["addresses"] = json!(["10.0.0.2", "10.0.0.3"]);
+    };
+    assert_eq!(good(of(&|_| ())).program_files["n3"].link, "/gauss/app/current");
+    assert!(good(clearing(&dropped())).program_files.is_empty(), "nobody asked for it");
+    let told = only(of(&|hosts| shared(hosts, json!("/gauss/app/current/"))));
+    assert!(
+        told.starts_with(
+            "n3: n2 is on the same machine and uses the program files in /gauss/app/current, too"
+        ),
+        "{told}"
+    );
+    let told = only(of(&|hosts| shared(hosts, Value::Null)));
+    assert!(told.contains("n2 is on the same machine and has no gauss_home"), "{told}");
+    good(of(&|hosts| shared(hosts, json!("/gauss/app/second"))));
+    let told = only(of(&|hosts| hosts[2].1["gauss_home"] = Value::Null));
+    assert!(told.starts_with("n3: has no gauss_home in the inventory"), "{told}");
+}
+
+#[test]
+fn servers_that_are_stopped_on_one_machine_are_known_to_end() {
+    let mut hosts = dropped();
+    for at in [1, 2] {
+        hosts[at].2["og_node_state"] = seen(3, "standby", false, &[])["og_node_state"].clone();
+        hosts[at].2["og_node_state"]["node"]["running"] = json!(true);
+        hosts[at].2["og_node_state"]["node"]["pid"] = json!(4710 + at);
+        hosts[at].2["og_node_state"]["identity"] = json!({"system_id": "77"});
+        hosts[at].2["og_initdb"] = data_directory("database", "dn");
+    }
+    hosts[0].2["og_replconninfo"] = json!({"failed": false, "channels": []});
+    hosts[1].2["og_replconninfo"] = json!({"failed": false, "channels": []});
+    let ended =
+        |hosts: &[Given]| json!(good(clear(&nodes(hosts), &words("n2,n3"), &Options::default())).ended);
+    assert_eq!(ended(&hosts), json!({"n2": [4711], "n3": [4712]}));
+    hosts[2].2["og_node_state"]["identity"]["addresses"] = json!(["10.0.0.3", "10.0.0.2"]);
+    assert_eq!(ended(&hosts), json!({"n2": [4711, 4712], "n3": [4711, 4712]}));
+}

@@ -112,6 +112,24 @@ fn sizes_follow_the_node_with_the_least_memory_and_say_so() {
 }
 
 #[test]
+fn an_address_that_two_machines_have_does_not_make_them_one() {
+    let mut hosts = bare_cluster();
+    // That of a bridge for containers.
+    for (at, own) in hosts.iter_mut().enumerate() {
+        own.2[PREFLIGHT]["facts"]["identity"]["addresses"] =
+            json!([format!("10.0.0.{}", at + 1), "172.17.0.1"]);
+        memory(own, 16);
+    }
+    assert_eq!(good(deploying(&hosts)).parameters["n1"]["max_process_memory"], "9830MB");
+    // Two names of one machine, which has neither for an address.
+    for (at, name) in [(1, "db2.example"), (2, "db3.example")] {
+        hosts[at].1["address"] = json!(name);
+        hosts[at].2[PREFLIGHT]["facts"]["identity"]["addresses"] = json!(["10.0.0.9", "172.17.0.1"]);
+    }
+    assert!(deploying(&hosts).findings.join("\n").contains("n2 and n3 are on one machine"));
+}
+
+#[test]
 fn a_database_that_deploy_did_not_make_is_never_built_over() {
     let theirs = |number: i64, role: &str, system: Option<&str>| {
         let mut given = made(number, role);
@@ -217,6 +235,13 @@ fn an_initial_user_without_a_password_is_refused_where_one_is_made() {
     assert!(
         told.starts_with("n1: no password is given for the initial user")
             && told.contains("og_password_file"),
+        "{told}"
+    );
+    let options = Options { og_password_file: "/p".to_owned(), ..Options::default() };
+    hosts[0].2["og_initdb"]["password_problem"] = json!("cannot read /p: no such file");
+    let told = only(deploy(&nodes(&hosts), &options));
+    assert!(
+        told.contains("n1: og_password_file gives no password for the initial user: cannot read /p"),
         "{told}"
     );
     // An earlier run has made it, with what that was given.

@@ -295,8 +295,12 @@ fn checks_that_could_not_be_made_are_not_passed() {
         let (refusals, warnings) = plain(&hosts, workflow, targets);
         assert_eq!((refusals, warnings), (NONE, vec![why.to_owned()]), "{workflow:?}");
     }
+    // Of what is cleared nothing is checked.
+    assert_eq!(plain(&hosts, Workflow::Clear, "n2"), (NONE, NONE));
     fails(&mut hosts, 1);
-    assert_eq!(plain(&hosts, Workflow::Drop, "n2").0.len(), 1);
+    for workflow in [Workflow::Drop, Workflow::Clear] {
+        assert_eq!(plain(&hosts, workflow, "n2").0.len(), 1, "{workflow:?}");
+    }
 }
 
 #[test]

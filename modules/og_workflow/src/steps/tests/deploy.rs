@@ -46,7 +46,7 @@ fn three() -> Vec<Given> {
 fn a_cluster_is_made_in_order() {
     let (mut looks, mut passwords) = (0, Vec::new());
     let done = deploy(&three(), false, |step, call| {
-        if call.program == "og_initdb" && call.args.contains_key("password_file") {
+        if step == "Initialise data directories" && call.args.contains_key("password_file") {
             passwords.extend(call.node.clone());
         }
         if step == "Start the primary" {
@@ -166,6 +166,7 @@ fn a_package_is_brought_to_the_nodes_that_lack_it() {
         done.steps,
         [
             "Inspect the package: here",
+            "Inspect the data directories: n1,n2",
             "Check whether the nodes have the package: n1,n2",
             "Transfer the package: n2",
             "Unpack the package: n2",
@@ -223,6 +224,226 @@ fn what_speaks_against_a_package_is_found_before_any_change() {
     });
     assert_eq!(done.outcome.findings, ["n1: it leads elsewhere", "n2: it leads elsewhere"]);
     assert!(!done.outcome.changed && done.why().contains("nothing was changed"));
+}
+
+/// What og_initdb says of a data directory, and of the password file.
+fn directory(content: &str, made: bool, problem: Option<&str>) -> Value {
+    json!({"failed": false, "directory": {"path": "/d", "content": content, "made": made}, "password_problem": problem})
+}
+
+#[test]
+fn that_there_is_no_password_is_found_before_the_operating_system_and_the_package_are_touched() {
+    let no_user = json!({"failed": true, "msg": "m", "error": {"kind": "not_found", "path": "/os_user", "detail": "no user"}});
+    let lost = json!({"failed": true, "msg": "no route", "unreachable": true});
+    let unread = directory("missing", false, Some("cannot read /p: no such file"));
+    let of = |file: &str, n1: &Value, n2: &Value| {
+        let options = Options {
+            og_host: true,
+            og_package: "openGauss.tar.bz2".to_owned(),
+            og_password_file: file.to_owned(),
+            ..Options::default()
+        };
+        let mut given = linked();
+        for (_, vars, _) in &mut given {
+            (vars["data_dir"], vars["os_user"]) = (json!("/gauss/data/dn1"), json!("omm"));
+        }
+        told(&given, Workflow::Deploy, "", &how(options), true, |step, call| {
+            if step == "Inspect the data directories" {
+                let primary = call.node.as_deref() == Some("n1");
+                let named = primary && !file.is_empty();
+                assert_eq!(call.args.get("password_file"), named.then(|| json!(file)).as_ref());
+                return Some(if primary { n1.clone() } else { n2.clone() });
+            }
+            if call.program == "og_host" {
+                Some(json!({"failed": true, "msg": "reached"}))
+            } else {
+                packaged(call)
+            }
+        })
+    };
+    let vacant = directory("missing", false, None);
+    for (file, n1, n2, finding) in [
+        ("", &vacant, &vacant, "n1: no password is given"),
+        ("", &vacant, &directory("database", true, None), "n1: no password is given"),
+        // He is made in this run; the password cannot be.
+        ("", &no_user, &no_user, "n1: no password is given"),
+        (
+            "/p",
+            &unread,
+            &vacant,
+            "n1: og_password_file gives no password for the initial user: cannot read /p",
+        ),
+        ("/p", &no_user, &no_user, "n1: reached"),
+        ("/p", &vacant, &vacant, "n1: reached"),
+        // One of another cluster, or whose primary is another node by now.
+        ("", &vacant, &directory("database", false, None), "n1: reached"),
+        ("", &directory("database", true, None), &vacant, "n1: reached"),
+        ("", &vacant, &lost, "n1: reached"),
+    ] {
+        let done = of(file, n1, n2);
+        assert!(done.why().contains(finding), "{finding}: {}", done.why());
+        let is_early = !finding.ends_with("reached");
+        assert_eq!(done.steps.last().unwrap().starts_with("Inspect the data directories"), is_early);
+        assert!(!done.outcome.changed);
+    }
+}
+
+#[test]
+fn a_password_file_that_cannot_be_read_is_found_with_all_the_rest() {
+    let mut given = three();
+    given[0].2["og_initdb"]["password_problem"] =
+        json!("cannot read /home/omm/.og_password: permission denied");
+    given[2].2["og_preflight"]["facts"]["kernel"]["semaphores"] = json!([1, 1, 1, 1]);
+    for check in [true, false] {
+        let done = deploy(&given, check, |_, call| {
+            let asked = call.program == "og_initdb" && call.node.as_deref() == Some("n1");
+            assert_eq!(call.args.contains_key("password_file"), asked);
+            None
+        });
+        assert_eq!(done.outcome.findings.len(), 2, "{}", done.why());
+        assert!(done.why().contains("n1: og_password_file gives no password"), "{}", done.why());
+        assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3"]);
+    }
+}
+
+/// n3 was dropped, runs still, and has program files that og_package unpacked.
+fn packaged_and_dropped() -> Vec<Given> {
+    let mut given = dropped();
+    for (_, vars, _) in &mut given {
+        vars["gauss_home"] = json!("/gauss/app/current");
+    }
+    (given[2].2["og_node_state"]["node"]["running"], given[2].2["og_node_state"]["node"]["pid"]) =
+        (json!(true), json!(4711));
+    given[2].2["og_node_state"]["os_user"] = json!("omm");
+    given
+}
+
+fn clear_package(given: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
+    let mut how = how(Options { og_package_absent: true, og_host_absent: true, ..Options::default() });
+    how.check = check;
+    told(given, Workflow::Clear, "n3", &how, true, say)
+}
+
+/// What og_package and og_static_conf say of what would go, or went.
+fn files_go(call: &NodeCall) -> Option<Value> {
+    let record = |number: i64| json!({"name": format!("h{number}"), "address": format!("10.0.0.{number}"), "base_port": 26000});
+    let is_removal = call.args.get("state").is_some_and(|state| state == "absent");
+    match call.program.as_str() {
+        "og_package" => Some(json!({
+            "failed": false, "changed": true, "actions": ["remove the program files"], "link": "/gauss/app/current",
+            "env_file": null, "current": {"path": "/gauss/app/openGauss-6.0.2-0a7bd2f2"}, "other_links": [],
+        })),
+        "og_static_conf" if is_removal => Some(json!({
+            "failed": false, "changed": true, "actions": ["remove it"], "local": "h3", "nodes": [record(1), record(3)],
+        })),
+        _ => None,
+    }
+}
+
+#[test]
+fn program_files_go_after_the_data_and_before_the_operating_system_is_restored() {
+    for check in [true, false] {
+        let done = clear_package(&packaged_and_dropped(), check, |step, call| {
+            let is_static = call.program == "og_static_conf" && call.args["state"] == "absent";
+            if call.program == "og_package" || is_static {
+                // When the data directory is gone it tells nobody as whom to act.
+                assert_eq!(call.args["os_user"], "omm");
+                assert_eq!(
+                    call.args.contains_key("check_mode"),
+                    check || !step.starts_with("Remove"),
+                    "{step}"
+                );
+            }
+            if call.program == "og_package" {
+                assert_eq!(call.args["link"], "/gauss/app/current");
+                let foresees = call.args.contains_key("check_mode");
+                assert_eq!(call.args.get("ended"), foresees.then(|| json!([4711])).as_ref());
+            } else if is_static {
+                assert_eq!(call.args["path"], "/gauss/app/current/bin/cluster_static_config");
+                assert_eq!(call.args.get("local"), step.starts_with("Remove").then(|| json!("h3")).as_ref());
+            } else if step == "Inspect the operating systems" {
+                assert_eq!(
+                    call.args["gone"],
+                    json!(["/gauss/app/current", "/gauss/app/openGauss-6.0.2-0a7bd2f2"])
+                );
+            }
+            files_go(call)
+        })
+        .well();
+        let steps =
+            done.steps[1..].iter().filter(|step| !step.ends_with(": n1") && !step.ends_with(": n1,n2"));
+        let mut wanted = vec![
+            "Check whether the program files may go: n3",
+            "Inspect the cluster's files beside them: n3",
+            "Inspect the operating systems: n3",
+            "Check whether the data directories may go: n3",
+            "Stop the cleared nodes: n3",
+            "Remove the data directories: n3",
+            "Remove cluster_static_config: n3",
+            "Remove the program files: n3",
+            "Restore the operating system: n3",
+        ];
+        if check {
+            wanted.retain(|step| !step.starts_with("Remove the data") && !step.starts_with("Restore"));
+        }
+        assert_eq!(steps.collect::<Vec<_>>(), wanted);
+        let changed: Vec<_> = done.outcome.changes.iter().map(|change| change.step.as_str()).collect();
+        assert!(
+            changed.contains(&"Remove cluster_static_config")
+                && changed.contains(&"Remove the program files")
+        );
+    }
+}
+
+#[test]
+fn program_files_that_serve_something_else_are_a_finding_before_anything_is_changed() {
+    let refused =
+        |detail: &str| json!({"failed": true, "msg": detail, "error": {"kind": "refused", "detail": detail}});
+    for (program, answer, finding) in [
+        ("og_package", refused("it is in use: gaussdb (pid 5)"), "n3: it is in use: gaussdb (pid 5)"),
+        ("og_static_conf", refused("also for the database in /d2"), "n3: also for the database in /d2"),
+        // The copy of another node; and one of another cluster.
+        (
+            "og_static_conf",
+            json!({"failed": false, "changed": true, "local": "h1", "nodes": [{"name": "h1", "address": "10.0.0.1", "base_port": 26000}]}),
+            "is that of another node or cluster",
+        ),
+        (
+            "og_static_conf",
+            json!({"failed": false, "changed": true, "local": "h3", "nodes": [
+                {"name": "h3", "address": "10.0.0.3", "base_port": 26000}, {"name": "x", "address": "10.9.0.1", "base_port": 26000},
+            ]}),
+            "is that of another node or cluster",
+        ),
+    ] {
+        for check in [true, false] {
+            let done = clear_package(&packaged_and_dropped(), check, |_, call| {
+                let is_asked = call.program == program && call.args["state"] == "absent";
+                if is_asked { Some(answer.clone()) } else { files_go(call) }
+            });
+            assert!(done.why().contains(finding), "{finding}: {}", done.why());
+            assert_eq!(done.outcome.findings.len(), 1, "{}", done.why());
+            assert!(!done.outcome.changed && !done.steps.iter().any(|step| step.contains("lock")));
+        }
+    }
+}
+
+#[test]
+fn what_og_package_leaves_keeps_the_clusters_files() {
+    // Another link leads to the program files; or they are none of og_package's.
+    for (changed, links) in [(true, json!(["/gauss/app/second"])), (false, json!([]))] {
+        let done = clear_package(&packaged_and_dropped(), false, |_, call| {
+            let is_removal = call.args.get("state").is_some_and(|state| state == "absent");
+            assert!(call.program != "og_static_conf" || !is_removal);
+            (call.program == "og_package").then(|| {
+                json!({"failed": false, "changed": changed, "warnings": ["it stays"], "link": "/gauss/app/current",
+                    "current": {"path": "/x"}, "other_links": links})
+            })
+        })
+        .well();
+        assert_eq!(done.steps.contains(&"Remove the program files: n3".to_owned()), changed);
+        assert!(done.outcome.warnings.contains(&"n3: it stays".to_owned()), "{:?}", done.outcome.warnings);
+    }
 }
 
 fn clear(mode: ClearMode, check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Told, hosts, how, told};
-use crate::args::{NodeCall, Options};
+use super::{Told, how, told};
+use crate::args::{ClearMode, NodeCall, Options};
 use crate::plan::tests::Given;
 use crate::plan::tests::clear::dropped;
 use crate::plan::tests::deploy::bare;
 use crate::seen::HOST;
 use crate::steps::Workflow;
-use crate::steps::host::shared_machines;
 
 fn options() -> Options {
     Options { og_host: true, ..Options::default() }
@@ -52,8 +51,9 @@ fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wante
         })
     });
     assert_eq!(
-        done.steps[..5],
+        done.steps[..6],
         [
+            "Inspect the data directories: n1,n2",
             "Inspect the operating systems: n1,n2",
             LOGINS,
             "Prepare the operating system: n1,n2",
@@ -120,7 +120,10 @@ fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
     });
     assert!(done.why().contains("n3: og_host makes the user"), "{}", done.why());
     assert!(done.why().contains("n2: sudo says no; let it"), "{}", done.why());
-    assert_eq!(done.steps, ["Inspect the operating systems: n1,n2"]);
+    assert_eq!(
+        done.steps,
+        ["Inspect the data directories: n1,n2,n3", "Inspect the operating systems: n1,n2"]
+    );
     assert_eq!(done.outcome.findings.len(), 2);
     assert!(!done.outcome.changed);
 }
@@ -142,7 +145,7 @@ fn a_login_that_is_neither_root_nor_the_nodes_user_is_refused_before_anything_is
             }
         });
         assert_eq!(done.why(), "1 finding; nothing was changed:\n- n2: os_user is omm; run it as omm");
-        assert_eq!(done.steps, ["Inspect the operating systems: n1,n2", LOGINS]);
+        assert_eq!(done.steps[1..], ["Inspect the operating systems: n1,n2", LOGINS]);
     }
 }
 
@@ -183,7 +186,7 @@ fn a_second_run_prepares_nothing() {
         assert_ne!(step, "Prepare the operating system");
         (call.program == HOST).then(|| json!({"failed": false, "changed": false, "msg": "m", "items": []}))
     });
-    assert_eq!(done.steps[..2], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
+    assert_eq!(done.steps[1..3], ["Inspect the operating systems: n1,n2", "Inspect all nodes: n1,n2"]);
 }
 
 fn clear(given: &[Given], check: bool, say: impl FnMut(&str, &NodeCall) -> Option<Value>) -> Told {
@@ -274,9 +277,40 @@ fn what_would_stay_is_told_also_where_nothing_would_go() {
 #[test]
 fn what_another_node_of_the_machine_needs_is_not_taken_away() {
     let mut given = dropped();
-    let shared = |given: &[Given]| shared_machines(&hosts(given), &["n3".to_owned()]);
-    assert_eq!(shared(&given), [""; 0]);
-    given[2].1["address"] = given[1].1["address"].clone();
-    let found = shared(&given);
-    assert!(found.len() == 1 && found[0].contains("n3: n2 is on the same machine"), "{found:?}");
+    given[2].2["og_node_state"]["identity"] = json!({"addresses": ["10.0.0.3", "10.0.0.2"]});
+    for check in [false, true] {
+        let done = clear(&given, check, |_, call| {
+            assert_ne!(call.program, HOST);
+            None
+        });
+        assert!(done.why().contains("n3: n2 is on the same machine, and needs what og_host made there"));
+        assert_eq!(done.steps, ["Inspect all nodes: n1,n2,n3"]);
+    }
+}
+
+#[test]
+fn a_directory_that_is_empty_by_then_goes_although_it_was_not() {
+    let mut told = Vec::new();
+    let done = clear(&dropped(), false, |step, call| {
+        (call.program == HOST).then(|| {
+            told.push((step.to_owned(), call.args.get("gone").cloned()));
+            json!({"failed": false, "changed": !step.starts_with("Inspect"), "msg": "m", "actions": ["remove it"]})
+        })
+    })
+    .well();
+    assert!(done.steps.contains(&"Restore the operating system: n3".to_owned()), "{:?}", done.steps);
+    // What is moved aside stays in the directory.
+    assert_eq!(told[0], ("Inspect the operating systems".to_owned(), Some(json!([]))));
+    assert_eq!(told[1], ("Restore the operating system".to_owned(), None));
+    let options = Options {
+        og_host_absent: true,
+        og_clear_mode: ClearMode::Deleted,
+        og_confirm_clear: "dn_6003".to_owned(),
+        ..Options::default()
+    };
+    clear_with(&dropped(), true, options, |_, call| {
+        assert!(call.program != HOST || call.args["gone"] == json!(["/d"]), "{:?}", call.args);
+        None
+    })
+    .well();
 }

@@ -145,6 +145,15 @@ options:
     type: list
     elements: int
     default: []
+  gone:
+    description:
+      - >-
+        With C(absent): paths that will be gone by then, such as program files in a directory that goes when it
+        is empty; has an effect in check mode alone.
+      - Only when C(state) is C(absent).
+    type: list
+    elements: str
+    default: []
   data_dir:
     description:
       - >-
@@ -300,7 +309,7 @@ warnings:
   elements: str
   returned: when there are any
   sample:
-    - "omm stays: the removal of a user is confirmed by its name (confirm: omm)"
+    - "the user omm stays; og_host with state: absent and confirm: omm removes it"
 backup_file:
   description:
     - Where the old file went.

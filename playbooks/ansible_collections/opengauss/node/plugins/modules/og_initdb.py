@@ -63,8 +63,10 @@ options:
     type: str
   password_file:
     description:
-      - Absolute path, on this node, of a file whose first line is that password.
-      - Only when C(state) is C(present).
+      - >-
+        Absolute path, on this node, of a file whose first line is that password. With C(state: query) it is
+        only looked at.
+      - Only when C(state) is C(present) or C(query).
       - Not together with C(password).
     type: str
   mode:
@@ -497,4 +499,12 @@ moved_to:
   type: str
   returned: success
   sample: /gauss/data/dn1.moved-20261129T065829Z
+password_problem:
+  description:
+    - "With C(state: query): why C(password_file) gives no password; null where it does, and where none is named."
+  type: str
+  returned: success
+  sample: >-
+    cannot read /home/omm/.og_password: no such file or directory; write the password into it, in a line; only
+    the node's user may read it
 """

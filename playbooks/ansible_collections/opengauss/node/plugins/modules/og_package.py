@@ -16,7 +16,8 @@ options:
         needs C(os_user), unless the link's folder is another user's: it runs programs of the package.
       - >-
         C(absent): The program files are gone, as far as the record in their folder names them; so is the link,
-        if it led there.
+        if it led there. They stay where another link beside it leads to them, too. What killed runs left
+        beside the link goes as well.
       - "C(query): Tell what is unpacked, and where the link leads."
     type: str
     default: present
@@ -61,6 +62,15 @@ options:
       - Only when C(state) is C(present).
     type: bool
     default: false
+  ended:
+    description:
+      - >-
+        With C(absent): process ids of servers that will have been stopped by then; has an effect in check mode
+        alone, where the steps before this one changed nothing.
+      - Only when C(state) is C(absent).
+    type: list
+    elements: int
+    default: []
   data_dir:
     description:
       - "The node: an openGauss data directory. Default: C($PGDATA)."
@@ -186,6 +196,8 @@ warnings:
   type: list
   elements: str
   returned: when there are any
+  sample:
+    - "/gauss/app/openGauss-6.0.2-0a7bd2f2 stays: /gauss/app/second leads to it, too"
 backup_file:
   description:
     - Where the old file went.
@@ -368,6 +380,16 @@ current:
     path: /gauss/app/openGauss-6.0.2-0a7bd2f2
     version: "6.0.2"
     sha256: "0a7bd2f2a9a3c1a39e8e2a5d2a4cfd6f38f4e8f0f3ab3b0b8a3e9db7c94c1a55"
+other_links:
+  description:
+    - >-
+      Other links in the same folder that lead to these program files, too: C(absent) takes them away only when
+      there are none.
+  type: list
+  elements: str
+  returned: success
+  sample:
+    - /gauss/app/second
 installed:
   description:
     - All that is unpacked beside the link.

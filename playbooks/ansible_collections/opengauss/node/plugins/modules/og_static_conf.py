@@ -10,11 +10,12 @@ version_added: "0.2.0"
 options:
   state:
     description:
-      - "present: the files describe the wanted cluster; query: return what they describe."
+      - "present: the files describe the wanted cluster; absent: they are gone; query: return what they describe."
     type: str
     default: present
     choices:
       - present
+      - absent
       - query
   xml:
     description:
@@ -263,8 +264,8 @@ options:
     description:
       - >-
         Name or id of the node that this copy is for. Default: the one it is for already, else the node named
-        as this machine.
-      - Only when C(state) is C(present).
+        as this machine. With state absent the copy for another node is refused.
+      - Only when C(state) is C(present) or C(absent).
     type: str
   path:
     description:
@@ -453,6 +454,11 @@ EXAMPLES = r"""
     verify:
       xml: /gauss/cluster_config.xml
   register: seen
+
+- name: Remove the files of a node whose data directory is gone
+  opengauss.node.og_static_conf:
+    state: absent
+    local: node3
 
 - name: A copy of the file for every node
   opengauss.node.og_static_conf:
@@ -658,7 +664,9 @@ path:
   sample: /gauss/app/bin/cluster_static_config
 exists:
   description:
-    - Whether the file is there; in check mode, whether it would be.
+    - >-
+      Whether the file is there; in check mode, whether it would be. With state absent the other keys tell what
+      it was.
   type: bool
   returned: success
   sample: true

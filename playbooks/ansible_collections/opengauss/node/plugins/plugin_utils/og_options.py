@@ -32,6 +32,7 @@ OPTIONS = (
     "og_host",
     "og_clear_mode",
     "og_confirm_clear",
+    "og_package_absent",
     "og_host_absent",
     "og_repair_force",
     "og_repair_backup",
