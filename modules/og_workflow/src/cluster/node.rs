@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::host::{InventoryHost, canonical, text, variable};
+use super::host::{InventoryHost, MINION, canonical, text, variable};
 use crate::seen::Seen;
 
 /// openGauss's own names of servers: instance 6001 is dn_6001.
@@ -49,7 +49,9 @@ pub struct Node {
     /// Its machine's name in the cluster's files.
     pub hostname: String,
     data_dir: Option<Value>,
-    ssh: String,
+    pub(super) ssh: String,
+    pub(super) minion: Option<String>,
+    pub(super) reached_by: Option<String>,
     pub(super) os_user: Option<String>,
     nothing: Seen,
 }
@@ -106,6 +108,8 @@ impl Node {
             hostname: text(vars, &["hostname"]).unwrap_or_else(|| name.clone()),
             data_dir: vars.get("data_dir").cloned(),
             ssh: host.ssh.clone(),
+            minion: vars.get(MINION).and_then(Value::as_str).map(str::to_owned),
+            reached_by: host.reached_by.clone(),
             os_user,
             nothing: Seen::default(),
         }

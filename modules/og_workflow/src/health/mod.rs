@@ -182,6 +182,13 @@ impl Readiness {
 }
 
 impl ClusterHealth {
+    /// Whether none of the nodes that were inspected could be reached, so that nothing is known of the cluster.
+    #[must_use]
+    pub fn reaches_no_node(&self) -> bool {
+        let mut inspected = self.nodes.iter().filter(|node| node.inspected).peekable();
+        inspected.peek().is_some() && inspected.all(|node| !node.reachable)
+    }
+
     /// Returns the node of this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodeHealth> {

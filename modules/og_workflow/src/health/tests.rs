@@ -407,6 +407,50 @@ fn unknown() -> Vec<Given> {
     hosts
 }
 
+/// Nobody lets ssh in: the last one for another reason than the others.
+fn unreached() -> Vec<Given> {
+    let mut hosts = streaming(3);
+    let lost = |detail: String, hint: &str| {
+        json!({"og_node_state": {"failed": true, "msg": format!("{detail}; {hint}"),
+            "error": {"kind": "unreachable", "detail": detail, "hint": hint}}})
+    };
+    for (number, (_, _, seen)) in (1..).zip(&mut hosts) {
+        let detail = format!("cannot connect: connect to host 10.0.0.{number} port 22: Connection refused");
+        *seen = lost(detail, &format!("try it by hand: ssh -o BatchMode=yes 10.0.0.{number} true"));
+    }
+    hosts[3].2 =
+        lost("cannot connect: omm@n4: Permission denied (publickey)".to_owned(), "let a key in there");
+    hosts
+}
+
+#[test]
+fn of_a_cluster_of_which_no_node_is_reached_nothing_is_said_but_why() {
+    let it = health(&unreached());
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Unknown, vec!["cluster.unreachable"]));
+    let why = "no node could be reached: n1: cannot connect: connect to host 10.0.0.1 port 22: Connection refused \
+               (likewise n2, n3); n4: cannot connect: omm@n4: Permission denied (publickey)";
+    assert_eq!(it.findings[0].message, why);
+    assert_eq!(it.sentence, format!("N{}.", &why[1..]));
+    assert_eq!(
+        it.findings[0].fix.as_deref().unwrap(),
+        "check the nodes' addresses, users and ports in the inventory; \
+         try it by hand: ssh -o BatchMode=yes 10.0.0.1 true"
+    );
+    let told = lines(&it, true, None).join("\n") + &html(&it, "shop", 0);
+    assert!(!told.contains("primary") && told.matches("10.0.0.2 port").count() == 0, "{told}");
+    assert_eq!(nagios(&it, LagLimits::default()).0, 3);
+    // What each node said is there for programs.
+    assert!(it.nodes[1].detail.as_deref().unwrap().contains("10.0.0.2 port 22"), "{:?}", it.nodes[1]);
+    assert!(it.nodes.iter().all(|node| node.switchover_ready.verdict == Answer::Unknown));
+    // One that answers is enough to speak of the cluster.
+    let mut hosts = unreached();
+    hosts[1] = streaming(3)[1].clone();
+    assert_eq!(
+        ids(&health(&hosts)),
+        ["cluster.no_primary", "node.unreachable", "node.unreachable", "node.unreachable"]
+    );
+}
+
 /// The page without what is the same for all: its style and the picture.
 fn body(page: &str) -> String {
     let mut rest = page.to_owned();
@@ -421,8 +465,13 @@ fn body(page: &str) -> String {
 
 #[test]
 fn clusters_as_pictures_and_pages() {
-    let given =
-        [("healthy", streaming(2)), ("degraded", degraded()), ("broken", broken()), ("unknown", unknown())];
+    let given = [
+        ("healthy", streaming(2)),
+        ("degraded", degraded()),
+        ("broken", broken()),
+        ("unknown", unknown()),
+        ("unreached", unreached()),
+    ];
     for (name, hosts) in given {
         let it = health(&hosts);
         let picture = svg(&it);

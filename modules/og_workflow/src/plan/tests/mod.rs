@@ -373,8 +373,12 @@ fn two_primaries_and_none() {
     let mut hosts = cluster(2);
     hosts[0].2 = json!(null);
     let told = only(dropping(&hosts, "n2"));
-    assert!(told.contains("no primary runs (n1 unreachable, n2 standby"), "{told}");
+    assert!(told.contains("no primary was seen (n1 unreachable, n2 standby"), "{told}");
     assert!(told.contains("; n1: no route"), "{told}");
+    // One that was seen not to run is none.
+    hosts[0].2 = seen(1, "primary", false, &[2, 3]);
+    let told = only(dropping(&hosts, "n2"));
+    assert!(told.contains("no primary runs (n1 not running, n2 standby"), "{told}");
 }
 
 #[test]
