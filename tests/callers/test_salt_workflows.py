@@ -536,7 +536,7 @@ def test_expand_and_drop(single):
     assert (foreseen["msg"], done["msg"]) == (f"{count} changes would be made", f"{count} changes")
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
-    assert now["n5"]["role"] == "cascade_standby" and any("n5    10.0.0.5:26000  cascade standby  normal" in line for line in done["cluster"])
+    assert now["n5"]["role"] == "cascade_standby" and any("n5    10.0.0.5:26000  cascade standby  Normal" in line for line in done["cluster"])
     assert single.good("expand", "n2,n3,n5")["changed"] is False
     foreseen = single.good("drop", "n3", test=True)
     assert single.states() == now

@@ -144,7 +144,7 @@ impl<'a> Cluster<'a> {
         if !hidden.is_empty() {
             let (who, were) = (hidden.join(", "), if hidden.len() == 1 { "was" } else { "were" });
             self.findings
-                .push(format!("{who}: {were} not looked at, hidden by --limit; run without --limit"));
+                .push(format!("{who}: {were} not inspected, hidden by --limit; run without --limit"));
         }
     }
 

@@ -137,7 +137,7 @@ impl Node {
     #[must_use]
     pub fn unseen_reason(&self) -> Option<&'static str> {
         match &self.seen {
-            None => Some("not looked at"),
+            None => Some("not inspected"),
             Some(seen) => seen.unreachable.as_ref().map(|_| "unreachable"),
         }
     }

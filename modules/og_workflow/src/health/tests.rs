@@ -140,6 +140,33 @@ fn a_healthy_cluster() {
     );
 }
 
+/// The cells of the column STATE, by node.
+fn states(table: &[String]) -> std::collections::BTreeMap<&str, &str> {
+    let at = table[0].find("STATE").unwrap();
+    table[1..].iter().map(|line| (&line[..2], line[at..].split("  ").next().unwrap())).collect()
+}
+
+#[test]
+fn the_table_of_status_and_that_of_the_workflows_call_a_state_the_same() {
+    let mut hosts = streaming(4);
+    for (_, _, seen) in &mut hosts[2..] {
+        seen["og_node_state"]["node"]["receiver"] = json!(null);
+    }
+    hosts[1].2["og_node_state"]["node"]["db_state"] = json!("catchup");
+    hosts[2].2["og_node_state"]["node"]["running"] = json!(false);
+    hosts[3].2["og_node_state"] = json!({"failed": true, "msg": "m"});
+    hosts[4].2 = json!(null);
+    let mut nodes = nodes(&hosts);
+    let mut hidden = nodes[4].clone();
+    (hidden.name, hidden.id, hidden.seen) = ("n6".to_owned(), Some(6), None);
+    nodes.push(hidden);
+    let of_status = table(&assess(&nodes, Bytes::new(16 << 20)), false, None);
+    let of_workflow = crate::table::table(&nodes, &[]);
+    assert_eq!(states(&of_status), states(&of_workflow));
+    let words = states(&of_status).into_values().collect::<Vec<_>>();
+    assert_eq!(words, ["Normal", "Catchup", "stopped", "unknown", "unreachable", "not inspected"]);
+}
+
 #[test]
 fn columns_fit_the_terminal() {
     let it = health(&streaming(1));

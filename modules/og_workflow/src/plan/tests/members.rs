@@ -166,7 +166,7 @@ fn what_limit_hides_is_the_reason() {
     for hidden in [&[0, 2][..], &[0, 1, 2]] {
         let nodes = looked(&hosts, hidden);
         let names = hidden.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(", ");
-        let told = format!("{names}: were not looked at, hidden by --limit; run without --limit");
+        let told = format!("{names}: were not inspected, hidden by --limit; run without --limit");
         let options = crate::args::Options::default();
         assert_eq!(only(crate::plan::expand(&nodes, &words("n4"), &options)), told);
         assert_eq!(only(crate::plan::drop(&nodes, &words("n2"), &options)), told);

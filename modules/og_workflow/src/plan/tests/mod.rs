@@ -557,8 +557,8 @@ fn the_cluster_as_a_table() {
     hosts.push(host(3, "standby", json!(null)));
     let lines = [
         "NODE  ADDRESS         ROLE     STATE        SYNC  LAG",
-        "n1    10.0.0.1:26000  primary  normal       -     -",
-        "n2    10.0.0.2:26000  standby  normal       sync  2.0 KiB",
+        "n1    10.0.0.1:26000  primary  Normal       -     -",
+        "n2    10.0.0.2:26000  standby  Normal       sync  2.0 KiB",
         "n3    10.0.0.3:26000  ?        unreachable  -     -",
     ];
     assert_eq!(table(&nodes(&hosts), &[]), lines);
@@ -576,8 +576,8 @@ fn a_table_of_nodes_that_are_not_well() {
     let lines = table(&nodes(&hosts), &words("n1"));
     let at = lines[0].find("STATE").unwrap();
     let states: Vec<_> = lines[1..].iter().map(|l| l[at..].split("  ").next().unwrap()).collect();
-    let repair = format!("need repair ({})", "x".repeat(40));
-    assert_eq!(states, ["down", &repair, "wait promoting", "unknown"]);
+    let repair = format!("Need repair ({})", "x".repeat(40));
+    assert_eq!(states, ["stopped", &repair, "Wait promoting", "unknown"]);
 }
 
 #[test]
