@@ -1,8 +1,10 @@
 //! What a program said when it was called.
 
-use og_common::protocol::Reason;
+use og_common::protocol::{ErrorKind, Reason};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+use crate::needed::find_lacking;
 
 /// What to do where the program of a node does not know what a workflow asks for.
 const OLDER: &str = concat!(
@@ -23,6 +25,23 @@ impl Answer {
             Value::Object(object) => Self(object.clone()),
             _ => Self::failed_with(&format!("{program} ended without an answer")),
         }
+    }
+
+    /// The answer of `program`, called with these arguments; one that lacks what the workflows need is a failure.
+    #[must_use]
+    pub fn from_call(program: &str, args: &Map<String, Value>, value: &Value) -> Self {
+        let mut answer = Self::new(program, value);
+        if answer.error().is_none()
+            && let Some(key) = find_lacking(program, args, &answer.0)
+        {
+            let detail = format!("the answer of {program} lacks {key}");
+            // Whether it changed something still counts.
+            answer.0.insert("failed".to_owned(), json!(true));
+            answer.0.insert("msg".to_owned(), json!(format!("{detail}; {OLDER}")));
+            let error = json!({"kind": ErrorKind::Unsupported, "detail": detail, "hint": OLDER});
+            answer.0.insert("error".to_owned(), error);
+        }
+        answer
     }
 
     fn failed_with(text: &str) -> Self {
@@ -99,10 +118,14 @@ impl Answer {
         }
         let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        // The calls of a workflow fit the programs of its own version.
-        let is_older = self.of_error("reason") == Reason::UnknownArgument.name();
-        let hint = if is_older { OLDER } else { self.of_error("hint") };
+        let hint = if self.is_of_another_version() { OLDER } else { self.of_error("hint") };
         Some(if hint.is_empty() || text.contains(hint) { text.to_owned() } else { format!("{text}; {hint}") })
+    }
+
+    /// Whether it failed as its program is of another version than the workflow, whose calls fit the programs of its own.
+    #[must_use]
+    pub fn is_of_another_version(&self) -> bool {
+        self.of_error("reason") == Reason::UnknownArgument.name() || self.of_error("hint") == OLDER
     }
 
     /// What keeps a workflow from going on after this answer, when anything does.

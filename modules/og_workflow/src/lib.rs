@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod engine;
 pub mod explain;
 pub mod health;
+mod needed;
 pub mod owner;
 mod package;
 pub mod plan;

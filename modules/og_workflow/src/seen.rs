@@ -37,6 +37,8 @@ pub struct Seen {
     pub errors: Vec<String>,
     /// Why og_node_state could not tell its state.
     pub state_error: Option<String>,
+    /// Whether that is as og_node_state is of another version there.
+    pub has_other_version: bool,
     /// Why it was not let see the server's own files, being another user than the server's.
     pub denied: Option<String>,
     /// The owner of its data directory.
@@ -267,6 +269,7 @@ impl Seen {
                 seen.no_directory = answer.of_error("kind") == "not_found"
                     && answer.of_error("detail").starts_with("cannot open data_dir");
                 seen.state_error.clone_from(&error);
+                seen.has_other_version = answer.is_of_another_version();
             }
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());

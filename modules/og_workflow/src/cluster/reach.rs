@@ -40,7 +40,7 @@ impl NoneReached {
     }
 }
 
-/// Why some nodes could not be reached.
+/// Why nothing is known of some nodes: they could not be reached, or their state could not be read.
 pub(super) struct Causes<'a> {
     /// Each cause once, with the nodes, the commonest first.
     pub told: String,
@@ -49,10 +49,11 @@ pub(super) struct Causes<'a> {
 }
 
 impl<'a> Causes<'a> {
-    /// Those of the nodes that could not be reached; `None` where there is none.
+    /// Those of the nodes; `None` where all is known.
     pub fn find(nodes: impl Iterator<Item = &'a Node>) -> Option<Self> {
         let mut causes: Vec<Cause> = Vec::new();
-        for (n, whole) in nodes.filter_map(|n| Some((n, n.seen().unreachable.as_deref()?))) {
+        let why = |n: &'a Node| n.seen().unreachable.as_deref().or(n.seen().state_error.as_deref());
+        for (n, whole) in nodes.filter_map(|n| Some((n, why(n)?))) {
             let hint = n.seen().unreachable_hint.as_deref();
             let detail =
                 hint.and_then(|hint| whole.strip_suffix(hint)).map(|text| text.trim_end_matches([' ', ';']));
@@ -74,7 +75,7 @@ impl<'a> Causes<'a> {
     }
 }
 
-/// Why nodes could not be reached, which is the same for all of these.
+/// Why nothing is known of nodes, which is the same for all of these.
 struct Cause<'a> {
     /// In the words of the first of them.
     detail: &'a str,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::args::{BuildMode, DropCommits, Next, NodeCall};
+use crate::needed::tests::complete;
 use crate::plan::SYNC_NAMES;
 use crate::plan::tests::{Given, checked, cluster, fresh, lock, parameter, with};
 
@@ -94,7 +95,8 @@ fn told(
         for call in &calls {
             assert_fits_schema(call);
             let own = say(&step, call).or_else(|| well(given, call));
-            answers.push(own.unwrap_or(json!({"changed": true, "msg": "done"})));
+            let own = own.unwrap_or(json!({"changed": true, "msg": "done"}));
+            answers.push(complete(&call.program, &call.args, own));
         }
     }
     panic!("it does not end: {steps:#?}");

@@ -195,3 +195,16 @@ fn two_primaries_are_an_error_of_status() {
     hosts[1].2 = json!(null);
     assert_eq!(inspect(&nodes(&hosts)), crate::plan::Inspected::default());
 }
+
+#[test]
+fn of_programs_of_another_version_nothing_else_is_to_be_corrected() {
+    let mut hosts = cluster(1);
+    let error = json!({"kind": "bad_args", "reason": "unknown_argument", "detail": "d"});
+    hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "d", "error": error});
+    let told = inspect(&nodes(&hosts)).findings;
+    assert!(
+        told[0].contains("is not known: d; the programs on this node are of another version"),
+        "{told:?}"
+    );
+    assert!(told[0].ends_with("install those of the same version there"), "{told:?}");
+}
