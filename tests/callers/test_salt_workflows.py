@@ -408,7 +408,7 @@ def test_the_example_of_a_pillar(three):
     # None of them is reached, so nothing is said of a primary.
     assert [line.split()[0] for line in done["cluster"] if line[:1] == "n"] == ["n1", "n2", "n3", "n4"] and "primary" not in done["msg"]
     why = "no node could be reached: n1: the minion n1 does not answer (likewise n2, n3, n4)"
-    assert f"- {why}; check the minions of the nodes in the pillar of n1; try it by hand: salt n1 test.ping" in done["msg"].splitlines()
+    assert f"- {why} [cluster.unreachable]; check the minions of the nodes in the pillar of n1; try it by hand: salt n1 test.ping" in done["msg"].splitlines()
 
 
 @pytest.mark.parametrize("given", [{"og_build_froce": True}, {"og_rollback": "perhaps"}, {"og_wait_timeout": "long"}])

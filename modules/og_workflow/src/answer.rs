@@ -110,7 +110,7 @@ impl Answer {
             .then(|| self.text("msg").trim())
     }
 
-    /// Why it failed, with what to do, when it did.
+    /// Why it failed, with the reason in brackets, by which it is explained, and with what to do; none when it did not.
     #[must_use]
     pub fn error(&self) -> Option<String> {
         if !self.has_failed() {
@@ -118,8 +118,11 @@ impl Answer {
         }
         let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let reason = self.of_error("reason");
+        let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };
         let hint = if self.is_of_another_version() { OLDER } else { self.of_error("hint") };
-        Some(if hint.is_empty() || text.contains(hint) { text.to_owned() } else { format!("{text}; {hint}") })
+        let hint = if hint.is_empty() || text.contains(hint) { String::new() } else { format!("; {hint}") };
+        Some(format!("{text}{reason}{hint}"))
     }
 
     /// Whether it failed as its program is of another version than the workflow, whose calls fit the programs of its own.
@@ -166,6 +169,9 @@ mod tests {
         let told = |error: Value| answer(json!({"failed": true, "msg": "m", "error": error})).error();
         assert_eq!(told(json!({"detail": "d", "hint": "h"})).as_deref(), Some("d; h"));
         assert_eq!(told(json!({"detail": "do h", "hint": "h"})).as_deref(), Some("do h"));
+        // By which `og explain` says more.
+        let held = json!({"detail": "d", "hint": "h", "reason": "lock_held"});
+        assert_eq!(told(held).as_deref(), Some("d [lock_held]; h"));
         assert_eq!(told(json!(null)).as_deref(), Some("m"));
         assert_eq!(answer(json!({"failed": false, "msg": "m"})).error(), None);
         assert_eq!(answer(Value::Null).error().as_deref(), Some("og_hba ended without an answer"));
@@ -175,7 +181,10 @@ mod tests {
     fn programs_of_another_version_are_named_as_such() {
         let error = json!({"kind": "bad_args", "reason": "unknown_argument", "detail": "d", "hint": "h"});
         let told = answer(json!({"failed": true, "msg": "m", "error": error})).error().unwrap_or_default();
-        assert!(told.starts_with("d; the programs on this node are of another version"), "{told}");
+        assert!(
+            told.starts_with("d [unknown_argument]; the programs on this node are of another version"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -33,10 +33,13 @@ impl NoneReached {
         })
     }
 
-    /// Returns it as one sentence: what was seen, and what to do.
+    /// The id of the finding that it is.
+    pub const ID: &'static str = "cluster.unreachable";
+
+    /// Returns it as one sentence: what was seen, the id in brackets, and what to do.
     #[must_use]
     pub fn in_words(&self) -> String {
-        format!("{}; {}", self.message, self.fix)
+        format!("{} [{}]; {}", self.message, Self::ID, self.fix)
     }
 }
 

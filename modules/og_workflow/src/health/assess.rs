@@ -255,7 +255,7 @@ impl<'a> Inspection<'a> {
         found.extend(inspected.several_primaries.map(|text| error("cluster.two_primaries", None, text)));
         let none_reached = NoneReached::find(self.nodes);
         found.extend(match &none_reached {
-            Some(it) => Some(error("cluster.unreachable", None, &*it.message).with_fix(&*it.fix)),
+            Some(it) => Some(error(NoneReached::ID, None, &*it.message).with_fix(&*it.fix)),
             None => self.no_primary(),
         });
         found.extend(inspected.findings.into_iter().map(|text| error("cluster.inventory", None, text)));

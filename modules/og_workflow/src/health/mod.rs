@@ -197,11 +197,11 @@ impl ClusterHealth {
 }
 
 impl Finding {
-    /// Returns the finding as one sentence: the node, what was seen, what to do.
+    /// Returns the finding as one sentence: the node, what was seen, its id in brackets, what to do.
     #[must_use]
     pub fn in_words(&self) -> String {
         let node = self.node.as_ref().map_or(String::new(), |name| format!("{name}: "));
         let fix = self.fix.as_ref().map_or(String::new(), |fix| format!("; {fix}"));
-        format!("{node}{}{fix}", self.message)
+        format!("{node}{} [{}]{fix}", self.message, self.id)
     }
 }

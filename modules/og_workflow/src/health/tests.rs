@@ -564,7 +564,7 @@ fn a_restart_that_is_due_is_told_and_what_is_not_known_is_no_none() {
     assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec!["node.pending_restart"]));
     assert_eq!(
         it.findings[0].in_words(),
-        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers; restart it: og restart n2"
+        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers [node.pending_restart]; restart it: og restart n2"
     );
     let table = table(&it, true, None);
     let ends: Vec<_> = table[1..].iter().map(|line| line.rsplit("  ").next().unwrap()).collect();

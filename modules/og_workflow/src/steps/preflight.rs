@@ -94,7 +94,7 @@ pub(super) fn preflight(it: &mut Run) -> Go {
         let error = error.map(|why| format!("{}: {why}", own.node));
         let findings = own.findings.iter().filter(|finding| finding.severity == Severity::Error);
         error
-            .chain(findings.map(|finding| format!("{}: {}; {}", own.node, finding.message, finding.fix)))
+            .chain(findings.map(|f| format!("{}: {} [{}]; {}", own.node, f.message, f.id, f.fix)))
             .collect::<Vec<_>>()
     });
     it.findings = errors.collect();

@@ -934,7 +934,7 @@ fn every_workflow_says_first_that_no_node_could_be_reached() {
         let options = Options { og_parameters: args(json!({"work_mem": "8MB"})), ..Options::default() };
         let targets = if entry.targets.as_ref().is_some_and(|targets| targets.required) { "n2" } else { "" };
         let done = told(&given, entry.workflow, targets, &how(options), true, |_, _| Some(lost.clone()));
-        let why = "1 finding; nothing was changed:\n- no node could be reached: n1: cannot connect (likewise n2, n3); \
+        let why = "1 finding; nothing was changed:\n- no node could be reached: n1: cannot connect (likewise n2, n3) [cluster.unreachable]; \
                    check the nodes' addresses, users and ports in the inventory; try ssh";
         assert_eq!(
             done.why().replacen("1 finding:", "1 finding; nothing was changed:", 1),

@@ -203,7 +203,8 @@ fn of_programs_of_another_version_nothing_else_is_to_be_corrected() {
     hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "d", "error": error});
     let told = inspect(&nodes(&hosts)).findings;
     assert!(
-        told[0].contains("is not known: d; the programs on this node are of another version"),
+        told[0]
+            .contains("is not known: d [unknown_argument]; the programs on this node are of another version"),
         "{told:?}"
     );
     assert!(told[0].ends_with("install those of the same version there"), "{told:?}");
