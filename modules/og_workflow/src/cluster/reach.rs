@@ -94,7 +94,8 @@ impl Cause<'_> {
             [] => String::new(),
             others => format!(" (likewise {})", others.join(", ")),
         };
-        format!("{}: {}{alike}", self.names[0], self.detail)
+        let lines: Vec<&str> = self.detail.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        format!("{}: {}{alike}", self.names[0], lines.join(" / "))
     }
 }
 

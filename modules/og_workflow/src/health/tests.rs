@@ -446,7 +446,7 @@ fn unreached() -> Vec<Given> {
         *seen = lost(detail, &format!("try it by hand: ssh -o BatchMode=yes 10.0.0.{number} true"));
     }
     hosts[3].2 =
-        lost("cannot connect: omm@n4: Permission denied (publickey)".to_owned(), "let a key in there");
+        lost("Warning: n4 is new\r\nomm@n4: Permission denied (publickey)".to_owned(), "let a key in there");
     hosts
 }
 
@@ -455,7 +455,7 @@ fn of_a_cluster_of_which_no_node_is_reached_nothing_is_said_but_why() {
     let it = health(&unreached());
     assert_eq!((it.verdict, ids(&it)), (Verdict::Unknown, vec!["cluster.unreachable"]));
     let why = "no node could be reached: n1: cannot connect: connect to host 10.0.0.1 port 22: Connection refused \
-               (likewise n2, n3); n4: cannot connect: omm@n4: Permission denied (publickey)";
+               (likewise n2, n3); n4: Warning: n4 is new / omm@n4: Permission denied (publickey)";
     assert_eq!(it.findings[0].message, why);
     assert_eq!(it.sentence, format!("N{}.", &why[1..]));
     assert_eq!(
