@@ -104,7 +104,7 @@ def test_expand_and_drop(single):
     assert changes(done) == changes(foreseen) and len(changes(done)) > 10
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
-    assert any(line.startswith("n5    10.0.0.5:26000  cascade standby  normal") for line in done)
+    assert any(line.startswith("n5    10.0.0.5:26000  cascade standby  Normal") for line in done)
     assert "og_build --served --progress\n" in (single.root / "called").read_text()
     assert changes(single.good("expand", "n2", "n5")) == []
     foreseen = single.good("drop", "--check", "n5,n2", "og_drop_clear=true")

@@ -39,9 +39,12 @@ pub(super) fn become_user(common: &Common, anchor: Option<&Path>) -> Result<bool
         return Ok(false);
     }
     let named = named?;
-    let Some(user) = named.or_else(|| owner_of_call(common.data_dir.as_deref(), anchor)) else {
-        return Ok(false);
+    let owner = || {
+        // Root's own name is of no interest.
+        let uid = owner_of_call(common.data_dir.as_deref(), anchor).filter(|uid| !uid.is_root())?;
+        User::from_uid(uid).ok().flatten()
     };
+    let Some(user) = named.or_else(owner) else { return Ok(false) };
     if user.uid.is_root() {
         return Ok(false);
     }
@@ -127,14 +130,13 @@ fn find_user(name: &str) -> Result<User, Error> {
 }
 
 /// The owner of the data directory, or where that is gone of the call's anchor. What the call names counts more than what the
-/// environment happens to say. None where that is root, whom nobody looks up.
-fn owner_of_call(data_dir: Option<&Path>, anchor: Option<&Path>) -> Option<User> {
+/// environment happens to say.
+fn owner_of_call(data_dir: Option<&Path>, anchor: Option<&Path>) -> Option<Uid> {
     let mut named = [data_dir, anchor].into_iter().flatten().peekable();
-    let uid = match named.peek() {
-        Some(_) => named.find_map(owner),
-        None => owner(&environment_data_dir()?),
-    };
-    uid.filter(|uid| !uid.is_root()).and_then(|uid| User::from_uid(uid).ok().flatten())
+    if named.peek().is_none() {
+        return owner(&environment_data_dir()?);
+    }
+    named.find_map(owner)
 }
 
 fn owner(path: &Path) -> Option<Uid> {
@@ -160,12 +162,11 @@ mod tests {
             std::os::unix::fs::chown(&other, Some(nobody.uid.as_raw()), None).unwrap();
         }
         let gone = dir.path().join("gone");
-        let owner = |data_dir, anchor| owner_of_call(data_dir, anchor).map(|user| user.uid);
-        let (own, of_other) = (Some(Uid::effective()), super::owner(&other).map(|user| user.uid));
+        let (own, of_other) = (Some(Uid::effective()), owner(&other));
         assert_ne!(own, of_other);
-        assert_eq!(owner(Some(dir.path()), Some(&other)), own);
-        assert_eq!(owner(Some(&gone), Some(&other)), of_other);
-        assert_eq!(owner(Some(&gone), None), None);
+        assert_eq!(owner_of_call(Some(dir.path()), Some(&other)), own);
+        assert_eq!(owner_of_call(Some(&gone), Some(&other)), of_other);
+        assert_eq!(owner_of_call(Some(&gone), None), None);
     }
 
     #[test]

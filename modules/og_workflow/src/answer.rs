@@ -1,8 +1,10 @@
 //! What a program said when it was called.
 
-use og_common::protocol::Reason;
+use og_common::protocol::{ErrorKind, Reason};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+
+use crate::needed::find_lacking;
 
 /// What to do where the program of a node does not know what a workflow asks for.
 const OLDER: &str = concat!(
@@ -23,6 +25,23 @@ impl Answer {
             Value::Object(object) => Self(object.clone()),
             _ => Self::failed_with(&format!("{program} ended without an answer")),
         }
+    }
+
+    /// The answer of `program`, called with these arguments; one that lacks what the workflows need is a failure.
+    #[must_use]
+    pub fn from_call(program: &str, args: &Map<String, Value>, value: &Value) -> Self {
+        let mut answer = Self::new(program, value);
+        if answer.error().is_none()
+            && let Some(key) = find_lacking(program, args, &answer.0)
+        {
+            let detail = format!("the answer of {program} lacks {key}");
+            // Whether it changed something still counts.
+            answer.0.insert("failed".to_owned(), json!(true));
+            answer.0.insert("msg".to_owned(), json!(format!("{detail}; {OLDER}")));
+            let error = json!({"kind": ErrorKind::Unsupported, "detail": detail, "hint": OLDER});
+            answer.0.insert("error".to_owned(), error);
+        }
+        answer
     }
 
     fn failed_with(text: &str) -> Self {
@@ -91,7 +110,7 @@ impl Answer {
             .then(|| self.text("msg").trim())
     }
 
-    /// Why it failed, with what to do, when it did.
+    /// Why it failed, with the reason in brackets, by which it is explained, and with what to do; none when it did not.
     #[must_use]
     pub fn error(&self) -> Option<String> {
         if !self.has_failed() {
@@ -99,10 +118,17 @@ impl Answer {
         }
         let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        // The calls of a workflow fit the programs of its own version.
-        let is_older = self.of_error("reason") == Reason::UnknownArgument.name();
-        let hint = if is_older { OLDER } else { self.of_error("hint") };
-        Some(if hint.is_empty() || text.contains(hint) { text.to_owned() } else { format!("{text}; {hint}") })
+        let reason = self.of_error("reason");
+        let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };
+        let hint = if self.is_of_another_version() { OLDER } else { self.of_error("hint") };
+        let hint = if hint.is_empty() || text.contains(hint) { String::new() } else { format!("; {hint}") };
+        Some(format!("{text}{reason}{hint}"))
+    }
+
+    /// Whether it failed as its program is of another version than the workflow, whose calls fit the programs of its own.
+    #[must_use]
+    pub fn is_of_another_version(&self) -> bool {
+        self.of_error("reason") == Reason::UnknownArgument.name() || self.of_error("hint") == OLDER
     }
 
     /// What keeps a workflow from going on after this answer, when anything does.
@@ -143,6 +169,9 @@ mod tests {
         let told = |error: Value| answer(json!({"failed": true, "msg": "m", "error": error})).error();
         assert_eq!(told(json!({"detail": "d", "hint": "h"})).as_deref(), Some("d; h"));
         assert_eq!(told(json!({"detail": "do h", "hint": "h"})).as_deref(), Some("do h"));
+        // By which `og explain` says more.
+        let held = json!({"detail": "d", "hint": "h", "reason": "lock_held"});
+        assert_eq!(told(held).as_deref(), Some("d [lock_held]; h"));
         assert_eq!(told(json!(null)).as_deref(), Some("m"));
         assert_eq!(answer(json!({"failed": false, "msg": "m"})).error(), None);
         assert_eq!(answer(Value::Null).error().as_deref(), Some("og_hba ended without an answer"));
@@ -152,7 +181,10 @@ mod tests {
     fn programs_of_another_version_are_named_as_such() {
         let error = json!({"kind": "bad_args", "reason": "unknown_argument", "detail": "d", "hint": "h"});
         let told = answer(json!({"failed": true, "msg": "m", "error": error})).error().unwrap_or_default();
-        assert!(told.starts_with("d; the programs on this node are of another version"), "{told}");
+        assert!(
+            told.starts_with("d [unknown_argument]; the programs on this node are of another version"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub struct Described {
     /// `gauss_home`, `os_user`, and options.
     #[schemars(schema_with = "vars")]
     pub vars: Map<String, Value>,
+    /// By what the nodes are reached and where that stands, for the message that none of them could be: such as
+    /// `the addresses, ssh users and ports in cluster.json`.
+    pub reached_by: Option<String>,
 }
 
 /// The options among the variables have their types, which whoever writes them as text gets them in, too; the rest is

@@ -125,6 +125,15 @@ mod tests {
     }
 
     #[test]
+    fn each_id_has_its_section_in_the_documents() {
+        let pages = [include_str!("../../../docs/errors.md"), include_str!("../../../docs/findings.md")];
+        for id in ids() {
+            let sections = pages.iter().map(|page| page.matches(&format!("\n### {id}\n")).count());
+            assert_eq!(sections.sum::<usize>(), 1, "{id}");
+        }
+    }
+
+    #[test]
     fn each_reason_of_an_outcome_is_explained() {
         let schema = schemars::schema_for!(args::Reason).to_value();
         assert_eq!(schema["oneOf"].as_array().map(Vec::len), Some(outcome_reasons().len()), "{schema}");

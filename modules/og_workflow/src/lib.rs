@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod engine;
 pub mod explain;
 pub mod health;
+mod needed;
 pub mod owner;
 mod package;
 pub mod plan;
@@ -188,7 +189,8 @@ fn hosts(cluster: &Described) -> Result<Vec<InventoryHost>, Error> {
     for (name, own) in &cluster.hosts {
         let mut vars = cluster.vars.clone();
         vars.extend(own.as_object().cloned().unwrap_or_default());
-        hosts.push(InventoryHost::new(name, vars));
+        let reached_by = cluster.reached_by.clone();
+        hosts.push(InventoryHost { reached_by, ..InventoryHost::new(name, vars) });
     }
     if hosts.is_empty() {
         return Err(Error::bad_args("the cluster has no hosts").with_path("/cluster/hosts"));

@@ -91,8 +91,11 @@ impl<'a> Replay<'a> {
             let after = again.map(|_| INTERVAL).or(pause);
             return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
         }
-        let answers =
-            calls.iter().zip(there).map(|(call, value)| Answer::new(&call.program, value)).collect();
+        let answers = calls
+            .iter()
+            .zip(there)
+            .map(|(call, value)| Answer::from_call(&call.program, &call.args, value))
+            .collect();
         self.taken += calls.len();
         Ok(answers)
     }

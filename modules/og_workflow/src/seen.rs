@@ -31,10 +31,14 @@ const OF_THE_SERVER: [&str; 2] = ["og_node_state", "og_guc"];
 pub struct Seen {
     /// Why it could not be reached.
     pub unreachable: Option<String>,
+    /// What to do about that, with which `unreachable` ends; none where its caller says nothing of it.
+    pub unreachable_hint: Option<String>,
     /// What its programs could not do, each once.
     pub errors: Vec<String>,
     /// Why og_node_state could not tell its state.
     pub state_error: Option<String>,
+    /// Whether that is as og_node_state is of another version there.
+    pub has_other_version: bool,
     /// Why it was not let see the server's own files, being another user than the server's.
     pub denied: Option<String>,
     /// The owner of its data directory.
@@ -232,17 +236,26 @@ impl Seen {
         self.directory.as_ref().is_some_and(|directory| directory.content.is_vacant())
     }
 
+    /// Whether the node was reached, by one of its answers, of which nothing else is read.
+    #[must_use]
+    pub fn from_reach(answer: &Answer) -> Self {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let unreachable =
+            answer.unreachable_reason().map(|why| text(why).unwrap_or_else(|| "no answer".to_owned()));
+        let unreachable_hint = unreachable.as_ref().and_then(|_| text(answer.of_error("hint")));
+        Self { unreachable, unreachable_hint, ..Self::default() }
+    }
+
     /// From the answers of the programs by their names.
     #[must_use]
     pub fn from_answers(answers: &[(&str, Answer)]) -> Self {
-        let mut seen = Self::default();
         // The checks are beside the rest: what the node told otherwise counts, though their answer is lost.
         let mut told = answers.iter().filter(|(program, _)| *program != crate::plan::PREFLIGHT);
-        let lost = told.find_map(|(_, answer)| answer.unreachable_reason());
-        if let Some(why) = lost {
-            seen.unreachable = Some(if why.is_empty() { "no answer".to_owned() } else { why.to_owned() });
-            return seen;
+        let lost = told.find(|(_, answer)| answer.unreachable_reason().is_some());
+        if let Some((_, answer)) = lost {
+            return Self::from_reach(answer);
         }
+        let mut seen = Self::default();
         for (program, answer) in answers {
             if *program == crate::plan::PREFLIGHT {
                 match facts_of(answer) {
@@ -259,6 +272,7 @@ impl Seen {
                 seen.no_directory = answer.of_error("kind") == "not_found"
                     && answer.of_error("detail").starts_with("cannot open data_dir");
                 seen.state_error.clone_from(&error);
+                seen.has_other_version = answer.is_of_another_version();
             }
             if OF_THE_SERVER.contains(program) && answer.of_error("kind") == "permission" {
                 seen.denied = seen.denied.or_else(|| error.clone());

@@ -1,10 +1,10 @@
-//! The cluster as a person reads it.
+//! The cluster as a person reads it at the end of a workflow, and the words that it shares with the table of `og status`.
 
 use std::collections::BTreeMap;
 
 use og_common::gauss::{DbState, Sender};
 
-use crate::cluster::{Node, canonical, describe_state, primaries, role_in_words, several_primaries};
+use crate::cluster::{Node, canonical, primaries, role_in_words, several_primaries};
 
 /// So much of a server's own words.
 const MOST_DETAIL: usize = 40;
@@ -55,22 +55,31 @@ fn row(n: &Node, sender: Option<&Sender>) -> [String; 6] {
     [n.name.clone(), format!("{}:{}", n.address, n.base_port), role, state(n), sync, lag]
 }
 
+/// Returns the words of every column STATE: those of openGauss for a server that runs, ours for all else.
+#[must_use]
+pub fn state_in_words(
+    inspected: bool,
+    reachable: bool,
+    running: Option<bool>,
+    db_state: Option<DbState>,
+) -> &'static str {
+    match (running, db_state) {
+        (None, _) if !inspected => "not inspected",
+        (None, _) if !reachable => "unreachable",
+        (Some(false), _) => "stopped",
+        (Some(true), Some(state)) => state.words(),
+        (None, _) | (Some(true), None) => "unknown",
+    }
+}
+
 fn state(n: &Node) -> String {
     let state = n.state();
+    let running = (n.is_reachable() && n.seen().state_error.is_none()).then_some(state.running);
+    let words = state_in_words(n.seen.is_some(), n.is_reachable(), running, Some(state.db_state));
     let detail = state.detail.as_deref().and_then(|text| text.lines().next()).unwrap_or_default();
-    if let Some(why) = n.unseen_reason() {
-        return why.to_owned();
-    }
-    if n.seen().state_error.is_some() {
-        return "unknown".to_owned();
-    }
-    if !state.running {
-        return "down".to_owned();
-    }
-    let words = describe_state(state.db_state);
-    if state.db_state == DbState::NeedRepair && !detail.is_empty() {
+    if running == Some(true) && state.db_state == DbState::NeedRepair && !detail.is_empty() {
         let detail: String = detail.chars().take(MOST_DETAIL).collect();
         return format!("{words} ({detail})");
     }
-    words
+    words.to_owned()
 }

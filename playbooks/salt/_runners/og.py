@@ -100,7 +100,7 @@ def _described(minion, key):
     cluster = pillar.get(key)
     if isinstance(cluster, dict) and isinstance(cluster.get("hosts"), dict) and cluster["hosts"]:
         hosts = {str(name): own or {} for name, own in cluster["hosts"].items()}
-        return {"hosts": hosts, "vars": cluster.get("vars") or {}}
+        return {"hosts": hosts, "vars": cluster.get("vars") or {}, "reached_by": f"the minions of the nodes in the pillar of {minion}"}
     errors = "; ".join(map(str, pillar.get("_errors") or []))
     raise _Stopped(
         f"the pillar of minion {minion} has no {key}:hosts{f' ({errors})' if errors else ''}; see sys.doc og, name another minion of "
@@ -269,7 +269,8 @@ class _Minions:
     @staticmethod
     def _answer(mid, told, each):
         if mid not in told:
-            return {"unreachable": True, "failed": True, "msg": f"the minion {mid} does not answer"}
+            detail, hint = f"the minion {mid} does not answer", f"try it by hand: salt {mid} test.ping"
+            return {"unreachable": True, "failed": True, "msg": f"{detail}; {hint}", "error": {"kind": "unreachable", "detail": detail, "hint": hint}}
         none = {"failed": True, "changed": False, "msg": f"the minion {mid} says: {told[mid]}"}
         return next(each[mid], none)
 

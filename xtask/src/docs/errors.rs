@@ -22,8 +22,9 @@ A call that fails has `failed: true` and an `error` in its result:
 | `path` | the file that it is about, or the JSON pointer of the argument |
 | `gauss_code` | openGauss's own code, where its message has one |
 
-`og explain WORD` prints what is said here of a kind or a reason. Kinds and reasons are a part of the
-[contract](contract.md): new ones may be added, none is renamed or removed within a major version.
+A workflow shows the reason in brackets behind its message: `the lock is held by … [lock_held]`. `og explain WORD`
+prints what is said here of a kind or a reason. Kinds and reasons are a part of the [contract](contract.md): new ones
+may be added, none is renamed or removed within a major version.
 
 ## Exit status
 

@@ -27,7 +27,7 @@ pub const HOST_VARIABLES: [&str; 12] = [
 const SSH_VARIABLES: [&str; 5] = ["ssh", "ssh_user", "ssh_port", "ansible_user", "ansible_port"];
 
 /// By which minion Salt goes there.
-const MINION: &str = "minion";
+pub(super) const MINION: &str = "minion";
 
 /// Returns whether the variable describes a node, or how to go there.
 #[must_use]
@@ -44,6 +44,8 @@ pub struct InventoryHost {
     pub vars: Map<String, Value>,
     /// What `--host` takes.
     pub ssh: String,
+    /// By what the nodes are reached and where that stands, where the caller says it.
+    pub reached_by: Option<String>,
 }
 
 impl InventoryHost {
@@ -51,7 +53,7 @@ impl InventoryHost {
     #[must_use]
     pub fn new(name: &str, vars: Map<String, Value>) -> Self {
         let ssh = ssh(name, &vars);
-        Self { name: name.to_owned(), vars, ssh }
+        Self { name: name.to_owned(), vars, ssh, reached_by: None }
     }
 
     /// Whether ssh can go there by what its variables say.

@@ -4,6 +4,7 @@ mod host;
 mod identity;
 mod kinship;
 mod node;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ pub use host::{HOST_VARIABLES, InventoryHost, canonical, is_host_variable};
 pub use identity::{find_misplacements, is_record_of, on_one_machine, same_directory};
 pub use kinship::{find_strangers, foreign_cluster_reason, related_nodes};
 pub use node::{Node, PeerArg};
+use reach::Causes;
+pub use reach::NoneReached;
 
 /// What becomes of the nodes that a workflow is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +144,7 @@ impl<'a> Cluster<'a> {
         if !hidden.is_empty() {
             let (who, were) = (hidden.join(", "), if hidden.len() == 1 { "was" } else { "were" });
             self.findings
-                .push(format!("{who}: {were} not looked at, hidden by --limit; run without --limit"));
+                .push(format!("{who}: {were} not inspected, hidden by --limit; run without --limit"));
         }
     }
 
@@ -177,14 +180,16 @@ impl<'a> Cluster<'a> {
             // Which of them is the primary is not known as long as some are hidden, which is a finding.
             [] if self.nodes.iter().any(|n| n.seen.is_none()) => {}
             [] => {
-                let looked = self.nodes.iter().filter(|n| !aside(n));
-                let looked: Vec<_> = looked.map(|n| format!("{} {}", n.name, in_words(n))).collect();
-                let looked = if looked.is_empty() { "no other node".to_owned() } else { looked.join(", ") };
-                let why = self.nodes.iter().filter(|n| !aside(n)).filter_map(|n| {
-                    let why = n.seen.as_ref()?.unreachable.as_ref()?;
-                    Some(format!("; {}: {why}", n.name))
+                let asked: Vec<&Node> = self.nodes.iter().filter(|n| !aside(n)).collect();
+                let told: Vec<_> = asked.iter().map(|n| format!("{} {}", n.name, in_words(n))).collect();
+                let told = if told.is_empty() { "no other node".to_owned() } else { told.join(", ") };
+                // It may be one of those of which nothing is known.
+                let is_known = |n: &Node| n.is_reachable() && n.seen().state_error.is_none();
+                let what = if asked.iter().all(|n| is_known(n)) { "runs" } else { "was seen" };
+                let why = Causes::find(asked.into_iter()).map_or(String::new(), |Causes { told, hint }| {
+                    format!("; {told}{}", hint.map_or(String::new(), |hint| format!("; {hint}")))
                 });
-                findings.push(format!("no primary runs ({looked}){}", why.collect::<String>()));
+                findings.push(format!("no primary {what} ({told}){why}"));
             }
         }
         let primary = if let [only] = found[..] { Some(only) } else { None };

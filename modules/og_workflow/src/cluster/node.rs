@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::host::{InventoryHost, canonical, text, variable};
+use super::host::{InventoryHost, MINION, canonical, text, variable};
 use crate::seen::Seen;
 
 /// openGauss's own names of servers: instance 6001 is dn_6001.
@@ -51,7 +51,9 @@ pub struct Node {
     /// Where its program files are, where the inventory says.
     pub gauss_home: Option<String>,
     data_dir: Option<Value>,
-    ssh: String,
+    pub(super) ssh: String,
+    pub(super) minion: Option<String>,
+    pub(super) reached_by: Option<String>,
     pub(super) os_user: Option<String>,
     nothing: Seen,
 }
@@ -109,6 +111,8 @@ impl Node {
             gauss_home: text(vars, &["gauss_home"]),
             data_dir: vars.get("data_dir").cloned(),
             ssh: host.ssh.clone(),
+            minion: vars.get(MINION).and_then(Value::as_str).map(str::to_owned),
+            reached_by: host.reached_by.clone(),
             os_user,
             nothing: Seen::default(),
         }
@@ -136,7 +140,7 @@ impl Node {
     #[must_use]
     pub fn unseen_reason(&self) -> Option<&'static str> {
         match &self.seen {
-            None => Some("not looked at"),
+            None => Some("not inspected"),
             Some(seen) => seen.unreachable.as_ref().map(|_| "unreachable"),
         }
     }

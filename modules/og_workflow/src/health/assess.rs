@@ -11,7 +11,7 @@ use serde_json::json;
 use super::cm;
 use super::kinds::find_kind;
 use super::{Answer, ClusterHealth, CommitWait, Finding, NodeHealth, Readiness, Severity, Verdict};
-use crate::cluster::{Node, canonical, node_names as names_of, primaries, related_nodes};
+use crate::cluster::{Node, NoneReached, canonical, node_names as names_of, primaries, related_nodes};
 use crate::plan::{self, MOST_AVAILABLE, SYNC_NAMES};
 
 /// The parameters that are asked for beside the nodes' states.
@@ -239,6 +239,9 @@ impl<'a> Inspection<'a> {
         }
         match heads {
             1 => {}
+            0 if !self.nodes.iter().any(Node::is_reachable) => {}
+            // It may run on one of those.
+            0 if !self.unseen().is_empty() => no.push("no primary was seen".to_owned()),
             0 => no.push("no primary runs".to_owned()),
             _ => no.push("more than one primary runs".to_owned()),
         }
@@ -250,14 +253,21 @@ impl<'a> Inspection<'a> {
         let mut found = Vec::new();
         let inspected = plan::inspect(self.nodes);
         found.extend(inspected.several_primaries.map(|text| error("cluster.two_primaries", None, text)));
-        found.extend(self.no_primary());
+        let none_reached = NoneReached::find(self.nodes);
+        found.extend(match &none_reached {
+            Some(it) => Some(error(NoneReached::ID, None, &*it.message).with_fix(&*it.fix)),
+            None => self.no_primary(),
+        });
         found.extend(inspected.findings.into_iter().map(|text| error("cluster.inventory", None, text)));
         let warnings = inspected.warnings.into_iter();
         found.extend(warnings.map(|text| finding(Severity::Warning, "cluster.inventory", None, text)));
         for (own, n) in
             health.iter().filter_map(|own| Some((own, self.nodes.iter().find(|n| n.name == own.name)?)))
         {
-            found.extend(self.of_node(own, n));
+            // Of all that were asked it was said above.
+            if none_reached.is_none() || !own.inspected {
+                found.extend(self.of_node(own, n));
+            }
         }
         found.extend(self.commits_that_wait(commits));
         found.extend(Self::versions(health));
@@ -265,12 +275,16 @@ impl<'a> Inspection<'a> {
         found
     }
 
+    /// The nodes of which it is not known whether they run as primary.
+    fn unseen(&self) -> Vec<String> {
+        names_of(self.nodes.iter().filter(|n| !n.is_reachable() || n.seen().state_error.is_some()))
+    }
+
     fn no_primary(&self) -> Option<Finding> {
         if !writable_nodes(self.nodes).is_empty() {
             return None;
         }
-        let unseen =
-            names_of(self.nodes.iter().filter(|n| !n.is_reachable() || n.seen().state_error.is_some()));
+        let unseen = self.unseen();
         let message = if unseen.is_empty() {
             "no primary runs".to_owned()
         } else {
@@ -515,6 +529,9 @@ fn summarize(it: &ClusterHealth) -> String {
     let Some(primary) = &it.primary else {
         let first = it.findings.iter().find(|f| f.severity == Severity::Error);
         let what = first.map_or("no primary was seen", |f| f.message.as_str());
+        if it.reaches_no_node() {
+            return format!("{}.", capitalize(what));
+        }
         let whole = if it.verdict == Verdict::Unknown { "Not known whether it serves" } else { "Not usable" };
         return format!("{whole}: {what}.");
     };
@@ -569,7 +586,11 @@ fn summarize(it: &ClusterHealth) -> String {
         }
     };
     let hangs = if it.verdict == Verdict::Broken { "commits hang; " } else { "" };
-    let text = format!("{hangs}{what}; {tolerated}, {lost}; {waits}.");
+    capitalize(&format!("{hangs}{what}; {tolerated}, {lost}; {waits}."))
+}
+
+/// The text with a capital at its beginning.
+fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |c| c.to_uppercase().chain(letters).collect())
 }

@@ -25,6 +25,13 @@ const fn kind(
 /// Every kind, those of the cluster first.
 pub const FINDING_KINDS: &[FindingKind] = &[
     kind(
+        "cluster.unreachable",
+        "No node could be reached: nothing is known of the cluster, which may serve all the same.",
+        "Check the addresses, users and ports of the nodes (with Salt, their minions) in the file that describes the cluster, and that ssh lets this user in \
+         without a password.",
+        &["ssh -o BatchMode=yes omm@192.168.0.11 true", "og status"],
+    ),
+    kind(
         "cluster.two_primaries",
         "Two nodes run as primary: both may take writes, and their logs diverge.",
         "Stop the clients. Find out which one has the newer term and the writes that count, stop the other one, and repair it.",

@@ -7,7 +7,7 @@ use og_common::protocol::Bytes;
 
 use super::cm;
 use super::{Answer, ClusterHealth, NodeHealth, Severity};
-use crate::table::aligned;
+use crate::table::{aligned, state_in_words};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "?";
@@ -155,14 +155,7 @@ pub(super) fn role(node: &NodeHealth) -> String {
 }
 
 pub(super) fn state(node: &NodeHealth) -> String {
-    match (node.running, node.db_state) {
-        (None, _) if !node.inspected => "not inspected".to_owned(),
-        (None, _) if !node.reachable => "unreachable".to_owned(),
-        (None, _) => "unknown".to_owned(),
-        (Some(false), _) => "stopped".to_owned(),
-        (_, Some(state)) => state.to_string(),
-        (_, None) => UNKNOWN.to_owned(),
-    }
+    state_in_words(node.inspected, node.reachable, node.running, node.db_state).to_owned()
 }
 
 fn or_none(node: &NodeHealth, value: Option<String>) -> String {

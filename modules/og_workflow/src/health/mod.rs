@@ -182,6 +182,13 @@ impl Readiness {
 }
 
 impl ClusterHealth {
+    /// Whether none of the nodes that were inspected could be reached, so that nothing is known of the cluster.
+    #[must_use]
+    pub fn reaches_no_node(&self) -> bool {
+        let mut inspected = self.nodes.iter().filter(|node| node.inspected).peekable();
+        inspected.peek().is_some() && inspected.all(|node| !node.reachable)
+    }
+
     /// Returns the node of this name.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodeHealth> {
@@ -190,11 +197,11 @@ impl ClusterHealth {
 }
 
 impl Finding {
-    /// Returns the finding as one sentence: the node, what was seen, what to do.
+    /// Returns the finding as one sentence: the node, what was seen, its id in brackets, what to do.
     #[must_use]
     pub fn in_words(&self) -> String {
         let node = self.node.as_ref().map_or(String::new(), |name| format!("{name}: "));
         let fix = self.fix.as_ref().map_or(String::new(), |fix| format!("; {fix}"));
-        format!("{node}{}{fix}", self.message)
+        format!("{node}{} [{}]{fix}", self.message, self.id)
     }
 }

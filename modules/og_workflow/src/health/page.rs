@@ -75,7 +75,10 @@ pub fn html(health: &ClusterHealth, cluster: &str, at: u64) -> String {
         let _ = writeln!(out, "<p>{}</p>", escape(&cm::line(view)));
     }
     findings(&health.findings, &mut out);
-    readiness(&health.nodes, &mut out);
+    // Of nodes that could not be reached it would say nothing but that, twice each.
+    if !health.reaches_no_node() {
+        readiness(&health.nodes, &mut out);
+    }
     let _ = writeln!(out, "</main>\n<script>{AGE}</script>\n</body>\n</html>");
     out
 }

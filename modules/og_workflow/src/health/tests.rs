@@ -140,6 +140,33 @@ fn a_healthy_cluster() {
     );
 }
 
+/// The cells of the column STATE, by node.
+fn states(table: &[String]) -> std::collections::BTreeMap<&str, &str> {
+    let at = table[0].find("STATE").unwrap();
+    table[1..].iter().map(|line| (&line[..2], line[at..].split("  ").next().unwrap())).collect()
+}
+
+#[test]
+fn the_table_of_status_and_that_of_the_workflows_call_a_state_the_same() {
+    let mut hosts = streaming(4);
+    for (_, _, seen) in &mut hosts[2..] {
+        seen["og_node_state"]["node"]["receiver"] = json!(null);
+    }
+    hosts[1].2["og_node_state"]["node"]["db_state"] = json!("catchup");
+    hosts[2].2["og_node_state"]["node"]["running"] = json!(false);
+    hosts[3].2["og_node_state"] = json!({"failed": true, "msg": "m"});
+    hosts[4].2 = json!(null);
+    let mut nodes = nodes(&hosts);
+    let mut hidden = nodes[4].clone();
+    (hidden.name, hidden.id, hidden.seen) = ("n6".to_owned(), Some(6), None);
+    nodes.push(hidden);
+    let of_status = table(&assess(&nodes, Bytes::new(16 << 20)), false, None);
+    let of_workflow = crate::table::table(&nodes, &[]);
+    assert_eq!(states(&of_status), states(&of_workflow));
+    let words = states(&of_status).into_values().collect::<Vec<_>>();
+    assert_eq!(words, ["Normal", "Catchup", "stopped", "unknown", "unreachable", "not inspected"]);
+}
+
 #[test]
 fn columns_fit_the_terminal() {
     let it = health(&streaming(1));
@@ -407,6 +434,50 @@ fn unknown() -> Vec<Given> {
     hosts
 }
 
+/// Nobody lets ssh in: the last one for another reason than the others.
+fn unreached() -> Vec<Given> {
+    let mut hosts = streaming(3);
+    let lost = |detail: String, hint: &str| {
+        json!({"og_node_state": {"failed": true, "msg": format!("{detail}; {hint}"),
+            "error": {"kind": "unreachable", "detail": detail, "hint": hint}}})
+    };
+    for (number, (_, _, seen)) in (1..).zip(&mut hosts) {
+        let detail = format!("cannot connect: connect to host 10.0.0.{number} port 22: Connection refused");
+        *seen = lost(detail, &format!("try it by hand: ssh -o BatchMode=yes 10.0.0.{number} true"));
+    }
+    hosts[3].2 =
+        lost("Warning: n4 is new\r\nomm@n4: Permission denied (publickey)".to_owned(), "let a key in there");
+    hosts
+}
+
+#[test]
+fn of_a_cluster_of_which_no_node_is_reached_nothing_is_said_but_why() {
+    let it = health(&unreached());
+    assert_eq!((it.verdict, ids(&it)), (Verdict::Unknown, vec!["cluster.unreachable"]));
+    let why = "no node could be reached: n1: cannot connect: connect to host 10.0.0.1 port 22: Connection refused \
+               (likewise n2, n3); n4: Warning: n4 is new / omm@n4: Permission denied (publickey)";
+    assert_eq!(it.findings[0].message, why);
+    assert_eq!(it.sentence, format!("N{}.", &why[1..]));
+    assert_eq!(
+        it.findings[0].fix.as_deref().unwrap(),
+        "check the nodes' addresses, users and ports in the inventory; \
+         try it by hand: ssh -o BatchMode=yes 10.0.0.1 true"
+    );
+    let told = lines(&it, true, None).join("\n") + &html(&it, "shop", 0);
+    assert!(!told.contains("primary") && told.matches("10.0.0.2 port").count() == 0, "{told}");
+    assert_eq!(nagios(&it, LagLimits::default()).0, 3);
+    // What each node said is there for programs.
+    assert!(it.nodes[1].detail.as_deref().unwrap().contains("10.0.0.2 port 22"), "{:?}", it.nodes[1]);
+    assert!(it.nodes.iter().all(|node| node.switchover_ready.verdict == Answer::Unknown));
+    // One that answers is enough to speak of the cluster.
+    let mut hosts = unreached();
+    hosts[1] = streaming(3)[1].clone();
+    assert_eq!(
+        ids(&health(&hosts)),
+        ["cluster.no_primary", "node.unreachable", "node.unreachable", "node.unreachable"]
+    );
+}
+
 /// The page without what is the same for all: its style and the picture.
 fn body(page: &str) -> String {
     let mut rest = page.to_owned();
@@ -421,8 +492,13 @@ fn body(page: &str) -> String {
 
 #[test]
 fn clusters_as_pictures_and_pages() {
-    let given =
-        [("healthy", streaming(2)), ("degraded", degraded()), ("broken", broken()), ("unknown", unknown())];
+    let given = [
+        ("healthy", streaming(2)),
+        ("degraded", degraded()),
+        ("broken", broken()),
+        ("unknown", unknown()),
+        ("unreached", unreached()),
+    ];
     for (name, hosts) in given {
         let it = health(&hosts);
         let picture = svg(&it);
@@ -488,7 +564,7 @@ fn a_restart_that_is_due_is_told_and_what_is_not_known_is_no_none() {
     assert_eq!((it.verdict, ids(&it)), (Verdict::Healthy, vec!["node.pending_restart"]));
     assert_eq!(
         it.findings[0].in_words(),
-        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers; restart it: og restart n2"
+        "n2: changed in postgresql.conf, to count after a restart: max_connections, shared_buffers [node.pending_restart]; restart it: og restart n2"
     );
     let table = table(&it, true, None);
     let ends: Vec<_> = table[1..].iter().map(|line| line.rsplit("  ").next().unwrap()).collect();

@@ -284,7 +284,8 @@ impl<'a> Checked<'a> {
                 }
                 (true, false) => " (og_host did not put it right)",
             };
-            let text = format!("{}: {of}{}; {}{by}", nodes.join(", "), finding.message, finding.fix);
+            let Finding { id, message, fix, .. } = &finding;
+            let text = format!("{}: {of}{message} [{id}]; {fix}{by}", nodes.join(", "));
             found.add(text, refuses, &finding.id, &accepted);
         }
         found.unmade.extend(not_made.into_iter().map(|(ids, nodes)| {

@@ -52,9 +52,8 @@ pub fn inspect(nodes: &[Node]) -> Inspected {
 /// That a node answers and its state cannot be read.
 #[must_use]
 pub fn unreadable(n: &Node, why: &str) -> String {
-    format!(
-        "{}: its state cannot be read, so whether its server runs is not known: {why}; correct data_dir, or the user who \
-         logs in there",
-        n.name
-    )
+    // Of programs of another version it says itself what to do.
+    let fix =
+        if n.seen().has_other_version { "" } else { "; correct data_dir, or the user who logs in there" };
+    format!("{}: its state cannot be read, so whether its server runs is not known: {why}{fix}", n.name)
 }

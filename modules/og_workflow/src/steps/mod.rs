@@ -32,7 +32,7 @@ pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
 use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
-use crate::cluster::{InventoryHost, Node};
+use crate::cluster::{InventoryHost, Node, NoneReached};
 use crate::health::ClusterHealth;
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
 use crate::owner;
@@ -461,6 +461,10 @@ impl Run<'_> {
             self.checks = checks;
             let nodes = self.inspect(step, programs, &[])?;
             self.checks = false;
+            // Hidden ones are for the plan to name.
+            if let Some(it) = NoneReached::find(&nodes).filter(|_| nodes.iter().all(|n| n.seen.is_some())) {
+                self.refuse(vec![it.in_words()])?;
+            }
             let mut outlook = plan(&nodes, &self.how.options);
             if checks {
                 plan::add_preflight(

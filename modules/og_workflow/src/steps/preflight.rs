@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{InventoryHost, Run, Workflow, WorkflowEntry, args};
-use crate::cluster::Node;
+use crate::cluster::{Node, NoneReached};
 use crate::plan::{self, PREFLIGHT, list_findings};
 use crate::replay::{Go, Stop};
-use crate::seen::facts_of as facts_in;
+use crate::seen::{Seen, facts_of as facts_in};
 
 /// What callers and documents know of it, its preflight checks, and what runs it.
 pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
@@ -77,13 +77,24 @@ pub(super) fn preflight(it: &mut Run) -> Go {
     };
     let nodes: Vec<_> = it.hosts.iter().map(|host| (host, facts_of(host), wanted(host))).collect();
     let found = judged(nodes, purpose);
+    let reached = |host| Node::new(host, done.get(&host.name).map(Seen::from_reach));
+    if let Some(none) = NoneReached::find(&it.hosts.iter().map(reached).collect::<Vec<_>>()) {
+        it.table = vec![
+            format!("Nothing was checked: {}.", none.message),
+            String::new(),
+            format!("fix: {}", none.fix),
+        ];
+        it.findings = vec![none.in_words()];
+        it.preflight = Some(found);
+        return Err(Stop::Failed(list_findings(&it.findings, "")));
+    }
     it.table = lines(&found);
     let errors = found.iter().flat_map(|own| {
         let error = own.error.iter().filter(|_| !own.dispensable);
         let error = error.map(|why| format!("{}: {why}", own.node));
         let findings = own.findings.iter().filter(|finding| finding.severity == Severity::Error);
         error
-            .chain(findings.map(|finding| format!("{}: {}; {}", own.node, finding.message, finding.fix)))
+            .chain(findings.map(|f| format!("{}: {} [{}]; {}", own.node, f.message, f.id, f.fix)))
             .collect::<Vec<_>>()
     });
     it.findings = errors.collect();

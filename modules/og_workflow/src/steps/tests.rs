@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::args::{BuildMode, DropCommits, Next, NodeCall};
+use crate::needed::tests::complete;
 use crate::plan::SYNC_NAMES;
 use crate::plan::tests::{Given, checked, cluster, fresh, lock, parameter, with};
 
@@ -94,7 +95,8 @@ fn told(
         for call in &calls {
             assert_fits_schema(call);
             let own = say(&step, call).or_else(|| well(given, call));
-            answers.push(own.unwrap_or(json!({"changed": true, "msg": "done"})));
+            let own = own.unwrap_or(json!({"changed": true, "msg": "done"}));
+            answers.push(complete(&call.program, &call.args, own));
         }
     }
     panic!("it does not end: {steps:#?}");
@@ -921,4 +923,26 @@ fn preflight_asks_every_node_once_and_judges_them_together() {
     let unknown = Options { og_preflight_nodes: "n2,n9".to_owned(), ..Options::default() };
     let done = told(&cluster(2), Workflow::Preflight, "", &how(unknown), true, nothing);
     assert!(done.why().starts_with("og_preflight_nodes: n9 is no host of the inventory"), "{}", done.why());
+}
+
+#[test]
+fn every_workflow_says_first_that_no_node_could_be_reached() {
+    let given = cluster(2);
+    let lost = json!({"failed": true, "msg": "cannot connect; try ssh",
+        "error": {"kind": "unreachable", "detail": "cannot connect", "hint": "try ssh"}});
+    for entry in WORKFLOWS.iter().filter(|entry| entry.workflow != Workflow::Collect) {
+        let options = Options { og_parameters: args(json!({"work_mem": "8MB"})), ..Options::default() };
+        let targets = if entry.targets.as_ref().is_some_and(|targets| targets.required) { "n2" } else { "" };
+        let done = told(&given, entry.workflow, targets, &how(options), true, |_, _| Some(lost.clone()));
+        let why = "1 finding; nothing was changed:\n- no node could be reached: n1: cannot connect (likewise n2, n3) [cluster.unreachable]; \
+                   check the nodes' addresses, users and ports in the inventory; try ssh";
+        assert_eq!(
+            done.why().replacen("1 finding:", "1 finding; nothing was changed:", 1),
+            why,
+            "{}",
+            entry.name
+        );
+        assert_eq!(done.outcome.findings.len(), 1, "{}", entry.name);
+        assert!(!done.outcome.table.iter().any(|line| line.contains("primary")), "{:?}", done.outcome.table);
+    }
 }

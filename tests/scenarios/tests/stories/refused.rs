@@ -135,7 +135,7 @@ fn wrong_inventory(c: &Cluster) -> Result {
         c,
         "drop.yml",
         &["-e", "og_drop=n2", "--limit", "n2"],
-        &["n1, n3: were not looked at, hidden by --limit"],
+        &["n1, n3: were not inspected, hidden by --limit"],
     )?;
     check_refused(
         c,

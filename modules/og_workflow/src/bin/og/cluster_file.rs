@@ -22,7 +22,7 @@ const OF_THIS_MACHINE: [&str; 2] = ["og_notify", "og_record"];
 /// The length of a static config's header, by which it is known.
 const STATIC_HEADER: [u8; 4] = [28, 0, 0, 0];
 
-/// The cluster as og_workflow takes it, `{hosts, vars}`, and what should be looked at.
+/// The cluster as og_workflow takes it, `{hosts, vars, reached_by}`, and what should be looked at.
 pub type Described = (Value, Vec<String>);
 
 /// Reads the file, or that of the cluster of this name, or the one in this folder.
@@ -31,11 +31,11 @@ pub type Described = (Value, Vec<String>);
 /// There is none, or it cannot be understood.
 pub fn read(file: Option<&Path>, cluster: Option<&str>) -> Result<Described, Error> {
     match (file, cluster) {
-        (Some(file), cluster) => read_file(file, cluster),
+        (Some(file), cluster) => read_known(file, cluster),
         // The name has found the file, and means nothing within it.
-        (None, Some(name)) => read_file(&find_named(name)?, None),
+        (None, Some(name)) => read_known(&find_named(name)?, None),
         (None, None) => match DEFAULTS.iter().map(Path::new).find(|path| path.exists()) {
-            Some(file) => read_file(file, None).map(|described| without_commands(file, described)),
+            Some(file) => read_known(file, None).map(|described| without_commands(file, described)),
             None => Err(Error::bad_args(
                 "there is no cluster.json or cluster.yml here, which would describe the cluster",
             )
@@ -83,6 +83,13 @@ fn find_named(name: &str) -> Result<PathBuf, Error> {
             looked.join(" or ")
         ))
     })
+}
+
+/// Reads the file, and adds its name for the message that none of its nodes could be reached.
+fn read_known(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
+    let (mut described, warnings) = read_file(path, cluster)?;
+    described["reached_by"] = json!(format!("the addresses, ssh users and ports in {}", path.display()));
+    Ok((described, warnings))
 }
 
 fn read_file(path: &Path, cluster: Option<&str>) -> Result<Described, Error> {
@@ -234,9 +241,11 @@ mod tests {
     #[test]
     fn json_yaml_and_an_inventory_describe_the_same_cluster() {
         let (_yaml, yaml) = written("cluster.yml", YAML);
-        let wanted = read(Some(&yaml), None).unwrap().0;
+        let wanted = read_file(&yaml, None).unwrap().0;
         let (_json, json) = written("cluster.json", &wanted.to_string());
-        assert_eq!(read(Some(&json), None).unwrap().0, wanted);
+        assert_eq!(read_file(&json, None).unwrap().0, wanted);
+        let named = format!("the addresses, ssh users and ports in {}", json.display());
+        assert_eq!(read(Some(&json), None).unwrap().0["reached_by"], json!(named));
         let indented = YAML.lines().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
         let (_inventory, inventory) = written("inventory.yml", &format!("opengauss:\n{indented}"));
         assert_eq!(node_names(Some(&inventory), None).unwrap(), ["n1", "n2"]);

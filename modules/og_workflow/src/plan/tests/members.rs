@@ -166,7 +166,7 @@ fn what_limit_hides_is_the_reason() {
     for hidden in [&[0, 2][..], &[0, 1, 2]] {
         let nodes = looked(&hosts, hidden);
         let names = hidden.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(", ");
-        let told = format!("{names}: were not looked at, hidden by --limit; run without --limit");
+        let told = format!("{names}: were not inspected, hidden by --limit; run without --limit");
         let options = crate::args::Options::default();
         assert_eq!(only(crate::plan::expand(&nodes, &words("n4"), &options)), told);
         assert_eq!(only(crate::plan::drop(&nodes, &words("n2"), &options)), told);
@@ -194,4 +194,18 @@ fn two_primaries_are_an_error_of_status() {
     let mut hosts = cluster(2);
     hosts[1].2 = json!(null);
     assert_eq!(inspect(&nodes(&hosts)), crate::plan::Inspected::default());
+}
+
+#[test]
+fn of_programs_of_another_version_nothing_else_is_to_be_corrected() {
+    let mut hosts = cluster(1);
+    let error = json!({"kind": "bad_args", "reason": "unknown_argument", "detail": "d"});
+    hosts[1].2["og_node_state"] = json!({"failed": true, "msg": "d", "error": error});
+    let told = inspect(&nodes(&hosts)).findings;
+    assert!(
+        told[0]
+            .contains("is not known: d [unknown_argument]; the programs on this node are of another version"),
+        "{told:?}"
+    );
+    assert!(told[0].ends_with("install those of the same version there"), "{told:?}");
 }

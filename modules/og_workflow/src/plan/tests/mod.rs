@@ -373,8 +373,12 @@ fn two_primaries_and_none() {
     let mut hosts = cluster(2);
     hosts[0].2 = json!(null);
     let told = only(dropping(&hosts, "n2"));
-    assert!(told.contains("no primary runs (n1 unreachable, n2 standby"), "{told}");
+    assert!(told.contains("no primary was seen (n1 unreachable, n2 standby"), "{told}");
     assert!(told.contains("; n1: no route"), "{told}");
+    // One that was seen not to run is none.
+    hosts[0].2 = seen(1, "primary", false, &[2, 3]);
+    let told = only(dropping(&hosts, "n2"));
+    assert!(told.contains("no primary runs (n1 not running, n2 standby"), "{told}");
 }
 
 #[test]
@@ -553,8 +557,8 @@ fn the_cluster_as_a_table() {
     hosts.push(host(3, "standby", json!(null)));
     let lines = [
         "NODE  ADDRESS         ROLE     STATE        SYNC  LAG",
-        "n1    10.0.0.1:26000  primary  normal       -     -",
-        "n2    10.0.0.2:26000  standby  normal       sync  2.0 KiB",
+        "n1    10.0.0.1:26000  primary  Normal       -     -",
+        "n2    10.0.0.2:26000  standby  Normal       sync  2.0 KiB",
         "n3    10.0.0.3:26000  ?        unreachable  -     -",
     ];
     assert_eq!(table(&nodes(&hosts), &[]), lines);
@@ -572,8 +576,8 @@ fn a_table_of_nodes_that_are_not_well() {
     let lines = table(&nodes(&hosts), &words("n1"));
     let at = lines[0].find("STATE").unwrap();
     let states: Vec<_> = lines[1..].iter().map(|l| l[at..].split("  ").next().unwrap()).collect();
-    let repair = format!("need repair ({})", "x".repeat(40));
-    assert_eq!(states, ["down", &repair, "wait promoting", "unknown"]);
+    let repair = format!("Need repair ({})", "x".repeat(40));
+    assert_eq!(states, ["stopped", &repair, "Wait promoting", "unknown"]);
 }
 
 #[test]

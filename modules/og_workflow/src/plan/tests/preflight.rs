@@ -216,8 +216,10 @@ fn an_error_refuses_with_what_to_do_unless_it_is_accepted() {
     let (refusals, _) = plain(&hosts, Workflow::Expand, "n3");
     assert_eq!(
         refusals,
-        ["n3: the architecture is aarch64, and x86_64 on dn_6001; use machines of one architecture \
-          (og_accept=same.architecture goes on in spite of it)"]
+        [
+            "n3: the architecture is aarch64, and x86_64 on dn_6001 [same.architecture]; use machines of one architecture \
+          (og_accept=same.architecture goes on in spite of it)"
+        ]
     );
     let (refusals, warnings) =
         found(&hosts, Workflow::Expand, "n3", &accepting("same.user, same.architecture"));
@@ -246,7 +248,10 @@ fn a_switchover_is_not_refused_for_a_clock_or_the_mode_of_a_key() {
     facts(&mut hosts, 1)["disks"][0]["writable"] = json!(false);
     let (refusals, _) = plain(&hosts, Workflow::Switchover, "n2");
     assert_eq!(refusals.len(), 1, "{refusals:?}");
-    assert!(refusals[0].starts_with("n1, n2: /data/dn1: the database's user may not write into it; "));
+    assert!(
+        refusals[0]
+            .starts_with("n1, n2: /data/dn1: the database's user may not write into it [disk.writable]; ")
+    );
 }
 
 #[test]

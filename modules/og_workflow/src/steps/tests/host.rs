@@ -119,7 +119,7 @@ fn what_speaks_against_it_is_told_of_all_nodes_before_one_is_changed() {
         (call.node.as_deref() == Some("n2")).then(|| json!({"failed": true, "msg": "m", "error": error}))
     });
     assert!(done.why().contains("n3: og_host makes the user"), "{}", done.why());
-    assert!(done.why().contains("n2: sudo says no; let it"), "{}", done.why());
+    assert!(done.why().contains("n2: sudo says no [not_root]; let it"), "{}", done.why());
     assert_eq!(
         done.steps,
         ["Inspect the data directories: n1,n2,n3", "Inspect the operating systems: n1,n2"]

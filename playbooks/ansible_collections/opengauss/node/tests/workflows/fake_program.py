@@ -34,17 +34,33 @@ def load(path):
         return json.load(f)
 
 
+# What each program tells whatever it finds; without it a workflow takes the program for an older one.
+TOLD = {
+    "og_node_state": {"identity": dict.fromkeys(("directory", "system_id", "listen_port")) | {"addresses": [], "data_dir": DATA_DIR, "content": "unknown"}},
+    "og_guc": {"after": {}, "pending": [], "restart_required": []},
+    "og_hba": {"added": [], "rules": [], "errors": []},
+    "og_replconninfo": {"added": [], "channels": [], "local": {"is_here": True}},
+    "og_static_conf": {"nodes": []},
+    "og_lock": {"lock": None, "previous": None, "age_s": None},
+}
+PROGRESS = ("sent", "sender_write", "sender_flush", "sender_replay", "received", "write", "flush", "replay", "lag_bytes", "sync_percent")
+END = dict.fromkeys(("pid", *PROGRESS, "local")) | {"peer_role": "standby", "peer_state": "normal", "state": "streaming"}
+UNTOLD = ("pid", "detail", "static_connections", "version", "term", "lsn", "build", "tablespaces")
+MANAGED = dict.fromkeys(("agent", "monitor", "server", "node_id", "instance_id", "data_dir", "conflict")) | dict.fromkeys(("installed", "cron", "cluster_stopped", "paused", "dcf", "dss"), False)
+
+
 def node(state):
     """As og_node_state tells it."""
     out = {"running": state["running"], "role": state["role"], "answered": True, "senders": [], "receiver": None}
+    out.update(dict.fromkeys(UNTOLD), frozen=False, managed_by={**MANAGED, "by": "none", "manual_start": []})
     out["db_state"] = "normal" if state["running"] else "unknown"
-    out["slots"] = [{"name": name, "type": "physical", "active": False} for name in state["slots"]]
+    out["slots"] = [{"name": name, "type": "physical", "active": False, "restart_lsn": None, "retained_bytes": None} for name in state["slots"]]
     if state["running"] and state["role"] == "primary":
         for other in map(load, sorted(glob.glob(f"{ROOT}/*/state.json"))):
             if other["running"] and other["built"]:
-                out["senders"].append({"peer": {"host": other["address"], "port": 5}, "sync_state": "sync", "lag_bytes": 0})
+                out["senders"].append({**END, "peer": {"host": other["address"], "port": 5}, "sync_state": "sync", "sync_priority": 1, "lag_bytes": 0})
     elif state["running"] and state["built"]:
-        out["receiver"] = {"peer": {"host": "10.0.0.1", "port": 26001}}
+        out["receiver"] = {**END, "peer": {"host": "10.0.0.1", "port": 26001}}
     return out
 
 
@@ -85,7 +101,7 @@ def og_guc(state):
 
 def og_hba(state):
     if STATE == "query":
-        return {"rules": [{"line": i, "rule": r} for i, r in enumerate(state["rules"], 1)]}
+        return {"rules": [{"line": i, "text": "", "rule": r} for i, r in enumerate(state["rules"], 1)]}
     added = []
     for rule in ARGS["rules"]:
         same = [r for r in state["rules"] if all(r.get(k) == v for k, v in rule.items())]
@@ -93,7 +109,7 @@ def og_hba(state):
             state["rules"] = [r for r in state["rules"] if r not in same]
         elif not same:
             state["rules"].append(rule)
-            added.append({"line": len(state["rules"]), "rule": rule})
+            added.append({"line": len(state["rules"]), "text": "", "rule": rule})
     return {"added": added}
 
 
@@ -183,12 +199,14 @@ def og_preflight(state):
     facts["hba"]["admissions"] = []
     facts["clock"].update(sent_at=None, received_at=None)
     told = node(state)
+    facts["server"] = {**told, **facts["server"]}
+    facts["managed_by"] = facts["server"]["managed_by"] = told["managed_by"]
     facts["server"].update(running=told["running"], role=told["role"], receiver=None, slots=[])
     for name in ("file", "running"):
         facts["settings"][name][NAMES] = ""
     if not state["running"]:
         facts["server"].update(answered=False, pid=None)
-        facts.update(activity=None, server_limits=None, ports=[{"number": 26000, "state": "free"}])
+        facts.update(activity=None, server_limits=None, ports=[{"number": 26000, "state": "free", "addresses": []}])
         facts["settings"]["running"] = {}
     return {"facts": facts, **state.get("preflight", {})}
 
@@ -214,7 +232,7 @@ def main():
         with open(f"{path}.new", "w", encoding="utf-8") as f:
             json.dump(state, f)
         os.rename(f"{path}.new", path)
-    answer(changed=changed, **result)
+    answer(changed=changed, **{**TOLD.get(NAME, {}), **result})
 
 
 main()

@@ -462,7 +462,7 @@ def test_a_misspelt_option_is_refused(three):
 
 def test_what_limit_hides_is_told_as_the_reason(three):
     done = three.play("drop", "-e", "og_drop=n2", "--limit", "n2,n3")
-    assert done.returncode == 2 and "n1, n4, n5: were not looked at, hidden by --limit; run without --limit" in done.stdout
+    assert done.returncode == 2 and "n1, n4, n5: were not inspected, hidden by --limit; run without --limit" in done.stdout
     assert three.log() == []
     said = " ".join(three.good("status", "--limit", "n1").stdout.split())
     assert all(f"WARNING: {n}: was not inspected, hidden by --limit" in said for n in ("n2", "n3", "n4", "n5")), said
