@@ -58,7 +58,19 @@ impl Roamed {
 /// # Errors
 /// What kept it from working; rows that are missing.
 pub fn write_on_any<T>(c: &Cluster, nodes: &[&str], work: impl FnOnce() -> Result<T>) -> Result<(T, Roamed)> {
-    write_by(c, nodes, 1, PAUSE, work)
+    write_by(c, nodes, 1, PAUSE, true, work)
+}
+
+/// The same from a moment on at which none of them takes a commit: those that are taken afterwards count.
+///
+/// # Errors
+/// As [`write_on_any`].
+pub fn write_when_possible<T>(
+    c: &Cluster,
+    nodes: &[&str],
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, Roamed)> {
+    write_by(c, nodes, 1, PAUSE, false, work)
 }
 
 /// The same with several clients, each of which begins a commit as soon as the one before was acknowledged; the gaps are
@@ -72,7 +84,7 @@ pub fn write_busily<T>(
     clients: u64,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Roamed)> {
-    write_by(c, nodes, clients, Duration::ZERO, work)
+    write_by(c, nodes, clients, Duration::ZERO, true, work)
 }
 
 fn write_by<T>(
@@ -80,6 +92,7 @@ fn write_by<T>(
     nodes: &[&str],
     clients: u64,
     pause: Duration,
+    commits_before: bool,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Roamed)> {
     let stop = AtomicBool::new(false);
@@ -100,7 +113,8 @@ fn write_by<T>(
             })
             .collect();
         // A gap can be seen only after a commit.
-        let done = wait_for_commit(c, &seen).and_then(|()| work());
+        let before = if commits_before { wait_for_commit(c, &seen) } else { Ok(()) };
+        let done = before.and_then(|()| work());
         // A gap has ended when somebody could commit again.
         let goes_on = done.as_ref().map_or(Ok(()), |_| wait_for_commit(c, &seen));
         stop.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use og_lab::{Engine, NodeSpec, Role};
 use og_scenarios::cluster::{Cluster, Programs};
-use og_scenarios::roaming::write_on_any;
+use og_scenarios::roaming::write_when_possible;
 use og_scenarios::shell::Shell;
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ pub fn measure(programs: &Programs, engine: Engine, depth: Depth, measured: &mut
 fn fail_over(cluster: &Cluster, to: &str, survivors: &[&str], measured: &mut Measured) -> Result {
     wait_for_detached(cluster, survivors)?;
     let shell = Shell::new(cluster)?;
-    let ((begun, told), seen) = write_on_any(cluster, &[to], || {
+    let ((begun, told), seen) = write_when_possible(cluster, &[to], || {
         let begun = Instant::now();
         let told = shell.run(&format!("og failover {to} --failover-force yes --json"))?.must_work()?;
         cluster.wait_for_state(to, "primary", "Normal")?;
