@@ -69,8 +69,9 @@ pub(crate) static NEEDED: LazyLock<Vec<Needed>> = LazyLock::new(|| {
         always("og_lock", json!({"lock": holder(), "previous": holder(), "age_s": 0})),
         always("og_session", json!({"transactions": [ClientTransaction::default()]})),
         always("og_initdb", json!({"directory": Directory::default(), "listing": [], "obstacles": []})),
+        of_query("og_initdb", json!({"password_problem": null})),
         always("og_host", json!({"items": [{"kind": "", "seen": ""}]})),
-        always("og_package", json!({"current": null})),
+        always("og_package", json!({"current": null, "other_links": []})),
         always("og_checkpoint", json!({"checkpoint_lsn": null})),
         of_query("og_preflight", json!({"facts": facts()})),
     ]
