@@ -136,7 +136,8 @@ def test_a_package_is_carried_and_unpacked(three, programs):
     done = three.run(*words, "--json")
     assert (three.root / "app-n1/current/bin/gaussdb").exists(), done
     steps = [event["step"] for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "step"]
-    assert steps[:2] == ["Inspect the package", "Check whether the nodes have the package"] and "Unpack the package" in steps
+    looks = ["Inspect the package", "Inspect the data directories", "Check whether the nodes have the package"]
+    assert steps[:3] == looks and "Unpack the package" in steps
     for name in three.hosts:
         folder = three.root / f"app-{name}"
         link = folder / "current"

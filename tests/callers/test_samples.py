@@ -43,6 +43,8 @@ CALLS = {
     "og_package": [
         {"link": "FILES/app/current", "package": "FILES/server.tar.gz", "os_user": "MYSELF"},
         {"link": "FILES/app/current", "package": "FILES/other.tar.gz", "os_user": "MYSELF"},
+        {"link": "FILES/app/second", "package": "FILES/server.tar.gz", "os_user": "MYSELF"},
+        {"state": "absent", "link": "FILES/app/current", "os_user": "MYSELF"},
     ],
     # Nothing is changed here: it would be on this machine. tests/faults/src/host.rs has a machine of its own.
     "og_host": [
