@@ -54,7 +54,7 @@ fn has_mask(value: &Value) -> bool {
 
 /// Checks the values against the module's schema and gives each its type.
 fn check<M: Module>(values: &mut Map<String, Value>) -> Result<(), Error> {
-    // The process ends with its call, and to free so many small pieces takes an eighth of a short one.
+    // Not freed: the process ends after this call, and dropping the schema is an eighth of a short call's instructions.
     let schema = std::mem::ManuallyDrop::new(call_schema::<M>(values));
     intake::check(values, &schema, M::RULES)
 }

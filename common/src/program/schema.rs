@@ -22,7 +22,7 @@ fn schema_of<T: JsonSchema>() -> Value {
 /// What [`intake_schema`] says of the arguments that this call gives; of the others no more than their names and
 /// defaults. Writing out a whole schema would take most of a call's time.
 pub(super) fn call_schema<M: Module>(args: &Map<String, Value>) -> Value {
-    // What is left of it is not freed: see who calls this.
+    // Not freed, for the reason that `input::check` gives.
     let mut body = std::mem::ManuallyDrop::new(schema_with_defs::<M::Args>());
     let own = properties(&mut body);
     let common = common_schema();

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 /// Returns the plan by the means that serve: gs_ctl where nobody else is in charge of the server, cm_ctl where CM is.
 ///
 /// # Errors
-/// `refused` when somebody is in charge who cannot be told, whatever else stands against the plan: what that error advises
+/// `refused` when somebody is in charge who cannot be told, whatever other reason there is against the plan: what that error advises
 /// is not ours to do. Else that of the plan, or as [`plan_under_cm`].
 pub async fn plan_by_means(
     call: &Call,

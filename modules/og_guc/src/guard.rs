@@ -23,7 +23,7 @@ const MOST_AVAILABLE: &str = "most_available_sync";
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What stands against the plan; returns what is only to be looked at.
+/// Refuses what would do harm; returns what is only to be looked at.
 ///
 /// # Errors
 /// `refused`, unless `force`.

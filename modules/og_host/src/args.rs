@@ -178,16 +178,16 @@ pub struct Kept {
     pub(crate) cause: Cause,
 }
 
-/// Why something stays, where that is told together with others.
+/// Why an item is kept, for the warnings that name several items at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It has a reason of its own.
+    /// For a reason of its own, which has its own warning.
     #[default]
     Own,
-    /// It is a directory that is not empty: what it has beside directories that stay, too.
+    /// It is a directory that is not empty: its entries, without directories that are kept themselves.
     NotEmpty(Vec<String>),
-    /// It is a user whose removal nobody confirmed.
+    /// It is a user whose removal was not confirmed (`confirm`).
     Unconfirmed,
-    /// It is the main group of a user that stays.
+    /// It is the primary group of a user that is kept.
     MainGroup,
 }

@@ -33,7 +33,7 @@ const HOME_MODE: u32 = 0o700;
 /// The setting that lets the kernel promise more memory than there is, or not.
 const OVERCOMMIT: &str = "vm.overcommit_memory";
 
-/// So many names in a directory are told.
+/// At most so many entries of a directory are named in a warning.
 const MAX_SHOWN: usize = 3;
 
 /// The file of a user's limits.
@@ -1161,8 +1161,8 @@ impl Plan {
     }
 }
 
-/// What is told of what stays, in as few lines as say what to do: a directory that is not empty only for directories in it needs
-/// none, and a user's group goes with the user.
+/// The warnings about items that are kept, as few as possible: a directory that holds only directories which are kept needs none, and
+/// a user's group is named with the user.
 #[must_use]
 pub fn kept_warnings(kept: &[Kept]) -> Vec<String> {
     let directories = kept.iter().filter_map(|one| match &one.cause {

@@ -789,7 +789,7 @@ fn a_user_whom_a_killed_run_was_making_is_known_for_ours_when_a_later_run_names_
     let mut alone = there.clone();
     alone.users.clear();
     assert_eq!(plan(&alone, &omm(None)).unwrap().record.groups["omm"], Some(1001));
-    // Nobody named him, or he has a number of which another one's is taken for no mistake.
+    // Not named in the call, or recorded with another uid: the record stays as it is.
     assert_eq!(kept(&|_| (), &Wanted::default()), None);
     assert_eq!(plan(&with_own_user(Some(1005)), &omm(None)).unwrap().record.users["omm"], Some(1005));
     // One who was removed by hand, and is made again by a run that is killed.

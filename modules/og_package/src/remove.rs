@@ -147,8 +147,8 @@ fn shorten(paths: &[PathBuf]) -> String {
     shown.join(", ")
 }
 
-/// Refuses while a process runs a program of the folder, but for those that will have ended. Those of other users cannot be read; openGauss's server runs as the owner
-/// of its program files.
+/// Refuses while a process other than `ended` runs a program of the folder. Processes of other users cannot be read; openGauss's
+/// server runs as the owner of its program files.
 fn check_unused(home: &Path, ended: &[u32]) -> Result<(), Error> {
     let mut users = running::programs_below(home)?;
     users.retain(|(pid, _)| !ended.contains(pid));

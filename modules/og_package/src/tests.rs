@@ -582,7 +582,7 @@ fn a_removal_that_was_killed_anywhere_is_ended_by_the_same_call() {
     assert_eq!(place.absent().unwrap().actions, foreseen.actions);
     assert_eq!(place.names(), ["openGauss-6.0.2-01234567", "openGauss-data"]);
     assert!(!place.absent().unwrap().changed);
-    // Such a folder is in nobody's way.
+    // An empty folder of that name does not prevent unpacking.
     fs::create_dir(&home).unwrap();
     place.call(second).unwrap();
     assert!(home.join("bin/gaussdb").exists());

@@ -57,7 +57,7 @@ impl TargetKind {
 pub struct Cluster<'a> {
     /// All nodes.
     pub nodes: &'a [Node],
-    /// What stands against the workflow.
+    /// Why the workflow is refused.
     pub findings: Vec<String>,
     /// What should be looked at.
     pub warnings: Vec<String>,

@@ -30,7 +30,7 @@ pub struct PeerArg {
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// What stands against what the variables say.
+    /// What is wrong with the variables.
     pub problems: Vec<String>,
     /// What was seen there; none when nobody looked.
     pub seen: Option<Seen>,

@@ -4,7 +4,7 @@ use super::Node;
 
 /// What to look at where the caller does not say by what the nodes are reached.
 const REACHED_BY: &str = "the nodes' addresses, users and ports in the inventory";
-/// So many different causes are told.
+/// At most so many different causes are named.
 const MAX_CAUSES: usize = 3;
 
 /// None of the nodes that were asked could be reached.

@@ -434,7 +434,7 @@ fn unknown() -> Vec<Given> {
     hosts
 }
 
-/// Nobody lets ssh in: the last one for another reason than the others.
+/// No node can be reached by ssh, the last one for another reason than the others.
 fn unreached() -> Vec<Given> {
     let mut hosts = streaming(3);
     let lost = |detail: String, hint: &str| {

@@ -450,7 +450,7 @@ impl Ends<'_> {
 /// Who takes over, by how far the log of each goes.
 ///
 /// # Errors
-/// What stands against it.
+/// The findings.
 pub fn choose(
     og: &Failover,
     ends: &BTreeMap<String, LogPosition>,

@@ -83,16 +83,16 @@ pub type Values = BTreeMap<String, Option<String>>;
 /// Parameters and the values that they get.
 pub type Settings = BTreeMap<String, String>;
 
-/// What was found, and what is to be done unless something stands against it.
+/// What was found, and what is to be done unless there are findings.
 #[derive(Debug)]
 pub struct Outlook<P> {
-    /// What stands against the workflow.
+    /// Why the workflow is refused.
     pub findings: Vec<String>,
     /// What should be looked at.
     pub warnings: Vec<String>,
     /// The lock that counts.
     pub lock: Option<ClusterLock>,
-    /// What is to be done; none when anything stands against it.
+    /// What is to be done; none when there are findings.
     pub plan: Option<P>,
 }
 

@@ -381,7 +381,7 @@ fn is_known(c: &mut Cluster, plan: &mut Repair, n: &Node, tried: &[String]) -> b
     false
 }
 
-/// What stands against the repair of a node: a finding when it was named; else the others are repaired all the same, and
+/// Adds why a node is not repaired: a finding when it was named; else the others are repaired all the same, and
 /// so they are when the run has begun.
 fn refuse(c: &mut Cluster, plan: &mut Repair, n: &Node, why: String, tried: &[String]) {
     let named = c.targets.contains(&n);

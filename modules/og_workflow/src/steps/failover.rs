@@ -72,7 +72,7 @@ pub(super) fn failover(it: &mut Run, targets: &[String]) -> Go {
     }
     let mut logs = Logs::default();
     if og.done.is_none() {
-        // All that stands against it, before anything is changed.
+        // All findings, before anything is changed.
         read_logs(it, &og, &mut logs)?;
         choose(it, &og, &logs)?;
     }

@@ -123,8 +123,8 @@ fn makes_user(answer: &Answer) -> bool {
     items.iter().any(|item| item["kind"] == "user" && item["seen"].is_null())
 }
 
-/// What og_host would take away on the nodes that are cleared; nothing where that is not wanted. Servers that are stopped and paths
-/// that go before are named to it. What stands against it is added to the findings.
+/// What og_host would remove on the cleared nodes; nothing without `og_host_absent`. It is given the servers that are stopped and the
+/// paths that are removed before. Why it would refuse is added to the findings.
 pub(super) fn inspect_removal(
     it: &mut Run,
     og: &Clear,

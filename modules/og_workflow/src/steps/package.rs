@@ -110,7 +110,7 @@ fn transfer_and_unpack(
     require_success(&[&it.step("Unpack the package", PACKAGE, lacking.iter().map(call).collect())?])
 }
 
-/// The nodes and where their program files are to be; what stands against it.
+/// The nodes and where their program files are to be; and the findings.
 fn find_places(it: &Run, file: &PackageFile) -> (Vec<Place>, Vec<String>) {
     let (mut places, mut findings) = (Vec::new(), Vec::new());
     if let Some(problem) = &file.problem {
@@ -173,7 +173,7 @@ pub(super) struct Removal {
     pub gone: BTreeMap<String, Vec<PathBuf>>,
 }
 
-/// What would be taken away; nothing where that is not wanted. What stands against it is added to the findings.
+/// What would be removed; nothing without `og_package_absent`. Why it would be refused is added to the findings.
 pub(super) fn inspect_removal(it: &mut Run, og: &Clear, findings: &mut Vec<String>) -> Go<Removal> {
     let mut removal = Removal::default();
     let all: Vec<String> = og.program_files.keys().cloned().collect();

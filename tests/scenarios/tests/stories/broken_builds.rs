@@ -112,7 +112,7 @@ fn killed(c: &Cluster) -> Result {
                 if !changed.is_empty() {
                     return Err(format!("moment {moment}: not as before: {}", changed.join(", ")));
                 }
-                // Nothing stands against another run.
+                // Another run is not refused.
                 c.run_playbook("expand.yml", &[&ADD[..], &["--check"]].concat())?.must_work()?;
             } else {
                 c.run_playbook("drop.yml", &["-e", "og_drop=n3"])?.must_work()?;

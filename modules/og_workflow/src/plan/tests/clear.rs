@@ -243,7 +243,7 @@ fn program_files_that_another_node_may_use_stay() {
         hosts[1].2["og_node_state"]["identity"]["addresses"] = json!(["10.0.0.2", "10.0.0.3"]);
     };
     assert_eq!(good(of(&|_| ())).program_files["n3"].link, "/gauss/app/current");
-    assert!(good(clearing(&dropped())).program_files.is_empty(), "nobody asked for it");
+    assert!(good(clearing(&dropped())).program_files.is_empty(), "og_package_absent is not set");
     let told = only(of(&|hosts| shared(hosts, json!("/gauss/app/current/"))));
     assert!(
         told.starts_with(
