@@ -1,6 +1,7 @@
 //! Runs programs and tells what they cost.
 
 use std::io::Write as _;
+use std::ops::{Add, Div};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -19,6 +20,22 @@ pub struct Cost {
     pub user: f64,
     /// Of the processor, the kernel's work for it included.
     pub cpu: f64,
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { wall: self.wall + other.wall, user: self.user + other.user, cpu: self.cpu + other.cpu }
+    }
+}
+
+impl Div<f64> for Cost {
+    type Output = Self;
+
+    fn div(self, by: f64) -> Self {
+        Self { wall: self.wall / by, user: self.user / by, cpu: self.cpu / by }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "printed with two digits")]
@@ -61,13 +78,24 @@ pub struct Turn<'a> {
 
 /// Runs all of them in turn (A B A B), so many rounds after one that warms caches; the costs by turn.
 pub fn take_turns(rounds: usize, turns: &[Turn<'_>]) -> Result<Vec<Vec<Cost>>> {
+    take_turns_of(rounds, 1, turns)
+}
+
+/// The same with so many calls in each turn, of which the mean is kept.
+///
+/// The kernel divides a process's time into user and system time by its ticks of 4 ms, of which a short run meets one
+/// or none: only the mean of many tells how it is divided.
+pub fn take_turns_of(rounds: usize, calls: u32, turns: &[Turn<'_>]) -> Result<Vec<Vec<Cost>>> {
     let mut costs: Vec<Vec<Cost>> = turns.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..=rounds {
         for (turn, own) in turns.iter().zip(&mut costs) {
-            (turn.prepare)()?;
-            let cost = (turn.run)()?;
+            let mut sum = Cost::default();
+            for _ in 0..calls {
+                (turn.prepare)()?;
+                sum = sum + (turn.run)()?;
+            }
             if round > 0 {
-                own.push(cost);
+                own.push(sum / f64::from(calls));
             }
         }
     }

@@ -16,12 +16,23 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// What was not measured, and why.
     pub skipped: Vec<String>,
+    /// What was to be measured and went wrong, and why.
+    pub failed: Vec<String>,
 }
 
 impl Section {
     /// A section without rows.
     pub fn new(title: impl Into<String>, about: impl Into<String>) -> Self {
-        Self { title: title.into(), about: about.into(), rows: Vec::new(), skipped: Vec::new() }
+        let (title, about) = (title.into(), about.into());
+        Self { title, about, rows: Vec::new(), skipped: Vec::new(), failed: Vec::new() }
+    }
+
+    /// Keeps why something could not be measured: what else there is to measure is measured all the same.
+    pub fn keep_failure(&mut self, what: &str, result: Result) {
+        if let Err(why) = result {
+            eprintln!("failed: {what}: {why}");
+            self.failed.push(format!("{what}: {}", first_line(why.as_bytes())));
+        }
     }
 }
 
@@ -141,6 +152,9 @@ pub fn tables(sections: &[Section]) -> String {
         for why in &section.skipped {
             let _ = writeln!(text, "skipped: {why}\n");
         }
+        for why in &section.failed {
+            let _ = writeln!(text, "**failed**: {why}\n");
+        }
     }
     text
 }
@@ -186,6 +200,18 @@ fn first_line(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_stands_beside_what_was_measured() {
+        let mut section = Section::new("Start", "All of it.");
+        section.rows.push(Row::new("own", "ms", vec![1.0]));
+        section.keep_failure("status", Ok(()));
+        section.keep_failure("expand", Err("n2 is down\nand more".to_owned()));
+        let text = tables(&[section]);
+        assert!(text.contains("| own | 1.00 |"), "{text}");
+        assert!(text.ends_with("**failed**: expand: n2 is down\n\n"), "{text}");
+        assert!(!text.contains("status"), "{text}");
+    }
 
     #[test]
     fn a_missed_limit_is_told() {
