@@ -28,7 +28,7 @@ h1{font-size:1.5rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:
 .unknown.word .mark,.unknown .word .mark{fill:none;stroke:var(--own);stroke-width:1.5}
 .unknown .word .sign,.unknown.word .sign{stroke:var(--own)}
 .verdict .age,.id{color:var(--soft);font-size:.9rem}
-figure{margin:1rem 0;overflow-x:auto}figure svg{max-width:100%;height:auto;min-width:min(100%,28rem);display:block}
+figure{margin:1rem 0;overflow-x:auto}figure svg{max-width:100%;height:auto;display:block}
 figure.wide svg{max-width:none}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.85rem}
 th,td{text-align:left;padding:.35rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
@@ -40,7 +40,7 @@ monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 @media (max-width:40rem){table,tbody,tr,td{display:block}thead{display:none}
 tr{border:1px solid var(--line);border-radius:6px;margin:.5rem 0;padding:.4rem .6rem}
 td{border:0;padding:.1rem 0;white-space:normal;overflow-wrap:anywhere;display:flex;gap:.75rem}td::before{content:attr(data-head);color:var(--soft);flex:0 0 8rem}}
-@media print{body{max-width:none;padding:0}figure svg{max-width:100%;min-width:0}.scroll,figure{overflow:visible}
+@media print{body{max-width:none;padding:0}figure svg{max-width:100%}.scroll,figure{overflow:visible}
 th,td{white-space:normal;padding:.2rem}table{font-size:.7rem}}
 ";
 

@@ -16,8 +16,8 @@ use crate::text::duration;
 const OWN_STYLE: &str = "
 .next{border:1px solid var(--line);border-radius:6px;padding:.2rem 1rem .8rem;margin:1rem 0}.next p{margin:.6rem 0 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem;margin:0}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.both{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}.both figure{margin:0}.both figure svg{min-width:0}
-.both.wide{grid-template-columns:1fr}figcaption{color:var(--soft);margin-bottom:.5rem}
+.both{display:flex;flex-wrap:wrap;gap:1rem 2rem}.both figure{margin:0;max-width:100%}
+figcaption{color:var(--soft);margin-bottom:.5rem}
 details{border-bottom:1px solid var(--line)}details details{border:0}
 summary{cursor:pointer;padding:.45rem .25rem;display:grid;grid-template-columns:1fr 7rem 5rem;gap:.25rem .75rem;align-items:center;
 overflow-wrap:anywhere}
@@ -32,16 +32,12 @@ summary:focus-visible{outline:2px solid var(--own,currentColor)}
 pre ins,pre del{text-decoration:none;display:inline-block;min-width:100%}ins{color:var(--good)}del{color:var(--bad)}
 .table{white-space:pre;overflow-wrap:normal;overflow-x:auto}
 @media (max-width:40rem){summary{grid-template-columns:1fr 4.5rem}summary .bar{grid-column:1/-1;grid-row:2}dl{grid-template-columns:1fr}dt{margin-top:.4rem}}
-@media print{details::details-content{content-visibility:visible;block-size:auto}.table{white-space:pre-wrap}.bar{border:1px solid var(--line)}
-.both{grid-template-columns:1fr 1fr}.both.wide{grid-template-columns:1fr}}
+@media print{details::details-content{content-visibility:visible;block-size:auto}.table{white-space:pre-wrap}.bar{border:1px solid var(--line)}}
 ";
 
 /// Opens what is folded in when the page is printed.
 const PRINTED: &str =
     "addEventListener('beforeprint',()=>{for(const d of document.querySelectorAll('details'))d.open=true})";
-
-/// With more nodes than this two pictures stand one above the other.
-const BESIDE: usize = 3;
 
 /// Returns the page. It has no reference to anything outside itself.
 #[must_use]
@@ -189,10 +185,8 @@ fn in_words(value: &Value) -> String {
 
 fn cluster(ended: &Ended, out: &mut String) {
     let pictures = [("Before", "before", &ended.before), ("After", "after", &ended.after)];
-    let most = pictures.iter().filter_map(|(_, _, health)| Some(health.as_ref()?.nodes.len())).max();
-    if let Some(most) = most {
-        let wide = if most > BESIDE { " wide" } else { "" };
-        let _ = writeln!(out, "<h2>The cluster</h2>\n<div class=\"both{wide}\">");
+    if pictures.iter().any(|(_, _, health)| health.is_some()) {
+        out.push_str("<h2>The cluster</h2>\n<div class=\"both\">\n");
         for (caption, id, health) in pictures {
             picture(caption, id, health.as_ref(), out);
         }
