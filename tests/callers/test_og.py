@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -439,6 +440,39 @@ def test_how_to(page, three):
             words.append("--check")
         done = three.run(*words[1:])
         assert done.returncode in (0, 1) and "panicked" not in done.stderr, (line, done)
+
+
+def test_page_on_ssl(three, programs):
+    """As it is typed: an authority is made here, the node that joins gets its own key, and nobody is told of it."""
+    if not shutil.which("openssl"):
+        pytest.skip("there is no program openssl")
+    (three.bin / "og_file").unlink()
+    (three.bin / "og_file").symlink_to(programs / "og_file")
+    for own in three.hosts.values():
+        own["os_user"] = getpass.getuser()
+    three.write({"hosts": three.hosts, "vars": {}})
+    deploys, expands = (text.splitlines() for text in section_blocks("docs/ssl.md", "New nodes"))
+    made, *others = map(shlex.split, deploys)
+    told = three.good(*made[1:])
+    assert len(told) == 2 + 2 * len(three.hosts) and all(line.startswith("made ") for line in told), told
+    for words in others:
+        done = three.run(*words[1:], *([] if "-n" in words else ["-n"]))
+        assert done.returncode in (0, 1) and "og_ssl" not in done.stderr, (words, done)
+    kept, foreseen, done = (three.good(*shlex.split(line)[1:]) for line in expands)
+    assert all(line.startswith("kept ") for line in kept), kept
+    assert changes(done) == changes(foreseen) and changes(done).count("n4: Transfer the certificates") == 3
+    folder = Path(three.hosts["n4"]["data_dir"])
+    for name, source in (("cacert.pem", "cacert.pem"), ("server.crt", "n4/server.crt"), ("server.key", "n4/server.key")):
+        own = folder / name
+        assert own.read_text() == (three.root / "ssl" / source).read_text() and own.stat().st_mode & 0o777 == 0o600, name
+    assert not (Path(three.hosts["n3"]["data_dir"]) / "server.key").exists()
+    assert changes(three.good(*shlex.split(expands[-1])[1:])) == []
+    key = (folder / "server.key").read_text().splitlines()[1]
+    told = [path for path in three.root.rglob("*") if path.is_file() and path.name != "server.key" and key.encode() in path.read_bytes()]
+    assert told == [] and key not in "".join(done)
+    (three.root / "ssl/n4/server.key").chmod(0o644)
+    refused = three.run("expand", "n4", "--ssl", "ssl")
+    assert refused.returncode == 1 and "1 finding; nothing was changed:\n- og_ssl: " in refused.stderr, refused
 
 
 def test_page_on_collect(three):

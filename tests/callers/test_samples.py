@@ -80,6 +80,7 @@ CALLS = {
         {**DROP, "owner": "dba"},
         {**DROP, "seen": SEEN},
         {"workflow": "owner", "owner": "dba@control pid 4711 start 918273"},
+        {"workflow": "certificates", "targets": ["n1"], "options": {"og_ssl": "FILES/none"}},
     ],
 }
 # Those that say nothing of theirs where no server runs: tests/scenarios/tests/stories/builds.rs and sessions.rs. Of the others that have no calls
@@ -90,7 +91,7 @@ OF_A_SERVER = {
     # Of a machine on which it has made something: tests/faults/src/host.rs has one.
     "og_host": {"/warnings", "/kept/name", "/kept/why"},
     "og_guc": {"/running", "/running/*"},
-    "og_workflow": {"/package", "/package/path", "/package/sha256", "/package/size", "/package/version", "/package/problem", *(f"/next/calls/put{key}" for key in ("", "/from", "/to", "/sha256", "/mode"))},
+    "og_workflow": {*(f"/certificates/nodes/n1/{key}" for key in ("path", "name", "size", "sha256")), "/package", "/package/path", "/package/sha256", "/package/size", "/package/version", "/package/problem", *(f"/next/calls/put{key}" for key in ("", "/from", "/to", "/sha256", "/mode"))},
     # Of a data directory with a system identifier; og_initdb's own tests and the story deploy have one.
     "og_initdb": {f"/listing/{key}" for key in ("path", "bytes", "owner", "modified", "why")},
 }

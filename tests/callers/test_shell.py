@@ -70,7 +70,8 @@ def test_page_on_runs_that_died(programs, node, ssh_hosts, tmp_path):
 def test_page_on_ssl(programs, node):
     """Both lines say what they would change, and change nothing."""
     before = files(node)
-    guc, hba = (dash(line, programs, node) for line in "".join(section_blocks("docs/ssl.md", "For clients")).splitlines())
+    lines = (section_blocks("docs/ssl.md", section) for section in ("Members", "For clients"))
+    guc, hba = (dash(line.strip(), programs, node) for [line] in lines)
     for done, added in ((guc, "ssl_ca_file"), (hba, "hostssl all app")):
         assert done.returncode == 0 and answer(done)["changed"], done
         [diff] = answer(done)["diff"]

@@ -154,6 +154,9 @@ pub struct Options {
     /// The file of openGauss's package on the controller, of the server or of a whole release. It is carried to the nodes that lack it
     /// and unpacked beside `gauss_home`, which becomes a link to it. Without it the program files must be there already.
     pub og_package: String,
+    /// A folder on the controller with certificates: `cacert.pem`, and for each node, by its name, `NODE/server.crt` and
+    /// `NODE/server.key`, such as `og certificates` makes. New nodes get their files and have SSL on. Without it they get none.
+    pub og_ssl: String,
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
     /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
@@ -260,6 +263,7 @@ impl Default for Options {
             og_compatibility: Compatibility::A,
             og_password_file: String::new(),
             og_package: String::new(),
+            og_ssl: String::new(),
             og_xml: String::new(),
             og_host: false,
             og_host_absent: false,
@@ -376,6 +380,9 @@ pub struct Output {
     /// With workflow: package: the file that `og_package` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageFile>,
+    /// With workflow: certificates: what is in the folder that `og_ssl` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificateFolder>,
     /// The record of the run, for the next call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -393,6 +400,32 @@ pub struct PackageFile {
     pub sha256: Option<String>,
     /// Why it cannot be one.
     pub problem: Option<String>,
+}
+
+/// A folder with the certificates of nodes on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CertificateFolder {
+    /// By node, the files that it gets.
+    pub nodes: BTreeMap<String, Vec<CertificateFile>>,
+    /// Why they cannot be used.
+    pub problems: Vec<String>,
+    /// What to look at although they can.
+    pub warnings: Vec<String>,
+}
+
+/// One of these files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CertificateFile {
+    /// Its absolute path.
+    pub path: String,
+    /// Its name in the node's data directory.
+    pub name: String,
+    /// Its size.
+    pub size: Bytes,
+    /// SHA-256 of its content.
+    pub sha256: String,
 }
 
 /// One step.

@@ -9,6 +9,7 @@
 //! * [`explain`]: what an id in a message means and what to do
 //! * [`record`]: the record of a run on the controller, which is beside the engine
 //! * [`bundle`]: the file that the workflow collect leaves there
+//! * [`certificates`]: the certificates on the controller that the nodes get
 //! * [`mod@owner`]: who holds the lock
 //! * [`table`], [`text`]: what is told
 //! * [`variables`]: what Ansible's roles take besides the options
@@ -16,6 +17,7 @@
 pub mod answer;
 pub mod args;
 pub mod bundle;
+pub mod certificates;
 pub mod cluster;
 pub mod engine;
 pub mod explain;
@@ -32,6 +34,9 @@ pub mod table;
 pub mod text;
 pub mod variables;
 
+use std::path::Path;
+
+use og_common::clock;
 use og_common::protocol::{ArgRule, Call, Error, ErrorKind, Example, Module, Report, nearest};
 use serde_json::{Map, Value};
 
@@ -42,8 +47,8 @@ use owner::Owner;
 use record::{Plan, Recording};
 
 /// What each workflow needs, and the owner of a run.
-const RULES: [ArgRule; steps::RULES.len() + 3] = {
-    let mut rules = [ArgRule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 3];
+const RULES: [ArgRule; steps::RULES.len() + 4] = {
+    let mut rules = [ArgRule::Exclusive(&["owner", "pid"]); steps::RULES.len() + 4];
     let mut at = 0;
     while at < steps::RULES.len() {
         rules[at] = steps::RULES[at];
@@ -51,6 +56,8 @@ const RULES: [ArgRule; steps::RULES.len() + 3] = {
     }
     rules[at] = ArgRule::RequiredIf { key: "workflow", value: "owner", needs: &["owner"] };
     rules[at + 1] = ArgRule::RequiredIf { key: "workflow", value: "package", needs: &["options"] };
+    rules[at + 2] =
+        ArgRule::RequiredIf { key: "workflow", value: "certificates", needs: &["options", "targets"] };
     rules
 };
 
@@ -86,6 +93,13 @@ impl Module for Workflows {
                 package::read(args.options.get("og_package").and_then(Value::as_str).unwrap_or_default());
             let msg = file.problem.clone().unwrap_or_else(|| format!("{}: {}", file.path, file.size));
             return Ok(Report::unchanged(msg, Output { package: Some(file), ..Output::default() }));
+        }
+        if args.workflow == Workflow::Certificates {
+            let folder = args.options.get("og_ssl").and_then(Value::as_str).unwrap_or_default();
+            let found = certificates::read(Path::new(folder), &args.targets, clock::now());
+            let told = || format!("{folder}: the files of {} nodes", found.nodes.len());
+            let msg = found.problems.first().cloned().unwrap_or_else(told);
+            return Ok(Report::unchanged(msg, Output { certificates: Some(found), ..Output::default() }));
         }
         let answers = std::mem::take(&mut args.answers);
         // Of a call with no_log nothing is told, nor recorded.

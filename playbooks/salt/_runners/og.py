@@ -331,6 +331,11 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
     og_cluster
         The key of the pillar that has the cluster.
 
+    og_ssl (str, default "")
+        A folder on the controller with certificates: `cacert.pem`, and for each node, by its name,
+        `NODE/server.crt` and `NODE/server.key`, such as `og certificates` makes. New nodes get their
+        files and have SSL on. Without it they get none.
+
     og_sync_standbys (keep|none|any|first, default "keep")
         `synchronous_standby_names` of the primary. A new node gets what the primary had; the other
         standbys keep theirs.
@@ -513,6 +518,11 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         The file of openGauss's package on the controller, of the server or of a whole release. It is
         carried to the nodes that lack it and unpacked beside `gauss_home`, which becomes a link to
         it. Without it the program files must be there already.
+
+    og_ssl (str, default "")
+        A folder on the controller with certificates: `cacert.pem`, and for each node, by its name,
+        `NODE/server.crt` and `NODE/server.key`, such as `og certificates` makes. New nodes get their
+        files and have SSL on. Without it they get none.
 
     og_locale (str, default "C")
         Locale of the databases of a new cluster.

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::expand::{MOST_STANDBYS, rules_at};
-use super::{Files, NODE_NAME, Outlook, Purpose, Settings, Shared, ZONE, current_primary, room};
+use super::{Files, NODE_NAME, Outlook, Purpose, Settings, Shared, ZONE, current_primary, room, ssl};
 use crate::args::Options;
 use crate::cluster::{
     Cluster, Node, PeerArg, TargetKind, canonical, node_names, on_one_machine, several_primaries,
@@ -137,6 +137,10 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
     let (sizes, reasons) = size(&mut c, nodes, &fresh, options);
     check_senders(&mut c, &fresh, options);
     warn_of_unused(&mut c, primary, options);
+    check_ssl(&mut c, options);
+    for n in nodes.iter().filter(|n| !is_new(n) && !add.contains(n)) {
+        ssl::warn_of_member(&mut c, n, options);
+    }
     let parameters = fresh.iter().map(|n| {
         let mut own = sizes.clone();
         own.extend(replication(n));
@@ -144,6 +148,7 @@ pub fn deploy(nodes: &[Node], options: &Options) -> Outlook<Deploy> {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             own.insert(name.to_ascii_lowercase(), value);
         }
+        own.extend(ssl::settings(options));
         own.extend(identity(n, &node_name));
         (n.name.clone(), own)
     });
@@ -302,6 +307,15 @@ fn foreign_database(n: &Node, primary: &Node) -> Option<String> {
             primary.name,
             system.unwrap_or("still to be made")
         )),
+    }
+}
+
+/// Finds parameters that og_ssl sets, too.
+fn check_ssl(c: &mut Cluster, options: &Options) {
+    let is_set = |name: &&String| ssl::settings(options).contains_key(&name.to_ascii_lowercase());
+    let twice: Vec<&str> = options.og_parameters.keys().filter(is_set).map(String::as_str).collect();
+    if !twice.is_empty() {
+        c.findings.push(format!("{}: set by og_ssl, too; leave it out of og_parameters", twice.join(", ")));
     }
 }
 

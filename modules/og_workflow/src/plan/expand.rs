@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     DeferredRestore, Files, NODE_NAME, Outlook, PARAMETERS, Purpose, SYNC_NAMES, Settings, Shared, Values,
-    ZONE, by_id, deferred_restores, leftover_values, names, room, zones,
+    ZONE, by_id, deferred_restores, leftover_values, names, room, ssl, zones,
 };
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{
@@ -120,6 +120,9 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let sync = plan_sync(&mut c, primary, &all, options.og_sync_standbys);
     let fresh: Vec<&Node> = c.targets.iter().copied().filter(|n| !n.is_streaming()).collect();
     names::check_names(&mut c, primary, &fresh);
+    for n in c.targets.clone().into_iter().filter(|n| n.is_streaming()) {
+        ssl::warn_of_member(&mut c, n, options);
+    }
     let at_once = room::check_room(&mut c, primary, &all, &fresh);
     let asked = if options.og_build_parallel == 0 { usize::MAX } else { options.og_build_parallel };
     let build_together = at_once.together && asked >= fresh.len() && has_upstreams(&c, &fresh);
@@ -134,6 +137,10 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         if let Some(name) = names::of_newcomers(primary).filter(|_| fresh.contains(n)) {
             own.insert(NODE_NAME.to_owned(), name.to_owned());
         }
+        if fresh.contains(n) {
+            // A build keeps the files of these names.
+            own.extend(ssl::settings(options));
+        }
         (n.name.clone(), own)
     });
     // One that streams stays as it is: while it is built anew, each commit that waits for it waits.
@@ -147,7 +154,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
     let room_for = node_names(fresh.iter().copied().filter(|_| in_full));
     let newcomers: Vec<&Node> = fresh.iter().copied().filter(|n| !is_known(primary, n)).collect();
-    let (undo_set, undo_unset) = undo(&c.targets, &newcomers);
+    let (undo_set, undo_unset) = undo(&c.targets, &newcomers, options);
     let undo_rules = c.targets.iter().map(|n| (n.name.clone(), replaced_rules(n, &rules[&n.name]))).collect();
     let recorded = |n: &Node| Files::record_of(primary, n).is_some();
     let before: Vec<&Node> = all.iter().copied().filter(|n| !newcomers.contains(n) || recorded(n)).collect();
@@ -295,6 +302,7 @@ fn those_that_count(c: &mut Cluster, primary: &Node) -> Vec<String> {
 fn undo(
     targets: &[&Node],
     newcomers: &[&Node],
+    options: &Options,
 ) -> (BTreeMap<String, Settings>, BTreeMap<String, Vec<String>>) {
     let (mut set, mut unset) = (BTreeMap::new(), BTreeMap::new());
     for n in targets {
@@ -302,6 +310,7 @@ fn undo(
         let written = |name: &str| match name {
             SYNC_NAMES => !n.is_streaming(),
             NODE_NAME | "application_name" | "available_zone" => true,
+            _ if ssl::is_own(name) => !options.og_ssl.is_empty() && !n.is_streaming(),
             _ => name.starts_with("replconninfo") && newcomers.contains(n),
         };
         let names = PARAMETERS.into_iter().filter(|name| written(name));

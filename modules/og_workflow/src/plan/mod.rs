@@ -13,6 +13,7 @@ mod repair;
 mod restart;
 mod room;
 mod slots;
+mod ssl;
 mod status;
 mod switchover;
 #[cfg(test)]
@@ -53,7 +54,7 @@ pub const SYNC_COMMIT: &str = "synchronous_commit";
 pub const NODE_NAME: &str = "pgxc_node_name";
 /// The parameters that are looked at on every node. Those that expand writes on a new node are among them, to be put
 /// back when it fails.
-pub const PARAMETERS: [&str; 18] = [
+pub const PARAMETERS: [&str; 22] = [
     "port",
     SYNC_NAMES,
     SYNC_COMMIT,
@@ -64,6 +65,10 @@ pub const PARAMETERS: [&str; 18] = [
     NODE_NAME,
     room::SENDERS,
     room::SLOTS,
+    ssl::SSL,
+    ssl::CERT_FILE,
+    ssl::KEY_FILE,
+    ssl::CA_FILE,
     "replconninfo1",
     "replconninfo2",
     "replconninfo3",

@@ -6,6 +6,7 @@ use og_preflight::args::Purpose;
 use serde_json::{Map, Value, json};
 
 use super::expand::{carry_out, plan_expand};
+use super::ssl::{self, Certificates};
 use super::{
     Answered, INSPECT, QUIET, Run, Workflow, WorkflowEntry, args, calls_on, require_success, write_static,
 };
@@ -32,6 +33,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     targets: None,
     options: &[
         "og_package",
+        "og_ssl",
         "og_locale",
         "og_encoding",
         "og_compatibility",
@@ -106,6 +108,10 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 
 pub(super) fn deploy(it: &mut Run) -> Go {
     let package = super::package::inspect(it)?;
+    let asked = it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name));
+    let asked: Vec<String> = asked.map(|host| host.name.clone()).collect();
+    let certificates = ssl::inspect(it, &asked)?;
+    let certificates = certificates.as_ref();
     check_password(it)?;
     if !super::host::prepare(it)? {
         return Ok(());
@@ -117,8 +123,12 @@ pub(super) fn deploy(it: &mut Run) -> Go {
     }
     let programs: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
     let og = it.begin_asking(INSPECT, &programs, plan::deploy)?;
+    let built = og.add.iter().filter(|n| !og.fresh.contains(n));
+    let new: Vec<String> = og.fresh.iter().chain(built).cloned().collect();
+    ssl::check(it, certificates, &new)?;
     if it.how.check && !og.fresh.is_empty() {
         initialise(it, &og)?;
+        ssl::bring(it, certificates, &og.fresh)?;
         foresee(it, &og);
         return Ok(());
     }
@@ -131,9 +141,9 @@ pub(super) fn deploy(it: &mut Run) -> Go {
     if locked {
         it.lock(&og.shared)?;
     }
-    match prepare(it, &og) {
+    match prepare(it, &og, certificates) {
         // Expand takes the lock once more and releases it; before that nothing of it is left.
-        Ok(Some(more)) => carry_out(it, &more)?,
+        Ok(Some(more)) => carry_out(it, &more, certificates)?,
         Ok(None) if locked => it.end(primary, Ok(()))?,
         Ok(None) => {}
         Err(Stop::Failed(why)) if locked => return it.end(primary, Err(Stop::Failed(why))),
@@ -196,7 +206,7 @@ fn check_password(it: &mut Run) -> Go {
 }
 
 /// Makes the nodes ready under the lock, and plans how the others are added.
-fn prepare(it: &mut Run, og: &Deploy) -> Go<Option<Expand>> {
+fn prepare(it: &mut Run, og: &Deploy, certificates: Option<&Certificates>) -> Go<Option<Expand>> {
     if !og.fresh.is_empty() {
         let asked: Vec<_> = PROGRAMS.into_iter().chain([INITDB]).collect();
         let nodes = it.inspect("Inspect all nodes under the lock", &asked, &[])?;
@@ -207,6 +217,8 @@ fn prepare(it: &mut Run, og: &Deploy) -> Go<Option<Expand>> {
         if !og.start {
             initialise(it, og)?;
         }
+        // Before the parameters that name them: a server does not start without the files.
+        ssl::bring(it, certificates, &og.fresh)?;
         configure(it, og)?;
     }
     if og.start {

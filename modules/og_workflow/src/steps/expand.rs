@@ -7,6 +7,7 @@ use og_common::protocol::Bytes;
 use og_common::replconn::NumberedChannel;
 use serde_json::json;
 
+use super::ssl::{self, Certificates};
 use super::{
     QUIET, Run, Targets, Workflow, WorkflowEntry, args, calls_on, failure_reasons, require_success,
     write_static,
@@ -37,6 +38,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         required: true,
     }),
     options: &[
+        "og_ssl",
         "og_sync_standbys",
         "og_sync_num",
         "og_hba_method",
@@ -124,8 +126,10 @@ struct Brought {
 }
 
 pub(super) fn expand(it: &mut Run, targets: &[String]) -> Go {
+    let certificates = ssl::inspect(it, targets)?;
     let og = plan_expand(it, targets)?;
-    carry_out(it, &og)
+    ssl::check(it, certificates.as_ref(), &og.fresh)?;
+    carry_out(it, &og, certificates.as_ref())
 }
 
 /// Looks and plans; nothing is changed.
@@ -134,21 +138,21 @@ pub(super) fn plan_expand(it: &mut Run, targets: &[String]) -> Go<Expand> {
 }
 
 /// Does what is planned, under a lock that is released whatever becomes of it.
-pub(super) fn carry_out(it: &mut Run, og: &Expand) -> Go {
+pub(super) fn carry_out(it: &mut Run, og: &Expand, certificates: Option<&Certificates>) -> Go {
     it.lock(&og.shared)?;
     if let Some(own) = &og.restore_now {
         let name = "Carry out the deferred restore of an earlier run";
         it.must(name, "og_guc", &og.shared.primary, json!(own), false)?;
     }
     let mut brought = Brought::default();
-    match steps(it, og, &mut brought) {
+    match steps(it, og, certificates, &mut brought) {
         Err(Stop::Failed(why)) => return handle_failure(it, og, &brought, why),
         done => done?,
     }
     it.unlock(&og.shared)
 }
 
-fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
+fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought: &mut Brought) -> Go {
     let (shared, options) = (&og.shared, &it.how.options);
     // A newcomer that runs as a single node would turn primary by a reload: what is written counts from its build on.
     let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
@@ -185,6 +189,11 @@ fn steps(it: &mut Run, og: &Expand, brought: &mut Brought) -> Go {
         own
     });
     brought.channels = edit(it, og, "Configure replication channels", "og_replconninfo", calls)?;
+    if certificates.is_some() {
+        // Where the files could not be edited, a build may be under way.
+        require_success(&[&brought.rules, &brought.channels])?;
+        ssl::bring(it, certificates, &og.fresh)?;
+    }
     let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
     let named = edit(it, og, "Configure the new nodes' parameters", "og_guc", calls)?;
     require_success(&[&brought.rules, &brought.channels, &named])?;

@@ -12,6 +12,7 @@ mod package;
 mod preflight;
 mod repair;
 mod restart;
+mod ssl;
 mod status;
 mod switchover;
 #[cfg(test)]
@@ -75,6 +76,8 @@ pub enum Workflow {
     Owner,
     /// Tell of the file of a package on this machine, which `og_package` names.
     Package,
+    /// Tell of the certificates on this machine, in the folder that `og_ssl` names, for the nodes in `targets`.
+    Certificates,
 }
 
 /// The workflows that callers offer. Roles, playbooks, Salt's functions and states, documents and tests are made of this

@@ -6,6 +6,7 @@ mod host;
 mod repair;
 mod roles;
 mod rolling;
+mod ssl;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
 //! Hosts on which only openGauss's program files are become a cluster; a node of it is dropped, cleared and taken in again.
 
-use og_lab::Role;
+use std::path::PathBuf;
+
+use og_lab::{LabNode, Role};
 use og_scenarios::cluster::{Cluster, Result};
 use serde_json::{Value, json};
 
@@ -18,8 +20,8 @@ pub const STORY: Story = Story {
     ],
 };
 
-/// The password file of the initial user on n1, and the small sizes of a lab.
-fn arguments(c: &Cluster) -> Result<Vec<String>> {
+/// Writes the password file of the initial user on n1.
+pub(super) fn write_password(c: &Cluster) -> Result<PathBuf> {
     let n1 = c.node("n1")?;
     let file = n1.env_file.with_file_name("password");
     let text = format!("printf 'Lab_Passw0rd\\n' > {0} && chmod 600 {0}", file.display());
@@ -27,6 +29,12 @@ fn arguments(c: &Cluster) -> Result<Vec<String>> {
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stderr).into_owned());
     }
+    Ok(file)
+}
+
+/// The password file, and the small sizes of a lab.
+fn arguments(c: &Cluster) -> Result<Vec<String>> {
+    let file = write_password(c)?;
     let parameters = json!({
         "max_process_memory": "2GB",
         "shared_buffers": "64MB",
@@ -39,21 +47,21 @@ fn arguments(c: &Cluster) -> Result<Vec<String>> {
 
 /// Stops all servers and removes what the lab made of each node's data.
 fn make_bare(c: &Cluster) -> Result {
-    for node in c.lab().nodes() {
-        let stopped = json!({"state": "stopped", "stop_mode": "immediate"});
-        if node.data_dir.join("postgresql.conf").exists() {
-            require_success(c.module(&node.name, "og_node_state", stopped)?)?;
-        }
-        let conf = node.gauss_home.join("bin/cluster_static_config");
-        for path in [&node.data_dir, &conf] {
-            let done = node.exec(["rm".as_ref(), "-rf".as_ref(), path.as_os_str()]).output();
-            done.map_err(|e| e.to_string())?;
-        }
-        if node.data_dir.exists() {
-            return Err(format!("{} is still there", node.data_dir.display()));
-        }
+    c.lab().nodes().iter().try_for_each(|node| remove_data(c, node))
+}
+
+/// Stops the server of a node, and removes what the lab made of its data.
+pub(super) fn remove_data(c: &Cluster, node: &LabNode) -> Result {
+    let stopped = json!({"state": "stopped", "stop_mode": "immediate"});
+    if node.data_dir.join("postgresql.conf").exists() {
+        require_success(c.module(&node.name, "og_node_state", stopped)?)?;
     }
-    Ok(())
+    let conf = node.gauss_home.join("bin/cluster_static_config");
+    for path in [&node.data_dir, &conf] {
+        let done = node.exec(["rm".as_ref(), "-rf".as_ref(), path.as_os_str()]).output();
+        done.map_err(|e| e.to_string())?;
+    }
+    if node.data_dir.exists() { Err(format!("{} is still there", node.data_dir.display())) } else { Ok(()) }
 }
 
 fn words(args: &[String]) -> Vec<&str> {

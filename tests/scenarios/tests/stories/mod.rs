@@ -17,6 +17,7 @@ mod rolling;
 mod salt;
 mod sessions;
 mod shell;
+mod ssl;
 mod tablespaces;
 mod tutorial;
 
@@ -56,6 +57,7 @@ pub const ALL: &[Story] = &[
     deploy::STORY,
     machines::STORY,
     shell::STORY,
+    ssl::STORY,
     tutorial::STORY,
     tablespaces::STORY,
     sessions::STORY,
@@ -77,7 +79,7 @@ pub const ON_MACHINES: [&str; 1] = [machines::STORY.name];
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     let own_files = [repair::STORY.name, rolling::STORY.name, tutorial::STORY.name];
-    if engine == Engine::Postgres && story.name == deploy::STORY.name {
+    if engine == Engine::Postgres && [deploy::STORY.name, ssl::STORY.name].contains(&story.name) {
         return Some("its parameters are openGauss's own".to_owned());
     }
     if engine == Engine::Postgres && own_files.contains(&story.name) {

@@ -12,6 +12,7 @@ use og_workflow::steps::{WORKFLOWS, Workflow, WorkflowEntry};
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+use crate::certificates::{self, CertificatesRequest};
 use crate::cluster_file;
 use crate::history::{self, HistoryRequest};
 use crate::view::View;
@@ -39,6 +40,8 @@ pub enum Request {
     History(HistoryRequest),
     /// What an id in a message means.
     Explain(String),
+    /// Certificates for the nodes of a cluster.
+    Certificates(CertificatesRequest),
 }
 
 /// A run of a workflow, as the command line asks for it.
@@ -81,6 +84,7 @@ pub fn command() -> Command {
         .subcommands(WORKFLOWS.iter().map(subcommand))
         .subcommand(history::command())
         .subcommand(explain_command())
+        .subcommand(certificates::command().args(of_cluster()))
         .after_help(
             "Exit status: 0 done, 1 failed or interrupted, 2 unusable arguments.\n\
              A run that failed, was interrupted or was killed is continued by the same command.",
@@ -168,8 +172,8 @@ fn subcommand(workflow: &'static WorkflowEntry) -> Command {
     )
 }
 
-/// What all workflows take.
-fn shared() -> [Arg; 5] {
+/// What says which cluster.
+fn of_cluster() -> [Arg; 2] {
     [
         Arg::new("file")
             .short('f')
@@ -185,6 +189,12 @@ fn shared() -> [Arg; 5] {
             "Name of the cluster: the group in an inventory, or a file in ~/.config/opengauss-node or \
              /etc/opengauss-node",
         ),
+    ]
+}
+
+/// What all workflows take.
+fn shared() -> Vec<Arg> {
+    let more = [
         Arg::new("ssh-config")
             .short('F')
             .long("ssh-config")
@@ -199,7 +209,8 @@ fn shared() -> [Arg; 5] {
             .value_parser(clap::value_parser!(u16).range(1..=1024))
             .help("Maximum parallel calls"),
         flag("json").help("Print events as JSON lines, the outcome last"),
-    ]
+    ];
+    of_cluster().into_iter().chain(more).collect()
 }
 
 fn flag(name: &'static str) -> Arg {
@@ -280,6 +291,7 @@ fn option(name: &str, schema: &Value) -> Arg {
 pub fn parse() -> Result<Request, Error> {
     let matches = command().try_get_matches()?;
     Ok(match matches.subcommand() {
+        Some((certificates::NAME, own)) => Request::Certificates(CertificatesRequest::from_matches(own)),
         Some((history::NAME, own)) => Request::History(HistoryRequest::from_matches(own)),
         Some((EXPLAIN, own)) => {
             Request::Explain(own.get_one::<String>("id").cloned().unwrap_or_else(|| explain::ALL.to_owned()))

@@ -1,5 +1,6 @@
 //! The workflows at a terminal: `og expand n3,n4`, `og drop n2`, `og status`.
 
+mod certificates;
 mod cluster_file;
 mod command;
 mod display;
@@ -22,6 +23,7 @@ use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use certificates::CertificatesRequest;
 use command::{Invocation, Request};
 use display::{Display, interruption};
 use history::HistoryRequest;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Ok(Request::Run(invocation)) => invocation,
         Ok(Request::History(request)) => return show_history(&request),
         Ok(Request::Explain(id)) => return show_explanation(&id),
+        Ok(Request::Certificates(request)) => return make_certificates(&request),
         Err(e) => {
             drop(e.print());
             if !e.use_stderr() {
@@ -82,8 +85,17 @@ fn show_explanation(id: &str) -> ExitCode {
 }
 
 fn show_history(request: &HistoryRequest) -> ExitCode {
-    let mut display = Display::new(request.json, false);
-    let code = match request.run(&mut display) {
+    show_here(request.json, |display| request.run(display))
+}
+
+fn make_certificates(request: &CertificatesRequest) -> ExitCode {
+    show_here(request.json, |display| request.run(display))
+}
+
+/// Does what is done on this machine alone, and shows it.
+fn show_here(json: bool, run: impl FnOnce(&mut Display) -> Result<(), Error>) -> ExitCode {
+    let mut display = Display::new(json, false);
+    let code = match run(&mut display) {
         Ok(()) => 0,
         Err(e) => {
             display.error(&e);

@@ -112,6 +112,32 @@ fn sizes_follow_the_node_with_the_least_memory_and_say_so() {
 }
 
 #[test]
+fn with_certificates_new_nodes_have_ssl_on_and_members_are_told_of() {
+    let with_ssl = |hosts: &[Given], parameters: Value| {
+        let og_parameters = parameters.as_object().unwrap().clone();
+        let options =
+            Options { og_ssl: "/c".to_owned(), og_password_file: "/p".to_owned(), ..Options::default() };
+        deploy(&nodes(hosts), &Options { og_parameters, ..options })
+    };
+    let own = good(with_ssl(&bare_cluster(), json!({}))).parameters;
+    for n in ["n1", "n3"] {
+        assert_eq!((&*own[n]["ssl"], &*own[n]["ssl_ca_file"]), ("on", "cacert.pem"));
+    }
+    assert!(!good(deploying(&bare_cluster())).parameters["n1"].contains_key("ssl"));
+    let told = only(with_ssl(&bare_cluster(), json!({"SSL": false, "ssl_ciphers": "ALL"})));
+    assert_eq!(told, "SSL: set by og_ssl, too; leave it out of og_parameters");
+    let mut members = cluster(1);
+    for own in &mut members {
+        own.2["og_initdb"] = data_directory("database", "dn_6001");
+    }
+    members[1].2["og_guc"]["after"]["ssl"] = json!("on");
+    let outlook = with_ssl(&members, json!({}));
+    assert_eq!(outlook.findings, Vec::<String>::new());
+    let told: Vec<_> = outlook.warnings.iter().filter(|text| text.contains("og_ssl")).collect();
+    assert!(told.len() == 1 && told[0].starts_with("n1: has no SSL and stays so"), "{told:?}");
+}
+
+#[test]
 fn an_address_that_two_machines_have_does_not_make_them_one() {
     let mut hosts = bare_cluster();
     // That of a bridge for containers.

@@ -183,6 +183,14 @@ fn what_a_new_node_had_is_known_to_be_put_back() {
     // Of one that stays what it had before stays with it; its channels are taken away one by one.
     assert_eq!(json!(plan.undo_set["n2"]), json!({"application_name": "dn_6002"}));
     assert_eq!(plan.undo_unset["n2"], words("available_zone,pgxc_node_name"));
+    // Where it gets certificates, SSL as well.
+    hosts[2].2["og_guc"]["after"]["ssl"] = json!("off");
+    let with_ssl = Options { og_ssl: "/c".to_owned(), ..Options::default() };
+    let plan = good(expand_with(&hosts, "n2,n3", &with_ssl));
+    assert_eq!((&*plan.own["n3"]["ssl"], plan.own["n2"].get("ssl")), ("on", None));
+    assert_eq!(plan.undo_set["n3"]["ssl"], "off");
+    let of_ssl = |n: &str| plan.undo_unset[n].iter().filter(|name| name.starts_with("ssl")).count();
+    assert_eq!((of_ssl("n3"), of_ssl("n2")), (3, 0));
 }
 
 #[test]

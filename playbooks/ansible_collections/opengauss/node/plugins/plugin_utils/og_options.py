@@ -11,6 +11,7 @@ OPTIONS = (
     "og_max_lag_bytes",
     "og_record",
     "og_notify",
+    "og_ssl",
     "og_sync_standbys",
     "og_sync_num",
     "og_hba_method",
