@@ -136,7 +136,8 @@ pub fn try_installed(tree: Option<&Path>, prefix: &Path) -> Result {
     }
     if tree.is_some() || has("man") {
         let mut man = bare(Path::new("man"));
-        man.env("PATH", "/usr/bin:/bin").env("MANWIDTH", "80");
+        // chroot, too, is looked for there.
+        man.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("MANWIDTH", "80");
         if prefix != Path::new("/usr") {
             man.arg("-M").arg(prefix.join("share/man"));
         }
