@@ -375,6 +375,11 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -450,6 +455,11 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
+
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
@@ -750,6 +760,11 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
     og_build_parallel (int, default 0)
         How many nodes are built side by side at most; 0 is as many as the primary has senders for.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -834,6 +849,11 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -913,6 +933,11 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -989,6 +1014,11 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -1059,6 +1089,11 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
 
     og_failover_force (bool, default false)
         Fail over although another failover was made within the last hour.
+
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
