@@ -45,7 +45,8 @@ fn limit() -> u64 {
 /// The module's own keys of the result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
-    /// What the probe saw, up to a second ago while it is at work; null where there is none.
+    /// What the probe saw, up to a second ago while it is at work, its times in milliseconds since 1970 by the node's clock; null where
+    /// there is none.
     pub probe: Option<ProbedCommits>,
     /// The node's clock when it was read, in milliseconds since 1970.
     pub now: u64,

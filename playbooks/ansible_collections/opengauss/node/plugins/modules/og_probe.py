@@ -293,7 +293,9 @@ elapsed_ms:
   sample: 185
 probe:
   description:
-    - What the probe saw, up to a second ago while it is at work; null where there is none.
+    - >-
+      What the probe saw, up to a second ago while it is at work, its times in milliseconds since 1970 by the
+      node's clock; null where there is none.
   type: dict
   returned: success
   contains:
