@@ -27,6 +27,7 @@ pub const PROGRAMS: &[Program] = &[
         .repeats("`state: restarted` and `state: reloaded` act each time."),
     program::<og_package::Package>(),
     program::<og_preflight::Preflight>().page_end(preflight_checks),
+    program::<og_probe::CommitProbe>(),
     program::<og_replconninfo::ReplConnInfo>().edits_text(),
     program::<og_session::Sessions>(),
     program::<og_slot::ReplicationSlots>(),

@@ -85,7 +85,7 @@ CALLS = {
 }
 # Those that say nothing of theirs where no server runs: tests/scenarios/tests/stories/builds.rs and sessions.rs. Of the others that have no calls
 # here, their own examples are.
-WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_session", "og_slot")
+WITH_A_SERVER = ("og_build", "og_checkpoint", "og_node_state", "og_probe", "og_session", "og_slot")
 # Keys that others have no more than there.
 OF_A_SERVER = {
     # Of a machine on which it has made something: tests/faults/src/host.rs has one.

@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::task::JoinHandle;
+
 use super::ServerNode;
 use super::postmaster_pid::{PostmasterPid, is_frozen};
-use super::process::{Outcome, Program, time_left};
+use super::process::{Outcome, Program, Running, time_left};
 use crate::base::{Call, Error, ErrorKind, Reason};
 
 /// Variables of a DBA's login that would send a client elsewhere or change what it does.
@@ -27,6 +31,8 @@ const ROW: char = '\x1e';
 const LIMIT: Duration = Duration::from_secs(120);
 /// How much output a statement may give.
 const KEEP: usize = 16 * 1024 * 1024;
+/// How long a gsql that has closed its output may take to end.
+const GRACE: Duration = Duration::from_millis(300);
 
 impl ServerNode {
     /// Runs one SQL statement as the initial user through the local socket and returns its rows of text columns; a null
@@ -83,6 +89,24 @@ impl ServerNode {
         Ok(rows(&outcome.stdout))
     }
 
+    /// Opens a session through the local socket, as [`ServerNode::sql`] does for one statement.
+    ///
+    /// # Errors
+    /// `not_found` when no server runs, or no gsql is there. Whether the server lets it in is known with the first statement.
+    pub async fn sql_session(&self, call: &Call) -> Result<SqlSession, Error> {
+        let pid = PostmasterPid::read(&self.data_dir).filter(|pid| pid.is_alive(&self.data_dir));
+        let pid = pid.ok_or_else(|| {
+            Error::not_found(format!("no server runs in {}, so it cannot be asked", self.data_dir.display()))
+        })?;
+        let (running, pipes) = self.gsql(call, &pid).await?.spawn_piped()?;
+        Ok(SqlSession {
+            running,
+            input: pipes.stdin,
+            output: BufReader::new(pipes.stdout).lines(),
+            errors: Errors::read(pipes.stderr),
+        })
+    }
+
     async fn gsql(&self, call: &Call, pid: &PostmasterPid) -> Result<Program, Error> {
         let env = self.env(call).await?;
         let host = pid.socket_dir.clone().or_else(|| env.get("PGHOST").map(Into::into));
@@ -104,6 +128,66 @@ impl ServerNode {
     }
 }
 
+/// A gsql that stays connected and runs one statement after the other. It ends when this is dropped, and at the first statement
+/// that fails.
+#[derive(Debug)]
+pub struct SqlSession {
+    running: Running,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    errors: Errors,
+}
+
+impl SqlSession {
+    /// Runs statements of which exactly one returns anything: one row of one column, a text without a line break. The answer is
+    /// waited for as long as it takes.
+    ///
+    /// # Errors
+    /// `command_failed` with the server's words; the session has ended then.
+    pub async fn run(&mut self, statements: &str) -> Result<String, Error> {
+        let line = format!("{statements};\n");
+        // Where gsql has ended its output tells so, too, and its errors why.
+        let sent = self.input.write_all(line.as_bytes()).await;
+        let answer = match sent {
+            Ok(()) => self.output.next_line().await,
+            Err(e) => Err(e),
+        };
+        if let Ok(Some(line)) = answer {
+            return Ok(line);
+        }
+        self.running.wait_up_to(GRACE).await;
+        Err(Error::new(ErrorKind::CommandFailed, format!("SQL failed: {}", self.errors.last().await)))
+    }
+}
+
+/// The errors of a gsql, read while it runs, so that it never waits for its reader.
+#[derive(Debug)]
+struct Errors(Option<JoinHandle<String>>);
+
+impl Errors {
+    fn read(stream: ChildStderr) -> Self {
+        Self(Some(tokio::spawn(async move {
+            let mut lines = BufReader::new(stream).lines();
+            let mut last = String::new();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Of notices there may be one with each statement.
+                if is_error(&line) || last.is_empty() {
+                    line.trim().clone_into(&mut last);
+                }
+            }
+            last
+        })))
+    }
+
+    /// The last error; the stream is at its end, but for what a program that goes on holds of it.
+    async fn last(&mut self) -> String {
+        let nothing = || "gsql ended without a word".to_owned();
+        let Some(task) = self.0.take() else { return nothing() };
+        let read = tokio::time::timeout(GRACE, task).await;
+        read.ok().and_then(Result::ok).filter(|line| !line.is_empty()).unwrap_or_else(nothing)
+    }
+}
+
 /// The rows of an output made with our separators; after the last row stands a newline.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -115,8 +199,12 @@ fn rows(text: &str) -> Vec<Vec<String>> {
 
 /// The server's own words: its ERROR or FATAL line, and nothing of notices.
 fn error_words(outcome: &Outcome) -> String {
-    let line = outcome.stderr.lines().find(|l| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|w| l.contains(w)));
+    let line = outcome.stderr.lines().find(|line| is_error(line));
     line.map_or_else(|| outcome.last_words(), |l| l.trim().to_owned())
+}
+
+fn is_error(line: &str) -> bool {
+    ["ERROR:", "FATAL:", "PANIC:"].iter().any(|word| line.contains(word))
 }
 
 /// A text as an SQL literal.

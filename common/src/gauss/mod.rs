@@ -12,6 +12,7 @@
 //! * [`diagnosis`]: why a server does not serve or does not follow
 //! * [`fork`]: where the log of a new primary parts from its predecessor's
 //! * [`cluster_lock`]: one workflow at a time on a cluster
+//! * [`commits`]: what a probe sees of commits
 //! * [`managed`]: who else is in charge of the server: CM, DCF, DSS
 //! * [`cm_query`], [`cm_ctl`]: queries and commands of openGauss CM
 //! * [`tablespaces`]: whether the server can see the tablespaces that it has
@@ -24,6 +25,7 @@ pub mod certificates;
 pub mod cluster_lock;
 pub mod cm_ctl;
 pub mod cm_query;
+pub mod commits;
 mod config_file;
 pub mod control;
 pub mod diagnosis;

@@ -65,6 +65,18 @@ pub fn is_process_alive(pid: u32) -> bool {
     process_state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// When this process began, as the kernel counts it: with its number that tells it from every other process since the machine
+/// was started. `None` where there is none, or a zombie.
+#[must_use]
+pub fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // It stands behind the last parenthesis: a program's name may have some of its own, and any bytes.
+    let text = String::from_utf8_lossy(&stat);
+    let mut fields = text.rsplit_once(") ")?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+}
+
 /// Whether this process was stopped (SIGSTOP) and does nothing until it is told to go on (SIGCONT), or is held by a
 /// debugger.
 #[must_use]

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
-use crate::base::{Call, CommandRecord, Error};
+use crate::base::{Call, CommandRecord, Error, ErrorKind};
 
 /// How long a program that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -292,6 +293,34 @@ impl Program {
         tracing::debug!("{}: started, and left running", self.command_line().join(" "));
         Ok(Running { guard: Guard::new(&child, false), child, cmd: self.command_line() })
     }
+
+    /// Starts it with a pipe at each of its three streams, for a talk with it.
+    ///
+    /// # Errors
+    /// `not_found`, `permission` or `io` when it cannot be started.
+    pub fn spawn_piped(&self) -> Result<(Running, Pipes), Error> {
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.check_started(command.spawn())?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let guard = Guard::new(&child, false);
+        let running = Running { guard, child, cmd: self.command_line() };
+        match pipes {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok((running, Pipes { stdin, stdout, stderr })),
+            _ => Err(Error::new(ErrorKind::Internal, "a program was started without its pipes")),
+        }
+    }
+}
+
+/// The streams of a program that was started with pipes.
+#[derive(Debug)]
+pub struct Pipes {
+    /// What it reads.
+    pub stdin: ChildStdin,
+    /// What it writes.
+    pub stdout: ChildStdout,
+    /// Its errors.
+    pub stderr: ChildStderr,
 }
 
 /// A program that runs beside us; ended, with all it started, when this is dropped, unless [`Running::detach`] is called.
@@ -316,6 +345,13 @@ impl Running {
                 Ok(Some(exit_code(status)))
             }
             Err(e) => Err(Error::io("wait for", Path::new(&self.cmd[0]), &e)),
+        }
+    }
+
+    /// Waits for its end, up to `most`; one that has ended by then is not signalled any more.
+    pub async fn wait_up_to(&mut self, most: Duration) {
+        if tokio::time::timeout(most, self.child.wait()).await.is_ok() {
+            self.guard.disarm();
         }
     }
 

@@ -18,11 +18,7 @@ const TAIL: u64 = 256 * 1024;
 /// nobody else may write where we do.
 #[must_use]
 pub fn path(data_dir: &Path) -> PathBuf {
-    // Escaped, so that /data/dn_1 and /data/dn/1 have a log each.
-    let escaped = data_dir.to_string_lossy().trim_matches('/').replace('%', "%25").replace('_', "%5F");
-    let name = escaped.replace('/', "_");
-    let home = Environment::user_home().unwrap_or_else(|| PathBuf::from("/"));
-    home.join(".cache/og_build").join(format!("{name}.log"))
+    Environment::cache_file("og_build", data_dir, "log")
 }
 
 /// Begins a new log, readable by the owner alone.

@@ -193,6 +193,9 @@ pub struct Options {
     pub og_failover_force: bool,
     /// Members that cannot take part, such as `n4`: the workflow goes on without them.
     pub og_without: String,
+    /// Commit while the cluster is changed, about 50 times a second, and tell the longest time without a commit. On each member a client
+    /// of ours changes the one row of its table `og_probe` in the database postgres; the table is dropped at the end.
+    pub og_probe: bool,
     /// Which runs leave a record on the controller, a folder in `$XDG_STATE_HOME/opengauss-node/runs` that `og history` shows.
     pub og_record: RecordRuns,
     /// Command on the controller with its arguments, such as `["/usr/local/bin/notify", "dba"]`, that gets the outcome of a recorded
@@ -278,6 +281,7 @@ impl Default for Options {
             og_accept_loss: false,
             og_failover_force: false,
             og_without: String::new(),
+            og_probe: false,
             og_record: RecordRuns::Changes,
             og_notify: Vec::new(),
             og_log_lines: 500,
@@ -563,6 +567,9 @@ pub struct Outcome {
     /// The cluster when it was inspected after the steps; its parameters are not looked at then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<Box<ClusterHealth>>,
+    /// With `og_probe`: the commits while the run was at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commits: Option<Commits>,
     /// How long each step took, where the run is recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timings: Vec<StepTime>,
@@ -570,6 +577,45 @@ pub struct Outcome {
     /// written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
+}
+
+/// The commits of the probes on the nodes, from when they were started to when they were stopped. Times are by the controller's
+/// clock, as far as it is known by how much those of the nodes differ from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Commits {
+    /// How many commits were acknowledged.
+    pub commits: u64,
+    /// How many by each node.
+    pub nodes: BTreeMap<String, u64>,
+    /// When the first one was, in RFC 3339; null when there was none.
+    pub first: Option<String>,
+    /// When the last one was.
+    pub last: Option<String>,
+    /// From when the probes began to when they were stopped.
+    pub elapsed_ms: u64,
+    /// From when the probes began to the first commit; null when there was none.
+    pub before_first_ms: Option<u64>,
+    /// From the last commit to when the probes were stopped.
+    pub after_last_ms: Option<u64>,
+    /// The longest time between two commits, on whichever nodes; null when there were not two.
+    pub longest: Option<CommitPause>,
+}
+
+/// A time in which no node acknowledged a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitPause {
+    /// How long it lasted.
+    pub elapsed_ms: u64,
+    /// When the commit before was acknowledged, in RFC 3339.
+    pub from: String,
+    /// When the next one was.
+    pub to: String,
+    /// The node that acknowledged the commit before.
+    pub node_before: String,
+    /// The node that acknowledged the next one.
+    pub node_after: String,
+    /// The title of the step that it fell in, the most of it; null where the run is not recorded.
+    pub step: Option<String>,
 }
 
 /// How long a step took.

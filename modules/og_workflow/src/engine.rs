@@ -9,6 +9,7 @@ use crate::args::{Args, Next, NodeCall, Outcome, RecordRuns, Workflow};
 use crate::cluster::InventoryHost;
 use crate::owner::Owner;
 use crate::replay::Replay;
+use crate::seen::PROBE;
 use crate::steps::{self, How};
 
 /// Seconds until the lock of an interrupted run ends.
@@ -109,6 +110,28 @@ impl Engine {
         }
     }
 
+    /// Returns the calls by which a run that is broken off stops the probes that it may have started by these calls with their
+    /// answers; null is no answer.
+    #[must_use]
+    pub fn probes_to_stop(&self, made: &[(NodeCall, Value)]) -> Vec<NodeCall> {
+        let mut at_work: BTreeMap<Option<&str>, &NodeCall> = BTreeMap::new();
+        for (call, answer) in made.iter().filter(|(call, _)| call.program == PROBE) {
+            match call.args.get("state").and_then(Value::as_str) {
+                Some("started") => drop(at_work.insert(call.node.as_deref(), call)),
+                Some("stopped") if answer["failed"] == json!(false) => {
+                    at_work.remove(&call.node.as_deref());
+                }
+                _ => {}
+            }
+        }
+        let stop = |call: &NodeCall| {
+            let mut call = call.clone();
+            call.args.insert("state".to_owned(), json!("stopped"));
+            call
+        };
+        at_work.into_values().map(stop).collect()
+    }
+
     /// Returns the calls by which a run that is broken off lets the cluster's lock end at once, on each node where it may hold
     /// it after these calls with their answers, in their order; null is no answer. The record stays: the next run finds in it
     /// what is to be put back.
@@ -200,6 +223,20 @@ mod tests {
             assert_eq!(engine(true).locks_to_leave(&made), []);
         }
         assert!(!left(&[(call("og_lock", json!({"state": "query"})), done())]));
+    }
+
+    #[test]
+    fn a_probe_that_may_be_at_work_is_stopped() {
+        let probe = |state: &str| call("og_probe", json!({"state": state, "timeout": 60}));
+        let stopped = |made: &[(NodeCall, Value)]| engine(false).probes_to_stop(made);
+        for answer in [done(), Value::Null, failed("interrupted")] {
+            assert_eq!(stopped(&[(held(OWN), done()), (probe("started"), answer)]), [probe("stopped")]);
+        }
+        assert_eq!(stopped(&[(probe("started"), done()), (probe("stopped"), done())]), []);
+        assert_eq!(
+            stopped(&[(probe("started"), done()), (probe("stopped"), Value::Null)]),
+            [probe("stopped")]
+        );
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Module for Workflows {
                     Some(Err(warning)) => outcome.warnings.push(warning),
                     None => {}
                 }
+                text::add_commits(&mut outcome);
                 let msg = text::msg(&outcome, call.check);
                 Ok(Report::unchanged(msg, Output { outcome: Some(*outcome), ..Output::default() }))
             }

@@ -7,6 +7,7 @@
 
 use std::sync::LazyLock;
 
+use og_common::gauss::commits::{CommitGap, ProbedCommits};
 use og_common::gauss::initdb::Directory;
 use og_common::gauss::tablespaces::Tablespaces;
 use og_common::gauss::{
@@ -73,6 +74,7 @@ pub(crate) static NEEDED: LazyLock<Vec<Needed>> = LazyLock::new(|| {
         always("og_host", json!({"items": [{"kind": "", "seen": ""}]})),
         always("og_package", json!({"current": null, "other_links": []})),
         always("og_checkpoint", json!({"checkpoint_lsn": null})),
+        always("og_probe", json!({"probe": probed(), "now": 0})),
         of_query("og_preflight", json!({"facts": facts()})),
     ]
 });
@@ -87,6 +89,11 @@ fn node() -> NodeState {
         tablespaces: Some(Tablespaces::default()),
         ..NodeState::default()
     }
+}
+
+/// A probe that has seen a time without a commit.
+fn probed() -> ProbedCommits {
+    ProbedCommits { gaps: vec![CommitGap::default()], ..ProbedCommits::default() }
 }
 
 fn holder() -> Value {
@@ -156,6 +163,7 @@ pub(crate) mod tests {
             "og_initdb" => json!({"directory": Directory::default(), "listing": [], "obstacles": []}),
             "og_host" => json!({"items": []}),
             "og_preflight" => json!({"facts": Facts::default()}),
+            "og_probe" => json!({"probe": null, "now": 0}),
             _ => json!({"current": null, "checkpoint_lsn": null}),
         }
     }
@@ -283,7 +291,7 @@ pub(crate) mod tests {
     }
 
     /// Keys that the steps read and that are not needed, and why.
-    const NOT_NEEDED: [(&str, &str); 7] = [
+    const NOT_NEEDED: [(&str, &str); 9] = [
         ("certificates", "of og_workflow itself"),
         ("cm", "left out where no CM is; an argument asks for it"),
         ("data_bytes", "the step that reads it says so when it is not there"),
@@ -291,6 +299,8 @@ pub(crate) mod tests {
         ("log_end", "an argument asks for it"),
         ("over", "of og_workflow itself"),
         ("package", "of og_workflow itself"),
+        ("received_at", "the caller adds it; without it the node's clock counts"),
+        ("sent_at", "the caller adds it; without it the node's clock counts"),
     ];
 
     #[test]

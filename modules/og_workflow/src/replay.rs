@@ -8,6 +8,7 @@ use crate::answer::Answer;
 use crate::args::{Next, NodeCall, PutFile, Shown};
 use crate::cluster::InventoryHost;
 use crate::plan::PREFLIGHT;
+use crate::seen::PROBE;
 
 /// Seconds until something that is not over yet is asked for once more.
 const INTERVAL: u64 = 1;
@@ -172,7 +173,7 @@ impl<'a> Replay<'a> {
             args: all,
             put: None,
             // The clocks of the nodes are compared.
-            timed: program == PREFLIGHT,
+            timed: [PREFLIGHT, PROBE].contains(&program),
         }
     }
 }

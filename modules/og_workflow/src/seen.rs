@@ -19,6 +19,8 @@ pub const PROGRAMS: [&str; 6] =
     ["og_node_state", "og_guc", "og_hba", "og_replconninfo", "og_static_conf", "og_lock"];
 /// The program that tells what clients do.
 pub const SESSIONS: &str = "og_session";
+/// The program that commits, and tells the times without a commit.
+pub const PROBE: &str = "og_probe";
 /// The program that tells of a data directory, whether one is there or not.
 pub const INITDB: &str = "og_initdb";
 /// The program that changes the operating system, as root: callers run it so.

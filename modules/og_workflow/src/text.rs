@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use og_common::protocol::Diff;
 use similar::{Change, ChangeTag, TextDiff};
 
-use crate::args::Outcome;
+use crate::args::{Commits, Outcome};
 
 /// Lines around a change that are shown at most.
 const CONTEXT: usize = 3;
+/// Milliseconds without a commit, before the first one or after the last one, from which on they are told.
+pub(crate) const OF_NOTE_MS: u64 = 1000;
 
 /// The changed files of a program's result as one unified diff; empty when it has none.
 #[must_use]
@@ -91,6 +93,53 @@ pub fn duration(elapsed_ms: u64) -> String {
     }
 }
 
+/// How long nobody could commit, for a person.
+#[must_use]
+pub fn pause(elapsed_ms: u64) -> String {
+    if elapsed_ms < 10_000 {
+        format!("{}.{:02} s", elapsed_ms / 1000, elapsed_ms % 1000 / 10)
+    } else {
+        duration(elapsed_ms)
+    }
+}
+
+/// What the probes saw, in one line.
+#[must_use]
+pub fn commits(seen: &Commits) -> String {
+    let took = duration(seen.elapsed_ms);
+    let Some(before_first) = seen.before_first_ms else {
+        return format!("Commits: none in {took}");
+    };
+    let mut out = format!("Commits: {} in {took}", seen.commits);
+    // Writing to a String cannot fail.
+    if before_first >= OF_NOTE_MS {
+        let _ = write!(out, ", the first after {}", pause(before_first));
+    }
+    if let Some(longest) = &seen.longest {
+        let _ = write!(out, "; the longest time without one {}", pause(longest.elapsed_ms));
+        if longest.node_before != longest.node_after {
+            let _ = write!(out, ", from {} to {}", longest.node_before, longest.node_after);
+        }
+        if let Some(step) = &longest.step {
+            let _ = write!(out, ", in the step {step}");
+        }
+    }
+    if let Some(after_last) = seen.after_last_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+        let _ = write!(out, "; none in the last {}", pause(after_last));
+    }
+    out
+}
+
+/// Adds what the probes saw to the lines that all callers show.
+pub fn add_commits(outcome: &mut Outcome) {
+    if let Some(seen) = &outcome.commits {
+        if !outcome.table.is_empty() {
+            outcome.table.push(String::new());
+        }
+        outcome.table.push(commits(seen));
+    }
+}
+
 /// What the report says in one line.
 #[must_use]
 pub fn msg(outcome: &Outcome, check: bool) -> String {
@@ -121,6 +170,39 @@ mod tests {
             before: before.to_owned(),
             after: after.to_owned(),
         }
+    }
+
+    #[test]
+    fn commits_are_told_in_a_line_with_what_is_of_note() {
+        let mut seen = Commits { elapsed_ms: 16_420, ..Commits::default() };
+        assert_eq!(commits(&seen), "Commits: none in 16.4 s");
+        let longest = crate::args::CommitPause {
+            elapsed_ms: 95,
+            node_before: "n1".to_owned(),
+            node_after: "n1".to_owned(),
+            ..crate::args::CommitPause::default()
+        };
+        seen = Commits {
+            commits: 812,
+            before_first_ms: Some(40),
+            after_last_ms: Some(20),
+            longest: Some(longest.clone()),
+            ..seen
+        };
+        assert_eq!(commits(&seen), "Commits: 812 in 16.4 s; the longest time without one 0.09 s");
+        seen.longest = Some(crate::args::CommitPause {
+            elapsed_ms: 2340,
+            node_after: "n2".to_owned(),
+            step: Some("Switch over".to_owned()),
+            ..longest
+        });
+        (seen.before_first_ms, seen.after_last_ms) = (Some(3210), Some(12_000));
+        let told = "Commits: 812 in 16.4 s, the first after 3.21 s; the longest time without one 2.34 s, from n1 to n2, in the \
+            step Switch over; none in the last 12.0 s";
+        assert_eq!(commits(&seen), told);
+        let mut outcome = Outcome { commits: Some(seen), ..Outcome::default() };
+        add_commits(&mut outcome);
+        assert_eq!(outcome.table, [told]);
     }
 
     #[test]

@@ -1254,6 +1254,65 @@ def preflight(**arguments):
     return _run("og_preflight", arguments)
 
 
+def probe(**arguments):
+    r"""
+    Commits of a probe on this node, and the longest times without one.
+
+    CLI Examples:
+
+    .. code-block:: bash
+
+        # What has the probe seen so far?
+        salt '*' og.probe data_dir=/data/dn1
+        # Begin to commit every 20 milliseconds, for a quarter of an hour at most
+        salt '*' og.probe data_dir=/data/dn1 state=started limit=900
+        # End the probe, drop its table, and tell the longest times without a commit
+        salt '*' og.probe data_dir=/data/dn1 state=stopped
+
+    state (query|started|stopped, default "query")
+        The wanted state.
+        `query`: Return what the probe has seen so far.
+        `started`: A probe is at work on this node. It goes on after the call, commits whenever the
+        server is a primary, and waits while it is a standby or down.
+        `stopped`: No probe is at work; what it saw is returned, and its table is gone where the
+        server is a primary.
+
+    interval_ms (int, default 20)
+        Milliseconds from the answer to a commit to the next commit.
+        Only when `state` is `started`.
+
+    limit (int, default 3600)
+        Seconds after which the probe ends by itself.
+        Only when `state` is `started`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    """
+    return _run("og_probe", arguments)
+
+
 def replconninfo(**arguments):
     r"""
     This node's replication channels.

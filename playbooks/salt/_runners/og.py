@@ -380,6 +380,11 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -455,6 +460,11 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
+
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
@@ -760,6 +770,11 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
     og_build_parallel (int, default 0)
         How many nodes are built side by side at most; 0 is as many as the primary has senders for.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -844,6 +859,11 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -923,6 +943,11 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -999,6 +1024,11 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
         not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
         which the checks could not be made.
 
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
+
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
 
@@ -1069,6 +1099,11 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
 
     og_failover_force (bool, default false)
         Fail over although another failover was made within the last hour.
+
+    og_probe (bool, default false)
+        Commit while the cluster is changed, about 50 times a second, and tell the longest time
+        without a commit. On each member a client of ours changes the one row of its table `og_probe`
+        in the database postgres; the table is dropped at the end.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.

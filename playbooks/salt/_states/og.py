@@ -1779,6 +1779,91 @@ def package_absent(name, **arguments):
     return _apply("og_package", "absent", name, arguments)
 
 
+def probe_started(name, **arguments):
+    r"""
+    Commits of a probe on this node, and the longest times without one: started.
+
+    interval_ms (int, default 20)
+        Milliseconds from the answer to a commit to the next commit.
+        Only when `state` is `started`.
+
+    limit (int, default 3600)
+        Seconds after which the probe ends by itself.
+        Only when `state` is `started`.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        Begin to commit every 20 milliseconds, for a quarter of an hour at most:
+          og.probe_started:
+            - data_dir: /data/dn1
+            - limit: 900
+
+    """
+    return _apply("og_probe", "started", name, arguments)
+
+
+def probe_stopped(name, **arguments):
+    r"""
+    Commits of a probe on this node, and the longest times without one: stopped.
+
+    data_dir (str)
+        The node: an openGauss data directory. Default: `$PGDATA`.
+
+    env_file (str)
+        The file that sets GAUSSHOME, PATH, LD_LIBRARY_PATH and PGHOST, read in a clean shell.
+        Default: `$MPPDB_ENV_SEPARATE_PATH`, else the OS user's `~/.bashrc`.
+
+    gauss_home (str)
+        The folder openGauss is installed in; overrides the GAUSSHOME of the environment.
+
+    os_user (str)
+        Run by root, act as this user; run by anyone else, it must be that user. Default: owner of
+        `data_dir`.
+
+    timeout (int, default 60)
+        Seconds the whole call may take; 0 is no limit.
+
+    lock_timeout (int, default 10)
+        Seconds to wait for another writer.
+
+    if_building (fail|wait, default "fail")
+        What to do while a build of the node is under way: fail at once (`busy`), or wait for its end
+        within `timeout`.
+
+    .. code-block:: yaml
+
+        End the probe, drop its table, and tell the longest times without a commit:
+          og.probe_stopped:
+            - data_dir: /data/dn1
+
+    """
+    return _apply("og_probe", "stopped", name, arguments)
+
+
 def replconninfo_exact(name, **arguments):
     r"""
     This node's replication channels: exact.

@@ -66,6 +66,10 @@ fn calls(module: &str, node: &Sandbox) -> Tried<Vec<Value>> {
         ],
         "og_slot" => vec![json!({"state": "absent", "names": ["dn_6002"], "if_active": "skip"})],
         "og_lock" => vec![json!({"owner": "a", "purpose": "p", "ttl": 10, "force": false})],
+        // One that begins ends within a second.
+        "og_probe" => {
+            vec![json!({"state": "started", "interval_ms": 20, "limit": 1}), json!({"state": "stopped"})]
+        }
         // Nothing of these comes to its end: one that writes the canary would have been asked to.
         "og_file" => vec![
             json!({"path": data.join("f"), "sha256": "0".repeat(64), "size": 9, "mode": "0600", "offset": 0,

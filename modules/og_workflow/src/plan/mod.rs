@@ -1,6 +1,7 @@
 //! What the workflows decide: pure functions from what was seen on the nodes to findings and a plan.
 
 mod clear;
+mod commits;
 mod configure;
 mod deploy;
 mod drop;
@@ -31,6 +32,7 @@ use serde_json::{Map, Value, json};
 use crate::cluster::{Cluster, Node, PeerArg, node_names};
 
 pub use clear::{Clear, ProgramFiles, clear};
+pub use commits::{ProbedNode, merge_commits};
 pub use configure::{Configure, configure};
 pub use deploy::{Deploy, deploy, find_changes, password_finding};
 pub use drop::{Drop, drop};

@@ -50,10 +50,15 @@ impl RunStep<'_> {
     /// Returns how long it took; none when it did not come to its end.
     #[must_use]
     pub fn time(&self) -> Option<StepTime> {
+        let (start, end) = self.span()?;
+        Some(StepTime { step: self.step.step.clone(), elapsed_ms: end.saturating_sub(start) })
+    }
+
+    /// Returns when it began and ended, in milliseconds since 1970; none when it did not come to its end.
+    fn span(&self) -> Option<(u64, u64)> {
         let ends = self.answers.iter().filter_map(|answer| parse_millis(&answer.end));
         let end = ends.max().filter(|_| self.answers.len() == self.step.calls.len())?;
-        let elapsed_ms = end.saturating_sub(parse_millis(&self.step.start)?);
-        Some(StepTime { step: self.step.step.clone(), elapsed_ms })
+        Some((parse_millis(&self.step.start)?, end))
     }
 }
 
@@ -173,6 +178,20 @@ impl Run {
             "{lines} of {} cannot be read; steps or answers are missing here",
             self.folder.join(EVENTS).display()
         ))
+    }
+
+    /// Returns the title of the step that the most of this time fell in, in milliseconds since 1970; of two the first.
+    #[must_use]
+    pub fn step_between(&self, from: u64, to: u64) -> Option<&str> {
+        let mut most = (0, None);
+        for step in self.steps() {
+            let Some((start, end)) = step.span() else { continue };
+            let common = end.min(to).saturating_sub(start.max(from));
+            if common > most.0 {
+                most = (common, Some(step.step.step.as_str()));
+            }
+        }
+        most.1
     }
 
     /// Returns the steps in their order.

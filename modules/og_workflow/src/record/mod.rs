@@ -22,7 +22,7 @@ use og_common::protocol::{Diff, Error, deserialize_or_default};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::args::{Args, Change, Counts, Next, Options, Outcome, StepTime};
+use crate::args::{Args, Change, Commits, Counts, Next, Options, Outcome};
 use crate::engine::Engine;
 use crate::health::ClusterHealth;
 use crate::text::unified;
@@ -260,6 +260,9 @@ pub struct Ended {
     /// The cluster when the run last inspected it.
     #[serde(deserialize_with = "deserialize_or_default")]
     pub after: Option<ClusterHealth>,
+    /// The commits while the run was at work, where they were asked for.
+    #[serde(deserialize_with = "deserialize_or_default")]
+    pub commits: Option<Commits>,
 }
 
 /// Writes the record of one run.
@@ -408,7 +411,7 @@ impl Recorder {
 
     fn finish_as(&mut self, verdict: RunVerdict, outcome: &mut Outcome) {
         outcome.report = Some(self.folder.join(REPORT).display().to_string());
-        outcome.timings = self.timings();
+        self.add_times(outcome);
         let had = self.loss();
         outcome.warnings.extend(had.clone());
         self.tell(verdict, outcome);
@@ -472,14 +475,18 @@ impl Recorder {
         folder::write(&self.folder.join(REPORT), report::html(run).as_bytes())
     }
 
-    /// How long the steps took that have come to their ends.
-    fn timings(&mut self) -> Vec<StepTime> {
+    /// Adds how long the steps took that have come to their ends, and in which of them nobody could commit for longest.
+    fn add_times(&mut self, outcome: &mut Outcome) {
         match history::Run::read(&self.folder) {
-            Ok(run) => run.steps().filter_map(|step| step.time()).collect(),
-            Err(e) => {
-                self.note(Err(e));
-                Vec::new()
+            Ok(run) => {
+                outcome.timings = run.steps().filter_map(|step| step.time()).collect();
+                if let Some(longest) = outcome.commits.as_mut().and_then(|seen| seen.longest.as_mut()) {
+                    let between = parse_millis(&longest.from).zip(parse_millis(&longest.to));
+                    longest.step =
+                        between.and_then(|(from, to)| run.step_between(from, to)).map(str::to_owned);
+                }
             }
+            Err(e) => self.note(Err(e)),
         }
     }
 

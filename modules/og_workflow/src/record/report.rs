@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::history::{Run, RunStep};
 use super::{AnswerEvent, Ended, RunVerdict};
+use crate::args::{CommitPause, Commits};
 use crate::health::ClusterHealth;
 use crate::health::page::{STYLE, marked};
 use crate::health::picture::{Grade, escape, svg};
 use crate::steps::WORKFLOWS;
-use crate::text::duration;
+use crate::text::{OF_NOTE_MS, duration, pause};
 
 /// What this page has beside the style of a cluster's page.
 const OWN_STYLE: &str = "
@@ -62,6 +63,9 @@ pub fn html(run: &Run) -> String {
     list("Warnings", (Grade::Warning, "warning"), &warnings, &mut out);
     asked(run, &mut out);
     if let Some(ended) = &run.ended {
+        if let Some(seen) = &ended.commits {
+            commits(seen, &mut out);
+        }
         cluster(ended, &mut out);
     }
     steps(run, &mut out);
@@ -181,6 +185,36 @@ fn asked(run: &Run, out: &mut String) {
 
 fn in_words(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The commits of the probes: how long there was none, and in which step.
+fn commits(seen: &Commits, out: &mut String) {
+    out.push_str("<h2>Commits</h2>\n<dl>\n");
+    let mut row = |name: &str, value: &str| {
+        let _ = writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+    };
+    let nodes: Vec<String> = seen
+        .nodes
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    let by = if nodes.is_empty() { String::new() } else { format!(" ({})", nodes.join(", ")) };
+    row("Acknowledged", &format!("{} in {}{by}", seen.commits, duration(seen.elapsed_ms)));
+    if let Some(longest) = &seen.longest {
+        let step = longest.step.as_ref().map_or_else(String::new, |step| format!(", in the step {step}"));
+        row("Longest time without one", &format!("{}{step}", pause(longest.elapsed_ms)));
+        let CommitPause { from, to, node_before, node_after, .. } = longest;
+        row("From", &format!("{from} on {node_before}"));
+        row("To", &format!("{to} on {node_after}"));
+    }
+    if let Some(before) = seen.before_first_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+        row("Before the first", &pause(before));
+    }
+    if let Some(after) = seen.after_last_ms.filter(|ms| *ms >= OF_NOTE_MS) {
+        row("After the last", &pause(after));
+    }
+    out.push_str("</dl>\n");
 }
 
 fn cluster(ended: &Ended, out: &mut String) {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::history::{Age, Run, clean, find, list};
 use super::*;
-use crate::args::{NodeCall, Shown};
+use crate::args::{CommitPause, NodeCall, Shown};
 use crate::health::assess::assess;
 use crate::plan::tests::{cluster, nodes};
 
@@ -95,6 +95,28 @@ fn run(verdict: RunVerdict) -> Run {
             table: vec!["NODE  ROLE".to_owned(), "n1    primary".to_owned()],
             before: health(&cluster(1)),
             after: health(&after),
+            commits: (!failed).then(commits),
+        }),
+    }
+}
+
+/// What the probes of the nodes saw.
+fn commits() -> Commits {
+    Commits {
+        commits: 512,
+        nodes: [("n1".to_owned(), 512), ("n2".to_owned(), 0)].into(),
+        first: Some(at(700)),
+        last: Some(at(11_000)),
+        elapsed_ms: 12_000,
+        before_first_ms: Some(40),
+        after_last_ms: Some(1300),
+        longest: Some(CommitPause {
+            elapsed_ms: 95,
+            from: at(9_900),
+            to: at(9_995),
+            node_before: "n1".to_owned(),
+            node_after: "n1".to_owned(),
+            step: Some("Rebuild standbys".to_owned()),
         }),
     }
 }
@@ -211,6 +233,39 @@ fn poisoned(value: &Value, evil: &str) -> Value {
         }
         other => other.clone(),
     }
+}
+
+#[test]
+fn the_step_that_most_of_a_time_fell_in_is_named() {
+    let run = run(RunVerdict::Done);
+    let between = |from: u64, to: u64| run.step_between(BEGUN + from, BEGUN + to);
+    assert_eq!(between(500, 740), Some("Inspect all nodes"));
+    assert_eq!(between(820, 1000), Some("Rebuild standbys"));
+    // Between two steps, and after the last one.
+    assert_eq!((between(660, 690), between(20_000, 20_100)), (None, None));
+}
+
+#[test]
+fn a_recorded_run_names_the_step_in_which_nobody_could_commit() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join(write_record(root.path(), BEGUN, "", false));
+    for event in run(RunVerdict::Done).events {
+        folder::append(&folder.join(EVENTS), &event).unwrap();
+    }
+    let engine = Engine::new(
+        serde_json::from_value(json!({"workflow": "drop", "targets": ["n2"], "owner": "o",
+            "cluster": {"hosts": {"n1": {"id": 1}}, "vars": {"data_dir": "/d"}}}))
+        .unwrap(),
+        false,
+        false,
+    )
+    .unwrap();
+    let mut seen = commits();
+    seen.longest.as_mut().unwrap().step = None;
+    let mut outcome = Outcome { commits: Some(seen), ..Outcome::default() };
+    Recorder::open(&folder, &engine).unwrap().finish(&mut outcome);
+    assert_eq!(outcome.commits, Some(commits()));
+    assert_eq!(Run::read(&folder).unwrap().ended.unwrap().commits, Some(commits()));
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         "og_wait_sessions",
         "og_switch_back",
         "og_accept",
+        "og_probe",
     ],
     preflight: Some(Policy {
         // The values count from a start on.

@@ -27,7 +27,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "These nodes are not members of the cluster",
         required: true,
     }),
-    options: &["og_drop_commits", "og_drop_clear", "og_accept"],
+    options: &["og_drop_commits", "og_drop_clear", "og_accept", "og_probe"],
     preflight: Some(Policy {
         purpose: Purpose::Drop,
         rules: &[

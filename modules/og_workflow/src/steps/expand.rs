@@ -48,6 +48,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         "og_build_parallel",
         "og_rollback",
         "og_accept",
+        "og_probe",
     ],
     preflight: Some(Policy {
         purpose: Purpose::Expand,

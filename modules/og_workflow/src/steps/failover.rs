@@ -35,7 +35,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "A standby is the primary in place of one that is lost",
         required: false,
     }),
-    options: &["og_confirm_dead", "og_accept_loss", "og_failover_force"],
+    options: &["og_confirm_dead", "og_accept_loss", "og_failover_force", "og_probe"],
     preflight: Some(Policy {
         purpose: Purpose::Failover,
         rules: &[tell(

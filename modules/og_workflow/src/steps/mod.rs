@@ -10,6 +10,7 @@ mod failover;
 mod host;
 mod package;
 mod preflight;
+mod probe;
 mod repair;
 mod restart;
 mod ssl;
@@ -32,7 +33,7 @@ pub use collect::Collected;
 pub use preflight::NodePreflight;
 
 use crate::answer::Answer;
-use crate::args::{Change, Counts, Options, Outcome, Reason, Shown};
+use crate::args::{Change, Commits, Counts, Options, Outcome, Reason, Shown};
 use crate::cluster::{InventoryHost, Node, NoneReached};
 use crate::health::ClusterHealth;
 use crate::health::assess::{PARAMETERS as OF_STATUS, assess};
@@ -232,6 +233,9 @@ pub fn run(
         owed_rules: BTreeMap::new(),
         streamed: BTreeSet::new(),
         reason: None,
+        serving: Vec::new(),
+        probed: Vec::new(),
+        commits: None,
     };
     let done = match workflow.entry() {
         Some(entry) => (entry.run)(&mut it, targets),
@@ -242,6 +246,10 @@ pub fn run(
         Err(Stop::Failed(why)) => Some(why),
         Err(Stop::Ask(next)) => return Err(next),
     };
+    // Of a run that ends without releasing its lock, as of a switchover that is under way.
+    if let Err(Stop::Ask(next)) = it.stop_probe() {
+        return Err(next);
+    }
     let left = it.replay.remaining();
     Ok((it.outcome(why), left))
 }
@@ -293,6 +301,12 @@ struct Run<'a> {
     streamed: BTreeSet<String>,
     /// What came of a change of roles that failed.
     reason: Option<Reason>,
+    /// The nodes that took commits, or may by a change of roles, when they were last inspected.
+    serving: Vec<String>,
+    /// The nodes on which a probe is at work.
+    probed: Vec<String>,
+    /// What the probes saw.
+    commits: Option<Commits>,
 }
 
 /// Arguments of a program.
@@ -392,6 +406,7 @@ impl Run<'_> {
             self.compare_logs(&mut nodes)?;
         }
         self.leader = plan::current_primary(&nodes).map(|n| n.name.clone());
+        self.note_serving(&nodes);
         if self.before.is_none() && programs.contains(&"og_node_state") {
             self.before = Some(Box::new(self.assess(&nodes)));
         }
@@ -618,7 +633,7 @@ impl Run<'_> {
                 return Err(Stop::Failed(why));
             }
         }
-        Ok(())
+        self.start_probe(&og.members)
     }
 
     fn take_lock(&mut self, node: &str, own: &Value) -> Go<Answer> {
@@ -662,6 +677,7 @@ impl Run<'_> {
     /// Releases the lock on these nodes; with rules that are still to be added again it ends by itself, for the next repair
     /// to find them in its record.
     fn unlock_nodes(&mut self, nodes: &[String]) -> Go {
+        self.stop_probe()?;
         if !self.owed_rules.is_empty() {
             let what = "repair".to_owned();
             let record = Purpose { what, rules: self.owed_rules.clone(), ..Purpose::default() };
@@ -701,6 +717,7 @@ impl Run<'_> {
 
     /// The same on any node, for any record that a later run is to find.
     fn leave_at(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
+        self.stop_probe()?;
         let record = Purpose { rules: self.owed_rules.clone(), ..record.clone() };
         let own = args(json!({
             "state": "held",
@@ -809,6 +826,7 @@ impl Run<'_> {
             before: self.before.filter(|_| self.cluster.is_none()),
             after: self.after,
             cluster: self.cluster,
+            commits: self.commits,
             timings: Vec::new(),
             report: None,
             causes: Some(self.causes).filter(|causes| !causes.is_empty()),

@@ -35,7 +35,14 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "These nodes follow the primary",
         required: false,
     }),
-    options: &["og_repair_force", "og_repair_backup", "og_hba_method", "og_build_room", "og_build_parallel"],
+    options: &[
+        "og_repair_force",
+        "og_repair_backup",
+        "og_hba_method",
+        "og_build_room",
+        "og_build_parallel",
+        "og_probe",
+    ],
     preflight: Some(Policy {
         purpose: Purpose::Restart,
         rules: &[tell(

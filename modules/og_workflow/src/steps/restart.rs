@@ -30,7 +30,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "No parameter of the cluster waits for a restart; nodes that are named were restarted",
         required: false,
     }),
-    options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept"],
+    options: &["og_restart_commits", "og_wait_sessions", "og_switch_back", "og_accept", "og_probe"],
     preflight: Some(Policy {
         purpose: Purpose::Restart,
         rules: &[

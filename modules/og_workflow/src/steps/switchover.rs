@@ -35,7 +35,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         state_about: "This node is the primary of the cluster",
         required: true,
     }),
-    options: &["og_long_transactions", "og_without", "og_accept"],
+    options: &["og_long_transactions", "og_without", "og_accept", "og_probe"],
     preflight: Some(Policy {
         purpose: Purpose::Switchover,
         rules: &[

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod host;
+mod probe;
 mod repair;
 mod roles;
 mod rolling;

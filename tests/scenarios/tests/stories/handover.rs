@@ -18,9 +18,10 @@ use crate::Story;
 pub const STORY: Story = Story {
     name: "handover",
     nodes: &FOUR_NODES,
-    always: 2,
+    always: 3,
     scenarios: &[
         ("a switchover is foretold and loses no row", switchover),
+        ("the longest time without a commit is told, and nothing of the probes is left", probed),
         ("who cannot take over is refused, a member that is down done without by name", refused),
         ("the time without commits beside gs_ctl switchover's, in turn", beside_gs_ctl),
         ("a switchover killed after each task in turn", killed),
@@ -89,6 +90,60 @@ fn switchover(c: &Cluster) -> Result {
     c.check_at_rest(&roles("n2"))?;
     check_nothing_left(c, "switchover.yml", &["-e", "og_switchover=n2"])?;
     switch(c, "n2", "n1", &[])?;
+    c.check_at_rest(&roles("n1"))
+}
+
+/// Nothing of a probe is on any node, and its table is nowhere.
+fn check_no_probe(c: &Cluster, primary: &str) -> Result {
+    for (node, _) in FOUR_NODES {
+        let told = c.module(node, "og_probe", json!({}))?;
+        if !told["probe"].is_null() || told["failed"] != false {
+            return Err(format!("{node} has a probe: {told}"));
+        }
+    }
+    match c.sql(primary, "select count(*) from pg_class where relname = 'og_probe'")?.as_str() {
+        "0" => Ok(()),
+        left => Err(format!("{primary}: {left} tables of a probe are left")),
+    }
+}
+
+/// What was told of commits, which must have been acknowledged by the old primary and by the new one.
+fn told_commits(c: &Cluster, output: &str, from: &str, to: &str) -> Result {
+    let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+    let at = words.find("Commits: ").ok_or_else(|| format!("nothing is told of commits:\n{output}"))?;
+    let told: String = words[at..].chars().take(160).collect();
+    println!("  {}: {from} to {to}: {told}", c.lab().engine());
+    let wanted = format!("from {from} to {to}, in the step Switch over");
+    if told.contains(&wanted) { Ok(()) } else { Err(format!("it does not say {wanted:?}:\n{output}")) }
+}
+
+fn probed(c: &Cluster) -> Result {
+    let run = Shell::new(c)?.run("og switchover n2 --probe yes")?.must_work()?;
+    told_commits(c, &run.output, "n1", "n2")?;
+    check_no_probe(c, "n2")?;
+    // As a run that was killed leaves one.
+    for changes in [true, false] {
+        let told = c.module("n2", "og_probe", json!({"state": "started"}))?;
+        if told["changed"] != changes || told["probe"]["commits"].as_u64().is_none_or(|count| count == 0) {
+            return Err(format!("a probe on the primary: {told}"));
+        }
+    }
+    // A build empties the data directory of a standby, and its probe goes on.
+    c.module("n3", "og_probe", json!({"state": "started"}))?;
+    let built = c.module("n3", "og_build", json!({"mode": "full"}))?;
+    let told = c.module("n3", "og_probe", json!({}))?;
+    if built["failed"] != false || told["probe"]["running"] != true || told["probe"]["commits"] != 0 {
+        return Err(format!("a standby's probe after its build: {told}; the build: {built}"));
+    }
+    let args = ["-e", "og_switchover=n1", "-e", "og_probe=true"];
+    let run = c.run_playbook("switchover.yml", &args)?.must_work()?;
+    told_commits(c, &run.output, "n2", "n1")?;
+    if let Some(change) = run.changes().iter().find(|change| change.contains("probe")) {
+        return Err(format!("{change} counts as a change"));
+    }
+    check_no_probe(c, "n1")?;
+    check_nothing_left(c, "switchover.yml", &args)?;
+    check_no_probe(c, "n1")?;
     c.check_at_rest(&roles("n1"))
 }
 

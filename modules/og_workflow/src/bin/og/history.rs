@@ -153,6 +153,7 @@ impl HistoryRequest {
         if let Some(ended) = &run.ended {
             lines.push(String::new());
             lines.extend(ended.table.iter().cloned());
+            lines.extend(ended.commits.as_ref().map(og_workflow::text::commits));
             lines.extend(ended.warnings.iter().map(|text| format!("warning: {text}")));
             lines.extend(ended.msg.iter().flat_map(|why| why.lines()).map(str::to_owned));
         } else if verdict == RunVerdict::Interrupted {

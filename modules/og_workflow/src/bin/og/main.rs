@@ -186,6 +186,7 @@ async fn run_once(
                 recorder.finish(&mut outcome);
                 recorder
             });
+            og_workflow::text::add_commits(&mut outcome);
             let shown = show(invocation, &mut outcome, display, begun.elapsed());
             // Nobody waits for the command to see what came of the run.
             if let Some(recorder) = recorder {

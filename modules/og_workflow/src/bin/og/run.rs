@@ -309,8 +309,12 @@ impl<'a> Runner<'a> {
         Ok(program)
     }
 
-    /// Lets the cluster's lock of an interrupted run end, where it may hold it.
+    /// Lets the cluster's lock of an interrupted run end, where it may hold it, and stops its probes before.
     pub async fn leave_lock(&mut self) -> LockLeft {
+        for call in self.engine.probes_to_stop(&self.made) {
+            // One that cannot be stopped now ends by itself.
+            self.leave(&call).await;
+        }
         let mut left = LockLeft::None;
         for call in self.engine.locks_to_leave(&self.made) {
             match self.leave(&call).await {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// n1 the primary, n2 well, and n3 as `change` leaves it.
-fn ailing(change: impl Fn(&mut Value)) -> Vec<Given> {
+pub(super) fn ailing(change: impl Fn(&mut Value)) -> Vec<Given> {
     let mut given = cluster(2);
     let rule = json!({"type": "host", "databases": ["all"], "users": ["omm"], "address": "10.0.0.0/24", "method": "trust"});
     for (_, _, seen) in &mut given {
@@ -13,7 +13,7 @@ fn ailing(change: impl Fn(&mut Value)) -> Vec<Given> {
     given
 }
 
-fn stopped(seen: &mut Value) {
+pub(super) fn stopped(seen: &mut Value) {
     seen["og_node_state"]["node"]["running"] = json!(false);
     seen["og_node_state"]["node"]["receiver"] = json!(null);
 }

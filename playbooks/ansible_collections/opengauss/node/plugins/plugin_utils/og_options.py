@@ -21,6 +21,7 @@ OPTIONS = (
     "og_build_parallel",
     "og_rollback",
     "og_accept",
+    "og_probe",
     "og_drop_commits",
     "og_drop_clear",
     "og_package",
