@@ -54,8 +54,9 @@ pub const WORKS: [(Work, &str, &str); 8] = [
     (Work::DropSlot, "og_slot", "gsql"),
 ];
 
-/// Memory that a module may have, in KiB: far less than what is babbled.
-const MEMORY: &str = r#"ulimit -v 150000; exec "$@""#;
+/// Memory that a module may have, in KiB: far less than what is babbled. What counts are addresses, of which glibc reserves 64 MiB
+/// for each thread that allocates, unless it is told to have one arena for all.
+const MEMORY: &str = r#"ulimit -v 150000; export MALLOC_ARENA_MAX=1; exec "$@""#;
 
 impl Lie {
     /// The lines of shell in the place of the honest ones.
