@@ -7,12 +7,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use og_common::gauss::certificates::{CERTIFICATE_WARN_DAYS, decode_pem, not_after, pem_blocks, read_chain};
 use og_common::protocol::{Bytes, Error};
 use og_common::{clock, files};
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode, Tag, Tagged};
 
 use crate::args::{CertificateFile, CertificateFolder};
 
@@ -22,15 +22,8 @@ pub const AUTHORITY: &str = "cacert.pem";
 pub const CERTIFICATE: &str = "server.crt";
 /// The file with its key.
 pub const KEY: &str = "server.key";
-/// A certificate that ends in fewer days is warned about, as the check `security.certificates` does.
-const WARN_DAYS: u64 = 90;
 /// Bits of a mode by which others may do anything with a file.
 const OTHERS: u32 = 0o077;
-/// The tag of a SEQUENCE in DER.
-const SEQUENCE: u8 = 0x30;
-/// A length in DER that is written with this bit has its own length in the others.
-const LONG: u8 = 0x80;
-
 /// Whether a folder may have the name of this node.
 #[must_use]
 pub fn is_folder_name(node: &str) -> bool {
@@ -81,17 +74,17 @@ impl Reading {
     /// A file with certificates, and these.
     fn certificates(&mut self, path: &Path, name: &str) -> (Option<CertificateFile>, Vec<Certificate>) {
         let Some(content) = self.content(path) else { return (None, Vec::new()) };
-        let parsed = certificates(&content);
+        let parsed = read_chain(&content).unwrap_or_default();
         if parsed.is_empty() {
             self.found.problems.push(format!("{} holds no certificate in PEM", path.display()));
         }
         // Of several the one that ends first decides.
-        if let Some(end) = parsed.iter().map(end).min() {
+        if let Some(end) = parsed.iter().map(not_after).min() {
             let days = end.saturating_sub(self.now) / 86_400;
             let (path, at) = (path.display(), clock::rfc3339(end));
             if end <= self.now {
                 self.found.problems.push(format!("{path} ended at {at}; have it renewed"));
-            } else if days < WARN_DAYS {
+            } else if days < CERTIFICATE_WARN_DAYS {
                 self.found.warnings.push(format!("{path} ends in {days} days, at {at}; have it renewed"));
             }
         }
@@ -126,50 +119,6 @@ fn file(path: &Path, name: &str, content: &[u8]) -> CertificateFile {
     }
 }
 
-/// A block of PEM.
-struct Block {
-    label: String,
-    /// What it holds, where it is Base64 and not encrypted.
-    der: Option<Vec<u8>>,
-    is_encrypted: bool,
-}
-
-/// The blocks of PEM in a text, with whatever else between them.
-fn blocks(content: &[u8]) -> Vec<Block> {
-    let text = String::from_utf8_lossy(content);
-    let (mut blocks, mut lines) = (Vec::new(), text.lines().map(str::trim));
-    let label = |line: &str, word: &str| {
-        let inner = line.strip_prefix("-----")?.strip_suffix("-----")?.strip_prefix(word)?;
-        Some(inner.trim().to_owned())
-    };
-    while let Some(line) = lines.next() {
-        let Some(label_of_block) = label(line, "BEGIN ") else { continue };
-        let (mut base64, mut is_encrypted) = (String::new(), label_of_block.starts_with("ENCRYPTED"));
-        for line in lines.by_ref().take_while(|line| label(line, "END ").is_none()) {
-            // A header of the older form.
-            if line.contains(':') {
-                is_encrypted |= line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
-            } else {
-                base64.push_str(line);
-            }
-        }
-        let der = STANDARD.decode(base64).ok().filter(|der| !der.is_empty() && !is_encrypted);
-        blocks.push(Block { label: label_of_block, der, is_encrypted });
-    }
-    blocks
-}
-
-/// The certificates in a file; none where one of them cannot be understood.
-fn certificates(content: &[u8]) -> Vec<Certificate> {
-    let blocks = blocks(content).into_iter().filter(|block| block.label.ends_with("CERTIFICATE"));
-    let parsed = blocks.map(|block| Certificate::from_der(&block.der?).ok());
-    parsed.collect::<Option<Vec<_>>>().unwrap_or_default()
-}
-
-fn end(certificate: &Certificate) -> u64 {
-    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
-}
-
 fn begin(certificate: &Certificate) -> u64 {
     certificate.tbs_certificate().validity().not_before.to_unix_duration().as_secs()
 }
@@ -182,17 +131,20 @@ fn is_issued(chain: &[Certificate], authorities: &[Certificate]) -> bool {
 
 /// Why this is no key for the certificate, as what follows its path.
 fn key_problem(content: &[u8], certificate: Option<&Certificate>) -> Option<String> {
-    let blocks = blocks(content);
-    let key = blocks.iter().find(|block| block.label.ends_with("PRIVATE KEY"));
-    match key {
-        Some(Block { is_encrypted: true, .. }) => {
-            Some("has a passphrase; give the key without one".to_owned())
-        }
-        Some(Block { der: Some(der), .. }) => {
-            let is_other = certificate.is_some_and(|certificate| !may_belong(der, certificate));
+    let text = String::from_utf8_lossy(content);
+    let Some(block) = pem_blocks(&text, "PRIVATE KEY").next() else {
+        return Some("holds no private key in PEM".to_owned());
+    };
+    // In its label, or in the header `Proc-Type: 4,ENCRYPTED` of the older form.
+    if block.lines().take(2).any(|line| line.contains("ENCRYPTED")) {
+        return Some("has a passphrase; give the key without one".to_owned());
+    }
+    match decode_pem(block) {
+        Err(_) => Some("holds no private key in PEM".to_owned()),
+        Ok(der) => {
+            let is_other = certificate.is_some_and(|certificate| !may_belong(&der, certificate));
             is_other.then(|| format!("does not belong to {CERTIFICATE} beside it"))
         }
-        _ => Some("holds no private key in PEM".to_owned()),
     }
 }
 
@@ -201,20 +153,22 @@ fn may_belong(key: &[u8], certificate: &Certificate) -> bool {
     let info = certificate.tbs_certificate().subject_public_key_info();
     // A public key of RSA is a SEQUENCE of two numbers, which the private one has after its version. Keys of other kinds may
     // leave their public part out.
-    let numbers = sequence_content(info.subject_public_key.raw_bytes());
-    numbers.is_none_or(|numbers| key.windows(numbers.len().max(1)).any(|window| window == numbers))
+    rsa_numbers(info.subject_public_key.raw_bytes())
+        .is_none_or(|numbers| key.windows(numbers.len()).any(|window| window == numbers))
 }
 
-fn sequence_content(der: &[u8]) -> Option<&[u8]> {
-    let (tag, rest) = der.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let more = if length & LONG == 0 { 0 } else { usize::from(length & !LONG) };
-    rest.get(more..).filter(|content| *tag == SEQUENCE && !content.is_empty())
+/// The two numbers of a public key of RSA in DER; none of a key of another kind.
+fn rsa_numbers(public_key: &[u8]) -> Option<&[u8]> {
+    let whole = AnyRef::from_der(public_key).ok().filter(|whole| whole.tag() == Tag::Sequence)?;
+    Some(whole.value()).filter(|numbers| !numbers.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     /// Made by `openssl req` and `openssl x509` with RSA of 2048 bits for a hundred years; of the keys nothing is kept.
@@ -253,15 +207,15 @@ mod tests {
     }
 
     fn now_of(certificate: &str) -> u64 {
-        begin(&certificates(certificate.as_bytes())[0]) + 86_400
+        begin(&read_chain(certificate.as_bytes()).unwrap()[0]) + 86_400
     }
 
     /// What has the public numbers of this certificate where a private key of RSA has them.
     fn key_of(certificate: &str, label: &str) -> String {
-        let parsed = &certificates(certificate.as_bytes())[0];
+        let parsed = &read_chain(certificate.as_bytes()).unwrap()[0];
         let info = parsed.tbs_certificate().subject_public_key_info();
-        let numbers = sequence_content(info.subject_public_key.raw_bytes()).unwrap();
-        let der = [&[SEQUENCE, 3, 2, 1, 0], numbers].concat();
+        let numbers = rsa_numbers(info.subject_public_key.raw_bytes()).unwrap();
+        let der = [&[0x30, 3, 2, 1, 0], numbers].concat();
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
     }
 
@@ -323,15 +277,15 @@ mod tests {
     #[test]
     fn a_certificate_that_ends_soon_is_told_and_one_that_has_ended_is_a_problem() {
         let folder = Folder::new();
-        let parsed = &certificates(N1.as_bytes())[0];
+        let parsed = &read_chain(N1.as_bytes()).unwrap()[0];
         let at = |now: u64| {
             let found = folder.read_at(now);
             let of_node = |list: &[String]| list.iter().filter(|text| text.contains("n1/server.crt")).count();
             (of_node(&found.problems), of_node(&found.warnings))
         };
-        assert_eq!(at(end(parsed) - 91 * 86_400), (0, 0));
-        assert_eq!(at(end(parsed) - 89 * 86_400), (0, 1));
-        assert_eq!(at(end(parsed)), (1, 0));
+        assert_eq!(at(not_after(parsed) - 91 * 86_400), (0, 0));
+        assert_eq!(at(not_after(parsed) - 89 * 86_400), (0, 1));
+        assert_eq!(at(not_after(parsed)), (1, 0));
         assert_eq!(at(begin(parsed) - 1), (1, 0));
     }
 }

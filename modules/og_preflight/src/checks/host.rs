@@ -1,6 +1,7 @@
 //! Checks of the machine: memory, disks, ports, leftovers, limits, kernel, user, certificates.
 
 use og_common::gauss::Content;
+use og_common::gauss::certificates::CERTIFICATE_WARN_DAYS;
 use og_common::gauss::host;
 use og_common::gauss::managed::Manager;
 use og_common::protocol::Bytes;
@@ -1022,7 +1023,7 @@ fn security_certificates(c: &Context<'_>, j: &mut Judge) {
             j.error(&certificate.path, format!("it ended at {seen}"), seen.clone());
         } else if days < 7 {
             j.error(&certificate.path, format!("it ends in {days} days, at {seen}"), seen.clone());
-        } else if days < 90 {
+        } else if days < CERTIFICATE_WARN_DAYS {
             j.warning(&certificate.path, format!("it ends in {days} days, at {seen}"), seen.clone());
         }
     }
