@@ -65,16 +65,13 @@ pub fn is_process_alive(pid: u32) -> bool {
     process_state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
-/// When this process began, as the kernel counts it: with its number that tells it from every other process since the machine
-/// was started. `None` where there is none, or a zombie.
+/// The start time of this process in clock ticks since boot (`starttime` of proc_pid_stat(5)): with its pid it identifies a process
+/// until the next boot. `None` when there is no such process, or a zombie.
 #[must_use]
 pub fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // It stands behind the last parenthesis: a program's name may have some of its own, and any bytes.
-    let text = String::from_utf8_lossy(&stat);
-    let mut fields = text.rsplit_once(") ")?.1.split_whitespace();
-    let state = fields.next()?;
-    fields.nth(18)?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+    let fields = stat_fields(pid)?;
+    let is_zombie = fields.starts_with(['Z', 'X']);
+    fields.split_whitespace().nth(19)?.parse().ok().filter(|_| !is_zombie)
 }
 
 /// Whether this process was stopped (SIGSTOP) and does nothing until it is told to go on (SIGCONT), or is held by a
@@ -86,6 +83,12 @@ pub fn is_frozen(pid: u32) -> bool {
 
 /// The kernel's letter for what a process does.
 fn process_state(pid: u32) -> Option<char> {
-    // It stands behind the last parenthesis: a program's name may have some of its own.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(") ")?.1.chars().next()
+    stat_fields(pid)?.chars().next()
+}
+
+/// The fields of proc_pid_stat(5) from the state on. They stand behind the last parenthesis: a program's name may have some of its
+/// own, and any bytes.
+fn stat_fields(pid: u32) -> Option<String> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Some(String::from_utf8_lossy(&stat).rsplit_once(") ")?.1.to_owned())
 }

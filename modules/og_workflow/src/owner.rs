@@ -3,9 +3,9 @@
 //! The one thing that is not a pure function: whether a process of this machine lives, its kernel alone knows.
 
 use std::fmt;
-use std::fs;
 
 use nix::unistd::{Uid, User, gethostname};
+use og_common::gauss::postmaster_pid::process_start;
 use og_common::protocol::{Error, ErrorKind};
 
 /// A run of a workflow.
@@ -70,15 +70,9 @@ fn machine() -> Result<String, Error> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// When the process began; none when there is no such process, or only what its parent has not taken note of yet.
+/// The start time of the process, as text: a controller without /proc has another notation. None when there is no such process.
 fn started(pid: u32) -> Option<String> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let text = String::from_utf8_lossy(&stat);
-    // The name before it may have any character.
-    let (_, fields) = text.rsplit_once(')')?;
-    let fields: Vec<_> = fields.split_whitespace().collect();
-    let gone = fields.first().is_none_or(|state| "ZX".contains(state));
-    fields.get(19).filter(|_| !gone).map(ToString::to_string)
+    process_start(pid).map(|ticks| ticks.to_string())
 }
 
 #[cfg(test)]
