@@ -160,14 +160,14 @@ impl Environment {
     }
 
     /// The file that a program of the suite keeps of a data directory in the cache of the user we run as: a build empties the
-    /// data directory, and nobody else may write there. `ending` is that of its name.
+    /// data directory, and nobody else may write there. `extension` is the file name's, without the dot.
     #[must_use]
-    pub fn cache_file(program: &str, data_dir: &Path, ending: &str) -> PathBuf {
+    pub fn cache_file(program: &str, data_dir: &Path, extension: &str) -> PathBuf {
         // Escaped, so that /data/dn_1 and /data/dn/1 have a file each.
         let escaped = data_dir.to_string_lossy().trim_matches('/').replace('%', "%25").replace('_', "%5F");
         let name = escaped.replace('/', "_");
         let home = Self::user_home().unwrap_or_else(|| PathBuf::from("/"));
-        home.join(".cache").join(program).join(format!("{name}.{ending}"))
+        home.join(".cache").join(program).join(format!("{name}.{extension}"))
     }
 
     /// The program of this name: in `$GAUSSHOME/bin`, else along PATH.

@@ -181,7 +181,7 @@ impl Errors {
 
     /// The last error; the stream is at its end, but for what a program that goes on holds of it.
     async fn last(&mut self) -> String {
-        let nothing = || "gsql ended without a word".to_owned();
+        let nothing = || "gsql exited without an error message".to_owned();
         let Some(task) = self.0.take() else { return nothing() };
         let read = tokio::time::timeout(GRACE, task).await;
         read.ok().and_then(Result::ok).filter(|line| !line.is_empty()).unwrap_or_else(nothing)

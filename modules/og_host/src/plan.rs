@@ -33,7 +33,7 @@ const HOME_MODE: u32 = 0o700;
 /// The setting that lets the kernel promise more memory than there is, or not.
 const OVERCOMMIT: &str = "vm.overcommit_memory";
 
-/// At most so many entries of a directory are named in a warning.
+/// How many entries of a directory a warning names at most.
 const MAX_SHOWN: usize = 3;
 
 /// The file of a user's limits.

@@ -106,7 +106,7 @@ impl ProbeFile {
     /// Reads the file; `None` where there is none.
     ///
     /// # Errors
-    /// `permission` or `io`. A file that nobody can read is none: its probe ends when another one takes its place.
+    /// `permission` or `io`. A file that is no JSON of ours counts as absent: a probe that finds it so exits.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         match files::read(path) {
             Ok(text) => Ok(serde_json::from_slice(&text).ok()),

@@ -1,8 +1,8 @@
 //! Commits of a probe on this node.
 //!
 //! A probe is a client of ours: a process that outlives the call, changes the one row of a table of its own again and again, each
-//! time in a commit of its own, and takes down when the server acknowledged none. It is what tells how long nobody could commit
-//! while a cluster was changed. It writes to the database, so it runs only where it was asked for, ends by itself after a while,
+//! time in a commit of its own, and records when the server acknowledged none: how long nobody could commit while a cluster was
+//! changed. It writes to the database, so it runs only where it was asked for, ends by itself after a while,
 //! and leaves nothing behind.
 
 pub mod args;
@@ -25,7 +25,7 @@ use tokio::process::Child;
 use args::{Args, Output, State};
 use file::{Phase, ProbeFile, Process};
 
-/// Between two looks at a probe that begins or ends.
+/// Polling interval while a probe starts or exits.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// How long a probe may take to begin.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -190,15 +190,15 @@ fn lock_path(path: &Path) -> PathBuf {
     path.with_extension("lock")
 }
 
-/// Ends the probe: it is told to, and killed where it does not.
+/// Stops the process by SIGTERM, and by SIGKILL when it does not exit within [`END`].
 async fn end(process: Process) -> Result<(), Error> {
-    for told in [Signal::SIGTERM, Signal::SIGKILL] {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         if !process.is_alive() {
             return Ok(());
         }
         let pid = Pid::from_raw(i32::try_from(process.pid).unwrap_or(i32::MAX));
         // One that has ended in this moment is what is wanted.
-        let _ = kill(pid, told);
+        let _ = kill(pid, signal);
         let begun = Instant::now();
         while process.is_alive() && begun.elapsed() < END {
             tokio::time::sleep(INTERVAL).await;

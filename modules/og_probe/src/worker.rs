@@ -92,7 +92,8 @@ pub fn run(path: &Path) -> Result<String, Error> {
     Ok(String::new())
 }
 
-/// Leaves the session of whoever started this, and all that was open there: a caller waits until nobody holds its pipes.
+/// Detaches from the caller: takes a session of its own and closes inherited file descriptors. A caller such as sshd waits until its
+/// pipes are closed.
 fn leave_caller() {
     // One that leads its group already has a session of its own, as far as that goes.
     let _ = nix::unistd::setsid();
@@ -168,7 +169,7 @@ async fn work(path: &Path) -> Result<(), Error> {
         file.probed.written = now_millis();
         file.write(path)?;
     }
-    // Who ends it drops the table; nobody may come for one that ends by itself.
+    // `state: stopped` drops the table itself; nobody may call that for a probe that exited on its own.
     if !is_stopped {
         drop(table::drop_own(&call, &node).await);
     }

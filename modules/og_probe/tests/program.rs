@@ -77,7 +77,7 @@ impl Node {
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(args.to_string().as_bytes()).unwrap();
-        // It reads until nobody holds the pipes any more: a probe that did would keep this for ever.
+        // This reads until end of file, which never comes if the detached probe keeps a pipe open.
         serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
     }
 

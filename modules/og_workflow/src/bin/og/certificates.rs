@@ -34,6 +34,8 @@ const DAYS: &str = "1095";
 const AUTHORITY_DAYS: u32 = 3650;
 /// A year 2126 is far enough; later ones are not written by all programs.
 const MOST_DAYS: i64 = 36_500;
+/// How openssl signs: by the section `own` of its configuration, and without asking for a passphrase.
+const SIGNING: &[&str] = &["-sha256", "-extensions", "own", "-passin", "pass:"];
 /// The longest common name of X.509.
 const LONGEST_NAME: usize = 64;
 /// The mode of a key.
@@ -247,18 +249,7 @@ fn make(folder: &Path, subjects: &[Subject], days: u32) -> Result<(), Error> {
         )?;
         let days = AUTHORITY_DAYS.max(days).to_string();
         scratch.make(&authority, OPEN, |out| {
-            let own = [
-                "req",
-                "-x509",
-                "-new",
-                "-sha256",
-                "-extensions",
-                "own",
-                "-days",
-                days.as_str(),
-                "-passin",
-                "pass:",
-            ];
+            let own = [&["req", "-x509", "-new", "-days", &days], SIGNING].concat();
             words(&own, &[("-key", &key), ("-config", &config), ("-out", out)])
         })?;
     }
@@ -285,18 +276,7 @@ fn make(folder: &Path, subjects: &[Subject], days: u32) -> Result<(), Error> {
         ))?;
         let days = days.to_string();
         scratch.make(&certificate, OPEN, |out| {
-            let own = [
-                "x509",
-                "-req",
-                "-sha256",
-                "-extensions",
-                "own",
-                "-days",
-                days.as_str(),
-                "-passin",
-                "pass:",
-                "-CAcreateserial",
-            ];
+            let own = [&["x509", "-req", "-CAcreateserial", "-days", &days], SIGNING].concat();
             let paths = [
                 ("-in", &request),
                 ("-CA", &authority),
@@ -377,7 +357,7 @@ fn run(words: &[OsString]) -> Result<(), Error> {
     }
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = told(&done.stderr);
-    let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("without a word");
+    let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no error message");
     let line =
         [OPENSSL.to_owned()].into_iter().chain(words.iter().map(|word| word.to_string_lossy().into_owned()));
     let record =
@@ -429,7 +409,7 @@ mod tests {
         found
     }
 
-    /// Without openssl there is nothing to be seen.
+    /// Whether openssl is installed; without it these tests are skipped.
     fn has_openssl() -> bool {
         let there = Process::new(OPENSSL).arg("version").output().is_ok();
         if !there {
