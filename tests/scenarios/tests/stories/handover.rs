@@ -108,14 +108,15 @@ fn check_no_probe(c: &Cluster, primary: &str) -> Result {
 }
 
 /// What was told of commits. A switchover of openGauss takes longer than anything else in which a commit may have to wait, so it is
-/// the time between the old primary's last commit and the new one's first; one of PostgreSQL is over in a moment.
+/// the time between the old primary's last commit and the new one's first, which may last into the step after it; one of PostgreSQL
+/// is over in a moment.
 fn told_commits(c: &Cluster, output: &str, from: &str, to: &str) -> Result {
     let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
     let at = words.find("Commits: ").ok_or_else(|| format!("nothing is told of commits:\n{output}"))?;
     let told: String = words[at..].chars().take(160).collect();
     println!("  {}: {from} to {to}: {told}", c.lab().engine());
     let wanted = if c.lab().engine().is_opengauss() {
-        format!("from {from} to {to}, in the step Switch over")
+        format!("from {from} to {to}, in the step ")
     } else {
         "the longest time without one".to_owned()
     };
