@@ -510,6 +510,14 @@ pub struct NodeCall {
     pub timed: bool,
 }
 
+impl NodeCall {
+    /// Whether it is one that changes nothing, and of which a failure means nothing by itself.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.args.get("state").is_some_and(|state| state == "query")
+    }
+}
+
 /// A file that a caller carries from its own machine to a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PutFile {

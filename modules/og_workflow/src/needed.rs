@@ -291,11 +291,12 @@ pub(crate) mod tests {
     }
 
     /// Keys that the steps read and that are not needed, and why.
-    const NOT_NEEDED: [(&str, &str); 9] = [
+    const NOT_NEEDED: [(&str, &str); 10] = [
         ("certificates", "of og_workflow itself"),
         ("cm", "left out where no CM is; an argument asks for it"),
         ("data_bytes", "the step that reads it says so when it is not there"),
         ("diff", "left out where nothing is to be shown; an argument asks for it"),
+        ("elapsed_ms", "without it a wait counts as a short one"),
         ("log_end", "an argument asks for it"),
         ("over", "of og_workflow itself"),
         ("package", "of og_workflow itself"),

@@ -31,6 +31,9 @@ pub type Calls = Vec<(String, Map<String, Value>)>;
 /// What to ask of one node: programs and their arguments.
 pub type Asked = Vec<(&'static str, Map<String, Value>)>;
 
+/// What a node said: the programs and their answers.
+pub type Told = Vec<(&'static str, Answer)>;
+
 /// The answers of one step, by node.
 #[derive(Clone, Debug, Default)]
 pub struct Answered(pub Vec<(String, Answer)>);
@@ -103,9 +106,23 @@ impl<'a> Replay<'a> {
 
     /// Calls a program on these nodes.
     pub fn ask(&mut self, step: &str, program: &str, calls: &Calls) -> Go<Answered> {
-        let asked = calls.iter().map(|(node, args)| self.call(node, program, args)).collect();
-        let answers = self.take_answers(step, asked, None)?;
-        Ok(Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers).collect()))
+        let [answered] = self.ask_programs(step, [(program, calls)])?;
+        Ok(answered)
+    }
+
+    /// Calls several programs in one step; a node runs its own one after the other, in the order in which they stand here.
+    pub fn ask_programs<const N: usize>(
+        &mut self,
+        step: &str,
+        programs: [(&str, &Calls); N],
+    ) -> Go<[Answered; N]> {
+        let each = |(program, calls): (&str, &Calls)| -> Vec<NodeCall> {
+            calls.iter().map(|(node, args)| self.call(node, program, args)).collect()
+        };
+        let asked = programs.into_iter().flat_map(each).collect();
+        let mut answers = self.take_answers(step, asked, None)?.into_iter();
+        let nodes = |calls: &Calls| calls.iter().map(|(node, _)| node.clone()).collect::<Vec<_>>();
+        Ok(programs.map(|(_, calls)| Answered(nodes(calls).into_iter().zip(answers.by_ref()).collect())))
     }
 
     /// Has a program on these nodes receive files from this machine.
@@ -125,14 +142,27 @@ impl<'a> Replay<'a> {
     }
 
     /// Asks several programs of each of these nodes at once, each with its arguments.
-    pub fn inspect(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Vec<(&'static str, Answer)>>> {
+    pub fn inspect(&mut self, step: &str, nodes: &[(&str, Asked)]) -> Go<Vec<Told>> {
+        Ok(self.inspect_after(step, ("", &Calls::new()), nodes)?.1)
+    }
+
+    /// The same in one step with the calls of another program, which a node runs before it is asked.
+    pub fn inspect_after(
+        &mut self,
+        step: &str,
+        (program, calls): (&str, &Calls),
+        nodes: &[(&str, Asked)],
+    ) -> Go<(Answered, Vec<Told>)> {
+        let before = calls.iter().map(|(node, args)| self.call(node, program, args));
         let each = nodes.iter().flat_map(|(node, programs)| programs.iter().map(move |own| (*node, own)));
-        let calls = each.map(|(node, (program, args))| self.call(node, program, args)).collect();
-        let mut answers = self.take_answers(step, calls, None)?.into_iter();
-        let names = |programs: &Asked| -> Vec<(&'static str, Answer)> {
+        let asked = each.map(|(node, (program, args))| self.call(node, program, args));
+        let all = before.chain(asked).collect();
+        let mut answers = self.take_answers(step, all, None)?.into_iter();
+        let done = Answered(calls.iter().map(|(node, _)| node.clone()).zip(answers.by_ref()).collect());
+        let names = |programs: &Asked| -> Told {
             programs.iter().map(|(program, _)| *program).zip(answers.by_ref()).collect()
         };
-        Ok(nodes.iter().map(|(_, programs)| programs).map(names).collect())
+        Ok((done, nodes.iter().map(|(_, programs)| programs).map(names).collect()))
     }
 
     /// Calls a program on this machine, and again while its answer is `not_yet`.

@@ -91,22 +91,22 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
     let stopped = it.step("Stop the dropped nodes", "og_node_state", calls)?;
     // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
     // who still names the dropped node.
-    let calls = each(&|n| {
+    let channels = each(&|n| {
         // That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
         json!({"state": "absent", "local": shared.locals[n], "peers": og.cut, "force": og.last})
     });
-    let channels = it.step("Remove their replication channels", "og_replconninfo", calls)?;
-    let calls = if og.rules.is_empty() {
+    let rules = if og.rules.is_empty() {
         Calls::new()
     } else {
         calls_on(remaining, &json!({"state": "absent", "rules": og.rules}))
     };
-    let rules = it.step("Remove their pg_hba.conf rules", "og_hba", calls)?;
     // Without that the log they have not received fills the disk.
-    let calls = calls_on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
-    let slots = it.step("Drop their replication slots", "og_slot", calls)?;
-    let calls = write_static(shared, remaining, &og.files);
-    let files = it.step("Update cluster_static_config", "og_static_conf", calls)?;
+    let slots = calls_on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
+    let files = write_static(shared, remaining, &og.files);
+    let [channels, rules, slots, files] = it.step_of(
+        "Remove them from channels, rules, slots and cluster_static_config",
+        [("og_replconninfo", channels), ("og_hba", rules), ("og_slot", slots), ("og_static_conf", files)],
+    )?;
     require_success(&[&channels, &rules, &slots, &files])?;
     let mut cleared = Answered::default();
     if it.how.options.og_drop_clear {

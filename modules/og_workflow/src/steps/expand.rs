@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use og_common::protocol::Bytes;
 use og_common::replconn::NumberedChannel;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::ssl::{self, Certificates};
 use super::{
@@ -117,6 +117,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
 struct Brought {
     rules: Answered,
     channels: Answered,
+    parameters: Answered,
     /// What og_build made.
     built: Answered,
     /// Whether synchronous_standby_names is what it was.
@@ -153,13 +154,13 @@ pub(super) fn carry_out(it: &mut Run, og: &Expand, certificates: Option<&Certifi
     it.unlock(&og.shared)
 }
 
+/// Calls on these nodes, each with its own arguments.
+fn calls_each(nodes: &[String], own: impl Fn(&String) -> Value) -> Calls {
+    nodes.iter().map(|n| (n.clone(), args(own(n)))).collect()
+}
+
 fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought: &mut Brought) -> Go {
     let (shared, options) = (&og.shared, &it.how.options);
-    // A newcomer that runs as a single node would turn primary by a reload: what is written counts from its build on.
-    let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
-    let at = |nodes: &[String], own: &dyn Fn(&String) -> serde_json::Value| -> Calls {
-        nodes.iter().map(|n| (n.clone(), args(own(n)))).collect()
-    };
     let size = if og.room_for.is_empty() { None } else { Some(size_of(it, &shared.primary)?) };
     // A single node becomes primary as soon as it has a channel, and then each commit waits for the standbys named here,
     // of which none streams yet.
@@ -173,41 +174,19 @@ fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought
             false,
         )?;
     }
-    // A build copies the primary's pg_hba.conf over the standby's own, so every node gets the rules of all.
-    let calls = at(&og.nodes, &|n| {
-        // A build that was broken off leaves a new node without the file.
-        json!({"rules": og.rules[n], "reload": reload(n), "create": shared.targets.contains(n)})
-    });
-    brought.rules = edit(it, og, "Configure pg_hba.conf rules", "og_hba", calls)?;
-    let calls = at(&og.nodes, &|n| {
-        let state = if og.newcomers.contains(n) { "exact" } else { "present" };
-        let mut own =
-            json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)});
-        if it.how.check && og.empty_sync && *n == shared.primary {
-            // In check mode the file still has them.
-            own["foreseen"] = json!({SYNC_NAMES: ""});
-        }
-        own
-    });
-    brought.channels = edit(it, og, "Configure replication channels", "og_replconninfo", calls)?;
-    if certificates.is_some() {
-        // Where the files could not be edited, a build may be under way.
-        require_success(&[&brought.rules, &brought.channels])?;
-        ssl::bring(it, certificates, &og.fresh)?;
-    }
-    let calls = at(&shared.targets, &|n| json!({"parameters": og.own[n], "reload": reload(n)}));
-    let named = edit(it, og, "Configure the new nodes' parameters", "og_guc", calls)?;
-    require_success(&[&brought.rules, &brought.channels, &named])?;
-    for builds in builds(og) {
+    configure(it, og, certificates, brought)?;
+    for builds in builds(og, |n| needs_build(og, brought, n)) {
         build(it, og, size, &mut brought.built, &builds)?;
     }
     if !it.how.check {
-        let calls = at(&shared.targets, &|n| {
+        let calls = calls_each(&shared.targets, |n| {
             let wait = json!({"role": role_of(og, n), "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
-        require_success(&[&it.step("Wait until the new nodes have caught up", "og_node_state", calls)?])?;
-        if let Some(moved) = it.describe_primary_change(shared)? {
+        let name = "Wait until the new nodes have caught up";
+        let (waited, moved) = it.wait_and_describe_primary_change(name, shared, calls)?;
+        require_success(&[&waited])?;
+        if let Some(moved) = moved {
             brought.moved = true;
             return Err(Stop::Failed(moved));
         }
@@ -224,15 +203,14 @@ fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought
         it.must("Add the new standbys to synchronous_standby_names", "og_guc", &shared.primary, own, false)?;
     }
     brought.files = true;
-    let calls = write_static(shared, &og.nodes, &og.files);
-    require_success(&[&it.step("Update cluster_static_config", "og_static_conf", calls)?])?;
-    let idle = it.show(&og.newcomers, &[], Some(&shared.primary));
+    let nodes = it.write_and_inspect(write_static(shared, &og.nodes, &og.files))?;
+    let idle = it.show_nodes(&nodes, &og.newcomers, &[], Some(&shared.primary));
     brought.moved = matches!(idle, Err(Stop::Failed(_)));
     it.slots(idle?)
 }
 
 /// The arguments with the standbys that will stream by then: in check mode none of them was built.
-fn with_foreseen(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_json::Value {
+fn with_foreseen(it: &Run, og: &Expand, mut own: Value) -> Value {
     if it.how.check {
         own["foreseen_standbys"] = json!(og.foreseen_standbys);
     }
@@ -242,15 +220,54 @@ fn with_foreseen(it: &Run, og: &Expand, mut own: serde_json::Value) -> serde_jso
 /// Seconds to wait for the end of a build that a killed run left running.
 const BUILD_TIMEOUT: u64 = 86_400;
 
-/// Edits the nodes' files. Where a killed run left a build running, nobody edits them meanwhile.
-fn edit(it: &mut Run, og: &Expand, name: &str, program: &str, mut calls: Calls) -> Go<Answered> {
-    for (node, own) in calls.iter_mut().filter(|_| !it.how.check) {
-        own.insert("if_building".to_owned(), json!("wait"));
-        if og.building.contains(node) {
-            own.insert("timeout".to_owned(), json!(BUILD_TIMEOUT));
+/// Edits the files of all nodes: rules, channels, and the new nodes' parameters, before which come the certificates that they
+/// name.
+///
+/// # Errors
+/// What a node did not do; a build of it might be under way.
+fn configure(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought: &mut Brought) -> Go {
+    let shared = &og.shared;
+    // A newcomer that runs as a single node would turn primary by a reload: what is written counts from its build on.
+    let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
+    // A build copies the primary's pg_hba.conf over the standby's own, so every node gets the rules of all.
+    let rules = calls_each(&og.nodes, |n| {
+        // A build that was broken off leaves a new node without the file.
+        json!({"rules": og.rules[n], "reload": reload(n), "create": shared.targets.contains(n)})
+    });
+    let channels = calls_each(&og.nodes, |n| {
+        let state = if og.newcomers.contains(n) { "exact" } else { "present" };
+        let mut own =
+            json!({"state": state, "local": shared.locals[n], "peers": og.peers[n], "reload": reload(n)});
+        if it.how.check && og.empty_sync && *n == shared.primary {
+            // In check mode the file still has them.
+            own["foreseen"] = json!({SYNC_NAMES: ""});
         }
+        own
+    });
+    let parameters = calls_each(&shared.targets, |n| json!({"parameters": og.own[n], "reload": reload(n)}));
+    let mut programs = [("og_hba", rules), ("og_replconninfo", channels), ("og_guc", parameters)];
+    if !it.how.check {
+        let all = programs.iter_mut().flat_map(|(_, calls)| calls);
+        all.for_each(|(node, own)| wait_for_build(og, node, own));
     }
-    it.step(name, program, calls)
+    let later = if certificates.is_some() { std::mem::take(&mut programs[2].1) } else { Calls::new() };
+    let name = "Configure rules, replication channels and parameters";
+    [brought.rules, brought.channels, brought.parameters] = it.step_of(name, programs)?;
+    require_success(&[&brought.rules, &brought.channels, &brought.parameters])?;
+    if certificates.is_some() {
+        ssl::bring(it, certificates, &og.fresh)?;
+        brought.parameters = it.step("Configure the new nodes' parameters", "og_guc", later)?;
+        require_success(&[&brought.parameters])?;
+    }
+    Ok(())
+}
+
+/// Where a killed run left a build running, nobody edits the node's files meanwhile.
+fn wait_for_build(og: &Expand, node: &String, own: &mut Map<String, Value>) {
+    own.insert("if_building".to_owned(), json!("wait"));
+    if og.building.contains(node) {
+        own.insert("timeout".to_owned(), json!(BUILD_TIMEOUT));
+    }
 }
 
 /// The bytes that a full copy of the primary takes.
@@ -271,16 +288,24 @@ struct Builds<'a> {
     at_once: usize,
 }
 
-/// The builds in their order. Cascade standbys wait for the standbys, unless there is one for them to follow.
-fn builds(og: &Expand) -> Vec<Builds<'_>> {
-    let (standbys, cascades) = (og.standbys.iter(), og.cascades.iter());
-    if og.build_together && !og.standbys.is_empty() && !og.cascades.is_empty() {
-        let nodes: Vec<_> = standbys.chain(cascades).collect();
+/// Whether og_build is to see to the node: one that streams already, and of which nothing had to be changed, is what it is to be.
+fn needs_build(og: &Expand, brought: &Brought, node: &String) -> bool {
+    let changed = |done: &Answered| done.get(node).is_none_or(Answer::has_changed);
+    og.fresh.contains(node)
+        || [&brought.rules, &brought.channels, &brought.parameters].into_iter().any(changed)
+}
+
+/// The builds of these nodes in their order. Cascade standbys wait for the standbys, unless there is one for them to follow.
+fn builds<'a>(og: &'a Expand, needed: impl Fn(&String) -> bool) -> Vec<Builds<'a>> {
+    let those = |nodes: &'a [String]| -> Vec<&String> { nodes.iter().filter(|n| needed(n)).collect() };
+    let (standbys, cascades) = (those(&og.standbys), those(&og.cascades));
+    if og.build_together && !standbys.is_empty() && !cascades.is_empty() {
+        let nodes = [standbys, cascades].concat();
         return vec![Builds { title: "Build standbys and cascade standbys", at_once: nodes.len(), nodes }];
     }
     vec![
-        Builds { title: "Build standbys", nodes: standbys.collect(), at_once: og.standbys_at_once },
-        Builds { title: "Build cascade standbys", nodes: cascades.collect(), at_once: og.cascades_at_once },
+        Builds { title: "Build standbys", nodes: standbys, at_once: og.standbys_at_once },
+        Builds { title: "Build cascade standbys", nodes: cascades, at_once: og.cascades_at_once },
     ]
 }
 
@@ -434,13 +459,13 @@ fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
 }
 
 /// The rules that a call of og_hba added, as it takes them.
-fn rules_added(answer: &Answer) -> Vec<serde_json::Value> {
-    let added: Vec<serde_json::Value> = answer.read_key("added");
+fn rules_added(answer: &Answer) -> Vec<Value> {
+    let added: Vec<Value> = answer.read_key("added");
     added.into_iter().map(|entry| entry.get("rule").cloned().unwrap_or(entry)).collect()
 }
 
 /// The other ends of the channels that a call of og_replconninfo added, as it takes them.
-fn peers_added(answer: &Answer) -> Vec<serde_json::Value> {
+fn peers_added(answer: &Answer) -> Vec<Value> {
     let added: Vec<usize> = answer.read_key("added");
     let channels: Vec<NumberedChannel> = answer.read_key("channels");
     let ends = channels.into_iter().filter(|c| added.contains(&c.number)).map(|c| c.channel.remote);

@@ -195,6 +195,10 @@ pub struct How {
 
 /// The look with which each workflow begins.
 const INSPECT: &str = "Inspect all nodes";
+/// The look with which most end.
+const INSPECT_AGAIN: &str = "Inspect the cluster again";
+/// What is asked by it.
+const AT_REST: [&str; 2] = ["og_node_state", "og_replconninfo"];
 /// The answers of a step that changes nothing of the cluster; what a failure means is told by the workflow.
 const QUIET: Shown = Shown { counts: Counts::Never, may_fail: true };
 
@@ -258,6 +262,9 @@ pub fn run(
 /// of a standby when a cascade standby connects to it of which the primary has a slot, and the standby connects again within
 /// five seconds.
 const RECONNECT_LOOKS: usize = 10;
+
+/// Milliseconds after which what the other nodes said is old.
+const LONG_WAIT_MS: u64 = 2_000;
 
 /// What one step did on one node.
 struct Done {
@@ -332,6 +339,7 @@ impl Run<'_> {
         let mut changed: Vec<(&str, Vec<&str>)> = Vec::new();
         for done in self.steps.iter().filter(|done| done.answer.has_changed() && !self.how.check) {
             match changed.iter_mut().find(|(step, _)| *step == done.step) {
+                Some((_, nodes)) if nodes.contains(&done.node.as_str()) => {}
                 Some((_, nodes)) => nodes.push(&done.node),
                 None => changed.push((&done.step, vec![&done.node])),
             }
@@ -344,6 +352,19 @@ impl Run<'_> {
     }
 
     fn inspect(&mut self, step: &str, programs: &[&'static str], gone: &[String]) -> Go<Vec<Node>> {
+        self.replay.shown = QUIET;
+        Ok(self.inspect_after(step, ("", Calls::new()), programs, gone)?.1)
+    }
+
+    /// The same in one step with calls of another program, which a node runs before it is asked.
+    fn inspect_after(
+        &mut self,
+        step: &str,
+        (program, calls): (&str, Calls),
+        programs: &[&'static str],
+        gone: &[String],
+    ) -> Go<(Answered, Vec<Node>)> {
+        let calls = self.complete(calls);
         let purpose = plan::preflight::purpose(self.workflow).filter(|_| self.checks);
         let targets = self.targets;
         let (timeout, hosts, diagnoses) = (self.how.options.og_look_timeout, self.hosts, self.diagnoses);
@@ -395,8 +416,9 @@ impl Run<'_> {
         };
         let aside = |name: &String| gone.contains(name) || self.how.left_out.contains(name);
         let there = hosts.iter().filter(|h| !aside(&h.name)).map(|h| (h.name.as_str(), asked(h)));
-        self.replay.shown = QUIET;
-        let mut answers = self.replay.inspect(step, &there.collect::<Vec<_>>())?.into_iter();
+        let there: Vec<_> = there.collect();
+        let (done, answers) = self.replay.inspect_after(step, (program, &calls), &there)?;
+        let mut answers = answers.into_iter();
         let mut seen = |host: &InventoryHost| {
             let own = if aside(&host.name) { None } else { answers.next() };
             own.map(|own| Seen::from_answers(&own))
@@ -410,7 +432,7 @@ impl Run<'_> {
         if self.before.is_none() && programs.contains(&"og_node_state") {
             self.before = Some(Box::new(self.assess(&nodes)));
         }
-        Ok(nodes)
+        Ok((done, nodes))
     }
 
     fn assess(&self, nodes: &[Node]) -> ClusterHealth {
@@ -455,6 +477,29 @@ impl Run<'_> {
     fn describe_primary_change(&mut self, og: &Shared) -> Go<Option<String>> {
         let nodes = self.inspect("Find the current primary", &["og_node_state"], &[])?;
         Ok(plan::describe_primary_change(&nodes, &og.primary))
+    }
+
+    /// Has nodes wait for a state by these calls of og_node_state, and looks in the same step who is the primary by now, as
+    /// [`Self::describe_primary_change`] does; once more where the others were asked long before the wait was over.
+    fn wait_and_describe_primary_change(
+        &mut self,
+        name: &str,
+        og: &Shared,
+        calls: Calls,
+    ) -> Go<(Answered, Option<String>)> {
+        self.replay.shown = Shown::default();
+        let asked = ["og_node_state"];
+        let (waited, nodes) = self.inspect_after(name, ("og_node_state", calls), &asked, &[])?;
+        self.heed(&waited);
+        self.note(name, &waited);
+        self.note_streaming(&waited);
+        let long = |(_, answer): &(String, Answer)| answer.read_key::<u64>("elapsed_ms") > LONG_WAIT_MS;
+        let moved = if failure_reasons(&[&waited]).is_empty() && waited.0.iter().any(long) {
+            self.describe_primary_change(og)?
+        } else {
+            plan::describe_primary_change(&nodes, &og.primary)
+        };
+        Ok((waited, moved))
     }
 
     /// Looks and plans.
@@ -556,24 +601,51 @@ impl Run<'_> {
     }
 
     fn ask(&mut self, name: &str, program: &str, calls: Calls, shown: Shown) -> Go<Answered> {
+        let [done] = self.ask_programs(name, [(program, calls)], shown)?;
+        Ok(done)
+    }
+
+    fn ask_programs<const N: usize>(
+        &mut self,
+        name: &str,
+        programs: [(&str, Calls); N],
+        shown: Shown,
+    ) -> Go<[Answered; N]> {
+        let programs = programs.map(|(program, calls)| (program, self.complete(calls)));
         self.replay.shown = shown;
-        let done = self.replay.ask(name, program, &self.complete(calls))?;
-        self.heed(&done);
-        if program == "og_node_state" {
-            let streams = |answer: &Answer| {
-                let node: Option<NodeState> = answer.read_key("node");
-                node.is_some_and(|n| n.role.is_following() && n.db_state == DbState::Normal)
-            };
-            let now = done.0.iter().filter(|(_, answer)| streams(answer)).map(|(name, _)| name.clone());
-            self.streamed.extend(now);
+        let done =
+            self.replay.ask_programs(name, programs.each_ref().map(|(program, calls)| (*program, calls)))?;
+        for ((program, _), done) in programs.iter().zip(&done) {
+            self.heed(done);
+            if *program == "og_node_state" {
+                self.note_streaming(done);
+            }
         }
         Ok(done)
     }
 
+    /// Remembers the nodes that stream by these answers.
+    fn note_streaming(&mut self, done: &Answered) {
+        let streams = |answer: &Answer| {
+            let node: Option<NodeState> = answer.read_key("node");
+            node.is_some_and(|n| n.role.is_following() && n.db_state == DbState::Normal)
+        };
+        let now = done.0.iter().filter(|(_, answer)| streams(answer)).map(|(name, _)| name.clone());
+        self.streamed.extend(now);
+    }
+
     /// One step on some nodes at once. What failed there is in what it returns; a gate looks at that.
     fn step(&mut self, name: &str, program: &str, calls: Calls) -> Go<Answered> {
-        let done = self.ask(name, program, calls, Shown::default())?;
-        self.note(name, &done);
+        let [done] = self.step_of(name, [(program, calls)])?;
+        Ok(done)
+    }
+
+    /// The same of several programs, which a node runs one after the other in this order, each whatever became of those before.
+    fn step_of<const N: usize>(&mut self, name: &str, programs: [(&str, Calls); N]) -> Go<[Answered; N]> {
+        let done = self.ask_programs(name, programs, Shown::default())?;
+        for done in &done {
+            self.note(name, done);
+        }
         Ok(done)
     }
 
@@ -756,29 +828,61 @@ impl Run<'_> {
         primary: Option<&str>,
     ) -> Go<Vec<(String, Vec<String>)>> {
         let nodes = self.inspect_at_rest(gone)?;
-        self.table = table(&nodes, gone);
+        self.show_nodes(&nodes, newcomers, gone, primary)
+    }
+
+    /// The same of what was seen of the nodes just now.
+    fn show_nodes(
+        &mut self,
+        nodes: &[Node],
+        newcomers: &[String],
+        gone: &[String],
+        primary: Option<&str>,
+    ) -> Go<Vec<(String, Vec<String>)>> {
+        self.table = table(nodes, gone);
         let members: Vec<Node> = nodes.iter().filter(|n| !gone.contains(&n.name)).cloned().collect();
         self.after = Some(Box::new(self.assess(&members)));
-        match primary.and_then(|primary| plan::describe_primary_change(&nodes, primary)) {
+        match primary.and_then(|primary| plan::describe_primary_change(nodes, primary)) {
             Some(moved) => Err(Stop::Failed(moved)),
-            None => Ok(plan::idle_slots(&nodes, newcomers)),
+            None => Ok(plan::idle_slots(nodes, newcomers)),
         }
     }
 
     /// The nodes once those that streamed in this run stream again, or will not for a while.
     fn inspect_at_rest(&mut self, gone: &[String]) -> Go<Vec<Node>> {
-        let mut looks = 1;
-        loop {
-            let nodes =
-                self.inspect("Inspect the cluster again", &["og_node_state", "og_replconninfo"], gone)?;
+        let nodes = self.inspect(INSPECT_AGAIN, &AT_REST, gone)?;
+        self.await_rest(nodes, gone)
+    }
+
+    /// Writes the cluster's files by these calls of og_static_conf, and inspects the nodes in the same step.
+    ///
+    /// # Errors
+    /// What was not written.
+    fn write_and_inspect(&mut self, calls: Calls) -> Go<Vec<Node>> {
+        if calls.is_empty() {
+            return self.inspect_at_rest(&[]);
+        }
+        let name = "Update cluster_static_config and inspect the cluster again";
+        self.replay.shown = Shown::default();
+        let (written, nodes) = self.inspect_after(name, ("og_static_conf", calls), &AT_REST, &[])?;
+        self.heed(&written);
+        self.note(name, &written);
+        require_success(&[&written])?;
+        self.await_rest(nodes, &[])
+    }
+
+    /// Inspects the nodes again until those that streamed in this run stream again, or will not for a while.
+    fn await_rest(&mut self, mut nodes: Vec<Node>, gone: &[String]) -> Go<Vec<Node>> {
+        for _ in 1..RECONNECT_LOOKS {
             let reconnects =
                 |n: &Node| self.streamed.contains(&n.name) && n.state().db_state == DbState::NeedRepair;
-            if looks == RECONNECT_LOOKS || !nodes.iter().any(reconnects) {
-                return Ok(nodes);
+            if !nodes.iter().any(reconnects) {
+                break;
             }
-            looks += 1;
             self.replay.pause = Some(1);
+            nodes = self.inspect(INSPECT_AGAIN, &AT_REST, gone)?;
         }
+        Ok(nodes)
     }
 
     /// These slots go. What fails here is found again by the next run; it is no reason to undo the workflow.
@@ -795,18 +899,7 @@ impl Run<'_> {
     // What is told in the end.
 
     fn outcome(self, why: Option<String>) -> Outcome {
-        let of_note = self.steps.into_iter().filter(|done| done.answer.has_changed());
-        let changes: Vec<_> = of_note
-            .map(|done| {
-                let mut actions: Vec<_> = done.answer.texts("actions").map(str::to_owned).collect();
-                if actions.is_empty() {
-                    actions.push(done.answer.text("msg").to_owned());
-                }
-                let diff =
-                    Some(unified(&done.answer.read_key::<Vec<_>>("diff"))).filter(|text| !text.is_empty());
-                Change { node: done.node, step: done.step, actions, diff }
-            })
-            .collect();
+        let changes = changes_of(self.steps);
         let mut warnings: Vec<String> = Vec::new();
         for text in self.warnings {
             if !warnings.contains(&text) {
@@ -836,10 +929,32 @@ impl Run<'_> {
     }
 }
 
-/// What keeps the workflow from going on after these steps.
+/// What the steps changed, in their order; what several programs changed on a node in one step is one change.
+fn changes_of(steps: Vec<Done>) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for done in steps.into_iter().filter(|done| done.answer.has_changed()) {
+        let mut actions: Vec<_> = done.answer.texts("actions").map(str::to_owned).collect();
+        if actions.is_empty() {
+            actions.push(done.answer.text("msg").to_owned());
+        }
+        let diff = Some(unified(&done.answer.read_key::<Vec<_>>("diff"))).filter(|text| !text.is_empty());
+        match changes.iter_mut().find(|known| known.node == done.node && known.step == done.step) {
+            Some(known) => {
+                known.actions.extend(actions);
+                known.diff = [known.diff.take(), diff].into_iter().flatten().reduce(|a, b| a + &b);
+            }
+            None => changes.push(Change { node: done.node, step: done.step, actions, diff }),
+        }
+    }
+    changes
+}
+
+/// What keeps the workflow from going on after these steps; once where it is the same of several calls, as of a node that was
+/// lost.
 fn failure_reasons(steps: &[&Answered]) -> Vec<String> {
     let all = steps.iter().flat_map(|done| &done.0);
-    all.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?))).collect()
+    let reasons = all.filter_map(|(n, answer)| Some(format!("{n}: {}", answer.failure_reason()?)));
+    crate::distinct(&reasons.collect::<Vec<_>>())
 }
 
 /// Goes on only when these steps went well on every node.

@@ -87,8 +87,8 @@ fn told(
                 }
                 Err(next) => next,
             };
-        let mut nodes: Vec<_> = calls.iter().map(|c| c.node.clone().unwrap_or("here".to_owned())).collect();
-        nodes.dedup();
+        let nodes: Vec<_> = calls.iter().map(|c| c.node.clone().unwrap_or("here".to_owned())).collect();
+        let nodes = crate::distinct(&nodes);
         steps.push(format!("{step}: {}", nodes.join(",")));
         if replace {
             answers.truncate(keep);
@@ -137,6 +137,11 @@ fn asks(call: &NodeCall) -> bool {
 
 fn builds(call: &NodeCall) -> bool {
     call.program == "og_build" && !asks(call)
+}
+
+/// Whether it updates the cluster's file on a node, and is not the rollback of that.
+fn updates(step: &str, call: &NodeCall) -> bool {
+    call.program == "og_static_conf" && !asks(call) && !step.ends_with("after the rollback")
 }
 
 /// What was seen; what was added; that the dead are dead.
@@ -207,15 +212,11 @@ fn expand_in_order() {
             "Inspect all nodes: n1,n2,n3,n4,n5",
             "Acquire the cluster lock: n1",
             "Measure the size of the primary: n1",
-            "Configure pg_hba.conf rules: n1,n2,n3,n4,n5",
-            "Configure replication channels: n1,n2,n3,n4,n5",
-            "Configure the new nodes' parameters: n4,n5",
+            "Configure rules, replication channels and parameters: n1,n2,n3,n4,n5",
             "Build standbys and cascade standbys: n4,n5",
-            "Wait until the new nodes have caught up: n4,n5",
-            "Find the current primary: n1,n2,n3,n4,n5",
+            "Wait until the new nodes have caught up: n4,n5,n1,n2,n3",
             "Add the new standbys to synchronous_standby_names: n1",
-            "Update cluster_static_config: n1,n2,n3,n4,n5",
-            "Inspect the cluster again: n1,n2,n3,n4,n5",
+            "Update cluster_static_config and inspect the cluster again: n1,n2,n3,n4,n5",
             "Release the cluster lock: n1",
         ]
     );
@@ -231,7 +232,7 @@ fn expand_in_order() {
     let edit = json!({"method": "any", "num": "majority", "add": ["dn_6002", "dn_6003", "dn_6004"]});
     assert_eq!(args[3], json!({"data_dir": "/d", "synchronous_standbys": edit}));
     // The lock's coming and going is no change of the cluster.
-    assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 5 + 2 + 2 + 2 + 1 + 5, 6));
+    assert_eq!((done.outcome.changes.len(), done.outcome.table.len()), (5 + 2 + 2 + 1 + 5, 6));
 }
 
 #[test]
@@ -274,7 +275,7 @@ fn a_full_copy_is_made_only_where_there_is_room_for_it() {
     let say = |_: &str, call: &NodeCall| (call.program == "og_build").then(|| json!({}));
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(done.why().starts_with("n1: og_build does not tell how large"), "{}", done.why());
-    assert!(!done.steps.iter().any(|step| step.starts_with("Configure pg_hba.conf rules")));
+    assert!(!done.steps.iter().any(|step| step.starts_with("Configure rules")));
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn check_mode_says_what_would_be_and_waits_for_nothing() {
     let mut asked = 0;
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how, true, |step, call| {
         let flags = ["check_mode", "diff"].map(|flag| call.args.get(flag) == Some(&json!(true)));
-        assert_eq!(flags, [!is_inspection(step); 2], "{step}");
+        assert_eq!(flags, [!is_inspection(step) && !asks(call); 2], "{step}");
         asked += 1;
         // There is nothing to be built from yet, and on one node a killed run's build goes on.
         builds(call).then(|| json!({"failed": true, "error": {"kind": "busy", "path": "/d/gs_build.pid"}}))
@@ -343,7 +344,7 @@ fn check_mode_foresees_the_standbys_for_whom_commits_would_wait() {
     .well();
     let at = |step: &str, foreseen: Value| (step.to_owned(), "n1".to_owned(), foreseen);
     let wanted = [
-        at("Configure replication channels", json!([{SYNC_NAMES: ""}, null])),
+        at("Configure rules, replication channels and parameters", json!([{SYNC_NAMES: ""}, null])),
         at("Restore synchronous_standby_names", json!([null, ["dn_6002"]])),
     ];
     assert_eq!(told_of, wanted);
@@ -388,7 +389,7 @@ fn a_failed_expand_leaves_what_was_there_before() {
         if step.ends_with("after the rollback") || step.starts_with("Drop the new nodes' replication slots") {
             args.push(Value::Object(call.args.clone()));
         }
-        (step == "Update cluster_static_config" && call.node.as_deref() == Some("n4")).then(fails)
+        (updates(step, call) && call.node.as_deref() == Some("n4")).then(fails)
     });
     assert_eq!(
         done.from("Remove the new nodes from synchronous_standby_names"),
@@ -418,7 +419,7 @@ fn a_failed_expand_leaves_no_commit_waiting() {
             if step == "Remove the new nodes from synchronous_standby_names" {
                 undo = json!([call.args["state"], call.args["parameters"][SYNC_NAMES], call.args["force"]]);
             }
-            (step == "Update cluster_static_config").then(fails)
+            updates(step, call).then(fails)
         });
         (undo, done.why().to_owned())
     };
@@ -460,7 +461,7 @@ fn a_build_that_ended_without_a_word_is_not_foreseen() {
 #[test]
 fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
     let say = |step: &str, call: &NodeCall| {
-        let bad = step.starts_with("Update cluster_static_config")
+        let bad = call.program == "og_static_conf" && !asks(call)
             || step.starts_with("Stop") && call.node.as_deref() == Some("n4");
         bad.then(fails)
     };
@@ -507,10 +508,7 @@ fn drop_in_order() {
             "Acquire the cluster lock: n1",
             "Remove the nodes from synchronous_standby_names: n1,n3",
             "Stop the dropped nodes: n2",
-            "Remove their replication channels: n1,n3",
-            "Remove their pg_hba.conf rules: n1,n3",
-            "Drop their replication slots: n1,n3",
-            "Update cluster_static_config: n1,n3",
+            "Remove them from channels, rules, slots and cluster_static_config: n1,n3",
             "Clear the replication channels of the dropped nodes: n2",
             "Wait until the remaining standbys stream: n3",
             "Inspect the cluster again: n1,n3",
@@ -523,7 +521,7 @@ fn drop_in_order() {
 #[test]
 fn a_drop_that_fails_lets_commits_wait_again_and_keeps_the_lock_if_it_cannot() {
     let options = || Options { og_drop_commits: DropCommits::Available, ..Options::default() };
-    let say = |step: &str, _: &NodeCall| step.starts_with("Remove their pg_hba.conf rules").then(fails);
+    let say = |_: &str, call: &NodeCall| (call.program == "og_hba" && !asks(call)).then(fails);
     let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
     assert_eq!(done.why(), "n1: made to fail\nn3: made to fail");
     assert_eq!(done.from("Restore most_available_sync").len(), 2);
@@ -669,8 +667,7 @@ fn a_host_that_goes_away_ends_it() {
     let say = |step: &str, call: &NodeCall| {
         let lost =
             json!({"failed": true, "msg": "the connection was lost", "error": {"kind": "unreachable"}});
-        (step.starts_with("Configure replication channels") && call.node.as_deref() == Some("n3"))
-            .then_some(lost)
+        (step.starts_with("Configure rules") && call.node.as_deref() == Some("n3")).then_some(lost)
     };
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(
@@ -704,16 +701,17 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
     // The new primary may wait for them, and they stream.
     assert!(done.why().ends_with(" (nothing was rolled back)"), "{}", done.why());
     assert_eq!(
-        done.from("Find the current primary"),
-        ["Find the current primary: n1,n2,n3,n4,n5", "Release the cluster lock: n1"]
+        done.from("Wait until"),
+        ["Wait until the new nodes have caught up: n4,n5,n1,n2,n3", "Release the cluster lock: n1"]
     );
-    let done = expand("Update cluster_static_config");
+    let last = "Update cluster_static_config and inspect the cluster again";
+    let done = expand(last);
     assert!(
         done.why().starts_with(why) && done.why().ends_with(" (nothing was rolled back)"),
         "{}",
         done.why()
     );
-    assert_eq!(done.from("Inspect the cluster again").len(), 2);
+    assert_eq!(done.from(last).len(), 2);
     // It failed for another reason, and by then it is another primary's.
     let mut switch = switched("Build standbys and cascade standbys");
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, |step, call| {
@@ -725,6 +723,39 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
         "{}",
         done.why()
     );
+}
+
+#[test]
+fn after_a_long_wait_the_primary_is_looked_for_once_more() {
+    for (elapsed, looks) in [(1_999, 0), (2_001, 1)] {
+        let given = two_new();
+        let done = told(&given, Workflow::Expand, "n4,n5", &how(Options::default()), true, |_, call| {
+            let waits = call.args.contains_key("wait") && call.node.as_deref() == Some("n5");
+            waits.then(|| json!({"changed": false, "msg": "m", "elapsed_ms": elapsed}))
+        })
+        .well();
+        let found = done.steps.iter().filter(|step| step.starts_with("Find the current primary"));
+        assert_eq!(found.count(), looks, "{elapsed}: {:?}", done.steps);
+    }
+}
+
+#[test]
+fn a_member_that_streams_and_needs_no_change_is_not_built() {
+    // As of a run that did all this already.
+    let say = |changed: bool| {
+        move |_: &str, call: &NodeCall| {
+            let edits = !asks(call) && ["og_hba", "og_replconninfo", "og_guc"].contains(&&*call.program);
+            let own = edits && call.node.as_deref() == Some("n3");
+            own.then(|| json!({"changed": changed, "msg": "m"}))
+        }
+    };
+    let steps = |changed| {
+        let done = told(&cluster(2), Workflow::Expand, "n3", &how(Options::default()), true, say(changed));
+        done.well().steps
+    };
+    let built = |steps: &[String]| steps.iter().any(|step| step.starts_with("Build standbys: n3"));
+    assert!(!built(&steps(false)), "{:?}", steps(false));
+    assert!(built(&steps(true)), "{:?}", steps(true));
 }
 
 #[test]
@@ -767,7 +798,8 @@ fn a_failed_expand_gives_the_new_nodes_back_what_they_had() {
         if step.starts_with("Restore the new nodes' parameters") {
             back.push((call.args["parameters"].clone(), call.args["reload"].clone()));
         }
-        (step == "Configure replication channels" && call.node.as_deref() == Some("n3")).then(fails)
+        let bad = call.program == "og_replconninfo" && !asks(call) && call.node.as_deref() == Some("n3");
+        (bad && step.starts_with("Configure")).then(fails)
     });
     let wanted = json!({"application_name": "dn_6002", "replconninfo1": "localhost=x"});
     assert_eq!(back, [(wanted, json!("never"))]);
@@ -782,14 +814,13 @@ fn builds_go_side_by_side_as_the_primary_has_room() {
     given.extend((2..6).map(|n| fresh(n, "standby")));
     let mut named = Vec::new();
     let done = told(&given, Workflow::Expand, "n2,n3,n4,n5", &how(Options::default()), true, |step, call| {
-        if step == "Configure the new nodes' parameters" {
+        if step.starts_with("Configure") && call.program == "og_guc" {
             named.push(call.args["parameters"]["pgxc_node_name"].as_str().unwrap().to_owned());
         }
         None
     })
     .well();
-    let at =
-        done.steps.iter().position(|step| step.starts_with("Configure the new nodes' parameters")).unwrap();
+    let at = done.steps.iter().position(|step| step.starts_with("Configure rules")).unwrap();
     let builds = ["n2", "n3", "n4", "n5"].map(|n| format!("Build standbys: {n}"));
     assert_eq!(done.steps[at + 1..at + 5], builds);
     // Before they are built.

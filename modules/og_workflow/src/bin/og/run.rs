@@ -72,7 +72,7 @@ impl Ended {
 /// Whether what the call began may still be under way after this answer.
 fn may_go_on(call: &NodeCall, answer: &Value) -> bool {
     // Nothing is changed by a question, however long it goes on.
-    if call.args.get("state").is_some_and(|state| state == "query") {
+    if call.only_looks() {
         return false;
     }
     let error = &answer["error"];
@@ -284,7 +284,7 @@ impl<'a> Runner<'a> {
                     display.show(&Event::Answer {
                         call,
                         answer: &answer,
-                        quiet: next.shown.may_fail,
+                        quiet: next.shown.may_fail || call.only_looks(),
                         at_work: &at_work,
                     });
                     if let Some(recorder) = &mut self.recorder {

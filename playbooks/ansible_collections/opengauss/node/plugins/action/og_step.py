@@ -107,27 +107,31 @@ class ActionModule(OgActionBase):
         return plain(self._templar.template(own)) if own else {}
 
     def _shown(self, step, calls, answers):
-        """The node's result: that of its one call, or in sum of several."""
-        failed = [answer for answer in answers if answer.get("failed")]
+        """The node's result: that of its one call, or in sum of several, among which those count that do more than look."""
+        pairs = [(call["program"], answer) for call, answer in zip(calls, answers) if call["args"].get("state") != "query"]
+        pairs = pairs or [(call["program"], answer) for call, answer in zip(calls, answers)]
+        done = [answer for _, answer in pairs]
+        failed = [(program, answer) for program, answer in pairs if answer.get("failed")]
         counts = {
             "never": False,
             "always": True,
-            "changed": any(answer.get("changed") for answer in answers),
-            "failed": any(answer.get("changed") or answer.get("failed") for answer in answers),
+            "changed": any(answer.get("changed") for answer in done),
+            "failed": any(answer.get("changed") or answer.get("failed") for answer in done),
         }
         shown = {"changed": bool(counts[step["counts"]])}
-        lost = next((answer for answer in failed if answer.get("unreachable")), None)
+        lost = next((answer for answer in answers if answer.get("unreachable")), None)
         if lost:
             # A host that is unreachable is one even where that does no harm: it is counted as such.
             return {**shown, "unreachable": True, "msg": lost["msg"]}
         if failed and not step["may_fail"]:
             # Told whole at the end, once, with what became of it.
-            kinds = sorted({(answer.get("error") or {}).get("kind") or "no result" for answer in failed})
-            return {**shown, "failed": True, "msg": f"{calls[0]['program']}: {', '.join(kinds)}"}
+            kinds = {f"{program}: {(answer.get('error') or {}).get('kind') or 'no result'}" for program, answer in failed}
+            return {**shown, "failed": True, "msg": ", ".join(sorted(kinds))}
         if len(answers) == 1:
             told = {key: value for key, value in answers[0].items() if key in ("msg", "actions", "diff")}
             return {**told, **shown}
-        return shown
+        told = {key: [one for answer in done for one in answer.get(key) or []] for key in ("actions", "diff")}
+        return {**{key: value for key, value in told.items() if value}, **shown}
 
 
 def _too_late(limit):
