@@ -12,9 +12,9 @@ from conftest import NAMES, NODE_FILES, ON_NODES, ROOT
 
 COLLECTION = ROOT / "playbooks/ansible_collections/opengauss/node"
 VECTORS = ROOT / "tests/vectors/cluster"
-# What the other roles are made of; no play names it.
-INTERNAL = "workflow"
-ROLES = sorted(p.name for p in (COLLECTION / "roles").iterdir() if p.name != INTERNAL)
+# What the other roles are made of; no play names them.
+INTERNAL = ("workflow", "common")
+ROLES = sorted(p.name for p in (COLLECTION / "roles").iterdir() if p.name not in INTERNAL)
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
 
 
@@ -123,10 +123,9 @@ def test_roles_are_documented(installed):
 def test_every_variable_of_the_roles_is_documented():
     documented, defaults = set(), set()
     for role in ROLES:
-        folder = COLLECTION / "roles" / role
-        documented |= set(yaml.safe_load((folder / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"])
-        if (folder / "defaults/main.yml").exists():
-            defaults |= set(yaml.safe_load((folder / "defaults/main.yml").read_text()))
+        documented |= set(yaml.safe_load((COLLECTION / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"])
+    for file in (COLLECTION / "roles").glob("*/defaults/main.yml"):
+        defaults |= set(yaml.safe_load(file.read_text()))
     assert documented == defaults
 
 
