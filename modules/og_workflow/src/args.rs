@@ -444,6 +444,10 @@ pub struct Next {
     /// Seconds to wait before the calls: something is not over yet, and is asked for once more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// Whether another step on the nodes, of the same user, follows whatever the answers are, for a caller that prepares steps
+    /// beforehand; it is no promise, for a step that fails may end the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// What a caller that shows the nodes' answers makes of them.
     #[serde(flatten)]
     pub shown: Shown,

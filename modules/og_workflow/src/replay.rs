@@ -70,13 +70,15 @@ pub struct Replay<'a> {
     pub shown: Shown,
     /// Seconds to wait before the next calls.
     pub pause: Option<u64>,
+    /// Whether other calls follow the next ones.
+    pub more: bool,
 }
 
 impl<'a> Replay<'a> {
     /// From the first answer on.
     #[must_use]
     pub fn new(hosts: &'a [InventoryHost], answers: &'a [Value]) -> Self {
-        Self { hosts, answers, taken: 0, shown: Shown::default(), pause: None }
+        Self { hosts, answers, taken: 0, shown: Shown::default(), pause: None, more: false }
     }
 
     /// How many answers are left.
@@ -93,7 +95,8 @@ impl<'a> Replay<'a> {
             let keep = again.filter(|_| there.is_empty()).unwrap_or(self.answers.len());
             let calls = calls.into_iter().skip(there.len()).collect();
             let after = again.map(|_| INTERVAL).or(pause);
-            return Err(Stop::Ask(Next { step: step.to_owned(), calls, keep, after, shown: self.shown }));
+            let (step, more, shown) = (step.to_owned(), self.more, self.shown);
+            return Err(Stop::Ask(Next { step, calls, keep, after, more, shown }));
         }
         let answers = calls
             .iter()

@@ -110,6 +110,7 @@ const OF_A_RUN: [&str; 2] =
 fn step() -> String {
     let options = json!({
         "run": {"description": "The path of the run, as M(opengauss.node.og_workflow) returned it.", "type": "str", "required": true},
+        "place": {"description": "Which step of the tasks that were included last, from 0 on.", "type": "int", "default": 0},
     });
     let text = json!([
         "For the role C(opengauss.node.workflow) alone.",
@@ -121,7 +122,7 @@ fn step() -> String {
     let returns = json!({
         "actions": {
             "description": "What was done on the node, or would be.",
-            "type": "list", "elements": "str", "returned": "where one program was called",
+            "type": "list", "elements": "str", "returned": "where something was, or would be",
         },
     });
     file(&about, &examples, &returns)

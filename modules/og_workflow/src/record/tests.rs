@@ -426,6 +426,7 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
         calls: vec![call("n1"), call("n2")],
         keep: 1,
         after: None,
+        more: false,
         shown: Shown::default(),
     };
     let open = || Recorder::open(&folder, &engine).unwrap();

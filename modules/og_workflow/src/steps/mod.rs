@@ -705,6 +705,8 @@ impl Run<'_> {
                 return Err(Stop::Failed(why));
             }
         }
+        // Its release, at the least. In these workflows it may be root's.
+        self.replay.more = ![Workflow::Deploy, Workflow::Clear].contains(&self.workflow);
         self.start_probe(&og.members)
     }
 
@@ -758,6 +760,7 @@ impl Run<'_> {
             }
             return Ok(());
         }
+        self.replay.more = false;
         let own = json!({"state": "released", "owner": self.how.owner});
         let done = self.ask_quietly("Release the cluster lock", "og_lock", calls_on(nodes, &own))?;
         require_success(&[&done])
@@ -790,6 +793,7 @@ impl Run<'_> {
     /// The same on any node, for any record that a later run is to find.
     fn leave_at(&mut self, name: &str, node: &str, record: &Purpose) -> Go {
         self.stop_probe()?;
+        self.replay.more = false;
         let record = Purpose { rules: self.owed_rules.clone(), ..record.clone() };
         let own = args(json!({
             "state": "held",

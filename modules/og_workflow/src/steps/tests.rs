@@ -77,16 +77,18 @@ fn told(
 ) -> Told {
     let (hosts, targets): (_, Vec<_>) =
         (hosts(given), targets.split(',').filter(|t| !t.is_empty()).map(str::to_owned).collect());
-    let (mut answers, mut steps) = (Vec::new(), Vec::new());
+    let (mut answers, mut steps, mut expected) = (Vec::new(), Vec::new(), false);
     for _ in 0..100 {
-        let Next { step, calls, keep, .. } =
+        let Next { step, calls, keep, more, .. } =
             match run(workflow, &targets, &hosts, how, Replay::new(&hosts, &answers)) {
                 Ok((outcome, left)) => {
                     assert_eq!(left, 0);
+                    assert!(!expected || outcome.failed, "another step was promised: {steps:#?}");
                     return Told { outcome, steps };
                 }
                 Err(next) => next,
             };
+        expected = more;
         let nodes: Vec<_> = calls.iter().map(|c| c.node.clone().unwrap_or("here".to_owned())).collect();
         let nodes = crate::distinct(&nodes);
         steps.push(format!("{step}: {}", nodes.join(",")));

@@ -29,7 +29,7 @@ class _TooLate(Exception):
 
 
 class ActionModule(OgActionBase):
-    """`run`: the path of the run."""
+    """`run`: the path of the run; `place`: which step of the tasks that were included last, from 0 on."""
 
     # The calls have what they need from og_workflow.
     _of_the_node = ()
@@ -38,7 +38,7 @@ class ActionModule(OgActionBase):
 
     def act(self, args):
         run = Run(str(args["run"]), lambda asked: self.call_here("og_workflow", asked))
-        step, node = run.step, self._task_vars["inventory_hostname"]
+        step, node = run.step(int(args.get("place", 0))), self._task_vars["inventory_hostname"]
         calls = Run.calls_of(step, node)
         answers = self._answers(calls)
         run.answer(step["at"], node, timed(calls, answers, *self.ran) if self.ran else answers)

@@ -48,14 +48,14 @@ class ActionModule(OgActionBase):
             "diff": bool(self._task.diff),
         }
         run = Run.begin(asked, lambda asked: self.call_here("og_workflow", asked))
-        step = run.step
+        step = run.step()
         if step.get("unusable"):
             return {"failed": True, "changed": False, "msg": step["outcome"]["msg"].replace("/variables/", "variable ")}
         return {"changed": False, "path": run.path}
 
     @staticmethod
     def _told(path):
-        outcome = Run(path).step.get("outcome")
+        outcome = Run(path).go_on().get("outcome")
         if outcome is None:
             raise AnsibleActionFail("the workflow has not come to its end")
         table = outcome.get("table") or []

@@ -12,6 +12,10 @@ options:
     description: The path of the run, as M(opengauss.node.og_workflow) returned it.
     type: str
     required: true
+  place:
+    description: Which step of the tasks that were included last, from 0 on.
+    type: int
+    default: 0
 attributes:
   check_mode:
     support: full
@@ -33,5 +37,5 @@ actions:
   description: What was done on the node, or would be.
   type: list
   elements: str
-  returned: where one program was called
+  returned: where something was, or would be
 """

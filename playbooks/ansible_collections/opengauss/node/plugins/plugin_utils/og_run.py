@@ -51,21 +51,31 @@ class Run:
         run.go_on()
         return run
 
-    @property
-    def step(self):
-        """The step that the nodes are at: `at` (its number), and `next` or `outcome` as og_workflow gave it."""
-        return self._read("step")
+    def step(self, place=0):
+        """
+        A step: `at` (its number), and `next` or `outcome` as og_workflow gave it
+
+        `place` is its place in the file of tasks that was included last, in which it may be the second one.
+        """
+        try:
+            return self._read(f"step-{self._read('begun') + place}")
+        except FileNotFoundError:
+            # The one before was the last one, though og_workflow expected another.
+            return self._latest()
 
     def go_on(self):
         """
-        Takes the step that og_workflow gave last for the one that the nodes are at, and returns it
+        Takes the step that og_workflow gave last for the first one of the tasks that are included now, and returns it
 
         Only between two steps: while some nodes are still about to look whether the step is for them, the last one to have
         answered has og_workflow say what comes next.
         """
-        latest = self._read("latest")
-        self._write("step", latest)
+        latest = self._latest()
+        self._write("begun", latest["at"])
         return latest
+
+    def _latest(self):
+        return self._read(f"step-{self._read('latest')}")
 
     @staticmethod
     def calls_of(step, node):
@@ -78,7 +88,7 @@ class Run:
         if not repeated:
             self._write(f"{at}-{node}", answers)
         with self._locked():
-            step = self._read("latest")
+            step = self._latest()
             if step["at"] != at:
                 return
             calls, taken = step["next"]["calls"], {}
@@ -108,7 +118,7 @@ class Run:
             if not due:
                 # What it cannot use is an outcome, too: somebody has to say so.
                 outcome = answer.get("outcome") or {"failed": True, "changed": False, "msg": answer.get("msg", "")}
-                self._write("latest", {"at": at, "outcome": outcome, "unusable": "outcome" not in answer})
+                self._take(at, {"outcome": outcome, "unusable": "outcome" not in answer})
                 return
             if any("node" in call for call in due["calls"]):
                 break
@@ -117,7 +127,11 @@ class Run:
             time.sleep(due.get("after", 0))
             answers += [self._ask(call["args"]) for call in due["calls"]]
         self._write("answers", answers)
-        self._write("latest", {"at": at, "next": due})
+        self._take(at, {"next": due})
+
+    def _take(self, at, step):
+        self._write(f"step-{at}", {"at": at, **step})
+        self._write("latest", at)
 
     @contextlib.contextmanager
     def _locked(self):

@@ -26,7 +26,7 @@ def test_a_run_whose_planner_is_lost_ends_and_says_so(tmp_path, monkeypatch):
     # The other node has not answered, so nothing comes next.
     assert run.go_on()["at"] == 0
     run.answer(0, "n2", [{"changed": True}])
-    assert run.step["at"] == 0
+    assert run.step()["at"] == 0
     ended = run.go_on()
     assert ended["outcome"] == {"failed": True, "changed": False, "msg": "no og_workflow"}
 
