@@ -84,6 +84,15 @@ impl Reason {
                  say so to `og failover`.",
                 &["og failover -n", "og failover og_confirm_dead=n1"],
             ),
+            Self::PeersSilent => (
+                "Bring the servers that the detail names up, or drop nodes that are lost; a unit of og_host waits for them. \
+                 Where you know that none of them is primary, start this one yourself: without `unattended`.",
+                &[
+                    "og status",
+                    "og repair",
+                    "echo '{\"data_dir\": \"/gauss/data/dn1\", \"state\": \"started\"}' | og_node_state",
+                ],
+            ),
             Self::HoldsLess => (
                 "Make the node that holds more the primary; the detail names it. `og failover` without a name takes it by \
                  itself. By force this node is taken, and what it lacks is lost.",

@@ -62,6 +62,8 @@ pub enum Reason {
     SecondPrimary,
     /// The old primary may still be alive.
     PrimaryMayBeAlive,
+    /// Nobody watches the start of what was a primary, and a node that may be one by now does not answer.
+    PeersSilent,
     /// A node that can be reached holds more of the log than this one.
     HoldsLess,
     /// A node that can be reached is of a newer term than this one: another primary has been there since.
@@ -102,7 +104,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Building,
         Self::BuildIncomplete,
         Self::LockHeld,
@@ -112,6 +114,7 @@ impl Reason {
         Self::SharedStorage,
         Self::SecondPrimary,
         Self::PrimaryMayBeAlive,
+        Self::PeersSilent,
         Self::HoldsLess,
         Self::OlderTerm,
         Self::LeftBehind,
@@ -145,6 +148,7 @@ impl Reason {
             Self::SharedStorage => "shared_storage",
             Self::SecondPrimary => "second_primary",
             Self::PrimaryMayBeAlive => "primary_may_be_alive",
+            Self::PeersSilent => "peers_silent",
             Self::HoldsLess => "holds_less",
             Self::OlderTerm => "older_term",
             Self::LeftBehind => "left_behind",

@@ -72,6 +72,12 @@ impl ChannelPeer {
         matches!(self.found, Found::Server { role: Role::Primary, .. })
     }
 
+    /// Whether it tells what it is.
+    #[must_use]
+    pub fn tells_its_role(&self) -> bool {
+        matches!(self.found, Found::Server { role, .. } if role != Role::Unknown)
+    }
+
     /// In a few words, for messages.
     #[must_use]
     pub fn words(&self) -> String {

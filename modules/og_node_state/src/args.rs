@@ -109,6 +109,10 @@ pub struct Args {
     /// Do it although another primary is alive or cannot be excluded, another node holds more of the log, no primary would
     /// be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be restarted.
     pub force: bool,
+    /// With `state: started`: nobody watches, as at the start of the machine. A server that would take writes is started only when
+    /// the other end of each of its channels answers and none is primary; the call waits for those that do not, as long as
+    /// `timeout` lets it. Where CM runs the node the call is refused.
+    pub unattended: bool,
     /// How the server is stopped.
     pub stop_mode: StopMode,
     /// Conditions to wait for when all else is done; `timeout` limits it. In check mode nothing is waited for.
@@ -141,6 +145,7 @@ impl Default for Args {
             role: None,
             transition: Transition::Switchover,
             force: false,
+            unattended: false,
             stop_mode: StopMode::Fast,
             wait: None,
             diagnose: false,

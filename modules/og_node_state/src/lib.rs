@@ -21,7 +21,7 @@ use og_common::clock;
 use og_common::conf::ConfFile;
 use og_common::files::{FileLock, NodeLock};
 use og_common::gauss::{Fork, NodeState, ServerNode, fork};
-use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
+use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Reason, Report};
 
 pub use args::{Args, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -57,6 +57,7 @@ impl Module for NodeStateModule {
     ];
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
+        ArgRule::OnlyIf { key: "state", values: &["started"], allows: &["unattended"] },
         ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
         ArgRule::OnlyIf {
             key: "state",
@@ -78,8 +79,7 @@ impl Module for NodeStateModule {
         if args.state != State::Query {
             node.await_build(call).await;
         }
-        let mut present = look(call, &node, &args).await?;
-        let mut steps = managed::plan_by_means(call, &node, &args, &mut present).await?;
+        let (mut present, mut steps) = plan_when_peers_answer(call, &node, &args).await?;
         let mut report = Report::unchanged("", Output::default());
         if !steps.is_empty() && !call.check {
             let _lock = NodeLock::acquire(&node.data_dir, call).await?;
@@ -256,5 +256,25 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
     Ok(present)
 }
 
+/// Looks and plans; where nobody watches, again and again while a peer that matters does not answer.
+async fn plan_when_peers_answer(
+    call: &Call,
+    node: &ServerNode,
+    args: &Args,
+) -> Result<(Present, Vec<Step>), Error> {
+    loop {
+        let mut present = look(call, node, args).await?;
+        match managed::plan_by_means(call, node, args, &mut present).await {
+            Err(e) if e.failure().reason == Some(Reason::PeersSilent) && !call.check => {
+                call.record_seen(e.failure().detail.clone());
+                tokio::time::sleep(PEERS_INTERVAL).await;
+            }
+            planned => return Ok((present, planned?)),
+        }
+    }
+}
+
+/// Between two looks at peers that do not answer.
+const PEERS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a standby may take to stream after its start.
 const SETTLING: Duration = Duration::from_secs(8);

@@ -99,6 +99,13 @@ pub fn plan_as_managed(
     if idle && (managed.by != Manager::Cm || stays(present, managed)) {
         return planned;
     }
+    if args.unattended && managed.by == Manager::Cm && !present.node.running {
+        return Err(refuse_for_cm("openGauss CM runs this node, and starts it itself with the machine")
+            .with_path("/unattended")
+            .hint(
+                "leave it to CM (om_monitor starts its programs), and remove the unit that starts the node",
+            ));
+    }
     match managed.means(act, data_dir) {
         Err(objection) => Err(objection.into_error()),
         Ok(Means::Own) if is_failover_in_pause(act, managed) => {

@@ -78,6 +78,18 @@ fn a_server_is_stopped_and_kept_stopped_by_cm() {
 }
 
 #[test]
+fn unattended_nothing_is_started_that_cm_runs() {
+    let unattended = json!({"state": "started", "unattended": true});
+    for managed in [under_cm(), held(), ManagedBy { paused: true, ..under_cm() }] {
+        let error = planned(&node(false, Role::Standby), &managed, unattended.clone());
+        // Held and paused servers are left as they are, or refused.
+        let reason = error.map_err(|e| e.failure().reason);
+        assert!(matches!(reason, Err(Some(Reason::ManagedByCm))), "{managed:?}: {reason:?}");
+    }
+    assert_eq!(planned(&node(true, Role::Standby), &under_cm(), unattended).unwrap(), []);
+}
+
+#[test]
 fn a_primary_of_a_cluster_that_was_stopped_as_a_whole_is_stopped_without_force() {
     let (primary, stopped) = (node(true, Role::Primary), json!({"state": "stopped"}));
     let alone =

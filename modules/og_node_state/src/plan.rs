@@ -228,6 +228,7 @@ pub(crate) fn pass(present: &Present, args: &Args, by: By, will_lead: bool) -> R
             .and_then(|receiver| receiver.progress.lag_bytes)
             .unwrap_or_default(),
         left_behind: node.has_lost_its_primary() || present.left_behind,
+        unattended: args.unattended,
         log: present.log,
         system_id: present.system_id,
         peers: &present.peers,

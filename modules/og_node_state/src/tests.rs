@@ -106,6 +106,29 @@ fn no_second_primary_is_started() {
 }
 
 #[test]
+fn unattended_no_primary_is_started_while_a_peer_is_silent() {
+    let started = || json!({"state": "started", "unattended": true});
+    let plan = |role, peers, has_channel| {
+        let present = Present { node: stopped(role), peers, has_channel, ..Present::default() };
+        plan(&present, &args(started())).map_err(|e| e.failure().reason.unwrap())
+    };
+    let primary = Ok(vec![Step::Start(Some(Role::Primary))]);
+    let reserved = ChannelPeer { found: Found::Reserved("it wants a password".to_owned()), ..silent() };
+    // What never ran, or whose role is not known, leads as well.
+    for role in [Role::Primary, Role::Normal, Role::Unknown] {
+        assert_eq!(plan(role, vec![is(Role::Standby), is(Role::Pending)], true), primary);
+        for unknown in [silent(), reserved.clone(), is(Role::Unknown)] {
+            assert_eq!(plan(role, vec![is(Role::Standby), unknown], true), Err(Reason::PeersSilent));
+        }
+        // What is certain comes before what may be.
+        assert_eq!(plan(role, vec![silent(), is(Role::Primary)], true), Err(Reason::SecondPrimary));
+    }
+    assert_eq!(plan(Role::Standby, vec![silent()], true), Ok(vec![Step::Start(Some(Role::Standby))]));
+    // A single node has nobody to ask.
+    assert_eq!(plan(Role::Normal, vec![], false), Ok(vec![Step::Start(None)]));
+}
+
+#[test]
 fn a_started_server_of_another_role_is_not_restarted_behind_the_users_back() {
     let wanted = json!({"state": "started", "role": "standby"});
     assert_eq!(steps(running(Role::Primary), vec![], wanted), Err(ErrorKind::Refused));

@@ -39,6 +39,8 @@ pub struct Change<'a> {
     pub lag_bytes: Bytes,
     /// Whether it had ceased to follow its primary for good.
     pub left_behind: bool,
+    /// Whether nobody watches.
+    pub unattended: bool,
     /// How far its log goes.
     pub log: LogPosition,
     /// The number of its database system.
@@ -54,6 +56,8 @@ pub enum Refusal<'a> {
     SecondPrimary(&'a ChannelPeer),
     /// The old primary may live; what was seen.
     PrimaryMayBeAlive(String),
+    /// Nobody watches, and this one does not tell what it is.
+    PeersSilent(&'a ChannelPeer),
     /// Somebody holds more of the log.
     HoldsLess {
         /// Who.
@@ -97,7 +101,8 @@ pub fn leads(role: Role) -> bool {
 /// The table.
 ///
 /// * Who leads already, or led when it last ran, may come back as that, unless another primary is seen or somebody holds
-///   more. Peers that do not answer keep it from nothing, else a cluster could not be started.
+///   more. Peers that do not answer keep it from nothing, else a cluster could not be started; but where nobody watches they
+///   do, for one of them may have become primary meanwhile.
 /// * Who followed may lead only when the primary is proven gone as well: every peer answers that it is none, or cannot be
 ///   reached; it receives nothing; and it had not been left behind.
 /// * A switchover is the primary's own doing, so the standby must only be fit for it.
@@ -128,7 +133,9 @@ pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
             return Err(Refusal::LeftBehind);
         }
     }
-    nobody_holds_more(change)
+    nobody_holds_more(change)?;
+    let silent = change.peers.iter().find(|peer| !peer.tells_its_role()).filter(|_| change.unattended);
+    silent.map_or(Ok(()), |peer| Err(Refusal::PeersSilent(peer)))
 }
 
 fn primary_is_gone<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
@@ -181,9 +188,10 @@ fn nobody_holds_more<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
 
 impl Refusal<'_> {
     /// Every reason of the table.
-    pub const REASONS: [Reason; 9] = [
+    pub const REASONS: [Reason; 10] = [
         Reason::SecondPrimary,
         Reason::PrimaryMayBeAlive,
+        Reason::PeersSilent,
         Reason::HoldsLess,
         Reason::OlderTerm,
         Reason::LogUnknown,
@@ -199,6 +207,7 @@ impl Refusal<'_> {
         match self {
             Self::SecondPrimary(_) => Reason::SecondPrimary,
             Self::PrimaryMayBeAlive(_) => Reason::PrimaryMayBeAlive,
+            Self::PeersSilent(_) => Reason::PeersSilent,
             Self::HoldsLess { .. } => Reason::HoldsLess,
             Self::OlderTerm { .. } => Reason::OlderTerm,
             Self::LogUnknown(_) => Reason::LogUnknown,
@@ -243,6 +252,11 @@ impl Refusal<'_> {
                     "{} the old primary first; force makes a second primary",
                     if over { "use transition: switchover, or stop" } else { "stop" }
                 ),
+            ),
+            Self::PeersSilent(peer) => (
+                format!("{what} while nobody watches: {}, and may have become primary meanwhile", peer.words()),
+                "bring that node up, or start this one without unattended when you know that no other is primary"
+                    .to_owned(),
             ),
             Self::HoldsLess { peer, theirs, own } => (
                 format!(

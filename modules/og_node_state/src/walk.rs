@@ -59,6 +59,7 @@ fn calls() -> Vec<Args> {
         calls.push(json!({"state": state}));
         calls.extend(roles.map(|role| json!({"state": state, "role": role})));
     }
+    calls.push(json!({"state": "started", "unattended": true}));
     for transition in ["switchover", "failover"] {
         calls.push(json!({"state": "primary", "transition": transition}));
     }
@@ -185,6 +186,8 @@ fn no_call_makes_a_second_primary_or_loses_rows_or_the_only_primary() {
                         let stays = node.running && (led || node.role == Role::Unknown);
                         let judged = hands_over == 0 && (present.log.lsn.is_some() || !stays);
                         assert!(!judged || more.is_none(), "it holds less: {}", what());
+                        let all_tell = peers.iter().all(ChannelPeer::tells_its_role);
+                        assert!(!args.unattended || all_tell, "nobody watches: {}", what());
                     }
                     Some(false) if led => {
                         assert!(asks, "the peers are not asked: {}", what());

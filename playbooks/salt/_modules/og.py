@@ -1019,6 +1019,13 @@ def node_state(**arguments):
         log, no primary would be left, this standby lags or needs repair, or a primary that openGauss
         CM runs is to be restarted.
 
+    unattended (bool, default false)
+        With `state: started`: nobody watches, as at the start of the machine. A server that would
+        take writes is started only when the other end of each of its channels answers and none is
+        primary; the call waits for those that do not, as long as `timeout` lets it. Where CM runs
+        the node the call is refused.
+        Only when `state` is `started`.
+
     stop_mode (fast|immediate, default "fast")
         How the server is stopped.
         `fast`: Sessions are ended, everything is written.

@@ -67,6 +67,15 @@ options:
         restarted.
     type: bool
     default: false
+  unattended:
+    description:
+      - >-
+        With C(state: started): nobody watches, as at the start of the machine. A server that would take writes
+        is started only when the other end of each of its channels answers and none is primary; the call waits
+        for those that do not, as long as C(timeout) lets it. Where CM runs the node the call is refused.
+      - Only when C(state) is C(started).
+    type: bool
+    default: false
   stop_mode:
     description:
       - How the server is stopped.
@@ -431,6 +440,9 @@ error:
         - "C(shared_storage): The node's data are on storage that it shares with others (DSS, DMS)."
         - "C(second_primary): Another node is primary, and there would be two of them."
         - "C(primary_may_be_alive): The old primary may still be alive."
+        - >-
+          C(peers_silent): Nobody watches the start of what was a primary, and a node that may be one by now
+          does not answer.
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been
