@@ -17,6 +17,7 @@ use crate::record::{self, Record};
 use crate::tree::{
     Expected, FOLDER_MODE, Folder, Tree, split, swapped_error, temporary_name, untrusted_error,
 };
+use crate::unit;
 
 /// Where the programs are that make users.
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -169,6 +170,13 @@ pub(crate) async fn carry_out(
             }
             Step::Set { name, value, .. } | Step::Restore { name, value } => set(tree, name, value)?,
             Step::RestartLogind => restart_logind(tree, lock).await?,
+            Step::EnableUnit { path } => {
+                run(lock, "systemctl", ["enable".to_owned(), unit::name(path)]).await?;
+            }
+            Step::DisableUnit { path } => {
+                run(lock, "systemctl", ["disable".to_owned(), unit::name(path)]).await?;
+            }
+            Step::ReloadUnits => reload_units(tree, lock).await?,
             Step::RemoveFile { path, content } => {
                 let (parent, name) = split(path)?;
                 let is_gone = tree.trusted_folder(parent)?.remove_read(name, content)?;
@@ -341,6 +349,14 @@ fn remove_leftover(tree: &Tree, path: &Path) -> Result<(), Error> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
+}
+
+/// Lets systemd read its units; where it does not run nobody has read them.
+async fn reload_units(tree: &Tree, lock: &HostLock) -> Result<(), Error> {
+    if !tree.path("run/systemd/system").is_dir() {
+        return Ok(());
+    }
+    run(lock, "systemctl", ["daemon-reload"]).await
 }
 
 /// Lets systemd-logind read its files; where systemd does not run nobody has read them.

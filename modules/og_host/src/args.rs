@@ -55,9 +55,10 @@ pub struct Args {
     /// Whether systemd removes the shared memory and semaphores of a user whose last session ends (RemoveIPC in logind.conf(5));
     /// `false` keeps those of a running server.
     pub remove_ipc: Option<bool>,
-    /// A systemd unit that starts a node with the machine. It is not offered yet and refused: a node that was primary must not
-    /// start unattended while its peers are silent.
-    pub unit: bool,
+    /// A unit of systemd that starts a node with the machine, in its last role, as `user`. One that was primary waits until the other
+    /// end of each of its channels answers and none is primary. A server that goes down later stays down. Other units that og_host
+    /// wrote, of other nodes on this machine, stay.
+    pub unit: Option<UnitWish>,
     /// With `absent`: the name of the user that og_host made and that is to go; without it the user stays.
     pub confirm: Option<String>,
     /// With `absent`: process ids of servers that will have been stopped by then; has an effect in check mode alone, where the steps
@@ -97,6 +98,31 @@ pub struct DirectoryWish {
     /// Its permissions in octal, such as `0750`.
     #[serde(default = "default_mode")]
     pub mode: String,
+}
+
+/// A unit that is to be there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UnitWish {
+    /// The node's data directory.
+    pub data_dir: PathBuf,
+    /// The file of environment variables that the node's server needs.
+    pub env_file: Option<PathBuf>,
+    /// The directory in which openGauss is installed, where no file of variables says that.
+    pub gauss_home: Option<PathBuf>,
+    /// The program og_node_state on this machine; it must be there already.
+    pub program: PathBuf,
+}
+
+impl Default for UnitWish {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::new(),
+            env_file: None,
+            gauss_home: None,
+            program: PathBuf::from("/usr/local/bin/og_node_state"),
+        }
+    }
 }
 
 fn default_mode() -> String {
@@ -148,6 +174,8 @@ pub enum ItemKind {
     RemoveIpc,
     /// A file of its own.
     File,
+    /// A unit of systemd that starts with the machine.
+    Unit,
 }
 
 /// One thing of the operating system.

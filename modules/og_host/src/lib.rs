@@ -11,6 +11,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unit;
 mod wanted;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,10 @@ impl Module for Host {
         Example {
             title: "Set limits and settings of the kernel",
             args: r#"{"user": "omm", "limits": {"nofile": 1000000, "nproc": "unlimited"}, "sysctl": {"kernel.sem": "250 6400000 1000 25600"}}"#,
+        },
+        Example {
+            title: "Have a node start with the machine",
+            args: r#"{"user": "omm", "unit": {"data_dir": "/gauss/data/dn1", "env_file": "/home/omm/env"}}"#,
         },
         Example { title: "What did og_host make on this machine?", args: r#"{"state": "query"}"# },
         Example {

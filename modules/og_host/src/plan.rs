@@ -11,6 +11,7 @@ use crate::args::{Cause, Item, ItemKind, Kept};
 use crate::present::{DirectoryFacts, Present, UserFacts};
 use crate::record::{MadeFile, MadeSetting, Record, changes_logind};
 use crate::tree::{Entry, FILE_MODE, FOLDER_MODE, is_unfinished, temporary_name, untrusted_error};
+use crate::unit;
 use crate::wanted::{Directory, UserWish, Wanted, check_name, is_other_number, normalize};
 
 /// The first line of each file of ours.
@@ -49,7 +50,8 @@ pub fn is_own_path(path: &Path) -> bool {
         let name = path.file_name()?.to_str()?;
         name.strip_prefix("90-opengauss-node-")?.strip_suffix(".conf")
     };
-    path == Path::new(SETTINGS)
+    unit::is_unit(path)
+        || path == Path::new(SETTINGS)
         || path == Path::new(LOGIND)
         || user().is_some_and(|user| check_name(user, "").is_ok() && path == limits_file(user))
 }
@@ -108,6 +110,18 @@ pub enum Step {
     },
     /// Starts systemd-logind again, which reads its files only then.
     RestartLogind,
+    /// Has the unit in this file start with the machine, which systemd reads then.
+    EnableUnit {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Has it not start with the machine any more.
+    DisableUnit {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Lets systemd read its units again.
+    ReloadUnits,
     /// Removes a file, if it holds that still.
     RemoveFile {
         /// Its path.
@@ -154,6 +168,9 @@ impl Step {
             Self::WriteFile { path, .. } => format!("write {} anew", path.display()),
             Self::Set { name, value, before } => format!("set {name} to {value} (it was {before})"),
             Self::RestartLogind => "restart systemd-logind".to_owned(),
+            Self::EnableUnit { path } => format!("enable {}", unit::name(path)),
+            Self::DisableUnit { path } => format!("disable {}", unit::name(path)),
+            Self::ReloadUnits => "have systemd read its units".to_owned(),
             Self::RemoveFile { path, .. } => format!("remove {}", path.display()),
             Self::Restore { name, value } => format!("set {name} back to {value}"),
             Self::RemoveDirectory { path } => format!("remove the directory {}", path.display()),
@@ -236,6 +253,7 @@ pub fn plan(present: &Present, wanted: &Wanted) -> Result<Plan, Error> {
     }
     planner.check_open_files_of_others()?;
     planner.remove_ipc()?;
+    planner.unit()?;
     planner.plan.push_restart(present);
     let Planner { mut plan, foreign, .. } = planner;
     if let Some(first) = foreign.first() {
@@ -890,6 +908,35 @@ impl Planner<'_> {
         let content = format!("{HEADER}[Login]\nRemoveIPC={}\n", word(wanted));
         self.file(Path::new(LOGIND), content).map(drop)
     }
+
+    fn unit(&mut self) -> Result<(), Error> {
+        let Some(unit) = &self.wanted.unit else { return Ok(()) };
+        if !self.present.has_systemd {
+            return Err(Error::refused("systemd does not run on this machine")
+                .with_path("/unit")
+                .hint("leave unit out, and start the node with the machine as its own init does that"));
+        }
+        let program = unit.program().display();
+        if !self.present.has_program {
+            return Err(Error::not_found(format!("{program} is not there, or cannot be run"))
+                .with_path("/unit/program")
+                .hint("put og_node_state there first, as the playbook install.yml does, or name its path"));
+        }
+        let path = unit.path();
+        let is_enabled = self.present.enabled.contains(&path);
+        let seen = matches!(self.present.files.get(&path), Some(Entry::File { .. }));
+        let seen = seen.then(|| if is_enabled { "enabled" } else { "disabled" }.to_owned());
+        self.item(ItemKind::Unit, &unit::name(&path), seen, Some("enabled".to_owned()), true);
+        let mut limits = self.wanted.advised_limits();
+        limits.extend(self.wanted.limits.clone());
+        let is_written = self.file(&path, unit.content(&limits))?;
+        if !is_enabled {
+            self.plan.steps.push(Step::EnableUnit { path });
+        } else if is_written {
+            self.plan.steps.push(Step::ReloadUnits);
+        }
+        Ok(())
+    }
 }
 
 /// Gives what the record names without a number its number.
@@ -945,6 +992,9 @@ pub fn plan_removal(present: &Present, confirm: Option<&str>) -> Result<Plan, Er
     plan.leftovers = record.files.keys().cloned().collect();
     for (path, made) in &record.files {
         plan.remove_file(present, path, made);
+    }
+    if plan.steps.iter().any(|step| matches!(step, Step::RemoveFile { path, .. } if unit::is_unit(path))) {
+        plan.steps.push(Step::ReloadUnits);
     }
     for (name, made) in &record.settings {
         plan.restore(present, name, made);
@@ -1073,6 +1123,9 @@ impl Plan {
         let shown = path.display().to_string();
         match present.files.get(path) {
             Some(Entry::File { content, .. }) if self.record.is_as_written(path, content) => {
+                if present.enabled.contains(path) {
+                    self.steps.push(Step::DisableUnit { path: path.to_owned() });
+                }
                 self.steps.push(Step::RemoveFile { path: path.to_owned(), content: content.clone() });
             }
             None | Some(Entry::Missing) => drop(self.record.files.remove(path)),

@@ -1,6 +1,7 @@
 //! What is there of all that is wanted, or that the record names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Gid, Group, Uid, User, access};
@@ -11,6 +12,7 @@ use og_common::protocol::{Error, ErrorKind};
 use crate::plan::{LOGIND, SETTINGS, limits_file, parse_setting};
 use crate::record::{self, Record};
 use crate::tree::{Entry, Tree, Untrusted};
+use crate::unit;
 use crate::wanted::{UserWish, Wanted, check_path, normalize};
 
 /// The folders of settings; of files of one name that in the last of them counts.
@@ -60,6 +62,10 @@ pub struct Present {
     pub main_groups: BTreeMap<String, u32>,
     /// Whether systemd runs here.
     pub has_systemd: bool,
+    /// The files of our units that start with the machine.
+    pub enabled: BTreeSet<PathBuf>,
+    /// Whether the program is there that the wanted unit runs.
+    pub has_program: bool,
     /// How many open files the kernel gives a process at most.
     pub most_open_files: Option<u64>,
     /// Memory in bytes.
@@ -194,6 +200,15 @@ impl Present {
         if wanted.remove_ipc.is_some() || wanted.recommended {
             files.insert(PathBuf::from(LOGIND));
         }
+        if let Some(unit) = &wanted.unit {
+            files.insert(unit.path());
+            self.has_program = is_program(&tree.path(&unit.program().to_string_lossy()));
+        }
+        let is_enabled = |path: &&PathBuf| {
+            let link = tree.path(&unit::link(path).to_string_lossy());
+            unit::is_unit(path) && std::fs::symlink_metadata(link).is_ok()
+        };
+        self.enabled = files.iter().filter(is_enabled).cloned().collect();
         let is_wanted = |path: &Path| wanted.directories.iter().any(|directory| directory.path == path);
         let mut directories: BTreeSet<PathBuf> = record.directories.iter().cloned().collect();
         directories.extend(wanted.directories.iter().map(|directory| directory.path.clone()));
@@ -374,6 +389,11 @@ fn homes(tree: &Tree) -> PathBuf {
 /// machine around this one.
 pub(crate) fn is_read_only(path: &Path) -> bool {
     access(path, AccessFlags::W_OK).is_err()
+}
+
+/// Whether it is a file that can be run.
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn boot(tree: &Tree) -> String {

@@ -286,7 +286,10 @@ impl Record {
             Step::Restore { name, .. } => drop(self.settings.remove(name)),
             Step::RemoveUser { name } => drop(self.users.remove(name)),
             Step::RemoveGroup { name } => drop(self.groups.remove(name)),
-            Step::AddGroup { .. } => {}
+            Step::AddGroup { .. }
+            | Step::EnableUnit { .. }
+            | Step::DisableUnit { .. }
+            | Step::ReloadUnits => {}
         }
     }
 }

@@ -365,13 +365,63 @@ fn a_setting_that_another_file_sets_later_is_told() {
     assert!(told.warnings[0].contains("/etc/sysctl.d/99-site.conf sets kernel.shmmax to 7"));
 }
 
+/// The changes that the call would make.
+fn foreseen(machine: &Machine, args: Value) -> Result<Vec<String>, Error> {
+    let mut call = Call::default();
+    call.check = true;
+    machine.run_as(&call, args).map(|report| report.actions)
+}
+
 #[test]
-fn a_unit_is_refused_for_now() {
+fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     let machine = Machine::new();
-    let error = machine.run(json!({"user": "omm", "unit": true})).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().contains("must not start unattended"), "{error}");
-    assert!(!machine.path(record::FOLDER).exists());
+    let wanted = || json!({"user": USER, "unit": {"data_dir": "/gauss/dn1"}});
+    // Without systemd nobody would read it, and without the program it would start nothing.
+    assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::Refused);
+    machine.folder("run/systemd/system");
+    assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::NotFound);
+    machine.write("usr/local/bin/og_node_state", "");
+    fs::set_permissions(machine.path("usr/local/bin/og_node_state"), fs::Permissions::from_mode(0o755))
+        .unwrap();
+    let (name, file) =
+        ("opengauss-node-gauss-dn1.service", "/etc/systemd/system/opengauss-node-gauss-dn1.service");
+    let link = format!("etc/systemd/system/multi-user.target.wants/{name}");
+    let made = foreseen(&machine, wanted()).unwrap();
+    let (write, enable) = (format!("write {file}"), format!("enable {name}"));
+    assert_eq!(made.last_chunk(), Some(&[write, enable.clone()]), "{made:?}");
+    // As a run leaves it that was killed before it was enabled.
+    let args: Args = serde_json::from_value(wanted()).unwrap();
+    let content = unit::Unit::new(&args.unit.unwrap(), USER).unwrap().content(&BTreeMap::new());
+    machine.write(file, &content);
+    let sha256 = Some(og_common::files::sha256_of_bytes(content.as_bytes()));
+    let made = MadeFile { sha256, pending: None };
+    let mut record = Record::default();
+    record.files.insert(file.into(), made);
+    write_record(&machine, &record);
+    assert_eq!(foreseen(&machine, wanted()).unwrap(), [enable]);
+    machine.folder("etc/systemd/system/multi-user.target.wants");
+    symlink(file, machine.path(&link)).unwrap();
+    assert_eq!(foreseen(&machine, wanted()).unwrap(), [""; 0]);
+    // Other paths are another content, which systemd has to read.
+    let other = json!({"user": USER, "unit": {"data_dir": "/gauss/dn1", "env_file": "/e"}});
+    assert_eq!(
+        foreseen(&machine, other).unwrap(),
+        [format!("write {file} anew"), "have systemd read its units".to_owned()]
+    );
+    assert_eq!(
+        foreseen(&machine, json!({"state": "absent"})).unwrap(),
+        [format!("disable {name}"), format!("remove {file}"), "have systemd read its units".to_owned()]
+    );
+    // One that was edited is somebody's own.
+    machine.write(file, "[Service]\n");
+    assert_eq!(foreseen(&machine, wanted()).unwrap_err().failure().reason, Some(Reason::ForeignFile));
+    assert_eq!(foreseen(&machine, json!({"state": "absent"})).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_unit_without_a_user_is_refused() {
+    let error = Machine::new().run(json!({"unit": {"data_dir": "/gauss/dn1"}})).unwrap_err();
+    assert_eq!((error.kind(), error.failure().path.as_deref()), (ErrorKind::BadArgs, Some("/user")));
 }
 
 #[test]

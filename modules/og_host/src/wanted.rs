@@ -10,6 +10,7 @@ use og_common::protocol::Error;
 
 use crate::args::{Args, DirectoryWish};
 use crate::plan::NR_OPEN;
+use crate::unit::Unit;
 
 /// The limits that pam_limits(8) knows.
 const LIMITS: [&str; 16] = [
@@ -68,6 +69,8 @@ pub struct Wanted {
     pub base_ports: Vec<u16>,
     /// The number of the user's own group, where that is made.
     pub gid: Option<u32>,
+    /// A unit of systemd.
+    pub unit: Option<Unit>,
 }
 
 /// A user that is to be there.
@@ -109,11 +112,8 @@ impl Wanted {
     /// What the arguments say.
     ///
     /// # Errors
-    /// `bad_args`; `refused` for what is not offered yet.
+    /// `bad_args`.
     pub fn from_args(args: &Args) -> Result<Self, Error> {
-        if args.unit {
-            return Err(unit_error());
-        }
         if let Some(name) = args.confirm.as_ref() {
             check_name(name, "/confirm")?;
         }
@@ -139,6 +139,15 @@ impl Wanted {
                 .with_path("/user")
                 .hint("give user: the user that servers run as"));
         }
+        let unit = match (&args.unit, &args.user) {
+            (None, _) => None,
+            (Some(wish), Some(user)) => Some(Unit::new(wish, user)?),
+            (Some(_), None) => {
+                return Err(Error::bad_args("unit needs user: whom the server runs as")
+                    .with_path("/user")
+                    .hint("give user: the user that servers run as"));
+            }
+        };
         args.limits.iter().try_for_each(|(name, value)| check_limit(name, value))?;
         args.sysctl.iter().try_for_each(|(name, value)| check_setting(name, value))?;
         let directories = args.directories.iter().enumerate();
@@ -153,6 +162,7 @@ impl Wanted {
             recommended: args.recommended,
             base_ports: args.base_ports.clone(),
             gid: args.gid,
+            unit,
             user,
         })
     }
@@ -296,14 +306,6 @@ pub fn check_setting_name(name: &str) -> Result<(), Error> {
             .with_path(at));
     }
     Ok(())
-}
-
-fn unit_error() -> Error {
-    Error::refused(
-        "unit is not offered yet: a node that was primary must not start unattended while its peers are silent",
-    )
-    .with_path("/unit")
-    .hint("leave unit out, and start the nodes by og_node_state when their peers answer")
 }
 
 fn check_setting(name: &str, value: &str) -> Result<(), Error> {
