@@ -163,6 +163,9 @@ pub struct Options {
     /// og_preflight advises. og_host does it as root: by `become` of Ansible, by Salt's minion,
     /// and by `sudo` without a password where ssh does not lead to root.
     pub og_host: bool,
+    /// With `og_host`: each node starts with its machine, in its last role, by a unit of systemd that og_host writes; the program
+    /// og_node_state must be in `/usr/local/bin` of the nodes. One that was primary waits until all others answer and none is.
+    pub og_unit: bool,
     /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
     pub og_host_absent: bool,
     /// The program files of the cleared nodes go, too, with the cluster's files beside them: where og_package unpacked them, and no
@@ -269,6 +272,7 @@ impl Default for Options {
             og_ssl: String::new(),
             og_xml: String::new(),
             og_host: false,
+            og_unit: false,
             og_host_absent: false,
             og_package_absent: false,
             og_parameters: Map::new(),

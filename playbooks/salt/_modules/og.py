@@ -683,6 +683,8 @@ def host(**arguments):
         salt '*' og.host user=omm group=dbgrp directories='[{"path":"/gauss/data"}]' recommended=True base_ports='[26000]'
         # Set limits and settings of the kernel
         salt '*' og.host user=omm limits='{"nofile":1000000,"nproc":"unlimited"}' sysctl='{"kernel.sem":"250 6400000 1000 25600"}'
+        # Have a node start with the machine
+        salt '*' og.host user=omm unit='{"data_dir":"/gauss/data/dn1","env_file":"/home/omm/env"}'
         # What did og_host make on this machine?
         salt '*' og.host state=query
         # Take it away, the user included
@@ -755,10 +757,13 @@ def host(**arguments):
         (RemoveIPC in logind.conf(5)); `false` keeps those of a running server.
         Only when `state` is `present`.
 
-    unit (bool, default false)
-        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node
-        that was primary must not start unattended while its peers are silent.
+    unit (dict)
+        A unit of systemd that starts a node with the machine, in its last role, as `user`. One that
+        was primary waits until the other end of each of its channels answers and none is primary. A
+        server that goes down later stays down. Other units that og_host wrote, of other nodes on
+        this machine, stay.
         Only when `state` is `present`.
+        Fields: data_dir, env_file, gauss_home, program.
 
     confirm (str)
         With `absent`: the name of the user that og_host made and that is to go; without it the user

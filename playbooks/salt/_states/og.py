@@ -896,10 +896,13 @@ def host_present(name, **arguments):
         (RemoveIPC in logind.conf(5)); `false` keeps those of a running server.
         Only when `state` is `present`.
 
-    unit (bool, default false)
-        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node
-        that was primary must not start unattended while its peers are silent.
+    unit (dict)
+        A unit of systemd that starts a node with the machine, in its last role, as `user`. One that
+        was primary waits until the other end of each of its channels answers and none is primary. A
+        server that goes down later stays down. Other units that og_host wrote, of other nodes on
+        this machine, stay.
         Only when `state` is `present`.
+        Fields: data_dir, env_file, gauss_home, program.
 
     data_dir (str)
         Has no effect here: the program is about the machine, not about a node. Callers may give it
@@ -949,6 +952,13 @@ def host_present(name, **arguments):
                 nproc: unlimited
             - sysctl:
                 kernel.sem: "250 6400000 1000 25600"
+
+        Have a node start with the machine:
+          og.host_present:
+            - user: omm
+            - unit:
+                data_dir: /gauss/data/dn1
+                env_file: /home/omm/env
 
     """
     return _apply("og_host", "present", name, arguments)

@@ -49,6 +49,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
         "og_build_parallel",
         "og_rollback",
         "og_host",
+        "og_unit",
         "og_accept",
     ],
     preflight: Some(Policy {

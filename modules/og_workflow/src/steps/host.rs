@@ -26,15 +26,26 @@ const LOCK: &str = "og_lock";
 /// Makes the users and directories of all nodes, and sets what og_preflight advises; tells whether what comes then can be
 /// inspected. All findings come before the first change.
 pub(super) fn prepare(it: &mut Run) -> Go<bool> {
+    let mut findings = Vec::new();
     if !it.how.options.og_host {
+        if it.how.options.og_unit {
+            findings.push(
+                "og_unit: og_host writes the unit, and is not to do anything; give og_host, too".to_owned(),
+            );
+        }
+        it.refuse(findings)?;
         return Ok(true);
     }
-    let mut findings = Vec::new();
     let mut calls = Calls::new();
     let with_package = !it.how.options.og_package.is_empty();
     for host in it.hosts.iter().filter(|host| !it.how.left_out.contains(&host.name)) {
         match wanted(host, with_package) {
-            Ok(own) => calls.push((host.name.clone(), args(own))),
+            Ok(mut own) => {
+                if it.how.options.og_unit {
+                    own["unit"] = unit(host);
+                }
+                calls.push((host.name.clone(), args(own)));
+            }
             Err(why) => findings.push(why),
         }
     }
@@ -115,6 +126,16 @@ fn wanted(host: &InventoryHost, with_package: bool) -> Result<Value, String> {
         "recommended": true,
         "base_ports": [node.base_port],
     }))
+}
+
+/// The unit that starts the node with its machine.
+fn unit(host: &InventoryHost) -> Value {
+    let common = host.common();
+    let keys = ["data_dir", "env_file", "gauss_home"];
+    keys.into_iter()
+        .filter_map(|key| Some((key.to_owned(), common.get(key)?.clone())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// Whether the user is still to be made.

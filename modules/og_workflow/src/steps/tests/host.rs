@@ -77,6 +77,26 @@ fn the_operating_system_is_prepared_before_all_else_and_only_where_that_is_wante
 }
 
 #[test]
+fn with_a_unit_each_node_starts_with_its_machine() {
+    let mut given = two();
+    given[1].1["env_file"] = json!("/home/omm/env");
+    let mut units = Vec::new();
+    deploy(&given, false, Options { og_unit: true, ..options() }, |step, call| {
+        (call.program == HOST).then(|| {
+            if step.starts_with("Prepare") {
+                units.push(call.args["unit"].clone());
+            }
+            changes(false)
+        })
+    });
+    let unit = json!({"data_dir": "/gauss/data/dn1"});
+    assert_eq!(units, [unit, json!({"data_dir": "/gauss/data/dn1", "env_file": "/home/omm/env"})]);
+    let without = deploy(&given, false, Options { og_unit: true, ..Options::default() }, |_, _| None);
+    assert!(without.why().contains("og_unit: og_host writes the unit"), "{}", without.why());
+    assert!(without.steps.iter().all(|step| !step.starts_with("Init")), "{:?}", without.steps);
+}
+
+#[test]
 fn the_folder_that_the_package_goes_into_is_made_too() {
     for (data_dir, link, wanted) in [
         (

@@ -126,11 +126,30 @@ options:
   unit:
     description:
       - >-
-        A systemd unit that starts a node with the machine. It is not offered yet and refused: a node that was
-        primary must not start unattended while its peers are silent.
+        A unit of systemd that starts a node with the machine, in its last role, as C(user). One that was
+        primary waits until the other end of each of its channels answers and none is primary. A server that
+        goes down later stays down. Other units that og_host wrote, of other nodes on this machine, stay.
       - Only when C(state) is C(present).
-    type: bool
-    default: false
+    type: dict
+    suboptions:
+      data_dir:
+        description:
+          - The node's data directory.
+        type: str
+        default: ""
+      env_file:
+        description:
+          - The file of environment variables that the node's server needs.
+        type: str
+      gauss_home:
+        description:
+          - The directory in which openGauss is installed, where no file of variables says that.
+        type: str
+      program:
+        description:
+          - The program og_node_state on this machine; it must be there already.
+        type: str
+        default: /usr/local/bin/og_node_state
   confirm:
     description:
       - "With C(absent): the name of the user that og_host made and that is to go; without it the user stays."
@@ -235,6 +254,13 @@ EXAMPLES = r"""
       nproc: unlimited
     sysctl:
       kernel.sem: "250 6400000 1000 25600"
+
+- name: Have a node start with the machine
+  opengauss.node.og_host:
+    user: omm
+    unit:
+      data_dir: /gauss/data/dn1
+      env_file: /home/omm/env
 
 - name: "What did og_host make on this machine?"
   opengauss.node.og_host:
@@ -468,6 +494,7 @@ items:
         - "C(setting): A setting of the kernel."
         - "C(remove_ipc): RemoveIPC of systemd."
         - "C(file): A file of its own."
+        - "C(unit): A unit of systemd that starts with the machine."
       type: str
       returned: always
     name:

@@ -32,6 +32,7 @@ OPTIONS = (
     "og_xml",
     "og_parameters",
     "og_host",
+    "og_unit",
     "og_clear_mode",
     "og_confirm_clear",
     "og_package_absent",
