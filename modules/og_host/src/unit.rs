@@ -133,6 +133,8 @@ impl Unit {
              RemainAfterExit=yes\n\
              User={user}\n\
              UMask=0077\n\
+             # What it waits for stands in the journal.\n\
+             Environment=OG_LOG=info\n\
              Environment='OG_START={start}'\n\
              Environment='OG_STOP={stop}'\n\
              ExecStart=/bin/sh -c 'echo \"$$OG_START\" | exec {program}'\n\

@@ -262,11 +262,17 @@ async fn plan_when_peers_answer(
     node: &ServerNode,
     args: &Args,
 ) -> Result<(Present, Vec<Step>), Error> {
+    let mut told = String::new();
     loop {
         let mut present = look(call, node, args).await?;
         match managed::plan_by_means(call, node, args, &mut present).await {
             Err(e) if e.failure().reason == Some(Reason::PeersSilent) && !call.check => {
-                call.record_seen(e.failure().detail.clone());
+                let seen = &e.failure().detail;
+                if told != *seen {
+                    tracing::info!("waiting: {seen}");
+                    told.clone_from(seen);
+                }
+                call.record_seen(seen.clone());
                 tokio::time::sleep(PEERS_INTERVAL).await;
             }
             planned => return Ok((present, planned?)),

@@ -193,6 +193,7 @@ impl Lab {
         let lab = Self::open(name).ok();
         for namespace in net::list(&prefix(name))? {
             end_processes(&namespace)?;
+            machine::forget_groups(&namespace)?;
             net::delete(&namespace)?;
         }
         if let Some(lab) = lab
@@ -493,8 +494,24 @@ impl Lab {
         if node.kind != NodeKind::Machine {
             return Err(Error::new(format!("{} is no machine of its own", node.name)));
         }
-        end_processes(&node.namespace)?;
+        self.power_off(&node.name)?;
         self.begin(node)
+    }
+
+    /// Fault: a node that is a machine loses its power. What was written there stays.
+    pub fn power_off(&self, node: &str) -> Result<()> {
+        let node = self.node(node)?;
+        end_processes(&node.namespace)?;
+        machine::forget_groups(&node.namespace)
+    }
+
+    /// Starts a node that is a machine, with systemd for its first process: what it has by now is there, and its units begin.
+    /// [`crate::systemd_obstacle`] tells where that cannot be. One that runs loses its power before.
+    pub fn boot(&self, node: &str) -> Result<()> {
+        self.power_off(node)?;
+        let node = self.node(node)?;
+        machine::boot(&self.base, node)?;
+        ssh::start(&self.base, node)
     }
 
     fn folders(&self) -> Result<()> {

@@ -56,5 +56,5 @@ pub use engine::opengauss::{Installation, installations, none_installed};
 pub use error::{Error, Result};
 pub use kills::{KillPoints, has_turns, is_turn_of};
 pub use lab::{Lab, LabOptions, checkout_tag, missing};
-pub use machine::machines_obstacle;
+pub use machine::{machines_obstacle, systemd_obstacle};
 pub use node::{LabNode, NodeKind, NodeSpec, Role};

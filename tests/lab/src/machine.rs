@@ -5,12 +5,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-use crate::error::{Error, Result, run};
+use crate::error::{Error, Result, output, run};
 use crate::init;
 use crate::node::LabNode;
 
@@ -33,8 +35,7 @@ const FRESH: [(&str, Option<u32>); 7] = [
 ];
 
 /// Mounts the root ($2: the node's folder, $3: the lab's), moves into it, and leaves the old one. The settings of the kernel
-/// are a copy, so that a change is seen on that node alone, but those that are the node's own by their namespaces. No user
-/// $4 is there.
+/// are a copy, so that a change is seen on that node alone, but those that are the node's own by their namespaces.
 const ENTER: &str = r#"set -e
 umask 022
 mount -t overlay -o "lowerdir=/,upperdir=$2/upper,workdir=$2/work" machine "$2/root"
@@ -57,10 +58,90 @@ pivot_root . run/old
 cd /
 umount -l /run/old
 rmdir /run/old
-for file in passwd shadow group gshadow subuid subgid; do
+"#;
+
+/// No user $4 is there.
+const WITHOUT_USER: &str = r#"for file in passwd shadow group gshadow subuid subgid; do
   [ ! -e "/etc/$file" ] || sed -i "/^$4:/d" "/etc/$file"
 done
 "#;
+/// What systemd needs, which is then to begin only what is the node's own: nothing that the machine begins with itself, or that
+/// would change it.
+const FOR_SYSTEMD: &str = r#"mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+mkdir /sys/fs/cgroup/systemd
+mount -t cgroup -o none,name=systemd systemd /sys/fs/cgroup/systemd
+mkdir -p /run/systemd/system
+for unit in /etc/systemd/system/*.wants/* /lib/systemd/system/*.target.wants/*; do
+  case "${unit##*/}" in
+  opengauss-node-* | systemd-journal* | systemd-tmpfiles-setup.service) ;;
+  *) ln -sf /dev/null "/run/systemd/system/${unit##*/}" ;;
+  esac
+done
+"#;
+/// Where the machine has the control groups that a systemd makes.
+const GROUPS: &str = "/sys/fs/cgroup/systemd";
+
+/// How long a systemd may take to begin its units.
+const BOOT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why nodes that are machines cannot have systemd for their first process here, or nothing.
+#[must_use]
+pub fn systemd_obstacle() -> Option<String> {
+    if !Path::new("/lib/systemd/systemd").exists() {
+        return Some("no systemd".to_owned());
+    }
+    let probe = Path::new(GROUPS).join(format!("og-lab-probe{}", std::process::id()));
+    let made = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe));
+    made.err().map(|e| format!("no control groups for systemd in {GROUPS}: {e}"))
+}
+
+/// The control group of a machine's systemd.
+fn group(node: &LabNode) -> PathBuf {
+    Path::new(GROUPS).join(&node.namespace)
+}
+
+/// Starts the node's first process, which is systemd, on what it has by now.
+pub(crate) fn boot(base: &Path, node: &LabNode) -> Result<()> {
+    let group = group(node);
+    fs::create_dir_all(&group).map_err(|e| Error::from_io(&group, &e))?;
+    let script = format!("{ENTER}{FOR_SYSTEMD}");
+    init::start_systemd(node, &group, &script, &[node.dir.as_os_str(), base.as_os_str()])?;
+    let end = Instant::now() + BOOT_LIMIT;
+    loop {
+        let said = output(&mut node.exec_root(["systemctl", "is-system-running"]))?;
+        let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        // A unit that failed is for the test to look at.
+        if ["running", "degraded"].contains(&said.as_str()) {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            return Err(Error::new(format!("{}: systemd does not come up: {said}", node.name)));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Removes what control groups a machine's systemd has left.
+pub(crate) fn forget_groups(namespace: &str) -> Result<()> {
+    remove_groups(&Path::new(GROUPS).join(namespace))
+}
+
+fn remove_groups(group: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(group) else { return Ok(()) };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_groups(&entry.path())?;
+    }
+    // The processes have ended, and may still be on their way out of it.
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match fs::remove_dir(group) {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done.map_err(|e| Error::from_io(group, &e)),
+        }
+    }
+}
 
 /// Why nodes cannot be machines here, or nothing.
 #[must_use]
@@ -100,7 +181,7 @@ pub(crate) fn enter(base: &Path, node: &LabNode) -> Result<()> {
         // To an overlay this device says that nothing is there.
         mknod(&path, SFlag::S_IFCHR, Mode::empty(), 0).map_err(|e| Error::from_io(&path, &e.into()))?;
     }
-    let mut script = ENTER.to_owned();
+    let mut script = format!("{ENTER}{WITHOUT_USER}");
     for (name, mode) in FRESH {
         if let Some(mode) = mode {
             let _ = writeln!(script, "mkdir /{name} && chmod {mode:o} /{name}");

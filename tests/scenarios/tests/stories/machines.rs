@@ -46,7 +46,7 @@ fn package(c: &Cluster) -> Result<PathBuf> {
 }
 
 /// On n1, the user, and the file of his password, as the documents say.
-fn write_password(c: &Cluster) -> Result {
+pub(super) fn write_password(c: &Cluster) -> Result {
     let n1 = c.node("n1")?;
     let program = c.lab().base_dir().join("modules/og_host");
     let steps = [
@@ -63,7 +63,7 @@ fn write_password(c: &Cluster) -> Result {
 }
 
 /// The line that a person types.
-fn deploy_line(c: &Cluster) -> Result<String> {
+pub(super) fn deploy_line(c: &Cluster) -> Result<String> {
     let sizes = SIZES.map(|(name, value)| format!("{name}={value}")).join(" ");
     let package = package(c)?;
     Ok(format!("og deploy --host yes --package {} --password-file {PASSWORD} {sizes}", package.display()))

@@ -1,5 +1,6 @@
 //! The stories, one file each.
 
+mod boots;
 mod broken_builds;
 mod builds;
 mod cm;
@@ -62,6 +63,7 @@ pub const ALL: &[Story] = &[
     tablespaces::STORY,
     sessions::STORY,
     salt::STORY,
+    boots::STORY,
 ];
 
 /// Whether the story is told whole only when all are, or when it is named: it waits for moments that a busy machine may miss, or takes
@@ -74,7 +76,7 @@ pub fn is_exhaustive(story: &Story, engine: Engine) -> bool {
 pub const UNDER_CM: [&str; 2] = [cm::STORY.name, cm_faults::STORY.name];
 
 /// The stories whose nodes are machines of their own, on which nothing of openGauss is.
-pub const ON_MACHINES: [&str; 1] = [machines::STORY.name];
+pub const ON_MACHINES: [&str; 2] = [machines::STORY.name, boots::STORY.name];
 
 /// What the story lacks beside an engine, in words.
 pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
@@ -88,6 +90,9 @@ pub fn missing_requirement(story: &Story, engine: Engine) -> Option<String> {
     if ON_MACHINES.contains(&story.name) {
         return match engine {
             Engine::Postgres => Some("it has no package of openGauss".to_owned()),
+            Engine::OpenGauss(_) if story.name == boots::STORY.name => {
+                og_lab::machines_obstacle().or_else(og_lab::systemd_obstacle)
+            }
             Engine::OpenGauss(_) => og_lab::machines_obstacle(),
         };
     }
