@@ -101,7 +101,7 @@ pub struct DirectoryWish {
 }
 
 /// A unit that is to be there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UnitWish {
     /// The node's data directory.
@@ -110,19 +110,9 @@ pub struct UnitWish {
     pub env_file: Option<PathBuf>,
     /// The directory in which openGauss is installed, where no file of variables says that.
     pub gauss_home: Option<PathBuf>,
-    /// The program og_node_state on this machine; it must be there already.
-    pub program: PathBuf,
-}
-
-impl Default for UnitWish {
-    fn default() -> Self {
-        Self {
-            data_dir: PathBuf::new(),
-            env_file: None,
-            gauss_home: None,
-            program: PathBuf::from("/usr/local/bin/og_node_state"),
-        }
-    }
+    /// The program og_node_state on this machine, which must be there already. Default: the first that is there of
+    /// `/usr/local/bin/og_node_state` and `/usr/bin/og_node_state`.
+    pub program: Option<PathBuf>,
 }
 
 fn default_mode() -> String {

@@ -916,12 +916,12 @@ impl Planner<'_> {
                 .with_path("/unit")
                 .hint("leave unit out, and start the node with the machine as its own init does that"));
         }
-        let program = unit.program().display();
-        if !self.present.has_program {
-            return Err(Error::not_found(format!("{program} is not there, or cannot be run"))
+        let Some(program) = &self.present.program else {
+            let programs: Vec<_> = unit.programs().iter().map(|path| path.display().to_string()).collect();
+            return Err(Error::not_found(format!("{} is not there, or cannot be run", programs.join(" or ")))
                 .with_path("/unit/program")
-                .hint("put og_node_state there first, as the playbook install.yml does, or name its path"));
-        }
+                .hint("put og_node_state there first, as the playbook install.yml and the packages do, or name its path"));
+        };
         let path = unit.path();
         let is_enabled = self.present.enabled.contains(&path);
         let seen = matches!(self.present.files.get(&path), Some(Entry::File { .. }));
@@ -929,7 +929,7 @@ impl Planner<'_> {
         self.item(ItemKind::Unit, &unit::name(&path), seen, Some("enabled".to_owned()), true);
         let mut limits = self.wanted.advised_limits();
         limits.extend(self.wanted.limits.clone());
-        let is_written = self.file(&path, unit.content(&limits))?;
+        let is_written = self.file(&path, unit.content(program, &limits))?;
         if !is_enabled {
             self.plan.steps.push(Step::EnableUnit { path });
         } else if is_written {

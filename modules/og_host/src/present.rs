@@ -64,8 +64,8 @@ pub struct Present {
     pub has_systemd: bool,
     /// The files of our units that start with the machine.
     pub enabled: BTreeSet<PathBuf>,
-    /// Whether the program is there that the wanted unit runs.
-    pub has_program: bool,
+    /// The program that the wanted unit runs, where it is there.
+    pub program: Option<PathBuf>,
     /// How many open files the kernel gives a process at most.
     pub most_open_files: Option<u64>,
     /// Memory in bytes.
@@ -202,7 +202,8 @@ impl Present {
         }
         if let Some(unit) = &wanted.unit {
             files.insert(unit.path());
-            self.has_program = is_program(&tree.path(&unit.program().to_string_lossy()));
+            let is_there = |path: &PathBuf| is_program(&tree.path(&path.to_string_lossy()));
+            self.program = unit.programs().into_iter().find(is_there);
         }
         let is_enabled = |path: &&PathBuf| {
             let link = tree.path(&unit::link(path).to_string_lossy());

@@ -380,9 +380,8 @@ fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::Refused);
     machine.folder("run/systemd/system");
     assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::NotFound);
-    machine.write("usr/local/bin/og_node_state", "");
-    fs::set_permissions(machine.path("usr/local/bin/og_node_state"), fs::Permissions::from_mode(0o755))
-        .unwrap();
+    machine.write("usr/bin/og_node_state", "");
+    fs::set_permissions(machine.path("usr/bin/og_node_state"), fs::Permissions::from_mode(0o755)).unwrap();
     let (name, file) =
         ("opengauss-node-gauss-dn1.service", "/etc/systemd/system/opengauss-node-gauss-dn1.service");
     let link = format!("etc/systemd/system/multi-user.target.wants/{name}");
@@ -391,7 +390,9 @@ fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     assert_eq!(made.last_chunk(), Some(&[write, enable.clone()]), "{made:?}");
     // As a run leaves it that was killed before it was enabled.
     let args: Args = serde_json::from_value(wanted()).unwrap();
-    let content = unit::Unit::new(&args.unit.unwrap(), USER).unwrap().content(&BTreeMap::new());
+    let content = unit::Unit::new(&args.unit.unwrap(), USER)
+        .unwrap()
+        .content(Path::new("/usr/bin/og_node_state"), &BTreeMap::new());
     machine.write(file, &content);
     let sha256 = Some(og_common::files::sha256_of_bytes(content.as_bytes()));
     let made = MadeFile { sha256, pending: None };

@@ -24,6 +24,8 @@ const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants";
 const PREFIX: &str = "opengauss-node-";
 /// How they end.
 const SUFFIX: &str = ".service";
+/// Where the program is that a unit runs: put there by hand or by a playbook, or by a package.
+const PROGRAMS: [&str; 2] = ["/usr/local/bin/og_node_state", "/usr/bin/og_node_state"];
 /// Seconds that the start waits for peers which do not answer: a year.
 const START_TIMEOUT: u64 = 31_536_000;
 /// Seconds that the server has to stop at the shutdown of the machine.
@@ -64,7 +66,7 @@ impl Unit {
             (Some(&wish.data_dir), "/unit/data_dir"),
             (wish.env_file.as_ref(), "/unit/env_file"),
             (wish.gauss_home.as_ref(), "/unit/gauss_home"),
-            (Some(&wish.program), "/unit/program"),
+            (wish.program.as_ref(), "/unit/program"),
         ];
         for (path, at) in paths {
             if let Some(path) = path {
@@ -88,15 +90,15 @@ impl Unit {
         Path::new(FOLDER).join(format!("{PREFIX}{}{SUFFIX}", escape(&self.wish.data_dir)))
     }
 
-    /// The program that it runs.
+    /// The programs that it may run; the first that is there counts.
     #[must_use]
-    pub fn program(&self) -> &Path {
-        &self.wish.program
+    pub fn programs(&self) -> Vec<PathBuf> {
+        self.wish.program.clone().map_or_else(|| PROGRAMS.map(PathBuf::from).to_vec(), |own| vec![own])
     }
 
-    /// What the file says; `limits` by their names in limits.conf(5), which systemd does not read.
+    /// What the file says with this program; `limits` by their names in limits.conf(5), which systemd does not read.
     #[must_use]
-    pub fn content(&self, limits: &BTreeMap<String, String>) -> String {
+    pub fn content(&self, program: &Path, limits: &BTreeMap<String, String>) -> String {
         let mut own = json!({"data_dir": self.wish.data_dir});
         for (key, path) in [("env_file", &self.wish.env_file), ("gauss_home", &self.wish.gauss_home)] {
             if let Some(path) = path {
@@ -109,8 +111,7 @@ impl Unit {
         start["timeout"] = json!(START_TIMEOUT);
         stop["state"] = json!("stopped");
         stop["timeout"] = json!(STOP_TIMEOUT);
-        let (data_dir, program, user) =
-            (self.wish.data_dir.display(), self.wish.program.display(), &self.user);
+        let (data_dir, program, user) = (self.wish.data_dir.display(), program.display(), &self.user);
         let mut all = advised_limits();
         all.extend(limits.clone());
         let mut limits = String::new();
@@ -224,7 +225,7 @@ mod tests {
     fn it_starts_the_node_unattended_and_stops_it_in_order() {
         let limits = [("stack", "8192"), ("memlock", "unlimited"), ("maxlogins", "5"), ("nofile", "70000")];
         let limits = limits.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        insta::assert_snapshot!(unit("/gauss/data/dn1").unwrap().content(&limits));
+        insta::assert_snapshot!(unit("/gauss/data/dn1").unwrap().content(Path::new(PROGRAMS[0]), &limits));
     }
 
     #[test]

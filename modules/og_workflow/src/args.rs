@@ -164,7 +164,7 @@ pub struct Options {
     /// and by `sudo` without a password where ssh does not lead to root.
     pub og_host: bool,
     /// With `og_host`: each node starts with its machine, in its last role, by a unit of systemd that og_host writes; the program
-    /// og_node_state must be in `/usr/local/bin` of the nodes. One that was primary waits until all others answer and none is.
+    /// og_node_state must be in `/usr/local/bin` or `/usr/bin` of the nodes. One that was primary waits until all others answer and none is.
     pub og_unit: bool,
     /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
     pub og_host_absent: bool,

@@ -603,8 +603,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
 
     og_unit (bool, default false)
         With `og_host`: each node starts with its machine, in its last role, by a unit of systemd
-        that og_host writes; the program og_node_state must be in `/usr/local/bin` of the nodes. One
-        that was primary waits until all others answer and none is.
+        that og_host writes; the program og_node_state must be in `/usr/local/bin` or `/usr/bin` of
+        the nodes. One that was primary waits until all others answer and none is.
 
     og_accept (str, default "")
         Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do

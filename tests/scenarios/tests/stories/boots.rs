@@ -76,7 +76,7 @@ fn with_machines(c: &Cluster) -> Result {
     boot(c, &NODES)?;
     let line = format!("{} --unit yes", deploy_line(c)?);
     let told = shell.run(&line)?;
-    if !told.output.contains(&format!("{PROGRAM} is not there")) || !told.changes.is_empty() {
+    if !told.output.contains("/usr/bin/og_node_state is not there") || !told.changes.is_empty() {
         return Err(format!("without the program on the nodes:\n{}", told.output));
     }
     let program = c.lab().base_dir().join("modules/og_node_state").display().to_string();

@@ -147,9 +147,10 @@ options:
         type: str
       program:
         description:
-          - The program og_node_state on this machine; it must be there already.
+          - >-
+            The program og_node_state on this machine, which must be there already. Default: the first that is
+            there of C(/usr/local/bin/og_node_state) and C(/usr/bin/og_node_state).
         type: str
-        default: /usr/local/bin/og_node_state
   confirm:
     description:
       - "With C(absent): the name of the user that og_host made and that is to go; without it the user stays."
