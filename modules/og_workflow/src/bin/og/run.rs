@@ -1,6 +1,6 @@
 //! Carries the calls of a workflow out on the nodes, and brings the answers back, until there is an outcome.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -364,92 +364,138 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Makes these calls on a host, side by side. Each connects when it is its turn, as a connection that waits ends; the first
-/// that cannot answers for all.
+/// Makes these calls on a host: those that only look side by side, those of a node of which one changes something one after the
+/// other, for they are written in the order in which they are to be done. Each connects when it is its turn, as a connection that
+/// waits ends; the first that cannot answers for all.
 async fn call_host(
     hosts: Arc<Hosts>,
     host: String,
-    calls: Vec<(usize, NodeCall, Arc<Program>)>,
+    calls: Vec<HostCall>,
     stop: watch::Receiver<bool>,
     tell: mpsc::UnboundedSender<News>,
 ) {
-    let failed: Arc<AsyncMutex<Option<Map<String, Value>>>> = Arc::default();
-    let sessions = Arc::new(Semaphore::new(SESSIONS));
+    let caller = Caller {
+        hosts,
+        host,
+        failed: Arc::default(),
+        sessions: Arc::new(Semaphore::new(SESSIONS)),
+        stop,
+        tell,
+    };
     let mut tasks = JoinSet::new();
-    for (at, call, program) in calls {
-        let (hosts, host, failed) = (hosts.clone(), host.clone(), failed.clone());
-        let (sessions, stop, tell) = (sessions.clone(), stop.clone(), tell.clone());
+    for some in in_order(calls) {
+        let caller = caller.clone();
         tasks.spawn(async move {
-            // The semaphores are never closed.
-            let _session = sessions.acquire().await;
-            let _place = hosts.forks.acquire().await;
-            let connection = {
-                // One connects, and the others find what came of it.
-                let mut failed = failed.lock().await;
-                match &*failed {
-                    Some(answer) => Err(answer.clone()),
-                    None => hosts
-                        .connect(&host, stop.clone())
-                        .await
-                        .map_err(|e| failed.insert(error_result(&e)).clone()),
-                }
-            };
-            let connection = match connection {
-                Ok(connection) => connection,
-                Err(answer) => {
-                    drop(tell.send(News::Answer(at, Value::Object(answer))));
-                    return;
-                }
-            };
-            let as_root = call.program == HOST;
-            let mut hear = |line: &str| match Progress::parse_line(line) {
-                Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
-                None => false,
-            };
-            let mut ask = async |args: &Map<String, Value>| {
-                let line = line(args);
-                let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
-                connection.call_timed(request, stop.clone(), &mut hear).await.unwrap_or_else(|e| {
-                    if e.kind() == ErrorKind::Unreachable {
-                        hosts.forget(&host, &connection);
-                    }
-                    (error_result(&e), None)
-                })
-            };
-            let (mut answer, times) = ask(&call.args).await;
-            while let (Some(file), Some(offset)) = (&call.put, wanted_offset(&answer)) {
-                let size = call.args.get("size").and_then(Value::as_u64).map(Bytes::new);
-                let progress = Progress {
-                    msg: format!("transfer {}", file.to),
-                    bytes: Some(Bytes::new(offset)),
-                    total_bytes: size,
-                };
-                drop(tell.send(News::Progress(at, progress)));
-                answer = match read_piece(Path::new(&file.from), offset).await {
-                    Ok(content) => {
-                        let mut args = call.args.clone();
-                        args.extend([
-                            ("offset".to_owned(), json!(offset)),
-                            ("content".to_owned(), json!(content)),
-                        ]);
-                        ask(&args).await.0
-                    }
-                    Err(e) => error_result(&e),
-                };
+            for call in some {
+                caller.make(call).await;
             }
-            if as_root && answer.get("changed") == Some(&Value::Bool(true)) {
-                // The user's limits count from the next login on.
-                hosts.forget(&host, &connection);
-            }
-            if let Some((sent_at, received_at)) = times.filter(|_| call.timed) {
-                answer.insert("sent_at".to_owned(), json!(milliseconds(sent_at)));
-                answer.insert("received_at".to_owned(), json!(milliseconds(received_at)));
-            }
-            drop(connection);
-            drop(tell.send(News::Answer(at, Value::Object(answer))));
         });
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// The calls in groups: those of a group are made one after the other.
+fn in_order(calls: Vec<HostCall>) -> Vec<Vec<HostCall>> {
+    let changes: BTreeSet<Option<String>> = calls
+        .iter()
+        .filter(|(_, call, _)| !call.only_looks())
+        .map(|(_, call, _)| call.node.clone())
+        .collect();
+    let mut groups: Vec<Vec<HostCall>> = Vec::new();
+    for one in calls {
+        let node = &one.1.node;
+        let same = groups.iter_mut().find(|group| changes.contains(node) && group[0].1.node == *node);
+        match same {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+/// What all calls on a host share.
+#[derive(Clone)]
+struct Caller {
+    hosts: Arc<Hosts>,
+    host: String,
+    /// Why the host cannot be reached.
+    failed: Arc<AsyncMutex<Option<Map<String, Value>>>>,
+    sessions: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+    tell: mpsc::UnboundedSender<News>,
+}
+
+impl Caller {
+    async fn make(&self, (at, call, program): HostCall) {
+        let Self { hosts, host, failed, sessions, stop, tell } = self;
+        // The semaphores are never closed.
+        let _session = sessions.acquire().await;
+        let _place = hosts.forks.acquire().await;
+        let connection = {
+            // One connects, and the others find what came of it.
+            let mut failed = failed.lock().await;
+            match &*failed {
+                Some(answer) => Err(answer.clone()),
+                None => hosts
+                    .connect(host, stop.clone())
+                    .await
+                    .map_err(|e| failed.insert(error_result(&e)).clone()),
+            }
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(answer) => {
+                drop(tell.send(News::Answer(at, Value::Object(answer))));
+                return;
+            }
+        };
+        let as_root = call.program == HOST;
+        let mut hear = |line: &str| match Progress::parse_line(line) {
+            Some(progress) => tell.send(News::Progress(at, progress)).is_ok(),
+            None => false,
+        };
+        let mut ask = async |args: &Map<String, Value>| {
+            let line = line(args);
+            let request = Request { program: &program, flags: &FLAGS, arguments: &line, as_root };
+            connection.call_timed(request, stop.clone(), &mut hear).await.unwrap_or_else(|e| {
+                if e.kind() == ErrorKind::Unreachable {
+                    hosts.forget(host, &connection);
+                }
+                (error_result(&e), None)
+            })
+        };
+        let (mut answer, times) = ask(&call.args).await;
+        while let (Some(file), Some(offset)) = (&call.put, wanted_offset(&answer)) {
+            let size = call.args.get("size").and_then(Value::as_u64).map(Bytes::new);
+            let progress = Progress {
+                msg: format!("transfer {}", file.to),
+                bytes: Some(Bytes::new(offset)),
+                total_bytes: size,
+            };
+            drop(tell.send(News::Progress(at, progress)));
+            answer = match read_piece(Path::new(&file.from), offset).await {
+                Ok(content) => {
+                    let mut args = call.args.clone();
+                    args.extend([
+                        ("offset".to_owned(), json!(offset)),
+                        ("content".to_owned(), json!(content)),
+                    ]);
+                    ask(&args).await.0
+                }
+                Err(e) => error_result(&e),
+            };
+        }
+        if as_root && answer.get("changed") == Some(&Value::Bool(true)) {
+            // The user's limits count from the next login on.
+            hosts.forget(host, &connection);
+        }
+        if let Some((sent_at, received_at)) = times.filter(|_| call.timed) {
+            answer.insert("sent_at".to_owned(), json!(milliseconds(sent_at)));
+            answer.insert("received_at".to_owned(), json!(milliseconds(received_at)));
+        }
+        drop(connection);
+        drop(tell.send(News::Answer(at, Value::Object(answer))));
+    }
 }
 
 /// Where the file goes on that a program wants more of.
@@ -534,6 +580,36 @@ fn find_program(name: &str) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_changes_a_node_is_done_in_order_and_what_looks_side_by_side() {
+        let program = Arc::new(Program::from_file("og_hba", std::env::current_exe().unwrap()).unwrap());
+        let call = |at: usize, node: &str, state: &str| {
+            let call = NodeCall {
+                node: Some(node.to_owned()),
+                host: None,
+                program: "og_hba".to_owned(),
+                args: crate::object(json!({"state": state})),
+                put: None,
+                timed: false,
+            };
+            (at, call, program.clone())
+        };
+        let places = |calls: Vec<HostCall>| -> Vec<Vec<usize>> {
+            in_order(calls).iter().map(|group| group.iter().map(|(at, ..)| *at).collect()).collect()
+        };
+        let looks = vec![call(0, "n1", "query"), call(1, "n1", "query"), call(2, "n2", "query")];
+        assert_eq!(places(looks), [vec![0], vec![1], vec![2]]);
+        // Two nodes of one host; of n2 nothing is changed.
+        let mixed = vec![
+            call(0, "n1", "present"),
+            call(1, "n2", "query"),
+            call(2, "n1", "absent"),
+            call(3, "n2", "query"),
+            call(4, "n1", "query"),
+        ];
+        assert_eq!(places(mixed), [vec![0, 2, 4], vec![1], vec![3]]);
+    }
 
     #[test]
     fn what_was_under_way_has_ended_only_where_that_was_seen() {
