@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import signal
 
-from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_action import OgActionBase, plain
 from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, timed
 
@@ -52,7 +52,8 @@ class ActionModule(OgActionBase):
             lost = {"unreachable": True, "msg": str(e)}
         except _TooLate as e:
             lost = {"unreachable": True, "msg": str(e)}
-        except AnsibleActionFail as e:
+        except AnsibleError as e:
+            # Whatever it is: a task that ends without an answer is not waited for.
             lost = {"msg": e.message}
         return [{"failed": True, "changed": False, **lost} for _ in calls]
 

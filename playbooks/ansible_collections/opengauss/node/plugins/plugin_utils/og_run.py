@@ -55,13 +55,13 @@ class Run:
         """
         A step: `at` (its number), and `next` or `outcome` as og_workflow gave it
 
-        `place` is its place in the file of tasks that was included last, in which it may be the second one.
+        `place` is its place in the file of tasks that was included last, in which it may be the second one: there is none as long
+        as the first one has not been answered for all nodes, and the tasks that are included next make that one again.
         """
         try:
             return self._read(f"step-{self._read('begun') + place}")
         except FileNotFoundError:
-            # The one before was the last one, though og_workflow expected another.
-            return self._latest()
+            return {}
 
     def go_on(self):
         """
@@ -126,6 +126,7 @@ class Run:
             del answers[due["keep"] :]
             time.sleep(due.get("after", 0))
             answers += [self._ask(call["args"]) for call in due["calls"]]
+        time.sleep(due.get("after", 0))
         self._write("answers", answers)
         self._take(at, {"next": due})
 

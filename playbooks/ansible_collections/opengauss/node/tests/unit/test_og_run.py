@@ -39,3 +39,27 @@ def test_a_program_ran_after_those_before_it_and_before_those_behind_it():
     # One that was lost may have taken no time at all.
     told = og.timed(calls, [{"failed": True}, answers[1], {"elapsed_ms": None}], 10_000, 11_000)
     assert (told[1]["sent_at"], told[1]["received_at"]) == (10_000, 11_000)
+
+
+def test_the_second_step_of_the_tasks_is_there_once_all_nodes_have_answered_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(og.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    waited = []
+    monkeypatch.setattr(og.time, "sleep", waited.append)
+    calls = [{"node": "n1", "program": "og_hba", "args": {}}, {"node": "n2", "program": "og_hba", "args": {}}]
+
+    def ask(asked):
+        count = len(asked["answers"])
+        return {"next": {"step": f"Step {count}", "keep": count, "calls": calls, "more": True, "after": count}} if count < 4 else {"outcome": {"failed": False}}
+
+    run = og.Run.begin({}, ask)
+    run.answer(0, "n1", [{"changed": True}])
+    # n2's task has ended without a trace: nobody makes a step for the second.
+    assert (run.step()["at"], run.step(1)) == (0, {})
+    # The tasks that are included next make the first one again, and who answered it keeps his answer.
+    assert run.go_on()["at"] == 0
+    run.answer(0, "n2", [{"changed": True}])
+    assert (run.step(1)["at"], run.step(1)["next"]["step"], waited) == (1, "Step 2", [0, 2])
+    for node in ("n1", "n2"):
+        run.answer(1, node, [{"changed": True}])
+    # The last one's end is the outcome, and no node has anything to do in a third step.
+    assert run.step(1)["at"] == 1 and "outcome" in run.go_on()
