@@ -154,6 +154,23 @@ pub struct CallEvent {
     /// The program; none where a file is transferred.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub program: String,
+    /// Whether it changes nothing, and its failure means nothing by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub looks: bool,
+}
+
+impl StepEvent {
+    /// Returns its nodes, each once.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        let mut nodes: Vec<&str> = Vec::new();
+        for node in self.calls.iter().filter_map(|call| call.node.as_deref()) {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes
+    }
 }
 
 /// A call that has ended.
@@ -334,6 +351,7 @@ impl Recorder {
         let call = |call: &crate::args::NodeCall| CallEvent {
             node: call.node.clone(),
             program: call.program.clone(),
+            looks: call.only_looks(),
         };
         let step = StepEvent {
             step: next.step.clone(),

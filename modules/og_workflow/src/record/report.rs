@@ -257,8 +257,6 @@ fn steps(run: &Run, out: &mut String) {
             (false, true) => (" class=\"changed\"", ", changed"),
             (false, false) => ("", ""),
         };
-        let mut nodes: Vec<&str> = step.step.calls.iter().filter_map(|call| call.node.as_deref()).collect();
-        nodes.dedup();
         let share = time.unwrap_or(0) * 100 / longest;
         let _ = writeln!(
             out,
@@ -266,10 +264,10 @@ fn steps(run: &Run, out: &mut String) {
              <span class=\"bar\"><i style=\"width:{share}%\"></i></span><span class=\"time\">{}</span></summary>\n\
              <ul class=\"calls\">",
             escape(&step.step.step),
-            escape(&nodes.join(", ")),
+            escape(&step.step.nodes().join(", ")),
             time.map_or_else(|| "not ended".to_owned(), duration),
         );
-        step.answers.iter().for_each(|own| answer(own, step.step.may_fail, out));
+        step.answers.iter().for_each(|own| answer(own, step.step.may_fail || own.call.looks, out));
         out.push_str("</ul>\n</details>\n");
     }
 }

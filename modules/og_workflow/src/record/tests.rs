@@ -20,9 +20,11 @@ fn at(ms: u64) -> String {
 }
 
 fn step(title: &str, begun: u64, calls: &[(&str, &str)], counts: Counts) -> StepEvent {
-    let calls = calls
-        .iter()
-        .map(|(node, program)| CallEvent { node: Some((*node).to_owned()), program: (*program).to_owned() });
+    let calls = calls.iter().map(|(node, program)| CallEvent {
+        node: Some((*node).to_owned()),
+        program: (*program).to_owned(),
+        looks: false,
+    });
     StepEvent {
         step: title.to_owned(),
         start: at(begun),
@@ -453,4 +455,29 @@ fn a_step_of_another_process_takes_its_answers_and_a_lost_one_is_told() {
     assert_eq!((ended.verdict, ended.changes), (RunVerdict::Interrupted, interrupted.changes));
     open().write_answers(&[Value::Null, answer.clone(), Value::Null, answer]);
     assert!(open().loss().unwrap().starts_with("the record of this run lacks steps: "));
+}
+
+#[test]
+fn a_step_of_several_programs_names_each_node_once_and_its_looks_do_not_fail_it() {
+    let mut step = step(
+        "Update and inspect",
+        0,
+        &[
+            ("n2", "og_static_conf"),
+            ("n1", "og_static_conf"),
+            ("n2", "og_node_state"),
+            ("n1", "og_node_state"),
+        ],
+        Counts::Changed,
+    );
+    step.calls.iter_mut().skip(2).for_each(|call| call.looks = true);
+    assert_eq!(step.nodes(), ["n2", "n1"]);
+    let (well, failed) = (json!({"changed": false, "failed": false}), json!({"failed": true, "msg": "m"}));
+    let fails = |answers: [&Value; 4]| {
+        let mut run = run(RunVerdict::Done);
+        run.events = answered(&step, 10, &answers.map(Clone::clone));
+        run.steps().any(|step| step.has_failed())
+    };
+    assert!(!fails([&well, &well, &failed, &well]));
+    assert!(fails([&well, &failed, &well, &well]));
 }

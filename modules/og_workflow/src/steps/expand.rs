@@ -183,7 +183,7 @@ fn steps(it: &mut Run, og: &Expand, certificates: Option<&Certificates>, brought
             let wait = json!({"role": role_of(og, n), "db_state": "normal", "max_lag_bytes": options.og_max_lag_bytes});
             json!({"wait": wait, "timeout": options.og_wait_timeout})
         });
-        let name = "Wait until the new nodes have caught up";
+        let name = "Wait until the new nodes have caught up, and find the primary";
         let (waited, moved) = it.wait_and_describe_primary_change(name, shared, calls)?;
         require_success(&[&waited])?;
         if let Some(moved) = moved {

@@ -216,7 +216,7 @@ fn expand_in_order() {
             "Measure the size of the primary: n1",
             "Configure rules, replication channels and parameters: n1,n2,n3,n4,n5",
             "Build standbys and cascade standbys: n4,n5",
-            "Wait until the new nodes have caught up: n4,n5,n1,n2,n3",
+            "Wait until the new nodes have caught up, and find the primary: n4,n5,n1,n2,n3",
             "Add the new standbys to synchronous_standby_names: n1",
             "Update cluster_static_config and inspect the cluster again: n1,n2,n3,n4,n5",
             "Release the cluster lock: n1",
@@ -704,7 +704,10 @@ fn a_switchover_meanwhile_ends_an_expand_before_the_files_are_written() {
     assert!(done.why().ends_with(" (nothing was rolled back)"), "{}", done.why());
     assert_eq!(
         done.from("Wait until"),
-        ["Wait until the new nodes have caught up: n4,n5,n1,n2,n3", "Release the cluster lock: n1"]
+        [
+            "Wait until the new nodes have caught up, and find the primary: n4,n5,n1,n2,n3",
+            "Release the cluster lock: n1"
+        ]
     );
     let last = "Update cluster_static_config and inspect the cluster again";
     let done = expand(last);

@@ -169,8 +169,7 @@ impl HistoryRequest {
 
 fn step_row(step: &RunStep) -> [String; 4] {
     let time = step.time().map_or_else(|| "-".to_owned(), |time| duration(time.elapsed_ms));
-    let mut nodes: Vec<&str> = step.step.calls.iter().filter_map(|call| call.node.as_deref()).collect();
-    nodes.dedup();
+    let nodes = step.step.nodes();
     let word = if step.has_failed() {
         "failed"
     } else if step.answers.iter().any(|answer| answer.changed) {
