@@ -47,6 +47,13 @@ pub struct Tablespaces {
 }
 
 impl Tablespaces {
+    /// Whether the server does not see all that is in them, or will not after its next start. Two names alone may be a leftover
+    /// of another life, beside which everything is seen.
+    #[must_use]
+    pub fn are_hidden(&self) -> bool {
+        matches!(self.damage, Damage::NotSeen | Damage::NameChanges)
+    }
+
     /// Judges the directories' names, one set for each tablespace; `None` when there are no tablespaces.
     #[must_use]
     pub fn new(

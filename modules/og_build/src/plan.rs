@@ -3,7 +3,7 @@
 use og_common::gauss::managed::Means;
 use og_common::gauss::peer::{self, ChannelPeer, Found};
 use og_common::gauss::source::Source;
-use og_common::gauss::tablespaces::{Damage, NODE_NAME, Tablespaces};
+use og_common::gauss::tablespaces::{NODE_NAME, Tablespaces};
 use og_common::gauss::{BuildMode, DbState, NodeState, Role};
 use og_common::protocol::{Bytes, Error, ErrorKind, Lsn, Reason};
 
@@ -119,11 +119,7 @@ pub fn plan(present: &Present, args: &Args) -> Result<Option<Plan>, Error> {
 /// Whether the node needs no build: it streams, and sees the tablespaces that it has.
 #[must_use]
 pub fn needs_nothing(present: &Present, args: &Args) -> bool {
-    // Two names alone may be a leftover of another life, beside which everything is seen.
-    let blind = present
-        .tablespaces
-        .as_ref()
-        .is_some_and(|found| matches!(found.damage, Damage::NotSeen | Damage::NameChanges));
+    let blind = present.tablespaces.as_ref().is_some_and(Tablespaces::are_hidden);
     is_well(&present.node, args) && !blind
 }
 

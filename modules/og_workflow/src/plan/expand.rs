@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use og_common::gauss::Role;
 use og_common::gauss::managed::Act;
+use og_common::gauss::tablespaces::Tablespaces;
 use og_common::hba::RuleFields;
 use og_common::standby_names::StandbyNames;
 use schemars::JsonSchema;
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::args::{BuildMode, Options, SyncStandbys};
 use crate::cluster::{
-    Cluster, Node, PeerArg, TargetKind, changes_role, describe_state, node_names, role_in_words,
+    Cluster, Node, PeerArg, TargetKind, canonical, changes_role, describe_state, node_names, role_in_words,
     rule_identity,
 };
 
@@ -40,7 +41,9 @@ pub struct Expand {
     pub building: Vec<String>,
     /// New nodes that do not stream yet.
     pub fresh: Vec<String>,
-    /// Those of them that the cluster did not know before; a run that fails takes them away again.
+    /// New nodes that stream, are well and see their tablespaces.
+    pub sound: Vec<String>,
+    /// Those of `fresh` that the cluster did not know before; a run that fails takes them away again.
     pub newcomers: Vec<String>,
     /// The application_name of each of these.
     pub newcomer_names: Vec<String>,
@@ -70,8 +73,12 @@ pub struct Expand {
     pub undo_rules: BTreeMap<String, Vec<RuleFields>>,
     /// Rules for each node.
     pub rules: BTreeMap<String, Vec<RuleFields>>,
+    /// Those of them that it does not have.
+    pub new_rules: BTreeMap<String, Vec<RuleFields>>,
     /// Channels for each node.
     pub peers: BTreeMap<String, Vec<PeerArg>>,
+    /// Those of them that it does not have.
+    pub new_peers: BTreeMap<String, Vec<PeerArg>>,
     /// Parameters for each new node.
     pub own: BTreeMap<String, Settings>,
     /// How each new node is built.
@@ -147,9 +154,25 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let mode = |n: &Node| if n.is_streaming() { BuildMode::Auto } else { options.og_build_mode };
     let build_modes = c.targets.iter().map(|n| (n.name.clone(), mode(n))).collect();
     let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
+    let (mut new_rules, mut new_peers) = (BTreeMap::new(), BTreeMap::new());
     for n in &all {
-        rules.insert(n.name.clone(), rules_at(&mut c, n, &all, &options.og_hba_method));
-        peers.insert(n.name.clone(), peers_of(&c, primary, n, &all));
+        let own_rules = rules_at(&mut c, n, &all, &options.og_hba_method);
+        let has_rule = |rule: &RuleFields| {
+            n.seen()
+                .rules
+                .iter()
+                .any(|own| own.kind == rule.kind && rule_identity(own) == rule_identity(rule))
+        };
+        let lacking = own_rules.iter().filter(|rule| !has_rule(rule)).cloned().collect::<Vec<_>>();
+        new_rules.insert(n.name.clone(), lacking);
+        rules.insert(n.name.clone(), own_rules);
+        let own_peers = peers_of(&c, primary, n, &all);
+        let has_peer = |end: &PeerArg| {
+            n.peers().any(|(host, port)| host == canonical(&end.host) && port == end.base_port + 1)
+        };
+        let lacking = own_peers.iter().filter(|end| !has_peer(end)).cloned().collect::<Vec<_>>();
+        new_peers.insert(n.name.clone(), lacking);
+        peers.insert(n.name.clone(), own_peers);
     }
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
     let room_for = node_names(fresh.iter().copied().filter(|_| in_full));
@@ -176,6 +199,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         building: node_names(
             all.iter().copied().filter(|n| n.state().build.as_ref().is_some_and(|b| b.running)),
         ),
+        sound: node_names(c.targets.iter().copied().filter(|n| is_sound(n))),
         fresh: node_names(fresh.into_iter()),
         newcomer_names: newcomers.iter().map(|n| n.app_name.clone()).collect(),
         newcomers: node_names(newcomers.iter().copied()),
@@ -188,7 +212,9 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         sync_stays_empty: sync.stays_empty,
         undo_sync: sync.undo,
         rules,
+        new_rules,
         peers,
+        new_peers,
         own,
         build_modes,
         room_for,
@@ -196,6 +222,12 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         files_before: Files::new(primary, &before),
     };
     Outlook::new(c, Some(plan))
+}
+
+/// Whether og_build would leave the node as it is.
+fn is_sound(n: &Node) -> bool {
+    let state = n.state();
+    n.is_streaming() && state.is_healthy() && !state.tablespaces.as_ref().is_some_and(Tablespaces::are_hidden)
 }
 
 /// Whether each new cascade standby has a standby to follow before the new standbys are built: one that streams already,

@@ -288,10 +288,10 @@ struct Builds<'a> {
     at_once: usize,
 }
 
-/// Whether og_build is to see to the node: one that streams already, and of which nothing had to be changed, is what it is to be.
+/// Whether og_build is to see to the node: one that is well already, and of which nothing had to be changed, is what it is to be.
 fn needs_build(og: &Expand, brought: &Brought, node: &String) -> bool {
     let changed = |done: &Answered| done.get(node).is_none_or(Answer::has_changed);
-    og.fresh.contains(node)
+    !og.sound.contains(node)
         || [&brought.rules, &brought.channels, &brought.parameters].into_iter().any(changed)
 }
 
@@ -415,7 +415,7 @@ fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
         calls_on(&begun, &json!({"state": "stopped", "stop_mode": "fast"})),
     )?;
     let channels = staying.iter().filter_map(|n| {
-        let peers = peers_added(brought.channels.get(n)?);
+        let peers = peers_added(og, n, brought.channels.get(n)?);
         // Also the last one, of a primary that was a single node before, from a new node that could not be stopped.
         let own = json!({"state": "absent", "local": shared.locals[n], "peers": peers, "force": true});
         (!peers.is_empty()).then(|| (n.clone(), args(own)))
@@ -423,7 +423,7 @@ fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     step(it, "Remove the new replication channels", "og_replconninfo", channels.collect())?;
     let reload = |n: &String| if og.fresh.contains(n) { "never" } else { "auto" };
     let rules = og.nodes.iter().filter_map(|n| {
-        let rules = rules_added(brought.rules.get(n)?);
+        let rules = rules_added(og, n, brought.rules.get(n)?);
         let own = json!({"state": "absent", "rules": rules, "reload": reload(n)});
         (!rules.is_empty()).then(|| (n.clone(), args(own)))
     });
@@ -458,14 +458,21 @@ fn roll_back(it: &mut Run, og: &Expand, brought: &Brought) -> Go<bool> {
     Ok(well)
 }
 
-/// The rules that a call of og_hba added, as it takes them.
-fn rules_added(answer: &Answer) -> Vec<Value> {
+/// The rules that a call of og_hba added, as it takes them. Of a node that was lost meanwhile, with what it did: those that it
+/// may have added.
+fn rules_added(og: &Expand, node: &str, answer: &Answer) -> Vec<Value> {
+    if answer.unreachable_reason().is_some() {
+        return og.new_rules[node].iter().map(|rule| json!(rule)).collect();
+    }
     let added: Vec<Value> = answer.read_key("added");
     added.into_iter().map(|entry| entry.get("rule").cloned().unwrap_or(entry)).collect()
 }
 
-/// The other ends of the channels that a call of og_replconninfo added, as it takes them.
-fn peers_added(answer: &Answer) -> Vec<Value> {
+/// The other ends of the channels that a call of og_replconninfo added, as it takes them; of a node that was lost as above.
+fn peers_added(og: &Expand, node: &str, answer: &Answer) -> Vec<Value> {
+    if answer.unreachable_reason().is_some() {
+        return og.new_peers[node].iter().map(|end| json!(end)).collect();
+    }
     let added: Vec<usize> = answer.read_key("added");
     let channels: Vec<NumberedChannel> = answer.read_key("channels");
     let ends = channels.into_iter().filter(|c| added.contains(&c.number)).map(|c| c.channel.remote);

@@ -679,6 +679,33 @@ fn a_host_that_goes_away_ends_it() {
     );
 }
 
+#[test]
+fn what_a_lost_node_may_have_been_given_is_taken_back_from_it() {
+    let mut given = two_new();
+    let rule = |n: u8| {
+        let rule = json!({"type": "host", "databases": ["all"], "users": ["omm"],
+            "address": format!("10.0.0.{n}/32"), "method": "trust"});
+        json!({"line": n, "text": "x", "rule": rule})
+    };
+    given[2].2["og_hba"]["rules"] = json!([rule(1), rule(2), rule(3)]);
+    let mut taken = Vec::new();
+    let done = told(&given, Workflow::Expand, "n4,n5", &how(Options::default()), true, |step, call| {
+        let lists = ["peers", "rules"].map(|key| call.args.get(key).and_then(Value::as_array));
+        if let (true, Some("n3")) = (step.starts_with("Remove the new"), call.node.as_deref()) {
+            taken.extend(lists.into_iter().flatten().map(Vec::len));
+        }
+        let lost = json!({"failed": true, "msg": "broken pipe", "error": {"kind": "unreachable"}});
+        (step.starts_with("Configure rules") && call.node.as_deref() == Some("n3")).then_some(lost)
+    });
+    assert!(
+        done.why().starts_with("n3: cannot be reached any more: broken pipe (what this run"),
+        "{}",
+        done.why()
+    );
+    // Channels to both new nodes, and their rules.
+    assert_eq!(taken, [2, 2], "{:?}", done.steps);
+}
+
 /// Somebody switches over to n2 as soon as this step has been asked for.
 fn switched(step_of_it: &'static str) -> impl FnMut(&str, &NodeCall) -> Option<Value> {
     let mut over = false;
@@ -754,13 +781,24 @@ fn a_member_that_streams_and_needs_no_change_is_not_built() {
             own.then(|| json!({"changed": changed, "msg": "m"}))
         }
     };
+    let mut well = cluster(2);
+    well[2].2["og_node_state"]["node"]["answered"] = json!(true);
     let steps = |changed| {
-        let done = told(&cluster(2), Workflow::Expand, "n3", &how(Options::default()), true, say(changed));
+        let done = told(&well, Workflow::Expand, "n3", &how(Options::default()), true, say(changed));
         done.well().steps
     };
     let built = |steps: &[String]| steps.iter().any(|step| step.starts_with("Build standbys: n3"));
     assert!(!built(&steps(false)), "{:?}", steps(false));
     assert!(built(&steps(true)), "{:?}", steps(true));
+    // One that streams and is not well, or does not see its tablespaces, is for og_build to look at.
+    for (key, value) in
+        [("db_state", json!("need_repair")), ("tablespaces", json!({"damage": "not_seen", "names": ["x"]}))]
+    {
+        let mut given = well.clone();
+        given[2].2["og_node_state"]["node"][key] = value;
+        let done = told(&given, Workflow::Expand, "n3", &how(Options::default()), true, say(false));
+        assert!(built(&done.steps), "{key}: {:?}", done.steps);
+    }
 }
 
 #[test]
