@@ -99,13 +99,29 @@ impl MarkLock {
             let file = file.map_err(|e| Error::io("write", mark, &e))?;
             let file = flock_within(file, mark, "is being worked on", call).await?;
             // The holder before may have removed the mark, and another process made a new one.
-            let own = file.metadata().map_err(|e| Error::io("read", mark, &e))?;
-            if std::fs::symlink_metadata(mark)
-                .is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino()))
-            {
-                return Ok(Self { file });
+            let taken = Self { file };
+            if taken.is_at(mark) {
+                return Ok(taken);
             }
         }
+    }
+
+    /// Whether the mark is still the one that this lock is on: somebody may have removed it.
+    #[must_use]
+    pub fn is_at(&self, mark: &Path) -> bool {
+        let own = self.file.metadata().ok().map(|own| (own.dev(), own.ino()));
+        let there = std::fs::symlink_metadata(mark).ok().map(|there| (there.dev(), there.ino()));
+        own.is_some() && own == there
+    }
+
+    /// Whether a process holds the lock on the mark.
+    #[must_use]
+    pub fn is_held(mark: &Path) -> bool {
+        let open = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(mark);
+        // One that can be had is given back at once.
+        open.is_ok_and(|file| {
+            matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+        })
     }
 
     /// Writes what the mark says, to the disk.

@@ -72,6 +72,12 @@ impl ChannelPeer {
         matches!(self.found, Found::Server { role: Role::Primary, .. })
     }
 
+    /// Whether it tells that it is a single server.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        matches!(self.found, Found::Server { role: Role::Normal, .. })
+    }
+
     /// Whether it tells what it is.
     #[must_use]
     pub fn tells_its_role(&self) -> bool {

@@ -929,7 +929,9 @@ impl Planner<'_> {
         self.item(ItemKind::Unit, &unit::name(&path), seen, Some("enabled".to_owned()), true);
         let mut limits = self.wanted.advised_limits();
         limits.extend(self.wanted.limits.clone());
-        let is_written = self.file(&path, unit.content(program, &limits))?;
+        // A killed run may have written it, and not come to have systemd read it.
+        let was_begun = self.plan.record.files.get(&path).is_some_and(|made| made.pending.is_some());
+        let is_written = self.file(&path, unit.content(program, &limits))? || was_begun;
         if !is_enabled {
             self.plan.steps.push(Step::EnableUnit { path });
         } else if is_written {

@@ -403,6 +403,12 @@ fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     machine.folder("etc/systemd/system/multi-user.target.wants");
     symlink(file, machine.path(&link)).unwrap();
     assert_eq!(foreseen(&machine, wanted()).unwrap(), [""; 0]);
+    // As a run leaves it that was killed after it had written it anew.
+    let text = machine.read(format!("{}/{}", record::FOLDER, record::FILE));
+    write_pending(&machine, file, &record);
+    let reload = "have systemd read its units".to_owned();
+    assert_eq!(foreseen(&machine, wanted()).unwrap(), [reload]);
+    machine.write(format!("{}/{}", record::FOLDER, record::FILE), &text);
     // Other paths are another content, which systemd has to read.
     let other = json!({"user": USER, "unit": {"data_dir": "/gauss/dn1", "env_file": "/e"}});
     assert_eq!(
@@ -417,6 +423,15 @@ fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     machine.write(file, "[Service]\n");
     assert_eq!(foreseen(&machine, wanted()).unwrap_err().failure().reason, Some(Reason::ForeignFile));
     assert_eq!(foreseen(&machine, json!({"state": "absent"})).unwrap(), [""; 0]);
+}
+
+/// Writes the record as of a run that was about to write this file, and had done it.
+fn write_pending(machine: &Machine, file: &str, record: &Record) {
+    let mut record = record.clone();
+    if let Some(made) = record.files.get_mut(Path::new(file)) {
+        made.pending = made.sha256.clone();
+    }
+    write_record(machine, &record);
 }
 
 #[test]

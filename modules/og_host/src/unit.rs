@@ -110,6 +110,7 @@ impl Unit {
         start["unattended"] = json!(true);
         start["timeout"] = json!(START_TIMEOUT);
         stop["state"] = json!("stopped");
+        stop["unattended"] = json!(true);
         stop["timeout"] = json!(STOP_TIMEOUT);
         let (data_dir, program, user) = (self.wish.data_dir.display(), program.display(), &self.user);
         let mut all = advised_limits();

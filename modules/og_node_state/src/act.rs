@@ -17,6 +17,7 @@ use og_common::protocol::{Bytes, Call, CommandRecord, Error, ErrorKind, Reason, 
 use crate::args::{Args, Output, StartRole};
 use crate::cm;
 use crate::plan::{Present, Step, is_role};
+use crate::unattended;
 
 /// For steps of a call that has no limit.
 pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -57,6 +58,7 @@ pub async fn step(
     let done = match step {
         Step::Start(role) => start(call, node, args, role).await,
         Step::Stop => stop(call, node, args).await.map(|()| Vec::new()),
+        Step::EndWait => unattended::end_wait(&node.data_dir).map(|()| Vec::new()),
         Step::Reload => reload(call, node, output).await,
         Step::Switchover => {
             promote(call, node, args, present, Promotion::Switchover).await.map(|()| Vec::new())
@@ -219,7 +221,8 @@ fn is_shut_out(state: &NodeState) -> bool {
         || (closed && WORDS[2..].iter().any(|words| detail.contains(words)))
 }
 
-async fn stop(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
+/// Stops the server.
+pub(crate) async fn stop(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
     call.record_seen("the server is being stopped");
     let ending = Ending::new(node);
     let mut limit = time_left(call, LONG).saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1));

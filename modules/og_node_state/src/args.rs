@@ -109,9 +109,11 @@ pub struct Args {
     /// Do it although another primary is alive or cannot be excluded, another node holds more of the log, no primary would
     /// be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be restarted.
     pub force: bool,
-    /// With `state: started`: nobody watches, as at the start of the machine. A server that would take writes is started only when
-    /// the other end of each of its channels answers and none is primary; the call waits for those that do not, as long as
-    /// `timeout` lets it. Where CM runs the node the call is refused.
+    /// Nobody watches, as at the start of the machine. With `state: started` a server that would take writes is started only when
+    /// the other end of each of its channels answers, and none is primary or a single server, for ten seconds; the call waits for
+    /// that, as long as `timeout` lets it, or until somebody calls with `state: stopped`. It looks for another primary for a minute
+    /// after the start, and stops the server when there is one. A server that followed and has no channel any more is not started.
+    /// Where CM runs the node a start is refused, and with `state: stopped` nothing is done.
     pub unattended: bool,
     /// How the server is stopped.
     pub stop_mode: StopMode,

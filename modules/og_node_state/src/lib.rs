@@ -11,6 +11,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 mod transition;
+mod unattended;
 #[cfg(test)]
 mod walk;
 
@@ -20,8 +21,8 @@ use std::time::Duration;
 use og_common::clock;
 use og_common::conf::ConfFile;
 use og_common::files::{FileLock, NodeLock};
-use og_common::gauss::{Fork, NodeState, ServerNode, fork};
-use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Reason, Report};
+use og_common::gauss::{Fork, NodeState, Role, ServerNode, fork};
+use og_common::protocol::{ArgRule, Call, Error, Example, Export, Lsn, Module, Report};
 
 pub use args::{Args, Output, StartRole, State, Transition, Wait};
 pub use plan::{Present, Step, missing, needs_peers, plan, role_of_opts, unasked};
@@ -57,7 +58,7 @@ impl Module for NodeStateModule {
     ];
     const RULES: &'static [ArgRule] = &[
         ArgRule::OnlyIf { key: "state", values: &["started", "restarted", "standby"], allows: &["role"] },
-        ArgRule::OnlyIf { key: "state", values: &["started"], allows: &["unattended"] },
+        ArgRule::OnlyIf { key: "state", values: &["started", "stopped"], allows: &["unattended"] },
         ArgRule::OnlyIf { key: "state", values: &["primary"], allows: &["transition"] },
         ArgRule::OnlyIf {
             key: "state",
@@ -79,29 +80,8 @@ impl Module for NodeStateModule {
         if args.state != State::Query {
             node.await_build(call).await;
         }
-        let (mut present, mut steps) = plan_when_peers_answer(call, &node, &args).await?;
         let mut report = Report::unchanged("", Output::default());
-        if !steps.is_empty() && !call.check {
-            let _lock = NodeLock::acquire(&node.data_dir, call).await?;
-            // Another module may have acted while we waited for the lock.
-            present = look(call, &node, &args).await?;
-            steps = managed::plan_by_means(call, &node, &args, &mut present).await?;
-            let short = smaller(&steps, &present.short);
-            report.warnings = unasked(&present, &args, &steps);
-            report.warnings.extend(managed::consequence(&present, &steps));
-            report.warnings.extend(short.iter().cloned());
-            for step in &steps {
-                let done = act::step(call, &node, &args, &present, *step, &mut report.output).await;
-                report.warnings.extend(done.map_err(|e| because(e, &short))?);
-                call.record_action(step.words());
-            }
-            report.actions = call.recorded_actions();
-        } else {
-            report.actions = steps.iter().map(|step| step.words()).collect();
-            report.warnings = unasked(&present, &args, &steps);
-            report.warnings.extend(managed::consequence(&present, &steps));
-            report.warnings.extend(smaller(&steps, &present.short));
-        }
+        carry_out(call, &node, &args, &mut report).await?;
         report.changed = !report.actions.is_empty();
         // What check mode did not do cannot be waited for.
         if let Some(wait) = args.wait.as_ref().filter(|_| !call.check) {
@@ -236,6 +216,7 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
         let seen = act::until(call, node, args, SETTLING, settling).await?;
         present.node = seen.unwrap_or_else(|state| state);
     }
+    present.waits = args.state == State::Stopped && unattended::is_waiting(&node.data_dir);
     present.has_channel = node.channels().iter().any(|channel| channel.number == 1);
     if needs_peers(&present, args) {
         present.peers = node.peers().await;
@@ -256,31 +237,70 @@ async fn look(call: &Call, node: &ServerNode, args: &Args) -> Result<Present, Er
     Ok(present)
 }
 
-/// Looks and plans; where nobody watches, again and again while a peer that matters does not answer.
-async fn plan_when_peers_answer(
+/// Does what brings the server to the wanted state, and notes it in the report.
+async fn carry_out(
     call: &Call,
     node: &ServerNode,
     args: &Args,
-) -> Result<(Present, Vec<Step>), Error> {
-    let mut told = String::new();
+    report: &mut Report<Output>,
+) -> Result<(), Error> {
+    let unattended = args.unattended && args.state == State::Started && !call.check;
+    let mut wait = if unattended { Some(unattended::Wait::begin(call, node).await?) } else { None };
     loop {
-        let mut present = look(call, node, args).await?;
-        match managed::plan_by_means(call, node, args, &mut present).await {
-            Err(e) if e.failure().reason == Some(Reason::PeersSilent) && !call.check => {
-                let seen = &e.failure().detail;
-                if told != *seen {
-                    tracing::info!("waiting: {seen}");
-                    told.clone_from(seen);
-                }
-                call.record_seen(seen.clone());
-                tokio::time::sleep(PEERS_INTERVAL).await;
-            }
-            planned => return Ok((present, planned?)),
+        let (mut present, mut steps) = match &mut wait {
+            Some(wait) => wait.until_ready(call, node, args).await?,
+            None => look_and_plan(call, node, args).await?,
+        };
+        if steps.is_empty() || call.check {
+            report.actions = steps.iter().map(|step| step.words()).collect();
+            report.warnings = unasked(&present, args, &steps);
+            report.warnings.extend(managed::consequence(&present, &steps));
+            report.warnings.extend(smaller(&steps, &present.short));
+            return Ok(());
         }
+        let begun = async {
+            let lock = NodeLock::acquire(&node.data_dir, call).await?;
+            // Another module may have acted while we waited for the lock.
+            Ok::<_, Error>((lock, look_and_plan(call, node, args).await?))
+        };
+        let lock = match (begun.await, &mut wait) {
+            (Ok((lock, seen)), _) => {
+                (present, steps) = seen;
+                lock
+            }
+            (Err(e), Some(wait)) => {
+                wait.go_on_after(call, e).await?;
+                continue;
+            }
+            (Err(e), None) => return Err(e),
+        };
+        if wait.as_ref().is_some_and(unattended::Wait::is_ended) {
+            steps.clear();
+        }
+        let short = smaller(&steps, &present.short);
+        report.warnings = unasked(&present, args, &steps);
+        report.warnings.extend(managed::consequence(&present, &steps));
+        report.warnings.extend(short.iter().cloned());
+        for step in &steps {
+            let done = act::step(call, node, args, &present, *step, &mut report.output).await;
+            report.warnings.extend(done.map_err(|e| because(e, &short))?);
+            call.record_action(step.words());
+        }
+        report.actions = call.recorded_actions();
+        drop(lock);
+        let is_primary = steps.iter().any(|step| matches!(step, Step::Start(Some(Role::Primary))));
+        if wait.take().is_some() && is_primary {
+            unattended::watch(call, node, args).await?;
+        }
+        return Ok(());
     }
 }
 
-/// Between two looks at peers that do not answer.
-const PEERS_INTERVAL: Duration = Duration::from_secs(5);
+async fn look_and_plan(call: &Call, node: &ServerNode, args: &Args) -> Result<(Present, Vec<Step>), Error> {
+    let mut present = look(call, node, args).await?;
+    let steps = managed::plan_by_means(call, node, args, &mut present).await?;
+    Ok((present, steps))
+}
+
 /// How long a standby may take to stream after its start.
 const SETTLING: Duration = Duration::from_secs(8);

@@ -26,6 +26,8 @@ pub struct Present {
     pub system_id: Option<u64>,
     /// Whether postgresql.conf has a replconninfo1, without which a server is a single node.
     pub has_channel: bool,
+    /// Whether a start of the node waits for the others.
+    pub waits: bool,
     /// Whether the last run of a stopped standby ended without hope to follow its primary.
     pub left_behind: bool,
     /// The limits of which this node has less than its primary.
@@ -43,6 +45,8 @@ pub enum Step {
     Start(Option<Role>),
     /// Stop.
     Stop,
+    /// End a start that waits for the other nodes.
+    EndWait,
     /// Read the configuration files again.
     Reload,
     /// Take over from the living primary.
@@ -71,7 +75,7 @@ impl Step {
                 "the server goes on with it: look at this node and at the old primary (state: query) before anything else",
             ),
             Self::Notify(_) => Some("the server takes its role all the same: look with state: query"),
-            Self::Reload => None,
+            Self::Reload | Self::EndWait => None,
         }
     }
 
@@ -82,6 +86,7 @@ impl Step {
             Self::Start(Some(role)) => format!("start the server as {role}"),
             Self::Start(None) => "start the server".to_owned(),
             Self::Stop => "stop the server".to_owned(),
+            Self::EndWait => "end the start that waits for the other nodes".to_owned(),
             Self::Reload => "reload the configuration".to_owned(),
             Self::Switchover => "switch over: become primary in its place".to_owned(),
             Self::Failover => "fail over: become primary without the old one".to_owned(),
@@ -136,6 +141,12 @@ fn start_as(present: &Present, args: &Args) -> (Option<Role>, bool) {
     }
 }
 
+/// Whether the server would take writes if it were started.
+#[must_use]
+pub fn leads_when_started(present: &Present, args: &Args) -> bool {
+    start_as(present, args).1
+}
+
 /// The steps from what is to what is wanted.
 ///
 /// # Errors
@@ -156,7 +167,10 @@ pub fn plan(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             _ => Ok(Vec::new()),
         },
         State::Started => start(present, args),
-        State::Stopped => Ok(if node.running { vec![Step::Stop] } else { Vec::new() }),
+        State::Stopped => {
+            let end = present.waits.then_some(Step::EndWait);
+            Ok(end.into_iter().chain(node.running.then_some(Step::Stop)).collect())
+        }
         State::Restarted => {
             let start = start(present, args)?;
             let stop = node.running.then_some(Step::Stop);
@@ -255,6 +269,14 @@ fn start(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
             .hint("use role: primary, or take its replication channels away first (og_replconninfo)"));
     }
     let (role, will_lead) = start_as(present, args);
+    if args.unattended && !will_lead && !present.has_channel {
+        return Err(Error::refused(
+            "the node has no replication channel: a server that followed would come up as a single one, and take writes",
+        )
+        .reason(Reason::WrongRole)
+        .with_path("/unattended")
+        .hint("add it to its cluster again (og expand), or remove the unit that starts it (og_host with state: absent)"));
+    }
     pass(present, args, By::Start, will_lead)?;
     Ok(vec![Step::Start(role)])
 }

@@ -124,8 +124,21 @@ fn unattended_no_primary_is_started_while_a_peer_is_silent() {
         assert_eq!(plan(role, vec![silent(), is(Role::Primary)], true), Err(Reason::SecondPrimary));
     }
     assert_eq!(plan(Role::Standby, vec![silent()], true), Ok(vec![Step::Start(Some(Role::Standby))]));
+    // One that takes writes by itself may be a successor that has lost its channels.
+    assert_eq!(plan(Role::Primary, vec![is(Role::Normal)], true), Err(Reason::SecondPrimary));
+    // Without a channel a standby would come up as a single server.
+    assert_eq!(plan(Role::Standby, vec![], false), Err(Reason::WrongRole));
     // A single node has nobody to ask.
     assert_eq!(plan(Role::Normal, vec![], false), Ok(vec![Step::Start(None)]));
+}
+
+#[test]
+fn who_stops_the_node_ends_a_start_that_waits() {
+    let present = |node| Present { node, waits: true, ..Present::default() };
+    let stopped_call = || args(json!({"state": "stopped"}));
+    assert_eq!(plan(&present(stopped(Role::Primary)), &stopped_call()).unwrap(), [Step::EndWait]);
+    let both = [Step::EndWait, Step::Stop];
+    assert_eq!(plan(&present(running(Role::Primary)), &stopped_call()).unwrap(), both);
 }
 
 #[test]

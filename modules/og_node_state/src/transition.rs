@@ -111,7 +111,9 @@ pub fn leads(role: Role) -> bool {
 /// # Errors
 /// The first reason against it.
 pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    let mut primaries = change.peers.iter().filter(|peer| peer.is_primary());
+    // Where nobody watches a single server counts, too: it takes writes, and may have been a primary that lost its channels.
+    let leads_there = |peer: &&ChannelPeer| peer.is_primary() || change.unattended && peer.is_single();
+    let mut primaries = change.peers.iter().filter(leads_there);
     if !change.will_lead {
         let leaves = change.running && leads(change.is) && primaries.next().is_none();
         return if leaves { Err(Refusal::OnlyPrimary) } else { Ok(()) };

@@ -719,3 +719,46 @@ fn the_state_is_written_as_metrics_that_the_collector_takes() {
         Err(e) => println!("skipped: promtool check metrics: {e}"),
     }
 }
+
+#[test]
+fn a_start_that_waits_for_a_silent_peer_ends_when_the_node_is_stopped() {
+    let mut node = TestNode::new("case $1 in start) touch \"$3/started\" ;; esac", 0);
+    let data = node.home.path().join("data");
+    node.server.kill().unwrap();
+    node.server.wait().unwrap();
+    std::fs::remove_file(data.join("postmaster.pid")).unwrap();
+    std::fs::write(data.join("postmaster.opts"), "/x/bin/gaussdb \"-D\" \"/d\" \"-M\" \"primary\"\n")
+        .unwrap();
+    // Nobody listens at the port of a discarded socket.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let channel = format!(
+        "replconninfo1 = 'localhost=127.0.0.1 localport={port} localservice={port} remotehost=127.0.0.1 remoteport={port} remoteservice={port}'\n"
+    );
+    std::fs::write(data.join("postgresql.conf"), channel).unwrap();
+    let start = json!({"state": "started", "unattended": true, "timeout": 600, "data_dir": data, "gauss_home": node.home.path()});
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_og_node_state"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    waiting.stdin.take().unwrap().write_all(start.to_string().as_bytes()).unwrap();
+    let mark = data.join("og_unattended.lock");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !og_common::files::MarkLock::is_held(&mark) {
+        assert!(std::time::Instant::now() < end, "it does not wait");
+        std::thread::yield_now();
+    }
+    let stop = json!({"state": "stopped", "gauss_home": node.home.path()});
+    let foreseen =
+        node.call(json!({"state": "stopped", "gauss_home": node.home.path(), "check_mode": true}), &[]);
+    assert_eq!(foreseen["actions"], json!(["end the start that waits for the other nodes"]), "{foreseen}");
+    assert!(mark.exists());
+    let stopped = node.call(stop.clone(), &[]);
+    assert_eq!((&stopped["failed"], &stopped["actions"]), (&json!(false), &foreseen["actions"]), "{stopped}");
+    let ended: Value = serde_json::from_slice(&waiting.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!((&ended["failed"], &ended["changed"]), (&json!(false), &json!(false)), "{ended}");
+    assert!(!data.join("started").exists() && !mark.exists());
+    assert_eq!(node.call(stop, &[])["changed"], false);
+    // What drops the node wants a process that it may end.
+    node.server = Command::new("sleep").arg("600").spawn().unwrap();
+}

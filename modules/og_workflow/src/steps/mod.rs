@@ -195,7 +195,7 @@ pub struct How {
 
 /// The look with which each workflow begins.
 const INSPECT: &str = "Inspect all nodes";
-/// The look with which most end.
+/// The inspection with which most end.
 const INSPECT_AGAIN: &str = "Inspect the cluster again";
 /// What is asked by it.
 const AT_REST: [&str; 2] = ["og_node_state", "og_replconninfo"];

@@ -70,10 +70,13 @@ options:
   unattended:
     description:
       - >-
-        With C(state: started): nobody watches, as at the start of the machine. A server that would take writes
-        is started only when the other end of each of its channels answers and none is primary; the call waits
-        for those that do not, as long as C(timeout) lets it. Where CM runs the node the call is refused.
-      - Only when C(state) is C(started).
+        Nobody watches, as at the start of the machine. With C(state: started) a server that would take writes
+        is started only when the other end of each of its channels answers, and none is primary or a single
+        server, for ten seconds; the call waits for that, as long as C(timeout) lets it, or until somebody
+        calls with C(state: stopped). It looks for another primary for a minute after the start, and stops the
+        server when there is one. A server that followed and has no channel any more is not started. Where CM
+        runs the node a start is refused, and with C(state: stopped) nothing is done.
+      - Only when C(state) is C(started) or C(stopped).
     type: bool
     default: false
   stop_mode:
