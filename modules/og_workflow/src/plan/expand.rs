@@ -133,45 +133,22 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     let at_once = room::check_room(&mut c, primary, &all, &fresh);
     let asked = if options.og_build_parallel == 0 { usize::MAX } else { options.og_build_parallel };
     let build_together = at_once.together && asked >= fresh.len() && has_upstreams(&c, &fresh);
-    let own = c.targets.iter().map(|n| {
-        let mut own = Settings::new();
-        own.insert("application_name".to_owned(), n.app_name.clone());
-        own.insert(ZONE.to_owned(), n.zone.clone());
-        if let Some(names) = sync.of_newcomers.as_ref().filter(|_| fresh.contains(n)) {
-            own.insert(SYNC_NAMES.to_owned(), names.clone());
-        }
-        // Before the build: the server that it starts finds what is in tablespaces under this name alone.
-        if let Some(name) = names::of_newcomers(primary).filter(|_| fresh.contains(n)) {
-            own.insert(NODE_NAME.to_owned(), name.to_owned());
-        }
-        if fresh.contains(n) {
-            // A build keeps the files of these names.
-            own.extend(ssl::settings(options));
-        }
-        (n.name.clone(), own)
-    });
+    let own: BTreeMap<String, Settings> = c
+        .targets
+        .iter()
+        .map(|n| (n.name.clone(), own_parameters(n, primary, fresh.contains(n), &sync, options)))
+        .collect();
     // One that streams stays as it is: while it is built anew, each commit that waits for it waits.
     let mode = |n: &Node| if n.is_streaming() { BuildMode::Auto } else { options.og_build_mode };
     let build_modes = c.targets.iter().map(|n| (n.name.clone(), mode(n))).collect();
-    let (own, mut rules, mut peers) = (own.collect(), BTreeMap::new(), BTreeMap::new());
-    let (mut new_rules, mut new_peers) = (BTreeMap::new(), BTreeMap::new());
+    let (mut rules, mut new_rules) = (BTreeMap::new(), BTreeMap::new());
+    let (mut peers, mut new_peers) = (BTreeMap::new(), BTreeMap::new());
     for n in &all {
         let own_rules = rules_at(&mut c, n, &all, &options.og_hba_method);
-        let has_rule = |rule: &RuleFields| {
-            n.seen()
-                .rules
-                .iter()
-                .any(|own| own.kind == rule.kind && rule_identity(own) == rule_identity(rule))
-        };
-        let lacking = own_rules.iter().filter(|rule| !has_rule(rule)).cloned().collect::<Vec<_>>();
-        new_rules.insert(n.name.clone(), lacking);
-        rules.insert(n.name.clone(), own_rules);
         let own_peers = peers_of(&c, primary, n, &all);
-        let has_peer = |end: &PeerArg| {
-            n.peers().any(|(host, port)| host == canonical(&end.host) && port == end.base_port + 1)
-        };
-        let lacking = own_peers.iter().filter(|end| !has_peer(end)).cloned().collect::<Vec<_>>();
-        new_peers.insert(n.name.clone(), lacking);
+        new_rules.insert(n.name.clone(), lacking_rules(n, &own_rules));
+        new_peers.insert(n.name.clone(), lacking_peers(n, &own_peers));
+        rules.insert(n.name.clone(), own_rules);
         peers.insert(n.name.clone(), own_peers);
     }
     let in_full = options.og_build_room && options.og_build_mode != BuildMode::Incremental;
@@ -222,6 +199,26 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
         files_before: Files::new(primary, &before),
     };
     Outlook::new(c, Some(plan))
+}
+
+/// The parameters that the new node gets; `fresh`: it does not stream yet.
+fn own_parameters(n: &Node, primary: &Node, fresh: bool, sync: &Sync, options: &Options) -> Settings {
+    let mut own = Settings::new();
+    own.insert("application_name".to_owned(), n.app_name.clone());
+    own.insert(ZONE.to_owned(), n.zone.clone());
+    if !fresh {
+        return own;
+    }
+    if let Some(names) = &sync.of_newcomers {
+        own.insert(SYNC_NAMES.to_owned(), names.clone());
+    }
+    // Before the build: the server that it starts finds what is in tablespaces under this name alone.
+    if let Some(name) = names::of_newcomers(primary) {
+        own.insert(NODE_NAME.to_owned(), name.to_owned());
+    }
+    // A build keeps the files of these names.
+    own.extend(ssl::settings(options));
+    own
 }
 
 /// Whether og_build would leave the node as it is.
@@ -414,6 +411,21 @@ pub(super) fn rules_at(c: &mut Cluster, at: &Node, nodes: &[&Node], method: &str
         }
     }
     rules
+}
+
+/// Those of the rules that the node does not have.
+fn lacking_rules(n: &Node, rules: &[RuleFields]) -> Vec<RuleFields> {
+    let has = |rule: &RuleFields| {
+        let is_same = |own: &RuleFields| own.kind == rule.kind && rule_identity(own) == rule_identity(rule);
+        n.seen().rules.iter().any(is_same)
+    };
+    rules.iter().filter(|rule| !has(rule)).cloned().collect()
+}
+
+/// Those of the other ends to which the node has no channel.
+fn lacking_peers(n: &Node, peers: &[PeerArg]) -> Vec<PeerArg> {
+    let key = |end: &PeerArg| (canonical(&end.host), end.base_port + 1);
+    peers.iter().filter(|end| !n.peers().any(|known| known == key(end))).cloned().collect()
 }
 
 /// A newcomer gets everybody; a member only what is new, for any other change would cut those who stream from it.
