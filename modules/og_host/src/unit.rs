@@ -141,6 +141,8 @@ impl Unit {
              Environment='OG_STOP={stop}'\n\
              ExecStart=/bin/sh -c 'echo \"$$OG_START\" | exec {program}'\n\
              ExecStop=/bin/sh -c 'echo \"$$OG_STOP\" | exec {program}'\n\
+             # Whatever becomes of these programs, the server is ended by its own alone.\n\
+             KillMode=process\n\
              TimeoutStopSec={wait}\n\
              # No file of limits.conf(5) counts for a unit.\n\
              TasksMax=infinity\n\

@@ -150,18 +150,19 @@ fn is_passing(error: &Error) -> bool {
         || error.kind() == ErrorKind::Busy && error.failure().reason == Some(Reason::LockHeld)
 }
 
-/// Looks for another primary for a while after a start as primary, and stops the server when there is one.
+/// Looks for another primary for a while after a start as primary, and stops the server when there is one. A look that fails
+/// tells nothing.
 ///
 /// # Errors
-/// `refused` when it was stopped; those of a look.
+/// `refused` when it was stopped; those of the stop.
 pub async fn watch(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Error> {
     let end = Instant::now() + WATCH;
     while Instant::now() < end {
         tokio::time::sleep(INTERVAL).await;
-        let Some(other) = second_primary(call, node).await? else { continue };
+        let Some(other) = second_primary(call, node).await else { continue };
         // In a switchover both may be seen for a moment.
         tokio::time::sleep(INTERVAL).await;
-        if second_primary(call, node).await?.is_none() {
+        if second_primary(call, node).await.is_none() {
             continue;
         }
         let stop = Args { state: State::Stopped, stop_mode: StopMode::Immediate, ..args.clone() };
@@ -177,11 +178,16 @@ pub async fn watch(call: &Call, node: &ServerNode, args: &Args) -> Result<(), Er
 }
 
 /// The other primary, in words, where this node is one, too.
-async fn second_primary(call: &Call, node: &ServerNode) -> Result<Option<String>, Error> {
-    let own = node.query(call).await?;
+async fn second_primary(call: &Call, node: &ServerNode) -> Option<String> {
+    let own = match node.query(call).await {
+        Ok(own) => own,
+        Err(e) => {
+            tracing::warn!("the server is not looked at: {e}");
+            return None;
+        }
+    };
     if !own.running || own.role != Role::Primary {
-        return Ok(None);
+        return None;
     }
-    let peers = node.peers().await;
-    Ok(peers.iter().find(|peer| peer.is_primary()).map(ChannelPeer::words))
+    node.peers().await.iter().find(|peer| peer.is_primary()).map(ChannelPeer::words)
 }

@@ -89,8 +89,8 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
     require_success(&[&it.step("Remove the nodes from synchronous_standby_names", "og_guc", calls)?])?;
     let calls = calls_on(&og.stop, &json!({"state": "stopped", "stop_mode": "fast"}));
     let stopped = it.step("Stop the dropped nodes", "og_node_state", calls)?;
-    // On all nodes at the same moment: each ends its replication connections once, and whoever reconnects finds nobody
-    // who still names the dropped node.
+    // On as many nodes at the same moment as the caller calls at once: each ends its replication connections once, and
+    // whoever reconnects finds nobody who still names the dropped node.
     let channels = each(&|n| {
         // That the last standby goes is what is asked for, also when it cannot be reached and seems to stream still.
         json!({"state": "absent", "local": shared.locals[n], "peers": og.cut, "force": og.last})
