@@ -11,8 +11,6 @@ from ansible_collections.opengauss.node.plugins.plugin_utils.og_run import Run, 
 
 # Seconds that a command which only looks may take beyond the limit that its programs keep themselves.
 GRACE = 10
-
-
 # So much of a file is sent at once.
 PIECE = 8 << 20
 
@@ -109,16 +107,11 @@ class ActionModule(OgActionBase):
 
     def _shown(self, step, calls, answers):
         """The node's result: that of its one call, or in sum of several, among which those count that do more than look."""
-        pairs = [(call["program"], answer) for call, answer in zip(calls, answers) if call["args"].get("state") != "query"]
-        pairs = pairs or [(call["program"], answer) for call, answer in zip(calls, answers)]
-        done = [answer for _, answer in pairs]
-        failed = [(program, answer) for program, answer in pairs if answer.get("failed")]
-        counts = {
-            "never": False,
-            "always": True,
-            "changed": any(answer.get("changed") for answer in done),
-            "failed": any(answer.get("changed") or answer.get("failed") for answer in done),
-        }
+        told = [(call["program"], answer) for call, answer in zip(calls, answers) if call["args"].get("state") != "query"]
+        told = told or [(call["program"], answer) for call, answer in zip(calls, answers)]
+        failed = [(program, answer) for program, answer in told if answer.get("failed")]
+        changed = any(answer.get("changed") for _, answer in told)
+        counts = {"never": False, "always": True, "changed": changed, "failed": changed or bool(failed)}
         shown = {"changed": bool(counts[step["counts"]])}
         lost = next((answer for answer in answers if answer.get("unreachable")), None)
         if lost:
@@ -129,10 +122,9 @@ class ActionModule(OgActionBase):
             kinds = {f"{program}: {(answer.get('error') or {}).get('kind') or 'no result'}" for program, answer in failed}
             return {**shown, "failed": True, "msg": ", ".join(sorted(kinds))}
         if len(answers) == 1:
-            told = {key: value for key, value in answers[0].items() if key in ("msg", "actions", "diff")}
-            return {**told, **shown}
-        told = {key: [one for answer in done for one in answer.get(key) or []] for key in ("actions", "diff")}
-        return {**{key: value for key, value in told.items() if value}, **shown}
+            return {**{key: value for key, value in answers[0].items() if key in ("msg", "actions", "diff")}, **shown}
+        sums = {key: [one for _, answer in told for one in answer.get(key) or []] for key in ("actions", "diff")}
+        return {**{key: value for key, value in sums.items() if value}, **shown}
 
 
 def _too_late(limit):

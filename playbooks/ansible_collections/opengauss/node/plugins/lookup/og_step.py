@@ -53,6 +53,5 @@ class LookupModule(LookupBase):
             return [{**NOBODY, "file": ""}]
         as_root = any(call["program"] in AS_ROOT for call in due["calls"])
         file = "root.yml" if as_root else "two.yml" if due.get("more") else "step.yml"
-        if as_root != bool(kwargs.get("as_root")):
-            return [{**NOBODY, "file": file}]
-        return [{"title": due["step"], "nodes": sorted({call["node"] for call in due["calls"]}), "file": file}]
+        own = {"title": due["step"], "nodes": sorted({call["node"] for call in due["calls"]})}
+        return [{**(own if as_root == bool(kwargs.get("as_root")) else NOBODY), "file": file}]

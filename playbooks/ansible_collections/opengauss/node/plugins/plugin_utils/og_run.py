@@ -55,21 +55,14 @@ class Run:
         """
         A step: `at` (its number), and `next` or `outcome` as og_workflow gave it
 
-        `place` is its place in the file of tasks that was included last, in which it may be the second one: there is none as long
-        as the first one has not been answered for all nodes, and the tasks that are included next make that one again.
+        `place` is its place in the tasks that were included last. There is no second one as long as not all nodes have answered the
+        first one, which the tasks that are included next make again.
         """
-        try:
-            return self._read(f"step-{self._read('begun') + place}")
-        except FileNotFoundError:
-            return {}
+        name = f"step-{self._read('begun') + place}"
+        return self._read(name) if os.path.exists(self._file(name)) else {}
 
     def go_on(self):
-        """
-        Takes the step that og_workflow gave last for the first one of the tasks that are included now, and returns it
-
-        Only between two steps: while some nodes are still about to look whether the step is for them, the last one to have
-        answered has og_workflow say what comes next.
-        """
+        """Takes the step that og_workflow gave last for the first one of the tasks that are included now; only between two steps."""
         latest = self._latest()
         self._write("begun", latest["at"])
         return latest
