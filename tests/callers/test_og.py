@@ -102,7 +102,7 @@ def test_expand_and_drop(single):
     foreseen = single.good("expand", "-n", "n2,n5")
     assert single.states() == before
     done = single.good("expand", "n2,n5")
-    assert changes(done) == changes(foreseen) and len(changes(done)) > 10
+    assert changes(done) == changes(foreseen) and len(changes(done)) == 10
     now = single.states()
     assert now["n1"]["parameters"]["synchronous_standby_names"] == "*" and now["n1"]["lock"] is None
     assert any(line.startswith("n5    10.0.0.5:26000  cascade standby  Normal") for line in done)
@@ -460,7 +460,7 @@ def test_page_on_ssl(three, programs):
         assert done.returncode in (0, 1) and "og_ssl" not in done.stderr, (words, done)
     kept, foreseen, done = (three.good(*shlex.split(line)[1:]) for line in expands)
     assert all(line.startswith("kept ") for line in kept), kept
-    assert changes(done) == changes(foreseen) and changes(done).count("n4: Transfer the certificates") == 3
+    assert changes(done) == changes(foreseen) and changes(done).count("n4: Transfer the certificates") == 1
     folder = Path(three.hosts["n4"]["data_dir"])
     for name, source in (("cacert.pem", "cacert.pem"), ("server.crt", "n4/server.crt"), ("server.key", "n4/server.key")):
         own = folder / name

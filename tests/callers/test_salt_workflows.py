@@ -128,8 +128,8 @@ class Master(Nodes):
         calls = {mid: kwarg["calls"][mid] for mid in there}
         each = [call for own in calls.values() for call in own]
         look = all(call["args"]["state"] == "query" and call["args"]["timeout"] for call in each if call["args"].get("state") == "query")
-        assert look and len({call["args"].get("state") == "query" for call in each}) < 2
-        if each and each[0]["args"].get("state") == "query":
+        assert look
+        if each and all(call["args"].get("state") == "query" for call in each):
             answers = {mid: [program(call["program"], call["args"]) for call in own] for mid, own in calls.items()}
         else:
             # Killed before the step reaches the nodes, or when they have done it and nobody heard.
@@ -137,9 +137,12 @@ class Master(Nodes):
             if self.kill_at == 2 * step:
                 os._exit(9)
             for mid, call in ((mid, call) for mid in there for call in calls[mid]):
-                args = {**call["args"], "_ansible_check_mode": kwarg["test"]}
+                # What looks beside a change is none itself.
+                looks = call["args"].get("state") == "query"
+                args = call["args"] if looks else {**call["args"], "_ansible_check_mode": kwarg["test"]}
                 answers[mid].append(program(call["program"], args))
-                note(self.root / "told", json.dumps([step, call["node"], call["program"], args]))
+                if not looks:
+                    note(self.root / "told", json.dumps([step, call["node"], call["program"], args]))
             if self.kill_at == 2 * step + 1:
                 os._exit(9)
         return {mid: {"ret": answer} for mid, answer in answers.items()}
@@ -663,7 +666,7 @@ def test_killed_before_and_after_each_step(tmp_path, programs, what, nodes, how)
         except Killed as e:
             assert "Error" not in str(e), e
             settled += killed.settled()
-    assert 15 < kill_at < 197 and settled > 10 // every
+    assert 10 < kill_at < 197 and settled > 5 // every
     got = {n: {**state, "address": None} for n, state in killed.states().items()}
     for states in (wanted, got):
         for state in states.values():
