@@ -125,7 +125,7 @@ fn unattended_no_primary_is_started_while_a_peer_is_silent() {
     }
     assert_eq!(plan(Role::Standby, vec![silent()], true), Ok(vec![Step::Start(Some(Role::Standby))]));
     // One that takes writes by itself may be a successor that has lost its channels.
-    assert_eq!(plan(Role::Primary, vec![is(Role::Normal)], true), Err(Reason::SecondPrimary));
+    assert_eq!(plan(Role::Primary, vec![is(Role::Normal)], true), Err(Reason::PeersSilent));
     // Without a channel a standby would come up as a single server.
     assert_eq!(plan(Role::Standby, vec![], false), Err(Reason::WrongRole));
     // A single node has nobody to ask.

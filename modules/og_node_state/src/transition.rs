@@ -111,9 +111,7 @@ pub fn leads(role: Role) -> bool {
 /// # Errors
 /// The first reason against it.
 pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
-    // Where nobody watches a single server counts, too: it takes writes, and may have been a primary that lost its channels.
-    let leads_there = |peer: &&ChannelPeer| peer.is_primary() || change.unattended && peer.is_single();
-    let mut primaries = change.peers.iter().filter(leads_there);
+    let mut primaries = change.peers.iter().filter(|peer| peer.is_primary());
     if !change.will_lead {
         let leaves = change.running && leads(change.is) && primaries.next().is_none();
         return if leaves { Err(Refusal::OnlyPrimary) } else { Ok(()) };
@@ -136,7 +134,9 @@ pub fn judge<'a>(change: &Change<'a>) -> Result<(), Refusal<'a>> {
         }
     }
     nobody_holds_more(change)?;
-    let silent = change.peers.iter().find(|peer| !peer.tells_its_role()).filter(|_| change.unattended);
+    // A single server may have been a primary that lost its channels; a standby that starts may call itself one for a moment.
+    let is_silent = |peer: &&ChannelPeer| !peer.tells_its_role() || peer.is_single();
+    let silent = change.peers.iter().find(is_silent).filter(|_| change.unattended);
     silent.map_or(Ok(()), |peer| Err(Refusal::PeersSilent(peer)))
 }
 

@@ -132,7 +132,7 @@ fn waits(c: &Cluster) -> Result {
     // It is at work, and has not begun.
     let state = (property(c, "n2", "SubState")?, runs(c, "n2")?);
     if state != ("running".to_owned(), false) {
-        return Err(format!("n2 was primary, and n3 has no power: {state:?}"));
+        return Err(format!("n2 was primary, and n3 has no power: {state:?}: {}", log(c, "n2")?));
     }
     boot(c, &["n3"])?;
     check_comes_up(c, &[("n1", "standby"), ("n2", "primary"), ("n3", "standby")])
