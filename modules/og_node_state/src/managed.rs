@@ -99,12 +99,8 @@ pub fn plan_as_managed(
     if idle && (managed.by != Manager::Cm || stays(present, managed)) {
         return planned;
     }
-    if args.unattended && managed.by == Manager::Cm && !present.node.running {
-        return Err(refuse_for_cm("openGauss CM runs this node, and starts it itself with the machine")
-            .with_path("/unattended")
-            .hint(
-                "leave it to CM (om_monitor starts its programs), and remove the unit that starts the node",
-            ));
+    if args.unattended && managed.by == Manager::Cm {
+        return plan_unattended_under_cm(present, args);
     }
     match managed.means(act, data_dir) {
         Err(objection) => Err(objection.into_error()),
@@ -125,6 +121,20 @@ pub fn plan_as_managed(
         Ok(Means::Own) => planned.and_then(|steps| refuse_guessed_role(args, managed, steps)),
         Ok(Means::Cm(_)) => plan_under_cm(present, args, managed),
     }
+}
+
+/// Plans what a unit of systemd asks for where CM runs the node, which starts and stops its servers with the machine itself: at
+/// the shutdown nothing, for what cm_ctl stops stays stopped after the next start.
+///
+/// # Errors
+/// `refused` for a start.
+fn plan_unattended_under_cm(present: &Present, args: &Args) -> Result<Vec<Step>, Error> {
+    if args.state == State::Stopped || present.node.running {
+        return Ok(Vec::new());
+    }
+    Err(refuse_for_cm("openGauss CM runs this node, and starts it itself with the machine")
+        .with_path("/unattended")
+        .hint("leave it to CM (om_monitor starts its programs), and remove the unit that starts the node"))
 }
 
 /// Whether CM leaves the server as it is: one that does not run is held stopped or nobody starts it, and one that runs is not

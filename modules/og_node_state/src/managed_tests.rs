@@ -82,11 +82,21 @@ fn unattended_nothing_is_started_that_cm_runs() {
     let unattended = json!({"state": "started", "unattended": true});
     for managed in [under_cm(), held(), ManagedBy { paused: true, ..under_cm() }] {
         let error = planned(&node(false, Role::Standby), &managed, unattended.clone());
-        // Held and paused servers are left as they are, or refused.
         let reason = error.map_err(|e| e.failure().reason);
         assert!(matches!(reason, Err(Some(Reason::ManagedByCm))), "{managed:?}: {reason:?}");
     }
     assert_eq!(planned(&node(true, Role::Standby), &under_cm(), unattended).unwrap(), []);
+    // What cm_ctl stopped at the shutdown of the machine would stay stopped.
+    let stopped = json!({"state": "stopped", "unattended": true});
+    for running in [false, true] {
+        for role in [Role::Standby, Role::Primary] {
+            assert_eq!(
+                planned(&node(running, role), &under_cm(), stopped.clone()).unwrap(),
+                [],
+                "{role} {running}"
+            );
+        }
+    }
 }
 
 #[test]
