@@ -62,7 +62,7 @@ pub enum Reason {
     SecondPrimary,
     /// The old primary may still be alive.
     PrimaryMayBeAlive,
-    /// Nobody watches the start of what was a primary, and a node that may be one by now does not answer.
+    /// A former primary is not started unattended: another node, which may be the primary by now, does not answer.
     PeersSilent,
     /// A node that can be reached holds more of the log than this one.
     HoldsLess,

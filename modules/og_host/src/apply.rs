@@ -351,7 +351,7 @@ fn remove_leftover(tree: &Tree, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Lets systemd read its units; where it does not run nobody has read them.
+/// Has systemd read its unit files again; where it does not run, none are loaded.
 async fn reload_units(tree: &Tree, lock: &HostLock) -> Result<(), Error> {
     if !tree.path("run/systemd/system").is_dir() {
         return Ok(());

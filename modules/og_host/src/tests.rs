@@ -376,7 +376,7 @@ fn foreseen(machine: &Machine, args: Value) -> Result<Vec<String>, Error> {
 fn a_unit_is_written_and_enabled_and_goes_with_the_rest() {
     let machine = Machine::new();
     let wanted = || json!({"user": USER, "unit": {"data_dir": "/gauss/dn1"}});
-    // Without systemd nobody would read it, and without the program it would start nothing.
+    // Both are needed: systemd, and the program that the unit runs.
     assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::Refused);
     machine.folder("run/systemd/system");
     assert_eq!(foreseen(&machine, wanted()).unwrap_err().kind(), ErrorKind::NotFound);

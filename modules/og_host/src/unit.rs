@@ -1,7 +1,7 @@
 //! The unit of systemd that starts a node with its machine.
 //!
-//! It does that once: a server that goes down later, by itself or because somebody stopped it, stays down, so that the unit is in
-//! nobody's way who repairs, builds or drops the node. At the shutdown of the machine it stops the server in order.
+//! It does that once: a server that goes down later, by itself or because somebody stopped it, stays down, so that
+//! the unit does not interfere with a repair, a build or a drop. When the machine shuts down, it stops the server (fast).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -109,7 +109,7 @@ pub struct Args {
     /// Do it although another primary is alive or cannot be excluded, another node holds more of the log, no primary would
     /// be left, this standby lags or needs repair, or a primary that openGauss CM runs is to be restarted.
     pub force: bool,
-    /// Nobody watches, as at the start of the machine. With `state: started` a server that would take writes is started only when
+    /// The call is made by no person, as when the machine starts or shuts down. With `state: started` a server that would take writes is started only when
     /// the other end of each of its channels answers, and none is primary or a single server, for ten seconds; the call waits for
     /// that, as long as `timeout` lets it, or until somebody calls with `state: stopped`. It looks for another primary for a minute
     /// after the start, and stops the server when there is one. A server that followed and has no channel any more is not started.

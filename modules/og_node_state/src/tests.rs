@@ -128,7 +128,7 @@ fn unattended_no_primary_is_started_while_a_peer_is_silent() {
     assert_eq!(plan(Role::Primary, vec![is(Role::Normal)], true), Err(Reason::PeersSilent));
     // Without a channel a standby would come up as a single server.
     assert_eq!(plan(Role::Standby, vec![], false), Err(Reason::WrongRole));
-    // A single node has nobody to ask.
+    // A single node has no peers to ask.
     assert_eq!(plan(Role::Normal, vec![], false), Ok(vec![Step::Start(None)]));
 }
 

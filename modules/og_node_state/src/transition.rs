@@ -39,7 +39,7 @@ pub struct Change<'a> {
     pub lag_bytes: Bytes,
     /// Whether it had ceased to follow its primary for good.
     pub left_behind: bool,
-    /// Whether nobody watches.
+    /// Whether it is an unattended start.
     pub unattended: bool,
     /// How far its log goes.
     pub log: LogPosition,
@@ -56,7 +56,7 @@ pub enum Refusal<'a> {
     SecondPrimary(&'a ChannelPeer),
     /// The old primary may live; what was seen.
     PrimaryMayBeAlive(String),
-    /// Nobody watches, and this one does not tell what it is.
+    /// It is an unattended start, and this peer does not tell its role.
     PeersSilent(&'a ChannelPeer),
     /// Somebody holds more of the log.
     HoldsLess {
@@ -101,8 +101,8 @@ pub fn leads(role: Role) -> bool {
 /// The table.
 ///
 /// * Who leads already, or led when it last ran, may come back as that, unless another primary is seen or somebody holds
-///   more. Peers that do not answer keep it from nothing, else a cluster could not be started; but where nobody watches they
-///   do, for one of them may have become primary meanwhile.
+///   more. Peers that do not answer keep it from nothing, else a cluster could not be started; but an unattended start waits
+///   for them, for one of them may have become primary meanwhile.
 /// * Who followed may lead only when the primary is proven gone as well: every peer answers that it is none, or cannot be
 ///   reached; it receives nothing; and it had not been left behind.
 /// * A switchover is the primary's own doing, so the standby must only be fit for it.
@@ -256,7 +256,7 @@ impl Refusal<'_> {
                 ),
             ),
             Self::PeersSilent(peer) => (
-                format!("{what} while nobody watches: {}, and may have become primary meanwhile", peer.words()),
+                format!("{what} unattended: {}, and may have become primary meanwhile", peer.words()),
                 "bring that node up, or start this one without unattended when you know that no other is primary"
                     .to_owned(),
             ),

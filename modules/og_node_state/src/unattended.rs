@@ -1,4 +1,4 @@
-//! The start of a server that nobody watches, as at the start of its machine.
+//! The unattended start of a server, as when its machine starts.
 //!
 //! A server that takes writes is started only when all others agree for a while, and is stopped again when another primary shows
 //! up in the minute after that: a failover may have been under way. Who stops the node meanwhile ends the wait.
@@ -48,7 +48,7 @@ pub fn end_wait(data_dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// The wait of a start that nobody watches.
+/// The wait of an unattended start.
 #[derive(Debug)]
 pub struct Wait {
     mark: PathBuf,

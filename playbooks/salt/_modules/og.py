@@ -1025,13 +1025,13 @@ def node_state(**arguments):
         CM runs is to be restarted.
 
     unattended (bool, default false)
-        Nobody watches, as at the start of the machine. With `state: started` a server that would
-        take writes is started only when the other end of each of its channels answers, and none is
-        primary or a single server, for ten seconds; the call waits for that, as long as `timeout`
-        lets it, or until somebody calls with `state: stopped`. It looks for another primary for a
-        minute after the start, and stops the server when there is one. A server that followed and
-        has no channel any more is not started. Where CM runs the node a start is refused, and with
-        `state: stopped` nothing is done.
+        The call is made by no person, as when the machine starts or shuts down. With `state:
+        started` a server that would take writes is started only when the other end of each of its
+        channels answers, and none is primary or a single server, for ten seconds; the call waits for
+        that, as long as `timeout` lets it, or until somebody calls with `state: stopped`. It looks
+        for another primary for a minute after the start, and stops the server when there is one. A
+        server that followed and has no channel any more is not started. Where CM runs the node a
+        start is refused, and with `state: stopped` nothing is done.
         Only when `state` is `started` or `stopped`.
 
     stop_mode (fast|immediate, default "fast")

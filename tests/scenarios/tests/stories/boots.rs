@@ -109,7 +109,8 @@ fn old_primary(c: &Cluster) -> Result {
     c.wait_until("the unit of n1 says why it does not start the server", || {
         let said = log(c, "n1")?;
         let said = said.rsplit_once("Started ").map_or("", |(_, said)| said);
-        let is_told = said.contains("there would be two of them") || said.contains("while nobody watches");
+        let is_told =
+            said.contains("there would be two of them") || said.contains("not started as primary unattended");
         Ok(if is_told { Ok(()) } else { Err(said.to_owned()) })
     })?;
     println!("  {}: {}", c.lab().engine(), log(c, "n1")?.lines().last().unwrap_or_default());

@@ -381,8 +381,8 @@ error:
         - "C(second_primary): Another node is primary, and there would be two of them."
         - "C(primary_may_be_alive): The old primary may still be alive."
         - >-
-          C(peers_silent): Nobody watches the start of what was a primary, and a node that may be one by now
-          does not answer.
+          C(peers_silent): A former primary is not started unattended: another node, which may be the primary
+          by now, does not answer.
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been

@@ -70,12 +70,13 @@ options:
   unattended:
     description:
       - >-
-        Nobody watches, as at the start of the machine. With C(state: started) a server that would take writes
-        is started only when the other end of each of its channels answers, and none is primary or a single
-        server, for ten seconds; the call waits for that, as long as C(timeout) lets it, or until somebody
-        calls with C(state: stopped). It looks for another primary for a minute after the start, and stops the
-        server when there is one. A server that followed and has no channel any more is not started. Where CM
-        runs the node a start is refused, and with C(state: stopped) nothing is done.
+        The call is made by no person, as when the machine starts or shuts down. With C(state: started) a
+        server that would take writes is started only when the other end of each of its channels answers, and
+        none is primary or a single server, for ten seconds; the call waits for that, as long as C(timeout)
+        lets it, or until somebody calls with C(state: stopped). It looks for another primary for a minute
+        after the start, and stops the server when there is one. A server that followed and has no channel any
+        more is not started. Where CM runs the node a start is refused, and with C(state: stopped) nothing is
+        done.
       - Only when C(state) is C(started) or C(stopped).
     type: bool
     default: false
@@ -444,8 +445,8 @@ error:
         - "C(second_primary): Another node is primary, and there would be two of them."
         - "C(primary_may_be_alive): The old primary may still be alive."
         - >-
-          C(peers_silent): Nobody watches the start of what was a primary, and a node that may be one by now
-          does not answer.
+          C(peers_silent): A former primary is not started unattended: another node, which may be the primary
+          by now, does not answer.
         - "C(holds_less): A node that can be reached holds more of the log than this one."
         - >-
           C(older_term): A node that can be reached is of a newer term than this one: another primary has been
