@@ -1,5 +1,7 @@
 //! postmaster.pid: which process serves a data directory, and where it listens.
 
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The lines of postmaster.pid, as far as they are written yet (the server adds them while it starts).
@@ -42,36 +44,53 @@ impl PostmasterPid {
         Self::parse(&String::from_utf8_lossy(&std::fs::read(data_dir.join("postmaster.pid")).ok()?))
     }
 
-    /// Whether that process lives and serves this data directory: it is no zombie, and its working directory is this.
+    /// Whether that process lives and serves this data directory: it has not ended, and its working directory is this.
     #[must_use]
     pub fn is_alive(&self, data_dir: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        let proc = PathBuf::from(format!("/proc/{}", self.pid));
         if !is_process_alive(self.pid) {
             return false;
         }
-        match (std::fs::metadata(proc.join("cwd")), std::fs::metadata(data_dir)) {
+        match (working_dir(self.pid), std::fs::metadata(data_dir)) {
             (Ok(cwd), Ok(dir)) => cwd.dev() == dir.dev() && cwd.ino() == dir.ino(),
             // Somebody else's process: better to believe the file than to act on a server that runs.
-            (Err(e), _) if e.kind() == std::io::ErrorKind::PermissionDenied => true,
+            (Err(e), _) if e.kind() == ErrorKind::PermissionDenied => true,
             _ => false,
         }
     }
 }
 
-/// Whether this process is there and no zombie.
+/// The working directory of this process, which a main thread that has ended no longer tells.
+fn working_dir(pid: u32) -> std::io::Result<Metadata> {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    match std::fs::metadata(proc.join("cwd")) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            let threads = std::fs::read_dir(proc.join("task"))?.flatten();
+            threads.into_iter().find_map(|thread| std::fs::metadata(thread.path().join("cwd")).ok()).ok_or(e)
+        }
+        found => found,
+    }
+}
+
+/// Whether this process has not ended. A server that ends may have threads left when its main thread is a zombie already: until the
+/// last one is gone, it holds its memory, its files and its port.
 #[must_use]
 pub fn is_process_alive(pid: u32) -> bool {
-    process_state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    stat_fields(pid).is_some_and(|fields| !is_ended(&fields))
+}
+
+/// Whether these fields are those of a process that has ended, and whose parent has not asked for its status yet.
+fn is_ended(fields: &str) -> bool {
+    let threads = fields.split_whitespace().nth(17).and_then(|count| count.parse::<u32>().ok());
+    fields.starts_with(['Z', 'X']) && threads.is_none_or(|count| count <= 1)
 }
 
 /// The start time of this process in clock ticks since boot (`starttime` of proc_pid_stat(5)): with its pid it identifies a process
-/// until the next boot. `None` when there is no such process, or a zombie.
+/// until the next boot. `None` when there is no such process, or it has ended.
 #[must_use]
 pub fn process_start(pid: u32) -> Option<u64> {
     let fields = stat_fields(pid)?;
-    let is_zombie = fields.starts_with(['Z', 'X']);
-    fields.split_whitespace().nth(19)?.parse().ok().filter(|_| !is_zombie)
+    fields.split_whitespace().nth(19)?.parse().ok().filter(|_| !is_ended(&fields))
 }
 
 /// Whether this process was stopped (SIGSTOP) and does nothing until it is told to go on (SIGCONT), or is held by a

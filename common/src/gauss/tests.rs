@@ -243,6 +243,39 @@ fn a_zombie_serves_nobody() {
     child.wait().unwrap();
 }
 
+/// As a server that was stopped, while its last threads give its memory back.
+#[test]
+fn a_server_whose_main_thread_is_a_zombie_lives_as_long_as_its_others() {
+    let fake = Fake::new();
+    // `exit` of the kernel ends the calling thread alone.
+    let script = "import ctypes, platform, sys, threading\n\
+        threading.Thread(target=sys.stdin.read).start()\n\
+        ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)";
+    let started = std::process::Command::new("python3")
+        .args(["-c", script])
+        .current_dir(&fake.node.data_dir)
+        .stdin(std::process::Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        println!("skipped: no python3");
+        return;
+    };
+    let server = PostmasterPid::parse(&child.id().to_string()).unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    let await_state = |what: &str| {
+        while !std::fs::read_to_string(&stat).unwrap().contains(what) {
+            std::thread::yield_now();
+        }
+    };
+    await_state(") Z ");
+    assert!(server.is_alive(&fake.node.data_dir), "its reader lives");
+    assert!(!server.is_alive(Path::new("/")), "elsewhere");
+    assert!(postmaster_pid::process_start(child.id()).is_some());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert!(!server.is_alive(&fake.node.data_dir));
+}
+
 #[test]
 fn a_stopped_node_is_no_error_and_needs_no_programs() {
     let fake = Fake::new();

@@ -56,9 +56,9 @@ fn log(c: &Cluster, name: &str) -> Result<String> {
     must(c, name, &["journalctl", "--no-pager", "--boot", "--unit", UNIT])
 }
 
-/// Whether a server runs on the node; its pid file outlives a loss of power.
+/// Whether a server runs on the node; its pid file outlives a loss of power. A zombie is none.
 fn runs(c: &Cluster, name: &str) -> Result<bool> {
-    Ok(as_root(c, name, &["pgrep", "--exact", "gaussdb"])?.1)
+    Ok(as_root(c, name, &["pgrep", "--runstates", "DRSTt", "--exact", "gaussdb"])?.1)
 }
 
 /// The cluster as it comes up by itself.
@@ -142,7 +142,8 @@ fn waits(c: &Cluster) -> Result {
 fn stops(c: &Cluster) -> Result {
     must(c, "n3", &["systemctl", "stop", UNIT])?;
     if runs(c, "n3")? {
-        return Err("the server runs although its unit was stopped".to_owned());
+        let (listed, _) = as_root(c, "n3", &["ps", "-eLo", "pid,tid,stat,nlwp,etimes,comm"])?;
+        return Err(format!("the server runs although its unit was stopped: {}\n{listed}", log(c, "n3")?));
     }
     let log = log(c, "n3")?;
     if !log.contains("stop the server; now stopped") {
