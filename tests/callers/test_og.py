@@ -179,7 +179,7 @@ def test_what_fails_is_told_and_taken_back(three):
     before = three.states()
     (three.root / "fail_n4_og_build").touch()
     done = three.run("expand", "n4")
-    assert done.returncode == 1 and "n4: made to fail (what this run brought was taken away again)" in done.stderr
+    assert done.returncode == 1 and "n4: made to fail (rolled back)" in done.stderr
     assert three.states()["n1"] == before["n1"]
     done = three.run("drop", "n1,n9")
     assert done.returncode == 1 and "2 findings; nothing was changed:\n- og_drop: n9" in done.stderr

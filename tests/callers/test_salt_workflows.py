@@ -477,7 +477,7 @@ def test_several_clusters(three):
 
 def test_a_minion_that_knows_no_cluster(three):
     assert "the pillar of minion n9 has no opengauss:hosts" in three.run("drop", "n2", minion="n9")["msg"]
-    assert three.run("drop", "")["msg"] == "no node is named, such as n3,n4"
+    assert three.run("drop", "")["msg"].startswith("no node is named, such as n3,n4")
 
 
 def job(program, cluster="opengauss", **args):
@@ -520,7 +520,7 @@ def test_a_job_that_salt_cannot_give_is_a_failure_as_any_other(three, monkeypatc
 
     monkeypatch.setattr(three, "cmd", broken)
     done = three.run("expand", "n4")
-    assert "n4: OSError: the master is away (what this run brought was taken away again)" in done["msg"]
+    assert "n4: OSError: the master is away (rolled back)" in done["msg"]
     assert three.states()["n1"] == before
 
 
@@ -614,7 +614,7 @@ def test_a_failed_expand_takes_back_what_it_brought(three, rollback):
     now = three.states()
     assert now["n1"]["lock"] is None
     if rollback:
-        assert "was taken away again" in done["msg"] and now["n1"] == before["n1"]
+        assert "(rolled back)" in done["msg"] and now["n1"] == before["n1"]
         assert now["n3"]["rules"] == [] and now["n3"]["channels"] == before["n3"]["channels"] and not now["n4"]["running"]
     else:
         assert "nothing was rolled back" in done["msg"] and len(now["n1"]["channels"]) == 4

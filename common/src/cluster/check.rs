@@ -163,10 +163,8 @@ fn check_addresses(node: &ClusterNode, what: &str, list: &[Address]) -> Result<(
         ));
     }
     match list.iter().find(|a| a.ip().is_none()) {
-        Some(a) => {
-            Err(invalid_node(node, format!("{what} {:?} is no IP address", a.as_str()))
-                .gauss_code("GAUSS-50603"))
-        }
+        Some(a) => Err(invalid_node(node, format!("{what} {:?} is not an IP address", a.as_str()))
+            .gauss_code("GAUSS-50603")),
         None => Ok(()),
     }
 }

@@ -246,7 +246,7 @@ fn what_must_not_be_is_refused_and_said() {
     let add_cases = [
         (spec("new", "192.168.0.12"), "nodes stb1.opengauss.com and new both have the address 192.168.0.12"),
         (spec("new", "fe80::1"), "IPv4 and IPv6 are mixed"),
-        (spec("new", "db7.example"), "is no IP address"),
+        (spec("new", "db7.example"), "is not an IP address"),
         (spec("a b", "192.168.0.20"), "holds ' '"),
         (NodeSpec { id: Some(2), ..spec("new", "192.168.0.20") }, "both have the id 2"),
         (

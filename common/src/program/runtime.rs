@@ -70,7 +70,7 @@ pub(super) fn report_panics(start: Instant) {
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_default();
         let place = panic.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
-        let error = Error::new(ErrorKind::Internal, format!("a mistake in this program{place}: {what}"))
+        let error = Error::new(ErrorKind::Internal, format!("internal error (bug){place}: {what}"))
             .hint("please report it with the arguments of the call");
         print_failure(start, &Map::new(), &error);
         std::process::exit(1);

@@ -135,7 +135,7 @@ pub struct Args {
     pub log_lines: usize,
     /// With `state: fork_recorded`: the failover or switchover, for the repair of an old primary.
     pub fork: Option<Fork>,
-    /// Milliseconds between two looks.
+    /// Poll interval in milliseconds.
     #[schemars(range(min = 10, max = 60_000))]
     pub interval_ms: u64,
 }

@@ -342,7 +342,7 @@ fn one_clear_error_and_the_old_file_untouched() {
         (json!({"primary": "nobody"}), "not_found", "node nobody is not in the file"),
         (json!({"local": "nobody"}), "bad_args", "local is nobody, which is none"),
         (json!({"add": new("n5", "192.168.0.12")}), "refused", "both have the address 192.168.0.12"),
-        (json!({"add": new("n5", "db5")}), "refused", "is no IP address"),
+        (json!({"add": new("n5", "db5")}), "refused", "is not an IP address"),
         (
             json!({"nodes": [{"name": "x", "address": "10.0.0.1", "data_dir": "/d"}]}),
             "refused",

@@ -116,7 +116,7 @@ impl Answer {
         if !self.has_failed() {
             return None;
         }
-        let words = [self.of_error("detail"), self.text("msg"), "failed without a word"];
+        let words = [self.of_error("detail"), self.text("msg"), "failed without an error message"];
         let text = words.into_iter().find(|text| !text.is_empty()).unwrap_or_default();
         let reason = self.of_error("reason");
         let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };

@@ -92,7 +92,7 @@ pub struct Options {
     pub og_lock_force: bool,
     /// Seconds to wait for a node to stream and catch up.
     pub og_wait_timeout: u64,
-    /// A node counts as caught up when it is less than this many bytes behind.
+    /// Bytes that a node may be behind and still count as caught up; a switchover to a standby further behind is refused.
     pub og_max_lag_bytes: Bytes,
     /// `synchronous_standby_names` of the primary. A new node gets what the primary had; the other standbys keep theirs.
     pub og_sync_standbys: SyncStandbys,
@@ -100,36 +100,35 @@ pub struct Options {
     #[serde(deserialize_with = "word")]
     #[schemars(schema_with = "how_many")]
     pub og_sync_num: String,
-    /// Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there with another method
-    /// stays.
+    /// Method of the pg_hba.conf rules by which the nodes let each other in; an existing rule with another method is kept.
     #[schemars(schema_with = "method")]
     pub og_hba_method: String,
     /// How to build the new nodes; one that streams already is not built again.
     pub og_build_mode: BuildMode,
     /// Build over a node that last ran as a primary or a single server of its own; what it holds is lost.
     pub og_build_force: bool,
-    /// Build only where there is room for what the primary holds, the old copy's own included.
+    /// Build a node only if it has room for the primary's data; what its old copy occupies counts as free.
     pub og_build_room: bool,
-    /// How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+    /// Maximum number of nodes that are built in parallel; 0: as many as the primary has WAL senders for.
     pub og_build_parallel: usize,
-    /// When a step fails, take away what this run brought: new nodes that were built are stopped, their channels, rules and
-    /// slots go, and they get back the parameters that they had; nodes that the cluster knew before stay. Nothing is taken
-    /// away when another node has become primary meanwhile.
+    /// Roll back when a step fails: the new nodes are stopped, their channels, rules and slots are removed, and their
+    /// parameters are restored; nodes that were members before stay. There is no rollback when another node has become
+    /// primary meanwhile.
     pub og_rollback: bool,
     /// The change that the nodes are checked for.
     pub og_preflight_for: Purpose,
     /// The nodes that the change is about, such as `n3,n4`: those to be added, dropped or rebuilt, or the standby that is to
     /// become primary.
     pub og_preflight_nodes: String,
-    /// Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do not refuse the workflow; they are
-    /// reported as accepted. `preflight` is that of a node on which the checks could not be made.
+    /// Ids of og_preflight checks whose errors do not stop the workflow, such as `clock.difference,same.user`; they are reported as
+    /// accepted. `preflight` accepts that the checks could not be made on a node.
     pub og_accept: String,
-    /// What synchronous commits do while a channel is taken away: openGauss then ends all replication connections of that
+    /// What synchronous commits do while a channel is removed: openGauss before 6.0 then ends all replication connections of that
     /// server, and its standbys are back after two to three seconds.
     pub og_drop_commits: DropCommits,
     /// Clear the replication channels of the dropped node, so that it cannot come back by itself.
     pub og_drop_clear: bool,
-    /// Repair the nodes that are named also where that gives up what they hold and the primary may not have: an old primary,
+    /// Also repair the named nodes where that discards data that the primary may not have: an old primary,
     /// a log that differs or may differ, a longer one, a newer term, or data of another database system; and, of two
     /// primaries, the one that is named.
     pub og_repair_force: bool,
@@ -138,15 +137,14 @@ pub struct Options {
     pub og_repair_backup: String,
     /// What happens to the data directory of a node that is cleared.
     pub og_clear_mode: ClearMode,
-    /// The nodes that are cleared, once more, by the names that are in their data directories, such as `dn_6002`: these may be
-    /// deleted for good.
+    /// The names in the data directories of the cleared nodes, such as `dn_6002`: confirms that these may be deleted for good, or
+    /// cleared although they did not last run as a standby.
     pub og_confirm_clear: String,
     /// Locale of the databases of a new cluster.
     pub og_locale: String,
     /// Encoding of the databases of a new cluster.
     pub og_encoding: String,
-    /// With which SQL the databases of a new cluster are compatible: that of Oracle (`A`), MySQL (`B`), Teradata (`C`) or
-    /// PostgreSQL (`PG`).
+    /// SQL compatibility of the databases of a new cluster: Oracle (`A`), MySQL (`B`), Teradata (`C`) or PostgreSQL (`PG`).
     pub og_compatibility: Compatibility,
     /// Absolute path, on the node that becomes the primary of a new cluster, of a file whose first line is the password of the
     /// initial user. A new cluster needs it: openGauss refuses every statement of an initial user without a password.
@@ -159,16 +157,16 @@ pub struct Options {
     pub og_ssl: String,
     /// Absolute path, on all nodes, of a cluster_config.xml that is written for openGauss's OM tools.
     pub og_xml: String,
-    /// The operating system of the nodes, too: deploy makes the user and the folder around the data directory and sets what
+    /// Also prepare the operating system of the nodes: deploy makes the user and the folder around the data directory and sets what
     /// og_preflight advises. og_host does it as root: by `become` of Ansible, by Salt's minion,
     /// and by `sudo` without a password where ssh does not lead to root.
     pub og_host: bool,
     /// With `og_host`: each node starts with its machine, in its last role, by a unit of systemd that og_host writes; the program
-    /// og_node_state must be in `/usr/local/bin` or `/usr/bin` of the nodes. One that was primary waits until all others answer and none is.
+    /// og_node_state must be in `/usr/local/bin` or `/usr/bin` of the nodes. A node that was primary waits until all others answer.
     pub og_unit: bool,
-    /// What og_host made of the operating system of the cleared nodes goes, too; og_host does it as root.
+    /// Also remove what og_host made on the machines of the cleared nodes; og_host does it as root.
     pub og_host_absent: bool,
-    /// The program files of the cleared nodes go, too, with the cluster's files beside them: where og_package unpacked them, and no
+    /// Also remove the program files of the cleared nodes and the cluster's files beside them, where og_package unpacked them and no
     /// other node of the host uses them.
     pub og_package_absent: bool,
     /// Names and values of the parameters to set, such as `{"max_connections": 500}`; the value is plain text, number or
@@ -180,8 +178,8 @@ pub struct Options {
     /// What to do when commits would wait for a standby while it is restarted, as too few others stream for
     /// `synchronous_standby_names`.
     pub og_restart_commits: RestartCommits,
-    /// Seconds to wait before a node is restarted until no client has a transaction open there; when they are over it is not
-    /// restarted. 0 is not to wait: the restart ends what is open.
+    /// Seconds to wait, before a node is restarted, until no client has an open transaction there; if one is still open then, the
+    /// node is not restarted. 0: do not wait; the restart ends open transactions.
     pub og_wait_sessions: u64,
     /// After the old primary was restarted, make it primary again, by a second switchover.
     pub og_switch_back: bool,

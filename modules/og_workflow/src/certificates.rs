@@ -83,9 +83,9 @@ impl Reading {
             let days = end.saturating_sub(self.now) / 86_400;
             let (path, at) = (path.display(), clock::rfc3339(end));
             if end <= self.now {
-                self.found.problems.push(format!("{path} ended at {at}; have it renewed"));
+                self.found.problems.push(format!("{path} expired at {at}; have it renewed"));
             } else if days < CERTIFICATE_WARN_DAYS {
-                self.found.warnings.push(format!("{path} ends in {days} days, at {at}; have it renewed"));
+                self.found.warnings.push(format!("{path} expires in {days} days, at {at}; have it renewed"));
             }
         }
         if let Some(begin) = parsed.iter().map(begin).max().filter(|begin| *begin > self.now) {

@@ -1075,7 +1075,7 @@ def node_state(**arguments):
         Fields: new_primary, old_primaries, record, term, at.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.

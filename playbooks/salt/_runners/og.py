@@ -95,7 +95,7 @@ def _run(workflow, nodes, test, diff, minion, key, options):
 def _described(minion, key):
     """The cluster of this minion's pillar under the key."""
     if not minion:
-        raise _Stopped("no node is named, such as n3,n4")
+        raise _Stopped("no node is named, such as n3,n4; where all nodes are meant, name any minion of the cluster with minion=…")
     pillar = __salt__["pillar.show_pillar"](minion) or {}
     cluster = pillar.get(key)
     if isinstance(cluster, dict) and isinstance(cluster.get("hosts"), dict) and cluster["hosts"]:
@@ -350,8 +350,8 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         `majority` or `keep`.
 
     og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
-        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
-        with another method stays.
+        Method of the pg_hba.conf rules by which the nodes let each other in; an existing rule with
+        another method is kept.
 
     og_build_mode (auto|incremental|full, default "auto")
         How to build the new nodes; one that streams already is not built again.
@@ -364,21 +364,22 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         lost.
 
     og_build_room (bool, default true)
-        Build only where there is room for what the primary holds, the old copy's own included.
+        Build a node only if it has room for the primary's data; what its old copy occupies counts as
+        free.
 
     og_build_parallel (int, default 0)
-        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+        Maximum number of nodes that are built in parallel; 0: as many as the primary has WAL senders
+        for.
 
     og_rollback (bool, default true)
-        When a step fails, take away what this run brought: new nodes that were built are stopped,
-        their channels, rules and slots go, and they get back the parameters that they had; nodes
-        that the cluster knew before stay. Nothing is taken away when another node has become primary
-        meanwhile.
+        Roll back when a step fails: the new nodes are stopped, their channels, rules and slots are
+        removed, and their parameters are restored; nodes that were members before stay. There is no
+        rollback when another node has become primary meanwhile.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -399,7 +400,8 @@ def expand(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opt
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -447,7 +449,7 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         The key of the pillar that has the cluster.
 
     og_drop_commits (protected|available, default "protected")
-        What synchronous commits do while a channel is taken away: openGauss then ends all
+        What synchronous commits do while a channel is removed: openGauss before 6.0 then ends all
         replication connections of that server, and its standbys are back after two to three seconds.
         `protected`: They wait for that long, and none is without its second copy.
         `available`: They go on, with `most_available_sync`, and for that long none has a second
@@ -457,9 +459,9 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         Clear the replication channels of the dropped node, so that it cannot come back by itself.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -480,7 +482,8 @@ def drop(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **optio
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -541,8 +544,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         Encoding of the databases of a new cluster.
 
     og_compatibility (A|B|C|PG, default "A")
-        With which SQL the databases of a new cluster are compatible: that of Oracle (`A`), MySQL
-        (`B`), Teradata (`C`) or PostgreSQL (`PG`).
+        SQL compatibility of the databases of a new cluster: Oracle (`A`), MySQL (`B`), Teradata
+        (`C`) or PostgreSQL (`PG`).
 
     og_password_file (str, default "")
         Absolute path, on the node that becomes the primary of a new cluster, of a file whose first
@@ -571,8 +574,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         `majority` or `keep`.
 
     og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
-        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
-        with another method stays.
+        Method of the pg_hba.conf rules by which the nodes let each other in; an existing rule with
+        another method is kept.
 
     og_build_mode (auto|incremental|full, default "auto")
         How to build the new nodes; one that streams already is not built again.
@@ -585,31 +588,33 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         lost.
 
     og_build_room (bool, default true)
-        Build only where there is room for what the primary holds, the old copy's own included.
+        Build a node only if it has room for the primary's data; what its old copy occupies counts as
+        free.
 
     og_build_parallel (int, default 0)
-        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+        Maximum number of nodes that are built in parallel; 0: as many as the primary has WAL senders
+        for.
 
     og_rollback (bool, default true)
-        When a step fails, take away what this run brought: new nodes that were built are stopped,
-        their channels, rules and slots go, and they get back the parameters that they had; nodes
-        that the cluster knew before stay. Nothing is taken away when another node has become primary
-        meanwhile.
+        Roll back when a step fails: the new nodes are stopped, their channels, rules and slots are
+        removed, and their parameters are restored; nodes that were members before stay. There is no
+        rollback when another node has become primary meanwhile.
 
     og_host (bool, default false)
-        The operating system of the nodes, too: deploy makes the user and the folder around the data
-        directory and sets what og_preflight advises. og_host does it as root: by `become` of
-        Ansible, by Salt's minion, and by `sudo` without a password where ssh does not lead to root.
+        Also prepare the operating system of the nodes: deploy makes the user and the folder around
+        the data directory and sets what og_preflight advises. og_host does it as root: by `become`
+        of Ansible, by Salt's minion, and by `sudo` without a password where ssh does not lead to
+        root.
 
     og_unit (bool, default false)
         With `og_host`: each node starts with its machine, in its last role, by a unit of systemd
         that og_host writes; the program og_node_state must be in `/usr/local/bin` or `/usr/bin` of
-        the nodes. One that was primary waits until all others answer and none is.
+        the nodes. A node that was primary waits until all others answer.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
@@ -625,7 +630,8 @@ def deploy(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -679,21 +685,20 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         `deleted`: It is deleted; `og_confirm_clear` must name the node as its data directory does.
 
     og_confirm_clear (str, default "")
-        The nodes that are cleared, once more, by the names that are in their data directories, such
-        as `dn_6002`: these may be deleted for good.
+        The names in the data directories of the cleared nodes, such as `dn_6002`: confirms that
+        these may be deleted for good, or cleared although they did not last run as a standby.
 
     og_package_absent (bool, default false)
-        The program files of the cleared nodes go, too, with the cluster's files beside them: where
-        og_package unpacked them, and no other node of the host uses them.
+        Also remove the program files of the cleared nodes and the cluster's files beside them, where
+        og_package unpacked them and no other node of the host uses them.
 
     og_host_absent (bool, default false)
-        What og_host made of the operating system of the cleared nodes goes, too; og_host does it as
-        root.
+        Also remove what og_host made on the machines of the cleared nodes; og_host does it as root.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_look_timeout (int, default 60)
         Seconds after which a node that does not answer counts as unreachable.
@@ -709,7 +714,8 @@ def clear(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, **opti
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -742,7 +748,7 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         salt-run og.repair n2 og_cluster=shop
 
     nodes
-        The nodes to repair; without names, all that need it, by their names in the pillar.
+        The nodes to repair (without names, all that need it), by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -757,23 +763,25 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         The key of the pillar that has the cluster.
 
     og_repair_force (bool, default false)
-        Repair the nodes that are named also where that gives up what they hold and the primary may
-        not have: an old primary, a log that differs or may differ, a longer one, a newer term, or
-        data of another database system; and, of two primaries, the one that is named.
+        Also repair the named nodes where that discards data that the primary may not have: an old
+        primary, a log that differs or may differ, a longer one, a newer term, or data of another
+        database system; and, of two primaries, the one that is named.
 
     og_repair_backup (str, default "")
         Absolute path, on the node that is named, of a copy of its postgresql.conf: it is brought
         back where the server refuses the present file, which is kept beside it.
 
     og_hba_method (trust|md5|sha256|sm3|gss|krb5|ident|ldap|pam, default "trust")
-        Method of the lines of pg_hba.conf by which the nodes let each other in; a line that is there
-        with another method stays.
+        Method of the pg_hba.conf rules by which the nodes let each other in; an existing rule with
+        another method is kept.
 
     og_build_room (bool, default true)
-        Build only where there is room for what the primary holds, the old copy's own included.
+        Build a node only if it has room for the primary's data; what its old copy occupies counts as
+        free.
 
     og_build_parallel (int, default 0)
-        How many nodes are built side by side at most; 0 is as many as the primary has senders for.
+        Maximum number of nodes that are built in parallel; 0: as many as the primary has WAL senders
+        for.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -794,7 +802,8 @@ def repair(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER, 
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -853,16 +862,17 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         `wait`: They wait until it streams again.
 
     og_wait_sessions (int, default 0)
-        Seconds to wait before a node is restarted until no client has a transaction open there; when
-        they are over it is not restarted. 0 is not to wait: the restart ends what is open.
+        Seconds to wait, before a node is restarted, until no client has an open transaction there;
+        if one is still open then, the node is not restarted. 0: do not wait; the restart ends open
+        transactions.
 
     og_switch_back (bool, default false)
         After the old primary was restarted, make it primary again, by a second switchover.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -883,7 +893,8 @@ def configure(minion, test=False, diff=False, og_cluster=CLUSTER, **options):
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -937,16 +948,17 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         `wait`: They wait until it streams again.
 
     og_wait_sessions (int, default 0)
-        Seconds to wait before a node is restarted until no client has a transaction open there; when
-        they are over it is not restarted. 0 is not to wait: the restart ends what is open.
+        Seconds to wait, before a node is restarted, until no client has an open transaction there;
+        if one is still open then, the node is not restarted. 0: do not wait; the restart ends open
+        transactions.
 
     og_switch_back (bool, default false)
         After the old primary was restarted, make it primary again, by a second switchover.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -967,7 +979,8 @@ def restart(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER,
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -1025,9 +1038,9 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
         Members that cannot take part, such as `n4`: the workflow goes on without them.
 
     og_accept (str, default "")
-        Checks of og_preflight, by their ids such as `clock.difference,same.user`, whose errors do
-        not refuse the workflow; they are reported as accepted. `preflight` is that of a node on
-        which the checks could not be made.
+        Ids of og_preflight checks whose errors do not stop the workflow, such as
+        `clock.difference,same.user`; they are reported as accepted. `preflight` accepts that the
+        checks could not be made on a node.
 
     og_probe (bool, default false)
         Commit while the cluster is changed, about 50 times a second, and tell the longest time
@@ -1048,7 +1061,8 @@ def switchover(nodes, test=False, diff=False, minion=None, og_cluster=CLUSTER, *
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -1081,7 +1095,7 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
         salt-run og.failover n2 og_cluster=shop
 
     nodes
-        The standby that becomes primary; without a name the one that holds most, by their names in the pillar.
+        The standby that becomes primary (without a name, the one that holds most WAL), by their names in the pillar.
 
     test
         Change nothing, say what would be changed.
@@ -1124,7 +1138,8 @@ def failover(nodes=None, test=False, diff=False, minion=None, og_cluster=CLUSTER
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -1172,7 +1187,8 @@ def status(minion, og_cluster=CLUSTER, **options):
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -1233,7 +1249,8 @@ def preflight(minion, og_cluster=CLUSTER, **options):
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in
@@ -1282,7 +1299,8 @@ def collect(minion, og_cluster=CLUSTER, **options):
         Seconds to wait for a node to stream and catch up.
 
     og_max_lag_bytes (int, default 16777216)
-        A node counts as caught up when it is less than this many bytes behind.
+        Bytes that a node may be behind and still count as caught up; a switchover to a standby
+        further behind is refused.
 
     og_record (changes|all|none, default "changes")
         Which runs leave a record on the controller, a folder in

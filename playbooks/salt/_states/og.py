@@ -1299,7 +1299,7 @@ def node_state_started(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1368,7 +1368,7 @@ def node_state_stopped(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1428,7 +1428,7 @@ def node_state_restarted(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1478,7 +1478,7 @@ def node_state_reloaded(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1534,7 +1534,7 @@ def node_state_primary(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1605,7 +1605,7 @@ def node_state_standby(name, **arguments):
         Fields: role, db_state, peer_count, peers, sync_peers, max_lag_bytes.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.
@@ -1660,7 +1660,7 @@ def node_state_fork_recorded(name, **arguments):
         Fields: new_primary, old_primaries, record, term, at.
 
     interval_ms (int, default 200)
-        Milliseconds between two looks.
+        Poll interval in milliseconds.
 
     data_dir (str)
         The node: an openGauss data directory. Default: `$PGDATA`.

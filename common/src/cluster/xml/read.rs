@@ -176,7 +176,7 @@ fn parse_address(doc: &Document, param: &Param, text: &str) -> Result<Address, E
     if address.ip().is_none() {
         return Err(doc.error(
             param.element.start,
-            format!("{}: {:?} is no IP address", param.name, text.trim()),
+            format!("{}: {:?} is not an IP address", param.name, text.trim()),
             "GAUSS-50603",
         ));
     }

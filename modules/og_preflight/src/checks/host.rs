@@ -1020,11 +1020,11 @@ fn security_certificates(c: &Context<'_>, j: &mut Judge) {
         let seen = og_common::clock::rfc3339(end);
         let days = end.saturating_sub(now) / 86_400;
         if end <= now {
-            j.error(&certificate.path, format!("it ended at {seen}"), seen.clone());
+            j.error(&certificate.path, format!("it expired at {seen}"), seen.clone());
         } else if days < 7 {
-            j.error(&certificate.path, format!("it ends in {days} days, at {seen}"), seen.clone());
+            j.error(&certificate.path, format!("it expires in {days} days, at {seen}"), seen.clone());
         } else if days < CERTIFICATE_WARN_DAYS {
-            j.warning(&certificate.path, format!("it ends in {days} days, at {seen}"), seen.clone());
+            j.warning(&certificate.path, format!("it expires in {days} days, at {seen}"), seen.clone());
         }
     }
 }

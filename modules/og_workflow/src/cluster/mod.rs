@@ -252,7 +252,7 @@ impl<'a> Cluster<'a> {
                     }
                     TargetKind::Added | TargetKind::Dropped => "start it, or drop it too",
                 };
-                self.findings.push(format!("{name}: its server is down; {way_out}"));
+                self.findings.push(format!("{name}: its server is stopped; {way_out}"));
             }
         } else if is_busy(state.db_state) {
             self.findings.push(format!("{name}: is {db_state}; wait until that is over"));
@@ -371,7 +371,7 @@ pub fn changes_role(state: DbState) -> bool {
     matches!(state, DbState::Promoting | DbState::WaitPromoting | DbState::Demoting)
 }
 
-/// How a server fares, in the middle of a sentence.
+/// Returns the server state in words, for the middle of a sentence.
 #[must_use]
 pub fn describe_state(state: DbState) -> String {
     state.words().to_lowercase()

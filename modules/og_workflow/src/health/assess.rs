@@ -353,7 +353,7 @@ impl<'a> Inspection<'a> {
             ),
             other => found.push(
                 finding(Severity::Warning, "node.not_normal", name, format!("is {other}: {detail}"))
-                    .with_fix("wait, and look again"),
+                    .with_fix("wait, then run og status again"),
             ),
         }
         if own.streaming == Some(false) && state.db_state == DbState::Normal {

@@ -17,7 +17,7 @@ pub(super) fn view(nodes: &[Node]) -> Option<&CmView> {
 /// How to get CM's programs back on a node that nobody stopped.
 const START_CM: &str = "start om_monitor there, which starts cm_agent, which starts cm_server";
 /// How to see whether CM and its servers agree in the end.
-const ASK_AGAIN: &str = "look again in some seconds; then cm_ctl query -Cv";
+const ASK_AGAIN: &str = "run og status again in a few seconds; then cm_ctl query -Cv";
 
 /// Returns what is wrong with CM itself, and where it reports another state of a server than was seen.
 pub(super) fn findings(view: &CmView, nodes: &[Node]) -> Vec<Finding> {

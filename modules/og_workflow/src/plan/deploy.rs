@@ -259,7 +259,7 @@ fn warn_of_unused(c: &mut Cluster, primary: &Node, options: &Options) {
     let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
     if !given.is_empty() {
         c.warnings.push(format!(
-            "{}: its data directory was made by an earlier run, with what that was given: {} of this run counts for nothing; \
+            "{}: its data directory was made by an earlier run with the options of that run: {} of this run has no effect; \
              set the password by ALTER USER, or clear the node (og_initdb with state: absent) and run it again",
             primary.name,
             given.join(", ")
@@ -433,7 +433,7 @@ fn check_number(c: &mut Cluster, nodes: &[Node], primary: Option<&Node>) {
         others.into_iter().partition(|n| n.becomes_cascade());
     if !cascades.is_empty() && standbys.is_empty() {
         c.findings.push(format!(
-            "{}: a cascade standby needs a standby to hang on, and there would be none",
+            "{}: a cascade standby needs a standby as upstream, and there would be none",
             node_names(cascades.into_iter()).join(", ")
         ));
     }

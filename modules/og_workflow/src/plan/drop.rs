@@ -61,7 +61,7 @@ pub fn drop(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<Dr
     if !cascades.is_empty() && stay.is_empty() {
         let told = node_names(cascades.into_iter()).join(", ");
         c.findings
-            .push(format!("{told}: a cascade standby would have no standby left to hang on; drop it too"));
+            .push(format!("{told}: a cascade standby would have no standby left as upstream; drop it too"));
     }
     let last = stay.is_empty();
     let left = leftover_values(&c);

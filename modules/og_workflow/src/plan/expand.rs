@@ -118,7 +118,7 @@ pub fn expand(nodes: &[Node], targets: &[String], options: &Options) -> Outlook<
     if !cascades.is_empty() && c.standbys(&all).is_empty() {
         let told = cascades.join(", ");
         c.findings
-            .push(format!("{told}: a cascade standby needs a standby to hang on, and there would be none"));
+            .push(format!("{told}: a cascade standby needs a standby as upstream, and there would be none"));
     }
     let follow = c.standbys(&all);
     let apart = c.targets.iter().filter(|n| n.becomes_cascade() && !n.is_streaming());

@@ -185,7 +185,7 @@ pub fn failover(nodes: &[Node], targets: &[String], options: &Options) -> Outloo
 fn receives(n: &Node) -> Option<String> {
     let host = n.upstream().filter(|_| n.is_streaming())?;
     Some(format!(
-        "{}: still receives from {host}, so the primary lives; look at it there, or stop it first",
+        "{}: still receives from {host}, so the primary lives; inspect it there, or stop it first",
         n.name
     ))
 }
@@ -246,14 +246,14 @@ fn why_unproven(n: &Node, able: &[&Node], unseen: usize) -> Option<String> {
     let name = &n.name;
     if let Some(why) = &n.seen().state_error {
         return Some(format!(
-            "{name}: whether its server runs cannot be told: {why}; make sure that it is down, then give og_confirm_dead={name}"
+            "{name}: whether its server runs cannot be told: {why}; make sure that it is stopped, then give og_confirm_dead={name}"
         ));
     }
     // Two standbys that have lost it are witnesses; one alone may itself be cut off.
     if unseen > 1 {
         return Some(format!(
             "{name}: cannot be reached from here, and {} other node{} neither: one of them may live as the primary, and another one \
-             confirm what it commits; make sure that it is down, then give og_confirm_dead with all of them",
+             confirm what it commits; make sure that it is stopped, then give og_confirm_dead with all of them",
             unseen - 1,
             if unseen == 2 { "" } else { "s" }
         ));
@@ -262,7 +262,7 @@ fn why_unproven(n: &Node, able: &[&Node], unseen: usize) -> Option<String> {
         let only = able.first().map_or("no standby", |n| n.name.as_str());
         format!(
             "{name}: cannot be reached from here, and {only} alone has lost it: it may live and take commits; make sure that it \
-             is down, then give og_confirm_dead={name}"
+             is stopped, then give og_confirm_dead={name}"
         )
     })
 }
@@ -347,7 +347,7 @@ impl Ends<'_> {
 
     fn in_words(&self, name: &str) -> String {
         let lsn = self.positions.get(name).and_then(|end| end.lsn);
-        lsn.map_or_else(|| "an unknown place".to_owned(), |lsn| lsn.to_string())
+        lsn.map_or_else(|| "an unknown LSN".to_owned(), |lsn| lsn.to_string())
     }
 
     /// Whether it had ceased to follow; its log is one of its own then, which may be long.
@@ -490,7 +490,7 @@ pub fn choose(
     }
     if let Some(old) = held.left(&to) {
         findings.push(format!(
-            "the log of {to} differs from that of {old}, the old primary, by place and checksum; choose another standby, or give \
+            "the log of {to} differs from that of {old}, the old primary, by LSN and checksum; choose another standby, or give \
              og_accept_loss=true: what {old} committed since is lost"
         ));
     }
@@ -500,7 +500,7 @@ pub fn choose(
         og.standbys.iter().filter(differs).filter(|name| held.left(name).is_none()).collect();
     for name in &others {
         findings.push(format!(
-            "the logs of {name} and {to} differ, by place and checksum, and which of them has what was committed cannot be told; \
+            "the logs of {name} and {to} differ, by LSN and checksum, and which of them has what was committed cannot be told; \
              stop the one that has not, or give og_accept_loss=true"
         ));
     }

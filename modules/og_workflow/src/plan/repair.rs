@@ -355,7 +355,7 @@ fn rebuilt_by_cm(c: &Cluster, primary: &Node, n: &Node, force: bool) -> Option<S
     let what = own_log.in_words(n).map_or_else(
         || {
             format!(
-                "that its log ({}) is a part of that of {} is not proved",
+                "it is not proved that its log ({}) is a part of the log of {}",
                 head::Held::new(n).describe(),
                 primary.name
             )
@@ -584,7 +584,7 @@ fn remedy(
         }
         Cause::NotLetIn | Cause::UpstreamDoesNotKnowIt | Cause::NoChannelToUpstream => {
             plan.settle.push(name.clone());
-            "add the rules and the replication channels that lack".to_owned()
+            "add the missing rules and replication channels".to_owned()
         }
     };
     // Rules that let in a second primary are for when it is none any more.

@@ -124,12 +124,12 @@ fn steps(
     require_success(&[&removed])?;
     let rules =
         og.rules.iter().map(|(n, rules)| (n.clone(), args(json!({"state": "absent", "rules": rules}))));
-    let rules = it.step("Remove their pg_hba.conf rules", "og_hba", rules.collect())?;
+    let rules = it.step("Remove the pg_hba.conf rules of the cleared nodes", "og_hba", rules.collect())?;
     let slots = og
         .slots
         .iter()
         .map(|(n, names)| (n.clone(), args(json!({"state": "absent", "names": names, "if_active": "wait"}))));
-    let slots = it.step("Drop their replication slots", "og_slot", slots.collect())?;
+    let slots = it.step("Drop the replication slots of the cleared nodes", "og_slot", slots.collect())?;
     require_success(&[&rules, &slots])?;
     super::package::remove(it, og, package)?;
     super::host::remove(it, host, gone)?;

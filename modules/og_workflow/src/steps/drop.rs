@@ -59,7 +59,7 @@ pub(super) fn drop(it: &mut Run, targets: &[String]) -> Go {
             Err(Stop::Failed(e)) => {
                 // The lock stays: it says what is to be put back.
                 let before = why.map(|why| format!("{why}; ")).unwrap_or_default();
-                let told = format!("{before}most_available_sync was not put back, run this again: {e}");
+                let told = format!("{before}most_available_sync was not restored, run this again: {e}");
                 return Err(Stop::Failed(told));
             }
             done => done?,
@@ -104,7 +104,7 @@ fn steps(it: &mut Run, og: &Drop) -> Go {
     let slots = calls_on(remaining, &json!({"state": "absent", "names": og.names_gone, "if_active": "wait"}));
     let files = write_static(shared, remaining, &og.files);
     let [channels, rules, slots, files] = it.step_of(
-        "Remove them from channels, rules, slots and cluster_static_config",
+        "Remove the dropped nodes from channels, rules, slots and cluster_static_config",
         [("og_replconninfo", channels), ("og_hba", rules), ("og_slot", slots), ("og_static_conf", files)],
     )?;
     require_success(&[&channels, &rules, &slots, &files])?;

@@ -359,8 +359,8 @@ fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String)
     why += match &moved {
         Some(_) => " (nothing was rolled back: ",
         None if !undone => " (nothing was rolled back)",
-        None if roll_back(it, og, brought)? => " (what this run brought was taken away again)",
-        None => " (not all that this run brought was taken away again, see warnings)",
+        None if roll_back(it, og, brought)? => " (rolled back)",
+        None => " (not completely rolled back, see warnings)",
     };
     if let Some(moved) = moved {
         why += &moved;
@@ -372,7 +372,7 @@ fn handle_failure(it: &mut Run, og: &Expand, brought: &Brought, mut why: String)
         // Writing to a String cannot fail.
         let _ = write!(
             why,
-            ", {SYNC_NAMES} of {primary} is empty until the next expand puts back what it was, {before}"
+            ", {SYNC_NAMES} of {primary} is empty until the next expand restores it to {before}"
         );
         return it.end_by(Err(Stop::Failed(why)), |it| it.leave(&og.shared, &og.note));
     }

@@ -29,7 +29,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     changes: true,
     targets: Some(Targets {
         option: "og_failover",
-        about: "The standby that becomes primary; without a name the one that holds most",
+        about: "The standby that becomes primary (without a name, the one that holds most WAL)",
         example: "n2",
         state: "failed_over",
         state_about: "A standby is the primary in place of one that is lost",

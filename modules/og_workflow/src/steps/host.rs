@@ -30,7 +30,7 @@ pub(super) fn prepare(it: &mut Run) -> Go<bool> {
     if !it.how.options.og_host {
         if it.how.options.og_unit {
             findings.push(
-                "og_unit: og_host writes the unit, and is not to do anything; give og_host, too".to_owned(),
+                "og_unit needs og_host, which writes the unit; give og_host=true, too".to_owned(),
             );
         }
         it.refuse(findings)?;

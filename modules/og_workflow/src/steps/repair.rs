@@ -29,7 +29,7 @@ pub(super) const ENTRY: WorkflowEntry = WorkflowEntry {
     changes: true,
     targets: Some(Targets {
         option: "og_repair",
-        about: "The nodes to repair; without names, all that need it",
+        about: "The nodes to repair (without names, all that need it)",
         example: "n2",
         state: "repaired",
         state_about: "These nodes follow the primary",
@@ -448,7 +448,7 @@ fn settle(it: &mut Run, og: &Repair, done: &mut Progress) -> Go {
     if own.is_empty() {
         return Ok(());
     }
-    let name = if og.starts_primary { "Wait until the primary is well" } else { "Wait whether they stream" };
+    let name = if og.starts_primary { "Wait until the primary is well" } else { "Wait for the nodes to stream" };
     // Not `quiet`, whose warnings are those of an answer that is not final.
     it.replay.shown = QUIET;
     it.replay.ask(name, "og_node_state", &own)?;

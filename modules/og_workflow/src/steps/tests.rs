@@ -357,7 +357,7 @@ fn a_failed_expand_takes_back_what_it_brought() {
     let say = |_: &str, call: &NodeCall| builds(call).then(fails);
     let done = told(&two_new(), Workflow::Expand, "n4,n5", &how(Options::default()), true, say);
     let both = "n4: made to fail\nn5: made to fail";
-    assert_eq!(done.why(), format!("{both} (what this run brought was taken away again)"));
+    assert_eq!(done.why(), format!("{both} (rolled back)"));
     assert_eq!(
         done.from("Build"),
         [
@@ -433,10 +433,12 @@ fn a_failed_expand_leaves_no_commit_waiting() {
     let (undo, why) = undone(&given, "n2", Options::default());
     assert_eq!(undo, json!(["present", "", true]));
     assert!(
-        why.ends_with("taken away again), synchronous_standby_names of n1 is empty until the next expand puts back what it was, *"),
+        why.ends_with(
+            "rolled back), synchronous_standby_names of n1 is empty until the next expand restores it to *"
+        ),
         "{why}"
     );
-    // Not taken back, they are there again.
+    // Not rolled back, they are there again.
     let options = Options { og_rollback: false, ..Options::default() };
     assert!(undone(&given, "n2", options).1.ends_with("(nothing was rolled back)"));
     // Another standby streams: it is what it was, also where that was not set.
@@ -446,7 +448,7 @@ fn a_failed_expand_leaves_no_commit_waiting() {
         parameter(&mut given, SYNC_NAMES, before);
         let (done, why) = undone(&given, "n3", any());
         assert_eq!(done, undo);
-        assert!(why.ends_with("taken away again)"), "{why}");
+        assert!(why.ends_with("(rolled back)"), "{why}");
     }
 }
 
@@ -468,7 +470,7 @@ fn what_cannot_be_taken_back_is_told_and_the_rest_is() {
         bad.then(fails)
     };
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
-    assert!(done.why().contains("(not all that this run brought was taken away again, see warnings)"));
+    assert!(done.why().contains("(not completely rolled back, see warnings)"));
     assert!(done.outcome.warnings.contains(&"Stop the new nodes: n4: made to fail".to_owned()));
     assert_eq!(done.from("Update cluster_static_config after the rollback").len(), 2);
 }
@@ -510,7 +512,7 @@ fn drop_in_order() {
             "Acquire the cluster lock: n1",
             "Remove the nodes from synchronous_standby_names: n1,n3",
             "Stop the dropped nodes: n2",
-            "Remove them from channels, rules, slots and cluster_static_config: n1,n3",
+            "Remove the dropped nodes from channels, rules, slots and cluster_static_config: n1,n3",
             "Clear the replication channels of the dropped nodes: n2",
             "Wait until the remaining standbys stream: n3",
             "Inspect the cluster again: n1,n3",
@@ -531,7 +533,7 @@ fn a_drop_that_fails_lets_commits_wait_again_and_keeps_the_lock_if_it_cannot() {
         step.starts_with("Restore most_available_sync").then(fails).or_else(|| say(step, call))
     };
     let done = told(&cluster(2), Workflow::Drop, "n2", &how(options()), true, say);
-    assert!(done.why().ends_with("most_available_sync was not put back, run this again: n1: made to fail"));
+    assert!(done.why().ends_with("most_available_sync was not restored, run this again: n1: made to fail"));
     assert_eq!(done.from("Restore most_available_sync").len(), 1);
 }
 
@@ -673,7 +675,7 @@ fn a_host_that_goes_away_ends_it() {
     };
     let done = told(&two_new(), Workflow::Expand, "n4", &how(Options::default()), true, say);
     assert!(
-        done.why().starts_with("n3: cannot be reached any more: the connection was lost (what"),
+        done.why().starts_with("n3: cannot be reached any more: the connection was lost (rolled back)"),
         "{}",
         done.why()
     );
@@ -698,7 +700,7 @@ fn what_a_lost_node_may_have_been_given_is_taken_back_from_it() {
         (step.starts_with("Configure rules") && call.node.as_deref() == Some("n3")).then_some(lost)
     });
     assert!(
-        done.why().starts_with("n3: cannot be reached any more: broken pipe (what this run"),
+        done.why().starts_with("n3: cannot be reached any more: broken pipe (rolled back)"),
         "{}",
         done.why()
     );

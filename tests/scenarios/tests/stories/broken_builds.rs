@@ -73,7 +73,7 @@ fn expand_killed_after(c: &Cluster, time: Duration) -> Result<bool> {
         let died = killer.join().map_err(|_| "the killer panicked".to_owned())?;
         let run = run?;
         // og_build may make up for a gs_ctl that has gone; then the node is there.
-        if died && !run.ok && !run.output.contains("was taken away again") {
+        if died && !run.ok && !run.output.contains("(rolled back)") {
             return Err(format!("what the run brought was not taken back:\n{}", run.output));
         }
         if !run.ok && !died {

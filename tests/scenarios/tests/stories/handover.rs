@@ -178,7 +178,7 @@ fn refused(c: &Cluster) -> Result {
         c,
         "switchover.yml",
         &["-e", "og_switchover=n2"],
-        "n3: its server is down; start it, or repair it",
+        "n3: its server is stopped; start it, or repair it",
     )?;
     switch(c, "n1", "n2", &["-e", "og_without=n3"])?;
     state(c, "n3", json!({"state": "started"}))?;

@@ -257,7 +257,7 @@ fn diverged(c: &Cluster) -> Result {
     let told = check_repairs(c, "og repair n3 --repair-force yes", "rebuild it incrementally")?;
     if c.lab().engine() != Engine::Postgres {
         check_told(&told, "its log and its upstream's differ")?;
-        check_told(&told, "by place and checksum")?;
+        check_told(&told, "by LSN and checksum")?;
     }
     lost(c)
 }

@@ -167,7 +167,7 @@ fn check_expand(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
 fn check_drop(c: &Cluster, salt: &Salt, line: &str, nodes: &str) -> Result {
     let extra = format!("og_drop={nodes}");
     check_prediction(c, salt, &format!("{line} test=True"), "drop.yml", &extra)?;
-    salt.run_killed(line, "Remove them from channels")?;
+    salt.run_killed(line, "Remove the dropped nodes from channels")?;
     let (_, seen) = under_load(c, "n1", || run_typed(c, salt, line)?.must_work())?;
     c.wait_for_rows(&seen, &["n1"])?;
     c.check_at_rest(&[("n1", "primary"), ("n3", "standby"), ("n4", "cascade_standby")])?;

@@ -76,7 +76,7 @@ fn check_drop(c: &Cluster) -> Result {
     let line = "og drop n2";
     let by_ansible = shorten(predict_changes(c, "drop.yml", &["-e", "og_drop=n2"])?);
     check_same_changes("check", &by_ansible, &check_prediction(c, &shell, "og drop --check n2")?)?;
-    shell.run_killed(line, "Remove them from channels")?;
+    shell.run_killed(line, "Remove the dropped nodes from channels")?;
     let (told, seen) = under_load(c, "n1", || shell.run(line)?.must_work())?;
     show(c, line, &told);
     c.wait_for_rows(&seen, &["n1"])?;

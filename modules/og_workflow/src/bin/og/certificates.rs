@@ -74,7 +74,7 @@ pub fn command() -> Command {
                 .value_name("N")
                 .default_value(DAYS)
                 .value_parser(value_parser!(u32).range(1..=MOST_DAYS))
-                .help("Days that the certificates of nodes count"),
+                .help("Days for which the nodes' certificates are valid"),
         )
         .arg(flag("check").short('n').help("Make nothing; say what would be made"))
         .arg(flag("json").help("Print a line of JSON for each file"))

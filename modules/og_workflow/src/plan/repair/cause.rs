@@ -442,7 +442,7 @@ impl<'a> RepairView<'a, '_> {
                 let what =
                     own_log.in_words(n).map_or_else(String::new, |words| format!("; it holds {words}"));
                 let differ = format!(
-                    "the last record of its log is not in the log of {head}, by place and checksum{what}"
+                    "the last record of its log is not in the log of {head}, by LSN and checksum{what}"
                 );
                 (if of_log { Cause::Diverged } else { cause }, format!("{words}; {differ}: {both}"))
             }

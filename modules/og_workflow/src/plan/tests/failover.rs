@@ -327,5 +327,5 @@ fn logs_that_differ_are_told_apart_by_their_records() {
     let (ends, logs) =
         logs(&ends[1..], &[("n2", &[("0/50", "0/50", 5), ("0/40", "0/40", 8)]), ("n3", &all[1..])]);
     let found = crate::plan::choose(&og, &ends, &logs, &Options::default()).unwrap_err();
-    assert!(found[0].starts_with("the logs of n3 and n2 differ, by place and checksum"), "{found:?}");
+    assert!(found[0].starts_with("the logs of n3 and n2 differ, by LSN and checksum"), "{found:?}");
 }

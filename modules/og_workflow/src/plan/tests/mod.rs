@@ -167,7 +167,7 @@ fn expand_of_a_cluster_touches_only_what_is_new() {
     let plan = good(adding(&hosts, "n4,n5"));
     assert_eq!((&*plan.shared.primary, &plan.shared.members), ("n1", &words("n1,n2,n3")));
     assert_eq!((&plan.standbys, &plan.cascades), (&words("n4"), &words("n5")));
-    assert!(!plan.empty_sync && plan.put_back_sync.is_none());
+    assert!(!plan.empty_sync && plan.deferred_sync.is_none());
     let new = json!([{"host": "10.0.0.4", "base_port": 26000}, {"host": "10.0.0.5", "base_port": 26000, "cascade": true}]);
     assert_eq!((json!(plan.peers["n1"]), json!(plan.peers["n2"])), (new.clone(), new));
     let hosts: Vec<_> = plan.peers["n4"].iter().map(|p| &*p.host).collect();
@@ -268,7 +268,7 @@ fn expand_of_a_single_node_empties_the_names_and_brings_them_back() {
         parameter(&mut hosts, SYNC_NAMES, names);
         let plan = good(adding(&hosts, "n2"));
         assert!(plan.empty_sync);
-        assert_eq!(json!(plan.put_back_sync)["state"], state);
+        assert_eq!(json!(plan.deferred_sync)["state"], state);
         assert_eq!(plan.shared.purpose.restore, values(&[(SYNC_NAMES, names)]));
     }
 }
@@ -280,10 +280,10 @@ fn expand_killed_after_the_names_were_emptied_remembers_them() {
     lock(&mut hosts, "expand n2", json!({SYNC_NAMES: "*"}));
     let plan = good(adding(&hosts, "n2"));
     assert!(!plan.empty_sync);
-    assert_eq!(json!(plan.put_back_sync), json!({"state": "present", "parameters": {SYNC_NAMES: "*"}}));
+    assert_eq!(json!(plan.deferred_sync), json!({"state": "present", "parameters": {SYNC_NAMES: "*"}}));
     assert_eq!(plan.shared.purpose.restore, values(&[(SYNC_NAMES, Some("*"))]));
     let options = Options { og_sync_standbys: SyncStandbys::None, ..Options::default() };
-    assert_eq!(good(expand_with(&hosts, "n2", &options)).put_back_sync, None);
+    assert_eq!(good(expand_with(&hosts, "n2", &options)).deferred_sync, None);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn expand_names_what_stands_against_it() {
         (Box::new(|h| var(h, 3, "role", json!("primary"))), "its role in the inventory is primary"),
         (Box::new(|h| h[3].2 = json!(null)), "n4: cannot be reached: no route"),
         (Box::new(|h| h[1].2 = json!(null)), "n2: cannot be reached: no route"),
-        (Box::new(|h| h[1].2 = seen(2, "standby", false, &[])), "n2: its server is down"),
+        (Box::new(|h| h[1].2 = seen(2, "standby", false, &[])), "n2: its server is stopped"),
         (Box::new(move |h| h[1].2 = busy(seen(2, "standby", true, &[]))), "n2: is wait promoting"),
         (Box::new(|h| h[3].2 = seen(4, "primary", true, &[])), "second primary"),
         (Box::new(|h| h[3].2 = seen(4, "cascade_standby", true, &[])), "already runs as cascade standby"),
@@ -605,7 +605,7 @@ fn what_the_inventory_says_of_a_node_goes_into_its_record() {
         "data_dir": "/d", "zone": "AZ2", "role": "standby"});
     assert_eq!(json!(plan.files.nodes[2]), record);
     assert_eq!(json!(plan.own["n3"]), json!({"application_name": "standby_77", "available_zone": "AZ2"}));
-    // A lock that has ended by itself still says what is to be put back.
+    // A lock that has ended by itself still says what is to be restored.
     let purpose = json!({"what": "drop n2", "restore": {MOST_AVAILABLE: null}}).to_string();
     hosts[0].2["og_lock"]["previous"] = json!({"owner": "x", "purpose": purpose});
     let plan = good(adding(&hosts, "n3"));

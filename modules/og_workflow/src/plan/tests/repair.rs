@@ -574,7 +574,7 @@ fn a_standby_is_proved_to_differ_or_not_by_its_last_record() {
     has(&mut hosts, 1, &[("0/3FFFF80", record("0/3FFFF80", "0/4000008", 5))]);
     let forced = only_forced(&hosts);
     assert_eq!((forced.cases[0].cause, json!(forced.keep_logs)), (Cause::Diverged, json!({"n3": null})));
-    assert!(forced.cases[0].evidence.contains("by place and checksum"), "{}", forced.cases[0].evidence);
+    assert!(forced.cases[0].evidence.contains("by LSN and checksum"), "{}", forced.cases[0].evidence);
     // Where its log was removed, that is not told.
     has(&mut hosts, 1, &[("0/3FFFF80", json!(null))]);
     hosts[0].2["og_node_state"]["log_begin"] = json!("0/4000000");

@@ -70,7 +70,7 @@ fn members_that_are_missing_are_done_without_by_name_alone() {
     node(&mut hosts, 4)["running"] = json!(false);
     node(&mut hosts, 4)["receiver"] = Value::Null;
     node(&mut hosts, 1)["senders"].as_array_mut().unwrap().pop();
-    assert!(only(to(&hosts, "n2")).starts_with("n4: its server is down; start it"));
+    assert!(only(to(&hosts, "n2")).starts_with("n4: its server is stopped; start it"));
     let without = |names: &str| {
         let options = Options { og_without: names.to_owned(), ..Options::default() };
         switchover(&nodes(&hosts), &words("n2"), &options)
@@ -82,7 +82,7 @@ fn members_that_are_missing_are_done_without_by_name_alone() {
     assert!(plan.hand_over.files.roles.contains_key("n4"), "it stays a member");
     assert!(without("n5").findings[0].starts_with("og_without: n5 is no host"));
     // A member that takes part is not left out by its name.
-    assert!(only(without("n3")).starts_with("n4: its server is down"));
+    assert!(only(without("n3")).starts_with("n4: its server is stopped"));
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn with_a_unit_each_node_starts_with_its_machine() {
     let unit = json!({"data_dir": "/gauss/data/dn1"});
     assert_eq!(units, [unit, json!({"data_dir": "/gauss/data/dn1", "env_file": "/home/omm/env"})]);
     let without = deploy(&given, false, Options { og_unit: true, ..Options::default() }, |_, _| None);
-    assert!(without.why().contains("og_unit: og_host writes the unit"), "{}", without.why());
+    assert!(without.why().contains("og_unit needs og_host"), "{}", without.why());
     assert!(without.steps.iter().all(|step| !step.starts_with("Init")), "{:?}", without.steps);
 }
 

@@ -58,7 +58,7 @@ fn a_stopped_standby_is_started_and_looked_at_again() {
             "Inspect all nodes: n1,n2,n3",
             "Acquire the cluster lock: n1",
             "Start the servers: n3",
-            "Wait whether they stream: n3",
+            "Wait for the nodes to stream: n3",
             "Inspect the nodes again: n1,n2,n3",
             "Wait until the repaired nodes stream: n3",
             "Inspect the cluster again: n1,n2,n3",

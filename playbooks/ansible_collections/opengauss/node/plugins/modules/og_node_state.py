@@ -262,7 +262,7 @@ options:
         default: ""
   interval_ms:
     description:
-      - Milliseconds between two looks.
+      - Poll interval in milliseconds.
     type: int
     default: 200
   data_dir:

@@ -298,7 +298,7 @@ def test_a_failed_expansion_takes_back_what_it_brought(three):
     before = three.state("n1")
     three.mark("fail_n4_og_static_conf")
     done = three.play("expand", "-e", "og_add=n2,n3,n4,n5")
-    assert done.returncode == 2 and "n4: made to fail (what this run brought was taken away again)" in done.stdout
+    assert done.returncode == 2 and "n4: made to fail (rolled back)" in done.stdout
     assert three.state("n1") == before
     for node, there in (("n2", True), ("n3", True), ("n4", False), ("n5", False)):
         assert three.state(node)["running"] is there, node
@@ -311,7 +311,7 @@ def test_a_failed_expansion_leaves_no_commit_waiting(single):
     single.mark("fail_n2_og_static_conf")
     done = single.play("expand", "-e", "og_add=n2")
     # Older releases break long lines.
-    told = "synchronous_standby_names of n1 is empty until the next expand puts back what it was, *"
+    told = "synchronous_standby_names of n1 is empty until the next expand restores it to *"
     assert told in " ".join(done.stdout.split())
     assert single.state("n1")["parameters"]["synchronous_standby_names"] == "" and single.state("n1")["channels"] == []
     assert single.state("n1")["lock"] is None
@@ -341,7 +341,7 @@ def test_a_failed_expansion_gives_a_new_node_back_what_it_had(three):
     before = three.state("n4")
     three.mark("fail_n3_og_replconninfo")
     done = three.play("expand", "-e", "og_add=n4")
-    assert done.returncode == 2 and "n3: made to fail (what this run brought was taken away again)" in " ".join(done.stdout.split())
+    assert done.returncode == 2 and "n3: made to fail (rolled back)" in " ".join(done.stdout.split())
     assert three.state("n4") == before
 
 
@@ -361,7 +361,7 @@ def test_a_failed_expansion_brings_the_names_back(tmp_path, names):
     two = Cluster(tmp_path, 2, names)
     two.mark("fail_n3_og_static_conf")
     done = two.play("expand", "-e", "og_add=n3", "-e", "og_sync_standbys=any")
-    assert done.returncode == 2 and "was taken away again)" in done.stdout and "is empty until" not in done.stdout
+    assert done.returncode == 2 and "rolled back)" in done.stdout and "is empty until" not in done.stdout
     assert two.state("n1")["parameters"].get("synchronous_standby_names") == names
 
 
@@ -388,7 +388,7 @@ def test_what_could_not_be_taken_back_is_told(three):
     three.mark("fail_n3_og_slot")
     done = three.play("expand", "-e", "og_add=n4")
     said = " ".join((done.stdout + done.stderr).split())
-    assert "not all that this run brought was taken away again, see warnings)" in said and "n3: made to fail" in said
+    assert "not completely rolled back, see warnings)" in said and "n3: made to fail" in said
     assert len(three.state("n1")["channels"]) == 2
 
 
